@@ -1,0 +1,1 @@
+"""From files to tensors: readers, the catalogue, the in-memory data set, augmentation, loading."""

@@ -1,0 +1,236 @@
+"""The in-memory image data set, its fingerprint, and the splits made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from tenfold.errors import DataError, UsageError, listing, printable
+from tenfold.randomness import keyed_generator
+from tenfold.types import Images, ImageShape, LabelledArrays, Labels
+
+
+class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Labelled images of one size, all in memory as one tensor of raw pixels.
+
+    It is a map-style PyTorch data set: `len(dataset)`, and `dataset[i]`, which is an image
+    (uint8, channels x height x width) and its label as an int. Whole batches come from `batch`.
+
+    Args:
+        images: uint8, 0..255, shape (n, channels, height, width).
+        labels: int64, 0..len(classes)-1, shape (n,).
+        classes: the classes' names, in the order of their indices.
+        split: which part this is: `train`, `val`, `test`, ...
+        source: where it came from, for people: a catalogue name or a path.
+        names: where each image came from, one name an image, if that is known.
+
+    Raises:
+        DataError: no images, a wrong shape or type, counts that differ, a label out of range.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        classes: Sequence[str],
+        *,
+        split: str = "train",
+        source: str = "memory",
+        names: Sequence[str] | None = None,
+    ) -> None:
+        where = f"{printable(source)} ({printable(split)})"
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise DataError(
+                f"{where}: images are {images.dtype} of shape {list(images.shape)}, "
+                "wanted torch.uint8 of shape [n, channels, height, width]"
+            )
+        if labels.dtype != torch.int64 or labels.ndim != 1:
+            raise DataError(
+                f"{where}: labels are {labels.dtype} of shape {list(labels.shape)}, "
+                "wanted torch.int64 of shape [n]"
+            )
+        if len(images) != len(labels):
+            raise DataError(f"{where}: {len(images)} images but {len(labels)} labels")
+        if images.numel() == 0:
+            raise DataError(f"{where}: there are no pixels: images have shape {list(images.shape)}")
+        lowest, highest = int(labels.min()), int(labels.max())
+        if lowest < 0 or highest >= len(classes):
+            wrong = lowest if lowest < 0 else highest
+            place = int((labels == wrong).nonzero()[0])
+            raise DataError(
+                f"{where}: label {wrong} at index {place} is out of range, "
+                f"wanted 0..{len(classes) - 1} for {len(classes)} classes"
+            )
+        if names is not None and len(names) != len(images):
+            raise DataError(f"{where}: {len(images)} images but {len(names)} names")
+        self.images: Images = images.contiguous()
+        self.labels: Labels = labels.contiguous()
+        self.classes = tuple(str(name) for name in classes)
+        self.split = split
+        self.source = source
+        self.names = None if names is None else tuple(names)
+
+    @classmethod
+    def from_arrays(cls, arrays: LabelledArrays, *, split: str, source: str) -> ImageDataset:
+        """A data set over a reader's arrays; no pixel is copied where that can be avoided."""
+        images = np.ascontiguousarray(arrays.images)
+        if (
+            not images.flags.writeable
+        ):  # a tensor over read-only memory would be undefined behaviour
+            images = images.copy()
+        return cls(
+            torch.from_numpy(images),
+            torch.from_numpy(np.array(arrays.labels, dtype=np.int64)),
+            arrays.classes,
+            split=split,
+            source=source,
+            names=arrays.names,
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+    def __repr__(self) -> str:
+        return (
+            f"ImageDataset({self.source!r}, split={self.split!r}, n={len(self)}, "
+            f"shape={self.image_shape}, classes={len(self.classes)})"
+        )
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """Channels, height and width of every image."""
+        return ImageShape(*self.images.shape[1:])
+
+    def batch(self, indices: Int64[Tensor, " batch"]) -> tuple[Images, Labels]:
+        """The images and labels at these indices, gathered at once."""
+        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+
+    def select(
+        self, indices: Int64[Tensor, " chosen"], *, split: str | None = None
+    ) -> ImageDataset:
+        """A data set of these images only, in this order."""
+        images, labels = self.batch(indices)
+        names = None if self.names is None else [self.names[i] for i in indices.tolist()]
+        return ImageDataset(
+            images, labels, self.classes, split=split or self.split, source=self.source, names=names
+        )
+
+    def class_counts(self) -> Int64[Tensor, " classes"]:
+        """How many images each class has."""
+        return torch.bincount(self.labels, minlength=len(self.classes))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over shape, pixels, labels and class names: equal if and only if the data is."""
+        digest = hashlib.sha256()
+        digest.update(repr((tuple(self.images.shape), self.classes)).encode())
+        digest.update(self.images.cpu().numpy().data)
+        digest.update(self.labels.cpu().numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The parts of a data set that never overlap, with the same classes and image shape.
+
+    Attributes:
+        train: what the model learns from.
+        val: what chooses among epochs; None if there is none.
+        test: what is looked at once, at the end; None if there is none.
+    """
+
+    train: ImageDataset
+    val: ImageDataset | None = None
+    test: ImageDataset | None = None
+
+    def __post_init__(self) -> None:
+        for other in (self.val, self.test):
+            if other is None:
+                continue
+            if other.classes != self.train.classes:
+                missing = sorted(set(self.train.classes) - set(other.classes))
+                added = sorted(set(other.classes) - set(self.train.classes))
+                raise DataError(
+                    f"{printable(self.train.source)}: the classes of {self.train.split} and "
+                    f"{other.split} differ: only in {self.train.split}: "
+                    f"{printable(listing(missing)) or 'none'}; only in {other.split}: "
+                    f"{printable(listing(added)) or 'none'}",
+                    remedy="give every split the same class folders, in the same order",
+                )
+            if other.image_shape != self.train.image_shape:
+                raise DataError(
+                    f"{printable(self.train.source)}: {self.train.split} has images of "
+                    f"{self.train.image_shape}, {other.split} of {other.image_shape}"
+                )
+
+    def __iter__(self) -> Iterator[ImageDataset]:
+        return (part for part in (self.train, self.val, self.test) if part is not None)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the fingerprints of the parts."""
+        text = "/".join(f"{part.split}:{part.fingerprint}" for part in self)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def split_stratified(
+    dataset: ImageDataset, fraction: float, *, seed: int, name: str
+) -> tuple[ImageDataset, ImageDataset]:
+    """Hold out a share of every class at random; the rest and the held-out part.
+
+    Both parts keep the order of the images in `dataset`. The choice depends on the seed, the name
+    and the labels alone. The held-out part has `round(fraction * n)` images, shared among the
+    classes by the largest remainder.
+
+    Args:
+        dataset: what to split.
+        fraction: how much to hold out, 0 < fraction < 1.
+        seed: any integer.
+        name: the held-out part's split name, such as `val`.
+
+    Raises:
+        UsageError: the fraction is not between 0 and 1.
+        DataError: a class would have no image left on one of the two sides.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"{name}: the held-out fraction is {fraction}, wanted 0 < fraction < 1")
+    counts = dataset.class_counts().tolist()
+    held_counts = _largest_remainder(
+        [fraction * count for count in counts], round(fraction * len(dataset))
+    )
+    held = torch.zeros(len(dataset), dtype=torch.bool)
+    for label, (count, held_count) in enumerate(zip(counts, held_counts, strict=True)):
+        if count == 0:
+            continue
+        if held_count == 0 or held_count == count:
+            raise DataError(
+                f"{printable(dataset.source)} ({dataset.split}): class "
+                f"{printable(dataset.classes[label])!r} has {count} images, too few to hold out "
+                f"{fraction:.0%} for {name}",
+                remedy=f"add images to the class or choose another {name} fraction",
+            )
+        members = (dataset.labels == label).nonzero().squeeze(1)
+        order = torch.randperm(count, generator=keyed_generator(seed, "split", name, label))
+        held[members[order[:held_count]]] = True
+    rest = dataset.select((~held).nonzero().squeeze(1))
+    return rest, dataset.select(held.nonzero().squeeze(1), split=name)
+
+
+def _largest_remainder(shares: list[float], total: int) -> list[int]:
+    """Whole numbers nearest to the shares that add up to the total (Hamilton's method)."""
+    whole = [math.floor(share) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (whole[i] - shares[i], i))
+    for i in by_remainder[: total - sum(whole)]:
+        whole[i] += 1
+    return whole

@@ -1,0 +1,90 @@
+"""The errors that tenfold raises on purpose, and the words they are made of.
+
+Each error is one sentence that names the place, what was found, what was wanted and what to do,
+and each knows the exit code that the command line ends with.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class TenfoldError(Exception):
+    """What all errors of tenfold's own have in common.
+
+    Args:
+        message: the place, what was found and what was wanted, without a full stop.
+        remedy: what the reader can do about it, as an imperative; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message}; {remedy}" if remedy else message)
+
+
+class UsageError(TenfoldError):
+    """A wrong call: an unknown name, a value out of range, a recipe that does not validate."""
+
+    exit_code = 2
+
+
+class DataError(TenfoldError):
+    """Data that cannot be found, read or trained on."""
+
+    exit_code = 3
+
+
+class FileRefusedError(TenfoldError):
+    """A checkpoint, bundle or run that is damaged, foreign, or does not fit."""
+
+    exit_code = 4
+
+
+class StorageError(TenfoldError):
+    """A file that could not be written: full disk, missing permission, failed sync."""
+
+
+class TrainingError(TenfoldError):
+    """Training that cannot go on: a loss that is not finite, memory that ran out."""
+
+
+class InterruptedRunError(TenfoldError):
+    """A run stopped by a signal, after its state was saved.
+
+    Args:
+        message: where it stopped.
+        remedy: the command that continues it.
+        signal_number: the signal that asked for it, 2 for SIGINT, 15 for SIGTERM.
+    """
+
+    def __init__(self, message: str, *, remedy: str, signal_number: int) -> None:
+        super().__init__(message, remedy=remedy)
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    choices = sorted(known)
+    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    if nearest:
+        return f"did you mean {nearest[0]!r}?"
+    return f"choose one of: {', '.join(choices)}"
+
+
+def printable(name: object, limit: int = 200) -> str:
+    """A name from outside as it may be shown on a terminal: no control characters, not endless."""
+    text = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in str(name)
+    )
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def listing(items: Sequence[str], limit: int = 20) -> str:
+    """Items joined by commas, and how many more there are past the limit."""
+    shown = ", ".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
