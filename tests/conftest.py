@@ -10,9 +10,6 @@ from jaxtyping import install_import_hook
 
 install_import_hook("tenfold", "beartype.beartype")
 
-REPOSITORY = Path(__file__).parent.parent
-
-
 def pytest_configure() -> None:
     import torch
 
@@ -22,11 +19,10 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets, in torchvision's layout; skips where there is none."""
-    named = os.environ.get("TENFOLD_DATA")
-    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
-    if not folder.is_dir():
+    folder = Path(os.environ.get("TENFOLD_DATA", ""))
+    if not os.environ.get("TENFOLD_DATA") or not folder.is_dir():
         pytest.skip("the real data sets are not here: set TENFOLD_DATA to their folder")
-    return folder
+    return folder.resolve()
 
 
 @pytest.fixture(autouse=True)
