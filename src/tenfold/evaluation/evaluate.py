@@ -1,0 +1,86 @@
+"""A pass over data without gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import DataError
+from tenfold.evaluation.metrics import confusion_matrix
+from tenfold.evaluation.report import Report
+from tenfold.types import Images, Labels, Logits
+
+
+def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024) -> Report:
+    """The figures of a model on a data set.
+
+    Args:
+        model: raw uint8 images to logits; its device is where the work is done.
+        dataset: on any device.
+        batch_size: how many images at once; the last batch may be smaller.
+    """
+    logits = predict_logits(model, dataset.images, batch_size=batch_size)
+    labels = dataset.labels.to(logits.device)
+    classes = len(dataset.classes)
+    return Report(
+        split=dataset.split,
+        n=len(dataset),
+        loss=mean_cross_entropy(logits, labels),
+        confusion=confusion_matrix(labels, logits.argmax(1), classes),
+        classes=dataset.classes,
+    )
+
+
+def predict_logits(model: nn.Module, images: Images, *, batch_size: int = 1024) -> Logits:
+    """The logits of all images, on the model's device, in evaluation mode and without gradients."""
+    device = next((p.device for p in model.parameters()), images.device)
+    with evaluation_mode(model), torch.inference_mode():
+        return torch.cat([model(batch.to(device)) for batch in torch.split(images, batch_size)])
+
+
+def mean_cross_entropy(logits: Logits, labels: Labels) -> float:
+    """Mean cross-entropy in nats, summed in double precision where the device has it."""
+    losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+    return math.fsum(losses.tolist()) / len(losses)
+
+
+def evaluate_accuracy(
+    net: Callable[[Tensor], Tensor], data: Iterable[tuple[Tensor, Tensor]]
+) -> float:
+    """The share of right predictions of any callable over any batches, 0..1.
+
+    Args:
+        net: images to logits or probabilities, shape (n, classes); an `nn.Module` is put into
+            evaluation mode meanwhile.
+        data: batches of images and labels, such as a `DataLoader`.
+
+    Raises:
+        DataError: there is no batch.
+    """
+    correct = seen = 0
+    with evaluation_mode(net), torch.inference_mode():
+        for images, labels in data:
+            correct += int((net(images).argmax(1) == labels).sum())
+            seen += len(labels)
+    if not seen:
+        raise DataError("evaluate_accuracy: the data has no batches, wanted at least one")
+    return correct / seen
+
+
+@contextmanager
+def evaluation_mode(net: object) -> Iterator[None]:
+    """Evaluation mode inside the block; each module's own mode is put back after it."""
+    modules = list(net.modules()) if isinstance(net, nn.Module) else []
+    modes = [module.training for module in modules]
+    if isinstance(net, nn.Module):
+        net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode

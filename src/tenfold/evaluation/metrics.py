@@ -1,0 +1,92 @@
+"""Figures about predictions, as pure functions of counts and labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from tenfold.errors import UsageError
+from tenfold.types import Labels
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """How well one class is recognised.
+
+    Attributes:
+        name: the class.
+        n: how many images truly belong to it.
+        precision: the share of right ones among those predicted as this class, 0..1; None if
+            none was.
+        recall: the share found among those that belong to it, 0..1; None if none does.
+        f1: the harmonic mean of both, 0..1; None if both are undefined.
+    """
+
+    name: str
+    n: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval in which the true accuracy lies, given a count of correct predictions.
+
+    Wilson's score interval: Wilson, "Probable inference, the law of succession, and statistical
+    inference", JASA 22 (1927), which stays inside 0..1 and is honest near its ends.
+
+    Args:
+        correct: 0..n.
+        n: at least 1.
+        confidence: between 0 and 1, both exclusive.
+
+    Raises:
+        UsageError: an argument is out of its range.
+    """
+    if n < 1 or not 0 <= correct <= n or not 0 < confidence < 1:
+        raise UsageError(
+            f"wilson_interval: correct={correct}, n={n}, confidence={confidence}, "
+            "wanted 0 <= correct <= n, n >= 1, 0 < confidence < 1"
+        )
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = correct / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def confusion_matrix(
+    labels: Labels, predictions: Labels, classes: int
+) -> Int64[Tensor, "classes classes"]:
+    """Counts of (true class, predicted class): rows are true, columns predicted."""
+    flat = labels.cpu() * classes + predictions.cpu()
+    return torch.bincount(flat, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_figures(
+    confusion: Int64[Tensor, "classes classes"], names: tuple[str, ...]
+) -> tuple[ClassFigures, ...]:
+    """Precision, recall and F1 of every class of a confusion matrix."""
+    figures = []
+    for index, name in enumerate(names):
+        hits = int(confusion[index, index])
+        belonging, predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
+        figures.append(
+            ClassFigures(
+                name=name,
+                n=belonging,
+                precision=_share(hits, predicted),
+                recall=_share(hits, belonging),
+                f1=_share(2 * hits, belonging + predicted),
+            )
+        )
+    return tuple(figures)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,89 @@
+"""What an evaluation found, with every accuracy's n and interval."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from tenfold.errors import UsageError
+from tenfold.evaluation.metrics import ClassFigures, class_figures, wilson_interval
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The figures of one model on one split.
+
+    Its figures are also there under their usual names: a report on the test split has `test_loss`
+    and `test_acc`, one on the validation split `val_loss` and `val_acc`.
+
+    Attributes:
+        split: which images: `train`, `val` or `test`.
+        n: how many.
+        loss: mean cross-entropy in nats.
+        confusion: counts, rows true class, columns predicted class.
+        classes: the classes' names.
+    """
+
+    split: str
+    n: int
+    loss: float
+    confusion: Int64[Tensor, "classes classes"]
+    classes: tuple[str, ...]
+
+    @property
+    def correct(self) -> int:
+        """How many predictions are right."""
+        return int(self.confusion.diagonal().sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right predictions, 0..1."""
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson_interval(self.correct, self.n)
+
+    @property
+    def per_class(self) -> tuple[ClassFigures, ...]:
+        """Precision, recall and F1 of every class."""
+        return class_figures(self.confusion, self.classes)
+
+    def __getattr__(self, name: str) -> float:
+        split, _, figure = name.rpartition("_")
+        if split and figure in ("loss", "acc"):
+            if split != self.split:
+                raise UsageError(
+                    f"this report is on the {self.split} split, it has no {name}",
+                    remedy=f"ask for {self.split}_{figure}, or evaluate the {split} split",
+                )
+            return self.loss if figure == "loss" else self.accuracy
+        raise AttributeError(f"Report has no attribute {name!r}")
+
+    def figures(self) -> dict[str, object]:
+        """The headline figures under their usual names, as JSON can hold them."""
+        return {
+            f"n_{self.split}": self.n,
+            f"{self.split}_loss": self.loss,
+            f"{self.split}_acc": self.accuracy,
+            f"{self.split}_interval": list(self.interval),
+        }
+
+    def to_dict(self) -> dict[str, object]:
+        """All of it as JSON can hold it."""
+        return {
+            **self.figures(),
+            "classes": list(self.classes),
+            "per_class": [asdict(figures) for figures in self.per_class],
+            "confusion": self.confusion.tolist(),
+        }
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.split}_acc {self.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}, "
+            f"n = {self.n:,}), {self.split}_loss {self.loss:.4f}"
+        )

@@ -1,0 +1,51 @@
+"""An exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class AveragedWeights:
+    """Weights averaged over the steps of training, which often generalise better than the last.
+
+    After step t each averaged tensor a becomes `d * a + (1 - d) * w`, with `d` rising from 0.1 to
+    `decay` as `(1 + t) / (10 + t)`, so that the first, random weights are soon forgotten. Buffers
+    of floating point (batch norm's running figures) are averaged too, whole-number ones copied.
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+
+    Args:
+        model: whose weights; the average starts as a copy of them.
+        decay: 0 < decay < 1; about `1 - 1/decay_steps`.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: t.detach().clone() for name, t in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take the weights after `step` steps (counted from 1) into the average."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        averages: list[Tensor] = []
+        weights: list[Tensor] = []
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                averages.append(self.tensors[name])
+                weights.append(tensor)
+            else:
+                self.tensors[name].copy_(tensor)
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    @contextmanager
+    def in_place_of(self, model: nn.Module) -> Iterator[None]:
+        """The averaged weights in the model inside the block, its own ones again after it."""
+        own = {name: t.detach().clone() for name, t in model.state_dict().items()}
+        model.load_state_dict(self.tensors)
+        try:
+            yield
+        finally:
+            model.load_state_dict(own)

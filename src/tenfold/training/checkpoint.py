@@ -1,0 +1,138 @@
+"""Checkpoints of one run: one file each, ordered by step, the newest that verifies wins."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tenfold.errors import FileRefusedError, listing
+from tenfold.storage import make_folder, read_tensors, write_tensors
+from tenfold.training.state import TrainingState
+
+KIND, VERSION = "tenfold-checkpoint", 1
+GENERATIONS = 2
+"""How many checkpoints a run keeps."""
+
+COST = 0.02
+"""The share of a run's time that checkpoints may take when nobody asked for a certain interval."""
+
+_NAME = re.compile(r"step-(\d{9,})\.safetensors")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read from one file.
+
+    Attributes:
+        path: the file.
+        header: counters, history and optimiser settings, and the run's `context`.
+        tensors: weights, moments, generators.
+        passed_over: newer files that did not verify, with the reason of each.
+    """
+
+    path: Path
+    header: dict[str, Any]
+    tensors: dict[str, Tensor]
+    passed_over: tuple[str, ...] = ()
+
+
+@dataclass
+class Checkpointer:
+    """Decides when a run is saved, and saves it.
+
+    With an interval set, a checkpoint is due whenever it has passed, and at every epoch's end.
+    With none, at every epoch's end, unless the checkpoints of this run would then take more than
+    `COST` of its time: then at the first one afterwards that pays.
+
+    Attributes:
+        folder: the run's `checkpoints`.
+        context: what a resume must find unchanged; it goes into every header.
+        every_seconds: the interval in seconds; 0 for none.
+        every_batches: the interval in batches; 0 for none.
+        seconds_spent: how long all saving took so far.
+    """
+
+    folder: Path
+    context: Mapping[str, Any]
+    every_seconds: float = 0.0
+    every_batches: int = 0
+    seconds_spent: float = 0.0
+    _saved_at: float = field(default_factory=time.perf_counter)
+    _last_cost: float = 0.0
+
+    def due_after_batch(self, state: TrainingState) -> bool:
+        """Whether the interval in batches or seconds has passed."""
+        if self.every_batches and state.step % self.every_batches == 0:
+            return True
+        return bool(self.every_seconds) and self._since_saved() >= self.every_seconds
+
+    def due_after_epoch(self) -> bool:
+        """Whether the end of an epoch is worth a checkpoint now."""
+        if self.every_batches or self.every_seconds:
+            return True
+        return self._since_saved() >= self._last_cost / COST
+
+    def save(self, state: TrainingState) -> Path:
+        """Write the state and drop all but the newest generations.
+
+        Raises:
+            StorageError: it could not be written; the older ones are as they were.
+        """
+        start = time.perf_counter()
+        header, tensors = state.to_checkpoint()
+        path = self.folder / f"step-{state.step:09d}.safetensors"
+        make_folder(self.folder)
+        write_tensors(
+            path,
+            tensors,
+            kind=KIND,
+            version=VERSION,
+            header={**header, "context": dict(self.context)},
+        )
+        for old in checkpoint_files(self.folder)[GENERATIONS:]:
+            old.unlink(missing_ok=True)
+        self._saved_at = time.perf_counter()
+        self._last_cost = self._saved_at - start
+        self.seconds_spent += self._last_cost
+        return path
+
+    def _since_saved(self) -> float:
+        return time.perf_counter() - self._saved_at
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the one with the most steps first."""
+    steps = {path: _NAME.fullmatch(path.name) for path in folder.glob("step-*.safetensors")}
+    numbered = [(int(match[1]), path) for path, match in steps.items() if match]
+    return [path for _, path in sorted(numbered, reverse=True)]
+
+
+def read_newest(folder: Path) -> Checkpoint:
+    """The checkpoint with the most steps that verifies.
+
+    Raises:
+        FileRefusedError: there is none, or none verifies.
+    """
+    files = checkpoint_files(folder)
+    if not files:
+        raise FileRefusedError(
+            f"{folder}: there is no checkpoint to continue from", remedy="start the run anew"
+        )
+    complaints: list[str] = []
+    for path in files:
+        try:
+            header, tensors = read_tensors(path, kind=KIND, version=VERSION)
+        except FileRefusedError as error:
+            complaints.append(str(error))
+            continue
+        return Checkpoint(path, header, tensors, tuple(complaints))
+    raise FileRefusedError(
+        f"{folder}: none of the {len(files)} checkpoints verifies: {listing(complaints)}",
+        remedy="start the run anew",
+    )

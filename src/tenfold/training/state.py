@@ -1,0 +1,265 @@
+"""Everything that a run is at one instant, as objects and as the tensors of a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import FileRefusedError, listing
+from tenfold.training.averaging import AveragedWeights
+
+ChooseBy = Literal["val_loss", "val_acc"]
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One line of the history.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss: mean loss over the epoch's images while the weights were moving.
+        train_acc: the share of right predictions likewise, 0..1.
+        val_loss: mean cross-entropy on the validation split after the epoch; None without one.
+        val_acc: the share of right predictions there, 0..1; None without one.
+        lr: the learning rate of the epoch's last step.
+        seconds: how long training and validation took.
+    """
+
+    epoch: int
+    train_loss: float
+    train_acc: float
+    val_loss: float | None
+    val_acc: float | None
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights of the epoch that validation liked best.
+
+    Attributes:
+        epoch: counted from 1.
+        value: the figure that chose it.
+        weights: a copy of the model's state at that epoch's end.
+    """
+
+    epoch: int
+    value: float
+    weights: dict[str, Tensor]
+
+
+@dataclass
+class TrainingState:
+    """What a run is between two steps; a checkpoint holds all of it.
+
+    Attributes:
+        model: raw images to logits.
+        optimizer: over the model's parameters.
+        averaged: the moving average of the weights, if the run keeps one.
+        epoch: how many epochs are finished.
+        batch: how many batches of the current epoch are done.
+        step: how many steps were taken in all.
+        losses: the mean loss of each batch of the current epoch, float32, on the model's device.
+        correct: right predictions in the current epoch, an int64 scalar on the model's device.
+        seconds: how long the current epoch has taken so far.
+        history: one entry for each finished epoch.
+        best: the best epoch's weights, once there is one.
+        epochs_without_gain: finished epochs since the best one.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    averaged: AveragedWeights | None = None
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    seconds: float = 0.0
+    history: list[EpochMetrics] = field(default_factory=list)
+    best: Best | None = None
+    epochs_without_gain: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def begin_epoch(self, batches: int) -> None:
+        """Make room for an epoch's figures, keeping those of a half-finished one."""
+        losses = torch.zeros(batches, device=self.device)
+        losses[: self.batch] = self.losses[: self.batch]
+        self.losses = losses
+        self.correct = self.correct.to(self.device)
+
+    def running_loss(self) -> float:
+        """The mean of the current epoch's batch losses so far; NaN before the first."""
+        return float(self.losses[: self.batch].double().mean().item()) if self.batch else math.nan
+
+    @contextmanager
+    def weights_that_count(self) -> Iterator[None]:
+        """The model as it would be used now: with averaged weights where the run keeps them."""
+        if self.averaged is None:
+            yield
+            return
+        with self.averaged.in_place_of(self.model):
+            yield
+
+    def copy_of_weights_that_count(self) -> dict[str, Tensor]:
+        """The weights that would be saved as the model if the run ended now."""
+        with self.weights_that_count():
+            return _copy(self.model.state_dict())
+
+    def final_weights(self) -> tuple[int, dict[str, Tensor]]:
+        """The epoch (from 1) and weights that the run ends with: the best, or the last if no
+        validation chose one."""
+        if self.best is not None:
+            return self.best.epoch, self.best.weights
+        return self.epoch, self.copy_of_weights_that_count()
+
+    def to_checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The JSON header and the tensors of a checkpoint."""
+        tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
+        if self.averaged is not None:
+            tensors |= {f"averaged.{name}": t for name, t in self.averaged.tensors.items()}
+        if self.best is not None:
+            tensors |= {f"best.{name}": t for name, t in self.best.weights.items()}
+        optimizer_header, optimizer_tensors = _optimizer_to_parts(self.optimizer)
+        tensors |= optimizer_tensors
+        tensors |= {f"random.{name}": t for name, t in _generator_states(self.device).items()}
+        tensors["losses"] = self.losses[: self.batch]
+        tensors["correct"] = self.correct
+        header = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": [asdict(metrics) for metrics in self.history],
+            "best": None
+            if self.best is None
+            else {"epoch": self.best.epoch, "value": self.best.value},
+            "epochs_without_gain": self.epochs_without_gain,
+            "optimizer": optimizer_header,
+            "parameters": [name for name, _ in self.model.named_parameters()],
+        }
+        return header, tensors
+
+    def restore(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Become what `to_checkpoint` wrote down, generators of random numbers included.
+
+        Raises:
+            FileRefusedError: the checkpoint belongs to another architecture or optimiser.
+        """
+        _require_same_weights(self.model.state_dict(), _part(tensors, "model"))
+        if [name for name, _ in self.model.named_parameters()] != header["parameters"]:
+            raise FileRefusedError("the checkpoint's parameters stand in another order")
+        self.model.load_state_dict(_part(tensors, "model"))
+        if (self.averaged is not None) != bool(_part(tensors, "averaged")):
+            raise FileRefusedError("only one of checkpoint and recipe averages the weights")
+        if self.averaged is not None:
+            for name, tensor in _part(tensors, "averaged").items():
+                self.averaged.tensors[name].copy_(tensor)
+        _load_optimizer(self.optimizer, header["optimizer"], _part(tensors, "optimizer"))
+        best = header["best"]
+        self.best = best and Best(
+            best["epoch"],
+            best["value"],
+            {name: t.to(self.device) for name, t in _part(tensors, "best").items()},
+        )
+        self.epoch, self.batch, self.step = header["epoch"], header["batch"], header["step"]
+        self.seconds = header["seconds"]
+        self.history = [EpochMetrics(**metrics) for metrics in header["history"]]
+        self.epochs_without_gain = header["epochs_without_gain"]
+        self.losses = tensors["losses"].to(self.device)
+        self.correct = tensors["correct"].to(self.device)
+        _set_generator_states(self.device, _part(tensors, "random"))
+
+
+def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
+
+
+def _require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    others = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    differing = sorted(
+        f"{name}: {others.get(name, 'missing')}, wanted {shapes.get(name, 'none')}"
+        for name in shapes.keys() | others.keys()
+        if shapes.get(name) != others.get(name)
+    )
+    if differing:
+        raise FileRefusedError(
+            f"the checkpoint is of another architecture: {listing(differing, 5)}"
+        )
+
+
+def _optimizer_to_parts(
+    optimizer: torch.optim.Optimizer,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    state = optimizer.state_dict()
+    tensors, plain = {}, {}
+    for index, values in state["state"].items():
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+            else:
+                plain[f"{index}.{key}"] = value
+    header = {"kind": type(optimizer).__name__, "groups": state["param_groups"], "plain": plain}
+    return header, tensors
+
+
+def _load_optimizer(
+    optimizer: torch.optim.Optimizer, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    if type(optimizer).__name__ != header["kind"]:
+        raise FileRefusedError(
+            f"the checkpoint is of a run with {header['kind']}, "
+            f"this one has {type(optimizer).__name__}"
+        )
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in [*tensors.items(), *header["plain"].items()]:
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    groups = [{**group, **_tuples(group)} for group in header["groups"]]
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except (ValueError, KeyError) as error:
+        raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
+
+
+def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON turned from tuples into lists, but for the list of parameters."""
+    return {
+        key: tuple(value)
+        for key, value in group.items()
+        if isinstance(value, list) and key != "params"
+    }
+
+
+def _generator_states(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _set_generator_states(device: torch.device, states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
