@@ -1,0 +1,63 @@
+"""The small convolutional network with which CIFAR-10 is often taught."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.models.arguments import (
+    LARGEST_WIDTH,
+    flattened_size,
+    require_dropout,
+    require_task,
+    require_wholes,
+)
+from tenfold.types import ImageShape, Logits
+
+
+class CifarCNN(nn.Module):
+    """Two small convolutions with max-pooling, then a perceptron.
+
+    Args:
+        input_shape: of one image, at least 10x10 pixels.
+        classes: how many there are.
+        hidden: the width of every hidden linear layer.
+        dropout: the probability that a unit of a hidden linear layer is silenced in training,
+            0 <= dropout < 1.
+
+    Raises:
+        UsageError: an argument is out of range, or the images are too small.
+    """
+
+    def __init__(
+        self,
+        input_shape: ImageShape,
+        classes: int,
+        *,
+        hidden: tuple[int, ...] = (120, 84),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        require_task("cifar-cnn", input_shape, classes)
+        require_wholes("cifar-cnn", "hidden", hidden, LARGEST_WIDTH)
+        require_dropout("cifar-cnn", dropout)
+        self.features = nn.Sequential(
+            nn.Conv2d(input_shape.channels, 6, kernel_size=3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, kernel_size=3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        layers: list[nn.Module] = [nn.Flatten()]
+        inputs = flattened_size("cifar-cnn", self.features, input_shape)
+        for width in hidden:
+            layers += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout)]
+            inputs = width
+        layers.append(nn.Linear(inputs, classes))
+        self.classifier = nn.Sequential(*layers)
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
+        """One logit for every image and class."""
+        logits: Tensor = self.classifier(self.features(images))
+        return logits

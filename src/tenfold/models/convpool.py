@@ -1,0 +1,97 @@
+"""Wide blocks of convolution and max-pooling, then a perceptron."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.errors import UsageError
+from tenfold.models.arguments import (
+    LARGEST_KERNEL,
+    LARGEST_WIDTH,
+    flattened_size,
+    require_dropout,
+    require_task,
+    require_wholes,
+)
+from tenfold.types import ImageShape, Logits
+
+
+class ConvPool(nn.Module):
+    """Blocks of (convolution that keeps the size, ReLU, max-pool 2), then a perceptron.
+
+    Args:
+        input_shape: of one image; every block halves it, so two blocks want at least 4x4 pixels.
+        classes: how many there are.
+        channels: of every block.
+        kernels: the side of every block's kernel in pixels, odd, one for each of `channels`.
+        hidden: the width of every hidden linear layer.
+        dropout: the probability that a unit of the first hidden linear layer is silenced in
+            training, 0 <= dropout < 1.
+
+    Raises:
+        UsageError: an argument is out of range, or the images are too small.
+    """
+
+    def __init__(
+        self,
+        input_shape: ImageShape,
+        classes: int,
+        *,
+        channels: tuple[int, ...] = (64, 128),
+        kernels: tuple[int, ...] = (11, 5),
+        hidden: tuple[int, ...] = (2048, 1024),
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        require_task("convpool", input_shape, classes)
+        require_wholes("convpool", "channels", channels, LARGEST_WIDTH)
+        require_wholes("convpool", "kernels", kernels, LARGEST_KERNEL)
+        _require_kernels(channels, kernels)
+        require_wholes("convpool", "hidden", hidden, LARGEST_WIDTH)
+        require_dropout("convpool", dropout)
+        self.features = _blocks(input_shape.channels, channels, kernels)
+        inputs = flattened_size("convpool", self.features, input_shape)
+        self.classifier = _perceptron(inputs, hidden, classes, dropout)
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
+        """One logit for every image and class."""
+        logits: Tensor = self.classifier(self.features(images))
+        return logits
+
+
+def _require_kernels(channels: tuple[int, ...], kernels: tuple[int, ...]) -> None:
+    if len(kernels) != len(channels):
+        raise UsageError(
+            f"convpool: {len(channels)} channels but {len(kernels)} kernels, "
+            "wanted one kernel for every block"
+        )
+    for place, kernel in enumerate(kernels):
+        if kernel % 2 == 0:
+            raise UsageError(
+                f"convpool: kernels[{place}] is {kernel}, wanted an odd number: "
+                "an even kernel has no middle to keep the size around"
+            )
+
+
+def _blocks(inputs: int, channels: tuple[int, ...], kernels: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for outputs, kernel in zip(channels, kernels, strict=True):
+        layers += [
+            nn.Conv2d(inputs, outputs, kernel_size=kernel, padding=kernel // 2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+        inputs = outputs
+    return nn.Sequential(*layers)
+
+
+def _perceptron(inputs: int, hidden: tuple[int, ...], classes: int, dropout: float) -> nn.Module:
+    layers: list[nn.Module] = [nn.Flatten()]
+    for place, width in enumerate(hidden):
+        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        if place == 0:
+            layers.append(nn.Dropout(dropout))
+        inputs = width
+    layers.append(nn.Linear(inputs, classes))
+    return nn.Sequential(*layers)

@@ -1,0 +1,53 @@
+"""A variant of LeNet-5 with ReLU and max-pooling."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.models.arguments import flattened_size, require_dropout, require_task
+from tenfold.types import ImageShape, Logits
+
+
+class LeNet(nn.Module):
+    """LeNet-5 with ReLU, max-pooling and a full third convolution.
+
+    After LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
+    recognition", 1998. On images of 28x28 the third convolution sees everything at once, as there.
+
+    Args:
+        input_shape: of one image, at least 28x28 pixels.
+        classes: how many there are.
+        dropout: the probability that a unit of the last hidden layer is silenced in training,
+            0 <= dropout < 1.
+
+    Raises:
+        UsageError: an argument is out of range, or the images are too small.
+    """
+
+    def __init__(self, input_shape: ImageShape, classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        require_task("lenet", input_shape, classes)
+        require_dropout("lenet", dropout)
+        self.features = nn.Sequential(
+            nn.Conv2d(input_shape.channels, 6, kernel_size=5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, kernel_size=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 120, kernel_size=5),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(flattened_size("lenet", self.features, input_shape), 84),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(84, classes),
+        )
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
+        """One logit for every image and class."""
+        logits: Tensor = self.classifier(self.features(images))
+        return logits

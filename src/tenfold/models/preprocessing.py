@@ -1,0 +1,103 @@
+"""The model's first step: from raw pixels to what the network expects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from tenfold.errors import UsageError, printable
+
+
+class Preprocessing(nn.Module):
+    """Raw pixels 0..255 to numbers 0..1, then, if asked for, `(x - mean) / std` per channel.
+
+    Its values are no part of `state_dict()`: `to_header` and `from_header` carry them as JSON.
+
+    Args:
+        mean: one for every channel, of pixels in 0..1; empty for no normalisation.
+        std: one for every channel, greater than 0; empty for no normalisation.
+
+    Raises:
+        UsageError: the two differ in length, or a value is not finite, or a deviation is not
+            greater than 0.
+    """
+
+    def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
+        super().__init__()
+        if len(mean) != len(std):
+            raise UsageError(
+                f"preprocessing: {len(mean)} means but {len(std)} deviations, "
+                "wanted one of each for every channel"
+            )
+        if not all(math.isfinite(value) for value in (*mean, *std)) or any(s <= 0 for s in std):
+            raise UsageError(
+                f"preprocessing: mean {printable(list(mean))}, std {printable(list(std))}, "
+                "wanted finite numbers and deviations greater than 0"
+            )
+        self._mean = tuple(float(value) for value in mean)
+        self._std = tuple(float(value) for value in std)
+        self.white: Tensor
+        self.mean: Tensor
+        self.std: Tensor
+        # A tensor on the images' device: CUDA multiplies by the reciprocal of a Python number,
+        # which differs from the division in the last bit.
+        self.register_buffer("white", torch.tensor(255.0), persistent=False)
+        self.register_buffer("mean", _per_channel(self._mean), persistent=False)
+        self.register_buffer("std", _per_channel(self._std), persistent=False)
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Preprocessing:
+        """What `to_header` wrote.
+
+        Raises:
+            UsageError: it is not what `to_header` writes.
+        """
+        if set(header) != {"mean", "std"} or not all(
+            isinstance(values, list) and all(type(value) in (int, float) for value in values)
+            for values in header.values()
+        ):
+            raise UsageError(
+                f"preprocessing: found {printable(dict(header))}, "
+                "wanted a list of numbers for each of mean and std"
+            )
+        return cls(header["mean"], header["std"])
+
+    def to_header(self) -> dict[str, list[float]]:
+        """All that it takes to make the same again, as JSON can hold it."""
+        return {"mean": list(self._mean), "std": list(self._std)}
+
+    def forward(
+        self, images: Shaped[Tensor, "n channels height width"]
+    ) -> Float[Tensor, "n channels height width"]:
+        """Raw pixels, uint8, 0..255, as the network expects them.
+
+        Raises:
+            UsageError: the images are not uint8, or have other channels than the normalisation.
+        """
+        if images.dtype != torch.uint8:
+            raise UsageError(
+                f"preprocessing: the images are {images.dtype}, wanted raw pixels 0..255 as "
+                "torch.uint8: the model scales them itself"
+            )
+        pixels = images.float().div_(self.white)
+        if not self._mean:
+            return pixels
+        if images.shape[1] != len(self._mean):
+            raise UsageError(
+                f"preprocessing: the images have {images.shape[1]} channels, wanted "
+                f"{len(self._mean)}, as many as there are means"
+            )
+        return pixels.sub_(self.mean).div_(self.std)
+
+    def extra_repr(self) -> str:
+        """The values, for the module's text."""
+        return f"mean={self._mean}, std={self._std}" if self._mean else ""
+
+
+def _per_channel(values: tuple[float, ...]) -> Float[Tensor, "1 channels 1 1"]:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)

@@ -1,0 +1,123 @@
+"""A small residual network with batch normalisation, for images of about 28 to 64 pixels."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F  # noqa: N812 - the field's name for it
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.errors import UsageError
+from tenfold.models.arguments import (
+    LARGEST_WIDTH,
+    MOST_LAYERS,
+    require_dropout,
+    require_task,
+    require_whole,
+    require_wholes,
+)
+from tenfold.types import ImageShape, Logits
+
+
+class ResNetSmall(nn.Module):
+    """A residual network: a convolution, stages of residual blocks, the mean over all pixels.
+
+    After He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015
+    (arXiv:1512.03385), section 4.2, but wider and less deep. Every stage after the first halves
+    the size. The mean over all pixels at the end makes any size fit; 8x8 is the smallest that is
+    tested. In training a batch needs two images or more where the last stage has one pixel.
+
+    Args:
+        input_shape: of one image.
+        classes: how many there are.
+        widths: the channels of every stage.
+        blocks: residual blocks in every stage.
+        dropout: the probability that one of the last features is silenced in training,
+            0 <= dropout < 1.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        input_shape: ImageShape,
+        classes: int,
+        *,
+        widths: tuple[int, ...] = (32, 64, 128),
+        blocks: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        require_task("resnet-small", input_shape, classes)
+        require_wholes("resnet-small", "widths", widths, LARGEST_WIDTH)
+        require_whole("resnet-small", "blocks", blocks, MOST_LAYERS)
+        require_dropout("resnet-small", dropout)
+        if not widths:
+            raise UsageError("resnet-small: widths is empty, wanted one width for every stage")
+        self.stem = nn.Sequential(
+            _convolution(input_shape.channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
+        self.stages = nn.Sequential(*_stages(widths, blocks))
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(widths[-1], classes)
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
+        """One logit for every image and class."""
+        # A plain mean and not nn.AdaptiveAvgPool2d, whose gradient is not deterministic on CUDA.
+        features: Tensor = self.stages(self.stem(images)).mean(dim=(2, 3))
+        logits: Tensor = self.classifier(self.dropout(features))
+        return logits
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions whose result is added to what went in.
+
+    Where size or channels change, what went in passes a 1x1 convolution (option B of the paper).
+
+    Args:
+        inputs: channels that go in.
+        outputs: channels that come out.
+        stride: 2 halves height and width, 1 keeps them.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            _convolution(inputs, outputs, stride=stride),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            _convolution(outputs, outputs),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                _convolution(inputs, outputs, kernel_size=1, stride=stride),
+                nn.BatchNorm2d(outputs),
+            )
+
+    def forward(
+        self, features: Float[Tensor, "n inputs height width"]
+    ) -> Float[Tensor, "n outputs smaller_height smaller_width"]:
+        """The block's result, after ReLU."""
+        return F.relu(self.residual(features) + self.shortcut(features))
+
+
+def _stages(widths: tuple[int, ...], blocks: int) -> list[nn.Module]:
+    stages: list[nn.Module] = []
+    inputs = widths[0]
+    for place, width in enumerate(widths):
+        first = ResidualBlock(inputs, width, stride=1 if place == 0 else 2)
+        others = [ResidualBlock(width, width, stride=1) for _ in range(blocks - 1)]
+        stages.append(nn.Sequential(first, *others))
+        inputs = width
+    return stages
+
+
+def _convolution(inputs: int, outputs: int, *, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
+    """A convolution before batch normalisation: no bias, and the paper's initialisation."""
+    layer = nn.Conv2d(
+        inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+    )
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer

@@ -1,0 +1,41 @@
+"""Softmax regression: one linear layer over the pixels."""
+
+from __future__ import annotations
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.errors import UsageError
+from tenfold.models.arguments import require_task
+from tenfold.types import ImageShape, Logits
+
+
+class Softmax(nn.Module):
+    """Softmax regression, of which this is the linear part: the loss applies the softmax.
+
+    Args:
+        input_shape: of one image; any.
+        classes: how many there are.
+        init_std: the weights start from a normal distribution with mean 0 and this deviation, the
+            biases from 0; 0 <= init_std <= 100.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+
+    def __init__(self, input_shape: ImageShape, classes: int, *, init_std: float = 0.01) -> None:
+        super().__init__()
+        require_task("softmax", input_shape, classes)
+        if not 0 <= init_std <= 100:
+            raise UsageError(f"softmax: init_std is {init_std}, wanted 0 <= init_std <= 100")
+        self.flatten = nn.Flatten()
+        self.linear = nn.Linear(math.prod(input_shape), classes)
+        nn.init.normal_(self.linear.weight, mean=0.0, std=init_std)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
+        """One logit for every image and class."""
+        logits: Tensor = self.linear(self.flatten(images))
+        return logits
