@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Checkpointer:
         context: what a resume must find unchanged; it goes into every header.
         every_seconds: the interval in seconds; 0 for none.
         every_batches: the interval in batches; 0 for none.
+        after_save: called after each save, within its cost.
         seconds_spent: how long all saving took so far.
     """
 
@@ -62,6 +63,7 @@ class Checkpointer:
     context: Mapping[str, Any]
     every_seconds: float = 0.0
     every_batches: int = 0
+    after_save: Callable[[TrainingState], None] | None = None
     seconds_spent: float = 0.0
     _saved_at: float = field(default_factory=time.perf_counter)
     _last_cost: float = 0.0
@@ -97,6 +99,8 @@ class Checkpointer:
         )
         for old in checkpoint_files(self.folder)[GENERATIONS:]:
             old.unlink(missing_ok=True)
+        if self.after_save is not None:
+            self.after_save(state)
         self._saved_at = time.perf_counter()
         self._last_cost = self._saved_at - start
         self.seconds_spent += self._last_cost

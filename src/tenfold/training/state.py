@@ -118,8 +118,7 @@ class TrainingState:
             return _copy(self.model.state_dict())
 
     def final_weights(self) -> tuple[int, dict[str, Tensor]]:
-        """The epoch (from 1) and weights that the run ends with: the best, or the last if no
-        validation chose one."""
+        """The epoch (from 1) and weights that a run ends with: the best, else the last."""
         if self.best is not None:
             return self.best.epoch, self.best.weights
         return self.epoch, self.copy_of_weights_that_count()

@@ -1,0 +1,21 @@
+"""Optimisers, schedules, the state of a run, its checkpoints, and one visible loop."""
+
+from tenfold.training.loop import epoch_order, train
+from tenfold.training.optimizers import OPTIMIZERS, build_optimizer
+from tenfold.training.schedules import SCHEDULES, build_schedule
+from tenfold.training.state import EpochMetrics, TrainingState
+from tenfold.training.step import train_step
+from tenfold.training.watching import Watcher
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "EpochMetrics",
+    "TrainingState",
+    "Watcher",
+    "build_optimizer",
+    "build_schedule",
+    "epoch_order",
+    "train",
+    "train_step",
+]
