@@ -1,0 +1,107 @@
+"""The table of known data sets, against what their authors published."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tenfold.data.catalog import DATASETS, CatalogEntry, Layout, find, lookup
+from tenfold.errors import UsageError
+
+LAYOUTS = [layout for entry in DATASETS.values() for layout in entry.layouts]
+DIGEST_LENGTHS = {"md5": 32, "sha256": 64}
+
+
+@pytest.mark.parametrize("entry", DATASETS.values(), ids=DATASETS)
+def test_entry_is_consistent(entry: CatalogEntry) -> None:
+    assert DATASETS[entry.name] is entry
+    assert len(set(entry.classes)) == len(entry.classes)
+    assert entry.n_train > 0
+    assert entry.licence
+    assert "\n" not in entry.citation
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.folder)
+def test_layout_can_be_checked_and_downloaded(layout: Layout) -> None:
+    digests = [file.digest or file.gzip_digest for file in layout.files]
+    if layout.archive:
+        digests = [layout.archive.digest, *(digest for digest in digests if digest)]
+    for digest in digests:
+        assert digest is not None, "a download of this file could not be checked"
+        algorithm, value = digest.split(":")
+        assert re.fullmatch(rf"[0-9a-f]{{{DIGEST_LENGTHS[algorithm]}}}", value)
+    assert len(set(digests)) == len(digests)
+    assert len(layout.mirrors) >= 2
+    for mirror in layout.mirrors:
+        assert re.fullmatch(r"https?://[\w./~-]+/", mirror)
+    assert {file.split for file in layout.files} == {"train", "test"}
+    assert len({file.name for file in layout.files}) == len(layout.files)
+
+
+def test_folders_are_torchvisions() -> None:
+    # torchvision.datasets: <class name>/raw for the MNIST family, base_folder for CIFAR.
+    assert [layout.folder for layout in LAYOUTS] == [
+        "MNIST/raw",
+        "FashionMNIST/raw",
+        "KMNIST/raw",
+        "cifar-10-batches-py",
+        "cifar-10-batches-bin",
+        "cifar-100-python",
+        "cifar-100-binary",
+    ]
+
+
+def test_class_names_are_the_published_ones() -> None:
+    # CIFAR's batches.meta lists both sets of names in alphabetical order.
+    for name, count in (("cifar10", 10), ("cifar100", 100)):
+        classes = DATASETS[name].classes
+        assert len(classes) == count
+        assert list(classes) == sorted(classes)
+    assert DATASETS["mnist"].classes == tuple("0123456789")
+    assert DATASETS["fashion-mnist"].classes[9] == "Ankle boot"
+    assert len(DATASETS["kmnist"].classes) == 10
+
+
+def test_sizes_of_the_idx_files_follow_from_their_format() -> None:
+    # The IDX format's description: magic number, one 32-bit integer an axis, one byte a value.
+    sizes = {file.name: file.largest for file in DATASETS["mnist"].layouts[0].files}
+    assert sizes == {
+        "train-images-idx3-ubyte": 47_040_016,
+        "train-labels-idx1-ubyte": 60_008,
+        "t10k-images-idx3-ubyte": 7_840_016,
+        "t10k-labels-idx1-ubyte": 10_008,
+    }
+    batch = DATASETS["cifar10"].layouts[1].files[0]
+    assert batch.largest == 30_730_000  # as the data set's page states
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("mnist", "mnist"),
+        ("MNIST", "mnist"),
+        ("fashion_mnist", "fashion-mnist"),
+        ("FashionMNIST", "fashion-mnist"),
+        ("Fashion-MNIST", "fashion-mnist"),
+        ("cifar-10", "cifar10"),
+        ("CIFAR 100", "cifar100"),
+    ],
+)
+def test_spellings_of_one_name(spelling: str, name: str) -> None:
+    assert lookup(spelling) is DATASETS[name]
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'fashion-mnist'"):
+        lookup("Fashoin-MNIST")
+    with pytest.raises(UsageError, match="choose one of: cifar10, cifar100, digits"):
+        lookup("imagenet-21k")
+    with pytest.raises(UsageError) as caught:
+        lookup("\x1b[31m")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["", "-", "m", "cifar", "mnist2"])
+def test_a_part_of_a_name_is_not_a_name(name: str) -> None:
+    assert find(name) is None
