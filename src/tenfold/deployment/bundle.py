@@ -1,0 +1,148 @@
+"""The model bundle: one file that means one model, wherever it is carried.
+
+A safetensors file with the network's weights and a JSON header with all that it takes to use
+them: architecture and arguments, class names, input shape, preprocessing; and where they come
+from: the data's fingerprint and the figures of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import FileRefusedError, UsageError, listing, printable
+from tenfold.models import Preprocessing, build, model_arguments
+from tenfold.storage import read_tensors, write_tensors
+from tenfold.types import ImageShape
+
+KIND, VERSION = "tenfold-bundle", 1
+
+MOST_CLASSES = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model and what it means.
+
+    Attributes:
+        model: its name in `MODELS`.
+        arguments: the model's own arguments, complete.
+        input_shape: of one image.
+        classes: the classes' names, in the order of the logits.
+        preprocessing: the first step, from raw pixels to what the network expects.
+        network: pixels as `preprocessing` gives them to logits, in evaluation mode.
+        data: `source` and `fingerprint` of the data it learned from.
+        figures: what was measured when it was made, under the usual names.
+    """
+
+    model: str
+    arguments: dict[str, Any]
+    input_shape: ImageShape
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    network: nn.Module
+    data: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def module(self) -> nn.Module:
+        """Raw uint8 images to logits, in evaluation mode."""
+        return nn.Sequential(self.preprocessing, self.network).eval()
+
+
+def write_bundle(path: Path, bundle: Bundle) -> None:
+    """Write a bundle so that a death at any instant leaves the old file or the new one.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    header = {
+        "model": bundle.model,
+        "arguments": model_arguments(bundle.model, bundle.arguments),
+        "input_shape": list(bundle.input_shape),
+        "classes": list(bundle.classes),
+        "preprocessing": bundle.preprocessing.to_header(),
+        "data": bundle.data,
+        "figures": bundle.figures,
+    }
+    write_tensors(path, bundle.network.state_dict(), kind=KIND, version=VERSION, header=header)
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle; its network is on the CPU, in evaluation mode.
+
+    Nothing in the file is run, and no more memory is used than its own size and the model's.
+
+    Raises:
+        FileRefusedError: the file is no bundle, is damaged, newer, or contradicts itself.
+    """
+    header, tensors = read_tensors(path, kind=KIND, version=VERSION)
+    try:
+        shape, classes = _shape(header["input_shape"]), _classes(header["classes"])
+        name, arguments = header["model"], model_arguments(header["model"], header["arguments"])
+        preprocessing = Preprocessing.from_header(header["preprocessing"])
+        outline = build(name, shape, len(classes), device="meta", **arguments)
+        _require_same_shapes(outline.state_dict(), tensors)
+        data, figures = dict(header["data"]), dict(header["figures"])
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError, FileRefusedError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise FileRefusedError(
+            f"{printable(path)}: this is not a bundle that can be used: {printable(reason)}",
+            remedy="name a run folder or its model.safetensors",
+        ) from error
+    network = outline.to_empty(device="cpu")
+    network.load_state_dict(tensors)
+    return Bundle(
+        name, arguments, shape, classes, preprocessing, network.eval(), data=data, figures=figures
+    )
+
+
+def _shape(value: object) -> ImageShape:
+    if (
+        not isinstance(value, list)
+        or len(value) != 3
+        or not all(type(side) is int and side > 0 for side in value)
+    ):
+        raise FileRefusedError(f"input_shape is {value!r}, wanted three positive whole numbers")
+    return ImageShape(*value)
+
+
+def _classes(value: object) -> tuple[str, ...]:
+    if (
+        not isinstance(value, list)
+        or not 1 <= len(value) <= MOST_CLASSES
+        or not all(isinstance(name, str) for name in value)
+    ):
+        raise FileRefusedError("classes is not a list of names")
+    return tuple(value)
+
+
+def _require_same_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """What the architecture asks for must be what lies in the file, before memory is taken."""
+    differing = [
+        name
+        for name in sorted(wanted.keys() | found.keys())
+        if name not in wanted
+        or name not in found
+        or wanted[name].shape != found[name].shape
+        or wanted[name].dtype != found[name].dtype
+    ]
+    if differing:
+        raise FileRefusedError(f"its weights do not fit its architecture: {listing(differing, 5)}")
+
+
+def normalisation(images: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of raw uint8 images, of pixels in 0..1."""
+    counts = torch.stack(
+        [torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(images.shape[1])]
+    ).double()
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    share = counts / counts.sum(1, keepdim=True)
+    mean = share @ levels
+    std = (share @ levels.square() - mean.square()).clamp_min(0).sqrt()
+    return mean.tolist(), std.clamp_min(1e-6).tolist()
