@@ -1,0 +1,121 @@
+"""Augmentation of whole batches, keyed by (seed, epoch, image).
+
+What happens to an image is a pure function of the run's seed, the epoch and the image's index in
+the data set: not of the batch it is in, of the device, or of anything drawn before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from tenfold.randomness import derive_seed
+from tenfold.types import Images
+
+_GOLDEN = -7046029254386353131  # 2**64 divided by the golden ratio, odd, as a signed number
+_MIX_1 = -4658895280553007687
+_MIX_2 = -7723592293110705685
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop, mirroring and cutout of raw images.
+
+    Attributes:
+        seed: the run's seed.
+        flip: mirror half of the images left to right.
+        crop_padding: pad with this many black pixels on every side and crop at a random place.
+        cutout: blacken a square of this side around a random pixel, cut off at the border
+            (DeVries and Taylor, arXiv:1708.04552).
+    """
+
+    seed: int
+    flip: bool = False
+    crop_padding: int = 0
+    cutout: int = 0
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every image comes out as it went in."""
+        return not (self.flip or self.crop_padding or self.cutout)
+
+    def __call__(self, images: Images, indices: Int64[Tensor, " n"], epoch: int) -> Images:
+        """A changed copy of a batch.
+
+        Args:
+            images: raw pixels.
+            indices: of these images in the data set, on the same device.
+            epoch: counted from 0.
+        """
+        if self.crop_padding:
+            places = 2 * self.crop_padding + 1
+            images = _crop(
+                images,
+                self.crop_padding,
+                (self._uniform("crop rows", indices, epoch) * places).long(),
+                (self._uniform("crop columns", indices, epoch) * places).long(),
+            )
+        if self.flip:
+            mirrored = self._uniform("flip", indices, epoch) < 0.5
+            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        if self.cutout:
+            height, width = images.shape[2:]
+            images = _cutout(
+                images,
+                self.cutout,
+                (self._uniform("cutout rows", indices, epoch) * height).long(),
+                (self._uniform("cutout columns", indices, epoch) * width).long(),
+            )
+        return images
+
+    def _uniform(
+        self, purpose: str, indices: Int64[Tensor, " n"], epoch: int
+    ) -> Float64[Tensor, " n"]:
+        return keyed_uniform(derive_seed(self.seed, "augment", purpose, epoch), indices)
+
+
+def keyed_uniform(key: int, indices: Int64[Tensor, " n"]) -> Float64[Tensor, " n"]:
+    """One number for every index, uniform in [0, 1), a function of key and index alone.
+
+    SplitMix64's mixing of a counter (Steele, Lea and Flood, "Fast splittable pseudorandom number
+    generators", 2014), in whole-number arithmetic that is the same on every device; its top 24
+    bits become the number.
+    """
+    mixed = indices * _GOLDEN + key
+    mixed = (mixed ^ _shifted(mixed, 30)) * _MIX_1
+    mixed = (mixed ^ _shifted(mixed, 27)) * _MIX_2
+    mixed = mixed ^ _shifted(mixed, 31)
+    return _shifted(mixed, 40).double() / 2**24
+
+
+def _shifted(values: Int64[Tensor, " n"], bits: int) -> Int64[Tensor, " n"]:
+    """Shifted right as unsigned numbers: zeros come in at the top."""
+    return (values >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _crop(
+    images: Images, padding: int, rows: Int64[Tensor, " n"], columns: Int64[Tensor, " n"]
+) -> Images:
+    height, width = images.shape[2:]
+    padded = torch.nn.functional.pad(images, (padding,) * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(len(images), device=images.device), :, rows, columns]
+
+
+def _cutout(
+    images: Images, side: int, rows: Int64[Tensor, " n"], columns: Int64[Tensor, " n"]
+) -> Images:
+    height, width = images.shape[2:]
+    above = _inside(rows, side, height)[:, None, :, None]
+    across = _inside(columns, side, width)[:, None, None, :]
+    return images.masked_fill(above & across, 0)
+
+
+def _inside(middles: Tensor, side: int, length: int) -> Tensor:
+    """For every image, which of the places 0..length-1 lie within the square."""
+    places = torch.arange(length, device=middles.device)
+    start = middles[:, None] - side // 2
+    return (places >= start) & (places < start + side)

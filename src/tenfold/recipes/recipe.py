@@ -1,0 +1,226 @@
+"""The typed recipe: everything that decides what a run does, validated."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tenfold.errors import UsageError, did_you_mean, printable
+
+LARGEST_RECIPE = 2**20
+"""Bytes of a recipe file, at the most."""
+
+_Fraction = Annotated[float, Field(ge=0, lt=1)]
+_Positive = Annotated[float, Field(gt=0)]
+_NotNegative = Annotated[float, Field(ge=0)]
+_Side = Annotated[int, Field(ge=1, le=16_384)]
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text in quotes",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "tuple_type": "a list",
+    "too_short": "two whole numbers, height and width",
+    "too_long": "two whole numbers, height and width",
+    "finite_number": "a finite number",
+}
+"""What was wanted, in a recipe's words, by pydantic's name of the problem."""
+
+
+class AugmentRecipe(BaseModel):
+    """How training images are changed, anew in every epoch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    flip: bool = Field(False, description="mirror half of the images left to right")
+    crop_padding: int = Field(
+        0, ge=0, le=256, description="pad by this many pixels and crop at a random place"
+    )
+    cutout: int = Field(
+        0, ge=0, le=4096, description="blank a square of this side at a random place"
+    )
+
+
+class Recipe(BaseModel):
+    """What to train, on what, and how. Every field has a default but `model`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    description: str = Field("", description="one line for people")
+    data: str = Field("", description="a name from the catalogue or a path, if none is given")
+    image_size: tuple[_Side, _Side] | None = Field(
+        None, description="height and width that images in folders are brought to"
+    )
+    channels: Literal[1, 3] | None = Field(None, description="1 for grey, 3 for colour")
+    test: _Fraction = Field(
+        0.2, description="share held out for testing where the data has no test split"
+    )
+    val: _Fraction = Field(0.0, description="share of the training images held out for validation")
+    normalize: bool = Field(
+        False, description="shift and scale each channel by its mean and deviation in training"
+    )
+
+    model: str = Field(description="a name from the table of models")
+    model_args: dict[str, Any] = Field(
+        default_factory=dict, description="the model's own arguments"
+    )
+
+    epochs: int = Field(10, ge=1, le=1_000_000)
+    batch_size: int = Field(64, ge=1, le=10_000_000)
+    eval_batch_size: int = Field(1024, ge=1, le=10_000_000)
+    shuffle: bool = Field(True, description="a new order in every epoch")
+    augment: AugmentRecipe = AugmentRecipe()
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: _Positive = Field(0.1, description="the highest learning rate")
+    momentum: _Fraction = 0.0
+    nesterov: bool = False
+    weight_decay: _NotNegative = 0.0
+    schedule: Literal["constant", "cosine", "step", "one-cycle"] = "constant"
+    warmup_epochs: _NotNegative = 0.0
+    drop_every: int = Field(10, ge=1, description="schedule step: epochs between two drops")
+    drop_factor: _Positive = Field(0.1, description="schedule step: what a drop multiplies by")
+    label_smoothing: _Fraction = 0.0
+    clip_norm: _NotNegative = Field(0.0, description="largest norm of all gradients; 0 is off")
+    average_decay: _Fraction = Field(
+        0.0, description="decay of the moving average of the weights; 0 is off"
+    )
+
+    choose_by: Literal["val_loss", "val_acc"] = Field(
+        "val_loss", description="the figure that the best epoch is chosen by"
+    )
+    patience: int = Field(
+        0, ge=0, description="stop after this many epochs without a gain; 0 is never"
+    )
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_for_tuples(cls, values: Any) -> Any:  # noqa: ANN401
+        """TOML has lists only, and whole numbers where a fraction may stand."""
+        if isinstance(values, Mapping) and isinstance(values.get("image_size"), list):
+            return {**values, "image_size": tuple(values["image_size"])}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
+            raise ValueError(f"optimizer {self.optimizer} takes no momentum; set momentum = 0")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov = true needs a momentum above 0")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON can hold them."""
+        return self.model_dump(mode="json")
+
+    def to_toml(self) -> str:
+        """The whole recipe as a TOML file."""
+        return tomli_w.dumps({k: v for k, v in self.to_dict().items() if v is not None})
+
+
+def recipe_names() -> list[str]:
+    """The names of the recipes that come with tenfold."""
+    files = resources.files("tenfold.recipes").iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))
+
+
+def load_recipe(name_or_file: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by name or from a file, with some of its keys changed.
+
+    Args:
+        name_or_file: one of `recipe_names()`, or the path of a TOML file.
+        overrides: values by key; a dot leads into a table, as in `model_args.dropout`.
+
+    Raises:
+        UsageError: no such recipe, not TOML, an unknown key, or a value out of range.
+    """
+    values = _values(recipe_text(name_or_file), printable(name_or_file))
+    for key, value in (overrides or {}).items():
+        _set(values, key, value)
+    return validate(values, printable(name_or_file))
+
+
+def recipe_text(name_or_file: str | Path) -> str:
+    """The text of a recipe, comments included.
+
+    Raises:
+        UsageError: there is no such recipe, or its file cannot be read.
+    """
+    name, path = str(name_or_file), Path(name_or_file)
+    if name in recipe_names():
+        return (resources.files("tenfold.recipes") / f"{name}.toml").read_text("utf-8")
+    if path.suffix != ".toml":
+        raise UsageError(
+            f"there is no recipe {printable(name)!r}",
+            remedy=f"{did_you_mean(name, recipe_names())} A file's name ends in .toml",
+        )
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_RECIPE + 1)
+    except OSError as error:
+        raise UsageError(f"{printable(path)}: {error.strerror or error}") from error
+    if len(data) > LARGEST_RECIPE:
+        raise UsageError(f"{printable(path)}: a recipe of more than {LARGEST_RECIPE:,} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{printable(path)}: it is not UTF-8 text") from error
+
+
+def validate(values: Mapping[str, Any], place: str) -> Recipe:
+    """A recipe from plain values.
+
+    Args:
+        values: by key, as TOML gives them.
+        place: where they come from, for messages.
+
+    Raises:
+        UsageError: an unknown key, a wrong type, a value out of range; every one is named.
+    """
+    try:
+        return Recipe.model_validate(dict(values))
+    except ValidationError as error:
+        problems = "; ".join(_sentence(problem) for problem in error.errors())
+        raise UsageError(f"recipe {place}: {problems}") from error
+
+
+def _values(text: str, place: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise UsageError(f"recipe {place}: this is not TOML: {printable(error)}") from error
+
+
+def _set(values: dict[str, Any], key: str, value: object) -> None:
+    *tables, last = key.split(".")
+    for table in tables:
+        inner = values.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"recipe: {printable(key)!r}: {printable(table)!r} is not a table")
+        values = inner
+    values[last] = value
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    place = [str(part) for part in problem["loc"]]
+    key = printable(".".join(place), 80)
+    if problem["type"] == "extra_forbidden":
+        fields = AugmentRecipe.model_fields if place[0] == "augment" else Recipe.model_fields
+        return f"the key {key!r} is not known, {did_you_mean(place[-1], fields)}"
+    if problem["type"] == "missing":
+        return f"the key {key!r} is missing"
+    if not key:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    found = printable(repr(problem["input"]), 80)
+    wanted = _WANTED.get(problem["type"]) or str(problem["msg"]).replace("Input should be ", "")
+    return f"{key} is {found}, wanted {wanted}"

@@ -1,0 +1,175 @@
+"""The folder of a run: what lies where, who writes it, and what it says about itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from tenfold.errors import FileRefusedError, StorageError, UsageError, printable
+from tenfold.storage import make_folder, remove_leftovers, write_json, write_text
+from tenfold.training.state import EpochMetrics
+
+LARGEST_TEXT = 64 * 2**20
+"""Bytes of a text file in a run folder that are read at the most."""
+
+
+class RunFolder:
+    """The paths of one run.
+
+    Args:
+        path: the run's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.toml"
+        self.facts = path / "run.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.safetensors"
+        self.model = path / "model.safetensors"
+
+    def __str__(self) -> str:
+        return printable(self.path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process writes this run inside the block; the lock dies with its holder.
+
+        Raises:
+            FileRefusedError: another process is writing it.
+        """
+        lock = filelock.FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise FileRefusedError(
+                f"{self}: another process is writing this run", remedy="wait for it or stop it"
+            ) from error
+        except OSError as error:
+            raise StorageError(f"{self}: the folder cannot be locked: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def clean(self) -> None:
+        """Remove what a killed writer left half-written; only while the run is locked."""
+        for folder in (self.path, self.checkpoints):
+            remove_leftovers(folder)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write `run.json`."""
+        write_json(self.facts, dict(facts))
+
+    def read_facts(self) -> dict[str, Any]:
+        """What `run.json` says.
+
+        Raises:
+            FileRefusedError: it is missing or damaged.
+        """
+        try:
+            facts = json.loads(_read_text(self.facts))
+        except (ValueError, RecursionError) as error:
+            raise FileRefusedError(f"{printable(self.facts)}: this is not JSON") from error
+        if not isinstance(facts, dict):
+            raise FileRefusedError(f"{printable(self.facts)}: this is not a JSON object")
+        return facts
+
+    def write_metrics(self, history: list[EpochMetrics]) -> None:
+        """Write `metrics.jsonl`, one line an epoch."""
+        lines = (json.dumps(metrics.__dict__, allow_nan=False) for metrics in history)
+        write_text(self.metrics, "".join(f"{line}\n" for line in lines))
+
+    def read_metrics(self) -> list[EpochMetrics]:
+        """The history.
+
+        Raises:
+            FileRefusedError: it is missing or damaged.
+        """
+        try:
+            lines = _read_text(self.metrics).splitlines()
+            return [EpochMetrics(**json.loads(line)) for line in lines]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise FileRefusedError(
+                f"{printable(self.metrics)}: a line is damaged: {printable(error)}"
+            ) from error
+
+
+def existing_run(path: Path) -> RunFolder:
+    """The run in a folder.
+
+    Raises:
+        FileRefusedError: there is none.
+    """
+    folder = RunFolder(path)
+    if not folder.facts.is_file():
+        found = "it is no run folder" if path.exists() else "there is no such folder"
+        raise FileRefusedError(
+            f"{folder}: {found}", remedy="name a folder that tenfold train has made"
+        )
+    return folder
+
+
+def new_run(out: Path | None, data: str, model: str) -> RunFolder:
+    """A new, empty folder for a run: `out`, or the next `runs/<data>-<model>-NNN`.
+
+    Raises:
+        UsageError: `out` is there and not empty.
+        StorageError: the folder cannot be made.
+    """
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(
+                f"{printable(out)}: there is something already",
+                remedy="choose another folder, or continue the run in it with tenfold resume",
+            )
+        make_folder(out)
+        return RunFolder(out)
+    parent = Path("runs")
+    make_folder(parent)
+    stem = f"{_plain(data)}-{model}"
+    number = 1 + max(_numbers(parent, stem), default=0)
+    while True:  # another process may take the same number: mkdir decides
+        path = parent / f"{stem}-{number:03d}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError as error:
+            raise StorageError(
+                f"{printable(path)}: the folder cannot be made: {error.strerror}",
+                remedy="choose a folder that can be written with --out",
+            ) from error
+        return RunFolder(path)
+
+
+def _numbers(parent: Path, stem: str) -> list[int]:
+    matches = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", p.name) for p in parent.iterdir())
+    return [int(match[1]) for match in matches if match]
+
+
+def _plain(data: str) -> str:
+    """The last part of a data set's name as part of a folder's name."""
+    name = Path(data).name
+    for suffix in (".tar.gz", ".tar.xz", ".tar.bz2", ".tgz", ".tar", ".zip", ".npz"):
+        name = name.removesuffix(suffix)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_TEXT + 1)
+    except OSError as error:
+        raise FileRefusedError(f"{printable(path)}: {error.strerror or error}") from error
+    if len(data) > LARGEST_TEXT:
+        raise FileRefusedError(f"{printable(path)}: a file of more than {LARGEST_TEXT:,} bytes")
+    return data.decode()
