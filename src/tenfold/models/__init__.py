@@ -7,6 +7,7 @@ from tenfold.models.mlp import MLP
 from tenfold.models.preprocessing import Preprocessing
 from tenfold.models.resnet_small import ResNetSmall
 from tenfold.models.softmax import Softmax
+from tenfold.models.summary import LayerSummary, ModelSummary, summarise
 from tenfold.models.table import MODELS, build, model_arguments
 
 __all__ = [
@@ -14,10 +15,13 @@ __all__ = [
     "MODELS",
     "CifarCNN",
     "ConvPool",
+    "LayerSummary",
     "LeNet",
+    "ModelSummary",
     "Preprocessing",
     "ResNetSmall",
     "Softmax",
     "build",
     "model_arguments",
+    "summarise",
 ]

@@ -88,10 +88,11 @@ def flattened_size(model: str, features: nn.Sequential, input_shape: ImageShape)
     """
     height, width = (_size_after(features, size) for size in input_shape[1:])
     if height < 1 or width < 1:
+        smallest = _smallest_size(features)
         raise UsageError(
             f"{model}: images of {input_shape} are too small: "
             f"{_where_it_ends(features, min(input_shape[1:]))} would have no pixels left, "
-            f"wanted {_smallest_that_works(features)}",
+            f"wanted at least {smallest}x{smallest} pixels",
             remedy="choose another model or larger images",
         )
     channels = input_shape.channels
@@ -110,11 +111,15 @@ def _size_after(features: nn.Sequential, size: int) -> int:
     return size
 
 
-def _smallest_that_works(features: nn.Sequential) -> str:
-    for size in range(1, LARGEST_SIDE + 1):
-        if _size_after(features, size) >= 1:
-            return f"at least {size}x{size} pixels"
-    return "fewer layers"
+def _smallest_size(features: nn.Sequential) -> int:
+    """The height or width that leaves one pixel after all the layers."""
+    size = 1
+    for layer in reversed(features):
+        if isinstance(layer, nn.Conv2d):
+            size = max(1, (size - 1) * layer.stride[0] + layer.kernel_size[0] - 2 * _padding(layer))
+        elif isinstance(layer, nn.MaxPool2d):
+            size *= _window(layer)
+    return size
 
 
 def _where_it_ends(features: nn.Sequential, size: int) -> str:
@@ -129,10 +134,18 @@ def _where_it_ends(features: nn.Sequential, size: int) -> str:
 def _size_after_layer(layer: nn.Module, size: int) -> int:
     """Height or width after one layer; square kernels, and no dilation."""
     if isinstance(layer, nn.Conv2d):
-        padding = layer.padding[0]
-        assert isinstance(padding, int)
-        return (size + 2 * padding - layer.kernel_size[0]) // layer.stride[0] + 1
+        return (size + 2 * _padding(layer) - layer.kernel_size[0]) // layer.stride[0] + 1
     if isinstance(layer, nn.MaxPool2d):
-        assert isinstance(layer.kernel_size, int)
-        return size // layer.kernel_size
+        return size // _window(layer)
     return size
+
+
+def _padding(layer: nn.Conv2d) -> int:
+    padding = layer.padding[0]
+    assert isinstance(padding, int)
+    return padding
+
+
+def _window(layer: nn.MaxPool2d) -> int:
+    assert isinstance(layer.kernel_size, int)
+    return layer.kernel_size

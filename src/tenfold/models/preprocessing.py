@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
-from tenfold.errors import UsageError, printable
+from tenfold.errors import DataError, UsageError, printable
+from tenfold.types import Images
+from tenfold.types import Images
 
 
 class Preprocessing(nn.Module):
@@ -24,7 +25,7 @@ class Preprocessing(nn.Module):
 
     Raises:
         UsageError: the two differ in length, or a value is not finite, or a deviation is not
-            greater than 0.
+            greater than 0 in single precision.
     """
 
     def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
@@ -34,21 +35,52 @@ class Preprocessing(nn.Module):
                 f"preprocessing: {len(mean)} means but {len(std)} deviations, "
                 "wanted one of each for every channel"
             )
-        if not all(math.isfinite(value) for value in (*mean, *std)) or any(s <= 0 for s in std):
+        self._mean, self._std = tuple(mean), tuple(std)
+        means, deviations = _per_channel(mean), _per_channel(std)
+        if not (means.isfinite() & deviations.isfinite() & (deviations > 0)).all():
             raise UsageError(
                 f"preprocessing: mean {printable(list(mean))}, std {printable(list(std))}, "
                 "wanted finite numbers and deviations greater than 0"
             )
-        self._mean = tuple(float(value) for value in mean)
-        self._std = tuple(float(value) for value in std)
         self.white: Tensor
         self.mean: Tensor
         self.std: Tensor
         # A tensor on the images' device: CUDA multiplies by the reciprocal of a Python number,
         # which differs from the division in the last bit.
         self.register_buffer("white", torch.tensor(255.0), persistent=False)
-        self.register_buffer("mean", _per_channel(self._mean), persistent=False)
-        self.register_buffer("std", _per_channel(self._std), persistent=False)
+        self.register_buffer("mean", means, persistent=False)
+        self.register_buffer("std", deviations, persistent=False)
+
+    @classmethod
+    def fitted_to(cls, images: Images) -> Preprocessing:
+        """Normalisation by the mean and deviation of every channel of these raw images."""
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        counts = [
+            torch.bincount(channel.reshape(-1), minlength=256) for channel in images.unbind(1)
+        ]
+        shares = torch.stack(counts).double().cpu() / counts[0].sum().cpu()
+        mean = shares @ levels
+        std = (shares @ levels.square() - mean.square()).clamp_min(0).sqrt()
+        return cls(mean.tolist(), std.clamp_min(1e-6).tolist())
+
+    @classmethod
+    def fitted_to(cls, images: Images) -> Preprocessing:
+        """The one that gives these images mean 0 and deviation 1 in every channel.
+
+        Raises:
+            DataError: there are no pixels, or all pixels of a channel are equal.
+        """
+        if images.numel() == 0:
+            raise DataError("preprocessing: there are no pixels to take mean and deviation of")
+        moments = [_mean_and_std(images[:, channel]) for channel in range(images.shape[1])]
+        for channel, (_, std) in enumerate(moments):
+            if std == 0:
+                raise DataError(
+                    f"preprocessing: all pixels of channel {channel} are equal, "
+                    "wanted pixels that differ, so that there is a deviation to divide by",
+                    remedy="train without normalisation",
+                )
+        return cls([mean for mean, _ in moments], [std for _, std in moments])
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Preprocessing:
@@ -57,15 +89,9 @@ class Preprocessing(nn.Module):
         Raises:
             UsageError: it is not what `to_header` writes.
         """
-        if set(header) != {"mean", "std"} or not all(
-            isinstance(values, list) and all(type(value) in (int, float) for value in values)
-            for values in header.values()
-        ):
-            raise UsageError(
-                f"preprocessing: found {printable(dict(header))}, "
-                "wanted a list of numbers for each of mean and std"
-            )
-        return cls(header["mean"], header["std"])
+        if set(header) != {"mean", "std"}:
+            raise _foreign(header)
+        return cls(_numbers(header, "mean"), _numbers(header, "std"))
 
     def to_header(self) -> dict[str, list[float]]:
         """All that it takes to make the same again, as JSON can hold it."""
@@ -99,5 +125,31 @@ class Preprocessing(nn.Module):
         return f"mean={self._mean}, std={self._std}" if self._mean else ""
 
 
-def _per_channel(values: tuple[float, ...]) -> Float[Tensor, "1 channels 1 1"]:
+def _mean_and_std(pixels: UInt8[Tensor, "n height width"]) -> tuple[float, float]:
+    """Mean and deviation of pixels scaled to 0..1, from how often each of the 256 values occurs."""
+    share = torch.bincount(pixels.flatten(), minlength=256).double() / pixels.numel()
+    values = torch.arange(256, dtype=torch.float64, device=pixels.device) / 255
+    mean = (share * values).sum()
+    variance = (share * (values - mean).square()).sum()
+    return mean.item(), variance.sqrt().item()
+
+
+def _numbers(header: Mapping[str, object], key: str) -> list[float]:
+    values = header[key]
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise _foreign(header)
+    try:
+        return [float(value) for value in values]
+    except OverflowError:
+        raise _foreign(header) from None
+
+
+def _foreign(header: Mapping[str, object]) -> UsageError:
+    return UsageError(
+        f"preprocessing: found {printable(dict(header))}, "
+        "wanted a list of numbers for each of mean and std"
+    )
+
+
+def _per_channel(values: Sequence[float]) -> Float[Tensor, "1 channels 1 1"]:
     return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)

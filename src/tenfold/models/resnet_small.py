@@ -119,5 +119,7 @@ def _convolution(inputs: int, outputs: int, *, kernel_size: int = 3, stride: int
     layer = nn.Conv2d(
         inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
     )
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    # On the meta device there is nothing to fill, and PyTorch would load its compiler for it.
+    if not layer.weight.is_meta:
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer

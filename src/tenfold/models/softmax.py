@@ -32,7 +32,9 @@ class Softmax(nn.Module):
             raise UsageError(f"softmax: init_std is {init_std}, wanted 0 <= init_std <= 100")
         self.flatten = nn.Flatten()
         self.linear = nn.Linear(math.prod(input_shape), classes)
-        nn.init.normal_(self.linear.weight, mean=0.0, std=init_std)
+        # On the meta device there is nothing to fill, and PyTorch would load its compiler for it.
+        if not self.linear.weight.is_meta:
+            nn.init.normal_(self.linear.weight, mean=0.0, std=init_std)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import operator
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeGuard
@@ -36,7 +35,7 @@ LARGEST_MODEL = 2**30
 
 def build(
     name: str,
-    input_shape: Sequence[int],
+    input_shape: Sequence[object],
     classes: int,
     *,
     device: str | torch.device | None = None,
@@ -99,15 +98,14 @@ def _model_class(name: str) -> type[nn.Module]:
     return MODELS[name]
 
 
-def _image_shape(name: str, input_shape: Sequence[int]) -> ImageShape:
-    try:
-        channels, height, width = (operator.index(size) for size in input_shape)
-    except (TypeError, ValueError):
+def _image_shape(name: str, input_shape: Sequence[object]) -> ImageShape:
+    sizes = [size for size in input_shape if _is_whole(size)]
+    if len(sizes) != 3 or len(input_shape) != 3:
         raise UsageError(
             f"{name}: the images' shape is {printable(input_shape)}, "
-            "wanted channels, height and width"
-        ) from None
-    return ImageShape(channels, height, width)
+            "wanted channels, height and width as whole numbers"
+        )
+    return ImageShape(*sizes)
 
 
 def _complete_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:

@@ -1,0 +1,200 @@
+"""What a model consists of, layer by layer: output shapes, parameters, multiply-adds."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tenfold.types import ImageShape
+
+_HEADINGS = ("layer", "kind", "output", "parameters", "multiply-adds")
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One row of the table.
+
+    Attributes:
+        name: the layer's place in the model, as in the names of its parameters; empty for the
+            model itself.
+        kind: its class.
+        output: the shape of what it gives for one image, such as `6x28x28`; empty if it is not
+            used.
+        parameters: of its own, without those of layers inside it or of an earlier row.
+        multiply_adds: for one image, in matrix products and convolutions; other work counts 0.
+    """
+
+    name: str
+    kind: str
+    output: str
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """The table of layers, and its totals; `str()` of it is the table as plain text.
+
+    Attributes:
+        model: the model's class.
+        input: the shape of one image, such as `1x28x28`.
+        layers: in the order in which the model holds them.
+        parameters: all of them; shared ones count once.
+        trainable_parameters: those that receive gradients.
+        parameter_bytes: the memory that the parameters take.
+        multiply_adds: for one image.
+    """
+
+    model: str
+    input: str
+    layers: tuple[LayerSummary, ...]
+    parameters: int
+    trainable_parameters: int
+    parameter_bytes: int
+    multiply_adds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        return {**asdict(self), "layers": [asdict(layer) for layer in self.layers]}
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                layer.name or "(model)",
+                layer.kind,
+                layer.output or "(not used)",
+                f"{layer.parameters:,}",
+                f"{layer.multiply_adds:,}",
+            )
+            for layer in self.layers
+        ]
+        return "\n".join(
+            (
+                f"{self.model} on images of {self.input}",
+                "",
+                *_aligned([_HEADINGS, *rows]),
+                "",
+                f"parameters     {self.parameters:,}, {self.trainable_parameters:,} trainable",
+                f"memory         {_in_bytes(self.parameter_bytes)}",
+                f"multiply-adds  {self.multiply_adds:,} per image",
+            )
+        )
+
+
+def summarise(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
+    """Count a model's parameters and work, and follow one image's shape through its layers.
+
+    The image passes through a copy without weights, in evaluation mode: the model, its mode and
+    the random numbers stay as they are. A layer that is used several times has one row, with the
+    work of all its uses and the output of the last.
+
+    Args:
+        model: takes float images, n x channels x height x width.
+        input_shape: channels, height and width of one image.
+    """
+    shape = ImageShape(*input_shape)
+    outline = _without_weights(model).eval()
+    layers = _layers_of(outline)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        watch = _Watch(layers, counter)
+        outline(torch.empty(1, *shape, device="meta"))
+    parameters = list(model.parameters())
+    return ModelSummary(
+        model=type(model).__name__,
+        input=str(shape),
+        layers=tuple(_rows(layers, watch)),
+        parameters=_count(parameters),
+        trainable_parameters=_count(p for p in parameters if p.requires_grad),
+        parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        multiply_adds=counter.get_total_flops() // 2,
+    )
+
+
+def _without_weights(model: nn.Module) -> nn.Module:
+    """A copy on the meta device, for which no weight is copied; what is shared stays shared."""
+    shapes: dict[int, Tensor] = {id(buffer): buffer.to("meta") for buffer in model.buffers()}
+    for parameter in model.parameters():
+        shapes[id(parameter)] = nn.Parameter(
+            parameter.detach().to("meta"), requires_grad=parameter.requires_grad
+        )
+    return copy.deepcopy(model, shapes)
+
+
+def _layers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """By name, the layers without layers inside, and those that have parameters of their own."""
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if not list(layer.children()) or list(layer.parameters(recurse=False))
+    }
+
+
+class _Watch:
+    """Notes what every layer gives and how much work it does itself, while a model runs."""
+
+    def __init__(self, layers: dict[str, nn.Module], counter: FlopCounterMode) -> None:
+        self.outputs = dict.fromkeys(layers, "")
+        self.flops = dict.fromkeys(layers, 0)
+        self._counter = counter
+        self._others_work: list[int] = []  # of every layer that runs now, outermost first
+        for name, layer in layers.items():
+            layer.register_forward_pre_hook(self._enter)
+            layer.register_forward_hook(partial(self._leave, name))
+
+    def _enter(self, _layer: nn.Module, _inputs: object) -> None:
+        self._others_work.append(self._counter.get_total_flops())
+
+    def _leave(self, name: str, _layer: nn.Module, _inputs: object, output: object) -> None:
+        own_work = self._counter.get_total_flops() - self._others_work.pop()
+        self.flops[name] += own_work
+        if self._others_work:
+            self._others_work[-1] += own_work
+        self.outputs[name] = _shape_text(output)
+
+
+def _rows(layers: dict[str, nn.Module], watch: _Watch) -> Iterator[LayerSummary]:
+    counted: set[Tensor] = set()
+    for name, layer in layers.items():
+        own = set(layer.parameters(recurse=False)) - counted
+        counted |= own
+        yield LayerSummary(
+            name=name,
+            kind=type(layer).__name__,
+            output=watch.outputs[name],
+            parameters=_count(own),
+            multiply_adds=watch.flops[name] // 2,
+        )
+
+
+def _count(parameters: Iterable[Tensor]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _shape_text(output: object) -> str:
+    """The shape for one image, such as `6x28x28`; the type of what is not a tensor."""
+    if isinstance(output, Tensor):
+        return "x".join(str(size) for size in output.shape[1:])
+    return type(output).__name__
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Rows as lines: text to the left, the last two columns, which are numbers, to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        texts = [cell.ljust(width) for cell, width in zip(row[:-2], widths[:-2], strict=True)]
+        numbers = [cell.rjust(width) for cell, width in zip(row[-2:], widths[-2:], strict=True)]
+        yield "  ".join(texts + numbers)
+
+
+def _in_bytes(size: int) -> str:
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,378 @@
+"""One suite that every model of the table passes, and what `build` refuses."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tenfold.errors import UsageError
+from tenfold.models import MODELS, build, model_arguments
+from tenfold.types import ImageShape
+
+TABLE = pytest.mark.parametrize("name", MODELS)
+SMALLEST = {"lenet": 28, "cifar-cnn": 10, "convpool": 4}
+"""By hand: lenet 28, 28, 14, 10, 5, 1; cifar-cnn 10, 8, 4, 2, 1; convpool 4, 2, 1 pixels."""
+
+SMALL = {"convpool": {"channels": [4, 8], "hidden": [16, 8]}}
+"""Arguments that keep the widest model quick where its width does not matter."""
+
+
+def small(name, shape=(1, 28, 28), classes=10, **arguments):
+    torch.manual_seed(0)
+    return build(name, shape, classes, **(SMALL.get(name, {}) | arguments))
+
+
+def images(shape, n=4):
+    return torch.rand(n, *shape, generator=torch.Generator().manual_seed(1))
+
+
+@TABLE
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(8, 8), (28, 28), (32, 32), (28, 36)])
+@pytest.mark.parametrize("classes", [1, 2, 10, 37])
+def test_it_gives_one_logit_for_every_image_and_class(name, channels, size, classes):
+    shape = (channels, *size)
+    if min(size) < SMALLEST.get(name, 1):
+        with pytest.raises(UsageError, match="too small"):
+            small(name, shape, classes)
+        return
+    logits = small(name, shape, classes)(images(shape))
+    assert logits.shape == (4, classes)
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+@TABLE
+def test_gradients_reach_every_parameter(name):
+    model = small(name, (3, 32, 32))
+    labels = torch.tensor([0, 3, 5, 9, 1, 2, 4, 6])
+    nn.functional.cross_entropy(model(images((3, 32, 32), n=8)), labels).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.count_nonzero() > 0, parameter_name
+
+
+@TABLE
+def test_in_evaluation_an_image_gives_the_same_logits_each_time_and_in_any_company(name):
+    model = small(name).eval()
+    batch = images((1, 28, 28), n=6)
+    logits = model(batch)
+    assert torch.equal(model(batch), logits)
+    for i in range(len(batch)):
+        torch.testing.assert_close(model(batch[i : i + 1]), logits[i : i + 1])
+
+
+@TABLE
+def test_training_mode_differs_from_evaluation_only_by_dropout_and_normalisation(name):
+    model = small(name)
+    batch = images((1, 28, 28), n=8)
+    same = torch.equal(model.train()(batch), model.eval()(batch))
+    assert same == (name not in {"convpool", "resnet-small"})
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if "dropout" in model_arguments(name, {})]
+)
+def test_dropout_acts_in_training_and_is_silent_in_evaluation(name):
+    model, without = small(name, dropout=0.5), small(name, dropout=0.0)
+    batch = images((1, 28, 28), n=8)
+    assert not torch.equal(model.train()(batch), model.train()(batch))
+    without.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval()(batch), without.eval()(batch))
+
+
+@TABLE
+def test_a_state_dict_carries_everything_into_another_model(name):
+    model = small(name)
+    model.train()(images((1, 28, 28), n=8))  # moves what batch normalisation keeps
+    torch.manual_seed(99)
+    other = build(name, (1, 28, 28), 10, **SMALL.get(name, {}))
+    other.load_state_dict(model.state_dict())
+    batch = images((1, 28, 28))
+    assert torch.equal(other.eval()(batch), model.eval()(batch))
+
+
+@TABLE
+def test_on_the_meta_device_it_has_the_same_shapes_and_no_weights(name):
+    real, outline = small(name), small(name, device="meta")
+    assert all(tensor.is_meta for tensor in outline.state_dict().values())
+    assert {key: (t.shape, t.dtype) for key, t in outline.state_dict().items()} == {
+        key: (t.shape, t.dtype) for key, t in real.state_dict().items()
+    }
+
+
+@TABLE
+def test_the_same_seed_gives_the_same_weights_as_the_class_itself(name):
+    built = small(name).state_dict()
+    given = model_arguments(name, SMALL.get(name, {}))
+    torch.manual_seed(0)
+    direct = MODELS[name](
+        ImageShape(1, 28, 28),
+        10,
+        **{key: tuple(v) if isinstance(v, list) else v for key, v in given.items()},
+    ).state_dict()
+    assert list(built) == list(direct)
+    assert all(torch.equal(built[key], direct[key]) for key in built)
+
+
+@TABLE
+def test_it_learns_four_images_by_heart(name):
+    model = small(name, (1, 28, 28), classes=4, **_without_dropout(name)).train()
+    batch, labels = images((1, 28, 28)), torch.arange(4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(batch), labels).backward()
+        optimizer.step()
+    assert model(batch).argmax(dim=1).tolist() == [0, 1, 2, 3]
+
+
+@TABLE
+def test_a_copy_is_a_model_of_its_own(name):
+    model = small(name)
+    before = copy.deepcopy(model.state_dict())
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@TABLE
+def test_the_complete_arguments_go_through_json_and_stay_what_they_are(name):
+    complete = model_arguments(name, SMALL.get(name, {}))
+    read = json.loads(json.dumps(complete))
+    assert read == complete
+    assert model_arguments(name, read) == complete
+    shapes = [p.shape for p in build(name, (1, 28, 28), 10, **read).parameters()]
+    assert shapes == [p.shape for p in small(name).parameters()]
+
+
+@TABLE
+@pytest.mark.parametrize(
+    ("shape", "classes"),
+    [((0, 28, 28), 10), ((1, 28, -1), 10), ((1, 28, 28), 0), ((1, 2**40, 28), 10)],
+)
+def test_it_refuses_images_without_pixels_and_no_classes(name, shape, classes):
+    with pytest.raises(UsageError, match=f"{name}: .*wanted 1\\.\\."):
+        build(name, shape, classes)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_images_that_are_too_small_are_refused_with_the_layer_and_the_smallest_size(name):
+    smallest = SMALLEST[name]
+    small(name, (1, smallest, smallest))
+    with pytest.raises(UsageError) as refusal:
+        small(name, (3, smallest, smallest - 1))
+    message = str(refusal.value)
+    assert (
+        f"{name}: images of 3x{smallest}x{smallest - 1} are too small: layer features." in message
+    )
+    assert f"at least {smallest}x{smallest} pixels" in message
+
+
+def test_the_layer_that_runs_out_of_pixels_is_named():
+    with pytest.raises(UsageError, match=r"layer features\.3 \(Conv2d\)"):  # 8 -> 8 -> 4 < 5
+        build("lenet", (1, 8, 8), 10)
+    with pytest.raises(UsageError, match=r"layer features\.5 \(MaxPool2d\)"):  # 8 -> 6 -> 3 -> 1
+        build("cifar-cnn", (1, 8, 8), 10)
+    with pytest.raises(UsageError, match="at least 1048576x1048576 pixels"):  # 2**20
+        build("convpool", (1, 28, 28), 10, channels=[1] * 20, kernels=[1] * 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "published"),
+    [
+        ("softmax", (1, 28, 28), 7_850),
+        ("mlp", (1, 28, 28), 669_706),
+        ("lenet", (1, 28, 28), 61_706),
+        ("cifar-cnn", (3, 32, 32), 81_302),
+        ("convpool", (1, 28, 28), 15_168_266),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(name, shape, published):
+    assert sum(p.numel() for p in build(name, shape, 10, device="meta").parameters()) == published
+
+
+def test_lenet_on_cifar_images_flattens_to_480():
+    assert build("lenet", (3, 32, 32), 10).classifier[1].in_features == 120 * 2 * 2
+
+
+def test_the_layers_of_lenet_are_the_tutorials():
+    ours = small("lenet").eval()
+    theirs = nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 120, 5), nn.ReLU(), nn.Flatten(),
+        nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+    )  # fmt: skip
+    _load_in_order(theirs, ours)
+    batch = images((1, 28, 28))
+    assert torch.equal(ours(batch), theirs(batch))
+
+
+def test_the_layers_of_cifar_cnn_are_the_tutorials():
+    ours = small("cifar-cnn", (3, 32, 32)).eval()
+    theirs = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(576, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
+    )  # fmt: skip
+    _load_in_order(theirs, ours)
+    batch = images((3, 32, 32))
+    assert torch.equal(ours(batch), theirs(batch))
+
+
+def test_the_layers_of_convpool_are_the_tutorials():
+    torch.manual_seed(0)
+    ours = build("convpool", (1, 28, 28), 10)
+    theirs = nn.Sequential(
+        nn.Conv2d(1, 64, 11, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(64, 128, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(6272, 2048), nn.ReLU(), nn.Dropout(0.3),
+        nn.Linear(2048, 1024), nn.ReLU(), nn.Linear(1024, 10),
+    )  # fmt: skip
+    _load_in_order(theirs, ours)
+    batch = images((1, 28, 28))
+    for mode in (True, False):
+        torch.manual_seed(5)  # the same units are silenced
+        our_logits = ours.train(mode)(batch)
+        torch.manual_seed(5)
+        torch.testing.assert_close(our_logits, theirs.train(mode)(batch))
+
+
+def test_the_layers_of_mlp_are_the_tutorials():
+    ours = small("mlp")
+    theirs = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(),
+        nn.Linear(512, 10),
+    )  # fmt: skip
+    _load_in_order(theirs, ours)
+    batch = images((1, 28, 28))
+    assert torch.equal(ours(batch), theirs(batch))
+
+
+def test_softmax_starts_from_a_narrow_normal_distribution_and_no_bias():
+    linear = small("softmax").linear
+    assert linear.bias.count_nonzero() == 0
+    # 7,840 draws: the deviation of their deviation is 0.01 / sqrt(2 * 7840) = 8e-5.
+    assert abs(linear.weight.std().item() - 0.01) < 5 * 8e-5
+    assert abs(linear.weight.mean().item()) < 5 * 0.01 / 7840**0.5
+    assert small("softmax", init_std=0).linear.weight.count_nonzero() == 0
+
+
+def test_resnet_small_starts_as_its_paper_says():
+    model = small("resnet-small", (3, 32, 32))
+    weight = model.stages[2][0].residual[3].weight  # 128 channels of 3x3
+    expected = (2 / (128 * 9)) ** 0.5
+    assert abs(weight.std().item() / expected - 1) < 5 / (2 * weight.numel()) ** 0.5
+
+
+def test_resnet_small_keeps_to_its_size_and_grows_by_its_arguments():
+    def parameters(**arguments):
+        model = build("resnet-small", (3, 32, 32), 10, device="meta", **arguments)
+        return sum(p.numel() for p in model.parameters())
+
+    assert 200_000 < parameters() < 700_000
+    assert parameters(blocks=2) > 1.5 * parameters()
+    assert parameters(widths=[16, 32]) < parameters() / 10
+
+
+def test_a_residual_block_that_adds_nothing_passes_its_input_on():
+    model = small("resnet-small").eval()
+    block = model.stages[0][0]
+    nn.init.zeros_(block.residual[4].weight)
+    features = images((32, 8, 8))
+    assert torch.equal(block(features), features)
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name():
+    with pytest.raises(UsageError, match=r"model 'lenett' is not known; did you mean 'lenet'\?"):
+        build("lenett", (1, 28, 28), 10)
+    with pytest.raises(UsageError, match=r"choose one of: cifar-cnn, convpool, lenet"):
+        model_arguments("\x1b[31mwizard", {})
+
+
+def test_an_unknown_argument_is_refused_with_the_nearest_one_and_the_list():
+    message = r"mlp: argument 'hiden' is not known, the model has hidden, dropout; did you mean 'hi"
+    with pytest.raises(UsageError, match=message):
+        build("mlp", (1, 28, 28), 10, hiden=[3])
+    with pytest.raises(UsageError, match=message):
+        model_arguments("mlp", {"hiden": [3]})
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "value", "wanted"),
+    [
+        ("mlp", "hidden", "512", "a list of whole numbers"),
+        ("mlp", "hidden", 512, "a list of whole numbers"),
+        ("mlp", "hidden", [1.5], "a list of whole numbers"),
+        ("mlp", "hidden", [True], "a list of whole numbers"),
+        ("mlp", "hidden", [64, 0], r"hidden\[1\] is 0, wanted 1\.\.65536"),
+        ("mlp", "hidden", [10**30], r"wanted 1\.\.65536"),
+        ("mlp", "hidden", [1] * 65, "wanted at most 64"),
+        ("mlp", "hidden", [65536, 65536], "parameters, wanted at most"),
+        ("mlp", "dropout", "a lot", "a number"),
+        ("mlp", "dropout", True, "a number"),
+        ("mlp", "dropout", None, "a number"),
+        ("mlp", "dropout", 10**400, "a number"),
+        ("mlp", "dropout", 1, "wanted 0 <= dropout < 1"),
+        ("lenet", "dropout", -0.1, "wanted 0 <= dropout < 1"),
+        ("cifar-cnn", "dropout", float("nan"), "wanted 0 <= dropout < 1"),
+        ("cifar-cnn", "hidden", [-1], r"hidden\[0\] is -1"),
+        ("convpool", "dropout", 1.0, "wanted 0 <= dropout < 1"),
+        ("convpool", "kernels", [11], "2 channels but 1 kernels"),
+        ("convpool", "kernels", [11, 4], r"kernels\[1\] is 4, wanted an odd number"),
+        ("convpool", "kernels", [11, 129], r"kernels\[1\] is 129, wanted 1\.\.127"),
+        ("convpool", "channels", [64, 0], r"channels\[1\] is 0"),
+        ("convpool", "hidden", [0], r"hidden\[0\] is 0"),
+        ("resnet-small", "widths", [], "one width for every stage"),
+        ("resnet-small", "blocks", 0, r"blocks is 0, wanted 1\.\.64"),
+        ("resnet-small", "blocks", 1.0, "a whole number"),
+        ("softmax", "init_std", float("inf"), "wanted 0 <= init_std"),
+        ("softmax", "init_std", -1, "wanted 0 <= init_std"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_or_out_of_range_is_refused(name, argument, value, wanted):
+    with pytest.raises(UsageError, match=f"{name}: .*{wanted}"):
+        build(name, (1, 28, 28), 10, **{argument: value})
+
+
+@pytest.mark.parametrize("shape", [(1, 28), (28, 28, 1, 1), ("1", 28, 28), (1.0, 28, 28)])
+def test_a_shape_that_is_not_three_whole_numbers_is_refused(shape):
+    with pytest.raises(UsageError, match="wanted channels, height and width"):
+        build("mlp", shape, 10)
+
+
+@pytest.mark.parametrize("shape", [[1, 28, 28], torch.Size([1, 28, 28]), ImageShape(1, 28, 28)])
+def test_any_three_whole_numbers_will_do_for_a_shape(shape):
+    assert build("mlp", shape, 10).layers[1].in_features == 784
+
+
+def test_no_hidden_layer_makes_the_perceptron_linear():
+    assert [type(layer) for layer in build("mlp", (1, 8, 8), 3, hidden=[]).layers] == [
+        nn.Flatten,
+        nn.Linear,
+    ]
+
+
+def test_shapes_without_weights_do_not_load_the_compiler():
+    code = (
+        "import sys; from tenfold.models import MODELS, build\n"
+        "for name in MODELS: build(name, (1, 28, 28), 10, device='meta')\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _without_dropout(name):
+    return {"dropout": 0.0} if "dropout" in model_arguments(name, {}) else {}
+
+
+def _load_in_order(theirs, ours):
+    """Give one model the other's weights, layer after layer, whatever their names."""
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
