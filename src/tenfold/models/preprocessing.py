@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from tenfold.errors import DataError, UsageError, printable
 from tenfold.types import Images
-from tenfold.types import Images
 
 
 class Preprocessing(nn.Module):
@@ -50,18 +49,6 @@ class Preprocessing(nn.Module):
         self.register_buffer("white", torch.tensor(255.0), persistent=False)
         self.register_buffer("mean", means, persistent=False)
         self.register_buffer("std", deviations, persistent=False)
-
-    @classmethod
-    def fitted_to(cls, images: Images) -> Preprocessing:
-        """Normalisation by the mean and deviation of every channel of these raw images."""
-        levels = torch.arange(256, dtype=torch.float64) / 255
-        counts = [
-            torch.bincount(channel.reshape(-1), minlength=256) for channel in images.unbind(1)
-        ]
-        shares = torch.stack(counts).double().cpu() / counts[0].sum().cpu()
-        mean = shares @ levels
-        std = (shares @ levels.square() - mean.square()).clamp_min(0).sqrt()
-        return cls(mean.tolist(), std.clamp_min(1e-6).tolist())
 
     @classmethod
     def fitted_to(cls, images: Images) -> Preprocessing:
