@@ -1,15 +1,74 @@
-"""Class folders of images, in a directory or in an archive, to arrays."""
+"""Class folders of images, in a directory or in an archive, to arrays.
+
+The layout, from the outside in: any number of single folders that wrap the rest; optionally the
+split folders `train`, `val` (or `valid`, `validation`) and `test`, in upper or lower case; one
+folder a class; images at any depth below it. Classes are numbered in the order of their sorted
+names, and images are sorted by split, class and name. Hidden files and what desktops leave behind
+are passed over and noted; whatever else does not fit is an error that names all it is about.
+
+An archive is read as a stream and never unpacked to the disk. The images' headers are read first,
+so that arrays of the right size can be allocated; then the images are decoded into them. In
+between the encoded files are kept in memory if they are few, and else read again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
-from tenfold.types import LabelledArrays
+import numpy as np
+import PIL
+
+from tenfold.data.cache import load_cached, store_cached
+from tenfold.data.formats import LARGEST_ARRAY
+from tenfold.data.images import decode_image, quiet_pillow, read_size_and_mode
+from tenfold.data.members import Kind, Member, read_members, sizes_and_times
+from tenfold.errors import DataError, UsageError, listing, printable
+from tenfold.types import LabelledArrays, PixelArray
 
 DEFAULT_LARGEST_SIDE = 64
 """Pixels of the longer side that images keep unless a size is asked for."""
+
+LARGEST_IMAGE_SIDE = 4096
+"""Pixels a side of the size that may be asked for."""
+
+IMAGE_EXTENSIONS = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+"""Files whose names end so, in any case, are images; others are noted and passed over."""
+
+LARGEST_KEPT = 512 * 2**20
+"""Bytes of encoded images that stay in memory between the two passes over the source."""
+
+DECODING_VERSION = 1
+"""To be raised when the same files would give other arrays than before."""
+
+_SPLITS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+_UNSPLIT = "all"
+_LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
+_WANTED_LAYOUT = "wanted CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE, for every image"
+
+_IMAGES_A_CHUNK = 64
+_BYTES_A_CHUNK = 4 * 2**20
+_MOST_WORKERS = 4
+_PIXELS_WORTH_A_THREAD = 128 * 128
+
+_Parts = tuple[str, ...]
+_Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -17,7 +76,7 @@ class FolderContents:
     """What was read from class folders.
 
     Attributes:
-        splits: `train`, `val`, `test`; or `all` where there are no split folders.
+        splits: `train`, `val`, `test`, those that there are; or `all` without split folders.
         notes: what a person should know about how it was read.
         image_size: (height, width) of every image.
         channels: 1 for grey, 3 for colour.
@@ -34,10 +93,34 @@ def read_image_folder(
     *,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: _Progress | None = None,
 ) -> FolderContents:
-    """Class folders of images, in a directory or an archive, decoded into memory."""
-    raise NotImplementedError
+    """Class folders of images, in a directory or an archive, decoded into memory.
+
+    Args:
+        path: the directory or archive.
+        image_size: (height, width) of every image. By default the images' own, if all have the
+            same of at most `DEFAULT_LARGEST_SIDE`; else a square of the median shorter side, of at
+            most that. `tenfold.data.images` says how an image is made to fit.
+        channels: 1 or 3; by default 1 if every image is grey, else 3.
+        progress: called with the images done and their number, which is 0 while they are counted.
+
+    Raises:
+        DataError: the path or the archive cannot be read, the layout is none, classes are empty
+            or differ among splits, images are damaged (all are named), or it is too much data.
+        UsageError: `image_size` or `channels` is out of range.
+    """
+    _require_options(image_size, channels)
+    with quiet_pillow():
+        survey = _survey(path, progress)
+        places = _places(path, survey)
+        size = image_size or _default_size(survey)
+        depth = channels or (1 if all(image.is_grey for image in survey.sound()) else 3)
+        splits, targets = _allocate(path, survey, places, size, depth)
+        damaged = [*survey.damaged, *_decode(path, survey, targets, size, depth, progress)]
+    if damaged:
+        raise _damaged_images(path, damaged, len(survey.images))
+    return FolderContents(splits, _notes(survey, size, depth), size, depth)
 
 
 def load_image_folder(
@@ -45,13 +128,521 @@ def load_image_folder(
     *,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: _Progress | None = None,
     use_cache: bool = True,
 ) -> FolderContents:
-    """The same as `read_image_folder`, decoded once and then read from the cache."""
-    raise NotImplementedError
+    """The same as `read_image_folder`, decoded once and read from the cache afterwards.
+
+    The cache is asked by the source's fingerprint and the options, so a change of either decodes
+    anew. A cache that fails never fails the call; the notes say what happened.
+
+    Raises:
+        DataError: as `read_image_folder`.
+        UsageError: as `read_image_folder`.
+    """
+    _require_options(image_size, channels)
+    if not use_cache:
+        return read_image_folder(path, image_size=image_size, channels=channels, progress=progress)
+    fingerprint = source_fingerprint(path)
+    key = json.dumps([DECODING_VERSION, PIL.__version__, fingerprint, image_size, channels])
+    cached = load_cached(key)
+    contents = None if cached.splits is None else _from_cache(cached.splits, cached.header)
+    if contents is not None:
+        return contents
+    contents = read_image_folder(path, image_size=image_size, channels=channels, progress=progress)
+    notes = [cached.note]
+    if source_fingerprint(path) == fingerprint:
+        header = {
+            "notes": contents.notes,
+            "image_size": contents.image_size,
+            "channels": contents.channels,
+        }
+        notes.append(store_cached(key, contents.splits, header))
+    else:
+        notes.append("the files changed while they were read, so nothing was cached")
+    return FolderContents(
+        contents.splits,
+        (*contents.notes, *filter(None, notes)),
+        contents.image_size,
+        contents.channels,
+    )
 
 
 def source_fingerprint(path: Path) -> str:
-    """A digest that changes when the data at this path does."""
-    raise NotImplementedError
+    """A digest that changes when the data at this path does.
+
+    For an archive it is the SHA-256 of its bytes; for a directory one over the sorted names,
+    sizes and times of change of all files in it, which does not read them.
+
+    Raises:
+        DataError: there is nothing at the path, or it cannot be read.
+    """
+    try:
+        if not path.is_dir():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise DataError(
+            f"{printable(path)}: the folder or archive cannot be read: {printable(reason)}"
+        ) from error
+    digest = hashlib.sha256(b"directory")
+    for entry in sizes_and_times(path):
+        digest.update(repr(entry).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class _Image:
+    """One image file: where it lies, and what its header says if that can be read."""
+
+    parts: _Parts
+    size: tuple[int, int] | None = None
+    is_grey: bool = False
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.parts)
+
+
+@dataclass
+class _Survey:
+    """What the first pass found.
+
+    Attributes:
+        images: in the order of the source.
+        encoded: the images' bytes in the same order; None if they were too many to keep.
+        damaged: what is wrong with each image that has no readable header.
+        folders: all folders that are not hidden, the empty ones too.
+        hidden, not_images, not_followed: names of what was passed over.
+    """
+
+    images: list[_Image] = field(default_factory=list)
+    encoded: list[bytes] | None = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    folders: set[_Parts] = field(default_factory=set)
+    hidden: list[str] = field(default_factory=list)
+    not_images: list[str] = field(default_factory=list)
+    not_followed: list[str] = field(default_factory=list)
+
+    def sound(self) -> Iterator[_Image]:
+        return (image for image in self.images if image.size is not None)
+
+
+def _require_options(image_size: tuple[int, int] | None, channels: int | None) -> None:
+    if channels not in (None, 1, 3):
+        raise UsageError(f"channels is {channels}, wanted 1 for grey or 3 for colour")
+    if image_size is not None and not all(1 <= side <= LARGEST_IMAGE_SIDE for side in image_size):
+        raise UsageError(
+            f"the image size is {image_size[0]}x{image_size[1]}, "
+            f"wanted 1..{LARGEST_IMAGE_SIDE} pixels a side"
+        )
+
+
+def _survey(path: Path, progress: _Progress | None) -> _Survey:
+    """The first pass: the header of every image, and what else lies there."""
+    survey = _Survey()
+    kept = 0
+    for member in read_members(path):
+        if _is_hidden(member):
+            survey.hidden.append(member.name)
+        elif member.kind is Kind.FOLDER:
+            survey.folders.add(member.parts)
+        elif member.kind is not Kind.FILE:
+            survey.not_followed.append(member.name)
+        elif not _is_image(member):
+            survey.not_images.append(member.name)
+            survey.folders.add(member.parts[:-1])
+        else:
+            data = _survey_image(survey, member)
+            kept += len(data)
+            if survey.encoded is not None:
+                survey.encoded.append(data)
+            if kept > LARGEST_KEPT:
+                survey.encoded = None
+            if progress is not None and len(survey.images) % _IMAGES_A_CHUNK == 0:
+                progress(len(survey.images), 0)
+    if survey.not_followed and path.is_dir():
+        raise DataError(
+            f"{printable(path)}: links out of the folder, or to folders, are not followed, nor are "
+            f"devices read: {listing([printable(name) for name in survey.not_followed])}",
+            remedy="put the files themselves there",
+        )
+    return survey
+
+
+def _is_hidden(member: Member) -> bool:
+    return any(part.startswith(".") or part.lower() in _LEFT_BY_DESKTOPS for part in member.parts)
+
+
+def _is_image(member: Member) -> bool:
+    return member.parts[-1].lower().endswith(IMAGE_EXTENSIONS)
+
+
+def _survey_image(survey: _Survey, member: Member) -> bytes:
+    image = _Image(member.parts)
+    survey.images.append(image)
+    data = b""
+    try:
+        data = member.read()
+        height, width, image.is_grey = read_size_and_mode(data, member.name)
+        image.size = (height, width)
+    except DataError as error:
+        survey.damaged.append(error.message)
+    return data
+
+
+def _damaged_images(path: Path, damaged: list[str], total: int) -> DataError:
+    return DataError(
+        f"{printable(path)}: {len(damaged):,} of {total:,} images cannot be read: "
+        f"{listing(damaged)}",
+        remedy="replace or remove them",
+    )
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where every image belongs.
+
+    Attributes:
+        classes: the names of all classes, sorted.
+        of_image: split and class of every image, in the survey's order.
+    """
+
+    classes: tuple[str, ...]
+    of_image: list[tuple[str, str]]
+
+
+def _places(path: Path, survey: _Survey) -> _Places:
+    """Split and class of every image, by the folders that it lies in."""
+    tree = _Tree(survey)
+    if not survey.images:
+        found = listing([printable(name) for name in survey.not_images], 5) or "nothing"
+        raise DataError(
+            f"{printable(path)}: there are no images in it, {found} was found",
+            remedy=_WANTED_LAYOUT,
+        )
+    _refuse_duplicates(path, survey)
+    roots = _split_roots(path, tree, tree.wrapped_root())
+    _refuse_outsiders(path, survey, roots)
+    classes = _shared_classes(path, tree, roots)
+    depth = len(next(iter(roots)))
+    places = [(roots[image.parts[:depth]], image.parts[depth]) for image in survey.images]
+    _refuse_empty_classes(path, roots, classes, places)
+    return _Places(classes, places)
+
+
+class _Tree:
+    """The folders that are not hidden, and which of them have images lying directly in them."""
+
+    def __init__(self, survey: _Survey) -> None:
+        self.with_images = {image.parts[:-1] for image in survey.images}
+        self._children: dict[_Parts, set[str]] = {}
+        for folder in survey.folders | self.with_images:
+            for depth in range(len(folder)):
+                self._children.setdefault(folder[:depth], set()).add(folder[depth])
+
+    def children(self, folder: _Parts) -> list[str]:
+        return sorted(self._children.get(folder, ()))
+
+    def wrapped_root(self) -> _Parts:
+        """The folder that splits or classes lie in, inside of those that only wrap it."""
+        root: _Parts = ()
+        while root not in self.with_images and len(self.children(root)) == 1:
+            (only,) = self.children(root)
+            inner = (*root, only)
+            if only.lower() in _SPLITS or inner in self.with_images:
+                break
+            root = inner
+        return root
+
+
+def _refuse_duplicates(path: Path, survey: _Survey) -> None:
+    counts = Counter(image.parts for image in survey.images)
+    twice = sorted("/".join(parts) for parts, count in counts.items() if count > 1)
+    if twice:
+        raise DataError(
+            f"{printable(path)}: names appear more than once in the archive: "
+            f"{listing([printable(name) for name in twice])}",
+            remedy="make an archive in which every image has its own name",
+        )
+
+
+def _split_roots(path: Path, tree: _Tree, root: _Parts) -> dict[_Parts, str]:
+    """The folders whose children are classes, each with its split."""
+    children = tree.children(root)
+    named = [name for name in children if name.lower() in _SPLITS]
+    if len(named) < len(children):
+        # A class may well be called "train"; then images lie directly in it.
+        folders = [name for name in named if (*root, name) not in tree.with_images]
+        if not folders:
+            return {root: _UNSPLIT}
+        others = [printable(name) for name in children if name not in folders]
+        raise DataError(
+            f"{printable(path)}: beside the split folders {listing(folders)} lie others: "
+            f"{listing(others)}",
+            remedy="move each image into a class folder inside train, val or test",
+        )
+    if not named:
+        return {root: _UNSPLIT}
+    roots = {(*root, name): _SPLITS[name.lower()] for name in named}
+    if len(set(roots.values())) < len(roots):
+        raise DataError(
+            f"{printable(path)}: several folders are the same split: {listing(named)}",
+            remedy="keep one folder a split: train, val, test",
+        )
+    return roots
+
+
+def _refuse_outsiders(path: Path, survey: _Survey, roots: Mapping[_Parts, str]) -> None:
+    """Refuse images that lie in no class folder."""
+    depth = len(next(iter(roots)))
+    outside = [
+        printable(image.name)
+        for image in survey.images
+        if image.parts[:depth] not in roots or len(image.parts) < depth + 2
+    ]
+    if outside:
+        raise DataError(
+            f"{printable(path)}: {len(outside):,} images lie outside of class folders: "
+            f"{listing(outside)}",
+            remedy=_WANTED_LAYOUT,
+        )
+
+
+def _shared_classes(path: Path, tree: _Tree, roots: Mapping[_Parts, str]) -> tuple[str, ...]:
+    """The sorted classes, which every split must have."""
+    by_split = {split: set(tree.children(root)) for root, split in roots.items()}
+    classes = sorted(set.union(*by_split.values()))
+    missing = [
+        f"{split} lacks {listing([printable(name) for name in sorted(set(classes) - own)])}"
+        for split, own in by_split.items()
+        if own != set(classes)
+    ]
+    if missing:
+        raise DataError(
+            f"{printable(path)}: the splits have different classes: {'; '.join(missing)}",
+            remedy="give every split the same class folders",
+        )
+    odd = [printable(name) for name in classes if not name.isprintable()]
+    if odd:
+        raise DataError(
+            f"{printable(path)}: class names have characters that cannot be shown: {listing(odd)}",
+            remedy="rename the folders",
+        )
+    if len(classes) == 1:
+        raise DataError(
+            f"{printable(path)}: there is only one class, {printable(classes[0])!r}, "
+            "wanted two or more",
+            remedy=_WANTED_LAYOUT,
+        )
+    return tuple(classes)
+
+
+def _refuse_empty_classes(
+    path: Path,
+    roots: Mapping[_Parts, str],
+    classes: Iterable[str],
+    places: Iterable[tuple[str, str]],
+) -> None:
+    filled = set(places)
+    empty = [
+        printable(name if split == _UNSPLIT else f"{split}/{name}")
+        for split in roots.values()
+        for name in classes
+        if (split, name) not in filled
+    ]
+    if empty:
+        raise DataError(
+            f"{printable(path)}: class folders have no images: {listing(empty)}",
+            remedy=f"add images that end in {', '.join(IMAGE_EXTENSIONS[:3])}, ... "
+            "or remove the folders",
+        )
+
+
+def _default_size(survey: _Survey) -> tuple[int, int]:
+    sizes = {image.size for image in survey.images if image.size is not None}
+    if len(sizes) == 1:
+        (size,) = sizes
+        if max(size) <= DEFAULT_LARGEST_SIDE:
+            return size
+    shorter = [min(image.size) for image in survey.images if image.size is not None]
+    side = min(int(median(shorter)), DEFAULT_LARGEST_SIDE) if shorter else 1
+    return side, side
+
+
+def _allocate(
+    path: Path, survey: _Survey, places: _Places, size: tuple[int, int], channels: int
+) -> tuple[dict[str, LabelledArrays], list[PixelArray]]:
+    """The splits with pixels yet to be filled in, and for every image the place of its pixels."""
+    _require_room(path, len(survey.images), size, channels)
+    label_of = {name: label for label, name in enumerate(places.classes)}
+    members: dict[str, list[int]] = {split: [] for split in (*_SPLITS.values(), _UNSPLIT)}
+    for index, (split, _) in enumerate(places.of_image):
+        members[split].append(index)
+    splits = {}
+    targets: dict[int, PixelArray] = {}
+    for split, indices in members.items():
+        if not indices:
+            continue
+        indices.sort(key=lambda index: (places.of_image[index][1], survey.images[index].parts))
+        images = np.empty((len(indices), channels, *size), dtype=np.uint8)
+        labels = np.array([label_of[places.of_image[index][1]] for index in indices], np.int64)
+        names = tuple(survey.images[index].name for index in indices)
+        splits[split] = LabelledArrays(images, labels, places.classes, names)
+        targets.update((index, images[row : row + 1]) for row, index in enumerate(indices))
+    return splits, [targets[index] for index in range(len(survey.images))]
+
+
+def _require_room(path: Path, count: int, size: tuple[int, int], channels: int) -> None:
+    room = count * channels * size[0] * size[1]
+    if room > LARGEST_ARRAY:
+        raise DataError(
+            f"{printable(path)}: {count:,} images of {channels}x{size[0]}x{size[1]} need "
+            f"{room:,} bytes, over the limit of {LARGEST_ARRAY:,}",
+            remedy="choose a smaller image size",
+        )
+
+
+def _decode(
+    path: Path,
+    survey: _Survey,
+    targets: list[PixelArray],
+    size: tuple[int, int],
+    channels: int,
+    progress: _Progress | None,
+) -> list[str]:
+    """The second pass: every sound image into its target; what is wrong with the others."""
+
+    def decode_chunk(chunk: list[tuple[int, bytes]]) -> list[str]:
+        damaged = []
+        for index, data in chunk:
+            name = survey.images[index].name
+            try:
+                targets[index][0] = decode_image(data, name, channels=channels, size=size)
+            except DataError as error:
+                damaged.append(error.message)
+        return damaged
+
+    damaged = []
+    done, total = 0, len(targets)
+    chunks = _chunks(_encoded(path, survey))
+    for count, messages in _mapped(decode_chunk, chunks, _workers(survey)):
+        done += count
+        damaged += messages
+        if progress is not None:
+            progress(done, total)
+    return damaged
+
+
+def _encoded(path: Path, survey: _Survey) -> Iterator[tuple[int, bytes]]:
+    """The bytes of every image whose header is sound, with the image's index."""
+    if survey.encoded is not None:
+        for index, data in enumerate(survey.encoded):
+            if survey.images[index].size is not None:
+                yield index, data
+        return
+    index_of = {image.parts: index for index, image in enumerate(survey.images)}
+    left = sum(1 for _ in survey.sound())
+    for member in read_members(path):
+        found = index_of.get(member.parts)
+        if found is not None and survey.images[found].size is not None:
+            left -= 1
+            yield found, member.read()
+    if left:
+        raise DataError(
+            f"{printable(path)}: {left:,} images vanished while they were read",
+            remedy="read it again when nobody changes it",
+        )
+
+
+def _chunks(encoded: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Images grouped so that handing them to a thread costs little, and memory stays bounded."""
+    chunk: list[tuple[int, bytes]] = []
+    room = _BYTES_A_CHUNK
+    for index, data in encoded:
+        chunk.append((index, data))
+        room -= len(data)
+        if room <= 0 or len(chunk) == _IMAGES_A_CHUNK:
+            yield chunk
+            chunk, room = [], _BYTES_A_CHUNK
+    if chunk:
+        yield chunk
+
+
+def _workers(survey: _Survey) -> int:
+    """How many threads decode: small images cost more to hand over than to decode."""
+    pixels = [image.size[0] * image.size[1] for image in survey.images if image.size is not None]
+    if not pixels or median(pixels) < _PIXELS_WORTH_A_THREAD:
+        return 1
+    return min(os.cpu_count() or 1, _MOST_WORKERS)
+
+
+def _mapped(
+    function: Callable[[list[tuple[int, bytes]]], list[str]],
+    chunks: Iterable[list[tuple[int, bytes]]],
+    workers: int,
+) -> Iterator[tuple[int, list[str]]]:
+    """The size of each chunk and what the function says of it, with few chunks under way."""
+    if workers == 1:
+        for chunk in chunks:
+            yield len(chunk), function(chunk)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        under_way: deque[tuple[int, Future[list[str]]]] = deque()
+        for chunk in chunks:
+            under_way.append((len(chunk), pool.submit(function, chunk)))
+            if len(under_way) > 2 * workers:
+                count, future = under_way.popleft()
+                yield count, future.result()
+        for count, future in under_way:
+            yield count, future.result()
+
+
+def _notes(survey: _Survey, size: tuple[int, int], channels: int) -> tuple[str, ...]:
+    """What a person should know about how the images were read."""
+    notes = []
+    sizes = sorted({image.size for image in survey.images if image.size is not None})
+    if sizes != [size]:
+        known = (
+            f"images are {_by(sizes[0])}"
+            if len(sizes) == 1
+            else f"images have {len(sizes):,} sizes from {_by(sizes[0])} to {_by(sizes[-1])}"
+        )
+        notes.append(f"{known}, scaled and cropped to {_by(size)} (height x width)")
+    grey = sum(image.is_grey for image in survey.images)
+    if channels == 3 and grey:
+        notes.append(f"{grey:,} of {len(survey.images):,} images are grey, read as colour")
+    if channels == 1 and grey < len(survey.images):
+        colour = len(survey.images) - grey
+        notes.append(f"{colour:,} of {len(survey.images):,} images are in colour, read as grey")
+    for what, names in (
+        ("passed over as hidden", survey.hidden),
+        ("passed over, not images by their names", survey.not_images),
+        ("passed over, links and the like in the archive", survey.not_followed),
+    ):
+        if names:
+            shown = listing([printable(name) for name in sorted(names)], 5)
+            notes.append(f"{what} ({len(names):,}): {shown}")
+    return tuple(notes)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _from_cache(
+    splits: dict[str, LabelledArrays], header: Mapping[str, object]
+) -> FolderContents | None:
+    """The contents as they were stored; None if the header is not what this module stores."""
+    match header:
+        case {
+            "notes": [*notes],
+            "image_size": [int() as height, int() as width],
+            "channels": int() as channels,
+        }:
+            return FolderContents(
+                splits, tuple(str(note) for note in notes), (height, width), channels
+            )
+        case _:
+            return None

@@ -1,26 +1,303 @@
-"""One image's bytes to pixels, the same for training and for prediction."""
+"""One image's bytes to pixels, the same for training and for prediction.
+
+The rule, which a model may rely on:
+
+- The formats are PNG, JPEG, GIF, BMP, TIFF, WebP and PNM, told apart by their first bytes and
+  never by the file's name; of an animation or a multi-page file the first frame counts.
+- The EXIF orientation is applied, so pixels lie as a viewer shows them.
+- Transparency, whether alpha channel, transparent palette entry or transparent colour, is
+  composited on white.
+- 16-bit grey keeps its high byte. Palette, CMYK, YCbCr and LAB images go through RGB.
+  Images of 32-bit integers or floats are refused, as nobody knows their range.
+- Colour becomes grey by ITU-R 601 luma (Pillow's `L`), grey becomes colour by repetition.
+- To fit a size, the largest centred part that has the wanted aspect ratio is scaled to it by an
+  antialiased bilinear filter: the shorter side fits, the longer one is cropped at both ends.
+"""
 
 from __future__ import annotations
 
+import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from tenfold.errors import DataError, TenfoldError, UsageError, printable
+
+LARGEST_PIXELS = 50_000_000
+"""Pixels that an image may declare; more is refused before any of them is decoded."""
+
+FORMAT_NAMES = "PNG, JPEG, GIF, BMP, TIFF, WebP or PNM"
+
+_FORMATS: tuple[tuple[tuple[bytes, ...], Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
+    ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
+    ((b"\xff\xd8\xff",), JpegImageFile),
+    ((b"GIF87a", b"GIF89a"), GifImageFile),
+    ((b"BM",), BmpImageFile),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
+    ((b"RIFF",), WebPImageFile),
+    ((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), PpmImageFile),
+)
+
+_ORIENTATION_TAG = 0x0112
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FIRST_ORIENTATION_ON_ITS_SIDE = 5
+
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
+_THROUGH_RGB = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
-    """Height, width and whether the image is grey, from its header alone."""
-    raise NotImplementedError
+    """Height, width and whether an image is grey, from its header; no pixel is decoded.
+
+    Args:
+        data: the encoded image.
+        name: where it came from, for messages.
+
+    Raises:
+        DataError: this is no image, its header is damaged, or it is over `LARGEST_PIXELS`.
+    """
+    with quiet_pillow(), _named_errors(data, name):
+        image = _open(data, name)
+        width, height = image.size
+        # Pillow swaps the sides of a TIFF itself when it reads the header.
+        if not isinstance(image, TiffImageFile):
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            if orientation in _ORIENTATIONS and orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
+                width, height = height, width
+        return height, width, image.mode in _GREY or _is_sixteen_bit(image)
 
 
 def decode_image(
     data: bytes, name: str, *, channels: int, size: tuple[int, int] | None
 ) -> UInt8[np.ndarray, "channels height width"]:
-    """One encoded image as pixels of the wanted channels and (height, width)."""
-    raise NotImplementedError
+    """One encoded image as raw pixels.
+
+    Args:
+        data: the encoded image.
+        name: where it came from, for messages.
+        channels: 1 for grey, 3 for RGB.
+        size: (height, width) of the result; None keeps the image's own.
+
+    Raises:
+        DataError: this is no image, it is damaged or cut off, its mode is refused, or it is over
+            `LARGEST_PIXELS`.
+        UsageError: the channels are not 1 or 3, or the size is not positive.
+    """
+    with quiet_pillow(), _named_errors(data, name):
+        image = _open(data, name)
+        if size is not None and isinstance(image, JpegImageFile):
+            _shrink_while_decoding(image, size)
+        return _pixels(image, name, channels=channels, size=size)
 
 
 def image_to_array(
     image: Image.Image, *, channels: int, size: tuple[int, int] | None
 ) -> UInt8[np.ndarray, "channels height width"]:
-    """An opened Pillow image as pixels of the wanted channels and (height, width)."""
-    raise NotImplementedError
+    """A Pillow image as raw pixels, by the same rule as `decode_image`; the image is not changed.
+
+    Raises:
+        DataError: it cannot be decoded, its mode is refused, or it is over `LARGEST_PIXELS`.
+        UsageError: the channels are not 1 or 3, or the size is not positive.
+    """
+    name = str(getattr(image, "filename", "") or "the image")
+    with quiet_pillow(), _named_errors(None, name):
+        _require_bounded(image, name)
+        return _pixels(image, name, channels=channels, size=size)
+
+
+class _Quiet:
+    """How many threads want Pillow's warnings silenced, and what to restore after the last."""
+
+    lock = threading.Lock()
+    depth = 0
+    saved: warnings.catch_warnings[None] | None = None
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Silence the warnings that Pillow gives about damaged files, on all threads that ask for it.
+
+    What is wrong with a file is an error here or nothing. The filters of `warnings` belong to the
+    process, so the first thread to enter silences and the last to leave restores.
+    """
+    with _Quiet.lock:
+        if _Quiet.depth == 0:
+            _Quiet.saved = warnings.catch_warnings()
+            _Quiet.saved.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        _Quiet.depth += 1
+    try:
+        yield
+    finally:
+        with _Quiet.lock:
+            _Quiet.depth -= 1
+            if _Quiet.depth == 0 and _Quiet.saved is not None:
+                _Quiet.saved.__exit__(None, None, None)
+                _Quiet.saved = None
+
+
+@contextmanager
+def _named_errors(data: bytes | None, name: str) -> Iterator[None]:
+    """Whatever Pillow raises becomes a DataError that names the image.
+
+    Its readers raise about any exception on bytes that were made up, so any is caught here.
+    """
+    try:
+        yield
+    except TenfoldError:
+        raise
+    except Exception as error:
+        size = "" if data is None else f" ({len(data):,} bytes)"
+        reason = printable(str(error) or type(error).__name__, 120)
+        raise DataError(
+            f"{printable(name)}: the image{size} is damaged or cut off: {reason}",
+            remedy="replace or remove the file",
+        ) from error
+
+
+def _open(data: bytes, name: str) -> ImageFile.ImageFile:
+    """The image with its header read and its size checked, by the reader that its bytes name."""
+    for starts, reader in _FORMATS:
+        if data.startswith(starts) and (reader is not WebPImageFile or data[8:12] == b"WEBP"):
+            image = reader(io.BytesIO(data))
+            _require_bounded(image, name)
+            return image
+    raise DataError(
+        f"{printable(name)}: this is not an image: {_description(data)}, wanted {FORMAT_NAMES}",
+        remedy="replace or remove the file",
+    )
+
+
+def _description(data: bytes) -> str:
+    if not data:
+        return "the file is empty"
+    start = data[:16]
+    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in data[:64]):
+        return f"it is text that begins with {start.decode('ascii')!r}"
+    return f"it begins with the bytes {start.hex(' ')}"
+
+
+def _require_bounded(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise DataError(f"{printable(name)}: the image has no pixels: {width}x{height}")
+    if width * height > LARGEST_PIXELS:
+        raise DataError(
+            f"{printable(name)}: the image declares {width}x{height} pixels, "
+            f"over the limit of {LARGEST_PIXELS:,}",
+            remedy="scale it down",
+        )
+
+
+def _shrink_while_decoding(image: JpegImageFile, size: tuple[int, int]) -> None:
+    """Let the JPEG decoder skip detail that is far below the wanted resolution.
+
+    It stays at least twice as large as wanted, so the filter afterwards still decides the pixels.
+    The larger wanted side is asked for on both sides, as the image may yet be turned.
+    """
+    side = 2 * max(size)
+    if min(image.size) >= 2 * side:
+        image.draft(image.mode, (side, side))
+
+
+def _pixels(
+    image: Image.Image, name: str, *, channels: int, size: tuple[int, int] | None
+) -> UInt8[np.ndarray, "channels height width"]:
+    if channels not in (1, 3):
+        raise UsageError(f"channels is {channels}, wanted 1 for grey or 3 for colour")
+    if size is not None and min(size) < 1:
+        raise UsageError(f"the image size is {size[0]}x{size[1]}, wanted at least 1x1")
+    image.load()
+    image = _upright(image)
+    image = _opaque_grey_or_rgb(image, name)
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
+    if size is not None and image.size != (size[1], size[0]):
+        image = _resized(image, *size)
+    array = np.asarray(image)
+    return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    method = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    return image if method is None else image.transpose(method)
+
+
+def _opaque_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
+    """The image in mode L or RGB, by the rule of this module."""
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if _is_sixteen_bit(image):
+        return _high_byte(image)
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        straight = _straight_alpha(image)
+        opaque = Image.alpha_composite(white, straight).convert("RGB")
+        return opaque.convert("L") if image.mode in _GREY else opaque
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in _THROUGH_RGB:
+        return image.convert("RGB")
+    raise DataError(
+        f"{printable(name)}: its pixels are of mode {image.mode!r}, whose range is unknown",
+        remedy="save it with 8 bits a channel",
+    )
+
+
+def _straight_alpha(image: Image.Image) -> Image.Image:
+    """The image as RGBA whose colours are not multiplied by alpha."""
+    if image.mode == "La":
+        image = image.convert("LA")
+    return image.convert("RGBA")
+
+
+def _is_sixteen_bit(image: Image.Image) -> bool:
+    # Pillow gives some 16-bit grey files the 32-bit mode "I"; these two formats have no wider one.
+    return image.mode in _SIXTEEN_BIT or (
+        image.mode == "I" and isinstance(image, PngImageFile | PpmImageFile)
+    )
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    grey = (values >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)
+
+
+def _resized(image: Image.Image, height: int, width: int) -> Image.Image:
+    scale = min(image.width / width, image.height / height)
+    part_width, part_height = scale * width, scale * height
+    left, top = (image.width - part_width) / 2, (image.height - part_height) / 2
+    box = (
+        max(left, 0.0),
+        max(top, 0.0),
+        min(left + part_width, image.width),
+        min(top + part_height, image.height),
+    )
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)

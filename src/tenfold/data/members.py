@@ -1,0 +1,405 @@
+"""The files in a directory or an archive, one after the other, without unpacking anything.
+
+Archives are zip and tar, the latter plain or compressed by gzip, bzip2 or xz, told apart by their
+first bytes. A member's name is text that says where an image came from; it is never used as a
+path, so no name can lead anywhere. Links, devices and the like are passed on as such and never
+followed, but for links in a directory that lead to a file inside that directory.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO
+
+from tenfold.errors import DataError, TenfoldError, listing, printable
+
+LARGEST_MEMBER = 64 * 2**20
+"""Bytes that one image file may have."""
+
+LARGEST_ARCHIVE = 64 * 2**30
+"""Bytes that all members of an archive may have together, decompressed."""
+
+LARGEST_RATIO = 200
+"""How many times its own size an archive may unpack to; photographs hardly compress at all."""
+
+ALWAYS_ALLOWED = 2**30
+"""Decompressed bytes that are read whatever the ratio."""
+
+MOST_MEMBERS = 4_000_000
+"""Files and folders that a directory or archive may have."""
+
+_CHUNK = 2**20
+_TAR_BLOCK = 512
+_NULL_BLOCK = bytes(_TAR_BLOCK)
+
+_ARCHIVE_HELP = "name a folder or a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2 archive of it"
+
+
+class Kind(Enum):
+    """What a member is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of a directory or an archive.
+
+    Attributes:
+        parts: its name relative to the root, without empty parts and `.`.
+        kind: what it is; a link is one that is not followed.
+        size: bytes of a file.
+        read: the file's bytes; to be called before the next member is asked for. It raises
+            DataError if they cannot be had.
+    """
+
+    parts: tuple[str, ...]
+    kind: Kind
+    size: int
+    read: Callable[[], bytes]
+
+    @property
+    def name(self) -> str:
+        """The parts joined by slashes."""
+        return "/".join(self.parts)
+
+
+def read_members(path: Path) -> Iterator[Member]:
+    """The members of a directory (sorted by name) or of an archive (in its order).
+
+    Raises:
+        DataError: there is nothing at the path, it is no archive, the archive is damaged,
+            encrypted, or over one of the limits of this module.
+    """
+    try:
+        if path.is_dir():
+            return _counted(path, _directory_members(path))
+        with path.open("rb") as file:
+            start = file.read(_TAR_BLOCK)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{printable(path)}: there is no such folder or archive", remedy=_ARCHIVE_HELP
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _counted(path, _zip_members(path))
+    opener = _decompressor(start)
+    if opener is None and (start[257:262] == b"ustar" or path.suffix.lower() == ".tar"):
+        opener = _plain
+    if opener is None:
+        raise DataError(
+            f"{printable(path)}: this is neither a folder nor an archive that can be read",
+            remedy=_ARCHIVE_HELP,
+        )
+    return _counted(path, _tar_members(path, opener))
+
+
+def sizes_and_times(path: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Name, size, mtime and ctime (in nanoseconds) of every file below a directory, sorted.
+
+    Links count as what they lead to, if they lead to anything.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    for parts, entry in _walk(path):
+        try:
+            if not entry.is_dir(follow_symlinks=False):
+                status = entry.stat()
+                yield "/".join(parts), status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        except OSError:  # a link to nothing: its name is all there is to it
+            yield "/".join(parts), -1, 0, 0
+
+
+def _counted(path: Path, members: Iterator[Member]) -> Iterator[Member]:
+    for count, member in enumerate(members, 1):
+        if count > MOST_MEMBERS:
+            raise DataError(
+                f"{printable(path)}: it has more than {MOST_MEMBERS:,} files and folders",
+                remedy="split it into smaller data sets",
+            )
+        if member.parts:
+            yield member
+
+
+def _walk(root: Path) -> Iterator[tuple[tuple[str, ...], os.DirEntry[str]]]:
+    """Every entry below a directory, a folder before what is in it, sorted; links not followed."""
+    pending: list[tuple[tuple[str, ...], str]] = [((), os.fspath(root))]
+    while pending:
+        parts, folder = pending.pop()
+        try:
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError as error:
+            raise _unreadable(Path(folder), error) from error
+        folders = []
+        for entry in entries:
+            own_parts = (*parts, entry.name)
+            yield own_parts, entry
+            if entry.is_dir(follow_symlinks=False):
+                folders.append((own_parts, entry.path))
+        pending.extend(reversed(folders))
+
+
+def _directory_members(root: Path) -> Iterator[Member]:
+    real_root = os.path.realpath(root)
+    for parts, entry in _walk(root):
+        kind, size = _kind_and_size(entry, real_root)
+        path = Path(entry.path)
+        yield Member(parts, kind, size, lambda path=path: _read_file(path))  # type: ignore[misc]
+
+
+def _kind_and_size(entry: os.DirEntry[str], real_root: str) -> tuple[Kind, int]:
+    try:
+        if entry.is_symlink():
+            inside = os.path.realpath(entry.path).startswith(os.path.join(real_root, ""))  # noqa: PTH118
+            if not (inside and entry.is_file()):
+                return Kind.LINK, 0
+        elif entry.is_dir(follow_symlinks=False):
+            return Kind.FOLDER, 0
+        status = entry.stat()
+    except OSError:  # it vanished or cannot be looked at; reading it will say why
+        return Kind.FILE, 0
+    return (Kind.FILE, status.st_size) if stat.S_ISREG(status.st_mode) else (Kind.OTHER, 0)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_MEMBER + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _bounded(data, printable(path))
+
+
+def _bounded(data: bytes, name: str) -> bytes:
+    if len(data) > LARGEST_MEMBER:
+        raise too_large(name, len(data))
+    return data
+
+
+def too_large(name: str, size: int) -> DataError:
+    """What to say of a file that is over `LARGEST_MEMBER`."""
+    return DataError(
+        f"{printable(name)}: the file has {size:,} bytes or more, "
+        f"over the limit of {LARGEST_MEMBER:,}",
+        remedy="scale the image down or remove it",
+    )
+
+
+def _zip_members(path: Path) -> Iterator[Member]:
+    with _archive_errors(path), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        encrypted = [entry.filename for entry in entries if entry.flag_bits & 0x1]
+        if encrypted:
+            raise DataError(
+                f"{printable(path)}: members are encrypted: "
+                f"{listing([printable(name) for name in encrypted], 3)}",
+                remedy="make an archive without a password",
+            )
+        budget = _Budget(path)
+        for entry in entries:
+            parts = _parts(entry.filename.replace("\\", "/"))
+            budget.spend(entry.file_size)
+            yield Member(
+                parts,
+                _zip_kind(entry),
+                entry.file_size,
+                lambda entry=entry: _read_zip_entry(path, archive, entry),  # type: ignore[misc]
+            )
+
+
+def _zip_kind(entry: zipfile.ZipInfo) -> Kind:
+    mode = entry.external_attr >> 16
+    if entry.filename.endswith(("/", "\\")):
+        return Kind.FOLDER
+    if stat.S_ISLNK(mode):
+        return Kind.LINK
+    # Archives made on Windows have no mode at all.
+    return Kind.FILE if stat.S_ISREG(mode) or not stat.S_IFMT(mode) else Kind.OTHER
+
+
+def _read_zip_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    if entry.file_size > LARGEST_MEMBER:
+        raise too_large(entry.filename, entry.file_size)
+    with _archive_errors(path, entry.filename), archive.open(entry) as file:
+        data = file.read(LARGEST_MEMBER + 1)
+        if len(data) != entry.file_size:
+            raise DataError(
+                f"{printable(entry.filename)}: {len(data):,} bytes in the archive, "
+                f"wanted the {entry.file_size:,} that it declares",
+                remedy="make the archive anew",
+            )
+        return data
+
+
+def _tar_members(path: Path, opener: Callable[[Path], BinaryIO]) -> Iterator[Member]:
+    with _archive_errors(path), opener(path) as file:
+        stream = _ForwardStream(path, file)
+        archive = tarfile.TarFile(fileobj=stream)  # type: ignore[arg-type]
+        # TarFile keeps every member that it has seen, so its list is emptied again and again.
+        while (entry := archive.next()) is not None:
+            yield Member(
+                _parts(entry.name),
+                _tar_kind(entry),
+                entry.size,
+                lambda entry=entry: _read_tar_entry(path, stream, entry),  # type: ignore[misc]
+            )
+            archive.members.clear()  # type: ignore[attr-defined]
+        stream.require_end()
+
+
+def _tar_kind(entry: tarfile.TarInfo) -> Kind:
+    if entry.isdir():
+        return Kind.FOLDER
+    if entry.issym() or entry.islnk():
+        return Kind.LINK
+    return Kind.FILE if entry.isreg() and not entry.issparse() else Kind.OTHER
+
+
+def _read_tar_entry(path: Path, stream: _ForwardStream, entry: tarfile.TarInfo) -> bytes:
+    if entry.size > LARGEST_MEMBER:
+        raise too_large(entry.name, entry.size)
+    with _archive_errors(path, entry.name):
+        stream.seek(entry.offset_data)
+        data = stream.read(entry.size)
+        if len(data) != entry.size:
+            raise _cut_off(path)
+        return data
+
+
+class _ForwardStream:
+    """What `tarfile` needs of a file, over a decompressor: it reads on, never back, and counts.
+
+    Every size in a tar file is a claim. Here none of them allocates more than `LARGEST_MEMBER`
+    at once, makes the reader go in circles, or unpacks more than an archive may hold.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self._position = 0
+        self._budget = _Budget(path)
+        self._last_read = b""
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= LARGEST_MEMBER + _TAR_BLOCK:
+            raise too_large(f"{self._path}: a header", size)
+        self._last_read = self._file.read(size)
+        self._position += len(self._last_read)
+        self._budget.spend(len(self._last_read))
+        return self._last_read
+
+    def seek(self, position: int) -> None:
+        if position < self._position:
+            raise DataError(
+                f"{printable(self._path)}: the archive is damaged: a header has a negative size",
+                remedy="make the archive anew",
+            )
+        while self._position < position:
+            if not self.read(min(_CHUNK, position - self._position)):
+                raise _cut_off(self._path)
+
+    def require_end(self) -> None:
+        """Refuse an archive that stopped without its end mark, or that goes on after it.
+
+        Reading to the end also lets the decompressor compare its checksum.
+        """
+        if self._last_read != _NULL_BLOCK:
+            raise _cut_off(self._path)
+        while rest := self.read(_CHUNK):
+            if rest.count(0) != len(rest):
+                raise DataError(
+                    f"{printable(self._path)}: there is more data after the archive's end",
+                    remedy="make one archive of it, not several joined ones",
+                )
+
+
+class _Budget:
+    """How many decompressed bytes an archive may still have."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._limit = min(LARGEST_ARCHIVE, max(ALWAYS_ALLOWED, LARGEST_RATIO * path.stat().st_size))
+        self._spent = 0
+
+    def spend(self, size: int) -> None:
+        self._spent += size
+        if self._spent > self._limit:
+            raise DataError(
+                f"{printable(self._path)}: it unpacks to more than {self._limit:,} bytes, "
+                "which is more than images do",
+                remedy="unpack it into a folder if you trust it",
+            )
+
+
+def _decompressor(start: bytes) -> Callable[[Path], BinaryIO] | None:
+    for magic, opener in _DECOMPRESSORS.items():
+        if start.startswith(magic):
+            return lambda path: io.BufferedReader(opener(path), _CHUNK)
+    return None
+
+
+def _plain(path: Path) -> BinaryIO:
+    return path.open("rb", buffering=_CHUNK)
+
+
+_DECOMPRESSORS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"BZh": bz2.BZ2File,
+}
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part for part in name.split("/") if part not in ("", "."))
+
+
+@contextmanager
+def _archive_errors(path: Path, name: str = "") -> Iterator[None]:
+    """Whatever the readers of archives raise becomes a DataError that names the place.
+
+    On bytes that were made up they raise about any exception, so any is caught here.
+    """
+    try:
+        yield
+    except TenfoldError:
+        raise
+    except Exception as error:
+        place = f"{printable(path)}: {printable(name)}" if name else printable(path)
+        reason = printable(str(error) or type(error).__name__, 120)
+        raise DataError(
+            f"{place}: the archive is damaged or cannot be read: {reason}",
+            remedy="fetch it or make it anew",
+        ) from error
+
+
+def _cut_off(path: Path) -> DataError:
+    return DataError(
+        f"{printable(path)}: the archive is damaged: it ends in the middle or a header is broken",
+        remedy="fetch it or make it anew",
+    )
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return DataError(f"{printable(path)}: it cannot be read: {printable(reason)}")
