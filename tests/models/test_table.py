@@ -188,6 +188,7 @@ def test_the_layer_that_runs_out_of_pixels_is_named():
     ("name", "shape", "published"),
     [
         ("softmax", (1, 28, 28), 7_850),
+        ("softmax-scratch", (1, 28, 28), 7_850),
         ("mlp", (1, 28, 28), 669_706),
         ("lenet", (1, 28, 28), 61_706),
         ("cifar-cnn", (3, 32, 32), 81_302),
@@ -263,6 +264,20 @@ def test_softmax_starts_from_a_narrow_normal_distribution_and_no_bias():
     assert abs(linear.weight.std().item() - 0.01) < 5 * 8e-5
     assert abs(linear.weight.mean().item()) < 5 * 0.01 / 7840**0.5
     assert small("softmax", init_std=0).linear.weight.count_nonzero() == 0
+
+
+def test_softmax_from_scratch_is_softmax():
+    scratch, layers = small("softmax-scratch"), small("softmax")
+    assert [(name, tuple(p.shape)) for name, p in scratch.named_parameters()] == [
+        ("W", (784, 10)),
+        ("b", (10,)),
+    ]
+    assert abs(scratch.W.std().item() - 0.01) < 5 * 8e-5
+    assert scratch.b.count_nonzero() == 0
+    with torch.no_grad():
+        layers.linear.weight.copy_(scratch.W.T)
+    batch = images((1, 28, 28))
+    torch.testing.assert_close(scratch(batch), layers(batch))
 
 
 def test_resnet_small_starts_as_its_paper_says():

@@ -7,6 +7,7 @@ from tenfold.models.mlp import MLP
 from tenfold.models.preprocessing import Preprocessing
 from tenfold.models.resnet_small import ResNetSmall
 from tenfold.models.softmax import Softmax
+from tenfold.models.softmax_scratch import SoftmaxScratch
 from tenfold.models.summary import LayerSummary, ModelSummary, summarise
 from tenfold.models.table import MODELS, build, model_arguments
 
@@ -21,6 +22,7 @@ __all__ = [
     "Preprocessing",
     "ResNetSmall",
     "Softmax",
+    "SoftmaxScratch",
     "build",
     "model_arguments",
     "summarise",

@@ -17,10 +17,12 @@ from tenfold.models.lenet import LeNet
 from tenfold.models.mlp import MLP
 from tenfold.models.resnet_small import ResNetSmall
 from tenfold.models.softmax import Softmax
+from tenfold.models.softmax_scratch import SoftmaxScratch
 from tenfold.types import ImageShape
 
 MODELS: dict[str, type[nn.Module]] = {
     "softmax": Softmax,
+    "softmax-scratch": SoftmaxScratch,
     "mlp": MLP,
     "lenet": LeNet,
     "cifar-cnn": CifarCNN,

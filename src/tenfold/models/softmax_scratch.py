@@ -1,0 +1,46 @@
+"""Softmax regression whose parameters are two raw tensors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenfold.errors import UsageError
+from tenfold.models.arguments import require_task
+from tenfold.scratch import linear
+from tenfold.types import ImageShape, Logits
+
+
+class SoftmaxScratch(nn.Module):
+    """Softmax regression as `tenfold.scratch` writes it: the parameters are `W` and `b`.
+
+    Args:
+        input_shape: of one image; any.
+        classes: how many there are.
+        init_std: the weights start from a normal distribution with mean 0 and this deviation, the
+            biases from 0; 0 <= init_std <= 100.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+
+    def __init__(self, input_shape: ImageShape, classes: int, *, init_std: float = 0.01) -> None:
+        super().__init__()
+        require_task("softmax-scratch", input_shape, classes)
+        if not 0 <= init_std <= 100:
+            raise UsageError(
+                f"softmax-scratch: init_std is {init_std}, wanted 0 <= init_std <= 100"
+            )
+        self.W = nn.Parameter(torch.empty(math.prod(input_shape), classes))
+        self.b = nn.Parameter(torch.empty(classes))
+        # On the meta device there is nothing to fill, and PyTorch would load its compiler for it.
+        if not self.W.is_meta:
+            nn.init.normal_(self.W, mean=0.0, std=init_std)
+        nn.init.zeros_(self.b)
+
+    def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
+        """One logit for every image and class."""
+        return linear(images, self.W, self.b)
