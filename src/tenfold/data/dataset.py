@@ -126,6 +126,17 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
             images, labels, self.classes, split=split or self.split, source=self.source, names=names
         )
 
+    def renamed(self, split: str) -> ImageDataset:
+        """The same images as another split."""
+        return ImageDataset(
+            self.images,
+            self.labels,
+            self.classes,
+            split=split,
+            source=self.source,
+            names=self.names,
+        )
+
     def class_counts(self) -> Int64[Tensor, " classes"]:
         """How many images each class has."""
         return torch.bincount(self.labels, minlength=len(self.classes))

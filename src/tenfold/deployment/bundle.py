@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tenfold.errors import FileRefusedError, UsageError, listing, printable
@@ -35,7 +34,7 @@ class Bundle:
         input_shape: of one image.
         classes: the classes' names, in the order of the logits.
         preprocessing: the first step, from raw pixels to what the network expects.
-        network: pixels as `preprocessing` gives them to logits, in evaluation mode.
+        weights: the network's, by name.
         data: `source` and `fingerprint` of the data it learned from.
         figures: what was measured when it was made, under the usual names.
     """
@@ -45,14 +44,19 @@ class Bundle:
     input_shape: ImageShape
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    network: nn.Module
+    weights: Mapping[str, Tensor]
     data: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 
-    @property
+    def network(self) -> nn.Module:
+        """A new network with these weights, on the CPU, in evaluation mode."""
+        network = _outline(self).to_empty(device="cpu")
+        network.load_state_dict(dict(self.weights))
+        return network.eval()
+
     def module(self) -> nn.Module:
-        """Raw uint8 images to logits, in evaluation mode."""
-        return nn.Sequential(self.preprocessing, self.network).eval()
+        """A new module: raw uint8 images to logits, on the CPU, in evaluation mode."""
+        return nn.Sequential(self.preprocessing, self.network()).eval()
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
@@ -70,11 +74,11 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
         "data": bundle.data,
         "figures": bundle.figures,
     }
-    write_tensors(path, bundle.network.state_dict(), kind=KIND, version=VERSION, header=header)
+    write_tensors(path, bundle.weights, kind=KIND, version=VERSION, header=header)
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read a bundle; its network is on the CPU, in evaluation mode.
+    """Read a bundle; its weights are on the CPU.
 
     Nothing in the file is run, and no more memory is used than its own size and the model's.
 
@@ -83,22 +87,34 @@ def read_bundle(path: Path) -> Bundle:
     """
     header, tensors = read_tensors(path, kind=KIND, version=VERSION)
     try:
-        shape, classes = _shape(header["input_shape"]), _classes(header["classes"])
-        name, arguments = header["model"], model_arguments(header["model"], header["arguments"])
-        preprocessing = Preprocessing.from_header(header["preprocessing"])
-        outline = build(name, shape, len(classes), device="meta", **arguments)
-        _require_same_shapes(outline.state_dict(), tensors)
-        data, figures = dict(header["data"]), dict(header["figures"])
+        bundle = Bundle(
+            model=header["model"],
+            arguments=model_arguments(header["model"], header["arguments"]),
+            input_shape=_shape(header["input_shape"]),
+            classes=_classes(header["classes"]),
+            preprocessing=Preprocessing.from_header(header["preprocessing"]),
+            weights=tensors,
+            data=dict(header["data"]),
+            figures=dict(header["figures"]),
+        )
+        _require_same_shapes(_outline(bundle).state_dict(), tensors)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError, FileRefusedError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise FileRefusedError(
             f"{printable(path)}: this is not a bundle that can be used: {printable(reason)}",
             remedy="name a run folder or its model.safetensors",
         ) from error
-    network = outline.to_empty(device="cpu")
-    network.load_state_dict(tensors)
-    return Bundle(
-        name, arguments, shape, classes, preprocessing, network.eval(), data=data, figures=figures
+    return bundle
+
+
+def _outline(bundle: Bundle) -> nn.Module:
+    """The network's shapes, without weights or memory for them."""
+    return build(
+        bundle.model,
+        bundle.input_shape,
+        len(bundle.classes),
+        device="meta",
+        **bundle.arguments,
     )
 
 
@@ -134,15 +150,3 @@ def _require_same_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tenso
     ]
     if differing:
         raise FileRefusedError(f"its weights do not fit its architecture: {listing(differing, 5)}")
-
-
-def normalisation(images: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of raw uint8 images, of pixels in 0..1."""
-    counts = torch.stack(
-        [torch.bincount(images[:, c].reshape(-1), minlength=256) for c in range(images.shape[1])]
-    ).double()
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    share = counts / counts.sum(1, keepdim=True)
-    mean = share @ levels
-    std = (share @ levels.square() - mean.square()).clamp_min(0).sqrt()
-    return mean.tolist(), std.clamp_min(1e-6).tolist()

@@ -53,7 +53,7 @@ class Classifier:
 
     def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
         self.bundle = bundle
-        self.module = bundle.module.to(device)
+        self.module = bundle.module().to(device)
 
     @classmethod
     def from_file(cls, path: Path, device: str | torch.device = "cpu") -> Classifier:

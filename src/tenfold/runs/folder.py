@@ -38,6 +38,21 @@ class RunFolder:
     def __str__(self) -> str:
         return printable(self.path)
 
+    def read_text(self, path: Path) -> str:
+        """The text of one of the run's files.
+
+        Raises:
+            FileRefusedError: it is missing, unreadable or too long.
+        """
+        try:
+            with path.open("rb") as file:
+                data = file.read(LARGEST_TEXT + 1)
+        except OSError as error:
+            raise FileRefusedError(f"{printable(path)}: {error.strerror or error}") from error
+        if len(data) > LARGEST_TEXT:
+            raise FileRefusedError(f"{printable(path)}: it is longer than {LARGEST_TEXT:,} bytes")
+        return data.decode()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """No other process writes this run inside the block; the lock dies with its holder.
@@ -75,7 +90,7 @@ class RunFolder:
             FileRefusedError: it is missing or damaged.
         """
         try:
-            facts = json.loads(_read_text(self.facts))
+            facts = json.loads(self.read_text(self.facts))
         except (ValueError, RecursionError) as error:
             raise FileRefusedError(f"{printable(self.facts)}: this is not JSON") from error
         if not isinstance(facts, dict):
@@ -94,7 +109,7 @@ class RunFolder:
             FileRefusedError: it is missing or damaged.
         """
         try:
-            lines = _read_text(self.metrics).splitlines()
+            lines = self.read_text(self.metrics).splitlines()
             return [EpochMetrics(**json.loads(line)) for line in lines]
         except (ValueError, TypeError, RecursionError) as error:
             raise FileRefusedError(
@@ -125,7 +140,7 @@ def new_run(out: Path | None, data: str, model: str) -> RunFolder:
         StorageError: the folder cannot be made.
     """
     if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or _holds_something(out)):
             raise UsageError(
                 f"{printable(out)}: there is something already",
                 remedy="choose another folder, or continue the run in it with tenfold resume",
@@ -151,6 +166,12 @@ def new_run(out: Path | None, data: str, model: str) -> RunFolder:
         return RunFolder(path)
 
 
+def _holds_something(folder: Path) -> bool:
+    """Whether there is more than what a writer leaves that was killed before the run began."""
+    names = {path.name for path in folder.iterdir()}
+    return any(name != "recipe.toml" and not name.startswith(".") for name in names)
+
+
 def _numbers(parent: Path, stem: str) -> list[int]:
     matches = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", p.name) for p in parent.iterdir())
     return [int(match[1]) for match in matches if match]
@@ -162,14 +183,3 @@ def _plain(data: str) -> str:
     for suffix in (".tar.gz", ".tar.xz", ".tar.bz2", ".tgz", ".tar", ".zip", ".npz"):
         name = name.removesuffix(suffix)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data"
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_TEXT + 1)
-    except OSError as error:
-        raise FileRefusedError(f"{printable(path)}: {error.strerror or error}") from error
-    if len(data) > LARGEST_TEXT:
-        raise FileRefusedError(f"{printable(path)}: a file of more than {LARGEST_TEXT:,} bytes")
-    return data.decode()

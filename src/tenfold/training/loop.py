@@ -179,6 +179,11 @@ def _finish_epoch(
     if val_data is not None:
         with state.weights_that_count():
             report = evaluate(state.model, val_data, batch_size=eval_batch_size)
+        if not math.isfinite(report.loss):
+            raise TrainingError(
+                f"the validation loss became {report.loss} in epoch {state.epoch + 1}",
+                remedy="try a learning rate ten times lower, or clip_norm = 1",
+            )
     state.epoch += 1
     state.history.append(
         EpochMetrics(

@@ -1,0 +1,169 @@
+"""The public functions: `tenfold.train`, `resume`, `evaluate`, `load`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from tenfold.deployment.classifier import Classifier
+from tenfold.evaluation.report import Report
+from tenfold.recipes import Recipe, load_recipe, validate
+from tenfold.reporting.terminal import PlainWatcher
+from tenfold.runs import Run, evaluate_run, resume_run, train_run
+from tenfold.runs import load as load_classifier
+from tenfold.training.watching import Watcher
+
+DEFAULT_RECIPE = "default"
+
+
+def train(
+    data: object = None,
+    *,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    checkpoint_every: str = "",
+    download: bool = True,
+    quiet: bool = False,
+    watcher: Watcher | None = None,
+    **changes: Any,  # noqa: ANN401 - any key of a recipe
+) -> Run:
+    """Train a classifier; the run, finished and evaluated.
+
+    Args:
+        data: a name from the catalogue; a folder or archive of class folders; an `.npz` file; an
+            `ImageDataset`, `Splits`, or any map-style PyTorch data set; None for the recipe's own.
+        recipe: the name of a recipe, the path of one, or a `Recipe`.
+        out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
+        data_root: a folder of known data sets, before `TENFOLD_DATA`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        threads: of a CPU; None leaves PyTorch's choice.
+        checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
+        download: whether a known data set that is missing may be fetched.
+        quiet: print no lines while training.
+        watcher: is told what happens, in place of the lines.
+        changes: keys of the recipe with other values, such as `epochs=5` or `model="mlp"`.
+
+    Raises:
+        TenfoldError: one of its kinds, each with what to do about it.
+    """
+    return train_run(
+        _recipe(recipe, changes),
+        data,
+        out=None if out is None else Path(out),
+        data_root=None if data_root is None else Path(data_root),
+        device=device,
+        threads=threads,
+        checkpoint_every=checkpoint_every,
+        download=download,
+        watcher=_watcher(watcher, quiet),
+    )
+
+
+def resume(
+    run: str | Path | Run,
+    *,
+    epochs: int | None = None,
+    accept: Collection[str] = (),
+    data: object = None,
+    data_root: str | Path | None = None,
+    device: str = "",
+    threads: int | None = None,
+    checkpoint_every: str = "",
+    quiet: bool = False,
+    watcher: Watcher | None = None,
+) -> Run:
+    """Go on with a run at its next batch; see `train` for the arguments.
+
+    Args:
+        run: a run or its folder.
+        epochs: train up to this many instead.
+        accept: of `recipe`, `data`, `classes`: what may have changed.
+        data: the data again, if it was handed over in Python or has moved.
+        data_root: see `train`.
+        device: empty for the run's own.
+        threads: None for as many as the run had.
+        checkpoint_every: see `train`.
+        quiet: see `train`.
+        watcher: see `train`.
+
+    Raises:
+        FileRefusedError: there is nothing to go on with, or it is not the same run any more.
+        TenfoldError: as in `train`.
+    """
+    return resume_run(
+        _path(run),
+        epochs=epochs,
+        accept=accept,
+        data=data,
+        data_root=None if data_root is None else Path(data_root),
+        device=device,
+        threads=threads,
+        checkpoint_every=checkpoint_every,
+        watcher=_watcher(watcher, quiet),
+    )
+
+
+def evaluate(
+    run: str | Path | Run,
+    data: object = None,
+    *,
+    split: str = "test",
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Report:
+    """The figures of a run's best weights, or a bundle's, on one split.
+
+    Args:
+        run: a run, its folder, or a bundle.
+        data: what to evaluate on, as in `train`; None for the run's own data.
+        split: `train`, `val` or `test`.
+        data_root: a folder of known data sets, before `TENFOLD_DATA`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        threads: of a CPU; None for as many as the run had.
+
+    Raises:
+        TenfoldError: one of its kinds, each with what to do about it.
+    """
+    return evaluate_run(
+        _path(run),
+        data,
+        split=split,
+        data_root=None if data_root is None else Path(data_root),
+        device=device,
+        threads=threads,
+    )
+
+
+def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:
+    """The classifier of a run, or of a bundle wherever it lies.
+
+    Args:
+        path: a run, its folder, or a bundle such as its `model.safetensors`.
+        device: where to predict: `auto`, `cpu`, `cuda` or `mps`.
+
+    Raises:
+        FileRefusedError: there is no usable model.
+    """
+    return load_classifier(_path(path), device=device)
+
+
+def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        return load_recipe(recipe, changes)
+    return validate({**recipe.model_dump(), **changes}, "given") if changes else recipe
+
+
+def _path(run: str | Path | Run) -> Path:
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
+def _watcher(watcher: Watcher | None, quiet: bool) -> Watcher:
+    if watcher is not None:
+        return watcher
+    return Watcher() if quiet else PlainWatcher(sys.stderr)

@@ -1,0 +1,491 @@
+"""The command line: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+import tenfold
+from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable
+
+if TYPE_CHECKING:
+    from tenfold.reporting.terminal import PlainWatcher
+    from tenfold.runs import Run
+    from tenfold.runs.prepare import Progress
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+app = typer.Typer(
+    name="tenfold",
+    help="Train small-image classifiers in seconds, and trust what they say.",
+    epilog="Begin with: tenfold train digits",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DATA_HELP = (
+    "A name from the catalogue, as `tenfold data` lists them, or a path: a folder or archive of "
+    "class folders, or an .npz file."
+)
+
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run's folder, or a model.safetensors.")
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        envvar="TENFOLD_DATA",
+        help="Folder of known data sets, in torchvision's layout.",
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of a CPU.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No lines while training.")]
+LogEvery = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Print the running loss every N batches.")
+]
+CheckpointEvery = Annotated[
+    str,
+    typer.Option(
+        metavar="30s|500",
+        help="Save also between the ends of epochs: every so many seconds or batches.",
+    ),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
+
+
+def main() -> None:
+    """Run the command line; a traceback of tenfold's own errors only with `--debug`."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except TenfoldError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"tenfold: {printable(error, 4000)}\n")
+        sys.exit(error.exit_code)
+
+
+def _stoppable(command: Callable[P, R]) -> Callable[P, R]:
+    """Ctrl-C outside training: one line and exit code 130."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            sys.stderr.write("tenfold: interrupted\n")
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(tenfold.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback with an error; anywhere in the line.")
+    ] = False,
+) -> None:
+    del version, debug  # acted on elsewhere; they stand here for --help
+
+
+@app.command()
+@_stoppable
+def train(
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="What to do, as `tenfold recipes` lists them."),
+    ] = "default",
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="Another model.")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="The learning rate.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="sgd, adam or adamw.")
+    ] = None,
+    val: Annotated[
+        float | None,
+        typer.Option(metavar="FRACTION", help="Share of training images held out."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The run's folder; otherwise the next one in runs/."),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable."),
+    ] = None,
+    data_root: DataRoot = None,
+    checkpoint_every: CheckpointEvery = "",
+    log_every: LogEvery = 0,
+    offline: Offline = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a classifier: data in, a run folder with an evaluated model out."""
+    from tenfold.recipes import load_recipe
+    from tenfold.runs import train_run
+
+    changes: dict[str, Any] = dict(_key_and_value(text) for text in change or [])
+    given = {
+        "model": model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "optimizer": optimizer,
+        "val": val,
+        "seed": seed,
+    }
+    changes |= {key: value for key, value in given.items() if value is not None}
+    chosen = load_recipe(recipe, changes)
+    with _watching(quiet, log_every) as (watcher, progress):
+        run = train_run(
+            chosen,
+            data,
+            out=out,
+            data_root=data_root,
+            device=device,
+            threads=threads,
+            checkpoint_every=checkpoint_every,
+            download=not offline,
+            watcher=watcher,
+            progress=progress,
+        )
+    _show_run(run, as_json)
+
+
+@app.command()
+@_stoppable
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Train up to this many instead.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="recipe|data|classes", help="Go on although this has changed; repeatable."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="The same data, if it has moved.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda|mps", help="Instead of the run's own.")
+    ] = "",
+    threads: Threads = None,
+    data_root: DataRoot = None,
+    checkpoint_every: CheckpointEvery = "",
+    log_every: LogEvery = 0,
+    offline: Offline = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run at its next batch, to the same bits as if it had never stopped."""
+    from tenfold.runs import resume_run
+
+    with _watching(quiet, log_every) as (watcher, progress):
+        resumed = resume_run(
+            run,
+            epochs=epochs,
+            accept=accept or [],
+            data=data,
+            data_root=data_root,
+            device=device,
+            threads=threads,
+            checkpoint_every=checkpoint_every,
+            download=not offline,
+            watcher=watcher,
+            progress=progress,
+        )
+    _show_run(resumed, as_json)
+
+
+@app.command()
+@_stoppable
+def evaluate(
+    run: RunArgument,
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Other data than the run's own.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="train|val|test", help="Which images.")] = "test",
+    device: Device = "auto",
+    threads: Threads = None,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a run's best weights: loss, accuracy with its interval, every class."""
+    from tenfold.reporting.terminal import report_text
+    from tenfold.runs import evaluate_run
+    from tenfold.runs.run import SCHEMA
+
+    with _watching(quiet=True) as (_, progress):
+        report = evaluate_run(
+            run,
+            data,
+            split=split,
+            data_root=data_root,
+            device=device,
+            threads=threads,
+            download=not offline,
+            progress=progress,
+        )
+    if as_json:
+        _print_json({"schema": SCHEMA, "run": str(run), **report.to_dict()})
+    else:
+        typer.echo(report_text(report))
+
+
+@app.command()
+@_stoppable
+def predict(
+    run: RunArgument,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGE...", help="Image files; without any, a few of the run's test images."
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name.")] = 1,
+    device: Device = "cpu",
+    data_root: DataRoot = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Lines of image, rank, class, probability.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Name the most probable classes of images of any size and mode."""
+    from tenfold.runs import load
+    from tenfold.runs.run import SCHEMA, sample_of_test_images
+
+    if as_csv and as_json:
+        raise UsageError("--csv and --json exclude each other", remedy="choose one")
+    classifier = load(run, device=device)
+    if images:
+        names = [str(path) for path in images]
+        guesses = classifier.top(images, top)
+    else:
+        names, sample = sample_of_test_images(run, data_root=data_root)
+        guesses = classifier.top(sample, top)
+    if as_json:
+        _print_json(
+            {
+                "schema": SCHEMA,
+                "run": str(run),
+                "predictions": [
+                    {
+                        "image": name,
+                        "top": [
+                            {"class": g.name, "label": g.label, "probability": g.probability}
+                            for g in row
+                        ],
+                    }
+                    for name, row in zip(names, guesses, strict=True)
+                ],
+            }
+        )
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["image", "rank", "class", "probability"])
+        for name, row in zip(names, guesses, strict=True):
+            for rank, guess in enumerate(row, start=1):
+                writer.writerow([name, rank, guess.name, f"{guess.probability:.6f}"])
+    else:
+        for name, row in zip(names, guesses, strict=True):
+            shown = ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in row)
+            typer.echo(f"{printable(name)}: {shown}")
+
+
+@app.command()
+@_stoppable
+def summary(
+    model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's name, or a run.")],
+    shape: Annotated[
+        str, typer.Option(metavar="CxHxW", help="Shape of one image, for a model's name.")
+    ] = "1x28x28",
+    classes: Annotated[int, typer.Option(metavar="N", min=1, help="For a model's name.")] = 10,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a model layer by layer: output shapes, parameters, multiply-adds."""
+    from tenfold.models import MODELS, build
+    from tenfold.models.summary import summarise
+    from tenfold.runs.run import SCHEMA, bundle_path
+    from tenfold.types import ImageShape
+
+    if model in MODELS:
+        arguments = dict(_key_and_value(text) for text in change or [])
+        image_shape = _shape(shape)
+        network = build(model, image_shape, classes, **arguments)
+    elif Path(model).exists():
+        from tenfold.deployment import read_bundle
+
+        bundle = read_bundle(bundle_path(Path(model)))
+        image_shape, network = ImageShape(*bundle.input_shape), bundle.network()
+    else:
+        raise UsageError(
+            f"{printable(model)!r} is neither a model nor a run",
+            remedy=did_you_mean(model, MODELS),
+        )
+    table = summarise(network, image_shape)
+    if as_json:
+        _print_json({"schema": SCHEMA, **table.to_dict()})
+    else:
+        typer.echo(str(table))
+
+
+@app.command()
+@_stoppable
+def data(
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=DATA_HELP)] = None,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """List the known data sets, or tell what is in one: splits, shapes, classes, counts."""
+    from tenfold.reporting.facts import catalogue_facts, catalogue_text, data_facts, data_text
+    from tenfold.runs.run import SCHEMA
+
+    if data is None:
+        entries = catalogue_facts()
+        if as_json:
+            _print_json({"schema": SCHEMA, "data_sets": entries})
+        else:
+            typer.echo(catalogue_text(entries))
+        return
+    from tenfold.data.sources import load_splits
+
+    with _watching(quiet=True) as (_, progress):
+        loaded = load_splits(data, data_root=data_root, download=not offline, progress=progress)
+    facts = data_facts(loaded)
+    if as_json:
+        _print_json({"schema": SCHEMA, **facts})
+    else:
+        typer.echo(data_text(facts))
+
+
+@app.command()
+@_stoppable
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this one, comments included.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipes, or show one."""
+    from tenfold.recipes import load_recipe, recipe_names, recipe_text
+
+    if name is not None:
+        if as_json:
+            _print_json({"schema": 1, "name": name, **load_recipe(name).to_dict()})
+        else:
+            typer.echo(recipe_text(name).rstrip())
+        return
+    known = {each: load_recipe(each) for each in recipe_names()}
+    if as_json:
+        _print_json({"schema": 1, "recipes": {k: r.to_dict() for k, r in known.items()}})
+        return
+    width = max(map(len, known))
+    for each, loaded in known.items():
+        typer.echo(f"{each:<{width}}  {loaded.description}")
+
+
+@app.command()
+@_stoppable
+def info(as_json: Json = False) -> None:
+    """Tell versions, devices and folders: what a bug report needs."""
+    from tenfold.reporting.facts import machine_facts
+
+    facts = machine_facts()
+    if as_json:
+        _print_json({"schema": 1, **facts})
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        typer.echo(f"{key:<{width}}  {printable(value)}")
+
+
+@contextmanager
+def _watching(quiet: bool, log_every: int = 0) -> Iterator[tuple[Any, Progress | None]]:
+    """The watcher and the progress of reading: a bar on a terminal, plain lines elsewhere."""
+    from tenfold.reporting.terminal import BarWatcher, PlainWatcher
+    from tenfold.training.watching import Watcher
+
+    if quiet and not sys.stderr.isatty():
+        yield Watcher(), None
+        return
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        plain: PlainWatcher = PlainWatcher(log_every=log_every)
+        yield plain, None
+        return
+    with BarWatcher(log_every) as bar:
+        yield Watcher() if quiet else bar, bar.reading
+
+
+def _show_run(run: Run, as_json: bool) -> None:
+    if as_json:
+        _print_json(run.to_dict())
+        return
+    from tenfold.reporting.terminal import run_text
+
+    typer.echo(run_text(run.folder, run.figures))
+
+
+def _key_and_value(text: str) -> tuple[str, Any]:
+    """`key=value` with the value as TOML reads it, or else as a text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(
+            f"--set {printable(text)!r}: there is no KEY=VALUE",
+            remedy="write for instance --set momentum=0.9",
+        )
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        parsed = value
+    return key.strip(), parsed
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--shape is {printable(text)!r}, wanted for instance 1x28x28")
+    channels, height, width = (int(part) for part in parts)
+    return channels, height, width
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,112 @@
+"""Facts about data sets and the machine, as plain tables and as text."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import torch
+
+import tenfold
+from tenfold.data.cache import cache_folder
+from tenfold.data.catalog import DATASETS
+from tenfold.data.dataset import ImageDataset
+from tenfold.data.sources import LoadedData
+from tenfold.errors import printable
+
+
+def catalogue_facts() -> list[dict[str, Any]]:
+    """The data sets that have a name, one table each, as JSON can hold them."""
+    return [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "classes": len(entry.classes),
+            "image_shape": list(entry.image_shape),
+            "n_train": entry.n_train,
+            "n_test": entry.n_test,
+        }
+        for entry in DATASETS.values()
+    ]
+
+
+def catalogue_text(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The same for people."""
+    lines = [f"{'name':<15}{'shape':<10}{'classes':>7}{'train':>8}{'test':>8}  title"]
+    for entry in entries:
+        shape = "x".join(str(side) for side in entry["image_shape"])
+        lines.append(
+            f"{entry['name']:<15}{shape:<10}{entry['classes']:>7}{entry['n_train']:>8,}"
+            f"{entry['n_test'] or '-':>8}  {entry['title']}"
+        )
+    return "\n".join(lines)
+
+
+def data_facts(loaded: LoadedData) -> dict[str, Any]:
+    """What is in a data set, as JSON can hold it."""
+    splits = loaded.splits
+    return {
+        "data": loaded.source,
+        "classes": {name: index for index, name in enumerate(splits.train.classes)},
+        "image_shape": list(splits.train.image_shape),
+        "fingerprint": splits.fingerprint,
+        "splits": {part.split: _split_facts(part) for part in splits},
+        "notes": list(loaded.notes),
+    }
+
+
+def data_text(facts: Mapping[str, Any]) -> str:
+    """The same for people."""
+    splits = facts["splits"]
+    shape = "x".join(str(side) for side in facts["image_shape"])
+    lines = [
+        f"{printable(facts['data'])}: images of {shape} (channels x height x width), "
+        + ", ".join(f"{name} {split['n']:,}" for name, split in splits.items()),
+        "",
+    ]
+    width = max(5, *(len(printable(name, 40)) for name in facts["classes"]))
+    lines.append(f"label  {'class':<{width}}" + "".join(f"{name:>8}" for name in splits))
+    for name, index in facts["classes"].items():
+        counts = "".join(f"{split['class_counts'][index]:>8,}" for split in splits.values())
+        lines.append(f"{index:>5}  {printable(name, 40):<{width}}{counts}")
+    lines.append("")
+    for name, split in splits.items():
+        mean = ", ".join(f"{value:.3f}" for value in split["pixel_mean"])
+        lines.append(
+            f"{name}: array {split['array']}, pixels {split['lowest']} to {split['highest']}, "
+            f"mean {mean} of 1"
+        )
+    lines += [f"note: {printable(note, 2000)}" for note in facts["notes"]]
+    return "\n".join(lines)
+
+
+def machine_facts() -> dict[str, Any]:
+    """Versions, devices and folders, as JSON can hold them."""
+    return {
+        "tenfold": tenfold.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        **{name: metadata.version(name) for name in ("numpy", "pillow", "safetensors")},
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "mps": torch.backends.mps.is_available(),
+        "cache": str(cache_folder()),
+        "TENFOLD_DATA": os.environ.get("TENFOLD_DATA"),
+    }
+
+
+def _split_facts(part: ImageDataset) -> dict[str, Any]:
+    pixels = part.images
+    return {
+        "n": len(part),
+        "array": f"uint8 {list(pixels.shape)}",
+        "class_counts": part.class_counts().tolist(),
+        "lowest": int(pixels.min()),
+        "highest": int(pixels.max()),
+        "pixel_mean": [channel.double().mean().item() / 255 for channel in pixels.unbind(1)],
+    }

@@ -1,0 +1,169 @@
+"""What a run and its figures look like on a terminal, and in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tenfold.errors import printable
+from tenfold.evaluation.report import Report
+from tenfold.training.state import EpochMetrics, TrainingState
+from tenfold.training.watching import Watcher
+
+SECONDS_BETWEEN_REDRAWS = 0.1
+
+
+class PlainWatcher(Watcher):
+    """One line for every epoch, and one every `log_every` batches.
+
+    Args:
+        stream: where to; standard error if none is given.
+        log_every: batches between two lines with the running loss; 0 for none.
+    """
+
+    def __init__(self, stream: TextIO | None = None, log_every: int = 0) -> None:
+        self.stream = stream or sys.stderr
+        self.log_every = log_every
+
+    def batch_done(self, state: TrainingState, batches: int) -> None:
+        """A line with the mean loss since the epoch's start, every `log_every` batches."""
+        if self.log_every and state.batch % self.log_every == 0:
+            self._write(
+                f"epoch {state.epoch + 1}, batch {state.batch}/{batches}: "
+                f"running loss {state.running_loss():.4f}"
+            )
+
+    def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
+        """A line with the epoch's figures."""
+        self._write(epoch_line(metrics, epochs))
+
+    def note(self, text: str) -> None:
+        """The note as a line of its own."""
+        self._write(f"note: {printable(text, 2000)}")
+
+    def _write(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+class BarWatcher(PlainWatcher):
+    """A bar that moves with the batches, under the same lines.
+
+    Use it as a context manager: leaving it takes the bar away.
+
+    Args:
+        log_every: see `PlainWatcher`.
+    """
+
+    def __init__(self, log_every: int = 0) -> None:
+        super().__init__(log_every=log_every)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[loss]}"),
+            console=Console(stderr=True, highlight=False),
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=None, loss="", visible=False)
+        self._drawn_at = 0.0
+
+    def __enter__(self) -> BarWatcher:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def reading(self, what: str, done: int, total: int | None) -> None:
+        """Show how far a long reading has come."""
+        self._show(f"reading {printable(what, 40)}", done, total, "")
+
+    def batch_done(self, state: TrainingState, batches: int) -> None:
+        """Move the bar, a few times a second at the most."""
+        super().batch_done(state, batches)
+        if time.perf_counter() - self._drawn_at >= SECONDS_BETWEEN_REDRAWS:
+            self._show(
+                f"epoch {state.epoch + 1}",
+                state.batch,
+                batches,
+                f"loss {state.running_loss():.4f}",
+            )
+
+    def _show(self, what: str, done: int, total: int | None, loss: str) -> None:
+        self._drawn_at = time.perf_counter()
+        self.progress.update(
+            self.task, description=what, completed=done, total=total, loss=loss, visible=True
+        )
+
+    def _write(self, line: str) -> None:
+        self.progress.console.print(line, markup=False, soft_wrap=True)
+
+
+def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
+    """An epoch's figures in one line."""
+    parts = [f"train_loss {metrics.train_loss:.4f}", f"train_acc {metrics.train_acc:.4f}"]
+    if metrics.val_loss is not None and metrics.val_acc is not None:
+        parts += [f"val_loss {metrics.val_loss:.4f}", f"val_acc {metrics.val_acc:.4f}"]
+    parts += [f"lr {metrics.lr:.2g}", f"{metrics.seconds:.1f} s"]
+    return f"epoch {metrics.epoch}/{epochs}: {', '.join(parts)}"
+
+
+def report_text(report: Report) -> str:
+    """A report's headline, and a line for every class."""
+    width = max(5, *(len(printable(name, 40)) for name in report.classes))
+    lines = [
+        str(report),
+        "",
+        f"{'class':<{width}}       n  precision  recall      f1  most often taken for",
+    ]
+    for index, figures in enumerate(report.per_class):
+        cells = "".join(
+            f"{'-' if value is None else f'{value:.3f}':>{columns}}"
+            for value, columns in ((figures.precision, 11), (figures.recall, 8), (figures.f1, 8))
+        )
+        name = f"{printable(figures.name, 40):<{width}}"
+        lines.append(f"{name}{figures.n:>8,}{cells}  {_mistake(report, index)}")
+    return "\n".join(lines)
+
+
+def _mistake(report: Report, label: int) -> str:
+    """The class that this one is most often taken for, and how often."""
+    row = report.confusion[label].clone()
+    row[label] = 0
+    count = int(row.max())
+    if not count:
+        return "-"
+    return f"{printable(report.classes[int(row.argmax())], 40)} ({count})"
+
+
+def run_text(folder: Path, figures: Mapping[str, Any]) -> str:
+    """What came of a run, and where everything lies."""
+    lines = []
+    if figures.get("test_acc") is not None:
+        low, high = figures["test_interval"]
+        lines.append(
+            f"test_acc {figures['test_acc']:.4f} (95 % interval {low:.4f} to {high:.4f}, "
+            f"n = {figures['n_test']:,}), test_loss {figures['test_loss']:.4f}"
+        )
+    if figures.get("best_epoch"):
+        lines.append(
+            f"the weights are those of epoch {figures['best_epoch']} of {figures['epochs']}, "
+            "chosen on validation data alone"
+        )
+    place = printable(folder)
+    return "\n".join(
+        [
+            *lines,
+            f"run    {place}",
+            f"model  {place}/model.safetensors",
+            f"next   tenfold evaluate {place}",
+            f"       tenfold predict {place} IMAGE...",
+        ]
+    )

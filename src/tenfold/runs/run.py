@@ -1,0 +1,302 @@
+"""A run that lies in its folder: its history, its figures, its model."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.data.sources import load_splits
+from tenfold.deployment.classifier import Classifier
+from tenfold.errors import DataError, FileRefusedError, UsageError, printable
+from tenfold.evaluation.report import Report
+from tenfold.recipes import Recipe, validate
+from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.prepare import Progress, choose_device, repeatable, with_validation
+from tenfold.training.state import EpochMetrics
+
+SCHEMA = 1
+"""Version of the JSON objects that describe runs and reports."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in its folder.
+
+    Attributes:
+        folder: where it lies.
+        history: one entry for each finished epoch.
+        facts: what `run.json` says.
+    """
+
+    folder: Path
+    history: tuple[EpochMetrics, ...]
+    facts: dict[str, Any]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The final figures under their usual names; empty until the run has finished."""
+        return dict(self.facts.get("figures") or {})
+
+    @property
+    def status(self) -> str:
+        """`running`, `interrupted`, `failed`, `stopped early` or `finished`."""
+        return str(self.facts.get("status"))
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The complete recipe."""
+        return read_recipe(RunFolder(self.folder))
+
+    @cached_property
+    def model(self) -> Classifier:
+        """The classifier with the run's best weights."""
+        return load(self.folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the run is and what came of it, as JSON can hold it."""
+        recipe = self.recipe
+        return {
+            "schema": SCHEMA,
+            "run": str(self.folder),
+            "status": self.status,
+            "data": recipe.data,
+            "model": recipe.model,
+            "seed": recipe.seed,
+            "parameters": self.facts.get("parameters"),
+            **self.figures,
+            "history": [asdict(metrics) for metrics in self.history],
+        }
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.status}, epochs={len(self.history)})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{key}</td><td>{_shown(value)}</td></tr>"
+            for key, value in self.figures.items()
+        )
+        return f"<b>{_escaped(self.folder)}</b> ({self.status})<table>{rows}</table>"
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        FileRefusedError: there is none, or a file in it is damaged.
+    """
+    folder = existing_run(Path(path))
+    history = folder.read_metrics() if folder.metrics.exists() else []
+    return Run(folder.path, tuple(history), folder.read_facts())
+
+
+def read_recipe(folder: RunFolder) -> Recipe:
+    """The complete recipe of a run.
+
+    Raises:
+        FileRefusedError: it is missing or damaged.
+    """
+    try:
+        return validate(tomllib.loads(folder.read_text(folder.recipe)), str(folder.recipe))
+    except (ValueError, RecursionError, UsageError) as error:
+        raise FileRefusedError(
+            f"{printable(folder.recipe)}: {printable(error)}",
+            remedy="put back the file as tenfold wrote it",
+        ) from error
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Classifier:
+    """The classifier of a run, or of a bundle wherever it lies.
+
+    Of a run that has not finished, the best weights so far.
+
+    Args:
+        path: a run's folder, or a bundle such as its `model.safetensors`.
+        device: where to predict: `auto`, `cpu`, `cuda` or `mps`.
+
+    Raises:
+        FileRefusedError: there is no usable model.
+    """
+    return Classifier.from_file(bundle_path(Path(path)), choose_device(device))
+
+
+def bundle_path(path: Path) -> Path:
+    """The bundle that a path means: itself, or the best one in a run's folder.
+
+    Raises:
+        FileRefusedError: the folder has none.
+    """
+    if not path.is_dir():
+        return path
+    folder = RunFolder(path)
+    for bundle in (folder.model, folder.best):
+        if bundle.is_file():
+            return bundle
+    if folder.facts.is_file():
+        raise FileRefusedError(
+            f"{folder}: the run has no model yet", remedy=f"finish it with: tenfold resume {folder}"
+        )
+    raise FileRefusedError(f"{folder}: there is no model.safetensors in this folder")
+
+
+def evaluate_run(
+    path: Path,
+    data: object = None,
+    *,
+    split: str = "test",
+    data_root: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = True,
+    progress: Progress | None = None,
+) -> Report:
+    """The figures of a run's model, or a bundle's, on a split of the run's data or other data.
+
+    A run's own test split gives exactly the figures that training ended with, on the same
+    machine.
+
+    Args:
+        path: a run's folder or a bundle.
+        data: what to evaluate on; None for the data that the run learned from.
+        split: `train`, `val` or `test`.
+        data_root: a folder of known data sets.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        threads: of a CPU; None for as many as the run had.
+        download: whether what is missing may be fetched.
+        progress: told about long reading.
+
+    Raises:
+        FileRefusedError: there is no usable model, or no run that says what its data is.
+        DataError: the data cannot be read, or has no such split.
+    """
+    if split not in ("train", "val", "test"):
+        raise UsageError(f"there is no split {printable(split)!r}, wanted train, val or test")
+    bundle = bundle_path(path)
+    folder = RunFolder(path if path.is_dir() else path.parent)
+    is_run = folder.facts.is_file() and bundle in (folder.model, folder.best)
+    recipe = read_recipe(folder) if is_run else None
+    if data is None and recipe is None:
+        raise UsageError(
+            f"{printable(path)}: a bundle alone does not say where its data lies",
+            remedy="name the data to evaluate on",
+        )
+    if threads is None and is_run:
+        threads = (folder.read_facts().get("conditions") or {}).get("threads")
+    torch_device = choose_device(device)
+    with repeatable(torch_device, threads):
+        classifier = Classifier.from_file(bundle, torch_device)
+        if data is None and recipe is not None:
+            splits = _own_splits(folder, recipe, data_root, download, progress)
+        else:
+            splits = _other_splits(data, classifier, data_root, download, progress)
+        part = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
+        if part is None:
+            raise DataError(
+                f"{printable(splits.train.source)}: it has no {split} split",
+                remedy="name another one with --split",
+            )
+        return classifier.evaluate(part, batch_size=recipe.eval_batch_size if recipe else 1024)
+
+
+def sample_of_test_images(
+    path: Path, n: int = 5, *, data_root: Path | None = None
+) -> tuple[list[str], ImageDataset]:
+    """A few of a run's test images, with names that tell their true classes.
+
+    Args:
+        path: the run's folder.
+        n: how many at the most; spread evenly over the split.
+        data_root: a folder of known data sets.
+
+    Raises:
+        FileRefusedError: there is no such run.
+        DataError: its data cannot be read, or has no test split.
+    """
+    folder = existing_run(path)
+    splits = _own_splits(folder, read_recipe(folder), data_root)
+    if splits.test is None:
+        raise DataError(f"{folder}: the data has no test split", remedy="name image files")
+    chosen = torch.linspace(0, len(splits.test) - 1, min(n, len(splits.test))).long()
+    sample = splits.test.select(chosen)
+    names = [
+        f"test image {index} ({splits.test.classes[label]})"
+        for index, label in zip(chosen.tolist(), sample.labels.tolist(), strict=True)
+    ]
+    return names, sample
+
+
+def _own_splits(
+    folder: RunFolder,
+    recipe: Recipe,
+    data_root: Path | None,
+    download: bool = True,
+    progress: Progress | None = None,
+) -> Splits:
+    """The splits that a run was made with."""
+    loaded = load_splits(
+        reopened_data(folder),
+        data_root=data_root or recorded_data_root(folder),
+        image_size=recipe.image_size,
+        channels=recipe.channels,
+        test_fraction=recipe.test,
+        download=download,
+        progress=progress,
+    )
+    return with_validation(loaded.splits, recipe)
+
+
+def _other_splits(
+    data: object,
+    classifier: Classifier,
+    data_root: Path | None,
+    download: bool,
+    progress: Progress | None,
+) -> Splits:
+    """The splits of other data in the model's shape; without any, all of it is the test split."""
+    shape = classifier.bundle.input_shape
+    splits = load_splits(
+        data,
+        data_root=data_root,
+        image_size=(shape.height, shape.width),
+        channels=shape.channels,
+        test_fraction=0.0,
+        download=download,
+        progress=progress,
+    ).splits
+    if splits.val is None and splits.test is None:
+        return Splits(splits.train, None, splits.train.renamed("test"))
+    return splits
+
+
+def reopened_data(folder: RunFolder) -> str:
+    """The data of a run, to be opened again by name or path.
+
+    Raises:
+        UsageError: it was handed over in Python and has neither.
+    """
+    data = folder.read_facts().get("data") or {}
+    if not data.get("can_be_reopened"):
+        raise UsageError(
+            f"{folder}: the run's data was handed over in Python",
+            remedy="hand it over again as data=",
+        )
+    return str(data["source"])
+
+
+def recorded_data_root(folder: RunFolder) -> Path | None:
+    """The folder of known data sets that the run was given, if it was."""
+    root = (folder.read_facts().get("data") or {}).get("root")
+    return Path(root) if isinstance(root, str) else None
+
+
+def _shown(value: object) -> str:
+    return _escaped(f"{value:.4f}" if isinstance(value, float) else value)
+
+
+def _escaped(value: object) -> str:
+    return printable(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
