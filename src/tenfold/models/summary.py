@@ -81,7 +81,7 @@ class ModelSummary:
                 "",
                 *_aligned([_HEADINGS, *rows]),
                 "",
-                f"parameters     {self.parameters:,}, {self.trainable_parameters:,} trainable",
+                f"parameters     {self.parameters:,} ({self.trainable_parameters:,} trainable)",
                 f"memory         {_in_bytes(self.parameter_bytes)}",
                 f"multiply-adds  {self.multiply_adds:,} per image",
             )
