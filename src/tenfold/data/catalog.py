@@ -12,7 +12,9 @@ from typing import Literal
 from tenfold.errors import UsageError, did_you_mean, printable
 from tenfold.types import ImageShape
 
-FileFormat = Literal["idx", "cifar-python", "cifar-binary"]
+FileFormat = Literal[
+    "idx", "cifar10-python", "cifar10-binary", "cifar100-python", "cifar100-binary"
+]
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,7 @@ DATASETS: dict[str, CatalogEntry] = {
         layouts=(
             Layout(
                 folder="cifar-10-batches-py",
-                format="cifar-python",
+                format="cifar10-python",
                 files=(
                     CatalogFile(
                         "data_batch_1",
@@ -367,7 +369,7 @@ DATASETS: dict[str, CatalogEntry] = {
             ),
             Layout(
                 folder="cifar-10-batches-bin",
-                format="cifar-binary",
+                format="cifar10-binary",
                 files=(
                     CatalogFile("data_batch_1.bin", "train", _CIFAR10_BINARY_BATCH),
                     CatalogFile("data_batch_2.bin", "train", _CIFAR10_BINARY_BATCH),
@@ -394,7 +396,7 @@ DATASETS: dict[str, CatalogEntry] = {
         layouts=(
             Layout(
                 folder="cifar-100-python",
-                format="cifar-python",
+                format="cifar100-python",
                 files=(
                     CatalogFile(
                         "train",
@@ -417,7 +419,7 @@ DATASETS: dict[str, CatalogEntry] = {
             ),
             Layout(
                 folder="cifar-100-binary",
-                format="cifar-binary",
+                format="cifar100-binary",
                 files=(
                     CatalogFile("train.bin", "train", 50_000 * _CIFAR100_BINARY_RECORD),
                     CatalogFile("test.bin", "test", 10_000 * _CIFAR100_BINARY_RECORD),

@@ -414,7 +414,7 @@ class _PartialFile:
         """Receive what is missing; `size` grows also if that fails in the middle."""
         import pooch
 
-        self._response = self._total = None
+        self._forget_answer()
         headers = {"Accept-Encoding": "identity"}
         if self.size:
             headers["Range"] = f"bytes={self.size}-"
@@ -460,6 +460,9 @@ class _PartialFile:
         """The file, to be read from its beginning."""
         self._file.seek(0)
         return self._file
+
+    def _forget_answer(self) -> None:
+        self._response = self._total = None
 
     def _begin(self, response: Any, **_: object) -> None:  # noqa: ANN401 (requests has no types)
         self._response = response

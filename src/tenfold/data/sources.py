@@ -1,0 +1,453 @@
+"""Whatever a person names or hands over, as the splits of one image data set.
+
+How a text is understood: a name of the catalogue, in any spelling that it allows, is that data
+set, also where a folder of this name exists (which is then noted). Everything else is a path. So
+`mnist` is the catalogue's, and `./mnist` or `mnist/` the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tenfold.data import catalog
+from tenfold.data.catalog import DATASETS, CatalogEntry, Layout
+from tenfold.data.dataset import ImageDataset, Splits, split_stratified
+from tenfold.data.fetch import check_file, files_in, locate
+from tenfold.data.folder import load_image_folder
+from tenfold.data.formats import (
+    read_cifar_binary,
+    read_cifar_python,
+    read_idx_labels,
+    read_idx_pair,
+    read_npz,
+)
+from tenfold.data.objects import (
+    HandedOver,
+    Progress,
+    class_names,
+    read_items,
+    resize_images,
+)
+from tenfold.errors import DataError, UsageError, did_you_mean, listing, printable
+from tenfold.types import LabelledArrays
+
+TEST_SPLIT_SEED = 0
+"""What chooses the test images of a source without a test split: the same ones in every run."""
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """A data set that was read and checked.
+
+    Attributes:
+        splits: a validation split only if the source has one.
+        notes: what a person should know about the data, one sentence each.
+        source: what it was made of, for people; a name or path that can be opened again, or what
+            kind of object was handed over.
+    """
+
+    splits: Splits
+    notes: tuple[str, ...]
+    source: str
+
+
+def load_splits(
+    data: HandedOver,
+    *,
+    data_root: Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    test_fraction: float = 0.2,
+    download: bool = True,
+    progress: Progress | None = None,
+) -> LoadedData:
+    """Read a data set from wherever it is, and check what can be checked before training.
+
+    Args:
+        data: a name of the catalogue; the path of a folder or archive of class folders, of a
+            folder of IDX or CIFAR files, or of an `.npz`; a map-style PyTorch data set of
+            (image, label); an `ImageDataset`; a pair (train, test) of data sets; or `Splits`.
+        data_root: see `tenfold.data.fetch.locate`.
+        image_size: (height, width) that images are scaled to; by default they are left as they
+            are, or as the reader of folders decides.
+        channels: 1 for grey, 3 for colour; by default what the images have.
+        test_fraction: how much of every class is held out, 0 <= fraction < 1, if the source has no
+            test split; 0 for no test split.
+        download: whether the network may be used.
+        progress: called while files come in or images are read.
+
+    Raises:
+        UsageError: the name is unknown, an option is out of range, or the object is no data set.
+        DataError: the data is not there, cannot be read, or cannot be trained on.
+    """
+    if not 0 <= test_fraction < 1:
+        raise UsageError(f"test_fraction is {test_fraction}, wanted 0 <= test_fraction < 1")
+    notes: list[str] = []
+    if isinstance(data, str | os.PathLike):
+        named = _understand(data, notes)
+        if isinstance(named, CatalogEntry):
+            source, splits = named.name, _read_named(named, data_root, download, progress, notes)
+        else:
+            source = str(named)
+            splits = _read_path(named, image_size, channels, progress, notes)
+    else:
+        source = _description(data)
+        splits = _read_objects(data, source, image_size, channels, progress)
+    parts = {name: _fitted(part, image_size, channels, notes) for name, part in splits.items()}
+    parts = _with_test(parts, test_fraction, notes)
+    whole = Splits(parts["train"], parts.get("val"), parts.get("test"))
+    _check(whole, notes)
+    return LoadedData(whole, tuple(notes), source)
+
+
+def shared_images(train: ImageDataset, other: ImageDataset) -> int:
+    """How many images of `other` are also in `train`, equal in every pixel."""
+    if train.image_shape != other.image_shape:
+        return 0
+    rows = [row.tobytes() for row in other.images.cpu().numpy()]
+    wanted = set(rows)
+    found = {row for image in train.images.cpu().numpy() if (row := image.tobytes()) in wanted}
+    return sum(row in found for row in rows)
+
+
+# --- names and paths
+
+
+def _understand(data: str | os.PathLike[str], notes: list[str]) -> CatalogEntry | Path:
+    text = os.fspath(data)
+    path = Path(text).expanduser()
+    if isinstance(data, str) and not _looks_like_a_path(text):
+        entry = catalog.find(text)
+        if entry is not None:
+            if path.exists():
+                notes.append(
+                    f"{printable(text)!r} is the data set of the catalogue; what has this name in "
+                    f"the current folder was not read: write {'./' + printable(text)!r} for it"
+                )
+            return entry
+        if not path.exists():
+            raise UsageError(
+                f"{printable(text)!r} is neither the name of a data set nor a folder or file here",
+                remedy=did_you_mean(text.casefold(), DATASETS),
+            )
+    if not path.exists():
+        raise DataError(
+            f"{printable(path)}: there is no such folder or file",
+            remedy="check the path, or name a data set of the catalogue: "
+            + ", ".join(sorted(DATASETS)),
+        )
+    return path.absolute()
+
+
+def _looks_like_a_path(text: str) -> bool:
+    has_separator = any(sep in text for sep in (os.sep, os.altsep or os.sep, "/"))
+    return has_separator or text.startswith((".", "~")) or Path(text).suffix != ""
+
+
+def _read_named(
+    entry: CatalogEntry,
+    data_root: Path | None,
+    download: bool,
+    progress: Progress | None,
+    notes: list[str],
+) -> dict[str, ImageDataset]:
+    if entry.name == "digits":
+        return _data_sets({"all": _read_digits(entry)}, entry.name)
+    located = locate(
+        entry,
+        data_root=data_root,
+        download=download,
+        progress=None
+        if progress is None
+        else lambda done, total, name: progress(name, done, total),
+    )
+    notes.extend(located.notes)
+    arrays = _read_layout(located.layout, located.paths, entry.classes)
+    for split, n in (("train", entry.n_train), ("test", entry.n_test)):
+        found = arrays[split].images.shape
+        if found != (n, *entry.image_shape):
+            raise DataError(
+                f"{printable(located.folder)}: the {split} images have shape {list(found)}, "
+                f"wanted {[n, *entry.image_shape]} for {entry.title}",
+                remedy="replace the files, or remove them so that they are downloaded",
+            )
+    return _data_sets(arrays, entry.name)
+
+
+def _read_digits(entry: CatalogEntry) -> LabelledArrays:
+    """scikit-learn's copy; its pixels 0..16 become round(pixel * 255 / 16)."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    return LabelledArrays(images, digits.target.astype(np.int64), entry.classes)
+
+
+def _read_layout(
+    layout: Layout, paths: Mapping[str, Path], classes: Sequence[str]
+) -> dict[str, LabelledArrays]:
+    """The splits whose files are all in `paths`."""
+    arrays = {}
+    for split in ("train", "test"):
+        names = [file.name for file in layout.files if file.split == split]
+        if all(name in paths for name in names):
+            arrays[split] = _read_files(layout, [paths[name] for name in names], classes)
+    return arrays
+
+
+def _read_files(layout: Layout, paths: list[Path], classes: Sequence[str]) -> LabelledArrays:
+    if layout.format == "idx":
+        images_path, labels_path = paths
+        return read_idx_pair(images_path, labels_path, classes)
+    if layout.format == "cifar10-python":
+        return read_cifar_python(paths, classes, label_key="labels")
+    if layout.format == "cifar100-python":
+        return read_cifar_python(paths, classes, label_key="fine_labels")
+    if layout.format == "cifar10-binary":
+        return read_cifar_binary(paths, classes, label_bytes=1)
+    return read_cifar_binary(paths, classes, label_bytes=2)
+
+
+def _read_path(
+    path: Path,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    progress: Progress | None,
+    notes: list[str],
+) -> dict[str, ImageDataset]:
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return _data_sets(read_npz(path), str(path))
+    known = _find_known_files(path) if path.is_dir() else None
+    if known is not None:
+        return _data_sets(_read_known_files(*known, notes), str(path))
+    contents = load_image_folder(
+        path,
+        image_size=image_size,
+        channels=channels,
+        progress=None if progress is None else lambda done, total: progress("images", done, total),
+    )
+    notes.extend(contents.notes)
+    return _data_sets(contents.splits, str(path))
+
+
+def _find_known_files(path: Path) -> tuple[Layout, Path] | None:
+    """The folder at or below this one that has a training split in IDX or CIFAR files."""
+    found: dict[Path, Layout] = {}
+    for entry in DATASETS.values():
+        for layout in entry.layouts:
+            for folder in (path, path / "raw", path / layout.folder):
+                if folder not in found and _has_training_files(folder, layout):
+                    found[folder] = layout
+    if len(found) > 1:
+        names = listing([str(folder.relative_to(path)) for folder in found])
+        raise UsageError(
+            f"{printable(path)}: there are several data sets: {printable(names)}",
+            remedy="name one of these folders",
+        )
+    return next(((layout, folder) for folder, layout in found.items()), None)
+
+
+def _has_training_files(folder: Path, layout: Layout) -> bool:
+    there = files_in(folder, layout)
+    return all(file.name in there for file in layout.files if file.split == "train")
+
+
+def _read_known_files(layout: Layout, folder: Path, notes: list[str]) -> dict[str, LabelledArrays]:
+    """Read IDX or CIFAR files; they have class names if the catalogue knows their contents."""
+    for entry in DATASETS.values():
+        for candidate in entry.layouts:
+            if candidate.format == layout.format and _is_published(folder, candidate):
+                return _read_layout(candidate, files_in(folder, candidate), entry.classes)
+    paths = files_in(folder, layout)
+    if layout.format == "idx":
+        classes = _numbered_classes(
+            [paths[f.name] for f in layout.files if "label" in f.name and f.name in paths]
+        )
+    else:
+        classes = tuple(str(i) for i in range(100 if "100" in layout.format else 10))
+    notes.append(
+        f"{printable(folder)}: the files are not known as a published data set, "
+        "so the classes have numbers for names"
+    )
+    return _read_layout(layout, paths, classes)
+
+
+def _is_published(folder: Path, layout: Layout) -> bool:
+    """Whether all files are there and have the catalogue's digests."""
+    paths = files_in(folder, layout)
+    if len(paths) < len(layout.files):
+        return False
+    try:
+        # The smallest first: one wrong file is enough to know.
+        return all(
+            check_file(paths[file.name], file) == ""
+            for file in sorted(layout.files, key=lambda file: file.largest)
+        )
+    except DataError:
+        return False
+
+
+def _numbered_classes(label_paths: list[Path]) -> tuple[str, ...]:
+    """The classes "0" to "9", or to the highest label if that is higher."""
+    highest = max(int(read_idx_labels(path).max(initial=9)) for path in label_paths)
+    return tuple(str(i) for i in range(highest + 1))
+
+
+def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, ImageDataset]:
+    """By split; what is not split is `train`."""
+    if "train" not in arrays and "all" not in arrays:
+        raise DataError(
+            f"{printable(source)}: there is no training split, only {listing(sorted(arrays))}",
+            remedy="add a `train` folder or array",
+        )
+    names = {split: "train" if split == "all" else split for split in arrays}
+    return {
+        names[split]: ImageDataset.from_arrays(part, split=names[split], source=source)
+        for split, part in arrays.items()
+    }
+
+
+# --- objects from Python
+
+
+def _description(data: object) -> str:
+    if isinstance(data, ImageDataset):
+        return data.source
+    if isinstance(data, Splits):
+        return data.train.source
+    if isinstance(data, tuple) and data:
+        return _description(data[0])
+    return f"{type(data).__name__} from Python"
+
+
+def _read_objects(
+    data: HandedOver,
+    source: str,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    progress: Progress | None,
+) -> dict[str, ImageDataset]:
+    if isinstance(data, Splits):
+        return {part.split: part for part in _named_parts(data)}
+    given = data if isinstance(data, tuple) else (data,)
+    if len(given) not in (1, 2):
+        raise UsageError(
+            f"a tuple of {len(given)} was handed over, wanted the pair (train, test)",
+            remedy="hand over tenfold.data.Splits if there is a validation split as well",
+        )
+    raw = {
+        split: part
+        if isinstance(part, ImageDataset)
+        else read_items(part, f"{source} ({split})", image_size, channels, progress)
+        for split, part in zip(("train", "test"), given, strict=False)
+    }
+    labels = [part.labels if isinstance(part, ImageDataset) else part[1] for part in raw.values()]
+    classes = class_names(given, labels)
+    return {
+        split: _renamed(part, split)
+        if isinstance(part, ImageDataset)
+        else ImageDataset(*part, classes, split=split, source=source)
+        for split, part in raw.items()
+    }
+
+
+def _named_parts(splits: Splits) -> list[ImageDataset]:
+    named = (("train", splits.train), ("val", splits.val), ("test", splits.test))
+    return [_renamed(part, name) for name, part in named if part is not None]
+
+
+def _renamed(dataset: ImageDataset, split: str) -> ImageDataset:
+    if dataset.split == split:
+        return dataset
+    return ImageDataset(
+        dataset.images,
+        dataset.labels,
+        dataset.classes,
+        split=split,
+        source=dataset.source,
+        names=dataset.names,
+    )
+
+
+# --- checks and what holds for every source
+
+
+def _fitted(
+    dataset: ImageDataset,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    notes: list[str],
+) -> ImageDataset:
+    """The data set with images of the wanted size and channels."""
+    images = resize_images(dataset.images, image_size, channels)
+    if images is dataset.images:
+        return dataset
+    fitted = ImageDataset(
+        images,
+        dataset.labels,
+        dataset.classes,
+        split=dataset.split,
+        source=dataset.source,
+        names=dataset.names,
+    )
+    notes.append(
+        f"the {dataset.split} images were changed from {dataset.image_shape} to "
+        f"{fitted.image_shape}, as (channels x height x width)"
+    )
+    return fitted
+
+
+def _with_test(
+    parts: dict[str, ImageDataset], fraction: float, notes: list[str]
+) -> dict[str, ImageDataset]:
+    """The parts with a test split, held out of the training split if there was none."""
+    if "test" in parts:
+        return parts
+    if fraction == 0:
+        notes.append("there are no test images")
+        return parts
+    whole = parts["train"]
+    train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
+    notes.append(
+        f"there is no test split: {len(test):,} of the {len(whole):,} images were held out as one, "
+        "the same in every run"
+    )
+    return {**parts, "train": train, "test": test}
+
+
+def _check(splits: Splits, notes: list[str]) -> None:
+    """Refuse what cannot be trained on, and note what a person should know."""
+    train = splits.train
+    where, names = printable(train.source), train.classes
+    present = train.class_counts() > 0
+    if int(present.sum()) < 2:
+        only = printable(names[int(present.nonzero()[0])])
+        raise DataError(
+            f"{where}: all {len(train):,} training images are of one class, {only!r}",
+            remedy="add images of at least one other class",
+        )
+    elsewhere = torch.zeros_like(present)
+    for part in (splits.val, splits.test):
+        if part is not None:
+            elsewhere |= part.class_counts() > 0
+    untrained = [printable(names[i]) for i in (elsewhere & ~present).nonzero().flatten().tolist()]
+    if untrained:
+        raise DataError(
+            f"{where}: there are no training images of {listing(untrained)}, but others are",
+            remedy="add training images of them, or remove the others",
+        )
+    unused = [printable(names[i]) for i in (~elsewhere & ~present).nonzero().flatten().tolist()]
+    if unused:
+        notes.append(f"there are no images of {listing(unused)}")
+    notes.extend(
+        f"{shared:,} of the {len(part):,} {part.split} images are also in the training images, "
+        "pixel for pixel"
+        for part in (splits.val, splits.test)
+        if part is not None and (shared := shared_images(train, part)) > 0
+    )
