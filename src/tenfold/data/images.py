@@ -17,6 +17,7 @@ The rule, which a model may rely on:
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -62,6 +63,9 @@ _ORIENTATIONS = {
 }
 _FIRST_ORIENTATION_ON_ITS_SIDE = 5
 
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
+_JPEG_PLAIN_SEGMENTS = (0xC4, 0xDB, 0xDD, 0xE0, *range(0xE2, 0xF0), 0xFE)
+
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
 _THROUGH_RGB = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
@@ -78,6 +82,10 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
     Raises:
         DataError: this is no image, its header is damaged, or it is over `LARGEST_PIXELS`.
     """
+    from_jpeg = _jpeg_header(data)
+    if from_jpeg is not None:
+        _require_bounded(from_jpeg[1], from_jpeg[0], name)
+        return from_jpeg
     with quiet_pillow(), _named_errors(data, name):
         image = _open(data, name)
         width, height = image.size
@@ -123,7 +131,7 @@ def image_to_array(
     """
     name = str(getattr(image, "filename", "") or "the image")
     with quiet_pillow(), _named_errors(None, name):
-        _require_bounded(image, name)
+        _require_bounded(*image.size, name)
         return _pixels(image, name, channels=channels, size=size)
 
 
@@ -182,12 +190,30 @@ def _open(data: bytes, name: str) -> ImageFile.ImageFile:
     for starts, reader in _FORMATS:
         if data.startswith(starts) and (reader is not WebPImageFile or data[8:12] == b"WEBP"):
             image = reader(io.BytesIO(data))
-            _require_bounded(image, name)
+            _require_bounded(*image.size, name)
             return image
     raise DataError(
         f"{printable(name)}: this is not an image: {_description(data)}, wanted {FORMAT_NAMES}",
         remedy="replace or remove the file",
     )
+
+
+def _jpeg_header(data: bytes) -> tuple[int, int, bool] | None:
+    """What `read_size_and_mode` says of a plain JPEG; None leaves the answer to Pillow.
+
+    It is several times as fast, which counts where there are many small images. A file with a
+    block that may turn the image (EXIF, XMP) is not plain, nor is one with anything unexpected.
+    """
+    position = 2
+    while data.startswith(b"\xff\xd8\xff") and position + 10 <= len(data):
+        start, marker = data[position], data[position + 1]
+        if start == 0xFF and marker in _JPEG_FRAMES:
+            _, height, width, components = struct.unpack_from(">BHHB", data, position + 4)
+            return height, width, components == 1
+        if start != 0xFF or marker not in _JPEG_PLAIN_SEGMENTS:
+            return None
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
 
 
 def _description(data: bytes) -> str:
@@ -199,8 +225,7 @@ def _description(data: bytes) -> str:
     return f"it begins with the bytes {start.hex(' ')}"
 
 
-def _require_bounded(image: Image.Image, name: str) -> None:
-    width, height = image.size
+def _require_bounded(width: int, height: int, name: str) -> None:
     if width < 1 or height < 1:
         raise DataError(f"{printable(name)}: the image has no pixels: {width}x{height}")
     if width * height > LARGEST_PIXELS:

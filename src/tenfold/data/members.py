@@ -13,15 +13,18 @@ import gzip
 import io
 import lzma
 import os
+import queue
 import stat
 import tarfile
+import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tenfold.errors import DataError, TenfoldError, listing, printable
 
@@ -41,6 +44,7 @@ MOST_MEMBERS = 4_000_000
 """Files and folders that a directory or archive may have."""
 
 _CHUNK = 2**20
+_CHUNKS_AHEAD = 8
 _TAR_BLOCK = 512
 _NULL_BLOCK = bytes(_TAR_BLOCK)
 
@@ -355,8 +359,64 @@ class _Budget:
 def _decompressor(start: bytes) -> Callable[[Path], BinaryIO] | None:
     for magic, opener in _DECOMPRESSORS.items():
         if start.startswith(magic):
-            return lambda path: io.BufferedReader(opener(path), _CHUNK)
+            return lambda path: io.BufferedReader(_ReadAhead(opener(path)))
     return None
+
+
+class _ReadAhead(io.RawIOBase):
+    """A stream that a thread of its own decompresses, a few chunks ahead of the reader."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._ready: queue.Queue[bytes | Exception] = queue.Queue(_CHUNKS_AHEAD)
+        self._rest = memoryview(b"")
+        self._at_end = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fill, daemon=True)
+        self._thread.start()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  (any writable buffer)
+        if not self._rest and not self._at_end:
+            chunk = self._ready.get()
+            if isinstance(chunk, Exception):
+                self._at_end = True
+                raise chunk
+            self._at_end = not chunk
+            self._rest = memoryview(chunk)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stopped.set()
+            while self._thread.is_alive():  # it may wait for room
+                try:
+                    self._ready.get(timeout=0.01)
+                except queue.Empty:
+                    pass
+            self._file.close()
+        super().close()
+
+    def _fill(self) -> None:
+        chunk: bytes | Exception = b"-"
+        while chunk and not isinstance(chunk, Exception) and not self._stopped.is_set():
+            try:
+                chunk = self._file.read(_CHUNK)
+            except (
+                OSError,
+                EOFError,
+                ValueError,
+                MemoryError,
+                lzma.LZMAError,
+                zlib.error,
+            ) as error:
+                chunk = error
+            self._ready.put(chunk)
 
 
 def _plain(path: Path) -> BinaryIO:
