@@ -412,7 +412,8 @@ def test_items_that_do_not_fit_are_named(items: list[Any], said: str) -> None:
 
 def test_what_is_no_data_set_is_refused() -> None:
     class Stream(IterableDataset[Any]):
-        pass
+        def __iter__(self) -> Any:
+            return iter([])
 
     for thing in (PIXELS, torch.tensor(PIXELS), Stream(), 5, None, [image_dataset()]):
         with pytest.raises(UsageError, match="is not a data set"):

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -32,7 +33,7 @@ _PIXEL_TOLERANCE = 1e-3  # of 255 steps: what float32 may lose, far below what i
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 
 
-def class_names(datasets: Sequence[HandedOver], labels: Iterable[Labels]) -> tuple[str, ...]:
+def class_names(datasets: Sequence[HandedOver], labels: Iterable[Tensor]) -> tuple[str, ...]:
     """The first names that one of the data sets has as its `classes`, else the labels' numbers."""
     for dataset in datasets:
         inner = dataset
@@ -177,8 +178,7 @@ def _raw_arrays(dataset: HandedOver, where: str) -> tuple[Images, Labels] | None
     if not hasattr(dataset, "data") or any(getattr(dataset, hook, None) for hook in hooks):
         return None
     try:
-        data = torch.as_tensor(np.array(dataset.data))
-        targets = torch.as_tensor(np.array(dataset.targets))
+        data, targets = _as_tensor(dataset.data), _as_tensor(dataset.targets)
     except (AttributeError, TypeError, ValueError):
         return None
     n = len(dataset)
@@ -235,8 +235,7 @@ def _read_item(
         array = image_to_array(image, channels=channels or own_channels, size=image_size)
         pixels = torch.from_numpy(np.array(array))
     elif isinstance(image, Tensor | np.ndarray):
-        tensor = torch.as_tensor(np.array(image) if isinstance(image, np.ndarray) else image)[None]
-        raw = tensor.cpu()
+        raw = _as_tensor(image)[None]
         raw = raw if raw.dtype == torch.uint8 else _unscaled(raw, where, index)
         raw = _channels_first(raw, where, index, is_tensor=isinstance(image, Tensor))
         pixels = resize_images(raw, image_size, channels)[0]
@@ -248,13 +247,18 @@ def _read_item(
     return pixels, int(_whole_labels(torch.as_tensor(label).reshape(1), where, index))
 
 
+def _as_tensor(values: Tensor | np.ndarray | Sequence[object]) -> Tensor:
+    """A tensor on the CPU; of anything but a tensor it is a copy, as arrays may be read-only."""
+    return values.cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+
+
 def _not_a_pair(where: str, index: int, found: str) -> DataError:
     return DataError(f"{where}: the item at index {index} is {found}, wanted (image, label)")
 
 
 def resize_images(
     images: Images, image_size: tuple[int, int] | None, channels: int | None
-) -> Images:
+) -> UInt8[Tensor, "n new_channels new_height new_width"]:
     """Images of another size or number of channels, by the rule that files are read by."""
     size = image_size or (images.shape[2], images.shape[3])
     wanted = channels or images.shape[1]

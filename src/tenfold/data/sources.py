@@ -350,7 +350,7 @@ def _read_objects(
     labels = [part.labels if isinstance(part, ImageDataset) else part[1] for part in raw.values()]
     classes = class_names(given, labels)
     return {
-        split: _renamed(part, split)
+        split: part.renamed(split)
         if isinstance(part, ImageDataset)
         else ImageDataset(*part, classes, split=split, source=source)
         for split, part in raw.items()
@@ -359,20 +359,7 @@ def _read_objects(
 
 def _named_parts(splits: Splits) -> list[ImageDataset]:
     named = (("train", splits.train), ("val", splits.val), ("test", splits.test))
-    return [_renamed(part, name) for name, part in named if part is not None]
-
-
-def _renamed(dataset: ImageDataset, split: str) -> ImageDataset:
-    if dataset.split == split:
-        return dataset
-    return ImageDataset(
-        dataset.images,
-        dataset.labels,
-        dataset.classes,
-        split=split,
-        source=dataset.source,
-        names=dataset.names,
-    )
+    return [part.renamed(name) for name, part in named if part is not None]
 
 
 # --- checks and what holds for every source
