@@ -6,6 +6,7 @@ import copy
 import functools
 import gc
 import gzip
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -49,15 +50,17 @@ SIZE = 53  # a prime, so that no batch size divides it
 
 @functools.cache
 def torchvision():
-    """torchvision, which does not import beside a CPU build of PyTorch unless two operators of its
+    """torchvision, which imports beside a CPU build of PyTorch only if two operators of its
     compiled half are defined."""
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    torchvision.kept = library
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("torchvision", reason="torchvision is not installed")
+        try:
+            return pytest.importorskip("torchvision", reason="torchvision is not installed")
+        except RuntimeError:
+            torchvision.kept = library = torch.library.Library("torchvision", "DEF")
+            for name in ("nms", "qnms"):
+                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            return importlib.import_module("torchvision")
 
 
 def random_pixels(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -467,7 +470,7 @@ def test_batch_size_none_with_batches_as_samples():
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    name=st.sampled_from(["tensors", "MNIST", "subset", "joined"]),
+    name=st.sampled_from(["tensors", "subset", "joined"]),
     sampler=st.sampled_from([None, *SAMPLERS]),
     shuffle=st.booleans(),
     batch_size=st.integers(1, SIZE + 2),

@@ -36,10 +36,10 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
 
     Arguments, errors, the batches and their order, and what is drawn from PyTorch's global
     generator or from `generator` are PyTorch's. With the default `collate_fn`, whole batches are
-    gathered at once from `ImageDataset`, `TensorDataset`, torchvision's MNIST and CIFAR families
-    with `ToTensor()` (alone, or in a `Compose`, also before `Normalize`), and from `Subset` and
-    `ConcatDataset` of these. Everything else goes through PyTorch's own loading, subclasses of
-    these data sets included.
+    gathered at once from `ImageDataset` and `TensorDataset` on the CPU, from torchvision's MNIST
+    and CIFAR families with `ToTensor()` (alone, or in a `Compose`, also before `Normalize`), and
+    from `Subset` and `ConcatDataset` of these. Everything else goes through PyTorch's own loading,
+    subclasses of these data sets included.
 
     With `num_workers > 0` such a data set of at most `LARGEST_COPY` bytes is copied as it stands
     when the iteration starts, as workers have it, and read in this process: no process is started
@@ -76,8 +76,8 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
         if rows is None:
             return None
         tensors = list(rows.tensors())
-        # Workers see it when shared memory changes, and may be refused another device's memory.
-        if any(tensor.device.type != "cpu" or tensor.is_shared() for tensor in tensors):
+        # Workers see it when shared memory changes.
+        if any(tensor.is_shared() for tensor in tensors):
             return None
         return rows if sum(tensor.nbytes for tensor in tensors) <= LARGEST_COPY else None
 

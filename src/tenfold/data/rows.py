@@ -89,7 +89,7 @@ class _Rows(RowSource):
         batch = []
         for column in self.columns:
             gathered = (
-                column.index_select(0, rows.to(column.device))
+                column.index_select(0, rows)
                 if isinstance(column, Tensor)
                 else _as_tensor([column[index] for index in indices])
             )
@@ -170,7 +170,7 @@ class _Joined(RowSource):
         if not all(_can_stand_in_one_batch(column) for column in columns):
             return None
         order = torch.from_numpy(np.argsort(np.concatenate(places)))
-        return [torch.cat(column).index_select(0, order.to(column[0].device)) for column in columns]
+        return [torch.cat(column).index_select(0, order) for column in columns]
 
     def tensors(self) -> Iterable[Tensor]:
         return (tensor for source in self.sources for tensor in source.tensors())
@@ -210,12 +210,7 @@ def _as_tensor(values: list[Any]) -> Tensor | None:
 
 def _can_stand_in_one_batch(parts: Sequence[Tensor]) -> bool:
     first = parts[0]
-    return all(
-        part.dtype == first.dtype
-        and part.shape[1:] == first.shape[1:]
-        and part.device == first.device
-        for part in parts
-    )
+    return all(part.dtype == first.dtype and part.shape[1:] == first.shape[1:] for part in parts)
 
 
 _OWN_GETITEM = ImageDataset.__getitem__
@@ -274,7 +269,7 @@ def _subset_source(dataset: Subset[Any]) -> RowSource | None:
     if not is_known or type(positions) not in (list, tuple, range, Tensor, np.ndarray):
         return None
     assert isinstance(positions, list | tuple | range | Tensor | np.ndarray)
-    if isinstance(positions, Tensor) and positions.device.type != "cpu":
+    if isinstance(positions, Tensor) and not positions.is_cpu:
         return None
     source = find_rows(dataset.dataset)
     return None if source is None else _Picked(source, positions)
@@ -305,12 +300,15 @@ _GATHERED_TYPES = {
 
 
 def _can_be_gathered(tensor: object) -> bool:
-    """Whether stacking this tensor's rows and selecting them give the same bits and strides."""
+    """Whether stacking this tensor's rows and selecting them give the same bits and strides.
+
+    On other devices than the CPU that is not known.
+    """
     return (
         type(tensor) is Tensor
         and tensor.layout == torch.strided
         and tensor.dtype in _GATHERED_TYPES
-        and tensor.device.type in ("cpu", "cuda")
+        and tensor.is_cpu
         and tensor.ndim > 0
         and tensor.numel() > 0
         and tensor.is_contiguous()
@@ -363,7 +361,6 @@ def _qmnist_columns(dataset: Foreign) -> tuple[Tensor, Tensor | list[Any]] | Non
         and _are_grey_images(images)
         and _can_be_gathered(facts)
         and facts.dtype == torch.int64
-        and facts.device.type == "cpu"
         and facts.ndim == 2
         and len(facts) == len(images)
     )
@@ -391,7 +388,6 @@ def _are_grey_images(images: object) -> bool:
         _can_be_gathered(images)
         and isinstance(images, Tensor)
         and images.dtype == torch.uint8
-        and images.device.type == "cpu"
         and images.ndim == 3
     )
 
@@ -402,7 +398,6 @@ def _are_labels(labels: object) -> bool:
         and isinstance(labels, Tensor)
         and labels.dtype == torch.int64
         and labels.ndim == 1
-        and labels.device.type == "cpu"
     )
 
 
