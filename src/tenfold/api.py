@@ -44,7 +44,7 @@ def train(
         threads: of a CPU; None leaves PyTorch's choice.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
         download: whether a known data set that is missing may be fetched.
-        quiet: print no lines while training.
+        quiet: while training, print nothing but warnings.
         watcher: is told what happens, in place of the lines.
         changes: keys of the recipe with other values, such as `epochs=5` or `model="mlp"`.
 
@@ -166,4 +166,4 @@ def _path(run: str | Path | Run) -> Path:
 def _watcher(watcher: Watcher | None, quiet: bool) -> Watcher:
     if watcher is not None:
         return watcher
-    return Watcher() if quiet else PlainWatcher(sys.stderr)
+    return PlainWatcher(sys.stderr, quiet=quiet)

@@ -19,9 +19,9 @@ import tenfold
 from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
-    from tenfold.reporting.terminal import PlainWatcher
     from tenfold.runs import Run
     from tenfold.runs.prepare import Progress
+    from tenfold.training.watching import Watcher
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,7 +55,7 @@ DataRoot = Annotated[
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of a CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No lines while training.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
 LogEvery = Annotated[
     int, typer.Option(metavar="N", min=0, help="Print the running loss every N batches.")
 ]
@@ -249,7 +249,7 @@ def evaluate(
     from tenfold.runs import evaluate_run
     from tenfold.runs.run import SCHEMA
 
-    with _watching(quiet=True) as (_, progress):
+    with _watching() as (_, progress):
         report = evaluate_run(
             run,
             data,
@@ -388,7 +388,7 @@ def data(
         return
     from tenfold.data.sources import load_splits
 
-    with _watching(quiet=True) as (_, progress):
+    with _watching() as (_, progress):
         loaded = load_splits(data, data_root=data_root, download=not offline, progress=progress)
     facts = data_facts(loaded)
     if as_json:
@@ -439,20 +439,15 @@ def info(as_json: Json = False) -> None:
 
 
 @contextmanager
-def _watching(quiet: bool, log_every: int = 0) -> Iterator[tuple[Any, Progress | None]]:
+def _watching(quiet: bool = False, log_every: int = 0) -> Iterator[tuple[Watcher, Progress | None]]:
     """The watcher and the progress of reading: a bar on a terminal, plain lines elsewhere."""
     from tenfold.reporting.terminal import BarWatcher, PlainWatcher
-    from tenfold.training.watching import Watcher
 
-    if quiet and not sys.stderr.isatty():
-        yield Watcher(), None
-        return
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        plain: PlainWatcher = PlainWatcher(log_every=log_every)
-        yield plain, None
+        yield PlainWatcher(log_every=log_every, quiet=quiet), None
         return
-    with BarWatcher(log_every) as bar:
-        yield Watcher() if quiet else bar, bar.reading
+    with BarWatcher(log_every, quiet=quiet) as bar:
+        yield bar, bar.reading
 
 
 def _show_run(run: Run, as_json: bool) -> None:

@@ -25,11 +25,15 @@ class PlainWatcher(Watcher):
     Args:
         stream: where to; standard error if none is given.
         log_every: batches between two lines with the running loss; 0 for none.
+        quiet: notes only.
     """
 
-    def __init__(self, stream: TextIO | None = None, log_every: int = 0) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, log_every: int = 0, *, quiet: bool = False
+    ) -> None:
         self.stream = stream or sys.stderr
-        self.log_every = log_every
+        self.log_every = 0 if quiet else log_every
+        self.quiet = quiet
 
     def batch_done(self, state: TrainingState, batches: int) -> None:
         """A line with the mean loss since the epoch's start, every `log_every` batches."""
@@ -41,7 +45,8 @@ class PlainWatcher(Watcher):
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
         """A line with the epoch's figures."""
-        self._write(epoch_line(metrics, epochs))
+        if not self.quiet:
+            self._write(epoch_line(metrics, epochs))
 
     def note(self, text: str) -> None:
         """The note as a line of its own."""
@@ -58,10 +63,11 @@ class BarWatcher(PlainWatcher):
 
     Args:
         log_every: see `PlainWatcher`.
+        quiet: see `PlainWatcher`.
     """
 
-    def __init__(self, log_every: int = 0) -> None:
-        super().__init__(log_every=log_every)
+    def __init__(self, log_every: int = 0, *, quiet: bool = False) -> None:
+        super().__init__(log_every=log_every, quiet=quiet)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

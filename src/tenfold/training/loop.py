@@ -15,6 +15,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import TrainingError
 from tenfold.evaluation.evaluate import evaluate
 from tenfold.randomness import keyed_generator
+from tenfold.training.advice import Advisor
 from tenfold.training.checkpoint import Checkpointer
 from tenfold.training.schedules import Schedule
 from tenfold.training.state import Best, ChooseBy, EpochMetrics, TrainingState
@@ -81,7 +82,8 @@ def train(
     """
     watcher = watcher or Watcher()
     images, labels = train_data.images.to(state.device), train_data.labels.to(state.device)
-    batches = math.ceil(len(images) / batch_size)
+    batches, on_cpu = math.ceil(len(images) / batch_size), state.device.type == "cpu"
+    advisor = Advisor(train_data.labels, len(train_data.classes))
     if checkpointer is not None and state.step == 0:
         checkpointer.save(state)
     while state.epoch < epochs and not _patience_is_over(state, patience):
@@ -91,7 +93,10 @@ def train(
         state.model.train()
         for batch in range(state.batch, batches):
             chosen = order[batch * batch_size : (batch + 1) * batch_size]
-            batch_images, batch_labels = images.index_select(0, chosen), labels[chosen]
+            batch_images, batch_labels = (
+                images.index_select(0, chosen),
+                labels.index_select(0, chosen),
+            )
             if augment is not None:
                 batch_images = augment(batch_images, chosen, state.epoch)
             _set_learning_rate(state.optimizer, schedule(state.step))
@@ -108,7 +113,11 @@ def train(
             state.batch, state.step = batch + 1, state.step + 1
             if state.averaged is not None:
                 state.averaged.update(state.model, state.step)
-            if state.device.type == "cpu" or state.batch % LOSSES_BETWEEN_LOOKS == 0:
+            if on_cpu:
+                must_look = not math.isfinite(loss.item())
+            else:
+                must_look = state.batch % LOSSES_BETWEEN_LOOKS == 0
+            if must_look:
                 _require_finite_losses(state, schedule)
             watcher.batch_done(state, batches)
             if state.batch == batches:
@@ -125,6 +134,8 @@ def train(
         _finish_epoch(state, len(images), batch_size, val_data, eval_batch_size, started)
         _note_best(state, choose_by, has_validation=val_data is not None)
         watcher.epoch_done(state.history[-1], epochs)
+        for sentence in advisor.after_epoch(state.model, state.history):
+            watcher.note(sentence)
         stopping = should_stop()
         last = state.epoch == epochs or _patience_is_over(state, patience)
         if checkpointer is not None and (stopping or last or checkpointer.due_after_epoch()):
@@ -151,11 +162,9 @@ def _patience_is_over(state: TrainingState, patience: int) -> bool:
 
 
 def _require_finite_losses(state: TrainingState, schedule: Schedule) -> None:
-    """Look at the losses since the last look; on a CPU that is the last one."""
-    first = 0 if state.device.type != "cpu" else max(0, state.batch - 1)
-    wrong = (~torch.isfinite(state.losses[first : state.batch])).nonzero()
+    wrong = (~torch.isfinite(state.losses[: state.batch])).nonzero()
     if len(wrong):
-        batch = first + int(wrong[0])
+        batch = int(wrong[0])
         lr = schedule(state.step - state.batch + batch)
         raise TrainingError(
             f"the loss became {state.losses[batch].item()} in epoch {state.epoch + 1}, "

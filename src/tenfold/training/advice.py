@@ -1,0 +1,91 @@
+"""What a teacher would say on looking over one's shoulder: what was seen, and what to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from tenfold.training.state import EpochMetrics
+from tenfold.types import Labels
+
+RISING_EPOCHS = 3
+"""Epochs in a row of rising validation loss and falling training loss that mean overfitting."""
+
+NEAR = 0.01
+"""How near to a constant answer's loss, relatively, counts as sitting there."""
+
+
+class Advisor:
+    """Looks at each finished epoch and says each thing once.
+
+    Args:
+        labels: of the training images.
+        classes: how many there are.
+    """
+
+    def __init__(self, labels: Labels, classes: int) -> None:
+        self.constant_loss = constant_loss(labels, classes)
+        self._said: set[str] = set()
+
+    def after_epoch(self, model: nn.Module, history: Sequence[EpochMetrics]) -> Iterator[str]:
+        """What there is to say now that was not said before, one sentence each.
+
+        Args:
+            model: with the gradients of the epoch's last batch still in place.
+            history: this run's epochs so far, at least one.
+        """
+        last = history[-1]
+        seen = {
+            "dead": _gradients_are_zero(model)
+            and (
+                f"the gradient is zero in every layer after epoch {last.epoch}: no ReLU lets "
+                "anything through any more, so nothing can be learned; start again with a "
+                "learning rate ten times lower"
+            ),
+            "constant": abs(last.train_loss - self.constant_loss) <= NEAR * self.constant_loss
+            and (
+                f"the training loss sits at {last.train_loss:.3f} after epoch {last.epoch}: "
+                f"{self.constant_loss:.3f} is what a model gets that gives every image the same "
+                f"answer, so it is not learning; try a learning rate ten times lower (now "
+                f"{last.lr:g}) or larger batches, and only if it then still falls too slowly a "
+                "higher one"
+            ),
+            "overfitting": _overfits(history)
+            and (
+                f"the validation loss has risen for {RISING_EPOCHS} epochs while the training "
+                f"loss fell, up to epoch {last.epoch}: the model is learning its training images "
+                "by heart; stop earlier (patience = 3), or try dropout, weight_decay or augment"
+            ),
+        }
+        for kind, sentence in seen.items():
+            if sentence and kind not in self._said:
+                self._said.add(kind)
+                yield sentence
+
+
+def constant_loss(labels: Labels, classes: int) -> float:
+    """The lowest mean cross-entropy that one answer for all images can reach, in nats.
+
+    It is the entropy of the classes' shares: ln(classes) where all are equally frequent.
+    """
+    shares = torch.bincount(labels, minlength=classes).double() / len(labels)
+    return float(torch.special.entr(shares).sum())
+
+
+def _gradients_are_zero(model: nn.Module) -> bool:
+    """Whether no weight matrix or kernel gets any gradient; biases alone do not count."""
+    gradients = [p.grad for p in model.parameters() if p.ndim > 1 and p.grad is not None]
+    return bool(gradients) and not any(bool(g.count_nonzero()) for g in gradients)
+
+
+def _overfits(history: Sequence[EpochMetrics]) -> bool:
+    recent = history[-RISING_EPOCHS - 1 :]
+    if len(recent) <= RISING_EPOCHS:
+        return False
+    val = [math.nan if metrics.val_loss is None else metrics.val_loss for metrics in recent]
+    train = [metrics.train_loss for metrics in recent]
+    steps = range(1, len(recent))
+    return all(val[i] > val[i - 1] and train[i] < train[i - 1] for i in steps)
