@@ -107,14 +107,22 @@ def test_a_name_that_is_also_a_folder_is_the_name(
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("fashion-mnits", "did you mean 'fashion-mnist'"), ("photos", "choose one of: cifar10, ")],
+    [
+        ("fashion-mnits", "did you mean 'fashion-mnist'"),
+        ("photos", "choose one of: cifar10, "),
+        ("", "is neither the name of a data set"),
+        ("a" * 300, "choose one of: cifar10, "),
+    ],
 )
 def test_an_unknown_name_is_a_wrong_call(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load_splits(name)
 
 
-@pytest.mark.parametrize("path", ["./photos", "no/such/folder", "photos.zip", "~/no-such-photos"])
+@pytest.mark.parametrize(
+    "path",
+    ["./photos", "no/such", "photos.zip", "~/no-such-photos", "~no-such-user/x", "./" + "a" * 300],
+)
 def test_a_path_that_is_not_there_is_missing_data(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

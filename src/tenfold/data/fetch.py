@@ -159,7 +159,8 @@ def _data_root(given: Path | None) -> Path | None:
     named = os.environ.get(DATA_VARIABLE, "")
     if given is None and not named:
         return None
-    root = (given if given is not None else Path(named)).expanduser()
+    text = named if given is None else str(given)
+    root = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
     if not root.is_dir():
         origin = "" if given is not None else f" that {DATA_VARIABLE} names"
         raise DataError(

@@ -121,28 +121,36 @@ def shared_images(train: ImageDataset, other: ImageDataset) -> int:
 
 def _understand(data: str | os.PathLike[str], notes: list[str]) -> CatalogEntry | Path:
     text = os.fspath(data)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
+    there = text != "" and _is_there(path)
     if isinstance(data, str) and not _looks_like_a_path(text):
         entry = catalog.find(text)
         if entry is not None:
-            if path.exists():
+            if there:
                 notes.append(
                     f"{printable(text)!r} is the data set of the catalogue; what has this name in "
                     f"the current folder was not read: write {'./' + printable(text)!r} for it"
                 )
             return entry
-        if not path.exists():
+        if not there:
             raise UsageError(
                 f"{printable(text)!r} is neither the name of a data set nor a folder or file here",
                 remedy=did_you_mean(text.casefold(), DATASETS),
             )
-    if not path.exists():
+    if not there:
         raise DataError(
             f"{printable(path)}: there is no such folder or file",
             remedy="check the path, or name a data set of the catalogue: "
             + ", ".join(sorted(DATASETS)),
         )
     return path.absolute()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long a name, or a folder that may not be looked into
+        return False
 
 
 def _looks_like_a_path(text: str) -> bool:
