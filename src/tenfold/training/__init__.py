@@ -2,6 +2,7 @@
 
 from tenfold.training.loop import epoch_order, train
 from tenfold.training.optimizers import OPTIMIZERS, build_optimizer
+from tenfold.training.parts import load_checkpoint, save_checkpoint, train_epoch
 from tenfold.training.schedules import SCHEDULES, build_schedule
 from tenfold.training.state import EpochMetrics, TrainingState
 from tenfold.training.step import train_step
@@ -16,6 +17,9 @@ __all__ = [
     "build_optimizer",
     "build_schedule",
     "epoch_order",
+    "load_checkpoint",
+    "save_checkpoint",
     "train",
+    "train_epoch",
     "train_step",
 ]

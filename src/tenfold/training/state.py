@@ -130,7 +130,7 @@ class TrainingState:
             tensors |= {f"averaged.{name}": t for name, t in self.averaged.tensors.items()}
         if self.best is not None:
             tensors |= {f"best.{name}": t for name, t in self.best.weights.items()}
-        optimizer_header, optimizer_tensors = _optimizer_to_parts(self.optimizer)
+        optimizer_header, optimizer_tensors = optimizer_to_parts(self.optimizer)
         tensors |= optimizer_tensors
         tensors |= {f"random.{name}": t for name, t in _generator_states(self.device).items()}
         tensors["losses"] = self.losses[: self.batch]
@@ -156,21 +156,21 @@ class TrainingState:
         Raises:
             FileRefusedError: the checkpoint belongs to another architecture or optimiser.
         """
-        _require_same_weights(self.model.state_dict(), _part(tensors, "model"))
+        require_same_weights(self.model.state_dict(), part_of(tensors, "model"))
         if [name for name, _ in self.model.named_parameters()] != header["parameters"]:
             raise FileRefusedError("the checkpoint's parameters stand in another order")
-        self.model.load_state_dict(_part(tensors, "model"))
-        if (self.averaged is not None) != bool(_part(tensors, "averaged")):
+        self.model.load_state_dict(part_of(tensors, "model"))
+        if (self.averaged is not None) != bool(part_of(tensors, "averaged")):
             raise FileRefusedError("only one of checkpoint and recipe averages the weights")
         if self.averaged is not None:
-            for name, tensor in _part(tensors, "averaged").items():
+            for name, tensor in part_of(tensors, "averaged").items():
                 self.averaged.tensors[name].copy_(tensor)
-        _load_optimizer(self.optimizer, header["optimizer"], _part(tensors, "optimizer"))
+        load_optimizer(self.optimizer, header["optimizer"], part_of(tensors, "optimizer"))
         best = header["best"]
         self.best = best and Best(
             best["epoch"],
             best["value"],
-            {name: t.to(self.device) for name, t in _part(tensors, "best").items()},
+            {name: t.to(self.device) for name, t in part_of(tensors, "best").items()},
         )
         self.epoch, self.batch, self.step = header["epoch"], header["batch"], header["step"]
         self.seconds = header["seconds"]
@@ -178,19 +178,25 @@ class TrainingState:
         self.epochs_without_gain = header["epochs_without_gain"]
         self.losses = tensors["losses"].to(self.device)
         self.correct = tensors["correct"].to(self.device)
-        _set_generator_states(self.device, _part(tensors, "random"))
+        _set_generator_states(self.device, part_of(tensors, "random"))
 
 
 def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with a prefix and a dot, under the rest of their names."""
     start = f"{prefix}."
     return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
-def _require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not those of an architecture.
+
+    Raises:
+        FileRefusedError: a name is missing, too many, or of another shape; each is named.
+    """
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     others = {name: tuple(tensor.shape) for name, tensor in found.items()}
     differing = sorted(
@@ -204,9 +210,10 @@ def _require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tens
         )
 
 
-def _optimizer_to_parts(
+def optimizer_to_parts(
     optimizer: torch.optim.Optimizer,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """An optimiser's state as a JSON header and as tensors named `optimizer.<index>.<key>`."""
     state = optimizer.state_dict()
     tensors, plain = {}, {}
     for index, values in state["state"].items():
@@ -219,9 +226,19 @@ def _optimizer_to_parts(
     return header, tensors
 
 
-def _load_optimizer(
+def load_optimizer(
     optimizer: torch.optim.Optimizer, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
+    """Give an optimiser the state that `optimizer_to_parts` wrote down.
+
+    Args:
+        optimizer: of the same kind, over as many parameters.
+        header: the JSON header.
+        tensors: named `<index>.<key>`.
+
+    Raises:
+        FileRefusedError: it is of another kind, or does not fit.
+    """
     if type(optimizer).__name__ != header["kind"]:
         raise FileRefusedError(
             f"the checkpoint is of a run with {header['kind']}, "

@@ -1,0 +1,115 @@
+"""The parts of a run for those who write their own loop: an epoch, and a checkpoint by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import DataError, FileRefusedError, printable
+from tenfold.storage import read_tensors, write_tensors
+from tenfold.training.state import (
+    load_optimizer,
+    optimizer_to_parts,
+    part_of,
+    require_same_weights,
+)
+
+KIND, VERSION = "tenfold-parts", 1
+
+
+def train_epoch(
+    model: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+    watch: Callable[[int, float, int], None] | None = None,
+) -> tuple[float, float]:
+    """One epoch over batches of any kind; mean loss and accuracy (0..1) while learning.
+
+    Args:
+        model: images to logits; put into training mode.
+        data: batches of images and labels, such as a `DataLoader`.
+        optimizer: over the model's parameters.
+        loss: of logits and labels to the batch's mean loss.
+        watch: told after every batch: its number from 1, its loss, and the images seen so far.
+
+    Raises:
+        DataError: there is no batch.
+    """
+    model.train()
+    loss_sum, correct, seen = 0.0, 0, 0
+    for number, (images, labels) in enumerate(data, start=1):
+        logits = model(images)
+        batch_loss = loss(logits, labels)
+        optimizer.zero_grad()
+        batch_loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss_sum += batch_loss.item() * len(labels)
+        correct += int((logits.argmax(1) == labels).sum())
+        seen += len(labels)
+        if watch is not None:
+            watch(number, batch_loss.item(), seen)
+    if not seen:
+        raise DataError("train_epoch: the data has no batches, wanted at least one")
+    return loss_sum / seen, correct / seen
+
+
+def save_checkpoint(
+    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, **facts: object
+) -> None:
+    """Write a model's and an optimiser's state, and facts such as the epoch and the loss.
+
+    A death at any instant leaves the file that was there before, or the new one, whole.
+
+    Args:
+        path: the file; by custom its name ends in `.safetensors`.
+        model: any module.
+        optimizer: any PyTorch optimiser.
+        facts: what JSON can hold.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    header, tensors = optimizer_to_parts(optimizer)
+    tensors |= {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    write_tensors(
+        Path(path),
+        tensors,
+        kind=KIND,
+        version=VERSION,
+        header={"optimizer": header, "facts": facts},
+    )
+
+
+def load_checkpoint(
+    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, Any]:
+    """Bring a model, and an optimiser, to the state that `save_checkpoint` wrote; the facts.
+
+    Args:
+        path: the file.
+        model: of the same architecture.
+        optimizer: of the same kind over the same parameters; None to evaluate only.
+
+    Raises:
+        FileRefusedError: the file is missing, damaged, of another kind, or does not fit.
+    """
+    header, tensors = read_tensors(Path(path), kind=KIND, version=VERSION)
+    weights = part_of(tensors, "model")
+    try:
+        require_same_weights(model.state_dict(), weights)
+        if optimizer is not None:
+            load_optimizer(optimizer, header["optimizer"], part_of(tensors, "optimizer"))
+        facts = dict(header["facts"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileRefusedError(
+            f"{printable(path)}: it does not hold a checkpoint: {printable(repr(error))}"
+        ) from error
+    except FileRefusedError as error:
+        raise FileRefusedError(f"{printable(path)}: {error}") from error
+    model.load_state_dict(weights)
+    return facts
