@@ -222,6 +222,7 @@ def _go_on(
         every_batches=every[1],
         after_save=saver.after_save,
     )
+    watcher.started(folder.path, state.history)
     try:
         with stop_on_signals() as stop:
             outcome = train_loop(
@@ -246,6 +247,8 @@ def _go_on(
     except TenfoldError as error:
         folder.write_facts({**facts, "status": "failed", "failure": str(error)})
         raise
+    finally:
+        watcher.ended()
     if outcome == "interrupted":
         folder.write_facts({**facts, "status": "interrupted"})
         raise InterruptedRunError(

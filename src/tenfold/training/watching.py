@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tenfold.training.state import EpochMetrics, TrainingState
 
 
 class Watcher:
     """Is told what happens. Every method does nothing; override those that interest you."""
+
+    def started(self, folder: Path, history: Sequence[EpochMetrics]) -> None:
+        """Once before the first batch, with the run's folder and the epochs already finished."""
 
     def batch_done(self, state: TrainingState, batches: int) -> None:
         """After every batch, with the number of batches in an epoch. It must be quick."""
@@ -19,12 +23,20 @@ class Watcher:
     def note(self, text: str) -> None:
         """Something that a person should know, one sentence."""
 
+    def ended(self) -> None:
+        """Once after the last batch, however the training ended."""
+
 
 class Watchers(Watcher):
     """Several watchers, told in turn."""
 
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         self.watchers = tuple(watchers)
+
+    def started(self, folder: Path, history: Sequence[EpochMetrics]) -> None:
+        """Tell all."""
+        for watcher in self.watchers:
+            watcher.started(folder, history)
 
     def batch_done(self, state: TrainingState, batches: int) -> None:
         """Tell all."""
@@ -40,3 +52,8 @@ class Watchers(Watcher):
         """Tell all."""
         for watcher in self.watchers:
             watcher.note(text)
+
+    def ended(self) -> None:
+        """Tell all."""
+        for watcher in self.watchers:
+            watcher.ended()
