@@ -45,6 +45,12 @@ from tenfold.data import loader as loader_module
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.loader import DataLoader
 
+# An iterator of PyTorch's that failed in its making complains when it goes, whenever that is.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <function _MultiProcessingDataLoaderIter.__del__"
+    ":pytest.PytestUnraisableExceptionWarning"
+)
+
 SIZE = 53  # a prime, so that no batch size divides it
 
 
@@ -166,6 +172,15 @@ WHOLE_BATCHES = {
 }
 needs_whole_batches = pytest.mark.parametrize("make", WHOLE_BATCHES.values(), ids=WHOLE_BATCHES)
 workers_or_none = pytest.mark.parametrize("num_workers", [0, 2])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _workers_end_soon():
+    """PyTorch waits 5 seconds for each worker of an iterator that an error broke off."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
+        yield
+        gc.collect()
 
 
 @pytest.fixture
@@ -891,7 +906,6 @@ def test_wrong_arguments_for_a_stream(arguments):
     assert_same_error(lambda kind: kind(Counted(), **arguments))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "arguments",
     [{"timeout": 1}, {"num_workers": 1, "prefetch_factor": 0}],
@@ -899,7 +913,6 @@ def test_wrong_arguments_for_a_stream(arguments):
 )
 def test_wrong_arguments_that_show_when_iterating(arguments):
     assert_same_error(lambda kind: iter(kind(image_dataset(), **arguments)))
-    gc.collect()  # PyTorch's half-made iterators complain when they go
 
 
 def test_shuffling_nothing():
