@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, NoReturn, cast
+from typing import Literal, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,10 +206,12 @@ def _read_idx(path: Path, wanted: int) -> NDArray[np.uint8]:
         if not is_gzipped:
             return _read_idx_stream(path, file, wanted, largest)
         with gzip.GzipFile(fileobj=file) as unzipped:
-            return _read_idx_stream(path, cast("BinaryIO", unzipped), wanted, largest)
+            return _read_idx_stream(path, unzipped, wanted, largest)
 
 
-def _read_idx_stream(path: Path, file: BinaryIO, wanted: int, largest: int) -> NDArray[np.uint8]:
+def _read_idx_stream(
+    path: Path, file: io.BufferedIOBase, wanted: int, largest: int
+) -> NDArray[np.uint8]:
     """The array of an opened IDX file that has at most `largest` bytes."""
     axes = wanted & 0xFF
     header = file.read(4 + 4 * axes)
@@ -260,7 +262,7 @@ def _require_idx_magic(path: Path, header: bytes, wanted: int) -> None:
     )
 
 
-def _fill(file: BinaryIO, array: NDArray[np.uint8]) -> int:
+def _fill(file: io.BufferedIOBase, array: NDArray[np.uint8]) -> int:
     """Read into an array as far as the file goes, and how many bytes that was."""
     filled = 0
     while filled < len(array):
@@ -340,6 +342,7 @@ _PLAIN_VALUES = frozenset({
     "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1",
     "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "BYTEARRAY8",
     "EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "GLOBAL", "STACK_GLOBAL", "REDUCE",
 })
 _MEMO_WRITERS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
@@ -450,9 +453,14 @@ class _Stand:
                 return _PickledDtype(code)
             case "reconstruct", (_Stand(), _, _):
                 return _PickledArray()
-            case "frombuffer", (bytes() as raw, _PickledDtype() as kind, tuple() as shape, order):
+            case "frombuffer", (
+                bytes() | bytearray() as raw,
+                _PickledDtype() as kind,
+                tuple() as shape,
+                order,
+            ):
                 result = _PickledArray()
-                result.array = _array(raw, kind, shape, "F" if order in ("F", b"F") else "C")
+                result.array = _array(bytes(raw), kind, shape, "F" if order in ("F", b"F") else "C")
                 return result
             case "encode", (str() as text, "latin1" | b"latin1"):
                 return text.encode("latin-1")
@@ -539,7 +547,7 @@ def read_npz(path: Path) -> dict[str, LabelledArrays]:
 _MOST_UNNAMED_CLASSES = 10_000
 
 
-def _npz_arrays(path: Path, file: BinaryIO) -> dict[str, NDArray[np.generic]]:
+def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.generic]]:
     """All arrays of the file by key, after their sizes were checked."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -583,8 +591,9 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
             f"{place}: {entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}",
             remedy="save it again",
         )
-    with archive.open(entry) as file:
-        shape, is_fortran, dtype = _npy_header(place, cast("BinaryIO", file))
+    with archive.open(entry) as opened:
+        file = cast("io.BufferedIOBase", opened)
+        shape, is_fortran, dtype = _npy_header(place, file)
         if dtype.hasobject or dtype.kind not in "biufU":
             raise DataError(
                 f"{place}: it holds {printable(dtype, 60)}", remedy="save whole numbers 0..255"
@@ -597,12 +606,14 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
                 remedy="save or fetch it again",
             )
         array = np.empty(size, np.uint8)
-        if _fill(cast("BinaryIO", file), array) < size or file.read(1):
+        if _fill(file, array) < size or file.read(1):
             raise DataError(f"{place}: it is cut off", remedy="save or fetch it again")
     return array.view(dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def _npy_header(place: str, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+def _npy_header(
+    place: str, file: io.BufferedIOBase
+) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -682,10 +693,11 @@ def _npz_images(place: str, images: NDArray[np.generic]) -> PixelArray:
 
 
 def _npz_labels(place: str, labels: NDArray[np.generic]) -> LabelArray:
-    if labels.dtype.kind not in "iu" or labels.shape not in ((len(labels),), (len(labels), 1)):
+    is_column = labels.ndim == 2 and labels.shape[1] == 1
+    if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or is_column):
         raise DataError(
             f"{place}: the labels are {_described(labels)}, wanted whole numbers of shape (n,)"
         )
-    if int(labels.max()) > np.iinfo(np.int64).max:
+    if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{place}: label {int(labels.max()):,} is out of range")
     return labels.reshape(-1).astype(np.int64)

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tenfold.errors import DataError, TenfoldError, listing, printable
 
@@ -253,7 +253,7 @@ def _read_zip_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
         return data
 
 
-def _tar_members(path: Path, opener: Callable[[Path], BinaryIO]) -> Iterator[Member]:
+def _tar_members(path: Path, opener: Callable[[Path], io.BufferedIOBase]) -> Iterator[Member]:
     with _archive_errors(path), opener(path) as file:
         stream = _ForwardStream(path, file)
         archive = tarfile.TarFile(fileobj=stream)  # type: ignore[arg-type]
@@ -295,7 +295,7 @@ class _ForwardStream:
     at once, makes the reader go in circles, or unpacks more than an archive may hold.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         self._path = path
         self._file = file
         self._position = 0
@@ -356,7 +356,7 @@ class _Budget:
             )
 
 
-def _decompressor(start: bytes) -> Callable[[Path], BinaryIO] | None:
+def _decompressor(start: bytes) -> Callable[[Path], io.BufferedIOBase] | None:
     for magic, opener in _DECOMPRESSORS.items():
         if start.startswith(magic):
             return lambda path: io.BufferedReader(_ReadAhead(opener(path)))
@@ -419,8 +419,8 @@ class _ReadAhead(io.RawIOBase):
             self._ready.put(chunk)
 
 
-def _plain(path: Path) -> BinaryIO:
-    return path.open("rb", buffering=_CHUNK)
+def _plain(path: Path) -> io.BufferedIOBase:
+    return io.BufferedReader(io.FileIO(path), _CHUNK)
 
 
 _DECOMPRESSORS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
