@@ -122,9 +122,16 @@ def train(
         str,
         typer.Option(metavar="NAME|FILE", help="What to do, as `tenfold recipes` lists them."),
     ] = "default",
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="Another model.")] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N")] = None,
-    batch_size: Annotated[int | None, typer.Option(metavar="N")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Another model; `tenfold summary NAME` shows one."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="How often to go through the images.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Images in a training step.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="The learning rate.")] = None,
     optimizer: Annotated[
         str | None, typer.Option(metavar="NAME", help="sgd, adam or adamw.")
@@ -133,7 +140,9 @@ def train(
         float | None,
         typer.Option(metavar="FRACTION", help="Share of training images held out."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Another order, split and start.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     out: Annotated[

@@ -137,6 +137,8 @@ def recipe_names() -> list[str]:
 def load_recipe(name_or_file: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe by name or from a file, with some of its keys changed.
 
+    Another model does not get the arguments that the recipe has for its own.
+
     Args:
         name_or_file: one of `recipe_names()`, or the path of a TOML file.
         overrides: values by key; a dot leads into a table, as in `model_args.dropout`.
@@ -145,7 +147,10 @@ def load_recipe(name_or_file: str | Path, overrides: Mapping[str, Any] | None = 
         UsageError: no such recipe, not TOML, an unknown key, or a value out of range.
     """
     values = _values(recipe_text(name_or_file), printable(name_or_file))
-    for key, value in (overrides or {}).items():
+    changes = dict(overrides or {})
+    if changes.get("model", values.get("model")) != values.get("model"):
+        values.pop("model_args", None)
+    for key, value in changes.items():
         _set(values, key, value)
     return validate(values, printable(name_or_file))
 

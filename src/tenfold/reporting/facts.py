@@ -40,7 +40,7 @@ def catalogue_text(entries: Sequence[Mapping[str, Any]]) -> str:
         shape = "x".join(str(side) for side in entry["image_shape"])
         lines.append(
             f"{entry['name']:<15}{shape:<10}{entry['classes']:>7}{entry['n_train']:>8,}"
-            f"{entry['n_test'] or '-':>8}  {entry['title']}"
+            f"{format(entry['n_test'], ',') if entry['n_test'] else '-':>8}  {entry['title']}"
         )
     return "\n".join(lines)
 

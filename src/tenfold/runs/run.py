@@ -131,9 +131,13 @@ def bundle_path(path: Path) -> Path:
     Raises:
         FileRefusedError: the folder has none.
     """
-    if not path.is_dir():
+    if path.is_file():
         return path
     folder = RunFolder(path)
+    if not path.is_dir():
+        raise FileRefusedError(
+            f"{folder}: there is no such folder or file", remedy="name a run's folder or a bundle"
+        )
     for bundle in (folder.model, folder.best):
         if bundle.is_file():
             return bundle
