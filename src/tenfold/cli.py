@@ -96,7 +96,7 @@ def _stoppable(command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(tenfold.__version__)
         raise typer.Exit
@@ -105,7 +105,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show a traceback with an error; anywhere in the line.")

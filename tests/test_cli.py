@@ -1,0 +1,289 @@
+"""The command line: what goes to which stream, with which exit code."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tenfold import cli
+from tenfold.storage import read_tensors, sha256_of_tensors
+
+SMALL = ["--recipe", "digits-quick", "--epochs", "2", "--threads", "1"]
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Tenfold = Callable[..., Answer]
+
+
+@pytest.fixture
+def tenfold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Tenfold:
+    """Runs a command line in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["tenfold", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+def test_a_whole_journey(tenfold: Tenfold, tmp_path: Path) -> None:
+    answer = tenfold("train", "digits", "--recipe", "digits-quick", "--epochs", "8", "--json")
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert result["schema"] == 1
+    assert result["status"] == "finished"
+    assert result["n_train"] + result["n_val"] + result["n_test"] == 1797
+    assert result["test_acc"] > 0.9
+    low, high = result["test_interval"]
+    assert low < result["test_acc"] < high
+    assert len(result["history"]) == result["epochs"] == 8
+    assert answer.err.count("\nepoch ") == 8
+
+    run = result["run"]
+    assert sorted(path.name for path in Path(run).iterdir() if path.name[0] != ".") == [
+        "checkpoints",
+        "metrics.jsonl",
+        "model.safetensors",
+        "recipe.toml",
+        "run.json",
+    ]
+
+    again = json.loads(tenfold("evaluate", run, "--json").out)
+    for figure in ("n_test", "test_loss", "test_acc", "test_interval"):
+        assert again[figure] == result[figure]
+
+    shown = tenfold("evaluate", run)
+    assert f"test_acc {result['test_acc']:.4f}" in shown.out
+    assert shown.out.count("\n") == 13  # headline, blank, heading, ten classes
+
+    val = json.loads(tenfold("evaluate", run, "--split", "val", "--json").out)
+    assert val["val_acc"] == result["val_acc"]
+    assert val["n_val"] == result["n_val"]
+
+    moved = tmp_path / "elsewhere.safetensors"
+    (Path(run) / "model.safetensors").rename(moved)
+    picture = tmp_path / "zero.png"
+    Image.new("RGBA", (31, 57), (0, 0, 0, 255)).save(picture)
+    top = tenfold("predict", str(moved), str(picture), "--top", "3", "--json")
+    (prediction,) = json.loads(top.out)["predictions"]
+    assert prediction["image"] == str(picture)
+    assert len(prediction["top"]) == 3
+    assert all(guess["class"] in "0123456789" for guess in prediction["top"])
+
+
+def test_results_go_to_standard_output_and_all_else_to_standard_error(tenfold: Tenfold) -> None:
+    answer = tenfold("train", "digits", *SMALL, "--out", "run")
+    assert answer.code == 0
+    assert "test_acc" in answer.out
+    assert "epoch" not in answer.out.replace("of epoch", "")
+    assert "epoch 1/2" in answer.err
+    quiet = tenfold("train", "digits", *SMALL, "--out", "run2", "--quiet")
+    assert "epoch" not in quiet.err
+    assert "note: there is no test split" in quiet.err
+
+
+def test_predict_without_images_takes_test_images_and_writes_csv(tenfold: Tenfold) -> None:
+    tenfold("train", "digits", *SMALL, "--out", "run")
+    rows = list(csv.DictReader(io.StringIO(tenfold("predict", "run", "--csv", "--top", "2").out)))
+    assert len(rows) == 10
+    assert set(rows[0]) == {"image", "rank", "class", "probability"}
+    assert rows[0]["rank"] == "1"
+    assert float(rows[0]["probability"]) >= float(rows[1]["probability"])
+
+
+def test_the_running_loss_is_counted_from_each_epochs_own_start(tenfold: Tenfold) -> None:
+    answer = tenfold("train", "digits", *SMALL, "--out", "run", "--log-every", "7")
+    lines = [line for line in answer.err.splitlines() if "running loss" in line]
+    assert [line.split(":")[0] for line in lines] == [
+        f"epoch {epoch}, batch {batch}/21" for epoch in (1, 2) for batch in (7, 14, 21)
+    ]
+    last = [float(line.rsplit(" ", 1)[1]) for line in lines if "batch 21/21" in line]
+    with Path("run/metrics.jsonl").open() as file:
+        history = [json.loads(line)["train_loss"] for line in file]
+    # The mean of the batch losses and that of the image losses differ by the last, smaller batch.
+    assert last == pytest.approx(history, rel=0.02)
+
+
+def test_resume_trains_further_and_has_nothing_to_do_after_that(tenfold: Tenfold) -> None:
+    tenfold("train", "digits", *SMALL, "--out", "run")
+    done = tenfold("resume", "run")
+    assert done.code == 0
+    assert "nothing to do" in done.err
+    further = json.loads(tenfold("resume", "run", "--epochs", "3", "--json").out)
+    assert further["epochs"] == 3
+
+
+def test_set_changes_any_key_and_the_resolved_recipe_is_written(tenfold: Tenfold) -> None:
+    answer = tenfold(
+        "train", "digits", *SMALL, "--out", "run",
+        "--set", "model_args.hidden=[16]", "--set", "label_smoothing=0.1", "--lr", "0.002",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    text = Path("run/recipe.toml").read_text()
+    for line in ("label_smoothing = 0.1", "lr = 0.002", 'data = "digits"', "dropout = 0.3"):
+        assert line in text.splitlines()
+    assert json.loads(Path("run/run.json").read_text())["parameters"] < 53_002
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_names_every_command(tenfold: Tenfold, word: str) -> None:
+    answer = tenfold(word)
+    assert answer.code == 0
+    for command in ("train", "resume", "evaluate", "predict", "summary", "data", "recipes", "info"):
+        assert command in answer.out
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["train", "resume", "evaluate", "predict", "summary", "data", "recipes", "info"],
+)
+def test_every_command_explains_itself(tenfold: Tenfold, command: str) -> None:
+    answer = tenfold(command, "--help")
+    assert answer.code == 0
+    assert "Usage: tenfold" in answer.out
+    assert answer.err == ""
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['tenfold', '--help']\n"
+        "from tenfold.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'matplotlib', 'sklearn', 'PIL') "
+        "if m in sys.modules], file=sys.stderr)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stderr.strip() == "[]"
+
+
+def test_recipes_and_data_and_info_and_summary_say_the_same_in_json(tenfold: Tenfold) -> None:
+    recipes = json.loads(tenfold("recipes", "--json").out)["recipes"]
+    for name in recipes:
+        assert name in tenfold("recipes").out
+    assert recipes["lenet-mnist"]["lr"] == 0.1
+    assert "# A LeNet-5 variant" in tenfold("recipes", "lenet-mnist").out
+
+    names = [entry["name"] for entry in json.loads(tenfold("data", "--json").out)["data_sets"]]
+    assert {"digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100"} == set(names)
+    facts = json.loads(tenfold("data", "digits", "--json").out)
+    assert facts["classes"] == {str(digit): digit for digit in range(10)}
+    assert facts["splits"]["train"]["n"] + facts["splits"]["test"]["n"] == 1797
+    shown = tenfold("data", "digits").out
+    assert "uint8 [359, 1, 8, 8]" in shown
+
+    assert json.loads(tenfold("info", "--json").out)["torch"]
+    assert "cache" in tenfold("info").out
+    assert json.loads(tenfold("summary", "lenet", "--json").out)["parameters"] == 61_706
+    assert "61,706" in tenfold("summary", "lenet").out
+    wide = tenfold("summary", "mlp", "--set", "hidden=[8]", "--shape", "3x4x4", "--classes", "2")
+    assert "410 (410 trainable)" in wide.out  # 48 * 8 + 8 + 8 * 2 + 2
+
+
+def test_summary_of_a_run_is_that_of_its_model(tenfold: Tenfold) -> None:
+    tenfold("train", "digits", *SMALL, "--out", "run")
+    assert json.loads(tenfold("summary", "run", "--json").out)["parameters"] == 53_002
+
+
+def test_a_traceback_only_with_debug(tenfold: Tenfold) -> None:
+    plain = tenfold("train", "mnits")
+    assert plain.code == 2
+    assert plain.out == ""
+    assert plain.err.startswith("tenfold: ")
+    assert plain.err.count("\n") == 1
+    assert "did you mean 'mnist'?" in plain.err
+    with pytest.raises(Exception, match="did you mean 'mnist'") as caught:
+        tenfold("train", "mnits", "--debug")
+    assert type(caught.value).__name__ == "UsageError"
+
+
+def test_json_leaves_standard_output_empty_when_it_fails(tenfold: Tenfold) -> None:
+    answer = tenfold("train", "digits", "--lr", "-1", "--json")
+    assert (answer.code, answer.out) == (2, "")
+
+
+def test_no_colour_codes_where_there_is_no_terminal(tmp_path: Path) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "tenfold", "train", "digits", *SMALL, "--out", "run"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    assert "\x1b" not in answer.stdout + answer.stderr
+    assert answer.stderr.count("\n") == 3  # a note and two epochs
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tenfold: Tenfold) -> None:
+    digests, histories = [], []
+    for number, seed in enumerate(("1", "1", "2")):
+        out = f"run{number}"
+        assert tenfold("train", "digits", *SMALL, "--seed", seed, "--out", out).code == 0
+        _, tensors = read_tensors(Path(out, "model.safetensors"), kind="tenfold-bundle", version=1)
+        digests.append(sha256_of_tensors(tensors))
+        lines = [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
+        histories.append([{k: v for k, v in line.items() if k != "seconds"} for line in lines])
+    assert digests[0] == digests[1] != digests[2]
+    assert histories[0] == histories[1] != histories[2]
+
+
+def test_mnist_on_one_epoch_of_lenet(tenfold: Tenfold, real_data: Path) -> None:
+    answer = tenfold(
+        "train", "mnist", "--recipe", "lenet-mnist", "--epochs", "1", "--json",
+        "--data-root", str(real_data),
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert result["n_train"] == 60_000
+    assert result["n_test"] == 10_000
+    assert result["parameters"] == 61_706
+    assert result["test_acc"] >= 0.95
+
+
+def test_a_folder_of_pictures_from_start_to_end(tenfold: Tenfold, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for number in range(40):
+            pixels = generator.integers(0, 100, (20 + number % 3, 24, 3)) + 150 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    answer = tenfold("train", "photos", "--batch-size", "8", "--epochs", "4", "--json")
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert (result["n_train"], result["n_val"], result["n_test"]) == (58, 6, 16)
+    assert "sizes" in answer.err
+    assert result["test_acc"] > 0.9
+    shown = tenfold("predict", result["run"], "photos/dark/1.png", "photos/light/2.png")
+    assert [line.split()[1] for line in shown.out.splitlines()] == ["dark", "light"]
+    again = json.loads(tenfold("evaluate", result["run"], "--json").out)
+    assert again["test_loss"] == result["test_loss"]
+    everything = json.loads(tenfold("evaluate", result["run"], "photos", "--json").out)
+    assert everything["n_test"] == 80
