@@ -7,7 +7,8 @@ and each knows the exit code that the command line ends with.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 
 class TenfoldError(Exception):
@@ -63,7 +64,14 @@ class InterruptedRunError(TenfoldError):
 
     def __init__(self, message: str, *, remedy: str, signal_number: int) -> None:
         super().__init__(message, remedy=remedy)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[Callable[[], InterruptedRunError], tuple[()]]:
+        make = partial(
+            type(self), self.message, remedy=self.remedy, signal_number=self.signal_number
+        )
+        return make, ()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

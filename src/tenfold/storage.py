@@ -63,7 +63,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write an indented JSON file, as `write_bytes` does."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Names of files need not be Unicode; what stands for such a byte is escaped as JSON does it.
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def make_folder(path: Path) -> None:
@@ -103,7 +105,7 @@ def write_tensors(
         header: anything that JSON can hold.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(header, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(header, sort_keys=True)
     metadata = {
         "kind": kind,
         "version": str(version),
