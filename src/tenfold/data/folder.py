@@ -245,7 +245,8 @@ def _survey(path: Path, progress: _Progress | None) -> _Survey:
     kept = 0
     for member in read_members(path):
         if _is_hidden(member):
-            survey.hidden.append(member.name)
+            if member.kind is not Kind.FOLDER:
+                survey.hidden.append(member.name)
         elif member.kind is Kind.FOLDER:
             survey.folders.add(member.parts)
         elif member.kind is not Kind.FILE:
@@ -385,6 +386,8 @@ def _split_roots(path: Path, tree: _Tree, root: _Parts) -> dict[_Parts, str]:
         )
     if not named:
         return {root: _UNSPLIT}
+    order = list(_SPLITS.values())
+    named.sort(key=lambda name: order.index(_SPLITS[name.lower()]))
     roots = {(*root, name): _SPLITS[name.lower()] for name in named}
     if len(set(roots.values())) < len(roots):
         raise DataError(

@@ -165,8 +165,8 @@ def _directory_members(root: Path) -> Iterator[Member]:
     real_root = os.path.realpath(root)
     for parts, entry in _walk(root):
         kind, size = _kind_and_size(entry, real_root)
-        path = Path(entry.path)
-        yield Member(parts, kind, size, lambda path=path: _read_file(path))  # type: ignore[misc]
+        path, name = Path(entry.path), "/".join(parts)
+        yield Member(parts, kind, size, lambda p=path, n=name: _read_file(p, n))  # type: ignore[misc]
 
 
 def _kind_and_size(entry: os.DirEntry[str], real_root: str) -> tuple[Kind, int]:
@@ -183,16 +183,12 @@ def _kind_and_size(entry: os.DirEntry[str], real_root: str) -> tuple[Kind, int]:
     return (Kind.FILE, status.st_size) if stat.S_ISREG(status.st_mode) else (Kind.OTHER, 0)
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, name: str) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_MEMBER + 1)
     except OSError as error:
-        raise _unreadable(path, error) from error
-    return _bounded(data, printable(path))
-
-
-def _bounded(data: bytes, name: str) -> bytes:
+        raise _unreadable(Path(name), error) from error
     if len(data) > LARGEST_MEMBER:
         raise too_large(name, len(data))
     return data
