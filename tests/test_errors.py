@@ -1,0 +1,123 @@
+"""The words of errors, their exit codes, and what they do with text from outside."""
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+from tenfold import errors
+from tenfold.errors import (
+    DataError,
+    InterruptedRunError,
+    StorageError,
+    TenfoldError,
+    TrainingError,
+    UsageError,
+    did_you_mean,
+    listing,
+    printable,
+)
+
+EXIT_CODES = {
+    "TenfoldError": 1,
+    "UsageError": 2,
+    "DataError": 3,
+    "FileRefusedError": 4,
+    "NewerFormatError": 4,
+    "StorageError": 1,
+    "TrainingError": 1,
+}
+"""As the command line documents them."""
+
+
+def family() -> dict[str, type]:
+    classes = inspect.getmembers(errors, inspect.isclass)
+    return {name: kind for name, kind in classes if issubclass(kind, Exception)}
+
+
+def test_every_error_is_of_the_family():
+    assert family().keys() == EXIT_CODES.keys() | {"InterruptedRunError"}
+    assert all(issubclass(kind, TenfoldError) for kind in family().values())
+
+
+@pytest.mark.parametrize("name", EXIT_CODES)
+def test_exit_codes(name):
+    assert family()[name]("something").exit_code == EXIT_CODES[name]
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(2, 130), (15, 143)])
+def test_an_interrupted_run_ends_with_its_signals_code(signal_number, code):
+    error = InterruptedRunError("stopped", remedy="resume it", signal_number=signal_number)
+    assert error.exit_code == code
+
+
+def test_the_remedy_stands_behind_the_message():
+    error = DataError("a.png: it is cut off", remedy="replace the file")
+    assert str(error) == "a.png: it is cut off; replace the file"
+    assert (error.message, error.remedy) == ("a.png: it is cut off", "replace the file")
+    assert str(DataError("a.png: it is cut off")) == "a.png: it is cut off"
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("found this", remedy="do that"),
+        TrainingError("found this"),
+        InterruptedRunError("stopped", remedy="resume it", signal_number=15),
+    ],
+)
+def test_errors_pass_from_process_to_process(error, duplicate):
+    other = duplicate(error)
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+    assert (other.message, other.remedy) == (error.message, error.remedy)
+    assert other.exit_code == error.exit_code
+
+
+def test_one_kind_of_error_can_be_caught_alone():
+    with pytest.raises(StorageError):
+        raise StorageError("disk full")
+    assert not issubclass(UsageError, DataError)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("fashion-minst", "fashion-mnist"), ("mnists", "mnist"), ("cifar-10", "cifar10")],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(name, nearest):
+    known = ["mnist", "fashion-mnist", "cifar10", "digits"]
+    assert did_you_mean(name, known) == f"did you mean {nearest!r}?"
+
+
+def test_a_name_like_no_other_is_answered_with_all_of_them():
+    assert did_you_mean("zzz", {"b": 1, "a": 2}) == "choose one of: a, b"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("plain name é 猫 🐈", "plain name é 猫 🐈"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\nb\tc\x00", "a\\nb\\tc\\x00"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("caf\udce9", "caf\\udce9"),
+        (17, "17"),
+    ],
+)
+def test_control_characters_never_reach_a_terminal(name, shown):
+    assert printable(name) == shown
+    shown.encode()
+
+
+def test_endless_names_are_cut():
+    assert printable("x" * 200) == "x" * 200
+    assert printable("x" * 10_000) == "x" * 199 + "…"
+    assert len(printable("\x1b" * 10_000, 40)) == 40
+
+
+def test_a_long_listing_says_how_many_more_there_are():
+    assert listing([]) == ""
+    assert listing(["a", "b"], 2) == "a, b"
+    assert listing(["a", "b", "c", "d"], 2) == "a, b and 2 more"

@@ -1,0 +1,469 @@
+"""Files written whole, tensor files read back bit for bit, and damage of every kind refused."""
+
+import hashlib
+import json
+import os
+import struct
+import tracemalloc
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tenfold.errors import FileRefusedError, StorageError
+from tenfold.storage import (
+    LARGEST_HEADER,
+    make_folder,
+    read_tensors,
+    remove_leftovers,
+    sha256_of_tensors,
+    write_bytes,
+    write_json,
+    write_tensors,
+    write_text,
+)
+
+KIND = "tenfold-test"
+
+any_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def write(path, tensors=None, header=None, kind=KIND, version=1):
+    if tensors is None:
+        tensors = {"weights": torch.arange(6.0).reshape(2, 3), "steps": torch.tensor(7)}
+    if header is None:
+        header = {"epoch": 3, "name": "ä"}
+    write_tensors(path, tensors, kind=kind, version=version, header=header)
+    return path
+
+
+def read(path, version=1):
+    return read_tensors(path, kind=KIND, version=version)
+
+
+def bits(tensor):
+    return tensor.contiguous().reshape(-1).view(torch.uint8).tolist()
+
+
+# --- Plain files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 5000])
+def test_bytes_are_written_whole_and_nothing_else_is_left(tmp_path, data):
+    path = tmp_path / "file.bin"
+    write_bytes(path, b"what stood there before")
+    write_bytes(path, data)
+    assert path.read_bytes() == data
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_text_is_utf8_and_its_line_ends_stay(tmp_path):
+    write_text(tmp_path / "a.txt", "größe\r\n猫\n")
+    assert (tmp_path / "a.txt").read_bytes() == "größe\r\n猫\n".encode()
+
+
+def test_json_is_for_people_too(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "猫", "n": [1, 2.5, None]})
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(text) == {"name": "猫", "n": [1, 2.5, None]}
+    assert "猫" in text
+    assert text.endswith("}\n")
+
+
+def test_numbers_that_json_has_no_word_for_are_refused_before_writing(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_not_unicode_can_stand_in_json_and_in_headers(tmp_path):
+    name = os.fsdecode(b"caf\xe9")  # a folder named on a machine with another encoding
+    write_json(tmp_path / "a.json", {"classes": [name]})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"classes": [name]}
+    assert read(write(tmp_path / "a.safetensors", header={"classes": [name]}))[0] == {
+        "classes": [name]
+    }
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(StorageError, match=r"file\.bin: writing 1,000 bytes failed: No such"):
+        write_bytes(tmp_path / "nowhere" / "file.bin", bytes(1000))
+
+
+def test_a_folder_in_the_files_place_is_left_as_it_was(tmp_path):
+    (tmp_path / "file.bin").mkdir()
+    with pytest.raises(StorageError, match="directory"):
+        write_bytes(tmp_path / "file.bin", b"x")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.bin"
+    write_bytes(path, b"old")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left on device; free some space"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_folders_are_made_with_their_parents_and_may_stand_already(tmp_path):
+    make_folder(tmp_path / "a" / "b" / "c")
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_a_file_in_a_folders_place_is_named(tmp_path):
+    (tmp_path / "a").write_text("")
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(StorageError, match=r"of this name|cannot be made"):
+            make_folder(folder)
+
+
+def test_only_our_own_leftovers_are_removed(tmp_path, monkeypatch):
+    theirs = {".notes.tmp", "upload.tmp", ".a.b.c.tmp", ".bashrc"}
+    for name in theirs:
+        (tmp_path / name).write_text("")
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "replace", _die)
+        killed.setattr("pathlib.Path.unlink", lambda *arguments, **named: None)
+        with pytest.raises(KeyboardInterrupt):
+            write_bytes(tmp_path / "model.safetensors", b"half")
+    assert len(list(tmp_path.iterdir())) == len(theirs) + 1
+    remove_leftovers(tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == theirs
+
+
+def _die(*arguments):
+    raise KeyboardInterrupt
+
+
+# --- Tensor files ----------------------------------------------------------------------------
+
+DTYPES = [
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.bool,
+]
+
+
+@st.composite
+def any_tensor(draw):
+    """Any bits, as any type and shape, of any layout; NaN and -0.0 among them."""
+    dtype = draw(st.sampled_from(DTYPES))
+    shape = draw(st.lists(st.integers(0, 4), max_size=4))
+    seed = draw(st.integers(0, 2**32))
+    raw = torch.randint(
+        0,
+        2 if dtype == torch.bool else 256,
+        (int(torch.tensor(shape).prod()) * dtype.itemsize,),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    tensor = raw.view(dtype).reshape(shape)
+    layout = draw(st.sampled_from(["plain", "transposed", "part", "expanded", "parameter"]))
+    if layout == "transposed" and tensor.ndim > 1:
+        return tensor.transpose(0, -1)
+    if layout == "part" and tensor.ndim:
+        return tensor[1:]
+    if layout == "expanded":
+        return tensor.expand(2, *tensor.shape)
+    if layout == "parameter" and dtype.is_floating_point:
+        return torch.nn.Parameter(tensor)
+    return tensor
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+names = st.text(min_size=1, max_size=20).filter(lambda name: name != "__metadata__")
+
+
+@any_folder
+@given(
+    tensors=st.dictionaries(names, any_tensor(), max_size=4),
+    header=st.dictionaries(st.text(), json_values, max_size=4),
+)
+def test_what_is_written_is_read_bit_for_bit(tmp_path, tensors, header):
+    path = write(tmp_path / "file.safetensors", tensors, header)
+    found_header, found = read(path)
+    assert found_header == header
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert found[name].shape == tensor.shape
+        assert bits(found[name]) == bits(tensor.detach())
+
+
+def test_tensors_may_share_memory(tmp_path):
+    whole = torch.arange(12.0).reshape(3, 4)
+    tensors = {"whole": whole, "same": whole, "row": whole[1], "turned": whole.t()}
+    _, found = read(write(tmp_path / "file.safetensors", tensors))
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert found["same"].data_ptr() != found["whole"].data_ptr()
+    assert torch.equal(whole, torch.arange(12.0).reshape(3, 4))
+
+
+def test_the_file_is_plain_safetensors_of_the_documented_format(tmp_path):
+    """Whoever has safetensors can read it; a change of the format would orphan old files."""
+    path = write(tmp_path / "file.safetensors")
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        assert torch.equal(file.get_tensor("weights"), torch.arange(6.0).reshape(2, 3))
+    assert metadata.keys() == {"kind", "version", "header", "sha256"}
+    assert (metadata["kind"], metadata["version"]) == (KIND, "1")
+    assert json.loads(metadata["header"]) == {"epoch": 3, "name": "ä"}
+    assert metadata["sha256"] == digest(metadata["header"], TENSORS)
+
+
+TENSORS = {"steps": torch.tensor(7), "weights": torch.arange(6.0).reshape(2, 3)}
+
+
+def digest(header, tensors, kind=KIND, version="1"):
+    """The file's digest, written down a second time."""
+    whole = hashlib.sha256()
+
+    def add(text):
+        whole.update(struct.pack(">Q", len(text.encode())) + text.encode())
+
+    for text in (kind, version, header):
+        add(text)
+    for name in sorted(tensors):
+        add(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}")
+        whole.update(bytes(bits(tensors[name])))
+    return whole.hexdigest()
+
+
+def test_an_older_version_is_read_and_a_newer_one_is_not(tmp_path):
+    path = write(tmp_path / "file.safetensors", version=3)
+    assert read(path, version=3)[0] == read(path, version=4)[0]
+    with pytest.raises(FileRefusedError, match=r"version 3, .* up to 2; install a newer tenfold"):
+        read(path, version=2)
+
+
+def test_another_kind_is_refused_by_name(tmp_path):
+    path = write(tmp_path / "file.safetensors", kind="tenfold-other")
+    with pytest.raises(FileRefusedError, match="it is a 'tenfold-other', wanted a 'tenfold-test'"):
+        read(path)
+
+
+def test_the_digest_of_tensors_is_of_their_bits_alone(tmp_path):
+    plain = {"a": torch.arange(6).reshape(2, 3), "b": torch.zeros(2)}
+    _, found = read(write(tmp_path / "file.safetensors", plain))
+    turned = {"b": torch.zeros(2, 2)[:, 0], "a": torch.arange(6).reshape(2, 3).t().contiguous().t()}
+    assert sha256_of_tensors(plain) == sha256_of_tensors(found) == sha256_of_tensors(turned)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": torch.tensor([0.0, -0.0])},
+        {"a": torch.tensor([0.0, 0.0], dtype=torch.float64)},
+        {"a": torch.tensor([0, 0], dtype=torch.int32)},
+        {"a": torch.tensor([[0.0, 0.0]])},
+        {"b": torch.tensor([0.0, 0.0])},
+        {"a": torch.tensor([0.0]), "b": torch.tensor([0.0])},
+        {},
+    ],
+    ids=["sign", "float64", "int32", "shape", "name", "two", "none"],
+)
+def test_the_digest_tells_names_types_shapes_and_bits_apart(other):
+    assert sha256_of_tensors(other) != sha256_of_tensors({"a": torch.tensor([0.0, 0.0])})
+
+
+# --- Damage ----------------------------------------------------------------------------------
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    path = write(tmp_path / "file.safetensors")
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(FileRefusedError):
+                read(path)
+
+
+def test_every_truncation_is_found(tmp_path):
+    path = write(tmp_path / "file.safetensors")
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FileRefusedError):
+            read(path)
+
+
+@pytest.mark.parametrize("more", [b"\0", b"\0" * 4096, b"more"])
+def test_bytes_behind_the_end_are_found(tmp_path, more):
+    path = write(tmp_path / "file.safetensors")
+    path.write_bytes(path.read_bytes() + more)
+    with pytest.raises(FileRefusedError, match="damaged"):
+        read(path)
+
+
+def test_a_hole_of_zeros_is_found_anywhere(tmp_path):
+    tensors = {"weights": torch.arange(1, 5001, dtype=torch.float32)}
+    path = write(tmp_path / "file.safetensors", tensors)
+    whole = path.read_bytes()
+    for start in range(0, len(whole), 512):
+        hole = min(512, len(whole) - start)
+        path.write_bytes(whole[:start] + bytes(hole) + whole[start + hole :])
+        with pytest.raises(FileRefusedError):
+            read(path)
+
+
+def test_the_tensors_of_another_file_are_found(tmp_path):
+    first = write(tmp_path / "a.safetensors", {"x": torch.zeros(64)}).read_bytes()
+    second = write(tmp_path / "b.safetensors", {"x": torch.ones(64)}).read_bytes()
+    assert len(first) == len(second)
+    mixed = tmp_path / "c.safetensors"
+    mixed.write_bytes(first[:-256] + second[-256:])
+    with pytest.raises(FileRefusedError, match="digest"):
+        read(mixed)
+
+
+@any_folder
+@given(data=st.binary(max_size=300), framed=st.booleans())
+def test_any_bytes_are_refused(tmp_path, data, framed):
+    path = tmp_path / "file.safetensors"
+    path.write_bytes(struct.pack("<Q", len(data)) + data if framed else data)
+    with pytest.raises(FileRefusedError):
+        read(path)
+
+
+def test_what_is_not_a_file_is_refused(tmp_path):
+    with pytest.raises(FileRefusedError, match="there is no such file"):
+        read(tmp_path / "missing.safetensors")
+    with pytest.raises(FileRefusedError, match="directory"):
+        read(tmp_path)
+    (tmp_path / "empty.safetensors").touch()
+    with pytest.raises(FileRefusedError, match="0 bytes are too few"):
+        read(tmp_path / "empty.safetensors")
+
+
+def test_a_file_of_somebody_elses_is_called_foreign(tmp_path):
+    path = tmp_path / "other.safetensors"
+    for metadata in (None, {"format": "pt"}, {"kind": KIND}):
+        safetensors.torch.save_file({"x": torch.zeros(3)}, path, metadata)
+        with pytest.raises(FileRefusedError, match="not a file that tenfold wrote"):
+            read(path)
+
+
+# --- Files made to harm ----------------------------------------------------------------------
+
+
+def forge(path, *, tensors=None, header="{}", data=b"", **metadata):
+    """A file with a right digest and whatever else is wanted."""
+    whole = {"kind": KIND, "version": "1", "header": header, "sha256": digest(header, {})}
+    entries = {"__metadata__": {**whole, **metadata}, **(tensors or {})}
+    text = json.dumps({key: value for key, value in entries.items() if value is not None}).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def test_a_forged_file_can_be_read_at_all(tmp_path):
+    assert read(forge(tmp_path / "x.safetensors")) == ({}, {})
+
+
+@pytest.mark.parametrize("header", ["", "[]", "3", "null", '"text"', "{", "[" * 100_000])
+def test_a_header_that_is_no_object_is_refused(tmp_path, header):
+    with pytest.raises(FileRefusedError, match="header is not"):
+        read(forge(tmp_path / "x.safetensors", header=header))
+
+
+@pytest.mark.parametrize("version", ["", "-1", "1.0", " 1", "one", "\x1b[2J", "9" * 5000])
+def test_a_version_that_is_no_number_is_refused(tmp_path, version):
+    forged = forge(
+        tmp_path / "x.safetensors", version=version, sha256=digest("{}", {}, version=version)
+    )
+    with pytest.raises(FileRefusedError, match="version") as raised:
+        read(forged)
+    assert "\x1b" not in str(raised.value)
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("value", [None, 1, ["tenfold-test"], {}])
+@pytest.mark.parametrize("key", ["kind", "version", "header", "sha256"])
+def test_metadata_that_is_no_text_is_refused(tmp_path, key, value):
+    path = tmp_path / "x.safetensors"
+    forge(path)
+    size = struct.unpack("<Q", path.read_bytes()[:8])[0]
+    entries = json.loads(path.read_bytes()[8 : 8 + size])
+    entries["__metadata__"][key] = value
+    text = json.dumps(entries).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(FileRefusedError):
+        read(path)
+
+
+def test_deeply_nested_entries_are_refused(tmp_path):
+    text = b'{"__metadata__":' + b"[" * 200_000
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(FileRefusedError):
+        read(path)
+
+
+@pytest.mark.parametrize("declared", [2**20, 2**40, 2**63, 2**64 - 1])
+def test_a_declared_header_takes_no_memory(tmp_path, declared):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", declared) + b"{}")
+    with pytest.raises(FileRefusedError, match="too few"):
+        read(path)
+
+
+def test_a_header_that_is_too_long_is_refused_unread(tmp_path):
+    path = tmp_path / "x.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", LARGEST_HEADER + 1))
+        file.truncate(2**33)  # no bytes on the disk, but 8 GiB to whoever reads it all
+    tracemalloc.start()
+    with pytest.raises(FileRefusedError, match="over the limit"):
+        read(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]},
+        {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 0]},
+        {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]},
+        {"dtype": "X32", "shape": [1], "data_offsets": [0, 4]},
+        {"dtype": "F32"},
+        [],
+        None,
+    ],
+)
+def test_tensors_that_lie_about_themselves_are_refused(tmp_path, entry):
+    path = forge(tmp_path / "x.safetensors", tensors={"x": entry} if entry else {}, data=bytes(4))
+    with pytest.raises(FileRefusedError):
+        read(path)
+
+
+def test_names_from_outside_cannot_reach_the_terminal(tmp_path):
+    path = forge(tmp_path / "\x1b[31mred.safetensors", kind="\x1b[2J" + "x" * 10_000)
+    with pytest.raises(FileRefusedError) as raised:
+        read(path)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 1000
