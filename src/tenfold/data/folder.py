@@ -1,10 +1,8 @@
 """Class folders of images, in a directory or in an archive, to arrays.
 
-The layout, from the outside in: any number of single folders that wrap the rest; optionally the
-split folders `train`, `val` (or `valid`, `validation`) and `test`, in upper or lower case; one
-folder a class; images at any depth below it. Classes are numbered in the order of their sorted
-names, and images are sorted by split, class and name. Hidden files and what desktops leave behind
-are passed over and noted; whatever else does not fit is an error that names all it is about.
+`tenfold.data.layout` says which folders are meant. Images are sorted by split, class and name.
+Hidden files and what desktops leave behind are passed over and noted; whatever else does not fit
+is an error that names all it is about.
 
 An archive is read as a stream and never unpacked to the disk. The images' headers are read first,
 so that arrays of the right size can be allocated; then the images are decoded into them. In
@@ -16,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ import PIL
 from tenfold.data.cache import load_cached, store_cached
 from tenfold.data.formats import LARGEST_ARRAY
 from tenfold.data.images import decode_image, quiet_pillow, read_size_and_mode
+from tenfold.data.layout import SPLITS, UNSPLIT, WANTED_LAYOUT, Parts, Places, find_places
 from tenfold.data.members import Kind, Member, read_members, sizes_and_times
 from tenfold.errors import DataError, UsageError, listing, printable
 from tenfold.types import LabelledArrays, PixelArray
@@ -51,23 +50,13 @@ LARGEST_KEPT = 512 * 2**20
 DECODING_VERSION = 1
 """To be raised when the same files would give other arrays than before."""
 
-_SPLITS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-_UNSPLIT = "all"
 _LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
-_WANTED_LAYOUT = "wanted CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE, for every image"
 
 _IMAGES_A_CHUNK = 64
 _BYTES_A_CHUNK = 4 * 2**20
 _MOST_WORKERS = 4
 _PIXELS_WORTH_A_THREAD = 128 * 128
 
-_Parts = tuple[str, ...]
 _Progress = Callable[[int, int], None]
 
 
@@ -196,7 +185,7 @@ def source_fingerprint(path: Path) -> str:
 class _Image:
     """One image file: where it lies, and what its header says if that can be read."""
 
-    parts: _Parts
+    parts: Parts
     size: tuple[int, int] | None = None
     is_grey: bool = False
 
@@ -220,7 +209,7 @@ class _Survey:
     images: list[_Image] = field(default_factory=list)
     encoded: list[bytes] | None = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
-    folders: set[_Parts] = field(default_factory=set)
+    folders: set[Parts] = field(default_factory=set)
     hidden: list[str] = field(default_factory=list)
     not_images: list[str] = field(default_factory=list)
     not_followed: list[str] = field(default_factory=list)
@@ -301,166 +290,14 @@ def _damaged_images(path: Path, damaged: list[str], total: int) -> DataError:
     )
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where every image belongs.
-
-    Attributes:
-        classes: the names of all classes, sorted.
-        of_image: split and class of every image, in the survey's order.
-    """
-
-    classes: tuple[str, ...]
-    of_image: list[tuple[str, str]]
-
-
-def _places(path: Path, survey: _Survey) -> _Places:
-    """Split and class of every image, by the folders that it lies in."""
-    tree = _Tree(survey)
+def _places(path: Path, survey: _Survey) -> Places:
     if not survey.images:
         found = listing([printable(name) for name in survey.not_images], 5) or "nothing"
         raise DataError(
             f"{printable(path)}: there are no images in it, {found} was found",
-            remedy=_WANTED_LAYOUT,
+            remedy=WANTED_LAYOUT,
         )
-    _refuse_duplicates(path, survey)
-    roots = _split_roots(path, tree, tree.wrapped_root())
-    _refuse_outsiders(path, survey, roots)
-    classes = _shared_classes(path, tree, roots)
-    depth = len(next(iter(roots)))
-    places = [(roots[image.parts[:depth]], image.parts[depth]) for image in survey.images]
-    _refuse_empty_classes(path, roots, classes, places)
-    return _Places(classes, places)
-
-
-class _Tree:
-    """The folders that are not hidden, and which of them have images lying directly in them."""
-
-    def __init__(self, survey: _Survey) -> None:
-        self.with_images = {image.parts[:-1] for image in survey.images}
-        self._children: dict[_Parts, set[str]] = {}
-        for folder in survey.folders | self.with_images:
-            for depth in range(len(folder)):
-                self._children.setdefault(folder[:depth], set()).add(folder[depth])
-
-    def children(self, folder: _Parts) -> list[str]:
-        return sorted(self._children.get(folder, ()))
-
-    def wrapped_root(self) -> _Parts:
-        """The folder that splits or classes lie in, inside of those that only wrap it."""
-        root: _Parts = ()
-        while root not in self.with_images and len(self.children(root)) == 1:
-            (only,) = self.children(root)
-            inner = (*root, only)
-            if only.lower() in _SPLITS or inner in self.with_images:
-                break
-            root = inner
-        return root
-
-
-def _refuse_duplicates(path: Path, survey: _Survey) -> None:
-    counts = Counter(image.parts for image in survey.images)
-    twice = sorted("/".join(parts) for parts, count in counts.items() if count > 1)
-    if twice:
-        raise DataError(
-            f"{printable(path)}: names appear more than once in the archive: "
-            f"{listing([printable(name) for name in twice])}",
-            remedy="make an archive in which every image has its own name",
-        )
-
-
-def _split_roots(path: Path, tree: _Tree, root: _Parts) -> dict[_Parts, str]:
-    """The folders whose children are classes, each with its split."""
-    children = tree.children(root)
-    named = [name for name in children if name.lower() in _SPLITS]
-    if len(named) < len(children):
-        # A class may well be called "train"; then images lie directly in it.
-        folders = [name for name in named if (*root, name) not in tree.with_images]
-        if not folders:
-            return {root: _UNSPLIT}
-        others = [printable(name) for name in children if name not in folders]
-        raise DataError(
-            f"{printable(path)}: beside the split folders {listing(folders)} lie others: "
-            f"{listing(others)}",
-            remedy="move each image into a class folder inside train, val or test",
-        )
-    if not named:
-        return {root: _UNSPLIT}
-    order = list(_SPLITS.values())
-    named.sort(key=lambda name: order.index(_SPLITS[name.lower()]))
-    roots = {(*root, name): _SPLITS[name.lower()] for name in named}
-    if len(set(roots.values())) < len(roots):
-        raise DataError(
-            f"{printable(path)}: several folders are the same split: {listing(named)}",
-            remedy="keep one folder a split: train, val, test",
-        )
-    return roots
-
-
-def _refuse_outsiders(path: Path, survey: _Survey, roots: Mapping[_Parts, str]) -> None:
-    """Refuse images that lie in no class folder."""
-    depth = len(next(iter(roots)))
-    outside = [
-        printable(image.name)
-        for image in survey.images
-        if image.parts[:depth] not in roots or len(image.parts) < depth + 2
-    ]
-    if outside:
-        raise DataError(
-            f"{printable(path)}: {len(outside):,} images lie outside of class folders: "
-            f"{listing(outside)}",
-            remedy=_WANTED_LAYOUT,
-        )
-
-
-def _shared_classes(path: Path, tree: _Tree, roots: Mapping[_Parts, str]) -> tuple[str, ...]:
-    """The sorted classes, which every split must have."""
-    by_split = {split: set(tree.children(root)) for root, split in roots.items()}
-    classes = sorted(set.union(*by_split.values()))
-    missing = [
-        f"{split} lacks {listing([printable(name) for name in sorted(set(classes) - own)])}"
-        for split, own in by_split.items()
-        if own != set(classes)
-    ]
-    if missing:
-        raise DataError(
-            f"{printable(path)}: the splits have different classes: {'; '.join(missing)}",
-            remedy="give every split the same class folders",
-        )
-    odd = [printable(name) for name in classes if not name.isprintable()]
-    if odd:
-        raise DataError(
-            f"{printable(path)}: class names have characters that cannot be shown: {listing(odd)}",
-            remedy="rename the folders",
-        )
-    if len(classes) == 1:
-        raise DataError(
-            f"{printable(path)}: there is only one class, {printable(classes[0])!r}, "
-            "wanted two or more",
-            remedy=_WANTED_LAYOUT,
-        )
-    return tuple(classes)
-
-
-def _refuse_empty_classes(
-    path: Path,
-    roots: Mapping[_Parts, str],
-    classes: Iterable[str],
-    places: Iterable[tuple[str, str]],
-) -> None:
-    filled = set(places)
-    empty = [
-        printable(name if split == _UNSPLIT else f"{split}/{name}")
-        for split in roots.values()
-        for name in classes
-        if (split, name) not in filled
-    ]
-    if empty:
-        raise DataError(
-            f"{printable(path)}: class folders have no images: {listing(empty)}",
-            remedy=f"add images that end in {', '.join(IMAGE_EXTENSIONS[:3])}, ... "
-            "or remove the folders",
-        )
+    return find_places(path, [image.parts for image in survey.images], survey.folders)
 
 
 def _default_size(survey: _Survey) -> tuple[int, int]:
@@ -475,12 +312,12 @@ def _default_size(survey: _Survey) -> tuple[int, int]:
 
 
 def _allocate(
-    path: Path, survey: _Survey, places: _Places, size: tuple[int, int], channels: int
+    path: Path, survey: _Survey, places: Places, size: tuple[int, int], channels: int
 ) -> tuple[dict[str, LabelledArrays], list[PixelArray]]:
     """The splits with pixels yet to be filled in, and for every image the place of its pixels."""
     _require_room(path, len(survey.images), size, channels)
     label_of = {name: label for label, name in enumerate(places.classes)}
-    members: dict[str, list[int]] = {split: [] for split in (*_SPLITS.values(), _UNSPLIT)}
+    members: dict[str, list[int]] = {split: [] for split in (*SPLITS.values(), UNSPLIT)}
     for index, (split, _) in enumerate(places.of_image):
         members[split].append(index)
     splits = {}

@@ -1,0 +1,198 @@
+"""Which split and which class an image belongs to, by the folders that it lies in.
+
+The layout, from the outside in: any number of single folders that wrap the rest; optionally the
+split folders `train`, `val` (or `valid`, `validation`) and `test`, in upper or lower case; one
+folder a class; images at any depth below it. Classes are numbered in the order of their sorted
+names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenfold.errors import DataError, listing, printable
+
+SPLITS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""By the lower-case name of a folder: the split that it is; in the order of reading."""
+
+UNSPLIT = "all"
+"""The one split where there are no split folders."""
+
+WANTED_LAYOUT = "wanted CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE, for every image"
+
+Parts = tuple[str, ...]
+"""A name, taken apart at its slashes."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where every image belongs.
+
+    Attributes:
+        classes: the names of all classes, sorted.
+        of_image: split and class of every image, in the order that they were given.
+    """
+
+    classes: tuple[str, ...]
+    of_image: list[tuple[str, str]]
+
+
+def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Places:
+    """Split and class of every image.
+
+    Args:
+        path: the directory or archive, for messages.
+        images: the images' names, one or more.
+        folders: the folders that are known besides those of the images, such as empty ones.
+
+    Raises:
+        DataError: images share a name or lie outside of class folders, splits have different
+            classes, or classes are empty, only one, or of names that cannot be shown.
+    """
+    _refuse_duplicates(path, images)
+    tree = _Tree(images, folders)
+    roots = _split_roots(path, tree, tree.wrapped_root())
+    _refuse_outsiders(path, images, roots)
+    classes = _shared_classes(path, tree, roots)
+    depth = len(next(iter(roots)))
+    places = [(roots[parts[:depth]], parts[depth]) for parts in images]
+    _refuse_empty_classes(path, roots, classes, places)
+    return Places(classes, places)
+
+
+class _Tree:
+    """The folders that are not hidden, and which of them have images lying directly in them."""
+
+    def __init__(self, images: Sequence[Parts], folders: Set[Parts]) -> None:
+        self.with_images = {parts[:-1] for parts in images}
+        self._children: dict[Parts, set[str]] = {}
+        for folder in folders | self.with_images:
+            for depth in range(len(folder)):
+                self._children.setdefault(folder[:depth], set()).add(folder[depth])
+
+    def children(self, folder: Parts) -> list[str]:
+        return sorted(self._children.get(folder, ()))
+
+    def wrapped_root(self) -> Parts:
+        """The folder that splits or classes lie in, inside of those that only wrap it."""
+        root: Parts = ()
+        while root not in self.with_images and len(self.children(root)) == 1:
+            (only,) = self.children(root)
+            inner = (*root, only)
+            if only.lower() in SPLITS or inner in self.with_images:
+                break
+            root = inner
+        return root
+
+
+def _refuse_duplicates(path: Path, images: Sequence[Parts]) -> None:
+    counts = Counter(images)
+    twice = sorted("/".join(parts) for parts, count in counts.items() if count > 1)
+    if twice:
+        raise DataError(
+            f"{printable(path)}: names appear more than once in the archive: "
+            f"{listing([printable(name) for name in twice])}",
+            remedy="make an archive in which every image has its own name",
+        )
+
+
+def _split_roots(path: Path, tree: _Tree, root: Parts) -> dict[Parts, str]:
+    """The folders whose children are classes, each with its split."""
+    children = tree.children(root)
+    named = [name for name in children if name.lower() in SPLITS]
+    if len(named) < len(children):
+        # A class may well be called "train"; then images lie directly in it.
+        folders = [name for name in named if (*root, name) not in tree.with_images]
+        if not folders:
+            return {root: UNSPLIT}
+        others = [printable(name) for name in children if name not in folders]
+        raise DataError(
+            f"{printable(path)}: beside the split folders {listing(folders)} lie others: "
+            f"{listing(others)}",
+            remedy="move each image into a class folder inside train, val or test",
+        )
+    if not named:
+        return {root: UNSPLIT}
+    order = list(SPLITS.values())
+    named.sort(key=lambda name: order.index(SPLITS[name.lower()]))
+    roots = {(*root, name): SPLITS[name.lower()] for name in named}
+    if len(set(roots.values())) < len(roots):
+        raise DataError(
+            f"{printable(path)}: several folders are the same split: {listing(named)}",
+            remedy="keep one folder a split: train, val, test",
+        )
+    return roots
+
+
+def _refuse_outsiders(path: Path, images: Sequence[Parts], roots: Mapping[Parts, str]) -> None:
+    """Refuse images that lie in no class folder."""
+    depth = len(next(iter(roots)))
+    outside = [
+        printable("/".join(parts))
+        for parts in images
+        if parts[:depth] not in roots or len(parts) < depth + 2
+    ]
+    if outside:
+        raise DataError(
+            f"{printable(path)}: {len(outside):,} images lie outside of class folders: "
+            f"{listing(outside)}",
+            remedy=WANTED_LAYOUT,
+        )
+
+
+def _shared_classes(path: Path, tree: _Tree, roots: Mapping[Parts, str]) -> tuple[str, ...]:
+    """The sorted classes, which every split must have."""
+    by_split = {split: set(tree.children(root)) for root, split in roots.items()}
+    classes = sorted(set.union(*by_split.values()))
+    missing = [
+        f"{split} lacks {listing([printable(name) for name in sorted(set(classes) - own)])}"
+        for split, own in by_split.items()
+        if own != set(classes)
+    ]
+    if missing:
+        raise DataError(
+            f"{printable(path)}: the splits have different classes: {'; '.join(missing)}",
+            remedy="give every split the same class folders",
+        )
+    odd = [printable(name) for name in classes if not name.isprintable()]
+    if odd:
+        raise DataError(
+            f"{printable(path)}: class names have characters that cannot be shown: {listing(odd)}",
+            remedy="rename the folders",
+        )
+    if len(classes) == 1:
+        raise DataError(
+            f"{printable(path)}: there is only one class, {printable(classes[0])!r}, "
+            "wanted two or more",
+            remedy=WANTED_LAYOUT,
+        )
+    return tuple(classes)
+
+
+def _refuse_empty_classes(
+    path: Path,
+    roots: Mapping[Parts, str],
+    classes: Iterable[str],
+    places: Iterable[tuple[str, str]],
+) -> None:
+    filled = set(places)
+    empty = [
+        printable(name if split == UNSPLIT else f"{split}/{name}")
+        for split in roots.values()
+        for name in classes
+        if (split, name) not in filled
+    ]
+    if empty:
+        raise DataError(
+            f"{printable(path)}: class folders have no images: {listing(empty)}",
+            remedy="add images to the folders or remove them",
+        )

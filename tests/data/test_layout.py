@@ -1,0 +1,41 @@
+"""Which split and class an image belongs to; the refusals are tested with `folder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenfold.data.layout import Places, find_places
+from tenfold.errors import DataError
+
+
+def places(*names: str, folders: tuple[str, ...] = ()) -> Places:
+    images = [tuple(name.split("/")) for name in names]
+    return find_places(Path("data"), images, {tuple(name.split("/")) for name in folders})
+
+
+def test_classes_are_numbered_by_their_sorted_names():
+    found = places("b/1", "a/1", "10/1", "9/1")
+    assert found.classes == ("10", "9", "a", "b")
+    assert found.of_image == [("all", "b"), ("all", "a"), ("all", "10"), ("all", "9")]
+
+
+@given(
+    st.permutations(["x/train/a/1", "x/train/b/1", "x/test/a/1", "x/test/b/deep/1", "x/test/b/2"])
+)
+def test_the_order_of_the_images_changes_nothing(names):
+    found = places(*names)
+    assert found.classes == ("a", "b")
+    for name, (split, label) in zip(names, found.of_image, strict=True):
+        assert name.split("/")[1:3] == [split, label]
+
+
+def test_a_wrapper_is_not_taken_for_a_class_nor_a_class_for_a_wrapper():
+    assert places("only/a/1", "only/b/1").classes == ("a", "b")
+    with pytest.raises(DataError, match="only one class, 'a'"):
+        places("only/a/1", "only/a/2")
+    with pytest.raises(DataError, match="no images: c"):
+        places("only/a/1", "only/b/1", folders=("only/c",))
