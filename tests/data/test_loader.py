@@ -314,6 +314,7 @@ def test_gradients_flow_into_a_data_set_that_asks_for_them():
         for (batch,) in kind(dataset, batch_size=3):
             batch.sum().backward()
         assert torch.equal(dataset.tensors[0].grad, torch.ones(6, 2))
+    assert_same_error(lambda kind: list(kind(dataset, batch_size=3, num_workers=1)))
 
 
 @needs_whole_batches
@@ -466,6 +467,15 @@ BATCH_SAMPLERS = {
 @pytest.mark.parametrize("name", ["tensors", "subset by tensor", "MNIST", "CIFAR10"])
 def test_batch_samplers(make_batch_sampler, name):
     assert_alike(WHOLE_BATCHES[name](), epochs=1, make_batch_sampler=make_batch_sampler)
+
+
+def test_a_list_that_is_filled_again_is_read_in_time():
+    dataset, batches = image_dataset(), []
+    for num_workers in (0, 2):
+        torch.manual_seed(0)
+        loader = DataLoader(dataset, batch_sampler=SameList(dataset), num_workers=num_workers)
+        batches.append(list(loader))
+    assert_same(*batches)
 
 
 @pytest.mark.parametrize("name", ["images", "tensors", "MNIST"])
