@@ -45,6 +45,10 @@ class FileRefusedError(TenfoldError):
     exit_code = 4
 
 
+class NewerFormatError(FileRefusedError):
+    """A file that a newer tenfold wrote; an older one in its place would not mean the same."""
+
+
 class StorageError(TenfoldError):
     """A file that could not be written: full disk, missing permission, failed sync."""
 

@@ -2,7 +2,7 @@
 
 A write goes to a temporary file in the same folder, is flushed to the disk, read back and
 compared, and renamed into place; then the folder is flushed. So a reader sees the old file or the
-new one, whole, whenever the process or the machine dies.
+new one, whole, whenever the process dies; and a write that fails leaves the old one.
 
 A tensor file is safetensors with three entries of metadata: what kind of file it is, a JSON
 header, and a SHA-256 over kind, header and tensors, which `read_tensors` checks.
@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +25,18 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tenfold.errors import FileRefusedError, StorageError, TenfoldError, printable
+from tenfold.errors import (
+    FileRefusedError,
+    NewerFormatError,
+    StorageError,
+    TenfoldError,
+    printable,
+)
 
 LARGEST_HEADER = 16 * 2**20
 """Bytes of header that are read at the most; ours are a few kilobytes."""
 
-_TEMPORARY_SUFFIX = ".tmp"
+_TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -37,16 +44,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises:
         StorageError: the disk is full, the folder is read-only, the sync failed; the old file is
-            as it was and nothing else is left behind.
+            as it was and nothing else is left behind. Only where the file system knows no hard
+            links, a failed sync of the folder leaves the new file, whole.
     """
-    temporary = path.with_name(
-        f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}"
-    )
+    temporary = _temporary(path)
     try:
         _write_and_sync(temporary, data)
         _verify(temporary, data)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        _put_in_place(temporary, path)
     except OSError as error:
         raise StorageError(
             f"{printable(path)}: writing {len(data):,} bytes failed: {_reason(error)}",
@@ -68,14 +73,27 @@ def write_json(path: Path, value: object) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
-def make_folder(path: Path) -> None:
-    """Create a folder and its parents.
+def make_folder(path: Path) -> bool:
+    """Create a folder and its parents, and flush them to the disk; whether it was not there.
 
     Raises:
         StorageError: it could not be made, or something else has its name.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            return False
+        if path.parent != path:
+            make_folder(path.parent)
+        path.mkdir()
+        _sync_folder(path.parent)
+        return True
+    except FileExistsError as error:
+        if path.is_dir():  # another process was faster
+            return False
+        raise StorageError(
+            f"{printable(path)}: there is a file of this name, wanted a folder",
+            remedy="choose another folder",
+        ) from error
     except OSError as error:
         raise StorageError(
             f"{printable(path)}: the folder cannot be made: {_reason(error)}",
@@ -83,13 +101,48 @@ def make_folder(path: Path) -> None:
         ) from error
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file that may be gone already.
+
+    Raises:
+        StorageError: it could not be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{printable(path)}: it cannot be removed: {_reason(error)}") from error
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Rename a file so that nobody takes it for what its name says; its new, unused name.
+
+    Args:
+        path: the file.
+        word: what is appended to its name, such as `"damaged"`.
+
+    Raises:
+        StorageError: it could not be renamed.
+    """
+    aside = path.with_name(f"{path.name}.{word}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.{word}-{number}")
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        raise StorageError(f"{printable(path)}: it cannot be renamed: {_reason(error)}") from error
+    return aside
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed writer left in a folder.
 
     Call it only while no other process writes there.
     """
-    for leftover in folder.glob(f".*{_TEMPORARY_SUFFIX}"):
-        _remove_if_there(leftover)
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY_NAME.fullmatch(path.name):
+            _remove_if_there(path)
 
 
 def write_tensors(
@@ -126,7 +179,8 @@ def read_tensors(
         version: the newest version of the header that the caller understands.
 
     Raises:
-        FileRefusedError: it is missing, damaged, of another kind, or newer than this tenfold.
+        FileRefusedError: it is missing, damaged or of another kind.
+        NewerFormatError: it is newer than this tenfold.
     """
     data = _read_bounded(path)
     metadata = _metadata(path, data)
@@ -160,7 +214,10 @@ def _write_and_sync(path: Path, data: bytes) -> None:
     try:
         rest = memoryview(data)
         while rest:
-            rest = rest[os.write(descriptor, rest) :]
+            written = os.write(descriptor, rest)
+            if not written:
+                raise OSError(errno.EIO, "nothing more could be written")
+            rest = rest[written:]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -171,12 +228,48 @@ def _verify(path: Path, data: bytes) -> None:
         raise OSError(errno.EIO, "what was read back is not what was written")
 
 
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file and flush its folder; if that fails, undo the renaming."""
+    old = _temporary(path)
+    has_old = _link(path, old)
+    try:
+        os.replace(temporary, path)
+        try:
+            _sync_folder(path.parent)
+        except OSError:
+            if has_old:
+                os.replace(old, path)
+            elif has_old is None:
+                path.unlink()
+            raise
+    finally:
+        _remove_if_there(old)
+
+
+def _link(path: Path, second: Path) -> bool | None:
+    """Give a file a second name: whether that worked, None where there is no such file."""
+    try:
+        os.link(path, second)
+    except FileNotFoundError:
+        return None
+    except OSError:  # a file system without hard links
+        return False
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # a folder cannot be opened there, and the rename is journalled
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system whose folders need no flushing says that
+            raise
     finally:
         os.close(descriptor)
 
@@ -230,10 +323,10 @@ def _require_kind(path: Path, metadata: dict[str, str], kind: str, version: int)
         raise FileRefusedError(
             f"{printable(path)}: it is a {printable(metadata['kind'], 40)!r}, wanted a {kind!r}"
         )
-    if not metadata["version"].isdecimal():
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", metadata["version"]):
         raise _damaged(path, f"its version is {printable(metadata['version'], 40)!r}")
-    if len(metadata["version"]) > 9 or int(metadata["version"]) > version:
-        raise FileRefusedError(
+    if int(metadata["version"]) > version:
+        raise NewerFormatError(
             f"{printable(path)}: its format is version {printable(metadata['version'], 40)}, "
             f"this tenfold reads up to {version}",
             remedy="install a newer tenfold",

@@ -123,6 +123,10 @@ class Recipe(BaseModel):
         """All fields, as JSON can hold them."""
         return self.model_dump(mode="json")
 
+    def decisive(self) -> dict[str, Any]:
+        """The fields that decide what a run ends with on given data, as JSON can hold them."""
+        return {k: v for k, v in self.to_dict().items() if k not in ("description", "data")}
+
     def to_toml(self) -> str:
         """The whole recipe as a TOML file."""
         return tomli_w.dumps({k: v for k, v in self.to_dict().items() if v is not None})

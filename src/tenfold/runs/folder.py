@@ -11,9 +11,20 @@ from typing import Any
 
 import filelock
 
-from tenfold.errors import FileRefusedError, StorageError, UsageError, printable
+from tenfold.errors import (
+    FileRefusedError,
+    NewerFormatError,
+    StorageError,
+    UsageError,
+    printable,
+)
 from tenfold.storage import make_folder, remove_leftovers, write_json, write_text
 from tenfold.training.state import EpochMetrics
+
+PUT_BACK = "put back the file as tenfold wrote it"
+
+FACTS_FORMAT = 1
+"""Version of `run.json`; a newer one is refused."""
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a text file in a run folder that are read at the most."""
@@ -67,8 +78,12 @@ class RunFolder:
             raise FileRefusedError(
                 f"{self}: another process is writing this run", remedy="wait for it or stop it"
             ) from error
-        except OSError as error:
-            raise StorageError(f"{self}: the folder cannot be locked: {error.strerror}") from error
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or "its file system has no locks"
+            raise StorageError(
+                f"{self}: the folder cannot be locked: {reason}",
+                remedy="choose a folder that can be written",
+            ) from error
         try:
             yield
         finally:
@@ -88,14 +103,16 @@ class RunFolder:
 
         Raises:
             FileRefusedError: it is missing or damaged.
+            NewerFormatError: a newer tenfold wrote it.
         """
         try:
             facts = json.loads(self.read_text(self.facts))
         except (ValueError, RecursionError) as error:
-            raise FileRefusedError(f"{printable(self.facts)}: this is not JSON") from error
-        if not isinstance(facts, dict):
-            raise FileRefusedError(f"{printable(self.facts)}: this is not a JSON object")
-        return facts
+            raise FileRefusedError(
+                f"{printable(self.facts)}: this is not JSON", remedy=PUT_BACK
+            ) from error
+        _require_facts(self.facts, facts)
+        return dict(facts)
 
     def write_metrics(self, history: list[EpochMetrics]) -> None:
         """Write `metrics.jsonl`, one line an epoch."""
@@ -115,6 +132,49 @@ class RunFolder:
             raise FileRefusedError(
                 f"{printable(self.metrics)}: a line is damaged: {printable(error)}"
             ) from error
+
+
+def _require_facts(path: Path, facts: object) -> None:
+    """What the rest of tenfold acts on must be there and of the right type."""
+    if not isinstance(facts, dict):
+        raise FileRefusedError(f"{printable(path)}: this is not a JSON object", remedy=PUT_BACK)
+    version = facts.get("format")
+    if type(version) is int and version > FACTS_FORMAT:
+        raise NewerFormatError(
+            f"{printable(path)}: its format is version {version}, this tenfold reads up to "
+            f"{FACTS_FORMAT}",
+            remedy="install a newer tenfold",
+        )
+    if version != FACTS_FORMAT:
+        raise FileRefusedError(
+            f"{printable(path)}: its format is {printable(version, 40)}, wanted {FACTS_FORMAT}",
+            remedy=PUT_BACK,
+        )
+    wanted = {
+        "status": str,
+        "sessions": list,
+        "figures": dict | None,
+        "data": dict,
+        "data.source": str,
+        "context": dict,
+        "context.recipe": dict,
+        "conditions": dict,
+        "conditions.threads": int,
+        "conditions.device": str,
+    }
+    wrong = [key for key, kind in wanted.items() if not isinstance(_at(facts, key), kind)]
+    if wrong:
+        raise FileRefusedError(
+            f"{printable(path)}: {wrong[0]} is missing or is not what tenfold writes there",
+            remedy=PUT_BACK,
+        )
+
+
+def _at(table: object, key: str) -> object:
+    """What stands in nested tables at a key with dots; None where there is nothing."""
+    for part in key.split("."):
+        table = table.get(part) if isinstance(table, dict) else None
+    return table
 
 
 def existing_run(path: Path) -> RunFolder:
@@ -140,36 +200,40 @@ def new_run(out: Path | None, data: str, model: str) -> RunFolder:
         StorageError: the folder cannot be made.
     """
     if out is not None:
-        if out.exists() and (not out.is_dir() or _holds_something(out)):
-            raise UsageError(
-                f"{printable(out)}: there is something already",
-                remedy="choose another folder, or continue the run in it with tenfold resume",
-            )
+        _require_empty(out)
         make_folder(out)
         return RunFolder(out)
     parent = Path("runs")
     make_folder(parent)
     stem = f"{_plain(data)}-{model}"
     number = 1 + max(_numbers(parent, stem), default=0)
-    while True:  # another process may take the same number: mkdir decides
-        path = parent / f"{stem}-{number:03d}"
-        try:
-            path.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
-        except OSError as error:
-            raise StorageError(
-                f"{printable(path)}: the folder cannot be made: {error.strerror}",
-                remedy="choose a folder that can be written with --out",
-            ) from error
-        return RunFolder(path)
+    while not make_folder(parent / f"{stem}-{number:03d}"):  # another process may be faster
+        number += 1
+    return RunFolder(parent / f"{stem}-{number:03d}")
+
+
+def require_new(folder: RunFolder) -> None:
+    """Make sure, once it is locked, that nobody else made a run of this folder.
+
+    Raises:
+        UsageError: somebody did.
+    """
+    _require_empty(folder.path)
+
+
+def _require_empty(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or _holds_something(path)):
+        raise UsageError(
+            f"{printable(path)}: there is something already",
+            remedy="choose another folder, or continue the run in it with tenfold resume",
+        )
 
 
 def _holds_something(folder: Path) -> bool:
     """Whether there is more than what a writer leaves that was killed before the run began."""
     names = {path.name for path in folder.iterdir()}
-    return any(name != "recipe.toml" and not name.startswith(".") for name in names)
+    ours = {"recipe.toml"} if ".lock" in names else set()
+    return any(name not in ours and not name.startswith(".") for name in names)
 
 
 def _numbers(parent: Path, stem: str) -> list[int]:

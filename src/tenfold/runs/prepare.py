@@ -58,9 +58,8 @@ class Prepared:
 
     def context(self) -> dict[str, Any]:
         """What a resume must find unchanged, and what it must know to be bit-exact."""
-        recipe = self.recipe.to_dict()
         return {
-            "recipe": {key: recipe[key] for key in recipe if key not in ("description", "data")},
+            "recipe": self.recipe.decisive(),
             "data": {part.split: part.fingerprint for part in self.splits},
             "classes": list(self.splits.train.classes),
             "conditions": conditions(self.state.device),
@@ -72,9 +71,20 @@ def conditions(device: torch.device) -> dict[str, Any]:
     return {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "tiny_numbers": "flushed" if _tiny_numbers_are_flushed() else "kept",
         "torch": torch.__version__,
         "tenfold": tenfold.__version__,
     }
+
+
+def _tiny_numbers_are_flushed() -> bool:
+    """Whether every thread takes numbers below the normal range for 0.
+
+    Threads that were there before the setting was made do not know of it.
+    """
+    tiny = torch.full((torch.get_num_threads() * 2**16,), 1e-39)  # a share for every thread
+    return not bool((tiny * 0.5).count_nonzero())
 
 
 def device_name(device: torch.device) -> str:
@@ -127,6 +137,8 @@ def repeatable(device: torch.device, threads: int | None) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     torch.set_num_threads(threads or before)
     torch.set_flush_denormal(True)
+    if not _tiny_numbers_are_flushed():
+        torch.set_flush_denormal(False)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     try:

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tenfold.errors import FileRefusedError, listing
-from tenfold.storage import make_folder, read_tensors, write_tensors
+from tenfold.errors import FileRefusedError, NewerFormatError, listing, printable
+from tenfold.storage import make_folder, read_tensors, remove_file, set_aside, write_tensors
 from tenfold.training.state import TrainingState
 
 KIND, VERSION = "tenfold-checkpoint", 1
@@ -39,7 +39,15 @@ class Checkpoint:
     path: Path
     header: dict[str, Any]
     tensors: dict[str, Tensor]
-    passed_over: tuple[str, ...] = ()
+    passed_over: tuple[tuple[Path, str], ...] = ()
+
+    def set_newer_aside(self) -> list[Path]:
+        """Rename the newer files that did not verify, so that new ones do not rank below them.
+
+        Raises:
+            StorageError: one could not be renamed.
+        """
+        return [set_aside(path, "damaged") for path, _ in self.passed_over]
 
 
 @dataclass
@@ -98,7 +106,7 @@ class Checkpointer:
             header={**header, "context": dict(self.context)},
         )
         for old in checkpoint_files(self.folder)[GENERATIONS:]:
-            old.unlink(missing_ok=True)
+            remove_file(old)
         if self.after_save is not None:
             self.after_save(state)
         self._saved_at = time.perf_counter()
@@ -122,21 +130,37 @@ def read_newest(folder: Path) -> Checkpoint:
 
     Raises:
         FileRefusedError: there is none, or none verifies.
+        NewerFormatError: a newer tenfold wrote one of those with more steps.
     """
     files = checkpoint_files(folder)
     if not files:
         raise FileRefusedError(
-            f"{folder}: there is no checkpoint to continue from", remedy="start the run anew"
+            f"{printable(folder)}: there is no checkpoint to continue from",
+            remedy="start the run anew",
         )
-    complaints: list[str] = []
+    complaints: list[tuple[Path, str]] = []
     for path in files:
         try:
             header, tensors = read_tensors(path, kind=KIND, version=VERSION)
+            _require_own_name(path, header)
+        except NewerFormatError:
+            raise
         except FileRefusedError as error:
-            complaints.append(str(error))
+            complaints.append((path, str(error)))
             continue
         return Checkpoint(path, header, tensors, tuple(complaints))
+    reasons = listing([reason for _, reason in complaints])
     raise FileRefusedError(
-        f"{folder}: none of the {len(files)} checkpoints verifies: {listing(complaints)}",
+        f"{printable(folder)}: none of the {len(files)} checkpoints verifies: {reasons}",
         remedy="start the run anew",
     )
+
+
+def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
+    """A file under another step's name would make older checkpoints outlive newer ones."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or header.get("step") != int(match[1]):
+        raise FileRefusedError(
+            f"{printable(path)}: it holds step {printable(header.get('step'), 40)}, "
+            "which is not what its name says"
+        )

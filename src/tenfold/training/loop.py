@@ -77,7 +77,7 @@ def train(
         should_stop: asked after every batch; once it says yes, the state is saved and we return.
 
     Raises:
-        TrainingError: a loss is not finite; the state is not saved then.
+        TrainingError: a loss or a weight is not finite; the state is not saved then.
         StorageError: a checkpoint cannot be written.
     """
     watcher = watcher or Watcher()
@@ -124,13 +124,13 @@ def train(
                 break  # what follows belongs to the epoch's end
             stopping = should_stop()
             if checkpointer is not None and (stopping or checkpointer.due_after_batch(state)):
-                _require_finite_losses(state, schedule)
+                _require_finite(state, schedule)
                 state.seconds = time.perf_counter() - started
                 checkpointer.save(state)
             if stopping:
                 return "interrupted"
 
-        _require_finite_losses(state, schedule)
+        _require_finite(state, schedule)
         _finish_epoch(state, len(images), batch_size, val_data, eval_batch_size, started)
         _note_best(state, choose_by, has_validation=val_data is not None)
         watcher.epoch_done(state.history[-1], epochs)
@@ -171,6 +171,18 @@ def _require_finite_losses(state: TrainingState, schedule: Schedule) -> None:
             f"batch {batch + 1}, at a learning rate of {lr:g}",
             remedy="try a learning rate ten times lower, or clip_norm = 1",
         )
+
+
+def _require_finite(state: TrainingState, schedule: Schedule) -> None:
+    """What must hold before anything is saved: a finite loss can still end in infinite weights."""
+    _require_finite_losses(state, schedule)
+    for name, tensor in state.model.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise TrainingError(
+                f"{name} became infinite or undefined in epoch {state.epoch + 1}, up to batch "
+                f"{state.batch}, at a learning rate of {schedule(state.step - 1):g}",
+                remedy="try a learning rate ten times lower, or clip_norm = 1",
+            )
 
 
 def _finish_epoch(

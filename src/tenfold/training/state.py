@@ -99,6 +99,11 @@ class TrainingState:
         self.losses = losses
         self.correct = self.correct.to(self.device)
 
+    def begin_epoch_anew(self) -> None:
+        """Forget how far the current epoch has come; what was learned in it stays."""
+        self.batch, self.seconds = 0, 0.0
+        self.losses, self.correct = self.losses[:0], torch.zeros_like(self.correct)
+
     def running_loss(self) -> float:
         """The mean of the current epoch's batch losses so far; NaN before the first."""
         return float(self.losses[: self.batch].double().mean().item()) if self.batch else math.nan

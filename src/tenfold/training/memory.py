@@ -1,0 +1,51 @@
+"""What to say when memory runs out: where, with which batch size, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from tenfold.errors import TrainingError
+from tenfold.training.state import TrainingState
+
+_SIGNS = (
+    "can't allocate memory",  # PyTorch's allocator for the CPU
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""How libraries say it that have no error of its own for it."""
+
+
+@contextmanager
+def out_of_memory_explained(
+    state: TrainingState, *, batch_size: int, eval_batch_size: int
+) -> Iterator[None]:
+    """Turn memory that runs out inside the block into a sentence with the batch size.
+
+    Raises:
+        TrainingError: memory ran out.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        if state.batch == len(state.losses):  # all batches of the epoch are done
+            place, key, size = "in evaluation", "eval_batch_size", eval_batch_size
+        else:
+            place = f"in epoch {state.epoch + 1}, batch {state.batch + 1}"
+            key, size = "batch_size", batch_size
+        smaller = f"a smaller one, such as --set {key}={size // 2}"
+        raise TrainingError(
+            f"memory ran out {place}, with {key} = {size:,}",
+            remedy=f"choose {smaller if size > 1 else 'a smaller model'}",
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(sign in str(error) for sign in _SIGNS)
