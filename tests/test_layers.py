@@ -56,6 +56,7 @@ HOUSE: dict[str, tuple[str, ...]] = {
         "parts",
         "watching",
         "advice",
+        "memory",
         "loop",
     ),
     "deployment": ("bundle", "classifier"),
