@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("tenfold", "beartype.beartype")
+
 
 def pytest_configure() -> None:
     import torch
@@ -29,3 +33,35 @@ def real_data() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+class Answer(NamedTuple):
+    """What a command line answered: its exit code, its standard output, its standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+Tenfold = Callable[..., Answer]
+
+
+@pytest.fixture
+def tenfold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Tenfold:
+    """Runs a command line in this process, in a folder of its own."""
+    from tenfold import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["tenfold", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Answer(code, *capsys.readouterr())
+
+    return run

@@ -8,46 +8,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tenfold import cli
+from conftest import Tenfold
 from tenfold.storage import read_tensors, sha256_of_tensors
 
 SMALL = ["--recipe", "digits-quick", "--epochs", "2", "--threads", "1"]
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Tenfold = Callable[..., Answer]
-
-
-@pytest.fixture
-def tenfold(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Tenfold:
-    """Runs a command line in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["tenfold", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Answer(code, *capsys.readouterr())
-
-    return run
 
 
 def test_a_whole_journey(tenfold: Tenfold, tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""Every command and every block of Python in the README runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from conftest import Tenfold
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.removeprefix("$ ").split("#")[0].strip()
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("$ tenfold ")
+]
+
+
+def test_the_readme_has_what_is_tested_here() -> None:
+    assert len(PYTHON) == 2
+    assert len(COMMANDS) == 9
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.strip().splitlines()[0])
+def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_commands(tenfold: Tenfold) -> None:
+    for command in COMMANDS:
+        answer = tenfold(*shlex.split(command)[1:])
+        assert answer.code == 0, f"{command}: {answer.err}"
+        assert answer.out, command
+
+
+def test_the_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)", README):
+        assert (Path(__file__).parent.parent / target).exists(), target
