@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from tenfold.randomness import derive_seed
@@ -55,40 +55,45 @@ class Augmentation:
             images = _crop(
                 images,
                 self.crop_padding,
-                (self._uniform("crop rows", indices, epoch) * places).long(),
-                (self._uniform("crop columns", indices, epoch) * places).long(),
+                self._choice("crop rows", indices, epoch, places),
+                self._choice("crop columns", indices, epoch, places),
             )
         if self.flip:
-            mirrored = self._uniform("flip", indices, epoch) < 0.5
+            mirrored = self._choice("flip", indices, epoch, 2) == 0
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         if self.cutout:
             height, width = images.shape[2:]
             images = _cutout(
                 images,
                 self.cutout,
-                (self._uniform("cutout rows", indices, epoch) * height).long(),
-                (self._uniform("cutout columns", indices, epoch) * width).long(),
+                self._choice("cutout rows", indices, epoch, height),
+                self._choice("cutout columns", indices, epoch, width),
             )
         return images
 
-    def _uniform(
-        self, purpose: str, indices: Int64[Tensor, " n"], epoch: int
-    ) -> Float64[Tensor, " n"]:
-        return keyed_uniform(derive_seed(self.seed, "augment", purpose, epoch), indices)
+    def _choice(
+        self, purpose: str, indices: Int64[Tensor, " n"], epoch: int, choices: int
+    ) -> Int64[Tensor, " n"]:
+        return keyed_choice(derive_seed(self.seed, "augment", purpose, epoch), indices, choices)
 
 
-def keyed_uniform(key: int, indices: Int64[Tensor, " n"]) -> Float64[Tensor, " n"]:
-    """One number for every index, uniform in [0, 1), a function of key and index alone.
+def keyed_choice(key: int, indices: Int64[Tensor, " n"], choices: int) -> Int64[Tensor, " n"]:
+    """For every index one of 0..choices-1, a function of key and index alone.
 
     SplitMix64's mixing of a counter (Steele, Lea and Flood, "Fast splittable pseudorandom number
-    generators", 2014), in whole-number arithmetic that is the same on every device; its top 24
-    bits become the number.
+    generators", 2014), in whole-number arithmetic that is the same on every device. The top 24
+    bits decide, so all choices are equally likely to within choices / 2**24.
+
+    Args:
+        key: 0 <= key < 2**63.
+        indices: any.
+        choices: at least 1, at most 2**39.
     """
     mixed = indices * _GOLDEN + key
     mixed = (mixed ^ _shifted(mixed, 30)) * _MIX_1
     mixed = (mixed ^ _shifted(mixed, 27)) * _MIX_2
     mixed = mixed ^ _shifted(mixed, 31)
-    return _shifted(mixed, 40).double() / 2**24
+    return (_shifted(mixed, 40) * choices) >> 24
 
 
 def _shifted(values: Int64[Tensor, " n"], bits: int) -> Int64[Tensor, " n"]:
