@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -98,8 +100,9 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.labels[index])
+    def __getitem__(self, index: SupportsIndex) -> tuple[Tensor, int]:
+        place = operator.index(index)
+        return self.images[place], int(self.labels[place])
 
     def __repr__(self) -> str:
         return (
@@ -170,6 +173,14 @@ class Splits:
             if other is None:
                 continue
             if other.classes != self.train.classes:
+                if sorted(other.classes) == sorted(self.train.classes):
+                    raise DataError(
+                        f"{printable(self.train.source)}: the classes of {self.train.split} stand "
+                        f"in another order in {other.split}: "
+                        f"found {printable(listing(other.classes))}, "
+                        f"wanted {printable(listing(self.train.classes))}",
+                        remedy="name the classes in one order for all splits",
+                    )
                 missing = sorted(set(self.train.classes) - set(other.classes))
                 added = sorted(set(other.classes) - set(self.train.classes))
                 raise DataError(
