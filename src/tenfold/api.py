@@ -13,7 +13,7 @@ from tenfold.recipes import Recipe, load_recipe, validate
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs import Run, evaluate_run, resume_run, train_run
 from tenfold.runs import load as load_classifier
-from tenfold.training.watching import Watcher
+from tenfold.training.watching import Watcher, Watchers
 
 DEFAULT_RECIPE = "default"
 
@@ -29,6 +29,7 @@ def train(
     checkpoint_every: str = "",
     download: bool = True,
     quiet: bool = False,
+    plot: bool | str | Path = False,
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
 ) -> Run:
@@ -45,6 +46,8 @@ def train(
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
         download: whether a known data set that is missing may be fetched.
         quiet: while training, print nothing but warnings.
+        plot: draw losses and accuracies while training: in a notebook under the cell, elsewhere
+            to `training.png` in the run's folder, or to a path that ends in `.png` or `.svg`.
         watcher: is told what happens, in place of the lines.
         changes: keys of the recipe with other values, such as `epochs=5` or `model="mlp"`.
 
@@ -60,7 +63,7 @@ def train(
         threads=threads,
         checkpoint_every=checkpoint_every,
         download=download,
-        watcher=_watcher(watcher, quiet),
+        watcher=_watcher(watcher, quiet, plot),
     )
 
 
@@ -75,6 +78,7 @@ def resume(
     threads: int | None = None,
     checkpoint_every: str = "",
     quiet: bool = False,
+    plot: bool | str | Path = False,
     watcher: Watcher | None = None,
 ) -> Run:
     """Go on with a run at its next batch; see `train` for the arguments.
@@ -89,6 +93,7 @@ def resume(
         threads: None for as many as the run had.
         checkpoint_every: see `train`.
         quiet: see `train`.
+        plot: see `train`.
         watcher: see `train`.
 
     Raises:
@@ -104,7 +109,7 @@ def resume(
         device=device,
         threads=threads,
         checkpoint_every=checkpoint_every,
-        watcher=_watcher(watcher, quiet),
+        watcher=_watcher(watcher, quiet, plot),
     )
 
 
@@ -163,7 +168,12 @@ def _path(run: str | Path | Run) -> Path:
     return run.folder if isinstance(run, Run) else Path(run)
 
 
-def _watcher(watcher: Watcher | None, quiet: bool) -> Watcher:
-    if watcher is not None:
+def _watcher(watcher: Watcher | None, quiet: bool, plot: bool | str | Path) -> Watcher:
+    if watcher is None:
+        watcher = PlainWatcher(sys.stderr, quiet=quiet)
+    if plot is False:
         return watcher
-    return PlainWatcher(sys.stderr, quiet=quiet)
+    from tenfold.reporting.live import LivePlot
+
+    path = None if plot is True else plot
+    return Watchers([watcher, LivePlot(path, tell=watcher.note)])

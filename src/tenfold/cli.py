@@ -6,6 +6,7 @@ import csv
 import functools
 import json
 import os
+import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -58,6 +59,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
 LogEvery = Annotated[
     int, typer.Option(metavar="N", min=0, help="Print the running loss every N batches.")
+]
+Plot = Annotated[
+    bool, typer.Option("--plot", help="Draw training.png in the run's folder as epochs end.")
 ]
 CheckpointEvery = Annotated[
     str,
@@ -157,6 +161,7 @@ def train(
     data_root: DataRoot = None,
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
+    plot: Plot = False,
     offline: Offline = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -177,7 +182,7 @@ def train(
     }
     changes |= {key: value for key, value in given.items() if value is not None}
     chosen = load_recipe(recipe, changes)
-    with _watching(quiet, log_every) as (watcher, progress):
+    with _watching(quiet, log_every, plot) as (watcher, progress):
         run = train_run(
             chosen,
             data,
@@ -216,6 +221,7 @@ def resume(
     data_root: DataRoot = None,
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
+    plot: Plot = False,
     offline: Offline = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -223,7 +229,7 @@ def resume(
     """Go on with a run at its next batch, to the same bits as if it had never stopped."""
     from tenfold.runs import resume_run
 
-    with _watching(quiet, log_every) as (watcher, progress):
+    with _watching(quiet, log_every, plot) as (watcher, progress):
         resumed = resume_run(
             run,
             epochs=epochs,
@@ -435,6 +441,85 @@ def recipes(
 
 @app.command()
 @_stoppable
+def reproduce(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE]...",
+            help="lenet-mnist, softmax-fashion, mlp-fashion, cnn-cifar10, convpool-mnist; "
+            "without any, all of them, the slowest last.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of every recipe, instead of its own.")
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="As many epochs as the tutorials ran: cnn-cifar10 100 instead of 5, "
+            "convpool-mnist 10 instead of 2.",
+        ),
+    ] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For the table and the runs; otherwise the next runs/reproduction-NNN.",
+        ),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table there as well.")
+    ] = None,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the teaching recipes and put their figures beside the published ones.
+
+    Every figure gets a verdict: reproduced; differs, as expected; differs; nothing published; not
+    run. Exit code 0 if none differs, 1 if one does, 3 if no recipe could be run. Where CIFAR-10 is
+    not on disk, cifar10-jpeg.tar.xz in the folder of data sets takes its place, and is called a
+    copy.
+    """
+    from tenfold.reporting.reproduction import reproduction_markdown, reproduction_text
+    from tenfold.runs.reproduce import reproduce as run_recipes
+    from tenfold.storage import write_text
+
+    if markdown is not None and not markdown.parent.is_dir():
+        raise UsageError(
+            f"--markdown {printable(markdown)}: there is no folder {printable(markdown.parent)}",
+            remedy="make it first",
+        )
+    with _watching(quiet) as (watcher, progress):
+        reproduction = run_recipes(
+            names or (),
+            epochs=epochs,
+            full=full,
+            out=out,
+            data_root=data_root,
+            device=device,
+            threads=threads,
+            download=not offline,
+            watcher=watcher,
+            progress=progress,
+            command=shlex.join(["tenfold", *sys.argv[1:]]),
+        )
+    facts = reproduction.to_dict()
+    if markdown is not None:
+        write_text(markdown, reproduction_markdown(facts))
+    if as_json:
+        _print_json(facts)
+    else:
+        typer.echo(reproduction_text(facts))
+    raise typer.Exit(reproduction.exit_code)
+
+
+@app.command()
+@_stoppable
 def info(as_json: Json = False) -> None:
     """Tell versions, devices and folders: what a bug report needs."""
     from tenfold.reporting.facts import machine_facts
@@ -449,15 +534,26 @@ def info(as_json: Json = False) -> None:
 
 
 @contextmanager
-def _watching(quiet: bool = False, log_every: int = 0) -> Iterator[tuple[Watcher, Progress | None]]:
+def _watching(
+    quiet: bool = False, log_every: int = 0, plot: bool = False
+) -> Iterator[tuple[Watcher, Progress | None]]:
     """The watcher and the progress of reading: a bar on a terminal, plain lines elsewhere."""
     from tenfold.reporting.terminal import BarWatcher, PlainWatcher
 
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield PlainWatcher(log_every=log_every, quiet=quiet), None
+        yield _plotting(PlainWatcher(log_every=log_every, quiet=quiet), plot), None
         return
     with BarWatcher(log_every, quiet=quiet) as bar:
-        yield bar, bar.reading
+        yield _plotting(bar, plot), bar.reading
+
+
+def _plotting(watcher: Watcher, plot: bool) -> Watcher:
+    if not plot:
+        return watcher
+    from tenfold.reporting.live import LivePlot
+    from tenfold.training.watching import Watchers
+
+    return Watchers([watcher, LivePlot(tell=watcher.note)])
 
 
 def _show_run(run: Run, as_json: bool) -> None:

@@ -1,0 +1,120 @@
+"""For notebooks: a plot that grows while training, and rows of pictures with predictions.
+
+    from tenfold.notebook import LivePlot, show_images
+
+    plot = LivePlot()
+    for epoch in range(1, 11):
+        ...
+        plot.add(epoch, train_loss=loss, train_acc=right / n, test_acc=test_right / test_n)
+    show_images(test_data, model)
+
+Outside a notebook the same calls write files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import SupportsIndex
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.deployment.classifier import Classifier
+from tenfold.errors import UsageError
+from tenfold.reporting.live import LivePlot, show_figure
+from tenfold.reporting.plots import (
+    checked_indices,
+    confusion_figure,
+    history_figure,
+    images_figure,
+    save_figure,
+)
+
+__all__ = [
+    "LivePlot",
+    "confusion_figure",
+    "history_figure",
+    "images_figure",
+    "save_figure",
+    "show_figure",
+    "show_images",
+]
+
+Predictions = Classifier | Sequence[SupportsIndex | str] | Tensor | np.ndarray
+"""A classifier to ask, or for every image a class's index or name."""
+
+Indices = Sequence[SupportsIndex] | Tensor | np.ndarray
+
+
+def show_images(
+    dataset: ImageDataset,
+    predictions: Predictions | None = None,
+    indices: Indices | None = None,
+    rows: int = 2,
+    columns: int = 8,
+    *,
+    path: str | Path | None = None,
+) -> None:
+    """Show pictures, each under its true label's name, and that over the predicted one's.
+
+    A list of predictions is for the whole data set, or for `indices`, or without these for the
+    first images.
+
+    Args:
+        dataset: where the pictures are.
+        predictions: see `Predictions`; None shows the true labels alone.
+        indices: which pictures; None for some that are spread evenly over the data set.
+        rows: how many there are at the most, unless `indices` says which.
+        columns: pictures in a row.
+        path: a file that ends in `.png` or `.svg`; needed outside a notebook.
+
+    Raises:
+        UsageError: the predictions do not fit the images, an index is out of range, or there is
+            neither a notebook nor a path.
+        DataError: the classifier is for images of another shape.
+        StorageError: the file cannot be written.
+    """
+    if rows < 1 or columns < 1:
+        raise UsageError(f"images: rows and columns are {rows} and {columns}, wanted at least 1")
+    most = rows * columns
+    listed: list[SupportsIndex | str] | None = None
+    if predictions is None or isinstance(predictions, Classifier):
+        places = checked_indices(dataset, _spread(dataset, most) if indices is None else indices)
+        if predictions is not None:
+            listed = [*predictions.predict(dataset.select(torch.tensor(places)))]
+    else:
+        places, listed = _paired(dataset, [*predictions], indices, most)
+    show_figure(
+        images_figure(dataset, places, listed, columns=columns),
+        path,
+        alt=f"{len(places)} images of {dataset.source} ({dataset.split})",
+    )
+
+
+def _spread(dataset: ImageDataset, most: int) -> list[int]:
+    """Places all over a data set; one that is sorted by class shows all of them."""
+    return torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).long().tolist()
+
+
+def _paired(
+    dataset: ImageDataset,
+    predictions: list[SupportsIndex | str],
+    indices: Indices | None,
+    most: int,
+) -> tuple[list[int], list[SupportsIndex | str]]:
+    """The places to show, and the predictions for these."""
+    if len(predictions) > len(dataset):
+        raise UsageError(
+            f"images: there are {len(predictions):,} predictions for {len(dataset):,} images"
+        )
+    is_complete = len(predictions) == len(dataset)
+    if indices is not None:
+        places = checked_indices(dataset, indices)
+    elif is_complete:
+        places = _spread(dataset, most)
+    else:
+        return list(range(min(most, len(predictions)))), predictions[:most]
+    return places, [predictions[place] for place in places] if is_complete else predictions

@@ -1,0 +1,296 @@
+"""A plot that grows while training: in place in a notebook, elsewhere in a file.
+
+Drawing is kept to a small share of the time, and no failure of it reaches the training.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tenfold.errors import StorageError, UsageError, printable
+from tenfold.reporting.plots import (
+    LOOKS,
+    PIXELS_PER_INCH,
+    curves_figure,
+    figure_bytes,
+    picture_format,
+    save_figure,
+)
+from tenfold.scratch import Epoch
+from tenfold.training.state import EpochMetrics
+from tenfold.training.watching import Watcher
+
+SECONDS_BETWEEN_REDRAWS = 0.5
+"""At the least."""
+
+SHARE_OF_TIME = 0.05
+"""Of the time that passes, how much drawing may take; a slow redraw is followed by a long wait."""
+
+FILE_NAME = "training.png"
+"""The file of a plot that was given none, in the run's folder or the current one."""
+
+
+class LivePlot(Watcher):
+    """Losses and accuracies over the epochs, drawn again as epochs end.
+
+    In a notebook it is one output under the cell, updated in place and stored with the notebook
+    as an image. With a path it is also written there; without one, and outside a notebook, to
+    `training.png` in the run's folder or, by hand, in the current one.
+
+    It can be the `watcher` of a run, the `watch` of `tenfold.scratch.train`, or be told the
+    figures by hand with `add`. Not every epoch need be drawn at once, but the last one always is:
+    when it is known to be the last, or else as the run, the notebook's cell or the program ends.
+
+    Args:
+        path: a file that ends in `.png` or `.svg`.
+        epochs: how many there will be, if that is known.
+        tell: is told in a sentence where the plot is if nobody has said it, and once if it cannot
+            be drawn; standard error by default.
+
+    Raises:
+        UsageError: the path ends in something else.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        epochs: float | int | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        if self.path is not None:
+            picture_format(self.path)
+        self.epochs = epochs
+        self.curves: dict[str, dict[float | int, float]] = {}
+        self._tell = tell or _to_standard_error
+        self._path_is_given = path is not None
+        self._output = _Output()
+        self._last_epoch: float | int = -math.inf
+        self._next_draw = 0.0
+        self._has_drawn = False
+        self._has_failed = False
+        self._cancel_postponed: Callable[[], None] | None = None
+
+    def add(
+        self,
+        epoch: float | int,
+        *,
+        train_loss: SupportsFloat | None = None,
+        train_acc: SupportsFloat | None = None,
+        val_loss: SupportsFloat | None = None,
+        val_acc: SupportsFloat | None = None,
+        test_loss: SupportsFloat | None = None,
+        test_acc: SupportsFloat | None = None,
+    ) -> None:
+        """Take the figures of an epoch, or more of them; accuracies are shares, 0..1.
+
+        An epoch before the last one begins a new plot, as does a cell of a notebook that is run
+        again.
+
+        Raises:
+            UsageError: a figure is not a number, or an accuracy is not between 0 and 1.
+        """
+        given = {
+            "train_loss": train_loss,
+            "train_acc": train_acc,
+            "val_loss": val_loss,
+            "val_acc": val_acc,
+            "test_loss": test_loss,
+            "test_acc": test_acc,
+        }
+        if not math.isfinite(epoch):
+            raise UsageError(f"plot: the epoch is {epoch}, wanted a number")
+        figures = {name: _number(name, value) for name, value in given.items() if value is not None}
+        if epoch < self._last_epoch:
+            self._begin()
+        self._take(epoch, figures)
+        if self._is_due(epoch):
+            self.draw()
+        else:
+            self._postpone()
+
+    def __call__(self, figures: Epoch) -> None:
+        """Take the figures of an epoch of `tenfold.scratch.train`."""
+        self.add(**figures._asdict())
+
+    def started(self, folder: Path, history: Sequence[EpochMetrics]) -> None:
+        """Begin a new plot with the epochs already finished."""
+        self._begin()
+        if not self._path_is_given and not in_notebook():
+            self.path = folder / FILE_NAME
+        for metrics in history:
+            self._take(metrics.epoch, asdict(metrics))
+
+    def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
+        """Take the epoch's figures."""
+        self.epochs = epochs
+        self._take(metrics.epoch, asdict(metrics))
+        if self._is_due(metrics.epoch):
+            self.draw()
+        else:
+            self._postpone()
+
+    def ended(self) -> None:
+        """Draw what is not drawn yet, and no room for epochs that will not come."""
+        stopped_early = self.epochs is not None and self._last_epoch < self.epochs
+        self.epochs = None
+        if stopped_early or self._cancel_postponed is not None:
+            self.draw()
+
+    def draw(self) -> None:
+        """Bring the picture up to date now; a failure is told once and goes no further."""
+        if self._cancel_postponed is not None:
+            self._cancel_postponed()
+            self._cancel_postponed = None
+        if not self.curves:
+            return
+        started = time.perf_counter()
+        try:
+            self._show()
+        except Exception as error:  # noqa: BLE001 - hours of training must not end with a picture
+            self._complain(error)
+        now = time.perf_counter()
+        # The first picture takes longer, it loads the fonts; that says nothing about the next.
+        cost = now - started if self._has_drawn else 0.0
+        self._has_drawn = True
+        self._next_draw = now + max(SECONDS_BETWEEN_REDRAWS, cost / SHARE_OF_TIME)
+
+    def _begin(self) -> None:
+        """Forget the epochs, and leave the output under the cell as it is."""
+        if self._cancel_postponed is not None:
+            self.draw()
+        self.curves = {}
+        self._output = _Output()
+        self._last_epoch = -math.inf
+        self._next_draw = 0.0
+
+    def _take(self, epoch: float | int, figures: Mapping[str, float | None]) -> None:
+        for name in LOOKS:
+            value = figures.get(name)
+            if value is not None:
+                self.curves.setdefault(name, {})[epoch] = value
+        self._last_epoch = max(self._last_epoch, epoch)
+
+    def _is_due(self, epoch: float | int) -> bool:
+        is_last = self.epochs is not None and epoch >= self.epochs
+        return is_last or time.perf_counter() >= self._next_draw
+
+    def _postpone(self) -> None:
+        """See to it that what is not drawn now is drawn in the end."""
+        if self._cancel_postponed is not None:
+            return
+        if in_notebook():
+            events = _shell().events
+            events.register("post_run_cell", self._cell_ended)
+            self._cancel_postponed = lambda: events.unregister("post_run_cell", self._cell_ended)
+        else:
+            atexit.register(self.draw)
+            self._cancel_postponed = lambda: atexit.unregister(self.draw)
+
+    def _cell_ended(self, _result: object) -> None:
+        self.draw()
+
+    def _show(self) -> None:
+        figure = curves_figure(self.curves, epochs=self.epochs)
+        if in_notebook():
+            self._output.show(figure, self._in_words())
+        elif self.path is None:
+            self.path = Path(FILE_NAME)
+            self._tell(f"the plot grows in {printable(self.path)}")
+        if self.path is not None:
+            save_figure(figure, self.path)
+
+    def _in_words(self) -> str:
+        """The newest figures, for those who do not see the picture."""
+        newest = [f"{name} {points[max(points)]:.4f}" for name, points in self.curves.items()]
+        return f"Plot of the training up to epoch {self._last_epoch}: {', '.join(newest)}"
+
+    def _complain(self, error: Exception) -> None:
+        if self._has_failed:
+            return
+        self._has_failed = True
+        reason = str(error) if isinstance(error, StorageError) else repr(error)
+        self._tell(f"the plot could not be drawn, training goes on without it: {reason}")
+
+
+def show_figure(figure: Figure, path: str | Path | None = None, *, alt: str = "") -> None:
+    """Show a figure under a notebook's cell, and write it to a file if one is given.
+
+    Args:
+        figure: one that is not pyplot's, such as those of `tenfold.reporting.plots`.
+        path: a file that ends in `.png` or `.svg`; needed outside a notebook.
+        alt: what it shows, for those who do not see it.
+
+    Raises:
+        UsageError: there is neither a notebook nor a path, or the path ends in something else.
+        StorageError: the file cannot be written.
+    """
+    if path is None and not in_notebook():
+        raise UsageError(
+            "there is no notebook to show a figure in",
+            remedy="name a file to write it to, such as path='figure.png'",
+        )
+    if path is not None:
+        save_figure(figure, path)
+    if in_notebook():
+        _Output().show(figure, alt)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook; a terminal with IPython is none."""
+    return getattr(_shell(), "kernel", None) is not None
+
+
+def _shell() -> Any:  # noqa: ANN401 - IPython's, if it is there
+    # Where nobody has imported IPython, no kernel runs: there is no need to import it.
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+class _Output:
+    """One output under a notebook's cell: shown first, then updated in place."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, figure: Figure, alt: str) -> None:
+        display = importlib.import_module("IPython.display")
+        width, height = (round(inches * PIXELS_PER_INCH) for inches in figure.get_size_inches())
+        image = display.Image(
+            data=figure_bytes(figure, "png"), format="png", width=width, height=height, alt=alt
+        )
+        if self._handle is None:
+            self._handle = display.display(image, display_id=True)
+        else:
+            self._handle.update(image)
+
+
+def _number(name: str, value: SupportsFloat) -> float:
+    try:
+        number = float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"plot: {name} is {printable(repr(value), 60)}, wanted one number"
+        ) from error
+    if name.endswith("_acc") and not 0 <= number <= 1:
+        raise UsageError(
+            f"plot: {name} is {number:g}, wanted a share between 0 and 1",
+            remedy="divide the number of right predictions by the number of images",
+        )
+    return number
+
+
+def _to_standard_error(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")
