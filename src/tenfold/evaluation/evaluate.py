@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import DataError
+from tenfold.errors import DataError, UsageError, printable
 from tenfold.evaluation.metrics import confusion_matrix
 from tenfold.evaluation.report import Report
 from tenfold.types import Images, Labels, Logits
@@ -23,10 +23,18 @@ def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024)
         model: raw uint8 images to logits; its device is where the work is done.
         dataset: on any device.
         batch_size: how many images at once; the last batch may be smaller.
+
+    Raises:
+        UsageError: the model does not give one logit for every class of the data set.
     """
     logits = predict_logits(model, dataset.images, batch_size=batch_size)
     labels = dataset.labels.to(logits.device)
     classes = len(dataset.classes)
+    if logits.shape[1] != classes:
+        raise UsageError(
+            f"evaluate: the model gives {logits.shape[1]} logits an image, "
+            f"wanted {classes}, one for every class of {printable(dataset.source)}"
+        )
     return Report(
         split=dataset.split,
         n=len(dataset),

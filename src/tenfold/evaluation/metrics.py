@@ -53,17 +53,27 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
             f"wilson_interval: correct={correct}, n={n}, confidence={confidence}, "
             "wanted 0 <= correct <= n, n >= 1, 0 < confidence < 1"
         )
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = -NormalDist().inv_cdf((1 - confidence) / 2)
     share = correct / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return min(max(0.0, middle - half), share), max(min(1.0, middle + half), share)
 
 
 def confusion_matrix(
     labels: Labels, predictions: Labels, classes: int
 ) -> Int64[Tensor, "classes classes"]:
-    """Counts of (true class, predicted class): rows are true, columns predicted."""
+    """Counts of (true class, predicted class): rows are true, columns predicted.
+
+    Raises:
+        UsageError: a label or prediction is not one of 0..classes-1.
+    """
+    for name, values in (("label", labels), ("prediction", predictions)):
+        wrong = values[(values < 0) | (values >= classes)]
+        if len(wrong):
+            raise UsageError(
+                f"confusion_matrix: {name} {int(wrong[0])} is out of range, wanted 0..{classes - 1}"
+            )
     flat = labels.cpu() * classes + predictions.cpu()
     return torch.bincount(flat, minlength=classes * classes).reshape(classes, classes)
 

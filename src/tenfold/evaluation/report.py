@@ -11,6 +11,10 @@ from tenfold.errors import UsageError
 from tenfold.evaluation.metrics import ClassFigures, class_figures, wilson_interval
 
 
+class _OtherSplitError(UsageError, AttributeError):
+    """A figure of a split that the report is not on; `hasattr` must be able to ask for it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """The figures of one model on one split.
@@ -56,7 +60,7 @@ class Report:
         split, _, figure = name.rpartition("_")
         if split and figure in ("loss", "acc"):
             if split != self.split:
-                raise UsageError(
+                raise _OtherSplitError(
                     f"this report is on the {self.split} split, it has no {name}",
                     remedy=f"ask for {self.split}_{figure}, or evaluate the {split} split",
                 )
