@@ -1,0 +1,97 @@
+"""What an evaluation found: figures under their usual names, and nothing under others'."""
+
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from tenfold.errors import UsageError
+from tenfold.evaluation import Report
+
+CONFUSION = torch.tensor([[50, 3, 0], [4, 40, 0], [2, 1, 0]])
+
+
+def report(split="test", confusion=CONFUSION):
+    return Report(
+        split=split,
+        n=int(confusion.sum()),
+        loss=0.25,
+        confusion=confusion,
+        classes=tuple(f"class {label}" for label in range(len(confusion))),
+    )
+
+
+def test_the_headline():
+    found = report()
+    assert (found.n, found.correct) == (100, 90)
+    assert found.accuracy == 0.9
+    wanted = binomtest(90, 100).proportion_ci(0.95, method="wilson")
+    assert found.interval == pytest.approx((wanted.low, wanted.high))
+    # Wilson's interval of 90 of 100, as textbooks give it: 0.826 to 0.945
+    assert (
+        str(found) == "test_acc 0.9000 (95 % interval 0.8256 to 0.9448, n = 100), test_loss 0.2500"
+    )
+
+
+def test_every_class():
+    first, _, third = report().per_class
+    assert (first.name, first.n) == ("class 0", 53)
+    assert first.precision == 50 / 56
+    assert first.recall == 50 / 53
+    assert first.f1 == pytest.approx(2 * (50 / 56) * (50 / 53) / (50 / 56 + 50 / 53))
+    assert (third.n, third.precision, third.recall, third.f1) == (3, None, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test", "my_own"])
+def test_figures_are_named_after_their_split(split):
+    found = report(split)
+    assert getattr(found, f"{split}_acc") == 0.9
+    assert getattr(found, f"{split}_loss") == 0.25
+    assert found.figures() == {
+        f"n_{split}": 100,
+        f"{split}_loss": 0.25,
+        f"{split}_acc": 0.9,
+        f"{split}_interval": list(found.interval),
+    }
+
+
+@pytest.mark.parametrize("name", ["test_acc", "test_loss"])
+def test_validation_is_never_called_test(name):
+    with pytest.raises(UsageError, match=f"on the val split, it has no {name}; ask for val_"):
+        getattr(report("val"), name)
+
+
+@pytest.mark.parametrize("name", ["val_acc", "test_accuracy", "acc", "_acc", "loss_", "splits"])
+def test_what_is_not_there_can_be_asked_about(name):
+    assert not hasattr(report("test"), name)
+    assert getattr(report("test"), name, None) is None
+
+
+def test_all_of_it_goes_into_json_and_back():
+    found = json.loads(json.dumps(report().to_dict(), allow_nan=False))
+    assert found == report().to_dict()
+    assert found["confusion"] == CONFUSION.tolist()
+    assert found["classes"] == ["class 0", "class 1", "class 2"]
+    assert found["per_class"][2] == {
+        "name": "class 2",
+        "n": 3,
+        "precision": None,
+        "recall": 0.0,
+        "f1": 0.0,
+    }
+    assert found["test_acc"] == 0.9
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_copies_say_the_same(duplicate):
+    assert duplicate(report()).to_dict() == report().to_dict()
+
+
+def test_a_report_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        report().loss = 0.0
