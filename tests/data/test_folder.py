@@ -293,7 +293,7 @@ def test_arrays_over_the_limit_are_refused_before_they_are_allocated(tmp_path, m
 def test_large_images_are_decoded_by_threads_and_read_again_alike(tmp_path, monkeypatch, kept):
     monkeypatch.setattr(folder_module, "LARGEST_KEPT", kept)
     monkeypatch.setattr(folder_module, "_IMAGES_A_CHUNK", 3)
-    files = {f"{c}/{i:02}.png": picture(5 * i, (150, 150)) for c in "ab" for i in range(20)}
+    files = {f"{c}/{i:02}.png": picture(5 * i, (300, 300)) for c in "ab" for i in range(20)}
     calls = []
     contents = read_image_folder(
         zipped(tmp_path / "x.zip", files), progress=lambda done, total: calls.append((done, total))

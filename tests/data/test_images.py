@@ -75,6 +75,27 @@ def test_plain_jpegs_have_their_size_read(progressive):
     assert read_size_and_mode(data, "test") == (47, 301, False)
 
 
+# not TIFF, whose header Pillow writes last, nor WebP, of which it wants all bytes
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "PPM"])
+def test_the_header_is_read_without_the_pixels(kind):
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    cut = data.index(b"\xff\xda") if kind == "JPEG" else 900
+    assert read_size_and_mode(data[:cut], "test") == (90, 90, False)
+
+
+def test_orientation_after_the_pixels_of_a_png_counts():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (5, 3)), "PNG", exif=exif)
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    moved = data[:start] + data[end:-12] + data[start:end] + data[-12:]
+    assert moved.index(b"eXIf") > moved.index(b"IDAT")
+    assert read_size_and_mode(moved, "test")[:2] == (5, 3)
+    assert decoded(moved).shape == (3, 5, 3)
+
+
 def test_grey_becomes_colour_by_repetition():
     grey = random_image("L")
     pixels = decoded(encoded(grey))

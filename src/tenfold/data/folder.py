@@ -55,7 +55,7 @@ _LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
 _IMAGES_A_CHUNK = 64
 _BYTES_A_CHUNK = 4 * 2**20
 _MOST_WORKERS = 4
-_PIXELS_WORTH_A_THREAD = 128 * 128
+_PIXELS_WORTH_A_THREAD = 256 * 256
 
 _Progress = Callable[[int, int], None]
 

@@ -91,7 +91,7 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
         width, height = image.size
         # Pillow swaps the sides of a TIFF itself when it reads the header.
         if not isinstance(image, TiffImageFile):
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            orientation = _exif_without_pixels(image, data).get(_ORIENTATION_TAG, 1)
             if orientation in _ORIENTATIONS and orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
                 width, height = height, width
         return height, width, image.mode in _GREY or _is_sixteen_bit(image)
@@ -196,6 +196,13 @@ def _open(data: bytes, name: str) -> ImageFile.ImageFile:
         f"{printable(name)}: this is not an image: {_description(data)}, wanted {FORMAT_NAMES}",
         remedy="replace or remove the file",
     )
+
+
+def _exif_without_pixels(image: ImageFile.ImageFile, data: bytes) -> Image.Exif:
+    """The image's EXIF; a PNG may have it after its pixels, which Pillow decodes to get there."""
+    if isinstance(image, PngImageFile) and b"eXIf" not in data:
+        return Image.Image.getexif(image)
+    return image.getexif()
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int, bool] | None:
