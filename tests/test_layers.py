@@ -60,9 +60,9 @@ HOUSE: dict[str, tuple[str, ...]] = {
         "loop",
     ),
     "deployment": ("bundle", "classifier"),
-    "reporting": ("facts", "terminal", "plots", "live"),
+    "reporting": ("facts", "terminal", "reproduction", "plots", "live"),
     "recipes": ("recipe",),
-    "runs": ("signals", "folder", "prepare", "run", "train"),
+    "runs": ("signals", "folder", "prepare", "run", "train", "published", "reproduce"),
 }
 """Folders from the top of the house down, and the files in each likewise."""
 

@@ -445,7 +445,7 @@ def reproduce(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE]...",
+            metavar="RECIPE",
             help="lenet-mnist, softmax-fashion, mlp-fashion, cnn-cifar10, convpool-mnist; "
             "without any, all of them, the slowest last.",
         ),
@@ -480,10 +480,9 @@ def reproduce(
 ) -> None:
     """Run the teaching recipes and put their figures beside the published ones.
 
-    Every figure gets a verdict: reproduced; differs, as expected; differs; nothing published; not
-    run. Exit code 0 if none differs, 1 if one does, 3 if no recipe could be run. Where CIFAR-10 is
-    not on disk, cifar10-jpeg.tar.xz in the folder of data sets takes its place, and is called a
-    copy.
+    Exit code 0 if no figure differs, 1 if one does, 3 if no recipe could be run.
+
+    Without CIFAR-10 on disk, its copy cifar10-jpeg.tar.xz is taken and named so.
     """
     from tenfold.reporting.reproduction import reproduction_markdown, reproduction_text
     from tenfold.runs.reproduce import reproduce as run_recipes

@@ -1,0 +1,436 @@
+"""The teaching recipes run again, and their figures beside those that the tutorials published."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tenfold.data.catalog import lookup
+from tenfold.data.fetch import DATA_VARIABLE, locate
+from tenfold.errors import (
+    DataError,
+    InterruptedRunError,
+    StorageError,
+    TrainingError,
+    UsageError,
+    did_you_mean,
+    printable,
+)
+from tenfold.evaluation.evaluate import evaluate
+from tenfold.recipes import Recipe, load_recipe
+from tenfold.reporting.reproduction import reproduction_markdown
+from tenfold.runs.prepare import Progress, choose_device, conditions, prepare, repeatable
+from tenfold.runs.published import (
+    SYSTEMS,
+    Figure,
+    Measurement,
+    Measurements,
+    PublishedFigure,
+    TeachingSystem,
+    Verdict,
+    judge,
+    judge_failure,
+)
+from tenfold.runs.run import Run, evaluate_run
+from tenfold.runs.train import train_run
+from tenfold.storage import make_folder, write_json, write_text
+from tenfold.training.state import EpochMetrics
+from tenfold.training.watching import Watcher, Watchers
+
+SCHEMA = 1
+"""Version of the JSON object that describes a reproduction."""
+
+DATA_FAILED = DataError.exit_code
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One published figure, its measurement here, and the verdict."""
+
+    published: PublishedFigure
+    epoch: int | None
+    measured: Measurement | None
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
+        published, measured = self.published, self.measured
+        return {
+            "figure": published.figure,
+            "epoch": self.epoch,
+            "meaning": published.meaning,
+            "published": published.published or None,
+            "accepted": None if published.accepted is None else str(published.accepted),
+            "tolerance": published.tolerance or None,
+            "measured": None if measured is None else measured.value,
+            "n": None if measured is None else measured.n,
+            "interval": None if measured is None else measured.interval,
+            "verdict": self.verdict.name,
+            "reason": self.verdict.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one recipe.
+
+    Attributes:
+        system: the recipe and what was published.
+        data: what the data is called that was used.
+        findings: one for each published figure.
+        run: None if the recipe was not run to its end.
+        notes: what the run warned of while it trained.
+    """
+
+    system: TeachingSystem
+    data: str
+    findings: tuple[Finding, ...]
+    run: Run | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
+        run, figures = self.run, {} if self.run is None else self.run.figures
+        return {
+            "recipe": self.system.recipe,
+            "data": self.data,
+            "data_published": self.system.data,
+            "run": None if run is None else str(run.folder),
+            "n": {split: figures.get(f"n_{split}", 0) for split in ("train", "val", "test")},
+            "epochs_run": 0 if run is None else len(run.history),
+            "epochs_published": self.system.published_epochs,
+            "epochs_note": self.system.epochs_note,
+            "test_acc": figures.get("test_acc"),
+            "test_interval": figures.get("test_interval"),
+            "seconds": figures.get("seconds"),
+            "conditions": {} if run is None else run.facts["conditions"],
+            "notes": list(self.notes),
+            "figures": [finding.to_dict() for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of all recipes that were asked for.
+
+    Attributes:
+        folder: where the table and the runs lie.
+        command: what made it, to be typed again; may be empty.
+        machine: what it ran on.
+        outcomes: one a recipe.
+        interrupted: the exit code of the signal that ended it early, or 0.
+    """
+
+    folder: Path
+    command: str
+    machine: Mapping[str, Any]
+    outcomes: tuple[Outcome, ...] = ()
+    interrupted: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 if no figure differs, 1 if one does, 3 if no recipe could be run."""
+        verdicts = {finding.verdict.name for each in self.outcomes for finding in each.findings}
+        if self.interrupted:
+            return self.interrupted
+        if "differs" in verdicts:
+            return 1
+        return 0 if any(outcome.run for outcome in self.outcomes) else DATA_FAILED
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
+        return {
+            "schema": SCHEMA,
+            "folder": str(self.folder),
+            "command": self.command,
+            "machine": dict(self.machine),
+            "recipes": [outcome.to_dict() for outcome in self.outcomes],
+        }
+
+    def write(self) -> None:
+        """Write `reproduction.json` and `reproduction.md`."""
+        facts = self.to_dict()
+        write_json(self.folder / "reproduction.json", facts)
+        write_text(self.folder / "reproduction.md", reproduction_markdown(facts))
+
+
+def reproduce(
+    names: Sequence[str] = (),
+    *,
+    epochs: int | None = None,
+    full: bool = False,
+    out: Path | None = None,
+    data_root: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = True,
+    watcher: Watcher | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Reproduction:
+    """Run teaching recipes, unchanged but for the number of epochs, and judge their figures.
+
+    What is finished is written after each recipe. Data that is missing, and training that fails,
+    end one recipe and not the others; a signal ends them all, and what is finished is returned.
+
+    Args:
+        names: of the recipes; none for all.
+        epochs: of every recipe; None for as many as the table of published figures has.
+        full: as many epochs as the tutorials ran, however long it takes.
+        out: the folder; None for the next `runs/reproduction-NNN`.
+        data_root: a folder of known data sets.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        threads: of a CPU; None leaves PyTorch's choice.
+        download: whether what is missing may be fetched.
+        watcher: is told what happens.
+        progress: told about long reading.
+        command: what is written down as the command that made it.
+
+    Raises:
+        UsageError: an unknown recipe, epochs twice or out of range, `out` is there and not empty.
+        StorageError: a folder cannot be written.
+    """
+    systems = [_system(name) for name in dict.fromkeys(names or SYSTEMS)]
+    if full and epochs is not None:
+        raise UsageError("--full and --epochs exclude each other", remedy="choose one")
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"epochs is {epochs}, wanted at least 1")
+    machine = _machine(device, threads)
+    worker = _Worker(
+        _new_folder(out), data_root, device, threads, download, watcher or Watcher(), progress
+    )
+    reproduction = Reproduction(worker.folder, command, machine)
+    for system in systems:
+        wanted = epochs or (system.full_epochs if full else system.epochs)
+        try:
+            if reproduction.interrupted:
+                outcome = _not_run(system, "interrupted before it began")
+            else:
+                outcome = worker.run(system, wanted)
+        except InterruptedRunError as error:
+            outcome = _not_run(system, str(error))
+            reproduction = replace(reproduction, interrupted=error.exit_code)
+        except KeyboardInterrupt:
+            outcome = _not_run(system, "interrupted")
+            reproduction = replace(reproduction, interrupted=130)
+        reproduction = replace(reproduction, outcomes=(*reproduction.outcomes, outcome))
+        reproduction.write()
+    return reproduction
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Runs one recipe after the other under the same conditions."""
+
+    folder: Path
+    data_root: Path | None
+    device: str
+    threads: int | None
+    download: bool
+    watcher: Watcher
+    progress: Progress | None
+
+    def run(self, system: TeachingSystem, epochs: int) -> Outcome:
+        """Train one recipe, measure and judge it."""
+        recipe = load_recipe(system.recipe, {"epochs": epochs})
+        data, title = self._data(system, recipe)
+        self.watcher.note(f"{system.recipe} on {title}, epochs: {epochs}")
+        listener = _Listener()
+        try:
+            run = train_run(
+                recipe,
+                data,
+                out=self.folder / system.recipe,
+                data_root=self.data_root,
+                device=self.device,
+                threads=self.threads,
+                download=self.download,
+                watcher=Watchers([self.watcher, listener]),
+                progress=self.progress,
+            )
+            measured = self._measure(system, run, data)
+        except DataError as error:
+            self.watcher.note(f"{system.recipe} was not run: {error}")
+            return _not_run(system, str(error), title)
+        except TrainingError as error:
+            self.watcher.note(f"{system.recipe}: {error}")
+            return _failed(system, str(error), title)
+        return _judged(system, title, run, measured, tuple(listener.notes))
+
+    def _data(self, system: TeachingSystem, recipe: Recipe) -> tuple[str, str]:
+        """What to train on, and what it is called: a copy where the data itself is not on disk."""
+        root = self.data_root or os.environ.get(DATA_VARIABLE)
+        if system.copy is None or not root:
+            return recipe.data, system.data
+        copy = Path(root).expanduser() / system.copy.file
+        if not copy.is_file():
+            return recipe.data, system.data
+        try:
+            locate(lookup(recipe.data), data_root=self.data_root, download=False)
+        except DataError as error:
+            self.watcher.note(f"{system.copy.title} is used: {error.message}")
+            return str(copy), system.copy.title
+        return recipe.data, system.data
+
+    def _measure(self, system: TeachingSystem, run: Run, data: str) -> Measurements:
+        """All figures of the run, and those of the further passes that the table asks for."""
+        last, n = len(run.history), run.figures["n_test"]
+        found = measurements_of(run.history, run.figures["n_train"])
+        found["test_acc", last] = Measurement(run.figures["test_acc"], n)
+        asked_for = {(each.figure, each.epoch) for each in system.figures}
+        if ("evaluated_train_acc", last) in asked_for:
+            report = evaluate_run(
+                run.folder,
+                split="train",
+                data_root=self.data_root,
+                device=self.device,
+                download=False,
+                progress=self.progress,
+            )
+            found["evaluated_train_acc", last] = Measurement(report.accuracy, report.n)
+        if ("test_acc", 0) in asked_for:
+            found["test_acc", 0] = Measurement(self._untrained_accuracy(run.recipe, data), n)
+        return found
+
+    def _untrained_accuracy(self, recipe: Recipe, data: str) -> float:
+        """The test accuracy of the model as the run started with it."""
+        device = choose_device(self.device)
+        with repeatable(device, self.threads):
+            prepared = prepare(
+                recipe, data, device=device, data_root=self.data_root, download=False
+            )
+            assert prepared.splits.test is not None, "every teaching data set has a test split"
+            return evaluate(prepared.state.model, prepared.splits.test).accuracy
+
+
+@dataclass
+class _Listener(Watcher):
+    """Keeps what a run warns of between its first batch and its last."""
+
+    notes: list[str] = field(default_factory=list)
+    _training: bool = False
+
+    def started(self, folder: Path, history: Sequence[EpochMetrics]) -> None:
+        """Begin to listen."""
+        del folder, history
+        self._training = True
+
+    def note(self, text: str) -> None:
+        """Keep the text."""
+        if self._training:
+            self.notes.append(text)
+
+    def ended(self) -> None:
+        """Stop listening."""
+        self._training = False
+
+
+def measurements_of(
+    history: Sequence[EpochMetrics], n_train: int
+) -> dict[tuple[Figure, int], Measurement]:
+    """The figures that a history tells.
+
+    Args:
+        history: from epoch 1 on.
+        n_train: how many images an epoch's accuracy was counted on.
+    """
+    found: dict[tuple[Figure, int], Measurement] = {}
+    losses = [metrics.train_loss for metrics in history]
+    for metrics in history:
+        printed = losses[1 : metrics.epoch]  # the first epoch made the model they start from
+        rises = sum(after > before for before, after in pairwise(printed))
+        found["train_loss", metrics.epoch] = Measurement(metrics.train_loss)
+        found["train_acc", metrics.epoch] = Measurement(metrics.train_acc, n_train)
+        found["rises", metrics.epoch] = Measurement(float(rises))
+    return found
+
+
+def _judged(
+    system: TeachingSystem,
+    title: str,
+    run: Run,
+    measured: Measurements,
+    notes: tuple[str, ...],
+) -> Outcome:
+    last = len(run.history)
+    findings = []
+    for published in system.figures:
+        epoch = last if published.epoch is None else published.epoch
+        found = measured.get((published.figure, epoch))
+        why_not = f"it is the figure after epoch {epoch}, the run ended with epoch {last}"
+        verdict = judge(published, found, on_copy=title != system.data, why_not=why_not)
+        findings.append(Finding(published, epoch, found, verdict))
+    return Outcome(system, title, tuple(findings), run, notes)
+
+
+def _not_run(system: TeachingSystem, why: str, title: str = "") -> Outcome:
+    findings = (Finding(each, each.epoch, None, Verdict("not run", why)) for each in system.figures)
+    return Outcome(system, title or system.data, tuple(findings))
+
+
+def _failed(system: TeachingSystem, why: str, title: str) -> Outcome:
+    findings = (
+        Finding(each, each.epoch, None, judge_failure(each, why)) for each in system.figures
+    )
+    return Outcome(system, title, tuple(findings))
+
+
+def _system(name: str) -> TeachingSystem:
+    if name not in SYSTEMS:
+        raise UsageError(
+            f"{printable(name)!r} is not a recipe with published figures",
+            remedy=did_you_mean(name, SYSTEMS),
+        )
+    return SYSTEMS[name]
+
+
+def _machine(device: str, threads: int | None) -> dict[str, Any]:
+    chosen = choose_device(device)
+    with repeatable(chosen, threads):
+        return {
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+            **conditions(chosen),
+        }
+
+
+def _cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []  # only Linux has it
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _new_folder(out: Path | None) -> Path:
+    """A new, empty folder: `out`, or the next `runs/reproduction-NNN`."""
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(
+                f"{printable(out)}: there is something already", remedy="choose another folder"
+            )
+        make_folder(out)
+        return out
+    number = 1
+    while True:  # another process may take the same number: mkdir decides
+        path = Path("runs") / f"reproduction-{number:03d}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise StorageError(
+                f"{printable(path)}: the folder cannot be made: {error.strerror}",
+                remedy="choose a folder that can be written with --out",
+            ) from error
+        else:
+            return path
