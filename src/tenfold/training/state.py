@@ -106,7 +106,7 @@ class TrainingState:
 
     def running_loss(self) -> float:
         """The mean of the current epoch's batch losses so far; NaN before the first."""
-        return float(self.losses[: self.batch].double().mean().item()) if self.batch else math.nan
+        return float(self.losses[: self.batch].cpu().double().mean()) if self.batch else math.nan
 
     @contextmanager
     def weights_that_count(self) -> Iterator[None]:
@@ -129,7 +129,10 @@ class TrainingState:
         return self.epoch, self.copy_of_weights_that_count()
 
     def to_checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The JSON header and the tensors of a checkpoint."""
+        """The JSON header and the tensors of a checkpoint.
+
+        The tensors are the run's own, which the next step changes: write or copy them before it.
+        """
         tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
         if self.averaged is not None:
             tensors |= {f"averaged.{name}": t for name, t in self.averaged.tensors.items()}
@@ -182,7 +185,7 @@ class TrainingState:
         self.history = [EpochMetrics(**metrics) for metrics in header["history"]]
         self.epochs_without_gain = header["epochs_without_gain"]
         self.losses = tensors["losses"].to(self.device)
-        self.correct = tensors["correct"].to(self.device)
+        self.correct = tensors["correct"].to(self.device, copy=True)
         _set_generator_states(self.device, part_of(tensors, "random"))
 
 
@@ -252,7 +255,8 @@ def load_optimizer(
     state: dict[int, dict[str, Any]] = {}
     for name, value in [*tensors.items(), *header["plain"].items()]:
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
+        own = value.clone() if isinstance(value, Tensor) else value
+        state.setdefault(int(index), {})[key] = own
     groups = [{**group, **_tuples(group)} for group in header["groups"]]
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
