@@ -49,6 +49,9 @@ PNG_SCALE = 2
 LARGEST_COUNTED_CONFUSION = 20
 """With more classes than this, the counts would not be readable."""
 
+LARGEST_MARKED_HISTORY = 40
+"""Epochs; of more of them not every point has a marker."""
+
 SMALLEST_RANGE = 0.04
 """Of an axis of accuracies; the noise of a narrower one would look like a trend."""
 
@@ -232,9 +235,14 @@ def _draw_curves(axes: Axes, group: Curves) -> None:
             linestyle=look.dash,
             markersize=4.5,
             linewidth=1.6 if len(points) <= 100 else 1.0,
-            markevery=max(1, math.ceil(len(points) / 25)),
+            markevery=_evenly(len(points), LARGEST_MARKED_HISTORY),
             clip_on=False,
         )
+
+
+def _evenly(n: int, most: int) -> list[int]:
+    """About so many of n places, the first and the last among them."""
+    return sorted({*range(0, n, math.ceil(n / most)), n - 1})
 
 
 def _epoch_limits(curves: Curves, epochs: float | int | None) -> tuple[float, float]:
