@@ -22,6 +22,7 @@ HOUSE: dict[str, tuple[str, ...]] = {
         "formats",
         "cache",
         "members",
+        "layout",
         "folder",
         "catalog",
         "fetch",
