@@ -59,22 +59,23 @@ def summary(facts: Mapping[str, Any]) -> str:
 
 
 def _recipe_text(recipe: Mapping[str, Any]) -> str:
+    if recipe["run"] is None:
+        return f"{recipe['recipe']} {_where(recipe)}\n  {_why_not(recipe)}"
+    lines = [f"{recipe['recipe']} {_circumstances(recipe)}"]
     rows = [COLUMNS, *(_row(figure) for figure in recipe["figures"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
-    lines = [f"{recipe['recipe']} {_circumstances(recipe)}"]
     for row in rows:
         cells = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
         lines.append(f"  {cells}{row[-1]}")
     lines += [f"  the run warned: {printable(note, 2000)}" for note in recipe["notes"]]
-    if recipe["run"] is not None:
-        lines.append(f"  run {printable(recipe['run'])}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"  run {printable(recipe['run'])}"])
 
 
 def _recipe_markdown(recipe: Mapping[str, Any]) -> list[str]:
-    lines = [f"## `{recipe['recipe']}`", "", f"Trained {_circumstances(recipe)}.", ""]
+    heading = [f"## `{recipe['recipe']}`", ""]
     if recipe["run"] is None:
-        lines[2] = f"Not run to its end; published for {recipe['data_published']}."
+        return [*heading, f"Not trained to the end {_where(recipe)}: {_why_not(recipe)}."]
+    lines = [*heading, f"Trained {_circumstances(recipe)}.", ""]
     columns = ("figure", "what it is", "published", "reproduced if", "measured", "verdict")
     lines += [_markdown_row(columns), _markdown_row(["---"] * len(columns))]
     for figure in recipe["figures"]:
@@ -89,14 +90,20 @@ def _recipe_markdown(recipe: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _why_not(recipe: Mapping[str, Any]) -> str:
+    """The verdicts on a recipe without a run: they are the same for all figures, or nearly."""
+    verdicts = dict.fromkeys(
+        f"{figure['verdict']}: {figure['reason']}" for figure in recipe["figures"]
+    )
+    return f"{len(recipe['figures'])} figures, {printable('; '.join(verdicts), 2000)}"
+
+
 def _circumstances(recipe: Mapping[str, Any]) -> str:
     """On what, for how long, with how many images."""
-    data, published = recipe["data"], recipe["data_published"]
-    where = f"on {data}" if data == published else f"on {data}, published for {published}"
     epochs = f"epochs run {recipe['epochs_run']}, published {recipe['epochs_published']}"
     if recipe["epochs_note"]:
         epochs += f" ({recipe['epochs_note']})"
-    parts = [where, epochs]
+    parts = [_where(recipe), epochs]
     counts = [f"{count:,} {split}" for split, count in recipe["n"].items() if count]
     if counts:
         parts.append(f"images: {', '.join(counts)}")
@@ -106,6 +113,11 @@ def _circumstances(recipe: Mapping[str, Any]) -> str:
     if recipe["seconds"] is not None:
         parts.append(f"{recipe['seconds']:.1f} s of training")
     return "; ".join(parts)
+
+
+def _where(recipe: Mapping[str, Any]) -> str:
+    data, published = recipe["data"], recipe["data_published"]
+    return f"on {data}" if data == published else f"on {data}, published for {published}"
 
 
 def _row(figure: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -256,7 +256,7 @@ SYSTEMS: dict[str, TeachingSystem] = {
                     11,
                     "epochs 3 to 11 whose mean loss is above the one before",
                     "0",
-                    Interval(0, 0),
+                    Interval(0.0, 0.0),
                     "the ten losses fall all the way",
                 ),
                 PublishedFigure(
@@ -266,6 +266,12 @@ SYSTEMS: dict[str, TeachingSystem] = {
                     "0.99607",
                     Interval(0.995, 1.0),
                     "at least 0.995",
+                    (
+                        Expected(
+                            Interval(0.993, 0.995, open_high=True),
+                            "the last batches can end low: seeds 1 to 4 gave 0.9949 to 0.9968",
+                        ),
+                    ),
                 ),
                 PublishedFigure(
                     "test_acc",
