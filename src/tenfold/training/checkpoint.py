@@ -105,7 +105,8 @@ class Checkpointer:
             version=VERSION,
             header={**header, "context": dict(self.context)},
         )
-        for old in checkpoint_files(self.folder)[GENERATIONS:]:
+        others = [other for other in checkpoint_files(self.folder) if other != path]
+        for old in others[GENERATIONS - 1 :]:
             remove_file(old)
         if self.after_save is not None:
             self.after_save(state)
