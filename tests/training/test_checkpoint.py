@@ -1,0 +1,235 @@
+"""Checkpoints: two generations, the most steps first, damage passed over and told."""
+
+import os
+import re
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from tenfold.errors import FileRefusedError, StorageError, TenfoldError
+from tenfold.storage import write_tensors
+from tenfold.training import TrainingState
+from tenfold.training.checkpoint import (
+    GENERATIONS,
+    KIND,
+    VERSION,
+    Checkpointer,
+    checkpoint_files,
+    read_newest,
+)
+
+
+def state_at(step):
+    torch.manual_seed(step)
+    model = nn.Linear(3, 2)
+    state = TrainingState(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    state.step = step
+    return state
+
+
+def save(folder, *steps, **named):
+    checkpointer = Checkpointer(folder, {"recipe": "this one"}, **named)
+    return [checkpointer.save(state_at(step)) for step in steps]
+
+
+def steps_in(folder):
+    return [int(re.findall(r"\d+", path.name)[0]) for path in checkpoint_files(folder)]
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_what_is_saved_is_read_with_its_context(tmp_path):
+    (path,) = save(tmp_path / "made" / "for" / "it", 12)
+    checkpoint = read_newest(path.parent)
+    assert checkpoint.path == path
+    assert path.name == "step-000000012.safetensors"
+    assert checkpoint.header["context"] == {"recipe": "this one"}
+    assert checkpoint.header["step"] == 12
+    assert torch.equal(checkpoint.tensors["model.weight"], state_at(12).model.weight)
+    assert checkpoint.passed_over == ()
+
+
+def test_two_generations_are_kept(tmp_path):
+    assert GENERATIONS == 2
+    save(tmp_path, *range(0, 50, 10))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-000000030.safetensors",
+        "step-000000040.safetensors",
+    ]
+
+
+def test_the_newest_is_that_with_the_most_steps_whatever_the_clock_says(tmp_path):
+    newer, older = save(tmp_path, 1000, 999)
+    os.utime(newer, (0, 0))
+    os.utime(older, (2**31, 2**31))
+    assert steps_in(tmp_path) == [1000, 999]
+    assert read_newest(tmp_path).path == newer
+
+
+def test_steps_are_compared_as_numbers(tmp_path):
+    save(tmp_path, 999_999_999, 1_000_000_000)
+    assert steps_in(tmp_path) == [1_000_000_000, 999_999_999]
+    assert read_newest(tmp_path).header["step"] == 1_000_000_000
+
+
+def test_what_was_just_saved_is_never_pruned(tmp_path):
+    """In a folder with checkpoints of more steps, whoever left them there."""
+    save(tmp_path, 100, 200)
+    (path,) = save(tmp_path, 50)
+    assert path.exists()
+    assert read_newest(tmp_path).header["step"] == 200
+
+
+def test_other_files_are_let_be(tmp_path):
+    names = ["step-1.safetensors", "best.safetensors", "step-000000001.txt", "notes"]
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    save(tmp_path, 1, 2, 3, 4)
+    assert steps_in(tmp_path) == [4, 3]
+    assert all((tmp_path / name).read_text() == "mine" for name in names)
+
+
+def test_an_older_one_is_taken_when_the_newest_is_damaged_and_it_says_so(tmp_path):
+    older, newer = save(tmp_path, 10, 20)
+    damage(newer)
+    checkpoint = read_newest(tmp_path)
+    assert checkpoint.path == older
+    assert checkpoint.header["step"] == 10
+    ((path, reason),) = checkpoint.passed_over
+    assert path == newer
+    assert "step-000000020.safetensors" in reason
+    assert "damaged" in reason
+
+
+def test_what_was_passed_over_is_set_aside_and_new_ones_are_kept(tmp_path):
+    _, newer = save(tmp_path, 10, 20)
+    damage(newer)
+    (aside,) = read_newest(tmp_path).set_newer_aside()
+    assert aside.exists()
+    assert not newer.exists()
+    save(tmp_path, 15, 20)
+    assert steps_in(tmp_path) == [20, 15]
+    assert read_newest(tmp_path).passed_over == ()
+
+
+def test_when_none_verifies_all_are_named(tmp_path):
+    for path in save(tmp_path, 10, 20):
+        damage(path)
+    with pytest.raises(FileRefusedError, match="none of the 2 checkpoints verifies") as raised:
+        read_newest(tmp_path)
+    assert "step-000000010" in str(raised.value)
+    assert "step-000000020" in str(raised.value)
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing"])
+def test_no_checkpoint_is_an_error_of_its_own(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileRefusedError, match="there is no checkpoint to continue from"):
+        read_newest(tmp_path / folder)
+
+
+def test_another_kind_of_file_is_passed_over(tmp_path):
+    save(tmp_path, 10)
+    other = tmp_path / "step-000000020.safetensors"
+    write_tensors(other, {}, kind="tenfold-bundle", version=1, header={"step": 20})
+    checkpoint = read_newest(tmp_path)
+    assert checkpoint.header["step"] == 10
+    assert "it is a 'tenfold-bundle'" in str(checkpoint.passed_over)
+
+
+def test_a_file_under_another_steps_name_is_passed_over(tmp_path):
+    (path,) = save(tmp_path, 10)
+    path.rename(tmp_path / "step-000000999.safetensors")
+    save(tmp_path, 20)
+    checkpoint = read_newest(tmp_path)
+    assert checkpoint.header["step"] == 20
+    assert len(checkpoint.passed_over) == 1
+
+
+def test_one_from_a_newer_tenfold_is_not_passed_over(tmp_path):
+    """Going on from an older one would throw away what the newer tenfold has done."""
+    save(tmp_path, 10)
+    newer = tmp_path / "step-000000020.safetensors"
+    write_tensors(newer, {}, kind=KIND, version=VERSION + 1, header={"step": 20})
+    with pytest.raises(FileRefusedError, match="install a newer tenfold"):
+        read_newest(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        save(tmp_path / "file" / "checkpoints", 1)
+
+
+def test_a_save_that_fails_leaves_the_older_ones(tmp_path, monkeypatch):
+    save(tmp_path, 10, 20)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TenfoldError, match="No space left"):
+        save(tmp_path, 30)
+    monkeypatch.undo()
+    assert steps_in(tmp_path) == [20, 10]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+# --- When to save ----------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now = time.perf_counter()
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+
+
+def test_every_so_many_batches(tmp_path):
+    checkpointer = Checkpointer(tmp_path, {}, every_batches=5)
+    due = [step for step in range(1, 21) if checkpointer.due_after_batch(state_at(step))]
+    assert due == [5, 10, 15, 20]
+    assert checkpointer.due_after_epoch()
+
+
+def test_every_so_many_seconds(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    checkpointer = Checkpointer(tmp_path, {}, every_seconds=30.0)
+    for seconds, due in ((29.0, False), (2.0, True), (1.0, True)):
+        clock.now += seconds
+        assert checkpointer.due_after_batch(state_at(1)) is due
+    checkpointer.save(state_at(1))
+    assert not checkpointer.due_after_batch(state_at(2))
+    assert checkpointer.due_after_epoch()
+
+
+def test_without_an_interval_only_epochs_count_and_saving_must_pay(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+
+    def slow(state):
+        clock.now += 1.0
+
+    checkpointer = Checkpointer(tmp_path, {}, after_save=slow)
+    clock.now += 1.0
+    assert checkpointer.due_after_epoch()
+    checkpointer.save(state_at(1))
+    assert checkpointer.seconds_spent == pytest.approx(1.0)
+    clock.now += 49.0
+    assert not checkpointer.due_after_epoch()
+    assert not checkpointer.due_after_batch(state_at(2))
+    clock.now += 1.5
+    assert checkpointer.due_after_epoch()  # 1 second in 50 is the 2 % that it may cost
+
+
+def test_whoever_asked_is_told_after_every_save(tmp_path):
+    told = []
+    state = state_at(1)
+    checkpointer = Checkpointer(tmp_path, {}, after_save=told.append)
+    path = checkpointer.save(state)
+    assert told == [state]
+    assert path.exists()
