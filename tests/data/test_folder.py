@@ -540,6 +540,14 @@ def test_the_second_load_comes_from_the_cache(tmp_path, monkeypatch, kind):
         assert (again.classes, again.names) == (arrays.classes, arrays.names)
 
 
+def test_options_that_name_what_the_defaults_came_to_are_not_decoded_anew(tmp_path, monkeypatch):
+    root = directory(tmp_path / "data", TWO_CLASSES)
+    first = load_image_folder(root)
+    monkeypatch.setattr(folder_module, "read_image_folder", None)
+    again = load_image_folder(root, image_size=first.image_size, channels=first.channels)
+    assert np.array_equal(again.splits["all"].images, first.splits["all"].images)
+
+
 def test_other_options_and_changed_files_are_decoded_anew(tmp_path):
     root = directory(tmp_path / "data", TWO_CLASSES)
     assert load_image_folder(root).image_size == (8, 8)

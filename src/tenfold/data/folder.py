@@ -133,14 +133,12 @@ def load_image_folder(
     if not use_cache:
         return read_image_folder(path, image_size=image_size, channels=channels, progress=progress)
     fingerprint = source_fingerprint(path)
-    key = json.dumps([DECODING_VERSION, PIL.__version__, fingerprint, image_size, channels])
-    cached = load_cached(key)
-    contents = None if cached.splits is None else _from_cache(cached.splits, cached.header)
-    if contents is not None:
-        return contents
+    found, notes = _ask_cache(fingerprint, image_size, channels)
+    if found is not None:
+        return found
     contents = read_image_folder(path, image_size=image_size, channels=channels, progress=progress)
-    notes = [cached.note]
     if source_fingerprint(path) == fingerprint:
+        key = _cache_key(fingerprint, image_size, channels)
         header = {
             "notes": contents.notes,
             "image_size": contents.image_size,
@@ -469,6 +467,31 @@ def _notes(survey: _Survey, size: tuple[int, int], channels: int) -> tuple[str, 
 
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
+
+
+def _cache_key(fingerprint: str, image_size: tuple[int, int] | None, channels: int | None) -> str:
+    return json.dumps([DECODING_VERSION, PIL.__version__, fingerprint, image_size, channels])
+
+
+def _ask_cache(
+    fingerprint: str, image_size: tuple[int, int] | None, channels: int | None
+) -> tuple[FolderContents | None, list[str]]:
+    """What was decoded with these options, and what there is to say about the cache.
+
+    What was decoded with default options will do if they came to the same.
+    """
+    notes = []
+    for options in dict.fromkeys([(image_size, channels), (None, None)]):
+        cached = load_cached(_cache_key(fingerprint, *options))
+        notes.append(cached.note)
+        contents = None if cached.splits is None else _from_cache(cached.splits, cached.header)
+        if (
+            contents is not None
+            and image_size in (None, contents.image_size)
+            and channels in (None, contents.channels)
+        ):
+            return contents, []
+    return None, notes
 
 
 def _from_cache(

@@ -16,7 +16,7 @@ from torch import nn
 import tenfold
 from tenfold.data.augment import Augmentation
 from tenfold.data.dataset import Splits, split_stratified
-from tenfold.data.sources import load_splits
+from tenfold.data.sources import LoadedData, load_splits
 from tenfold.errors import UsageError, did_you_mean, printable
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.randomness import derive_seed
@@ -184,12 +184,7 @@ def prepare(
         progress=progress,
     )
     splits = with_validation(loaded.splits, recipe)
-    recipe = recipe.model_copy(
-        update={
-            "data": loaded.source,
-            "model_args": model_arguments(recipe.model, recipe.model_args),
-        }
-    )
+    recipe = _resolved(recipe, loaded)
     _require_fit(recipe, splits)
     train = splits.train
     preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
@@ -218,6 +213,19 @@ def prepare(
         schedule=_schedule(recipe, len(train)),
         augmentation=None if augmentation.changes_nothing else augmentation,
         notes=loaded.notes,
+    )
+
+
+def _resolved(recipe: Recipe, loaded: LoadedData) -> Recipe:
+    """The recipe with what was left open settled: data, images' size and mode, model arguments."""
+    channels, height, width = loaded.splits.train.image_shape
+    return recipe.model_copy(
+        update={
+            "data": loaded.source,
+            "image_size": (height, width),
+            "channels": channels if channels in (1, 3) else None,
+            "model_args": model_arguments(recipe.model, recipe.model_args),
+        }
     )
 
 
