@@ -78,12 +78,45 @@ def main() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app()
+        sys.exit(_run_app())
     except TenfoldError as error:
         if debug:
             raise
         sys.stderr.write(f"tenfold: {printable(error, 4000)}\n")
         sys.exit(error.exit_code)
+
+
+def _run_app() -> int | None:
+    """The exit code; None for 0.
+
+    Raises:
+        UsageError: the command line cannot be understood.
+    """
+    try:
+        code: int | None = app(standalone_mode=False)
+        return code
+    except typer.Abort:
+        sys.stderr.write("tenfold: aborted\n")
+        return 1
+    except typer.TyperException as error:
+        if len(sys.argv) == 1:  # what it says is the help
+            typer.echo(error.format_message(), err=True)
+            return error.exit_code
+        raise _not_understood(error) from error
+
+
+def _not_understood(error: typer.TyperException) -> UsageError:
+    """What is wrong with the command line, in one sentence."""
+    context = getattr(error, "ctx", None)
+    remedy = f"see {context.command_path if context else 'tenfold'} --help"
+    message = error.format_message().rstrip(".")
+    details: list[Any] = getattr(error.__cause__, "errors", list)()
+    if details:
+        option = message.removeprefix("Invalid value for ").partition(":")[0]
+        found = printable(repr(details[0]["input"]), 80)
+        wanted = details[0]["msg"].removeprefix("Input should be ").partition(",")[0]
+        return UsageError(f"{option} is {found}, wanted {wanted}", remedy=remedy)
+    return UsageError(f"{message[:1].lower()}{message[1:]}", remedy=remedy)
 
 
 def _stoppable(command: Callable[P, R]) -> Callable[P, R]:
@@ -306,6 +339,10 @@ def predict(
 
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", remedy="choose one")
+    if not images and run.is_file():
+        raise UsageError(
+            f"{printable(run)}: a bundle alone has no images to show", remedy="name image files"
+        )
     classifier = load(run, device=device)
     if images:
         names = [str(path) for path in images]
@@ -573,16 +610,16 @@ def _key_and_value(text: str) -> tuple[str, Any]:
             remedy="write for instance --set momentum=0.9",
         )
     try:
-        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+        parsed = tomllib.loads(f"value = {value}")
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
-        parsed = value
-    return key.strip(), parsed
+        parsed = {}
+    return key.strip(), parsed["value"] if parsed.keys() == {"value"} else value
 
 
 def _shape(text: str) -> tuple[int, int, int]:
     parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        raise UsageError(f"--shape is {printable(text)!r}, wanted for instance 1x28x28")
+    if len(parts) != 3 or not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise UsageError(f"--shape is {printable(text, 40)!r}, wanted for instance 1x28x28")
     channels, height, width = (int(part) for part in parts)
     return channels, height, width
 
