@@ -176,7 +176,7 @@ class LivePlot(Watcher):
         self._last_epoch = -math.inf
         self._next_draw = 0.0
 
-    def _take(self, epoch: float | int, figures: Mapping[str, float | None]) -> None:
+    def _take(self, epoch: float | int, figures: Mapping[str, float | int | None]) -> None:
         for name in LOOKS:
             value = figures.get(name)
             if value is not None:

@@ -36,7 +36,7 @@ from tenfold.evaluation.report import Report
 from tenfold.storage import make_folder, write_bytes
 from tenfold.training.state import EpochMetrics
 
-Curves = Mapping[str, Mapping[Any, float]]
+Curves = Mapping[str, Mapping[Any, float | int]]
 """Figures under their usual names, such as `train_loss`: from the epoch, a number, to the value."""
 
 PictureFormat = Literal["png", "svg"]
