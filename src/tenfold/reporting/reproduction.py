@@ -55,7 +55,7 @@ def summary(facts: Mapping[str, Any]) -> str:
         figure["verdict"] for recipe in facts["recipes"] for figure in recipe["figures"]
     )
     counted = ", ".join(f"{verdict}: {count}" for verdict, count in counts.most_common())
-    return f"{sum(counts.values())} figures ({counted})"
+    return f"{_figures(counts.total())} ({counted})"
 
 
 def _recipe_text(recipe: Mapping[str, Any]) -> str:
@@ -95,7 +95,7 @@ def _why_not(recipe: Mapping[str, Any]) -> str:
     verdicts = dict.fromkeys(
         f"{figure['verdict']}: {figure['reason']}" for figure in recipe["figures"]
     )
-    return f"{len(recipe['figures'])} figures, {printable('; '.join(verdicts), 2000)}"
+    return f"{_figures(len(recipe['figures']))}, {printable('; '.join(verdicts), 2000)}"
 
 
 def _circumstances(recipe: Mapping[str, Any]) -> str:
@@ -147,6 +147,10 @@ def _accepted(figure: Mapping[str, Any]) -> str:
     if figure["accepted"] is None:
         return "-"
     return f"in {figure['accepted']}: {figure['tolerance']}"
+
+
+def _figures(count: int) -> str:
+    return "1 figure" if count == 1 else f"{count} figures"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
