@@ -94,9 +94,10 @@ def read_bundle(path: Path) -> Bundle:
             classes=_classes(header["classes"]),
             preprocessing=Preprocessing.from_header(header["preprocessing"]),
             weights=tensors,
-            data=dict(header["data"]),
-            figures=dict(header["figures"]),
+            data=_table(header, "data"),
+            figures=_table(header, "figures"),
         )
+        _require_fitting_preprocessing(bundle)
         _require_same_shapes(_outline(bundle).state_dict(), tensors)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError, FileRefusedError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -136,6 +137,21 @@ def _classes(value: object) -> tuple[str, ...]:
     ):
         raise FileRefusedError("classes is not a list of names")
     return tuple(value)
+
+
+def _table(header: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = header[key]
+    if not isinstance(value, dict):
+        raise FileRefusedError(f"{key} is not a table")
+    return value
+
+
+def _require_fitting_preprocessing(bundle: Bundle) -> None:
+    means, channels = len(bundle.preprocessing.to_header()["mean"]), bundle.input_shape.channels
+    if means not in (0, channels):
+        raise FileRefusedError(
+            f"its preprocessing is for {means} channels, its model for {channels}"
+        )
 
 
 def _require_same_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

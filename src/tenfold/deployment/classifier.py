@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.errors import DataError, TenfoldError, UsageError, listing, printable
 from tenfold.evaluation.evaluate import evaluate, predict_logits
 from tenfold.evaluation.report import Report
-from tenfold.types import Images
+from tenfold.types import Images, Logits
 
 Picture = str | Path | Image.Image
 """A file of an image, or an opened image."""
@@ -77,7 +77,7 @@ class Classifier:
         Raises:
             DataError: an image cannot be read, or has not the model's shape; all are named.
         """
-        return [self.classes[label] for label in self.predict_proba(images).argmax(1)]
+        return [self.classes[label] for label in self._logits(images).argmax(1).tolist()]
 
     def predict_proba(
         self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
@@ -87,8 +87,7 @@ class Classifier:
         Raises:
             DataError: an image cannot be read, or has not the model's shape; all are named.
         """
-        logits = predict_logits(self.module, self._pixels(images))
-        probabilities: np.ndarray = logits.softmax(1).cpu().numpy()
+        probabilities: np.ndarray = self._logits(images).softmax(1).cpu().numpy()
         return probabilities
 
     def top(
@@ -104,11 +103,17 @@ class Classifier:
         """
         if k < 1:
             raise UsageError(f"top: k is {k}, wanted at least 1")
-        guesses = []
-        for row in self.predict_proba(images):
-            best = np.argsort(-row, kind="stable")[:k]
-            guesses.append(tuple(Guess(int(i), self.classes[i], float(row[i])) for i in best))
-        return guesses
+        logits = self._logits(images)
+        # By logits, not probabilities: those that differ in the last bit may round to one value.
+        best = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
+        chances = logits.softmax(1).gather(1, best)
+        return [
+            tuple(
+                Guess(label, self.classes[label], chance)
+                for label, chance in zip(labels, row, strict=True)
+            )
+            for labels, row in zip(best.tolist(), chances.tolist(), strict=True)
+        ]
 
     def evaluate(self, dataset: ImageDataset, *, batch_size: int = 1024) -> Report:
         """The figures on a data set with the model's classes and shape.
@@ -132,8 +137,13 @@ class Classifier:
     def __repr__(self) -> str:
         return (
             f"Classifier({self.bundle.model}, {self.bundle.input_shape}, "
-            f"classes={listing(self.classes, 5)})"
+            f"classes={printable(listing(self.classes, 5))})"
         )
+
+    def _logits(
+        self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
+    ) -> Logits:
+        return predict_logits(self.module, self._pixels(images))
 
     def _pixels(
         self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
@@ -141,24 +151,23 @@ class Classifier:
         if isinstance(images, ImageDataset):
             images = images.images
         if isinstance(images, np.ndarray):
-            images = torch.from_numpy(np.array(images))
+            images = _as_tensor(images)
         if isinstance(images, Tensor):
             return self._checked(images)
-        pictures = [images] if isinstance(images, Picture) else list(images)
+        pictures = _pictures(images)
         if not pictures:
             raise DataError("predict: there is no image, wanted at least one")
         return self._decoded(pictures)
 
     def _checked(self, images: Tensor) -> Images:
         wanted = self.bundle.input_shape
-        if images.ndim == 3:
-            images = images.unsqueeze(1)
-        if images.dtype != torch.uint8 or tuple(images.shape[1:]) != wanted or not len(images):
+        whole = images.unsqueeze(1) if images.ndim == 3 else images
+        if whole.dtype != torch.uint8 or tuple(whole.shape[1:]) != wanted or not len(whole):
             raise DataError(
                 f"predict: found {images.dtype} of shape {list(images.shape)}, wanted raw pixels: "
-                f"torch.uint8 of shape [n, {', '.join(map(str, wanted))}]"
+                f"torch.uint8 of shape [n, {', '.join(map(str, wanted))}], n at least 1"
             )
-        return images
+        return whole
 
     def _decoded(self, pictures: Sequence[Picture]) -> Images:
         arrays, problems = [], []
@@ -190,3 +199,30 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{printable(path)}: {error.strerror or error}") from error
+    except ValueError as error:  # a name that no file can have
+        raise DataError(f"{printable(path)}: {error}") from error
+
+
+def _as_tensor(images: np.ndarray) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(images))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"predict: found an array of {images.dtype}, wanted raw pixels: uint8"
+        ) from error
+
+
+def _pictures(images: object) -> list[Picture]:
+    """One picture or several as a list, whatever holds them."""
+    several = isinstance(images, Iterable) and not isinstance(images, Picture)
+    found: list[object] = list(images) if several else [images]  # type: ignore[call-overload]
+    pictures = []
+    for place, picture in enumerate(found):
+        if not isinstance(picture, Picture):
+            raise UsageError(
+                f"predict: image {place} is a {type(picture).__name__}, wanted a file's name or an "
+                "opened image",
+                remedy="stack arrays or tensors of raw pixels into one",
+            )
+        pictures.append(picture)
+    return pictures
