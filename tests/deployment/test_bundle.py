@@ -1,0 +1,366 @@
+"""Bundles: every model through one file and back, and files made to mislead or to harm."""
+
+import json
+import math
+import sys
+import tracemalloc
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tenfold.deployment import Bundle, read_bundle, write_bundle
+from tenfold.deployment.bundle import KIND, MOST_CLASSES, VERSION
+from tenfold.errors import FileRefusedError, StorageError
+from tenfold.models import MODELS, Preprocessing, build, model_arguments
+from tenfold.storage import read_tensors, write_tensors
+from tenfold.types import ImageShape
+
+SHAPES = {"lenet": (1, 28, 28), "cifar-cnn": (3, 32, 32)}
+SMALL = {
+    "convpool": {"channels": [4, 8], "kernels": [3, 3], "hidden": [16, 8]},
+    "mlp": {"hidden": [16]},
+    "resnet-small": {"widths": [4, 8], "blocks": 2},
+}
+
+
+def trained(name):
+    """A network that is not as it was made: batch norm has seen images, weights have moved."""
+    shape = SHAPES.get(name, (3, 8, 8))
+    torch.manual_seed(0)
+    network = build(name, shape, 5, **SMALL.get(name, {}))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        network.train()(torch.rand(4, *shape))
+    return network
+
+
+def bundle_of(name="mlp", **named):
+    shape = ImageShape(*SHAPES.get(name, (3, 8, 8)))
+    fields = {
+        "model": name,
+        "arguments": SMALL.get(name, {}),
+        "input_shape": shape,
+        "classes": ("cat", "dog", "Ämse", "caf\udce9", "\x1b[2J"),
+        "preprocessing": Preprocessing([0.5] * shape.channels, [0.25] * shape.channels),
+        "weights": trained(name).state_dict(),
+        "data": {"source": "pets", "fingerprint": "ab" * 32},
+        "figures": {"val_acc": 0.75, "test_acc": None},
+    }
+    return Bundle(**(fields | named))
+
+
+def written(path, bundle=None):
+    write_bundle(path, bundle or bundle_of())
+    return path
+
+
+# --- There and back --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_comes_back_the_same(tmp_path, name):
+    bundle = bundle_of(name)
+    other = read_bundle(written(tmp_path / "model.safetensors", bundle))
+    assert other.model == name
+    assert other.arguments == model_arguments(name, bundle.arguments)
+    assert other.input_shape == bundle.input_shape
+    assert isinstance(other.input_shape, ImageShape)
+    assert (other.classes, other.data, other.figures) == (
+        bundle.classes,
+        bundle.data,
+        bundle.figures,
+    )
+    assert other.preprocessing.to_header() == bundle.preprocessing.to_header()
+    images = torch.randint(256, (6, *bundle.input_shape), dtype=torch.uint8)
+    network = build(name, bundle.input_shape, 5, **bundle.arguments)
+    network.load_state_dict(bundle.weights)
+    with torch.no_grad():
+        wanted = network.eval()(bundle.preprocessing(images))
+        assert torch.equal(bundle.module()(images), wanted)
+        assert torch.equal(other.module()(images), wanted)
+        assert torch.equal(other.network()(bundle.preprocessing(images)), wanted)
+    assert not any(module.training for module in other.module().modules())
+
+
+def test_modules_do_not_share_their_weights(tmp_path):
+    bundle = read_bundle(written(tmp_path / "model.safetensors"))
+    first, second = bundle.module(), bundle.module()
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.zero_()
+    assert any(parameter.any() for parameter in second.parameters())
+    assert all(bundle.weights[name].any() for name, _ in second[1].named_parameters())
+
+
+def test_no_preprocessing_but_the_scale(tmp_path):
+    bundle = read_bundle(
+        written(tmp_path / "model.safetensors", bundle_of(preprocessing=Preprocessing()))
+    )
+    white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
+    assert torch.equal(bundle.preprocessing(white), torch.ones(1, 3, 8, 8))
+
+
+def test_the_header_can_be_read_by_anyone(tmp_path):
+    """The format is a promise: what other programs may rely on."""
+    header, weights = read_tensors(
+        written(tmp_path / "model.safetensors"), kind="tenfold-bundle", version=1
+    )
+    assert header == {
+        "model": "mlp",
+        "arguments": {"hidden": [16], "dropout": 0.0},
+        "input_shape": [3, 8, 8],
+        "classes": ["cat", "dog", "Ämse", "caf\udce9", "\x1b[2J"],
+        "preprocessing": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+        "data": {"source": "pets", "fingerprint": "ab" * 32},
+        "figures": {"val_acc": 0.75, "test_acc": None},
+    }
+    assert weights.keys() == trained("mlp").state_dict().keys()
+
+
+def test_a_bundle_of_the_first_version_will_always_be_read(tmp_path):
+    assert VERSION == 1
+    assert forged(tmp_path).classes == ("cat", "dog", "Ämse", "caf\udce9", "\x1b[2J")
+
+
+def test_writing_where_nothing_can_be_written(tmp_path):
+    with pytest.raises(StorageError):
+        written(tmp_path / "missing" / "model.safetensors")
+
+
+# --- Files that mislead ----------------------------------------------------------------------
+
+
+def header_and_weights(folder):
+    path = folder / "good.safetensors"
+    if not path.exists():
+        written(path)
+    return read_tensors(path, kind=KIND, version=VERSION)
+
+
+def forged(folder, change=None, weights=None, kind=KIND, version=VERSION):
+    """A file with a right digest that says something else than `write_bundle` would."""
+    header, tensors = header_and_weights(folder)
+    header = {**header, **(change or {})}
+    header = {key: value for key, value in header.items() if value is not MISSING}
+    path = folder / "forged.safetensors"
+    write_tensors(
+        path,
+        tensors if weights is None else weights(tensors),
+        kind=kind,
+        version=version,
+        header=header,
+    )
+    return read_bundle(path)
+
+
+MISSING = object()
+
+WRONG = {
+    "model": ["MLP", "nope", "", "__init__", 3, None, [], {}, ["mlp"], True, "x" * 100_000],
+    "arguments": [
+        None,
+        [],
+        3,
+        "hidden",
+        ["hidden"],
+        {"hidden": [17]},
+        {"hidden": 16},
+        {"hidden": [16.0]},
+        {"hidden": [True]},
+        {"hidden": [-1]},
+        {"hidden": [[16]]},
+        {"hidden": None},
+        {"hiden": [16]},
+        {"dropout": 1.0},
+        {"dropout": math.nan},
+        {"dropout": "0"},
+        {"input_shape": [3, 8, 8]},
+        {"self": 1},
+    ],
+    "input_shape": [
+        None,
+        3,
+        [],
+        [3, 8],
+        [3, 8, 8, 1],
+        [3, 8, 9],
+        [3, 8, 0],
+        [3, -8, -8],
+        [3.0, 8, 8],
+        [True, 8, 8],
+        ["3", "8", "8"],
+        "388",
+        {"3": 1, "8": 1, "9": 1},
+        [1, 8, 24],
+    ],
+    "classes": [
+        None,
+        [],
+        "abcde",
+        ["a", "b", "c", "d"],
+        ["a", "b", "c", "d", "e", "f"],
+        [1, 2, 3, 4, 5],
+        ["a", "b", "c", "d", None],
+        {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4},
+        5,
+    ],
+    "preprocessing": [
+        None,
+        [],
+        {},
+        "mean",
+        ["mean", "std"],
+        {"mean": [0.5] * 3},
+        {"mean": [0.5] * 3, "std": [0.5] * 2},
+        {"mean": [0.5], "std": [0.5]},
+        {"mean": [0.5] * 4, "std": [0.5] * 4},
+        {"mean": [0.5] * 3, "std": [0.0] * 3},
+        {"mean": [0.5] * 3, "std": [-1.0] * 3},
+        {"mean": [0.5] * 3, "std": [1e-60] * 3},
+        {"mean": [math.nan] * 3, "std": [1.0] * 3},
+        {"mean": [math.inf] * 3, "std": [1.0] * 3},
+        {"mean": [10**400] * 3, "std": [1.0] * 3},
+        {"mean": [True] * 3, "std": [1.0] * 3},
+        {"mean": "abc", "std": "abc"},
+        {"mean": None, "std": None},
+        {"mean": [], "std": [], "more": []},
+    ],
+    "data": [None, 3, "pets", [], [["source", "pets"]], ""],
+    "figures": [None, 3, "good", [], [["val_acc", 1]], ""],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key, values in WRONG.items() for value in values],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_header_values_are_refused(tmp_path, key, value):
+    with pytest.raises(FileRefusedError, match="not a bundle that can be used") as raised:
+        forged(tmp_path, {key: value})
+    assert len(str(raised.value)) < 1000
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_missing_header_values_are_named(tmp_path, key):
+    with pytest.raises(FileRefusedError, match=f"'{key}' is missing"):
+        forged(tmp_path, {key: MISSING})
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["hidden", "dropout", "mean", "std", "x"]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.dictionaries(st.sampled_from(list(WRONG)), json_values, min_size=1, max_size=3))
+def test_any_header_is_a_bundle_or_refused(tmp_path, change):
+    try:
+        bundle = forged(tmp_path, change)
+    except FileRefusedError:
+        return
+    bundle.module()(torch.zeros(1, *bundle.input_shape, dtype=torch.uint8))
+
+
+CHANGES = {
+    "one is missing": lambda w: {k: w[k] for k in list(w)[1:]},
+    "one too many": lambda w: {**w, "layers.9.weight": torch.zeros(1)},
+    "another name": lambda w: {k.replace("layers", "layer"): t for k, t in w.items()},
+    "none": lambda w: {},
+    "turned": lambda w: {k: t.t().contiguous() if t.ndim == 2 else t for k, t in w.items()},
+    "flat": lambda w: {k: t.flatten() for k, t in w.items()},
+    "one row fewer": lambda w: {k: t[:-1] for k, t in w.items()},
+    "double": lambda w: {k: t.double() for k, t in w.items()},
+    "whole numbers": lambda w: {k: t.int() for k, t in w.items()},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_weights_that_do_not_fit_are_named(tmp_path, change):
+    with pytest.raises(FileRefusedError, match=r"weights do not fit its architecture: layer"):
+        forged(tmp_path, weights=change)
+
+
+def test_other_files_of_ours_and_newer_bundles_are_told_apart(tmp_path):
+    with pytest.raises(FileRefusedError, match="it is a 'tenfold-checkpoint', wanted a 'tenfold-b"):
+        forged(tmp_path, kind="tenfold-checkpoint")
+    with pytest.raises(FileRefusedError, match="install a newer tenfold"):
+        forged(tmp_path, version=VERSION + 1)
+
+
+def test_what_is_no_bundle_at_all(tmp_path):
+    for content in (b"", b"PK\x03\x04", b"\x80\x02}q\x00.", json.dumps({"a": 1}).encode()):
+        (tmp_path / "x.safetensors").write_bytes(content)
+        with pytest.raises(FileRefusedError):
+            read_bundle(tmp_path / "x.safetensors")
+    with pytest.raises(FileRefusedError, match="no such file"):
+        read_bundle(tmp_path / "missing.safetensors")
+
+
+# --- Files that ask for more than there is ---------------------------------------------------
+
+GIANT = {
+    "wide": {"arguments": {"hidden": [65_536] * 64}},
+    "wider than allowed": {"arguments": {"hidden": [2**40]}},
+    "long": {"arguments": {"hidden": [1] * 50_000}},
+    "large images": {"input_shape": [16_384, 16_384, 16_384]},
+    "beyond all images": {"input_shape": [2**62, 2**62, 2**62]},
+    "many classes": {"classes": ["c"] * (MOST_CLASSES + 1)},
+    "as many classes as there may be": {"classes": ["c"] * MOST_CLASSES},
+    "many blocks": {
+        "model": "resnet-small",
+        "arguments": {"widths": [65_536] * 16, "blocks": 8},
+    },
+    "thin but deep": {"model": "resnet-small", "arguments": {"widths": [1] * 8, "blocks": 64}},
+    "wide kernels": {
+        "model": "convpool",
+        "arguments": {"channels": [65_536] * 3, "kernels": [127] * 3, "hidden": []},
+    },
+    "large and linear": {
+        "model": "softmax-scratch",
+        "arguments": {},
+        "input_shape": [16_384, 16_384, 16_384],
+    },
+}
+
+
+@pytest.mark.parametrize("change", GIANT.values(), ids=GIANT)
+def test_giant_models_are_refused_in_little_memory(tmp_path, change):
+    header_and_weights(tmp_path)
+    before = peak_memory()
+    with pytest.raises(FileRefusedError):
+        forged(tmp_path, change)
+    assert peak_memory() - before < 200 * 2**20
+
+
+def peak_memory():
+    """The most bytes that this process has held so far."""
+    resource = pytest.importorskip("resource")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def test_a_refused_file_costs_no_more_than_its_own_size(tmp_path):
+    size = 8 * 2**20
+    forge = {"weights": lambda w: {"big": torch.zeros(size // 4)}}
+    tracemalloc.start()
+    with pytest.raises(FileRefusedError):
+        forged(tmp_path, **forge)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * size  # writing it here takes some of that
