@@ -1,0 +1,421 @@
+"""Kill a training run again and again; it must end with the bits of one that was never stopped.
+
+    python tests/soak/kill.py --kills 1000
+
+A parent that has imported everything forks training processes. Each dies by SIGKILL: at a random
+instant, or before, after or in the middle of one of the calls that change the disk. Every other
+death of the second kind is that of the whole machine: what was not yet flushed to the disk is
+taken back before the process dies. Then the run is resumed, and perhaps killed again. What it ends
+with (weights, every tensor of the last checkpoint, best weights, history, counters, figures) is
+compared with the run that was never stopped. The exit code is 0 if nothing differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from sklearn.datasets import load_digits
+
+from tenfold.deployment.bundle import KIND as BUNDLE
+from tenfold.recipes import Recipe, load_recipe
+from tenfold.runs import resume_run, train_run
+from tenfold.runs.folder import RunFolder
+from tenfold.storage import read_tensors, sha256_of_tensors
+from tenfold.training.checkpoint import KIND as CHECKPOINT
+from tenfold.training.checkpoint import checkpoint_files
+
+EVERYTHING = Path(__file__).parent.parent / "runs" / "everything.toml"
+CHECKPOINT_EVERY = "7"
+"""Batches: neither first nor last of an epoch, so that resuming starts in the middle of one."""
+
+MOST_DEATHS = 4
+"""Of one run."""
+
+BY_PATH = ("mkdir", "open", "link", "replace", "rename", "unlink")
+BY_DESCRIPTOR = ("write", "fsync", "close")
+
+
+@dataclass(frozen=True)
+class Death:
+    """When a process dies.
+
+    Attributes:
+        after_seconds: at this instant; None for at a call.
+        call: the number of the call that changes the disk, from 0.
+        moment: `before`, `after` or, of a write, `half`.
+        machine: whether what is not flushed is lost too.
+    """
+
+    after_seconds: float | None = None
+    call: int = -1
+    moment: str = "before"
+    machine: bool = False
+
+
+class Disk:
+    """Watches the calls of this process that change a folder, and dies at one of them."""
+
+    def __init__(self, folder: Path, death: Death | None) -> None:
+        self.prefix, self.death = str(folder), death or Death()
+        self.calls: list[str] = []
+        self.descriptors: dict[int, str] = {}
+        self.unflushed: dict[str, Callable[[], None]] = {}
+        self.real = {name: getattr(os, name) for name in (*BY_PATH, *BY_DESCRIPTOR)}
+        for name in BY_PATH:
+            setattr(os, name, self._by_path(name))
+        for name in BY_DESCRIPTOR:
+            setattr(os, name, self._by_descriptor(name))
+
+    def _by_path(self, name: str) -> Callable[..., object]:
+        def call(path: object, *args: object, **kwargs: object) -> object:
+            target = str(args[0]) if name in ("link", "replace", "rename") else str(path)
+            if not target.startswith(self.prefix) or kwargs.get("dir_fd") is not None:
+                return self.real[name](path, *args, **kwargs)
+            number = self._about_to(name)
+            undo = self._undo(name, str(path), target)
+            result = self.real[name](path, *args, **kwargs)
+            if undo is not None:
+                self.unflushed[target] = undo
+            if name == "open":
+                self.descriptors[result] = target
+            self._has_done(number)
+            return result
+
+        return call
+
+    def _by_descriptor(self, name: str) -> Callable[..., object]:
+        def call(descriptor: int, *args: object) -> object:
+            path = self.descriptors.get(descriptor)
+            if path is None:
+                return self.real[name](descriptor, *args)
+            number = self._about_to(name)
+            if name == "write":
+                if self._dies_at(number, "half"):
+                    self.real["write"](descriptor, args[0][: len(args[0]) // 2])
+                    self._die()
+                self.unflushed[path] = lambda: os.truncate(path, os.path.getsize(path) // 3)
+            result = self.real[name](descriptor, *args)
+            if name == "fsync":
+                self._flushed(path)
+            if name == "close":
+                del self.descriptors[descriptor]
+            self._has_done(number)
+            return result
+
+        return call
+
+    def _undo(self, name: str, source: str, target: str) -> Callable[[], None] | None:
+        """How a change of names is taken back while its folder is not flushed."""
+        if not self.death.machine or name not in ("mkdir", "replace"):
+            return None
+        if name == "mkdir":
+            return lambda: shutil.rmtree(target)
+        stash = f"{target}.stash"
+        if os.path.exists(target):
+            self.real["link"](target, stash)
+
+        def undo() -> None:
+            self.real["replace"](target, source)
+            if os.path.exists(stash):
+                self.real["replace"](stash, target)
+
+        return undo
+
+    def _flushed(self, path: str) -> None:
+        """A file is safe, or all names in a folder are."""
+        for other in list(self.unflushed):
+            if other == path or os.path.dirname(other) == path:
+                del self.unflushed[other]
+                if os.path.exists(f"{other}.stash"):
+                    self.real["unlink"](f"{other}.stash")
+
+    def _about_to(self, name: str) -> int:
+        self.calls.append(name)
+        number = len(self.calls) - 1
+        if self._dies_at(number, "before"):
+            self._die()
+        return number
+
+    def _has_done(self, number: int) -> None:
+        if self._dies_at(number, "after"):
+            self._die()
+
+    def _dies_at(self, number: int, moment: str) -> bool:
+        return (self.death.call, self.death.moment) == (number, moment)
+
+    def _die(self) -> None:
+        for path, undo in reversed(list(self.unflushed.items())):
+            if self.death.machine and os.path.exists(path):
+                undo()
+            if os.path.exists(f"{path}.stash"):
+                self.real["unlink"](f"{path}.stash")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class Tally:
+    """What happened.
+
+    Attributes:
+        kills: how many processes died.
+        resumes: how many times a run was gone on with.
+        runs: how many runs were compared.
+        differences: what was not as in the run that was never stopped.
+        phases: kills by what they left behind.
+        calls: kills by the call they hit, and in the middle of nothing.
+    """
+
+    kills: int = 0
+    resumes: int = 0
+    runs: int = 0
+    differences: list[str] = field(default_factory=list)
+    phases: collections.Counter[str] = field(default_factory=collections.Counter)
+    calls: collections.Counter[str] = field(default_factory=collections.Counter)
+
+
+class Harness:
+    """Runs of one recipe in forked processes."""
+
+    def __init__(self, recipe: Recipe, data: str, threads: int, work: Path) -> None:
+        self.recipe, self.data, self.threads, self.work = recipe, data, threads, work
+        self._never_stopped(work / "first")
+        for module in json.loads((work / "modules.json").read_text()):
+            importlib.import_module(module)  # here, so that no later process has to
+        start = time.perf_counter()
+        self.wanted = self._never_stopped(work / "second")
+        self.seconds = time.perf_counter() - start
+        self.calls = json.loads((work / "calls.json").read_text())
+        if self.wanted != state_of(work / "first"):
+            raise SystemExit("two runs that were never stopped differ: there is nothing to test")
+
+    def _never_stopped(self, run: Path) -> dict[str, object]:
+        if not self.session(run, None, CHECKPOINT_EVERY):
+            raise SystemExit(f"the run that is never stopped failed:\n{self.log()}")
+        return state_of(run)
+
+    def log(self) -> str:
+        """What the last process wrote."""
+        return (self.work / "log").read_text()
+
+    def session(self, run: Path, death: Death | None, every: str) -> bool | None:
+        """One process that begins a run or goes on with it: True: done, False: failed, None: died."""
+        child = os.fork()
+        if child == 0:
+            self._train(run, death, every)
+        if death is not None and death.after_seconds is not None:
+            time.sleep(death.after_seconds)
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            return None
+        return os.waitstatus_to_exitcode(status) == 0
+
+    def _train(self, run: Path, death: Death | None, every: str) -> None:
+        """In the child: begin or go on, and never come back."""
+        code = 1
+        known = set(sys.modules)
+        with (self.work / "log").open("w") as log:
+            sys.stdout = sys.stderr = log
+            try:
+                at_an_instant = death is not None and death.after_seconds is not None
+                calls = [] if at_an_instant else Disk(run, death).calls
+                if (run / "run.json").exists():
+                    resume_run(run, checkpoint_every=every)
+                else:
+                    train_run(
+                        self.recipe,
+                        self.data,
+                        out=run,
+                        threads=self.threads,
+                        device="cpu",
+                        checkpoint_every=every,
+                    )
+                if run.name in ("first", "second"):
+                    (self.work / "calls.json").write_text(json.dumps(calls))
+                    new = [name for name in sys.modules if name not in known]
+                    (self.work / "modules.json").write_text(json.dumps(new))
+                code = 0
+            except BaseException:  # noqa: BLE001 - nothing may leave the child
+                traceback.print_exc()
+        os._exit(code)
+
+    def deaths(self, dice: random.Random) -> list[Death]:
+        """Every moment of every call, in a random order."""
+        every = [
+            Death(call=number, moment=moment, machine=dice.random() < 0.5)
+            for number, name in enumerate(self.calls)
+            for moment in (("before", "half", "after") if name == "write" else ("before", "after"))
+        ]
+        dice.shuffle(every)
+        return every
+
+    def trial(self, number: int, deaths: list[Death], dice: random.Random, tally: Tally) -> None:
+        """One run with one death of the given list, and perhaps more, to its end."""
+        run = self.work / f"run-{number}"
+        for count in range(dice.randint(1, MOST_DEATHS)):
+            at_call = deaths and (dice.random() < 0.5 if count else number % 2 == 0)
+            if at_call and count == 0:
+                death = deaths.pop()
+            elif at_call:  # the calls of a resumed run are others, but of the same kinds
+                call = dice.randrange(len(self.calls))
+                death = Death(call=call, moment=dice.choice(("before", "half", "after")))
+            else:
+                death = Death(after_seconds=dice.uniform(0, self.seconds))
+            every = dice.choice((CHECKPOINT_EVERY, "", "0.05s")) if count else CHECKPOINT_EVERY
+            before = phase_of(run)
+            done = self.session(run, death, every)
+            tally.resumes += before not in BEGINNINGS
+            if done is False:
+                tally.differences.append(f"run {number}: it could not go on: {self.log()}")
+                return
+            if done:
+                break
+            tally.kills += 1
+            tally.phases[phase_of(run)] += 1
+            where = "at a random instant" if death.call < 0 else f"{death.moment} a call"
+            tally.calls[where + (", and the machine" if death.machine else "")] += 1
+        tally.resumes += phase_of(run) not in BEGINNINGS
+        if not self.session(run, None, dice.choice((CHECKPOINT_EVERY, ""))):
+            tally.differences.append(f"run {number}: it could not be finished: {self.log()}")
+            return
+        tally.runs += 1
+        found = state_of(run)
+        tally.differences += [
+            f"run {number}: {key} differs: {found.get(key)!r:.200}, wanted {value!r:.200}"
+            for key, value in self.wanted.items()
+            if found.get(key) != value
+        ]
+        shutil.rmtree(run)
+
+
+BEGINNINGS = ("no folder", "a folder without run.json")
+
+
+def phase_of(run: Path) -> str:
+    """How far a run has come, by what lies on the disk."""
+    folder = RunFolder(run)
+    if not run.exists():
+        return BEGINNINGS[0]
+    if not folder.facts.exists():
+        return BEGINNINGS[1]
+    status = folder.read_facts()["status"]
+    files = checkpoint_files(folder.checkpoints)
+    if not files:
+        return "before the first checkpoint"
+    if status != "running":
+        return f"marked as {status}"
+    if folder.model.exists():
+        return "while finishing, with its model"
+    step, batches = int(files[0].name[5:14]), -(-1294 // 64)
+    temporary = any(run.rglob(".*.tmp"))
+    where = "at an epoch's end" if step % batches == 0 else "in the middle of an epoch"
+    where = where if step else "at the first checkpoint"
+    return f"{where}{', writing a file' if temporary else ''}"
+
+
+def state_of(run: Path) -> dict[str, object]:
+    """Everything that a run ends with, but for times."""
+    folder = RunFolder(run)
+    facts = folder.read_facts()
+    files = checkpoint_files(folder.checkpoints)
+    found: dict[str, object] = {
+        "status": facts["status"],
+        "figures": _without_times(facts["figures"]),
+        "test": facts["test"],
+        "sessions": all(session["bit_exact"] for session in facts["sessions"]),
+        "recipe": folder.read_text(folder.recipe),
+        "history": [_without_times(metrics.__dict__) for metrics in folder.read_metrics()],
+        "last checkpoint": files[0].name,
+        "left behind": sorted(p.name for p in run.rglob("*") if p.name.endswith(("tmp", "stash"))),
+    }
+    for name, path, kind in (
+        ("checkpoint", files[0], CHECKPOINT),
+        ("model", folder.model, BUNDLE),
+        ("best", folder.best, BUNDLE),
+    ):
+        header, tensors = read_tensors(path, kind=kind, version=1)
+        found[f"{name}: header"] = _without_times(header)
+        for key, tensor in tensors.items():
+            found[f"{name}: {key}"] = sha256_of_tensors({key: tensor})
+    return found
+
+
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_times(each) for key, each in value.items() if key != "seconds"}
+    if isinstance(value, list):
+        return [_without_times(each) for each in value]
+    return value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--recipe", default=str(EVERYTHING))
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # a fork after a parallel region would hang
+    load_digits()
+    dice, tally = random.Random(options.seed), Tally()
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="tenfold-kill-") as work:
+        harness = Harness(
+            load_recipe(options.recipe), options.data, options.threads, Path(work).resolve()
+        )
+        deaths = harness.deaths(dice)
+        points = len(deaths)
+        number = 0
+        while tally.kills < options.kills and len(tally.differences) < 20:
+            harness.trial(number, deaths, dice, tally)
+            number += 1
+            if number % 50 == 0:
+                print(f"{tally.kills} kills, {len(tally.differences)} differences", file=sys.stderr)
+    report = {
+        "kills": tally.kills,
+        "resumes": tally.resumes,
+        "runs": tally.runs,
+        "compared": len(harness.wanted),
+        "differences": len(tally.differences),
+        "moments": points,
+        "moments_hit": points - len(deaths),
+        "left_behind": dict(tally.phases.most_common()),
+        "died": dict(tally.calls.most_common()),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    for difference in tally.differences:
+        print(difference, file=sys.stderr)
+    if options.json:
+        print(json.dumps(report))
+    else:
+        print(
+            f"{report['kills']} kills, {report['resumes']} resumes, {report['runs']} runs compared "
+            f"in {report['compared']} things each, {report['differences']} differences; "
+            f"{report['moments_hit']} of the {points} moments of {len(harness.calls)} calls hit; "
+            f"{report['seconds']} s"
+        )
+        for title, counts in (("left behind", tally.phases), ("died", tally.calls)):
+            for name, count in counts.most_common():
+                print(f"  {count:6} {title}: {name}")
+    sys.exit(1 if tally.differences or not tally.kills else 0)
+
+
+if __name__ == "__main__":
+    main()
