@@ -43,7 +43,7 @@ EVERYTHING = Path(__file__).parent.parent / "runs" / "everything.toml"
 CHECKPOINT_EVERY = "7"
 """Batches: neither first nor last of an epoch, so that resuming starts in the middle of one."""
 
-MOST_DEATHS = 4
+MOST_DEATHS = 3
 """Of one run."""
 
 BY_PATH = ("mkdir", "open", "link", "replace", "rename", "unlink")
@@ -108,7 +108,7 @@ class Disk:
                 if self._dies_at(number, "half"):
                     self.real["write"](descriptor, args[0][: len(args[0]) // 2])
                     self._die()
-                self.unflushed[path] = lambda: os.truncate(path, os.path.getsize(path) // 3)
+                self.unflushed[path] = lambda: os.truncate(path, Path(path).stat().st_size // 3)
             result = self.real[name](descriptor, *args)
             if name == "fsync":
                 self._flushed(path)
@@ -126,12 +126,12 @@ class Disk:
         if name == "mkdir":
             return lambda: shutil.rmtree(target)
         stash = f"{target}.stash"
-        if os.path.exists(target):
+        if Path(target).exists():
             self.real["link"](target, stash)
 
         def undo() -> None:
             self.real["replace"](target, source)
-            if os.path.exists(stash):
+            if Path(stash).exists():
                 self.real["replace"](stash, target)
 
         return undo
@@ -139,9 +139,9 @@ class Disk:
     def _flushed(self, path: str) -> None:
         """A file is safe, or all names in a folder are."""
         for other in list(self.unflushed):
-            if other == path or os.path.dirname(other) == path:
+            if other == path or str(Path(other).parent) == path:
                 del self.unflushed[other]
-                if os.path.exists(f"{other}.stash"):
+                if Path(f"{other}.stash").exists():
                     self.real["unlink"](f"{other}.stash")
 
     def _about_to(self, name: str) -> int:
@@ -160,9 +160,9 @@ class Disk:
 
     def _die(self) -> None:
         for path, undo in reversed(list(self.unflushed.items())):
-            if self.death.machine and os.path.exists(path):
+            if self.death.machine and Path(path).exists():
                 undo()
-            if os.path.exists(f"{path}.stash"):
+            if Path(f"{path}.stash").exists():
                 self.real["unlink"](f"{path}.stash")
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -213,7 +213,7 @@ class Harness:
         return (self.work / "log").read_text()
 
     def session(self, run: Path, death: Death | None, every: str) -> bool | None:
-        """One process that begins a run or goes on with it: True: done, False: failed, None: died."""
+        """One process begins a run or goes on with it; whether it succeeded, None if it died."""
         child = os.fork()
         if child == 0:
             self._train(run, death, every)
@@ -268,7 +268,7 @@ class Harness:
         """One run with one death of the given list, and perhaps more, to its end."""
         run = self.work / f"run-{number}"
         for count in range(dice.randint(1, MOST_DEATHS)):
-            at_call = deaths and (dice.random() < 0.5 if count else number % 2 == 0)
+            at_call = deaths and (dice.random() < 0.5 if count else number % 4 > 0)
             if at_call and count == 0:
                 death = deaths.pop()
             elif at_call:  # the calls of a resumed run are others, but of the same kinds
