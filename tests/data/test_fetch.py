@@ -549,7 +549,7 @@ def test_a_cache_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "file"))
-    with pytest.raises(StorageError, match="the folder cannot be made"):
+    with pytest.raises(StorageError, match="there is a file of this name"):
         locate(stand_in(serve(good()).url))
 
 

@@ -222,7 +222,8 @@ def _obtain(
             elif download:
                 _download(entry, cache, notes, progress, patience)
             else:
-                raise _not_here(entry, cache, "and downloading is switched off")
+                reasons = "; ".join(["and downloading is switched off", *notes])
+                raise _not_here(entry, cache, reasons)
             located = _find_in_cache(cache, entry, [], may_replace=False)
     assert located is not None, "what was just written is there"
     return LocatedFiles(located.layout, located.paths, located.folder, (*notes, *located.notes))

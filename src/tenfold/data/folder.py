@@ -290,7 +290,8 @@ def _damaged_images(path: Path, damaged: list[str], total: int) -> DataError:
 
 def _places(path: Path, survey: _Survey) -> Places:
     if not survey.images:
-        found = listing([printable(name) for name in survey.not_images], 5) or "nothing"
+        others = [*survey.not_images, *survey.hidden, *survey.not_followed]
+        found = listing([printable(name) for name in others], 5) or "nothing"
         raise DataError(
             f"{printable(path)}: there are no images in it, {found} was found",
             remedy=WANTED_LAYOUT,

@@ -8,7 +8,7 @@ set, also where a folder of this name exists (which is then noted). Everything e
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,12 +200,15 @@ def _read_digits(entry: CatalogEntry) -> LabelledArrays:
 def _read_layout(
     layout: Layout, paths: Mapping[str, Path], classes: Sequence[str]
 ) -> dict[str, LabelledArrays]:
-    """The splits whose files are all in `paths`."""
+    """The splits whose files are in `paths`."""
     arrays = {}
     for split in ("train", "test"):
         names = [file.name for file in layout.files if file.split == split]
-        if all(name in paths for name in names):
-            arrays[split] = _read_files(layout, [paths[name] for name in names], classes)
+        there = [paths[name] for name in names if name in paths]
+        if len(there) == len(names):
+            arrays[split] = _read_files(layout, there, classes)
+        elif there:
+            raise _incomplete(there[0].parent, there, set(names) - paths.keys())
     return arrays
 
 
@@ -231,9 +234,11 @@ def _read_path(
 ) -> dict[str, ImageDataset]:
     if path.suffix.lower() == ".npz" and path.is_file():
         return _data_sets(read_npz(path), str(path))
-    known = _find_known_files(path) if path.is_dir() else None
-    if known is not None:
-        return _data_sets(_read_known_files(*known, notes), str(path))
+    if path.is_dir():
+        known = _find_known_files(path)
+        if known is not None:
+            return _data_sets(_read_known_files(*known, notes), str(path))
+        _refuse_incomplete(path)
     contents = load_image_folder(
         path,
         image_size=image_size,
@@ -259,6 +264,25 @@ def _find_known_files(path: Path) -> tuple[Layout, Path] | None:
             remedy="name one of these folders",
         )
     return next(((layout, folder) for folder, layout in found.items()), None)
+
+
+def _refuse_incomplete(path: Path) -> None:
+    """Refuse a folder in which IDX or CIFAR files lie, but not all that training needs."""
+    for entry in DATASETS.values():
+        for layout in entry.layouts:
+            wanted = {file.name for file in layout.files if file.split == "train"}
+            for folder in (path, path / "raw", path / layout.folder):
+                there = files_in(folder, layout)
+                if there:
+                    raise _incomplete(folder, list(there.values()), wanted - there.keys())
+
+
+def _incomplete(folder: Path, there: Sequence[Path], missing: Set[str]) -> DataError:
+    return DataError(
+        f"{printable(folder)}: there is no {listing(sorted(missing))} beside "
+        f"{listing([file.name for file in there])}",
+        remedy="put it there too, gzipped or not",
+    )
 
 
 def _has_training_files(folder: Path, layout: Layout) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -29,6 +30,7 @@ _WANTED = {
     "dict_type": "a table",
     "model_type": "a table",
     "tuple_type": "a list",
+    "missing": "two whole numbers, height and width",
     "too_short": "two whole numbers, height and width",
     "too_long": "two whole numbers, height and width",
     "finite_number": "a finite number",
@@ -177,13 +179,19 @@ def recipe_text(name_or_file: str | Path) -> str:
         with path.open("rb") as file:
             data = file.read(LARGEST_RECIPE + 1)
     except OSError as error:
-        raise UsageError(f"{printable(path)}: {error.strerror or error}") from error
+        raise UsageError(
+            f"recipe {printable(path)}: {error.strerror or error}",
+            remedy="name a TOML file, or a recipe that tenfold recipes lists",
+        ) from error
     if len(data) > LARGEST_RECIPE:
-        raise UsageError(f"{printable(path)}: a recipe of more than {LARGEST_RECIPE:,} bytes")
+        raise UsageError(
+            f"recipe {printable(path)}: it has more than {LARGEST_RECIPE:,} bytes, wanted a few "
+            "lines of TOML"
+        )
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{printable(path)}: it is not UTF-8 text") from error
+        raise UsageError(f"recipe {printable(path)}: it is not UTF-8 text, wanted TOML") from error
 
 
 def validate(values: Mapping[str, Any], place: str) -> Recipe:
@@ -226,10 +234,13 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         fields = AugmentRecipe.model_fields if place[0] == "augment" else Recipe.model_fields
         return f"the key {key!r} is not known, {did_you_mean(place[-1], fields)}"
-    if problem["type"] == "missing":
+    if problem["type"] == "missing" and len(place) == 1:
         return f"the key {key!r} is missing"
     if not key:
         return str(problem["msg"]).removeprefix("Value error, ")
     found = printable(repr(problem["input"]), 80)
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        names = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
+        return f"{key} is {found}, {did_you_mean(problem['input'], names)}"
     wanted = _WANTED.get(problem["type"]) or str(problem["msg"]).replace("Input should be ", "")
     return f"{key} is {found}, wanted {wanted}"
