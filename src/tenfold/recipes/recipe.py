@@ -18,8 +18,8 @@ LARGEST_RECIPE = 2**20
 """Bytes of a recipe file, at the most."""
 
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
-_Positive = Annotated[float, Field(gt=0)]
-_NotNegative = Annotated[float, Field(ge=0)]
+_Positive = Annotated[float, Field(gt=0, le=1e6)]
+_NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 _Side = Annotated[int, Field(ge=1, le=16_384)]
 
 _WANTED = {
@@ -90,7 +90,9 @@ class Recipe(BaseModel):
     schedule: Literal["constant", "cosine", "step", "one-cycle"] = "constant"
     warmup_epochs: _NotNegative = 0.0
     drop_every: int = Field(10, ge=1, description="schedule step: epochs between two drops")
-    drop_factor: _Positive = Field(0.1, description="schedule step: what a drop multiplies by")
+    drop_factor: float = Field(
+        0.1, gt=0, le=1, description="schedule step: what a drop multiplies by"
+    )
     label_smoothing: _Fraction = 0.0
     clip_norm: _NotNegative = Field(0.0, description="largest norm of all gradients; 0 is off")
     average_decay: _Fraction = Field(
@@ -183,6 +185,8 @@ def recipe_text(name_or_file: str | Path) -> str:
             f"recipe {printable(path)}: {error.strerror or error}",
             remedy="name a TOML file, or a recipe that tenfold recipes lists",
         ) from error
+    except ValueError as error:  # a name that no file can have
+        raise UsageError(f"recipe {printable(path)}: {error}") from error
     if len(data) > LARGEST_RECIPE:
         raise UsageError(
             f"recipe {printable(path)}: it has more than {LARGEST_RECIPE:,} bytes, wanted a few "
