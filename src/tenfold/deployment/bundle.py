@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tenfold.errors import FileRefusedError, UsageError, listing, printable
+from tenfold.errors import FileRefusedError, TenfoldError, UsageError, listing, printable
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.storage import read_tensors, write_tensors
 from tenfold.types import ImageShape
@@ -88,8 +88,8 @@ def read_bundle(path: Path) -> Bundle:
     header, tensors = read_tensors(path, kind=KIND, version=VERSION)
     try:
         bundle = Bundle(
-            model=header["model"],
-            arguments=model_arguments(header["model"], header["arguments"]),
+            model=_text(header, "model"),
+            arguments=model_arguments(_text(header, "model"), _table(header, "arguments")),
             input_shape=_shape(header["input_shape"]),
             classes=_classes(header["classes"]),
             preprocessing=Preprocessing.from_header(header["preprocessing"]),
@@ -99,8 +99,11 @@ def read_bundle(path: Path) -> Bundle:
         )
         _require_fitting_preprocessing(bundle)
         _require_same_shapes(_outline(bundle).state_dict(), tensors)
+        _require_finite(tensors)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError, FileRefusedError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        if isinstance(error, TenfoldError):
+            reason = error.message  # what to do about a recipe does not help with a file
         raise FileRefusedError(
             f"{printable(path)}: this is not a bundle that can be used: {printable(reason)}",
             remedy="name a run folder or its model.safetensors",
@@ -139,6 +142,13 @@ def _classes(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _text(header: Mapping[str, Any], key: str) -> str:
+    value = header[key]
+    if not isinstance(value, str):
+        raise FileRefusedError(f"{key} is not a text")
+    return value
+
+
 def _table(header: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = header[key]
     if not isinstance(value, dict):
@@ -166,3 +176,10 @@ def _require_same_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tenso
     ]
     if differing:
         raise FileRefusedError(f"its weights do not fit its architecture: {listing(differing, 5)}")
+
+
+def _require_finite(weights: Mapping[str, Tensor]) -> None:
+    """No run saves weights that are not numbers, and no answer of theirs would be one."""
+    wrong = [name for name in sorted(weights) if not weights[name].isfinite().all()]
+    if wrong:
+        raise FileRefusedError(f"its weights are not all finite numbers: {listing(wrong, 5)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.images import decode_image, image_to_array
 from tenfold.deployment.bundle import Bundle, read_bundle
-from tenfold.errors import DataError, TenfoldError, UsageError, listing, printable
+from tenfold.errors import DataError, FileRefusedError, TenfoldError, UsageError, listing, printable
 from tenfold.evaluation.evaluate import evaluate, predict_logits
 from tenfold.evaluation.report import Report
 from tenfold.types import Images, Logits
@@ -76,6 +77,7 @@ class Classifier:
 
         Raises:
             DataError: an image cannot be read, or has not the model's shape; all are named.
+            FileRefusedError: the model's weights are so large that it gives no finite numbers.
         """
         return [self.classes[label] for label in self._logits(images).argmax(1).tolist()]
 
@@ -86,6 +88,7 @@ class Classifier:
 
         Raises:
             DataError: an image cannot be read, or has not the model's shape; all are named.
+            FileRefusedError: the model's weights are so large that it gives no finite numbers.
         """
         probabilities: np.ndarray = self._logits(images).softmax(1).cpu().numpy()
         return probabilities
@@ -100,6 +103,7 @@ class Classifier:
         Raises:
             UsageError: k is less than 1.
             DataError: an image cannot be read, or has not the model's shape; all are named.
+            FileRefusedError: the model's weights are so large that it gives no finite numbers.
         """
         if k < 1:
             raise UsageError(f"top: k is {k}, wanted at least 1")
@@ -120,6 +124,7 @@ class Classifier:
 
         Raises:
             DataError: its classes or its images' shape differ from the model's.
+            FileRefusedError: the model's weights are so large that it gives no finite loss.
         """
         if dataset.classes != self.classes:
             raise DataError(
@@ -132,7 +137,10 @@ class Classifier:
                 f"{printable(dataset.source)}: its images are {dataset.image_shape}, "
                 f"the model's are {self.bundle.input_shape}"
             )
-        return evaluate(self.module, dataset, batch_size=batch_size)
+        report = evaluate(self.module, dataset, batch_size=batch_size)
+        if not math.isfinite(report.loss):
+            raise _not_finite("evaluate")
+        return report
 
     def __repr__(self) -> str:
         return (
@@ -143,7 +151,10 @@ class Classifier:
     def _logits(
         self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
     ) -> Logits:
-        return predict_logits(self.module, self._pixels(images))
+        logits = predict_logits(self.module, self._pixels(images))
+        if not logits.isfinite().all():
+            raise _not_finite("predict")
+        return logits
 
     def _pixels(
         self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
@@ -186,12 +197,20 @@ class Classifier:
                         )
                     )
             except TenfoldError as error:
-                problems.append(str(error))
+                problems.append(error.message)
         if problems:
             raise DataError(
-                f"{len(problems)} of {len(pictures)} images cannot be used: {listing(problems)}"
+                f"{len(problems)} of {len(pictures)} images cannot be used: {listing(problems)}",
+                remedy="replace or leave them out",
             )
         return torch.from_numpy(np.stack(arrays))
+
+
+def _not_finite(place: str) -> FileRefusedError:
+    return FileRefusedError(
+        f"{place}: the model's weights are so large that its answers are no finite numbers",
+        remedy="train it anew with a lower learning rate",
+    )
 
 
 def _read(path: Path) -> bytes:
