@@ -372,9 +372,10 @@ def test_missing_data_stops_one_recipe_and_not_the_others(
     assert summary(done.to_dict()) == "20 figures (not run: 19, reproduced: 1)"
 
 
-def test_a_copy_is_called_a_copy(
-    real_data: Path, in_a_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_is_called_a_copy(in_a_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = in_a_folder / "data" / "cifar10-jpeg.tar.xz"
+    copy.parent.mkdir()
+    copy.touch()
     asked: list[object] = []
 
     def no_training(recipe: object, data: object, **_: object) -> None:
@@ -384,19 +385,22 @@ def test_a_copy_is_called_a_copy(
     monkeypatch.setattr(module, "train_run", no_training)
     notes = Notes()
     done = reproduce(
-        ["cnn-cifar10"], out=Path("table"), data_root=real_data, threads=1, watcher=notes
+        ["cnn-cifar10"], out=Path("table"), data_root=copy.parent, threads=1, watcher=notes
     )
-    if not (real_data / "cifar-10-batches-py").exists():
-        assert asked == [str(real_data / "cifar10-jpeg.tar.xz")]
-        [recipe] = done.to_dict()["recipes"]
-        assert recipe["data"] == "CIFAR-10 (JPEG copy)"
-        assert recipe["data_published"] == "CIFAR-10"
-        text = (done.folder / "reproduction.md").read_text()
-        assert "published for CIFAR-10" in text
-        assert any("CIFAR-10 (JPEG copy) is used" in note for note in notes.texts)
-    assert done.exit_code == 1  # a training that fails does not reproduce anything
+    assert asked == [str(copy)]
+    [recipe] = done.to_dict()["recipes"]
+    assert recipe["data"] == "CIFAR-10 (JPEG copy)"
+    assert recipe["data_published"] == "CIFAR-10"
+    assert any("CIFAR-10 (JPEG copy) is used" in note for note in notes.texts)
+    for text in (
+        (done.folder / "reproduction.md").read_text(),
+        reproduction_text(done.to_dict()),
+    ):
+        assert "on CIFAR-10 (JPEG copy), published for CIFAR-10" in text
+
     reasons = {finding.verdict.reason for finding in done.outcomes[0].findings}
     assert reasons == {"the training failed: not now"}
+    assert done.exit_code == 1  # a training that fails does not reproduce anything
 
 
 class Notes(Watcher):
