@@ -371,8 +371,9 @@ def predict(
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["image", "rank", "class", "probability"])
         for name, row in zip(names, guesses, strict=True):
+            encodable = name.encode(errors="backslashreplace").decode()
             for rank, guess in enumerate(row, start=1):
-                writer.writerow([name, rank, guess.name, f"{guess.probability:.6f}"])
+                writer.writerow([encodable, rank, guess.name, f"{guess.probability:.6f}"])
     else:
         for name, row in zip(names, guesses, strict=True):
             shown = ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in row)
@@ -625,4 +626,6 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # Inside its texts JSON may spell any character; what could move a cursor is spelled so.
+    typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
