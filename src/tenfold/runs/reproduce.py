@@ -273,7 +273,8 @@ class _Worker:
         try:
             locate(lookup(recipe.data), data_root=self.data_root, download=False)
         except DataError as error:
-            self.watcher.note(f"{system.copy.title} is used: {error.message}")
+            why = error.message.partition(", and downloading is")[0]  # that was ours, not a wish
+            self.watcher.note(f"{system.copy.title} is used; {why}")
             return str(copy), system.copy.title
         return recipe.data, system.data
 
