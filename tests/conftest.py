@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from jaxtyping import install_import_hook
+
+from command_line import Answer, Tenfold
 
 install_import_hook("tenfold", "beartype.beartype")
 
@@ -33,17 +33,6 @@ def real_data() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-class Answer(NamedTuple):
-    """What a command line answered: its exit code, its standard output, its standard error."""
-
-    code: int
-    out: str
-    err: str
-
-
-Tenfold = Callable[..., Answer]
 
 
 @pytest.fixture

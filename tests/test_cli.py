@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import Tenfold
+from command_line import Tenfold
 from tenfold.storage import read_tensors, sha256_of_tensors
 
 SMALL = ["--recipe", "digits-quick", "--epochs", "2", "--threads", "1"]

@@ -60,6 +60,15 @@ PUBLIC = {
         "model_arguments",
         "summarise",
     },
+    "tenfold.notebook": {
+        "LivePlot",
+        "confusion_figure",
+        "history_figure",
+        "images_figure",
+        "save_figure",
+        "show_figure",
+        "show_images",
+    },
     "tenfold.training": {
         "OPTIMIZERS",
         "SCHEDULES",

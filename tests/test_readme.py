@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Tenfold
+from command_line import Tenfold
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

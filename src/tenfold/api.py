@@ -45,7 +45,7 @@ def train(
         threads: of a CPU; None leaves PyTorch's choice.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
         download: whether a known data set that is missing may be fetched.
-        quiet: while training, print nothing but warnings.
+        quiet: while training, print nothing but warnings, as in a notebook with a plot.
         plot: draw losses and accuracies while training: in a notebook under the cell, elsewhere
             to `training.png` in the run's folder, or to a path that ends in `.png` or `.svg`.
         watcher: is told what happens, in place of the lines.
@@ -169,11 +169,10 @@ def _path(run: str | Path | Run) -> Path:
 
 
 def _watcher(watcher: Watcher | None, quiet: bool, plot: bool | str | Path) -> Watcher:
-    if watcher is None:
-        watcher = PlainWatcher(sys.stderr, quiet=quiet)
     if plot is False:
-        return watcher
-    from tenfold.reporting.live import LivePlot
+        return watcher or PlainWatcher(sys.stderr, quiet=quiet)
+    from tenfold.reporting.live import LivePlot, in_notebook
 
+    watcher = watcher or PlainWatcher(sys.stderr, quiet=quiet or in_notebook())
     path = None if plot is True else plot
     return Watchers([watcher, LivePlot(path, tell=watcher.note)])

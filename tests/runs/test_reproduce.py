@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Tenfold
+from command_line import Tenfold
 from tenfold.errors import InterruptedRunError, TrainingError, UsageError
 from tenfold.recipes import load_recipe, recipe_names
 from tenfold.reporting.reproduction import (
