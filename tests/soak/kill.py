@@ -348,6 +348,9 @@ def state_of(run: Path) -> dict[str, object]:
         ("model", folder.model, BUNDLE),
         ("best", folder.best, BUNDLE),
     ):
+        if not path.exists():
+            found[name] = "missing"
+            continue
         header, tensors = read_tensors(path, kind=kind, version=1)
         found[f"{name}: header"] = _without_times(header)
         for key, tensor in tensors.items():
