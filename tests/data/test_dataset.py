@@ -366,3 +366,9 @@ def test_a_class_without_images_is_let_be():
     rest, held = split_stratified(numbered([0] * 10 + [2] * 10, 3), 0.2, seed=0, name="val")
     assert held.class_counts().tolist() == [2, 0, 2]
     assert rest.classes == held.classes
+
+
+def test_two_classes_of_one_name_are_refused() -> None:
+    images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2])
+    with pytest.raises(DataError, match="more than one is called cat"):
+        ImageDataset(images, labels, ["cat", "dog", "cat"])

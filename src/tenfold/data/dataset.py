@@ -35,7 +35,8 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         names: where each image came from, one name an image, if that is known.
 
     Raises:
-        DataError: no images, a wrong shape or type, counts that differ, a label out of range.
+        DataError: no images, a wrong shape or type, counts that differ, a label out of range,
+            or two classes of one name.
     """
 
     def __init__(
@@ -70,6 +71,13 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
             raise DataError(
                 f"{where}: label {wrong} at index {place} is out of range, "
                 f"wanted 0..{len(classes) - 1} for {len(classes)} classes"
+            )
+        if len(set(classes)) < len(classes):
+            twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
+            raise DataError(
+                f"{where}: {len(classes)} classes, but more than one is called "
+                f"{printable(listing(twice))}",
+                remedy="give every class a name of its own",
             )
         if names is not None and len(names) != len(images):
             raise DataError(f"{where}: {len(images)} images but {len(names)} names")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 from jaxtyping import Int64
@@ -68,10 +69,10 @@ class Report:
         raise AttributeError(f"Report has no attribute {name!r}")
 
     def figures(self) -> dict[str, object]:
-        """The headline figures under their usual names, as JSON can hold them."""
+        """The headline figures under their usual names; JSON has no infinite loss, so None."""
         return {
             f"n_{self.split}": self.n,
-            f"{self.split}_loss": self.loss,
+            f"{self.split}_loss": self.loss if math.isfinite(self.loss) else None,
             f"{self.split}_acc": self.accuracy,
             f"{self.split}_interval": list(self.interval),
         }

@@ -50,7 +50,7 @@ class ResNetSmall(nn.Module):
         super().__init__()
         require_task("resnet-small", input_shape, classes)
         require_wholes("resnet-small", "widths", widths, LARGEST_WIDTH)
-        require_whole("resnet-small", "blocks", blocks, MOST_LAYERS)
+        require_whole("resnet-small", "blocks", blocks, MOST_LAYERS // max(1, len(widths)))
         require_dropout("resnet-small", dropout)
         if not widths:
             raise UsageError("resnet-small: widths is empty, wanted one width for every stage")

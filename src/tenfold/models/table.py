@@ -68,6 +68,8 @@ def build(
             f"wanted at most {LARGEST_MODEL:,}",
             remedy="choose smaller layers or smaller images",
         )
+    if device is not None and torch.device(device).type == "meta":
+        return outline
     with nullcontext() if device is None else torch.device(device):
         return model_class(shape, classes, **complete)
 

@@ -12,7 +12,8 @@ COLUMNS = ("figure", "published", "measured", "verdict")
 
 INTERVALS = (
     "Accuracies have the number of images n that they were counted on, and Wilson's 95 % interval: "
-    "how far the choice of these images moves them. What another seed does is not in it."
+    "how far the choice of these images moves them. What another seed does is not in it. The "
+    "seconds are of this one run, beside whatever else the machine was doing."
 )
 
 _LABELS = {"evaluated_train_acc": "train_acc of a pass", "rises": "rises of train_loss"}

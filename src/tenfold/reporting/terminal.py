@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -154,9 +155,10 @@ def run_text(folder: Path, figures: Mapping[str, Any]) -> str:
     lines = []
     if figures.get("test_acc") is not None:
         low, high = figures["test_interval"]
+        loss = math.inf if figures["test_loss"] is None else figures["test_loss"]
         lines.append(
             f"test_acc {figures['test_acc']:.4f} (95 % interval {low:.4f} to {high:.4f}, "
-            f"n = {figures['n_test']:,}), test_loss {figures['test_loss']:.4f}"
+            f"n = {figures['n_test']:,}), test_loss {loss:.4f}"
         )
     if figures.get("best_epoch"):
         lines.append(

@@ -17,7 +17,7 @@ import tenfold
 from tenfold.data.augment import Augmentation
 from tenfold.data.dataset import Splits, split_stratified
 from tenfold.data.sources import LoadedData, load_splits
-from tenfold.errors import UsageError, did_you_mean, printable
+from tenfold.errors import DataError, UsageError, did_you_mean, printable
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe
@@ -219,6 +219,11 @@ def prepare(
 def _resolved(recipe: Recipe, loaded: LoadedData) -> Recipe:
     """The recipe with what was left open settled: data, images' size and mode, model arguments."""
     channels, height, width = loaded.splits.train.image_shape
+    if loaded.source != loaded.source.encode("utf-8", "replace").decode():
+        raise DataError(
+            f"{printable(loaded.source)}: the path is not UTF-8, so no recipe can name it",
+            remedy="rename the folder",
+        )
     return recipe.model_copy(
         update={
             "data": loaded.source,

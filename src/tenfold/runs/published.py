@@ -215,7 +215,7 @@ def _cifar_epoch(epoch: int, loss: str, accuracy: str) -> tuple[PublishedFigure,
             f"accuracy over epoch {epoch}",
             accuracy,
             _within(float(accuracy), 0.03),
-            "0.03: two places are printed, and seeds lie up to 0.025 away",
+            "0.03: two places are printed, and seeds 1 to 3 lay up to 0.024 away on the copy",
             (Expected(_within(float(accuracy), 0.04), copied, only_on_copy=True),),
         ),
     )
@@ -241,7 +241,7 @@ SYSTEMS: dict[str, TeachingSystem] = {
                     "mean loss over the first of the ten printed epochs",
                     "0.0858",
                     Interval(0.85 * 0.0858, 1.15 * 0.0858),
-                    "15 %",
+                    "15 %: seeds 1 to 4 lay up to 10 % away",
                 ),
                 PublishedFigure(
                     "train_loss",
@@ -249,7 +249,7 @@ SYSTEMS: dict[str, TeachingSystem] = {
                     "mean loss over the last of the ten printed epochs",
                     "0.0152",
                     Interval(0.85 * 0.0152, 1.15 * 0.0152),
-                    "15 %",
+                    "15 %: seeds 1 to 4 lay up to 10 % away",
                 ),
                 PublishedFigure(
                     "rises",
@@ -342,7 +342,12 @@ SYSTEMS: dict[str, TeachingSystem] = {
                     "test_acc",
                     5,
                     "accuracy on the test images after training",
-                    expected=(Expected(Interval(0.60, 0.70), "0.65 is usual at this step size"),),
+                    expected=(
+                        Expected(
+                            Interval(0.60, 0.70),
+                            "0.65 is usual at this learning rate, which is low",
+                        ),
+                    ),
                 ),
             ),
         ),

@@ -25,7 +25,7 @@ from tenfold.errors import (
     printable,
 )
 from tenfold.evaluation.evaluate import evaluate
-from tenfold.recipes import Recipe
+from tenfold.recipes import Recipe, validate
 from tenfold.runs.folder import FACTS_FORMAT, RunFolder, existing_run, new_run, require_new
 from tenfold.runs.prepare import (
     Prepared,
@@ -163,7 +163,7 @@ def resume_run(
         folder.clean()
         facts, recipe = folder.read_facts(), read_recipe(folder)
         if epochs is not None:
-            recipe = recipe.model_copy(update={"epochs": epochs})
+            recipe = validate({**recipe.model_dump(), "epochs": epochs}, str(folder))
         _require_same_recipe(folder, recipe, facts, accept, data, epochs)
         if _nothing_to_do(folder, facts, recipe, watcher):
             return open_run(path)

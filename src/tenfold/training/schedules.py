@@ -65,7 +65,7 @@ def build_schedule(
     drop_factor: float = 0.1,
     warmup_epochs: float = 0.0,
 ) -> Schedule:
-    """A schedule by name, with an optional linear warm-up in front.
+    """A schedule by name, with an optional linear warm-up laid over its beginning.
 
     Args:
         name: one of `SCHEDULES`.
@@ -74,7 +74,7 @@ def build_schedule(
         steps_per_epoch: at least 1.
         drop_every: for `step`, epochs between two drops.
         drop_factor: for `step`, what the learning rate is multiplied by.
-        warmup_epochs: over how many epochs the learning rate rises from nearly 0.
+        warmup_epochs: over how many epochs a factor rises from nearly 0 to 1.
 
     Raises:
         UsageError: the name is not known.
