@@ -512,6 +512,7 @@ def reproduce(
         Path | None, typer.Option(metavar="FILE", help="Write the table there as well.")
     ] = None,
     data_root: DataRoot = None,
+    log_every: LogEvery = 0,
     offline: Offline = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -531,7 +532,7 @@ def reproduce(
             f"--markdown {printable(markdown)}: there is no folder {printable(markdown.parent)}",
             remedy="make it first",
         )
-    with _watching(quiet) as (watcher, progress):
+    with _watching(quiet, log_every) as (watcher, progress):
         reproduction = run_recipes(
             names or (),
             epochs=epochs,
