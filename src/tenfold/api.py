@@ -119,7 +119,7 @@ def evaluate(
     *,
     split: str = "test",
     data_root: str | Path | None = None,
-    device: str = "auto",
+    device: str = "",
     threads: int | None = None,
 ) -> Report:
     """The figures of a run's best weights, or a bundle's, on one split.
@@ -129,7 +129,7 @@ def evaluate(
         data: what to evaluate on, as in `train`; None for the run's own data.
         split: `train`, `val` or `test`.
         data_root: a folder of known data sets, before `TENFOLD_DATA`.
-        device: `auto`, `cpu`, `cuda` or `mps`.
+        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own.
         threads: of a CPU; None for as many as the run had.
 
     Raises:

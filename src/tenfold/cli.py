@@ -287,7 +287,9 @@ def evaluate(
         str | None, typer.Argument(metavar="[DATA]", help="Other data than the run's own.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="train|val|test", help="Which images.")] = "test",
-    device: Device = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda|mps", help="Instead of the run's own.")
+    ] = "",
     threads: Threads = None,
     data_root: DataRoot = None,
     offline: Offline = False,

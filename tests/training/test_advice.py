@@ -50,7 +50,7 @@ def test_a_loss_that_sits_at_the_constant_answers_is_said_once() -> None:
     said = [list(advisor.after_epoch(learner(), history[:n])) for n in (1, 2, 3)]
     assert [len(each) for each in said] == [1, 0, 0]
     assert "sits at 2.303" in said[0][0]
-    assert "learning rate ten times lower (now 0.1)" in said[0][0]
+    assert "learning rate ten times lower (it went up to 0.1)" in said[0][0]
 
 
 def test_a_loss_that_falls_is_no_reason_to_speak() -> None:

@@ -49,9 +49,9 @@ class Advisor:
             and (
                 f"the training loss sits at {last.train_loss:.3f} after epoch {last.epoch}: "
                 f"{self.constant_loss:.3f} is what a model gets that gives every image the same "
-                f"answer, so it is not learning; try a learning rate ten times lower (now "
-                f"{last.lr:g}) or larger batches, and only if it then still falls too slowly a "
-                "higher one"
+                f"answer, so it is not learning; try a learning rate ten times lower (it went "
+                f"up to {max(metrics.lr for metrics in history):g}) or larger batches, and only "
+                "if the loss then falls too slowly a higher one"
             ),
             "overfitting": _overfits(history)
             and (
