@@ -75,8 +75,10 @@ def test_the_command_line_killed_and_resumed(
     run = tmp_path / "run"
     tenfold = [sys.executable, "-m", "tenfold"]
     training = subprocess.Popen(
-        [*tenfold, "train", "--recipe", EVERYTHING, "--out", run, "--threads", "1"]
-        + ["--checkpoint-every", "7", "--quiet"],
+        [
+            *(*tenfold, "train", "--recipe", EVERYTHING, "--out", run, "--threads", "1"),
+            *("--checkpoint-every", "7", "--quiet"),
+        ],
         stdout=subprocess.PIPE,
     )
     while training.poll() is None and not far_enough(run):

@@ -83,8 +83,10 @@ def _tiny_numbers_are_flushed() -> bool:
 
     Threads that were there before the setting was made do not know of it.
     """
-    tiny = torch.full((torch.get_num_threads() * 2**16,), 1e-39)  # a share for every thread
-    return not bool((tiny * 0.5).count_nonzero())
+    share_of_every_thread = torch.get_num_threads() * 2**16
+    # Made and looked at as bits: as numbers, a thread that flushes would see zeros.
+    tiny = torch.full((share_of_every_thread,), 1000, dtype=torch.int32).view(torch.float32)
+    return not bool((tiny * 0.5).view(torch.int32).count_nonzero())
 
 
 def device_name(device: torch.device) -> str:

@@ -1,0 +1,390 @@
+"""A run that is stopped and resumed ends with the bits of one that was never stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kill import EVERYTHING, state_of
+
+from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
+from tenfold.recipes import Recipe, load_recipe, recipe_names
+from tenfold.runs import open_run, resume_run, train_run
+from tenfold.runs.folder import RunFolder
+from tenfold.training.checkpoint import checkpoint_files
+from tenfold.training.state import TrainingState
+from tenfold.training.watching import Watcher
+
+TENFOLD = [sys.executable, "-m", "tenfold"]
+
+NARROW: dict[str, dict[str, Any]] = {
+    "convpool": {"channels": [2, 3], "kernels": [3, 3], "hidden": [8], "dropout": 0.3},
+    "mlp": {"hidden": [16, 16]},
+    "resnet-small": {"widths": [4, 8], "blocks": 1, "dropout": 0.1},
+}
+"""Arguments with which the wide models take no time."""
+
+
+class Signal(Watcher):
+    """Sends signals to the process itself after a certain step; keeps what is noted."""
+
+    def __init__(self, step: int = -1, signals: Sequence[int] = (signal.SIGTERM,)) -> None:
+        self.step, self.signals = step, signals
+        self.notes: list[str] = []
+
+    def batch_done(self, state: TrainingState, batches: int) -> None:
+        if state.step == self.step:
+            for number in self.signals:
+                os.kill(os.getpid(), number)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def small(name: str) -> Recipe:
+    """A recipe that comes with tenfold, over two short epochs."""
+    recipe = load_recipe(name, {"epochs": 2, "batch_size": 16, "seed": 5})
+    if recipe.model in NARROW:
+        recipe = recipe.model_copy(update={"model_args": NARROW[recipe.model]})
+    return recipe
+
+
+def made_up(recipe: Recipe) -> Splits:
+    """Random pictures of the shape that a recipe is for, six batches of them."""
+    shape = {"cifar10": (3, 32, 32), "digits": (1, 8, 8)}.get(recipe.data, (1, 28, 28))
+    generator = torch.Generator().manual_seed(1)
+
+    def part(n: int, name: str) -> ImageDataset:
+        images = torch.randint(256, (n, *shape), dtype=torch.uint8, generator=generator)
+        labels = torch.arange(n) % 4
+        return ImageDataset(images, labels, ("a", "b", "c", "d"), split=name, source="made up")
+
+    return Splits(part(90, "train"), part(32, "val") if recipe.val else None, part(32, "test"))
+
+
+@pytest.mark.parametrize("steps", [[1], [4], [6], [9, 10]], ids=str)
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe(name: str, steps: list[int], tmp_path: Path) -> None:
+    """Stopped after the first batch, in the middle, at an epoch's end, and twice in a row."""
+    recipe = small(name)
+    data = made_up(recipe)
+    train_run(recipe, data, out=tmp_path / "whole", threads=1)
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, data, out=tmp_path / "run", threads=1, watcher=Signal(steps[0]))
+    for step in steps[1:]:
+        with pytest.raises(InterruptedRunError):
+            resume_run(tmp_path / "run", data=data, watcher=Signal(step))
+    newest = checkpoint_files(tmp_path / "run" / "checkpoints")[0].name
+    assert newest == f"step-{steps[-1]:09d}.safetensors"
+    run = resume_run(tmp_path / "run", data=data)
+    assert run.status == "finished"
+    assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    train_run(load_recipe(EVERYTHING), out=run, threads=1)
+    return run
+
+
+@pytest.mark.parametrize("every", [1, 5, 21, 30])
+def test_stopped_again_and_again(every: int, tmp_path: Path, whole: Path) -> None:
+    run = tmp_path / "run"
+
+    def go_on(watcher: Watcher) -> None:
+        if run.exists():
+            resume_run(run, watcher=watcher)
+        else:
+            train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=watcher)
+
+    for step in range(every, 84, max(5, every)):
+        with pytest.raises(InterruptedRunError) as caught:
+            go_on(Signal(step, [signal.SIGINT]))
+        assert caught.value.exit_code == 130
+        assert open_run(run).status == "interrupted"
+    go_on(Watcher())
+    assert state_of(run) == state_of(whole)
+
+
+def test_the_counters_of_early_stopping_go_on(tmp_path: Path) -> None:
+    recipe = load_recipe(EVERYTHING, {"patience": 1, "lr": 3.0, "epochs": 9})
+    whole = train_run(recipe, out=tmp_path / "whole", threads=1)
+    assert whole.status == "stopped early"
+    steps_before_the_end = 21 * (len(whole.history) - 1) + 10
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, out=tmp_path / "run", threads=1, watcher=Signal(steps_before_the_end))
+    resumed = resume_run(tmp_path / "run")
+    assert resumed.status == "stopped early"
+    assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
+    watcher = Signal()
+    assert resume_run(tmp_path / "run", watcher=watcher).history == resumed.history
+    assert "stopped early after" in watcher.notes[0]
+    assert "nothing to do" in watcher.notes[0]
+
+
+def test_several_threads_give_their_own_bits_again(tmp_path: Path) -> None:
+    recipe = load_recipe(EVERYTHING, {"epochs": 2})
+    train_run(recipe, out=tmp_path / "whole", threads=2)
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, out=tmp_path / "run", threads=2, watcher=Signal(30))
+    resume_run(tmp_path / "run")
+    assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
+
+
+def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TENFOLD, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_signals_on_the_command_line(number: int, code: int, tmp_path: Path, whole: Path) -> None:
+    """The run finishes its step, saves, and says the command that continues it."""
+    run = tmp_path / "run"
+    epochs = ["--set", "patience=0", "--epochs", "400"]  # long enough to be caught in the middle
+    process = subprocess.Popen(
+        [*TENFOLD, "train", "--recipe", EVERYTHING, "--out", run, "--threads", "1", *epochs],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: (run / "checkpoints" / "best.safetensors").exists(), process)
+    process.send_signal(number)
+    _, error = process.communicate()
+    assert process.returncode == code
+    assert f"continue with: tenfold resume {run}" in error
+    assert "and saved" in error
+    assert "Traceback" not in error
+    stopped_at = checkpoint_files(run / "checkpoints")[0]
+    again = command_line("resume", run, "--epochs", len(open_run(run).history) + 1)
+    assert again.returncode == 0, again.stderr
+    assert stopped_at.exists()
+
+
+def test_the_command_that_is_told_ends_with_the_same_bits(tmp_path: Path, whole: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError) as caught:
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=Signal(33))
+    command = caught.value.remedy.partition("continue with: tenfold ")[2].split()
+    assert command == ["resume", str(run)]
+    result = command_line(*command)
+    assert result.returncode == 0, result.stderr
+    assert state_of(run) == state_of(whole)
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path) -> None:
+    run = tmp_path / "run"
+    twice = Signal(10, [signal.SIGTERM, signal.SIGINT])
+    with pytest.raises(SystemExit) as caught:
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, checkpoint_every="7", watcher=twice)
+    assert caught.value.code == 130
+    newest = checkpoint_files(run / "checkpoints")[0]
+    assert newest.name == "step-000000007.safetensors"  # nothing was saved any more
+    resume_run(run)
+    assert state_of(run) == state_of(whole)
+
+
+def test_the_handlers_of_signals_are_put_back(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(InterruptedRunError):
+        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", threads=1, watcher=Signal(2))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:
+    def contents() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in sorted(whole.rglob("*")) if p.is_file()}
+
+    before = contents()
+    watcher = Signal()
+    run = resume_run(whole, watcher=watcher)
+    assert run.status == "finished"
+    assert watcher.notes == [
+        f"{whole}: the run has finished after 4 epochs, nothing to do; --epochs trains it further"
+    ]
+    assert contents() == before
+
+
+CONSTANT = {"schedule": "constant", "warmup_epochs": 0, "patience": 0}
+
+
+def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path) -> None:
+    """With a schedule that does not stretch, to the bit; a stop in between needs no --epochs."""
+    longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 4})
+    train_run(longer, out=tmp_path / "whole", threads=1)
+    run = tmp_path / "run"
+    train_run(load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2}), out=run, threads=1)
+    with pytest.raises(InterruptedRunError):
+        resume_run(run, epochs=4, watcher=Signal(43))
+    assert open_run(run).figures == {}
+    resume_run(run)
+    assert state_of(run) == state_of(tmp_path / "whole")
+
+
+def test_more_epochs_are_remembered_from_their_first_instant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed right after it began, a longer run goes on without --epochs."""
+    run = tmp_path / "run"
+    train_run(load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, threads=1)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tenfold.runs.train.train_loop", killed)
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(run, epochs=2)
+    assert len(resume_run(run).history) == 2
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tenfold.runs.folder import RunFolder
+with RunFolder(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=Signal(5))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, run], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    result = command_line("resume", run)
+    assert result.returncode == 4
+    assert "another process is writing this run; wait for it or stop it" in result.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    holder.kill()  # its lock dies with it
+    holder.communicate()
+    assert command_line("resume", run, "--quiet").returncode == 0
+
+
+def test_two_new_runs_cannot_share_a_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with (
+        RunFolder(run).locked(),
+        pytest.raises(FileRefusedError, match="another process is writing"),
+    ):
+        train_run(load_recipe(EVERYTHING), out=run, threads=1)
+
+
+def test_a_folder_that_another_run_took_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tenfold.runs import train as module
+
+    def slow(*args: Any) -> RunFolder:
+        folder = real(*args)
+        (folder.path / "run.json").write_text("another run's")
+        return folder
+
+    real = module.new_run
+    monkeypatch.setattr(module, "new_run", slow)
+    with pytest.raises(UsageError, match="there is something already"):
+        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", threads=1)
+    assert (tmp_path / "run" / "run.json").read_text() == "another run's"
+
+
+def test_a_recipe_of_the_user_s_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(EVERYTHING.read_text())
+    with pytest.raises(UsageError, match="there is something already"):
+        train_run(load_recipe(tmp_path / "recipe.toml"), out=tmp_path, threads=1)
+    assert (tmp_path / "recipe.toml").read_text() == EVERYTHING.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"threads": 2}, "no longer bit-exact: threads was 1, is 2"),
+        ({}, "no longer bit-exact: torch was"),
+    ],
+    ids=["threads", "PyTorch"],
+)
+def test_other_conditions_are_allowed_and_noted(
+    change: dict[str, Any], note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=Signal(33))
+    if not change:
+        monkeypatch.setattr(torch, "__version__", "99.0")
+    watcher = Signal()
+    resumed = resume_run(run, watcher=watcher, **change)
+    assert next(each for each in watcher.notes if each.startswith("no longer")).startswith(note)
+    first, second = resumed.facts["sessions"]
+    assert (first["bit_exact"], second["bit_exact"]) == (True, False)
+    assert any(each.startswith(note) for each in second["notes"])
+
+
+def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=Signal(35))
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace("batch_size = 64", "batch_size = 128", 1))
+    watcher = Signal(36)
+    with pytest.raises(InterruptedRunError):
+        resume_run(run, accept=["recipe"], watcher=watcher)
+    assert "accepted: recipe.batch_size was 64, is 128" in watcher.notes
+    assert "epoch 2 begins anew, in its changed order" in watcher.notes
+    resumed = resume_run(run)  # what was accepted once is not asked for again
+    assert len(resumed.history) == 4
+    newest = checkpoint_files(run / "checkpoints")[0].name
+    assert newest == f"step-{35 + 3 * 11:09d}.safetensors"  # 1,294 images are 11 such batches
+
+
+def test_data_that_has_moved_is_remembered(tmp_path: Path) -> None:
+    recipe = small("digits-quick")
+    data = made_up(recipe)
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, data, out=run, threads=1, watcher=Signal(2))
+    with pytest.raises(UsageError, match="handed over in Python; hand it over again"):
+        resume_run(run)
+    with pytest.raises(FileRefusedError, match=r"data\.train was .*, is "):
+        resume_run(run, data="digits")
+
+
+def test_a_process_whose_threads_were_there_before() -> None:
+    """Threads that keep tiny numbers, where others flush them, are found out and noted."""
+    code = """
+import sys, torch
+torch.set_num_threads(2)
+torch.ones(10**6).sum()
+from pathlib import Path
+from tenfold.runs.prepare import conditions, repeatable
+device = torch.device("cpu")
+with repeatable(device, 2):
+    print(conditions(device)["tiny_numbers"])
+    tiny = torch.full((10**6,), 1000, dtype=torch.int32).view(torch.float32)
+    print(int((tiny * 0.5).view(torch.int32).count_nonzero()))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["kept", str(10**6)]
