@@ -121,7 +121,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 data,
                 out=place / name,
                 threads=1,
-                checkpoint_every="4",
+                checkpoint_every="5",
                 watcher=Signal(8),
             )
     return place

@@ -308,7 +308,8 @@ class _Saver:
 
     def after_save(self, state: TrainingState) -> None:
         """Write the history, and the best weights where they are others than last time."""
-        self.folder.write_metrics(state.history)
+        if state.history:
+            self.folder.write_metrics(state.history)
         if state.best is not None and state.best.epoch != self.best_epoch:
             figures = {**_figures(self.prepared, state.best.epoch), "epochs": state.best.epoch}
             write_bundle(self.folder.best, _bundle(self.prepared, state.best.weights, figures))
@@ -453,7 +454,7 @@ def _load(folder: RunFolder, prepared: Prepared, checkpoint: Checkpoint) -> list
     notes = [f"passed over a newer checkpoint: {reason}" for _, reason in checkpoint.passed_over]
     notes += [f"it is now called {printable(path)}" for path in checkpoint.set_newer_aside()]
     try:
-        finished = len(folder.read_metrics())
+        finished = len(folder.read_metrics()) if folder.metrics.exists() else 0
     except FileRefusedError as error:
         return [*notes, f"{error}; it is written anew from the checkpoint"]
     if finished > prepared.state.epoch:

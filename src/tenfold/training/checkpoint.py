@@ -19,8 +19,9 @@ KIND, VERSION = "tenfold-checkpoint", 1
 GENERATIONS = 2
 """How many checkpoints a run keeps."""
 
-COST = 0.02
-"""The share of a run's time that checkpoints may take when nobody asked for a certain interval."""
+COST = 0.01
+"""The share of a run's time that the checkpoints at epochs' ends may take; half of what is
+promised, as the first one, by which the others are judged, is cheaper than they are."""
 
 _NAME = re.compile(r"step-(\d{9,})\.safetensors")
 
@@ -54,9 +55,9 @@ class Checkpoint:
 class Checkpointer:
     """Decides when a run is saved, and saves it.
 
-    With an interval set, a checkpoint is due whenever it has passed, and at every epoch's end.
-    With none, at every epoch's end, unless the checkpoints of this run would then take more than
-    `COST` of its time: then at the first one afterwards that pays.
+    A checkpoint is due whenever the interval has passed, if there is one; and at every epoch's
+    end, unless the checkpoints of this run would then take more than `COST` of its time: then at
+    the first one afterwards that pays. The run's last one is always written.
 
     Attributes:
         folder: the run's `checkpoints`.
@@ -73,6 +74,7 @@ class Checkpointer:
     every_batches: int = 0
     after_save: Callable[[TrainingState], None] | None = None
     seconds_spent: float = 0.0
+    _began_at: float = field(default_factory=time.perf_counter)
     _saved_at: float = field(default_factory=time.perf_counter)
     _last_cost: float = 0.0
 
@@ -82,11 +84,12 @@ class Checkpointer:
             return True
         return bool(self.every_seconds) and self._since_saved() >= self.every_seconds
 
-    def due_after_epoch(self) -> bool:
+    def due_after_epoch(self, state: TrainingState) -> bool:
         """Whether the end of an epoch is worth a checkpoint now."""
-        if self.every_batches or self.every_seconds:
+        if self.due_after_batch(state):
             return True
-        return self._since_saved() >= self._last_cost / COST
+        until_the_end = self.seconds_spent + 2 * self._last_cost  # with this one and the last one
+        return until_the_end <= COST * (time.perf_counter() - self._began_at)
 
     def save(self, state: TrainingState) -> Path:
         """Write the state and drop all but the newest generations.

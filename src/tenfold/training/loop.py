@@ -138,7 +138,7 @@ def train(
             watcher.note(sentence)
         stopping = should_stop()
         last = state.epoch == epochs or _patience_is_over(state, patience)
-        if checkpointer is not None and (stopping or last or checkpointer.due_after_epoch()):
+        if checkpointer is not None and (stopping or last or checkpointer.due_after_epoch(state)):
             checkpointer.save(state)
         if stopping and not last:
             return "interrupted"
