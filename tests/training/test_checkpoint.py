@@ -194,7 +194,7 @@ def test_every_so_many_batches(tmp_path):
     checkpointer = Checkpointer(tmp_path, {}, every_batches=5)
     due = [step for step in range(1, 21) if checkpointer.due_after_batch(state_at(step))]
     assert due == [5, 10, 15, 20]
-    assert checkpointer.due_after_epoch()
+    assert checkpointer.due_after_epoch(state_at(20))
 
 
 def test_every_so_many_seconds(tmp_path, monkeypatch):
@@ -205,7 +205,8 @@ def test_every_so_many_seconds(tmp_path, monkeypatch):
         assert checkpointer.due_after_batch(state_at(1)) is due
     checkpointer.save(state_at(1))
     assert not checkpointer.due_after_batch(state_at(2))
-    assert checkpointer.due_after_epoch()
+    clock.now += 30.0
+    assert checkpointer.due_after_epoch(state_at(3))
 
 
 def test_without_an_interval_only_epochs_count_and_saving_must_pay(tmp_path, monkeypatch):
@@ -216,14 +217,15 @@ def test_without_an_interval_only_epochs_count_and_saving_must_pay(tmp_path, mon
 
     checkpointer = Checkpointer(tmp_path, {}, after_save=slow)
     clock.now += 1.0
-    assert checkpointer.due_after_epoch()
+    assert checkpointer.due_after_epoch(state_at(1))
     checkpointer.save(state_at(1))
     assert checkpointer.seconds_spent == pytest.approx(1.0)
-    clock.now += 49.0
-    assert not checkpointer.due_after_epoch()
+    clock.now += 297.0  # with the save, 299 seconds have passed
+    assert not checkpointer.due_after_epoch(state_at(2))
     assert not checkpointer.due_after_batch(state_at(2))
     clock.now += 1.5
-    assert checkpointer.due_after_epoch()  # 1 second in 50 is the 2 % that it may cost
+    # The first save, one now and the last one are 3 seconds, 1 % of the 300 that have passed.
+    assert checkpointer.due_after_epoch(state_at(2))
 
 
 def test_whoever_asked_is_told_after_every_save(tmp_path):
