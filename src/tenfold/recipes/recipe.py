@@ -14,8 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tenfold.errors import UsageError, did_you_mean, printable
 
-LARGEST_RECIPE = 2**20
+LARGEST_RECIPE = 2**16
 """Bytes of a recipe file, at the most."""
+
+MOST_DOTS = 500
+"""Dots in one line of a recipe: a key of n dotted parts takes TOML's reader n * n memory."""
+
+_MOST_PROBLEMS = 10
 
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
 _Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -57,7 +62,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    description: str = Field("", description="one line for people")
+    description: str = Field("", max_length=MOST_DOTS, description="one line for people")
     data: str = Field("", description="a name from the catalogue or a path, if none is given")
     image_size: tuple[_Side, _Side] | None = Field(
         None, description="height and width that images in folders are brought to"
@@ -154,7 +159,7 @@ def load_recipe(name_or_file: str | Path, overrides: Mapping[str, Any] | None = 
     Raises:
         UsageError: no such recipe, not TOML, an unknown key, or a value out of range.
     """
-    values = _values(recipe_text(name_or_file), printable(name_or_file))
+    values = parse_recipe(recipe_text(name_or_file), printable(name_or_file))
     changes = dict(overrides or {})
     if changes.get("model", values.get("model")) != values.get("model"):
         values.pop("model_args", None)
@@ -206,16 +211,32 @@ def validate(values: Mapping[str, Any], place: str) -> Recipe:
         place: where they come from, for messages.
 
     Raises:
-        UsageError: an unknown key, a wrong type, a value out of range; every one is named.
+        UsageError: an unknown key, a wrong type, a value out of range; the first of them are named.
     """
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
-        problems = "; ".join(_sentence(problem) for problem in error.errors())
-        raise UsageError(f"recipe {place}: {problems}") from error
+        problems = [_sentence(problem) for problem in error.errors()[:_MOST_PROBLEMS]]
+        if error.error_count() > _MOST_PROBLEMS:
+            problems.append(f"and {error.error_count() - _MOST_PROBLEMS} more")
+        raise UsageError(f"recipe {place}: {'; '.join(problems)}") from error
 
 
-def _values(text: str, place: str) -> dict[str, Any]:
+def parse_recipe(text: str, place: str) -> dict[str, Any]:
+    """The plain values of a recipe's text, to be validated.
+
+    Args:
+        text: TOML.
+        place: where it comes from, for messages.
+
+    Raises:
+        UsageError: it is not TOML, or more than a recipe ever is.
+    """
+    if len(text) > LARGEST_RECIPE or max(line.count(".") for line in text.split("\n")) > MOST_DOTS:
+        raise UsageError(
+            f"recipe {place}: it has more than {LARGEST_RECIPE:,} bytes, or more than {MOST_DOTS} "
+            "dots in a line, wanted a few lines of TOML"
+        )
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
