@@ -29,7 +29,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from conftest import Tenfold
+from command_line import Tenfold
 from tenfold.models import build
 from tenfold.storage import LARGEST_HEADER, write_tensors
 
@@ -462,7 +462,7 @@ RECIPES = [
         "recipe-of-10-mb",
         "train digits --recipe own.toml",
         2,
-        ("own.toml", "1,048,576 bytes"),
+        ("own.toml", "more than 65,536 bytes", "TOML"),
         file("own.toml", b"#" * 10_000_000),
     ),
     Row(
@@ -471,6 +471,20 @@ RECIPES = [
         2,
         ("own.toml", "not TOML"),
         recipe("model_args = " + "[" * 50_000),
+    ),
+    Row(
+        "recipe-of-dots",
+        "train digits --recipe own.toml",
+        2,
+        ("own.toml", "more than 500 dots in a line"),
+        recipe("a" + ".a" * 30_000 + " = 1"),
+    ),
+    Row(
+        "recipe-of-many-wrong-keys",
+        "train digits --recipe own.toml",
+        2,
+        ("own.toml", "'key0'", "and 991 more"),
+        recipe("".join(f"key{number} = 1\n" for number in range(1000))),
     ),
     Row(
         "recipe-empty",
@@ -1279,20 +1293,6 @@ BUNDLES = [
         all_of(bundle(), pictures(cat=3, dog=3)),
     ),
     Row(
-        "evaluate-classes-in-another-order",
-        "evaluate model.safetensors set.npz",
-        3,
-        ("set.npz", "classes are 9, 8, 7", "the model's are 0, 1, 2"),
-        all_of(
-            bundle(),
-            npz(
-                images=np.zeros((20, 8, 8), np.uint8),
-                labels=np.arange(20) % 10,
-                classes=list("9876543210"),
-            ),
-        ),
-    ),
-    Row(
         "evaluate-split-missing",
         "evaluate model.safetensors photos --split val",
         3,
@@ -1404,13 +1404,6 @@ RUNS = [
         4,
         ("run/model.safetensors", "damaged"),
         truncated("run/model.safetensors"),
-        with_run=True,
-    ),
-    Row(
-        "run-without-such-a-split",
-        "evaluate run digits --split val",
-        3,
-        ("digits", "no val split", "--split"),
         with_run=True,
     ),
     Row(
