@@ -272,7 +272,7 @@ def backwards():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (Setup(other_width), r"another architecture: 2\.bias: \(24,\), wanted \(25,\)"),
+        (Setup(other_width), r"another architecture: 2\.bias: \[24\] float32, wanted \[25\]"),
         (Setup(with_batch_norm), "another architecture"),
         (Setup(backwards), "parameters stand in another order"),
         (Setup(optimizer="adam"), "the checkpoint is of a run with SGD, this one has Adam"),

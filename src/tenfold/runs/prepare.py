@@ -253,14 +253,16 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            differences += changed(before, after, f"{prefix}{key}.")
+            differences += changed(before, after, f"{prefix}{printable(key, 80)}.")
         elif before != after:
-            differences.append(f"{prefix}{key} was {_short(before)}, is {_short(after)}")
+            differences.append(
+                f"{prefix}{printable(key, 80)} was {_short(before)}, is {_short(after)}"
+            )
     return differences
 
 
 def _short(value: object) -> str:
-    return printable(repr(value), 60)
+    return printable(repr(value), 300)
 
 
 def _schedule(recipe: Recipe, n: int) -> Schedule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,9 +10,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor, nn
 
-from tenfold.errors import FileRefusedError, listing
+from tenfold.errors import FileRefusedError, listing, printable
 from tenfold.training.averaging import AveragedWeights
 
 ChooseBy = Literal["val_loss", "val_acc"]
@@ -55,6 +64,43 @@ class Best:
     weights: dict[str, Tensor]
 
 
+class _BestCounters(BaseModel):
+    """Which epoch was best, as a checkpoint's header says it."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    epoch: PositiveInt
+    value: float
+
+
+class _Counters(BaseModel):
+    """A checkpoint's header without the optimiser's part, checked for sense."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    epoch: NonNegativeInt
+    batch: NonNegativeInt
+    step: NonNegativeInt
+    seconds: NonNegativeFloat
+    history: list[EpochMetrics]
+    best: _BestCounters | None
+    epochs_without_gain: NonNegativeInt
+    parameters: list[str]
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> _Counters:
+        if [metrics.epoch for metrics in self.history] != list(range(1, self.epoch + 1)):
+            raise ValueError("the history does not have each finished epoch once")
+        figures = [value for metrics in self.history for value in asdict(metrics).values()]
+        if not all(value is None or math.isfinite(value) for value in figures):
+            raise ValueError("the history has figures that are not finite")
+        if max(self.epochs_without_gain, self.best.epoch if self.best else 0) > self.epoch:
+            raise ValueError("the best epoch is not among those finished")
+        if not self.epoch + self.batch <= self.step < 2**53:
+            raise ValueError("fewer steps than batches")
+        return self
+
+
 @dataclass
 class TrainingState:
     """What a run is between two steps; a checkpoint holds all of it.
@@ -94,6 +140,10 @@ class TrainingState:
 
     def begin_epoch(self, batches: int) -> None:
         """Make room for an epoch's figures, keeping those of a half-finished one."""
+        if self.batch and self.batch >= batches:
+            raise FileRefusedError(
+                f"the state stands after batch {self.batch} of an epoch of {batches}"
+            )
         losses = torch.zeros(batches, device=self.device)
         losses[: self.batch] = self.losses[: self.batch]
         self.losses = losses
@@ -163,27 +213,42 @@ class TrainingState:
 
         Raises:
             FileRefusedError: the checkpoint belongs to another architecture or optimiser.
+            ValueError, KeyError, TypeError, RuntimeError: it is no checkpoint at all.
         """
-        require_same_weights(self.model.state_dict(), part_of(tensors, "model"))
-        if [name for name, _ in self.model.named_parameters()] != header["parameters"]:
+        counters = _Counters.model_validate_json(json.dumps(dict(header)))
+        weights, averaged = part_of(tensors, "model"), part_of(tensors, "averaged")
+        best = part_of(tensors, "best")
+        own = self.model.state_dict()
+        require_same_weights(own, weights)
+        if [name for name, _ in self.model.named_parameters()] != counters.parameters:
             raise FileRefusedError("the checkpoint's parameters stand in another order")
-        self.model.load_state_dict(part_of(tensors, "model"))
-        if (self.averaged is not None) != bool(part_of(tensors, "averaged")):
+        if (self.averaged is not None) != bool(averaged):
             raise FileRefusedError("only one of checkpoint and recipe averages the weights")
+        if averaged:
+            require_same_weights(own, averaged)
+        if counters.best is not None:
+            require_same_weights(own, best)
+        if tensors["losses"].shape != (counters.batch,) or tensors["correct"].shape != ():
+            raise FileRefusedError("the checkpoint's running figures are not of its batches")
+        _require_moments(self.optimizer, header["optimizer"], part_of(tensors, "optimizer"))
+        self.model.load_state_dict(weights)
         if self.averaged is not None:
-            for name, tensor in part_of(tensors, "averaged").items():
+            for name, tensor in averaged.items():
                 self.averaged.tensors[name].copy_(tensor)
-        load_optimizer(self.optimizer, header["optimizer"], part_of(tensors, "optimizer"))
-        best = header["best"]
-        self.best = best and Best(
-            best["epoch"],
-            best["value"],
-            {name: t.to(self.device) for name, t in part_of(tensors, "best").items()},
+        load_optimizer(
+            self.optimizer,
+            # What the optimiser is set to is the recipe's to say; what it remembers is here.
+            {**header["optimizer"], "groups": self.optimizer.state_dict()["param_groups"]},
+            part_of(tensors, "optimizer"),
         )
-        self.epoch, self.batch, self.step = header["epoch"], header["batch"], header["step"]
-        self.seconds = header["seconds"]
-        self.history = [EpochMetrics(**metrics) for metrics in header["history"]]
-        self.epochs_without_gain = header["epochs_without_gain"]
+        self.best = None
+        if counters.best is not None:
+            on_device = {name: t.to(self.device) for name, t in best.items()}
+            self.best = Best(counters.best.epoch, counters.best.value, on_device)
+        self.epoch, self.batch, self.step = counters.epoch, counters.batch, counters.step
+        self.seconds = counters.seconds
+        self.history = counters.history
+        self.epochs_without_gain = counters.epochs_without_gain
         self.losses = tensors["losses"].to(self.device)
         self.correct = tensors["correct"].to(self.device, copy=True)
         _set_generator_states(self.device, part_of(tensors, "random"))
@@ -203,10 +268,10 @@ def require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tenso
     """Refuse weights that are not those of an architecture.
 
     Raises:
-        FileRefusedError: a name is missing, too many, or of another shape; each is named.
+        FileRefusedError: a name is missing, too many, or of another shape or type; each is named.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    others = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    shapes = {name: _shape_and_type(tensor) for name, tensor in wanted.items()}
+    others = {name: _shape_and_type(tensor) for name, tensor in found.items()}
     differing = sorted(
         f"{name}: {others.get(name, 'missing')}, wanted {shapes.get(name, 'none')}"
         for name in shapes.keys() | others.keys()
@@ -216,6 +281,10 @@ def require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tenso
         raise FileRefusedError(
             f"the checkpoint is of another architecture: {listing(differing, 5)}"
         )
+
+
+def _shape_and_type(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def optimizer_to_parts(
@@ -262,6 +331,39 @@ def load_optimizer(
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError) as error:
         raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
+
+
+_MOMENTS = {
+    "SGD": {"momentum_buffer"},
+    "Adam": {"step", "exp_avg", "exp_avg_sq"},
+    "AdamW": {"step", "exp_avg", "exp_avg_sq"},
+}
+"""What each optimiser that a recipe can name remembers for a parameter."""
+
+
+def _require_moments(
+    optimizer: torch.optim.Optimizer, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Refuse what this optimiser could not take its next step with."""
+    kind = type(optimizer).__name__
+    if header["kind"] != kind:
+        return  # said by `load_optimizer`, which knows both kinds
+    groups = [group["params"] for group in optimizer.state_dict()["param_groups"]]
+    if [group["params"] for group in header["groups"]] != groups:
+        raise FileRefusedError("the checkpoint's optimizer does not fit: it has other groups")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    remembered: dict[int, set[str]] = {}
+    for name, value in [*tensors.items(), *header["plain"].items()]:
+        index, _, key = name.partition(".")
+        remembered.setdefault(int(index), set()).add(key)
+        shapes = (parameters[int(index)].shape, torch.Size())
+        if value is not None and (not isinstance(value, Tensor) or value.shape not in shapes):
+            raise FileRefusedError(f"the checkpoint's optimizer has no usable {printable(key)}")
+    for keys in remembered.values():
+        if keys != _MOMENTS.get(kind, keys):
+            raise FileRefusedError(
+                f"the checkpoint's {kind} remembers {printable(listing(sorted(keys)))}"
+            )
 
 
 def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:
