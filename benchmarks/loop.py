@@ -14,6 +14,7 @@ import json
 import platform
 import statistics
 import time
+from functools import partial
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from torch import nn
 from tenfold.data.dataset import ImageDataset
 from tenfold.models import Preprocessing, build
 from tenfold.training import TrainingState, build_optimizer, train
+from tenfold.training.schedules import constant
 from tenfold.types import ImageShape
 
 BATCH_SIZE = 64
@@ -47,7 +49,7 @@ def tenfold_epoch(model: nn.Module, data: ImageDataset) -> float:
     optimizer = build_optimizer("sgd", model.parameters(), lr=LR)
     state = TrainingState(model, optimizer)
     start = time.perf_counter()
-    train(state, data, epochs=1, batch_size=BATCH_SIZE, schedule=lambda step: LR)
+    train(state, data, epochs=1, batch_size=BATCH_SIZE, schedule=partial(constant, lr=LR))
     return time.perf_counter() - start
 
 

@@ -1293,6 +1293,20 @@ BUNDLES = [
         all_of(bundle(), pictures(cat=3, dog=3)),
     ),
     Row(
+        "evaluate-a-class-too-many",
+        "evaluate model.safetensors set.npz",
+        3,
+        ("set.npz", "classes are 0, 1, x", "the model's are 0, 1, 2"),
+        all_of(
+            bundle(),
+            npz(
+                images=np.zeros((6, 8, 8), np.uint8),
+                labels=np.arange(6) % 3,
+                classes=["0", "1", "x"],
+            ),
+        ),
+    ),
+    Row(
         "evaluate-split-missing",
         "evaluate model.safetensors photos --split val",
         3,
@@ -1404,6 +1418,14 @@ RUNS = [
         4,
         ("run/model.safetensors", "damaged"),
         truncated("run/model.safetensors"),
+        with_run=True,
+    ),
+    Row(
+        "run-without-such-a-split",
+        "evaluate run set.npz --split val",
+        3,
+        ("set.npz", "no val split", "--split"),
+        npz(images=np.zeros((6, 8, 8), np.uint8), labels=np.arange(6) % 3),
         with_run=True,
     ),
     Row(

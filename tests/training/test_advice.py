@@ -55,6 +55,7 @@ def test_a_loss_that_sits_at_the_constant_answers_is_said_once() -> None:
 
 def test_a_loss_that_falls_is_no_reason_to_speak() -> None:
     advisor = Advisor(LABELS, 10)
+    assert list(advisor.after_epoch(learner(), epochs([2.29]))) == []
     assert list(advisor.after_epoch(learner(), epochs([2.15]))) == []
     assert list(advisor.after_epoch(learner(), epochs([2.15, 1.8]))) == []
 

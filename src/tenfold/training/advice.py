@@ -14,8 +14,11 @@ from tenfold.types import Labels
 RISING_EPOCHS = 3
 """Epochs in a row of rising validation loss and falling training loss that mean overfitting."""
 
-NEAR = 0.01
-"""How near to a constant answer's loss, relatively, counts as sitting there."""
+BELOW, ABOVE = 0.001, 0.02
+"""How far below and above a constant answer's loss, relatively, counts as sitting there.
+
+No constant answer gets below that loss but by rounding; one that still jitters stays above it.
+"""
 
 
 class Advisor:
@@ -45,7 +48,9 @@ class Advisor:
                 "anything through any more, so nothing can be learned; start again with a "
                 "learning rate ten times lower"
             ),
-            "constant": abs(last.train_loss - self.constant_loss) <= NEAR * self.constant_loss
+            "constant": -BELOW * self.constant_loss
+            <= last.train_loss - self.constant_loss
+            <= ABOVE * self.constant_loss
             and (
                 f"the training loss sits at {last.train_loss:.3f} after epoch {last.epoch}: "
                 f"{self.constant_loss:.3f} is what a model gets that gives every image the same "
