@@ -427,6 +427,18 @@ COMMAND_LINE = [
         ("nesterov", "momentum above 0"),
     ),
     Row(
+        "set-endless-number",
+        f"train digits --model mlp --set model_args.hidden=[0x{'f' * 5000}]",
+        2,
+        ("mlp: hidden is '[0xfff", "a list of whole numbers"),
+    ),
+    Row(
+        "set-nested-without-end",
+        f"train digits --model mlp --set model_args.hidden={'[' * 5000}",
+        2,
+        ("mlp: hidden is '[[[", "a list of whole numbers"),
+    ),
+    Row(
         "set-two-lines",
         "train digits --set 'epochs=1\nlr=2'",
         2,

@@ -1,55 +1,67 @@
 """Files from strangers: no bytes do anything but give one of our errors.
 
-Whatever a run's folder, a checkpoint, a recipe or a tensor file may say: nothing but a
-`TenfoldError` comes out, no code in it is run, nothing is written elsewhere, and no more memory is
-taken than is stated here. The readers of data sets have their own such tests beside them.
+Whatever a run's folder, a checkpoint, a recipe or a tensor file says: nothing but a `TenfoldError`
+comes out, no code in it is run, nothing is written elsewhere, and no more memory is taken than
+`BOUND_MIB`. The readers of data sets and the bundle have their own such tests beside them.
 """
 
 from __future__ import annotations
 
 import ast
-import io
+import gzip
 import json
+import os
+import pickle
 import shutil
+import struct
 import subprocess
 import sys
+import textwrap
+import tomllib
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, assume, given, settings
+import torch
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 import tenfold
-from tenfold.deployment.bundle import KIND as BUNDLE
-from tenfold.errors import TenfoldError
-from tenfold.recipes import load_recipe
-from tenfold.runs import resume_run
-from tenfold.storage import read_tensors, write_tensors
+from tenfold.deployment import Bundle, read_bundle, write_bundle
+from tenfold.errors import FileRefusedError, TenfoldError, UsageError
+from tenfold.models import Preprocessing, build
+from tenfold.recipes import load_recipe, recipe_names, validate
+from tenfold.runs import evaluate_run, load, open_run, resume_run
+from tenfold.runs.folder import RunFolder
+from tenfold.storage import read_tensors, sha256_of_tensors, write_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
-from tenfold.training.checkpoint import checkpoint_files
+from tenfold.training.checkpoint import Checkpointer, checkpoint_files, read_newest
+from tenfold.training.optimizers import build_optimizer
+from tenfold.training.state import Best, EpochMetrics, TrainingState
+from tenfold.types import ImageShape
+from test_bad_inputs import bundle, declared_header, file, framed, png
 
 any_input = settings(
     deadline=None,
-    max_examples=60,
+    max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+finite = st.floats(allow_nan=False, allow_infinity=False)
 
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.sampled_from([-1, 0, 1, 2**31, 2**60, 10**30])
-    | numbers
-    | st.text(max_size=8)
-    | st.just("touch harm-was-done"),
+    | finite
+    | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
     ),
@@ -60,10 +72,8 @@ json_values = st.recursive(
 def places_in(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Where in nested tables and lists something stands."""
     yield place
-    inner = value.items() if isinstance(value, dict) else ()
-    if isinstance(value, list):
-        inner = enumerate(value)
-    for key, item in inner:
+    inner = enumerate(value) if isinstance(value, list) else ()
+    for key, item in value.items() if isinstance(value, dict) else inner:
         yield from places_in(item, (*place, key))
 
 
@@ -79,18 +89,29 @@ def with_change(whole: Any, place: tuple[str | int, ...], change: object) -> Any
     return copy
 
 
-def changed(data: st.DataObject, whole: dict[str, Any]) -> Any:
+def changed(data: st.DataObject, whole: dict[str, Any]) -> dict[str, Any]:
     """A sound table with one or two of its entries replaced by anything or taken away."""
     for _ in range(data.draw(st.integers(1, 2))):
-        places = [place for place in places_in(whole) if place]
-        place = data.draw(st.sampled_from(places))
-        whole = with_change(whole, place, data.draw(json_values | st.just(...)))
+        place = data.draw(st.sampled_from([place for place in places_in(whole) if place] or [()]))
+        if place:
+            whole = with_change(whole, place, data.draw(json_values | st.just(...)))
     return whole
+
+
+def only_our_errors(action: Callable[[], object]) -> TenfoldError | None:
+    """Use a hostile file: that works, or one of our errors says in one line why it does not."""
+    refusal = None
+    try:
+        action()
+    except TenfoldError as error:
+        refusal = error
+    assert str(refusal).isprintable(), "a message is one line without control characters"
+    return refusal
 
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data of 16 pictures and a run of one epoch on it; the run can be resumed."""
+    """A run of one epoch on 16 pictures, with all that a checkpoint can hold."""
     folder = tmp_path_factory.mktemp("small")
     pictures = np.arange(16 * 16, dtype=np.uint8).reshape(16, 4, 4)
     np.savez(folder / "data.npz", images=pictures, labels=np.arange(16) % 2)
@@ -99,249 +120,692 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'model = "softmax"\nval = 0.25\nbatch_size = 4\noptimizer = "adam"\naverage_decay = 0.5\n'
     )
     tenfold.train(folder / "data.npz", recipe=recipe, epochs=1, threads=1, out=folder / "run")
-    return folder
+    return folder / "run"
 
 
 @pytest.fixture
-def run(small_run: Path, tmp_path: Path) -> Path:
-    """A copy of the small run."""
-    return Path(shutil.copytree(small_run / "run", tmp_path / "home" / "run"))
-
-
-def only_our_errors(action: Callable[[], object]) -> TenfoldError | None:
-    """Do something with a hostile file: it works, or one of our errors says in one line why not."""
-    refused: TenfoldError | None = None
-    try:
-        action()
-    except TenfoldError as error:
-        refused = error
-    assert str(refused).isprintable(), "a message is one line without control characters"
-    return refused
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_run_or_written_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Around every test: programs that a file starts, and files beside its folder, are found."""
-    (tmp_path / "home").mkdir()
-    monkeypatch.chdir(tmp_path / "home")
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to work in; afterwards, nothing was written beside it and no program was run."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     beside = set(tmp_path.parent.iterdir())
-    yield
-    assert {path.name for path in tmp_path.iterdir()} <= {"home"}
+    yield folder
+    assert list(tmp_path.iterdir()) == [folder]
     assert set(tmp_path.parent.iterdir()) == beside
-    assert not list(tmp_path.rglob("harm-was-done"))
+    assert not list(folder.rglob(CANARY))
+
+
+@pytest.fixture
+def run(small_run: Path, home: Path) -> Path:
+    """A copy of the small run."""
+    return Path(shutil.copytree(small_run, home / "run"))
+
+
+def another(run: Path) -> Path:
+    """A fresh copy of a run, in the place of the last one."""
+    folder = run.with_name("another")
+    shutil.rmtree(folder, ignore_errors=True)
+    return Path(shutil.copytree(run, folder))
+
+
+def resuming(run: Path) -> Callable[[], object]:
+    return partial(resume_run, run, epochs=2, accept=["recipe", "data"], threads=1)
+
+
+def evaluating(run: Path) -> Callable[[], object]:
+    return partial(evaluate_run, run, threads=1)
 
 
 # --- The files of a run -----------------------------------------------------------------------
 
+OTHER_SHAPES: list[Callable[[Tensor], Tensor]] = [
+    lambda tensor: torch.zeros(0),
+    lambda tensor: torch.zeros(()),
+    lambda tensor: torch.zeros(10_000),
+]
+OTHER_CONTENTS: list[Callable[[Tensor], Tensor]] = [
+    lambda tensor: torch.full_like(tensor.float(), torch.nan),
+    lambda tensor: torch.full_like(tensor.float(), 3e38),
+    lambda tensor: tensor.double(),
+    lambda tensor: tensor.to(torch.int64),
+    lambda tensor: tensor.bool(),
+]
+"""From a checkpoint's tensor to what may lie there instead."""
+
+
+def rewrite_checkpoint(
+    run: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], dict[str, Any]]
+) -> None:
+    """Leave a run one checkpoint, of other contents and with a right digest."""
+    newest, *older = checkpoint_files(run / "checkpoints")
+    header, tensors = read_tensors(newest, kind=CHECKPOINT, version=1)
+    for path in older:
+        path.unlink()
+    header = change(header, tensors)
+    write_tensors(newest, tensors, kind=CHECKPOINT, version=1, header=header)
+
 
 @any_input
 @given(data=st.data())
-def test_any_checkpoint_is_resumed_from_or_refused(data: st.DataObject, run: Path) -> None:
-    original = checkpoint_files(run / "checkpoints")[0]
-    header, tensors = read_tensors(original, kind=CHECKPOINT, version=1)
-    folder = run.with_name("again")
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(run, folder)
-    (path,) = [p for p in checkpoint_files(folder / "checkpoints") if p.name == original.name]
-    for other in checkpoint_files(folder / "checkpoints"):
-        if other != path:
-            other.unlink()
-    write_tensors(path, tensors, kind=CHECKPOINT, version=1, header=changed(data, header))
-    only_our_errors(lambda: resume_run(folder, epochs=2))
+def test_a_run_with_any_header_in_its_checkpoint_is_resumed_or_refused(
+    data: st.DataObject, run: Path
+) -> None:
+    folder = another(run)
+    rewrite_checkpoint(folder, lambda header, _: changed(data, header))
+    only_our_errors(resuming(folder))
 
 
+def other_tensor(
+    run: Path, name: str, other: Callable[[Tensor], Tensor] | None
+) -> Callable[[], object]:
+    """Resuming a run in whose checkpoint a tensor is another one, or gone where `other` is None."""
+
+    def change(header: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+        tensor = tensors.pop(name)
+        if other is not None:
+            tensors[name] = other(tensor)
+        return header
+
+    rewrite_checkpoint(run, change)
+    return resuming(run)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.1.linear.weight", "averaged.1.linear.bias", "best.1.linear.weight", "random.cpu"],
+)
+def test_other_weights_in_a_checkpoint_are_refused(name: str, run: Path) -> None:
+    for other in (None, *OTHER_SHAPES, *OTHER_CONTENTS[2:]):
+        error = only_our_errors(other_tensor(another(run), name, other))
+        assert isinstance(error, FileRefusedError)
+
+
+@pytest.mark.parametrize("name", ["optimizer.0.step", "optimizer.0.exp_avg"])
+def test_a_run_with_other_moments_in_its_checkpoint_is_resumed_or_refused(
+    name: str, run: Path
+) -> None:
+    for other in (None, *OTHER_CONTENTS):
+        only_our_errors(other_tensor(another(run), name, other))
+
+
+@pytest.mark.parametrize("name", ["losses", "correct"])
+def test_running_figures_of_another_shape_are_refused(name: str, run: Path) -> None:
+    for other in (None, OTHER_SHAPES[2]):
+        error = only_our_errors(other_tensor(another(run), name, other))
+        assert isinstance(error, FileRefusedError)
+
+
+@pytest.mark.xfail(reason="the types of running figures are not looked at", strict=True)
+def test_running_figures_of_another_type_are_refused(run: Path) -> None:
+    for other in OTHER_CONTENTS:
+        only_our_errors(other_tensor(another(run), "correct", other))
+
+
+SCALAR_MOMENTS = pytest.mark.xfail(
+    reason="a moment of no axes passes for a step, and the optimiser reads past its end",
+    strict=True,
+)
+
+
+@pytest.mark.parametrize("other", OTHER_SHAPES, ids=["empty", "scalar", "long"])
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [("sgd", "momentum_buffer"), ("adam", "exp_avg"), ("adamw", "exp_avg_sq")],
+)
+def test_moments_of_another_shape_are_refused_before_a_step_is_taken(
+    optimizer: str,
+    name: str,
+    other: Callable[[Tensor], Tensor],
+    request: pytest.FixtureRequest,
+) -> None:
+    if other is OTHER_SHAPES[1]:
+        request.applymarker(SCALAR_MOMENTS)
+    state = state_of(optimizer)
+    state.model(torch.ones(2, 1, 4, 4)).sum().backward()
+    state.optimizer.step()
+    header, tensors = state.to_checkpoint()
+    moment = f"optimizer.0.{name}"
+    assert moment in tensors
+    with pytest.raises(FileRefusedError):
+        state_of(optimizer).restore(header, {**tensors, moment: other(tensors[moment])})
+
+
+@pytest.mark.parametrize("act", [resuming, evaluating])
 @any_input
 @given(data=st.data())
-def test_any_facts_are_read_or_refused(data: st.DataObject, run: Path) -> None:
-    facts = json.loads((run / "run.json").read_text())
-    folder = run.with_name("again")
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(run, folder)
+def test_a_run_of_any_facts_is_used_or_refused(
+    data: st.DataObject, act: Callable[[Path], Callable[[], object]], run: Path
+) -> None:
+    folder = another(run)
+    facts = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(changed(data, facts)))
-    for action in (tenfold.open_run, tenfold.load, tenfold.evaluate, resume_run):
-        only_our_errors(lambda action=action: action(folder))
+    only_our_errors(act(folder))
 
 
-@any_input
-@given(text=st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
-def test_any_text_in_the_place_of_a_runs_files_is_read_or_refused(text: bytes, run: Path) -> None:
-    for name in ("run.json", "metrics.jsonl", "recipe.toml"):
-        folder = run.with_name("again")
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(run, folder)
-        (folder / name).write_bytes(text)
-        for action in (tenfold.open_run, tenfold.evaluate, resume_run):
-            only_our_errors(lambda action=action, folder=folder: action(folder))
-
-
-# --- Bundles and recipes ----------------------------------------------------------------------
-
-
+@pytest.mark.parametrize("act", [resuming, evaluating])
 @any_input
 @given(data=st.data())
-def test_any_bundle_predicts_or_is_refused(data: st.DataObject, run: Path) -> None:
-    header, tensors = read_tensors(run / "model.safetensors", kind=BUNDLE, version=1)
-    path = run / "other.safetensors"
-    write_tensors(path, tensors, kind=BUNDLE, version=1, header=changed(data, header))
-    pictures = np.zeros((2, 4, 4), np.uint8)
-    only_our_errors(lambda: tenfold.load(path).predict_proba(pictures))
+def test_a_run_of_any_recipe_is_used_or_refused(
+    data: st.DataObject, act: Callable[[Path], Callable[[], object]], run: Path
+) -> None:
+    folder = another(run)
+    table = changed(data, tomllib.loads((folder / "recipe.toml").read_text()))
+    (folder / "recipe.toml").write_text(as_toml(table))
+    only_our_errors(act(folder))
+
+
+def as_toml(table: dict[str, Any]) -> str:
+    """The table as TOML; what TOML has no word for is left out."""
+
+    def known(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: known(item) for key, item in value.items() if item is not None}
+        if isinstance(value, list):
+            return [known(item) for item in value if item is not None]
+        return value
+
+    return tomli_w.dumps(known(table))  # type: ignore[arg-type]
 
 
 @any_input
-@given(data=st.binary(max_size=400))
-def test_any_bytes_are_no_bundle(data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "home" / "model.safetensors"
-    path.write_bytes(data)
-    assert only_our_errors(lambda: tenfold.load(path)) is not None
+@given(
+    name=st.sampled_from(["run.json", "metrics.jsonl", "recipe.toml"]),
+    content=st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()),
+)
+@example(name="run.json", content=b"[" * 100_000)
+@example(name="metrics.jsonl", content=b'{"a":' * 50_000)
+@example(name="metrics.jsonl", content=b'{"epoch": 1e999}\n')
+@example(name="recipe.toml", content=b"x = " + b"[" * 50_000)
+@example(name="recipe.toml", content=b"x = " + b"9" * 50_000)
+def test_any_bytes_may_lie_in_the_place_of_a_runs_file(
+    name: str, content: bytes, run: Path
+) -> None:
+    folder = another(run)
+    (folder / name).write_bytes(content)
+    only_our_errors(lambda: open_run(folder).to_dict())
+    only_our_errors(evaluating(folder))
+    only_our_errors(resuming(folder))
 
 
-@any_input
-@given(data=st.data())
-def test_any_recipe_is_read_or_refused(data: st.DataObject, tmp_path: Path) -> None:
-    path = tmp_path / "home" / "any.toml"
-    sound = load_recipe("lenet-mnist").to_dict()
-    table = changed(data, {key: value for key, value in sound.items() if value is not None})
-    try:
-        path.write_text(tomli_w.dumps(table))
-    except (TypeError, ValueError):  # TOML has no null, no surrogates, no numbers of any size
-        assume(False)
-    error = only_our_errors(lambda: load_recipe(path))
-    if error is None:
-        recipe = load_recipe(path)
-        path.write_text(recipe.to_toml())
-        assert load_recipe(path) == recipe
+@pytest.mark.parametrize("key", ["source", "root"])
+@pytest.mark.parametrize("place", ["/etc", "../../../..", "/dev/zero", "/proc/self/mem"])
+def test_a_run_may_name_any_place_for_its_data(key: str, place: str, run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    facts["data"][key] = place
+    (run / "run.json").write_text(json.dumps(facts))
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe.replace(facts["data"]["source"], place))
+    only_our_errors(resuming(run))
 
 
-@any_input
-@given(data=st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode()))
-def test_any_bytes_are_a_recipe_or_refused(data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "home" / "any.toml"
-    path.write_bytes(data)
-    only_our_errors(lambda: load_recipe(path))
+# --- Programs in files ------------------------------------------------------------------------
+
+CANARY = "harm-was-done"
 
 
-# --- Memory -----------------------------------------------------------------------------------
+class Harm:
+    """Unpickled, it runs a program."""
 
-MOST_MEMORY = 256 * 2**20
-"""Bytes that refusing a file may take, beside what the libraries take themselves."""
-
-
-def declared(header_size: int, header: bytes) -> bytes:
-    return header_size.to_bytes(8, "little") + header
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {CANARY}",)
 
 
-def huge_tensor() -> bytes:
-    header = json.dumps(
-        {
-            "__metadata__": {"kind": BUNDLE, "version": "1", "header": "{}", "sha256": "0" * 64},
-            "a": {"dtype": "F32", "shape": [2**30, 2**30], "data_offsets": [0, 2**62]},
-        }
-    ).encode()
-    return declared(len(header), header)
+def write_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"model": Harm()}))
 
 
-def aliased_tensors(n: int = 20_000) -> bytes:
-    entries: dict[str, Any] = {
-        f"t{i}": {"dtype": "U8", "shape": [1024], "data_offsets": [0, 1024]} for i in range(n)
-    }
-    entries["__metadata__"] = {"kind": BUNDLE, "version": "1", "header": "{}", "sha256": "0" * 64}
-    header = json.dumps(entries).encode()
-    return declared(len(header), header) + bytes(1024)
+def write_checkpoint_of_torch(path: Path) -> None:
+    torch.save({"model": Harm()}, path)
 
 
-def deep_header() -> bytes:
-    header = b'{"__metadata__": ' + b"[" * 1_000_000
-    return declared(len(header), header)
+def test_the_canary_sings(home: Path) -> None:
+    write_pickle(home / "file")
+    pickle.loads((home / "file").read_bytes())
+    (home / CANARY).unlink()
 
 
-def deflated_zip() -> bytes:
-    buffer = io.BytesIO()
-    with (
-        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("images.npy", "w", force_zip64=True) as member,
-    ):
-        for _ in range(1024):
-            member.write(bytes(2**20))
-    return buffer.getvalue()
+@pytest.mark.parametrize("write", [write_pickle, write_checkpoint_of_torch])
+def test_no_pickle_is_read_in_the_place_of_a_file_of_ours(
+    write: Callable[[Path], None], run: Path
+) -> None:
+    for path in checkpoint_files(run / "checkpoints"):
+        write(path)
+    assert isinstance(only_our_errors(resuming(run)), FileRefusedError)
+    write(run / "model.safetensors")
+    assert isinstance(only_our_errors(lambda: load(run)), FileRefusedError)
+    write(run / "own.toml")
+    assert isinstance(only_our_errors(lambda: load_recipe(run / "own.toml")), UsageError)
+    for name in ("data.npz", "data.zip", "data.tar"):
+        write(run / name)
+        assert only_our_errors(lambda name=name: evaluate_run(run, run / name)) is not None
 
 
-def huge_picture() -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        crc = zlib.crc32(kind + data).to_bytes(4, "big")
-        return len(data).to_bytes(4, "big") + kind + data + crc
+SOURCES = sorted(Path(tenfold.__file__).parent.rglob("*.py"))
 
-    sizes = (2**30).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
-    rows = chunk(b"IDAT", zlib.compress(bytes(2**20)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sizes) + rows + chunk(b"IEND", b"")
+RESTRICTED_READER = "data/formats.py"
+"""The one module that may name pickle, for a subclass of its reader that knows no globals."""
+
+RUNNERS = {"eval", "exec", "compile", "__import__"}
+READERS = {
+    "torch.load", "torch.hub", "torch.jit.load", "torch.package", "torch.serialization",
+    "numpy.load", "np.load", "os.system", "os.popen", "yaml.load", "joblib.load",
+}  # fmt: skip
+METHODS = {"extractall", "unpack_archive"}
+MODULES = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
 
-BOMBS = {
-    "a header of 100 MB": ("bundle", lambda: declared(100 * 2**20, b"{" + b" " * (100 * 2**20))),
-    "a header without end": ("bundle", lambda: declared(2**63, b"{}")),
-    "a tensor of 2**62 bytes": ("bundle", huge_tensor),
-    "tensors that share bytes": ("bundle", aliased_tensors),
-    "a header a million brackets deep": ("bundle", deep_header),
-    "a gigabyte of zeros in a zip": ("npz", deflated_zip),
-    "a picture of 2**60 pixels": ("picture", huge_picture),
-}
+def forbidden(source: str) -> list[str]:
+    """What in a module runs code from elsewhere or unpacks without looking, by line.
 
-READ = """
-import resource, sys
-import torch, PIL.Image, numpy
-import tenfold
-from tenfold.data.images import decode_image
-from tenfold.data.formats import read_npz
-from tenfold.deployment import read_bundle
-from pathlib import Path
-path, kind, most = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-status = Path("/proc/self/status").read_text()
-now = int(status.split("VmSize:")[1].split()[0]) * 1024
-resource.setrlimit(resource.RLIMIT_AS, (now + most, now + most))
-try:
-    if kind == "bundle":
-        read_bundle(path)
-    elif kind == "npz":
-        read_npz(path)
+    `model.eval()` is a method of modules and `re.compile` makes a pattern; the functions of these
+    names are Python's own.
+    """
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Name) and node.id in RUNNERS:
+            names.append(node.id)
+        elif isinstance(node, ast.Attribute):
+            dotted = ast.unparse(node)
+            owner = dotted.rpartition(".")[0]
+            if dotted in READERS or node.attr in METHODS or owner in MODULES | {"builtins"}:
+                names.append(dotted)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if alias.name in MODULES]
+        elif isinstance(node, ast.ImportFrom):
+            taken = {f"{node.module}.{alias.name}" for alias in node.names}
+            names += taken & READERS
+            names += [node.module] if node.module in MODULES | {"builtins"} else []
+        elif isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "shell"):
+            is_off = isinstance(node.value, ast.Constant) and node.value.value is False
+            names += [] if is_off else [f"{node.arg}={ast.unparse(node.value)}"]
+        found += [f"{getattr(node, 'lineno', 0)}: {name}" for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_module_runs_or_unpacks_what_it_reads(path: Path) -> None:
+    found = forbidden(path.read_text())
+    if path.as_posix().endswith(RESTRICTED_READER):
+        names = [each.partition(": ")[2] for each in found]
+        assert names == ["pickle", "pickle.Unpickler"], "imported, and subclassed once"
+        assert "class _ArrayUnpickler(pickle.Unpickler)" in path.read_text()
     else:
-        decode_image(path.read_bytes(), path.name, channels=3, size=(8, 8))
-except tenfold.TenfoldError as error:
-    print("refused:", error)
+        assert found == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "eval('1')",
+        "run = exec",
+        "__import__('os')",
+        "import builtins; builtins.eval('1')",
+        "from builtins import exec as run",
+        "import pickle",
+        "from pickle import load",
+        "import torch; torch.load(path)",
+        "from torch import load",
+        "import numpy as np; np.load(path)",
+        "tarfile.open(path).extractall(folder)",
+        "shutil.unpack_archive(path)",
+        "from os import system",
+        "read(path, allow_pickle=True)",
+        "run(line, shell=wanted)",
+        "import joblib",
+    ],
+)
+def test_what_runs_code_is_found(source: str) -> None:
+    assert forbidden(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["network.eval()", "re.compile('x')", "torch.compile(f)", "evaluate(x)", "run(shell=False)"],
+)
+def test_what_only_sounds_alike_is_not(source: str) -> None:
+    assert not forbidden(source)
+
+
+# --- Recipes and tensor files -----------------------------------------------------------------
+
+
+@any_input
+@given(text=st.text(max_size=60) | st.text("abmodel.=[]{}'\"\n 1#,-:", max_size=60))
+@example(text="model = '" + "x" * 70_000)
+@example(text="model = 'mlp'\nlr = " + "9" * 5_000)
+@example(text="model = 'mlp'\nepochs = 0x" + "f" * 5_000)
+@example(text="model = 'mlp'\nepochs = 9999-99-99")
+@example(text="a" + ".a" * 20_000 + " = 1")
+@example(text="[" + "a." * 20_000 + "a]")
+@example(text="a = " + "{a = " * 5_000)
+@example(text="model = 'mlp'\nmodel_args = {hidden = [0x" + "f" * 5_000 + "]}")
+def test_any_text_is_a_recipe_or_refused(text: str, home: Path) -> None:
+    path = home / "own.toml"
+    path.write_bytes(text.encode(errors="replace"))
+    error = only_our_errors(lambda: load_recipe(path))
+    assert error is None or isinstance(error, UsageError)
+
+
+@any_input
+@given(data=st.data())
+def test_any_values_are_a_recipe_or_refused(data: st.DataObject) -> None:
+    values = changed(data, load_recipe("cnn-cifar10").to_dict())
+    error = only_our_errors(lambda: validate(values, "of a stranger"))
+    assert error is None or isinstance(error, UsageError)
+
+
+@any_input
+@given(data=st.data())
+def test_any_entries_are_a_tensor_file_or_refused(data: st.DataObject, home: Path) -> None:
+    path = home / "x.safetensors"
+    tensors = {"a": torch.zeros(2, 3), "b": torch.ones(4)}
+    write_tensors(path, tensors, kind="sound", version=1, header={"n": 1})
+    whole = path.read_bytes()
+    size = struct.unpack("<Q", whole[:8])[0]
+    entries = changed(data, json.loads(whole[8 : 8 + size]))
+    path.write_bytes(framed(json.dumps(entries).encode()) + whole[8 + size :])
+    error = only_our_errors(lambda: read_tensors(path, kind="sound", version=1))
+    assert error is None or isinstance(error, FileRefusedError)
+
+
+# --- How much memory a file may take ----------------------------------------------------------
+
+BOUND_MIB = 500
+"""What reading any file below may take beyond what was taken before it.
+
+Most take a few MiB. The header of a tensor file may be 16 MiB of JSON, of which Python makes
+objects of 25 times that size before it is seen that they are none of ours.
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_without_the_memory_it_asks_for(name: str, tmp_path: Path) -> None:
-    kind, make = BOMBS[name]
-    path = tmp_path / "home" / "bomb"
-    path.write_bytes(make())
+def tensor_file(entries: dict[str, object], data: bytes = b"") -> Callable[[Path], None]:
+    metadata = {"kind": "tenfold-bundle", "version": "1", "header": "{}", "sha256": ""}
+    header = json.dumps({"__metadata__": metadata, **entries}).encode()
+    return file("model.safetensors", framed(header) + data)
+
+
+def zeros_in_a_zip(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "photos.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        write_zeros(archive, "cat/1.png", b"")
+
+
+def zeros_in_an_npz(folder: Path) -> None:
+    header = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': "
+    header = (header + b"(1073741824, 1024), }").ljust(127) + b"\n"
+    with zipfile.ZipFile(folder / "set.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        write_zeros(archive, "images.npy", header)
+        archive.writestr("labels.npy", b"")
+
+
+def write_zeros(archive: zipfile.ZipFile, name: str, start: bytes) -> None:
+    """A member of 400 MB."""
+    with archive.open(name, "w") as member:
+        member.write(start)
+        for _ in range(400):
+            member.write(bytes(2**20))
+
+
+def zeros_in_an_idx_file(folder: Path) -> None:
+    """Half a megabyte that unpacks to 500 MB and declares 8 GB."""
+    (folder / "set").mkdir()
+    for name, axes in (("images-idx3", 3), ("labels-idx1", 1)):
+        with gzip.open(folder / f"set/train-{name}-ubyte.gz", "wb") as opened:
+            opened.write(struct.pack(f">{1 + axes}I", 0x800 + axes, *[2**11] * axes))
+            for _ in range(500 if axes == 3 else 0):
+                opened.write(bytes(2**20))
+
+
+def f32(*shape: int, offsets: tuple[int, int]) -> dict[str, object]:
+    return {"dtype": "F32", "shape": shape, "data_offsets": offsets}
+
+
+EIGHT_MB = 8 * 2**20
+
+BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "header-of-100-mb": (declared_header(100 * 2**20, 2**31), "load('model.safetensors')"),
+    "dimension-of-2-to-60": (
+        tensor_file({"w": f32(2**60, offsets=(0, 4))}, bytes(4)),
+        "load('model.safetensors')",
+    ),
+    "size-that-overflows": (
+        tensor_file({"w": f32(2**32, 2**30, offsets=(0, 0))}),
+        "load('model.safetensors')",
+    ),
+    "tensors-that-are-all-the-same": (
+        tensor_file(
+            {f"w{n}": f32(EIGHT_MB // 4, offsets=(0, EIGHT_MB)) for n in range(500)},
+            bytes(EIGHT_MB),
+        ),
+        "load('model.safetensors')",
+    ),
+    "tensors-that-overlap": (
+        tensor_file(
+            {f"w{n}": f32(EIGHT_MB // 4 - n, offsets=(4 * n, EIGHT_MB)) for n in range(500)},
+            bytes(EIGHT_MB),
+        ),
+        "load('model.safetensors')",
+    ),
+    "header-of-empty-lists": (
+        file("model.safetensors", framed(b'{"__metadata__":[' + b"[]," * 5_000_000 + b"1]}")),
+        "load('model.safetensors')",
+    ),
+    "header-nested-without-end": (
+        file("model.safetensors", framed(b'{"__metadata__":' + b"[" * 10_000_000)),
+        "load('model.safetensors')",
+    ),
+    "model-of-a-billion-weights": (
+        bundle(model="mlp", arguments={"hidden": [30_000, 30_000]}),
+        "load('model.safetensors')",
+    ),
+    "recipe-of-dots": (
+        file("own.toml", "a" + ".a" * 400_000 + " = 1"),
+        "load_recipe('own.toml')",
+    ),
+    "recipe-of-dots-in-many-lines": (
+        file("own.toml", "".join(f"k{n}" + ".a" * 499 + " = 1\n" for n in range(64))),
+        "load_recipe('own.toml')",
+    ),
+    "png-of-gigapixels": (
+        file("x.png", png(30_000, 30_000, bytes(90 * 2**20))),
+        "classifier.predict('x.png')",
+    ),
+    "zip-of-zeros": (zeros_in_a_zip, "load_splits('./photos.zip')"),
+    "npz-of-zeros": (zeros_in_an_npz, "load_splits('./set.npz')"),
+    "idx-of-zeros": (zeros_in_an_idx_file, "load_splits('./set')"),
+}
+"""By name: what makes the bomb in a folder, and what lights it; each ends in an error of ours."""
+
+MEASURE = """
+    import json, os, resource, sys
+    from pathlib import Path
+    from PIL import Image
+    from tenfold.data.sources import load_splits
+    from tenfold.errors import TenfoldError
+    from tenfold.recipes import load_recipe
+    from tenfold.runs import load
+
+    classifier = load("sound.safetensors")
+    Image.new("L", (8, 8)).save("sound.png")
+    classifier.predict("sound.png")
+    load_recipe("default")
+
+    def peak():
+        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return size / (2**20 if sys.platform == "darwin" else 2**10)
+
+    for name, light in json.loads(sys.argv[1]).items():
+        sys.stdout.flush()
+        if os.fork() == 0:  # a process of its own, whose peak starts from what is in use now
+            os.chdir(name)
+            before = peak()
+            try:
+                eval(light)
+                verdict = "accepted"
+            except TenfoldError as error:
+                verdict = f"refused: {error}"
+            print(json.dumps([name, verdict, peak() - before]), flush=True)
+            os._exit(0)
+        os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
+    """By the name of a bomb: what came of it, and by how many MiB the peak of memory grew."""
+    if not hasattr(os, "fork"):
+        pytest.skip("the peak of a part of a program can only be measured where there is fork")
+    folder = tmp_path_factory.mktemp("bombs")
+    for name, (make, _) in BOMBS.items():
+        (folder / name).mkdir()
+        make(folder / name)
+    bundle()(folder)
+    (folder / "model.safetensors").rename(folder / "sound.safetensors")
+    lights = json.dumps({name: light for name, (_, light) in BOMBS.items()})
     answer = subprocess.run(
-        [sys.executable, "-c", READ, str(path), kind, str(MOST_MEMORY)],
+        [sys.executable, "-c", textwrap.dedent(MEASURE), lights],
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert answer.stdout.startswith("refused:"), answer.stderr[-2000:]
+    results = [json.loads(line) for line in answer.stdout.splitlines()]
+    return {name: (verdict, growth) for name, verdict, growth in results}
 
 
-# --- The source -------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_in_little_memory(
+    name: str, measured: dict[str, tuple[str, float]]
+) -> None:
+    assert name in measured, "the process that lit it was killed"
+    verdict, growth = measured[name]
+    assert verdict.startswith("refused: ")
+    assert growth < BOUND_MIB
 
-DANGEROUS = {"eval", "exec", "compile", "__import__"}
-DANGEROUS_ATTRIBUTES = {"extractall", "load_module", "exec_module"}
-DANGEROUS_OF = {("pickle", "load"), ("pickle", "loads"), ("torch", "load"), ("numpy", "load")}
+
+# --- What is written is read as it was --------------------------------------------------------
+
+metrics = st.builds(
+    EpochMetrics,
+    epoch=st.integers(1, 2**31),
+    train_loss=finite,
+    train_acc=st.floats(0, 1),
+    val_loss=st.none() | finite,
+    val_acc=st.none() | st.floats(0, 1),
+    lr=finite,
+    seconds=st.floats(0, 1e9),
+)
 
 
-@pytest.mark.parametrize("path", sorted(Path(tenfold.__file__).parent.rglob("*.py")), ids=str)
-def test_nothing_in_the_source_runs_what_it_reads(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.Call):
-            continue
-        called = node.func
-        if isinstance(called, ast.Name):
-            assert called.id not in DANGEROUS, f"line {node.lineno}"
-        elif isinstance(called, ast.Attribute):
-            assert called.attr not in DANGEROUS_ATTRIBUTES, f"line {node.lineno}"
-            if isinstance(called.value, ast.Name):
-                assert (called.value.id, called.attr) not in DANGEROUS_OF, f"line {node.lineno}"
+def numbered(history: list[EpochMetrics]) -> list[EpochMetrics]:
+    """The entries counted from 1, as a run's are."""
+    return [
+        EpochMetrics(**{**each.__dict__, "epoch": place}) for place, each in enumerate(history, 1)
+    ]
+
+
+@any_input
+@given(history=st.lists(metrics, max_size=5).map(numbered))
+def test_a_history_comes_back_to_the_last_bit(history: list[EpochMetrics], home: Path) -> None:
+    folder = RunFolder(home)
+    folder.write_metrics(history)
+    assert folder.read_metrics() == history
+
+
+@any_input
+@given(data=st.data())
+def test_facts_come_back(data: st.DataObject, run: Path) -> None:
+    folder = RunFolder(run)
+    more = data.draw(st.dictionaries(st.text(max_size=8), json_values, max_size=3))
+    facts = {**folder.read_facts(), "figures": more}
+    folder.write_facts(facts)
+    assert folder.read_facts() == facts
+
+
+@any_input
+@given(data=st.data(), name=st.sampled_from(recipe_names()))
+def test_a_recipe_comes_back(data: st.DataObject, name: str, home: Path) -> None:
+    recipe = load_recipe(
+        name,
+        {
+            "description": data.draw(st.text(max_size=50)),
+            "lr": data.draw(st.floats(1e-300, 1e6)),
+            "seed": data.draw(st.integers(-(2**63), 2**63 - 1)),
+            "image_size": data.draw(st.none() | st.tuples(*[st.integers(1, 4096)] * 2).map(list)),
+            "augment.flip": data.draw(st.booleans()),
+        },
+    )
+    (home / "own.toml").write_text(recipe.to_toml())
+    assert load_recipe(home / "own.toml") == recipe
+
+
+@any_input
+@given(
+    names=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), unique=True,
+                   min_size=1, max_size=5),
+    moments=st.lists(st.tuples(st.floats(-9, 9), st.floats(1e-3, 9)), min_size=3, max_size=3),
+    figures=st.dictionaries(st.text(max_size=8), json_values, max_size=3),
+)  # fmt: skip
+def test_a_bundle_comes_back(
+    names: list[str], moments: list[tuple[float, float]], figures: dict[str, Any], home: Path
+) -> None:
+    shape = ImageShape(3, 4, 5)
+    written = Bundle(
+        model="mlp",
+        arguments={"hidden": [7], "dropout": 0.25},
+        input_shape=shape,
+        classes=tuple(names),
+        preprocessing=Preprocessing(*zip(*moments, strict=True)),
+        weights=build("mlp", shape, len(names), hidden=[7]).state_dict(),
+        data={"source": names[0]},
+        figures=figures,
+    )
+    write_bundle(home / "model.safetensors", written)
+    read = read_bundle(home / "model.safetensors")
+    for part in ("model", "arguments", "input_shape", "classes", "data", "figures"):
+        assert getattr(read, part) == getattr(written, part)
+    assert read.preprocessing.to_header() == written.preprocessing.to_header()
+    assert sha256_of_tensors(read.weights) == sha256_of_tensors(written.weights)
+
+
+@any_input
+@given(
+    optimizer=st.sampled_from(["sgd", "adam", "adamw"]),
+    history=st.lists(metrics, min_size=1, max_size=4).map(numbered),
+    steps=st.integers(1, 4),
+    losses=st.lists(st.floats(-9, 9, width=32), max_size=4),
+    value=finite,
+)
+def test_a_checkpoint_comes_back(
+    optimizer: str,
+    history: list[EpochMetrics],
+    steps: int,
+    losses: list[float],
+    value: float,
+    home: Path,
+) -> None:
+    written, read = state_of(optimizer), state_of(optimizer)
+    for _ in range(steps):
+        written.model(torch.ones(2, 1, 4, 4)).sum().backward()
+        written.optimizer.step()
+    written.epoch, written.batch, written.step = len(history), len(losses), 10**9 + len(losses)
+    written.losses, written.correct = torch.tensor(losses), torch.tensor(steps)
+    written.history = history
+    written.best = Best(1, value, written.copy_of_weights_that_count())
+    shutil.rmtree(home / "checkpoints", ignore_errors=True)
+    Checkpointer(home / "checkpoints", {"who": "me"}).save(written)
+    checkpoint = read_newest(home / "checkpoints")
+    read.restore(checkpoint.header, checkpoint.tensors)
+    assert checkpoint.header["context"] == {"who": "me"}
+    (header, tensors), (again, tensors_again) = written.to_checkpoint(), read.to_checkpoint()
+    assert again == header
+    assert sha256_of_tensors(tensors_again) == sha256_of_tensors(tensors)
+
+
+def state_of(optimizer: str) -> TrainingState:
+    model = build("softmax", (1, 4, 4), 3)
+    momentum = 0.9 if optimizer == "sgd" else 0.0
+    made = build_optimizer(optimizer, model.parameters(), lr=0.1, momentum=momentum)
+    return TrainingState(model=model, optimizer=made)

@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -607,6 +606,8 @@ def _show_run(run: Run, as_json: bool) -> None:
 
 def _key_and_value(text: str) -> tuple[str, Any]:
     """`key=value` with the value as TOML reads it, or else as a text."""
+    from tenfold.recipes import parse_recipe
+
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(
@@ -614,8 +615,8 @@ def _key_and_value(text: str) -> tuple[str, Any]:
             remedy="write for instance --set momentum=0.9",
         )
     try:
-        parsed = tomllib.loads(f"value = {value}")
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        parsed = parse_recipe(f"value = {value}", "of one line")
+    except UsageError:
         parsed = {}
     return key.strip(), parsed["value"] if parsed.keys() == {"value"} else value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -238,9 +238,21 @@ def parse_recipe(text: str, place: str) -> dict[str, Any]:
             "dots in a line, wanted a few lines of TOML"
         )
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"recipe {place}: this is not TOML: {printable(error)}") from error
+    if any(not -(2**63) <= number < 2**63 for number in _whole_numbers(values)):
+        raise UsageError(f"recipe {place}: this is not TOML: a number has more than 64 bits")
+    return values
+
+
+def _whole_numbers(value: object) -> Iterator[int]:
+    """All whole numbers in nested tables and lists."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _whole_numbers(item)
 
 
 def _set(values: dict[str, Any], key: str, value: object) -> None:
