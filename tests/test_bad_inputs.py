@@ -534,6 +534,13 @@ RECIPES = [
         recipe("model = 'mlp'\nlr = inf"),
     ),
     Row(
+        "recipe-argument-not-finite",
+        "train digits --recipe own.toml",
+        2,
+        ("own.toml", "model_args has inf", "finite"),
+        recipe("model = 'mlp'\nmodel_args = {dropout = inf}"),
+    ),
+    Row(
         "recipe-date",
         "train digits --recipe own.toml",
         2,

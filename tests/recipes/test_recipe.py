@@ -196,7 +196,7 @@ recipes = st.fixed_dictionaries(
         "model_args": st.dictionaries(
             st.text(min_size=1, max_size=5),
             st.integers(-(2**63), 2**63 - 1)
-            | st.floats(allow_nan=False)
+            | st.floats(allow_nan=False, allow_infinity=False)
             | st.booleans()
             | st.text(max_size=5)
             | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),

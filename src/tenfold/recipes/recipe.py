@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -126,6 +127,9 @@ class Recipe(BaseModel):
             raise ValueError(f"optimizer {self.optimizer} takes no momentum; set momentum = 0")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov = true needs a momentum above 0")
+        for number in _numbers(self.model_args):
+            if not math.isfinite(number):
+                raise ValueError(f"model_args has {number}, wanted finite numbers")
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -241,18 +245,19 @@ def parse_recipe(text: str, place: str) -> dict[str, Any]:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"recipe {place}: this is not TOML: {printable(error)}") from error
-    if any(not -(2**63) <= number < 2**63 for number in _whole_numbers(values)):
+    whole = (number for number in _numbers(values) if isinstance(number, int))
+    if any(not -(2**63) <= number < 2**63 for number in whole):
         raise UsageError(f"recipe {place}: this is not TOML: a number has more than 64 bits")
     return values
 
 
-def _whole_numbers(value: object) -> Iterator[int]:
-    """All whole numbers in nested tables and lists."""
-    if isinstance(value, int):
+def _numbers(value: object) -> Iterator[int | float]:
+    """All numbers in nested tables and lists."""
+    if isinstance(value, int | float):
         yield value
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _whole_numbers(item)
+            yield from _numbers(item)
 
 
 def _set(values: dict[str, Any], key: str, value: object) -> None:
