@@ -128,7 +128,7 @@ class Recipe(BaseModel):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov = true needs a momentum above 0")
         for number in _numbers(self.model_args):
-            if not math.isfinite(number):
+            if isinstance(number, float) and not math.isfinite(number):
                 raise ValueError(f"model_args has {number}, wanted finite numbers")
         return self
 
