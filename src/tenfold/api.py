@@ -42,7 +42,7 @@ def train(
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
         data_root: a folder of known data sets, before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None leaves PyTorch's choice.
+        threads: of a CPU; None for half of the cores, but two where there are two.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
         download: whether a known data set that is missing may be fetched.
         quiet: while training, print nothing but warnings, as in a notebook with a plot.

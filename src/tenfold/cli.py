@@ -53,7 +53,9 @@ DataRoot = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
-Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of a CPU.")]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", help="Threads of a CPU; otherwise half of its cores.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
 LogEvery = Annotated[

@@ -121,13 +121,27 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def usual_threads(most: int) -> int:
+    """How many threads a run has if nobody says: half of the cores, but two where there are two.
+
+    Work this small is cut into pieces of microseconds, and every piece waits for the slowest
+    thread: as soon as anything else wants a core, a thread on every core is many times slower
+    than a few.
+
+    Args:
+        most: what PyTorch was told, or has found.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(most, max(2, (cores or 1) // 2))
+
+
 @contextmanager
 def repeatable(device: torch.device, threads: int | None) -> Iterator[None]:
     """The conditions under which the same run gives the same bits; the caller's own after it.
 
     Args:
         device: where the work is done.
-        threads: of a CPU; None leaves PyTorch's choice.
+        threads: of a CPU; None for half of the cores, but two where there are two.
 
     Raises:
         UsageError: less than one thread.
@@ -137,7 +151,7 @@ def repeatable(device: torch.device, threads: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(threads or usual_threads(before))
     torch.set_flush_denormal(True)
     if not _tiny_numbers_are_flushed():
         torch.set_flush_denormal(False)

@@ -185,7 +185,7 @@ def reproduce(
         out: the folder; None for the next `runs/reproduction-NNN`.
         data_root: a folder of known data sets.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None leaves PyTorch's choice.
+        threads: of a CPU; None for half of the cores, but two where there are two.
         download: whether what is missing may be fetched.
         watcher: is told what happens.
         progress: told about long reading.

@@ -80,7 +80,7 @@ def train_run(
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
         data_root: a folder of known data sets.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None leaves PyTorch's choice.
+        threads: of a CPU; None for half of the cores, but two where there are two.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
         download: whether what is missing may be fetched.
         watcher: is told what happens.
