@@ -228,7 +228,11 @@ class TrainingState:
             require_same_weights(own, averaged)
         if counters.best is not None:
             require_same_weights(own, best)
-        if tensors["losses"].shape != (counters.batch,) or tensors["correct"].shape != ():
+        losses, correct = tensors["losses"], tensors["correct"]
+        if (losses.shape, losses.dtype) != ((counters.batch,), torch.float32) or (
+            correct.shape,
+            correct.dtype,
+        ) != ((), torch.int64):
             raise FileRefusedError("the checkpoint's running figures are not of its batches")
         _require_moments(self.optimizer, header["optimizer"], part_of(tensors, "optimizer"))
         self.model.load_state_dict(weights)
@@ -249,8 +253,8 @@ class TrainingState:
         self.seconds = counters.seconds
         self.history = counters.history
         self.epochs_without_gain = counters.epochs_without_gain
-        self.losses = tensors["losses"].to(self.device)
-        self.correct = tensors["correct"].to(self.device, copy=True)
+        self.losses = losses.to(self.device)
+        self.correct = correct.to(self.device, copy=True)
         _set_generator_states(self.device, part_of(tensors, "random"))
 
 
@@ -321,6 +325,7 @@ def load_optimizer(
             f"the checkpoint is of a run with {header['kind']}, "
             f"this one has {type(optimizer).__name__}"
         )
+    _require_moments(optimizer, header, tensors)
     state: dict[int, dict[str, Any]] = {}
     for name, value in [*tensors.items(), *header["plain"].items()]:
         index, _, key = name.partition(".")
@@ -346,8 +351,8 @@ def _require_moments(
 ) -> None:
     """Refuse what this optimiser could not take its next step with."""
     kind = type(optimizer).__name__
-    if header["kind"] != kind:
-        return  # said by `load_optimizer`, which knows both kinds
+    if header["kind"] != kind or kind not in _MOMENTS:
+        return  # another kind is said by `load_optimizer`; of an unknown one nothing is known
     groups = [group["params"] for group in optimizer.state_dict()["param_groups"]]
     if [group["params"] for group in header["groups"]] != groups:
         raise FileRefusedError("the checkpoint's optimizer does not fit: it has other groups")
@@ -356,11 +361,16 @@ def _require_moments(
     for name, value in [*tensors.items(), *header["plain"].items()]:
         index, _, key = name.partition(".")
         remembered.setdefault(int(index), set()).add(key)
-        shapes = (parameters[int(index)].shape, torch.Size())
-        if value is not None and (not isinstance(value, Tensor) or value.shape not in shapes):
+        parameter = parameters[int(index)]
+        wanted = torch.zeros(()) if key == "step" else parameter
+        if value is not None and not (
+            isinstance(value, Tensor)
+            and value.shape == wanted.shape
+            and value.dtype == wanted.dtype
+        ):
             raise FileRefusedError(f"the checkpoint's optimizer has no usable {printable(key)}")
     for keys in remembered.values():
-        if keys != _MOMENTS.get(kind, keys):
+        if keys != _MOMENTS[kind]:
             raise FileRefusedError(
                 f"the checkpoint's {kind} remembers {printable(listing(sorted(keys)))}"
             )
