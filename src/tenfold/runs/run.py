@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from tenfold.data.sources import load_splits
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import DataError, FileRefusedError, UsageError, printable
 from tenfold.evaluation.report import Report
-from tenfold.recipes import Recipe, validate
+from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.prepare import Progress, choose_device, repeatable, with_validation
 from tenfold.training.state import EpochMetrics
@@ -101,11 +100,12 @@ def read_recipe(folder: RunFolder) -> Recipe:
     Raises:
         FileRefusedError: it is missing or damaged.
     """
+    place = printable(folder.recipe)
     try:
-        return validate(tomllib.loads(folder.read_text(folder.recipe)), str(folder.recipe))
-    except (ValueError, RecursionError, UsageError) as error:
+        return validate(parse_recipe(folder.read_text(folder.recipe), place), place)
+    except (ValueError, UsageError) as error:
         raise FileRefusedError(
-            f"{printable(folder.recipe)}: {printable(error)}",
+            f"{place}: {printable(error)}",
             remedy="put back the file as tenfold wrote it",
         ) from error
 
