@@ -202,7 +202,7 @@ recipes = st.fixed_dictionaries(
             | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
             max_size=3,
         ),
-        "epochs": st.integers(1, 10**6),
+        "epochs": st.integers(1, 50_000),
         "batch_size": st.integers(1, 10**7),
         "shuffle": st.booleans(),
         "augment": st.fixed_dictionaries(

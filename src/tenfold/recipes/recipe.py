@@ -82,7 +82,7 @@ class Recipe(BaseModel):
         default_factory=dict, description="the model's own arguments"
     )
 
-    epochs: int = Field(10, ge=1, le=1_000_000)
+    epochs: int = Field(10, ge=1, le=50_000)  # the history of more would not fit a header
     batch_size: int = Field(64, ge=1, le=10_000_000)
     eval_batch_size: int = Field(1024, ge=1, le=10_000_000)
     shuffle: bool = Field(True, description="a new order in every epoch")
