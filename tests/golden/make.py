@@ -1,0 +1,194 @@
+"""Make the runs and the bits that later versions must still read and still give.
+
+    python tests/golden/make.py
+
+What lies in this folder was made by tenfold 0.1.0 when the formats of its files were version 1, on
+the processor that `bits.json` names. Making it anew forgets what it is there to remember.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import tenfold
+from tenfold.data import ImageDataset, Splits
+from tenfold.training import Watcher
+
+HERE = Path(__file__).parent
+
+NARROW = {
+    "softmax-fashion": {},
+    "softmax-scratch": {"recipe": "softmax-fashion", "model": "softmax-scratch"},
+    "mlp-fashion": {"model_args": {"hidden": [32, 16]}},
+    "mlp-dropout": {"recipe": "mlp-fashion", "model_args": {"hidden": [32], "dropout": 0.5}},
+    "lenet-mnist": {},
+    "cnn-cifar10": {},
+    "convpool-mnist": {
+        "model_args": {"channels": [2, 4], "kernels": [5, 3], "hidden": [16, 8], "dropout": 0.3}
+    },
+    "default": {"model_args": {"channels": [4, 8], "kernels": [3, 3], "hidden": [16]}},
+    "resnet-small": {"model_args": {"widths": [4, 8], "blocks": 1, "dropout": 0.1}},
+}
+"""By name: a recipe, made small."""
+
+SHAPES = {"cnn-cifar10": (3, 32, 32), "resnet-small": (3, 16, 16)}
+FIGURES = ("train_loss", "train_acc", "val_loss", "val_acc", "test_loss", "test_acc")
+
+
+class StopAt(Watcher):
+    """Asks the run to stop after some step, as a terminating signal does."""
+
+    every_batches = 1
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def batch_done(self, state: object, *_: object) -> None:
+        if state.step >= self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.step = 2**62
+
+
+def made_up_splits(name: str) -> Splits:
+    """300 pictures, in which each class is brighter in another place."""
+    channels, height, width = SHAPES.get(name, (1, 28, 28))
+
+    def part(split: str, n: int, seed: int) -> ImageDataset:
+        generator = np.random.RandomState(seed)
+        labels = np.arange(n) % 10
+        images = generator.randint(0, 128, (n, channels, height, width)).astype(np.uint8)
+        for index, label in enumerate(labels):
+            images[index, :, label : label + 6, label : label + 6] += 100
+        return ImageDataset(
+            torch.from_numpy(images),
+            torch.from_numpy(labels).long(),
+            tuple("abcdefghij"),
+            split=split,
+            source="made up",
+        )
+
+    return Splits(part("train", 300, 1), None, part("test", 100, 2))
+
+
+def bits_of(run: tenfold.Run) -> dict[str, object]:
+    """What a run has ended with: a digest of the weights, and its figures in full."""
+    return {
+        "weights": digest(tenfold.load(run.folder)),
+        "figures": {key: run.figures.get(key) for key in FIGURES},
+        "history": [[m.train_loss, m.train_acc, m.val_loss, m.val_acc] for m in run.history],
+    }
+
+
+def digest(classifier: tenfold.Classifier) -> str:
+    """SHA-256 of the weights in the order of their names, by the names' last parts."""
+    found = hashlib.sha256()
+    weights = classifier.bundle.weights
+    for name in sorted(weights):
+        values = weights[name]
+        found.update(np.ascontiguousarray(getattr(values, "numpy", lambda v=values: v)()).data)
+    return found.hexdigest()
+
+
+def train_narrow(name: str, out: Path, threads: int) -> tenfold.Run:
+    """One of `NARROW`, for two epochs."""
+    changes = {"recipe": name, "epochs": 2, "batch_size": 32, "val": 0.1, **NARROW[name]}
+    return tenfold.train(
+        made_up_splits(name), out=out, threads=threads, device="cpu", quiet=True, **changes
+    )
+
+
+def processor() -> str:
+    """The processor and its instructions, on which bits depend."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    facts = [line.partition(":")[2].strip() for line in lines]
+    keys = [line.partition(":")[0].strip() for line in lines]
+    wanted = ("vendor_id", "cpu family", "model", "stepping")
+    known = [facts[keys.index(key)] for key in wanted if key in keys]
+    return " ".join([platform.machine(), *known, torch.backends.cpu.get_cpu_capability()])
+
+
+def make_pictures() -> None:
+    """36 pictures of 16 x 12 pixels in three class folders."""
+    generator = np.random.RandomState(0)
+    for label, name in enumerate(("apple", "pear", "plum")):
+        folder = HERE / "pictures" / name
+        folder.mkdir(parents=True)
+        for index in range(12):
+            pixels = generator.randint(0, 90, (12, 16, 3)).astype(np.uint8)
+            pixels[2 + index % 4 :: 3, 4 * label : 4 * label + 6, label] += 150
+            Image.fromarray(pixels).save(folder / f"{index:02d}.png")
+
+
+def main() -> None:
+    for old in ("pictures", "finished", "interrupted", "folder"):
+        shutil.rmtree(HERE / old, ignore_errors=True)
+    make_pictures()
+    tenfold.train(
+        recipe="digits-quick",
+        out=HERE / "finished",
+        epochs=3,
+        threads=1,
+        device="cpu",
+        quiet=True,
+        model_args={"channels": [4, 8], "kernels": [3, 3], "hidden": [16]},
+    )
+    everything = HERE.parent / "runs" / "everything.toml"
+    try:
+        tenfold.train(
+            recipe=everything,
+            out=HERE / "interrupted",
+            threads=1,
+            device="cpu",
+            quiet=True,
+            watcher=StopAt(47),
+        )
+    except tenfold.TenfoldError as error:
+        print(error)
+    tenfold.train(
+        HERE / "pictures",
+        recipe="convpool-mnist",
+        out=HERE / "folder",
+        epochs=4,
+        threads=1,
+        device="cpu",
+        quiet=True,
+        batch_size=8,
+        lr=1e-3,
+        model_args={"channels": [2, 4], "kernels": [3, 3], "hidden": [8]},
+    )
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(torch.bfloat16)
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    network(torch.ones(2, 4, dtype=torch.bfloat16)).float().sum().backward()
+    optimizer.step()
+    tenfold.training.save_checkpoint(HERE / "parts.safetensors", network, optimizer, epoch=3)
+    bits: dict[str, object] = {"processor": processor(), "torch": torch.__version__}
+    with tempfile.TemporaryDirectory() as folder:
+        for threads in (1, 2):
+            for name in NARROW:
+                run = train_narrow(name, Path(folder) / f"{name}-{threads}", threads)
+                bits[f"{name}, threads {threads}"] = bits_of(run)
+        copy = Path(folder) / "interrupted"
+        shutil.copytree(HERE / "interrupted", copy)
+        bits["interrupted, resumed"] = bits_of(tenfold.resume(copy, quiet=True))
+    pictures = sorted((HERE / "pictures").rglob("*.png"))[::5]
+    probabilities = tenfold.load(HERE / "folder").predict_proba(pictures)
+    bits["folder, probabilities"] = probabilities.tolist()
+    for name in ("finished", "folder"):
+        bits[f"{name}, as it ended"] = bits_of(tenfold.open_run(HERE / name))
+    (HERE / "bits.json").write_text(json.dumps(bits, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Runs and files of tenfold 0.1.0 still open, and the same training still gives the same bits."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import tenfold
+
+GOLDEN = Path(__file__).parent / "golden"
+BITS = json.loads((GOLDEN / "bits.json").read_text())
+
+
+def _maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("golden_make", GOLDEN / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make = _maker()
+
+SAME_PROCESSOR = (BITS["processor"], BITS["torch"]) == (make.processor(), torch.__version__)
+"""Elsewhere the last bits differ, and with them, after some steps, the last digits."""
+
+
+def require_same(run: tenfold.Run, wanted: dict[str, object]) -> None:
+    """The weights to the bit on the processor that made them, the figures nearly so elsewhere."""
+    found = json.loads(json.dumps(make.bits_of(run)))
+    if SAME_PROCESSOR:
+        assert found == wanted
+    else:
+        assert found["figures"] == pytest.approx(wanted["figures"], abs=0.02)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", make.NARROW)
+def test_the_same_training_gives_the_same_bits(name: str, threads: int, tmp_path: Path) -> None:
+    run = make.train_narrow(name, tmp_path / "run", threads)
+    require_same(run, BITS[f"{name}, threads {threads}"])
+
+
+def copied(name: str, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN / name, tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["finished", "folder"])
+def test_a_finished_run_opens_with_its_figures(name: str, tmp_path: Path) -> None:
+    run = tenfold.open_run(copied(name, tmp_path))
+    assert json.loads(json.dumps(make.bits_of(run))) == BITS[f"{name}, as it ended"]
+    assert run.status == "finished"
+    assert run.recipe.val > 0
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    folder = copied("finished", tmp_path)
+    before = (folder / "model.safetensors").read_bytes()
+    assert tenfold.resume(folder, quiet=True).status == "finished"
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_finished_run_evaluates_to_its_figures(tmp_path: Path) -> None:
+    run = tenfold.open_run(copied("finished", tmp_path))
+    report = tenfold.evaluate(run)
+    assert report.test_acc == run.figures["test_acc"]
+    assert report.test_loss == pytest.approx(run.figures["test_loss"], rel=1e-6)
+
+
+def test_a_run_on_a_folder_that_has_moved_evaluates_to_its_figures(tmp_path: Path) -> None:
+    run = tenfold.open_run(copied("folder", tmp_path))
+    report = tenfold.evaluate(run, GOLDEN / "pictures")
+    assert report.n == run.figures["n_test"]
+    assert report.test_acc == run.figures["test_acc"]
+    assert report.test_loss == pytest.approx(run.figures["test_loss"], rel=1e-6)
+
+
+def test_a_run_is_trained_further(tmp_path: Path) -> None:
+    run = tenfold.resume(copied("finished", tmp_path), epochs=4, quiet=True)
+    assert len(run.history) == 4
+
+
+def test_an_interrupted_run_ends_with_the_bits_that_it_would_have_had(tmp_path: Path) -> None:
+    run = tenfold.resume(copied("interrupted", tmp_path), quiet=True)
+    require_same(run, BITS["interrupted, resumed"])
+    assert run.status == "finished"
+
+
+def test_an_old_bundle_predicts_the_same_probabilities() -> None:
+    pictures = sorted((GOLDEN / "pictures").rglob("*.png"))[::5]
+    found = tenfold.load(GOLDEN / "folder" / "model.safetensors").predict_proba(pictures)
+    assert found.tolist() == [pytest.approx(row, abs=1e-6) for row in BITS["folder, probabilities"]]
+
+
+def test_a_checkpoint_by_hand_comes_back_in_every_type() -> None:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(torch.bfloat16)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    facts = tenfold.training.load_checkpoint(GOLDEN / "parts.safetensors", network, optimizer)
+    assert facts == {"epoch": 3}
+    assert {value.dtype for value in network.state_dict().values()} == {torch.bfloat16}
+    assert len(optimizer.state_dict()["state"]) == 2
