@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.loader import DataLoader
+from tenfold.data.loading.loader import DataLoader
 
 IMAGES = 60_000
 BATCH_SIZE = 64

@@ -11,8 +11,8 @@ from unittest.mock import patch
 import torch
 from sklearn.datasets import load_digits
 
-from tenfold.data import ImageDataset, sources
-from tenfold.data.catalog import CatalogEntry
+from tenfold.data import ImageDataset, load
+from tenfold.data.catalog.entries import CatalogEntry
 from tenfold.models import MODELS
 from tenfold.models.convpool import ConvPool
 from tenfold.types import ImageShape
@@ -69,7 +69,7 @@ class NarrowConvPool(ConvPool):
         )
 
 
-SMALL_DATA = patch.object(sources, "_read_named", small_data_sets)
+SMALL_DATA = patch.object(load, "_read_named", small_data_sets)
 """Reads the stand-ins wherever a known data set is named."""
 
 SMALL_MODEL = patch.dict(MODELS, convpool=NarrowConvPool)

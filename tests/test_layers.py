@@ -1,8 +1,10 @@
-"""A module imports only from above itself in the house."""
+"""A module imports only from folders above its own in the house, and nothing goes in circles."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,123 +13,98 @@ import tenfold
 
 SOURCE = Path(tenfold.__file__).parent
 
-HOUSE: dict[str, tuple[str, ...]] = {
-    "errors": (),
-    "types": (),
-    "storage": (),
-    "randomness": (),
-    "scratch": (),
-    "data": (
-        "images",
-        "formats",
-        "cache",
-        "members",
-        "layout",
-        "folder",
-        "catalog",
-        "fetch",
-        "dataset",
-        "rows",
-        "objects",
-        "sources",
-        "augment",
-        "loader",
-    ),
-    "models": (
-        "arguments",
-        "preprocessing",
-        "softmax",
-        "softmax_scratch",
-        "mlp",
-        "lenet",
-        "cifar_cnn",
-        "convpool",
-        "resnet_small",
-        "table",
-        "summary",
-    ),
-    "evaluation": ("metrics", "report", "evaluate"),
-    "training": (
-        "optimizers",
-        "schedules",
-        "averaging",
-        "step",
-        "state",
-        "checkpoint",
-        "parts",
-        "watching",
-        "advice",
-        "memory",
-        "loop",
-    ),
-    "deployment": ("bundle", "classifier"),
-    "reporting": ("facts", "terminal", "reproduction", "plots", "live"),
-    "recipes": ("recipe",),
-    "runs": ("signals", "folder", "prepare", "run", "train", "published", "reproduce"),
-}
-"""Folders from the top of the house down, and the files in each likewise."""
+HOUSE = (
+    "errors",
+    "types",
+    "randomness",
+    "storage",
+    "scratch",
+    "data",
+    "models",
+    "evaluation",
+    "training",
+    "recipes",
+    "deployment",
+    "runs",
+    "reporting",
+    "reproduction",
+)
+"""Files and folders, from the top of the house down."""
 
-FACES = ("api", "cli", "notebook", "estimator")
-"""At the bottom: they may import everything but each other, and nothing imports them."""
+FACES = ("api", "cli", "notebook")
+"""Below the house: they may import everything but each other, and nothing imports them."""
 
 DOORS = ("__init__", "__main__")
 """They lead to the faces, so they stand outside the order."""
 
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
+INSIDE = [module for module in MODULES if module.parts[0].removesuffix(".py") not in DOORS]
 
 
-def place(parts: tuple[str, ...]) -> tuple[int, int]:
-    """How far down the house a module stands: its folder's place, and its own in the folder."""
-    top, inner = parts[0], parts[1] if len(parts) > 1 else ""
-    if top in FACES:
-        return len(HOUSE), 0
-    folder = list(HOUSE).index(top)
-    # A folder's __init__ stands below its files: it gathers them.
-    return folder, HOUSE[top].index(inner) if inner in HOUSE[top] else len(HOUSE[top])
+def name_of(module: Path) -> str:
+    """As it is imported, such as `tenfold.data.load`; a folder's `__init__` is the folder."""
+    parts = module.with_suffix("").parts
+    return ".".join(("tenfold", *(part for part in parts if part != "__init__")))
 
 
-def imported(tree: ast.AST) -> list[tuple[str, ...]]:
-    """The modules of tenfold that a file imports, as their parts."""
-    found = []
-    for node in ast.walk(tree):
+KNOWN = {name_of(module) for module in MODULES}
+
+
+def imports(module: Path) -> Iterator[str]:
+    """The modules of tenfold that a file imports, wherever it does."""
+    for node in ast.walk(ast.parse((SOURCE / module).read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            module = node.module or ""
-            names = [f"{module}.{alias.name}" for alias in node.names]
-            found += [module if not exists(name) else name for name in names]
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                name = inner if inner in KNOWN else str(node.module)
+                if name.startswith("tenfold."):
+                    yield name
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-    return [tuple(name.split(".")[1:]) for name in found if name.startswith("tenfold.")]
+            yield from (alias.name for alias in node.names if alias.name.startswith("tenfold."))
 
 
-def exists(module: str) -> bool:
-    if not module.startswith("tenfold."):
-        return False
-    path = SOURCE.joinpath(*module.split(".")[1:])
-    return path.with_suffix(".py").exists() or path.is_dir()
+def place(name: str) -> tuple[int, str]:
+    """How far down the house a module stands, and in which folder or face."""
+    top = name.split(".")[1]
+    return (len(HOUSE) if top in FACES else HOUSE.index(top)), top
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_every_module_has_a_place_in_the_house(module: Path) -> None:
-    parts = module.with_suffix("").parts
-    if len(parts) == 1:
-        assert parts[0] in (*HOUSE, *FACES, *DOORS)
-    else:
-        assert parts[1] in (*HOUSE[parts[0]], "__init__")
+def circle(node_of: Callable[[str], str]) -> object:
+    """The circle that the imports go in, if there is one; some of the modules may be one node."""
+    graph: dict[str, set[str]] = {}
+    for module in INSIDE:
+        own = node_of(name_of(module))
+        graph.setdefault(own, set()).update({node_of(name) for name in imports(module)} - {own})
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return None
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_a_module_imports_only_from_above(module: Path) -> None:
-    parts = module.with_suffix("").parts
-    if parts[0] in DOORS:
-        return
-    own = place(parts)
-    for other in imported(ast.parse((SOURCE / module).read_text())):
-        assert place(other) < own, f"{module} imports {'.'.join(other)}, which stands below it"
+@pytest.mark.parametrize("module", INSIDE, ids=str)
+def test_a_module_imports_only_from_above_or_its_own_folder(module: Path) -> None:
+    own, folder = place(name_of(module))
+    for name in imports(module):
+        other, other_folder = place(name)
+        assert other < own or other_folder == folder, f"{module} imports {name} from below"
 
 
-def test_the_order_names_only_what_is_there() -> None:
-    for folder, files in HOUSE.items():
-        assert exists(f"tenfold.{folder}"), folder
-        for file in files:
-            assert exists(f"tenfold.{folder}.{file}"), f"{folder}/{file}"
+def test_the_house_names_only_what_is_there() -> None:
+    for name in (*HOUSE, *FACES):
+        assert f"tenfold.{name}" in KNOWN, name
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circle(lambda name: name) is None
+
+
+def test_no_room_of_data_is_returned_to() -> None:
+    """A room is a folder or a file right inside `data/`."""
+
+    def room(name: str) -> str:
+        parts = name.split(".")
+        return ".".join(parts[:3]) if parts[1] == "data" else name
+
+    assert circle(room) is None

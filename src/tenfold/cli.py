@@ -338,7 +338,8 @@ def predict(
 ) -> None:
     """Name the most probable classes of images of any size and mode."""
     from tenfold.runs import load
-    from tenfold.runs.run import SCHEMA, sample_of_test_images
+    from tenfold.runs.evaluate import sample_of_test_images
+    from tenfold.runs.run import SCHEMA
 
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", remedy="choose one")
@@ -433,7 +434,7 @@ def data(
     as_json: Json = False,
 ) -> None:
     """List the known data sets, or tell what is in one: splits, shapes, classes, counts."""
-    from tenfold.reporting.facts import catalogue_facts, catalogue_text, data_facts, data_text
+    from tenfold.reporting.describe import catalogue_facts, catalogue_text, data_facts, data_text
     from tenfold.runs.run import SCHEMA
 
     if data is None:
@@ -443,7 +444,7 @@ def data(
         else:
             typer.echo(catalogue_text(entries))
         return
-    from tenfold.data.sources import load_splits
+    from tenfold.data.load import load_splits
 
     with _watching() as (_, progress):
         loaded = load_splits(data, data_root=data_root, download=not offline, progress=progress)
@@ -526,8 +527,8 @@ def reproduce(
 
     Without CIFAR-10 on disk, its copy cifar10-jpeg.tar.xz is taken and named so.
     """
-    from tenfold.reporting.reproduction import reproduction_markdown, reproduction_text
-    from tenfold.runs.reproduce import reproduce as run_recipes
+    from tenfold.reproduction.reproduce import reproduce as run_recipes
+    from tenfold.reproduction.text import reproduction_markdown, reproduction_text
     from tenfold.storage import write_text
 
     if markdown is not None and not markdown.parent.is_dir():
@@ -563,7 +564,7 @@ def reproduce(
 @_stoppable
 def info(as_json: Json = False) -> None:
     """Tell versions, devices and folders: what a bug report needs."""
-    from tenfold.reporting.facts import machine_facts
+    from tenfold.reporting.describe import machine_facts
 
     facts = machine_facts()
     if as_json:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from tenfold.data.augment import Augmentation, keyed_choice
 from tenfold.errors import UsageError
 from tenfold.randomness import derive_seed
+from tenfold.training.augment import Augmentation, keyed_choice
 
 MASK = 2**64 - 1
 

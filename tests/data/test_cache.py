@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from platformdirs import user_cache_dir
 
-from tenfold.data import cache
-from tenfold.data.cache import cache_folder, load_cached, store_cached
+from tenfold.data.folders import cache
+from tenfold.data.folders.cache import cache_folder, load_cached, store_cached
 from tenfold.types import LabelledArrays
 
 

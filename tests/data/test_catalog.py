@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tenfold.data.catalog import DATASETS, CatalogEntry, Layout, find, lookup
+from tenfold.data.catalog.entries import CatalogEntry, Layout
+from tenfold.data.catalog.table import DATASETS, find, lookup
 from tenfold.errors import UsageError
 
 LAYOUTS = [layout for entry in DATASETS.values() for layout in entry.layouts]

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from tenfold.data.dataset import ImageDataset, Splits, split_stratified
+from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError
 from tenfold.types import ImageShape, LabelledArrays
 

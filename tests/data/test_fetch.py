@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenfold.data import fetch
-from tenfold.data.catalog import DATASETS, Archive, CatalogEntry, CatalogFile, Layout
-from tenfold.data.fetch import LocatedFiles, check_file, locate
+from tenfold.data.catalog.checking import check_file
+from tenfold.data.catalog.entries import Archive, CatalogEntry, CatalogFile, Layout
+from tenfold.data.catalog.locate import LocatedFiles, locate
+from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import DataError, StorageError
 from tenfold.types import ImageShape
 
@@ -289,7 +290,7 @@ def test_a_data_root_that_is_not_there_is_told(
 
 
 def test_a_change_after_a_check_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_SETTLED", 0.0)
+    monkeypatch.setattr("tenfold.data.catalog.checking._SETTLED", 0.0)
     file = stand_in().layouts[0].files[1]
     path = tmp_path / file.name
     path.write_bytes(CONTENTS["labels"])
@@ -392,7 +393,7 @@ def test_a_mirror_that_stalls_is_given_up_and_continued(serve: Callable[..., Mir
 def test_a_mirror_that_trickles_is_given_up(
     serve: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "_SLOWEST", 10**9)
+    monkeypatch.setattr("tenfold.data.catalog.download._SLOWEST", 10**9)
 
     def trickle(handler: http.server.BaseHTTPRequestHandler) -> None:
         data = GZIPPED["images.gz"]
@@ -557,7 +558,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from test_fetch import CONTENTS, contents_of, stand_in
-from tenfold.data.fetch import locate
+from tenfold.data.catalog.locate import locate
 
 assert contents_of(locate(stand_in(sys.argv[1]))) == CONTENTS
 """

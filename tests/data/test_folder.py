@@ -15,9 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tenfold.data import folder as folder_module
-from tenfold.data import members
-from tenfold.data.folder import load_image_folder, read_image_folder, source_fingerprint
+from tenfold.data.folders.folder import load_image_folder, read_image_folder, source_fingerprint
 from tenfold.errors import DataError, UsageError
 
 
@@ -284,15 +282,16 @@ def test_channels_follow_the_images(tmp_path):
 
 
 def test_arrays_over_the_limit_are_refused_before_they_are_allocated(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_module, "LARGEST_ARRAY", 500)
+    monkeypatch.setattr("tenfold.data.folders.folder.LARGEST_ARRAY", 500)
     with pytest.raises(DataError, match="3 images of 3x8x8 need 576 bytes, over the limit of 500"):
         read_image_folder(directory(tmp_path, TWO_CLASSES))
 
 
 @pytest.mark.parametrize("kept", [0, 2**30])
 def test_large_images_are_decoded_by_threads_and_read_again_alike(tmp_path, monkeypatch, kept):
-    monkeypatch.setattr(folder_module, "LARGEST_KEPT", kept)
-    monkeypatch.setattr(folder_module, "_IMAGES_A_CHUNK", 3)
+    monkeypatch.setattr("tenfold.data.folders.survey.LARGEST_KEPT", kept)
+    monkeypatch.setattr("tenfold.data.folders.decoding._IMAGES_A_CHUNK", 3)
+    monkeypatch.setattr("tenfold.data.folders.survey._IMAGES_BETWEEN_LOOKS", 3)
     files = {f"{c}/{i:02}.png": picture(5 * i, (300, 300)) for c in "ab" for i in range(20)}
     calls = []
     contents = read_image_folder(
@@ -393,7 +392,7 @@ def test_encrypted_archives_are_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["zip", "w:gz", "w:xz", "w:bz2"])
 def test_bombs_are_refused(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(members, "ALWAYS_ALLOWED", 2**20)
+    monkeypatch.setattr("tenfold.data.folders.archives.ALWAYS_ALLOWED", 2**20)
     path = source(kind, tmp_path, {**TWO_CLASSES, "cat/bomb.bin": bytes(2**24)})
     assert path.stat().st_size < 50_000
     with pytest.raises(DataError, match=r"unpacks to more than [\d,]+ bytes"):
@@ -402,8 +401,9 @@ def test_bombs_are_refused(tmp_path, monkeypatch, kind):
 
 @main_sources
 def test_one_large_file_is_named(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(members, "LARGEST_MEMBER", 4096)
-    monkeypatch.setattr(members, "_CHUNK", 512)
+    for module in ("archives", "members"):
+        monkeypatch.setattr(f"tenfold.data.folders.{module}.LARGEST_MEMBER", 4096)
+    monkeypatch.setattr("tenfold.data.folders.archives._CHUNK", 512)
     files = {**TWO_CLASSES, "cat/large.png": picture() + bytes(10_000)}
     with pytest.raises(
         DataError, match=r"1 of 4 .* cat/large\.png: the file has .* over the limit"
@@ -412,7 +412,7 @@ def test_one_large_file_is_named(tmp_path, monkeypatch, kind):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(members, "MOST_MEMBERS", 4)
+    monkeypatch.setattr("tenfold.data.folders.members.MOST_MEMBERS", 4)
     for kind in ("directory", "zip", "w"):
         with pytest.raises(DataError, match="more than 4 files and folders"):
             read_image_folder(
@@ -529,7 +529,7 @@ def test_no_layout_raises_anything_but_our_errors(tmp_path, names):
 def test_the_second_load_comes_from_the_cache(tmp_path, monkeypatch, kind):
     path = source(kind, tmp_path, {**SPLIT, "train/cat/x.txt": b""})
     first = load_image_folder(path)
-    monkeypatch.setattr(folder_module, "read_image_folder", None)
+    monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", None)
     second = load_image_folder(path)
     assert second.notes == first.notes != ()
     assert (second.image_size, second.channels) == (first.image_size, first.channels)
@@ -543,7 +543,7 @@ def test_the_second_load_comes_from_the_cache(tmp_path, monkeypatch, kind):
 def test_options_that_name_what_the_defaults_came_to_are_not_decoded_anew(tmp_path, monkeypatch):
     root = directory(tmp_path / "data", TWO_CLASSES)
     first = load_image_folder(root)
-    monkeypatch.setattr(folder_module, "read_image_folder", None)
+    monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", None)
     again = load_image_folder(root, image_size=first.image_size, channels=first.channels)
     assert np.array_equal(again.splits["all"].images, first.splits["all"].images)
 
@@ -580,7 +580,7 @@ def test_files_that_change_meanwhile_are_not_cached(tmp_path, monkeypatch):
         (root / "dog/2.png").write_bytes(picture(1))
         return contents
 
-    monkeypatch.setattr(folder_module, "read_image_folder", read_and_change)
+    monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", read_and_change)
     assert "changed while they were read" in load_image_folder(root).notes[-1]
     assert not list(Path(os.environ["TENFOLD_CACHE"]).rglob("*.safetensors"))
 

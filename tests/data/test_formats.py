@@ -16,15 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tenfold.data import formats
-from tenfold.data.formats import (
-    read_cifar_binary,
-    read_cifar_python,
-    read_idx_images,
-    read_idx_labels,
-    read_idx_pair,
-    read_npz,
-)
+from tenfold.data.files.cifar import read_cifar_binary, read_cifar_python
+from tenfold.data.files.idx import read_idx_images, read_idx_labels, read_idx_pair
+from tenfold.data.files.npz import read_npz
 from tenfold.errors import DataError
 
 TEN = [str(digit) for digit in range(10)]
@@ -371,7 +365,7 @@ def test_batches_of_another_make_are_told(tmp_path, batch, message):
 
 
 def test_the_size_of_a_pickle_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "LARGEST_PICKLE", 1000)
+    monkeypatch.setattr("tenfold.data.files.pickles.LARGEST_PICKLE", 1000)
     with pytest.raises(DataError, match="more than 1,000 bytes"):
         read_cifar_python([placed(tmp_path, bytes(1001))], TEN)
 
@@ -529,7 +523,7 @@ def test_lying_npy_headers_are_refused(tmp_path, header, message):
 
 
 def test_npz_bombs_are_refused_before_they_unpack(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "LARGEST_ARRAY", 2**20)
+    monkeypatch.setattr("tenfold.data.files.npz.LARGEST_ARRAY", 2**20)
     zeros = np.zeros((4, 512, 513), np.uint8)
     path = npz(tmp_path, images=zeros, labels=LABELS)
     assert path.stat().st_size < 10_000

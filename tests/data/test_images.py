@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from tenfold.data.images import (
+from tenfold.data.folders.images import (
     LARGEST_PIXELS,
     decode_image,
     image_to_array,

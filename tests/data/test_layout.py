@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenfold.data.layout import Places, find_places
+from tenfold.data.folders.layout import Places, find_places
 from tenfold.errors import DataError
 
 

@@ -41,9 +41,9 @@ from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data._utils import collate as torch_collate
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
-from tenfold.data import loader as loader_module
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.loader import DataLoader
+from tenfold.data.loading import loader as loader_module
+from tenfold.data.loading.loader import DataLoader
 
 # An iterator of PyTorch's that failed in its making complains when it goes, whenever that is.
 pytestmark = pytest.mark.filterwarnings(

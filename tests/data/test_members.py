@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from tenfold.data.members import Kind, read_members
+from tenfold.data.folders.archives import Kind
+from tenfold.data.folders.members import read_members
 from tenfold.errors import DataError
 
 

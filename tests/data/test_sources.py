@@ -15,9 +15,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
-from tenfold.data.catalog import DATASETS
+from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.data.sources import LoadedData, load_splits, shared_images
+from tenfold.data.load import LoadedData, load_splits, shared_images
 from tenfold.errors import DataError, UsageError
 
 GENERATOR = np.random.default_rng(5)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenfold.data.catalog import DATASETS
+from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import UsageError
 from tenfold.models import MODELS, Preprocessing, build, model_arguments
 from tenfold.recipes import Recipe, load_recipe, recipe_names, recipe_text, validate

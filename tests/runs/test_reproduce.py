@@ -15,14 +15,8 @@ import pytest
 from command_line import Tenfold
 from tenfold.errors import InterruptedRunError, TrainingError, UsageError
 from tenfold.recipes import load_recipe, recipe_names
-from tenfold.reporting.reproduction import (
-    reproduction_markdown,
-    reproduction_text,
-    summary,
-)
-from tenfold.runs import open_run
-from tenfold.runs import reproduce as module
-from tenfold.runs.published import (
+from tenfold.reproduction import reproduce as module
+from tenfold.reproduction.published import (
     SYSTEMS,
     Expected,
     Interval,
@@ -31,7 +25,9 @@ from tenfold.runs.published import (
     judge,
     judge_failure,
 )
-from tenfold.runs.reproduce import Reproduction, measurements_of, reproduce
+from tenfold.reproduction.reproduce import Reproduction, measurements_of, reproduce
+from tenfold.reproduction.text import reproduction_markdown, reproduction_text, summary
+from tenfold.runs import open_run
 from tenfold.training.state import EpochMetrics, TrainingState
 from tenfold.training.watching import Watcher
 

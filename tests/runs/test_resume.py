@@ -377,7 +377,7 @@ import sys, torch
 torch.set_num_threads(2)
 torch.ones(10**6).sum()
 from pathlib import Path
-from tenfold.runs.prepare import conditions, repeatable
+from tenfold.runs.conditions import conditions, repeatable
 device = torch.device("cpu")
 with repeatable(device, 2):
     print(conditions(device)["tiny_numbers"])

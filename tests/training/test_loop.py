@@ -9,13 +9,13 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from tenfold.data.augment import Augmentation
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import TrainingError
 from tenfold.evaluation import evaluate
 from tenfold.models import Preprocessing
 from tenfold.randomness import derive_seed
 from tenfold.training import TrainingState, Watcher, build_schedule, epoch_order, train, train_step
+from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files, read_newest
 

@@ -9,11 +9,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from tenfold.data.augment import Augmentation
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import FileRefusedError
 from tenfold.models import Preprocessing
 from tenfold.training import TrainingState, build_optimizer, build_schedule, train
+from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer, read_newest
 

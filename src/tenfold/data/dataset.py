@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from tenfold.errors import DataError, UsageError, listing, printable
-from tenfold.randomness import keyed_generator
+from tenfold.errors import DataError, listing, printable
 from tenfold.types import Images, ImageShape, LabelledArrays, Labels
 
 
@@ -212,55 +210,3 @@ class Splits:
         """SHA-256 over the fingerprints of the parts."""
         text = "/".join(f"{part.split}:{part.fingerprint}" for part in self)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def split_stratified(
-    dataset: ImageDataset, fraction: float, *, seed: int, name: str
-) -> tuple[ImageDataset, ImageDataset]:
-    """Hold out a share of every class at random; the rest and the held-out part.
-
-    Both parts keep the order of the images in `dataset`. The choice depends on the seed, the name
-    and the labels alone. The held-out part has `round(fraction * n)` images, shared among the
-    classes by the largest remainder.
-
-    Args:
-        dataset: what to split.
-        fraction: how much to hold out, 0 < fraction < 1.
-        seed: any integer.
-        name: the held-out part's split name, such as `val`.
-
-    Raises:
-        UsageError: the fraction is not between 0 and 1.
-        DataError: a class would have no image left on one of the two sides.
-    """
-    if not 0 < fraction < 1:
-        raise UsageError(f"{name}: the held-out fraction is {fraction}, wanted 0 < fraction < 1")
-    counts = dataset.class_counts().tolist()
-    held_counts = _largest_remainder(
-        [fraction * count for count in counts], round(fraction * len(dataset))
-    )
-    held = torch.zeros(len(dataset), dtype=torch.bool)
-    for label, (count, held_count) in enumerate(zip(counts, held_counts, strict=True)):
-        if count == 0:
-            continue
-        if held_count == 0 or held_count == count:
-            raise DataError(
-                f"{printable(dataset.source)} ({dataset.split}): class "
-                f"{printable(dataset.classes[label])!r} has {count} images, too few to hold out "
-                f"{fraction:.0%} for {name}",
-                remedy=f"add images to the class or choose another {name} fraction",
-            )
-        members = (dataset.labels == label).nonzero().squeeze(1)
-        order = torch.randperm(count, generator=keyed_generator(seed, "split", name, label))
-        held[members[order[:held_count]]] = True
-    rest = dataset.select((~held).nonzero().squeeze(1))
-    return rest, dataset.select(held.nonzero().squeeze(1), split=name)
-
-
-def _largest_remainder(shares: list[float], total: int) -> list[int]:
-    """Whole numbers nearest to the shares that add up to the total (Hamilton's method)."""
-    whole = [math.floor(share) for share in shares]
-    by_remainder = sorted(range(len(shares)), key=lambda i: (whole[i] - shares[i], i))
-    for i in by_remainder[: total - sum(whole)]:
-        whole[i] += 1
-    return whole

@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from tenfold.data.images import image_to_array
-from tenfold.data.rows import find_rows
+from tenfold.data.folders.images import image_to_array
+from tenfold.data.loading.rows import find_rows
 from tenfold.errors import DataError, UsageError
 from tenfold.types import Images, Labels
 

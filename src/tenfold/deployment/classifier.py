@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.images import decode_image, image_to_array
+from tenfold.data.folders.images import decode_image, image_to_array
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.errors import DataError, FileRefusedError, TenfoldError, UsageError, listing, printable
 from tenfold.evaluation.evaluate import evaluate, predict_logits

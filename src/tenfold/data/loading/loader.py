@@ -23,7 +23,8 @@ from torch.utils.data._utils.fetch import _MapDatasetFetcher
 from torch.utils.data._utils.pin_memory import pin_memory
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _DatasetKind
 
-from tenfold.data.rows import RowSource, find_rows
+from tenfold.data.loading.rows import find_rows
+from tenfold.data.loading.sources import RowSource
 
 ItemT = TypeVar("ItemT", covariant=True)
 

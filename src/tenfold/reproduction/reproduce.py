@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tenfold.data.catalog import lookup
-from tenfold.data.fetch import DATA_VARIABLE, locate
+from tenfold.data.catalog.entries import DATA_VARIABLE
+from tenfold.data.catalog.locate import locate
+from tenfold.data.catalog.table import lookup
 from tenfold.errors import (
     DataError,
     InterruptedRunError,
@@ -23,9 +24,7 @@ from tenfold.errors import (
 )
 from tenfold.evaluation.evaluate import evaluate
 from tenfold.recipes import Recipe, load_recipe
-from tenfold.reporting.reproduction import reproduction_markdown
-from tenfold.runs.prepare import Progress, choose_device, conditions, prepare, repeatable
-from tenfold.runs.published import (
+from tenfold.reproduction.published import (
     SYSTEMS,
     Figure,
     Measurement,
@@ -36,7 +35,11 @@ from tenfold.runs.published import (
     judge,
     judge_failure,
 )
-from tenfold.runs.run import Run, evaluate_run
+from tenfold.reproduction.text import reproduction_markdown
+from tenfold.runs.conditions import choose_device, conditions, repeatable
+from tenfold.runs.evaluate import evaluate_run
+from tenfold.runs.prepare import Progress, prepare
+from tenfold.runs.run import Run
 from tenfold.runs.train import train_run
 from tenfold.storage import make_folder, write_json, write_text
 from tenfold.training.state import EpochMetrics

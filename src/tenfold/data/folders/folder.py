@@ -1,8 +1,8 @@
 """Class folders of images, in a directory or in an archive, to arrays.
 
-`tenfold.data.layout` says which folders are meant. Images are sorted by split, class and name.
-Hidden files and what desktops leave behind are passed over and noted; whatever else does not fit
-is an error that names all it is about.
+`tenfold.data.folders.layout` says which folders are meant. Images are sorted by split, class and
+name. Hidden files and what desktops leave behind are passed over and noted; whatever else does not
+fit is an error that names all it is about.
 
 An archive is read as a stream and never unpacked to the disk. The images' headers are read first,
 so that arrays of the right size can be allocated; then the images are decoded into them. In
@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import PIL
 
-from tenfold.data.cache import load_cached, store_cached
-from tenfold.data.formats import LARGEST_ARRAY
-from tenfold.data.images import decode_image, quiet_pillow, read_size_and_mode
-from tenfold.data.layout import SPLITS, UNSPLIT, WANTED_LAYOUT, Parts, Places, find_places
-from tenfold.data.members import Kind, Member, read_members, sizes_and_times
+from tenfold.data.files.reading import LARGEST_ARRAY
+from tenfold.data.folders.cache import load_cached, store_cached
+from tenfold.data.folders.decoding import decode
+from tenfold.data.folders.images import quiet_pillow
+from tenfold.data.folders.layout import SPLITS, UNSPLIT, WANTED_LAYOUT, Places, find_places
+from tenfold.data.folders.members import sizes_and_times
+from tenfold.data.folders.survey import Progress, Survey, survey_images
 from tenfold.errors import DataError, UsageError, listing, printable
 from tenfold.types import LabelledArrays, PixelArray
 
@@ -38,26 +37,8 @@ DEFAULT_LARGEST_SIDE = 64
 LARGEST_IMAGE_SIDE = 4096
 """Pixels a side of the size that may be asked for."""
 
-IMAGE_EXTENSIONS = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
-    ".ppm", ".pgm", ".pbm", ".pnm",
-)  # fmt: skip
-"""Files whose names end so, in any case, are images; others are noted and passed over."""
-
-LARGEST_KEPT = 512 * 2**20
-"""Bytes of encoded images that stay in memory between the two passes over the source."""
-
 DECODING_VERSION = 1
 """To be raised when the same files would give other arrays than before."""
-
-_LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
-
-_IMAGES_A_CHUNK = 64
-_BYTES_A_CHUNK = 4 * 2**20
-_MOST_WORKERS = 4
-_PIXELS_WORTH_A_THREAD = 256 * 256
-
-_Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +63,7 @@ def read_image_folder(
     *,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    progress: _Progress | None = None,
+    progress: Progress | None = None,
 ) -> FolderContents:
     """Class folders of images, in a directory or an archive, decoded into memory.
 
@@ -90,7 +71,7 @@ def read_image_folder(
         path: the directory or archive.
         image_size: (height, width) of every image. By default the images' own, if all have the
             same of at most `DEFAULT_LARGEST_SIDE`; else a square of the median shorter side, of at
-            most that. `tenfold.data.images` says how an image is made to fit.
+            most that. `tenfold.data.folders.images` says how an image is made to fit.
         channels: 1 or 3; by default 1 if every image is grey, else 3.
         progress: called with the images done and their number, which is 0 while they are counted.
 
@@ -101,12 +82,12 @@ def read_image_folder(
     """
     _require_options(image_size, channels)
     with quiet_pillow():
-        survey = _survey(path, progress)
+        survey = survey_images(path, progress)
         places = _places(path, survey)
         size = image_size or _default_size(survey)
         depth = channels or (1 if all(image.is_grey for image in survey.sound()) else 3)
         splits, targets = _allocate(path, survey, places, size, depth)
-        damaged = [*survey.damaged, *_decode(path, survey, targets, size, depth, progress)]
+        damaged = [*survey.damaged, *decode(path, survey, targets, size, depth, progress)]
     if damaged:
         raise _damaged_images(path, damaged, len(survey.images))
     return FolderContents(splits, _notes(survey, size, depth), size, depth)
@@ -117,7 +98,7 @@ def load_image_folder(
     *,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    progress: _Progress | None = None,
+    progress: Progress | None = None,
     use_cache: bool = True,
 ) -> FolderContents:
     """The same as `read_image_folder`, decoded once and read from the cache afterwards.
@@ -179,43 +160,6 @@ def source_fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-@dataclass(slots=True)
-class _Image:
-    """One image file: where it lies, and what its header says if that can be read."""
-
-    parts: Parts
-    size: tuple[int, int] | None = None
-    is_grey: bool = False
-
-    @property
-    def name(self) -> str:
-        return "/".join(self.parts)
-
-
-@dataclass
-class _Survey:
-    """What the first pass found.
-
-    Attributes:
-        images: in the order of the source.
-        encoded: the images' bytes in the same order; None if they were too many to keep.
-        damaged: what is wrong with each image that has no readable header.
-        folders: all folders that are not hidden, the empty ones too.
-        hidden, not_images, not_followed: names of what was passed over.
-    """
-
-    images: list[_Image] = field(default_factory=list)
-    encoded: list[bytes] | None = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
-    folders: set[Parts] = field(default_factory=set)
-    hidden: list[str] = field(default_factory=list)
-    not_images: list[str] = field(default_factory=list)
-    not_followed: list[str] = field(default_factory=list)
-
-    def sound(self) -> Iterator[_Image]:
-        return (image for image in self.images if image.size is not None)
-
-
 def _require_options(image_size: tuple[int, int] | None, channels: int | None) -> None:
     if channels not in (None, 1, 3):
         raise UsageError(f"channels is {channels}, wanted 1 for grey or 3 for colour")
@@ -226,60 +170,6 @@ def _require_options(image_size: tuple[int, int] | None, channels: int | None) -
         )
 
 
-def _survey(path: Path, progress: _Progress | None) -> _Survey:
-    """The first pass: the header of every image, and what else lies there."""
-    survey = _Survey()
-    kept = 0
-    for member in read_members(path):
-        if _is_hidden(member):
-            if member.kind is not Kind.FOLDER:
-                survey.hidden.append(member.name)
-        elif member.kind is Kind.FOLDER:
-            survey.folders.add(member.parts)
-        elif member.kind is not Kind.FILE:
-            survey.not_followed.append(member.name)
-        elif not _is_image(member):
-            survey.not_images.append(member.name)
-            survey.folders.add(member.parts[:-1])
-        else:
-            data = _survey_image(survey, member)
-            kept += len(data)
-            if survey.encoded is not None:
-                survey.encoded.append(data)
-            if kept > LARGEST_KEPT:
-                survey.encoded = None
-            if progress is not None and len(survey.images) % _IMAGES_A_CHUNK == 0:
-                progress(len(survey.images), 0)
-    if survey.not_followed and path.is_dir():
-        raise DataError(
-            f"{printable(path)}: links out of the folder, or to folders, are not followed, nor are "
-            f"devices read: {listing([printable(name) for name in survey.not_followed])}",
-            remedy="put the files themselves there",
-        )
-    return survey
-
-
-def _is_hidden(member: Member) -> bool:
-    return any(part.startswith(".") or part.lower() in _LEFT_BY_DESKTOPS for part in member.parts)
-
-
-def _is_image(member: Member) -> bool:
-    return member.parts[-1].lower().endswith(IMAGE_EXTENSIONS)
-
-
-def _survey_image(survey: _Survey, member: Member) -> bytes:
-    image = _Image(member.parts)
-    survey.images.append(image)
-    data = b""
-    try:
-        data = member.read()
-        height, width, image.is_grey = read_size_and_mode(data, member.name)
-        image.size = (height, width)
-    except DataError as error:
-        survey.damaged.append(error.message)
-    return data
-
-
 def _damaged_images(path: Path, damaged: list[str], total: int) -> DataError:
     return DataError(
         f"{printable(path)}: {len(damaged):,} of {total:,} images cannot be read: "
@@ -288,7 +178,7 @@ def _damaged_images(path: Path, damaged: list[str], total: int) -> DataError:
     )
 
 
-def _places(path: Path, survey: _Survey) -> Places:
+def _places(path: Path, survey: Survey) -> Places:
     if not survey.images:
         others = [*survey.not_images, *survey.hidden, *survey.not_followed]
         found = listing([printable(name) for name in others], 5) or "nothing"
@@ -299,7 +189,7 @@ def _places(path: Path, survey: _Survey) -> Places:
     return find_places(path, [image.parts for image in survey.images], survey.folders)
 
 
-def _default_size(survey: _Survey) -> tuple[int, int]:
+def _default_size(survey: Survey) -> tuple[int, int]:
     sizes = {image.size for image in survey.images if image.size is not None}
     if len(sizes) == 1:
         (size,) = sizes
@@ -311,7 +201,7 @@ def _default_size(survey: _Survey) -> tuple[int, int]:
 
 
 def _allocate(
-    path: Path, survey: _Survey, places: Places, size: tuple[int, int], channels: int
+    path: Path, survey: Survey, places: Places, size: tuple[int, int], channels: int
 ) -> tuple[dict[str, LabelledArrays], list[PixelArray]]:
     """The splits with pixels yet to be filled in, and for every image the place of its pixels."""
     _require_room(path, len(survey.images), size, channels)
@@ -343,102 +233,7 @@ def _require_room(path: Path, count: int, size: tuple[int, int], channels: int) 
         )
 
 
-def _decode(
-    path: Path,
-    survey: _Survey,
-    targets: list[PixelArray],
-    size: tuple[int, int],
-    channels: int,
-    progress: _Progress | None,
-) -> list[str]:
-    """The second pass: every sound image into its target; what is wrong with the others."""
-
-    def decode_chunk(chunk: list[tuple[int, bytes]]) -> list[str]:
-        damaged = []
-        for index, data in chunk:
-            name = survey.images[index].name
-            try:
-                targets[index][0] = decode_image(data, name, channels=channels, size=size)
-            except DataError as error:
-                damaged.append(error.message)
-        return damaged
-
-    damaged = []
-    done, total = 0, len(targets)
-    chunks = _chunks(_encoded(path, survey))
-    for count, messages in _mapped(decode_chunk, chunks, _workers(survey)):
-        done += count
-        damaged += messages
-        if progress is not None:
-            progress(done, total)
-    return damaged
-
-
-def _encoded(path: Path, survey: _Survey) -> Iterator[tuple[int, bytes]]:
-    """The bytes of every image whose header is sound, with the image's index."""
-    if survey.encoded is not None:
-        for index, data in enumerate(survey.encoded):
-            if survey.images[index].size is not None:
-                yield index, data
-        return
-    index_of = {image.parts: index for index, image in enumerate(survey.images)}
-    left = sum(1 for _ in survey.sound())
-    for member in read_members(path):
-        found = index_of.get(member.parts)
-        if found is not None and survey.images[found].size is not None:
-            left -= 1
-            yield found, member.read()
-    if left:
-        raise DataError(
-            f"{printable(path)}: {left:,} images vanished while they were read",
-            remedy="read it again when nobody changes it",
-        )
-
-
-def _chunks(encoded: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Images grouped so that handing them to a thread costs little, and memory stays bounded."""
-    chunk: list[tuple[int, bytes]] = []
-    room = _BYTES_A_CHUNK
-    for index, data in encoded:
-        chunk.append((index, data))
-        room -= len(data)
-        if room <= 0 or len(chunk) == _IMAGES_A_CHUNK:
-            yield chunk
-            chunk, room = [], _BYTES_A_CHUNK
-    if chunk:
-        yield chunk
-
-
-def _workers(survey: _Survey) -> int:
-    """How many threads decode: small images cost more to hand over than to decode."""
-    pixels = [image.size[0] * image.size[1] for image in survey.images if image.size is not None]
-    if not pixels or median(pixels) < _PIXELS_WORTH_A_THREAD:
-        return 1
-    return min(os.cpu_count() or 1, _MOST_WORKERS)
-
-
-def _mapped(
-    function: Callable[[list[tuple[int, bytes]]], list[str]],
-    chunks: Iterable[list[tuple[int, bytes]]],
-    workers: int,
-) -> Iterator[tuple[int, list[str]]]:
-    """The size of each chunk and what the function says of it, with few chunks under way."""
-    if workers == 1:
-        for chunk in chunks:
-            yield len(chunk), function(chunk)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        under_way: deque[tuple[int, Future[list[str]]]] = deque()
-        for chunk in chunks:
-            under_way.append((len(chunk), pool.submit(function, chunk)))
-            if len(under_way) > 2 * workers:
-                count, future = under_way.popleft()
-                yield count, future.result()
-        for count, future in under_way:
-            yield count, future.result()
-
-
-def _notes(survey: _Survey, size: tuple[int, int], channels: int) -> tuple[str, ...]:
+def _notes(survey: Survey, size: tuple[int, int], channels: int) -> tuple[str, ...]:
     """What a person should know about how the images were read."""
     notes = []
     sizes = sorted({image.size for image in survey.images if image.size is not None})

@@ -1,39 +1,34 @@
 """Whatever a person names or hands over, as the splits of one image data set.
 
-How a text is understood: a name of the catalogue, in any spelling that it allows, is that data
-set, also where a folder of this name exists (which is then noted). Everything else is a path. So
-`mnist` is the catalogue's, and `./mnist` or `mnist/` the folder.
+How a text is understood: a name of the catalog, in any spelling that it allows, is that data set,
+also where a folder of this name exists (which is then noted). Everything else is a path. So `mnist`
+is the catalog's, and `./mnist` or `mnist/` the folder.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from tenfold.data import catalog
-from tenfold.data.catalog import DATASETS, CatalogEntry, Layout
-from tenfold.data.dataset import ImageDataset, Splits, split_stratified
-from tenfold.data.fetch import check_file, files_in, locate
-from tenfold.data.folder import load_image_folder
-from tenfold.data.formats import (
-    read_cifar_binary,
-    read_cifar_python,
-    read_idx_labels,
-    read_idx_pair,
-    read_npz,
+from tenfold.data.catalog.entries import CatalogEntry
+from tenfold.data.catalog.locate import locate
+from tenfold.data.catalog.reading import (
+    find_known_files,
+    read_digits,
+    read_known_files,
+    read_layout,
+    refuse_incomplete,
 )
-from tenfold.data.objects import (
-    HandedOver,
-    Progress,
-    class_names,
-    read_items,
-    resize_images,
-)
+from tenfold.data.catalog.table import DATASETS, find
+from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.data.files.npz import read_npz
+from tenfold.data.folders.folder import load_image_folder
+from tenfold.data.objects import HandedOver, Progress, class_names, read_items, resize_images
+from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, did_you_mean, listing, printable
 from tenfold.types import LabelledArrays
 
@@ -73,7 +68,7 @@ def load_splits(
         data: a name of the catalogue; the path of a folder or archive of class folders, of a
             folder of IDX or CIFAR files, or of an `.npz`; a map-style PyTorch data set of
             (image, label); an `ImageDataset`; a pair (train, test) of data sets; or `Splits`.
-        data_root: see `tenfold.data.fetch.locate`.
+        data_root: see `tenfold.data.catalog.locate`.
         image_size: (height, width) that images are scaled to; by default they are left as they
             are, or as the reader of folders decides.
         channels: 1 for grey, 3 for colour; by default what the images have.
@@ -124,7 +119,7 @@ def _understand(data: str | os.PathLike[str], notes: list[str]) -> CatalogEntry 
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
     there = text != "" and _is_there(path)
     if isinstance(data, str) and not _looks_like_a_path(text):
-        entry = catalog.find(text)
+        entry = find(text)
         if entry is not None:
             if there:
                 notes.append(
@@ -166,7 +161,7 @@ def _read_named(
     notes: list[str],
 ) -> dict[str, ImageDataset]:
     if entry.name == "digits":
-        return _data_sets({"all": _read_digits(entry)}, entry.name)
+        return _data_sets({"all": read_digits(entry)}, entry.name)
     located = locate(
         entry,
         data_root=data_root,
@@ -176,7 +171,7 @@ def _read_named(
         else lambda done, total, name: progress(name, done, total),
     )
     notes.extend(located.notes)
-    arrays = _read_layout(located.layout, located.paths, entry.classes)
+    arrays = read_layout(located.layout, located.paths, entry.classes)
     for split, n in (("train", entry.n_train), ("test", entry.n_test)):
         found = arrays[split].images.shape
         if found != (n, *entry.image_shape):
@@ -186,43 +181,6 @@ def _read_named(
                 remedy="replace the files, or remove them so that they are downloaded",
             )
     return _data_sets(arrays, entry.name)
-
-
-def _read_digits(entry: CatalogEntry) -> LabelledArrays:
-    """scikit-learn's copy; its pixels 0..16 become round(pixel * 255 / 16)."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    return LabelledArrays(images, digits.target.astype(np.int64), entry.classes)
-
-
-def _read_layout(
-    layout: Layout, paths: Mapping[str, Path], classes: Sequence[str]
-) -> dict[str, LabelledArrays]:
-    """The splits whose files are in `paths`."""
-    arrays = {}
-    for split in ("train", "test"):
-        names = [file.name for file in layout.files if file.split == split]
-        there = [paths[name] for name in names if name in paths]
-        if len(there) == len(names):
-            arrays[split] = _read_files(layout, there, classes)
-        elif there:
-            raise _incomplete(there[0].parent, there, set(names) - paths.keys())
-    return arrays
-
-
-def _read_files(layout: Layout, paths: list[Path], classes: Sequence[str]) -> LabelledArrays:
-    if layout.format == "idx":
-        images_path, labels_path = paths
-        return read_idx_pair(images_path, labels_path, classes)
-    if layout.format == "cifar10-python":
-        return read_cifar_python(paths, classes, label_key="labels")
-    if layout.format == "cifar100-python":
-        return read_cifar_python(paths, classes, label_key="fine_labels")
-    if layout.format == "cifar10-binary":
-        return read_cifar_binary(paths, classes, label_bytes=1)
-    return read_cifar_binary(paths, classes, label_bytes=2)
 
 
 def _read_path(
@@ -235,10 +193,10 @@ def _read_path(
     if path.suffix.lower() == ".npz" and path.is_file():
         return _data_sets(read_npz(path), str(path))
     if path.is_dir():
-        known = _find_known_files(path)
+        known = find_known_files(path)
         if known is not None:
-            return _data_sets(_read_known_files(*known, notes), str(path))
-        _refuse_incomplete(path)
+            return _data_sets(read_known_files(*known, notes), str(path))
+        refuse_incomplete(path)
     contents = load_image_folder(
         path,
         image_size=image_size,
@@ -247,88 +205,6 @@ def _read_path(
     )
     notes.extend(contents.notes)
     return _data_sets(contents.splits, str(path))
-
-
-def _find_known_files(path: Path) -> tuple[Layout, Path] | None:
-    """The folder at or below this one that has a training split in IDX or CIFAR files."""
-    found: dict[Path, Layout] = {}
-    for entry in DATASETS.values():
-        for layout in entry.layouts:
-            for folder in (path, path / "raw", path / layout.folder):
-                if folder not in found and _has_training_files(folder, layout):
-                    found[folder] = layout
-    if len(found) > 1:
-        names = listing([str(folder.relative_to(path)) for folder in found])
-        raise UsageError(
-            f"{printable(path)}: there are several data sets: {printable(names)}",
-            remedy="name one of these folders",
-        )
-    return next(((layout, folder) for folder, layout in found.items()), None)
-
-
-def _refuse_incomplete(path: Path) -> None:
-    """Refuse a folder in which IDX or CIFAR files lie, but not all that training needs."""
-    for entry in DATASETS.values():
-        for layout in entry.layouts:
-            wanted = {file.name for file in layout.files if file.split == "train"}
-            for folder in (path, path / "raw", path / layout.folder):
-                there = files_in(folder, layout)
-                if there:
-                    raise _incomplete(folder, list(there.values()), wanted - there.keys())
-
-
-def _incomplete(folder: Path, there: Sequence[Path], missing: Set[str]) -> DataError:
-    return DataError(
-        f"{printable(folder)}: there is no {listing(sorted(missing))} beside "
-        f"{listing([file.name for file in there])}",
-        remedy="put it there too, gzipped or not",
-    )
-
-
-def _has_training_files(folder: Path, layout: Layout) -> bool:
-    there = files_in(folder, layout)
-    return all(file.name in there for file in layout.files if file.split == "train")
-
-
-def _read_known_files(layout: Layout, folder: Path, notes: list[str]) -> dict[str, LabelledArrays]:
-    """Read IDX or CIFAR files; they have class names if the catalogue knows their contents."""
-    for entry in DATASETS.values():
-        for candidate in entry.layouts:
-            if candidate.format == layout.format and _is_published(folder, candidate):
-                return _read_layout(candidate, files_in(folder, candidate), entry.classes)
-    paths = files_in(folder, layout)
-    if layout.format == "idx":
-        classes = _numbered_classes(
-            [paths[f.name] for f in layout.files if "label" in f.name and f.name in paths]
-        )
-    else:
-        classes = tuple(str(i) for i in range(100 if "100" in layout.format else 10))
-    notes.append(
-        f"{printable(folder)}: the files are not known as a published data set, "
-        "so the classes have numbers for names"
-    )
-    return _read_layout(layout, paths, classes)
-
-
-def _is_published(folder: Path, layout: Layout) -> bool:
-    """Whether all files are there and have the catalogue's digests."""
-    paths = files_in(folder, layout)
-    if len(paths) < len(layout.files):
-        return False
-    try:
-        # The smallest first: one wrong file is enough to know.
-        return all(
-            check_file(paths[file.name], file) == ""
-            for file in sorted(layout.files, key=lambda file: file.largest)
-        )
-    except DataError:
-        return False
-
-
-def _numbered_classes(label_paths: list[Path]) -> tuple[str, ...]:
-    """The classes "0" to "9", or to the highest label if that is higher."""
-    highest = max(int(read_idx_labels(path).max(initial=9)) for path in label_paths)
-    return tuple(str(i) for i in range(highest + 1))
 
 
 def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, ImageDataset]:

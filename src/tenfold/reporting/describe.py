@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 import tenfold
-from tenfold.data.cache import cache_folder
-from tenfold.data.catalog import DATASETS
+from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.sources import LoadedData
+from tenfold.data.folders.cache import cache_folder
+from tenfold.data.load import LoadedData
 from tenfold.errors import printable
 
 

@@ -1,0 +1,127 @@
+"""Whether a file has the content that the catalog says."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from tenfold.data.catalog.entries import CatalogFile
+from tenfold.data.folders.cache import cache_folder
+from tenfold.errors import DataError, StorageError, printable
+from tenfold.storage import make_folder, write_bytes
+
+_READ_CHUNK = 2**20
+_GZIP_MAGIC = b"\x1f\x8b"
+_SETTLED = 2.0  # seconds after which a changed file surely has another time stamp
+
+
+class MirrorError(Exception):
+    """A mirror that did not give the file; what it did give may be continued elsewhere."""
+
+
+class UnusableError(MirrorError):
+    """Bytes that are not the file, whoever sent them."""
+
+
+def check_file(path: Path, file: CatalogFile) -> str:
+    """Compare a file's content with its digest; a note if none was published for it.
+
+    A success is remembered in the user's cache for as long as the file does not change.
+
+    Raises:
+        DataError: the content is not what the catalogue says, or cannot be read.
+    """
+    wanted = file.digest or file.gzip_digest
+    try:
+        with path.open("rb") as stream:
+            if wanted is None or (file.digest is None and not is_gzip(stream)):
+                return (
+                    f"{printable(path)}: its content could not be checked, no digest is published"
+                )
+            memory = _memory_of(path, wanted)
+            if memory.exists():
+                return ""
+            found = digest_as(stream, file, wanted)
+    except UnusableError as error:
+        raise wrong_file(path, str(error)) from error
+    except OSError as error:
+        raise DataError(f"{printable(path)}: it cannot be read: {error.strerror}") from error
+    if found != wanted and file.digest is None:
+        return f"{printable(path)}: it was compressed anew, so its content could not be checked"
+    if found != wanted:
+        raise wrong_file(path, f"the digest of its content is {found}, wanted {wanted}")
+    _remember(path, memory)
+    return ""
+
+
+def is_gzip(stream: IO[bytes]) -> bool:
+    """Whether a stream holds gzipped data; it is rewound."""
+    stream.seek(0)
+    start = stream.read(len(_GZIP_MAGIC))
+    stream.seek(0)
+    return start == _GZIP_MAGIC
+
+
+def digest_as(stream: IO[bytes], file: CatalogFile, wanted: str) -> str:
+    """The digest of what the catalogue's digest is of: the content, or else the gzipped file."""
+    if file.digest is None or not is_gzip(stream):
+        return digest(stream.read, wanted)
+    try:
+        with gzip.GzipFile(fileobj=stream) as content:
+            return digest(content.read, wanted, largest=file.largest)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnusableError(f"it is a damaged gzip file: {printable(error, 120)}") from error
+
+
+def digest(read: Callable[[int], bytes], like: str, *, largest: int | None = None) -> str:
+    """The digest of what `read` gives until its end, by the algorithm of another digest."""
+    algorithm = like.partition(":")[0]
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    size = 0
+    while chunk := read(_READ_CHUNK):
+        size += len(chunk)
+        if largest is not None and size > largest:
+            raise UnusableError(f"its content is longer than {largest:,} bytes")
+        digest.update(chunk)
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def digest_of(data: bytes, like: str) -> str:
+    """The digest of these bytes, by the algorithm of another digest."""
+    algorithm = like.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()}"
+
+
+def _memory_of(path: Path, digest: str) -> Path:
+    """The empty file that is there if this file, unchanged since, had this digest."""
+    status = path.stat()
+    text = (
+        f"{path.absolute()} {status.st_ino} {status.st_size} "
+        f"{status.st_mtime_ns} {status.st_ctime_ns} {digest}"
+    )
+    name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return cache_folder() / "checked" / name
+
+
+def _remember(path: Path, memory: Path) -> None:
+    status = path.stat()
+    if time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED:
+        return
+    try:
+        make_folder(memory.parent)
+        write_bytes(memory, b"")
+    except StorageError:
+        pass  # without a memory the file is read once more next time, with the same outcome
+
+
+def wrong_file(path: Path, what: str) -> DataError:
+    """The error about a file whose content is wrong."""
+    return DataError(
+        f"{printable(path)}: {what}",
+        remedy="replace the file, or remove it so that it is downloaded",
+    )

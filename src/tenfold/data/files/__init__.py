@@ -1,0 +1,1 @@
+"""Bytes of the known data sets' files to arrays."""

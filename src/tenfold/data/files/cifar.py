@@ -1,0 +1,113 @@
+"""The batches of CIFAR-10 and CIFAR-100, binary and Python version, to arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tenfold.data.files.pickles import read_pickled_dict
+from tenfold.data.files.reading import (
+    FETCH_AGAIN,
+    LARGEST_ARRAY,
+    described,
+    joined,
+    labelled,
+    read_whole,
+)
+from tenfold.errors import DataError, listing, printable
+from tenfold.types import LabelArray, LabelledArrays, PixelArray
+
+_CIFAR_PIXELS = 3 * 32 * 32
+
+
+def read_cifar_binary(
+    paths: Sequence[Path], classes: Sequence[str], *, label_bytes: Literal[1, 2] = 1
+) -> LabelledArrays:
+    """The batches of CIFAR's binary version, one after the other, as (n, 3, 32, 32).
+
+    Args:
+        paths: the batches.
+        classes: the names of the classes.
+        label_bytes: 1 for CIFAR-10; 2 for CIFAR-100, whose second, fine label is the one used.
+
+    Raises:
+        DataError: a file is missing or not made of whole records, or a label is out of range.
+    """
+    record = label_bytes + _CIFAR_PIXELS
+    batches = []
+    for path in paths:
+        data = read_whole(path, LARGEST_ARRAY // max(len(paths), 1))
+        if not data or len(data) % record:
+            raise DataError(
+                f"{printable(path)}: {len(data):,} bytes are not whole records of {record:,} bytes "
+                f"({label_bytes} of labels, {_CIFAR_PIXELS:,} of pixels)",
+                remedy=FETCH_AGAIN,
+            )
+        records = np.frombuffer(data, np.uint8).reshape(-1, record)
+        images = records[:, label_bytes:].reshape(-1, 3, 32, 32)
+        labels = records[:, label_bytes - 1].astype(np.int64)
+        batches.append(labelled(str(path), images, labels, classes))
+    return joined(batches)
+
+
+def read_cifar_python(
+    paths: Sequence[Path], classes: Sequence[str], *, label_key: str = "labels"
+) -> LabelledArrays:
+    """The batches of CIFAR's python version, one after the other, as (n, 3, 32, 32).
+
+    A batch is a pickled dict. It is not run: whatever it names beyond the parts of a numpy array
+    is refused.
+
+    Args:
+        paths: the batches.
+        classes: the names of the classes.
+        label_key: `labels` for CIFAR-10, `fine_labels` for CIFAR-100.
+
+    Raises:
+        DataError: a file is missing, damaged or not such a batch, or a label is out of range.
+    """
+    batches = []
+    for path in paths:
+        batch = read_pickled_dict(path)
+        images = _cifar_images(path, batch.get("data"))
+        labels = _cifar_labels(path, batch, label_key)
+        if len(images) != len(labels):
+            raise DataError(
+                f"{printable(path)}: {len(images):,} images but {len(labels):,} labels",
+                remedy=FETCH_AGAIN,
+            )
+        batches.append(labelled(str(path), images, labels, classes))
+    return joined(batches)
+
+
+def _cifar_images(path: Path, data: object) -> PixelArray:
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2:
+        raise DataError(
+            f"{printable(path)}: its 'data' is {described(data)}, "
+            f"wanted uint8 of shape (n, {_CIFAR_PIXELS})"
+        )
+    if len(data) == 0 or data.shape[1] != _CIFAR_PIXELS:
+        raise DataError(
+            f"{printable(path)}: its 'data' has shape {data.shape}, wanted (n, {_CIFAR_PIXELS})"
+        )
+    return data.reshape(-1, 3, 32, 32)
+
+
+def _cifar_labels(path: Path, batch: Mapping[str, object], key: str) -> LabelArray:
+    labels = batch.get(key)
+    if labels is None:
+        raise DataError(
+            f"{printable(path)}: it has no {key!r}, only "
+            f"{listing([printable(name, 40) for name in batch])}",
+            remedy="CIFAR-10 has 'labels', CIFAR-100 'fine_labels' and 'coarse_labels'",
+        )
+    if isinstance(labels, np.ndarray) and labels.ndim == 1:
+        labels = labels.tolist()
+    if not isinstance(labels, list) or any(type(label) is not int for label in labels):
+        raise DataError(f"{printable(path)}: its {key!r} is not a list of whole numbers")
+    if any(not -(2**31) <= label < 2**31 for label in labels):
+        raise DataError(f"{printable(path)}: its {key!r} has numbers far out of range")
+    return np.array(labels, np.int64)

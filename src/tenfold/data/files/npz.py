@@ -1,0 +1,234 @@
+"""`.npz` files of images and labels, to arrays."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.files.reading import (
+    CHUNK,
+    LARGEST_ARRAY,
+    LARGEST_DEFLATE_RATIO,
+    described,
+    file_errors,
+    fill,
+    labelled,
+)
+from tenfold.errors import DataError, TenfoldError, listing, printable
+from tenfold.types import LabelArray, LabelledArrays, PixelArray
+
+_NPZ_SPLITS = {
+    "images": ("all", "labels"),
+    "train_images": ("train", "train_labels"),
+    "val_images": ("val", "val_labels"),
+    "test_images": ("test", "test_labels"),
+    "x_train": ("train", "y_train"),
+    "x_val": ("val", "y_val"),
+    "x_test": ("test", "y_test"),
+}
+"""By the key of the images: the split and the key of its labels."""
+
+_NPZ_KEYS = frozenset(_NPZ_SPLITS) | {labels for _, labels in _NPZ_SPLITS.values()} | {"classes"}
+_LARGEST_NPY_HEADER = 10_000
+_NPZ_HELP = "save images and labels, or train_images, train_labels, test_images, test_labels"
+
+
+def read_npz(path: Path) -> dict[str, LabelledArrays]:
+    """The splits of an `.npz` file: `train`, `val`, `test`, or `all`.
+
+    The keys are `images` and `labels`; or those of splits, as `train_images` and `train_labels`
+    or `x_train` and `y_train`, and likewise for val and test; and optionally `classes`, the names
+    as an array of text, else they are "0" up to the largest label. Any other key is refused.
+
+    Images are whole numbers 0..255 of shape (n, height, width), (n, height, width, channels) or
+    (n, channels, height, width) with 1 or 3 channels. Where both of the latter would do, the
+    channels are last. Labels are whole numbers of shape (n,) or (n, 1).
+
+    Raises:
+        DataError: it is missing, damaged, too large, or holds anything else.
+    """
+    with file_errors(path), path.open("rb") as file:
+        if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
+            raise DataError(f"{printable(path)}: this is not an .npz file", remedy=_NPZ_HELP)
+        arrays = _npz_arrays(path, file)
+    classes = _npz_classes(path, arrays.pop("classes", None))
+    pairs = _npz_pairs(path, arrays)
+    if classes is None:
+        highest = max(int(labels.max()) for _, labels in pairs.values())
+        if highest >= _MOST_UNNAMED_CLASSES:
+            raise DataError(
+                f"{printable(path)}: the largest label is {highest:,}, "
+                f"wanted less than {_MOST_UNNAMED_CLASSES:,} without names",
+                remedy="number the classes from 0, or save their names as 'classes'",
+            )
+        classes = tuple(str(label) for label in range(highest + 1))
+    return {
+        split: labelled(f"{path} ({split})", images, labels, classes)
+        for split, (images, labels) in pairs.items()
+    }
+
+
+_MOST_UNNAMED_CLASSES = 10_000
+
+
+def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.generic]]:
+    """All arrays of the file by key, after their sizes were checked."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            _require_npz_entries(path, entries)
+            return {
+                entry.filename.removesuffix(".npy"): _npy_array(path, archive, entry)
+                for entry in entries
+            }
+    except TenfoldError:
+        raise
+    except Exception as error:  # on bytes that were made up zipfile raises about any exception
+        raise DataError(
+            f"{printable(path)}: the .npz file is damaged or cut off: "
+            f"{printable(f'{type(error).__name__}: {error}', 120)}",
+            remedy="save or fetch it again",
+        ) from error
+
+
+def _require_npz_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    keys = [entry.filename.removesuffix(".npy") for entry in entries]
+    unknown = [printable(key, 40) for key in keys if key not in _NPZ_KEYS]
+    if unknown or not keys:
+        found = listing(unknown) or "nothing"
+        raise DataError(f"{printable(path)}: unknown arrays in it: {found}", remedy=_NPZ_HELP)
+    if len(set(keys)) < len(keys):
+        raise DataError(f"{printable(path)}: it has several arrays of one name", remedy=_NPZ_HELP)
+    total = sum(entry.file_size for entry in entries)
+    if total > LARGEST_ARRAY:
+        raise DataError(
+            f"{printable(path)}: its arrays have {total:,} bytes, over the limit of "
+            f"{LARGEST_ARRAY:,}"
+        )
+
+
+def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
+    """One array, if its header fits the bytes that the archive has for it."""
+    place = f"{printable(path)}: {printable(entry.filename, 40)}"
+    if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
+        raise DataError(
+            f"{place}: {entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}",
+            remedy="save it again",
+        )
+    with archive.open(entry) as opened:
+        file = cast("io.BufferedIOBase", opened)
+        shape, is_fortran, dtype = _npy_header(place, file)
+        if dtype.hasobject or dtype.kind not in "biufU":
+            raise DataError(
+                f"{place}: it holds {printable(dtype, 60)}", remedy="save whole numbers 0..255"
+            )
+        size = math.prod(shape) * dtype.itemsize
+        if size != entry.file_size - file.tell():
+            raise DataError(
+                f"{place}: its header declares {size:,} bytes, "
+                f"but {entry.file_size - file.tell():,} are there",
+                remedy="save or fetch it again",
+            )
+        array = np.empty(size, np.uint8)
+        if fill(file, array) < size or file.read(1):
+            raise DataError(f"{place}: it is cut off", remedy="save or fetch it again")
+    return array.view(dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _npy_header(
+    place: str, file: io.BufferedIOBase
+) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise DataError(f"{place}: its format is version {version}, wanted 1.0 or 2.0")
+    shape, is_fortran, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
+    if any(side < 0 for side in shape):
+        raise DataError(f"{place}: its header declares the shape {shape}")
+    return shape, is_fortran, dtype
+
+
+def _npz_classes(path: Path, names: NDArray[np.generic] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if names.dtype.kind != "U" or names.ndim != 1 or names.size == 0:
+        raise DataError(
+            f"{printable(path)}: its 'classes' are {described(names)}, wanted text of shape (n,)"
+        )
+    classes = tuple(str(name) for name in names)
+    if len(set(classes)) < len(classes):
+        raise DataError(f"{printable(path)}: its 'classes' have the same name twice")
+    return classes
+
+
+def _npz_pairs(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]]
+) -> dict[str, tuple[PixelArray, LabelArray]]:
+    pairs: dict[str, tuple[PixelArray, LabelArray]] = {}
+    for images_key, (split, labels_key) in _NPZ_SPLITS.items():
+        if images_key not in arrays and labels_key not in arrays:
+            continue
+        absent = [key for key in (images_key, labels_key) if key not in arrays]
+        if absent:
+            raise DataError(f"{printable(path)}: there is no {absent[0]!r}", remedy=_NPZ_HELP)
+        if split in pairs or (pairs and "all" in (split, *pairs)):
+            raise DataError(
+                f"{printable(path)}: {images_key!r} comes on top of {listing(list(pairs))}",
+                remedy=_NPZ_HELP,
+            )
+        images = _npz_images(f"{printable(path)}: {images_key}", arrays[images_key])
+        labels = _npz_labels(f"{printable(path)}: {labels_key}", arrays[labels_key])
+        if len(images) != len(labels):
+            raise DataError(
+                f"{printable(path)}: {len(images):,} {images_key} but {len(labels):,} {labels_key}"
+            )
+        pairs[split] = images, labels
+    if not pairs:
+        raise DataError(f"{printable(path)}: it has no images", remedy=_NPZ_HELP)
+    return pairs
+
+
+def _npz_images(place: str, images: NDArray[np.generic]) -> PixelArray:
+    """Any of the accepted shapes and types as uint8 of (n, channels, height, width)."""
+    if images.size == 0:
+        raise DataError(f"{place}: there are no pixels, its shape is {images.shape}")
+    if images.dtype.kind not in "iu":
+        raise DataError(
+            f"{place}: the pixels are {images.dtype}, wanted whole numbers 0..255",
+            remedy="save (255 * images).round().astype('uint8') if they are 0..1",
+        )
+    if images.dtype != np.uint8:
+        lowest, highest = int(images.min()), int(images.max())
+        if lowest < 0 or highest > 255:
+            raise DataError(f"{place}: the pixels are {lowest}..{highest}, wanted 0..255")
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim == 4 and images.shape[3] in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    elif images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise DataError(
+            f"{place}: the shape is {images.shape}, wanted (n, height, width), "
+            "(n, height, width, 1 or 3) or (n, 1 or 3, height, width)"
+        )
+    return np.ascontiguousarray(images, dtype=np.uint8)
+
+
+def _npz_labels(place: str, labels: NDArray[np.generic]) -> LabelArray:
+    is_column = labels.ndim == 2 and labels.shape[1] == 1
+    if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or is_column):
+        raise DataError(
+            f"{place}: the labels are {described(labels)}, wanted whole numbers of shape (n,)"
+        )
+    if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{place}: label {int(labels.max()):,} is out of range")
+    return labels.reshape(-1).astype(np.int64)

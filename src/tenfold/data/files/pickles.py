@@ -1,0 +1,206 @@
+"""Plain values and arrays out of a pickle, without running it.
+
+Of CIFAR's batches only the few things that make up an array are understood; whatever else a pickle
+asks for is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tenfold.data.files.reading import FETCH_AGAIN, described, read_whole
+from tenfold.errors import DataError, TenfoldError, printable
+
+LARGEST_PICKLE = 512 * 2**20
+"""Bytes of one batch of CIFAR's python version; the largest known one has 155 million."""
+
+
+def read_pickled_dict(path: Path) -> dict[str, object]:
+    """The dict of a pickle, its keys as text, its arrays as numpy arrays."""
+    data = bytes(read_whole(path, LARGEST_PICKLE))
+    try:
+        _require_harmless_opcodes(data)
+        value = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
+    except TenfoldError as error:
+        raise DataError(
+            f"{printable(path)}: {error.message}",
+            remedy="use it only if you made it yourself, and save it as .npz then",
+        ) from error
+    except Exception as error:  # on bytes that were made up an unpickler raises about any exception
+        reason = printable(f"{type(error).__name__}: {error}", 120)
+        raise DataError(
+            f"{printable(path)}: the pickle is damaged or cut off: {reason}", remedy=FETCH_AGAIN
+        ) from error
+    if not isinstance(value, dict):
+        raise DataError(
+            f"{printable(path)}: it holds {described(value)}, wanted a dict as CIFAR's batches are"
+        )
+    batch: dict[str, object] = {}
+    for key, item in value.items():
+        name = key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else str(key)
+        batch[name] = item.array if isinstance(item, _PickledArray) else item
+    return batch
+
+
+# fmt: off
+_PLAIN_VALUES = frozenset({
+    "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1",
+    "FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "BYTEARRAY8",
+    "EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "GLOBAL", "STACK_GLOBAL", "REDUCE",
+})
+_MEMO_WRITERS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+_MEMO_READERS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_STRUCTURE = frozenset({
+    "PROTO", "FRAME", "STOP", "MARK", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD",
+})
+# fmt: on
+_HARMLESS_OPCODES = _PLAIN_VALUES | _MEMO_WRITERS | _MEMO_READERS | _STRUCTURE
+_LARGEST_MEMO = 2_000_000
+
+
+def _require_harmless_opcodes(data: bytes) -> None:
+    """Refuse what plain data never needs and an attack may, before anything is built.
+
+    A memo slot of a huge number would make the unpickler allocate all the slots below it, and a
+    tuple made of one tuple over and over takes for ever to hash; so only values that are surely
+    no tuples may be used again.
+    """
+    is_plain: dict[int, bool] = {}
+    top_is_plain = False
+    end = 0
+    for opcode, argument, position in pickletools.genops(data):
+        name = opcode.name
+        if name not in _HARMLESS_OPCODES:
+            raise DataError(f"the pickle has the instruction {name}, which plain data never has")
+        if name in _MEMO_WRITERS:
+            slot = len(is_plain) if argument is None else int(argument)
+            if slot > _LARGEST_MEMO:
+                raise DataError(f"the pickle numbers an object {slot:,}, which no batch needs")
+            is_plain[slot] = top_is_plain
+        elif name in _MEMO_READERS:
+            if not is_plain.get(int(argument or 0), False):
+                raise DataError("the pickle uses one tuple twice, which no batch does")
+            top_is_plain = True
+        elif name not in ("PROTO", "FRAME"):
+            top_is_plain = name in _PLAIN_VALUES
+        end = (position or 0) + 1
+    if end != len(data):
+        raise DataError(f"{len(data) - end:,} bytes follow the pickle's end")
+
+
+class _PickledDtype:
+    """A dtype under construction: its code and, once its state is set, its byte order."""
+
+    __slots__ = ("_code", "_order")
+
+    def __init__(self, code: object, *_: object) -> None:
+        text = code.decode("ascii") if isinstance(code, bytes) else code
+        if text not in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"):
+            raise DataError(f"the pickle has an array of type {printable(code, 40)!r}")
+        self._code = str(text)
+        self._order = "="
+
+    def __setstate__(self, state: object) -> None:
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        text = order.decode("ascii") if isinstance(order, bytes) else order
+        if text not in ("<", ">", "|", "="):
+            raise DataError("the pickle has an array of unknown byte order")
+        self._order = str(text)
+
+    def dtype(self) -> np.dtype[np.integer]:
+        return np.dtype(f"{self._order}{self._code}")
+
+
+class _PickledArray:
+    """An array under construction, whose shape is checked against the bytes that are there."""
+
+    __slots__ = ("array",)
+
+    def __init__(self) -> None:
+        self.array: NDArray[np.integer] | None = None
+
+    def __setstate__(self, state: object) -> None:
+        match state:
+            case (int(), tuple() as shape, _PickledDtype() as kind, is_fortran, bytes() as raw):
+                self.array = _array(raw, kind, shape, "F" if is_fortran else "C")
+            case _:
+                raise DataError("the pickle has an array of unknown make")
+
+
+def _array(
+    raw: bytes, kind: _PickledDtype, shape: tuple[object, ...], order: Literal["C", "F"]
+) -> NDArray[np.integer]:
+    dtype = kind.dtype()
+    sides = [side for side in shape if type(side) is int and 0 <= side <= len(raw)]
+    if len(sides) != len(shape) or len(sides) > 4 or math.prod(sides) * dtype.itemsize != len(raw):
+        raise DataError(
+            f"the pickle has an array of shape {printable(shape, 60)} and type {dtype}, "
+            f"but {len(raw):,} bytes of it"
+        )
+    array = np.frombuffer(raw, dtype).reshape(sides, order=order)
+    return array.astype(dtype.newbyteorder("="), order="C")
+
+
+class _Stand:
+    """What a pickle gets for a global's name: a call that we wrote, and no way to change it."""
+
+    __slots__ = ("_role",)
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+
+    def __call__(self, *arguments: object) -> object:
+        match self._role, arguments:
+            case "dtype", (code, *_):
+                return _PickledDtype(code)
+            case "reconstruct", (_Stand(), _, _):
+                return _PickledArray()
+            case "frombuffer", (
+                bytes() | bytearray() as raw,
+                _PickledDtype() as kind,
+                tuple() as shape,
+                order,
+            ):
+                result = _PickledArray()
+                result.array = _array(bytes(raw), kind, shape, "F" if order in ("F", b"F") else "C")
+                return result
+            case "encode", (str() as text, "latin1" | b"latin1"):
+                return text.encode("latin-1")
+            case _:
+                raise DataError(f"the pickle makes an array in an unknown way ({self._role})")
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise DataError("the pickle changes what it may only call")
+
+
+_GLOBALS = {
+    ("numpy", "ndarray"): "ndarray",
+    ("numpy", "dtype"): "dtype",
+    ("numpy.core.multiarray", "_reconstruct"): "reconstruct",
+    ("numpy._core.multiarray", "_reconstruct"): "reconstruct",
+    ("numpy.core.numeric", "_frombuffer"): "frombuffer",
+    ("numpy._core.numeric", "_frombuffer"): "frombuffer",
+    ("_codecs", "encode"): "encode",
+}
+"""All that a batch may name; none of it is imported."""
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads plain values and arrays, and refuses whatever else a pickle may ask for."""
+
+    def find_class(self, module: str, name: str) -> _Stand:
+        role = _GLOBALS.get((module, name))
+        if role is None:
+            raise DataError(f"the pickle asks for {printable(f'{module}.{name}', 80)}")
+        return _Stand(role)

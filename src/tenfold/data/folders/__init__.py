@@ -1,0 +1,1 @@
+"""Class folders and archives of images: members, layout, images, decoding, cache."""

@@ -1,0 +1,120 @@
+"""The first pass over class folders: the header of every image, and what else lies there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tenfold.data.folders.archives import Kind, Member
+from tenfold.data.folders.images import read_size_and_mode
+from tenfold.data.folders.layout import Parts
+from tenfold.data.folders.members import read_members
+from tenfold.errors import DataError, listing, printable
+
+IMAGE_EXTENSIONS = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+"""Files whose names end so, in any case, are images; others are noted and passed over."""
+
+LARGEST_KEPT = 512 * 2**20
+"""Bytes of encoded images that stay in memory between the two passes over the source."""
+
+_IMAGES_BETWEEN_LOOKS = 64
+_LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class ImageFile:
+    """One image file: where it lies, and what its header says if that can be read."""
+
+    parts: Parts
+    size: tuple[int, int] | None = None
+    is_grey: bool = False
+
+    @property
+    def name(self) -> str:
+        """The parts joined by slashes."""
+        return "/".join(self.parts)
+
+
+@dataclass
+class Survey:
+    """What the first pass found.
+
+    Attributes:
+        images: in the order of the source.
+        encoded: the images' bytes in the same order; None if they were too many to keep.
+        damaged: what is wrong with each image that has no readable header.
+        folders: all folders that are not hidden, the empty ones too.
+        hidden, not_images, not_followed: names of what was passed over.
+    """
+
+    images: list[ImageFile] = field(default_factory=list)
+    encoded: list[bytes] | None = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    folders: set[Parts] = field(default_factory=set)
+    hidden: list[str] = field(default_factory=list)
+    not_images: list[str] = field(default_factory=list)
+    not_followed: list[str] = field(default_factory=list)
+
+    def sound(self) -> Iterator[ImageFile]:
+        """The images whose header could be read."""
+        return (image for image in self.images if image.size is not None)
+
+
+def survey_images(path: Path, progress: Progress | None) -> Survey:
+    """The first pass: the header of every image, and what else lies there."""
+    survey = Survey()
+    kept = 0
+    for member in read_members(path):
+        if _is_hidden(member):
+            if member.kind is not Kind.FOLDER:
+                survey.hidden.append(member.name)
+        elif member.kind is Kind.FOLDER:
+            survey.folders.add(member.parts)
+        elif member.kind is not Kind.FILE:
+            survey.not_followed.append(member.name)
+        elif not _is_image(member):
+            survey.not_images.append(member.name)
+            survey.folders.add(member.parts[:-1])
+        else:
+            data = _survey_image(survey, member)
+            kept += len(data)
+            if survey.encoded is not None:
+                survey.encoded.append(data)
+            if kept > LARGEST_KEPT:
+                survey.encoded = None
+            if progress is not None and len(survey.images) % _IMAGES_BETWEEN_LOOKS == 0:
+                progress(len(survey.images), 0)
+    if survey.not_followed and path.is_dir():
+        raise DataError(
+            f"{printable(path)}: links out of the folder, or to folders, are not followed, nor are "
+            f"devices read: {listing([printable(name) for name in survey.not_followed])}",
+            remedy="put the files themselves there",
+        )
+    return survey
+
+
+def _is_hidden(member: Member) -> bool:
+    return any(part.startswith(".") or part.lower() in _LEFT_BY_DESKTOPS for part in member.parts)
+
+
+def _is_image(member: Member) -> bool:
+    return member.parts[-1].lower().endswith(IMAGE_EXTENSIONS)
+
+
+def _survey_image(survey: Survey, member: Member) -> bytes:
+    image = ImageFile(member.parts)
+    survey.images.append(image)
+    data = b""
+    try:
+        data = member.read()
+        height, width, image.is_grey = read_size_and_mode(data, member.name)
+        image.size = (height, width)
+    except DataError as error:
+        survey.damaged.append(error.message)
+    return data

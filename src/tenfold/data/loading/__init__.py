@@ -1,0 +1,1 @@
+"""The loader in the place of PyTorch's."""

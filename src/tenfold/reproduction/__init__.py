@@ -1,0 +1,1 @@
+"""The published figures of the teaching systems, run again and compared."""

@@ -1,0 +1,204 @@
+"""The figures of a run's model on its own data or other data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.data.load import load_splits
+from tenfold.deployment.classifier import Classifier
+from tenfold.errors import DataError, UsageError, printable
+from tenfold.evaluation.report import Report
+from tenfold.recipes import Recipe
+from tenfold.runs.conditions import choose_device, repeatable
+from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.prepare import Progress, with_validation
+from tenfold.runs.run import bundle_path, read_recipe
+
+
+def evaluate_run(
+    path: Path,
+    data: object = None,
+    *,
+    split: str = "test",
+    data_root: Path | None = None,
+    device: str = "",
+    threads: int | None = None,
+    download: bool = True,
+    progress: Progress | None = None,
+) -> Report:
+    """The figures of a run's model, or a bundle's, on a split of the run's data or other data.
+
+    A run's own test split gives exactly the figures that training ended with, on the same
+    machine; so does the same data named or handed over again. Other data without splits is
+    evaluated whole; its classes may be some of the model's, in any order.
+
+    Args:
+        path: a run's folder or a bundle.
+        data: what to evaluate on; None for the data that the run learned from.
+        split: `train`, `val` or `test`.
+        data_root: a folder of known data sets.
+        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own kind.
+        threads: of a CPU; None for as many as the run had.
+        download: whether what is missing may be fetched.
+        progress: told about long reading.
+
+    Raises:
+        FileRefusedError: there is no usable model, or no run that says what its data is.
+        DataError: the data cannot be read, has changed, or has no such split.
+    """
+    if split not in ("train", "val", "test"):
+        raise UsageError(f"there is no split {printable(split)!r}, wanted train, val or test")
+    bundle = bundle_path(path)
+    folder = RunFolder(path if path.is_dir() else path.parent)
+    recipe: Recipe | None = None
+    conditions: dict[str, Any] = {}
+    if folder.facts.is_file() and bundle in (folder.model, folder.best):
+        recipe, conditions = read_recipe(folder), folder.read_facts().get("conditions") or {}
+    if data is None and recipe is None:
+        raise UsageError(
+            f"{printable(path)}: a bundle alone does not say where its data lies",
+            remedy="name the data to evaluate on",
+        )
+    torch_device = choose_device(device or str(conditions.get("device", "auto")).split()[0])
+    with repeatable(torch_device, threads or conditions.get("threads")):
+        classifier = Classifier.from_file(bundle, torch_device)
+        options = _Reading(data_root, download, progress)
+        own = None if recipe is None else _own_splits(folder, recipe, data, options)
+        splits = own or _other_splits(data, classifier, options)
+        part = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
+        if part is None:
+            raise DataError(
+                f"{printable(splits.train.source)}: it has no {split} split",
+                remedy="name another one with --split",
+            )
+        return classifier.evaluate(part, batch_size=recipe.eval_batch_size if recipe else 1024)
+
+
+def sample_of_test_images(
+    path: Path, n: int = 5, *, data_root: Path | None = None
+) -> tuple[list[str], ImageDataset]:
+    """A few of a run's test images, with names that tell their true classes.
+
+    Args:
+        path: the run's folder.
+        n: how many at the most; spread evenly over the split.
+        data_root: a folder of known data sets.
+
+    Raises:
+        FileRefusedError: there is no such run.
+        DataError: its data cannot be read, or has no test split.
+    """
+    folder = existing_run(path)
+    splits = _own_splits(folder, read_recipe(folder), None, _Reading(data_root))
+    if splits is None or splits.test is None:
+        raise DataError(f"{folder}: the data has no test split", remedy="name image files")
+    chosen = torch.linspace(0, len(splits.test) - 1, min(n, len(splits.test))).long()
+    sample = splits.test.select(chosen)
+    names = [
+        f"test image {index} ({splits.test.classes[label]})"
+        for index, label in zip(chosen.tolist(), sample.labels.tolist(), strict=True)
+    ]
+    return names, sample
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How data is looked for and who is told about it; see `load_splits`."""
+
+    data_root: Path | None = None
+    download: bool = True
+    progress: Progress | None = None
+
+
+def _own_splits(
+    folder: RunFolder, recipe: Recipe, data: object, reading: _Reading
+) -> Splits | None:
+    """The splits that a run was made with; None if `data` is given and is not the run's.
+
+    Raises:
+        DataError: the run's data is no longer what it was.
+    """
+    try:
+        loaded = load_splits(
+            data if data is not None else reopened_data(folder),
+            data_root=reading.data_root or recorded_data_root(folder),
+            image_size=recipe.image_size,
+            channels=recipe.channels,
+            test_fraction=recipe.test,
+            download=reading.download,
+            progress=reading.progress,
+        )
+        splits = with_validation(loaded.splits, recipe)
+    except DataError:
+        if data is None:
+            raise
+        return None  # data that cannot be split as the run's was is other data
+    if splits.fingerprint == (folder.read_facts().get("data") or {}).get("fingerprint"):
+        return splits
+    if data is None:
+        raise DataError(
+            f"{printable(loaded.source)}: the data has changed since the run learned from it, so "
+            "its splits may share images with what was learned",
+            remedy="put it back, or name it as DATA to evaluate on all of it as it is now",
+        )
+    return None
+
+
+def _other_splits(data: object, classifier: Classifier, reading: _Reading) -> Splits:
+    """The splits of other data in the model's shape; without any, all of it is the test split."""
+    shape = classifier.bundle.input_shape
+    splits = load_splits(
+        data,
+        data_root=reading.data_root,
+        image_size=(shape.height, shape.width),
+        channels=shape.channels,
+        test_fraction=0.0,
+        download=reading.download,
+        progress=reading.progress,
+    ).splits
+    parts = {part.split: _with_classes(part, classifier.classes) for part in splits}
+    train = parts["train"]
+    if len(parts) == 1:
+        return Splits(train, None, train.renamed("test"))
+    return Splits(train, parts.get("val"), parts.get("test"))
+
+
+def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
+    """The images with the model's classes in the model's order, where it has all of theirs."""
+    if part.classes == classes or not set(part.classes) <= set(classes):
+        return part
+    places = torch.tensor([classes.index(name) for name in part.classes])
+    return ImageDataset(
+        part.images,
+        places[part.labels],
+        classes,
+        split=part.split,
+        source=part.source,
+        names=part.names,
+    )
+
+
+def reopened_data(folder: RunFolder) -> str:
+    """The data of a run, to be opened again by name or path.
+
+    Raises:
+        UsageError: it was handed over in Python and has neither.
+    """
+    data = folder.read_facts().get("data") or {}
+    if not data.get("can_be_reopened"):
+        raise UsageError(
+            f"{folder}: the run's data was handed over in Python",
+            remedy="hand it over again as data=",
+        )
+    return str(data["source"])
+
+
+def recorded_data_root(folder: RunFolder) -> Path | None:
+    """The folder of known data sets that the run was given, if it was."""
+    root = (folder.read_facts().get("data") or {}).get("root")
+    return Path(root) if isinstance(root, str) else None

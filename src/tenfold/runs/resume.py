@@ -1,0 +1,255 @@
+"""Going on with a run at the next batch after its newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from tenfold.deployment.bundle import read_bundle
+from tenfold.errors import FileRefusedError, NewerFormatError, UsageError, printable
+from tenfold.recipes import Recipe, validate
+from tenfold.runs.conditions import changed, choose_device, repeatable
+from tenfold.runs.evaluate import recorded_data_root, reopened_data
+from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.prepare import Prepared, Progress, prepare
+from tenfold.runs.run import Run, open_run, read_recipe
+from tenfold.runs.train import Restored, facts_of_data, go_on, parse_interval, whereabouts
+from tenfold.training.checkpoint import Checkpoint, checkpoint_files, read_newest
+from tenfold.training.watching import Watcher
+
+ACCEPTABLE = ("recipe", "data", "classes")
+"""What a resume may be told to accept although it differs."""
+
+ORDERING = ("recipe.batch_size ", "recipe.seed ", "recipe.shuffle ", "data.")
+"""Beginnings of differences after which a half-finished epoch has no next batch."""
+
+
+def resume_run(
+    path: Path,
+    *,
+    epochs: int | None = None,
+    accept: Collection[str] = (),
+    data: object = None,
+    data_root: Path | None = None,
+    device: str = "",
+    threads: int | None = None,
+    checkpoint_every: str = "",
+    download: bool = True,
+    watcher: Watcher | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Go on with a run at the next batch after its newest checkpoint that verifies.
+
+    On the same machine, with as many threads and the same versions, it ends with the same bits
+    as a run that was never stopped.
+
+    Args:
+        path: the run's folder.
+        epochs: train up to this many instead; the schedule stretches with it.
+        accept: what may differ from the checkpoint, of `ACCEPTABLE`.
+        data: the data again, if it was handed over in Python or has moved.
+        data_root: a folder of known data sets.
+        device: empty for the run's own kind of device.
+        threads: None for as many as the run had.
+        checkpoint_every: see `train_run`.
+        download: whether what is missing may be fetched.
+        watcher: is told what happens.
+        progress: told about long reading.
+
+    Raises:
+        FileRefusedError: no run, no checkpoint that verifies, another process is writing it, or
+            recipe, data, classes or architecture have changed.
+        TrainingError, InterruptedRunError, StorageError: see `train_run`.
+    """
+    watcher = watcher or Watcher()
+    every = parse_interval(checkpoint_every)
+    unknown = sorted(set(accept) - set(ACCEPTABLE))
+    if unknown:
+        raise UsageError(f"cannot accept {unknown[0]!r}, wanted one of {', '.join(ACCEPTABLE)}")
+    folder = existing_run(path)
+    with folder.locked():
+        folder.clean()
+        facts, recipe = folder.read_facts(), read_recipe(folder)
+        if epochs is not None:
+            recipe = validate({**recipe.model_dump(), "epochs": epochs}, str(folder))
+        _require_same_recipe(folder, recipe, facts, accept, data, epochs)
+        if _nothing_to_do(folder, facts, recipe, watcher):
+            return open_run(path)
+        was = facts["conditions"]
+        torch_device = choose_device(device or was["device"].split()[0])
+        with repeatable(torch_device, threads or was["threads"]):
+            prepared = prepare(
+                recipe,
+                data if data is not None else reopened_data(folder),
+                device=torch_device,
+                data_root=data_root or recorded_data_root(folder),
+                download=download,
+                progress=progress,
+            )
+            restored = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
+            facts["data"] |= facts_of_data(prepared)
+            if data is not None:
+                facts["data"] |= whereabouts(prepared, data, data_root)
+            for note in restored.notes:
+                watcher.note(note)
+            return go_on(folder, prepared, facts, every, watcher, restored)
+
+
+def _restore(
+    folder: RunFolder,
+    prepared: Prepared,
+    facts: Mapping[str, Any],
+    accept: Collection[str],
+    *,
+    epochs_changed: bool,
+) -> Restored:
+    """Bring the state to the newest checkpoint that verifies.
+
+    Raises:
+        FileRefusedError: nothing verifies, or something has changed that is not accepted.
+    """
+    now = prepared.context()
+    checkpoint = _newest_checkpoint(folder)
+    began = {**facts["context"], "conditions": facts["conditions"]}
+    before = began if checkpoint is None else checkpoint.header.get("context")
+    if not isinstance(before, dict):
+        raise FileRefusedError(f"{folder}: a checkpoint does not say what run it is of")
+    differences = list(
+        dict.fromkeys(_differences(before, now, epochs_changed))
+        | dict.fromkeys(_differences(began, now, epochs_changed))
+    )
+    refused = [each for each in differences if each.partition(".")[0].split()[0] not in accept]
+    if refused:
+        raise FileRefusedError(
+            f"{folder}: this is not the run that was stopped: {'; '.join(refused)}",
+            remedy=f"undo that, or accept it with --accept {'|'.join(ACCEPTABLE)}",
+        )
+    notes = [f"accepted: {each}" for each in differences]
+    if checkpoint is None:
+        notes.append(f"{folder}: the run has no checkpoint yet, it starts at the beginning")
+    else:
+        notes += _load(folder, prepared, checkpoint)
+        if prepared.state.batch and any(each.startswith(ORDERING) for each in differences):
+            prepared.state.begin_epoch_anew()
+            notes.append(f"epoch {prepared.state.epoch + 1} begins anew, in its changed order")
+    conditions = changed(before.get("conditions") or {}, now["conditions"])
+    notes += [f"no longer bit-exact: {each}" for each in conditions]
+    recipes = [each.get("recipe") for each in (before, now)]
+    return Restored(
+        exact=not conditions and not differences,
+        changed=checkpoint is not None and (bool(differences) or recipes[0] != recipes[1]),
+        notes=tuple(notes),
+    )
+
+
+def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
+    """The newest that verifies; None for a run that was stopped before its first one.
+
+    Raises:
+        FileRefusedError: none verifies, or all are gone.
+    """
+    if checkpoint_files(folder.checkpoints):
+        return read_newest(folder.checkpoints)
+    if folder.metrics.exists():
+        raise FileRefusedError(
+            f"{printable(folder.checkpoints)}: the checkpoints of this run are gone",
+            remedy="put them back, or start the run anew",
+        )
+    return None
+
+
+def _load(folder: RunFolder, prepared: Prepared, checkpoint: Checkpoint) -> list[str]:
+    """Put a checkpoint into the state; what a person should know about it."""
+    try:
+        prepared.state.restore(checkpoint.header, checkpoint.tensors)
+    except FileRefusedError as error:
+        raise FileRefusedError(f"{printable(checkpoint.path)}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise FileRefusedError(
+            f"{printable(checkpoint.path)}: it does not hold the state of a run: "
+            f"{printable(repr(error))}"
+        ) from error
+    notes = [f"passed over a newer checkpoint: {reason}" for _, reason in checkpoint.passed_over]
+    notes += [f"it is now called {printable(path)}" for path in checkpoint.set_newer_aside()]
+    try:
+        finished = len(folder.read_metrics()) if folder.metrics.exists() else 0
+    except FileRefusedError as error:
+        return [*notes, f"{error}; it is written anew from the checkpoint"]
+    if finished > prepared.state.epoch:
+        notes.append(
+            f"{folder}: the run had finished {finished} epochs, but the newest checkpoint that "
+            f"is left has {prepared.state.epoch}; the rest is trained again"
+        )
+    return notes
+
+
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], epochs_changed: bool
+) -> list[str]:
+    """What must not change unless it is accepted, as texts that begin with its part's name."""
+    old, new = ({part: each.get(part) for part in ACCEPTABLE} for each in (before, now))
+    differences = changed(old, new)
+    if epochs_changed:
+        return [each for each in differences if not each.startswith("recipe.epochs ")]
+    return differences
+
+
+def _require_same_recipe(
+    folder: RunFolder,
+    recipe: Recipe,
+    facts: Mapping[str, Any],
+    accept: Collection[str],
+    data: object,
+    epochs: int | None,
+) -> None:
+    """Before any data is read: `recipe.toml` must say what `run.json` says.
+
+    Raises:
+        FileRefusedError: it says something else, and that is not accepted.
+    """
+    source = facts["data"].get("source")
+    refused = []
+    if data is None and recipe.data != source:
+        refused = changed({"data": source}, {"data": recipe.data}, "recipe.")
+    if "recipe" not in accept:
+        now = {**facts["context"], "recipe": recipe.decisive()}
+        refused += _differences(facts["context"], now, epochs is not None)
+    if refused:
+        raise FileRefusedError(
+            f"{printable(folder.recipe)}: this is not the recipe of the run: {'; '.join(refused)}",
+            remedy="undo that, or accept it with --accept recipe; --data names data that has moved",
+        )
+
+
+def _nothing_to_do(
+    folder: RunFolder, facts: Mapping[str, Any], recipe: Recipe, watcher: Watcher
+) -> bool:
+    """Whether a run has finished; if its model or history is damaged, that is made anew."""
+    if facts["status"] not in ("finished", "stopped early"):
+        return False
+    try:
+        read_bundle(folder.model)
+        epochs = len(folder.read_metrics())
+    except NewerFormatError:
+        raise
+    except FileRefusedError as error:
+        watcher.note(f"{error}; it is made anew from the newest checkpoint")
+        return False
+    if (facts.get("figures") or {}).get("epochs") != epochs:
+        raise FileRefusedError(
+            f"{folder}: run.json and metrics.jsonl disagree on how many epochs are finished",
+            remedy="put back the files as tenfold wrote them",
+        )
+    if facts["status"] == "stopped early":
+        if recipe.patience != facts["context"]["recipe"].get("patience"):
+            return False
+        further = "a higher patience in its recipe.toml and --accept recipe train it further"
+    elif epochs < recipe.epochs:
+        return False
+    else:
+        further = "--epochs trains it further"
+    watcher.note(
+        f"{folder}: the run has {facts['status']} after {epochs} epochs, nothing to do; {further}"
+    )
+    return True

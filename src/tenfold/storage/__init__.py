@@ -1,0 +1,26 @@
+"""The one way a file is written, and a tensor file with its JSON header."""
+
+from tenfold.storage.files import (
+    make_folder,
+    remove_file,
+    remove_leftovers,
+    set_aside,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from tenfold.storage.tensors import LARGEST_HEADER, read_tensors, sha256_of_tensors, write_tensors
+
+__all__ = [
+    "LARGEST_HEADER",
+    "make_folder",
+    "read_tensors",
+    "remove_file",
+    "remove_leftovers",
+    "set_aside",
+    "sha256_of_tensors",
+    "write_bytes",
+    "write_json",
+    "write_tensors",
+    "write_text",
+]

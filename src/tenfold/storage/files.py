@@ -1,0 +1,208 @@
+"""The one way a file is written.
+
+A write goes to a temporary file in the same folder, is flushed to the disk, read back and
+compared, and renamed into place; then the folder is flushed. So a reader sees the old file or the
+new one, whole, whenever the process dies; and a write that fails leaves the old one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+
+from tenfold.errors import StorageError, printable
+
+_TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file so that a death at any instant leaves the old one or the new one.
+
+    Raises:
+        StorageError: the disk is full, the folder is read-only, the sync failed; the old file is
+            as it was and nothing else is left behind. Only where the file system knows no hard
+            links, a failed sync of the folder leaves the new file, whole.
+    """
+    temporary = _temporary(path)
+    try:
+        _write_and_sync(temporary, data)
+        _verify(temporary, data)
+        _put_in_place(temporary, path)
+    except OSError as error:
+        raise StorageError(
+            f"{printable(path)}: writing {len(data):,} bytes failed: {reason_of(error)}",
+            remedy="free some space or choose another folder",
+        ) from error
+    finally:
+        _remove_if_there(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 text file, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write an indented JSON file, as `write_bytes` does."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Names of files need not be Unicode; what stands for such a byte is escaped as JSON does it.
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def make_folder(path: Path) -> bool:
+    """Create a folder and its parents, and flush them to the disk; whether it was not there.
+
+    Raises:
+        StorageError: it could not be made, or something else has its name.
+    """
+    try:
+        if path.is_dir():
+            return False
+        if path.parent != path:
+            make_folder(path.parent)
+        path.mkdir()
+        _sync_folder(path.parent)
+        return True
+    except FileExistsError as error:
+        if path.is_dir():  # another process was faster
+            return False
+        raise StorageError(
+            f"{printable(path)}: there is a file of this name, wanted a folder",
+            remedy="choose another folder",
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"{printable(path)}: the folder cannot be made: {reason_of(error)}",
+            remedy="choose a folder that can be written",
+        ) from error
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that may be gone already.
+
+    Raises:
+        StorageError: it could not be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{printable(path)}: it cannot be removed: {reason_of(error)}"
+        ) from error
+
+
+def set_aside(path: Path, word: str) -> Path:
+    """Rename a file so that nobody takes it for what its name says; its new, unused name.
+
+    Args:
+        path: the file.
+        word: what is appended to its name, such as `"damaged"`.
+
+    Raises:
+        StorageError: it could not be renamed.
+    """
+    aside = path.with_name(f"{path.name}.{word}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.{word}-{number}")
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        raise StorageError(
+            f"{printable(path)}: it cannot be renamed: {reason_of(error)}"
+        ) from error
+    return aside
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed writer left in a folder.
+
+    Call it only while no other process writes there.
+    """
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY_NAME.fullmatch(path.name):
+            _remove_if_there(path)
+
+
+def _write_and_sync(path: Path, data: bytes) -> None:
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+    )
+    try:
+        rest = memoryview(data)
+        while rest:
+            written = os.write(descriptor, rest)
+            if not written:
+                raise OSError(errno.EIO, "nothing more could be written")
+            rest = rest[written:]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _verify(path: Path, data: bytes) -> None:
+    if path.read_bytes() != data:
+        raise OSError(errno.EIO, "what was read back is not what was written")
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file and flush its folder; if that fails, undo the renaming."""
+    old = _temporary(path)
+    has_old = _link(path, old)
+    try:
+        os.replace(temporary, path)
+        try:
+            _sync_folder(path.parent)
+        except OSError:
+            if has_old:
+                os.replace(old, path)
+            elif has_old is None:
+                path.unlink()
+            raise
+    finally:
+        _remove_if_there(old)
+
+
+def _link(path: Path, second: Path) -> bool | None:
+    """Give a file a second name: whether that worked, None where there is no such file."""
+    try:
+        os.link(path, second)
+    except FileNotFoundError:
+        return None
+    except OSError:  # a file system without hard links
+        return False
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # a folder cannot be opened there, and the rename is journalled
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system whose folders need no flushing says that
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_there(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # an unreachable folder: the error that led here is the one to tell
+        pass
+
+
+def reason_of(error: OSError) -> str:
+    """Why the system refused, in its own words."""
+    return error.strerror or str(error) or type(error).__name__
