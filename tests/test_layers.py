@@ -14,9 +14,11 @@ import tenfold
 SOURCE = Path(tenfold.__file__).parent
 
 HOUSE = (
+    "_lazy",
     "errors",
     "types",
     "randomness",
+    "listening",
     "storage",
     "scratch",
     "data",

@@ -83,7 +83,7 @@ def main() -> None:
     except TenfoldError as error:
         if debug:
             raise
-        sys.stderr.write(f"tenfold: {printable(error, 4000)}\n")
+        sys.stderr.write(f"tenfold: {error}\n")
         sys.exit(error.exit_code)
 
 
@@ -344,9 +344,7 @@ def predict(
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", remedy="choose one")
     if not images and run.is_file():
-        raise UsageError(
-            f"{printable(run)}: a bundle alone has no images to show", remedy="name image files"
-        )
+        raise UsageError(f"{run}: a bundle alone has no images to show", remedy="name image files")
     classifier = load(run, device=device)
     if images:
         names = [str(path) for path in images]
@@ -415,7 +413,7 @@ def summary(
         image_shape, network = ImageShape(*bundle.input_shape), bundle.network()
     else:
         raise UsageError(
-            f"{printable(model)!r} is neither a model nor a run",
+            f"{model!r} is neither a model nor a run",
             remedy=did_you_mean(model, MODELS),
         )
     table = summarise(network, image_shape)
@@ -533,7 +531,7 @@ def reproduce(
 
     if markdown is not None and not markdown.parent.is_dir():
         raise UsageError(
-            f"--markdown {printable(markdown)}: there is no folder {printable(markdown.parent)}",
+            f"--markdown {markdown}: there is no folder {markdown.parent}",
             remedy="make it first",
         )
     with _watching(quiet, log_every) as (watcher, progress):
@@ -614,7 +612,7 @@ def _key_and_value(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(
-            f"--set {printable(text)!r}: there is no KEY=VALUE",
+            f"--set {text!r}: there is no KEY=VALUE",
             remedy="write for instance --set momentum=0.9",
         )
     try:
@@ -627,7 +625,7 @@ def _key_and_value(text: str) -> tuple[str, Any]:
 def _shape(text: str) -> tuple[int, int, int]:
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isdecimal() and len(part) < 10 for part in parts):
-        raise UsageError(f"--shape is {printable(text, 40)!r}, wanted for instance 1x28x28")
+        raise UsageError(f"--shape is {text!r}, wanted for instance 1x28x28")
     channels, height, width = (int(part) for part in parts)
     return channels, height, width
 

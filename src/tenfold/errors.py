@@ -7,12 +7,16 @@ and each knows the exit code that the command line ends with.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
+"""Characters of an error's words and of its message, at the most: names may be endless."""
+
 
 class TenfoldError(Exception):
-    """What all errors of tenfold's own have in common.
+    """Base class of tenfold's errors; what it says can be shown on any terminal.
 
     Args:
         message: the place, what was found and what was wanted, without a full stop.
@@ -22,9 +26,9 @@ class TenfoldError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
-        self.message = message
-        self.remedy = remedy
-        super().__init__(f"{message}; {remedy}" if remedy else message)
+        self.message = _shown(message)
+        self.remedy = _shown(remedy)
+        super().__init__(f"{self.message}; {self.remedy}" if remedy else self.message)
 
 
 class UsageError(TenfoldError):
@@ -100,3 +104,11 @@ def listing(items: Sequence[str], limit: int = 20) -> str:
     """Items joined by commas, and how many more there are past the limit."""
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def _shown(sentence: str) -> str:
+    """A sentence that may hold names from outside, without control characters or endless words."""
+    words = re.sub(
+        rf"\S{{{LONGEST_WORD + 1},}}", lambda word: f"{word[0][: LONGEST_WORD - 1]}…", sentence
+    )
+    return printable(words, LONGEST_SENTENCE)

@@ -73,8 +73,7 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         if len(set(classes)) < len(classes):
             twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
             raise DataError(
-                f"{where}: {len(classes)} classes, but more than one is called "
-                f"{printable(listing(twice))}",
+                f"{where}: {len(classes)} classes, but more than one is called {listing(twice)}",
                 remedy="give every class a name of its own",
             )
         if names is not None and len(names) != len(images):
@@ -181,24 +180,24 @@ class Splits:
             if other.classes != self.train.classes:
                 if sorted(other.classes) == sorted(self.train.classes):
                     raise DataError(
-                        f"{printable(self.train.source)}: the classes of {self.train.split} stand "
+                        f"{self.train.source}: the classes of {self.train.split} stand "
                         f"in another order in {other.split}: "
-                        f"found {printable(listing(other.classes))}, "
-                        f"wanted {printable(listing(self.train.classes))}",
+                        f"found {listing(other.classes)}, "
+                        f"wanted {listing(self.train.classes)}",
                         remedy="name the classes in one order for all splits",
                     )
                 missing = sorted(set(self.train.classes) - set(other.classes))
                 added = sorted(set(other.classes) - set(self.train.classes))
                 raise DataError(
-                    f"{printable(self.train.source)}: the classes of {self.train.split} and "
+                    f"{self.train.source}: the classes of {self.train.split} and "
                     f"{other.split} differ: only in {self.train.split}: "
-                    f"{printable(listing(missing)) or 'none'}; only in {other.split}: "
-                    f"{printable(listing(added)) or 'none'}",
+                    f"{listing(missing) or 'none'}; only in {other.split}: "
+                    f"{listing(added) or 'none'}",
                     remedy="give every split the same class folders, in the same order",
                 )
             if other.image_shape != self.train.image_shape:
                 raise DataError(
-                    f"{printable(self.train.source)}: {self.train.split} has images of "
+                    f"{self.train.source}: {self.train.split} has images of "
                     f"{self.train.image_shape}, {other.split} of {other.image_shape}"
                 )
 

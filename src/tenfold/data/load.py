@@ -123,18 +123,18 @@ def _understand(data: str | os.PathLike[str], notes: list[str]) -> CatalogEntry 
         if entry is not None:
             if there:
                 notes.append(
-                    f"{printable(text)!r} is the data set of the catalogue; what has this name in "
-                    f"the current folder was not read: write {'./' + printable(text)!r} for it"
+                    f"{text!r} is the data set of the catalogue; what has this name in "
+                    f"the current folder was not read: write './{text}' for it"
                 )
             return entry
         if not there:
             raise UsageError(
-                f"{printable(text)!r} is neither the name of a data set nor a folder or file here",
+                f"{text!r} is neither the name of a data set nor a folder or file here",
                 remedy=did_you_mean(text.casefold(), DATASETS),
             )
     if not there:
         raise DataError(
-            f"{printable(path)}: there is no such folder or file",
+            f"{path}: there is no such folder or file",
             remedy="check the path, or name a data set of the catalogue: "
             + ", ".join(sorted(DATASETS)),
         )
@@ -176,7 +176,7 @@ def _read_named(
         found = arrays[split].images.shape
         if found != (n, *entry.image_shape):
             raise DataError(
-                f"{printable(located.folder)}: the {split} images have shape {list(found)}, "
+                f"{located.folder}: the {split} images have shape {list(found)}, "
                 f"wanted {[n, *entry.image_shape]} for {entry.title}",
                 remedy="replace the files, or remove them so that they are downloaded",
             )
@@ -211,7 +211,7 @@ def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, I
     """By split; what is not split is `train`."""
     if "train" not in arrays and "all" not in arrays:
         raise DataError(
-            f"{printable(source)}: there is no training split, only {listing(sorted(arrays))}",
+            f"{source}: there is no training split, only {listing(sorted(arrays))}",
             remedy="add a `train` folder or array",
         )
     names = {split: "train" if split == "all" else split for split in arrays}

@@ -7,7 +7,7 @@ import math
 import torch
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import DataError, UsageError, printable
+from tenfold.errors import DataError, UsageError
 from tenfold.randomness import keyed_generator
 
 
@@ -42,8 +42,8 @@ def split_stratified(
             continue
         if held_count == 0 or held_count == count:
             raise DataError(
-                f"{printable(dataset.source)} ({dataset.split}): class "
-                f"{printable(dataset.classes[label])!r} has {count} images, too few to hold out "
+                f"{dataset.source} ({dataset.split}): class "
+                f"{dataset.classes[label]!r} has {count} images, too few to hold out "
                 f"{fraction:.0%} for {name}",
                 remedy=f"add images to the class or choose another {name} fraction",
             )

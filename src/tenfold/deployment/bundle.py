@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tenfold.errors import FileRefusedError, TenfoldError, UsageError, listing, printable
+from tenfold.errors import FileRefusedError, TenfoldError, UsageError, listing
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.storage import read_tensors, write_tensors
 from tenfold.types import ImageShape
@@ -105,7 +105,7 @@ def read_bundle(path: Path) -> Bundle:
         if isinstance(error, TenfoldError):
             reason = error.message  # what to do about a recipe does not help with a file
         raise FileRefusedError(
-            f"{printable(path)}: this is not a bundle that can be used: {printable(reason)}",
+            f"{path}: this is not a bundle that can be used: {reason}",
             remedy="name a run folder or its model.safetensors",
         ) from error
     return bundle

@@ -128,13 +128,13 @@ class Classifier:
         """
         if dataset.classes != self.classes:
             raise DataError(
-                f"{printable(dataset.source)}: its classes are "
-                f"{printable(listing(dataset.classes))}, the model's are "
-                f"{printable(listing(self.classes))}"
+                f"{dataset.source}: its classes are "
+                f"{listing(dataset.classes)}, the model's are "
+                f"{listing(self.classes)}"
             )
         if dataset.image_shape != self.bundle.input_shape:
             raise DataError(
-                f"{printable(dataset.source)}: its images are {dataset.image_shape}, "
+                f"{dataset.source}: its images are {dataset.image_shape}, "
                 f"the model's are {self.bundle.input_shape}"
             )
         report = evaluate(self.module, dataset, batch_size=batch_size)
@@ -217,9 +217,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{printable(path)}: {error.strerror or error}") from error
+        raise DataError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:  # a name that no file can have
-        raise DataError(f"{printable(path)}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
 
 
 def _as_tensor(images: np.ndarray) -> Tensor:

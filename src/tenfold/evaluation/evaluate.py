@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import DataError, UsageError, printable
+from tenfold.errors import DataError, UsageError
 from tenfold.evaluation.metrics import confusion_matrix
 from tenfold.evaluation.report import Report
 from tenfold.types import Images, Labels, Logits
@@ -33,7 +33,7 @@ def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024)
     if logits.shape[1] != classes:
         raise UsageError(
             f"evaluate: the model gives {logits.shape[1]} logits an image, "
-            f"wanted {classes}, one for every class of {printable(dataset.source)}"
+            f"wanted {classes}, one for every class of {dataset.source}"
         )
     return Report(
         split=dataset.split,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
-from tenfold.errors import DataError, UsageError, printable
+from tenfold.errors import DataError, UsageError
 from tenfold.types import Images
 
 
@@ -38,7 +38,7 @@ class Preprocessing(nn.Module):
         means, deviations = _per_channel(mean), _per_channel(std)
         if not (means.isfinite() & deviations.isfinite() & (deviations > 0)).all():
             raise UsageError(
-                f"preprocessing: mean {printable(list(mean))}, std {printable(list(std))}, "
+                f"preprocessing: mean {list(mean)}, std {list(std)}, "
                 "wanted finite numbers and deviations greater than 0"
             )
         self.white: Tensor
@@ -133,8 +133,7 @@ def _numbers(header: Mapping[str, object], key: str) -> list[float]:
 
 def _foreign(header: Mapping[str, object]) -> UsageError:
     return UsageError(
-        f"preprocessing: found {printable(dict(header))}, "
-        "wanted a list of numbers for each of mean and std"
+        f"preprocessing: found {dict(header)}, wanted a list of numbers for each of mean and std"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import nn
 
-from tenfold.errors import UsageError, did_you_mean, listing, printable
+from tenfold.errors import UsageError, did_you_mean, listing
 from tenfold.models.cifar_cnn import CifarCNN
 from tenfold.models.convpool import ConvPool
 from tenfold.models.lenet import LeNet
@@ -96,9 +96,7 @@ def model_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:
 
 def _model_class(name: str) -> type[nn.Module]:
     if name not in MODELS:
-        raise UsageError(
-            f"model {printable(name)!r} is not known", remedy=did_you_mean(name, MODELS)
-        )
+        raise UsageError(f"model {name!r} is not known", remedy=did_you_mean(name, MODELS))
     return MODELS[name]
 
 
@@ -106,7 +104,7 @@ def _image_shape(name: str, input_shape: Sequence[object]) -> ImageShape:
     sizes = [size for size in input_shape if _is_whole(size)]
     if len(sizes) != 3 or len(input_shape) != 3:
         raise UsageError(
-            f"{name}: the images' shape is {printable(input_shape)}, "
+            f"{name}: the images' shape is {input_shape}, "
             "wanted channels, height and width as whole numbers"
         )
     return ImageShape(*sizes)
@@ -118,7 +116,7 @@ def _complete_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any
     for argument in given:
         if argument not in defaults:
             raise UsageError(
-                f"{name}: argument {printable(argument)!r} is not known, "
+                f"{name}: argument {argument!r} is not known, "
                 f"the model has {listing(list(defaults))}",
                 remedy=did_you_mean(argument, defaults),
             )
@@ -153,7 +151,7 @@ def _as_type_of(default: object, value: object, name: str, argument: str) -> obj
         if _is_whole(value):
             return value
         wanted = "a whole number"
-    raise UsageError(f"{name}: {argument} is {printable(repr(value))}, wanted {wanted}")
+    raise UsageError(f"{name}: {argument} is {value!r}, wanted {wanted}")
 
 
 def _is_whole(value: object) -> TypeGuard[int]:

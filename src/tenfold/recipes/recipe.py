@@ -183,7 +183,7 @@ def recipe_text(name_or_file: str | Path) -> str:
         return (resources.files("tenfold.recipes") / f"{name}.toml").read_text("utf-8")
     if path.suffix != ".toml":
         raise UsageError(
-            f"there is no recipe {printable(name)!r}",
+            f"there is no recipe {name!r}",
             remedy=f"{did_you_mean(name, recipe_names())} A file's name ends in .toml",
         )
     try:
@@ -191,20 +191,19 @@ def recipe_text(name_or_file: str | Path) -> str:
             data = file.read(LARGEST_RECIPE + 1)
     except OSError as error:
         raise UsageError(
-            f"recipe {printable(path)}: {error.strerror or error}",
+            f"recipe {path}: {error.strerror or error}",
             remedy="name a TOML file, or a recipe that tenfold recipes lists",
         ) from error
     except ValueError as error:  # a name that no file can have
-        raise UsageError(f"recipe {printable(path)}: {error}") from error
+        raise UsageError(f"recipe {path}: {error}") from error
     if len(data) > LARGEST_RECIPE:
         raise UsageError(
-            f"recipe {printable(path)}: it has more than {LARGEST_RECIPE:,} bytes, wanted a few "
-            "lines of TOML"
+            f"recipe {path}: it has more than {LARGEST_RECIPE:,} bytes, wanted a few lines of TOML"
         )
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"recipe {printable(path)}: it is not UTF-8 text, wanted TOML") from error
+        raise UsageError(f"recipe {path}: it is not UTF-8 text, wanted TOML") from error
 
 
 def validate(values: Mapping[str, Any], place: str) -> Recipe:
@@ -244,7 +243,7 @@ def parse_recipe(text: str, place: str) -> dict[str, Any]:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise UsageError(f"recipe {place}: this is not TOML: {printable(error)}") from error
+        raise UsageError(f"recipe {place}: this is not TOML: {error}") from error
     whole = (number for number in _numbers(values) if isinstance(number, int))
     if any(not -(2**63) <= number < 2**63 for number in whole):
         raise UsageError(f"recipe {place}: this is not TOML: a number has more than 64 bits")
@@ -265,7 +264,7 @@ def _set(values: dict[str, Any], key: str, value: object) -> None:
     for table in tables:
         inner = values.setdefault(table, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"recipe: {printable(key)!r}: {printable(table)!r} is not a table")
+            raise UsageError(f"recipe: {key!r}: {table!r} is not a table")
         values = inner
     values[last] = value
 

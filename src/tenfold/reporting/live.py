@@ -281,9 +281,7 @@ def _number(name: str, value: SupportsFloat) -> float:
     try:
         number = float(value.detach() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"plot: {name} is {printable(repr(value), 60)}, wanted one number"
-        ) from error
+        raise UsageError(f"plot: {name} is {value!r}, wanted one number") from error
     if name.endswith("_acc") and not 0 <= number <= 1:
         raise UsageError(
             f"plot: {name} is {number:g}, wanted a share between 0 and 1",

@@ -347,7 +347,7 @@ def checked_indices(dataset: ImageDataset, indices: Iterable[SupportsIndex]) -> 
         if not 0 <= place < len(dataset):
             raise UsageError(
                 f"images: index {place} is out of range, wanted 0..{len(dataset) - 1} "
-                f"for the {len(dataset):,} images of {printable(dataset.source)}"
+                f"for the {len(dataset):,} images of {dataset.source}"
             )
     return places
 
@@ -360,8 +360,8 @@ def _predicted(dataset: ImageDataset, predictions: Sequence[SupportsIndex | str]
         if isinstance(prediction, str):
             if prediction not in known:
                 raise UsageError(
-                    f"images: a prediction is {printable(prediction)!r}, which is no class of "
-                    f"{printable(dataset.source)}",
+                    f"images: a prediction is {prediction!r}, which is no class of "
+                    f"{dataset.source}",
                     remedy=did_you_mean(prediction, map(printable, known)),
                 )
             labels.append(known[prediction])
@@ -519,7 +519,7 @@ def picture_format(path: Path) -> PictureFormat:
     if form == "svg":
         return "svg"
     raise UsageError(
-        f"{printable(path)}: a picture cannot be written as {printable(path.suffix) or 'that'!r}",
+        f"{path}: a picture cannot be written as {path.suffix or 'that'!r}",
         remedy="let the name end in .png or .svg",
     )
 

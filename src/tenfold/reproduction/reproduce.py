@@ -20,7 +20,6 @@ from tenfold.errors import (
     TrainingError,
     UsageError,
     did_you_mean,
-    printable,
 )
 from tenfold.evaluation.evaluate import evaluate
 from tenfold.recipes import Recipe, load_recipe
@@ -387,7 +386,7 @@ def _failed(system: TeachingSystem, why: str, title: str) -> Outcome:
 def _system(name: str) -> TeachingSystem:
     if name not in SYSTEMS:
         raise UsageError(
-            f"{printable(name)!r} is not a recipe with published figures",
+            f"{name!r} is not a recipe with published figures",
             remedy=did_you_mean(name, SYSTEMS),
         )
     return SYSTEMS[name]
@@ -419,9 +418,7 @@ def _new_folder(out: Path | None) -> Path:
     """A new, empty folder: `out`, or the next `runs/reproduction-NNN`."""
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UsageError(
-                f"{printable(out)}: there is something already", remedy="choose another folder"
-            )
+            raise UsageError(f"{out}: there is something already", remedy="choose another folder")
         make_folder(out)
         return out
     number = 1
@@ -433,7 +430,7 @@ def _new_folder(out: Path | None) -> Path:
             number += 1
         except OSError as error:
             raise StorageError(
-                f"{printable(path)}: the folder cannot be made: {error.strerror}",
+                f"{path}: the folder cannot be made: {error.strerror}",
                 remedy="choose a folder that can be written with --out",
             ) from error
         else:

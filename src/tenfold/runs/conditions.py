@@ -52,9 +52,7 @@ def choose_device(name: str) -> torch.device:
         UsageError: an unknown name, or a device that is not there.
     """
     if name not in DEVICES:
-        raise UsageError(
-            f"there is no device {printable(name)!r}", remedy=did_you_mean(name, DEVICES)
-        )
+        raise UsageError(f"there is no device {name!r}", remedy=did_you_mean(name, DEVICES))
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),

@@ -11,7 +11,7 @@ import torch
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.load import load_splits
 from tenfold.deployment.classifier import Classifier
-from tenfold.errors import DataError, UsageError, printable
+from tenfold.errors import DataError, UsageError
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe
 from tenfold.runs.conditions import choose_device, repeatable
@@ -52,7 +52,7 @@ def evaluate_run(
         DataError: the data cannot be read, has changed, or has no such split.
     """
     if split not in ("train", "val", "test"):
-        raise UsageError(f"there is no split {printable(split)!r}, wanted train, val or test")
+        raise UsageError(f"there is no split {split!r}, wanted train, val or test")
     bundle = bundle_path(path)
     folder = RunFolder(path if path.is_dir() else path.parent)
     recipe: Recipe | None = None
@@ -61,7 +61,7 @@ def evaluate_run(
         recipe, conditions = read_recipe(folder), folder.read_facts().get("conditions") or {}
     if data is None and recipe is None:
         raise UsageError(
-            f"{printable(path)}: a bundle alone does not say where its data lies",
+            f"{path}: a bundle alone does not say where its data lies",
             remedy="name the data to evaluate on",
         )
     torch_device = choose_device(device or str(conditions.get("device", "auto")).split()[0])
@@ -73,7 +73,7 @@ def evaluate_run(
         part = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
         if part is None:
             raise DataError(
-                f"{printable(splits.train.source)}: it has no {split} split",
+                f"{splits.train.source}: it has no {split} split",
                 remedy="name another one with --split",
             )
         return classifier.evaluate(part, batch_size=recipe.eval_batch_size if recipe else 1024)
@@ -142,7 +142,7 @@ def _own_splits(
         return splits
     if data is None:
         raise DataError(
-            f"{printable(loaded.source)}: the data has changed since the run learned from it, so "
+            f"{loaded.source}: the data has changed since the run learned from it, so "
             "its splits may share images with what was learned",
             remedy="put it back, or name it as DATA to evaluate on all of it as it is now",
         )

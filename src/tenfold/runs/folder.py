@@ -59,9 +59,9 @@ class RunFolder:
             with path.open("rb") as file:
                 data = file.read(LARGEST_TEXT + 1)
         except OSError as error:
-            raise FileRefusedError(f"{printable(path)}: {error.strerror or error}") from error
+            raise FileRefusedError(f"{path}: {error.strerror or error}") from error
         if len(data) > LARGEST_TEXT:
-            raise FileRefusedError(f"{printable(path)}: it is longer than {LARGEST_TEXT:,} bytes")
+            raise FileRefusedError(f"{path}: it is longer than {LARGEST_TEXT:,} bytes")
         return data.decode()
 
     @contextmanager
@@ -108,9 +108,7 @@ class RunFolder:
         try:
             facts = json.loads(self.read_text(self.facts))
         except (ValueError, RecursionError) as error:
-            raise FileRefusedError(
-                f"{printable(self.facts)}: this is not JSON", remedy=PUT_BACK
-            ) from error
+            raise FileRefusedError(f"{self.facts}: this is not JSON", remedy=PUT_BACK) from error
         _require_facts(self.facts, facts)
         return dict(facts)
 
@@ -129,25 +127,22 @@ class RunFolder:
             lines = self.read_text(self.metrics).splitlines()
             return [EpochMetrics(**json.loads(line)) for line in lines]
         except (ValueError, TypeError, RecursionError) as error:
-            raise FileRefusedError(
-                f"{printable(self.metrics)}: a line is damaged: {printable(error)}"
-            ) from error
+            raise FileRefusedError(f"{self.metrics}: a line is damaged: {error}") from error
 
 
 def _require_facts(path: Path, facts: object) -> None:
     """What the rest of tenfold acts on must be there and of the right type."""
     if not isinstance(facts, dict):
-        raise FileRefusedError(f"{printable(path)}: this is not a JSON object", remedy=PUT_BACK)
+        raise FileRefusedError(f"{path}: this is not a JSON object", remedy=PUT_BACK)
     version = facts.get("format")
     if type(version) is int and version > FACTS_FORMAT:
         raise NewerFormatError(
-            f"{printable(path)}: its format is version {version}, this tenfold reads up to "
-            f"{FACTS_FORMAT}",
+            f"{path}: its format is version {version}, this tenfold reads up to {FACTS_FORMAT}",
             remedy="install a newer tenfold",
         )
     if version != FACTS_FORMAT:
         raise FileRefusedError(
-            f"{printable(path)}: its format is {printable(version, 40)}, wanted {FACTS_FORMAT}",
+            f"{path}: its format is {version}, wanted {FACTS_FORMAT}",
             remedy=PUT_BACK,
         )
     wanted = {
@@ -165,7 +160,7 @@ def _require_facts(path: Path, facts: object) -> None:
     wrong = [key for key, kind in wanted.items() if not isinstance(_at(facts, key), kind)]
     if wrong:
         raise FileRefusedError(
-            f"{printable(path)}: {wrong[0]} is missing or is not what tenfold writes there",
+            f"{path}: {wrong[0]} is missing or is not what tenfold writes there",
             remedy=PUT_BACK,
         )
 
@@ -224,7 +219,7 @@ def require_new(folder: RunFolder) -> None:
 def _require_empty(path: Path) -> None:
     if path.exists() and (not path.is_dir() or _holds_something(path)):
         raise UsageError(
-            f"{printable(path)}: there is something already",
+            f"{path}: there is something already",
             remedy="choose another folder, or continue the run in it with tenfold resume",
         )
 

@@ -14,7 +14,7 @@ from torch import nn
 from tenfold.data.dataset import Splits
 from tenfold.data.load import LoadedData, load_splits
 from tenfold.data.splitting import split_stratified
-from tenfold.errors import DataError, UsageError, printable
+from tenfold.errors import DataError, UsageError
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe
@@ -133,7 +133,7 @@ def _resolved(recipe: Recipe, loaded: LoadedData) -> Recipe:
     channels, height, width = loaded.splits.train.image_shape
     if loaded.source != loaded.source.encode("utf-8", "replace").decode():
         raise DataError(
-            f"{printable(loaded.source)}: the path is not UTF-8, so no recipe can name it",
+            f"{loaded.source}: the path is not UTF-8, so no recipe can name it",
             remedy="rename the folder",
         )
     return recipe.model_copy(

@@ -153,7 +153,7 @@ def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
         return read_newest(folder.checkpoints)
     if folder.metrics.exists():
         raise FileRefusedError(
-            f"{printable(folder.checkpoints)}: the checkpoints of this run are gone",
+            f"{folder.checkpoints}: the checkpoints of this run are gone",
             remedy="put them back, or start the run anew",
         )
     return None
@@ -164,11 +164,10 @@ def _load(folder: RunFolder, prepared: Prepared, checkpoint: Checkpoint) -> list
     try:
         prepared.state.restore(checkpoint.header, checkpoint.tensors)
     except FileRefusedError as error:
-        raise FileRefusedError(f"{printable(checkpoint.path)}: {error}") from error
+        raise FileRefusedError(f"{checkpoint.path}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise FileRefusedError(
-            f"{printable(checkpoint.path)}: it does not hold the state of a run: "
-            f"{printable(repr(error))}"
+            f"{checkpoint.path}: it does not hold the state of a run: {error!r}"
         ) from error
     notes = [f"passed over a newer checkpoint: {reason}" for _, reason in checkpoint.passed_over]
     notes += [f"it is now called {printable(path)}" for path in checkpoint.set_newer_aside()]
@@ -217,7 +216,7 @@ def _require_same_recipe(
         refused += _differences(facts["context"], now, epochs is not None)
     if refused:
         raise FileRefusedError(
-            f"{printable(folder.recipe)}: this is not the recipe of the run: {'; '.join(refused)}",
+            f"{folder.recipe}: this is not the recipe of the run: {'; '.join(refused)}",
             remedy="undo that, or accept it with --accept recipe; --data names data that has moved",
         )
 

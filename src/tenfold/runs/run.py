@@ -100,7 +100,7 @@ def read_recipe(folder: RunFolder) -> Recipe:
         return validate(parse_recipe(folder.read_text(folder.recipe), place), place)
     except (ValueError, UsageError) as error:
         raise FileRefusedError(
-            f"{place}: {printable(error)}",
+            f"{place}: {error}",
             remedy="put back the file as tenfold wrote it",
         ) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from tenfold.deployment.bundle import Bundle, write_bundle
-from tenfold.errors import InterruptedRunError, StorageError, TenfoldError, UsageError, printable
+from tenfold.errors import InterruptedRunError, StorageError, TenfoldError, UsageError
 from tenfold.evaluation.evaluate import evaluate
 from tenfold.recipes import Recipe
 from tenfold.runs.conditions import choose_device, repeatable
@@ -103,8 +103,7 @@ def parse_interval(text: str) -> tuple[float, int]:
         interval = math.nan, -1
     if text and not (0 < interval[0] < math.inf or interval[1] > 0):
         raise UsageError(
-            f"checkpoint-every is {printable(text)!r}, "
-            "wanted seconds as in 30s or batches as in 500"
+            f"checkpoint-every is {text!r}, wanted seconds as in 30s or batches as in 500"
         )
     return interval
 

@@ -14,7 +14,7 @@ import re
 import secrets
 from pathlib import Path
 
-from tenfold.errors import StorageError, printable
+from tenfold.errors import StorageError
 
 _TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
@@ -34,7 +34,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         _put_in_place(temporary, path)
     except OSError as error:
         raise StorageError(
-            f"{printable(path)}: writing {len(data):,} bytes failed: {reason_of(error)}",
+            f"{path}: writing {len(data):,} bytes failed: {reason_of(error)}",
             remedy="free some space or choose another folder",
         ) from error
     finally:
@@ -71,12 +71,12 @@ def make_folder(path: Path) -> bool:
         if path.is_dir():  # another process was faster
             return False
         raise StorageError(
-            f"{printable(path)}: there is a file of this name, wanted a folder",
+            f"{path}: there is a file of this name, wanted a folder",
             remedy="choose another folder",
         ) from error
     except OSError as error:
         raise StorageError(
-            f"{printable(path)}: the folder cannot be made: {reason_of(error)}",
+            f"{path}: the folder cannot be made: {reason_of(error)}",
             remedy="choose a folder that can be written",
         ) from error
 
@@ -90,9 +90,7 @@ def remove_file(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(
-            f"{printable(path)}: it cannot be removed: {reason_of(error)}"
-        ) from error
+        raise StorageError(f"{path}: it cannot be removed: {reason_of(error)}") from error
 
 
 def set_aside(path: Path, word: str) -> Path:
@@ -113,9 +111,7 @@ def set_aside(path: Path, word: str) -> Path:
     try:
         os.replace(path, aside)
     except OSError as error:
-        raise StorageError(
-            f"{printable(path)}: it cannot be renamed: {reason_of(error)}"
-        ) from error
+        raise StorageError(f"{path}: it cannot be renamed: {reason_of(error)}") from error
     return aside
 
 

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tenfold.errors import FileRefusedError, NewerFormatError, TenfoldError, printable
+from tenfold.errors import FileRefusedError, NewerFormatError, TenfoldError
 from tenfold.storage.files import reason_of, write_bytes
 
 LARGEST_HEADER = 16 * 2**20
@@ -102,11 +102,9 @@ def _read_bounded(path: Path) -> bytes:
                 )
             return start + file.read()
     except FileNotFoundError as error:
-        raise FileRefusedError(f"{printable(path)}: there is no such file") from error
+        raise FileRefusedError(f"{path}: there is no such file") from error
     except OSError as error:
-        raise FileRefusedError(
-            f"{printable(path)}: it cannot be read: {reason_of(error)}"
-        ) from error
+        raise FileRefusedError(f"{path}: it cannot be read: {reason_of(error)}") from error
 
 
 def _metadata(path: Path, data: bytes) -> dict[str, str]:
@@ -124,28 +122,24 @@ def _metadata(path: Path, data: bytes) -> dict[str, str]:
 
 def _require_kind(path: Path, metadata: dict[str, str], kind: str, version: int) -> None:
     if metadata["kind"] != kind:
-        raise FileRefusedError(
-            f"{printable(path)}: it is a {printable(metadata['kind'], 40)!r}, wanted a {kind!r}"
-        )
+        raise FileRefusedError(f"{path}: it is a {metadata['kind']!r}, wanted a {kind!r}")
     if not re.fullmatch(r"[1-9][0-9]{0,8}", metadata["version"]):
-        raise _damaged(path, f"its version is {printable(metadata['version'], 40)!r}")
+        raise _damaged(path, f"its version is {metadata['version']!r}")
     if int(metadata["version"]) > version:
         raise NewerFormatError(
-            f"{printable(path)}: its format is version {printable(metadata['version'], 40)}, "
+            f"{path}: its format is version {metadata['version']}, "
             f"this tenfold reads up to {version}",
             remedy="install a newer tenfold",
         )
 
 
 def _damaged(path: Path, what: str) -> TenfoldError:
-    return FileRefusedError(
-        f"{printable(path)}: the file is damaged: {printable(what)}", remedy="restore or rebuild it"
-    )
+    return FileRefusedError(f"{path}: the file is damaged: {what}", remedy="restore or rebuild it")
 
 
 def _foreign(path: Path) -> TenfoldError:
     return FileRefusedError(
-        f"{printable(path)}: this is not a file that tenfold wrote",
+        f"{path}: this is not a file that tenfold wrote",
         remedy="name a run folder or its model.safetensors",
     )
 

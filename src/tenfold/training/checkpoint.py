@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tenfold.errors import FileRefusedError, NewerFormatError, listing, printable
+from tenfold.errors import FileRefusedError, NewerFormatError, listing
 from tenfold.storage import make_folder, read_tensors, remove_file, set_aside, write_tensors
 from tenfold.training.state import TrainingState
 
@@ -139,7 +139,7 @@ def read_newest(folder: Path) -> Checkpoint:
     files = checkpoint_files(folder)
     if not files:
         raise FileRefusedError(
-            f"{printable(folder)}: there is no checkpoint to continue from",
+            f"{folder}: there is no checkpoint to continue from",
             remedy="start the run anew",
         )
     complaints: list[tuple[Path, str]] = []
@@ -155,7 +155,7 @@ def read_newest(folder: Path) -> Checkpoint:
         return Checkpoint(path, header, tensors, tuple(complaints))
     reasons = listing([reason for _, reason in complaints])
     raise FileRefusedError(
-        f"{printable(folder)}: none of the {len(files)} checkpoints verifies: {reasons}",
+        f"{folder}: none of the {len(files)} checkpoints verifies: {reasons}",
         remedy="start the run anew",
     )
 
@@ -165,6 +165,5 @@ def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
     match = _NAME.fullmatch(path.name)
     if match is None or header.get("step") != int(match[1]):
         raise FileRefusedError(
-            f"{printable(path)}: it holds step {printable(header.get('step'), 40)}, "
-            "which is not what its name says"
+            f"{path}: it holds step {header.get('step')}, which is not what its name says"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tenfold.errors import DataError, FileRefusedError, printable
+from tenfold.errors import DataError, FileRefusedError
 from tenfold.storage import read_tensors, write_tensors
 from tenfold.training.state import (
     load_optimizer,
@@ -106,10 +106,8 @@ def load_checkpoint(
             load_optimizer(optimizer, header["optimizer"], part_of(tensors, "optimizer"))
         facts = dict(header["facts"])
     except (KeyError, TypeError, ValueError) as error:
-        raise FileRefusedError(
-            f"{printable(path)}: it does not hold a checkpoint: {printable(repr(error))}"
-        ) from error
+        raise FileRefusedError(f"{path}: it does not hold a checkpoint: {error!r}") from error
     except FileRefusedError as error:
-        raise FileRefusedError(f"{printable(path)}: {error}") from error
+        raise FileRefusedError(f"{path}: {error}") from error
     model.load_state_dict(weights)
     return facts

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from torch import Tensor, nn
 
-from tenfold.errors import FileRefusedError, listing, printable
+from tenfold.errors import FileRefusedError, listing
 from tenfold.training.averaging import AveragedWeights
 
 ChooseBy = Literal["val_loss", "val_acc"]
@@ -368,12 +368,10 @@ def _require_moments(
             and value.shape == wanted.shape
             and value.dtype == wanted.dtype
         ):
-            raise FileRefusedError(f"the checkpoint's optimizer has no usable {printable(key)}")
+            raise FileRefusedError(f"the checkpoint's optimizer has no usable {key}")
     for keys in remembered.values():
         if keys != _MOMENTS[kind]:
-            raise FileRefusedError(
-                f"the checkpoint's {kind} remembers {printable(listing(sorted(keys)))}"
-            )
+            raise FileRefusedError(f"the checkpoint's {kind} remembers {listing(sorted(keys))}")
 
 
 def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,9 +40,7 @@ def check_file(path: Path, file: CatalogFile) -> str:
     try:
         with path.open("rb") as stream:
             if wanted is None or (file.digest is None and not is_gzip(stream)):
-                return (
-                    f"{printable(path)}: its content could not be checked, no digest is published"
-                )
+                return f"{path}: its content could not be checked, no digest is published"
             memory = _memory_of(path, wanted)
             if memory.exists():
                 return ""
@@ -50,9 +48,9 @@ def check_file(path: Path, file: CatalogFile) -> str:
     except UnusableError as error:
         raise wrong_file(path, str(error)) from error
     except OSError as error:
-        raise DataError(f"{printable(path)}: it cannot be read: {error.strerror}") from error
+        raise DataError(f"{path}: it cannot be read: {error.strerror}") from error
     if found != wanted and file.digest is None:
-        return f"{printable(path)}: it was compressed anew, so its content could not be checked"
+        return f"{path}: it was compressed anew, so its content could not be checked"
     if found != wanted:
         raise wrong_file(path, f"the digest of its content is {found}, wanted {wanted}")
     _remember(path, memory)
@@ -122,6 +120,6 @@ def _remember(path: Path, memory: Path) -> None:
 def wrong_file(path: Path, what: str) -> DataError:
     """The error about a file whose content is wrong."""
     return DataError(
-        f"{printable(path)}: {what}",
+        f"{path}: {what}",
         remedy="replace the file, or remove it so that it is downloaded",
     )

@@ -345,7 +345,7 @@ def _write_member(
 
 def _cannot_write(path: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"{printable(path)}: the download cannot be written: {error.strerror or error}",
+        f"{path}: the download cannot be written: {error.strerror or error}",
         remedy="free some space, or choose another cache folder by TENFOLD_CACHE",
     )
 
@@ -358,6 +358,6 @@ def not_here(entry: CatalogEntry, cache: Path, why: str) -> DataError:
     gzipped = "" if layout.archive else ", gzipped or not"
     return DataError(
         f"{entry.title}: its files are not on this machine, {why}",
-        remedy=f"put {names} into {printable(cache / layout.folder)}{gzipped}{archive}; "
+        remedy=f"put {names} into {cache / layout.folder}{gzipped}{archive}; "
         f"or set {DATA_VARIABLE} to a folder that has {layout.folder} in it",
     )

@@ -85,7 +85,7 @@ def _data_root(given: Path | None) -> Path | None:
     if not root.is_dir():
         origin = "" if given is not None else f" that {DATA_VARIABLE} names"
         raise DataError(
-            f"{printable(root)}: the folder of data sets{origin} is not there",
+            f"{root}: the folder of data sets{origin} is not there",
             remedy="make it, or name another one",
         )
     return root.absolute()
@@ -160,7 +160,7 @@ def _locked(path: Path) -> Iterator[None]:
         lock.acquire()
     except OSError as error:
         raise StorageError(
-            f"{printable(path)}: the lock cannot be taken: {error.strerror or error}",
+            f"{path}: the lock cannot be taken: {error.strerror or error}",
             remedy="choose a cache folder that can be written, by TENFOLD_CACHE",
         ) from error
     try:

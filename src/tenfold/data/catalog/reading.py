@@ -12,7 +12,7 @@ from tenfold.data.catalog.entries import CatalogEntry, Layout, files_in
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.files.cifar import read_cifar_binary, read_cifar_python
 from tenfold.data.files.idx import read_idx_labels, read_idx_pair
-from tenfold.errors import DataError, UsageError, listing, printable
+from tenfold.errors import DataError, UsageError, listing
 from tenfold.types import LabelledArrays
 
 
@@ -64,7 +64,7 @@ def find_known_files(path: Path) -> tuple[Layout, Path] | None:
     if len(found) > 1:
         names = listing([str(folder.relative_to(path)) for folder in found])
         raise UsageError(
-            f"{printable(path)}: there are several data sets: {printable(names)}",
+            f"{path}: there are several data sets: {names}",
             remedy="name one of these folders",
         )
     return next(((layout, folder) for folder, layout in found.items()), None)
@@ -83,7 +83,7 @@ def refuse_incomplete(path: Path) -> None:
 
 def _incomplete(folder: Path, there: Sequence[Path], missing: Set[str]) -> DataError:
     return DataError(
-        f"{printable(folder)}: there is no {listing(sorted(missing))} beside "
+        f"{folder}: there is no {listing(sorted(missing))} beside "
         f"{listing([file.name for file in there])}",
         remedy="put it there too, gzipped or not",
     )
@@ -108,7 +108,7 @@ def read_known_files(layout: Layout, folder: Path, notes: list[str]) -> dict[str
     else:
         classes = tuple(str(i) for i in range(100 if "100" in layout.format else 10))
     notes.append(
-        f"{printable(folder)}: the files are not known as a published data set, "
+        f"{folder}: the files are not known as a published data set, "
         "so the classes have numbers for names"
     )
     return read_layout(layout, paths, classes)

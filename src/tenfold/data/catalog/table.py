@@ -7,7 +7,7 @@ so that it does not matter who compressed it.
 from __future__ import annotations
 
 from tenfold.data.catalog.entries import Archive, CatalogEntry, CatalogFile, Layout
-from tenfold.errors import UsageError, did_you_mean, printable
+from tenfold.errors import UsageError, did_you_mean
 from tenfold.types import ImageShape
 
 _DIGITS = tuple("0123456789")
@@ -370,7 +370,7 @@ def lookup(name: str) -> CatalogEntry:
     entry = find(name)
     if entry is None:
         raise UsageError(
-            f"{printable(name)!r} is not the name of a data set",
+            f"{name!r} is not the name of a data set",
             remedy=did_you_mean(name.casefold(), DATASETS),
         )
     return entry

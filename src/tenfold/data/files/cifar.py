@@ -17,7 +17,7 @@ from tenfold.data.files.reading import (
     labelled,
     read_whole,
 )
-from tenfold.errors import DataError, listing, printable
+from tenfold.errors import DataError, listing
 from tenfold.types import LabelArray, LabelledArrays, PixelArray
 
 _CIFAR_PIXELS = 3 * 32 * 32
@@ -42,7 +42,7 @@ def read_cifar_binary(
         data = read_whole(path, LARGEST_ARRAY // max(len(paths), 1))
         if not data or len(data) % record:
             raise DataError(
-                f"{printable(path)}: {len(data):,} bytes are not whole records of {record:,} bytes "
+                f"{path}: {len(data):,} bytes are not whole records of {record:,} bytes "
                 f"({label_bytes} of labels, {_CIFAR_PIXELS:,} of pixels)",
                 remedy=FETCH_AGAIN,
             )
@@ -76,7 +76,7 @@ def read_cifar_python(
         labels = _cifar_labels(path, batch, label_key)
         if len(images) != len(labels):
             raise DataError(
-                f"{printable(path)}: {len(images):,} images but {len(labels):,} labels",
+                f"{path}: {len(images):,} images but {len(labels):,} labels",
                 remedy=FETCH_AGAIN,
             )
         batches.append(labelled(str(path), images, labels, classes))
@@ -86,13 +86,10 @@ def read_cifar_python(
 def _cifar_images(path: Path, data: object) -> PixelArray:
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2:
         raise DataError(
-            f"{printable(path)}: its 'data' is {described(data)}, "
-            f"wanted uint8 of shape (n, {_CIFAR_PIXELS})"
+            f"{path}: its 'data' is {described(data)}, wanted uint8 of shape (n, {_CIFAR_PIXELS})"
         )
     if len(data) == 0 or data.shape[1] != _CIFAR_PIXELS:
-        raise DataError(
-            f"{printable(path)}: its 'data' has shape {data.shape}, wanted (n, {_CIFAR_PIXELS})"
-        )
+        raise DataError(f"{path}: its 'data' has shape {data.shape}, wanted (n, {_CIFAR_PIXELS})")
     return data.reshape(-1, 3, 32, 32)
 
 
@@ -100,14 +97,13 @@ def _cifar_labels(path: Path, batch: Mapping[str, object], key: str) -> LabelArr
     labels = batch.get(key)
     if labels is None:
         raise DataError(
-            f"{printable(path)}: it has no {key!r}, only "
-            f"{listing([printable(name, 40) for name in batch])}",
+            f"{path}: it has no {key!r}, only {listing(list(batch))}",
             remedy="CIFAR-10 has 'labels', CIFAR-100 'fine_labels' and 'coarse_labels'",
         )
     if isinstance(labels, np.ndarray) and labels.ndim == 1:
         labels = labels.tolist()
     if not isinstance(labels, list) or any(type(label) is not int for label in labels):
-        raise DataError(f"{printable(path)}: its {key!r} is not a list of whole numbers")
+        raise DataError(f"{path}: its {key!r} is not a list of whole numbers")
     if any(not -(2**31) <= label < 2**31 for label in labels):
-        raise DataError(f"{printable(path)}: its {key!r} has numbers far out of range")
+        raise DataError(f"{path}: its {key!r} has numbers far out of range")
     return np.array(labels, np.int64)

@@ -23,7 +23,7 @@ from tenfold.data.files.reading import (
     fill,
     labelled,
 )
-from tenfold.errors import DataError, printable
+from tenfold.errors import DataError
 from tenfold.types import LabelArray, LabelledArrays, PixelArray
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -65,8 +65,8 @@ def read_idx_pair(images_path: Path, labels_path: Path, classes: Sequence[str]) 
     images, labels = read_idx_images(images_path), read_idx_labels(labels_path)
     if len(images) != len(labels):
         raise DataError(
-            f"{printable(images_path)} has {len(images):,} images but "
-            f"{printable(labels_path)} has {len(labels):,} labels",
+            f"{images_path} has {len(images):,} images but "
+            f"{labels_path} has {len(labels):,} labels",
             remedy="name two files that belong together",
         )
     return labelled(str(labels_path), images, labels, classes)
@@ -93,30 +93,30 @@ def _read_idx_stream(
     _require_idx_magic(path, header, wanted)
     if len(header) < 4 + 4 * axes:
         raise DataError(
-            f"{printable(path)}: it ends after {len(header)} bytes, inside its header",
+            f"{path}: it ends after {len(header)} bytes, inside its header",
             remedy=FETCH_AGAIN,
         )
     shape = [int(n) for n in np.frombuffer(header, ">u4", offset=4)]
     size = math.prod(shape)
     declared = f"its header declares {' x '.join(f'{n:,}' for n in shape)} bytes"
     if size == 0:
-        raise DataError(f"{printable(path)}: {declared}, so there is nothing in it")
+        raise DataError(f"{path}: {declared}, so there is nothing in it")
     if size > LARGEST_ARRAY:
-        raise DataError(f"{printable(path)}: {declared}, over the limit of {LARGEST_ARRAY:,}")
+        raise DataError(f"{path}: {declared}, over the limit of {LARGEST_ARRAY:,}")
     if size > largest:
         raise DataError(
-            f"{printable(path)}: {declared}, more than the file can hold; it is cut off",
+            f"{path}: {declared}, more than the file can hold; it is cut off",
             remedy=FETCH_AGAIN,
         )
     array = np.empty(size, np.uint8)
     filled = fill(file, array)
     if filled < size:
         raise DataError(
-            f"{printable(path)}: {declared}, but only {filled:,} are there; it is cut off",
+            f"{path}: {declared}, but only {filled:,} are there; it is cut off",
             remedy=FETCH_AGAIN,
         )
     if file.read(1):
-        raise DataError(f"{printable(path)}: {declared}, but more follow them", remedy=FETCH_AGAIN)
+        raise DataError(f"{path}: {declared}, but more follow them", remedy=FETCH_AGAIN)
     return array.reshape(shape)
 
 
@@ -126,12 +126,12 @@ def _require_idx_magic(path: Path, header: bytes, wanted: int) -> None:
         return
     if len(header) >= 4 and found in _IDX_NAMES:
         raise DataError(
-            f"{printable(path)}: this is {_IDX_NAMES[found]}, wanted {_IDX_NAMES[wanted]}",
+            f"{path}: this is {_IDX_NAMES[found]}, wanted {_IDX_NAMES[wanted]}",
             remedy="swap the two files",
         )
     start = header[:4].hex(" ") or "nothing"
     raise DataError(
-        f"{printable(path)}: it begins with {start}, wanted {wanted.to_bytes(4, 'big').hex(' ')}, "
+        f"{path}: it begins with {start}, wanted {wanted.to_bytes(4, 'big').hex(' ')}, "
         f"as {_IDX_NAMES[wanted]} does",
         remedy=FETCH_AGAIN,
     )

@@ -56,7 +56,7 @@ def read_npz(path: Path) -> dict[str, LabelledArrays]:
     """
     with file_errors(path), path.open("rb") as file:
         if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
-            raise DataError(f"{printable(path)}: this is not an .npz file", remedy=_NPZ_HELP)
+            raise DataError(f"{path}: this is not an .npz file", remedy=_NPZ_HELP)
         arrays = _npz_arrays(path, file)
     classes = _npz_classes(path, arrays.pop("classes", None))
     pairs = _npz_pairs(path, arrays)
@@ -64,7 +64,7 @@ def read_npz(path: Path) -> dict[str, LabelledArrays]:
         highest = max(int(labels.max()) for _, labels in pairs.values())
         if highest >= _MOST_UNNAMED_CLASSES:
             raise DataError(
-                f"{printable(path)}: the largest label is {highest:,}, "
+                f"{path}: the largest label is {highest:,}, "
                 f"wanted less than {_MOST_UNNAMED_CLASSES:,} without names",
                 remedy="number the classes from 0, or save their names as 'classes'",
             )
@@ -92,8 +92,7 @@ def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.gen
         raise
     except Exception as error:  # on bytes that were made up zipfile raises about any exception
         raise DataError(
-            f"{printable(path)}: the .npz file is damaged or cut off: "
-            f"{printable(f'{type(error).__name__}: {error}', 120)}",
+            f"{path}: the .npz file is damaged or cut off: {type(error).__name__}: {error}",
             remedy="save or fetch it again",
         ) from error
 
@@ -103,20 +102,19 @@ def _require_npz_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None
     unknown = [printable(key, 40) for key in keys if key not in _NPZ_KEYS]
     if unknown or not keys:
         found = listing(unknown) or "nothing"
-        raise DataError(f"{printable(path)}: unknown arrays in it: {found}", remedy=_NPZ_HELP)
+        raise DataError(f"{path}: unknown arrays in it: {found}", remedy=_NPZ_HELP)
     if len(set(keys)) < len(keys):
-        raise DataError(f"{printable(path)}: it has several arrays of one name", remedy=_NPZ_HELP)
+        raise DataError(f"{path}: it has several arrays of one name", remedy=_NPZ_HELP)
     total = sum(entry.file_size for entry in entries)
     if total > LARGEST_ARRAY:
         raise DataError(
-            f"{printable(path)}: its arrays have {total:,} bytes, over the limit of "
-            f"{LARGEST_ARRAY:,}"
+            f"{path}: its arrays have {total:,} bytes, over the limit of {LARGEST_ARRAY:,}"
         )
 
 
 def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
     """One array, if its header fits the bytes that the archive has for it."""
-    place = f"{printable(path)}: {printable(entry.filename, 40)}"
+    place = f"{path}: {printable(entry.filename, 40)}"
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
         raise DataError(
             f"{place}: {entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}",
@@ -126,9 +124,7 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
         file = cast("io.BufferedIOBase", opened)
         shape, is_fortran, dtype = _npy_header(place, file)
         if dtype.hasobject or dtype.kind not in "biufU":
-            raise DataError(
-                f"{place}: it holds {printable(dtype, 60)}", remedy="save whole numbers 0..255"
-            )
+            raise DataError(f"{place}: it holds {dtype}", remedy="save whole numbers 0..255")
         size = math.prod(shape) * dtype.itemsize
         if size != entry.file_size - file.tell():
             raise DataError(
@@ -162,12 +158,10 @@ def _npz_classes(path: Path, names: NDArray[np.generic] | None) -> tuple[str, ..
     if names is None:
         return None
     if names.dtype.kind != "U" or names.ndim != 1 or names.size == 0:
-        raise DataError(
-            f"{printable(path)}: its 'classes' are {described(names)}, wanted text of shape (n,)"
-        )
+        raise DataError(f"{path}: its 'classes' are {described(names)}, wanted text of shape (n,)")
     classes = tuple(str(name) for name in names)
     if len(set(classes)) < len(classes):
-        raise DataError(f"{printable(path)}: its 'classes' have the same name twice")
+        raise DataError(f"{path}: its 'classes' have the same name twice")
     return classes
 
 
@@ -180,21 +174,21 @@ def _npz_pairs(
             continue
         absent = [key for key in (images_key, labels_key) if key not in arrays]
         if absent:
-            raise DataError(f"{printable(path)}: there is no {absent[0]!r}", remedy=_NPZ_HELP)
+            raise DataError(f"{path}: there is no {absent[0]!r}", remedy=_NPZ_HELP)
         if split in pairs or (pairs and "all" in (split, *pairs)):
             raise DataError(
-                f"{printable(path)}: {images_key!r} comes on top of {listing(list(pairs))}",
+                f"{path}: {images_key!r} comes on top of {listing(list(pairs))}",
                 remedy=_NPZ_HELP,
             )
-        images = _npz_images(f"{printable(path)}: {images_key}", arrays[images_key])
-        labels = _npz_labels(f"{printable(path)}: {labels_key}", arrays[labels_key])
+        images = _npz_images(f"{path}: {images_key}", arrays[images_key])
+        labels = _npz_labels(f"{path}: {labels_key}", arrays[labels_key])
         if len(images) != len(labels):
             raise DataError(
-                f"{printable(path)}: {len(images):,} {images_key} but {len(labels):,} {labels_key}"
+                f"{path}: {len(images):,} {images_key} but {len(labels):,} {labels_key}"
             )
         pairs[split] = images, labels
     if not pairs:
-        raise DataError(f"{printable(path)}: it has no images", remedy=_NPZ_HELP)
+        raise DataError(f"{path}: it has no images", remedy=_NPZ_HELP)
     return pairs
 
 

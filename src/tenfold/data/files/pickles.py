@@ -31,17 +31,17 @@ def read_pickled_dict(path: Path) -> dict[str, object]:
         value = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
     except TenfoldError as error:
         raise DataError(
-            f"{printable(path)}: {error.message}",
+            f"{path}: {error.message}",
             remedy="use it only if you made it yourself, and save it as .npz then",
         ) from error
     except Exception as error:  # on bytes that were made up an unpickler raises about any exception
         reason = printable(f"{type(error).__name__}: {error}", 120)
         raise DataError(
-            f"{printable(path)}: the pickle is damaged or cut off: {reason}", remedy=FETCH_AGAIN
+            f"{path}: the pickle is damaged or cut off: {reason}", remedy=FETCH_AGAIN
         ) from error
     if not isinstance(value, dict):
         raise DataError(
-            f"{printable(path)}: it holds {described(value)}, wanted a dict as CIFAR's batches are"
+            f"{path}: it holds {described(value)}, wanted a dict as CIFAR's batches are"
         )
     batch: dict[str, object] = {}
     for key, item in value.items():
@@ -107,7 +107,7 @@ class _PickledDtype:
     def __init__(self, code: object, *_: object) -> None:
         text = code.decode("ascii") if isinstance(code, bytes) else code
         if text not in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"):
-            raise DataError(f"the pickle has an array of type {printable(code, 40)!r}")
+            raise DataError(f"the pickle has an array of type {code!r}")
         self._code = str(text)
         self._order = "="
 
@@ -145,7 +145,7 @@ def _array(
     sides = [side for side in shape if type(side) is int and 0 <= side <= len(raw)]
     if len(sides) != len(shape) or len(sides) > 4 or math.prod(sides) * dtype.itemsize != len(raw):
         raise DataError(
-            f"the pickle has an array of shape {printable(shape, 60)} and type {dtype}, "
+            f"the pickle has an array of shape {shape} and type {dtype}, "
             f"but {len(raw):,} bytes of it"
         )
     array = np.frombuffer(raw, dtype).reshape(sides, order=order)
@@ -202,5 +202,5 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> _Stand:
         role = _GLOBALS.get((module, name))
         if role is None:
-            raise DataError(f"the pickle asks for {printable(f'{module}.{name}', 80)}")
+            raise DataError(f"the pickle asks for {module}.{name}")
         return _Stand(role)

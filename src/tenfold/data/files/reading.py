@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import DataError, printable
+from tenfold.errors import DataError
 from tenfold.types import LabelArray, LabelledArrays, PixelArray
 
 LARGEST_ARRAY = 16 * 2**30
@@ -32,7 +32,7 @@ def labelled(
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
         raise DataError(
-            f"{printable(place)}: label {labels[wrong[0]]} at index {wrong[0]:,} is out of range, "
+            f"{place}: label {labels[wrong[0]]} at index {wrong[0]:,} is out of range, "
             f"wanted 0..{len(classes) - 1} for {len(classes)} classes",
             remedy="correct the labels or name more classes",
         )
@@ -57,16 +57,16 @@ def file_errors(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(
-            f"{printable(path)}: there is no such file", remedy="check the name or fetch the data"
+            f"{path}: there is no such file", remedy="check the name or fetch the data"
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
-            f"{printable(path)}: the gzip data is damaged or cut off: {printable(error)}",
+            f"{path}: the gzip data is damaged or cut off: {error}",
             remedy=FETCH_AGAIN,
         ) from error
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise DataError(f"{printable(path)}: it cannot be read: {printable(reason)}") from error
+        raise DataError(f"{path}: it cannot be read: {reason}") from error
 
 
 def read_whole(path: Path, limit: int) -> bytearray:
@@ -75,7 +75,7 @@ def read_whole(path: Path, limit: int) -> bytearray:
         data = bytearray(min(path.stat().st_size, limit + 1))
         size = file.readinto(data)
     if size > limit:
-        raise DataError(f"{printable(path)}: it has more than {limit:,} bytes")
+        raise DataError(f"{path}: it has more than {limit:,} bytes")
     return data[:size] if size < len(data) else data
 
 

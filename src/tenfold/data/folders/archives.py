@@ -80,8 +80,7 @@ class Member:
 def too_large(name: str, size: int) -> DataError:
     """What to say of a file that is over `LARGEST_MEMBER`."""
     return DataError(
-        f"{printable(name)}: the file has {size:,} bytes or more, "
-        f"over the limit of {LARGEST_MEMBER:,}",
+        f"{name}: the file has {size:,} bytes or more, over the limit of {LARGEST_MEMBER:,}",
         remedy="scale the image down or remove it",
     )
 
@@ -92,8 +91,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
         encrypted = [entry.filename for entry in entries if entry.flag_bits & 0x1]
         if encrypted:
             raise DataError(
-                f"{printable(path)}: members are encrypted: "
-                f"{listing([printable(name) for name in encrypted], 3)}",
+                f"{path}: members are encrypted: {listing(encrypted, 3)}",
                 remedy="make an archive without a password",
             )
         budget = _Budget(path)
@@ -125,7 +123,7 @@ def _read_zip_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
         data = file.read(LARGEST_MEMBER + 1)
         if len(data) != entry.file_size:
             raise DataError(
-                f"{printable(entry.filename)}: {len(data):,} bytes in the archive, "
+                f"{entry.filename}: {len(data):,} bytes in the archive, "
                 f"wanted the {entry.file_size:,} that it declares",
                 remedy="make the archive anew",
             )
@@ -195,7 +193,7 @@ class _ForwardStream:
     def seek(self, position: int) -> None:
         if position < self._position:
             raise DataError(
-                f"{printable(self._path)}: the archive is damaged: a header has a negative size",
+                f"{self._path}: the archive is damaged: a header has a negative size",
                 remedy="make the archive anew",
             )
         while self._position < position:
@@ -212,7 +210,7 @@ class _ForwardStream:
         while rest := self.read(_CHUNK):
             if rest.count(0) != len(rest):
                 raise DataError(
-                    f"{printable(self._path)}: there is more data after the archive's end",
+                    f"{self._path}: there is more data after the archive's end",
                     remedy="make one archive of it, not several joined ones",
                 )
 
@@ -229,7 +227,7 @@ class _Budget:
         self._spent += size
         if self._spent > self._limit:
             raise DataError(
-                f"{printable(self._path)}: it unpacks to more than {self._limit:,} bytes, "
+                f"{self._path}: it unpacks to more than {self._limit:,} bytes, "
                 "which is more than images do",
                 remedy="unpack it into a folder if you trust it",
             )
@@ -324,7 +322,7 @@ def _archive_errors(path: Path, name: str = "") -> Iterator[None]:
     except TenfoldError:
         raise
     except Exception as error:
-        place = f"{printable(path)}: {printable(name)}" if name else printable(path)
+        place = f"{path}: {name}" if name else str(path)
         reason = printable(str(error) or type(error).__name__, 120)
         raise DataError(
             f"{place}: the archive is damaged or cannot be read: {reason}",
@@ -334,11 +332,11 @@ def _archive_errors(path: Path, name: str = "") -> Iterator[None]:
 
 def _cut_off(path: Path) -> DataError:
     return DataError(
-        f"{printable(path)}: the archive is damaged: it ends in the middle or a header is broken",
+        f"{path}: the archive is damaged: it ends in the middle or a header is broken",
         remedy="fetch it or make it anew",
     )
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DataError(f"{printable(path)}: it cannot be read: {printable(reason)}")
+    return DataError(f"{path}: it cannot be read: {reason}")

@@ -12,7 +12,7 @@ from statistics import median
 from tenfold.data.folders.images import decode_image
 from tenfold.data.folders.members import read_members
 from tenfold.data.folders.survey import Progress, Survey
-from tenfold.errors import DataError, printable
+from tenfold.errors import DataError
 from tenfold.types import PixelArray
 
 _IMAGES_A_CHUNK = 64
@@ -68,7 +68,7 @@ def _encoded(path: Path, survey: Survey) -> Iterator[tuple[int, bytes]]:
             yield found, member.read()
     if left:
         raise DataError(
-            f"{printable(path)}: {left:,} images vanished while they were read",
+            f"{path}: {left:,} images vanished while they were read",
             remedy="read it again when nobody changes it",
         )
 

@@ -151,9 +151,7 @@ def source_fingerprint(path: Path) -> str:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise DataError(
-            f"{printable(path)}: the folder or archive cannot be read: {printable(reason)}"
-        ) from error
+        raise DataError(f"{path}: the folder or archive cannot be read: {reason}") from error
     digest = hashlib.sha256(b"directory")
     for entry in sizes_and_times(path):
         digest.update(repr(entry).encode("utf-8", "backslashreplace"))
@@ -172,8 +170,7 @@ def _require_options(image_size: tuple[int, int] | None, channels: int | None) -
 
 def _damaged_images(path: Path, damaged: list[str], total: int) -> DataError:
     return DataError(
-        f"{printable(path)}: {len(damaged):,} of {total:,} images cannot be read: "
-        f"{listing(damaged)}",
+        f"{path}: {len(damaged):,} of {total:,} images cannot be read: {listing(damaged)}",
         remedy="replace or remove them",
     )
 
@@ -183,7 +180,7 @@ def _places(path: Path, survey: Survey) -> Places:
         others = [*survey.not_images, *survey.hidden, *survey.not_followed]
         found = listing([printable(name) for name in others], 5) or "nothing"
         raise DataError(
-            f"{printable(path)}: there are no images in it, {found} was found",
+            f"{path}: there are no images in it, {found} was found",
             remedy=WANTED_LAYOUT,
         )
     return find_places(path, [image.parts for image in survey.images], survey.folders)
@@ -227,7 +224,7 @@ def _require_room(path: Path, count: int, size: tuple[int, int], channels: int) 
     room = count * channels * size[0] * size[1]
     if room > LARGEST_ARRAY:
         raise DataError(
-            f"{printable(path)}: {count:,} images of {channels}x{size[0]}x{size[1]} need "
+            f"{path}: {count:,} images of {channels}x{size[0]}x{size[1]} need "
             f"{room:,} bytes, over the limit of {LARGEST_ARRAY:,}",
             remedy="choose a smaller image size",
         )

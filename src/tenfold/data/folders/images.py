@@ -180,7 +180,7 @@ def _named_errors(data: bytes | None, name: str) -> Iterator[None]:
         size = "" if data is None else f" ({len(data):,} bytes)"
         reason = printable(str(error) or type(error).__name__, 120)
         raise DataError(
-            f"{printable(name)}: the image{size} is damaged or cut off: {reason}",
+            f"{name}: the image{size} is damaged or cut off: {reason}",
             remedy="replace or remove the file",
         ) from error
 
@@ -193,7 +193,7 @@ def _open(data: bytes, name: str) -> ImageFile.ImageFile:
             _require_bounded(*image.size, name)
             return image
     raise DataError(
-        f"{printable(name)}: this is not an image: {_description(data)}, wanted {FORMAT_NAMES}",
+        f"{name}: this is not an image: {_description(data)}, wanted {FORMAT_NAMES}",
         remedy="replace or remove the file",
     )
 
@@ -234,10 +234,10 @@ def _description(data: bytes) -> str:
 
 def _require_bounded(width: int, height: int, name: str) -> None:
     if width < 1 or height < 1:
-        raise DataError(f"{printable(name)}: the image has no pixels: {width}x{height}")
+        raise DataError(f"{name}: the image has no pixels: {width}x{height}")
     if width * height > LARGEST_PIXELS:
         raise DataError(
-            f"{printable(name)}: the image declares {width}x{height} pixels, "
+            f"{name}: the image declares {width}x{height} pixels, "
             f"over the limit of {LARGEST_PIXELS:,}",
             remedy="scale it down",
         )
@@ -294,7 +294,7 @@ def _opaque_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in _THROUGH_RGB:
         return image.convert("RGB")
     raise DataError(
-        f"{printable(name)}: its pixels are of mode {image.mode!r}, whose range is unknown",
+        f"{name}: its pixels are of mode {image.mode!r}, whose range is unknown",
         remedy="save it with 8 bits a channel",
     )
 

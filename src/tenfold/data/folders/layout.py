@@ -99,8 +99,7 @@ def _refuse_duplicates(path: Path, images: Sequence[Parts]) -> None:
     twice = sorted("/".join(parts) for parts, count in counts.items() if count > 1)
     if twice:
         raise DataError(
-            f"{printable(path)}: names appear more than once in the archive: "
-            f"{listing([printable(name) for name in twice])}",
+            f"{path}: names appear more than once in the archive: {listing(twice)}",
             remedy="make an archive in which every image has its own name",
         )
 
@@ -114,10 +113,9 @@ def _split_roots(path: Path, tree: _Tree, root: Parts) -> dict[Parts, str]:
         folders = [name for name in named if (*root, name) not in tree.with_images]
         if not folders:
             return {root: UNSPLIT}
-        others = [printable(name) for name in children if name not in folders]
+        others = [name for name in children if name not in folders]
         raise DataError(
-            f"{printable(path)}: beside the split folders {listing(folders)} lie others: "
-            f"{listing(others)}",
+            f"{path}: beside the split folders {listing(folders)} lie others: {listing(others)}",
             remedy="move each image into a class folder inside train, val or test",
         )
     if not named:
@@ -127,7 +125,7 @@ def _split_roots(path: Path, tree: _Tree, root: Parts) -> dict[Parts, str]:
     roots = {(*root, name): SPLITS[name.lower()] for name in named}
     if len(set(roots.values())) < len(roots):
         raise DataError(
-            f"{printable(path)}: several folders are the same split: {listing(named)}",
+            f"{path}: several folders are the same split: {listing(named)}",
             remedy="keep one folder a split: train, val, test",
         )
     return roots
@@ -143,8 +141,7 @@ def _refuse_outsiders(path: Path, images: Sequence[Parts], roots: Mapping[Parts,
     ]
     if outside:
         raise DataError(
-            f"{printable(path)}: {len(outside):,} images lie outside of class folders: "
-            f"{listing(outside)}",
+            f"{path}: {len(outside):,} images lie outside of class folders: {listing(outside)}",
             remedy=WANTED_LAYOUT,
         )
 
@@ -154,25 +151,24 @@ def _shared_classes(path: Path, tree: _Tree, roots: Mapping[Parts, str]) -> tupl
     by_split = {split: set(tree.children(root)) for root, split in roots.items()}
     classes = sorted(set.union(*by_split.values()))
     missing = [
-        f"{split} lacks {listing([printable(name) for name in sorted(set(classes) - own)])}"
+        f"{split} lacks {listing(sorted(set(classes) - own))}"
         for split, own in by_split.items()
         if own != set(classes)
     ]
     if missing:
         raise DataError(
-            f"{printable(path)}: the splits have different classes: {'; '.join(missing)}",
+            f"{path}: the splits have different classes: {'; '.join(missing)}",
             remedy="give every split the same class folders",
         )
-    odd = [printable(name) for name in classes if not name.isprintable()]
+    odd = [name for name in classes if not name.isprintable()]
     if odd:
         raise DataError(
-            f"{printable(path)}: class names have characters that cannot be shown: {listing(odd)}",
+            f"{path}: class names have characters that cannot be shown: {listing(odd)}",
             remedy="rename the folders",
         )
     if len(classes) == 1:
         raise DataError(
-            f"{printable(path)}: there is only one class, {printable(classes[0])!r}, "
-            "wanted two or more",
+            f"{path}: there is only one class, {classes[0]!r}, wanted two or more",
             remedy=WANTED_LAYOUT,
         )
     return tuple(classes)
@@ -193,6 +189,6 @@ def _refuse_empty_classes(
     ]
     if empty:
         raise DataError(
-            f"{printable(path)}: class folders have no images: {listing(empty)}",
+            f"{path}: class folders have no images: {listing(empty)}",
             remedy="add images to the folders or remove them",
         )

@@ -25,7 +25,7 @@ from tenfold.data.folders.archives import (
     _zip_members,
     too_large,
 )
-from tenfold.errors import DataError, printable
+from tenfold.errors import DataError
 
 MOST_MEMBERS = 4_000_000
 """Files and folders that a directory or archive may have."""
@@ -45,7 +45,7 @@ def read_members(path: Path) -> Iterator[Member]:
             start = file.read(_TAR_BLOCK)
     except FileNotFoundError as error:
         raise DataError(
-            f"{printable(path)}: there is no such folder or archive", remedy=_ARCHIVE_HELP
+            f"{path}: there is no such folder or archive", remedy=_ARCHIVE_HELP
         ) from error
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
@@ -56,7 +56,7 @@ def read_members(path: Path) -> Iterator[Member]:
         opener = _plain
     if opener is None:
         raise DataError(
-            f"{printable(path)}: this is neither a folder nor an archive that can be read",
+            f"{path}: this is neither a folder nor an archive that can be read",
             remedy=_ARCHIVE_HELP,
         )
     return _counted(path, _tar_members(path, opener))
@@ -83,7 +83,7 @@ def _counted(path: Path, members: Iterator[Member]) -> Iterator[Member]:
     for count, member in enumerate(members, 1):
         if count > MOST_MEMBERS:
             raise DataError(
-                f"{printable(path)}: it has more than {MOST_MEMBERS:,} files and folders",
+                f"{path}: it has more than {MOST_MEMBERS:,} files and folders",
                 remedy="split it into smaller data sets",
             )
         if member.parts:

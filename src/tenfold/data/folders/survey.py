@@ -10,7 +10,7 @@ from tenfold.data.folders.archives import Kind, Member
 from tenfold.data.folders.images import read_size_and_mode
 from tenfold.data.folders.layout import Parts
 from tenfold.data.folders.members import read_members
-from tenfold.errors import DataError, listing, printable
+from tenfold.errors import DataError, listing
 
 IMAGE_EXTENSIONS = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
@@ -92,8 +92,8 @@ def survey_images(path: Path, progress: Progress | None) -> Survey:
                 progress(len(survey.images), 0)
     if survey.not_followed and path.is_dir():
         raise DataError(
-            f"{printable(path)}: links out of the folder, or to folders, are not followed, nor are "
-            f"devices read: {listing([printable(name) for name in survey.not_followed])}",
+            f"{path}: links out of the folder, or to folders, are not followed, nor are "
+            f"devices read: {listing(survey.not_followed)}",
             remedy="put the files themselves there",
         )
     return survey
