@@ -20,6 +20,7 @@ HOUSE = (
     "randomness",
     "listening",
     "storage",
+    "tensors",
     "scratch",
     "data",
     "models",

@@ -17,10 +17,10 @@ import typer
 
 import tenfold
 from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable
+from tenfold.listening import WithoutNotes
 
 if TYPE_CHECKING:
     from tenfold.runs import Run
-    from tenfold.runs.prepare import Progress
     from tenfold.training.watching import Watcher
 
 P = ParamSpec("P")
@@ -216,7 +216,7 @@ def train(
     }
     changes |= {key: value for key, value in given.items() if value is not None}
     chosen = load_recipe(recipe, changes)
-    with _watching(quiet, log_every, plot) as (watcher, progress):
+    with _watching(quiet, log_every, plot) as watcher:
         run = train_run(
             chosen,
             data,
@@ -227,7 +227,6 @@ def train(
             checkpoint_every=checkpoint_every,
             download=not offline,
             watcher=watcher,
-            progress=progress,
         )
     _show_run(run, as_json)
 
@@ -263,7 +262,7 @@ def resume(
     """Go on with a run at its next batch, to the same bits as if it had never stopped."""
     from tenfold.runs import resume_run
 
-    with _watching(quiet, log_every, plot) as (watcher, progress):
+    with _watching(quiet, log_every, plot) as watcher:
         resumed = resume_run(
             run,
             epochs=epochs,
@@ -275,7 +274,6 @@ def resume(
             checkpoint_every=checkpoint_every,
             download=not offline,
             watcher=watcher,
-            progress=progress,
         )
     _show_run(resumed, as_json)
 
@@ -301,7 +299,7 @@ def evaluate(
     from tenfold.runs import evaluate_run
     from tenfold.runs.run import SCHEMA
 
-    with _watching() as (_, progress):
+    with _watching() as watcher:
         report = evaluate_run(
             run,
             data,
@@ -310,7 +308,7 @@ def evaluate(
             device=device,
             threads=threads,
             download=not offline,
-            progress=progress,
+            listener=watcher,
         )
     if as_json:
         _print_json({"schema": SCHEMA, "run": str(run), **report.to_dict()})
@@ -444,8 +442,10 @@ def data(
         return
     from tenfold.data.load import load_splits
 
-    with _watching() as (_, progress):
-        loaded = load_splits(data, data_root=data_root, download=not offline, progress=progress)
+    with _watching() as watcher:  # the notes are among the facts
+        loaded = load_splits(
+            data, data_root=data_root, download=not offline, listener=WithoutNotes(watcher)
+        )
     facts = data_facts(loaded)
     if as_json:
         _print_json({"schema": SCHEMA, **facts})
@@ -534,7 +534,7 @@ def reproduce(
             f"--markdown {markdown}: there is no folder {markdown.parent}",
             remedy="make it first",
         )
-    with _watching(quiet, log_every) as (watcher, progress):
+    with _watching(quiet, log_every) as watcher:
         reproduction = run_recipes(
             names or (),
             epochs=epochs,
@@ -545,7 +545,6 @@ def reproduce(
             threads=threads,
             download=not offline,
             watcher=watcher,
-            progress=progress,
             command=shlex.join(["tenfold", *sys.argv[1:]]),
         )
     facts = reproduction.to_dict()
@@ -576,15 +575,15 @@ def info(as_json: Json = False) -> None:
 @contextmanager
 def _watching(
     quiet: bool = False, log_every: int = 0, plot: bool = False
-) -> Iterator[tuple[Watcher, Progress | None]]:
-    """The watcher and the progress of reading: a bar on a terminal, plain lines elsewhere."""
+) -> Iterator[Watcher]:
+    """What a person is told: by a bar on a terminal, by plain lines elsewhere."""
     from tenfold.reporting.terminal import BarWatcher, PlainWatcher
 
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield _plotting(PlainWatcher(log_every=log_every, quiet=quiet), plot), None
+        yield _plotting(PlainWatcher(log_every=log_every, quiet=quiet), plot)
         return
     with BarWatcher(log_every, quiet=quiet) as bar:
-        yield _plotting(bar, plot), bar.reading
+        yield _plotting(bar, plot)
 
 
 def _plotting(watcher: Watcher, plot: bool) -> Watcher:

@@ -41,3 +41,18 @@ class Recorder(Listener):
     def reading(self, what: str, done: int, total: int | None) -> None:
         """Pass it on."""
         self._listener.reading(what, done, total)
+
+
+class WithoutNotes(Listener):
+    """Passes on how far long reading has come, and drops the notes: they were told before.
+
+    Args:
+        listener: is told.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def reading(self, what: str, done: int, total: int | None) -> None:
+        """Pass it on."""
+        self._listener.reading(what, done, total)

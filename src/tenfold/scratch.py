@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, UsageError
-from tenfold.types import Labels, Logits
+from tenfold.tensors import Labels, Logits
 
 Net = Callable[[Tensor], Tensor]
 """From float images to logits, or to other scores of which the largest wins."""

@@ -1,30 +1,23 @@
-"""Array shapes as types: what is in a tensor, in which order.
+"""Array shapes as types: what is in an array, in which order.
 
-The names are checked while the tests run; a type checker reads them as plain tensors and arrays.
+The names are checked while the tests run; a type checker reads them as plain arrays.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from jaxtyping import Int64, UInt8
 
-Images = UInt8[Tensor, "n channels height width"]
-"""Raw pixels, 0..255, as they lie in an `ImageDataset`."""
-
-Labels = Int64[Tensor, " n"]
-"""Class indices, 0..classes-1."""
-
-Logits = Float[Tensor, "n classes"]
-"""Unnormalised scores; softmax over the last axis gives probabilities."""
+from tenfold.errors import UsageError
 
 PixelArray = UInt8[np.ndarray, "n channels height width"]
-"""The same as `Images`, before it becomes a tensor."""
+"""Raw pixels, 0..255."""
 
 LabelArray = Int64[np.ndarray, " n"]
-"""The same as `Labels`, before it becomes a tensor."""
+"""Class indices, 0..classes-1."""
 
 
 class ImageShape(NamedTuple):
@@ -46,3 +39,21 @@ class LabelledArrays(NamedTuple):
     classes: tuple[str, ...]
     names: tuple[str, ...] | None = None
     """Where each image came from, one name an image; None for formats without names."""
+
+
+def as_array(values: Any) -> np.ndarray:  # noqa: ANN401 (whatever NumPy takes, and tensors)
+    """A NumPy array of these values, over the same memory where that can be.
+
+    PyTorch's tensors are known without importing it; one on another device is copied.
+
+    Raises:
+        UsageError: a tensor is of a type that NumPy does not have.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    try:
+        array: np.ndarray = values.detach().cpu().numpy()
+    except TypeError as error:
+        raise UsageError(f"found a tensor of {values.dtype}, which NumPy does not have") from error
+    return array

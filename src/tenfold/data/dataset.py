@@ -7,30 +7,45 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
-import torch
 from jaxtyping import Int64
-from torch import Tensor
 
-from tenfold.errors import DataError, listing, printable
-from tenfold.types import Images, ImageShape, LabelledArrays, Labels
+from tenfold.errors import DataError, listing
+from tenfold.types import ImageShape, LabelArray, LabelledArrays, PixelArray, as_array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset
+
+    from tenfold.tensors import Images, Labels
+
+    MapDataset = Dataset[tuple[Tensor, int]]
+else:  # what follows needs no PyTorch until somebody asks for a tensor
+    Images = Labels = Tensor = Any
+    MapDataset = object
 
 
-class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Labelled images of one size, all in memory as one tensor of raw pixels.
+class ImageDataset(MapDataset):
+    """Labelled images of one size, all in memory as one array of raw pixels.
 
     It is a map-style PyTorch data set: `len(dataset)`, and `dataset[i]`, which is an image
-    (uint8, channels x height x width) and its label as an int. Whole batches come from `batch`.
+    (a uint8 tensor, channels x height x width) and its label as an int. Whole batches come from
+    `batch`.
 
     Args:
-        images: uint8, 0..255, shape (n, channels, height, width).
-        labels: int64, 0..len(classes)-1, shape (n,).
+        images: uint8, 0..255, shape (n, channels, height, width); an array or a tensor. It is not
+            copied where that can be avoided.
+        labels: int64, 0..len(classes)-1, shape (n,); likewise.
         classes: the classes' names, in the order of their indices.
         split: which part this is: `train`, `val`, `test`, ...
-        source: where it came from, for people: a catalogue name or a path.
+        source: where it came from, for people: a catalog name or a path.
         names: where each image came from, one name an image, if that is known.
+
+    Attributes:
+        image_array: the images as a NumPy array.
+        label_array: the labels as a NumPy array.
 
     Raises:
         DataError: no images, a wrong shape or type, counts that differ, a label out of range,
@@ -39,47 +54,19 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
     def __init__(
         self,
-        images: Tensor,
-        labels: Tensor,
+        images: PixelArray | Tensor,
+        labels: LabelArray | Tensor,
         classes: Sequence[str],
         *,
         split: str = "train",
         source: str = "memory",
         names: Sequence[str] | None = None,
     ) -> None:
-        where = f"{printable(source)} ({printable(split)})"
-        if images.dtype != torch.uint8 or images.ndim != 4:
-            raise DataError(
-                f"{where}: images are {images.dtype} of shape {list(images.shape)}, "
-                "wanted torch.uint8 of shape [n, channels, height, width]"
-            )
-        if labels.dtype != torch.int64 or labels.ndim != 1:
-            raise DataError(
-                f"{where}: labels are {labels.dtype} of shape {list(labels.shape)}, "
-                "wanted torch.int64 of shape [n]"
-            )
-        if len(images) != len(labels):
-            raise DataError(f"{where}: {len(images)} images but {len(labels)} labels")
-        if images.numel() == 0:
-            raise DataError(f"{where}: there are no pixels: images have shape {list(images.shape)}")
-        lowest, highest = int(labels.min()), int(labels.max())
-        if lowest < 0 or highest >= len(classes):
-            wrong = lowest if lowest < 0 else highest
-            place = int((labels == wrong).nonzero()[0])
-            raise DataError(
-                f"{where}: label {wrong} at index {place} is out of range, "
-                f"wanted 0..{len(classes) - 1} for {len(classes)} classes"
-            )
-        if len(set(classes)) < len(classes):
-            twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
-            raise DataError(
-                f"{where}: {len(classes)} classes, but more than one is called {listing(twice)}",
-                remedy="give every class a name of its own",
-            )
-        if names is not None and len(names) != len(images):
-            raise DataError(f"{where}: {len(images)} images but {len(names)} names")
-        self.images: Images = images.contiguous()
-        self.labels: Labels = labels.contiguous()
+        pixels, indices = as_array(images), as_array(labels)
+        _require_sound(f"{source} ({split})", pixels, indices, classes, names)
+        # A tensor over read-only memory would be undefined behavior.
+        self.image_array: PixelArray = np.require(pixels, requirements=["C", "W"])
+        self.label_array: LabelArray = np.require(indices, requirements=["C", "W"])
         self.classes = tuple(str(name) for name in classes)
         self.split = split
         self.source = source
@@ -87,27 +74,34 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
     @classmethod
     def from_arrays(cls, arrays: LabelledArrays, *, split: str, source: str) -> ImageDataset:
-        """A data set over a reader's arrays; no pixel is copied where that can be avoided."""
-        images = np.ascontiguousarray(arrays.images)
-        if (
-            not images.flags.writeable
-        ):  # a tensor over read-only memory would be undefined behaviour
-            images = images.copy()
-        return cls(
-            torch.from_numpy(images),
-            torch.from_numpy(np.array(arrays.labels, dtype=np.int64)),
-            arrays.classes,
-            split=split,
-            source=source,
-            names=arrays.names,
-        )
+        """A data set over a reader's arrays."""
+        images, labels, classes, names = arrays
+        return cls(images, labels, classes, split=split, source=source, names=names)
+
+    @cached_property
+    def images(self) -> Images:
+        """The images as a tensor over the same memory."""
+        import torch
+
+        return torch.from_numpy(self.image_array)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The labels as a tensor over the same memory."""
+        import torch
+
+        return torch.from_numpy(self.label_array)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.image_array)
 
     def __getitem__(self, index: SupportsIndex) -> tuple[Tensor, int]:
         place = operator.index(index)
-        return self.images[place], int(self.labels[place])
+        return self.images[place], int(self.label_array[place])
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the tensors, which are made again where they are asked for."""
+        return {key: v for key, v in vars(self).items() if key not in ("images", "labels")}
 
     def __repr__(self) -> str:
         return (
@@ -118,45 +112,85 @@ class ImageDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
     @property
     def image_shape(self) -> ImageShape:
         """Channels, height and width of every image."""
-        return ImageShape(*self.images.shape[1:])
+        return ImageShape(*self.image_array.shape[1:])
 
-    def batch(self, indices: Int64[Tensor, " batch"]) -> tuple[Images, Labels]:
-        """The images and labels at these indices, gathered at once."""
+    def batch(self, indices: Tensor) -> tuple[Images, Labels]:
+        """The images and labels at these indices (int64, shape (batch,)), gathered at once."""
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
-    def select(
-        self, indices: Int64[Tensor, " chosen"], *, split: str | None = None
-    ) -> ImageDataset:
-        """A data set of these images only, in this order."""
-        images, labels = self.batch(indices)
-        names = None if self.names is None else [self.names[i] for i in indices.tolist()]
+    def select(self, indices: LabelArray | Tensor, *, split: str | None = None) -> ImageDataset:
+        """A data set of these images only (int64, shape (chosen,)), in this order."""
+        chosen = as_array(indices)
+        names = None if self.names is None else [self.names[i] for i in chosen.tolist()]
         return ImageDataset(
-            images, labels, self.classes, split=split or self.split, source=self.source, names=names
+            self.image_array[chosen],
+            self.label_array[chosen],
+            self.classes,
+            split=split or self.split,
+            source=self.source,
+            names=names,
         )
 
     def renamed(self, split: str) -> ImageDataset:
         """The same images as another split."""
         return ImageDataset(
-            self.images,
-            self.labels,
+            self.image_array,
+            self.label_array,
             self.classes,
             split=split,
             source=self.source,
             names=self.names,
         )
 
-    def class_counts(self) -> Int64[Tensor, " classes"]:
+    def class_counts(self) -> Int64[np.ndarray, " classes"]:
         """How many images each class has."""
-        return torch.bincount(self.labels, minlength=len(self.classes))
+        return np.bincount(self.label_array, minlength=len(self.classes))
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over shape, pixels, labels and class names: equal if and only if the data is."""
         digest = hashlib.sha256()
-        digest.update(repr((tuple(self.images.shape), self.classes)).encode())
-        digest.update(self.images.cpu().numpy().data)
-        digest.update(self.labels.cpu().numpy().data)
+        digest.update(repr((self.image_array.shape, self.classes)).encode())
+        digest.update(self.image_array.data)
+        digest.update(self.label_array.data)
         return digest.hexdigest()
+
+
+def _require_sound(
+    where: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    names: Sequence[str] | None,
+) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise DataError(
+            f"{where}: images are {images.dtype} of shape {list(images.shape)}, "
+            "wanted uint8 of shape [n, channels, height, width]"
+        )
+    if labels.dtype != np.int64 or labels.ndim != 1:
+        raise DataError(
+            f"{where}: labels are {labels.dtype} of shape {list(labels.shape)}, "
+            "wanted int64 of shape [n]"
+        )
+    if len(images) != len(labels):
+        raise DataError(f"{where}: {len(images)} images but {len(labels)} labels")
+    if images.size == 0:
+        raise DataError(f"{where}: there are no pixels: images have shape {list(images.shape)}")
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(wrong):
+        raise DataError(
+            f"{where}: label {labels[wrong[0]]} at index {wrong[0]} is out of range, "
+            f"wanted 0..{len(classes) - 1} for {len(classes)} classes"
+        )
+    if len(set(classes)) < len(classes):
+        twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
+        raise DataError(
+            f"{where}: {len(classes)} classes, but more than one is called {listing(twice)}",
+            remedy="give every class a name of its own",
+        )
+    if names is not None and len(names) != len(images):
+        raise DataError(f"{where}: {len(images)} images but {len(names)} names")
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from tenfold.data.catalog.entries import CatalogEntry
-from tenfold.data.catalog.locate import locate
 from tenfold.data.catalog.reading import (
     find_known_files,
-    read_digits,
     read_known_files,
-    read_layout,
+    read_named,
     refuse_incomplete,
 )
 from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
-from tenfold.data.objects import HandedOver, Progress, class_names, read_items, resize_images
+from tenfold.data.objects import HandedOver, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
-from tenfold.errors import DataError, UsageError, did_you_mean, listing, printable
+from tenfold.errors import DataError, UsageError, did_you_mean, listing
+from tenfold.listening import Listener, Recorder
 from tenfold.types import LabelledArrays
 
 TEST_SPLIT_SEED = 0
@@ -52,6 +51,16 @@ class LoadedData:
     source: str
 
 
+@dataclass(frozen=True)
+class _Options:
+    """How data is looked for and brought to one shape; see `load_splits`."""
+
+    data_root: Path | None
+    image_size: tuple[int, int] | None
+    channels: int | None
+    download: bool
+
+
 def load_splits(
     data: HandedOver,
     *,
@@ -60,22 +69,22 @@ def load_splits(
     channels: int | None = None,
     test_fraction: float = 0.2,
     download: bool = True,
-    progress: Progress | None = None,
+    listener: Listener | None = None,
 ) -> LoadedData:
     """Read a data set from wherever it is, and check what can be checked before training.
 
     Args:
-        data: a name of the catalogue; the path of a folder or archive of class folders, of a
+        data: a name of the catalog; the path of a folder or archive of class folders, of a
             folder of IDX or CIFAR files, or of an `.npz`; a map-style PyTorch data set of
             (image, label); an `ImageDataset`; a pair (train, test) of data sets; or `Splits`.
-        data_root: see `tenfold.data.catalog.locate`.
+        data_root: a folder of known data sets, before the one that `TENFOLD_DATA` names.
         image_size: (height, width) that images are scaled to; by default they are left as they
             are, or as the reader of folders decides.
-        channels: 1 for grey, 3 for colour; by default what the images have.
+        channels: 1 for grey, 3 for color; by default what the images have.
         test_fraction: how much of every class is held out, 0 <= fraction < 1, if the source has no
             test split; 0 for no test split.
         download: whether the network may be used.
-        progress: called while files come in or images are read.
+        listener: told what a person should know, and how far long reading has come.
 
     Raises:
         UsageError: the name is unknown, an option is out of range, or the object is no data set.
@@ -83,38 +92,31 @@ def load_splits(
     """
     if not 0 <= test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}, wanted 0 <= test_fraction < 1")
-    notes: list[str] = []
+    recorder = Recorder(listener or Listener())
+    options = _Options(data_root, image_size, channels, download)
     if isinstance(data, str | os.PathLike):
-        named = _understand(data, notes)
+        named = _understand(data, recorder)
         if isinstance(named, CatalogEntry):
-            source, splits = named.name, _read_named(named, data_root, download, progress, notes)
+            arrays = read_named(
+                named, data_root=data_root, download=download, listener=recorder
+            )
+            source, parts = named.name, _data_sets(arrays, named.name)
         else:
             source = str(named)
-            splits = _read_path(named, image_size, channels, progress, notes)
+            parts = _data_sets(_read_path(named, options, recorder), source)
     else:
         source = _description(data)
-        splits = _read_objects(data, source, image_size, channels, progress)
-    parts = {name: _fitted(part, image_size, channels, notes) for name, part in splits.items()}
-    parts = _with_test(parts, test_fraction, notes)
-    whole = Splits(parts["train"], parts.get("val"), parts.get("test"))
-    _check(whole, notes)
-    return LoadedData(whole, tuple(notes), source)
-
-
-def shared_images(train: ImageDataset, other: ImageDataset) -> int:
-    """How many images of `other` are also in `train`, equal in every pixel."""
-    if train.image_shape != other.image_shape:
-        return 0
-    rows = [row.tobytes() for row in other.images.cpu().numpy()]
-    wanted = set(rows)
-    found = {row for image in train.images.cpu().numpy() if (row := image.tobytes()) in wanted}
-    return sum(row in found for row in rows)
+        parts = _read_objects(data, source, options, recorder)
+    fitted = {name: _fitted(part, options, recorder) for name, part in parts.items()}
+    splits = _with_test(fitted, test_fraction, recorder)
+    _check(splits, recorder)
+    return LoadedData(splits, tuple(recorder.notes), source)
 
 
 # --- names and paths
 
 
-def _understand(data: str | os.PathLike[str], notes: list[str]) -> CatalogEntry | Path:
+def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntry | Path:
     text = os.fspath(data)
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
     there = text != "" and _is_there(path)
@@ -122,8 +124,8 @@ def _understand(data: str | os.PathLike[str], notes: list[str]) -> CatalogEntry 
         entry = find(text)
         if entry is not None:
             if there:
-                notes.append(
-                    f"{text!r} is the data set of the catalogue; what has this name in "
+                listener.note(
+                    f"{text!r} is the data set of the catalog; what has this name in "
                     f"the current folder was not read: write './{text}' for it"
                 )
             return entry
@@ -135,7 +137,7 @@ def _understand(data: str | os.PathLike[str], notes: list[str]) -> CatalogEntry 
     if not there:
         raise DataError(
             f"{path}: there is no such folder or file",
-            remedy="check the path, or name a data set of the catalogue: "
+            remedy="check the path, or name a data set of the catalog: "
             + ", ".join(sorted(DATASETS)),
         )
     return path.absolute()
@@ -153,58 +155,19 @@ def _looks_like_a_path(text: str) -> bool:
     return has_separator or text.startswith((".", "~")) or Path(text).suffix != ""
 
 
-def _read_named(
-    entry: CatalogEntry,
-    data_root: Path | None,
-    download: bool,
-    progress: Progress | None,
-    notes: list[str],
-) -> dict[str, ImageDataset]:
-    if entry.name == "digits":
-        return _data_sets({"all": read_digits(entry)}, entry.name)
-    located = locate(
-        entry,
-        data_root=data_root,
-        download=download,
-        progress=None
-        if progress is None
-        else lambda done, total, name: progress(name, done, total),
-    )
-    notes.extend(located.notes)
-    arrays = read_layout(located.layout, located.paths, entry.classes)
-    for split, n in (("train", entry.n_train), ("test", entry.n_test)):
-        found = arrays[split].images.shape
-        if found != (n, *entry.image_shape):
-            raise DataError(
-                f"{located.folder}: the {split} images have shape {list(found)}, "
-                f"wanted {[n, *entry.image_shape]} for {entry.title}",
-                remedy="replace the files, or remove them so that they are downloaded",
-            )
-    return _data_sets(arrays, entry.name)
-
-
-def _read_path(
-    path: Path,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-    progress: Progress | None,
-    notes: list[str],
-) -> dict[str, ImageDataset]:
+def _read_path(path: Path, options: _Options, listener: Listener) -> Mapping[str, LabelledArrays]:
+    """By split: an `.npz` file, a folder of IDX or CIFAR files, or class folders of images."""
     if path.suffix.lower() == ".npz" and path.is_file():
-        return _data_sets(read_npz(path), str(path))
+        return read_npz(path)
     if path.is_dir():
         known = find_known_files(path)
         if known is not None:
-            return _data_sets(read_known_files(*known, notes), str(path))
+            return read_known_files(*known, listener)
         refuse_incomplete(path)
     contents = load_image_folder(
-        path,
-        image_size=image_size,
-        channels=channels,
-        progress=None if progress is None else lambda done, total: progress("images", done, total),
+        path, image_size=options.image_size, channels=options.channels, listener=listener
     )
-    notes.extend(contents.notes)
-    return _data_sets(contents.splits, str(path))
+    return contents.splits
 
 
 def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, ImageDataset]:
@@ -235,14 +198,11 @@ def _description(data: object) -> str:
 
 
 def _read_objects(
-    data: HandedOver,
-    source: str,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-    progress: Progress | None,
+    data: HandedOver, source: str, options: _Options, listener: Listener
 ) -> dict[str, ImageDataset]:
     if isinstance(data, Splits):
-        return {part.split: part for part in _named_parts(data)}
+        named = (("train", data.train), ("val", data.val), ("test", data.test))
+        return {name: part.renamed(name) for name, part in named if part is not None}
     given = data if isinstance(data, tuple) else (data,)
     if len(given) not in (1, 2):
         raise UsageError(
@@ -252,10 +212,14 @@ def _read_objects(
     raw = {
         split: part
         if isinstance(part, ImageDataset)
-        else read_items(part, f"{source} ({split})", image_size, channels, progress)
+        else read_items(
+            part, f"{source} ({split})", options.image_size, options.channels, listener
+        )
         for split, part in zip(("train", "test"), given, strict=False)
     }
-    labels = [part.labels if isinstance(part, ImageDataset) else part[1] for part in raw.values()]
+    labels = [
+        part.label_array if isinstance(part, ImageDataset) else part[1] for part in raw.values()
+    ]
     classes = class_names(given, labels)
     return {
         split: part.renamed(split)
@@ -265,33 +229,23 @@ def _read_objects(
     }
 
 
-def _named_parts(splits: Splits) -> list[ImageDataset]:
-    named = (("train", splits.train), ("val", splits.val), ("test", splits.test))
-    return [part.renamed(name) for name, part in named if part is not None]
-
-
 # --- checks and what holds for every source
 
 
-def _fitted(
-    dataset: ImageDataset,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-    notes: list[str],
-) -> ImageDataset:
+def _fitted(dataset: ImageDataset, options: _Options, listener: Listener) -> ImageDataset:
     """The data set with images of the wanted size and channels."""
-    images = resize_images(dataset.images, image_size, channels)
-    if images is dataset.images:
+    images = resize_images(dataset.image_array, options.image_size, options.channels)
+    if images is dataset.image_array:
         return dataset
     fitted = ImageDataset(
         images,
-        dataset.labels,
+        dataset.label_array,
         dataset.classes,
         split=dataset.split,
         source=dataset.source,
         names=dataset.names,
     )
-    notes.append(
+    listener.note(
         f"the {dataset.split} images were changed from {dataset.image_shape} to "
         f"{fitted.image_shape}, as (channels x height x width)"
     )
@@ -299,50 +253,58 @@ def _fitted(
 
 
 def _with_test(
-    parts: dict[str, ImageDataset], fraction: float, notes: list[str]
-) -> dict[str, ImageDataset]:
-    """The parts with a test split, held out of the training split if there was none."""
-    if "test" in parts:
-        return parts
-    if fraction == 0:
-        notes.append("there are no test images")
-        return parts
-    whole = parts["train"]
-    train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
-    notes.append(
-        f"there is no test split: {len(test):,} of the {len(whole):,} images were held out as one, "
-        "the same in every run"
-    )
-    return {**parts, "train": train, "test": test}
+    parts: Mapping[str, ImageDataset], fraction: float, listener: Listener
+) -> Splits:
+    """The splits, with a test split held out of the training images if there was none."""
+    train, val, test = parts["train"], parts.get("val"), parts.get("test")
+    if test is None and fraction == 0:
+        listener.note("there are no test images")
+    elif test is None:
+        whole = train
+        train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
+        listener.note(
+            f"there is no test split: {len(test):,} of the {len(whole):,} images were held out as "
+            "one, the same in every run"
+        )
+    return Splits(train, val, test)
 
 
-def _check(splits: Splits, notes: list[str]) -> None:
+def _check(splits: Splits, listener: Listener) -> None:
     """Refuse what cannot be trained on, and note what a person should know."""
-    train = splits.train
-    where, names = printable(train.source), train.classes
+    train, others = splits.train, [part for part in (splits.val, splits.test) if part is not None]
     present = train.class_counts() > 0
-    if int(present.sum()) < 2:
-        only = printable(names[int(present.nonzero()[0])])
+    if present.sum() < 2:
         raise DataError(
-            f"{where}: all {len(train):,} training images are of one class, {only!r}",
+            f"{train.source}: all {len(train):,} training images are of one class, "
+            f"{train.classes[present.argmax()]!r}",
             remedy="add images of at least one other class",
         )
-    elsewhere = torch.zeros_like(present)
-    for part in (splits.val, splits.test):
-        if part is not None:
-            elsewhere |= part.class_counts() > 0
-    untrained = [printable(names[i]) for i in (elsewhere & ~present).nonzero().flatten().tolist()]
+    elsewhere = np.zeros_like(present)
+    for part in others:
+        elsewhere |= part.class_counts() > 0
+    untrained = [train.classes[i] for i in np.flatnonzero(elsewhere & ~present)]
     if untrained:
         raise DataError(
-            f"{where}: there are no training images of {listing(untrained)}, but others are",
+            f"{train.source}: there are no training images of {listing(untrained)}, but others are",
             remedy="add training images of them, or remove the others",
         )
-    unused = [printable(names[i]) for i in (~elsewhere & ~present).nonzero().flatten().tolist()]
+    unused = [train.classes[i] for i in np.flatnonzero(~elsewhere & ~present)]
     if unused:
-        notes.append(f"there are no images of {listing(unused)}")
-    notes.extend(
-        f"{shared:,} of the {len(part):,} {part.split} images are also in the training images, "
-        "pixel for pixel"
-        for part in (splits.val, splits.test)
-        if part is not None and (shared := shared_images(train, part)) > 0
-    )
+        listener.note(f"there are no images of {listing(unused)}")
+    for part in others:
+        shared = shared_images(train, part)
+        if shared:
+            listener.note(
+                f"{shared:,} of the {len(part):,} {part.split} images are also in the training "
+                "images, pixel for pixel"
+            )
+
+
+def shared_images(train: ImageDataset, other: ImageDataset) -> int:
+    """How many images of `other` are also in `train`, equal in every pixel."""
+    if train.image_shape != other.image_shape:
+        return 0
+    rows = [row.tobytes() for row in other.image_array]
+    wanted = set(rows)
+    found = {row for image in train.image_array if (row := image.tobytes()) in wanted}
+    return sum(row in found for row in rows)

@@ -8,32 +8,30 @@ range is refused: what a transform made cannot be undone, and the model scales b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from tenfold.data.folders.images import image_to_array
-from tenfold.data.loading.rows import find_rows
 from tenfold.errors import DataError, UsageError
-from tenfold.types import Images, Labels
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with what is read, how far it is, and how much there is (None if unknown)."""
+from tenfold.listening import Listener
+from tenfold.types import LabelArray, PixelArray, as_array
 
 HandedOver: TypeAlias = Any
-"""A map-style PyTorch data set of (image, label), whoever wrote it."""
+"""A map-style data set of (image, label), whoever wrote it."""
 
 _BATCH = 4096
+_ITEMS_BETWEEN_LOOKS = 500
 _PIXEL_TOLERANCE = 1e-3  # of 255 steps: what float32 may lose, far below what interpolation makes
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 
 
-def class_names(datasets: Sequence[HandedOver], labels: Iterable[Tensor]) -> tuple[str, ...]:
+def class_names(
+    datasets: Sequence[HandedOver], labels: Iterable[LabelArray]
+) -> tuple[str, ...]:
     """The first names that one of the data sets has as its `classes`, else the labels' numbers."""
     for dataset in datasets:
         inner = dataset
@@ -52,8 +50,8 @@ def read_items(
     where: str,
     image_size: tuple[int, int] | None,
     channels: int | None,
-    progress: Progress | None,
-) -> tuple[Images, Labels]:
+    listener: Listener,
+) -> tuple[PixelArray, LabelArray]:
     """All items of a map-style data set; whole arrays at once where it keeps them so.
 
     Args:
@@ -62,7 +60,7 @@ def read_items(
         image_size: (height, width) that images are scaled to, or None; arrays that can be taken
             whole are not scaled here.
         channels: 1 or 3, or None, likewise.
-        progress: called as images are read.
+        listener: told as images are read.
 
     Raises:
         UsageError: it is no map-style data set.
@@ -70,16 +68,16 @@ def read_items(
             scaled ones, or the images differ in shape.
     """
     _require_map_style(dataset, where)
-    whole = _gathered(dataset, where, progress)
+    whole = _gathered(dataset, where, listener)
     if whole is None:
         whole = _raw_arrays(dataset, where)
     if whole is None:
-        whole = _read_one_by_one(dataset, where, image_size, channels, progress)
+        whole = _read_one_by_one(dataset, where, image_size, channels, listener)
     return whole
 
 
 def _require_map_style(dataset: HandedOver, where: str) -> None:
-    is_array = isinstance(dataset, Tensor | np.ndarray | dict | list)
+    is_array = hasattr(dataset, "dtype") or isinstance(dataset, dict | list)
     if is_array or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise UsageError(
             f"{where}: a {type(dataset).__name__} is not a data set, wanted one with __len__ and "
@@ -91,9 +89,11 @@ def _require_map_style(dataset: HandedOver, where: str) -> None:
 
 
 def _gathered(
-    dataset: HandedOver, where: str, progress: Progress | None
-) -> tuple[Images, Labels] | None:
+    dataset: HandedOver, where: str, listener: Listener
+) -> tuple[PixelArray, LabelArray] | None:
     """Read a data set that lies in memory as rows, in batches; None if it does not."""
+    from tenfold.data.loading.rows import find_rows
+
     rows = find_rows(dataset)
     if rows is None:
         return None
@@ -105,42 +105,37 @@ def _gathered(
             return None
         if len(batch) != 2:
             raise _not_a_pair(where, start, f"{len(batch)} tensors")
-        images.append(_raw_batch(batch[0], where, start))
-        labels.append(_whole_labels(batch[1], where, start))
-        if progress is not None:
-            progress("images", stop, n)
-    return torch.cat(images), torch.cat(labels)
+        pixels = _raw_pixels(as_array(batch[0]), where, start)
+        images.append(_channels_first(pixels, where, start, is_tensor=True))
+        labels.append(_whole_labels(as_array(batch[1]), where, start))
+        listener.reading("images", stop, n)
+    return np.concatenate(images), np.concatenate(labels)
 
 
-def _raw_batch(pixels: Tensor, where: str, start: int) -> Images:
-    """A batch (n, ...) of raw or scaled pixels as uint8 (n, channels, height, width)."""
-    pixels = pixels.cpu()
-    raw = pixels if pixels.dtype == torch.uint8 else _unscaled(pixels, where, start)
-    return _channels_first(raw, where, start, is_tensor=True)
-
-
-def _unscaled(pixels: Tensor, where: str, start: int) -> Tensor:
-    """Floats that are k / 255 as the whole numbers k; the first axis counts from `start`."""
-    if pixels.dtype not in (torch.float32, torch.float64):
+def _raw_pixels(pixels: np.ndarray, where: str, start: int) -> np.ndarray:
+    """Raw pixels as they are, floats that are k / 255 as k; the first axis counts from `start`."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype not in (np.float32, np.float64):
         raise DataError(
             f"{where}: the image at index {start} is {pixels.dtype}, wanted uint8 in 0..255 or "
             "float32 in 0..1"
         )
     scaled = pixels * 255
-    nearest = scaled.round()
-    wrong = ~((scaled - nearest).abs() <= _PIXEL_TOLERANCE) | (nearest < 0) | (nearest > 255)
+    nearest = np.rint(scaled)
+    wrong = ~(np.abs(scaled - nearest) <= _PIXEL_TOLERANCE) | (nearest < 0) | (nearest > 255)
     if wrong.any():
-        place = wrong.nonzero()[0]
+        place = tuple(np.argwhere(wrong)[0])
         raise DataError(
-            f"{where}: the image at index {start + int(place[0])} has the value "
-            f"{float(pixels[tuple(place)]):.6g}, which is not one of 0/255, 1/255, ... 255/255",
-            remedy="hand the data set over without transforms that normalise, scale or augment: "
+            f"{where}: the image at index {start + place[0]} has the value "
+            f"{float(pixels[place]):.6g}, which is not one of 0/255, 1/255, ... 255/255",
+            remedy="hand the data set over without transforms that normalize, scale or augment: "
             "scaling belongs to the model here, and augmentation to training",
         )
-    return nearest.to(torch.uint8)
+    return nearest.astype(np.uint8)
 
 
-def _channels_first(pixels: Tensor, where: str, start: int, *, is_tensor: bool) -> Images:
+def _channels_first(pixels: np.ndarray, where: str, start: int, *, is_tensor: bool) -> PixelArray:
     """Images (n, height, width), (n, channels, height, width) or (n, height, width, channels).
 
     Where both ends could be the channels, tensors have them first and arrays last.
@@ -152,24 +147,23 @@ def _channels_first(pixels: Tensor, where: str, start: int, *, is_tensor: bool) 
         if is_first and (is_tensor or not is_last):
             return pixels
         if is_last:
-            return pixels.permute(0, 3, 1, 2)
+            return pixels.transpose(0, 3, 1, 2)
     raise DataError(
         f"{where}: the image at index {start} has shape {list(pixels.shape[1:])}, "
         "wanted [height, width] with 1 or 3 channels before or behind"
     )
 
 
-def _whole_labels(labels: Tensor, where: str, start: int) -> Labels:
-    kinds = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-    if labels.dtype not in kinds or labels.ndim != 1:
+def _whole_labels(labels: np.ndarray, where: str, start: int) -> LabelArray:
+    if labels.dtype.kind not in "iu" or labels.dtype == np.uint64 or labels.ndim != 1:
         raise DataError(
             f"{where}: the label at index {start} is {labels.dtype} of shape "
             f"{list(labels.shape[1:])}, wanted one whole number"
         )
-    return labels.cpu().to(torch.int64)
+    return labels.astype(np.int64)
 
 
-def _raw_arrays(dataset: HandedOver, where: str) -> tuple[Images, Labels] | None:
+def _raw_arrays(dataset: HandedOver, where: str) -> tuple[PixelArray, LabelArray] | None:
     """The arrays of a data set of torchvision's kind without transforms; None for any other.
 
     Some items are compared with the arrays, so that a `__getitem__` that does more is noticed.
@@ -178,17 +172,17 @@ def _raw_arrays(dataset: HandedOver, where: str) -> tuple[Images, Labels] | None
     if not hasattr(dataset, "data") or any(getattr(dataset, hook, None) for hook in hooks):
         return None
     try:
-        data, targets = _as_tensor(dataset.data), _as_tensor(dataset.targets)
-    except (AttributeError, TypeError, ValueError):
+        data, targets = as_array(dataset.data), as_array(dataset.targets)
+    except (AttributeError, TypeError, ValueError, UsageError):
         return None
     n = len(dataset)
-    is_raw = data.dtype == torch.uint8 and data.ndim in (3, 4) and targets.dtype == torch.int64
+    is_raw = data.dtype == np.uint8 and data.ndim in (3, 4) and targets.dtype == np.int64
     if not is_raw or len(data) != n or targets.shape != (n,):
         return None
-    images = _channels_first(data, where, 0, is_tensor=isinstance(dataset.data, Tensor))
+    images = _channels_first(data, where, 0, is_tensor=_is_tensor(dataset.data))
     for index in {0, n // 2, n - 1}:
         pixels, label = _read_item(dataset, index, where, None, None)
-        if label != int(targets[index]) or not torch.equal(pixels, images[index]):
+        if label != targets[index] or not np.array_equal(pixels, images[index]):
             return None
     return images, targets
 
@@ -198,12 +192,12 @@ def _read_one_by_one(
     where: str,
     image_size: tuple[int, int] | None,
     channels: int | None,
-    progress: Progress | None,
-) -> tuple[Images, Labels]:
+    listener: Listener,
+) -> tuple[PixelArray, LabelArray]:
     n = len(dataset)
     first, _ = _read_item(dataset, 0, where, image_size, channels)
-    images = torch.empty((n, *first.shape), dtype=torch.uint8)
-    labels = torch.empty(n, dtype=torch.int64)
+    images = np.empty((n, *first.shape), dtype=np.uint8)
+    labels = np.empty(n, dtype=np.int64)
     for index in range(n):
         pixels, labels[index] = _read_item(dataset, index, where, image_size, channels)
         if pixels.shape != first.shape:
@@ -213,8 +207,8 @@ def _read_one_by_one(
                 remedy="choose an image size and the number of channels for all",
             )
         images[index] = pixels
-        if progress is not None and (index + 1) % 500 == 0:
-            progress("images", index + 1, n)
+        if (index + 1) % _ITEMS_BETWEEN_LOOKS == 0:
+            listener.reading("images", index + 1, n)
     return images, labels
 
 
@@ -224,32 +218,29 @@ def _read_item(
     where: str,
     image_size: tuple[int, int] | None,
     channels: int | None,
-) -> tuple[Tensor, int]:
-    """One item: uint8 (channels, height, width) and its label."""
+) -> tuple[UInt8[np.ndarray, "channels height width"], int]:
+    """One item: its pixels and its label."""
     item = dataset[index]
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise _not_a_pair(where, index, f"a {type(item).__name__}")
     image, label = item
     if isinstance(image, Image.Image):
         own_channels = 1 if image.mode in _GREY_MODES else 3
-        array = image_to_array(image, channels=channels or own_channels, size=image_size)
-        pixels = torch.from_numpy(np.array(array))
-    elif isinstance(image, Tensor | np.ndarray):
-        raw = _as_tensor(image)[None]
-        raw = raw if raw.dtype == torch.uint8 else _unscaled(raw, where, index)
-        raw = _channels_first(raw, where, index, is_tensor=isinstance(image, Tensor))
+        pixels = image_to_array(image, channels=channels or own_channels, size=image_size)
+    elif _is_tensor(image) or isinstance(image, np.ndarray):
+        raw = _raw_pixels(as_array(image)[None], where, index)
+        raw = _channels_first(raw, where, index, is_tensor=_is_tensor(image))
         pixels = resize_images(raw, image_size, channels)[0]
     else:
         raise DataError(
             f"{where}: the image at index {index} is a {type(image).__name__}, "
             "wanted a Pillow image, a tensor or an array"
         )
-    return pixels, int(_whole_labels(torch.as_tensor(label).reshape(1), where, index))
+    return pixels, int(_whole_labels(as_array(label).reshape(1), where, index)[0])
 
 
-def _as_tensor(values: Tensor | np.ndarray | Sequence[object]) -> Tensor:
-    """A tensor on the CPU; of anything but a tensor it is a copy, as arrays may be read-only."""
-    return values.cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+def _is_tensor(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "numpy")
 
 
 def _not_a_pair(where: str, index: int, found: str) -> DataError:
@@ -257,12 +248,12 @@ def _not_a_pair(where: str, index: int, found: str) -> DataError:
 
 
 def resize_images(
-    images: Images, image_size: tuple[int, int] | None, channels: int | None
-) -> UInt8[Tensor, "n new_channels new_height new_width"]:
+    images: PixelArray, image_size: tuple[int, int] | None, channels: int | None
+) -> UInt8[np.ndarray, "n new_channels new_height new_width"]:
     """Images of another size or number of channels, by the rule that files are read by."""
     size = image_size or (images.shape[2], images.shape[3])
     wanted = channels or images.shape[1]
-    if (wanted, *size) == tuple(images.shape[1:]):
+    if (wanted, *size) == images.shape[1:]:
         return images
     arrays = [
         image_to_array(
@@ -270,6 +261,6 @@ def resize_images(
             channels=wanted,
             size=size,
         )
-        for image in images.cpu().numpy()
+        for image in images
     ]
-    return torch.from_numpy(np.stack(arrays))
+    return np.stack(arrays)

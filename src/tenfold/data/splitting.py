@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import torch
+import numpy as np
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import DataError, UsageError
-from tenfold.randomness import keyed_generator
+from tenfold.randomness import keyed_permutation
 
 
 def split_stratified(
@@ -36,7 +36,7 @@ def split_stratified(
     held_counts = _largest_remainder(
         [fraction * count for count in counts], round(fraction * len(dataset))
     )
-    held = torch.zeros(len(dataset), dtype=torch.bool)
+    held = np.zeros(len(dataset), dtype=bool)
     for label, (count, held_count) in enumerate(zip(counts, held_counts, strict=True)):
         if count == 0:
             continue
@@ -47,11 +47,11 @@ def split_stratified(
                 f"{fraction:.0%} for {name}",
                 remedy=f"add images to the class or choose another {name} fraction",
             )
-        members = (dataset.labels == label).nonzero().squeeze(1)
-        order = torch.randperm(count, generator=keyed_generator(seed, "split", name, label))
+        members = np.flatnonzero(dataset.label_array == label)
+        order = keyed_permutation(count, seed, "split", name, label)
         held[members[order[:held_count]]] = True
-    rest = dataset.select((~held).nonzero().squeeze(1))
-    return rest, dataset.select(held.nonzero().squeeze(1), split=name)
+    rest = dataset.select(np.flatnonzero(~held))
+    return rest, dataset.select(np.flatnonzero(held), split=name)
 
 
 def _largest_remainder(shares: list[float], total: int) -> list[int]:

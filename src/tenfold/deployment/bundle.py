@@ -1,27 +1,87 @@
 """The model bundle: one file that means one model, wherever it is carried.
 
 A safetensors file with the network's weights and a JSON header with all that it takes to use
-them: architecture and arguments, class names, input shape, preprocessing; and where they come
-from: the data's fingerprint and the figures of the run.
+them: architecture and arguments, the network as a list of layers where it is one, class names,
+input shape, preprocessing; and where they come from: the data's fingerprint and the figures of the
+run. Reading it needs no PyTorch; making a module of it does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from torch import Tensor, nn
+import numpy as np
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, PositiveInt, model_validator
 
-from tenfold.errors import FileRefusedError, TenfoldError, UsageError, listing
-from tenfold.models import Preprocessing, build, model_arguments
-from tenfold.storage import read_tensors, write_tensors
+from tenfold.errors import FileRefusedError, UsageError, listing
+from tenfold.models.layers import Layer, require_weights
+from tenfold.storage import StoredTensor, checked, read_tensors, write_tensors
 from tenfold.types import ImageShape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tenfold.models.image_model import ImageModel
+else:
+    nn = ImageModel = Any
 
 KIND, VERSION = "tenfold-bundle", 1
 
 MOST_CLASSES = 65_536
+
+_NAME_ONE = "name a run folder or its model.safetensors"
+
+
+def _each_once(names: list[str]) -> list[str]:
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"more than one class is called {listing(twice)}")
+    return names
+
+
+class PreprocessingHeader(BaseModel):
+    """Mean and deviation of each channel, of pixels in 0..1; both empty for none."""
+
+    mean: list[FiniteFloat]
+    std: list[Annotated[FiniteFloat, Field(gt=0)]]
+
+
+class BundleHeader(BaseModel):
+    """What is not a tensor in a bundle.
+
+    Attributes:
+        model: its name in `MODELS`.
+        arguments: the model's own arguments, complete.
+        input_shape: of one image: channels, height, width.
+        classes: the classes' names, in the order of the logits.
+        preprocessing: the first step, from raw pixels to what the network expects.
+        layers: the network as a flat list; None where it is no such list, or nobody looked.
+        data: `source` and `fingerprint` of the data it learned from.
+        figures: what was measured when it was made, under the usual names.
+    """
+
+    model: str
+    arguments: dict[str, Any]
+    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    classes: Annotated[
+        list[str], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(_each_once)
+    ]
+    preprocessing: PreprocessingHeader
+    layers: tuple[Layer, ...] | None = None
+    data: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> BundleHeader:
+        means, deviations = len(self.preprocessing.mean), len(self.preprocessing.std)
+        if means not in (0, self.input_shape[0]) or means != deviations:
+            raise ValueError(
+                f"its preprocessing is for {means} channels, its model for {self.input_shape[0]}"
+            )
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,157 +89,117 @@ class Bundle:
     """A trained model and what it means.
 
     Attributes:
-        model: its name in `MODELS`.
-        arguments: the model's own arguments, complete.
-        input_shape: of one image.
-        classes: the classes' names, in the order of the logits.
-        preprocessing: the first step, from raw pixels to what the network expects.
+        header: what is not a tensor.
         weights: the network's, by name.
-        data: `source` and `fingerprint` of the data it learned from.
-        figures: what was measured when it was made, under the usual names.
+        place: where it was read from, for messages.
+        sha256: of the file's contents, if it was read from one.
     """
 
-    model: str
-    arguments: dict[str, Any]
-    input_shape: ImageShape
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    weights: Mapping[str, Tensor]
-    data: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
+    header: BundleHeader
+    weights: Mapping[str, StoredTensor]
+    place: str = "the bundle"
+    sha256: str = ""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in the order of the logits."""
+        return tuple(self.header.classes)
+
+    @property
+    def input_shape(self) -> ImageShape:
+        """The shape of one image."""
+        return ImageShape(*self.header.input_shape)
 
     def network(self) -> nn.Module:
-        """A new network with these weights, on the CPU, in evaluation mode."""
-        network = _outline(self).to_empty(device="cpu")
-        network.load_state_dict(dict(self.weights))
+        """A new network with these weights, on the CPU, in evaluation mode.
+
+        Raises:
+            FileRefusedError: there is no such architecture, or the weights are not its own.
+        """
+        from tenfold.models.table import build
+        from tenfold.tensors import from_stored
+
+        header = self.header
+        try:
+            outline = build(
+                header.model,
+                header.input_shape,
+                len(header.classes),
+                device="meta",
+                **header.arguments,
+            )
+        except UsageError as error:
+            raise _unusable(self.place, error.message) from error
+        weights = from_stored(self.weights)
+        wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in outline.state_dict().items()}
+        found = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
+        differing = [
+            name
+            for name in sorted(wanted.keys() | found.keys())
+            if wanted.get(name) != found.get(name)
+        ]
+        if differing:
+            raise _unusable(
+                self.place, f"its weights do not fit its architecture: {listing(differing, 5)}"
+            )
+        network = outline.to_empty(device="cpu")
+        network.load_state_dict(weights)
         return network.eval()
 
-    def module(self) -> nn.Module:
-        """A new module: raw uint8 images to logits, on the CPU, in evaluation mode."""
-        return nn.Sequential(self.preprocessing, self.network()).eval()
+    def module(self) -> ImageModel:
+        """A new module: raw uint8 images to logits, on the CPU, in evaluation mode.
+
+        Raises:
+            FileRefusedError: see `network`.
+        """
+        from tenfold.models.image_model import ImageModel
+        from tenfold.models.preprocessing import Preprocessing
+
+        preprocessing = Preprocessing(**self.header.preprocessing.model_dump())
+        return ImageModel(preprocessing, self.network()).eval()
 
 
-def write_bundle(path: Path, bundle: Bundle) -> None:
+def write_bundle(path: Path, bundle: Bundle) -> str:
     """Write a bundle so that a death at any instant leaves the old file or the new one.
+
+    Returns:
+        The digest of its contents, which `read_bundle` will find.
 
     Raises:
         StorageError: it could not be written.
     """
-    header = {
-        "model": bundle.model,
-        "arguments": model_arguments(bundle.model, bundle.arguments),
-        "input_shape": list(bundle.input_shape),
-        "classes": list(bundle.classes),
-        "preprocessing": bundle.preprocessing.to_header(),
-        "data": bundle.data,
-        "figures": bundle.figures,
-    }
-    write_tensors(path, bundle.weights, kind=KIND, version=VERSION, header=header)
+    header = bundle.header.model_dump(mode="json")
+    return write_tensors(path, bundle.weights, kind=KIND, version=VERSION, header=header)
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read a bundle; its weights are on the CPU.
+    """Read a bundle.
 
-    Nothing in the file is run, and no more memory is used than its own size and the model's.
+    Nothing in the file is run, and no more memory is used than its own size.
 
     Raises:
         FileRefusedError: the file is no bundle, is damaged, newer, or contradicts itself.
     """
-    header, tensors = read_tensors(path, kind=KIND, version=VERSION)
-    try:
-        bundle = Bundle(
-            model=_text(header, "model"),
-            arguments=model_arguments(_text(header, "model"), _table(header, "arguments")),
-            input_shape=_shape(header["input_shape"]),
-            classes=_classes(header["classes"]),
-            preprocessing=Preprocessing.from_header(header["preprocessing"]),
-            weights=tensors,
-            data=_table(header, "data"),
-            figures=_table(header, "figures"),
-        )
-        _require_fitting_preprocessing(bundle)
-        _require_same_shapes(_outline(bundle).state_dict(), tensors)
-        _require_finite(tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError, FileRefusedError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        if isinstance(error, TenfoldError):
-            reason = error.message  # what to do about a recipe does not help with a file
-        raise FileRefusedError(
-            f"{path}: this is not a bundle that can be used: {reason}",
-            remedy="name a run folder or its model.safetensors",
-        ) from error
-    return bundle
+    file = read_tensors(path, kind=KIND, version=VERSION)
+    place = f"{path}: this is not a bundle that can be used"
+    header = checked(BundleHeader, file.header, place, remedy=_NAME_ONE)
+    wrong = [name for name in sorted(file.tensors) if not _is_finite(file.tensors[name])]
+    if wrong:  # no run saves such weights, and no answer of theirs would be a number
+        raise _unusable(str(path), f"its weights are not all finite numbers: {listing(wrong, 5)}")
+    if header.layers is not None:
+        try:
+            require_weights(header.layers, {n: t.shape for n, t in file.tensors.items()})
+        except UsageError as error:
+            raise _unusable(str(path), error.message) from error
+    return Bundle(header, file.tensors, str(path), file.sha256)
 
 
-def _outline(bundle: Bundle) -> nn.Module:
-    """The network's shapes, without weights or memory for them."""
-    return build(
-        bundle.model,
-        bundle.input_shape,
-        len(bundle.classes),
-        device="meta",
-        **bundle.arguments,
+def _is_finite(tensor: StoredTensor) -> bool:
+    array = tensor.array()
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _unusable(place: str, reason: str) -> FileRefusedError:
+    return FileRefusedError(
+        f"{place}: this is not a bundle that can be used: {reason}", remedy=_NAME_ONE
     )
-
-
-def _shape(value: object) -> ImageShape:
-    if (
-        not isinstance(value, list)
-        or len(value) != 3
-        or not all(type(side) is int and side > 0 for side in value)
-    ):
-        raise FileRefusedError(f"input_shape is {value!r}, wanted three positive whole numbers")
-    return ImageShape(*value)
-
-
-def _classes(value: object) -> tuple[str, ...]:
-    if (
-        not isinstance(value, list)
-        or not 1 <= len(value) <= MOST_CLASSES
-        or not all(isinstance(name, str) for name in value)
-    ):
-        raise FileRefusedError("classes is not a list of names")
-    return tuple(value)
-
-
-def _text(header: Mapping[str, Any], key: str) -> str:
-    value = header[key]
-    if not isinstance(value, str):
-        raise FileRefusedError(f"{key} is not a text")
-    return value
-
-
-def _table(header: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = header[key]
-    if not isinstance(value, dict):
-        raise FileRefusedError(f"{key} is not a table")
-    return value
-
-
-def _require_fitting_preprocessing(bundle: Bundle) -> None:
-    means, channels = len(bundle.preprocessing.to_header()["mean"]), bundle.input_shape.channels
-    if means not in (0, channels):
-        raise FileRefusedError(
-            f"its preprocessing is for {means} channels, its model for {channels}"
-        )
-
-
-def _require_same_shapes(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """What the architecture asks for must be what lies in the file, before memory is taken."""
-    differing = [
-        name
-        for name in sorted(wanted.keys() | found.keys())
-        if name not in wanted
-        or name not in found
-        or wanted[name].shape != found[name].shape
-        or wanted[name].dtype != found[name].dtype
-    ]
-    if differing:
-        raise FileRefusedError(f"its weights do not fit its architecture: {listing(differing, 5)}")
-
-
-def _require_finite(weights: Mapping[str, Tensor]) -> None:
-    """No run saves weights that are not numbers, and no answer of theirs would be one."""
-    wrong = [name for name in sorted(weights) if not weights[name].isfinite().all()]
-    if wrong:
-        raise FileRefusedError(f"its weights are not all finite numbers: {listing(wrong, 5)}")

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
-from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.folders.images import decode_image, image_to_array
 from tenfold.deployment.bundle import Bundle, read_bundle
-from tenfold.errors import DataError, FileRefusedError, TenfoldError, UsageError, listing, printable
+from tenfold.deployment.pictures import Pictures, raw_pixels
+from tenfold.errors import DataError, FileRefusedError, UsageError, listing, printable
 from tenfold.evaluation.evaluate import evaluate, predict_logits
 from tenfold.evaluation.report import Report
-from tenfold.types import Images, Logits
-
-Picture = str | Path | Image.Image
-"""A file of an image, or an opened image."""
+from tenfold.tensors import Logits
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ class Classifier:
         return self.bundle.classes
 
     def predict(
-        self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
+        self, images: Pictures
     ) -> list[str]:
         """The name of the most probable class of every image.
 
@@ -82,7 +76,7 @@ class Classifier:
         return [self.classes[label] for label in self._logits(images).argmax(1).tolist()]
 
     def predict_proba(
-        self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
+        self, images: Pictures
     ) -> Float[np.ndarray, "n classes"]:
         """The probability of every class for every image; each row adds up to 1.
 
@@ -95,7 +89,7 @@ class Classifier:
 
     def top(
         self,
-        images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset,
+        images: Pictures,
         k: int = 3,
     ) -> list[tuple[Guess, ...]]:
         """The k most probable classes of every image, the most probable first.
@@ -144,104 +138,21 @@ class Classifier:
 
     def __repr__(self) -> str:
         return (
-            f"Classifier({self.bundle.model}, {self.bundle.input_shape}, "
+            f"Classifier({self.bundle.header.model}, {self.bundle.input_shape}, "
             f"classes={printable(listing(self.classes, 5))})"
         )
 
-    def _logits(
-        self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
-    ) -> Logits:
-        logits = predict_logits(self.module, self._pixels(images))
+    def _logits(self, images: Pictures) -> Logits:
+        # A tensor over read-only memory would be undefined behavior.
+        pixels = np.require(raw_pixels(images, self.bundle.input_shape), requirements=["C", "W"])
+        logits = predict_logits(self.module, torch.from_numpy(pixels))
         if not logits.isfinite().all():
             raise _not_finite("predict")
         return logits
 
-    def _pixels(
-        self, images: Picture | Sequence[Picture] | Tensor | np.ndarray | ImageDataset
-    ) -> Images:
-        if isinstance(images, ImageDataset):
-            images = images.images
-        if isinstance(images, np.ndarray):
-            images = _as_tensor(images)
-        if isinstance(images, Tensor):
-            return self._checked(images)
-        pictures = _pictures(images)
-        if not pictures:
-            raise DataError("predict: there is no image, wanted at least one")
-        return self._decoded(pictures)
-
-    def _checked(self, images: Tensor) -> Images:
-        wanted = self.bundle.input_shape
-        whole = images.unsqueeze(1) if images.ndim == 3 else images
-        if whole.dtype != torch.uint8 or tuple(whole.shape[1:]) != wanted or not len(whole):
-            raise DataError(
-                f"predict: found {images.dtype} of shape {list(images.shape)}, wanted raw pixels: "
-                f"torch.uint8 of shape [n, {', '.join(map(str, wanted))}], n at least 1"
-            )
-        return whole
-
-    def _decoded(self, pictures: Sequence[Picture]) -> Images:
-        arrays, problems = [], []
-        channels, height, width = self.bundle.input_shape
-        for picture in pictures:
-            try:
-                if isinstance(picture, Image.Image):
-                    arrays.append(image_to_array(picture, channels=channels, size=(height, width)))
-                else:
-                    arrays.append(
-                        decode_image(
-                            _read(Path(picture)),
-                            str(picture),
-                            channels=channels,
-                            size=(height, width),
-                        )
-                    )
-            except TenfoldError as error:
-                problems.append(error.message)
-        if problems:
-            raise DataError(
-                f"{len(problems)} of {len(pictures)} images cannot be used: {listing(problems)}",
-                remedy="replace or leave them out",
-            )
-        return torch.from_numpy(np.stack(arrays))
-
 
 def _not_finite(place: str) -> FileRefusedError:
     return FileRefusedError(
-        f"{place}: the model's weights are so large that its answers are no finite numbers",
-        remedy="train it anew with a lower learning rate",
+        f"{place}: the model's weights are so large that its outputs are not finite",
+        remedy="retrain it with a lower learning rate",
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:  # a name that no file can have
-        raise DataError(f"{path}: {error}") from error
-
-
-def _as_tensor(images: np.ndarray) -> Tensor:
-    try:
-        return torch.from_numpy(np.array(images))
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"predict: found an array of {images.dtype}, wanted raw pixels: uint8"
-        ) from error
-
-
-def _pictures(images: object) -> list[Picture]:
-    """One picture or several as a list, whatever holds them."""
-    several = isinstance(images, Iterable) and not isinstance(images, Picture)
-    found: list[object] = list(images) if several else [images]  # type: ignore[call-overload]
-    pictures = []
-    for place, picture in enumerate(found):
-        if not isinstance(picture, Picture):
-            raise UsageError(
-                f"predict: image {place} is a {type(picture).__name__}, wanted a file's name or an "
-                "opened image",
-                remedy="stack arrays or tensors of raw pixels into one",
-            )
-        pictures.append(picture)
-    return pictures

@@ -13,7 +13,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import DataError, UsageError
 from tenfold.evaluation.metrics import confusion_matrix
 from tenfold.evaluation.report import Report
-from tenfold.types import Images, Labels, Logits
+from tenfold.tensors import Images, Labels, Logits
 
 
 def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024) -> Report:
@@ -27,7 +27,15 @@ def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024)
     Raises:
         UsageError: the model does not give one logit for every class of the data set.
     """
-    logits = predict_logits(model, dataset.images, batch_size=batch_size)
+    return report_of(predict_logits(model, dataset.images, batch_size=batch_size), dataset)
+
+
+def report_of(logits: Logits, dataset: ImageDataset) -> Report:
+    """The figures of a model whose logits for the images of a data set are these.
+
+    Raises:
+        UsageError: there is not one logit for every class of the data set.
+    """
     labels = dataset.labels.to(logits.device)
     classes = len(dataset.classes)
     if logits.shape[1] != classes:

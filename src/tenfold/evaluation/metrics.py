@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any, TypeAlias
 
-import torch
+import numpy as np
 from jaxtyping import Int64
-from torch import Tensor
 
 from tenfold.errors import UsageError
-from tenfold.types import Labels
+from tenfold.types import as_array
+
+
+ArrayLike: TypeAlias = Any
+"""A NumPy array, a tensor, or a list of numbers."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +65,31 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
 
 
 def confusion_matrix(
-    labels: Labels, predictions: Labels, classes: int
-) -> Int64[Tensor, "classes classes"]:
+    labels: ArrayLike, predictions: ArrayLike, classes: int
+) -> Int64[np.ndarray, "classes classes"]:
     """Counts of (true class, predicted class): rows are true, columns predicted.
+
+    Args:
+        labels: the true classes' indices, shape (n,); an array or a tensor.
+        predictions: those that were predicted, likewise.
+        classes: how many there are.
 
     Raises:
         UsageError: a label or prediction is not one of 0..classes-1.
     """
-    for name, values in (("label", labels), ("prediction", predictions)):
+    true, predicted = as_array(labels), as_array(predictions)
+    for name, values in (("label", true), ("prediction", predicted)):
         wrong = values[(values < 0) | (values >= classes)]
         if len(wrong):
             raise UsageError(
-                f"confusion_matrix: {name} {int(wrong[0])} is out of range, wanted 0..{classes - 1}"
+                f"confusion_matrix: {name} {wrong[0]} is out of range, wanted 0..{classes - 1}"
             )
-    flat = labels.cpu() * classes + predictions.cpu()
-    return torch.bincount(flat, minlength=classes * classes).reshape(classes, classes)
+    counts = np.bincount(true * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes)
 
 
 def class_figures(
-    confusion: Int64[Tensor, "classes classes"], names: tuple[str, ...]
+    confusion: Int64[np.ndarray, "classes classes"], names: tuple[str, ...]
 ) -> tuple[ClassFigures, ...]:
     """Precision, recall and F1 of every class of a confusion matrix."""
     figures = []

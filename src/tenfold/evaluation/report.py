@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+import numpy as np
 from jaxtyping import Int64
-from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.evaluation.metrics import ClassFigures, class_figures, wilson_interval
@@ -34,13 +34,13 @@ class Report:
     split: str
     n: int
     loss: float
-    confusion: Int64[Tensor, "classes classes"]
+    confusion: Int64[np.ndarray, "classes classes"]
     classes: tuple[str, ...]
 
     @property
     def correct(self) -> int:
         """How many predictions are right."""
-        return int(self.confusion.diagonal().sum())
+        return int(self.confusion.trace())
 
     @property
     def accuracy(self) -> float:

@@ -12,7 +12,8 @@ from tenfold.models.arguments import (
     require_task,
     require_wholes,
 )
-from tenfold.types import ImageShape, Logits
+from tenfold.tensors import Logits
+from tenfold.types import ImageShape
 
 
 class CifarCNN(nn.Module):

@@ -14,7 +14,8 @@ from tenfold.models.arguments import (
     require_task,
     require_wholes,
 )
-from tenfold.types import ImageShape, Logits
+from tenfold.tensors import Logits
+from tenfold.types import ImageShape
 
 
 class ConvPool(nn.Module):

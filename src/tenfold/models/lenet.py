@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.models.arguments import flattened_size, require_dropout, require_task
-from tenfold.types import ImageShape, Logits
+from tenfold.tensors import Logits
+from tenfold.types import ImageShape
 
 
 class LeNet(nn.Module):

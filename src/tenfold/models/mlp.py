@@ -13,7 +13,8 @@ from tenfold.models.arguments import (
     require_task,
     require_wholes,
 )
-from tenfold.types import ImageShape, Logits
+from tenfold.tensors import Logits
+from tenfold.types import ImageShape
 
 
 class MLP(nn.Module):

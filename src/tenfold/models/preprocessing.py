@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, UsageError
-from tenfold.types import Images
+from tenfold.tensors import Images
 
 
 class Preprocessing(nn.Module):

@@ -15,7 +15,8 @@ from tenfold.models.arguments import (
     require_whole,
     require_wholes,
 )
-from tenfold.types import ImageShape, Logits
+from tenfold.tensors import Logits
+from tenfold.types import ImageShape
 
 
 class ResNetSmall(nn.Module):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tenfold.errors import UsageError
 from tenfold.models.arguments import require_task
-from tenfold.types import ImageShape, Logits
+from tenfold.tensors import Logits
+from tenfold.types import ImageShape
 
 
 class Softmax(nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError
 from tenfold.models.arguments import require_task
 from tenfold.scratch import linear
-from tenfold.types import ImageShape, Logits
+from tenfold.tensors import Logits
+from tenfold.types import ImageShape
 
 
 class SoftmaxScratch(nn.Module):

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-import torch
 
 import tenfold
 from tenfold.data.catalog.table import DATASETS
@@ -85,6 +84,8 @@ def data_text(facts: Mapping[str, Any]) -> str:
 
 def machine_facts() -> dict[str, Any]:
     """Versions, devices and folders, as JSON can hold them."""
+    import torch
+
     return {
         "tenfold": tenfold.__version__,
         "python": platform.python_version(),
@@ -101,12 +102,12 @@ def machine_facts() -> dict[str, Any]:
 
 
 def _split_facts(part: ImageDataset) -> dict[str, Any]:
-    pixels = part.images
+    pixels = part.image_array
     return {
         "n": len(part),
         "array": f"uint8 {list(pixels.shape)}",
         "class_counts": part.class_counts().tolist(),
         "lowest": int(pixels.min()),
         "highest": int(pixels.max()),
-        "pixel_mean": [channel.double().mean().item() / 255 for channel in pixels.unbind(1)],
+        "pixel_mean": (pixels.mean(axis=(0, 2, 3)) / 255).tolist(),
     }

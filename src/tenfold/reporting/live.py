@@ -28,7 +28,7 @@ from tenfold.reporting.plots import (
     save_figure,
 )
 from tenfold.scratch import Epoch
-from tenfold.training.state import EpochMetrics
+from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher
 
 SECONDS_BETWEEN_REDRAWS = 0.5

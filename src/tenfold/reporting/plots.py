@@ -34,7 +34,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import UsageError, did_you_mean, printable
 from tenfold.evaluation.report import Report
 from tenfold.storage import make_folder, write_bytes
-from tenfold.training.state import EpochMetrics
+from tenfold.training.history import EpochMetrics
 
 Curves = Mapping[str, Mapping[Any, float | int]]
 """Figures under their usual names, such as `train_loss`: from the epoch, a number, to the value."""
@@ -401,7 +401,7 @@ def confusion_figure(report: Report) -> Figure:
     The colour is the share of the row; the number is a count, left out where it is 0, and in all
     cells with more than `LARGEST_COUNTED_CONFUSION` classes.
     """
-    counts = report.confusion.cpu().numpy()
+    counts = report.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = len(counts)
     side = max(3.2, min(0.44 * n, 9.0))

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tenfold.errors import printable
 from tenfold.evaluation.report import Report
-from tenfold.training.state import EpochMetrics, TrainingState
-from tenfold.training.watching import Watcher
+from tenfold.training.history import EpochMetrics
+from tenfold.training.watching import Standing, Watcher
 
 SECONDS_BETWEEN_REDRAWS = 0.1
 
@@ -33,15 +33,15 @@ class PlainWatcher(Watcher):
         self, stream: TextIO | None = None, log_every: int = 0, *, quiet: bool = False
     ) -> None:
         self.stream = stream or sys.stderr
-        self.log_every = 0 if quiet else log_every
+        self.every_batches = 0 if quiet else log_every
         self.quiet = quiet
 
-    def batch_done(self, state: TrainingState, batches: int) -> None:
+    def advanced(self, standing: Standing) -> None:
         """A line with the mean loss since the epoch's start, every `log_every` batches."""
-        if self.log_every and state.batch % self.log_every == 0:
+        if self.every_batches and standing.batch % self.every_batches == 0:
             self._write(
-                f"epoch {state.epoch + 1}, batch {state.batch}/{batches}: "
-                f"running loss {state.running_loss():.4f}"
+                f"epoch {standing.epoch}, batch {standing.batch}/{standing.batches}: "
+                f"running loss {standing.running_loss:.4f}"
             )
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
@@ -92,15 +92,15 @@ class BarWatcher(PlainWatcher):
         """Show how far a long reading has come."""
         self._show(f"reading {printable(what, 40)}", done, total, "")
 
-    def batch_done(self, state: TrainingState, batches: int) -> None:
+    def advanced(self, standing: Standing) -> None:
         """Move the bar, a few times a second at the most."""
-        super().batch_done(state, batches)
+        super().advanced(standing)
         if time.perf_counter() - self._drawn_at >= SECONDS_BETWEEN_REDRAWS:
             self._show(
-                f"epoch {state.epoch + 1}",
-                state.batch,
-                batches,
-                f"loss {state.running_loss():.4f}",
+                f"epoch {standing.epoch}",
+                standing.batch,
+                standing.batches,
+                f"loss {standing.running_loss:.4f}",
             )
 
     def _show(self, what: str, done: int, total: int | None, loss: str) -> None:
@@ -142,7 +142,7 @@ def report_text(report: Report) -> str:
 
 def _mistake(report: Report, label: int) -> str:
     """The class that this one is most often taken for, and how often."""
-    row = report.confusion[label].clone()
+    row = report.confusion[label].copy()
     row[label] = 0
     count = int(row.max())
     if not count:

@@ -22,6 +22,7 @@ from tenfold.errors import (
     did_you_mean,
 )
 from tenfold.evaluation.evaluate import evaluate
+from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.reproduction.published import (
     SYSTEMS,
@@ -37,11 +38,11 @@ from tenfold.reproduction.published import (
 from tenfold.reproduction.text import reproduction_markdown
 from tenfold.runs.conditions import choose_device, conditions, repeatable
 from tenfold.runs.evaluate import evaluate_run
-from tenfold.runs.prepare import Progress, prepare
+from tenfold.runs.fit import prepare
 from tenfold.runs.run import Run
 from tenfold.runs.train import train_run
 from tenfold.storage import make_folder, write_json, write_text
-from tenfold.training.state import EpochMetrics
+from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher, Watchers
 
 SCHEMA = 1
@@ -110,7 +111,7 @@ class Outcome:
             "test_acc": figures.get("test_acc"),
             "test_interval": figures.get("test_interval"),
             "seconds": figures.get("seconds"),
-            "conditions": {} if run is None else run.facts["conditions"],
+            "conditions": {} if run is None else run.facts.conditions.model_dump(),
             "notes": list(self.notes),
             "figures": [finding.to_dict() for finding in self.findings],
         }
@@ -172,7 +173,6 @@ def reproduce(
     threads: int | None = None,
     download: bool = True,
     watcher: Watcher | None = None,
-    progress: Progress | None = None,
     command: str = "",
 ) -> Reproduction:
     """Run teaching recipes, unchanged but for the number of epochs, and judge their figures.
@@ -190,7 +190,6 @@ def reproduce(
         threads: of a CPU; None for half of the cores, but two where there are two.
         download: whether what is missing may be fetched.
         watcher: is told what happens.
-        progress: told about long reading.
         command: what is written down as the command that made it.
 
     Raises:
@@ -204,7 +203,7 @@ def reproduce(
         raise UsageError(f"epochs is {epochs}, wanted at least 1")
     machine = _machine(device, threads)
     worker = _Worker(
-        _new_folder(out), data_root, device, threads, download, watcher or Watcher(), progress
+        _new_folder(out), data_root, device, threads, download, watcher or Watcher()
     )
     reproduction = Reproduction(worker.folder, command, machine)
     for system in systems:
@@ -235,14 +234,13 @@ class _Worker:
     threads: int | None
     download: bool
     watcher: Watcher
-    progress: Progress | None
 
     def run(self, system: TeachingSystem, epochs: int) -> Outcome:
         """Train one recipe, measure and judge it."""
         recipe = load_recipe(system.recipe, {"epochs": epochs})
         data, title = self._data(system, recipe)
         self.watcher.note(f"{system.recipe} on {title}, epochs: {epochs}")
-        listener = _Listener()
+        listener = _Warnings()
         try:
             run = train_run(
                 recipe,
@@ -253,7 +251,6 @@ class _Worker:
                 threads=self.threads,
                 download=self.download,
                 watcher=Watchers([self.watcher, listener]),
-                progress=self.progress,
             )
             measured = self._measure(system, run, data)
         except DataError as error:
@@ -273,7 +270,9 @@ class _Worker:
         if not copy.is_file():
             return recipe.data, system.data
         try:
-            locate(lookup(recipe.data), data_root=self.data_root, download=False)
+            locate(
+                lookup(recipe.data), data_root=self.data_root, download=False, listener=Listener()
+            )
         except DataError as error:
             why = error.message.partition(", and downloading is")[0]  # that was ours, not a wish
             self.watcher.note(f"{system.copy.title} is used; {why}")
@@ -293,7 +292,7 @@ class _Worker:
                 data_root=self.data_root,
                 device=self.device,
                 download=False,
-                progress=self.progress,
+                listener=self.watcher,
             )
             found["evaluated_train_acc", last] = Measurement(report.accuracy, report.n)
         if ("test_acc", 0) in asked_for:
@@ -305,14 +304,19 @@ class _Worker:
         device = choose_device(self.device)
         with repeatable(device, self.threads):
             prepared = prepare(
-                recipe, data, device=device, data_root=self.data_root, download=False
+                recipe,
+                data,
+                device=device,
+                data_root=self.data_root,
+                download=False,
+                listener=WithoutNotes(self.watcher),
             )
             assert prepared.splits.test is not None, "every teaching data set has a test split"
             return evaluate(prepared.state.model, prepared.splits.test).accuracy
 
 
 @dataclass
-class _Listener(Watcher):
+class _Warnings(Watcher):
     """Keeps what a run warns of between its first batch and its last."""
 
     notes: list[str] = field(default_factory=list)
@@ -400,7 +404,7 @@ def _machine(device: str, threads: int | None) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "platform": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
-            **conditions(chosen),
+            **conditions(chosen).model_dump(),
         }
 
 

@@ -11,31 +11,36 @@ import torch
 
 import tenfold
 from tenfold.errors import UsageError, did_you_mean, printable
+from tenfold.runs.facts import Conditions
+from tenfold.training.engine import Engine
+from tenfold.training.torch_engine import TorchEngine
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def conditions(device: torch.device) -> dict[str, Any]:
-    """What the bits of a run depend on beside its recipe and data."""
-    return {
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "tiny_numbers": "flushed" if _tiny_numbers_are_flushed() else "kept",
-        "torch": torch.__version__,
-        "tenfold": tenfold.__version__,
-    }
+def conditions(device: torch.device, engine: type[Engine] = TorchEngine) -> Conditions:
+    """What the bits of a run depend on beside its recipe and data, inside `repeatable`."""
+    return Conditions(
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        instructions=torch.backends.cpu.get_cpu_capability(),
+        denormals="flushed" if _denormals_are_flushed() else "kept",
+        engine=engine.name,
+        engine_version=engine.version,
+        torch=torch.__version__,
+        tenfold=tenfold.__version__,
+    )
 
 
-def _tiny_numbers_are_flushed() -> bool:
-    """Whether every thread takes numbers below the normal range for 0.
+def _denormals_are_flushed() -> bool:
+    """Whether every thread flushes denormals to zero.
 
     Threads that were there before the setting was made do not know of it.
     """
     share_of_every_thread = torch.get_num_threads() * 2**16
     # Made and looked at as bits: as numbers, a thread that flushes would see zeros.
-    tiny = torch.full((share_of_every_thread,), 1000, dtype=torch.int32).view(torch.float32)
-    return not bool((tiny * 0.5).view(torch.int32).count_nonzero())
+    denormal = torch.full((share_of_every_thread,), 1000, dtype=torch.int32).view(torch.float32)
+    return not bool((denormal * 0.5).view(torch.int32).count_nonzero())
 
 
 def device_name(device: torch.device) -> str:
@@ -100,7 +105,7 @@ def repeatable(device: torch.device, threads: int | None) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     torch.set_num_threads(threads or usual_threads(before))
     torch.set_flush_denormal(True)
-    if not _tiny_numbers_are_flushed():
+    if not _denormals_are_flushed():
         torch.set_flush_denormal(False)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []

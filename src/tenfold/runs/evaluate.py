@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.load import load_splits
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import DataError, UsageError
 from tenfold.evaluation.report import Report
+from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe
 from tenfold.runs.conditions import choose_device, repeatable
+from tenfold.runs.facts import RunFacts
+from tenfold.runs.fit import with_validation
 from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.runs.prepare import Progress, with_validation
-from tenfold.runs.run import bundle_path, read_recipe
+from tenfold.runs.run import read_own_bundle, read_recipe
 
 
 def evaluate_run(
@@ -29,7 +30,7 @@ def evaluate_run(
     device: str = "",
     threads: int | None = None,
     download: bool = True,
-    progress: Progress | None = None,
+    listener: Listener | None = None,
 ) -> Report:
     """The figures of a run's model, or a bundle's, on a split of the run's data or other data.
 
@@ -45,7 +46,7 @@ def evaluate_run(
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own kind.
         threads: of a CPU; None for as many as the run had.
         download: whether what is missing may be fetched.
-        progress: told about long reading.
+        listener: is told about the data, and about long reading.
 
     Raises:
         FileRefusedError: there is no usable model, or no run that says what its data is.
@@ -53,23 +54,23 @@ def evaluate_run(
     """
     if split not in ("train", "val", "test"):
         raise UsageError(f"there is no split {split!r}, wanted train, val or test")
-    bundle = bundle_path(path)
-    folder = RunFolder(path if path.is_dir() else path.parent)
-    recipe: Recipe | None = None
-    conditions: dict[str, Any] = {}
-    if folder.facts.is_file() and bundle in (folder.model, folder.best):
-        recipe, conditions = read_recipe(folder), folder.read_facts().get("conditions") or {}
-    if data is None and recipe is None:
+    bundle, own = read_own_bundle(path)
+    if data is None and own is None:
         raise UsageError(
             f"{path}: a bundle alone does not say where its data lies",
             remedy="name the data to evaluate on",
         )
-    torch_device = choose_device(device or str(conditions.get("device", "auto")).split()[0])
-    with repeatable(torch_device, threads or conditions.get("threads")):
-        classifier = Classifier.from_file(bundle, torch_device)
-        options = _Reading(data_root, download, progress)
-        own = None if recipe is None else _own_splits(folder, recipe, data, options)
-        splits = own or _other_splits(data, classifier, options)
+    facts = None if own is None else own.read_facts()
+    recipe = None if own is None else read_recipe(own, facts)
+    torch_device = choose_device(device or ("auto" if facts is None else facts.conditions.device_kind))
+    reading = _Reading(data_root, download, listener or Listener())
+    with repeatable(torch_device, threads or (None if facts is None else facts.conditions.threads)):
+        classifier = Classifier(bundle, torch_device)
+        splits = None
+        if own is not None and facts is not None and recipe is not None:
+            splits = _own_splits(own, facts, recipe, data, reading)
+        if splits is None:
+            splits = _other_splits(data, classifier, reading)
         part = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
         if part is None:
             raise DataError(
@@ -94,14 +95,16 @@ def sample_of_test_images(
         DataError: its data cannot be read, or has no test split.
     """
     folder = existing_run(path)
-    splits = _own_splits(folder, read_recipe(folder), None, _Reading(data_root))
+    reading = _Reading(data_root, True, Listener())
+    facts = folder.read_facts()
+    splits = _own_splits(folder, facts, read_recipe(folder, facts), None, reading)
     if splits is None or splits.test is None:
         raise DataError(f"{folder}: the data has no test split", remedy="name image files")
-    chosen = torch.linspace(0, len(splits.test) - 1, min(n, len(splits.test))).long()
+    chosen = np.linspace(0, len(splits.test) - 1, min(n, len(splits.test))).astype(np.int64)
     sample = splits.test.select(chosen)
     names = [
         f"test image {index} ({splits.test.classes[label]})"
-        for index, label in zip(chosen.tolist(), sample.labels.tolist(), strict=True)
+        for index, label in zip(chosen.tolist(), sample.label_array.tolist(), strict=True)
     ]
     return names, sample
 
@@ -110,13 +113,13 @@ def sample_of_test_images(
 class _Reading:
     """How data is looked for and who is told about it; see `load_splits`."""
 
-    data_root: Path | None = None
-    download: bool = True
-    progress: Progress | None = None
+    data_root: Path | None
+    download: bool
+    listener: Listener
 
 
 def _own_splits(
-    folder: RunFolder, recipe: Recipe, data: object, reading: _Reading
+    folder: RunFolder, facts: RunFacts, recipe: Recipe, data: object, reading: _Reading
 ) -> Splits | None:
     """The splits that a run was made with; None if `data` is given and is not the run's.
 
@@ -125,20 +128,20 @@ def _own_splits(
     """
     try:
         loaded = load_splits(
-            data if data is not None else reopened_data(folder),
-            data_root=reading.data_root or recorded_data_root(folder),
+            data if data is not None else reopened_data(folder, facts),
+            data_root=reading.data_root or recorded_data_root(facts),
             image_size=recipe.image_size,
             channels=recipe.channels,
             test_fraction=recipe.test,
             download=reading.download,
-            progress=reading.progress,
+            listener=WithoutNotes(reading.listener),
         )
         splits = with_validation(loaded.splits, recipe)
     except DataError:
         if data is None:
             raise
         return None  # data that cannot be split as the run's was is other data
-    if splits.fingerprint == (folder.read_facts().get("data") or {}).get("fingerprint"):
+    if splits.fingerprint == facts.data.fingerprint:
         return splits
     if data is None:
         raise DataError(
@@ -159,7 +162,7 @@ def _other_splits(data: object, classifier: Classifier, reading: _Reading) -> Sp
         channels=shape.channels,
         test_fraction=0.0,
         download=reading.download,
-        progress=reading.progress,
+        listener=reading.listener,
     ).splits
     parts = {part.split: _with_classes(part, classifier.classes) for part in splits}
     train = parts["train"]
@@ -172,10 +175,10 @@ def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
     """The images with the model's classes in the model's order, where it has all of theirs."""
     if part.classes == classes or not set(part.classes) <= set(classes):
         return part
-    places = torch.tensor([classes.index(name) for name in part.classes])
+    places = np.array([classes.index(name) for name in part.classes])
     return ImageDataset(
-        part.images,
-        places[part.labels],
+        part.image_array,
+        places[part.label_array],
         classes,
         split=part.split,
         source=part.source,
@@ -183,22 +186,20 @@ def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
     )
 
 
-def reopened_data(folder: RunFolder) -> str:
+def reopened_data(folder: RunFolder, facts: RunFacts) -> str:
     """The data of a run, to be opened again by name or path.
 
     Raises:
         UsageError: it was handed over in Python and has neither.
     """
-    data = folder.read_facts().get("data") or {}
-    if not data.get("can_be_reopened"):
+    if not facts.data.can_be_reopened:
         raise UsageError(
             f"{folder}: the run's data was handed over in Python",
             remedy="hand it over again as data=",
         )
-    return str(data["source"])
+    return facts.data.source
 
 
-def recorded_data_root(folder: RunFolder) -> Path | None:
+def recorded_data_root(facts: RunFacts) -> Path | None:
     """The folder of known data sets that the run was given, if it was."""
-    root = (folder.read_facts().get("data") or {}).get("root")
-    return Path(root) if isinstance(root, str) else None
+    return None if facts.data.root is None else Path(facts.data.root)

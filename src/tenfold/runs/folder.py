@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import filelock
 
-from tenfold.errors import (
-    FileRefusedError,
-    NewerFormatError,
-    StorageError,
-    UsageError,
-    printable,
-)
-from tenfold.storage import make_folder, remove_leftovers, write_json, write_text
-from tenfold.training.state import EpochMetrics
-
-PUT_BACK = "put back the file as tenfold wrote it"
-
-FACTS_FORMAT = 1
-"""Version of `run.json`; a newer one is refused."""
+from tenfold.errors import FileRefusedError, StorageError, UsageError, printable
+from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
+from tenfold.storage import checked, make_folder, remove_leftovers, write_json, write_text
+from tenfold.training.history import EpochMetrics
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a text file in a run folder that are read at the most."""
@@ -62,7 +53,10 @@ class RunFolder:
             raise FileRefusedError(f"{path}: {error.strerror or error}") from error
         if len(data) > LARGEST_TEXT:
             raise FileRefusedError(f"{path}: it is longer than {LARGEST_TEXT:,} bytes")
-        return data.decode()
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise FileRefusedError(f"{path}: it is not UTF-8 text", remedy=PUT_BACK) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -94,11 +88,11 @@ class RunFolder:
         for folder in (self.path, self.checkpoints):
             remove_leftovers(folder)
 
-    def write_facts(self, facts: Mapping[str, Any]) -> None:
+    def write_facts(self, facts: RunFacts) -> None:
         """Write `run.json`."""
-        write_json(self.facts, dict(facts))
+        write_json(self.facts, facts.model_dump(mode="json"))
 
-    def read_facts(self) -> dict[str, Any]:
+    def read_facts(self) -> RunFacts:
         """What `run.json` says.
 
         Raises:
@@ -109,67 +103,47 @@ class RunFolder:
             facts = json.loads(self.read_text(self.facts))
         except (ValueError, RecursionError) as error:
             raise FileRefusedError(f"{self.facts}: this is not JSON", remedy=PUT_BACK) from error
-        _require_facts(self.facts, facts)
-        return dict(facts)
+        return parse_facts(facts, self.facts)
 
-    def write_metrics(self, history: list[EpochMetrics]) -> None:
+    def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         """Write `metrics.jsonl`, one line an epoch."""
-        lines = (json.dumps(metrics.__dict__, allow_nan=False) for metrics in history)
+        lines = (json.dumps(asdict(metrics), allow_nan=False) for metrics in history)
         write_text(self.metrics, "".join(f"{line}\n" for line in lines))
 
-    def read_metrics(self) -> list[EpochMetrics]:
-        """The history.
+    def read_history(self, facts: RunFacts) -> list[EpochMetrics]:
+        """What `metrics.jsonl` says; empty before the first epoch was saved.
 
         Raises:
-            FileRefusedError: it is missing or damaged.
+            FileRefusedError: it is damaged, or not the one that the run ended with.
         """
-        try:
-            lines = self.read_text(self.metrics).splitlines()
-            return [EpochMetrics(**json.loads(line)) for line in lines]
-        except (ValueError, TypeError, RecursionError) as error:
-            raise FileRefusedError(f"{self.metrics}: a line is damaged: {error}") from error
+        if not self.metrics.exists():
+            return []
+        text = self.read_text(self.metrics)
+        if facts.digests.get(self.metrics.name, sha256_of(text)) != sha256_of(text):
+            raise FileRefusedError(f"{self.metrics}: this is not the history of the run")
+        history = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            place = f"{self.metrics}: line {number} is damaged"
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise FileRefusedError(f"{place}: {error}") from error
+            history.append(checked(EpochMetrics, values, place))
+        return history
+
+    def digests(self, *, model: str) -> dict[str, str]:
+        """SHA-256 of what belongs to a run that has ended, by file name.
+
+        Args:
+            model: the digest of the bundle's contents.
+        """
+        texts = {path.name: self.read_text(path) for path in (self.metrics, self.recipe)}
+        return {self.model.name: model} | {name: sha256_of(texts[name]) for name in texts}
 
 
-def _require_facts(path: Path, facts: object) -> None:
-    """What the rest of tenfold acts on must be there and of the right type."""
-    if not isinstance(facts, dict):
-        raise FileRefusedError(f"{path}: this is not a JSON object", remedy=PUT_BACK)
-    version = facts.get("format")
-    if type(version) is int and version > FACTS_FORMAT:
-        raise NewerFormatError(
-            f"{path}: its format is version {version}, this tenfold reads up to {FACTS_FORMAT}",
-            remedy="install a newer tenfold",
-        )
-    if version != FACTS_FORMAT:
-        raise FileRefusedError(
-            f"{path}: its format is {version}, wanted {FACTS_FORMAT}",
-            remedy=PUT_BACK,
-        )
-    wanted = {
-        "status": str,
-        "sessions": list,
-        "figures": dict | None,
-        "data": dict,
-        "data.source": str,
-        "context": dict,
-        "context.recipe": dict,
-        "conditions": dict,
-        "conditions.threads": int,
-        "conditions.device": str,
-    }
-    wrong = [key for key, kind in wanted.items() if not isinstance(_at(facts, key), kind)]
-    if wrong:
-        raise FileRefusedError(
-            f"{path}: {wrong[0]} is missing or is not what tenfold writes there",
-            remedy=PUT_BACK,
-        )
-
-
-def _at(table: object, key: str) -> object:
-    """What stands in nested tables at a key with dots; None where there is nothing."""
-    for part in key.split("."):
-        table = table.get(part) if isinstance(table, dict) else None
-    return table
+def sha256_of(text: str) -> str:
+    """The digest of a text file's contents."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def existing_run(path: Path) -> RunFolder:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tenfold.deployment.bundle import read_bundle
-from tenfold.errors import FileRefusedError, NewerFormatError, UsageError, printable
+from tenfold.errors import FileRefusedError, NewerFormatError, UsageError
+from tenfold.listening import Listener
 from tenfold.recipes import Recipe, validate
 from tenfold.runs.conditions import changed, choose_device, repeatable
 from tenfold.runs.evaluate import recorded_data_root, reopened_data
+from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
+from tenfold.runs.fit import Prepared, prepare
 from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.runs.prepare import Prepared, Progress, prepare
-from tenfold.runs.run import Run, open_run, read_recipe
-from tenfold.runs.train import Restored, facts_of_data, go_on, parse_interval, whereabouts
+from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
+from tenfold.runs.train import Beginning, data_facts, parse_interval, run_session
+from tenfold.storage import checked
 from tenfold.training.checkpoint import Checkpoint, checkpoint_files, read_newest
+from tenfold.training.torch_engine import ENGINES, TorchEngine
 from tenfold.training.watching import Watcher
 
 ACCEPTABLE = ("recipe", "data", "classes")
@@ -23,6 +27,12 @@ ACCEPTABLE = ("recipe", "data", "classes")
 
 ORDERING = ("recipe.batch_size ", "recipe.seed ", "recipe.shuffle ", "data.")
 """Beginnings of differences after which a half-finished epoch has no next batch."""
+
+
+class _Began(Context):
+    """What a checkpoint says that its run began with."""
+
+    conditions: Conditions
 
 
 def resume_run(
@@ -37,7 +47,6 @@ def resume_run(
     checkpoint_every: str = "",
     download: bool = True,
     watcher: Watcher | None = None,
-    progress: Progress | None = None,
 ) -> Run:
     """Go on with a run at the next batch after its newest checkpoint that verifies.
 
@@ -55,7 +64,6 @@ def resume_run(
         checkpoint_every: see `train_run`.
         download: whether what is missing may be fetched.
         watcher: is told what happens.
-        progress: told about long reading.
 
     Raises:
         FileRefusedError: no run, no checkpoint that verifies, another process is writing it, or
@@ -76,45 +84,50 @@ def resume_run(
         _require_same_recipe(folder, recipe, facts, accept, data, epochs)
         if _nothing_to_do(folder, facts, recipe, watcher):
             return open_run(path)
-        was = facts["conditions"]
-        torch_device = choose_device(device or was["device"].split()[0])
-        with repeatable(torch_device, threads or was["threads"]):
+        was = facts.conditions
+        torch_device = choose_device(device or was.device_kind)
+        with repeatable(torch_device, threads or was.threads):
             prepared = prepare(
                 recipe,
-                data if data is not None else reopened_data(folder),
+                data if data is not None else reopened_data(folder, facts),
                 device=torch_device,
-                data_root=data_root or recorded_data_root(folder),
+                data_root=data_root or recorded_data_root(facts),
                 download=download,
-                progress=progress,
+                engine=ENGINES.get(was.engine, TorchEngine),
+                listener=watcher,
             )
-            restored = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
-            facts["data"] |= facts_of_data(prepared)
-            if data is not None:
-                facts["data"] |= whereabouts(prepared, data, data_root)
-            for note in restored.notes:
+            beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
+            found = data_facts(prepared, data, data_root)
+            if data is None:  # where it lies was said when the run began
+                found = found.model_copy(
+                    update=facts.data.model_dump(include={"source", "can_be_reopened", "root"})
+                )
+            for note in beginning.notes:
                 watcher.note(note)
-            return go_on(folder, prepared, facts, every, watcher, restored)
+            return run_session(
+                folder, prepared, facts.updated(data=found), every, watcher, beginning
+            )
 
 
 def _restore(
     folder: RunFolder,
     prepared: Prepared,
-    facts: Mapping[str, Any],
+    facts: RunFacts,
     accept: Collection[str],
     *,
     epochs_changed: bool,
-) -> Restored:
+) -> Beginning:
     """Bring the state to the newest checkpoint that verifies.
 
     Raises:
         FileRefusedError: nothing verifies, or something has changed that is not accepted.
     """
-    now = prepared.context()
+    now, began = prepared.context, facts.context
     checkpoint = _newest_checkpoint(folder)
-    began = {**facts["context"], "conditions": facts["conditions"]}
-    before = began if checkpoint is None else checkpoint.header.get("context")
-    if not isinstance(before, dict):
-        raise FileRefusedError(f"{folder}: a checkpoint does not say what run it is of")
+    before, conditions = began, facts.conditions
+    if checkpoint is not None:
+        found = checked(_Began, checkpoint.header.context, f"{checkpoint.path}: its context")
+        before, conditions = found, found.conditions
     differences = list(
         dict.fromkeys(_differences(before, now, epochs_changed))
         | dict.fromkeys(_differences(began, now, epochs_changed))
@@ -129,17 +142,16 @@ def _restore(
     if checkpoint is None:
         notes.append(f"{folder}: the run has no checkpoint yet, it starts at the beginning")
     else:
-        notes += _load(folder, prepared, checkpoint)
+        notes += _load(folder, facts, prepared, checkpoint)
         if prepared.state.batch and any(each.startswith(ORDERING) for each in differences):
-            prepared.state.begin_epoch_anew()
+            prepared.state.restart_epoch()
             notes.append(f"epoch {prepared.state.epoch + 1} begins anew, in its changed order")
-    conditions = changed(before.get("conditions") or {}, now["conditions"])
-    notes += [f"no longer bit-exact: {each}" for each in conditions]
-    recipes = [each.get("recipe") for each in (before, now)]
-    return Restored(
-        exact=not conditions and not differences,
-        changed=checkpoint is not None and (bool(differences) or recipes[0] != recipes[1]),
-        notes=tuple(notes),
+    other = changed(conditions.model_dump(), prepared.conditions.model_dump())
+    notes += [f"no longer bit-exact: {each}" for each in other]
+    return Beginning(
+        exact=not other and not differences,
+        changed=checkpoint is not None and (bool(differences) or before.recipe != now.recipe),
+        notes=notes,
     )
 
 
@@ -159,20 +171,18 @@ def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
     return None
 
 
-def _load(folder: RunFolder, prepared: Prepared, checkpoint: Checkpoint) -> list[str]:
+def _load(
+    folder: RunFolder, facts: RunFacts, prepared: Prepared, checkpoint: Checkpoint
+) -> Sequence[str]:
     """Put a checkpoint into the state; what a person should know about it."""
     try:
         prepared.state.restore(checkpoint.header, checkpoint.tensors)
     except FileRefusedError as error:
         raise FileRefusedError(f"{checkpoint.path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        raise FileRefusedError(
-            f"{checkpoint.path}: it does not hold the state of a run: {error!r}"
-        ) from error
     notes = [f"passed over a newer checkpoint: {reason}" for _, reason in checkpoint.passed_over]
-    notes += [f"it is now called {printable(path)}" for path in checkpoint.set_newer_aside()]
+    notes += [f"it is now called {path}" for path in checkpoint.set_newer_aside()]
     try:
-        finished = len(folder.read_metrics()) if folder.metrics.exists() else 0
+        finished = len(folder.read_history(facts))
     except FileRefusedError as error:
         return [*notes, f"{error}; it is written anew from the checkpoint"]
     if finished > prepared.state.epoch:
@@ -183,21 +193,23 @@ def _load(folder: RunFolder, prepared: Prepared, checkpoint: Checkpoint) -> list
     return notes
 
 
-def _differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], epochs_changed: bool
-) -> list[str]:
+def _differences(before: Context, now: Context, epochs_changed: bool) -> list[str]:
     """What must not change unless it is accepted, as texts that begin with its part's name."""
-    old, new = ({part: each.get(part) for part in ACCEPTABLE} for each in (before, now))
+    old, new = (_acceptable(each) for each in (before, now))
     differences = changed(old, new)
     if epochs_changed:
         return [each for each in differences if not each.startswith("recipe.epochs ")]
     return differences
 
 
+def _acceptable(context: Context) -> Mapping[str, Any]:
+    return context.model_dump(include=set(ACCEPTABLE))
+
+
 def _require_same_recipe(
     folder: RunFolder,
     recipe: Recipe,
-    facts: Mapping[str, Any],
+    facts: RunFacts,
     accept: Collection[str],
     data: object,
     epochs: int | None,
@@ -207,13 +219,12 @@ def _require_same_recipe(
     Raises:
         FileRefusedError: it says something else, and that is not accepted.
     """
-    source = facts["data"].get("source")
     refused = []
-    if data is None and recipe.data != source:
-        refused = changed({"data": source}, {"data": recipe.data}, "recipe.")
+    if data is None and recipe.data != facts.data.source:
+        refused = changed({"data": facts.data.source}, {"data": recipe.data}, "recipe.")
     if "recipe" not in accept:
-        now = {**facts["context"], "recipe": recipe.decisive()}
-        refused += _differences(facts["context"], now, epochs is not None)
+        now = facts.context.model_copy(update={"recipe": recipe.decisive()})
+        refused += _differences(facts.context, now, epochs is not None)
     if refused:
         raise FileRefusedError(
             f"{folder.recipe}: this is not the recipe of the run: {'; '.join(refused)}",
@@ -222,33 +233,33 @@ def _require_same_recipe(
 
 
 def _nothing_to_do(
-    folder: RunFolder, facts: Mapping[str, Any], recipe: Recipe, watcher: Watcher
+    folder: RunFolder, facts: RunFacts, recipe: Recipe, listener: Listener
 ) -> bool:
     """Whether a run has finished; if its model or history is damaged, that is made anew."""
-    if facts["status"] not in ("finished", "stopped early"):
+    if not facts.has_ended:
         return False
     try:
-        read_bundle(folder.model)
-        epochs = len(folder.read_metrics())
+        require_own_model(folder, facts, read_bundle(folder.model))
+        epochs = len(folder.read_history(facts))
     except NewerFormatError:
         raise
     except FileRefusedError as error:
-        watcher.note(f"{error}; it is made anew from the newest checkpoint")
+        listener.note(f"{error.message}; it is made anew from the newest checkpoint")
         return False
-    if (facts.get("figures") or {}).get("epochs") != epochs:
+    if facts.figures is None or facts.figures.epochs != epochs:
         raise FileRefusedError(
             f"{folder}: run.json and metrics.jsonl disagree on how many epochs are finished",
-            remedy="put back the files as tenfold wrote them",
+            remedy=PUT_BACK,
         )
-    if facts["status"] == "stopped early":
-        if recipe.patience != facts["context"]["recipe"].get("patience"):
+    if facts.status == "stopped early":
+        if recipe.patience != facts.context.recipe.get("patience"):
             return False
         further = "a higher patience in its recipe.toml and --accept recipe train it further"
     elif epochs < recipe.epochs:
         return False
     else:
         further = "--epochs trains it further"
-    watcher.note(
-        f"{folder}: the run has {facts['status']} after {epochs} epochs, nothing to do; {further}"
+    listener.note(
+        f"{folder}: the run has {facts.status} after {epochs} epochs, nothing to do; {further}"
     )
     return True

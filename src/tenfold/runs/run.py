@@ -7,12 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import FileRefusedError, UsageError, printable
 from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.runs.conditions import choose_device
-from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.training.state import EpochMetrics
+from tenfold.runs.facts import PUT_BACK, RunFacts
+from tenfold.runs.folder import RunFolder, existing_run, sha256_of
+from tenfold.training.history import EpochMetrics
 
 SCHEMA = 1
 """Version of the JSON objects that describe runs and reports."""
@@ -30,22 +32,22 @@ class Run:
 
     folder: Path
     history: tuple[EpochMetrics, ...]
-    facts: dict[str, Any]
+    facts: RunFacts
 
     @property
     def figures(self) -> dict[str, Any]:
         """The final figures under their usual names; empty until the run has finished."""
-        return dict(self.facts.get("figures") or {})
+        return {} if self.facts.figures is None else self.facts.figures.to_dict()
 
     @property
     def status(self) -> str:
         """`running`, `interrupted`, `failed`, `stopped early` or `finished`."""
-        return str(self.facts.get("status"))
+        return self.facts.status
 
     @cached_property
     def recipe(self) -> Recipe:
         """The complete recipe."""
-        return read_recipe(RunFolder(self.folder))
+        return read_recipe(RunFolder(self.folder), self.facts)
 
     @cached_property
     def model(self) -> Classifier:
@@ -62,7 +64,7 @@ class Run:
             "data": recipe.data,
             "model": recipe.model,
             "seed": recipe.seed,
-            "parameters": self.facts.get("parameters"),
+            "parameters": self.facts.parameters,
             **self.figures,
             "history": [asdict(metrics) for metrics in self.history],
         }
@@ -85,23 +87,33 @@ def open_run(path: str | Path) -> Run:
         FileRefusedError: there is none, or a file in it is damaged.
     """
     folder = existing_run(Path(path))
-    history = folder.read_metrics() if folder.metrics.exists() else []
-    return Run(folder.path, tuple(history), folder.read_facts())
+    facts = folder.read_facts()
+    return Run(folder.path, tuple(folder.read_history(facts)), facts)
 
 
-def read_recipe(folder: RunFolder) -> Recipe:
+def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
     """The complete recipe of a run.
 
+    Args:
+        folder: the run's.
+        facts: what `run.json` says; the recipe must then be the one that the run ended with.
+
     Raises:
-        FileRefusedError: it is missing or damaged.
+        FileRefusedError: it is missing or damaged, or another one.
     """
-    place = printable(folder.recipe)
+    place, text = str(folder.recipe), folder.read_text(folder.recipe)
+    if facts is not None and facts.digests.get(folder.recipe.name, sha256_of(text)) != sha256_of(
+        text
+    ):
+        raise FileRefusedError(
+            f"{place}: this is not the recipe that the run ended with", remedy=PUT_BACK
+        )
     try:
-        return validate(parse_recipe(folder.read_text(folder.recipe), place), place)
+        return validate(parse_recipe(text, place), place)
     except (ValueError, UsageError) as error:
         raise FileRefusedError(
             f"{place}: {error}",
-            remedy="put back the file as tenfold wrote it",
+            remedy=PUT_BACK,
         ) from error
 
 
@@ -117,7 +129,36 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     Raises:
         FileRefusedError: there is no usable model.
     """
-    return Classifier.from_file(bundle_path(Path(path)), choose_device(device))
+    return Classifier(read_own_bundle(Path(path))[0], choose_device(device))
+
+
+def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
+    """The bundle that a path means, and the run that it belongs to, if it lies in one.
+
+    Raises:
+        FileRefusedError: there is no usable model, or it is not the one that the run ended with.
+    """
+    found = bundle_path(path)
+    bundle = read_bundle(found)
+    folder = RunFolder(path if path.is_dir() else path.parent)
+    if not folder.facts.is_file() or found not in (folder.model, folder.best):
+        return bundle, None
+    if path.is_dir() and found == folder.model:
+        require_own_model(folder, folder.read_facts(), bundle)
+    return bundle, folder
+
+
+def require_own_model(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> None:
+    """Refuse a model that is not the one that its run ended with.
+
+    Raises:
+        FileRefusedError: it is another run's, or another version of it.
+    """
+    if facts.digests.get(folder.model.name, bundle.sha256) != bundle.sha256:
+        raise FileRefusedError(
+            f"{folder.model}: this is not the model that the run ended with",
+            remedy=f"make it anew with tenfold resume {folder}, or name the file itself to use it",
+        )
 
 
 def bundle_path(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A whole run: prepare, train, keep the best weights as a bundle, evaluate."""
+"""A new run in its folder: fit, with everything kept that a person or a resume may want."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ import contextlib
 import math
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from tenfold.deployment.bundle import Bundle, write_bundle
+from tenfold.deployment.bundle import write_bundle
 from tenfold.errors import InterruptedRunError, StorageError, TenfoldError, UsageError
-from tenfold.evaluation.evaluate import evaluate
 from tenfold.recipes import Recipe
 from tenfold.runs.conditions import choose_device, repeatable
-from tenfold.runs.folder import FACTS_FORMAT, RunFolder, new_run, require_new
-from tenfold.runs.prepare import Prepared, Progress, prepare
+from tenfold.runs.facts import DataFacts, RunFacts, Session
+from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, prepare, train_prepared
+from tenfold.runs.folder import RunFolder, new_run, require_new
 from tenfold.runs.run import Run
 from tenfold.runs.signals import stop_on_signals
 from tenfold.storage import write_text
 from tenfold.training.checkpoint import Checkpointer
-from tenfold.training.loop import Outcome
-from tenfold.training.loop import train as train_loop
-from tenfold.training.memory import out_of_memory_explained
 from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher
 
@@ -42,7 +37,6 @@ def train_run(
     checkpoint_every: str = "",
     download: bool = True,
     watcher: Watcher | None = None,
-    progress: Progress | None = None,
 ) -> Run:
     """Train a new run in a new folder; the run, finished and evaluated.
 
@@ -54,11 +48,10 @@ def train_run(
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
         data_root: a folder of known data sets.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None for half of the cores, but two where there are two.
+        threads: of a CPU; None for half the cores, at least two.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
         download: whether what is missing may be fetched.
         watcher: is told what happens.
-        progress: told about long reading.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -80,14 +73,14 @@ def train_run(
             device=torch_device,
             data_root=data_root,
             download=download,
-            progress=progress,
+            listener=watcher,
         )
         folder = new_run(out, prepared.recipe.data, recipe.model)
         with folder.locked():
             require_new(folder)
             folder.clean()
-            facts = _facts(prepared, data, data_root)
-            return go_on(folder, prepared, facts, every, watcher, Restored())
+            facts = _first_facts(prepared, data_facts(prepared, data, data_root))
+            return run_session(folder, prepared, facts, every, watcher, Beginning())
 
 
 def parse_interval(text: str) -> tuple[float, int]:
@@ -108,87 +101,8 @@ def parse_interval(text: str) -> tuple[float, int]:
     return interval
 
 
-def go_on(
-    folder: RunFolder,
-    prepared: Prepared,
-    facts: dict[str, Any],
-    every: tuple[float, int],
-    watcher: Watcher,
-    restored: Restored,
-) -> Run:
-    """Train from wherever the state stands to the end, then make the bundle and the figures."""
-    recipe, state = prepared.recipe, prepared.state
-    for note in prepared.notes:
-        watcher.note(note)
-    context = prepared.context()
-    facts |= {"conditions": context.pop("conditions"), "context": context, "figures": None}
-    facts.pop("failure", None)
-    facts["sessions"].append(
-        {
-            **facts["conditions"],
-            "started": _now(),
-            "from_step": state.step,
-            "bit_exact": restored.exact,
-            "notes": list(restored.notes),
-        }
-    )
-    write_text(folder.recipe, recipe.to_toml())
-    folder.write_facts({**facts, "status": "running"})
-    saver = _Saver(folder, prepared)
-    checkpointer = Checkpointer(
-        folder.checkpoints,
-        prepared.context(),
-        every_seconds=every[0],
-        every_batches=every[1],
-        after_save=saver.after_save,
-    )
-    if restored.changed:  # what was accepted once must not be asked for again
-        checkpointer.save(state)
-    elif state.step:  # these may be older than the checkpoint, or newer
-        saver.after_save(state)
-    watcher.started(folder.path, state.history)
-    try:
-        with stop_on_signals() as stop, _memory_explained(prepared):
-            outcome = train_loop(
-                state,
-                prepared.splits.train,
-                prepared.splits.val,
-                epochs=recipe.epochs,
-                batch_size=recipe.batch_size,
-                schedule=prepared.schedule,
-                seed=recipe.seed,
-                shuffle=recipe.shuffle,
-                eval_batch_size=recipe.eval_batch_size,
-                label_smoothing=recipe.label_smoothing,
-                clip_norm=recipe.clip_norm,
-                augment=prepared.augmentation,
-                choose_by=recipe.choose_by,
-                patience=recipe.patience,
-                checkpointer=checkpointer,
-                watcher=watcher,
-                should_stop=stop,
-            )
-    except TenfoldError as error:
-        with contextlib.suppress(StorageError):  # the first error is the one to tell
-            folder.write_facts({**facts, "status": "failed", "failure": str(error)})
-        raise
-    finally:
-        watcher.ended()
-    if outcome == "interrupted":
-        folder.write_facts({**facts, "status": "interrupted"})
-        where = f"after epoch {state.epoch}"
-        if state.batch:
-            where = f"in epoch {state.epoch + 1} after batch {state.batch}"
-        raise InterruptedRunError(
-            f"{folder}: stopped {where}, and saved",
-            remedy=f"continue with: tenfold resume {folder}",
-            signal_number=stop.signal_number,
-        )
-    return _finish(folder, prepared, facts, outcome)
-
-
 @dataclass(frozen=True)
-class Restored:
+class Beginning:
     """What a session begins with.
 
     Attributes:
@@ -199,7 +113,83 @@ class Restored:
 
     exact: bool = True
     changed: bool = False
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
+
+
+def run_session(
+    folder: RunFolder,
+    prepared: Prepared,
+    facts: RunFacts,
+    every: tuple[float, int],
+    watcher: Watcher,
+    beginning: Beginning,
+) -> Run:
+    """Train from wherever the state stands to the end, then make the bundle and the figures.
+
+    Raises:
+        TrainingError, InterruptedRunError, StorageError: see `train_run`.
+    """
+    state, conditions, context = prepared.state, prepared.conditions, prepared.context
+    session = Session(
+        **conditions.model_dump(),
+        started=_now(),
+        from_step=state.step,
+        bit_exact=beginning.exact,
+        notes=list(beginning.notes),
+    )
+    facts = facts.updated(
+        status="running",
+        conditions=conditions,
+        context=context,
+        sessions=[*facts.sessions, session],
+        figures=None,
+        test=None,
+        failure=None,
+        digests={},
+    )
+    write_text(folder.recipe, prepared.recipe.to_toml())
+    folder.write_facts(facts)
+    saver = _Saver(folder, prepared)
+    checkpointer = Checkpointer(
+        folder.checkpoints,
+        {**context.model_dump(), "conditions": conditions.model_dump()},
+        every_seconds=every[0],
+        every_batches=every[1],
+        after_save=saver.after_save,
+    )
+    if beginning.changed:  # what was accepted once must not be asked for again
+        checkpointer.save(state)
+    elif state.step:  # these may be older than the checkpoint, or newer
+        saver.after_save(state)
+    watcher.started(folder.path, state.history)
+    try:
+        with stop_on_signals() as stop:
+            outcome = train_prepared(
+                prepared, watcher=watcher, checkpointer=checkpointer, should_stop=stop
+            )
+    except TenfoldError as error:
+        with contextlib.suppress(StorageError):  # the first error is the one to tell
+            folder.write_facts(facts.updated(status="failed", failure=str(error)))
+        raise
+    finally:
+        watcher.ended()
+    if outcome == "interrupted":
+        folder.write_facts(facts.updated(status="interrupted"))
+        raise InterruptedRunError(
+            f"{folder}: stopped {_where(state)}, and saved",
+            remedy=f"continue with: tenfold resume {folder}",
+            signal_number=stop.signal_number,
+        )
+    fitted = finish(prepared, outcome)
+    digest = write_bundle(folder.model, fitted.bundle())
+    facts = facts.updated(
+        status=outcome,
+        figures=fitted.figures,
+        test=None if fitted.report is None else fitted.report.to_dict(),
+        digests=folder.digests(model=digest),
+    )
+    folder.write_facts(facts)
+    return Run(folder.path, tuple(state.history), facts)
 
 
 class _Saver:
@@ -213,110 +203,46 @@ class _Saver:
         if state.history:
             self.folder.write_metrics(state.history)
         if state.best is not None and state.best.epoch != self.best_epoch:
-            figures = {**_figures(self.prepared, state.best.epoch), "epochs": state.best.epoch}
-            write_bundle(self.folder.best, _bundle(self.prepared, state.best.weights, figures))
             self.best_epoch = state.best.epoch
+            found = figures_of(self.prepared, self.best_epoch)
+            figures = {**found.to_dict(), "epochs": self.best_epoch}
+            write_bundle(self.folder.best, bundle_of(self.prepared, state.best.weights, figures))
 
 
-def _memory_explained(prepared: Prepared) -> contextlib.AbstractContextManager[None]:
-    recipe = prepared.recipe
-    return out_of_memory_explained(
-        prepared.state, batch_size=recipe.batch_size, eval_batch_size=recipe.eval_batch_size
-    )
+def _where(state: TrainingState) -> str:
+    if state.batch:
+        return f"in epoch {state.epoch + 1} after batch {state.batch}"
+    return f"after epoch {state.epoch}"
 
 
-def _finish(folder: RunFolder, prepared: Prepared, facts: dict[str, Any], outcome: Outcome) -> Run:
-    """Evaluate the best weights on the test split, once, and write the bundle."""
-    state, splits = prepared.state, prepared.splits
-    epoch, weights = state.final_weights()
-    figures = _figures(prepared, epoch)
-    report = None
-    if splits.test is not None:
-        state.model.load_state_dict(weights)
-        with _memory_explained(prepared):
-            report = evaluate(state.model, splits.test, batch_size=prepared.recipe.eval_batch_size)
-        figures |= report.figures()
-    figures["seconds"] = sum(metrics.seconds for metrics in state.history)
-    write_bundle(folder.model, _bundle(prepared, weights, figures))
-    folder.write_facts(
-        {
-            **facts,
-            "status": outcome,
-            "figures": figures,
-            "test": None if report is None else report.to_dict(),
-        }
-    )
-    return Run(folder.path, tuple(state.history), folder.read_facts())
-
-
-def _figures(prepared: Prepared, epoch: int) -> dict[str, Any]:
-    """The figures of one epoch of the history, and the sizes of the splits."""
-    splits, history = prepared.splits, prepared.state.history
-    chosen = asdict(history[epoch - 1])
-    return {
-        "epochs": len(history),
-        "best_epoch": epoch if splits.val is not None else None,
-        "n_train": len(splits.train),
-        "n_val": len(splits.val) if splits.val is not None else 0,
-        "n_test": len(splits.test) if splits.test is not None else 0,
-        **{key: chosen[key] for key in ("train_loss", "train_acc", "val_loss", "val_acc")},
-    }
-
-
-def _bundle(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str, Any]) -> Bundle:
-    """The bundle of these weights."""
-    recipe, splits = prepared.recipe, prepared.splits
-    prefix = "1."  # the network stands behind the preprocessing, which has no weights
-    return Bundle(
-        model=recipe.model,
-        arguments=recipe.model_args,
-        input_shape=splits.train.image_shape,
-        classes=splits.train.classes,
-        preprocessing=prepared.preprocessing,
-        weights={name.removeprefix(prefix): tensor for name, tensor in weights.items()},
-        data={"source": recipe.data, "fingerprint": splits.fingerprint},
-        figures=figures,
-    )
-
-
-def _facts(prepared: Prepared, data: object, data_root: Path | None) -> dict[str, Any]:
-    """What `run.json` says from the beginning."""
-    return {
-        "format": FACTS_FORMAT,
-        "status": "running",
-        "created": _now(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "git_revision": _git_revision(),
-        "data": {
-            **whereabouts(prepared, data, data_root),
-            **facts_of_data(prepared),
-        },
-        "parameters": sum(p.numel() for p in prepared.network.parameters()),
-        "sessions": [],
-        "figures": None,
-    }
-
-
-def facts_of_data(prepared: Prepared) -> dict[str, Any]:
-    """What `run.json` says about the data."""
+def data_facts(prepared: Prepared, data: object, data_root: Path | None) -> DataFacts:
+    """What a run learns from, and where it can be found again."""
     splits = prepared.splits
-    return {
-        "fingerprint": splits.fingerprint,
-        "classes": list(splits.train.classes),
-        "image_shape": list(splits.train.image_shape),
-        "n": {part.split: len(part) for part in splits},
-        "notes": list(prepared.notes),
-    }
+    return DataFacts(
+        source=prepared.recipe.data,
+        can_be_reopened=isinstance(data, str | Path),
+        root=None if data_root is None else str(data_root.resolve()),
+        fingerprint=splits.fingerprint,
+        classes=list(splits.train.classes),
+        image_shape=splits.train.image_shape,
+        n={part.split: len(part) for part in splits},
+        notes=list(prepared.notes),
+    )
 
 
-def whereabouts(prepared: Prepared, data: object, data_root: Path | None) -> dict[str, Any]:
-    """Where the data can be found again."""
-    return {
-        "source": prepared.recipe.data,
-        "can_be_reopened": isinstance(data, str | Path),
-        "root": None if data_root is None else str(data_root.resolve()),
-    }
+def _first_facts(prepared: Prepared, data: DataFacts) -> RunFacts:
+    return RunFacts(
+        status="running",
+        created=_now(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        git_revision=_git_revision(),
+        data=data,
+        parameters=sum(p.numel() for p in prepared.model.network.parameters()),
+        sessions=[],
+        conditions=prepared.conditions,
+        context=prepared.context,
+    )
 
 
 def _git_revision() -> str | None:

@@ -12,9 +12,13 @@ import json
 import os
 import re
 import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from tenfold.errors import StorageError
+from tenfold.errors import FileRefusedError, StorageError
 
 _TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
@@ -51,6 +55,27 @@ def write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # Names of files need not be Unicode; what stands for such a byte is escaped as JSON does it.
     write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+@contextmanager
+def read_regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """A file to be read inside the block, and its size in bytes.
+
+    Raises:
+        FileRefusedError: it is missing, cannot be read, or is a pipe, a device or a folder.
+    """
+    try:
+        # Without waiting: a pipe would be opened only when somebody writes to it.
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 (an open descriptor)
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FileRefusedError(f"{path}: this is not a regular file")
+            yield file, status.st_size
+    except FileNotFoundError as error:
+        raise FileRefusedError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise FileRefusedError(f"{path}: it cannot be read: {reason_of(error)}") from error
 
 
 def make_folder(path: Path) -> bool:

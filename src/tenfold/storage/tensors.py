@@ -1,57 +1,147 @@
 """A tensor file with its JSON header.
 
-It is safetensors with three entries of metadata: what kind of file it is, a JSON header, and a
-SHA-256 over kind, header and tensors, which `read_tensors` checks.
+The file is a safetensors file, as the library of that name reads it too, with four entries of
+metadata: what kind of file it is, the version of its header, a JSON header, and a SHA-256 over
+these and the tensors, which `read_tensors` checks. The format is read and written here, on plain
+bytes: the library has no interface for tensors of any type that needs neither PyTorch nor copies.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import safetensors.torch
-import torch
-from torch import Tensor
+import numpy as np
 
-from tenfold.errors import FileRefusedError, NewerFormatError, TenfoldError
-from tenfold.storage.files import reason_of, write_bytes
+from tenfold.errors import FileRefusedError, NewerFormatError
+from tenfold.storage.files import read_regular_file, write_bytes
 
 LARGEST_HEADER = 16 * 2**20
-"""Bytes of header that are read at the most; ours are a few kilobytes."""
+"""Maximum size of a file's header in bytes; ours are a few kilobytes."""
+
+# By the name that NumPy and PyTorch have for a type: safetensors' name for it, and its bytes.
+_TYPES = {
+    "bool": ("BOOL", 1),
+    "uint8": ("U8", 1),
+    "int8": ("I8", 1),
+    "float8_e4m3fn": ("F8_E4M3", 1),
+    "float8_e5m2": ("F8_E5M2", 1),
+    "uint16": ("U16", 2),
+    "int16": ("I16", 2),
+    "float16": ("F16", 2),
+    "bfloat16": ("BF16", 2),
+    "uint32": ("U32", 4),
+    "int32": ("I32", 4),
+    "float32": ("F32", 4),
+    "uint64": ("U64", 8),
+    "int64": ("I64", 8),
+    "float64": ("F64", 8),
+    "complex64": ("C64", 8),
+}
+_TYPE_NAMES = {code: name for name, (code, _) in _TYPES.items()}
+
+
+_MOST_AXES = 32
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StoredTensor:
+    """The bytes of one tensor, and what they mean.
+
+    Attributes:
+        dtype: the name that PyTorch has for the type, and NumPy where it knows it: `float32`.
+        shape: of the tensor.
+        data: its values in C order, little-endian.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: memoryview
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> StoredTensor:
+        """A NumPy array's; without a copy if it is contiguous."""
+        plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        return cls(plain.dtype.name, array.shape, plain.reshape(-1).view(np.uint8).data)
+
+    def array(self) -> np.ndarray:
+        """The values as a NumPy array over the same memory.
+
+        Raises:
+            FileRefusedError: NumPy does not have this type.
+        """
+        try:
+            dtype = np.dtype(self.dtype)
+        except TypeError as error:
+            raise FileRefusedError(
+                f"a tensor is of type {self.dtype}, which NumPy does not have"
+            ) from error
+        return np.frombuffer(self.data, dtype).reshape(self.shape)
+
+
+class TensorFile(NamedTuple):
+    """What `read_tensors` has read and checked."""
+
+    header: dict[str, Any]
+    """The JSON header."""
+    tensors: dict[str, StoredTensor]
+    """By name."""
+    version: int
+    """Of the header, at most the one that was asked for."""
+    sha256: str
+    """Over kind, version, header and tensors: equal if and only if the files mean the same."""
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], *, kind: str, version: int, header: Mapping[str, Any]
-) -> None:
+    path: Path,
+    tensors: Mapping[str, StoredTensor],
+    *,
+    kind: str,
+    version: int,
+    header: Mapping[str, Any],
+) -> str:
     """Write tensors and a JSON header as one safetensors file, as `write_bytes` does.
 
     Args:
         path: the file; by custom its name ends in `.safetensors`.
-        tensors: by name; on any device, of any layout.
+        tensors: by name.
         kind: what the file is, such as `"tenfold-bundle"`.
         version: of this kind's header; readers refuse a newer one.
         header: anything that JSON can hold.
+
+    Returns:
+        The digest that `read_tensors` will find.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header, sort_keys=True)
-    metadata = {
-        "kind": kind,
-        "version": str(version),
-        "header": text,
-        "sha256": _digest(kind, str(version), text, plain),
-    }
-    write_bytes(path, safetensors.torch.save(_unshared(plain), metadata))
+    sha256 = _digest((kind, str(version), text), tensors)
+    metadata = {"kind": kind, "version": str(version), "header": text, "sha256": sha256}
+    # The widest types first, so that every tensor lies at a multiple of its type's size.
+    ordered = sorted(tensors.items(), key=lambda item: (-_TYPES[item[1].dtype][1], item[0]))
+    entries: dict[str, object] = {"__metadata__": metadata}
+    end = 0
+    for name, tensor in ordered:
+        start, end = end, end + tensor.data.nbytes
+        entries[name] = {
+            "dtype": _TYPES[tensor.dtype][0],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    top = json.dumps(entries).encode()
+    top += b" " * (-len(top) % 8)
+    write_bytes(
+        path, b"".join((len(top).to_bytes(8, "little"), top, *(t.data for _, t in ordered)))
+    )
+    return sha256
 
 
-def read_tensors(
-    path: Path, *, kind: str, version: int
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a file that `write_tensors` wrote: its header and its tensors, on the CPU.
+def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
+    """Read a file that `write_tensors` wrote; the tensors lie in memory once.
 
     Args:
         path: the file.
@@ -62,61 +152,67 @@ def read_tensors(
         FileRefusedError: it is missing, damaged or of another kind.
         NewerFormatError: it is newer than this tenfold.
     """
-    data = _read_bounded(path)
-    metadata = _metadata(path, data)
+    top, data = _read(path)
+    metadata = _metadata(path, top.pop("__metadata__", None))
     _require_kind(path, metadata, kind, version)
-    try:
-        tensors = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise _damaged(path, str(error)) from error
-    if metadata.get("sha256") != _digest(
-        metadata["kind"], metadata["version"], metadata["header"], tensors
-    ):
+    tensors = _tensors(path, top, data)
+    written_with = (metadata["kind"], metadata["version"], metadata["header"])
+    if metadata["sha256"] != _digest(written_with, tensors):
         raise _damaged(path, "its contents do not have the digest that they were written with")
-    try:
-        header = json.loads(metadata["header"])
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, "its header is not JSON") from error
-    if not isinstance(header, dict):
-        raise _damaged(path, "its header is not a JSON object")
-    return header, tensors
+    header = _json_object(path, metadata["header"])
+    return TensorFile(header, tensors, int(metadata["version"]), metadata["sha256"])
 
 
-def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+def sha256_of_tensors(tensors: Mapping[str, StoredTensor]) -> str:
     """A digest of names, types, shapes and bits, whatever file the tensors lie in."""
-    return _digest("", "", "", {name: tensor.detach().cpu() for name, tensor in tensors.items()})
+    return _digest(("", "", ""), tensors)
 
 
-def _read_bounded(path: Path) -> bytes:
+def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
+    """The entries at the top of a safetensors file, and the bytes behind them."""
+    with read_regular_file(path) as (file, size):
+        start = file.read(8)
+        header_size = int.from_bytes(start, "little")
+        if len(start) < 8 or header_size > size - 8:
+            raise _damaged(path, f"its {size:,} bytes are too few for a safetensors file")
+        if header_size > LARGEST_HEADER:
+            raise _damaged(
+                path, f"its header is {header_size:,} bytes, over the limit of {LARGEST_HEADER:,}"
+            )
+        top = _json_object(path, file.read(header_size).decode(errors="replace"))
+        data = bytearray(size - 8 - header_size)
+        file.readinto(data)
+    return top, memoryview(data)
+
+
+def _json_object(path: Path, text: str) -> dict[str, Any]:
+    """A JSON object in which no key comes twice."""
+
+    def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        table: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in table:
+                raise ValueError(f"the key {key!r} comes twice")
+            table[key] = value
+        return table
+
     try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            header_size = int.from_bytes(start, "little")
-            size = os.fstat(file.fileno()).st_size
-            if len(start) < 8 or header_size > size - 8:
-                raise _damaged(path, f"its {size:,} bytes are too few for a safetensors file")
-            if header_size > LARGEST_HEADER:
-                raise _damaged(
-                    path,
-                    f"its header is {header_size:,} bytes, over the limit of {LARGEST_HEADER:,}",
-                )
-            return start + file.read()
-    except FileNotFoundError as error:
-        raise FileRefusedError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise FileRefusedError(f"{path}: it cannot be read: {reason_of(error)}") from error
+        found = json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"its header is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise _damaged(path, "its header is not a JSON object")
+    return found
 
 
-def _metadata(path: Path, data: bytes) -> dict[str, str]:
-    end = 8 + int.from_bytes(data[:8], "little")
-    try:
-        metadata = json.loads(data[8:end])["__metadata__"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _foreign(path) from error
+def _metadata(path: Path, metadata: object) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(
         isinstance(metadata.get(key), str) for key in ("kind", "version", "header", "sha256")
     ):
-        raise _foreign(path)
+        raise FileRefusedError(
+            f"{path}: this is not a file that tenfold wrote",
+            remedy="name a run folder or its model.safetensors",
+        )
     return metadata
 
 
@@ -133,25 +229,48 @@ def _require_kind(path: Path, metadata: dict[str, str], kind: str, version: int)
         )
 
 
-def _damaged(path: Path, what: str) -> TenfoldError:
+def _tensors(path: Path, entries: Mapping[str, Any], data: memoryview) -> dict[str, StoredTensor]:
+    """The tensors that the entries describe, which must cover the data just once."""
+    tensors, places = {}, []
+    for name, entry in entries.items():
+        match entry:
+            case {"dtype": str(code), "shape": [*shape], "data_offsets": [int(start), int(end)]}:
+                pass
+            case _:
+                raise _damaged(path, f"its entry {name!r} does not describe a tensor")
+        if (
+            code not in _TYPE_NAMES
+            or len(shape) > _MOST_AXES
+            or any(type(side) is not int or side < 0 for side in shape)
+        ):
+            raise _damaged(path, f"its tensor {name!r} is {code} of shape {shape}")
+        size = math.prod(shape) * _TYPES[_TYPE_NAMES[code]][1]
+        if not 0 <= start <= end <= len(data) or end - start != size:
+            raise _damaged(path, f"its tensor {name!r} lies at {start}..{end}, but has {size} bytes")
+        tensors[name] = StoredTensor(_TYPE_NAMES[code], tuple(shape), data[start:end])
+        places.append((start, end))
+    covered = 0
+    for start, end in sorted(places):
+        if start != covered:
+            raise _damaged(path, f"its tensors overlap or leave a gap at byte {covered:,}")
+        covered = end
+    if covered != len(data):
+        raise _damaged(path, f"its tensors end at byte {covered:,} of {len(data):,}")
+    return tensors
+
+
+def _damaged(path: Path, what: str) -> FileRefusedError:
     return FileRefusedError(f"{path}: the file is damaged: {what}", remedy="restore or rebuild it")
 
 
-def _foreign(path: Path) -> TenfoldError:
-    return FileRefusedError(
-        f"{path}: this is not a file that tenfold wrote",
-        remedy="name a run folder or its model.safetensors",
-    )
-
-
-def _digest(kind: str, version: str, header: str, tensors: Mapping[str, Tensor]) -> str:
+def _digest(texts: Iterable[str], tensors: Mapping[str, StoredTensor]) -> str:
     digest = hashlib.sha256()
-    for text in (kind, version, header):
+    for text in texts:
         digest.update(_framed(text))
     for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(_framed(f"{name} {tensor.dtype} {list(tensor.shape)}"))
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        tensor = tensors[name]
+        digest.update(_framed(f"{name} torch.{tensor.dtype} {list(tensor.shape)}"))
+        digest.update(tensor.data)
     return digest.hexdigest()
 
 
@@ -159,15 +278,3 @@ def _framed(text: str) -> bytes:
     """A text with its length in front, so that no two lists of texts give one stream."""
     data = text.encode()
     return len(data).to_bytes(8, "big") + data
-
-
-def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of which no two share memory, which safetensors refuses to save."""
-    seen: set[int] = set()
-    separate = {}
-    for name, tensor in tensors.items():
-        pointer = tensor.untyped_storage().data_ptr()
-        whole = tensor.untyped_storage().nbytes() == tensor.nbytes
-        separate[name] = tensor if whole and pointer not in seen else tensor.clone()
-        seen.add(pointer)
-    return separate

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import torch
-from torch import nn
+import numpy as np
 
-from tenfold.training.state import EpochMetrics
-from tenfold.types import Labels
+
+from tenfold.training.history import EpochMetrics
+from tenfold.types import LabelArray
 
 RISING_EPOCHS = 3
 """Epochs in a row of rising validation loss and falling training loss that mean overfitting."""
@@ -29,20 +29,23 @@ class Advisor:
         classes: how many there are.
     """
 
-    def __init__(self, labels: Labels, classes: int) -> None:
+    def __init__(self, labels: LabelArray, classes: int) -> None:
         self.constant_loss = constant_loss(labels, classes)
         self._said: set[str] = set()
 
-    def after_epoch(self, model: nn.Module, history: Sequence[EpochMetrics]) -> Iterator[str]:
+    def after_epoch(
+        self, history: Sequence[EpochMetrics], gradient_norms: Mapping[str, float]
+    ) -> Iterator[str]:
         """What there is to say now that was not said before, one sentence each.
 
         Args:
-            model: with the gradients of the epoch's last batch still in place.
             history: this run's epochs so far, at least one.
+            gradient_norms: of the epoch's last step, see `Stretch`.
         """
         last = history[-1]
         seen = {
-            "dead": _gradients_are_zero(model)
+            "dead": bool(gradient_norms)
+            and not any(gradient_norms.values())
             and (
                 f"the gradient is zero in every layer after epoch {last.epoch}: no ReLU lets "
                 "anything through any more, so nothing can be learned; start again with a "
@@ -71,19 +74,14 @@ class Advisor:
                 yield sentence
 
 
-def constant_loss(labels: Labels, classes: int) -> float:
+def constant_loss(labels: LabelArray, classes: int) -> float:
     """The lowest mean cross-entropy that one answer for all images can reach, in nats.
 
     It is the entropy of the classes' shares: ln(classes) where all are equally frequent.
     """
-    shares = torch.bincount(labels, minlength=classes).double() / len(labels)
-    return float(torch.special.entr(shares).sum())
-
-
-def _gradients_are_zero(model: nn.Module) -> bool:
-    """Whether no weight matrix or kernel gets any gradient; biases alone do not count."""
-    gradients = [p.grad for p in model.parameters() if p.ndim > 1 and p.grad is not None]
-    return bool(gradients) and not any(bool(g.count_nonzero()) for g in gradients)
+    counts = np.bincount(labels, minlength=classes)
+    shares = counts[counts > 0] / len(labels)
+    return float(-(shares * np.log(shares)).sum())
 
 
 def _overfits(history: Sequence[EpochMetrics]) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tenfold.errors import UsageError
 from tenfold.randomness import derive_seed
-from tenfold.types import Images
+from tenfold.tensors import Images
 
 _GOLDEN = -7046029254386353131  # 2**64 divided by the golden ratio, odd, as a signed number
 _MIX_1 = -4658895280553007687

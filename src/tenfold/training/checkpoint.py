@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -12,10 +13,19 @@ from typing import Any
 from torch import Tensor
 
 from tenfold.errors import FileRefusedError, NewerFormatError, listing
-from tenfold.storage import make_folder, read_tensors, remove_file, set_aside, write_tensors
-from tenfold.training.state import TrainingState
+from tenfold.storage import (
+    checked,
+    make_folder,
+    read_tensors,
+    remove_file,
+    set_aside,
+    write_tensors,
+)
+from tenfold.tensors import from_stored, to_stored
+from tenfold.training.state import StateHeader, TrainingState
+from tenfold.training.watching import next_multiple
 
-KIND, VERSION = "tenfold-checkpoint", 1
+KIND, VERSION = "tenfold-checkpoint", 2
 GENERATIONS = 2
 """How many checkpoints a run keeps."""
 
@@ -26,19 +36,29 @@ promised, as the first one, by which the others are judged, is cheaper than they
 _NAME = re.compile(r"step-(\d{9,})\.safetensors")
 
 
+class CheckpointHeader(StateHeader):
+    """What is not a tensor in a checkpoint.
+
+    Attributes:
+        context: what a resume must find unchanged.
+    """
+
+    context: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What was read from one file.
 
     Attributes:
         path: the file.
-        header: counters, history and optimiser settings, and the run's `context`.
+        header: counters, history and optimizer settings, and the run's `context`.
         tensors: weights, moments, generators.
         passed_over: newer files that did not verify, with the reason of each.
     """
 
     path: Path
-    header: dict[str, Any]
+    header: CheckpointHeader
     tensors: dict[str, Tensor]
     passed_over: tuple[tuple[Path, str], ...] = ()
 
@@ -78,6 +98,10 @@ class Checkpointer:
     _saved_at: float = field(default_factory=time.perf_counter)
     _last_cost: float = 0.0
 
+    def next_due(self, step: int) -> float:
+        """The next step after this one at which the interval in batches has passed."""
+        return next_multiple(step, self.every_batches)
+
     def due_after_batch(self, state: TrainingState) -> bool:
         """Whether the interval in batches or seconds has passed."""
         if self.every_batches and state.step % self.every_batches == 0:
@@ -103,10 +127,10 @@ class Checkpointer:
         make_folder(self.folder)
         write_tensors(
             path,
-            tensors,
+            to_stored(tensors),
             kind=KIND,
             version=VERSION,
-            header={**header, "context": dict(self.context)},
+            header={**header.model_dump(), "context": dict(self.context)},
         )
         others = [other for other in checkpoint_files(self.folder) if other != path]
         for old in others[GENERATIONS - 1 :]:
@@ -139,14 +163,12 @@ def read_newest(folder: Path) -> Checkpoint:
     files = checkpoint_files(folder)
     if not files:
         raise FileRefusedError(
-            f"{folder}: there is no checkpoint to continue from",
-            remedy="start the run anew",
+            f"{folder}: there is no checkpoint to continue from", remedy="start the run anew"
         )
     complaints: list[tuple[Path, str]] = []
     for path in files:
         try:
-            header, tensors = read_tensors(path, kind=KIND, version=VERSION)
-            _require_own_name(path, header)
+            header, tensors = _read(path)
         except NewerFormatError:
             raise
         except FileRefusedError as error:
@@ -160,10 +182,46 @@ def read_newest(folder: Path) -> Checkpoint:
     )
 
 
-def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
-    """A file under another step's name would make older checkpoints outlive newer ones."""
+def _read(path: Path) -> tuple[CheckpointHeader, dict[str, Tensor]]:
+    file = read_tensors(path, kind=KIND, version=VERSION)
+    header, tensors = file.header, from_stored(file.tensors)
+    if file.version == 1:
+        header, tensors = _from_version_1(header, tensors)
+    found = checked(CheckpointHeader, header, path)
     match = _NAME.fullmatch(path.name)
-    if match is None or header.get("step") != int(match[1]):
+    if match is None or found.step != int(match[1]):
+        # Under another step's name it would make older checkpoints outlive newer ones.
         raise FileRefusedError(
-            f"{path}: it holds step {header.get('step')}, which is not what its name says"
+            f"{path}: it holds step {found.step}, which is not what its name says"
         )
+    return found, tensors
+
+
+def _from_version_1(
+    header: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A run's network was the second part of a sequence, and its conditions had other names."""
+    context = header.get("context")
+    parameters = header.get("parameters")
+    if not isinstance(context, dict) or "recipe" not in context:
+        return header, tensors  # not a run's, but of a loop of somebody's own
+    if isinstance(context.get("conditions"), dict):
+        context = {**context, "conditions": upgraded_conditions(context["conditions"])}
+    if isinstance(parameters, list):
+        parameters = [re.sub(r"^1\.", "network.", str(name)) for name in parameters]
+    renamed = {
+        re.sub(r"^(model|averaged|best)\.1\.", r"\1.network.", name): tensor
+        for name, tensor in tensors.items()
+    }
+    return {**header, "context": context, "parameters": parameters}, renamed
+
+
+def upgraded_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's conditions as version 1 of its files had them, in today's words."""
+    kept = {key: value for key, value in conditions.items() if key != "tiny_numbers"}
+    return {
+        **kept,
+        "denormals": conditions.get("tiny_numbers"),
+        "engine": "torch",
+        "engine_version": 1,
+    }

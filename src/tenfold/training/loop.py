@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,23 +15,25 @@ from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import TrainingError
-from tenfold.evaluation.evaluate import evaluate
-from tenfold.randomness import keyed_generator
+from tenfold.evaluation.evaluate import report_of
+from tenfold.evaluation.report import Report
+from tenfold.randomness import derive_seed
 from tenfold.training.advice import Advisor
 from tenfold.training.checkpoint import Checkpointer
+from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
+from tenfold.training.history import EpochMetrics
 from tenfold.training.schedules import Schedule
-from tenfold.training.state import Best, ChooseBy, EpochMetrics, TrainingState
-from tenfold.training.step import TrainStep, train_step
-from tenfold.training.watching import Watcher
-from tenfold.types import Images
-
-Augment = Callable[[Images, Tensor, int], Images]
-"""From a batch, the indices of its images in the data set, and the epoch, to a changed batch."""
+from tenfold.training.state import Best, ChooseBy, TrainingState
+from tenfold.training.torch_engine import TorchEngine
+from tenfold.training.watching import Standing, Watcher
 
 Outcome = Literal["finished", "stopped early", "interrupted"]
 
-LOSSES_BETWEEN_LOOKS = 50
-"""On an accelerator, after how many batches the losses are looked at; each look waits for it."""
+MakeEngine = Callable[[TrainingState, ImageDataset, StepSettings], Engine]
+"""An engine's class, or whatever makes one."""
+
+STRETCH_SECONDS = 0.1
+"""How long the engine should work at a stretch: Ctrl-C waits for its end."""
 
 
 def train(
@@ -48,7 +52,7 @@ def train(
     augment: Augment | None = None,
     choose_by: ChooseBy = "val_loss",
     patience: int = 0,
-    step: TrainStep = train_step,
+    make_engine: MakeEngine = TorchEngine,
     checkpointer: Checkpointer | None = None,
     watcher: Watcher | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -56,8 +60,8 @@ def train(
     """Train until `epochs` epochs are done, from wherever the state stands.
 
     Args:
-        state: model, optimiser and counters; changed in place. A half-finished epoch is gone on
-            with at its next batch.
+        state: model, optimizer and counters; changed in place. A half-finished epoch continues at
+            its next batch.
         train_data: what to learn from.
         val_data: what chooses the best epoch; without it the last epoch's weights are final.
         epochs: how many in all, those already done included.
@@ -66,95 +70,125 @@ def train(
         seed: keys the order of the images, with the epoch.
         shuffle: a new order in every epoch; otherwise the data set's own.
         eval_batch_size: images at once in validation.
-        label_smoothing: see `train_step`.
-        clip_norm: see `train_step`.
-        augment: changes a batch of raw images before the step; keyed, so that it can be repeated.
+        label_smoothing: see `StepSettings`.
+        clip_norm: see `StepSettings`.
+        augment: see `StepSettings`; keyed, so that it can be repeated.
         choose_by: the figure that the best epoch is chosen by.
         patience: stop after this many epochs without a gain; 0 never does.
-        step: what is done with a batch.
+        make_engine: what takes the steps.
         checkpointer: where and when the state is saved; None saves nothing.
         watcher: is told what happens.
-        should_stop: asked after every batch; once it says yes, the state is saved and we return.
+        should_stop: asked several times a second; when it returns True, saves and returns.
 
     Raises:
         TrainingError: a loss or a weight is not finite; the state is not saved then.
         StorageError: a checkpoint cannot be written.
     """
     watcher = watcher or Watcher()
-    images, labels = train_data.images.to(state.device), train_data.labels.to(state.device)
-    batches, on_cpu = math.ceil(len(images) / batch_size), state.device.type == "cpu"
-    advisor = Advisor(train_data.labels, len(train_data.classes))
+    batches = math.ceil(len(train_data) / batch_size)
+    advisor = Advisor(train_data.label_array, len(train_data.classes))
+    settings = StepSettings(batch_size, label_smoothing, clip_norm, augment)
+    pace = _Pace()
     if checkpointer is not None and state.step == 0:
         checkpointer.save(state)
-    while state.epoch < epochs and not _patience_is_over(state, patience):
-        started = time.perf_counter() - state.seconds
-        order = epoch_order(len(images), seed, state.epoch, shuffle=shuffle).to(state.device)
-        state.begin_epoch(batches)
-        state.model.train()
-        for batch in range(state.batch, batches):
-            chosen = order[batch * batch_size : (batch + 1) * batch_size]
-            batch_images, batch_labels = (
-                images.index_select(0, chosen),
-                labels.index_select(0, chosen),
-            )
-            if augment is not None:
-                batch_images = augment(batch_images, chosen, state.epoch)
-            _set_learning_rate(state.optimizer, schedule(state.step))
-            loss, logits = step(
-                state.model,
-                state.optimizer,
-                batch_images,
-                batch_labels,
-                label_smoothing=label_smoothing,
-                clip_norm=clip_norm,
-            )
-            state.losses[batch] = loss
-            state.correct += (logits.argmax(1) == batch_labels).sum()
-            state.batch, state.step = batch + 1, state.step + 1
-            if state.averaged is not None:
-                state.averaged.update(state.model, state.step)
-            if on_cpu:
-                must_look = not math.isfinite(loss.item())
-            else:
-                must_look = state.batch % LOSSES_BETWEEN_LOOKS == 0
-            if must_look:
+    with closing(make_engine(state, train_data, settings)) as engine:
+        while state.epoch < epochs and not _patience_is_over(state, patience):
+            started = time.perf_counter() - state.seconds
+            state.begin_epoch(batches)
+            order = epoch_order(len(train_data), seed, state.epoch, shuffle=shuffle)
+            engine.begin_epoch(state.epoch, order)
+            while True:
+                last = _stretch_end(state, batches, pace, watcher, checkpointer)
+                rates = [schedule(state.step + place) for place in range(last - state.batch)]
+                began = time.perf_counter()
+                stretch = engine.advance(state.batch, rates, gradient_norms=last == batches)
+                _take(state, stretch)
                 _require_finite_losses(state, schedule)
-            watcher.batch_done(state, batches)
-            if state.batch == batches:
-                break  # what follows belongs to the epoch's end
-            stopping = should_stop()
-            if checkpointer is not None and (stopping or checkpointer.due_after_batch(state)):
-                _require_finite(state, schedule)
-                state.seconds = time.perf_counter() - started
-                checkpointer.save(state)
-            if stopping:
-                return "interrupted"
+                pace.measured(len(rates), time.perf_counter() - began)
+                watcher.advanced(_standing(state, batches))
+                if state.batch == batches:
+                    break  # what follows belongs to the epoch's end
+                stopping = should_stop()
+                if checkpointer is not None and (stopping or checkpointer.due_after_batch(state)):
+                    _require_finite(state, schedule)
+                    state.seconds = time.perf_counter() - started
+                    checkpointer.save(state)
+                if stopping:
+                    return "interrupted"
 
-        _require_finite(state, schedule)
-        _finish_epoch(state, len(images), batch_size, val_data, eval_batch_size, started)
-        _note_best(state, choose_by, has_validation=val_data is not None)
-        watcher.epoch_done(state.history[-1], epochs)
-        for sentence in advisor.after_epoch(state.model, state.history):
-            watcher.note(sentence)
-        stopping = should_stop()
-        last = state.epoch == epochs or _patience_is_over(state, patience)
-        if checkpointer is not None and (stopping or last or checkpointer.due_after_epoch(state)):
-            checkpointer.save(state)
-        if stopping and not last:
-            return "interrupted"
+            _require_finite(state, schedule)
+            report = None
+            if val_data is not None:
+                logits = engine.logits(val_data.images, eval_batch_size)
+                report = report_of(logits, val_data)
+            _finish_epoch(state, len(train_data), batch_size, report, rates[-1], started)
+            _note_best(state, choose_by, has_validation=val_data is not None)
+            watcher.epoch_done(state.history[-1], epochs)
+            for sentence in advisor.after_epoch(state.history, stretch.gradient_norms or {}):
+                watcher.note(sentence)
+            stopping = should_stop()
+            ending = state.epoch == epochs or _patience_is_over(state, patience)
+            if checkpointer is not None and (
+                stopping or ending or checkpointer.due_after_epoch(state)
+            ):
+                checkpointer.save(state)
+            if stopping and not ending:
+                return "interrupted"
     return "finished" if state.epoch >= epochs else "stopped early"
 
 
 def epoch_order(n: int, seed: int, epoch: int, *, shuffle: bool) -> Int64[Tensor, " n"]:
-    """The order in which an epoch, counted from 0, visits n images."""
+    """The order in which an epoch, counted from 0, visits n images.
+
+    It is `keyed_permutation(n, seed, "order", epoch)`, which PyTorch computes faster.
+    """
     if not shuffle:
         return torch.arange(n)
-    return torch.randperm(n, generator=keyed_generator(seed, "order", epoch))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+    return torch.randperm(n, generator=generator)
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+@dataclass
+class _Pace:
+    """How many batches fit into a stretch, judged by the one before.
+
+    The first stretch is one batch, and none is more than four times as long as the one before: the
+    first batches may be much slower than the rest.
+    """
+
+    batches: int = 1
+
+    def measured(self, batches: int, seconds: float) -> None:
+        """Learn that so many batches took so long."""
+        fitting = int(STRETCH_SECONDS * batches / max(seconds, 1e-6))
+        self.batches = max(1, min(fitting, 4 * self.batches))
+
+
+def _stretch_end(
+    state: TrainingState,
+    batches: int,
+    pace: _Pace,
+    watcher: Watcher,
+    checkpointer: Checkpointer | None,
+) -> int:
+    """The batch after which the engine has to stop: somebody wants to look, or it has been long."""
+    ends = [batches, state.batch + pace.batches, watcher.next_look(state.batch)]
+    if checkpointer is not None:
+        ends.append(state.batch + checkpointer.next_due(state.step) - state.step)
+    return int(min(ends))
+
+
+def _take(state: TrainingState, stretch: Stretch) -> None:
+    """Put a stretch's figures into the state."""
+    end = state.batch + len(stretch.losses)
+    state.losses[state.batch : end] = stretch.losses
+    state.correct = state.correct + stretch.correct
+    state.step += end - state.batch
+    state.batch = end
+
+
+def _standing(state: TrainingState, batches: int) -> Standing:
+    return Standing(state.epoch + 1, state.batch, batches, state.step, state.running_loss())
 
 
 def _patience_is_over(state: TrainingState, patience: int) -> bool:
@@ -175,7 +209,6 @@ def _require_finite_losses(state: TrainingState, schedule: Schedule) -> None:
 
 def _require_finite(state: TrainingState, schedule: Schedule) -> None:
     """What must hold before anything is saved: a finite loss can still end in infinite weights."""
-    _require_finite_losses(state, schedule)
     for name, tensor in state.model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise TrainingError(
@@ -186,25 +219,16 @@ def _require_finite(state: TrainingState, schedule: Schedule) -> None:
 
 
 def _finish_epoch(
-    state: TrainingState,
-    n: int,
-    batch_size: int,
-    val_data: ImageDataset | None,
-    eval_batch_size: int,
-    started: float,
+    state: TrainingState, n: int, batch_size: int, report: Report | None, lr: float, started: float
 ) -> None:
     """Put the epoch's figures into the history and the counters at the next epoch's start."""
+    if report is not None and not math.isfinite(report.loss):
+        raise TrainingError(
+            f"the validation loss became {report.loss} in epoch {state.epoch + 1}",
+            remedy="try a learning rate ten times lower, or clip_norm = 1",
+        )
     sizes = torch.full((len(state.losses),), batch_size, dtype=torch.float64)
     sizes[-1] = n - batch_size * (len(sizes) - 1)
-    report = None
-    if val_data is not None:
-        with state.weights_that_count():
-            report = evaluate(state.model, val_data, batch_size=eval_batch_size)
-        if not math.isfinite(report.loss):
-            raise TrainingError(
-                f"the validation loss became {report.loss} in epoch {state.epoch + 1}",
-                remedy="try a learning rate ten times lower, or clip_norm = 1",
-            )
     state.epoch += 1
     state.history.append(
         EpochMetrics(
@@ -213,7 +237,7 @@ def _finish_epoch(
             train_acc=int(state.correct) / n,
             val_loss=None if report is None else report.loss,
             val_acc=None if report is None else report.accuracy,
-            lr=float(state.optimizer.param_groups[0]["lr"]),
+            lr=lr,
             seconds=time.perf_counter() - started,
         )
     )
@@ -222,13 +246,13 @@ def _finish_epoch(
 
 
 def _note_best(state: TrainingState, choose_by: ChooseBy, *, has_validation: bool) -> None:
-    """Keep the weights if validation likes them better than any before."""
+    """Keep the weights if they are the best so far by validation."""
     if not has_validation:
         return
     value = getattr(state.history[-1], choose_by)
     sign = 1 if choose_by == "val_loss" else -1
     if math.isfinite(value) and (state.best is None or sign * value < sign * state.best.value):
-        state.best = Best(state.epoch, value, state.copy_of_weights_that_count())
+        state.best = Best(state.epoch, value, state.copy_of_final_weights())
         state.epochs_without_gain = 0
     else:
         state.epochs_without_gain += 1

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError
-from tenfold.storage import read_tensors, write_tensors
-from tenfold.training.state import (
-    load_optimizer,
-    optimizer_to_parts,
-    part_of,
-    require_same_weights,
-)
+from tenfold.storage import checked, read_tensors, write_tensors
+from tenfold.tensors import from_stored, to_stored
+from tenfold.training.optimizer_state import OptimizerHeader, load_optimizer, optimizer_to_parts
+from tenfold.training.state import part_of, require_same_weights
 
 KIND, VERSION = "tenfold-parts", 1
+
+
+class _PartsHeader(BaseModel):
+    optimizer: OptimizerHeader
+    facts: dict[str, Any]
 
 
 def train_epoch(
@@ -61,34 +64,35 @@ def train_epoch(
 def save_checkpoint(
     path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, **facts: object
 ) -> None:
-    """Write a model's and an optimiser's state, and facts such as the epoch and the loss.
+    """Write a model's and an optimizer's state, and facts such as the epoch and the loss.
 
     A death at any instant leaves the file that was there before, or the new one, whole.
 
     Args:
         path: the file; by custom its name ends in `.safetensors`.
         model: any module.
-        optimizer: any PyTorch optimiser.
+        optimizer: any PyTorch optimizer.
         facts: what JSON can hold.
 
     Raises:
         StorageError: it could not be written.
     """
-    header, tensors = optimizer_to_parts(optimizer)
-    tensors |= {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    header, moments = optimizer_to_parts(optimizer)
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in moments.items()}
     write_tensors(
         Path(path),
-        tensors,
+        to_stored(tensors),
         kind=KIND,
         version=VERSION,
-        header={"optimizer": header, "facts": facts},
+        header={"optimizer": header.model_dump(), "facts": facts},
     )
 
 
 def load_checkpoint(
     path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> dict[str, Any]:
-    """Bring a model, and an optimiser, to the state that `save_checkpoint` wrote; the facts.
+    """Bring a model, and an optimizer, to the state that `save_checkpoint` wrote; the facts.
 
     Args:
         path: the file.
@@ -98,16 +102,15 @@ def load_checkpoint(
     Raises:
         FileRefusedError: the file is missing, damaged, of another kind, or does not fit.
     """
-    header, tensors = read_tensors(Path(path), kind=KIND, version=VERSION)
-    weights = part_of(tensors, "model")
+    file = read_tensors(Path(path), kind=KIND, version=VERSION)
+    header = checked(_PartsHeader, file.header, path)
     try:
+        tensors = from_stored(file.tensors)
+        weights = part_of(tensors, "model")
         require_same_weights(model.state_dict(), weights)
         if optimizer is not None:
-            load_optimizer(optimizer, header["optimizer"], part_of(tensors, "optimizer"))
-        facts = dict(header["facts"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileRefusedError(f"{path}: it does not hold a checkpoint: {error!r}") from error
+            load_optimizer(optimizer, header.optimizer, part_of(tensors, "optimizer"))
     except FileRefusedError as error:
         raise FileRefusedError(f"{path}: {error}") from error
     model.load_state_dict(weights)
-    return facts
+    return header.facts

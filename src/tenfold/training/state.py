@@ -1,12 +1,11 @@
-"""Everything that a run is at one instant, as objects and as the tensors of a checkpoint."""
+"""Everything that a run is at one instant, as objects and as the parts of a checkpoint."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -22,36 +21,20 @@ from torch import Tensor, nn
 
 from tenfold.errors import FileRefusedError, listing
 from tenfold.training.averaging import AveragedWeights
+from tenfold.training.history import EpochMetrics
+from tenfold.training.optimizer_state import (
+    OptimizerHeader,
+    load_optimizer,
+    optimizer_to_parts,
+    require_usable_state,
+)
 
 ChooseBy = Literal["val_loss", "val_acc"]
 
 
 @dataclass(frozen=True)
-class EpochMetrics:
-    """One line of the history.
-
-    Attributes:
-        epoch: counted from 1.
-        train_loss: mean loss over the epoch's images while the weights were moving.
-        train_acc: the share of right predictions likewise, 0..1.
-        val_loss: mean cross-entropy on the validation split after the epoch; None without one.
-        val_acc: the share of right predictions there, 0..1; None without one.
-        lr: the learning rate of the epoch's last step.
-        seconds: how long training and validation took.
-    """
-
-    epoch: int
-    train_loss: float
-    train_acc: float
-    val_loss: float | None
-    val_acc: float | None
-    lr: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Best:
-    """The weights of the epoch that validation liked best.
+    """The weights of the best epoch by validation.
 
     Attributes:
         epoch: counted from 1.
@@ -64,31 +47,32 @@ class Best:
     weights: dict[str, Tensor]
 
 
-class _BestCounters(BaseModel):
-    """Which epoch was best, as a checkpoint's header says it."""
+class BestHeader(BaseModel):
+    """Which epoch was best, in a checkpoint's header."""
 
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     epoch: PositiveInt
     value: float
 
 
-class _Counters(BaseModel):
-    """A checkpoint's header without the optimiser's part, checked for sense."""
+class StateHeader(BaseModel):
+    """What is not a tensor in a checkpoint, checked for sense."""
 
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     epoch: NonNegativeInt
     batch: NonNegativeInt
     step: NonNegativeInt
     seconds: NonNegativeFloat
     history: list[EpochMetrics]
-    best: _BestCounters | None
+    best: BestHeader | None
     epochs_without_gain: NonNegativeInt
+    optimizer: OptimizerHeader
     parameters: list[str]
 
     @model_validator(mode="after")
-    def _make_sense(self) -> _Counters:
+    def _make_sense(self) -> StateHeader:
         if [metrics.epoch for metrics in self.history] != list(range(1, self.epoch + 1)):
             raise ValueError("the history does not have each finished epoch once")
         figures = [value for metrics in self.history for value in asdict(metrics).values()]
@@ -101,42 +85,77 @@ class _Counters(BaseModel):
         return self
 
 
-@dataclass
 class TrainingState:
     """What a run is between two steps; a checkpoint holds all of it.
 
-    Attributes:
+    Args:
         model: raw images to logits.
         optimizer: over the model's parameters.
         averaged: the moving average of the weights, if the run keeps one.
+
+    Attributes:
         epoch: how many epochs are finished.
         batch: how many batches of the current epoch are done.
         step: how many steps were taken in all.
         losses: the mean loss of each batch of the current epoch, float32, on the model's device.
-        correct: right predictions in the current epoch, an int64 scalar on the model's device.
+        correct: correct predictions in the current epoch, an int64 scalar on the model's device.
         seconds: how long the current epoch has taken so far.
         history: one entry for each finished epoch.
         best: the best epoch's weights, once there is one.
         epochs_without_gain: finished epochs since the best one.
     """
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    averaged: AveragedWeights | None = None
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
-    correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
-    seconds: float = 0.0
-    history: list[EpochMetrics] = field(default_factory=list)
-    best: Best | None = None
-    epochs_without_gain: int = 0
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        averaged: AveragedWeights | None = None,
+    ) -> None:
+        self._model, self._optimizer, self._averaged = model, optimizer, averaged
+        self._give_back: Callable[[], None] | None = None
+        self.epoch = self.batch = self.step = 0
+        self.losses = torch.zeros(0)
+        self.correct = torch.zeros((), dtype=torch.int64)
+        self.seconds = 0.0
+        self.history: list[EpochMetrics] = []
+        self.best: Best | None = None
+        self.epochs_without_gain = 0
+
+    def lend(self, give_back: Callable[[], None]) -> None:
+        """Let model, optimizer and average go stale until somebody asks for one of them here.
+
+        Args:
+            give_back: brings them up to date; it is called once, before they are seen.
+        """
+        self._give_back = give_back
+
+    def _settle(self) -> None:
+        if self._give_back is not None:
+            give_back, self._give_back = self._give_back, None
+            give_back()
+
+    @property
+    def model(self) -> nn.Module:
+        """Raw images to logits; never stale."""
+        self._settle()
+        return self._model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Over the model's parameters; never stale."""
+        self._settle()
+        return self._optimizer
+
+    @property
+    def averaged(self) -> AveragedWeights | None:
+        """The moving average of the weights, if the run keeps one; never stale."""
+        self._settle()
+        return self._averaged
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        return next(self._model.parameters()).device
 
     def begin_epoch(self, batches: int) -> None:
         """Make room for an epoch's figures, keeping those of a half-finished one."""
@@ -149,7 +168,7 @@ class TrainingState:
         self.losses = losses
         self.correct = self.correct.to(self.device)
 
-    def begin_epoch_anew(self) -> None:
+    def restart_epoch(self) -> None:
         """Forget how far the current epoch has come; what was learned in it stays."""
         self.batch, self.seconds = 0, 0.0
         self.losses, self.correct = self.losses[:0], torch.zeros_like(self.correct)
@@ -159,7 +178,7 @@ class TrainingState:
         return float(self.losses[: self.batch].cpu().double().mean()) if self.batch else math.nan
 
     @contextmanager
-    def weights_that_count(self) -> Iterator[None]:
+    def final_weights_in_place(self) -> Iterator[None]:
         """The model as it would be used now: with averaged weights where the run keeps them."""
         if self.averaged is None:
             yield
@@ -167,99 +186,101 @@ class TrainingState:
         with self.averaged.in_place_of(self.model):
             yield
 
-    def copy_of_weights_that_count(self) -> dict[str, Tensor]:
+    def copy_of_final_weights(self) -> dict[str, Tensor]:
         """The weights that would be saved as the model if the run ended now."""
-        with self.weights_that_count():
-            return _copy(self.model.state_dict())
+        with self.final_weights_in_place():
+            return {name: t.detach().clone() for name, t in self.model.state_dict().items()}
 
     def final_weights(self) -> tuple[int, dict[str, Tensor]]:
         """The epoch (from 1) and weights that a run ends with: the best, else the last."""
         if self.best is not None:
             return self.best.epoch, self.best.weights
-        return self.epoch, self.copy_of_weights_that_count()
+        return self.epoch, self.copy_of_final_weights()
 
-    def to_checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The JSON header and the tensors of a checkpoint.
+    def to_checkpoint(self) -> tuple[StateHeader, dict[str, Tensor]]:
+        """The header and the tensors of a checkpoint.
 
         The tensors are the run's own, which the next step changes: write or copy them before it.
         """
-        tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
+        tensors = _under("model", self.model.state_dict())
         if self.averaged is not None:
-            tensors |= {f"averaged.{name}": t for name, t in self.averaged.tensors.items()}
+            tensors |= _under("averaged", self.averaged.tensors)
         if self.best is not None:
-            tensors |= {f"best.{name}": t for name, t in self.best.weights.items()}
-        optimizer_header, optimizer_tensors = optimizer_to_parts(self.optimizer)
-        tensors |= optimizer_tensors
-        tensors |= {f"random.{name}": t for name, t in _generator_states(self.device).items()}
-        tensors["losses"] = self.losses[: self.batch]
-        tensors["correct"] = self.correct
-        header = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "step": self.step,
-            "seconds": self.seconds,
-            "history": [asdict(metrics) for metrics in self.history],
-            "best": None
-            if self.best is None
-            else {"epoch": self.best.epoch, "value": self.best.value},
-            "epochs_without_gain": self.epochs_without_gain,
-            "optimizer": optimizer_header,
-            "parameters": [name for name, _ in self.model.named_parameters()],
-        }
+            tensors |= _under("best", self.best.weights)
+        optimizer, moments = optimizer_to_parts(self.optimizer)
+        tensors |= _under("optimizer", moments)
+        tensors |= _under("random", _generator_states(self.device))
+        tensors |= {"losses": self.losses[: self.batch], "correct": self.correct}
+        header = StateHeader(
+            epoch=self.epoch,
+            batch=self.batch,
+            step=self.step,
+            seconds=self.seconds,
+            history=self.history,
+            best=self.best and BestHeader(epoch=self.best.epoch, value=self.best.value),
+            epochs_without_gain=self.epochs_without_gain,
+            optimizer=optimizer,
+            parameters=[name for name, _ in self.model.named_parameters()],
+        )
         return header, tensors
 
-    def restore(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, header: StateHeader, tensors: Mapping[str, Tensor]) -> None:
         """Become what `to_checkpoint` wrote down, generators of random numbers included.
 
         Raises:
-            FileRefusedError: the checkpoint belongs to another architecture or optimiser.
-            ValueError, KeyError, TypeError, RuntimeError: it is no checkpoint at all.
+            FileRefusedError: the checkpoint belongs to another architecture or optimizer, or
+                lacks a part.
         """
-        counters = _Counters.model_validate_json(json.dumps(dict(header)))
-        weights, averaged = part_of(tensors, "model"), part_of(tensors, "averaged")
-        best = part_of(tensors, "best")
-        own = self.model.state_dict()
-        require_same_weights(own, weights)
-        if [name for name, _ in self.model.named_parameters()] != counters.parameters:
+        self._require_fit(header, tensors)
+        self.model.load_state_dict(part_of(tensors, "model"))
+        if self.averaged is not None:
+            for name, tensor in part_of(tensors, "averaged").items():
+                self.averaged.tensors[name].copy_(tensor)
+        # What the optimizer is set to is the recipe's to say; what it remembers is here.
+        settings = self.optimizer.state_dict()["param_groups"]
+        load_optimizer(
+            self.optimizer,
+            header.optimizer.model_copy(update={"groups": settings}),
+            part_of(tensors, "optimizer"),
+        )
+        self.best = None
+        if header.best is not None:
+            weights = {name: t.to(self.device) for name, t in part_of(tensors, "best").items()}
+            self.best = Best(header.best.epoch, header.best.value, weights)
+        self.epoch, self.batch, self.step = header.epoch, header.batch, header.step
+        self.seconds = header.seconds
+        self.history = list(header.history)
+        self.epochs_without_gain = header.epochs_without_gain
+        self.losses = tensors["losses"].to(self.device)
+        self.correct = tensors["correct"].to(self.device, copy=True)
+        _set_generator_states(self.device, part_of(tensors, "random"))
+
+    def _require_fit(self, header: StateHeader, tensors: Mapping[str, Tensor]) -> None:
+        own, averaged = self.model.state_dict(), part_of(tensors, "averaged")
+        require_same_weights(own, part_of(tensors, "model"))
+        if [name for name, _ in self.model.named_parameters()] != header.parameters:
             raise FileRefusedError("the checkpoint's parameters stand in another order")
         if (self.averaged is not None) != bool(averaged):
             raise FileRefusedError("only one of checkpoint and recipe averages the weights")
         if averaged:
             require_same_weights(own, averaged)
-        if counters.best is not None:
-            require_same_weights(own, best)
-        losses, correct = tensors["losses"], tensors["correct"]
-        if (losses.shape, losses.dtype) != ((counters.batch,), torch.float32) or (
-            correct.shape,
-            correct.dtype,
-        ) != ((), torch.int64):
+        if header.best is not None:
+            require_same_weights(own, part_of(tensors, "best"))
+        figures = {
+            name: (tuple(tensors[name].shape), tensors[name].dtype)
+            for name in ("losses", "correct")
+            if name in tensors
+        }
+        if figures != {"losses": ((header.batch,), torch.float32), "correct": ((), torch.int64)}:
             raise FileRefusedError("the checkpoint's running figures are not of its batches")
-        _require_moments(self.optimizer, header["optimizer"], part_of(tensors, "optimizer"))
-        self.model.load_state_dict(weights)
-        if self.averaged is not None:
-            for name, tensor in averaged.items():
-                self.averaged.tensors[name].copy_(tensor)
-        load_optimizer(
-            self.optimizer,
-            # What the optimiser is set to is the recipe's to say; what it remembers is here.
-            {**header["optimizer"], "groups": self.optimizer.state_dict()["param_groups"]},
-            part_of(tensors, "optimizer"),
-        )
-        self.best = None
-        if counters.best is not None:
-            on_device = {name: t.to(self.device) for name, t in best.items()}
-            self.best = Best(counters.best.epoch, counters.best.value, on_device)
-        self.epoch, self.batch, self.step = counters.epoch, counters.batch, counters.step
-        self.seconds = counters.seconds
-        self.history = counters.history
-        self.epochs_without_gain = counters.epochs_without_gain
-        self.losses = losses.to(self.device)
-        self.correct = correct.to(self.device, copy=True)
-        _set_generator_states(self.device, part_of(tensors, "random"))
-
-
-def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        require_usable_state(self.optimizer, header.optimizer, part_of(tensors, "optimizer"))
+        wanted = _generator_states(self.device)
+        generators = part_of(tensors, "random")
+        if "cpu" not in generators or any(
+            generators[name].shape != wanted[name].shape or generators[name].dtype != torch.uint8
+            for name in generators.keys() & wanted.keys()
+        ):
+            raise FileRefusedError("the checkpoint has no usable state of the random numbers")
 
 
 def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -291,96 +312,8 @@ def _shape_and_type(tensor: Tensor) -> str:
     return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def optimizer_to_parts(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """An optimiser's state as a JSON header and as tensors named `optimizer.<index>.<key>`."""
-    state = optimizer.state_dict()
-    tensors, plain = {}, {}
-    for index, values in state["state"].items():
-        for key, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{key}"] = value
-            else:
-                plain[f"{index}.{key}"] = value
-    header = {"kind": type(optimizer).__name__, "groups": state["param_groups"], "plain": plain}
-    return header, tensors
-
-
-def load_optimizer(
-    optimizer: torch.optim.Optimizer, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> None:
-    """Give an optimiser the state that `optimizer_to_parts` wrote down.
-
-    Args:
-        optimizer: of the same kind, over as many parameters.
-        header: the JSON header.
-        tensors: named `<index>.<key>`.
-
-    Raises:
-        FileRefusedError: it is of another kind, or does not fit.
-    """
-    if type(optimizer).__name__ != header["kind"]:
-        raise FileRefusedError(
-            f"the checkpoint is of a run with {header['kind']}, "
-            f"this one has {type(optimizer).__name__}"
-        )
-    _require_moments(optimizer, header, tensors)
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in [*tensors.items(), *header["plain"].items()]:
-        index, _, key = name.partition(".")
-        own = value.clone() if isinstance(value, Tensor) else value
-        state.setdefault(int(index), {})[key] = own
-    groups = [{**group, **_tuples(group)} for group in header["groups"]]
-    try:
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (ValueError, KeyError) as error:
-        raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
-
-
-_MOMENTS = {
-    "SGD": {"momentum_buffer"},
-    "Adam": {"step", "exp_avg", "exp_avg_sq"},
-    "AdamW": {"step", "exp_avg", "exp_avg_sq"},
-}
-"""What each optimiser that a recipe can name remembers for a parameter."""
-
-
-def _require_moments(
-    optimizer: torch.optim.Optimizer, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> None:
-    """Refuse what this optimiser could not take its next step with."""
-    kind = type(optimizer).__name__
-    if header["kind"] != kind or kind not in _MOMENTS:
-        return  # another kind is said by `load_optimizer`; of an unknown one nothing is known
-    groups = [group["params"] for group in optimizer.state_dict()["param_groups"]]
-    if [group["params"] for group in header["groups"]] != groups:
-        raise FileRefusedError("the checkpoint's optimizer does not fit: it has other groups")
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    remembered: dict[int, set[str]] = {}
-    for name, value in [*tensors.items(), *header["plain"].items()]:
-        index, _, key = name.partition(".")
-        remembered.setdefault(int(index), set()).add(key)
-        parameter = parameters[int(index)]
-        wanted = torch.zeros(()) if key == "step" else parameter
-        if value is not None and not (
-            isinstance(value, Tensor)
-            and value.shape == wanted.shape
-            and value.dtype == wanted.dtype
-        ):
-            raise FileRefusedError(f"the checkpoint's optimizer has no usable {key}")
-    for keys in remembered.values():
-        if keys != _MOMENTS[kind]:
-            raise FileRefusedError(f"the checkpoint's {kind} remembers {listing(sorted(keys))}")
-
-
-def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON turned from tuples into lists, but for the list of parameters."""
-    return {
-        key: tuple(value)
-        for key, value in group.items()
-        if isinstance(value, list) and key != "params"
-    }
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def _generator_states(device: torch.device) -> dict[str, Tensor]:

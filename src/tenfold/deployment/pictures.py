@@ -1,0 +1,104 @@
+"""Whatever a person hands to a classifier, as raw pixels in the shape that its model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.data.folders.images import decode_image, image_to_array
+from tenfold.errors import DataError, TenfoldError, UsageError, listing
+from tenfold.types import ImageShape, PixelArray, as_array
+
+Picture = str | Path | Image.Image
+"""A file of an image, or an opened image."""
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Pictures: TypeAlias = Picture | Sequence[Picture] | np.ndarray | Tensor | ImageDataset
+else:
+    Pictures = Any
+"""A picture, a sequence of them, an array or tensor of raw pixels, or an `ImageDataset`."""
+
+
+def raw_pixels(images: Pictures, shape: ImageShape) -> PixelArray:
+    """Raw pixels of a model's input shape; pictures are converted as training images are.
+
+    Args:
+        images: see `Pictures`.
+        shape: of one image.
+
+    Raises:
+        UsageError: something else was handed over.
+        DataError: there is none, one cannot be read, or pixels have not the model's shape.
+    """
+    if isinstance(images, ImageDataset):
+        images = images.image_array
+    if hasattr(images, "dtype"):
+        return _checked(as_array(images), shape)
+    pictures = _pictures(images)
+    if not pictures:
+        raise DataError("predict: there is no image, wanted at least one")
+    return _decoded(pictures, shape)
+
+
+def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
+    whole = pixels[:, None] if pixels.ndim == 3 else pixels
+    if whole.dtype != np.uint8 or whole.shape[1:] != shape or not len(whole):
+        raise DataError(
+            f"predict: found {pixels.dtype} of shape {list(pixels.shape)}, wanted raw pixels: "
+            f"uint8 of shape [n, {', '.join(map(str, shape))}], n at least 1"
+        )
+    return whole
+
+
+def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
+    arrays, problems = [], []
+    size = (shape.height, shape.width)
+    for picture in pictures:
+        try:
+            if isinstance(picture, Image.Image):
+                arrays.append(image_to_array(picture, channels=shape.channels, size=size))
+            else:
+                data = _read(Path(picture))
+                arrays.append(
+                    decode_image(data, str(picture), channels=shape.channels, size=size)
+                )
+        except TenfoldError as error:
+            problems.append(error.message)
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(pictures)} images cannot be used: {listing(problems)}",
+            remedy="replace or leave them out",
+        )
+    return np.stack(arrays)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:  # a name that no file can have
+        raise DataError(f"{path}: {error}") from error
+
+
+def _pictures(images: object) -> list[Picture]:
+    """One picture or several as a list, whatever holds them."""
+    several = isinstance(images, Iterable) and not isinstance(images, Picture)
+    found: list[object] = list(images) if several else [images]  # type: ignore[call-overload]
+    pictures = []
+    for place, picture in enumerate(found):
+        if not isinstance(picture, Picture):
+            raise UsageError(
+                f"predict: image {place} is a {type(picture).__name__}, wanted a file's name or an "
+                "opened image",
+                remedy="stack arrays or tensors of raw pixels into one",
+            )
+        pictures.append(picture)
+    return pictures

@@ -1,0 +1,213 @@
+"""What `run.json` says, as typed objects: the one place that knows its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+from tenfold.errors import FileRefusedError, NewerFormatError
+from tenfold.storage import checked
+from tenfold.training.checkpoint import upgraded_conditions
+
+FORMAT = 2
+"""Version of `run.json`; a newer one is refused, an older one is upgraded when it is read."""
+
+PUT_BACK = "put back the file as tenfold wrote it"
+
+Status = Literal["running", "interrupted", "failed", "stopped early", "finished"]
+
+_Text = Annotated[str, Field(pattern=r"^\S")]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Facts(BaseModel):
+    """What all tables of `run.json` share: they do not change, and have finite numbers."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class Conditions(Facts):
+    """What the bits of a run depend on beside its recipe and data.
+
+    Attributes:
+        device: the kind of device, and for a GPU its model.
+        threads: of a CPU.
+        instructions: the widest vector instructions that PyTorch uses.
+        denormals: whether numbers below the normal range are `flushed` to zero or `kept`.
+        engine: what takes the steps.
+        engine_version: of the engine.
+        torch: PyTorch's version.
+        tenfold: tenfold's version.
+    """
+
+    device: _Text
+    threads: PositiveInt
+    instructions: str
+    denormals: Literal["flushed", "kept"]
+    engine: _Text
+    engine_version: int
+    torch: str
+    tenfold: str
+
+    @property
+    def device_kind(self) -> str:
+        """`cpu`, `cuda` or `mps`."""
+        return self.device.split()[0]
+
+
+class Context(Facts):
+    """What a resume must find unchanged.
+
+    Attributes:
+        recipe: the keys that decide what a run ends with.
+        data: the fingerprint of each split.
+        classes: the classes' names.
+    """
+
+    recipe: dict[str, Any]
+    data: dict[str, str]
+    classes: list[str]
+
+
+class Session(Conditions):
+    """One stretch of a run from its start, or a resume, to its next stop."""
+
+    started: str
+    from_step: NonNegativeInt
+    bit_exact: bool
+    notes: list[str]
+
+
+class DataFacts(Facts):
+    """What a run learned from.
+
+    Attributes:
+        source: a name or path, or what kind of object was handed over.
+        can_be_reopened: whether the source names it.
+        root: the folder of known data sets that was given, if any.
+        fingerprint: of all splits.
+        classes: the classes' names.
+        image_shape: channels, height, width.
+        n: images in each split.
+        notes: what there was to say about it.
+    """
+
+    source: str
+    can_be_reopened: bool
+    root: str | None
+    fingerprint: str
+    classes: list[str]
+    image_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    n: dict[str, int]
+    notes: list[str]
+
+
+class Figures(Facts):
+    """The final figures of a run; those of a split that there is not are None."""
+
+    epochs: PositiveInt
+    best_epoch: PositiveInt | None
+    n_train: PositiveInt
+    n_val: NonNegativeInt
+    n_test: NonNegativeInt
+    train_loss: float
+    train_acc: _Share
+    val_loss: float | None
+    val_acc: _Share | None
+    test_loss: float | None = None
+    test_acc: _Share | None = None
+    test_interval: tuple[_Share, _Share] | None = None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold them; without the test figures where there was no test split."""
+        found = self.model_dump(mode="json")
+        return {key: found[key] for key in found if self.n_test or not key.startswith("test_")}
+
+
+class RunFacts(Facts):
+    """All of `run.json`.
+
+    Attributes:
+        format: of the file.
+        status: how the run stands.
+        created: when it began.
+        python: Python's version.
+        platform: the system.
+        git_revision: of the folder that it was started in, if it lies in a repository.
+        data: what it learned from.
+        parameters: how many the network has.
+        sessions: one for its start, and one for each resume.
+        conditions: of the newest session.
+        context: what a resume must find unchanged.
+        figures: once it has ended.
+        test: the report on the test split, once there is one.
+        failure: why it failed, if it did.
+        digests: SHA-256 of what belongs to the run, by file name, once it has ended.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int = FORMAT
+    status: Status
+    created: str
+    python: str
+    platform: str
+    git_revision: str | None
+    data: DataFacts
+    parameters: int
+    sessions: list[Session]
+    conditions: Conditions
+    context: Context
+    figures: Figures | None = None
+    test: dict[str, Any] | None = None
+    failure: str | None = None
+    digests: dict[str, str] = {}
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing left to train unless more is asked for."""
+        return self.status in ("finished", "stopped early")
+
+    def updated(self, **changes: object) -> RunFacts:
+        """The same with some facts changed."""
+        return self.model_copy(update=changes)
+
+
+def parse_facts(value: object, path: Path) -> RunFacts:
+    """The facts in the JSON of a `run.json`.
+
+    Raises:
+        FileRefusedError: a key is missing, of another type, or out of range.
+        NewerFormatError: a newer tenfold wrote it.
+    """
+    if not isinstance(value, dict):
+        raise FileRefusedError(f"{path}: this is not a JSON object", remedy=PUT_BACK)
+    version = value.get("format")
+    if type(version) is int and version > FORMAT:
+        raise NewerFormatError(
+            f"{path}: its format is version {version}, this tenfold reads up to {FORMAT}",
+            remedy="install a newer tenfold",
+        )
+    if version not in (1, FORMAT) or type(version) is not int:
+        raise FileRefusedError(
+            f"{path}: its format is {version!r}, wanted {FORMAT}", remedy=PUT_BACK
+        )
+    if version == 1:
+        value = _from_version_1(value)
+    return checked(RunFacts, value, path, remedy=PUT_BACK)
+
+
+def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
+    """Conditions had other words, and no engine but PyTorch."""
+    sessions, conditions = facts.get("sessions"), facts.get("conditions")
+    if isinstance(sessions, list):
+        sessions = [_upgraded(session) for session in sessions]
+    return {**facts, "format": FORMAT, "sessions": sessions, "conditions": _upgraded(conditions)}
+
+
+def _upgraded(conditions: object) -> object:
+    return upgraded_conditions(conditions) if isinstance(conditions, Mapping) else conditions

@@ -1,0 +1,366 @@
+"""Training in memory: from a recipe and data to weights, history and figures, without a folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tenfold.data.dataset import Splits
+from tenfold.data.load import LoadedData, load_splits
+from tenfold.data.splitting import split_stratified
+from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
+from tenfold.errors import UsageError
+from tenfold.evaluation.evaluate import evaluate
+from tenfold.evaluation.report import Report
+from tenfold.listening import Listener
+from tenfold.models import Preprocessing, build, model_arguments
+from tenfold.models.image_model import ImageModel
+from tenfold.models.tracing import layer_list
+from tenfold.randomness import derive_seed
+from tenfold.recipes import Recipe
+from tenfold.recipes.completing import completed
+from tenfold.runs.conditions import choose_device, conditions, repeatable
+from tenfold.runs.facts import Conditions, Context, Figures
+from tenfold.tensors import to_stored
+from tenfold.training.augment import Augmentation
+from tenfold.training.averaging import AveragedWeights
+from tenfold.training.checkpoint import Checkpointer
+from tenfold.training.engine import Engine
+from tenfold.training.history import EpochMetrics
+from tenfold.training.loop import Outcome
+from tenfold.training.loop import train as train_loop
+from tenfold.training.memory import out_of_memory_explained
+from tenfold.training.optimizers import build_optimizer
+from tenfold.training.schedules import Schedule, build_schedule
+from tenfold.training.state import TrainingState
+from tenfold.training.torch_engine import TorchEngine
+from tenfold.training.watching import Watcher
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that is ready to start, or to continue.
+
+    Attributes:
+        recipe: complete: data, model arguments and all.
+        splits: what is learned from, validated on and tested on.
+        model: what is trained.
+        state: fresh.
+        schedule: of the learning rate.
+        augmentation: None where the recipe has none.
+        engine: what takes the steps.
+        notes: what there was to say about the data.
+    """
+
+    recipe: Recipe
+    splits: Splits
+    model: ImageModel
+    state: TrainingState
+    schedule: Schedule
+    augmentation: Augmentation | None
+    engine: type[Engine]
+    notes: tuple[str, ...]
+
+    @property
+    def context(self) -> Context:
+        """What a resume must find unchanged."""
+        return Context(
+            recipe=self.recipe.decisive(),
+            data={part.split: part.fingerprint for part in self.splits},
+            classes=list(self.splits.train.classes),
+        )
+
+    @property
+    def conditions(self) -> Conditions:
+        """What a resume must find unchanged to end with the same bits."""
+        return conditions(self.state.device, self.engine)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of a training.
+
+    Attributes:
+        prepared: what was trained, and on what.
+        outcome: how it ended.
+        epoch: the one whose weights were kept, counted from 1: the best by validation, or the last.
+        weights: of the whole model after that epoch.
+        report: on the test split, looked at once; None without one.
+    """
+
+    prepared: Prepared
+    outcome: Outcome
+    epoch: int
+    weights: dict[str, Tensor]
+    report: Report | None
+
+    @property
+    def history(self) -> list[EpochMetrics]:
+        """One entry for each epoch."""
+        return self.prepared.state.history
+
+    @property
+    def figures(self) -> Figures:
+        """The final figures."""
+        found = figures_of(self.prepared, self.epoch)
+        if self.report is None:
+            return found
+        return Figures.model_validate(found.model_dump() | self.report.figures())
+
+    def bundle(self) -> Bundle:
+        """The model as it is kept."""
+        return bundle_of(self.prepared, self.weights, self.figures.to_dict())
+
+
+def fit(
+    recipe: Recipe,
+    data: object = None,
+    *,
+    data_root: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = True,
+    watcher: Watcher | None = None,
+) -> Fitted:
+    """Train in memory; nothing is written, and what is interrupted is lost.
+
+    Args:
+        recipe: what to do.
+        data: see `load_splits`; None for the recipe's own.
+        data_root: a folder of known data sets.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        threads: of a CPU; None for half the cores, at least two.
+        download: whether what is missing may be fetched.
+        watcher: is told what happens.
+
+    Raises:
+        DataError: the data cannot be read or trained on.
+        UsageError: the recipe does not fit the data.
+        TrainingError: the loss became infinite or undefined.
+    """
+    watcher = watcher or Watcher()
+    torch_device = choose_device(device)
+    with repeatable(torch_device, threads):
+        prepared = prepare(
+            recipe,
+            data if data is not None else recipe.data,
+            device=torch_device,
+            data_root=data_root,
+            download=download,
+            listener=watcher,
+        )
+        watcher.started(None, ())
+        try:
+            outcome = train_prepared(prepared, watcher=watcher)
+        finally:
+            watcher.ended()
+        return finish(prepared, outcome)
+
+
+def prepare(
+    recipe: Recipe,
+    data: object,
+    *,
+    device: torch.device,
+    data_root: Path | None = None,
+    download: bool = True,
+    engine: type[Engine] = TorchEngine,
+    listener: Listener,
+) -> Prepared:
+    """Read the data and build the model; call it inside `repeatable`.
+
+    Args:
+        recipe: what to do.
+        data: see `load_splits`.
+        device: where to train.
+        data_root: a folder of known data sets.
+        download: whether what is missing may be fetched.
+        engine: what takes the steps.
+        listener: told about the data, and about long reading.
+
+    Raises:
+        DataError: the data cannot be read or trained on.
+        UsageError: the recipe does not fit the data.
+    """
+    loaded = load_splits(
+        data,
+        data_root=data_root,
+        image_size=recipe.image_size,
+        channels=recipe.channels,
+        test_fraction=recipe.test,
+        download=download,
+        listener=listener,
+    )
+    splits = with_validation(loaded.splits, recipe)
+    recipe = _completed(recipe, loaded)
+    _require_fit(recipe, splits)
+    train = splits.train
+    preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
+    torch.manual_seed(derive_seed(recipe.seed, "model"))
+    network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
+    model = ImageModel(preprocessing, network).to(device)
+    optimizer = build_optimizer(
+        recipe.optimizer,
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+    averaged = AveragedWeights(model, recipe.average_decay) if recipe.average_decay else None
+    augmentation = Augmentation(recipe.seed, **recipe.augment.model_dump())
+    return Prepared(
+        recipe=recipe,
+        splits=splits,
+        model=model,
+        state=TrainingState(model, optimizer, averaged),
+        schedule=_schedule(recipe, len(train)),
+        augmentation=None if augmentation.changes_nothing else augmentation,
+        engine=engine,
+        notes=loaded.notes,
+    )
+
+
+def train_prepared(
+    prepared: Prepared,
+    *,
+    watcher: Watcher,
+    checkpointer: Checkpointer | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train from wherever the state stands, with what the recipe says.
+
+    Raises:
+        TrainingError: the loss became infinite or undefined, or memory ran out.
+    """
+    recipe = prepared.recipe
+    with _memory_explained(prepared):
+        return train_loop(
+            prepared.state,
+            prepared.splits.train,
+            prepared.splits.val,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            schedule=prepared.schedule,
+            seed=recipe.seed,
+            shuffle=recipe.shuffle,
+            eval_batch_size=recipe.eval_batch_size,
+            label_smoothing=recipe.label_smoothing,
+            clip_norm=recipe.clip_norm,
+            augment=prepared.augmentation,
+            choose_by=recipe.choose_by,
+            patience=recipe.patience,
+            make_engine=prepared.engine,
+            checkpointer=checkpointer,
+            watcher=watcher,
+            should_stop=should_stop,
+        )
+
+
+def finish(prepared: Prepared, outcome: Outcome) -> Fitted:
+    """Keep the best weights, and look at the test split once.
+
+    Raises:
+        TrainingError: memory ran out.
+    """
+    state, test = prepared.state, prepared.splits.test
+    epoch, weights = state.final_weights()
+    report = None
+    if test is not None:
+        state.model.load_state_dict(weights)
+        with _memory_explained(prepared):
+            report = evaluate(state.model, test, batch_size=prepared.recipe.eval_batch_size)
+    return Fitted(prepared, outcome, epoch, weights, report)
+
+
+def with_validation(splits: Splits, recipe: Recipe) -> Splits:
+    """The splits with a part of the training images held out, where the recipe wants it.
+
+    A data set that comes with a validation split keeps its own.
+    """
+    if splits.val is not None or not recipe.val:
+        return splits
+    train, val = split_stratified(splits.train, recipe.val, seed=recipe.seed, name="val")
+    return Splits(train, val, splits.test)
+
+
+def figures_of(prepared: Prepared, epoch: int) -> Figures:
+    """The figures of one epoch of the history, and the sizes of the splits."""
+    splits, history = prepared.splits, prepared.state.history
+    chosen = history[epoch - 1]
+    return Figures(
+        epochs=len(history),
+        best_epoch=epoch if splits.val is not None else None,
+        n_train=len(splits.train),
+        n_val=len(splits.val) if splits.val is not None else 0,
+        n_test=len(splits.test) if splits.test is not None else 0,
+        train_loss=chosen.train_loss,
+        train_acc=chosen.train_acc,
+        val_loss=chosen.val_loss,
+        val_acc=chosen.val_acc,
+        seconds=sum(metrics.seconds for metrics in history),
+    )
+
+
+def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str, Any]) -> Bundle:
+    """The bundle of these weights of the whole model."""
+    recipe, train, model = prepared.recipe, prepared.splits.train, prepared.model
+    header = BundleHeader(
+        model=recipe.model,
+        arguments=recipe.model_args,
+        input_shape=train.image_shape,
+        classes=list(train.classes),
+        preprocessing=PreprocessingHeader.model_validate(model.preprocessing.to_header()),
+        layers=layer_list(model.network),
+        data={"source": recipe.data, "fingerprint": prepared.splits.fingerprint},
+        figures=figures,
+    )
+    return Bundle(header, to_stored(model.network_weights(weights)))
+
+
+def _completed(recipe: Recipe, loaded: LoadedData) -> Recipe:
+    return completed(
+        recipe,
+        source=loaded.source,
+        image_shape=loaded.splits.train.image_shape,
+        model_args=model_arguments(recipe.model, recipe.model_args),
+    )
+
+
+def _memory_explained(prepared: Prepared) -> out_of_memory_explained:
+    recipe = prepared.recipe
+    return out_of_memory_explained(
+        prepared.state, batch_size=recipe.batch_size, eval_batch_size=recipe.eval_batch_size
+    )
+
+
+def _schedule(recipe: Recipe, n: int) -> Schedule:
+    return build_schedule(
+        recipe.schedule,
+        lr=recipe.lr,
+        epochs=recipe.epochs,
+        steps_per_epoch=math.ceil(n / recipe.batch_size),
+        drop_every=recipe.drop_every,
+        drop_factor=recipe.drop_factor,
+        warmup_epochs=recipe.warmup_epochs,
+    )
+
+
+def _require_fit(recipe: Recipe, splits: Splits) -> None:
+    if recipe.batch_size > len(splits.train):
+        raise UsageError(
+            f"batch_size is {recipe.batch_size:,}, but there are only {len(splits.train):,} "
+            "training images",
+            remedy=f"choose at most {len(splits.train)}",
+        )
+    if recipe.patience and splits.val is None:
+        raise UsageError(
+            f"patience is {recipe.patience}, but there is no validation split to judge epochs by",
+            remedy="hold some out with --val 0.1, or set patience = 0",
+        )

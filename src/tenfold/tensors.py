@@ -1,0 +1,52 @@
+"""Tensors: shapes as types, and to and from the bytes of a file.
+
+The names are checked while the tests run; a type checker reads them as plain tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from tenfold.errors import FileRefusedError
+from tenfold.storage import StoredTensor
+
+Images = UInt8[Tensor, "n channels height width"]
+"""Raw pixels, 0..255."""
+
+Labels = Int64[Tensor, " n"]
+"""Class indices, 0..classes-1."""
+
+Logits = Float[Tensor, "n classes"]
+"""Unnormalized scores; softmax over the last axis gives probabilities."""
+
+
+def to_stored(tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
+    """The bytes of tensors on any device; those on the CPU share memory where they can."""
+    return {name: _stored(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
+
+
+def from_stored(tensors: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
+    """Tensors over the memory of what was read from a file.
+
+    Raises:
+        FileRefusedError: PyTorch does not have a tensor's type.
+    """
+    return {name: _tensor(stored) for name, stored in tensors.items()}
+
+
+def _stored(tensor: Tensor) -> StoredTensor:
+    values: memoryview = tensor.reshape(-1).view(torch.uint8).numpy().data
+    return StoredTensor(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), values)
+
+
+def _tensor(stored: StoredTensor) -> Tensor:
+    dtype = getattr(torch, stored.dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise FileRefusedError(f"a tensor is of type {stored.dtype}, which PyTorch does not have")
+    if not stored.data.nbytes:
+        return torch.empty(stored.shape, dtype=dtype)
+    return torch.frombuffer(stored.data, dtype=dtype).reshape(stored.shape)

@@ -1,0 +1,122 @@
+"""The engine that takes plain PyTorch steps: the definition of what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.tensors import Images, Labels, Logits
+from tenfold.training.engine import Engine, StepSettings, Stretch
+from tenfold.training.state import TrainingState
+
+TrainStep = Callable[..., tuple[Tensor, Tensor]]
+"""Takes what `train_step` takes and gives what it gives."""
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Images,
+    labels: Labels,
+    *,
+    label_smoothing: float = 0.0,
+    clip_norm: float = 0.0,
+) -> tuple[Tensor, Logits]:
+    """Forward, backward, update; the batch's mean loss (a scalar) and its logits, detached.
+
+    Args:
+        model: raw images to logits, in training mode.
+        optimizer: over the model's parameters.
+        images: one batch, on the model's device.
+        labels: its labels, on the same device.
+        label_smoothing: the share of probability spread over all classes, 0 <= x < 1
+            (Szegedy et al., arXiv:1512.00567).
+        clip_norm: maximum norm of all gradients together (Pascanu et al., arXiv:1211.5063);
+            0 clips nothing.
+    """
+    logits = model(images)
+    loss = nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    return loss.detach(), logits.detach()
+
+
+class TorchEngine(Engine):
+    """One PyTorch step after the other, with the images on the model's device.
+
+    Args:
+        state: see `Engine`.
+        data: see `Engine`.
+        settings: see `Engine`.
+        step: what is done with a batch.
+    """
+
+    name: ClassVar[str] = "torch"
+    version: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        state: TrainingState,
+        data: ImageDataset,
+        settings: StepSettings,
+        step: TrainStep = train_step,
+    ) -> None:
+        super().__init__(state, data, settings)
+        self._step = step
+        self._images, self._labels = data.images.to(state.device), data.labels.to(state.device)
+        self._epoch, self._order = 0, torch.arange(0)
+
+    def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
+        """See `Engine`."""
+        self._epoch, self._order = epoch, order.to(self.state.device)
+        self.state.model.train()
+
+    def advance(
+        self, first: int, learning_rates: Sequence[float], *, gradient_norms: bool = False
+    ) -> Stretch:
+        """See `Engine`."""
+        state, settings, size = self.state, self.settings, self.settings.batch_size
+        model, optimizer, averaged = state.model, state.optimizer, state.averaged
+        losses = torch.empty(len(learning_rates), device=state.device)
+        correct = torch.zeros((), dtype=torch.int64, device=state.device)
+        for place, lr in enumerate(learning_rates):
+            batch = first + place
+            chosen = self._order[batch * size : (batch + 1) * size]
+            images, labels = self._images.index_select(0, chosen), self._labels[chosen]
+            if settings.augment is not None:
+                images = settings.augment(images, chosen, self._epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            loss, logits = self._step(
+                model,
+                optimizer,
+                images,
+                labels,
+                label_smoothing=settings.label_smoothing,
+                clip_norm=settings.clip_norm,
+            )
+            losses[place] = loss
+            correct += (logits.argmax(1) == labels).sum()
+            if averaged is not None:
+                averaged.update(model, state.step + place + 1)
+        return Stretch(losses, correct, _gradient_norms(model) if gradient_norms else None)
+
+
+def _gradient_norms(model: nn.Module) -> dict[str, float]:
+    return {
+        name: float(parameter.grad.abs().max())
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and parameter.grad is not None
+    }
+
+
+ENGINES: dict[str, type[Engine]] = {TorchEngine.name: TorchEngine}
+"""What a run's steps can be taken by."""
