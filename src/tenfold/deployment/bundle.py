@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tenfold.errors import FileRefusedError, TenfoldError, UsageError, listing
-from tenfold.models import Preprocessing, build, model_arguments
+from tenfold.models import ImageModel, Preprocessing, build, model_arguments
 from tenfold.storage import read_tensors, write_tensors
 from tenfold.types import ImageShape
 
@@ -56,7 +56,7 @@ class Bundle:
 
     def module(self) -> nn.Module:
         """A new module: raw uint8 images to logits, on the CPU, in evaluation mode."""
-        return nn.Sequential(self.preprocessing, self.network()).eval()
+        return ImageModel(self.preprocessing, self.network()).eval()
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:

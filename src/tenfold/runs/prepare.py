@@ -15,7 +15,7 @@ from tenfold.data.dataset import Splits
 from tenfold.data.load import LoadedData, load_splits
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError
-from tenfold.models import Preprocessing, build, model_arguments
+from tenfold.models import ImageModel, Preprocessing, build, model_arguments
 from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe
 from tenfold.runs.conditions import conditions
@@ -102,7 +102,7 @@ def prepare(
     preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
     torch.manual_seed(derive_seed(recipe.seed, "model"))
     network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
-    model = nn.Sequential(preprocessing, network).to(device)
+    model = ImageModel(preprocessing, network).to(device)
     state = TrainingState(
         model=model,
         optimizer=build_optimizer(

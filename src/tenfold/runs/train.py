@@ -16,6 +16,7 @@ from torch import Tensor
 from tenfold.deployment.bundle import Bundle, write_bundle
 from tenfold.errors import InterruptedRunError, StorageError, TenfoldError, UsageError
 from tenfold.evaluation.evaluate import evaluate
+from tenfold.models import ImageModel
 from tenfold.recipes import Recipe
 from tenfold.runs.conditions import choose_device, repeatable
 from tenfold.runs.folder import FACTS_FORMAT, RunFolder, new_run, require_new
@@ -266,14 +267,13 @@ def _figures(prepared: Prepared, epoch: int) -> dict[str, Any]:
 def _bundle(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str, Any]) -> Bundle:
     """The bundle of these weights."""
     recipe, splits = prepared.recipe, prepared.splits
-    prefix = "1."  # the network stands behind the preprocessing, which has no weights
     return Bundle(
         model=recipe.model,
         arguments=recipe.model_args,
         input_shape=splits.train.image_shape,
         classes=splits.train.classes,
         preprocessing=prepared.preprocessing,
-        weights={name.removeprefix(prefix): tensor for name, tensor in weights.items()},
+        weights=ImageModel.network_weights(weights),
         data={"source": recipe.data, "fingerprint": splits.fingerprint},
         figures=figures,
     )
