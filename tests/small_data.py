@@ -15,6 +15,7 @@ from tenfold.data import ImageDataset, load
 from tenfold.data.catalog.entries import CatalogEntry
 from tenfold.models import MODELS
 from tenfold.models.convpool import ConvPool
+from tenfold.models.table import ModelEntry
 from tenfold.types import ImageShape
 
 TRAIN_IMAGES = {"fashion-mnist": 6464, "mnist": 1280, "cifar10": 400}
@@ -72,5 +73,7 @@ class NarrowConvPool(ConvPool):
 SMALL_DATA = patch.object(load, "_read_named", small_data_sets)
 """Reads the stand-ins wherever a known data set is named."""
 
-SMALL_MODEL = patch.dict(MODELS, convpool=NarrowConvPool)
+SMALL_MODEL = patch.dict(
+    MODELS, convpool=ModelEntry(__name__, "NarrowConvPool", "convpool with fewer channels")
+)
 """Builds the narrow model wherever the wide one is asked for without arguments of its own."""

@@ -49,6 +49,7 @@ PUBLIC = {
         "MODELS",
         "CifarCNN",
         "ConvPool",
+        "ImageModel",
         "LayerSummary",
         "LeNet",
         "ModelSummary",

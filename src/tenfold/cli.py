@@ -573,9 +573,7 @@ def info(as_json: Json = False) -> None:
 
 
 @contextmanager
-def _watching(
-    quiet: bool = False, log_every: int = 0, plot: bool = False
-) -> Iterator[Watcher]:
+def _watching(quiet: bool = False, log_every: int = 0, plot: bool = False) -> Iterator[Watcher]:
     """What a person is told: by a bar on a terminal, by plain lines elsewhere."""
     from tenfold.reporting.terminal import BarWatcher, PlainWatcher
 

@@ -92,7 +92,7 @@ def test_modules_do_not_share_their_weights(tmp_path):
         for parameter in first.parameters():
             parameter.zero_()
     assert any(parameter.any() for parameter in second.parameters())
-    assert all(bundle.weights[name].any() for name, _ in second[1].named_parameters())
+    assert all(bundle.weights[name].any() for name, _ in second.network.named_parameters())
 
 
 def test_no_preprocessing_but_the_scale(tmp_path):

@@ -11,6 +11,7 @@ from torch import nn
 
 from tenfold.errors import UsageError
 from tenfold.models import MODELS, build, model_arguments
+from tenfold.models.table import ModelEntry
 from tenfold.types import ImageShape
 
 TABLE = pytest.mark.parametrize("name", MODELS)
@@ -110,11 +111,15 @@ def test_the_same_seed_gives_the_same_weights_as_the_class_itself(name):
     built = small(name).state_dict()
     given = model_arguments(name, SMALL.get(name, {}))
     torch.manual_seed(0)
-    direct = MODELS[name](
-        ImageShape(1, 28, 28),
-        10,
-        **{key: tuple(v) if isinstance(v, list) else v for key, v in given.items()},
-    ).state_dict()
+    direct = (
+        MODELS[name]
+        .load()(
+            ImageShape(1, 28, 28),
+            10,
+            **{key: tuple(v) if isinstance(v, list) else v for key, v in given.items()},
+        )
+        .state_dict()
+    )
     assert list(built) == list(direct)
     assert all(torch.equal(built[key], direct[key]) for key in built)
 
@@ -355,6 +360,90 @@ def test_an_unknown_argument_is_refused_with_the_nearest_one_and_the_list():
 def test_an_argument_of_a_wrong_type_or_out_of_range_is_refused(name, argument, value, wanted):
     with pytest.raises(UsageError, match=f"{name}: .*{wanted}"):
         build(name, (1, 28, 28), 10, **{argument: value})
+
+
+class EveryKind(nn.Module):
+    """A made-up model with one argument of every type."""
+
+    def __init__(
+        self,
+        input_shape: ImageShape,
+        classes: int,
+        *,
+        bias: bool = True,
+        activation: str = "relu",
+        scale: float = 1.0,
+        width: int = 4,
+        hidden: tuple[int, ...] = (3,),
+    ) -> None:
+        super().__init__()
+        self.given = (bias, activation, scale, width, hidden)
+        self.linear = nn.Linear(input_shape.channels, classes, bias=bias)
+
+
+@pytest.fixture
+def every_kind(monkeypatch):
+    monkeypatch.setitem(MODELS, "every-kind", ModelEntry(__name__, "EveryKind", "made up"))
+
+
+@pytest.mark.usefixtures("every_kind")
+def test_arguments_may_be_booleans_texts_numbers_and_lists():
+    given = {"bias": False, "activation": "gelu", "scale": 2, "width": 5, "hidden": [1, 2]}
+    model = build("every-kind", (1, 2, 2), 3, **given)
+    assert model.given == (False, "gelu", 2.0, 5, (1, 2))
+    assert type(model.given[2]) is float
+    assert model.linear.bias is None
+    assert model_arguments("every-kind", given) == given
+    assert json.loads(json.dumps(model_arguments("every-kind", {}))) == {
+        "bias": True, "activation": "relu", "scale": 1.0, "width": 4, "hidden": [3],
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("every_kind")
+@pytest.mark.parametrize(
+    ("argument", "value", "wanted"),
+    [
+        ("bias", 1, "bias is 1, wanted true or false"),
+        ("bias", "true", "bias is 'true', wanted true or false"),
+        ("bias", None, "bias is None, wanted true or false"),
+        ("activation", True, "activation is True, wanted text"),
+        ("activation", 3, "activation is 3, wanted text"),
+        ("activation", ["relu"], "wanted text"),
+        ("scale", True, "scale is True, wanted a number"),
+        ("scale", "1.0", "scale is '1.0', wanted a number"),
+        ("width", False, "width is False, wanted a whole number"),
+        ("width", 4.0, "width is 4.0, wanted a whole number"),
+        ("width", "4", "width is '4', wanted a whole number"),
+        ("hidden", [True], "wanted a list of whole numbers"),
+        ("hidden", "34", "wanted a list of whole numbers"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(argument, value, wanted):
+    for refuse in (
+        lambda: build("every-kind", (1, 2, 2), 3, **{argument: value}),
+        lambda: model_arguments("every-kind", {argument: value}),
+    ):
+        with pytest.raises(UsageError) as refusal:
+            refuse()
+        assert str(refusal.value).startswith("every-kind: ")
+        assert wanted in str(refusal.value)
+
+
+@TABLE
+def test_an_entry_says_what_the_model_is(name):
+    assert isinstance(MODELS[name].load(), type)
+    assert MODELS[name].load().__name__ == MODELS[name].class_name
+    assert 10 < len(MODELS[name].description) < 80
+
+
+def test_the_table_itself_loads_no_pytorch():
+    code = (
+        "import sys, tenfold.types; before = 'torch' in sys.modules\n"
+        "from tenfold.models import MODELS; assert 'lenet' in MODELS\n"
+        "assert ('torch' in sys.modules) == before\n"
+        "assert 'tenfold.models.lenet' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("shape", [(1, 28), (28, 28, 1, 1), ("1", 28, 28), (1.0, 28, 28)])

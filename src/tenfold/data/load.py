@@ -97,9 +97,7 @@ def load_splits(
     if isinstance(data, str | os.PathLike):
         named = _understand(data, recorder)
         if isinstance(named, CatalogEntry):
-            arrays = read_named(
-                named, data_root=data_root, download=download, listener=recorder
-            )
+            arrays = read_named(named, data_root=data_root, download=download, listener=recorder)
             source, parts = named.name, _data_sets(arrays, named.name)
         else:
             source = str(named)
@@ -212,9 +210,7 @@ def _read_objects(
     raw = {
         split: part
         if isinstance(part, ImageDataset)
-        else read_items(
-            part, f"{source} ({split})", options.image_size, options.channels, listener
-        )
+        else read_items(part, f"{source} ({split})", options.image_size, options.channels, listener)
         for split, part in zip(("train", "test"), given, strict=False)
     }
     labels = [
@@ -252,9 +248,7 @@ def _fitted(dataset: ImageDataset, options: _Options, listener: Listener) -> Ima
     return fitted
 
 
-def _with_test(
-    parts: Mapping[str, ImageDataset], fraction: float, listener: Listener
-) -> Splits:
+def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Listener) -> Splits:
     """The splits, with a test split held out of the training images if there was none."""
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
     if test is None and fraction == 0:

@@ -29,9 +29,7 @@ _PIXEL_TOLERANCE = 1e-3  # of 255 steps: what float32 may lose, far below what i
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 
 
-def class_names(
-    datasets: Sequence[HandedOver], labels: Iterable[LabelArray]
-) -> tuple[str, ...]:
+def class_names(datasets: Sequence[HandedOver], labels: Iterable[LabelArray]) -> tuple[str, ...]:
     """The first names that one of the data sets has as its `classes`, else the labels' numbers."""
     for dataset in datasets:
         inner = dataset

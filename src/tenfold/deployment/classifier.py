@@ -64,9 +64,7 @@ class Classifier:
         """The classes' names, in the order of the probabilities."""
         return self.bundle.classes
 
-    def predict(
-        self, images: Pictures
-    ) -> list[str]:
+    def predict(self, images: Pictures) -> list[str]:
         """The name of the most probable class of every image.
 
         Raises:
@@ -75,9 +73,7 @@ class Classifier:
         """
         return [self.classes[label] for label in self._logits(images).argmax(1).tolist()]
 
-    def predict_proba(
-        self, images: Pictures
-    ) -> Float[np.ndarray, "n classes"]:
+    def predict_proba(self, images: Pictures) -> Float[np.ndarray, "n classes"]:
         """The probability of every class for every image; each row adds up to 1.
 
         Raises:

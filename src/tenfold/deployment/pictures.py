@@ -66,9 +66,7 @@ def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
                 arrays.append(image_to_array(picture, channels=shape.channels, size=size))
             else:
                 data = _read(Path(picture))
-                arrays.append(
-                    decode_image(data, str(picture), channels=shape.channels, size=size)
-                )
+                arrays.append(decode_image(data, str(picture), channels=shape.channels, size=size))
         except TenfoldError as error:
             problems.append(error.message)
     if problems:

@@ -13,7 +13,6 @@ from jaxtyping import Int64
 from tenfold.errors import UsageError
 from tenfold.types import as_array
 
-
 ArrayLike: TypeAlias = Any
 """A NumPy array, a tensor, or a list of numbers."""
 

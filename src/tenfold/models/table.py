@@ -2,34 +2,81 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, TypeGuard
-
-import torch
-from torch import nn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from tenfold.errors import UsageError, did_you_mean, listing
-from tenfold.models.cifar_cnn import CifarCNN
-from tenfold.models.convpool import ConvPool
-from tenfold.models.lenet import LeNet
-from tenfold.models.mlp import MLP
-from tenfold.models.resnet_small import ResNetSmall
-from tenfold.models.softmax import Softmax
-from tenfold.models.softmax_scratch import SoftmaxScratch
 from tenfold.types import ImageShape
 
-MODELS: dict[str, type[nn.Module]] = {
-    "softmax": Softmax,
-    "softmax-scratch": SoftmaxScratch,
-    "mlp": MLP,
-    "lenet": LeNet,
-    "cifar-cnn": CifarCNN,
-    "convpool": ConvPool,
-    "resnet-small": ResNetSmall,
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of the table, which needs no PyTorch until the model is built.
+
+    Attributes:
+        module: the module that the model's class is in.
+        class_name: the class takes the images' shape, the number of classes, and as keyword-only
+            arguments with defaults its own.
+        description: what it is, for people who choose one.
+    """
+
+    module: str
+    class_name: str
+    description: str
+
+    def load(self) -> Callable[..., nn.Module]:
+        """The model's class."""
+        model_class: Callable[..., nn.Module] = getattr(
+            importlib.import_module(self.module), self.class_name
+        )
+        return model_class
+
+
+MODELS: dict[str, ModelEntry] = {
+    "softmax": ModelEntry(
+        "tenfold.models.softmax", "Softmax", "softmax regression: one linear layer over the pixels"
+    ),
+    "softmax-scratch": ModelEntry(
+        "tenfold.models.softmax_scratch", "SoftmaxScratch", "softmax regression from raw tensors"
+    ),
+    "mlp": ModelEntry(
+        "tenfold.models.mlp", "MLP", "multilayer perceptron: linear layers with ReLU between them"
+    ),
+    "lenet": ModelEntry(
+        "tenfold.models.lenet", "LeNet", "LeNet-5 with ReLU and max-pooling, from 28x28 pixels"
+    ),
+    "cifar-cnn": ModelEntry(
+        "tenfold.models.cifar_cnn", "CifarCNN", "two small convolutions, then a perceptron"
+    ),
+    "convpool": ModelEntry(
+        "tenfold.models.convpool",
+        "ConvPool",
+        "wide blocks of convolution and max-pooling, then a perceptron",
+    ),
+    "resnet-small": ModelEntry(
+        "tenfold.models.resnet_small",
+        "ResNetSmall",
+        "residual network with batch normalization, for about 28x28 to 64x64 pixels",
+    ),
 }
-"""Every model that has a name, with the class that makes it."""
+"""Every model that has a name."""
+
+_WANTED = {
+    bool: "true or false",
+    str: "text",
+    float: "a number",
+    int: "a whole number",
+    tuple: "a list of whole numbers",
+}
+"""What a model's argument may be, in words, by the type of its default."""
 
 LARGEST_MODEL = 2**30
 """Parameters of a model, at the most: 4 GiB in single precision."""
@@ -56,9 +103,11 @@ def build(
         UsageError: a name that is not known, a value of a wrong type or out of range, images that
             are too small for the model, or a model of more than `LARGEST_MODEL` parameters.
     """
+    import torch
+
     model_class = _model_class(name)
     shape = _image_shape(name, input_shape)
-    complete = _complete_arguments(name, arguments)
+    complete = _complete_arguments(name, model_class, arguments)
     with torch.device("meta"):
         outline = model_class(shape, classes, **complete)
     parameters = sum(parameter.numel() for parameter in outline.parameters())
@@ -86,18 +135,17 @@ def model_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         UsageError: a name that is not known, or a value of a wrong type.
     """
-    _model_class(name)
-    complete = _complete_arguments(name, given)
+    complete = _complete_arguments(name, _model_class(name), given)
     return {
         argument: list(value) if isinstance(value, tuple) else value
         for argument, value in complete.items()
     }
 
 
-def _model_class(name: str) -> type[nn.Module]:
+def _model_class(name: str) -> Callable[..., nn.Module]:
     if name not in MODELS:
         raise UsageError(f"model {name!r} is not known", remedy=did_you_mean(name, MODELS))
-    return MODELS[name]
+    return MODELS[name].load()
 
 
 def _image_shape(name: str, input_shape: Sequence[object]) -> ImageShape:
@@ -110,9 +158,11 @@ def _image_shape(name: str, input_shape: Sequence[object]) -> ImageShape:
     return ImageShape(*sizes)
 
 
-def _complete_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:
+def _complete_arguments(
+    name: str, model_class: Callable[..., nn.Module], given: Mapping[str, object]
+) -> dict[str, Any]:
     """The model's defaults with the given values in their place, checked for their type."""
-    defaults = _defaults(MODELS[name])
+    defaults = _defaults(model_class)
     for argument in given:
         if argument not in defaults:
             raise UsageError(
@@ -128,7 +178,7 @@ def _complete_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any
     }
 
 
-def _defaults(model_class: type[nn.Module]) -> dict[str, Any]:
+def _defaults(model_class: Callable[..., nn.Module]) -> dict[str, Any]:
     """The model's own arguments, which are its keyword-only ones, with their defaults."""
     return {
         parameter.name: parameter.default
@@ -138,20 +188,19 @@ def _defaults(model_class: type[nn.Module]) -> dict[str, Any]:
 
 
 def _as_type_of(default: object, value: object, name: str, argument: str) -> object:
-    """The value as the default's type: a whole number, a number, or a tuple of whole numbers."""
-    if isinstance(default, tuple):
-        if isinstance(value, list | tuple) and all(_is_whole(item) for item in value):
-            return tuple(value)
-        wanted = "a list of whole numbers"
-    elif isinstance(default, float):
-        if isinstance(value, float) or (_is_whole(value) and abs(value) < 2**53):
-            return float(value)
-        wanted = "a number"
-    else:
-        if _is_whole(value):
+    """The value as the default's type; lists will do for tuples, whole numbers for numbers."""
+    match default, value:
+        case (bool(), bool()) | (str(), str()):
             return value
-        wanted = "a whole number"
-    raise UsageError(f"{name}: {argument} is {value!r}, wanted {wanted}")
+        case float(), float():
+            return float(value)
+        case float(), int() if _is_whole(value) and abs(value) < 2**53:
+            return float(value)
+        case int(), int() if _is_whole(default) and _is_whole(value):
+            return value
+        case tuple(), list() | tuple() if all(_is_whole(item) for item in value):
+            return tuple(value)
+    raise UsageError(f"{name}: {argument} is {value!r}, wanted {_WANTED[type(default)]}")
 
 
 def _is_whole(value: object) -> TypeGuard[int]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-
 import tenfold
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset

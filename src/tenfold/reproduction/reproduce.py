@@ -202,9 +202,7 @@ def reproduce(
     if epochs is not None and epochs < 1:
         raise UsageError(f"epochs is {epochs}, wanted at least 1")
     machine = _machine(device, threads)
-    worker = _Worker(
-        _new_folder(out), data_root, device, threads, download, watcher or Watcher()
-    )
+    worker = _Worker(_new_folder(out), data_root, device, threads, download, watcher or Watcher())
     reproduction = Reproduction(worker.folder, command, machine)
     for system in systems:
         wanted = epochs or (system.full_epochs if full else system.epochs)

@@ -62,7 +62,9 @@ def evaluate_run(
         )
     facts = None if own is None else own.read_facts()
     recipe = None if own is None else read_recipe(own, facts)
-    torch_device = choose_device(device or ("auto" if facts is None else facts.conditions.device_kind))
+    torch_device = choose_device(
+        device or ("auto" if facts is None else facts.conditions.device_kind)
+    )
     reading = _Reading(data_root, download, listener or Listener())
     with repeatable(torch_device, threads or (None if facts is None else facts.conditions.threads)):
         classifier = Classifier(bundle, torch_device)

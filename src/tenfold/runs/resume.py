@@ -232,9 +232,7 @@ def _require_same_recipe(
         )
 
 
-def _nothing_to_do(
-    folder: RunFolder, facts: RunFacts, recipe: Recipe, listener: Listener
-) -> bool:
+def _nothing_to_do(folder: RunFolder, facts: RunFacts, recipe: Recipe, listener: Listener) -> bool:
     """Whether a run has finished; if its model or history is damaged, that is made anew."""
     if not facts.has_ended:
         return False

@@ -11,7 +11,14 @@ from tenfold.storage.files import (
     write_json,
     write_text,
 )
-from tenfold.storage.tensors import LARGEST_HEADER, StoredTensor, TensorFile, read_tensors, sha256_of_tensors, write_tensors
+from tenfold.storage.tensors import (
+    LARGEST_HEADER,
+    StoredTensor,
+    TensorFile,
+    read_tensors,
+    sha256_of_tensors,
+    write_tensors,
+)
 
 __all__ = [
     "LARGEST_HEADER",

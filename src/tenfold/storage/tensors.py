@@ -246,7 +246,9 @@ def _tensors(path: Path, entries: Mapping[str, Any], data: memoryview) -> dict[s
             raise _damaged(path, f"its tensor {name!r} is {code} of shape {shape}")
         size = math.prod(shape) * _TYPES[_TYPE_NAMES[code]][1]
         if not 0 <= start <= end <= len(data) or end - start != size:
-            raise _damaged(path, f"its tensor {name!r} lies at {start}..{end}, but has {size} bytes")
+            raise _damaged(
+                path, f"its tensor {name!r} lies at {start}..{end}, but has {size} bytes"
+            )
         tensors[name] = StoredTensor(_TYPE_NAMES[code], tuple(shape), data[start:end])
         places.append((start, end))
     covered = 0

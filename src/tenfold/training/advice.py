@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-
 from tenfold.training.history import EpochMetrics
 from tenfold.types import LabelArray
 

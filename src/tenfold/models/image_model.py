@@ -1,0 +1,44 @@
+"""The whole model: preprocessing, then the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from tenfold.models.preprocessing import Preprocessing
+
+_NETWORK = "network."
+
+
+class ImageModel(nn.Module):
+    """From raw uint8 images to logits.
+
+    Args:
+        preprocessing: from raw pixels to what the network expects; it has no weights.
+        network: the rest.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, network: nn.Module) -> None:
+        super().__init__()
+        self.preprocessing = preprocessing
+        self.network = network
+
+    def forward(self, images: Shaped[Tensor, "n channels height width"]) -> Tensor:
+        """What the network makes of the images: logits, n x classes.
+
+        Raises:
+            UsageError: the images are not uint8, or have other channels than the preprocessing.
+        """
+        logits: Tensor = self.network(self.preprocessing(images))
+        return logits
+
+    @staticmethod
+    def network_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The network's part of a state dict of the whole, under the network's own names."""
+        return {
+            name.removeprefix(_NETWORK): tensor
+            for name, tensor in weights.items()
+            if name.startswith(_NETWORK)
+        }
