@@ -138,8 +138,10 @@ def _channels_first(pixels: np.ndarray, where: str, start: int, *, is_tensor: bo
 
     Where both ends could be the channels, tensors have them first and arrays last.
     """
+    shaped: PixelArray
     if pixels.ndim == 3:
-        return pixels[:, None]
+        shaped = pixels[:, None]
+        return shaped
     if pixels.ndim == 4:
         is_first, is_last = pixels.shape[1] in (1, 3), pixels.shape[3] in (1, 3)
         if is_first and (is_tensor or not is_last):

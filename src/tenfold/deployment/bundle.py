@@ -131,7 +131,9 @@ class Bundle:
         except UsageError as error:
             raise _unusable(self.place, error.message) from error
         weights = from_stored(self.weights)
-        wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in outline.state_dict().items()}
+        wanted = {
+            name: (tensor.shape, tensor.dtype) for name, tensor in outline.state_dict().items()
+        }
         found = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
         differing = [
             name

@@ -125,10 +125,10 @@ class LivePlot(Watcher):
         """Take the figures of an epoch of `tenfold.scratch.train`."""
         self.add(**figures._asdict())
 
-    def started(self, folder: Path, history: Sequence[EpochMetrics]) -> None:
+    def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
         """Begin a new plot with the epochs already finished."""
         self._begin()
-        if not self._path_is_given and not in_notebook():
+        if not self._path_is_given and not in_notebook() and folder is not None:
             self.path = folder / FILE_NAME
         for metrics in history:
             self._take(metrics.epoch, asdict(metrics))

@@ -320,7 +320,7 @@ class _Warnings(Watcher):
     notes: list[str] = field(default_factory=list)
     _training: bool = False
 
-    def started(self, folder: Path, history: Sequence[EpochMetrics]) -> None:
+    def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
         """Begin to listen."""
         del folder, history
         self._training = True

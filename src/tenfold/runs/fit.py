@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -333,7 +334,7 @@ def _completed(recipe: Recipe, loaded: LoadedData) -> Recipe:
     )
 
 
-def _memory_explained(prepared: Prepared) -> out_of_memory_explained:
+def _memory_explained(prepared: Prepared) -> AbstractContextManager[None]:
     recipe = prepared.recipe
     return out_of_memory_explained(
         prepared.state, batch_size=recipe.batch_size, eval_batch_size=recipe.eval_batch_size

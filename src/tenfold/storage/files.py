@@ -8,6 +8,7 @@ new one, whole, whenever the process dies; and a write that fails leaves the old
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -16,7 +17,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from tenfold.errors import FileRefusedError, StorageError
 
@@ -58,7 +58,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 @contextmanager
-def read_regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
     """A file to be read inside the block, and its size in bytes.
 
     Raises:

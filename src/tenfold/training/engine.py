@@ -74,7 +74,7 @@ class Engine(ABC):
     version: ClassVar[int]
 
     def __init__(self, state: TrainingState, data: ImageDataset, settings: StepSettings) -> None:
-        self.state, self.settings = state, settings
+        self.state, self.data, self.settings = state, data, settings
 
     @abstractmethod
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
@@ -96,3 +96,4 @@ class Engine(ABC):
 
     def close(self) -> None:
         """Put everything back into the state, and end."""
+        _ = self.state.model  # whatever was lent comes back

@@ -31,10 +31,12 @@ def optimizer_to_parts(
 ) -> tuple[OptimizerHeader, dict[str, Tensor]]:
     """An optimizer's state as a header and as tensors named `<index of the parameter>.<key>`."""
     state = optimizer.state_dict()
-    tensors, plain = {}, {}
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
     for index, values in state["state"].items():
         for key, value in values.items():
-            (tensors if isinstance(value, Tensor) else plain)[f"{index}.{key}"] = value
+            where = tensors if isinstance(value, Tensor) else plain
+            where[f"{index}.{key}"] = value
     kind = type(optimizer).__name__
     return OptimizerHeader(kind=kind, groups=state["param_groups"], plain=plain), tensors
 
