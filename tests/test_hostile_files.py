@@ -43,7 +43,8 @@ from tenfold.storage import read_tensors, sha256_of_tensors, write_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files, read_newest
 from tenfold.training.optimizers import build_optimizer
-from tenfold.training.state import Best, EpochMetrics, TrainingState
+from tenfold.training.history import EpochMetrics
+from tenfold.training.state import Best, TrainingState
 from tenfold.types import ImageShape
 from test_bad_inputs import bundle, declared_header, file, framed, png
 
@@ -785,7 +786,7 @@ def test_a_checkpoint_comes_back(
     written.epoch, written.batch, written.step = len(history), len(losses), 10**9 + len(losses)
     written.losses, written.correct = torch.tensor(losses), torch.tensor(steps)
     written.history = history
-    written.best = Best(1, value, written.copy_of_weights_that_count())
+    written.best = Best(1, value, written.copy_of_final_weights())
     shutil.rmtree(home / "checkpoints", ignore_errors=True)
     Checkpointer(home / "checkpoints", {"who": "me"}).save(written)
     checkpoint = read_newest(home / "checkpoints")

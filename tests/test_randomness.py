@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenfold.randomness import derive_seed, keyed_generator
+from tenfold.randomness import derive_seed, keyed_permutation
 
 
 def test_a_seed_is_the_top_63_bits_of_a_digest():

@@ -19,7 +19,7 @@ from tenfold.errors import UsageError
 from tenfold.reporting import live
 from tenfold.reporting.live import LivePlot, in_notebook, show_figure
 from tenfold.reporting.plots import Curves, curves_figure, figure_bytes, history_curves
-from tenfold.training.state import EpochMetrics
+from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher
 
 

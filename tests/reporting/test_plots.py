@@ -33,7 +33,7 @@ from tenfold.reporting.plots import (
     images_figure,
     save_figure,
 )
-from tenfold.training.state import EpochMetrics
+from tenfold.training.history import EpochMetrics
 
 FASHION = (
     "T-shirt/top",

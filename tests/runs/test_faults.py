@@ -357,7 +357,7 @@ def test_weights_that_are_not_finite_are_never_saved(
 def spoil_step(monkeypatch: pytest.MonkeyPatch, *, at: int, weights: bool, value: float) -> None:
     """Make the loss, or the weights, of one step not finite."""
     import tenfold.runs.train as module
-    from tenfold.training.step import train_step
+    from tenfold.training.torch_engine import train_step
 
     taken = 0
 

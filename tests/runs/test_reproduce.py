@@ -28,7 +28,8 @@ from tenfold.reproduction.published import (
 from tenfold.reproduction.reproduce import Reproduction, measurements_of, reproduce
 from tenfold.reproduction.text import reproduction_markdown, reproduction_text, summary
 from tenfold.runs import open_run
-from tenfold.training.state import EpochMetrics, TrainingState
+from tenfold.training.history import EpochMetrics
+from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher
 
 SOFTMAX = "softmax-fashion"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tenfold.training.advice import Advisor, constant_loss
-from tenfold.training.state import EpochMetrics
+from tenfold.training.history import EpochMetrics
 
-LABELS = torch.arange(100) % 10
+LABELS = np.arange(100) % 10
 
 
 def epochs(train: list[float], val: list[float | None] | None = None) -> list[EpochMetrics]:
@@ -22,32 +23,29 @@ def epochs(train: list[float], val: list[float | None] | None = None) -> list[Ep
     ]
 
 
-def learner() -> nn.Module:
-    """A model with a gradient in place."""
-    model = nn.Linear(3, 10)
-    model(torch.ones(2, 3)).sum().backward()
-    return model
+ALIVE = {"0.weight": 0.0, "2.weight": 1e-3}
+"""The largest entry of every weight's gradient in a model that learns."""
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_the_loss_of_a_constant_answer_is_the_logarithm_of_the_number_of_classes(
     classes: int,
 ) -> None:
-    labels = torch.arange(300 * classes) % classes
+    labels = np.arange(300 * classes) % classes
     assert constant_loss(labels, classes) == pytest.approx(math.log(classes))
 
 
 def test_unequal_classes_make_a_constant_answer_easier() -> None:
     labels = torch.tensor([0, 0, 0, 1])
     wanted = nn.functional.cross_entropy(torch.tensor([[0.75, 0.25]]).log().expand(4, 2), labels)
-    assert constant_loss(labels, 2) == pytest.approx(wanted.item())
-    assert constant_loss(torch.zeros(5, dtype=torch.int64), 3) == 0
+    assert constant_loss(labels.numpy(), 2) == pytest.approx(wanted.item())
+    assert constant_loss(np.zeros(5, dtype=np.int64), 3) == 0
 
 
 def test_a_loss_that_sits_at_the_constant_answers_is_said_once() -> None:
     advisor = Advisor(LABELS, 10)
     history = epochs([2.3026, 2.3030, 2.3021])
-    said = [list(advisor.after_epoch(learner(), history[:n])) for n in (1, 2, 3)]
+    said = [list(advisor.after_epoch(history[:n]), ALIVE) for n in (1, 2, 3)]
     assert [len(each) for each in said] == [1, 0, 0]
     assert "sits at 2.303" in said[0][0]
     assert "learning rate ten times lower (it went up to 0.1)" in said[0][0]
@@ -55,24 +53,18 @@ def test_a_loss_that_sits_at_the_constant_answers_is_said_once() -> None:
 
 def test_a_loss_that_falls_is_no_reason_to_speak() -> None:
     advisor = Advisor(LABELS, 10)
-    assert list(advisor.after_epoch(learner(), epochs([2.29]))) == []
-    assert list(advisor.after_epoch(learner(), epochs([2.15]))) == []
-    assert list(advisor.after_epoch(learner(), epochs([2.15, 1.8]))) == []
+    assert list(advisor.after_epoch(epochs([2.29]), ALIVE)) == []
+    assert list(advisor.after_epoch(epochs([2.15]), ALIVE)) == []
+    assert list(advisor.after_epoch(epochs([2.15, 1.8]), ALIVE)) == []
 
 
 def test_dead_units_are_told_by_gradients_that_are_zero() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 10))
-    with torch.no_grad():
-        model[0].bias.fill_(-100.0)
-        model[2].weight.zero_()
-    nn.functional.cross_entropy(model(torch.ones(2, 3)), torch.tensor([1, 2])).backward()
-    assert model[2].bias.grad.abs().sum() > 0  # the last bias still moves, and that is all
-    (said,) = Advisor(LABELS, 10).after_epoch(model, epochs([1.9]))
+    (said,) = Advisor(LABELS, 10).after_epoch(epochs([1.9]), {"0.weight": 0.0, "2.weight": 0.0})
     assert "gradient is zero in every layer after epoch 1" in said
 
 
 def test_a_model_without_gradients_is_not_called_dead() -> None:
-    assert list(Advisor(LABELS, 10).after_epoch(nn.Linear(3, 10), epochs([1.9]))) == []
+    assert list(Advisor(LABELS, 10).after_epoch(epochs([1.9]), {})) == []
 
 
 @pytest.mark.parametrize(
@@ -89,6 +81,6 @@ def test_a_model_without_gradients_is_not_called_dead() -> None:
 def test_overfitting_is_three_epochs_of_rising_validation_loss(
     train: list[float], val: list[float | None], speaks: bool
 ) -> None:
-    said = list(Advisor(LABELS, 10).after_epoch(learner(), epochs(train, val)))
+    said = list(Advisor(LABELS, 10).after_epoch(epochs(train, val), ALIVE))
     assert bool(said) == speaks
     assert all("validation loss has risen for 3 epochs" in sentence for sentence in said)

@@ -49,8 +49,8 @@ def test_what_is_saved_is_read_with_its_context(tmp_path):
     checkpoint = read_newest(path.parent)
     assert checkpoint.path == path
     assert path.name == "step-000000012.safetensors"
-    assert checkpoint.header["context"] == {"recipe": "this one"}
-    assert checkpoint.header["step"] == 12
+    assert checkpoint.header.context == {"recipe": "this one"}
+    assert checkpoint.header.step == 12
     assert torch.equal(checkpoint.tensors["model.weight"], state_at(12).model.weight)
     assert checkpoint.passed_over == ()
 
@@ -75,7 +75,7 @@ def test_the_newest_is_that_with_the_most_steps_whatever_the_clock_says(tmp_path
 def test_steps_are_compared_as_numbers(tmp_path):
     save(tmp_path, 999_999_999, 1_000_000_000)
     assert steps_in(tmp_path) == [1_000_000_000, 999_999_999]
-    assert read_newest(tmp_path).header["step"] == 1_000_000_000
+    assert read_newest(tmp_path).header.step == 1_000_000_000
 
 
 def test_what_was_just_saved_is_never_pruned(tmp_path):
@@ -83,7 +83,7 @@ def test_what_was_just_saved_is_never_pruned(tmp_path):
     save(tmp_path, 100, 200)
     (path,) = save(tmp_path, 50)
     assert path.exists()
-    assert read_newest(tmp_path).header["step"] == 200
+    assert read_newest(tmp_path).header.step == 200
 
 
 def test_other_files_are_let_be(tmp_path):
@@ -100,7 +100,7 @@ def test_an_older_one_is_taken_when_the_newest_is_damaged_and_it_says_so(tmp_pat
     damage(newer)
     checkpoint = read_newest(tmp_path)
     assert checkpoint.path == older
-    assert checkpoint.header["step"] == 10
+    assert checkpoint.header.step == 10
     ((path, reason),) = checkpoint.passed_over
     assert path == newer
     assert "step-000000020.safetensors" in reason
@@ -139,7 +139,7 @@ def test_another_kind_of_file_is_passed_over(tmp_path):
     other = tmp_path / "step-000000020.safetensors"
     write_tensors(other, {}, kind="tenfold-bundle", version=1, header={"step": 20})
     checkpoint = read_newest(tmp_path)
-    assert checkpoint.header["step"] == 10
+    assert checkpoint.header.step == 10
     assert "it is a 'tenfold-bundle'" in str(checkpoint.passed_over)
 
 
@@ -148,7 +148,7 @@ def test_a_file_under_another_steps_name_is_passed_over(tmp_path):
     path.rename(tmp_path / "step-000000999.safetensors")
     save(tmp_path, 20)
     checkpoint = read_newest(tmp_path)
-    assert checkpoint.header["step"] == 20
+    assert checkpoint.header.step == 20
     assert len(checkpoint.passed_over) == 1
 
 

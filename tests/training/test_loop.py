@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,18 @@ from torch import nn
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import TrainingError
-from tenfold.evaluation import evaluate
+from tenfold.evaluation import Report, evaluate
 from tenfold.models import Preprocessing
 from tenfold.randomness import derive_seed
-from tenfold.training import TrainingState, Watcher, build_schedule, epoch_order, train, train_step
+from tenfold.training import (
+    TorchEngine,
+    TrainingState,
+    Watcher,
+    build_schedule,
+    epoch_order,
+    train,
+    train_step,
+)
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files, read_newest
@@ -56,6 +65,8 @@ def constant(lr):
 
 def run(state, train_data=None, val_data=None, **named):
     defaults = {"epochs": 3, "batch_size": 32, "schedule": constant(0.1)}
+    if "step" in named:
+        named["make_engine"] = partial(TorchEngine, step=named.pop("step"))
     return train(state, train_data or digits(), val_data, **(defaults | named))
 
 
@@ -270,17 +281,13 @@ def scripted_validation(monkeypatch, figures):
     """The validation says these (loss, accuracy) in turn."""
     turn = iter(figures)
 
-    def said(model, dataset, *, batch_size):
+    def said(logits, dataset):
         loss, right = next(turn)
-        confusion = torch.zeros(10, 10, dtype=torch.int64)
+        confusion = np.zeros((10, 10), dtype=np.int64)
         confusion[0, 0], confusion[0, 1] = right, 100 - right
-        return loop.Report(split="val", n=100, loss=loss, confusion=confusion, classes=DIGITS)
+        return Report(split="val", n=100, loss=loss, confusion=confusion, classes=DIGITS)
 
-    from tenfold.evaluation import Report
-    from tenfold.training import loop
-
-    monkeypatch.setattr(loop, "Report", Report, raising=False)
-    monkeypatch.setattr(loop, "evaluate", said)
+    monkeypatch.setattr("tenfold.training.loop.report_of", said)
 
 
 FIGURES = [(0.9, 50), (0.5, 60), (0.7, 80), (0.6, 80), (0.8, 70), (0.4, 60)]
@@ -371,7 +378,7 @@ def test_it_says_where_and_saves_nothing_more(tmp_path, at, value, message):
     with pytest.raises(TrainingError, match=message) as raised:
         run(new_state(), step=Poisoned(at, value), schedule=rising, checkpointer=checkpointer)
     assert "ten times lower" in raised.value.remedy
-    assert read_newest(tmp_path).header["step"] == at
+    assert read_newest(tmp_path).header.step == at
 
 
 def test_a_learning_rate_that_is_far_too_high_ends_the_same_way(tmp_path):
@@ -416,18 +423,20 @@ def test_a_validation_loss_that_is_not_finite_is_an_error(monkeypatch, tmp_path)
     state, data = new_state(), digits(n=32)
     with pytest.raises(TrainingError, match="validation loss became inf in epoch 2"):
         run(state, data, data, checkpointer=Checkpointer(tmp_path, {}, every_batches=1))
-    assert read_newest(tmp_path).header["epoch"] == 1
+    assert read_newest(tmp_path).header.epoch == 1
 
 
 # --- Watching, stopping, saving --------------------------------------------------------------
 
 
 class Recorder(Watcher):
+    every_batches = 1
+
     def __init__(self):
         self.events = []
 
-    def batch_done(self, state, batches):
-        self.events.append((state.epoch, state.batch, state.step, batches))
+    def advanced(self, standing):
+        self.events.append((standing.epoch, standing.batch, standing.step, standing.batches))
 
     def epoch_done(self, metrics, epochs):
         self.events.append((metrics.epoch, epochs))
@@ -437,13 +446,13 @@ def test_a_watcher_is_told_of_every_batch_and_epoch():
     recorder = Recorder()
     run(new_state(), digits(n=80), epochs=2, watcher=recorder)
     assert recorder.events == [
-        (0, 1, 1, 3),
-        (0, 2, 2, 3),
-        (0, 3, 3, 3),
+        (1, 1, 1, 3),
+        (1, 2, 2, 3),
+        (1, 3, 3, 3),
         (1, 2),
-        (1, 1, 4, 3),
-        (1, 2, 5, 3),
-        (1, 3, 6, 3),
+        (2, 1, 4, 3),
+        (2, 2, 5, 3),
+        (2, 3, 6, 3),
         (2, 2),
     ]
 
@@ -457,8 +466,10 @@ def test_the_running_loss_is_of_this_epoch_alone():
         return loss, logits
 
     class Look(Watcher):
-        def batch_done(self, state, batches):
-            found.append(state.running_loss())
+        every_batches = 1
+
+        def advanced(self, standing):
+            found.append(standing.running_loss)
 
     state = new_state()
     assert math.isnan(state.running_loss())
@@ -467,18 +478,23 @@ def test_the_running_loss_is_of_this_epoch_alone():
         assert found[step] == pytest.approx(np.mean(losses[step // 8 * 8 : step + 1]))
 
 
+class EveryBatch(Watcher):
+    every_batches = 1
+
+
 @pytest.mark.parametrize("at", range(1, 24))
 def test_it_stops_and_saves_when_asked(tmp_path, at):
     state = new_state()
     outcome = run(
         state,
         checkpointer=Checkpointer(tmp_path, {}),
+        watcher=EveryBatch(),
         should_stop=lambda: state.step >= at,
     )
     assert outcome == "interrupted"
     assert state.step == at
     header = read_newest(tmp_path).header
-    assert (header["step"], header["epoch"], header["batch"]) == (at, at // 8, at % 8)
+    assert (header.step, header.epoch, header.batch) == (at, at // 8, at % 8)
 
 
 def test_a_wish_to_stop_at_the_very_end_comes_too_late():

@@ -1,7 +1,7 @@
 """A run taken apart and put together again goes on as if nothing had happened, to the bit."""
 
 import dataclasses
-import json
+
 
 import numpy as np
 import pytest
@@ -12,10 +12,12 @@ from torch import nn
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import FileRefusedError
 from tenfold.models import Preprocessing
-from tenfold.training import TrainingState, build_optimizer, build_schedule, train
+from tenfold.storage import checked
+from tenfold.training import TrainingState, Watcher, build_optimizer, build_schedule, train
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer, read_newest
+from tenfold.training.state import StateHeader
 
 DIGITS = tuple("0123456789")
 BATCHES = 7
@@ -66,6 +68,10 @@ def schedule(name, **named):
     return build_schedule(name, lr=0.05, epochs=4, steps_per_epoch=BATCHES, **named)
 
 
+class EveryBatch(Watcher):
+    every_batches = 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """One way to train for four epochs."""
@@ -97,7 +103,13 @@ class Setup:
         )
 
     def train(self, state, **named):
-        options = {"epochs": 4, "batch_size": 32, "seed": 3, "schedule": self.schedule}
+        options = {
+            "epochs": 4,
+            "batch_size": 32,
+            "seed": 3,
+            "schedule": self.schedule,
+            "watcher": EveryBatch(),
+        }
         return train(state, TRAIN, VAL if self.val else None, **(options | self.options | named))
 
 
@@ -138,11 +150,12 @@ def copied(tensors):
 def snapshot(state):
     """A checkpoint as it would come back from a file."""
     header, tensors = state.to_checkpoint()
-    return json.loads(json.dumps(header)), copied(tensors)
+    return checked(StateHeader, header.model_dump(), "a checkpoint"), copied(tensors)
 
 
 def everything_in(state):
-    header, tensors = snapshot(state)
+    found, tensors = snapshot(state)
+    header = found.model_dump()
     header["seconds"] = 0
     for metrics in header["history"]:
         metrics["seconds"] = 0
@@ -180,7 +193,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, setup, at, through):
     whole = setup.fresh(0)
     outcome = setup.train(whole)
     header, tensors = through(setup, at, tmp_path)
-    assert header["step"] == at
+    assert header.step == at
     resumed = setup.fresh(99)
     torch.rand(1000)
     resumed.restore(header, tensors)
@@ -234,7 +247,7 @@ def test_one_checkpoint_can_be_resumed_twice():
 def test_seconds_of_a_half_epoch_are_not_lost():
     setup = SETUPS["plain"]
     header, tensors = through_memory(setup, 10, None)
-    header["seconds"] = 1000.0
+    header = header.model_copy(update={"seconds": 1000.0})
     state = setup.fresh(0)
     state.restore(header, tensors)
     setup.train(state)
@@ -244,9 +257,9 @@ def test_seconds_of_a_half_epoch_are_not_lost():
 
 def test_a_header_is_json():
     header, _ = through_memory(SETUPS["everything"], 18, None)
-    assert (header["epoch"], header["batch"], header["step"]) == (2, 4, 18)
-    assert [metrics["epoch"] for metrics in header["history"]] == [1, 2]
-    assert header["best"]["value"] == max(metrics["val_acc"] for metrics in header["history"])
+    assert (header.epoch, header.batch, header.step) == (2, 4, 18)
+    assert [metrics.epoch for metrics in header.history] == [1, 2]
+    assert header.best.value == max(metrics.val_acc for metrics in header.history)
 
 
 # --- What does not fit -----------------------------------------------------------------------
@@ -295,6 +308,6 @@ def test_an_optimizer_of_other_groups_is_refused():
     checkpoint = through_memory(SETUPS["plain"], 10, None)
     state = SETUPS["plain"].fresh(0)
     groups = [{"params": [p]} for p in state.model.parameters()]
-    state.optimizer = torch.optim.SGD(groups, lr=0.1)
+    state = TrainingState(state.model, torch.optim.SGD(groups, lr=0.1))
     with pytest.raises(FileRefusedError, match="optimizer does not fit"):
         state.restore(*checkpoint)

@@ -14,7 +14,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.pictures import Pictures, raw_pixels
 from tenfold.errors import DataError, FileRefusedError, UsageError, listing, printable
-from tenfold.evaluation.evaluate import evaluate, predict_logits
+from tenfold.evaluation.passes import evaluate, predict_logits
 from tenfold.evaluation.report import Report
 from tenfold.tensors import Logits
 

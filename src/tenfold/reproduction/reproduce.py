@@ -21,7 +21,7 @@ from tenfold.errors import (
     UsageError,
     did_you_mean,
 )
-from tenfold.evaluation.evaluate import evaluate
+from tenfold.evaluation.passes import evaluate
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.reproduction.published import (

@@ -17,7 +17,7 @@ from tenfold.data.load import LoadedData, load_splits
 from tenfold.data.splitting import split_stratified
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.errors import UsageError
-from tenfold.evaluation.evaluate import evaluate
+from tenfold.evaluation.passes import evaluate
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener
 from tenfold.models import Preprocessing, build, model_arguments

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.evaluation.evaluate import predict_logits
+from tenfold.evaluation.passes import predict_logits
 from tenfold.tensors import Images, Logits
 from tenfold.training.state import TrainingState
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import TrainingError
-from tenfold.evaluation.evaluate import report_of
+from tenfold.evaluation.passes import report_of
 from tenfold.evaluation.report import Report
 from tenfold.randomness import derive_seed
 from tenfold.training.advice import Advisor

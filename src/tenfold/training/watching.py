@@ -100,4 +100,4 @@ class Watchers(Watcher):
 
 def next_multiple(count: int, every: int) -> float:
     """The next multiple of `every` above a count; infinity if `every` is 0."""
-    return (count // every + 1) * every if every else math.inf
+    return float((count // every + 1) * every) if every else math.inf

@@ -12,7 +12,7 @@ from torch import nn
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import DataError, UsageError
 from tenfold.evaluation import evaluate, evaluate_accuracy, predict_logits
-from tenfold.evaluation.evaluate import mean_cross_entropy
+from tenfold.evaluation.passes import mean_cross_entropy
 from tenfold.models import Preprocessing
 
 DIGITS = tuple("0123456789")
