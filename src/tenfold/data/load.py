@@ -30,6 +30,7 @@ from tenfold.data.folders.folder import load_image_folder
 from tenfold.data.objects import HandedOver, Progress, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, did_you_mean, listing, printable
+from tenfold.listening import Listener
 from tenfold.types import LabelledArrays
 
 TEST_SPLIT_SEED = 0
@@ -197,14 +198,25 @@ def _read_path(
         if known is not None:
             return _data_sets(read_known_files(*known, notes), str(path))
         refuse_incomplete(path)
-    contents = load_image_folder(
-        path,
-        image_size=image_size,
-        channels=channels,
-        progress=None if progress is None else lambda done, total: progress("images", done, total),
+    arrays = load_image_folder(
+        path, image_size=image_size, channels=channels, listener=_Told(progress, notes)
     )
-    notes.extend(contents.notes)
-    return _data_sets(contents.splits, str(path))
+    return _data_sets(arrays, str(path))
+
+
+class _Told(Listener):
+    """Hands on what is read to a callable, and keeps the notes in a list."""
+
+    def __init__(self, progress: Progress | None, notes: list[str]) -> None:
+        self._progress = progress
+        self._notes = notes
+
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+
+    def reading(self, what: str, done: int, total: int | None) -> None:
+        if self._progress is not None:
+            self._progress(what, done, total)
 
 
 def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, ImageDataset]:
