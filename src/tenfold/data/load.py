@@ -162,10 +162,9 @@ def _read_path(path: Path, options: _Options, listener: Listener) -> Mapping[str
         if known is not None:
             return read_known_files(*known, listener)
         refuse_incomplete(path)
-    contents = load_image_folder(
+    return load_image_folder(
         path, image_size=options.image_size, channels=options.channels, listener=listener
     )
-    return contents.splits
 
 
 def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, ImageDataset]:

@@ -1,1 +1,1 @@
-"""Class folders and archives of images: members, layout, images, decoding, cache."""
+"""Class folders of images, in a directory or an archive; `folder` leads from path to arrays."""

@@ -1,7 +1,7 @@
 """Decoded arrays kept on disk, so that a folder of images is decoded once.
 
 One file an entry, named by a digest of its key. A cache that is damaged, full or not writable
-costs time and nothing else: what happened comes back as a note, for a person to be told.
+costs time and nothing else: what happened is a note, for a person to be told.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 from platformdirs import user_cache_dir
-from torch import Tensor
+from pydantic import BaseModel, Field
 
-from tenfold.errors import FileRefusedError, StorageError, printable
+from tenfold.errors import FileRefusedError, StorageError
+from tenfold.listening import Listener
 from tenfold.storage import make_folder, read_tensors, remove_leftovers, write_tensors
 from tenfold.types import LabelledArrays
 
@@ -33,15 +33,29 @@ _SUFFIX = ".safetensors"
 _LOCK_SECONDS = 60
 
 
-class Cached(NamedTuple):
-    """What the cache has for a key."""
+class Decoded(NamedTuple):
+    """What an entry keeps."""
 
-    splits: dict[str, LabelledArrays] | None
-    """By split; None if the cache has nothing that can be used."""
-    header: dict[str, Any]
-    """What was stored beside the arrays."""
-    note: str = ""
-    """What a person should be told, such as that an entry was damaged; mostly empty."""
+    splits: dict[str, LabelledArrays]
+    notes: list[str]
+    """What was told when the images were decoded, to be told again."""
+
+
+class _Split(BaseModel, strict=True):
+    split: str
+    classes: list[str]
+
+
+class _Told(BaseModel, strict=True):
+    notes: list[str]
+
+
+class _Header(BaseModel, strict=True):
+    """What of an entry is no array. Version 1 has the notes in an object of their own."""
+
+    key: str
+    splits: list[_Split] = Field(min_length=1)
+    header: _Told
 
 
 def cache_folder() -> Path:
@@ -50,56 +64,47 @@ def cache_folder() -> Path:
     return Path(named) if named else Path(user_cache_dir("tenfold"))
 
 
-def load_cached(key: str) -> Cached:
+def load_cached(key: str, listener: Listener) -> Decoded | None:
     """What was stored under this key, if it is there and whole; it never raises."""
     path = _entry(key)
     try:
         if not path.exists():
-            return Cached(None, {})
-        header, tensors = read_tensors(path, kind=_KIND, version=_VERSION)
-        splits = _unpacked(header, tensors, key)
+            return None
+        decoded = _read(path, key)
     except (FileRefusedError, OSError) as error:
-        return Cached(None, {}, f"the cached copy was not used: {printable(error)}")
-    except (KeyError, TypeError, ValueError) as error:
-        reason = printable(f"{type(error).__name__}: {error}")
-        return Cached(None, {}, f"the cached copy {printable(path)} was not used: {reason}")
-    _mark_as_used(path)
-    return Cached(splits, header["header"])
+        listener.note(f"the cached copy was not used: {error}")
+        return None
+    except (KeyError, TypeError, ValueError, RecursionError):
+        listener.note(f"the cached copy {path} was not used: it is not what this version stores")
+        return None
+    with suppress(OSError):  # a cache that can only be read still serves, its order as it is
+        os.utime(path)
+    return decoded
 
 
-def store_cached(key: str, splits: Mapping[str, LabelledArrays], header: Mapping[str, Any]) -> str:
+def store_cached(key: str, decoded: Decoded, listener: Listener) -> None:
     """Store arrays under a key, dropping what was used longest ago where there is no room.
 
     Args:
         key: any text that says all that the arrays depend on.
-        splits: by name.
-        header: anything that JSON can hold; comes back from `load_cached`.
-
-    Returns:
-        Why it was not stored, or an empty text.
+        decoded: what is stored.
+        listener: is told why it was not stored.
     """
     folder = _entries_folder()
-    size = sum(arrays.images.nbytes + arrays.labels.nbytes for arrays in splits.values())
+    size = sum(part.images.nbytes + part.labels.nbytes for part in decoded.splits.values())
     if size > LARGEST_CACHE:
-        return f"not cached: {size:,} bytes are over the limit of {LARGEST_CACHE:,}"
-    tensors, description = _packed(splits)
+        listener.note(f"not cached: {size:,} bytes are over the limit of {LARGEST_CACHE:,}")
+        return
     try:
         make_folder(folder)
         with FileLock(folder / "lock", timeout=_LOCK_SECONDS):
             remove_leftovers(folder)
             _make_room(folder, size)
-            write_tensors(
-                _entry(key),
-                tensors,
-                kind=_KIND,
-                version=_VERSION,
-                header={"key": key, "splits": description, "header": dict(header)},
-            )
+            _write(_entry(key), key, decoded)
     except LockTimeout:
-        return f"not cached: another process kept {printable(folder)} locked"
+        listener.note(f"not cached: another process kept {folder} locked")
     except (StorageError, OSError, NotImplementedError) as error:
-        return f"not cached: {printable(error)}"
-    return ""
+        listener.note(f"not cached: {error}")
 
 
 def _entries_folder() -> Path:
@@ -110,57 +115,52 @@ def _entry(key: str) -> Path:
     return _entries_folder() / f"{hashlib.sha256(key.encode()).hexdigest()}{_SUFFIX}"
 
 
-def _packed(
-    splits: Mapping[str, LabelledArrays],
-) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """The arrays as named tensors, and what is no tensor as JSON."""
-    tensors = {}
-    description = []
-    for split, arrays in splits.items():
-        tensors[f"{split}.images"] = torch.from_numpy(np.ascontiguousarray(arrays.images))
-        tensors[f"{split}.labels"] = torch.from_numpy(np.ascontiguousarray(arrays.labels))
-        if arrays.names is not None:
-            text = json.dumps(arrays.names).encode()
-            tensors[f"{split}.names"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        description.append({"split": split, "classes": list(arrays.classes)})
-    return tensors, description
+def _write(path: Path, key: str, decoded: Decoded) -> None:
+    import torch
+
+    arrays = {}
+    parts = []
+    for split, part in decoded.splits.items():
+        parts.append(_Split(split=split, classes=list(part.classes)))
+        arrays[f"{split}.images"] = np.ascontiguousarray(part.images)
+        arrays[f"{split}.labels"] = np.ascontiguousarray(part.labels)
+        if part.names is not None:
+            text = json.dumps(part.names).encode()
+            arrays[f"{split}.names"] = np.frombuffer(bytearray(text), np.uint8)
+    header = _Header(key=key, splits=parts, header=_Told(notes=decoded.notes)).model_dump()
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    write_tensors(path, tensors, kind=_KIND, version=_VERSION, header=header)
 
 
-def _unpacked(
-    header: Mapping[str, Any], tensors: Mapping[str, Tensor], key: str
-) -> dict[str, LabelledArrays]:
-    if header["key"] != key or not isinstance(header["header"], dict):
-        raise ValueError("it belongs to another key")
-    splits = {}
-    for description in header["splits"]:
-        split = description["split"]
-        names = tensors.get(f"{split}.names")
-        splits[split] = LabelledArrays(
-            tensors[f"{split}.images"].numpy(),
-            tensors[f"{split}.labels"].numpy(),
-            tuple(description["classes"]),
-            None if names is None else tuple(json.loads(names.numpy().tobytes())),
+def _read(path: Path, key: str) -> Decoded:
+    raw_header, tensors = read_tensors(path, kind=_KIND, version=_VERSION)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    header = _Header.model_validate(raw_header)
+    if header.key != key:
+        raise FileRefusedError(f"{path}: it belongs to another key")
+    splits: dict[str, LabelledArrays] = {}
+    for part in header.splits:
+        images, labels = arrays[f"{part.split}.images"], arrays[f"{part.split}.labels"]
+        found = (images.dtype.name, images.ndim, labels.dtype.name, labels.shape)
+        if found != ("uint8", 4, "int64", images.shape[:1]):
+            raise FileRefusedError(f"{path}: its images and labels are {found}")
+        names = arrays.get(f"{part.split}.names")
+        splits[part.split] = LabelledArrays(
+            images,
+            labels,
+            tuple(part.classes),
+            None if names is None else tuple(json.loads(names.tobytes())),
         )
-    return splits
-
-
-def _mark_as_used(path: Path) -> None:
-    """Set the entry's time to now, by which `_make_room` chooses."""
-    try:
-        os.utime(path)
-    except OSError:  # a cache that can only be read still serves; its order then stays as it is
-        pass
+    return Decoded(splits, header.header.notes)
 
 
 def _make_room(folder: Path, size: int) -> None:
     """Remove the entries used longest ago until one of this size fits."""
     entries = []
     for path in folder.glob(f"*{_SUFFIX}"):
-        try:
+        with suppress(FileNotFoundError):  # removed by hand meanwhile
             status = path.stat()
-        except FileNotFoundError:  # removed by hand meanwhile
-            continue
-        entries.append((status.st_mtime_ns, status.st_size, path))
+            entries.append((status.st_mtime_ns, status.st_size, path))
     total = sum(entry_size for _, entry_size, _ in entries)
     for _, entry_size, path in sorted(entries):
         if total + size <= LARGEST_CACHE:

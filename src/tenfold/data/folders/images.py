@@ -16,40 +16,19 @@ The rule, which a model may rely on:
 
 from __future__ import annotations
 
-import io
 import struct
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
+from PIL import Image
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from tenfold.errors import DataError, TenfoldError, UsageError, printable
-
-LARGEST_PIXELS = 50_000_000
-"""Pixels that an image may declare; more is refused before any of them is decoded."""
-
-FORMAT_NAMES = "PNG, JPEG, GIF, BMP, TIFF, WebP or PNM"
-
-_FORMATS: tuple[tuple[tuple[bytes, ...], Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
-    ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
-    ((b"\xff\xd8\xff",), JpegImageFile),
-    ((b"GIF87a", b"GIF89a"), GifImageFile),
-    ((b"BM",), BmpImageFile),
-    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
-    ((b"RIFF",), WebPImageFile),
-    ((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), PpmImageFile),
-)
+from tenfold.data.folders.pillow import open_image, pillow_errors, require_bounded
+from tenfold.errors import DataError, UsageError
 
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
@@ -84,10 +63,10 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
     """
     from_jpeg = _jpeg_header(data)
     if from_jpeg is not None:
-        _require_bounded(from_jpeg[1], from_jpeg[0], name)
+        require_bounded(from_jpeg[1], from_jpeg[0], name)
         return from_jpeg
-    with quiet_pillow(), _named_errors(data, name):
-        image = _open(data, name)
+    with pillow_errors(data, name):
+        image = open_image(data, name)
         width, height = image.size
         # Pillow swaps the sides of a TIFF itself when it reads the header.
         if not isinstance(image, TiffImageFile):
@@ -113,8 +92,8 @@ def decode_image(
             `LARGEST_PIXELS`.
         UsageError: the channels are not 1 or 3, or the size is not positive.
     """
-    with quiet_pillow(), _named_errors(data, name):
-        image = _open(data, name)
+    with pillow_errors(data, name):
+        image = open_image(data, name)
         if size is not None and isinstance(image, JpegImageFile):
             _shrink_while_decoding(image, size)
         return _pixels(image, name, channels=channels, size=size)
@@ -130,75 +109,12 @@ def image_to_array(
         UsageError: the channels are not 1 or 3, or the size is not positive.
     """
     name = str(getattr(image, "filename", "") or "the image")
-    with quiet_pillow(), _named_errors(None, name):
-        _require_bounded(*image.size, name)
+    with pillow_errors(None, name):
+        require_bounded(*image.size, name)
         return _pixels(image, name, channels=channels, size=size)
 
 
-class _Quiet:
-    """How many threads want Pillow's warnings silenced, and what to restore after the last."""
-
-    lock = threading.Lock()
-    depth = 0
-    saved: warnings.catch_warnings[None] | None = None
-
-
-@contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """Silence the warnings that Pillow gives about damaged files, on all threads that ask for it.
-
-    What is wrong with a file is an error here or nothing. The filters of `warnings` belong to the
-    process, so the first thread to enter silences and the last to leave restores.
-    """
-    with _Quiet.lock:
-        if _Quiet.depth == 0:
-            _Quiet.saved = warnings.catch_warnings()
-            _Quiet.saved.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-        _Quiet.depth += 1
-    try:
-        yield
-    finally:
-        with _Quiet.lock:
-            _Quiet.depth -= 1
-            if _Quiet.depth == 0 and _Quiet.saved is not None:
-                _Quiet.saved.__exit__(None, None, None)
-                _Quiet.saved = None
-
-
-@contextmanager
-def _named_errors(data: bytes | None, name: str) -> Iterator[None]:
-    """Whatever Pillow raises becomes a DataError that names the image.
-
-    Its readers raise about any exception on bytes that were made up, so any is caught here.
-    """
-    try:
-        yield
-    except TenfoldError:
-        raise
-    except Exception as error:
-        size = "" if data is None else f" ({len(data):,} bytes)"
-        reason = printable(str(error) or type(error).__name__, 120)
-        raise DataError(
-            f"{name}: the image{size} is damaged or cut off: {reason}",
-            remedy="replace or remove the file",
-        ) from error
-
-
-def _open(data: bytes, name: str) -> ImageFile.ImageFile:
-    """The image with its header read and its size checked, by the reader that its bytes name."""
-    for starts, reader in _FORMATS:
-        if data.startswith(starts) and (reader is not WebPImageFile or data[8:12] == b"WEBP"):
-            image = reader(io.BytesIO(data))
-            _require_bounded(*image.size, name)
-            return image
-    raise DataError(
-        f"{name}: this is not an image: {_description(data)}, wanted {FORMAT_NAMES}",
-        remedy="replace or remove the file",
-    )
-
-
-def _exif_without_pixels(image: ImageFile.ImageFile, data: bytes) -> Image.Exif:
+def _exif_without_pixels(image: ImageFile, data: bytes) -> Image.Exif:
     """The image's EXIF; a PNG may have it after its pixels, which Pillow decodes to get there."""
     if isinstance(image, PngImageFile) and b"eXIf" not in data:
         return Image.Image.getexif(image)
@@ -221,26 +137,6 @@ def _jpeg_header(data: bytes) -> tuple[int, int, bool] | None:
             return None
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return None
-
-
-def _description(data: bytes) -> str:
-    if not data:
-        return "the file is empty"
-    start = data[:16]
-    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in data[:64]):
-        return f"it is text that begins with {start.decode('ascii')!r}"
-    return f"it begins with the bytes {start.hex(' ')}"
-
-
-def _require_bounded(width: int, height: int, name: str) -> None:
-    if width < 1 or height < 1:
-        raise DataError(f"{name}: the image has no pixels: {width}x{height}")
-    if width * height > LARGEST_PIXELS:
-        raise DataError(
-            f"{name}: the image declares {width}x{height} pixels, "
-            f"over the limit of {LARGEST_PIXELS:,}",
-            remedy="scale it down",
-        )
 
 
 def _shrink_while_decoding(image: JpegImageFile, size: tuple[int, int]) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenfold.errors import DataError, listing, printable
+from tenfold.data.folders.members import Parts
+from tenfold.errors import DataError, listing
 
 SPLITS = {
     "train": "train",
@@ -28,9 +29,6 @@ UNSPLIT = "all"
 """The one split where there are no split folders."""
 
 WANTED_LAYOUT = "wanted CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE, for every image"
-
-Parts = tuple[str, ...]
-"""A name, taken apart at its slashes."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,7 @@ def _refuse_outsiders(path: Path, images: Sequence[Parts], roots: Mapping[Parts,
     """Refuse images that lie in no class folder."""
     depth = len(next(iter(roots)))
     outside = [
-        printable("/".join(parts))
-        for parts in images
-        if parts[:depth] not in roots or len(parts) < depth + 2
+        "/".join(parts) for parts in images if parts[:depth] not in roots or len(parts) < depth + 2
     ]
     if outside:
         raise DataError(
@@ -182,7 +178,7 @@ def _refuse_empty_classes(
 ) -> None:
     filled = set(places)
     empty = [
-        printable(name if split == UNSPLIT else f"{split}/{name}")
+        name if split == UNSPLIT else f"{split}/{name}"
         for split in roots.values()
         for name in classes
         if (split, name) not in filled

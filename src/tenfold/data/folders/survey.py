@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tenfold.data.folders.archives import Kind, Member
 from tenfold.data.folders.images import read_size_and_mode
-from tenfold.data.folders.layout import Parts
-from tenfold.data.folders.members import read_members
+from tenfold.data.folders.members import Kind, Member, Parts
+from tenfold.data.folders.source import read_members
 from tenfold.errors import DataError, listing
+from tenfold.listening import Listener
 
 IMAGE_EXTENSIONS = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
@@ -23,8 +22,6 @@ LARGEST_KEPT = 512 * 2**20
 
 _IMAGES_BETWEEN_LOOKS = 64
 _LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -61,13 +58,17 @@ class Survey:
     not_images: list[str] = field(default_factory=list)
     not_followed: list[str] = field(default_factory=list)
 
-    def sound(self) -> Iterator[ImageFile]:
-        """The images whose header could be read."""
-        return (image for image in self.images if image.size is not None)
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of every image whose header could be read."""
+        return [image.size for image in self.images if image.size is not None]
 
 
-def survey_images(path: Path, progress: Progress | None) -> Survey:
-    """The first pass: the header of every image, and what else lies there."""
+def survey_images(path: Path, listener: Listener) -> Survey:
+    """The header of every image, and what else lies there.
+
+    Raises:
+        DataError: as `read_members`; or a directory has links that are not followed.
+    """
     survey = Survey()
     kept = 0
     for member in read_members(path):
@@ -76,7 +77,7 @@ def survey_images(path: Path, progress: Progress | None) -> Survey:
                 survey.hidden.append(member.name)
         elif member.kind is Kind.FOLDER:
             survey.folders.add(member.parts)
-        elif member.kind is not Kind.FILE:
+        elif member.kind is Kind.NOT_FOLLOWED:
             survey.not_followed.append(member.name)
         elif not _is_image(member):
             survey.not_images.append(member.name)
@@ -88,8 +89,9 @@ def survey_images(path: Path, progress: Progress | None) -> Survey:
                 survey.encoded.append(data)
             if kept > LARGEST_KEPT:
                 survey.encoded = None
-            if progress is not None and len(survey.images) % _IMAGES_BETWEEN_LOOKS == 0:
-                progress(len(survey.images), 0)
+            if len(survey.images) % _IMAGES_BETWEEN_LOOKS == 0:
+                listener.reading("images", len(survey.images), None)
+    # In an archive they can lead nowhere, so there they are only noted.
     if survey.not_followed and path.is_dir():
         raise DataError(
             f"{path}: links out of the folder, or to folders, are not followed, nor are "
@@ -108,6 +110,7 @@ def _is_image(member: Member) -> bool:
 
 
 def _survey_image(survey: Survey, member: Member) -> bytes:
+    """Add an image to the survey; its bytes, none if it cannot be read."""
     image = ImageFile(member.parts)
     survey.images.append(image)
     data = b""

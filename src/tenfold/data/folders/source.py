@@ -1,0 +1,134 @@
+"""A directory or an archive as a stream of members, and a digest that tells when it changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from tenfold.data.folders.archives import ARCHIVE_HELP, archive_members
+from tenfold.data.folders.members import (
+    LARGEST_MEMBER,
+    Kind,
+    Member,
+    Parts,
+    too_large,
+    unreadable,
+)
+from tenfold.errors import DataError
+
+MOST_MEMBERS = 4_000_000
+"""Files and folders that a directory or archive may have."""
+
+
+def source_fingerprint(path: Path) -> str:
+    """A digest that changes when the data at this path does.
+
+    For an archive it is the SHA-256 of its bytes; for a directory one over the sorted names,
+    sizes and times of change of all files in it, which does not read them.
+
+    Raises:
+        DataError: there is nothing at the path, or it cannot be read.
+    """
+    with _opening_errors(path):
+        if not path.is_dir():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256(b"directory")
+    for parts, entry in _walk(path):
+        if not entry.is_dir(follow_symlinks=False):
+            facts = ("/".join(parts), *_size_and_times(entry))
+            digest.update(repr(facts).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
+
+
+def read_members(path: Path) -> Iterator[Member]:
+    """The members of a directory (sorted by name) or of an archive (in its order).
+
+    Links in a directory that lead to a file inside that directory are files.
+
+    Raises:
+        DataError: there is nothing at the path, it is no archive, the archive is damaged,
+            encrypted, or over one of the limits of this room.
+    """
+    with _opening_errors(path):
+        members = _directory_members(path) if path.is_dir() else archive_members(path)
+    for count, member in enumerate(members, 1):
+        if count > MOST_MEMBERS:
+            raise DataError(
+                f"{path}: it has more than {MOST_MEMBERS:,} files and folders",
+                remedy="split it into smaller data sets",
+            )
+        if member.parts:
+            yield member
+
+
+@contextmanager
+def _opening_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: there is no such folder or archive", remedy=ARCHIVE_HELP
+        ) from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def _walk(root: Path) -> Iterator[tuple[Parts, os.DirEntry[str]]]:
+    """Every entry below a directory, a folder before what is in it, sorted; links not followed."""
+    pending: list[tuple[Parts, str]] = [((), os.fspath(root))]
+    while pending:
+        parts, folder = pending.pop()
+        try:
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError as error:
+            raise unreadable(folder, error) from error
+        folders = []
+        for entry in entries:
+            own_parts = (*parts, entry.name)
+            yield own_parts, entry
+            if entry.is_dir(follow_symlinks=False):
+                folders.append((own_parts, entry.path))
+        pending.extend(reversed(folders))
+
+
+def _size_and_times(entry: os.DirEntry[str]) -> tuple[int, int, int]:
+    """Size, mtime and ctime (in nanoseconds) of a file, or of what a link leads to."""
+    try:
+        status = entry.stat()
+    except OSError:  # a link to nothing: its name is all there is to it
+        return -1, 0, 0
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _directory_members(root: Path) -> Iterator[Member]:
+    inside = os.path.join(os.path.realpath(root), "")  # noqa: PTH118  (ends in a separator)
+    for parts, entry in _walk(root):
+        read = partial(_read_file, Path(entry.path), "/".join(parts))
+        yield Member(parts, _kind(entry, inside), read)
+
+
+def _kind(entry: os.DirEntry[str], inside: str) -> Kind:
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return Kind.FOLDER
+        leads_out = entry.is_symlink() and not os.path.realpath(entry.path).startswith(inside)
+        return Kind.FILE if entry.is_file() and not leads_out else Kind.NOT_FOLLOWED
+    except OSError:  # it cannot be looked at; reading it will say why
+        return Kind.FILE
+
+
+def _read_file(path: Path, name: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_MEMBER + 1)
+    except OSError as error:
+        raise unreadable(name, error) from error
+    if len(data) > LARGEST_MEMBER:
+        raise too_large(name, len(data))
+    return data

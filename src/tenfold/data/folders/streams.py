@@ -1,0 +1,171 @@
+"""An archive's bytes within bounds: they are counted, and a tar file's are only read forward."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tarfile import BLOCKSIZE
+from typing import Any
+
+from tenfold.data.folders.members import LARGEST_MEMBER, too_large
+from tenfold.errors import DataError
+
+LARGEST_ARCHIVE = 64 * 2**30
+"""Bytes that all members of an archive may have together, decompressed."""
+
+LARGEST_RATIO = 200
+"""How many times its own size an archive may unpack to; photographs hardly compress at all."""
+
+ALWAYS_ALLOWED = 2**30
+"""Decompressed bytes that are read whatever the ratio."""
+
+DECOMPRESSORS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"BZh": bz2.BZ2File,
+}
+"""By the first bytes of a compressed file: what opens it."""
+
+_CHUNK = 2**20
+_CHUNKS_AHEAD = 8
+
+
+class Budget:
+    """How many decompressed bytes an archive may still have."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._limit = min(LARGEST_ARCHIVE, max(ALWAYS_ALLOWED, LARGEST_RATIO * path.stat().st_size))
+        self._spent = 0
+
+    def spend(self, size: int) -> None:
+        """Count bytes, or claims of them, and refuse the archive when they are too many."""
+        self._spent += size
+        if self._spent > self._limit:
+            raise DataError(
+                f"{self._path}: it unpacks to more than {self._limit:,} bytes, "
+                "which is more than images do",
+                remedy="unpack it into a folder if you trust it",
+            )
+
+
+class ForwardStream:
+    """What `tarfile` needs of a file, over a decompressor: it reads on, never back, and counts.
+
+    Every size in a tar file is a claim. Here none of them allocates more than `LARGEST_MEMBER`
+    at once, makes the reader go in circles, or unpacks more than an archive may hold.
+
+    Args:
+        path: the tar file, compressed or not.
+        start: its first bytes, by which its compression is known.
+    """
+
+    def __init__(self, path: Path, start: bytes) -> None:
+        self._path = path
+        self._budget = Budget(path)
+        self._position = 0
+        self._last_read = b""
+        self._file = _opened(path, start)
+
+    def tell(self) -> int:
+        """Bytes read so far."""
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, fewer only at the end."""
+        if not 0 <= size <= LARGEST_MEMBER + BLOCKSIZE:
+            raise too_large(f"{self._path}: a header", size)
+        self._last_read = self._file.read(size)
+        self._position += len(self._last_read)
+        self._budget.spend(len(self._last_read))
+        return self._last_read
+
+    def seek(self, position: int) -> None:
+        """Read on to a position."""
+        if position < self._position:
+            raise DataError(
+                f"{self._path}: the archive is damaged: a header has a negative size",
+                remedy="make the archive anew",
+            )
+        while self._position < position:
+            if not self.read(min(_CHUNK, position - self._position)):
+                raise self._cut_off()
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """Exactly so many bytes from a position that is still ahead."""
+        self.seek(position)
+        data = self.read(size)
+        if len(data) != size:
+            raise self._cut_off()
+        return data
+
+    def require_end(self) -> None:
+        """Refuse an archive that stopped without its end mark, or that goes on after it.
+
+        Reading to the end also lets the decompressor compare its checksum.
+        """
+        if self._last_read != bytes(BLOCKSIZE):
+            raise self._cut_off()
+        while rest := self.read(_CHUNK):
+            if rest.count(0) != len(rest):
+                raise DataError(
+                    f"{self._path}: there is more data after the archive's end",
+                    remedy="make one archive of it, not several joined ones",
+                )
+
+    def close(self) -> None:
+        """Close the file, and end the thread that decompresses it."""
+        self._file.close()
+
+    def _cut_off(self) -> DataError:
+        return DataError(
+            f"{self._path}: the archive is damaged: it ends in the middle or a header is broken",
+            remedy="fetch it or make it anew",
+        )
+
+
+def _opened(path: Path, start: bytes) -> io.BufferedReader:
+    for magic, decompressor in DECOMPRESSORS.items():
+        if start.startswith(magic):
+            return io.BufferedReader(_ReadAhead(decompressor(path)))
+    return io.BufferedReader(io.FileIO(path), _CHUNK)
+
+
+class _ReadAhead(io.RawIOBase):
+    """A stream that a thread of its own decompresses, a few chunks ahead of the reader.
+
+    Decompressors release the interpreter's lock, so headers are parsed meanwhile.
+    """
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead = deque(self._thread.submit(file.read, _CHUNK) for _ in range(_CHUNKS_AHEAD))
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  (any writable buffer)
+        if not self._rest:
+            # The end and an error stay in front of the queue: whoever reads on meets them again.
+            self._rest = memoryview(self._ahead[0].result())
+            if self._rest:
+                self._ahead.popleft()
+                self._ahead.append(self._thread.submit(self._file.read, _CHUNK))
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            self._thread.shutdown(cancel_futures=True)
+            self._file.close()
+        super().close()

@@ -1,0 +1,285 @@
+"""Class folders as a whole: layouts, sizes and channels, the cache."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from class_folders import (
+    SPLIT,
+    TWO_CLASSES,
+    directory,
+    every_source,
+    load,
+    main_sources,
+    picture,
+    read,
+    source,
+    tar,
+    zipped,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tenfold.data.folders.folder import read_image_folder
+from tenfold.errors import DataError, UsageError
+
+
+@every_source
+def test_classes_without_splits(tmp_path, kind):
+    splits, notes = read(source(kind, tmp_path, TWO_CLASSES))
+    assert list(splits) == ["all"]
+    arrays = splits["all"]
+    assert arrays.classes == ("cat", "dog")
+    assert arrays.labels.tolist() == [0, 0, 1]
+    assert arrays.names == ("cat/1.png", "cat/2.png", "dog/1.png")
+    assert arrays.images[:, 0, 3, 3].tolist() == [10, 20, 30]
+    assert arrays.images.flags.c_contiguous
+    assert arrays.images.shape == (3, 3, 8, 8)
+    assert notes == []
+
+
+@every_source
+@pytest.mark.parametrize("wrapper", ["", "pictures/", "a/b/", "./"])
+def test_splits_and_wrapping_folders(tmp_path, kind, wrapper):
+    files = {wrapper + name: data for name, data in SPLIT.items()}
+    splits, _ = read(source(kind, tmp_path, files))
+    assert list(splits) == ["train", "val", "test"]
+    for split, arrays in splits.items():
+        assert arrays.labels.tolist() == [0, 0, 1]
+        assert arrays.names[2].endswith(f"{split}/dog/1.png")
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "Val", "VALIDATION"])
+def test_other_names_of_validation(tmp_path, name):
+    files = {key.replace("val/", f"{name}/"): data for key, data in SPLIT.items()}
+    assert list(read(directory(tmp_path, files))[0]) == ["train", "val", "test"]
+
+
+def test_one_wrapped_split_is_that_split(tmp_path):
+    files = {f"set/train/{name}": data for name, data in TWO_CLASSES.items()}
+    assert list(read(directory(tmp_path, files))[0]) == ["train"]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    files = {"train/1.png": picture(1), "tram/1.png": picture(2)}
+    arrays = read(directory(tmp_path, files))[0]["all"]
+    assert arrays.classes == ("train", "tram")
+
+
+def test_the_order_does_not_depend_on_the_archive(tmp_path):
+    backwards = dict(reversed(SPLIT.items()))
+    one, _ = read(zipped(tmp_path / "one.zip", SPLIT))
+    two, _ = read(tar(tmp_path / "two.tar", backwards))
+    for split in one:
+        assert one[split].names == two[split].names
+        assert np.array_equal(one[split].images, two[split].images)
+
+
+def test_images_may_lie_deeper_in_their_class(tmp_path):
+    files = {**TWO_CLASSES, "dog/more/still/2.png": picture(40)}
+    splits, _ = read(directory(tmp_path, files))
+    assert splits["all"].labels.tolist() == [0, 0, 1, 1]
+
+
+REFUSED = {
+    "nothing at all": ({}, "there are no images in it, nothing was found"),
+    "other files": ({"a/b.csv": b"1"}, r"no images in it, a/b\.csv was found"),
+    "one class": ({"cat/1.png": picture()}, "only one class, 'cat'"),
+    "an empty class": ({**TWO_CLASSES, "emu/": b""}, "class folders have no images: emu"),
+    "a class of text": ({**TWO_CLASSES, "emu/a.txt": b"x"}, "class folders have no images: emu"),
+    "an empty class of a split": (
+        {**SPLIT, **{f"{s}/emu/": b"" for s in ("train", "val", "test")}},
+        "no images: train/emu, val/emu, test/emu",
+    ),
+    "images outside": (
+        {**TWO_CLASSES, "a.png": picture(), "b.png": picture()},
+        r"2 images lie outside of class folders: a\.png, b\.png; wanted CLASS/IMAGE",
+    ),
+    "images only": ({"a.png": picture(), "b.png": picture()}, "2 images lie outside"),
+    "images in a split": (
+        {**SPLIT, "train/a.png": picture()}, r"1 images lie outside .*: train/a\.png"
+    ),
+    "splits of images": (
+        {"train/1.png": picture(), "test/1.png": picture()}, "2 images lie outside"
+    ),
+    "different classes": (
+        {**SPLIT, "train/emu/1.png": picture(), "val/yak/1.png": picture()},
+        "different classes: train lacks yak; val lacks emu; test lacks emu, yak",
+    ),
+    "splits beside others": (
+        {**SPLIT, "extra/cat/1.png": picture()}, "beside the split folders .* lie others: extra"
+    ),
+    "one split twice": (
+        {**SPLIT, "valid/cat/1.png": picture()}, "several folders are the same split"
+    ),
+    "unprintable classes": (
+        {**TWO_CLASSES, "\x1b[31m/1.png": picture()}, r"cannot be shown: \\x1b\[31m"
+    ),
+}  # fmt: skip
+
+
+@main_sources
+@pytest.mark.parametrize("case", REFUSED)
+def test_layouts_that_are_none_are_refused(tmp_path, kind, case):
+    files, message = REFUSED[case]
+    path = source(kind, tmp_path, files)
+    path.mkdir(exist_ok=True) if kind == "directory" else None
+    with pytest.raises(DataError, match=message) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"channels": 2}, {"image_size": (0, 8)}, {"image_size": (8, 5000)}]
+)
+def test_wrong_options_are_refused(tmp_path, options):
+    with pytest.raises(UsageError):
+        read(directory(tmp_path, TWO_CLASSES), **options)
+
+
+def test_small_images_of_one_size_keep_it(tmp_path):
+    files = {"a/1.png": picture(1, (28, 40)), "b/1.png": picture(2, (28, 40))}
+    assert read(directory(tmp_path, files))[0]["all"].images.shape == (2, 3, 28, 40)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanted", "note"),
+    [
+        ([(20, 30), (40, 24), (90, 50)], (24, 24), "images have 3 sizes from 20x30 to 90x50, "),
+        ([(200, 100)] * 3, (64, 64), "images are 200x100, scaled and cropped to 64x64"),
+    ],
+)
+def test_other_images_become_square(tmp_path, sizes, wanted, note):
+    files = {f"{'ab'[i % 2]}/{i}.png": picture(i, size) for i, size in enumerate(sizes)}
+    splits, notes = read(directory(tmp_path, files))
+    assert splits["all"].images.shape[2:] == wanted
+    assert notes[0].startswith(note)
+
+
+def test_a_chosen_size_wins(tmp_path):
+    splits, notes = read(directory(tmp_path, TWO_CLASSES), image_size=(12, 10), channels=1)
+    assert splits["all"].images.shape == (3, 1, 12, 10)
+    assert notes[1] == "3 of 3 images are in colour, read as grey"
+
+
+def test_channels_follow_the_images(tmp_path):
+    grey = {"a/1.png": picture(1, mode="L"), "b/1.png": picture(2, mode="L")}
+    splits, _ = read(directory(tmp_path / "grey", grey))
+    assert splits["all"].images.shape[1] == 1
+    splits, notes = read(directory(tmp_path / "mixed", {**grey, "b/2.png": picture(3)}))
+    assert splits["all"].images.shape[1] == 3
+    assert notes == ["2 of 3 images are grey, read as colour"]
+
+
+@pytest.mark.parametrize("pack", [zipped, tar])
+def test_one_name_twice_is_refused(tmp_path, pack, recwarn):
+    path = pack(tmp_path / "x", {**TWO_CLASSES, "./cat/1.png": picture()})
+    if pack is tar:
+        path = path.rename(tmp_path / "x.tar")
+    with pytest.raises(DataError, match=r"more than once in the archive: cat/1\.png"):
+        read(path)
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from(["train", "test", "cat", "dog", ".x", "..", "1.png", "a.txt", "é"]),
+            min_size=1, max_size=4,
+        ),
+        max_size=8,
+    )
+)  # fmt: skip
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_layout_raises_anything_but_our_errors(tmp_path, names):
+    path = tar(tmp_path / "x.tar", {"/".join(parts): picture() for parts in names})
+    try:
+        splits, _ = read(path)
+    except DataError:
+        return
+    for arrays in splits.values():
+        assert len(arrays.images) == len(arrays.labels) == len(arrays.names)
+        for label, name in zip(arrays.labels, arrays.names, strict=True):
+            assert arrays.classes[label] in name.split("/")
+
+
+@main_sources
+def test_the_second_load_comes_from_the_cache(tmp_path, monkeypatch, kind):
+    path = source(kind, tmp_path, {**SPLIT, "train/cat/x.txt": b""})
+    first, notes = load(path)
+    monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", None)
+    second, notes_again = load(path)
+    assert notes_again == notes != []
+    for split, arrays in first.items():
+        again = second[split]
+        assert np.array_equal(again.images, arrays.images)
+        assert np.array_equal(again.labels, arrays.labels)
+        assert (again.classes, again.names) == (arrays.classes, arrays.names)
+
+
+def test_options_that_name_what_the_defaults_came_to_are_not_decoded_anew(tmp_path, monkeypatch):
+    root = directory(tmp_path / "data", TWO_CLASSES)
+    first, _ = load(root)
+    monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", None)
+    again, _ = load(root, image_size=(8, 8), channels=3)
+    assert np.array_equal(again["all"].images, first["all"].images)
+
+
+def test_other_options_and_changed_files_are_decoded_anew(tmp_path):
+    root = directory(tmp_path / "data", TWO_CLASSES)
+    assert load(root)[0]["all"].images.shape == (3, 3, 8, 8)
+    assert load(root, image_size=(5, 5))[0]["all"].images.shape == (3, 3, 5, 5)
+    assert load(root, channels=1)[0]["all"].images.shape == (3, 1, 8, 8)
+    (root / "cat/1.png").write_bytes(picture(77))
+    assert load(root)[0]["all"].images[0, 0, 0, 0] == 77
+
+
+def test_a_cache_that_cannot_be_used_is_said_and_nothing_else(tmp_path, monkeypatch):
+    root = directory(tmp_path / "data", TWO_CLASSES)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "file"))
+    splits, notes = load(root)
+    assert len(splits["all"].images) == 3
+    assert "not cached: " in notes[0]
+
+
+def test_files_that_change_meanwhile_are_not_cached(tmp_path, monkeypatch):
+    root = directory(tmp_path / "data", TWO_CLASSES)
+
+    def read_and_change(path, **options):
+        splits = read_image_folder(path, **options)
+        (root / "dog/2.png").write_bytes(picture(1))
+        return splits
+
+    monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", read_and_change)
+    assert "changed while they were read" in load(root)[1][-1]
+    assert not list(Path(os.environ["TENFOLD_CACHE"]).rglob("*.safetensors"))
+
+
+@pytest.mark.real_data
+def test_real_images_of_an_archive(real_data, tmp_path):
+    """Every hundredth image of the JPEG copy of CIFAR-10, beside what Pillow makes of it."""
+    wanted = {}
+    files = {}
+    with tarfile.open(real_data / "cifar10-jpeg.tar.xz", "r|xz") as archive:
+        for count, entry in enumerate(filter(tarfile.TarInfo.isfile, archive)):
+            if count % 100 == 0:
+                data = archive.extractfile(entry).read()
+                files[entry.name] = data
+                wanted[entry.name] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    splits, notes = read(tar(tmp_path / "part.tar.xz", files, "w:xz"))
+    assert notes == []
+    assert splits["train"].classes[0] == "airplane"
+    for split, per_class in (("train", 50), ("test", 10)):
+        arrays = splits[split]
+        assert arrays.images.shape == (10 * per_class, 3, 32, 32)
+        assert np.bincount(arrays.labels).tolist() == [per_class] * 10
+        for image, name in zip(arrays.images, arrays.names, strict=True):
+            assert np.array_equal(image.transpose(1, 2, 0), wanted[name])

@@ -1,0 +1,60 @@
+"""What Pillow is let open, and that it does so in silence."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+
+import pytest
+from PIL import Image
+
+from tenfold.data.folders.pillow import open_image, pillow_errors, quiet_pillow
+from tenfold.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "the file is empty"),
+        (b"<html>not here</html>", "text that begins with '<html>not here</"),
+        (b"\x00\x01\x02\x03", "begins with the bytes 00 01 02 03"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is text"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "begins with the bytes 52 49 46 46"),
+    ],
+)
+def test_what_is_no_image_is_said(data, found):
+    with pytest.raises(DataError, match=r"cat/1\.png: this is not an image") as caught:
+        open_image(data, "cat/1.png")
+    assert found in str(caught.value)
+
+
+def test_the_project_opens_no_format_that_starts_a_program():
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "EPS")
+    with pytest.raises(DataError, match="not an image"):
+        open_image(file.getvalue(), "a.eps")
+
+
+def test_the_filters_of_warnings_are_restored_after_many_threads():
+    before = list(warnings.filters)
+    barrier = threading.Barrier(4)
+
+    def work() -> None:
+        barrier.wait()
+        for _ in range(200):
+            with quiet_pillow():
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before
+
+
+def test_whatever_is_raised_names_the_image():
+    message = r"1\.png: the image \(3 bytes\) is damaged or cut off: KeyError; replace"
+    with pytest.raises(DataError, match=message), pillow_errors(b"abc", "1.png"):
+        raise KeyError
