@@ -116,26 +116,23 @@ def _entry(key: str) -> Path:
 
 
 def _write(path: Path, key: str, decoded: Decoded) -> None:
-    import torch
-
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     parts = []
     for split, part in decoded.splits.items():
         parts.append(_Split(split=split, classes=list(part.classes)))
-        arrays[f"{split}.images"] = np.ascontiguousarray(part.images)
-        arrays[f"{split}.labels"] = np.ascontiguousarray(part.labels)
+        arrays |= {f"{split}.images": part.images, f"{split}.labels": part.labels}
         if part.names is not None:
             text = json.dumps(part.names).encode()
-            arrays[f"{split}.names"] = np.frombuffer(bytearray(text), np.uint8)
+            arrays[f"{split}.names"] = np.frombuffer(text, np.uint8)
     header = _Header(key=key, splits=parts, header=_Told(notes=decoded.notes)).model_dump()
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    tensors = {name: StoredTensor.of(array) for name, array in arrays.items()}
     write_tensors(path, tensors, kind=_KIND, version=_VERSION, header=header)
 
 
 def _read(path: Path, key: str) -> Decoded:
-    raw_header, tensors = read_tensors(path, kind=_KIND, version=_VERSION)
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    header = _Header.model_validate(raw_header)
+    file = read_tensors(path, kind=_KIND, version=_VERSION)
+    arrays = {name: tensor.array() for name, tensor in file.tensors.items()}
+    header = checked(_Header, file.header, path)
     if header.key != key:
         raise FileRefusedError(f"{path}: it belongs to another key")
     splits: dict[str, LabelledArrays] = {}
