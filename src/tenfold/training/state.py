@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tenfold.errors import FileRefusedError, listing
 from tenfold.training.averaging import AveragedWeights
+from tenfold.training.optimizers import entry_of
 
 ChooseBy = Literal["val_loss", "val_acc"]
 
@@ -338,20 +339,13 @@ def load_optimizer(
         raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
 
 
-_MOMENTS = {
-    "SGD": {"momentum_buffer"},
-    "Adam": {"step", "exp_avg", "exp_avg_sq"},
-    "AdamW": {"step", "exp_avg", "exp_avg_sq"},
-}
-"""What each optimiser that a recipe can name remembers for a parameter."""
-
-
 def _require_moments(
     optimizer: torch.optim.Optimizer, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
     """Refuse what this optimiser could not take its next step with."""
     kind = type(optimizer).__name__
-    if header["kind"] != kind or kind not in _MOMENTS:
+    entry = entry_of(kind)
+    if header["kind"] != kind or entry is None:
         return  # another kind is said by `load_optimizer`; of an unknown one nothing is known
     groups = [group["params"] for group in optimizer.state_dict()["param_groups"]]
     if [group["params"] for group in header["groups"]] != groups:
@@ -370,7 +364,7 @@ def _require_moments(
         ):
             raise FileRefusedError(f"the checkpoint's optimizer has no usable {key}")
     for keys in remembered.values():
-        if keys != _MOMENTS[kind]:
+        if keys != entry.remembers:
             raise FileRefusedError(f"the checkpoint's {kind} remembers {listing(sorted(keys))}")
 
 
