@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from tenfold.data.dataset import Splits
-from tenfold.data.load import LoadedData, load_splits
+from tenfold.data.load import load_splits
 from tenfold.data.splitting import split_stratified
-from tenfold.errors import DataError, UsageError
+from tenfold.errors import UsageError
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.randomness import derive_seed
-from tenfold.recipes import Recipe
+from tenfold.recipes import Recipe, completed
 from tenfold.runs.conditions import conditions
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
@@ -96,7 +96,12 @@ def prepare(
         progress=progress,
     )
     splits = with_validation(loaded.splits, recipe)
-    recipe = _resolved(recipe, loaded)
+    recipe = completed(
+        recipe,
+        source=loaded.source,
+        image_shape=splits.train.image_shape,
+        model_arguments=model_arguments(recipe.model, recipe.model_args),
+    )
     _require_fit(recipe, splits)
     train = splits.train
     preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
@@ -125,24 +130,6 @@ def prepare(
         schedule=_schedule(recipe, len(train)),
         augmentation=None if augmentation.changes_nothing else augmentation,
         notes=loaded.notes,
-    )
-
-
-def _resolved(recipe: Recipe, loaded: LoadedData) -> Recipe:
-    """The recipe with what was left open settled: data, images' size and mode, model arguments."""
-    channels, height, width = loaded.splits.train.image_shape
-    if loaded.source != loaded.source.encode("utf-8", "replace").decode():
-        raise DataError(
-            f"{loaded.source}: the path is not UTF-8, so no recipe can name it",
-            remedy="rename the folder",
-        )
-    return recipe.model_copy(
-        update={
-            "data": loaded.source,
-            "image_size": (height, width),
-            "channels": channels if channels in (1, 3) else None,
-            "model_args": model_arguments(recipe.model, recipe.model_args),
-        }
     )
 
 
