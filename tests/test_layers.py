@@ -15,6 +15,7 @@ SOURCE = Path(tenfold.__file__).parent
 
 HOUSE = (
     "_lazy",
+    "_version",
     "errors",
     "types",
     "randomness",

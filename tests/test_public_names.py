@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -100,6 +101,10 @@ def test_dir_shows_the_public_names_and_unknown_ones_are_refused() -> None:
     assert set(dir(tenfold)) == PUBLIC["tenfold"]
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         tenfold.trian  # noqa: B018
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert tenfold.__version__ == metadata.version("tenfold")
 
 
 def test_importing_tenfold_loads_nothing_heavy() -> None:

@@ -3,60 +3,71 @@
 Everything public is loaded when it is first used, so that `import tenfold` costs next to nothing.
 """
 
-from __future__ import annotations
-
-import importlib
 from typing import TYPE_CHECKING
 
+from tenfold._lazy import lazy_names
+
 if TYPE_CHECKING:
-    from tenfold.api import evaluate as evaluate
-    from tenfold.api import load as load
-    from tenfold.api import resume as resume
-    from tenfold.api import train as train
-    from tenfold.deployment import Classifier as Classifier
-    from tenfold.errors import DataError as DataError
-    from tenfold.errors import FileRefusedError as FileRefusedError
-    from tenfold.errors import TenfoldError as TenfoldError
-    from tenfold.errors import TrainingError as TrainingError
-    from tenfold.errors import UsageError as UsageError
-    from tenfold.evaluation import Report as Report
-    from tenfold.recipes import Recipe as Recipe
-    from tenfold.runs import Run as Run
-    from tenfold.runs import open_run as open_run
+    from tenfold import data, evaluation, models, notebook, training
+    from tenfold._version import __version__
+    from tenfold.api import evaluate, load, resume, train
+    from tenfold.deployment import Classifier
+    from tenfold.errors import (
+        DataError,
+        FileRefusedError,
+        TenfoldError,
+        TrainingError,
+        UsageError,
+    )
+    from tenfold.evaluation import Report
+    from tenfold.recipes import Recipe
+    from tenfold.runs import Run, open_run
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Classifier": "tenfold.deployment",
+            "DataError": "tenfold.errors",
+            "FileRefusedError": "tenfold.errors",
+            "Recipe": "tenfold.recipes",
+            "Report": "tenfold.evaluation",
+            "Run": "tenfold.runs",
+            "TenfoldError": "tenfold.errors",
+            "TrainingError": "tenfold.errors",
+            "UsageError": "tenfold.errors",
+            "__version__": "tenfold._version",
+            "data": "tenfold.data",
+            "evaluate": "tenfold.api",
+            "evaluation": "tenfold.evaluation",
+            "load": "tenfold.api",
+            "models": "tenfold.models",
+            "notebook": "tenfold.notebook",
+            "open_run": "tenfold.runs",
+            "resume": "tenfold.api",
+            "train": "tenfold.api",
+            "training": "tenfold.training",
+        },
+    )
 
-__version__ = "0.1.0"
-
-_HOMES = {
-    "Classifier": "tenfold.deployment",
-    "DataError": "tenfold.errors",
-    "FileRefusedError": "tenfold.errors",
-    "Recipe": "tenfold.recipes",
-    "Report": "tenfold.evaluation",
-    "Run": "tenfold.runs",
-    "TenfoldError": "tenfold.errors",
-    "TrainingError": "tenfold.errors",
-    "UsageError": "tenfold.errors",
-    "evaluate": "tenfold.api",
-    "load": "tenfold.api",
-    "open_run": "tenfold.runs",
-    "resume": "tenfold.api",
-    "train": "tenfold.api",
-}
-_SUBPACKAGES = ("data", "evaluation", "models", "notebook", "training")
-
-__all__ = ["__version__", *sorted(_HOMES), *_SUBPACKAGES]
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name in _SUBPACKAGES:
-        value = importlib.import_module(f"tenfold.{name}")
-    else:
-        raise AttributeError(f"module 'tenfold' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__all__ = [
+    "Classifier",
+    "DataError",
+    "FileRefusedError",
+    "Recipe",
+    "Report",
+    "Run",
+    "TenfoldError",
+    "TrainingError",
+    "UsageError",
+    "__version__",
+    "data",
+    "evaluate",
+    "evaluation",
+    "load",
+    "models",
+    "notebook",
+    "open_run",
+    "resume",
+    "train",
+    "training",
+]

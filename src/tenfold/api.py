@@ -9,7 +9,7 @@ from typing import Any
 
 from tenfold.deployment.classifier import Classifier
 from tenfold.evaluation.report import Report
-from tenfold.recipes import Recipe, load_recipe, validate
+from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs import Run, evaluate_run, resume_run, train_run
 from tenfold.runs import load as load_classifier
@@ -159,9 +159,9 @@ def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:
 
 
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
-    if not isinstance(recipe, Recipe):
-        return load_recipe(recipe, changes)
-    return validate({**recipe.model_dump(), **changes}, "given") if changes else recipe
+    if isinstance(recipe, Recipe):
+        return changed(recipe, changes, "given")
+    return load_recipe(recipe, changes)
 
 
 def _path(run: str | Path | Run) -> Path:

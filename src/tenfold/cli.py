@@ -18,6 +18,7 @@ import typer
 import tenfold
 from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable
 from tenfold.listening import WithoutNotes
+from tenfold.training.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from tenfold.runs import Run
@@ -173,7 +174,7 @@ def train(
     ] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="The learning rate.")] = None,
     optimizer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="sgd, adam or adamw.")
+        str | None, typer.Option(metavar="|".join(OPTIMIZERS), help="How the weights are updated.")
     ] = None,
     val: Annotated[
         float | None,

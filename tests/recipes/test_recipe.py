@@ -1,8 +1,8 @@
 """Recipes: those that come with tenfold, how values are checked, and TOML there and back."""
 
+import inspect
 import math
 import tomllib
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import UsageError
 from tenfold.models import MODELS, Preprocessing, build, model_arguments
-from tenfold.recipes import Recipe, load_recipe, recipe_names, recipe_text, validate
-from tenfold.training import build_optimizer, build_schedule
+from tenfold.recipes import Recipe, changed, load_recipe, recipe_names, recipe_text, validate
+from tenfold.training import OPTIMIZERS, SCHEDULES, build_optimizer, build_schedule
 
 EVERY_RECIPE = pytest.mark.parametrize("name", recipe_names())
 
@@ -210,7 +210,7 @@ recipes = st.fixed_dictionaries(
         ),
         "lr": positive,
         "weight_decay": st.just(0.0) | positive,
-        "schedule": st.sampled_from(["constant", "cosine", "step", "one-cycle"]),
+        "schedule": st.sampled_from(list(SCHEDULES)),
         "drop_factor": st.floats(0, 1, exclude_min=True),
         "average_decay": shares,
         "choose_by": st.sampled_from(["val_loss", "val_acc"]),
@@ -276,7 +276,11 @@ def test_a_recipe_cannot_be_changed():
         ({"model_args": []}, "model_args is [], wanted a table"),
         ({"model": 3}, "model is 3, wanted a text in quotes"),
         ({"seed": 2**63}, "seed"),
-        ({"momentum": 0.9, "optimizer": "adam"}, "adam takes no momentum; set momentum = 0"),
+        ({"optimizer": ["sgd"]}, "optimizer is ['sgd'], wanted 'sgd', 'adam' or 'adamw'"),
+        (
+            {"momentum": 0.9, "optimizer": "adam"},
+            "takes no momentum, found momentum = 0.9; set momentum = 0.0, or choose optimizer sgd",
+        ),
         ({"nesterov": True}, "nesterov = true needs a momentum above 0"),
     ],
     ids=str,
@@ -329,7 +333,7 @@ def test_any_table_is_a_recipe_or_wrong_use(values):
     assert recipe.to_dict().keys() == Recipe.model_fields.keys()
 
 
-# --- Files and overrides ---------------------------------------------------------------------
+# --- Changes ---------------------------------------------------------------------------------
 
 
 def test_overrides_reach_into_tables_and_make_missing_ones():
@@ -352,10 +356,72 @@ def test_another_model_gets_none_of_the_firsts_arguments():
     assert same == load_recipe("convpool-mnist")
 
 
+OWN = {"momentum": 0.9, "nesterov": True, "drop_every": 3, "drop_factor": 0.5}
+"""A value that matters for every key that not every optimizer or schedule has."""
+
+TABLES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+
+EVERY_ENTRY = pytest.mark.parametrize(
+    ("choice", "name"), [(choice, name) for choice, table in TABLES.items() for name in table]
+)
+
+
+@EVERY_ENTRY
+def test_what_is_an_entrys_own_is_a_key_of_a_recipe_with_the_same_default(choice, name):
+    build = {"optimizer": build_optimizer, "schedule": build_schedule}[choice]
+    for key, default in TABLES[choice][name].own.items():
+        assert Recipe.model_fields[key].default == default
+        assert inspect.signature(build).parameters[key].default == default
+
+
+@EVERY_ENTRY
+def test_another_optimizer_or_schedule_gets_none_of_the_firsts_own_keys(choice, name):
+    own = {key: OWN[key] for key in TABLES[choice][name].own}
+    recipe = validate({"model": "mlp", choice: name, **own, "lr": 0.3, "epochs": 7}, "here")
+    for other in TABLES[choice].keys() - {name}:
+        wanted = validate({"model": "mlp", choice: other, "lr": 0.3, "epochs": 7}, "here")
+        assert changed(recipe, {choice: other}, "here") == wanted
+    assert changed(recipe, {choice: name, "lr": 0.3}, "here") == recipe
+
+
+def test_the_optimizer_of_a_recipe_that_names_none_has_own_keys_too():
+    assert changed({"model": "mlp", "momentum": 0.9}, {"optimizer": "adam"}, "x").momentum == 0
+
+
+def test_own_keys_that_come_with_another_optimizer_are_refused():
+    with pytest.raises(UsageError, match="recipe resnet-small: optimizer adamw takes no momentum"):
+        load_recipe("resnet-small", {"optimizer": "adamw", "momentum": 0.9})
+    with pytest.raises(UsageError, match="optimizer is 'adm', did you mean 'adam'"):
+        load_recipe("resnet-small", {"optimizer": "adm"})
+
+
+CHANGES = [
+    {},
+    {"model": "mlp"},
+    {"model": "mlp", "model_args.hidden": [8]},
+    {"optimizer": "adamw", "schedule": "step", "drop_every": 2},
+    {"augment.flip": False, "model_args.dropout": 0.5, "image_size": [14, 14]},
+]
+
+
+@EVERY_RECIPE
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_a_recipe_is_changed_as_its_text_is(name, changes):
+    assert changed(load_recipe(name), changes, "here") == load_recipe(name, changes)
+
+
+def test_what_is_changed_is_left_as_it_was():
+    values = {"model": "mlp", "model_args": {"hidden": [8]}}
+    recipe = validate(values, "here")
+    for whole in (values, recipe):
+        assert changed(whole, {"model_args.hidden": [9]}, "x").model_args == {"hidden": [9]}
+    assert values["model_args"] == recipe.model_args == {"hidden": [8]}
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"lr.x": 1}, "'lr' is not a table"),
+        ({"lr.x": 1}, "recipe convpool-mnist: 'lr.x': 'lr' is not a table"),
         ({"epcohs": 1}, "did you mean 'epochs'?"),
         ({"augment.flipp": True}, "did you mean 'flip'?"),
         ({"lr": "fast"}, "lr is 'fast', wanted a number"),
@@ -367,37 +433,3 @@ def test_wrong_overrides(override, message):
     with pytest.raises(UsageError) as raised:
         load_recipe("convpool-mnist", override)
     assert message in str(raised.value)
-
-
-def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(UsageError, match=r"no recipe 'lenet-mnits'; did you mean 'lenet-mnist'"):
-        load_recipe("lenet-mnits")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"lr = ", b"[model", b"\xff\xfe", b"lr = 0.1\nlr = 0.2", b"x = " + b"[" * 100_000, b"\0"],
-    ids=["half", "bracket", "bytes", "twice", "deep", "null"],
-)
-def test_a_file_that_is_no_toml_is_named(tmp_path, content):
-    path = tmp_path / "mine.toml"
-    path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"mine\.toml: "):
-        load_recipe(path)
-
-
-def test_files_that_cannot_be_read(tmp_path):
-    (tmp_path / "folder.toml").mkdir()
-    with (tmp_path / "large.toml").open("wb") as file:
-        file.truncate(2**33)
-    for name in ("missing.toml", "folder.toml", "large.toml", "nul\0.toml"):
-        with pytest.raises(UsageError, match=r"\.toml: "):
-            load_recipe(tmp_path / name)
-
-
-def test_a_file_in_the_working_folder_does_not_hide_a_recipe(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("lenet-mnist").write_text("model = 'mlp'")
-    Path("lenet-mnist.toml").write_text("model = 'mlp'")
-    assert load_recipe("lenet-mnist").model == "lenet"
-    assert load_recipe("lenet-mnist.toml").model == "mlp"

@@ -1,4 +1,4 @@
-"""The optimisers a recipe can name, beside PyTorch's own and beside their formulas."""
+"""The optimizers that a recipe can name, beside PyTorch's own and beside their formulas."""
 
 import pytest
 import torch
@@ -6,6 +6,12 @@ from torch import nn
 
 from tenfold.errors import UsageError
 from tenfold.training import OPTIMIZERS, build_optimizer
+from tenfold.training.optimizers import entry_of
+
+EVERY_ENTRY = pytest.mark.parametrize("name", OPTIMIZERS)
+
+SWITCHED_ON = {"momentum": 0.9, "nesterov": True}
+"""A value that matters for every option that not every optimizer has."""
 
 
 def problem():
@@ -73,24 +79,93 @@ def test_without_a_decay_adam_and_adamw_are_the_same():
     assert one_step("adam") == one_step("adamw") == pytest.approx([1.9, -4.1])
 
 
-def test_the_table_is_what_can_be_built():
-    for name in OPTIMIZERS:
-        assert isinstance(
-            build_optimizer(name, problem()[0].parameters(), lr=0.1), torch.optim.Optimizer
+def own_options(name):
+    return {key: SWITCHED_ON[key] for key in OPTIMIZERS[name].own}
+
+
+@EVERY_ENTRY
+def test_an_entry_describes_itself_in_a_line(name):
+    assert OPTIMIZERS[name].description.isprintable()
+    assert 10 < len(OPTIMIZERS[name].description) < 80
+
+
+@EVERY_ENTRY
+def test_an_entry_builds_its_kind_over_all_parameters(name):
+    optimizer = build_optimizer(name, problem()[0].parameters(), lr=0.1, **own_options(name))
+    assert type(optimizer).__name__ == OPTIMIZERS[name].kind
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    (group,) = optimizer.param_groups
+    assert len(group["params"]) == 4
+    assert group["lr"] == 0.1
+
+
+def test_kinds_are_told_apart():
+    for entry in OPTIMIZERS.values():
+        assert entry_of(entry.kind) is entry
+    assert entry_of("RMSprop") is None
+
+
+@EVERY_ENTRY
+def test_an_entry_remembers_what_it_says(name):
+    model, inputs, labels = problem()
+    optimizer = build_optimizer(name, model.parameters(), lr=0.1, **own_options(name))
+    nn.functional.cross_entropy(model(inputs), labels).backward()
+    optimizer.step()
+    remembered = optimizer.state_dict()["state"].values()
+    assert [values.keys() for values in remembered] == [OPTIMIZERS[name].remembers] * 4
+
+
+@EVERY_ENTRY
+def test_an_entry_learns(name):
+    @torch.no_grad()
+    def loss(weights):
+        model, inputs, labels = problem()
+        nn.utils.vector_to_parameters(weights, model.parameters())
+        return float(nn.functional.cross_entropy(model(inputs), labels))
+
+    start = nn.utils.parameters_to_vector(problem()[0].parameters()).detach()
+    end = weights_after(lambda p: build_optimizer(name, p, lr=0.1, **own_options(name)))
+    assert loss(end) < loss(start) - 0.05
+
+
+@EVERY_ENTRY
+def test_every_own_option_matters_and_is_off_by_default(name):
+    entry = OPTIMIZERS[name]
+    plain = weights_after(lambda p: build_optimizer(name, p, lr=0.1))
+    off = weights_after(lambda p: build_optimizer(name, p, lr=0.1, **entry.own))
+    assert torch.equal(plain, off)
+    full = weights_after(lambda p: build_optimizer(name, p, lr=0.1, **own_options(name)))
+    for key in entry.own.keys() - entry.needs.values():
+        without = {**own_options(name), key: entry.own[key]}
+        assert not torch.equal(
+            full, weights_after(lambda p, o=without: build_optimizer(name, p, lr=0.1, **o))
         )
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-@pytest.mark.parametrize("arguments", [{"momentum": 0.9}, {"nesterov": True}])
-def test_momentum_where_there_is_none_is_refused(name, arguments):
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(name, key) for name in OPTIMIZERS for key in SWITCHED_ON if key not in OPTIMIZERS[name].own],
+)
+def test_an_option_that_an_entry_does_not_have_is_refused(name, key):
     with pytest.raises(
-        UsageError, match=f"optimizer {name} takes no momentum, .* set momentum = 0"
+        UsageError,
+        match=f"optimizer {name} takes no {key}, found {key} = .*; set {key} = .*, or choose .*sgd",
     ):
-        build_optimizer(name, problem()[0].parameters(), lr=0.1, **arguments)
+        build_optimizer(name, problem()[0].parameters(), lr=0.1, **{key: SWITCHED_ON[key]})
+
+
+def test_options_of_another_optimizer_are_refused_together():
+    with pytest.raises(UsageError) as raised:
+        build_optimizer("adam", problem()[0].parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    assert str(raised.value) == (
+        "optimizer adam takes no momentum and no nesterov, "
+        "found momentum = 0.9, nesterov = true; "
+        "set momentum = 0.0, nesterov = false, or choose optimizer sgd"
+    )
 
 
 def test_nesterov_without_momentum_is_refused():
-    with pytest.raises(UsageError, match="needs a momentum above 0"):
+    with pytest.raises(UsageError, match="nesterov = true needs a momentum above 0"):
         build_optimizer("sgd", problem()[0].parameters(), lr=0.1, nesterov=True)
 
 

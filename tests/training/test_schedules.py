@@ -12,6 +12,11 @@ from torch.optim import lr_scheduler
 from tenfold.errors import UsageError
 from tenfold.training import SCHEDULES, build_schedule
 
+EVERY_ENTRY = pytest.mark.parametrize("name", SCHEDULES)
+
+OPTIONS = {"drop_every": (2, 3), "drop_factor": (0.5, 0.3)}
+"""Two values for every option that not every schedule has."""
+
 
 def pytorchs(make, steps, lr=0.1):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
@@ -81,7 +86,26 @@ def test_warm_up_is_pytorchs_linear_one(warmup_epochs, steps_per_epoch):
     assert found == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@EVERY_ENTRY
+def test_an_entry_describes_itself_in_a_line(name):
+    assert SCHEDULES[name].description.isprintable()
+    assert 10 < len(SCHEDULES[name].description) < 80
+
+
+@EVERY_ENTRY
+def test_an_entry_reaches_the_highest_rate(name):
+    assert max(ours(name, 10, 10)) == pytest.approx(0.1)
+
+
+@EVERY_ENTRY
+@pytest.mark.parametrize("key", OPTIONS)
+def test_an_entry_reads_its_own_options_and_no_others(name, key):
+    options = {option: values[0] for option, values in OPTIONS.items()}
+    same = ours(name, 10, 5, **options) == ours(name, 10, 5, **{**options, key: OPTIONS[key][1]})
+    assert same == (key not in SCHEDULES[name].own)
+
+
+@EVERY_ENTRY
 def test_warm_up_leaves_what_comes_after_it(name):
     plain, warm = ours(name, 10, 8), ours(name, 10, 8, warmup_epochs=2.5)
     assert warm[20:] == plain[20:]
@@ -90,7 +114,7 @@ def test_warm_up_leaves_what_comes_after_it(name):
 
 @settings(deadline=None)
 @given(
-    name=st.sampled_from(SCHEDULES),
+    name=st.sampled_from(list(SCHEDULES)),
     epochs=st.integers(1, 50),
     steps=st.integers(1, 50),
     warmup=st.floats(0, 10),

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from importlib import resources
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tenfold.errors import UsageError, did_you_mean, printable
-
-LARGEST_RECIPE = 2**16
-"""Bytes of a recipe file, at the most."""
-
-MOST_DOTS = 500
-"""Dots in one line of a recipe: a key of n dotted parts takes TOML's reader n * n memory."""
+from tenfold.recipes.text import MOST_DOTS, numbers_in, parse_recipe, recipe_text
+from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
+from tenfold.training.schedules import SCHEDULES, ScheduleEntry
 
 _MOST_PROBLEMS = 10
 
@@ -27,6 +22,13 @@ _Fraction = Annotated[float, Field(ge=0, lt=1)]
 _Positive = Annotated[float, Field(gt=0, le=1e6)]
 _NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 _Side = Annotated[int, Field(ge=1, le=16_384)]
+
+if TYPE_CHECKING:
+    _Optimizer = str
+    _Schedule = str
+else:
+    _Optimizer = Literal[tuple(OPTIMIZERS)]
+    _Schedule = Literal[tuple(SCHEDULES)]
 
 _WANTED = {
     "int_type": "a whole number",
@@ -88,12 +90,12 @@ class Recipe(BaseModel):
     shuffle: bool = Field(True, description="a new order in every epoch")
     augment: AugmentRecipe = AugmentRecipe()
 
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: _Optimizer = "sgd"
     lr: _Positive = Field(0.1, description="the highest learning rate")
     momentum: _Fraction = 0.0
     nesterov: bool = False
     weight_decay: _NotNegative = 0.0
-    schedule: Literal["constant", "cosine", "step", "one-cycle"] = "constant"
+    schedule: _Schedule = "constant"
     warmup_epochs: _NotNegative = 0.0
     drop_every: int = Field(10, ge=1, description="schedule step: epochs between two drops")
     drop_factor: float = Field(
@@ -123,11 +125,11 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
-            raise ValueError(f"optimizer {self.optimizer} takes no momentum; set momentum = 0")
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov = true needs a momentum above 0")
-        for number in _numbers(self.model_args):
+        try:
+            require_own_options(self.optimizer, dict(self))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        for number in numbers_in(self.model_args):
             if isinstance(number, float) and not math.isfinite(number):
                 raise ValueError(f"model_args has {number}, wanted finite numbers")
         return self
@@ -145,16 +147,8 @@ class Recipe(BaseModel):
         return tomli_w.dumps({k: v for k, v in self.to_dict().items() if v is not None})
 
 
-def recipe_names() -> list[str]:
-    """The names of the recipes that come with tenfold."""
-    files = resources.files("tenfold.recipes").iterdir()
-    return sorted(Path(file.name).stem for file in files if file.name.endswith(".toml"))
-
-
 def load_recipe(name_or_file: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by name or from a file, with some of its keys changed.
-
-    Another model does not get the arguments that the recipe has for its own.
+    """A recipe by name or from a file, with some of its keys changed as `changed` does it.
 
     Args:
         name_or_file: one of `recipe_names()`, or the path of a TOML file.
@@ -163,47 +157,32 @@ def load_recipe(name_or_file: str | Path, overrides: Mapping[str, Any] | None = 
     Raises:
         UsageError: no such recipe, not TOML, an unknown key, or a value out of range.
     """
-    values = parse_recipe(recipe_text(name_or_file), printable(name_or_file))
-    changes = dict(overrides or {})
-    if changes.get("model", values.get("model")) != values.get("model"):
-        values.pop("model_args", None)
-    for key, value in changes.items():
-        _set(values, key, value)
-    return validate(values, printable(name_or_file))
+    place = str(name_or_file)
+    return changed(parse_recipe(recipe_text(name_or_file), place), overrides or {}, place)
 
 
-def recipe_text(name_or_file: str | Path) -> str:
-    """The text of a recipe, comments included.
+def changed(recipe: Recipe | Mapping[str, Any], overrides: Mapping[str, Any], place: str) -> Recipe:
+    """A recipe with some of its keys changed.
+
+    Another model, optimizer or schedule gets none of the keys that were the first one's own.
+
+    Args:
+        recipe: a recipe, or its plain values as TOML gives them.
+        overrides: values by key; a dot leads into a table, as in `model_args.dropout`.
+        place: where the recipe comes from, for messages.
 
     Raises:
-        UsageError: there is no such recipe, or its file cannot be read.
+        UsageError: an unknown key, a wrong type, a value out of range; the first of them are named.
     """
-    name, path = str(name_or_file), Path(name_or_file)
-    if name in recipe_names():
-        return (resources.files("tenfold.recipes") / f"{name}.toml").read_text("utf-8")
-    if path.suffix != ".toml":
-        raise UsageError(
-            f"there is no recipe {name!r}",
-            remedy=f"{did_you_mean(name, recipe_names())} A file's name ends in .toml",
-        )
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_RECIPE + 1)
-    except OSError as error:
-        raise UsageError(
-            f"recipe {path}: {error.strerror or error}",
-            remedy="name a TOML file, or a recipe that tenfold recipes lists",
-        ) from error
-    except ValueError as error:  # a name that no file can have
-        raise UsageError(f"recipe {path}: {error}") from error
-    if len(data) > LARGEST_RECIPE:
-        raise UsageError(
-            f"recipe {path}: it has more than {LARGEST_RECIPE:,} bytes, wanted a few lines of TOML"
-        )
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"recipe {path}: it is not UTF-8 text, wanted TOML") from error
+    values = recipe.model_dump() if isinstance(recipe, Recipe) else dict(recipe)
+    for choice in ("model", "optimizer", "schedule"):
+        before = values.get(choice, Recipe.model_fields[choice].default)
+        if overrides.get(choice, before) != before:
+            for key in _own_keys(choice, before):
+                values.pop(key, None)
+    for key, value in overrides.items():
+        _set(values, key, value, place)
+    return validate(values, place)
 
 
 def validate(values: Mapping[str, Any], place: str) -> Recipe:
@@ -225,47 +204,23 @@ def validate(values: Mapping[str, Any], place: str) -> Recipe:
         raise UsageError(f"recipe {place}: {'; '.join(problems)}") from error
 
 
-def parse_recipe(text: str, place: str) -> dict[str, Any]:
-    """The plain values of a recipe's text, to be validated.
-
-    Args:
-        text: TOML.
-        place: where it comes from, for messages.
-
-    Raises:
-        UsageError: it is not TOML, or more than a recipe ever is.
-    """
-    if len(text) > LARGEST_RECIPE or max(line.count(".") for line in text.split("\n")) > MOST_DOTS:
-        raise UsageError(
-            f"recipe {place}: it has more than {LARGEST_RECIPE:,} bytes, or more than {MOST_DOTS} "
-            "dots in a line, wanted a few lines of TOML"
-        )
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise UsageError(f"recipe {place}: this is not TOML: {error}") from error
-    whole = (number for number in _numbers(values) if isinstance(number, int))
-    if any(not -(2**63) <= number < 2**63 for number in whole):
-        raise UsageError(f"recipe {place}: this is not TOML: a number has more than 64 bits")
-    return values
+def _own_keys(choice: str, name: object) -> Iterable[str]:
+    """The keys that only the model, optimizer or schedule of this name reads."""
+    if choice == "model":
+        return ["model_args"]
+    entries: Mapping[str, OptimizerEntry | ScheduleEntry]
+    entries = OPTIMIZERS if choice == "optimizer" else SCHEDULES
+    return entries[name].own if isinstance(name, str) and name in entries else []
 
 
-def _numbers(value: object) -> Iterator[int | float]:
-    """All numbers in nested tables and lists."""
-    if isinstance(value, int | float):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(item)
-
-
-def _set(values: dict[str, Any], key: str, value: object) -> None:
+def _set(values: dict[str, Any], key: str, value: object, place: str) -> None:
     *tables, last = key.split(".")
     for table in tables:
-        inner = values.setdefault(table, {})
+        inner = values.get(table, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"recipe: {key!r}: {table!r} is not a table")
-        values = inner
+            raise UsageError(f"recipe {place}: {key!r}: {table!r} is not a table")
+        values[table] = dict(inner)  # what was handed over stays as it was
+        values = values[table]
     values[last] = value
 
 

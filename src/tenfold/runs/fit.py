@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.dataset import Splits
-from tenfold.data.load import LoadedData, load_splits
+from tenfold.data.load import load_splits
 from tenfold.data.splitting import split_stratified
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.errors import UsageError
@@ -24,8 +24,7 @@ from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.models.image_model import ImageModel
 from tenfold.models.tracing import layer_list
 from tenfold.randomness import derive_seed
-from tenfold.recipes import Recipe
-from tenfold.recipes.completing import completed
+from tenfold.recipes import Recipe, completed
 from tenfold.runs.conditions import choose_device, conditions, repeatable
 from tenfold.runs.facts import Conditions, Context, Figures
 from tenfold.tensors import to_stored
@@ -199,7 +198,12 @@ def prepare(
         listener=listener,
     )
     splits = with_validation(loaded.splits, recipe)
-    recipe = _completed(recipe, loaded)
+    recipe = completed(
+        recipe,
+        source=loaded.source,
+        image_shape=loaded.splits.train.image_shape,
+        model_arguments=model_arguments(recipe.model, recipe.model_args),
+    )
     _require_fit(recipe, splits)
     train = splits.train
     preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
@@ -323,15 +327,6 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         figures=figures,
     )
     return Bundle(header, to_stored(model.network_weights(weights)))
-
-
-def _completed(recipe: Recipe, loaded: LoadedData) -> Recipe:
-    return completed(
-        recipe,
-        source=loaded.source,
-        image_shape=loaded.splits.train.image_shape,
-        model_args=model_arguments(recipe.model, recipe.model_args),
-    )
 
 
 def _memory_explained(prepared: Prepared) -> AbstractContextManager[None]:

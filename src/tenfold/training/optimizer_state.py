@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from tenfold.errors import FileRefusedError, listing
+from tenfold.training.optimizers import entry_of
 
 
 class OptimizerHeader(BaseModel):
@@ -72,14 +73,6 @@ def load_optimizer(
         raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
 
 
-_MOMENTS = {
-    "SGD": {"momentum_buffer"},
-    "Adam": {"step", "exp_avg", "exp_avg_sq"},
-    "AdamW": {"step", "exp_avg", "exp_avg_sq"},
-}
-"""What each optimizer that a recipe can name remembers for a parameter."""
-
-
 def require_usable_state(
     optimizer: torch.optim.Optimizer, header: OptimizerHeader, tensors: Mapping[str, Tensor]
 ) -> None:
@@ -89,7 +82,8 @@ def require_usable_state(
         FileRefusedError: groups, names, shapes or types are not those that it would have.
     """
     kind = type(optimizer).__name__
-    if header.kind != kind or kind not in _MOMENTS:
+    entry = entry_of(kind)
+    if header.kind != kind or entry is None:
         return  # another kind is said by `load_optimizer`; of an unknown one nothing is known
     groups = [group["params"] for group in optimizer.state_dict()["param_groups"]]
     if [group.get("params") for group in header.groups] != groups:
@@ -109,7 +103,7 @@ def require_usable_state(
         ):
             raise FileRefusedError(f"the checkpoint's optimizer has no usable {key}")
     for keys in remembered.values():
-        if keys != _MOMENTS[kind]:
+        if keys != entry.remembers:
             raise FileRefusedError(f"the checkpoint's {kind} remembers {listing(sorted(keys))}")
 
 

@@ -1,18 +1,92 @@
-"""The optimisers a recipe can name, built over flat arguments."""
+"""The optimizers that a recipe can name, built over flat options."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import torch
-from torch import nn
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tenfold.errors import UsageError, did_you_mean
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-"""`sgd` with momentum and Nesterov's form; `adam` (Kingma and Ba, arXiv:1412.6980) with weight
-decay as an L2 penalty; `adamw` with decoupled weight decay (Loshchilov and Hutter,
-arXiv:1711.05101)."""
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class OptimizerEntry:
+    """An optimizer that has a name.
+
+    Attributes:
+        description: what it is, in one line.
+        build: from parameters, and `lr`, `weight_decay` and its own options by keyword.
+        kind: the name of the class that `build` makes, which checkpoints carry.
+        remembers: what it keeps for each parameter, by PyTorch's names.
+        own: the options that not every optimizer has, each a key of the recipe, with defaults.
+        needs: own options that do nothing without another one.
+    """
+
+    description: str
+    build: Callable[..., Optimizer]
+    kind: str
+    remembers: frozenset[str]
+    own: Mapping[str, float | bool] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
+
+
+def _sgd(
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    nesterov: bool,
+) -> Optimizer:
+    import torch
+
+    return torch.optim.SGD(
+        parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+    )
+
+
+def _adam(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
+    import torch
+
+    # The fused kernel updates all moments in one pass: on a CPU that is where Adam's time goes.
+    return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def _adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
+    import torch
+
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+OPTIMIZERS: dict[str, OptimizerEntry] = {
+    "sgd": OptimizerEntry(
+        "stochastic gradient descent, with momentum and Nesterov's form of it",
+        _sgd,
+        kind="SGD",
+        remembers=frozenset({"momentum_buffer"}),
+        own={"momentum": 0.0, "nesterov": False},
+        needs={"nesterov": "momentum"},
+    ),
+    "adam": OptimizerEntry(
+        "Adam with weight decay as an L2 penalty (Kingma and Ba, arXiv:1412.6980)",
+        _adam,
+        kind="Adam",
+        remembers=frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    ),
+    "adamw": OptimizerEntry(
+        "Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101)",
+        _adamw,
+        kind="AdamW",
+        remembers=frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    ),
+}
+"""Every optimizer that has a name."""
+
+_DEFAULTS = {key: default for entry in OPTIMIZERS.values() for key, default in entry.own.items()}
 
 
 def build_optimizer(
@@ -23,8 +97,8 @@ def build_optimizer(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
-) -> torch.optim.Optimizer:
-    """An optimiser by name.
+) -> Optimizer:
+    """An optimizer by name.
 
     Args:
         name: one of `OPTIMIZERS`.
@@ -35,21 +109,53 @@ def build_optimizer(
         weight_decay: at least 0.
 
     Raises:
-        UsageError: an unknown name, or a momentum for an optimiser that has none.
+        UsageError: an unknown name, or a momentum for an optimizer that has none.
     """
     if name not in OPTIMIZERS:
         raise UsageError(f"there is no optimizer {name!r}", remedy=did_you_mean(name, OPTIMIZERS))
-    if name != "sgd" and (momentum or nesterov):
+    options = {"momentum": momentum, "nesterov": nesterov}
+    require_own_options(name, options)
+    entry = OPTIMIZERS[name]
+    own = {key: options[key] for key in entry.own}
+    return entry.build(parameters, lr=lr, weight_decay=weight_decay, **own)
+
+
+def require_own_options(name: str, options: Mapping[str, object]) -> None:
+    """Refuse options that an optimizer does not have, or that do nothing without another one.
+
+    Args:
+        name: one of `OPTIMIZERS`.
+        options: those of all optimizers, by name; may hold anything else beside them.
+
+    Raises:
+        UsageError: with the options, their values and what to set.
+    """
+    entry = OPTIMIZERS[name]
+    foreign = [
+        key
+        for key, default in _DEFAULTS.items()
+        if key not in entry.own and options[key] != default
+    ]
+    if foreign:
+        owners = [other for other in OPTIMIZERS if {*foreign} <= OPTIMIZERS[other].own.keys()]
         raise UsageError(
-            f"optimizer {name} takes no momentum, found momentum={momentum}, nesterov={nesterov}",
-            remedy="set momentum = 0 and nesterov = false, or choose optimizer sgd",
+            f"optimizer {name} takes no {' and no '.join(foreign)}, "
+            f"found {_settings(foreign, options)}",
+            remedy=f"set {_settings(foreign, _DEFAULTS)}, "
+            f"or choose optimizer {' or '.join(owners)}",
         )
-    if nesterov and not momentum:
-        raise UsageError("nesterov = true needs a momentum above 0, found momentum = 0")
-    if name == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-        )
-    # The fused kernels update all moments in one pass: on a CPU that is where Adam's time goes.
-    adam = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
+    for key, needed in entry.needs.items():
+        if options[key] and not options[needed]:
+            raise UsageError(
+                f"{_settings([key], options)} needs a {needed} above 0, found {needed} = 0"
+            )
+
+
+def _settings(keys: Iterable[str], options: Mapping[str, object]) -> str:
+    """As they stand in a recipe."""
+    return ", ".join(f"{key} = {options[key]}".lower() for key in keys)
+
+
+def entry_of(kind: str) -> OptimizerEntry | None:
+    """The entry whose optimizers are of a class of this name; None for a class not in the table."""
+    return next((entry for entry in OPTIMIZERS.values() if entry.kind == kind), None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 from tenfold.errors import UsageError, did_you_mean
 
@@ -52,7 +54,43 @@ def _between(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-SCHEDULES = ("constant", "cosine", "step", "one-cycle")
+@dataclass(frozen=True)
+class ScheduleEntry:
+    """A schedule that has a name.
+
+    Attributes:
+        description: what it does, in one line.
+        build: from `lr`, `total_steps`, `steps_per_epoch` and its own options by keyword.
+        own: the options that not every schedule has, each a key of the recipe, with defaults.
+    """
+
+    description: str
+    build: Callable[..., Schedule]
+    own: Mapping[str, int | float] = field(default_factory=dict)
+
+
+SCHEDULES: dict[str, ScheduleEntry] = {
+    "constant": ScheduleEntry(
+        "the same learning rate always",
+        lambda lr, **_: partial(constant, lr=lr),
+    ),
+    "cosine": ScheduleEntry(
+        "half a cosine from the learning rate down to 0",
+        lambda lr, total_steps, **_: partial(cosine, lr=lr, total_steps=total_steps),
+    ),
+    "step": ScheduleEntry(
+        "multiplied by drop_factor after every drop_every epochs",
+        lambda lr, steps_per_epoch, drop_every, drop_factor, **_: partial(
+            step_decay, lr=lr, steps_per_drop=drop_every * steps_per_epoch, factor=drop_factor
+        ),
+        own={"drop_every": 10, "drop_factor": 0.1},
+    ),
+    "one-cycle": ScheduleEntry(
+        "up along half a cosine, then down to almost 0 along another",
+        lambda lr, total_steps, **_: partial(one_cycle, lr=lr, total_steps=total_steps),
+    ),
+}
+"""Every schedule that has a name."""
 
 
 def build_schedule(
@@ -79,18 +117,17 @@ def build_schedule(
     Raises:
         UsageError: the name is not known.
     """
-    total = max(1, epochs * steps_per_epoch)
-    table: dict[str, Schedule] = {
-        "constant": lambda step: constant(step, lr=lr),
-        "cosine": lambda step: cosine(step, lr=lr, total_steps=total),
-        "step": lambda step: step_decay(
-            step, lr=lr, steps_per_drop=drop_every * steps_per_epoch, factor=drop_factor
-        ),
-        "one-cycle": lambda step: one_cycle(step, lr=lr, total_steps=total),
-    }
-    if name not in table:
-        raise UsageError(f"there is no schedule {name!r}", remedy=did_you_mean(name, table))
-    schedule, warmup = table[name], warmup_epochs * steps_per_epoch
+    if name not in SCHEDULES:
+        raise UsageError(f"there is no schedule {name!r}", remedy=did_you_mean(name, SCHEDULES))
+    entry = SCHEDULES[name]
+    options = {"drop_every": drop_every, "drop_factor": drop_factor}
+    schedule = entry.build(
+        lr=lr,
+        total_steps=max(1, epochs * steps_per_epoch),
+        steps_per_epoch=steps_per_epoch,
+        **{key: options[key] for key in entry.own},
+    )
+    warmup = warmup_epochs * steps_per_epoch
     if not warmup:
         return schedule
     return lambda step: schedule(step) * min(1.0, (step + 1) / warmup)

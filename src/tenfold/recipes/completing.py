@@ -1,0 +1,43 @@
+"""What a recipe leaves open, settled by the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tenfold.errors import DataError
+from tenfold.recipes.recipe import Recipe
+
+
+def completed(
+    recipe: Recipe,
+    *,
+    source: str,
+    image_shape: tuple[int, int, int],
+    model_arguments: Mapping[str, Any],
+) -> Recipe:
+    """The recipe with data, image size, channels and all model arguments filled in.
+
+    Args:
+        recipe: as it was given.
+        source: the data's name or path.
+        image_shape: channels, height and width of one image.
+        model_arguments: the model's own, defaults included.
+
+    Raises:
+        DataError: the path of the data is not UTF-8.
+    """
+    if source != source.encode("utf-8", "replace").decode():
+        raise DataError(
+            f"{source}: the path is not UTF-8, so no recipe can name it",
+            remedy="rename the folder",
+        )
+    channels, height, width = image_shape
+    return recipe.model_copy(
+        update={
+            "data": source,
+            "image_size": (height, width),
+            "channels": channels if channels in (1, 3) else None,
+            "model_args": dict(model_arguments),
+        }
+    )

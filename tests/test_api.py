@@ -1,0 +1,25 @@
+"""The public functions, where they do more than hand on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tenfold
+from tenfold.recipes import load_recipe
+
+
+@pytest.mark.parametrize(
+    "recipe", ["digits-quick", load_recipe("digits-quick")], ids=["name", "object"]
+)
+def test_a_recipe_is_changed_in_the_same_way_by_name_and_as_an_object(
+    recipe: str | tenfold.Recipe, tmp_path: Path
+) -> None:
+    changes = {"model": "mlp", "model_args.hidden": [8], "epochs": 1, "batch_size": 256}
+    run = tenfold.train(recipe=recipe, out=tmp_path / "run", threads=1, quiet=True, **changes)
+    assert run.recipe.model == "mlp"
+    assert run.recipe.model_args["hidden"] == [8]
+    assert run.recipe.lr == load_recipe("digits-quick").lr
+    with pytest.raises(tenfold.UsageError, match="did you mean 'epochs'"):
+        tenfold.train(recipe=recipe, epoch=1)
