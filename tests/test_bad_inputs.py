@@ -31,7 +31,8 @@ from PIL import Image
 
 from command_line import Tenfold
 from tenfold.models import build
-from tenfold.storage import LARGEST_HEADER, write_tensors
+from tenfold.storage import LARGEST_HEADER
+from tensor_files import write_tensors
 
 Maker = Callable[[Path], None]
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from command_line import Tenfold
-from tenfold.storage import read_tensors, sha256_of_tensors
+from tensor_files import read_tensors, sha256_of_tensors
 
 SMALL = ["--recipe", "digits-quick", "--epochs", "2", "--threads", "1"]
 

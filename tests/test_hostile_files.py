@@ -39,13 +39,13 @@ from tenfold.models import Preprocessing, build
 from tenfold.recipes import load_recipe, recipe_names, validate
 from tenfold.runs import evaluate_run, load, open_run, resume_run
 from tenfold.runs.folder import RunFolder
-from tenfold.storage import read_tensors, sha256_of_tensors, write_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files, read_newest
-from tenfold.training.optimizers import build_optimizer
 from tenfold.training.history import EpochMetrics
+from tenfold.training.optimizers import build_optimizer
 from tenfold.training.state import Best, TrainingState
 from tenfold.types import ImageShape
+from tensor_files import read_tensors, sha256_of_tensors, write_tensors
 from test_bad_inputs import bundle, declared_header, file, framed, png
 
 any_input = settings(

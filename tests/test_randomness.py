@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,14 +39,21 @@ def test_any_part_of_the_key_changes_the_seed():
     assert len({derive_seed(*key) for key in keys}) == len(keys)
 
 
-def test_generators_start_anew_each_time():
-    first = torch.rand(5, generator=keyed_generator(3, "a", 1))
-    torch.rand(100)
-    assert torch.equal(first, torch.rand(5, generator=keyed_generator(3, "a", 1)))
-    assert not torch.equal(first, torch.rand(5, generator=keyed_generator(3, "a", 2)))
+@given(st.integers(0, 300), st.integers(), st.text())
+def test_a_permutation_is_the_one_that_pytorch_gives(n, seed, purpose):
+    generator = torch.Generator().manual_seed(derive_seed(seed, purpose, 1))
+    wanted = torch.randperm(n, generator=generator)
+    assert keyed_permutation(n, seed, purpose, 1).tolist() == wanted.tolist()
 
 
-def test_the_global_generator_is_left_alone():
-    before = torch.get_rng_state()
-    torch.rand(5, generator=keyed_generator(3, "a"))
+def test_a_permutation_of_a_whole_data_set_is_too():
+    generator = torch.Generator().manual_seed(derive_seed(5, "order", 2))
+    wanted = torch.randperm(60_000, generator=generator)
+    assert keyed_permutation(60_000, 5, "order", 2).tolist() == wanted.tolist()
+
+
+def test_nobody_elses_numbers_are_drawn():
+    before, theirs = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    keyed_permutation(100, 3, "a")
     assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(theirs, np.random.get_state()[1])  # noqa: NPY002

@@ -16,14 +16,12 @@ from tenfold.errors import FileRefusedError, StorageError
 from tenfold.storage import (
     LARGEST_HEADER,
     make_folder,
-    read_tensors,
     remove_leftovers,
-    sha256_of_tensors,
     write_bytes,
     write_json,
-    write_tensors,
     write_text,
 )
+from tensor_files import read_tensors, sha256_of_tensors, write_tensors
 
 KIND = "tenfold-test"
 

@@ -14,8 +14,8 @@ from tenfold.deployment import Bundle, read_bundle, write_bundle
 from tenfold.deployment.bundle import KIND, MOST_CLASSES, VERSION
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.models import MODELS, Preprocessing, build, model_arguments
-from tenfold.storage import read_tensors, write_tensors
 from tenfold.types import ImageShape
+from tensor_files import read_tensors, write_tensors
 
 SHAPES = {"lenet": (1, 28, 28), "cifar-cnn": (3, 32, 32)}
 SMALL = {

@@ -4,14 +4,14 @@ import copy
 import json
 import pickle
 
+import numpy as np
 import pytest
-import torch
 from scipy.stats import binomtest
 
 from tenfold.errors import UsageError
 from tenfold.evaluation import Report
 
-CONFUSION = torch.tensor([[50, 3, 0], [4, 40, 0], [2, 1, 0]])
+CONFUSION = np.array([[50, 3, 0], [4, 40, 0], [2, 1, 0]])
 
 
 def report(split="test", confusion=CONFUSION):

@@ -19,9 +19,10 @@ from tenfold.errors import StorageError, TrainingError
 from tenfold.recipes import load_recipe
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.folder import RunFolder
-from tenfold.storage import make_folder, read_tensors, sha256_of_tensors, write_bytes, write_tensors
+from tenfold.storage import make_folder, write_bytes
 from tenfold.training.checkpoint import KIND, VERSION, checkpoint_files
 from tenfold.training.state import TrainingState
+from tensor_files import read_tensors, sha256_of_tensors, write_tensors
 
 EVERYTHING = Path(__file__).parent / "everything.toml"
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EIO]

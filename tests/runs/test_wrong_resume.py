@@ -26,10 +26,10 @@ from tenfold.errors import (
 )
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
-from tenfold.storage import read_tensors, write_tensors
 from tenfold.training.checkpoint import KIND, VERSION, checkpoint_files
 from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher
+from tensor_files import read_tensors, write_tensors
 
 CLASSES = ("cat", "dog", "owl")
 BATCHES = 5

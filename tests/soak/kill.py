@@ -35,9 +35,9 @@ from tenfold.deployment.bundle import KIND as BUNDLE
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
 from tenfold.runs.folder import RunFolder
-from tenfold.storage import read_tensors, sha256_of_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import checkpoint_files
+from tensor_files import read_tensors, sha256_of_tensors
 
 EVERYTHING = Path(__file__).parent.parent / "runs" / "everything.toml"
 CHECKPOINT_EVERY = "7"

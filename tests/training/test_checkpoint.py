@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from tenfold.errors import FileRefusedError, StorageError, TenfoldError
-from tenfold.storage import write_tensors
 from tenfold.training import TrainingState
 from tenfold.training.checkpoint import (
     GENERATIONS,
@@ -19,6 +18,7 @@ from tenfold.training.checkpoint import (
     checkpoint_files,
     read_newest,
 )
+from tensor_files import write_tensors
 
 
 def state_at(step):

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from tenfold._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tenfold.evaluation.passes import evaluate, evaluate_accuracy, predict_logits
     from tenfold.evaluation.metrics import (
         ClassFigures,
         class_figures,
         confusion_matrix,
         wilson_interval,
     )
+    from tenfold.evaluation.passes import evaluate, evaluate_accuracy, predict_logits
     from tenfold.evaluation.report import Report
 else:
     __getattr__, __dir__ = lazy_names(

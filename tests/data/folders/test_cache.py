@@ -16,8 +16,8 @@ from platformdirs import user_cache_dir
 from tenfold.data.folders import cache
 from tenfold.data.folders.cache import Decoded, cache_folder, load_cached, store_cached
 from tenfold.listening import Listener, Recorder
-from tenfold.storage import read_tensors, write_tensors
 from tenfold.types import LabelledArrays
+from tensor_files import read_tensors, write_tensors
 
 
 def splits(seed: int = 0, n: int = 5, *, named: bool = True) -> dict[str, LabelledArrays]:

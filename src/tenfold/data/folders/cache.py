@@ -21,7 +21,14 @@ from pydantic import BaseModel, Field
 
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.listening import Listener
-from tenfold.storage import StoredTensor, checked, make_folder, read_tensors, remove_leftovers, write_tensors
+from tenfold.storage import (
+    StoredTensor,
+    checked,
+    make_folder,
+    read_tensors,
+    remove_leftovers,
+    write_tensors,
+)
 from tenfold.types import LabelledArrays
 
 LARGEST_CACHE = 10 * 2**30
