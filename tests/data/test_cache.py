@@ -11,10 +11,10 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from platformdirs import user_cache_dir
 
 from tenfold.data.folders import cache
-from tenfold.data.folders.cache import cache_folder, load_cached, store_cached
+from tenfold.data.folders.cache import load_cached, store_cached
+from tenfold.storage import cache_folder
 from tenfold.types import LabelledArrays
 
 
@@ -34,13 +34,6 @@ def splits(seed: int = 0, n: int = 5, *, named: bool = True) -> dict[str, Labell
 
 def entries() -> list[Path]:
     return sorted(cache_folder().rglob("*.safetensors"))
-
-
-def test_the_folder_is_the_named_one_or_the_users(monkeypatch, tmp_path):
-    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("TENFOLD_CACHE")
-    assert cache_folder() == Path(user_cache_dir("tenfold"))
 
 
 @pytest.mark.parametrize("named", [True, False])

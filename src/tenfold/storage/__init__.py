@@ -1,4 +1,4 @@
-"""The one way a file is written, and a tensor file with its JSON header."""
+"""The one way a file is written, tensor files with a JSON header, and the user's cache folder."""
 
 from tenfold.storage.files import (
     make_folder,
@@ -10,9 +10,11 @@ from tenfold.storage.files import (
     write_text,
 )
 from tenfold.storage.tensors import LARGEST_HEADER, read_tensors, sha256_of_tensors, write_tensors
+from tenfold.storage.user_cache import cache_folder
 
 __all__ = [
     "LARGEST_HEADER",
+    "cache_folder",
     "make_folder",
     "read_tensors",
     "remove_file",

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from tenfold.data.catalog.entries import CatalogFile
-from tenfold.data.folders.cache import cache_folder
 from tenfold.errors import DataError, StorageError, printable
-from tenfold.storage import make_folder, write_bytes
+from tenfold.storage import cache_folder, make_folder, write_bytes
 
 _READ_CHUNK = 2**20
 _GZIP_MAGIC = b"\x1f\x8b"

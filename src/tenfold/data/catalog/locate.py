@@ -21,9 +21,8 @@ from tenfold.data.catalog.download import (
     unpack,
 )
 from tenfold.data.catalog.entries import DATA_VARIABLE, Archive, CatalogEntry, Layout, files_in
-from tenfold.data.folders.cache import cache_folder
 from tenfold.errors import DataError, StorageError, listing, printable
-from tenfold.storage import make_folder
+from tenfold.storage import cache_folder, make_folder
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,16 @@ import numpy as np
 import torch
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
-from platformdirs import user_cache_dir
 from torch import Tensor
 
 from tenfold.errors import FileRefusedError, StorageError, printable
-from tenfold.storage import make_folder, read_tensors, remove_leftovers, write_tensors
+from tenfold.storage import (
+    cache_folder,
+    make_folder,
+    read_tensors,
+    remove_leftovers,
+    write_tensors,
+)
 from tenfold.types import LabelledArrays
 
 LARGEST_CACHE = 10 * 2**30
@@ -42,12 +47,6 @@ class Cached(NamedTuple):
     """What was stored beside the arrays."""
     note: str = ""
     """What a person should be told, such as that an entry was damaged; mostly empty."""
-
-
-def cache_folder() -> Path:
-    """`TENFOLD_CACHE` if it is set, else the user's cache folder for tenfold."""
-    named = os.environ.get("TENFOLD_CACHE")
-    return Path(named) if named else Path(user_cache_dir("tenfold"))
 
 
 def load_cached(key: str) -> Cached:
