@@ -15,14 +15,7 @@ from pathlib import Path
 import torch
 
 from tenfold.data.catalog.entries import CatalogEntry
-from tenfold.data.catalog.locate import locate
-from tenfold.data.catalog.reading import (
-    find_known_files,
-    read_digits,
-    read_known_files,
-    read_layout,
-    refuse_incomplete,
-)
+from tenfold.data.catalog.reading import read_known_folder, read_named
 from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
@@ -30,6 +23,7 @@ from tenfold.data.folders.folder import load_image_folder
 from tenfold.data.objects import HandedOver, Progress, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, did_you_mean, listing, printable
+from tenfold.listening import Listener, Recorder
 from tenfold.types import LabelledArrays
 
 TEST_SPLIT_SEED = 0
@@ -87,7 +81,11 @@ def load_splits(
     if isinstance(data, str | os.PathLike):
         named = _understand(data, notes)
         if isinstance(named, CatalogEntry):
-            source, splits = named.name, _read_named(named, data_root, download, progress, notes)
+            source = named.name
+            listener = Recorder(_ReadingListener(progress))
+            arrays = read_named(named, data_root=data_root, download=download, listener=listener)
+            splits = _data_sets(arrays, source)
+            notes.extend(listener.notes)
         else:
             source = str(named)
             splits = _read_path(named, image_size, channels, progress, notes)
@@ -153,34 +151,16 @@ def _looks_like_a_path(text: str) -> bool:
     return has_separator or text.startswith((".", "~")) or Path(text).suffix != ""
 
 
-def _read_named(
-    entry: CatalogEntry,
-    data_root: Path | None,
-    download: bool,
-    progress: Progress | None,
-    notes: list[str],
-) -> dict[str, ImageDataset]:
-    if entry.name == "digits":
-        return _data_sets({"all": read_digits(entry)}, entry.name)
-    located = locate(
-        entry,
-        data_root=data_root,
-        download=download,
-        progress=None
-        if progress is None
-        else lambda done, total, name: progress(name, done, total),
-    )
-    notes.extend(located.notes)
-    arrays = read_layout(located.layout, located.paths, entry.classes)
-    for split, n in (("train", entry.n_train), ("test", entry.n_test)):
-        found = arrays[split].images.shape
-        if found != (n, *entry.image_shape):
-            raise DataError(
-                f"{located.folder}: the {split} images have shape {list(found)}, "
-                f"wanted {[n, *entry.image_shape]} for {entry.title}",
-                remedy="replace the files, or remove them so that they are downloaded",
-            )
-    return _data_sets(arrays, entry.name)
+class _ReadingListener(Listener):
+    """Hands progress on to a callable."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def reading(self, what: str, done: int, total: int | None) -> None:
+        """Hand it on."""
+        if self._progress is not None:
+            self._progress(what, done, total)
 
 
 def _read_path(
@@ -193,10 +173,11 @@ def _read_path(
     if path.suffix.lower() == ".npz" and path.is_file():
         return _data_sets(read_npz(path), str(path))
     if path.is_dir():
-        known = find_known_files(path)
+        listener = Recorder(Listener())
+        known = read_known_folder(path, listener=listener)
+        notes.extend(listener.notes)
         if known is not None:
-            return _data_sets(read_known_files(*known, notes), str(path))
-        refuse_incomplete(path)
+            return _data_sets(known, str(path))
     contents = load_image_folder(
         path,
         image_size=image_size,

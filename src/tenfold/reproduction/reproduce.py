@@ -22,6 +22,7 @@ from tenfold.errors import (
     did_you_mean,
 )
 from tenfold.evaluation.evaluate import evaluate
+from tenfold.listening import Listener
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.reproduction.published import (
     SYSTEMS,
@@ -273,7 +274,12 @@ class _Worker:
         if not copy.is_file():
             return recipe.data, system.data
         try:
-            locate(lookup(recipe.data), data_root=self.data_root, download=False)
+            locate(
+                lookup(recipe.data),
+                data_root=self.data_root,
+                download=False,
+                listener=Listener(),
+            )
         except DataError as error:
             why = error.message.partition(", and downloading is")[0]  # that was ours, not a wish
             self.watcher.note(f"{system.copy.title} is used; {why}")
