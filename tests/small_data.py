@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from tenfold.data import ImageDataset, load
+from tenfold.data import load
 from tenfold.data.catalog.entries import CatalogEntry
 from tenfold.models import MODELS
 from tenfold.models.convpool import ConvPool
 from tenfold.models.table import ModelEntry
-from tenfold.types import ImageShape
+from tenfold.types import ImageShape, LabelledArrays
 
 TRAIN_IMAGES = {"fashion-mnist": 6464, "mnist": 1280, "cifar10": 400}
 """Where the lessons print something every 100 batches, just enough for that."""
@@ -25,7 +26,7 @@ DIFFERENT_IMAGES = 1500
 """The others are repetitions; the rest of the digits is the test split."""
 
 
-def small_data_sets(entry: CatalogEntry, *_: object) -> dict[str, ImageDataset]:
+def small_data_sets(entry: CatalogEntry, **_: object) -> dict[str, LabelledArrays]:
     """The splits of a known data set, in the place of the reader of its files."""
     digits = load_digits()
     channels, height, width = entry.image_shape
@@ -33,16 +34,14 @@ def small_data_sets(entry: CatalogEntry, *_: object) -> dict[str, ImageDataset]:
         torch.from_numpy(digits.images / 16).float()[:, None], (height, width), mode="bilinear"
     )
     tint = torch.tensor([1.0, 0.8, 0.5])[:channels].view(1, -1, 1, 1)
-    pixels = (images * tint * 255).round().to(torch.uint8)
-    labels = torch.from_numpy(digits.target).long()
+    pixels = (images * tint * 255).round().to(torch.uint8).numpy()
+    labels = digits.target.astype(np.int64)
     indices = {
-        "train": torch.arange(TRAIN_IMAGES[entry.name]) % DIFFERENT_IMAGES,
-        "test": torch.arange(DIFFERENT_IMAGES, len(labels)),
+        "train": np.arange(TRAIN_IMAGES[entry.name]) % DIFFERENT_IMAGES,
+        "test": np.arange(DIFFERENT_IMAGES, len(labels)),
     }
     return {
-        split: ImageDataset(
-            pixels[chosen], labels[chosen], entry.classes, split=split, source=entry.name
-        )
+        split: LabelledArrays(pixels[chosen], labels[chosen], entry.classes)
         for split, chosen in indices.items()
     }
 
@@ -70,7 +69,7 @@ class NarrowConvPool(ConvPool):
         )
 
 
-SMALL_DATA = patch.object(load, "_read_named", small_data_sets)
+SMALL_DATA = patch.object(load, "read_named", small_data_sets)
 """Reads the stand-ins wherever a known data set is named."""
 
 SMALL_MODEL = patch.dict(

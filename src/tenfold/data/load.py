@@ -15,12 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold.data.catalog.entries import CatalogEntry
-from tenfold.data.catalog.reading import (
-    find_known_files,
-    read_known_files,
-    read_named,
-    refuse_incomplete,
-)
+from tenfold.data.catalog.reading import read_known_folder, read_named
 from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
@@ -158,10 +153,9 @@ def _read_path(path: Path, options: _Options, listener: Listener) -> Mapping[str
     if path.suffix.lower() == ".npz" and path.is_file():
         return read_npz(path)
     if path.is_dir():
-        known = find_known_files(path)
+        known = read_known_folder(path, listener=listener)
         if known is not None:
-            return read_known_files(*known, listener)
-        refuse_incomplete(path)
+            return known
     return load_image_folder(
         path, image_size=options.image_size, channels=options.channels, listener=listener
     )

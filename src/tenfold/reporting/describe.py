@@ -11,9 +11,9 @@ from typing import Any
 import tenfold
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.folders.cache import cache_folder
 from tenfold.data.load import LoadedData
 from tenfold.errors import printable
+from tenfold.storage import cache_folder
 
 
 def catalogue_facts() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The one way a file is written, and a tensor file with its JSON header."""
+"""The one way a file is written, tensor files with a JSON header, and the user's cache folder."""
 
 from tenfold.storage.checked import checked
 from tenfold.storage.files import (
@@ -19,11 +19,13 @@ from tenfold.storage.tensors import (
     sha256_of_tensors,
     write_tensors,
 )
+from tenfold.storage.user_cache import cache_folder
 
 __all__ = [
     "LARGEST_HEADER",
     "StoredTensor",
     "TensorFile",
+    "cache_folder",
     "checked",
     "make_folder",
     "read_regular_file",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from tenfold.data.catalog.entries import CatalogFile
-from tenfold.data.folders.cache import cache_folder
-from tenfold.errors import DataError, StorageError, printable
-from tenfold.storage import make_folder, write_bytes
+from tenfold.errors import DataError, StorageError
+from tenfold.listening import Listener
+from tenfold.storage import cache_folder, make_folder, write_bytes
 
 _READ_CHUNK = 2**20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -28,33 +28,35 @@ class UnusableError(MirrorError):
     """Bytes that are not the file, whoever sent them."""
 
 
-def check_file(path: Path, file: CatalogFile) -> str:
-    """Compare a file's content with its digest; a note if none was published for it.
+def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
+    """Compare a file's content with its digest: whether there was one to compare it with.
 
     A success is remembered in the user's cache for as long as the file does not change.
 
     Raises:
-        DataError: the content is not what the catalogue says, or cannot be read.
+        DataError: the content is not what the catalog says, or cannot be read.
     """
     wanted = file.digest or file.gzip_digest
     try:
         with path.open("rb") as stream:
             if wanted is None or (file.digest is None and not is_gzip(stream)):
-                return f"{path}: its content could not be checked, no digest is published"
+                listener.note(f"{path}: its content could not be checked, no digest is published")
+                return False
             memory = _memory_of(path, wanted)
             if memory.exists():
-                return ""
+                return True
             found = digest_as(stream, file, wanted)
     except UnusableError as error:
         raise wrong_file(path, str(error)) from error
     except OSError as error:
         raise DataError(f"{path}: it cannot be read: {error.strerror}") from error
     if found != wanted and file.digest is None:
-        return f"{path}: it was compressed anew, so its content could not be checked"
+        listener.note(f"{path}: it was compressed anew, so its content could not be checked")
+        return False
     if found != wanted:
         raise wrong_file(path, f"the digest of its content is {found}, wanted {wanted}")
     _remember(path, memory)
-    return ""
+    return True
 
 
 def is_gzip(stream: IO[bytes]) -> bool:
@@ -66,14 +68,14 @@ def is_gzip(stream: IO[bytes]) -> bool:
 
 
 def digest_as(stream: IO[bytes], file: CatalogFile, wanted: str) -> str:
-    """The digest of what the catalogue's digest is of: the content, or else the gzipped file."""
+    """The digest of what the catalog's digest is of: the content, or else the gzipped file."""
     if file.digest is None or not is_gzip(stream):
         return digest(stream.read, wanted)
     try:
         with gzip.GzipFile(fileobj=stream) as content:
             return digest(content.read, wanted, largest=file.largest)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnusableError(f"it is a damaged gzip file: {printable(error, 120)}") from error
+        raise UnusableError(f"it is a damaged gzip file: {error}") from error
 
 
 def digest(read: Callable[[int], bytes], like: str, *, largest: int | None = None) -> str:
@@ -87,12 +89,6 @@ def digest(read: Callable[[int], bytes], like: str, *, largest: int | None = Non
             raise UnusableError(f"its content is longer than {largest:,} bytes")
         digest.update(chunk)
     return f"{algorithm}:{digest.hexdigest()}"
-
-
-def digest_of(data: bytes, like: str) -> str:
-    """The digest of these bytes, by the algorithm of another digest."""
-    algorithm = like.partition(":")[0]
-    return f"{algorithm}:{hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()}"
 
 
 def _memory_of(path: Path, digest: str) -> Path:

@@ -8,10 +8,6 @@ from typing import Literal
 
 from tenfold.types import ImageShape
 
-FileFormat = Literal[
-    "idx", "cifar10-python", "cifar10-binary", "cifar100-python", "cifar100-binary"
-]
-
 DATA_VARIABLE = "TENFOLD_DATA"
 """The environment variable that names a folder of data sets."""
 
@@ -37,7 +33,7 @@ class CatalogFile:
 
 @dataclass(frozen=True)
 class Archive:
-    """A gzipped tar file that holds all files of a layout in one folder.
+    """A gzipped tar file that holds all files of a set in one folder.
 
     Attributes:
         name: on a mirror.
@@ -49,12 +45,12 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """One way in which a data set's files lie on a disk.
+class FileSet:
+    """All files of a data set in one of the formats that it is published in.
 
     Attributes:
         folder: below the folder of data sets, as torchvision names it.
-        format: what reads the files.
+        format: a key of `FORMATS`.
         files: in reading order; for `idx`, the images before the labels of each split.
         mirrors: addresses that a file's or the archive's name is appended to, in the order in
             which they are tried.
@@ -62,7 +58,7 @@ class Layout:
     """
 
     folder: str
-    format: FileFormat
+    format: str
     files: tuple[CatalogFile, ...]
     mirrors: tuple[str, ...]
     archive: Archive | None = None
@@ -79,8 +75,8 @@ class CatalogEntry:
         image_shape: of every image.
         n_train: images of the training split; all of them where there is no test split.
         n_test: images of the test split; 0 where there is none.
-        layouts: how its files may lie on a disk, the one that is downloaded first; none for a
-            data set that comes with a dependency.
+        file_sets: any of them will do, the first is downloaded; none for a data set that ships
+            beside the table, as an `.npz` file of its name.
         licence: as its authors state it.
         citation: one line.
     """
@@ -91,15 +87,15 @@ class CatalogEntry:
     image_shape: ImageShape
     n_train: int
     n_test: int
-    layouts: tuple[Layout, ...]
+    file_sets: tuple[FileSet, ...]
     licence: str
     citation: str
 
 
-def files_in(folder: Path, layout: Layout) -> dict[str, Path]:
-    """Which of a layout's files this folder has, gzipped or not, by their catalogue names."""
+def files_in(folder: Path, file_set: FileSet) -> dict[str, Path]:
+    """Which files of the set this folder has, gzipped or not, by their names in the catalog."""
     found = {}
-    for file in layout.files:
+    for file in file_set.files:
         plain, gzipped = folder / file.name, folder / f"{file.name}.gz"
         # Plain content is read faster, but for some files only the gzipped one can be checked.
         candidates = (gzipped, plain) if file.digest is None else (plain, gzipped)

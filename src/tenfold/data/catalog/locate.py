@@ -13,17 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenfold.data.catalog.checking import UnusableError, check_file, wrong_file
-from tenfold.data.catalog.download import (
-    PATIENCE,
-    Progress,
-    download_files,
-    not_here,
-    unpack,
-)
-from tenfold.data.catalog.entries import DATA_VARIABLE, Archive, CatalogEntry, Layout, files_in
-from tenfold.data.folders.cache import cache_folder
-from tenfold.errors import DataError, StorageError, listing, printable
-from tenfold.storage import make_folder
+from tenfold.data.catalog.download import PATIENCE, download_files, not_here, unpack
+from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, FileSet, files_in
+from tenfold.errors import DataError, StorageError, listing
+from tenfold.listening import Listener, Recorder
+from tenfold.storage import cache_folder, make_folder
 
 
 @dataclass(frozen=True)
@@ -31,16 +25,14 @@ class LocatedFiles:
     """The complete and checked files of one data set.
 
     Attributes:
-        layout: which of the catalogue entry's layouts they have.
-        paths: by the file's name in the catalogue; gzipped or not.
+        file_set: which of the entry's sets they are.
+        paths: by the file's name in the catalog; gzipped or not.
         folder: where they lie.
-        notes: what a person should know about how they were found.
     """
 
-    layout: Layout
+    file_set: FileSet
     paths: Mapping[str, Path]
     folder: Path
-    notes: tuple[str, ...]
 
 
 def locate(
@@ -48,31 +40,31 @@ def locate(
     *,
     data_root: Path | None = None,
     download: bool = True,
-    progress: Progress | None = None,
+    listener: Listener,
     patience: float = PATIENCE,
 ) -> LocatedFiles:
     """The files of a data set: in `data_root`, else in the user's cache, else downloaded there.
 
     Args:
-        entry: with at least one layout.
+        entry: with at least one set of files.
         data_root: a folder of data sets in torchvision's layout, gzipped or not; by default the
             one that the environment variable `TENFOLD_DATA` names, if it is set.
         download: whether the network may be used.
-        progress: called as data comes in.
+        listener: is told what a person should know, and how far a download has come.
         patience: seconds of silence after which a mirror is given up.
 
     Raises:
         DataError: a file has the wrong content, or the files are nowhere to be had.
         StorageError: the cache cannot be written.
     """
-    assert entry.layouts, f"{entry.name} has no files"
+    assert entry.file_sets, f"{entry.name} has no files"
     root, cache = _data_root(data_root), cache_folder() / "datasets"
-    notes: list[str] = []
-    located = _find(root, entry, notes) if root is not None else None
+    told = Recorder(listener)
+    located = _find(root, entry, told) if root is not None else None
     if located is None:
-        located = _find_in_cache(cache, entry, notes, may_replace=download)
+        located = _find_in_cache(cache, entry, told, may_replace=download)
     if located is None:
-        located = _obtain(entry, root, cache, notes, download, progress, patience)
+        located = _obtain(entry, root, cache, told, download, patience)
     return located
 
 
@@ -91,63 +83,59 @@ def _data_root(given: Path | None) -> Path | None:
     return root.absolute()
 
 
-def _find(root: Path, entry: CatalogEntry, notes: list[str]) -> LocatedFiles | None:
-    """The first layout that is complete under this root; its files are checked."""
-    for layout in entry.layouts:
-        folder = root / layout.folder
-        paths = files_in(folder, layout)
-        missing = [file.name for file in layout.files if file.name not in paths]
+def _find(
+    root: Path, entry: CatalogEntry, listener: Listener, *, is_cache: bool = False
+) -> LocatedFiles | None:
+    """The first set that is complete under this root; its files are checked."""
+    for file_set in entry.file_sets:
+        folder = root / file_set.folder
+        paths = files_in(folder, file_set)
+        missing = [file.name for file in file_set.files if file.name not in paths]
         if not missing:
-            unchecked = [check_file(paths[file.name], file) for file in layout.files]
-            return LocatedFiles(layout, paths, folder, (*notes, *filter(None, unchecked)))
-        if paths:
-            notes.append(f"{printable(folder)} was not used: it lacks {listing(missing)}")
+            for file in file_set.files:
+                check_file(paths[file.name], file, listener=listener)
+            return LocatedFiles(file_set, paths, folder)
+        if paths and not is_cache:  # an unfinished download in our own folder is no news
+            listener.note(f"{folder} was not used: it lacks {listing(missing)}")
     return None
 
 
 def _find_in_cache(
-    cache: Path, entry: CatalogEntry, notes: list[str], *, may_replace: bool
+    cache: Path, entry: CatalogEntry, listener: Listener, *, may_replace: bool
 ) -> LocatedFiles | None:
-    unused: list[str] = []  # an unfinished download in our own folder is nobody's concern
     try:
-        located = _find(cache, entry, unused)
+        return _find(cache, entry, listener, is_cache=True)
     except DataError as error:
         if not may_replace:
             raise
-        notes.append(f"{error.message}; it is downloaded again")
+        listener.note(f"{error.message}; it is downloaded again")
         return None
-    if located is None:
-        return None
-    own = located.notes[len(unused) :]
-    return LocatedFiles(located.layout, located.paths, located.folder, (*notes, *own))
 
 
 def _obtain(
     entry: CatalogEntry,
     root: Path | None,
     cache: Path,
-    notes: list[str],
+    told: Recorder,
     download: bool,
-    progress: Progress | None,
     patience: float,
 ) -> LocatedFiles:
     """Fill the cache, from an archive in the root or from the mirrors, and find the files there."""
-    layout = entry.layouts[0]
-    make_folder(cache / layout.folder)
+    make_folder(cache / entry.file_sets[0].folder)
     with _locked(cache / f".{entry.name}.lock"):
-        located = _find_in_cache(cache, entry, [], may_replace=True)  # by another process meanwhile
-        if located is None:
-            archive = _archive_on_disk(entry, root, cache)
-            if archive is not None:
-                _unpack_from_disk(*archive, cache)
+        # Another process may have filled it while this one waited.
+        if _find_in_cache(cache, entry, Listener(), may_replace=True) is None:
+            archived = _archive_on_disk(entry, root, cache)
+            if archived is not None:
+                _unpack_from_disk(*archived, cache)
             elif download:
-                download_files(entry, cache, notes, progress, patience)
+                download_files(entry, cache, listener=told, patience=patience)
             else:
-                reasons = "; ".join(["and downloading is switched off", *notes])
+                reasons = "; ".join(["and downloading is switched off", *told.notes])
                 raise not_here(entry, cache, reasons)
-            located = _find_in_cache(cache, entry, [], may_replace=False)
+        located = _find_in_cache(cache, entry, told, may_replace=False)
     assert located is not None, "what was just written is there"
-    return LocatedFiles(located.layout, located.paths, located.folder, (*notes, *located.notes))
+    return located
 
 
 @contextmanager
@@ -155,37 +143,33 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold a lock between processes; it ends with its holder."""
     from filelock import FileLock
 
-    lock = FileLock(path)
     try:
-        lock.acquire()
+        held = FileLock(path).acquire()
     except OSError as error:
         raise StorageError(
             f"{path}: the lock cannot be taken: {error.strerror or error}",
             remedy="choose a cache folder that can be written, by TENFOLD_CACHE",
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _archive_on_disk(
     entry: CatalogEntry, root: Path | None, cache: Path
-) -> tuple[Layout, Archive, Path] | None:
+) -> tuple[FileSet, Path] | None:
     for folder in (root, cache):
-        for layout in entry.layouts:
-            if folder is None or layout.archive is None:
-                continue
-            path = folder / layout.archive.name
-            if path.is_file():
-                return layout, layout.archive, path
+        for file_set in entry.file_sets:
+            if folder is not None and file_set.archive is not None:
+                path = folder / file_set.archive.name
+                if path.is_file():
+                    return file_set, path
     return None
 
 
-def _unpack_from_disk(layout: Layout, archive: Archive, path: Path, cache: Path) -> None:
-    make_folder(cache / layout.folder)
+def _unpack_from_disk(file_set: FileSet, path: Path, cache: Path) -> None:
+    make_folder(cache / file_set.folder)
     try:
         with path.open("rb") as stream:
-            unpack(stream, layout, archive, cache / layout.folder)
+            unpack(stream, file_set, cache)
     except UnusableError as error:
         raise wrong_file(path, str(error)) from error

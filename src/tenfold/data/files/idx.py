@@ -41,7 +41,7 @@ def read_idx_images(path: Path) -> PixelArray:
     Raises:
         DataError: it is missing, no IDX file of images, damaged, cut off, too long or too large.
     """
-    return _read_idx(path, _IDX_IMAGES)[:, None]
+    return _read_idx_array(path, _IDX_IMAGES)[:, None]
 
 
 def read_idx_labels(path: Path) -> LabelArray:
@@ -53,15 +53,20 @@ def read_idx_labels(path: Path) -> LabelArray:
     Raises:
         DataError: it is missing, no IDX file of labels, damaged, cut off, too long or too large.
     """
-    return _read_idx(path, _IDX_LABELS).astype(np.int64)
+    return _read_idx_array(path, _IDX_LABELS).astype(np.int64)
 
 
-def read_idx_pair(images_path: Path, labels_path: Path, classes: Sequence[str]) -> LabelledArrays:
+def read_idx(paths: Sequence[Path], classes: Sequence[str]) -> LabelledArrays:
     """Images and labels of two IDX files that belong together.
+
+    Args:
+        paths: the images, then the labels.
+        classes: the names of the classes.
 
     Raises:
         DataError: as the readers of each; the counts differ, or a label is out of range.
     """
+    images_path, labels_path = paths
     images, labels = read_idx_images(images_path), read_idx_labels(labels_path)
     if len(images) != len(labels):
         raise DataError(
@@ -72,7 +77,12 @@ def read_idx_pair(images_path: Path, labels_path: Path, classes: Sequence[str]) 
     return labelled(str(labels_path), images, labels, classes)
 
 
-def _read_idx(path: Path, wanted: int) -> NDArray[np.uint8]:
+def count_idx_classes(paths: Sequence[Path]) -> int:
+    """As many classes as the labels, the second of two files, need, but at least ten."""
+    return int(read_idx_labels(paths[1]).max(initial=9)) + 1
+
+
+def _read_idx_array(path: Path, wanted: int) -> NDArray[np.uint8]:
     """The array of an IDX file of unsigned bytes with the wanted magic number."""
     with file_errors(path), path.open("rb") as file:
         is_gzipped = file.read(2) == _GZIP_MAGIC

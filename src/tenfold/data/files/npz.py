@@ -21,7 +21,7 @@ from tenfold.data.files.reading import (
     fill,
     labelled,
 )
-from tenfold.errors import DataError, TenfoldError, listing, printable
+from tenfold.errors import DataError, TenfoldError, listing
 from tenfold.types import LabelArray, LabelledArrays, PixelArray
 
 _NPZ_SPLITS = {
@@ -37,6 +37,7 @@ _NPZ_SPLITS = {
 
 _NPZ_KEYS = frozenset(_NPZ_SPLITS) | {labels for _, labels in _NPZ_SPLITS.values()} | {"classes"}
 _LARGEST_NPY_HEADER = 10_000
+_MOST_UNNAMED_CLASSES = 10_000
 _NPZ_HELP = "save images and labels, or train_images, train_labels, test_images, test_labels"
 
 
@@ -75,9 +76,6 @@ def read_npz(path: Path) -> dict[str, LabelledArrays]:
     }
 
 
-_MOST_UNNAMED_CLASSES = 10_000
-
-
 def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.generic]]:
     """All arrays of the file by key, after their sizes were checked."""
     try:
@@ -99,7 +97,7 @@ def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.gen
 
 def _require_npz_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
     keys = [entry.filename.removesuffix(".npy") for entry in entries]
-    unknown = [printable(key, 40) for key in keys if key not in _NPZ_KEYS]
+    unknown = [key for key in keys if key not in _NPZ_KEYS]
     if unknown or not keys:
         found = listing(unknown) or "nothing"
         raise DataError(f"{path}: unknown arrays in it: {found}", remedy=_NPZ_HELP)
@@ -114,7 +112,7 @@ def _require_npz_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None
 
 def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
     """One array, if its header fits the bytes that the archive has for it."""
-    place = f"{path}: {printable(entry.filename, 40)}"
+    place = f"{path}: {entry.filename}"
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
         raise DataError(
             f"{place}: {entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.files.reading import FETCH_AGAIN, described, read_whole
-from tenfold.errors import DataError, TenfoldError, printable
+from tenfold.errors import DataError, TenfoldError
 
 LARGEST_PICKLE = 512 * 2**20
 """Bytes of one batch of CIFAR's python version; the largest known one has 155 million."""
@@ -35,9 +35,9 @@ def read_pickled_dict(path: Path) -> dict[str, object]:
             remedy="use it only if you made it yourself, and save it as .npz then",
         ) from error
     except Exception as error:  # on bytes that were made up an unpickler raises about any exception
-        reason = printable(f"{type(error).__name__}: {error}", 120)
         raise DataError(
-            f"{path}: the pickle is damaged or cut off: {reason}", remedy=FETCH_AGAIN
+            f"{path}: the pickle is damaged or cut off: {type(error).__name__}: {error}",
+            remedy=FETCH_AGAIN,
         ) from error
     if not isinstance(value, dict):
         raise DataError(

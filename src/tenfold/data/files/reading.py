@@ -41,8 +41,6 @@ def labelled(
 
 def joined(batches: Sequence[LabelledArrays]) -> LabelledArrays:
     """Batches of the same classes, one after the other."""
-    if not batches:
-        raise DataError("there are no batches to read", remedy="name one file or more")
     return LabelledArrays(
         np.concatenate([batch.images for batch in batches]),
         np.concatenate([batch.labels for batch in batches]),

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
-from platformdirs import user_cache_dir
 from pydantic import BaseModel, Field
 
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.listening import Listener
 from tenfold.storage import (
     StoredTensor,
+    cache_folder,
     checked,
     make_folder,
     read_tensors,
@@ -63,12 +63,6 @@ class _Header(BaseModel, strict=True):
     key: str
     splits: list[_Split] = Field(min_length=1)
     header: _Told
-
-
-def cache_folder() -> Path:
-    """`TENFOLD_CACHE` if it is set, else the user's cache folder for tenfold."""
-    named = os.environ.get("TENFOLD_CACHE")
-    return Path(named) if named else Path(user_cache_dir("tenfold"))
 
 
 def load_cached(key: str, listener: Listener) -> Decoded | None:

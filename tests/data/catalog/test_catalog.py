@@ -6,43 +6,44 @@ import re
 
 import pytest
 
-from tenfold.data.catalog.entries import CatalogEntry, Layout
+from tenfold.data.catalog.entries import CatalogEntry, FileSet
 from tenfold.data.catalog.table import DATASETS, find, lookup
+from tenfold.data.files.formats import FORMATS
 from tenfold.errors import UsageError
 
-LAYOUTS = [layout for entry in DATASETS.values() for layout in entry.layouts]
+FILE_SETS = [file_set for entry in DATASETS.values() for file_set in entry.file_sets]
 DIGEST_LENGTHS = {"md5": 32, "sha256": 64}
 
 
 @pytest.mark.parametrize("entry", DATASETS.values(), ids=DATASETS)
 def test_entry_is_consistent(entry: CatalogEntry) -> None:
-    assert DATASETS[entry.name] is entry
     assert len(set(entry.classes)) == len(entry.classes)
     assert entry.n_train > 0
     assert entry.licence
     assert "\n" not in entry.citation
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.folder)
-def test_layout_can_be_checked_and_downloaded(layout: Layout) -> None:
-    digests = [file.digest or file.gzip_digest for file in layout.files]
-    if layout.archive:
-        digests = [layout.archive.digest, *(digest for digest in digests if digest)]
+@pytest.mark.parametrize("file_set", FILE_SETS, ids=lambda file_set: file_set.folder)
+def test_a_file_set_can_be_checked_read_and_downloaded(file_set: FileSet) -> None:
+    digests = [file.digest or file.gzip_digest for file in file_set.files]
+    if file_set.archive:
+        digests = [file_set.archive.digest, *(digest for digest in digests if digest)]
     for digest in digests:
         assert digest is not None, "a download of this file could not be checked"
         algorithm, value = digest.split(":")
         assert re.fullmatch(rf"[0-9a-f]{{{DIGEST_LENGTHS[algorithm]}}}", value)
     assert len(set(digests)) == len(digests)
-    assert len(layout.mirrors) >= 2
-    for mirror in layout.mirrors:
+    assert file_set.format in FORMATS
+    assert len(file_set.mirrors) >= 2
+    for mirror in file_set.mirrors:
         assert re.fullmatch(r"https?://[\w./~-]+/", mirror)
-    assert {file.split for file in layout.files} == {"train", "test"}
-    assert len({file.name for file in layout.files}) == len(layout.files)
+    assert {file.split for file in file_set.files} == {"train", "test"}
+    assert len({file.name for file in file_set.files}) == len(file_set.files)
 
 
 def test_folders_are_torchvisions() -> None:
     # torchvision.datasets: <class name>/raw for the MNIST family, base_folder for CIFAR.
-    assert [layout.folder for layout in LAYOUTS] == [
+    assert [file_set.folder for file_set in FILE_SETS] == [
         "MNIST/raw",
         "FashionMNIST/raw",
         "KMNIST/raw",
@@ -66,14 +67,14 @@ def test_class_names_are_the_published_ones() -> None:
 
 def test_sizes_of_the_idx_files_follow_from_their_format() -> None:
     # The IDX format's description: magic number, one 32-bit integer an axis, one byte a value.
-    sizes = {file.name: file.largest for file in DATASETS["mnist"].layouts[0].files}
+    sizes = {file.name: file.largest for file in DATASETS["mnist"].file_sets[0].files}
     assert sizes == {
         "train-images-idx3-ubyte": 47_040_016,
         "train-labels-idx1-ubyte": 60_008,
         "t10k-images-idx3-ubyte": 7_840_016,
         "t10k-labels-idx1-ubyte": 10_008,
     }
-    batch = DATASETS["cifar10"].layouts[1].files[0]
+    batch = DATASETS["cifar10"].file_sets[1].files[0]
     assert batch.largest == 30_730_000  # as the data set's page states
 
 

@@ -1,0 +1,187 @@
+"""npz files, whole and damaged in every way."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenfold.data.files.npz import read_npz
+from tenfold.errors import DataError
+from written_files import FUZZ, mutated, placed, rng
+
+
+def npz(folder: Path, name: str = "data.npz", **arrays: np.ndarray) -> Path:
+    path = folder / name
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+GREY = rng().integers(0, 256, (4, 6, 5), np.uint8)
+LABELS = np.array([0, 1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted"),
+    [
+        (GREY, GREY[:, None]),
+        (GREY[..., None], GREY[:, None]),
+        (GREY[:, None], GREY[:, None]),
+        (np.stack([GREY] * 3, 3), np.stack([GREY] * 3, 1)),
+        (np.stack([GREY] * 3, 1), np.stack([GREY] * 3, 1)),
+        # both readings would do: the channels are last
+        (GREY[:, :3, :, None], GREY[:, None, :3]),
+        (np.asfortranarray(GREY), GREY[:, None]),
+        (GREY.astype(np.int64), GREY[:, None]),
+        (GREY.astype(">u2"), GREY[:, None]),
+    ],
+)
+def test_npz_images_of_every_shape_are_read(tmp_path, images, wanted):
+    arrays = read_npz(npz(tmp_path, images=images, labels=LABELS))["all"]
+    assert np.array_equal(arrays.images, wanted)
+    assert arrays.images.dtype == np.uint8
+    assert arrays.labels.tolist() == LABELS.tolist()
+    assert arrays.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i4", ">i8", "u8"])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_npz_labels_of_every_whole_type_are_read(tmp_path, dtype, shape):
+    path = npz(tmp_path, images=GREY, labels=LABELS.astype(dtype).reshape(shape))
+    assert read_npz(path)["all"].labels.tolist() == LABELS.tolist()
+
+
+def test_npz_of_keras_and_with_splits_are_read(tmp_path):
+    keras = npz(tmp_path, x_train=GREY, y_train=LABELS, x_test=GREY[:2], y_test=LABELS[:2])
+    splits = read_npz(keras)
+    assert {name: len(arrays.images) for name, arrays in splits.items()} == {"train": 4, "test": 2}
+    assert splits["test"].classes == ("0", "1", "2")  # all splits have the same classes
+    parts = {}
+    for split in ("train", "val", "test"):
+        parts |= {f"{split}_images": GREY, f"{split}_labels": LABELS}
+    names = np.array(["cat", "dog", "frog"])
+    splits = read_npz(npz(tmp_path, classes=names, **parts))
+    assert list(splits) == ["train", "val", "test"]
+    assert splits["val"].classes == ("cat", "dog", "frog")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "unknown arrays in it: nothing"),
+        ({"images": GREY}, "there is no 'labels'"),
+        ({"classes": np.array(["a"])}, "it has no images"),
+        ({"images": GREY, "labels": LABELS, "ids": LABELS}, "unknown arrays in it: ids"),
+        ({"images": GREY / 255, "labels": LABELS}, "float64, wanted whole numbers 0..255; save"),
+        ({"images": GREY > 9, "labels": LABELS}, "bool, wanted whole numbers"),
+        ({"images": GREY.astype(int) + 1, "labels": LABELS}, "wanted 0..255"),
+        ({"images": GREY.astype(int) - 9, "labels": LABELS}, "wanted 0..255"),
+        ({"images": GREY[0], "labels": LABELS}, "shape is (6, 5)"),
+        ({"images": GREY[..., None, None], "labels": LABELS}, "shape is (4, 6, 5, 1, 1)"),
+        ({"images": np.zeros((4, 2, 6, 5), np.uint8), "labels": LABELS}, "shape is (4, 2, 6, 5)"),
+        ({"images": GREY[:0], "labels": LABELS[:0]}, "no pixels"),
+        ({"images": GREY, "labels": LABELS[:3]}, "4 images but 3 labels"),
+        ({"images": GREY, "labels": LABELS[:0]}, "4 images but 0 labels"),
+        ({"images": GREY, "labels": LABELS / 2}, "labels are float64"),
+        ({"images": GREY, "labels": LABELS[:, None] * np.ones(3, int)}, "of shape (4, 3)"),
+        ({"images": GREY, "labels": np.array(3)}, "wanted whole numbers of shape (n,)"),
+        ({"images": GREY, "labels": LABELS - 1}, "label -1 at index 0"),
+        ({"images": GREY, "labels": LABELS + 2**40}, "largest label is 1,099,511,627,778"),
+        ({"images": GREY, "labels": np.array([2**64 - 1] * 4, np.uint64)}, "out of range"),
+        ({"images": GREY, "labels": LABELS, "classes": np.array(["a", "b"])}, "label 2 at index 2"),
+        ({"images": GREY, "labels": LABELS, "classes": np.array(["a"] * 3)}, "same name twice"),
+        ({"images": GREY, "labels": LABELS, "classes": np.arange(3)}, "wanted text"),
+        (
+            {"images": GREY, "labels": LABELS, "x_test": GREY, "y_test": LABELS},
+            "'x_test' comes on top of all",
+        ),
+    ],
+)
+def test_npz_files_that_do_not_fit_are_told(tmp_path, arrays, message):
+    with pytest.raises(DataError) as caught:
+        read_npz(npz(tmp_path, **arrays))
+    assert message in str(caught.value)
+    assert "data.npz" in str(caught.value)
+
+
+def test_npz_with_pickles_is_refused(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, images=np.array([{}], object), labels=LABELS)
+    with pytest.raises(DataError, match="it holds object"):
+        read_npz(path)
+
+
+def npy(header: str, body: bytes) -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + body
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 1000000)}", "are there"),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, -8)}", "declares the shape"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", "it holds object"),
+        ("{'descr': '<U0', 'fortran_order': False, 'shape': (1000000000,)}", "8 are there"),
+        ("{'descr': [('a', '|u1')], 'fortran_order': False, 'shape': (8,)}", "it holds"),
+        ("__import__('os').abort()", "damaged or cut off"),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (7,)}", "7 bytes, but 8 are there"),
+    ],
+)
+def test_lying_npy_headers_are_refused(tmp_path, header, message):
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", npy(header, bytes(8)))
+    with pytest.raises(DataError, match=message):
+        read_npz(path)
+
+
+def test_npz_bombs_are_refused_before_they_unpack(tmp_path, monkeypatch):
+    monkeypatch.setattr("tenfold.data.files.npz.LARGEST_ARRAY", 2**20)
+    zeros = np.zeros((4, 512, 513), np.uint8)
+    path = npz(tmp_path, images=zeros, labels=LABELS)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match="over the limit of 1,048,576"):
+        read_npz(path)
+
+
+def test_a_zip_that_declares_more_than_it_can_hold_is_refused(tmp_path):
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", npy("{}", b""))
+    data = path.read_bytes()
+    entry = data.index(b"PK\x01\x02")
+    lie = struct.pack("<I", 2**31)
+    path.write_bytes(data[: entry + 24] + lie + data[entry + 28 :])
+    with pytest.raises(DataError, match="cannot unpack to 2,147,483,648"):
+        read_npz(path)
+
+
+def test_what_is_no_npz_is_told(tmp_path):
+    np.save(tmp_path / "data.npy", GREY)
+    with pytest.raises(DataError, match=r"not an \.npz file"):
+        read_npz(tmp_path / "data.npy")
+
+
+def npz_seed(compressed: bool) -> bytes:
+    file = io.BytesIO()
+    save = np.savez_compressed if compressed else np.savez
+    save(file, images=GREY[:2, :2, :2], labels=LABELS[:2], classes=np.array(["a", "b"]))
+    return file.getvalue()
+
+
+@given(st.data(), st.booleans())
+@FUZZ
+def test_no_npz_raises_anything_but_our_errors(tmp_path, data, compressed):
+    seed = npz_seed(compressed)
+    path = placed(tmp_path, mutated(data, seed, len(seed)))
+    try:
+        read_npz(path)
+    except DataError:
+        pass

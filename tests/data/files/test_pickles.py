@@ -1,0 +1,93 @@
+"""Pickles: what is plain is read, and nothing that they ask for is done."""
+
+from __future__ import annotations
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tenfold.data.files.pickles import read_pickled_dict
+from tenfold.errors import DataError
+from written_files import placed
+
+
+class Attack:
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (Attack(__import__("os").system, "true"), r"(posix|nt)\.system"),
+        (Attack(eval, "1"), r"builtins\.eval|__builtin__\.eval"),
+        (Attack(getattr, "", "join"), "getattr"),
+        (Attack(np.load, "x"), r"numpy\.load"),
+        (np.float64(1), "scalar"),
+        (np.array(["x"], dtype=object), "type 'O8'"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_whatever_a_pickle_names_beyond_arrays_is_refused(tmp_path, value, named, protocol):
+    data = pickle.dumps({"data": value, "labels": []}, protocol)
+    with pytest.raises(DataError, match=named):
+        read_pickled_dict(placed(tmp_path, data))
+
+
+def array_state(shape: bytes) -> bytes:
+    """A pickle of {"data": array} whose array has these instructions as its shape, and 4 bytes."""
+    return (
+        b"\x80\x02}U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b"
+        b"\x87R(K\x01" + shape + b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R\x89U\x04abcdtbs."
+    )
+
+
+def nested_tuples(depth: int) -> bytes:
+    again = b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(depth))
+    return b"\x80\x02}K\x00\x85q\x000" + again + b"K\x01s."
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "damaged or cut off"),
+        (b"garbage", "damaged or cut off"),
+        (b"\x80\x04K\x01.", "it holds a int, wanted a dict"),
+        (b"\x80\x04}.more", "4 bytes follow the pickle's end"),
+        (array_state(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"), "but 4 bytes of it"),
+        (array_state(b"J\xff\xff\xff\xffK\xfc\x86"), "but 4 bytes of it"),
+        (array_state(b"\x8a\x09\0\0\0\0\0\0\0\0\x01K\x00\x86"), "but 4 bytes of it"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "numbers an object 2,147,483,647"),
+        (b"\x80\x04\x96" + b"\xff" * 7 + b"\x7f.", "damaged or cut off|BYTEARRAY8"),
+        (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x0f.", "damaged or cut off"),
+        (b"\x80\x02\x8b\xff\xff\xff\x7f.", "damaged or cut off"),
+        (b"\x80\x04\x8e" + b"\x00" * 6 + b"\x01\x00.", "damaged or cut off"),
+        (b"I" + b"9" * 10_000 + b"\n.", "damaged or cut off"),
+        (nested_tuples(60), "the instruction POP|one tuple twice"),
+        (b"\x80\x02}K\x00\x85q\x00\x95\x00\0\0\0\0\0\0\0q\x01h\x01h\x01\x86K\x01s.", "twice"),
+        (b"(i__main__\nX\n.", "the instruction INST"),
+        (b"\x80\x02P1\n.", "the instruction PERSID|damaged"),
+        (b"\x80\x02cnumpy\ndtype\n}b.", "changes what it may only call"),
+        (b"(" * 100_000 + b"l" * 100_000 + b".", "wanted a dict|damaged"),
+    ],
+)  # fmt: skip
+def test_hostile_pickles_are_refused_without_taking_memory(tmp_path, data, message):
+    path = placed(tmp_path, data)
+    tracemalloc.start()
+    with pytest.raises(DataError) as caught:
+        read_pickled_dict(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert any(part in str(caught.value) for part in message.split("|"))
+    assert peak < 50_000_000
+
+
+def test_the_size_of_a_pickle_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("tenfold.data.files.pickles.LARGEST_PICKLE", 1000)
+    with pytest.raises(DataError, match="more than 1,000 bytes"):
+        read_pickled_dict(placed(tmp_path, bytes(1001)))
