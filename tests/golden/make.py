@@ -54,8 +54,8 @@ class StopAt(Watcher):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def batch_done(self, state: object, *_: object) -> None:
-        if state.step >= self.step:
+    def advanced(self, standing: object) -> None:
+        if standing.step >= self.step:
             os.kill(os.getpid(), signal.SIGTERM)
             self.step = 2**62
 
@@ -95,8 +95,7 @@ def digest(classifier: tenfold.Classifier) -> str:
     found = hashlib.sha256()
     weights = classifier.bundle.weights
     for name in sorted(weights):
-        values = weights[name]
-        found.update(np.ascontiguousarray(getattr(values, "numpy", lambda v=values: v)()).data)
+        found.update(weights[name].data)
     return found.hexdigest()
 
 

@@ -138,16 +138,14 @@ def _channels_first(pixels: np.ndarray, where: str, start: int, *, is_tensor: bo
 
     Where both ends could be the channels, tensors have them first and arrays last.
     """
-    shaped: PixelArray
     if pixels.ndim == 3:
-        shaped = pixels[:, None]
-        return shaped
+        return pixels.reshape(len(pixels), 1, *pixels.shape[1:])
     if pixels.ndim == 4:
         is_first, is_last = pixels.shape[1] in (1, 3), pixels.shape[3] in (1, 3)
         if is_first and (is_tensor or not is_last):
             return pixels
         if is_last:
-            return pixels.transpose(0, 3, 1, 2)
+            return np.moveaxis(pixels, 3, 1)
     raise DataError(
         f"{where}: the image at index {start} has shape {list(pixels.shape[1:])}, "
         "wanted [height, width] with 1 or 3 channels before or behind"

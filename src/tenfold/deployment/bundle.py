@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, PositiveInt, model_validator
 
 from tenfold.errors import FileRefusedError, UsageError, listing
-from tenfold.models.layers import Layer, require_weights
+from tenfold.models.layers import Network, require_weights
 from tenfold.storage import StoredTensor, checked, read_tensors, write_tensors
 from tenfold.types import ImageShape
 
@@ -70,7 +70,7 @@ class BundleHeader(BaseModel):
         list[str], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(_each_once)
     ]
     preprocessing: PreprocessingHeader
-    layers: tuple[Layer, ...] | None = None
+    layers: Network | None = None
     data: dict[str, Any] = {}
     figures: dict[str, Any] = {}
 
