@@ -14,6 +14,8 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -129,6 +131,19 @@ def make_pictures() -> None:
             Image.fromarray(pixels).save(folder / f"{index:02d}.png")
 
 
+def bits_after_resume(folder: Path) -> object:
+    """Those of the interrupted run, in a process of its own: threads remember what came before."""
+    copy = shutil.copytree(HERE / "interrupted", folder / "interrupted")
+    code = (
+        f"import sys, json; sys.path.insert(0, {str(HERE)!r}); import make, tenfold; "
+        f"print(json.dumps(make.bits_of(tenfold.resume({str(copy)!r}, quiet=True))))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return json.loads(answer.stdout)
+
+
 def main() -> None:
     for old in ("pictures", "finished", "interrupted", "folder"):
         shutil.rmtree(HERE / old, ignore_errors=True)
@@ -178,9 +193,7 @@ def main() -> None:
             for name in NARROW:
                 run = train_narrow(name, Path(folder) / f"{name}-{threads}", threads)
                 bits[f"{name}, threads {threads}"] = bits_of(run)
-        copy = Path(folder) / "interrupted"
-        shutil.copytree(HERE / "interrupted", copy)
-        bits["interrupted, resumed"] = bits_of(tenfold.resume(copy, quiet=True))
+        bits["interrupted, resumed"] = bits_after_resume(Path(folder))
     pictures = sorted((HERE / "pictures").rglob("*.png"))[::5]
     probabilities = tenfold.load(HERE / "folder").predict_proba(pictures)
     bits["folder, probabilities"] = probabilities.tolist()

@@ -130,7 +130,8 @@ def _raw_pixels(pixels: np.ndarray, where: str, start: int) -> np.ndarray:
             remedy="hand the data set over without transforms that normalize, scale or augment: "
             "scaling belongs to the model here, and augmentation to training",
         )
-    return nearest.astype(np.uint8)
+    raw: np.ndarray = nearest.astype(np.uint8)
+    return raw
 
 
 def _channels_first(pixels: np.ndarray, where: str, start: int, *, is_tensor: bool) -> PixelArray:
