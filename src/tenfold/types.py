@@ -57,3 +57,14 @@ def as_array(values: Any) -> np.ndarray:  # noqa: ANN401 (whatever NumPy takes, 
     except TypeError as error:
         raise UsageError(f"found a tensor of {values.dtype}, which NumPy does not have") from error
     return array
+
+
+def in_memory_order(array: np.ndarray) -> np.ndarray:
+    """The array as one writable block of memory that a tensor can be made over.
+
+    It is not copied where that can be avoided. An axis of length 1 gets the stride that PyTorch
+    would give it: by other strides PyTorch may take the images for channels-last, and convolve
+    them by another algorithm, with other last bits.
+    """
+    block = np.require(array, requirements=["C", "W"])
+    return block.reshape(-1).reshape(block.shape)

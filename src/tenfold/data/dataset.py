@@ -13,7 +13,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from tenfold.errors import DataError, listing
-from tenfold.types import ImageShape, LabelArray, LabelledArrays, PixelArray, as_array
+from tenfold.types import (
+    ImageShape,
+    LabelArray,
+    LabelledArrays,
+    PixelArray,
+    as_array,
+    in_memory_order,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,9 +71,8 @@ class ImageDataset(MapDataset):
     ) -> None:
         pixels, indices = as_array(images), as_array(labels)
         _require_sound(f"{source} ({split})", pixels, indices, classes, names)
-        # A tensor over read-only memory would be undefined behavior.
-        self.image_array: PixelArray = np.require(pixels, requirements=["C", "W"])
-        self.label_array: LabelArray = np.require(indices, requirements=["C", "W"])
+        self.image_array: PixelArray = in_memory_order(pixels)
+        self.label_array: LabelArray = in_memory_order(indices)
         self.classes = tuple(str(name) for name in classes)
         self.split = split
         self.source = source

@@ -17,6 +17,7 @@ from tenfold.errors import DataError, FileRefusedError, UsageError, listing, pri
 from tenfold.evaluation.passes import evaluate, predict_logits
 from tenfold.evaluation.report import Report
 from tenfold.tensors import Logits
+from tenfold.types import in_memory_order
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,7 @@ class Classifier:
         )
 
     def _logits(self, images: Pictures) -> Logits:
-        # A tensor over read-only memory would be undefined behavior.
-        pixels = np.require(raw_pixels(images, self.bundle.input_shape), requirements=["C", "W"])
+        pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape))
         logits = predict_logits(self.module, torch.from_numpy(pixels))
         if not logits.isfinite().all():
             raise _not_finite("predict")
