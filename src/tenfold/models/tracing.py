@@ -1,0 +1,174 @@
+"""From a module to its flat list of layers, where it is one.
+
+`torch.fx` runs the module's own code with a stand-in for the images and writes down what is done
+to it. What is written down is then read strictly: a call that is not known, or a known one with an
+argument that a layer cannot express, means that there is no list.
+"""
+
+from __future__ import annotations
+
+import io
+import operator
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import jaxtyping
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch import fx, nn
+
+from tenfold.models.calls import read_calls, require
+from tenfold.models.layers import Layer, Network, require_weights
+from tenfold.models.outline import without_weights
+
+_NETWORK: TypeAdapter[tuple[Layer, ...]] = TypeAdapter(Network)
+_TRACING = threading.Lock()
+"""While tracing, `torch.fx` changes `nn.Module` itself, for all threads."""
+
+
+def layer_list(network: nn.Module) -> tuple[Layer, ...] | None:
+    """The network as a flat list of known layers, or None where it is not known to be one.
+
+    For images of every shape that `output_shapes` accepts for the list, it computes what the
+    network computes, in evaluation and in training. The network, its mode and the random numbers
+    stay as they are, and no weight is copied.
+
+    Args:
+        network: takes float images, n x channels x height x width; it may be on any device.
+    """
+    try:
+        _require_plain(network)
+        outline = without_weights(network)
+        with _TRACING, _no_shape_checks(), _no_randomness(), redirect_stdout(io.StringIO()):
+            trained, evaluated = (_traced(outline, training=mode) for mode in (True, False))
+        require(trained == evaluated)
+        found = _NETWORK.validate_python(trained)
+        require_weights(found, {name: tuple(t.shape) for name, t in network.state_dict().items()})
+    except Exception:  # noqa: BLE001 - a user's code runs here: whatever it raises, it is no list
+        return None
+    return found
+
+
+def _traced(outline: nn.Module, *, training: bool) -> tuple[Layer, ...]:
+    """The layers of a network in one of its modes."""
+    for module in outline.modules():
+        module.training = training
+    return read_calls(outline, _Tracer().trace(outline), training=training)
+
+
+# ---- Before tracing: what a trace does not show ------------------------------------------------
+
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_OVERRIDES = {"forward", "_call_impl", "_compiled_call_impl"}
+
+
+def _require_plain(network: nn.Module) -> None:
+    """Refuse what a module does beside its class's `forward`, and tensors of an unusual kind."""
+    require(not nn.modules.module._has_any_global_hook())  # type: ignore[no-untyped-call]
+    for module in network.modules():
+        require(type(module).__call__ is nn.Module.__call__)
+        require(type(module).train is nn.Module.train)
+        require(_OVERRIDES.isdisjoint(vars(module)))
+        require(not any(getattr(module, hooks) for hooks in _HOOKS))
+    for parameter in network.parameters():
+        require(type(parameter) is nn.Parameter and parameter.dtype == torch.float32)
+        require(not parameter._backward_hooks and not parameter._post_accumulate_grad_hooks)
+    for name, buffer in network.named_buffers():
+        is_count = name.endswith("num_batches_tracked")
+        require(buffer.dtype == (torch.int64 if is_count else torch.float32))
+    _require_unshared(network)
+
+
+def _require_unshared(network: nn.Module) -> None:
+    """Refuse tensors that are, or start at, the same memory, and those that are not saved."""
+    tensors = {
+        **dict(network.named_parameters(remove_duplicate=False)),
+        **dict(network.named_buffers(remove_duplicate=False)),
+    }
+    require(tensors.keys() == network.state_dict().keys())
+    require(len({id(tensor) for tensor in tensors.values()}) == len(tensors))
+    places = [tensor.data_ptr() for tensor in tensors.values() if not tensor.is_meta]
+    require(len(set(places)) == len(places))
+
+
+# ---- Tracing -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _no_shape_checks() -> Iterator[None]:
+    """The stand-in for the images is no tensor, so that functions that check shapes refuse it."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@contextmanager
+def _no_randomness() -> Iterator[None]:
+    """Refuse code that draws random numbers of its own: it may take another way each time."""
+    of_python, of_torch = random.getstate(), torch.get_rng_state()
+    of_numpy = np.random.get_state()  # noqa: NPY002 - users' code draws from it
+    try:
+        yield
+    finally:
+        unchanged = (
+            random.getstate() == of_python
+            and torch.equal(torch.get_rng_state(), of_torch)
+            and all(map(np.array_equal, np.random.get_state(), of_numpy))  # noqa: NPY002
+        )
+        if not unchanged:
+            random.setstate(of_python)
+            torch.set_rng_state(of_torch)
+            np.random.set_state(of_numpy)  # noqa: NPY002
+    require(unchanged)
+
+
+class _StandIn(fx.Proxy):
+    """Stands in for a tensor."""
+
+    def __iadd__(self, other: object) -> fx.Proxy:
+        """Python would take `+` for `+=`, but this one changes the tensor itself."""
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+
+class _Tracer(fx.Tracer):
+    """Refuses code that switches gradients or precision, which a trace does not show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._switches = _switches()
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _StandIn(node, self)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:  # noqa: ANN401
+        require(_switches() == self._switches)
+        return super().create_node(*args, **kwargs)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:  # noqa: ANN401
+        """Other threads' modules come here as well, and run as ever."""
+        if m not in (self.submodule_paths or {}):
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+
+def _switches() -> tuple[bool, ...]:
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+    )
