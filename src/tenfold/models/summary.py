@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tenfold.models.outline import without_weights
 from tenfold.types import ImageShape
 
 _HEADINGS = ("layer", "kind", "output", "parameters", "multiply-adds")
@@ -100,7 +100,7 @@ def summarise(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
         input_shape: channels, height and width of one image.
     """
     shape = ImageShape(*input_shape)
-    outline = _without_weights(model).eval()
+    outline = without_weights(model).eval()
     layers = _layers_of(outline)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         watch = _Watch(layers, counter)
@@ -115,16 +115,6 @@ def summarise(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
         parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
         multiply_adds=counter.get_total_flops() // 2,
     )
-
-
-def _without_weights(model: nn.Module) -> nn.Module:
-    """A copy on the meta device, for which no weight is copied; what is shared stays shared."""
-    shapes: dict[int, Tensor] = {id(buffer): buffer.to("meta") for buffer in model.buffers()}
-    for parameter in model.parameters():
-        shapes[id(parameter)] = nn.Parameter(
-            parameter.detach().to("meta"), requires_grad=parameter.requires_grad
-        )
-    return copy.deepcopy(model, shapes)
 
 
 def _layers_of(model: nn.Module) -> dict[str, nn.Module]:
