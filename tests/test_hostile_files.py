@@ -694,9 +694,7 @@ metrics = st.builds(
 
 def numbered(history: list[EpochMetrics]) -> list[EpochMetrics]:
     """The entries counted from 1, as a run's are."""
-    return [
-        EpochMetrics(**{**each.__dict__, "epoch": place}) for place, each in enumerate(history, 1)
-    ]
+    return [each.model_copy(update={"epoch": place}) for place, each in enumerate(history, 1)]
 
 
 @any_input

@@ -75,6 +75,8 @@ PUBLIC = {
         "OPTIMIZERS",
         "SCHEDULES",
         "EpochMetrics",
+        "Standing",
+        "TorchEngine",
         "TrainingState",
         "Watcher",
         "build_optimizer",

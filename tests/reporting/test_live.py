@@ -58,7 +58,15 @@ def png(curves: Curves, epochs: int | None = None) -> bytes:
 
 
 def metrics(epoch: int) -> EpochMetrics:
-    return EpochMetrics(epoch, 1 / epoch, 0.5, None, None, 0.1, 1.0)
+    return EpochMetrics(
+        epoch=epoch,
+        train_loss=1 / epoch,
+        train_acc=0.5,
+        val_loss=None,
+        val_acc=None,
+        lr=0.1,
+        seconds=1.0,
+    )
 
 
 class TestByHand:

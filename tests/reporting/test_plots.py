@@ -163,7 +163,16 @@ class TestHistory:
 
     def test_a_loss_that_stays_the_same_looks_flat(self) -> None:
         stuck = [
-            EpochMetrics(e, 2.302 + 0.001 * (e % 2), 0.1, None, None, 0.1, 1.0) for e in (1, 2)
+            EpochMetrics(
+                epoch=e,
+                train_loss=2.302 + 0.001 * (e % 2),
+                train_acc=0.1,
+                val_loss=None,
+                val_acc=None,
+                lr=0.1,
+                seconds=1.0,
+            )
+            for e in (1, 2)
         ]
         bottom, top = panels(history_figure(stuck))["loss"].get_ylim()
         assert 0.001 / (top - bottom) < 0.01

@@ -212,7 +212,16 @@ class TestTable:
 
 def epochs_with(losses: list[float]) -> list[EpochMetrics]:
     return [
-        EpochMetrics(i, loss, 0.25, None, None, 0.1, 1.0) for i, loss in enumerate(losses, start=1)
+        EpochMetrics(
+            epoch=i,
+            train_loss=loss,
+            train_acc=0.25,
+            val_loss=None,
+            val_acc=None,
+            lr=0.1,
+            seconds=1.0,
+        )
+        for i, loss in enumerate(losses, start=1)
     ]
 
 

@@ -18,7 +18,15 @@ LABELS = np.arange(100) % 10
 def epochs(train: list[float], val: list[float | None] | None = None) -> list[EpochMetrics]:
     val = val or [None] * len(train)
     return [
-        EpochMetrics(number, loss, 0.5, val_loss, None, 0.1, 1.0)
+        EpochMetrics(
+            epoch=number,
+            train_loss=loss,
+            train_acc=0.5,
+            val_loss=val_loss,
+            val_acc=None,
+            lr=0.1,
+            seconds=1.0,
+        )
         for number, (loss, val_loss) in enumerate(zip(train, val, strict=True), start=1)
     ]
 
@@ -45,7 +53,7 @@ def test_unequal_classes_make_a_constant_answer_easier() -> None:
 def test_a_loss_that_sits_at_the_constant_answers_is_said_once() -> None:
     advisor = Advisor(LABELS, 10)
     history = epochs([2.3026, 2.3030, 2.3021])
-    said = [list(advisor.after_epoch(history[:n]), ALIVE) for n in (1, 2, 3)]
+    said = [list(advisor.after_epoch(history[:n], ALIVE)) for n in (1, 2, 3)]
     assert [len(each) for each in said] == [1, 0, 0]
     assert "sits at 2.303" in said[0][0]
     assert "learning rate ten times lower (it went up to 0.1)" in said[0][0]

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from tenfold.errors import FileRefusedError, UsageError, listing
 from tenfold.models.layers import Network, require_weights
-from tenfold.storage import StoredTensor, checked, read_tensors, write_tensors
+from tenfold.storage import Facts, StoredTensor, checked, read_tensors, write_tensors
 from tenfold.types import ImageShape
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def _each_once(names: list[str]) -> list[str]:
     return names
 
 
-class PreprocessingHeader(BaseModel):
+class PreprocessingHeader(Facts):
     """Mean and deviation of each channel, of pixels in 0..1; both empty for none."""
 
-    mean: list[FiniteFloat]
-    std: list[Annotated[FiniteFloat, Field(gt=0)]]
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
 
 
-class BundleHeader(BaseModel):
+class BundleHeader(Facts):
     """What is not a tensor in a bundle.
 
     Attributes:
@@ -65,14 +65,14 @@ class BundleHeader(BaseModel):
 
     model: str
     arguments: dict[str, Any]
-    input_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    input_shape: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)]
     classes: Annotated[
         list[str], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(_each_once)
     ]
     preprocessing: PreprocessingHeader
     layers: Network | None = None
-    data: dict[str, Any] = {}
-    figures: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
+    figures: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits(self) -> BundleHeader:

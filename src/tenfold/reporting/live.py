@@ -11,7 +11,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -131,12 +130,12 @@ class LivePlot(Watcher):
         if not self._path_is_given and not in_notebook() and folder is not None:
             self.path = folder / FILE_NAME
         for metrics in history:
-            self._take(metrics.epoch, asdict(metrics))
+            self._take(metrics.epoch, metrics.model_dump())
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
         """Take the epoch's figures."""
         self.epochs = epochs
-        self._take(metrics.epoch, asdict(metrics))
+        self._take(metrics.epoch, metrics.model_dump())
         if self._is_due(metrics.epoch):
             self.draw()
         else:

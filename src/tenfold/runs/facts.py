@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from tenfold.errors import FileRefusedError, NewerFormatError
-from tenfold.storage import checked
+from tenfold.storage import Facts, checked
 from tenfold.training.checkpoint import upgraded_conditions
 
 FORMAT = 2
@@ -21,12 +21,6 @@ Status = Literal["running", "interrupted", "failed", "stopped early", "finished"
 
 _Text = Annotated[str, Field(pattern=r"^\S")]
 _Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Facts(BaseModel):
-    """What all tables of `run.json` share: they do not change, and have finite numbers."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class Conditions(Facts):
@@ -100,7 +94,7 @@ class DataFacts(Facts):
     root: str | None
     fingerprint: str
     classes: list[str]
-    image_shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    image_shape: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)]
     n: dict[str, int]
     notes: list[str]
 
@@ -119,7 +113,7 @@ class Figures(Facts):
     val_acc: _Share | None
     test_loss: float | None = None
     test_acc: _Share | None = None
-    test_interval: tuple[_Share, _Share] | None = None
+    test_interval: Annotated[tuple[_Share, _Share], Field(strict=False)] | None = None
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,7 +159,7 @@ class RunFacts(Facts):
     figures: Figures | None = None
     test: dict[str, Any] | None = None
     failure: str | None = None
-    digests: dict[str, str] = {}
+    digests: dict[str, str] = Field(default_factory=dict)
 
     @property
     def has_ended(self) -> bool:

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import filelock
@@ -107,7 +106,7 @@ class RunFolder:
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         """Write `metrics.jsonl`, one line an epoch."""
-        lines = (json.dumps(asdict(metrics), allow_nan=False) for metrics in history)
+        lines = (json.dumps(metrics.model_dump(), allow_nan=False) for metrics in history)
         write_text(self.metrics, "".join(f"{line}\n" for line in lines))
 
     def read_history(self, facts: RunFacts) -> list[EpochMetrics]:

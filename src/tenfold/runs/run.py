@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Run:
             "seed": recipe.seed,
             "parameters": self.facts.parameters,
             **self.figures,
-            "history": [asdict(metrics) for metrics in self.history],
+            "history": [metrics.model_dump() for metrics in self.history],
         }
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """The one way a file is written, tensor files with a JSON header, and the user's cache folder."""
 
-from tenfold.storage.checked import checked
+from tenfold.storage.checked import Facts, checked
 from tenfold.storage.files import (
     make_folder,
     read_regular_file,
@@ -23,6 +23,7 @@ from tenfold.storage.user_cache import cache_folder
 
 __all__ = [
     "LARGEST_HEADER",
+    "Facts",
     "StoredTensor",
     "TensorFile",
     "cache_folder",

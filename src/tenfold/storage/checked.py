@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tenfold.errors import FileRefusedError
 
-Model = TypeVar("Model")
+
+class Facts(BaseModel):
+    """Base class of what a file says: strict types, finite numbers, nothing that changes.
+
+    A number is not a text, a text is not a number, and nothing is converted but whole numbers to
+    floats. JSON has lists only: a field that is a tuple needs `Field(strict=False)`.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
-def checked(model: type[Model], value: object, place: str | Path, *, remedy: str = "") -> Model:
-    """What a file says, as an object of a pydantic model or of a dataclass.
+AnyFacts = TypeVar("AnyFacts", bound=Facts)
 
-    Types are strict: a number is not a text, a text is not a number, and nothing is converted but
-    lists to tuples and whole numbers to floats, which JSON does not tell apart.
+
+def checked(
+    model: type[AnyFacts], value: object, place: str | Path, *, remedy: str = ""
+) -> AnyFacts:
+    """What a file says, as an object of one of our models.
 
     Args:
         model: the class.
-        value: what JSON can hold.
+        value: what JSON has given.
         place: where it stands, for the message.
         remedy: what to do about it.
 
@@ -30,7 +39,7 @@ def checked(model: type[Model], value: object, place: str | Path, *, remedy: str
         FileRefusedError: a key is missing, of another type, or out of range; the first is named.
     """
     try:
-        return TypeAdapter(model).validate_json(json.dumps(value), strict=True)
+        return model.model_validate(value)
     except ValidationError as error:
         problem = _sentence(error.errors(include_url=False)[0])
         raise FileRefusedError(f"{place}: {problem}", remedy=remedy) from error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tenfold.storage import Facts
 
 
-@dataclass(frozen=True)
-class EpochMetrics:
+class EpochMetrics(Facts):
     """One line of the history.
 
     Attributes:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor
 
 from tenfold.errors import FileRefusedError, listing
+from tenfold.storage import Facts
 from tenfold.training.optimizers import entry_of
 
 
-class OptimizerHeader(BaseModel):
+class OptimizerHeader(Facts):
     """What is not a tensor in an optimizer's state.
 
     Attributes:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError
-from tenfold.storage import checked, read_tensors, write_tensors
+from tenfold.storage import Facts, checked, read_tensors, write_tensors
 from tenfold.tensors import from_stored, to_stored
 from tenfold.training.optimizer_state import OptimizerHeader, load_optimizer, optimizer_to_parts
 from tenfold.training.state import part_of, require_same_weights
@@ -19,7 +18,7 @@ from tenfold.training.state import part_of, require_same_weights
 KIND, VERSION = "tenfold-parts", 1
 
 
-class _PartsHeader(BaseModel):
+class _PartsHeader(Facts):
     optimizer: OptimizerHeader
     facts: dict[str, Any]
 

@@ -5,21 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from tenfold.errors import FileRefusedError, listing
+from tenfold.storage import Facts
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.history import EpochMetrics
 from tenfold.training.optimizer_state import (
@@ -47,19 +41,15 @@ class Best:
     weights: dict[str, Tensor]
 
 
-class BestHeader(BaseModel):
+class BestHeader(Facts):
     """Which epoch was best, in a checkpoint's header."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     epoch: PositiveInt
     value: float
 
 
-class StateHeader(BaseModel):
+class StateHeader(Facts):
     """What is not a tensor in a checkpoint, checked for sense."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     epoch: NonNegativeInt
     batch: NonNegativeInt
@@ -75,9 +65,6 @@ class StateHeader(BaseModel):
     def _make_sense(self) -> StateHeader:
         if [metrics.epoch for metrics in self.history] != list(range(1, self.epoch + 1)):
             raise ValueError("the history does not have each finished epoch once")
-        figures = [value for metrics in self.history for value in asdict(metrics).values()]
-        if not all(value is None or math.isfinite(value) for value in figures):
-            raise ValueError("the history has figures that are not finite")
         if max(self.epochs_without_gain, self.best.epoch if self.best else 0) > self.epoch:
             raise ValueError("the best epoch is not among those finished")
         if not self.epoch + self.batch <= self.step < 2**53:
@@ -217,7 +204,9 @@ class TrainingState:
             step=self.step,
             seconds=self.seconds,
             history=self.history,
-            best=self.best and BestHeader(epoch=self.best.epoch, value=self.best.value),
+            best=None
+            if self.best is None
+            else BestHeader(epoch=self.best.epoch, value=self.best.value),
             epochs_without_gain=self.epochs_without_gain,
             optimizer=optimizer,
             parameters=[name for name, _ in self.model.named_parameters()],

@@ -155,7 +155,7 @@ def test_a_header_that_is_not_ours_is_said_and_never_used(change):
     )
     cached, (told,) = load("key")
     assert cached is None
-    assert told.endswith("was not used: it is not what this version stores")
+    assert "was not used" in told
 
 
 def test_arrays_that_are_not_ours_are_said_and_never_used():

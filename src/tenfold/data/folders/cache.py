@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.listening import Listener
 from tenfold.storage import (
+    Facts,
     StoredTensor,
     cache_folder,
     checked,
@@ -48,16 +49,16 @@ class Decoded(NamedTuple):
     """What was told when the images were decoded, to be told again."""
 
 
-class _Split(BaseModel, strict=True):
+class _Split(Facts):
     split: str
     classes: list[str]
 
 
-class _Told(BaseModel, strict=True):
+class _Told(Facts):
     notes: list[str]
 
 
-class _Header(BaseModel, strict=True):
+class _Header(Facts):
     """What of an entry is no array. Version 1 has the notes in an object of their own."""
 
     key: str
