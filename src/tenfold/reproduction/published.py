@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from importlib import resources
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, TypeAdapter
 
 from tenfold.evaluation.metrics import wilson_interval
 
@@ -27,6 +31,12 @@ class Interval:
     open_low: bool = False
     open_high: bool = False
 
+    @classmethod
+    def parse(cls, text: str) -> Interval:
+        """An interval as it is written in mathematics, such as `(0.7, 1]`."""
+        low, high = text[1:-1].split(",")
+        return cls(float(low), float(high), text[0] == "(", text[-1] == ")")
+
     def holds(self, value: float) -> bool:
         """Whether a value lies inside; NaN never does."""
         above = value > self.low if self.open_low else value >= self.low
@@ -40,6 +50,10 @@ class Interval:
         return f"{left}{self.low:.4g}, {self.high:.4g}{right}"
 
 
+Written = Annotated[Interval, BeforeValidator(Interval.parse)]
+"""An interval that is read from its text."""
+
+
 @dataclass(frozen=True)
 class Expected:
     """A range that is not the published one, but where a figure may well lie.
@@ -50,7 +64,7 @@ class Expected:
         only_on_copy: whether it holds only for another copy of the data than the tutorial's.
     """
 
-    range: Interval
+    range: Written
     reason: str
     only_on_copy: bool = False
 
@@ -70,10 +84,10 @@ class PublishedFigure:
     """
 
     figure: Figure
-    epoch: int | None
     meaning: str
+    epoch: int | None = None
     published: str = ""
-    accepted: Interval | None = None
+    accepted: Written | None = None
     tolerance: str = ""
     expected: tuple[Expected, ...] = ()
 
@@ -193,219 +207,11 @@ def judge_failure(figure: PublishedFigure, failure: str) -> Verdict:
     return Verdict(name, f"the training failed: {failure}")
 
 
-def _within(value: float, tolerance: float) -> Interval:
-    return Interval(value - tolerance, value + tolerance)
+def _systems() -> dict[str, TeachingSystem]:
+    text = (resources.files("tenfold.reproduction") / "published.toml").read_text("utf-8")
+    table = TypeAdapter(list[TeachingSystem]).validate_python(tomllib.loads(text)["system"])
+    return {system.recipe: system for system in table}
 
 
-def _cifar_epoch(epoch: int, loss: str, accuracy: str) -> tuple[PublishedFigure, ...]:
-    copied = "compressed to JPEG and back, the pixels are not the tutorial's"
-    return (
-        PublishedFigure(
-            "train_loss",
-            epoch,
-            f"mean loss over epoch {epoch}",
-            loss,
-            _within(float(loss), 0.075),
-            "0.075: over the five epochs the loss falls 2.5 times as much as the accuracy rises",
-            (Expected(_within(float(loss), 0.1), copied, only_on_copy=True),),
-        ),
-        PublishedFigure(
-            "train_acc",
-            epoch,
-            f"accuracy over epoch {epoch}",
-            accuracy,
-            _within(float(accuracy), 0.03),
-            "0.03: two places are printed, and seeds 1 to 3 lay up to 0.024 away on the copy",
-            (Expected(_within(float(accuracy), 0.04), copied, only_on_copy=True),),
-        ),
-    )
-
-
-_ABOVE_SEVEN_TENTHS = Interval(0.7, 1.0, open_low=True)
-_CONSTANT = math.log(10)
-
-SYSTEMS: dict[str, TeachingSystem] = {
-    system.recipe: system
-    for system in (
-        TeachingSystem(
-            recipe="lenet-mnist",
-            data="MNIST",
-            epochs=11,
-            published_epochs=10,
-            full_epochs=11,
-            epochs_note="the tutorial's ten start from a model already trained for one",
-            figures=(
-                PublishedFigure(
-                    "train_loss",
-                    2,
-                    "mean loss over the first of the ten printed epochs",
-                    "0.0858",
-                    Interval(0.85 * 0.0858, 1.15 * 0.0858),
-                    "15 %: seeds 1 to 4 lay up to 10 % away",
-                ),
-                PublishedFigure(
-                    "train_loss",
-                    11,
-                    "mean loss over the last of the ten printed epochs",
-                    "0.0152",
-                    Interval(0.85 * 0.0152, 1.15 * 0.0152),
-                    "15 %: seeds 1 to 4 lay up to 10 % away",
-                ),
-                PublishedFigure(
-                    "rises",
-                    11,
-                    "epochs 3 to 11 whose mean loss is above the one before",
-                    "0",
-                    Interval(0.0, 0.0),
-                    "the ten losses fall all the way",
-                ),
-                PublishedFigure(
-                    "evaluated_train_acc",
-                    11,
-                    "accuracy of a pass over the training images after training",
-                    "0.99607",
-                    Interval(0.995, 1.0),
-                    "at least 0.995",
-                    (
-                        Expected(
-                            Interval(0.993, 0.995, open_high=True),
-                            "the last batches can end low: seeds 1 to 4 gave 0.9949 to 0.9968",
-                        ),
-                    ),
-                ),
-                PublishedFigure(
-                    "test_acc",
-                    11,
-                    "accuracy on the test images after training",
-                    "0.99607",
-                    Interval(0.995, 1.0),
-                    "at least 0.995",
-                    (
-                        Expected(
-                            Interval(0.985, 0.993),
-                            "the tutorial's test images are its training images again; these "
-                            "10,000 were never trained on, and 0.989 is usual",
-                        ),
-                    ),
-                ),
-            ),
-        ),
-        TeachingSystem(
-            recipe="softmax-fashion",
-            data="Fashion-MNIST",
-            epochs=10,
-            published_epochs=10,
-            full_epochs=10,
-            figures=(
-                PublishedFigure(
-                    "test_acc",
-                    0,
-                    "accuracy of the untrained model on the test images",
-                    "about 0.1",
-                    Interval(0.0, 0.21),
-                    "three standard deviations, of which 1,000 seeds have 0.037",
-                ),
-                PublishedFigure(
-                    "train_loss",
-                    10,
-                    "mean loss over the last epoch",
-                    "< 0.5",
-                    Interval(0.0, 0.5, open_high=True),
-                    "the tutorial's own bound",
-                ),
-                PublishedFigure(
-                    "train_acc",
-                    10,
-                    "accuracy over the last epoch",
-                    "(0.7, 1]",
-                    _ABOVE_SEVEN_TENTHS,
-                    "the tutorial's own bounds",
-                ),
-                PublishedFigure(
-                    "test_acc",
-                    10,
-                    "accuracy on the test images after training",
-                    "(0.7, 1]",
-                    _ABOVE_SEVEN_TENTHS,
-                    "the tutorial's own bounds",
-                ),
-            ),
-        ),
-        TeachingSystem(
-            recipe="mlp-fashion",
-            data="Fashion-MNIST",
-            epochs=5,
-            published_epochs=5,
-            full_epochs=5,
-            figures=(
-                PublishedFigure(
-                    "test_acc",
-                    5,
-                    "accuracy on the test images after training",
-                    expected=(
-                        Expected(
-                            Interval(0.60, 0.70),
-                            "0.65 is usual at this learning rate, which is low",
-                        ),
-                    ),
-                ),
-            ),
-        ),
-        TeachingSystem(
-            recipe="cnn-cifar10",
-            data="CIFAR-10",
-            copy=DataCopy("cifar10-jpeg.tar.xz", "CIFAR-10 (JPEG copy)"),
-            epochs=5,
-            published_epochs=100,
-            full_epochs=100,
-            figures=(
-                *_cifar_epoch(1, "1.67102", "0.38"),
-                *_cifar_epoch(2, "1.35650", "0.51"),
-                *_cifar_epoch(3, "1.22355", "0.57"),
-                *_cifar_epoch(4, "1.14639", "0.59"),
-                *_cifar_epoch(5, "1.09468", "0.61"),
-                PublishedFigure(
-                    "test_acc",
-                    100,
-                    "accuracy on the test images after training",
-                    "0.57",
-                    _within(0.57, 0.03),
-                    "0.03: by then it has overfitted, and the last epochs go up and down",
-                    (
-                        Expected(
-                            _within(0.57, 0.05),
-                            "compressed to JPEG and back, the pixels are not the tutorial's",
-                            only_on_copy=True,
-                        ),
-                    ),
-                ),
-            ),
-        ),
-        TeachingSystem(
-            recipe="convpool-mnist",
-            data="MNIST",
-            epochs=2,
-            published_epochs=10,
-            full_epochs=10,
-            figures=(
-                PublishedFigure(
-                    "train_loss",
-                    None,
-                    "mean loss over the last epoch",
-                    expected=(
-                        Expected(
-                            Interval(0.0, 0.99 * _CONSTANT, open_high=True), "the model has learned"
-                        ),
-                        Expected(
-                            Interval(0.99 * _CONSTANT, math.inf),
-                            "the model has not learned: ln 10 = 2.303 is the loss of one answer "
-                            "for all images",
-                        ),
-                    ),
-                ),
-                PublishedFigure("test_acc", None, "accuracy on the test images after training"),
-            ),
-        ),
-    )
-}
-"""The teaching recipes, the slowest last."""
+SYSTEMS = _systems()
+"""The teaching recipes by name, the slowest last, as `published.toml` has them."""
