@@ -331,6 +331,10 @@ class CalledOtherwise(nn.Sequential):
         return super().__call__(x) * 2
 
 
+class OtherParameter(nn.Parameter):
+    pass
+
+
 class NotSaved(nn.Module):
     def __init__(self):
         super().__init__()
@@ -456,6 +460,9 @@ NO_LISTS = {
         conv(), nn.BatchNorm2d(4), nn.Flatten(), head(144)
     ),
     "another __call__": lambda: CalledOtherwise(nn.Flatten(), head(64)),
+    "a parameter of another kind": lambda: changed(
+        conv(), weight=OtherParameter(torch.ones(4, 1, 3, 3))
+    ),
     "weight normalization": parametrized,
     "pruning": pruned,
     "a sum decides": lambda: flat_forward(
@@ -526,6 +533,13 @@ NO_LISTS = {
     "features as images": lambda: network(
         lambda self, x: F.relu(self.conv(x).view(-1, 4)), conv=conv()
     ),
+    "channels as images": lambda: network(
+        lambda self, x: self.conv(x).view(x.size(2), -1), conv=conv(out_channels=8)
+    ),
+    "rows as images": lambda: network(
+        lambda self, x: self.conv(x).view(x.shape[2], -1), conv=conv(out_channels=8)
+    ),
+    "a fixed number of images": lambda: flat_forward(lambda self, x: self.fc(x.view(5, -1))),
     "a view of something else": lambda: flat_forward(lambda self, x: self.fc(x).view(-1, 3, 1)),
     "dilation": lambda: window(conv(dilation=2)),
     "groups": lambda: nn.Sequential(
@@ -535,6 +549,7 @@ NO_LISTS = {
     "padding of an even kernel": lambda: window(conv(kernel_size=2, padding="same")),
     "a transposed convolution": lambda: window(nn.ConvTranspose2d(1, 2, 3)),
     "pooling of what is left": lambda: window(nn.MaxPool2d(3, ceil_mode=True)),
+    "averaging of what is left": lambda: window(nn.AvgPool2d(3, ceil_mode=True)),
     "pooling with gaps": lambda: window(nn.MaxPool2d(2, dilation=2)),
     "pooling without its padding": lambda: window(
         nn.AvgPool2d(2, padding=1, count_include_pad=False)
@@ -548,6 +563,9 @@ NO_LISTS = {
     ),
     "normalization that stopped keeping": lambda: changed(
         nn.BatchNorm2d(1), track_running_stats=False
+    ),
+    "normalization that counts otherwise": lambda: changed(
+        nn.BatchNorm2d(1), num_batches_tracked=torch.tensor(0, dtype=torch.int32)
     ),
     "normalization over all batches": lambda: window(nn.BatchNorm2d(1, momentum=None)),
     "normalization of features": lambda: flat(nn.BatchNorm1d(64), head(64)),
@@ -564,6 +582,21 @@ def test_what_is_no_list_of_known_layers_gives_none(name):
     parameter = next(model.parameters(), torch.empty(0))
     model(pictures((1, 8, 8)).to(getattr(parameter, "dtype", torch.float32)))  # it does work
     assert layer_list(model) is None
+
+
+def test_tied_weights_are_found_without_memory():
+    square = nn.Linear(64, 64), nn.Linear(64, 64)
+    assert layer_list(flat(*square).to("meta")) is not None
+    assert layer_list(tied(flat(*square)).to("meta")) is None
+
+
+def test_with_hooks_on_all_modules_nothing_is_a_list():
+    handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        assert layer_list(flat()) is None
+    finally:
+        handle.remove()
+    assert layer_list(flat()) is not None
 
 
 def test_the_compiler_is_not_loaded():

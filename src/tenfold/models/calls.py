@@ -114,7 +114,7 @@ class _Reader:
                 return self._call(str(node.target), *args, **kwargs)
             case "call_function" | "call_method":
                 return _FUNCTIONS[node.target](self, *args, **kwargs)
-        require(node.op == "output" and self._place(*args) == len(self._layers) - 1)
+        require(self._place(*args) == len(self._layers) - 1)  # the network's output
         return None
 
     def _call(self, name: str, x: object) -> object:
@@ -201,9 +201,9 @@ class _Reader:
         batch, features = shape[0] if len(shape) == 1 else shape
         if batch == -1:
             # Images of another number of features would become another number of images.
-            require(self._users and all(self._is_linear(user, features) for user in self._users))
+            require(all(self._is_linear(user, features) for user in self._users))
         else:
-            require(batch is _Sizes.BATCH and isinstance(features, int))
+            require(batch is _Sizes.BATCH)
         return self.flatten(x, 1)
 
     def _is_linear(self, node: fx.Node, features: object) -> bool:

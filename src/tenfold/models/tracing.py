@@ -37,6 +37,9 @@ def layer_list(network: nn.Module) -> tuple[Layer, ...] | None:
     network computes, in evaluation and in training. The network, its mode and the random numbers
     stay as they are, and no weight is copied.
 
+    Code that asks whether it is given a tensor (`isinstance`) takes another way while it is traced;
+    such a list is wrong.
+
     Args:
         network: takes float images, n x channels x height x width; it may be on any device.
     """
