@@ -22,6 +22,7 @@ from tenfold.evaluation.report import Report
 from tenfold.listening import Listener
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.models.image_model import ImageModel
+from tenfold.models.layers import Layer, require_batches
 from tenfold.models.tracing import layer_list
 from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe, completed
@@ -51,6 +52,7 @@ class Prepared:
         recipe: complete: data, model arguments and all.
         splits: what is learned from, validated on and tested on.
         model: what is trained.
+        layers: its network as a flat list; None where it is no such list.
         state: fresh.
         schedule: of the learning rate.
         augmentation: None where the recipe has none.
@@ -61,6 +63,7 @@ class Prepared:
     recipe: Recipe
     splits: Splits
     model: ImageModel
+    layers: tuple[Layer, ...] | None
     state: TrainingState
     schedule: Schedule
     augmentation: Augmentation | None
@@ -209,6 +212,9 @@ def prepare(
     preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
     torch.manual_seed(derive_seed(recipe.seed, "model"))
     network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
+    layers = layer_list(network)
+    if layers is not None:
+        require_batches(layers, train.image_shape, len(train), recipe.batch_size)
     model = ImageModel(preprocessing, network).to(device)
     optimizer = build_optimizer(
         recipe.optimizer,
@@ -224,6 +230,7 @@ def prepare(
         recipe=recipe,
         splits=splits,
         model=model,
+        layers=layers,
         state=TrainingState(model, optimizer, averaged),
         schedule=_schedule(recipe, len(train)),
         augmentation=None if augmentation.changes_nothing else augmentation,
@@ -322,7 +329,7 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         input_shape=train.image_shape,
         classes=list(train.classes),
         preprocessing=PreprocessingHeader.model_validate(model.preprocessing.to_header()),
-        layers=layer_list(model.network),
+        layers=prepared.layers,
         data={"source": recipe.data, "fingerprint": prepared.splits.fingerprint},
         figures=figures,
     )
