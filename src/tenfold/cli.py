@@ -95,7 +95,7 @@ def _run_app() -> int | None:
         UsageError: the command line cannot be understood.
     """
     try:
-        code: int | None = app(standalone_mode=False)
+        code: int | None = app(prog_name="tenfold", standalone_mode=False)
         return code
     except typer.Abort:
         sys.stderr.write("tenfold: aborted\n")
