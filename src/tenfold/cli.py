@@ -37,8 +37,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+SCHEMA = 1
+"""Version of what `--json` prints."""
+
 DATA_HELP = (
-    "A name from the catalogue, as `tenfold data` lists them, or a path: a folder or archive of "
+    "A name from the catalog, as `tenfold data` lists them, or a path: a folder or archive of "
     "class folders, or an .npz file."
 )
 
@@ -298,7 +301,6 @@ def evaluate(
     """Measure a run's best weights: loss, accuracy with its interval, every class."""
     from tenfold.reporting.terminal import report_text
     from tenfold.runs import evaluate_run
-    from tenfold.runs.run import SCHEMA
 
     with _watching() as watcher:
         report = evaluate_run(
@@ -312,7 +314,7 @@ def evaluate(
             listener=watcher,
         )
     if as_json:
-        _print_json({"schema": SCHEMA, "run": str(run), **report.to_dict()})
+        _print_json({"run": str(run), **report.to_dict()})
     else:
         typer.echo(report_text(report))
 
@@ -338,7 +340,6 @@ def predict(
     """Name the most probable classes of images of any size and mode."""
     from tenfold.runs import load
     from tenfold.runs.evaluate import sample_of_test_images
-    from tenfold.runs.run import SCHEMA
 
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", remedy="choose one")
@@ -354,7 +355,6 @@ def predict(
     if as_json:
         _print_json(
             {
-                "schema": SCHEMA,
                 "run": str(run),
                 "predictions": [
                     {
@@ -398,7 +398,7 @@ def summary(
     """Show a model layer by layer: output shapes, parameters, multiply-adds."""
     from tenfold.models import MODELS, build
     from tenfold.models.summary import summarise
-    from tenfold.runs.run import SCHEMA, bundle_path
+    from tenfold.runs.run import bundle_path
     from tenfold.types import ImageShape
 
     if model in MODELS:
@@ -417,7 +417,7 @@ def summary(
         )
     table = summarise(network, image_shape)
     if as_json:
-        _print_json({"schema": SCHEMA, **table.to_dict()})
+        _print_json(table.to_dict())
     else:
         typer.echo(str(table))
 
@@ -432,12 +432,11 @@ def data(
 ) -> None:
     """List the known data sets, or tell what is in one: splits, shapes, classes, counts."""
     from tenfold.reporting.describe import catalogue_facts, catalogue_text, data_facts, data_text
-    from tenfold.runs.run import SCHEMA
 
     if data is None:
         entries = catalogue_facts()
         if as_json:
-            _print_json({"schema": SCHEMA, "data_sets": entries})
+            _print_json({"data_sets": entries})
         else:
             typer.echo(catalogue_text(entries))
         return
@@ -449,7 +448,7 @@ def data(
         )
     facts = data_facts(loaded)
     if as_json:
-        _print_json({"schema": SCHEMA, **facts})
+        _print_json(facts)
     else:
         typer.echo(data_text(facts))
 
@@ -467,13 +466,13 @@ def recipes(
 
     if name is not None:
         if as_json:
-            _print_json({"schema": 1, "name": name, **load_recipe(name).to_dict()})
+            _print_json({"name": name, **load_recipe(name).to_dict()})
         else:
             typer.echo(recipe_text(name).rstrip())
         return
     known = {each: load_recipe(each) for each in recipe_names()}
     if as_json:
-        _print_json({"schema": 1, "recipes": {k: r.to_dict() for k, r in known.items()}})
+        _print_json({"recipes": {k: r.to_dict() for k, r in known.items()}})
         return
     width = max(map(len, known))
     for each, loaded in known.items():
@@ -566,7 +565,7 @@ def info(as_json: Json = False) -> None:
 
     facts = machine_facts()
     if as_json:
-        _print_json({"schema": 1, **facts})
+        _print_json(facts)
         return
     width = max(map(len, facts))
     for key, value in facts.items():
@@ -629,6 +628,6 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps({"schema": SCHEMA, **value}, ensure_ascii=False, allow_nan=False)
     # Inside its texts JSON may spell any character; what could move a cursor is spelled so.
     typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
