@@ -58,7 +58,7 @@ DataRoot = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 Threads = Annotated[
-    int | None, typer.Option(metavar="N", help="Threads of a CPU; otherwise half of its cores.")
+    int | None, typer.Option(metavar="N", help="CPU threads; by default half the cores.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
@@ -72,7 +72,7 @@ CheckpointEvery = Annotated[
     str,
     typer.Option(
         metavar="30s|500",
-        help="Save also between the ends of epochs: every so many seconds or batches.",
+        help="Save within epochs too: every so many seconds or batches.",
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
@@ -170,7 +170,7 @@ def train(
         typer.Option(metavar="NAME", help="Another model; `tenfold summary NAME` shows one."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="How often to go through the images.")
+        int | None, typer.Option(metavar="N", help="Passes over the training images.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Images in a training step.")
@@ -184,7 +184,7 @@ def train(
         typer.Option(metavar="FRACTION", help="Share of training images held out."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Another order, split and start.")
+        int | None, typer.Option(metavar="N", help="Random seed: order, split, initial weights.")
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -245,7 +245,7 @@ def resume(
     accept: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="recipe|data|classes", help="Go on although this has changed; repeatable."
+            metavar="recipe|data|classes", help="Continue although this has changed; repeatable."
         ),
     ] = None,
     data: Annotated[
@@ -263,7 +263,7 @@ def resume(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run at its next batch, to the same bits as if it had never stopped."""
+    """Continue a run at its next batch, to the same bits as a run that never stopped."""
     from tenfold.runs import resume_run
 
     with _watching(quiet, log_every, plot) as watcher:
@@ -430,15 +430,15 @@ def data(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """List the known data sets, or tell what is in one: splits, shapes, classes, counts."""
-    from tenfold.reporting.describe import catalogue_facts, catalogue_text, data_facts, data_text
+    """List the known data sets, or show what is in one: splits, shapes, classes, counts."""
+    from tenfold.reporting.describe import catalog_facts, catalog_text, data_facts, data_text
 
     if data is None:
-        entries = catalogue_facts()
+        entries = catalog_facts()
         if as_json:
             _print_json({"data_sets": entries})
         else:
-            typer.echo(catalogue_text(entries))
+            typer.echo(catalog_text(entries))
         return
     from tenfold.data.load import load_splits
 
@@ -560,7 +560,7 @@ def reproduce(
 @app.command()
 @_stoppable
 def info(as_json: Json = False) -> None:
-    """Tell versions, devices and folders: what a bug report needs."""
+    """Show versions, devices and folders: what a bug report needs."""
     from tenfold.reporting.describe import machine_facts
 
     facts = machine_facts()

@@ -59,7 +59,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     description: str = Field("", max_length=MOST_DOTS, description="one line for people")
-    data: str = Field("", description="a name from the catalogue or a path, if none is given")
+    data: str = Field("", description="a name from the catalog or a path, if none is given")
     image_size: tuple[_Side, _Side] | None = Field(
         None, description="height and width that images in folders are brought to"
     )
