@@ -6,12 +6,16 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
 from command_line import Answer, Tenfold
 
 install_import_hook("tenfold", "beartype.beartype")
+
+hypothesis.settings.register_profile("without time limits", deadline=None)
+hypothesis.settings.load_profile("without time limits")
 
 
 def pytest_configure() -> None:

@@ -3,8 +3,10 @@
 import copy
 import inspect
 import pickle
+from typing import Annotated
 
 import pytest
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tenfold import errors
 from tenfold.errors import (
@@ -17,6 +19,7 @@ from tenfold.errors import (
     did_you_mean,
     listing,
     printable,
+    wanted,
 )
 
 EXIT_CODES = {
@@ -121,3 +124,27 @@ def test_a_long_listing_says_how_many_more_there_are():
     assert listing([]) == ""
     assert listing(["a", "b"], 2) == "a, b"
     assert listing(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        (int, "3", "a whole number"),
+        (int, 1.5, "a whole number"),
+        (float, "x", "a number"),
+        (Annotated[float, Field(allow_inf_nan=False)], float("nan"), "a finite number"),
+        (Annotated[float, Field(ge=0, le=1)], 2, "less than or equal to 1"),
+        (str, 3, "a text"),
+        (Annotated[str, Field(pattern=r"^\S")], "", "a text that is not empty"),
+        (bool, 1, "true or false"),
+        (dict[str, int], 3, "a table"),
+        (list[str], "cat", "a list"),
+        (tuple[int, int], 3, "a list"),
+        (Annotated[list[str], Field(min_length=1)], [], "at least 1 item"),
+        (Annotated[list[str], Field(max_length=1)], ["a", "b"], "at most 1 item"),
+    ],
+)
+def test_what_pydantic_wanted_is_said_in_plain_words(kind, value, words):
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    assert wanted(raised.value.errors()[0]) == words

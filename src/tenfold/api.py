@@ -36,13 +36,13 @@ def train(
     """Train a classifier; the run, finished and evaluated.
 
     Args:
-        data: a name from the catalogue; a folder or archive of class folders; an `.npz` file; an
+        data: a name from the catalog; a folder or archive of class folders; an `.npz` file; an
             `ImageDataset`, `Splits`, or any map-style PyTorch data set; None for the recipe's own.
         recipe: the name of a recipe, the path of one, or a `Recipe`.
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
         data_root: a folder of known data sets, before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None for half of the cores, but two where there are two.
+        threads: of a CPU; None for half the cores, at least two.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
         download: whether a known data set that is missing may be fetched.
         quiet: while training, print nothing but warnings, as in a notebook with a plot.
@@ -81,7 +81,7 @@ def resume(
     plot: bool | str | Path = False,
     watcher: Watcher | None = None,
 ) -> Run:
-    """Go on with a run at its next batch; see `train` for the arguments.
+    """Continue a run at its next batch; see `train` for the arguments.
 
     Args:
         run: a run or its folder.
@@ -97,7 +97,7 @@ def resume(
         watcher: see `train`.
 
     Raises:
-        FileRefusedError: there is nothing to go on with, or it is not the same run any more.
+        FileRefusedError: there is nothing to continue, or it is not the same run any more.
         TenfoldError: as in `train`.
     """
     return resume_run(

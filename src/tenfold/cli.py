@@ -37,8 +37,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+SCHEMA = 1
+"""Version of what `--json` prints."""
+
 DATA_HELP = (
-    "A name from the catalogue, as `tenfold data` lists them, or a path: a folder or archive of "
+    "A name from the catalog, as `tenfold data` lists them, or a path: a folder or archive of "
     "class folders, or an .npz file."
 )
 
@@ -55,7 +58,7 @@ DataRoot = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 Threads = Annotated[
-    int | None, typer.Option(metavar="N", help="Threads of a CPU; otherwise half of its cores.")
+    int | None, typer.Option(metavar="N", help="CPU threads; by default half the cores.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
@@ -69,7 +72,7 @@ CheckpointEvery = Annotated[
     str,
     typer.Option(
         metavar="30s|500",
-        help="Save also between the ends of epochs: every so many seconds or batches.",
+        help="Save within epochs too: every so many seconds or batches.",
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
@@ -95,7 +98,7 @@ def _run_app() -> int | None:
         UsageError: the command line cannot be understood.
     """
     try:
-        code: int | None = app(standalone_mode=False)
+        code: int | None = app(prog_name="tenfold", standalone_mode=False)
         return code
     except typer.Abort:
         sys.stderr.write("tenfold: aborted\n")
@@ -167,7 +170,7 @@ def train(
         typer.Option(metavar="NAME", help="Another model; `tenfold summary NAME` shows one."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="How often to go through the images.")
+        int | None, typer.Option(metavar="N", help="Passes over the training images.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Images in a training step.")
@@ -181,7 +184,7 @@ def train(
         typer.Option(metavar="FRACTION", help="Share of training images held out."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Another order, split and start.")
+        int | None, typer.Option(metavar="N", help="Random seed: order, split, initial weights.")
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -242,7 +245,7 @@ def resume(
     accept: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="recipe|data|classes", help="Go on although this has changed; repeatable."
+            metavar="recipe|data|classes", help="Continue although this has changed; repeatable."
         ),
     ] = None,
     data: Annotated[
@@ -260,7 +263,7 @@ def resume(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run at its next batch, to the same bits as if it had never stopped."""
+    """Continue a run at its next batch, to the same bits as a run that never stopped."""
     from tenfold.runs import resume_run
 
     with _watching(quiet, log_every, plot) as watcher:
@@ -298,7 +301,6 @@ def evaluate(
     """Measure a run's best weights: loss, accuracy with its interval, every class."""
     from tenfold.reporting.terminal import report_text
     from tenfold.runs import evaluate_run
-    from tenfold.runs.run import SCHEMA
 
     with _watching() as watcher:
         report = evaluate_run(
@@ -312,7 +314,7 @@ def evaluate(
             listener=watcher,
         )
     if as_json:
-        _print_json({"schema": SCHEMA, "run": str(run), **report.to_dict()})
+        _print_json({"run": str(run), **report.to_dict()})
     else:
         typer.echo(report_text(report))
 
@@ -338,7 +340,6 @@ def predict(
     """Name the most probable classes of images of any size and mode."""
     from tenfold.runs import load
     from tenfold.runs.evaluate import sample_of_test_images
-    from tenfold.runs.run import SCHEMA
 
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", remedy="choose one")
@@ -354,7 +355,6 @@ def predict(
     if as_json:
         _print_json(
             {
-                "schema": SCHEMA,
                 "run": str(run),
                 "predictions": [
                     {
@@ -398,7 +398,7 @@ def summary(
     """Show a model layer by layer: output shapes, parameters, multiply-adds."""
     from tenfold.models import MODELS, build
     from tenfold.models.summary import summarise
-    from tenfold.runs.run import SCHEMA, bundle_path
+    from tenfold.runs.run import bundle_path
     from tenfold.types import ImageShape
 
     if model in MODELS:
@@ -417,7 +417,7 @@ def summary(
         )
     table = summarise(network, image_shape)
     if as_json:
-        _print_json({"schema": SCHEMA, **table.to_dict()})
+        _print_json(table.to_dict())
     else:
         typer.echo(str(table))
 
@@ -430,16 +430,15 @@ def data(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """List the known data sets, or tell what is in one: splits, shapes, classes, counts."""
-    from tenfold.reporting.describe import catalogue_facts, catalogue_text, data_facts, data_text
-    from tenfold.runs.run import SCHEMA
+    """List the known data sets, or show what is in one: splits, shapes, classes, counts."""
+    from tenfold.reporting.describe import catalog_facts, catalog_text, data_facts, data_text
 
     if data is None:
-        entries = catalogue_facts()
+        entries = catalog_facts()
         if as_json:
-            _print_json({"schema": SCHEMA, "data_sets": entries})
+            _print_json({"data_sets": entries})
         else:
-            typer.echo(catalogue_text(entries))
+            typer.echo(catalog_text(entries))
         return
     from tenfold.data.load import load_splits
 
@@ -449,7 +448,7 @@ def data(
         )
     facts = data_facts(loaded)
     if as_json:
-        _print_json({"schema": SCHEMA, **facts})
+        _print_json(facts)
     else:
         typer.echo(data_text(facts))
 
@@ -467,13 +466,13 @@ def recipes(
 
     if name is not None:
         if as_json:
-            _print_json({"schema": 1, "name": name, **load_recipe(name).to_dict()})
+            _print_json({"name": name, **load_recipe(name).to_dict()})
         else:
             typer.echo(recipe_text(name).rstrip())
         return
     known = {each: load_recipe(each) for each in recipe_names()}
     if as_json:
-        _print_json({"schema": 1, "recipes": {k: r.to_dict() for k, r in known.items()}})
+        _print_json({"recipes": {k: r.to_dict() for k, r in known.items()}})
         return
     width = max(map(len, known))
     for each, loaded in known.items():
@@ -561,12 +560,12 @@ def reproduce(
 @app.command()
 @_stoppable
 def info(as_json: Json = False) -> None:
-    """Tell versions, devices and folders: what a bug report needs."""
+    """Show versions, devices and folders: what a bug report needs."""
     from tenfold.reporting.describe import machine_facts
 
     facts = machine_facts()
     if as_json:
-        _print_json({"schema": 1, **facts})
+        _print_json(facts)
         return
     width = max(map(len, facts))
     for key, value in facts.items():
@@ -629,6 +628,6 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = json.dumps({"schema": SCHEMA, **value}, ensure_ascii=False, allow_nan=False)
     # Inside its texts JSON may spell any character; what could move a cursor is spelled so.
     typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))

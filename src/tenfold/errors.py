@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
 """Characters of an error's words and of its message, at the most: names may be endless."""
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "string_pattern_mismatch": "a text that is not empty",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "finite_number": "a finite number",
+}
+"""In plain words, by pydantic's name of the problem."""
 
 
 class TenfoldError(Exception):
@@ -89,6 +104,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if nearest:
         return f"did you mean {nearest[0]!r}?"
     return f"choose one of: {', '.join(choices)}"
+
+
+def wanted(problem: Mapping[str, Any]) -> str:
+    """What was wanted where pydantic found something else, from one of its problems."""
+    words = re.sub(r"^\w+ should (be|have) | after validation, not \d+$", "", problem["msg"])
+    return _WANTED.get(problem["type"], words)
 
 
 def printable(name: object, limit: int = 200) -> str:

@@ -1,52 +1,26 @@
-"""The in-memory data set: what it refuses, its fingerprint, and fair, disjoint splits."""
+"""The in-memory data set: arrays and tensors, what it refuses, its fingerprint, its splits."""
 
 import hashlib
-import math
-from collections import Counter
+import pickle
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
+from small_images import DIGITS, digits, numbered, numbers
+from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError
 from tenfold.types import ImageShape, LabelledArrays
-
-DIGITS = tuple("0123456789")
-
-
-def digits(n=1797, **named):
-    bunch = load_digits()
-    images = torch.from_numpy((bunch.images[:n, None] * 15).astype(np.uint8))
-    return ImageDataset(images, torch.from_numpy(bunch.target[:n]).long(), DIGITS, **named)
-
-
-def numbered(labels, classes):
-    """A data set whose images say which one they are."""
-    n = len(labels)
-    pixels = np.arange(n, dtype="<u4").view(np.uint8).reshape(n, 1, 2, 2).copy()
-    return ImageDataset(
-        torch.from_numpy(pixels),
-        torch.tensor(labels),
-        [f"class {label}" for label in range(classes)],
-        names=[f"image {i}" for i in range(n)],
-    )
-
-
-def numbers(dataset):
-    return dataset.images.numpy().reshape(-1).view("<u4").tolist()
-
 
 # --- The data set ----------------------------------------------------------------------------
 
 
 def test_it_is_a_data_set_as_pytorch_knows_them():
     dataset = digits(20)
-    assert isinstance(dataset, torch.utils.data.Dataset)
     assert len(dataset) == 20
     image, label = dataset[3]
     assert image.dtype == torch.uint8
@@ -55,6 +29,21 @@ def test_it_is_a_data_set_as_pytorch_knows_them():
     assert torch.equal(dataset[-1][0], dataset.images[19])
     with pytest.raises(IndexError):
         dataset[20]
+
+
+def test_pytorchs_own_tools_take_it():
+    dataset = digits(20)
+    images, labels = next(iter(DataLoader(dataset, batch_size=20)))
+    assert torch.equal(images, dataset.images)
+    assert torch.equal(labels, dataset.labels)
+    image, label = Subset(dataset, [7, 3])[1]
+    assert torch.equal(image, dataset.images[3])
+    assert label == 3
+    parts = random_split(dataset, [15, 5], torch.Generator().manual_seed(0))
+    assert sorted(index for part in parts for index in part.indices) == list(range(20))
+    both = dataset + digits(10)
+    assert isinstance(both, ConcatDataset)
+    assert (len(both), both[25][1]) == (30, 5)
 
 
 def test_iterating_ends():
@@ -83,11 +72,15 @@ def pixels(*shape, dtype=torch.uint8):
         (
             pixels(2, 1, 4, 4, dtype=torch.float32),
             [0, 1],
-            r"torch\.float32 of shape \[2, 1, 4, 4\]",
+            r"images are float32 of shape \[2, 1, 4, 4\]",
         ),
-        (pixels(2, 4, 4), [0, 1], r"wanted torch.uint8 of shape \[n, channels, height, width\]"),
-        (pixels(2, 1, 4, 4), [0.0, 1.0], "labels are torch.float32"),
-        (pixels(2, 1, 4, 4), [[0], [1]], r"labels are torch.int64 of shape \[2, 1\]"),
+        (pixels(2, 4, 4), [0, 1], r"wanted uint8 of shape \[n, channels, height, width\]"),
+        (
+            pixels(2, 1, 4, 4),
+            [0.0, 1.0],
+            r"labels are float32 of shape \[2\], wanted int64 of shape \[n\]",
+        ),
+        (pixels(2, 1, 4, 4), [[0], [1]], r"labels are int64 of shape \[2, 1\]"),
         (pixels(2, 1, 4, 4), [0, 1, 1], "2 images but 3 labels"),
         (pixels(2, 1, 0, 4), [0, 1], "there are no pixels"),
         (pixels(2, 1, 4, 4), [0, 2], r"label 2 at index 1 is out of range, wanted 0\.\.1 for 2"),
@@ -95,9 +88,17 @@ def pixels(*shape, dtype=torch.uint8):
     ],
 )
 def test_data_that_contradicts_itself_is_refused(images, labels, message):
-    with pytest.raises(DataError, match=message) as raised:
-        ImageDataset(images, torch.tensor(labels), ["a", "b"], source="here", split="val")
-    assert str(raised.value).startswith("here (val): ")
+    labels = torch.tensor(labels)
+    for as_given in (lambda tensor: tensor, lambda tensor: tensor.numpy()):
+        with pytest.raises(DataError, match=message) as raised:
+            ImageDataset(as_given(images), as_given(labels), "ab", source="here", split="val")
+        assert str(raised.value).startswith("here (val): ")
+
+
+def test_a_tensor_that_numpy_cannot_hold_is_refused():
+    images, labels = pixels(2, 1, 4, 4, dtype=torch.bfloat16), torch.tensor([0, 1])
+    with pytest.raises(UsageError, match=r"torch\.bfloat16, which NumPy does not have"):
+        ImageDataset(images, labels, ["a", "b"])
 
 
 def test_no_images_are_refused():
@@ -111,6 +112,44 @@ def test_no_classes_and_wrong_counts_of_names_are_refused():
         ImageDataset(pixels(2, 1, 4, 4), labels, [])
     with pytest.raises(DataError, match="2 images but 1 names"):
         ImageDataset(pixels(2, 1, 4, 4), labels, ["a"], names=["one"])
+
+
+@pytest.mark.parametrize("as_given", [torch.from_numpy, np.asarray], ids=["tensors", "arrays"])
+def test_arrays_and_tensors_lie_in_the_memory_of_what_was_given(as_given):
+    array = np.arange(16, dtype=np.uint8).reshape(4, 1, 2, 2)
+    labels = np.array([0, 1, 2, 3])
+    dataset = ImageDataset(as_given(array), as_given(labels), DIGITS[:4])
+    array[2], labels[2] = 200, 0
+    for images in (dataset.image_array, dataset.images.numpy()):
+        assert images[2].tolist() == [[[200, 200], [200, 200]]]
+    for held in (dataset.label_array, dataset.labels):
+        assert held.tolist() == [0, 1, 0, 3]
+    assert dataset.images is dataset.images
+
+
+def test_tensors_are_made_when_they_are_asked_for_and_are_not_pickled():
+    dataset = digits(20)
+    assert not {"images", "labels"} & vars(dataset).keys()
+    assert torch.equal(
+        dataset.images[:, 0].sum((1, 2)),
+        torch.tensor(dataset.image_array.sum((1, 2, 3), dtype=np.int64)),
+    )
+    other = pickle.loads(pickle.dumps(dataset))
+    assert not {"images", "labels"} & vars(other).keys()
+    assert other.fingerprint == dataset.fingerprint
+    assert torch.equal(other.images, dataset.images)
+
+
+def test_tensors_have_the_strides_that_pytorch_would_give_them():
+    """By others PyTorch may convolve by another algorithm, with other last bits."""
+    last = np.zeros((6, 4, 4, 1), dtype=np.uint8)
+    for images in (
+        np.moveaxis(last, 3, 1),
+        last[:1].reshape(1, 1, 4, 4),
+        last.reshape(6, 16, 1, 1),
+    ):
+        dataset = ImageDataset(images, np.zeros(len(images), np.int64), ["a"])
+        assert dataset.images.stride() == torch.empty(images.shape).stride()
 
 
 def test_read_only_arrays_are_copied_and_others_need_not_be():
@@ -162,6 +201,12 @@ def test_another_name_for_the_same_images():
     assert (dataset.split, other.split) == ("train", "test")
     assert other.images.data_ptr() == dataset.images.data_ptr()
     assert other.names == dataset.names
+
+
+def test_two_classes_of_one_name_are_refused() -> None:
+    images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2])
+    with pytest.raises(DataError, match="more than one is called cat"):
+        ImageDataset(images, labels, ["cat", "dog", "cat"])
 
 
 # --- The fingerprint -------------------------------------------------------------------------
@@ -265,111 +310,3 @@ def test_other_shapes_in_a_part_are_named():
     other = ImageDataset(pixels(2, 1, 4, 4), train.labels, train.classes, split="val")
     with pytest.raises(DataError, match="train has images of 1x2x2, val of 1x4x4"):
         Splits(train, val=other)
-
-
-# --- Stratified splits -----------------------------------------------------------------------
-
-
-def largest_remainder(counts, fraction):
-    """Hamilton's method, from its definition: quotas rounded down, seats by remainder."""
-    total = round(fraction * sum(counts))
-    quotas = [fraction * count for count in counts]
-    seats = [math.floor(quota) for quota in quotas]
-    for _ in range(total - sum(seats)):
-        remainders = [quota - seat for quota, seat in zip(quotas, seats, strict=True)]
-        seats[remainders.index(max(remainders))] += 1
-    return seats
-
-
-@settings(deadline=None, max_examples=200)
-@given(
-    counts=st.lists(st.integers(0, 40), min_size=1, max_size=6),
-    fraction=st.floats(0.02, 0.98),
-    seed=st.integers(),
-    shuffler=st.randoms(use_true_random=False),
-)
-def test_properties_of_a_split(counts, fraction, seed, shuffler):
-    labels = [label for label, count in enumerate(counts) for _ in range(count)]
-    assume(labels)
-    shuffler.shuffle(labels)
-    dataset = numbered(labels, len(counts))
-    wanted = largest_remainder(counts, fraction)
-    if any(count and held in (0, count) for count, held in zip(counts, wanted, strict=True)):
-        with pytest.raises(DataError, match=r"class 'class \d' has \d+ images, too few"):
-            split_stratified(dataset, fraction, seed=seed, name="val")
-        return
-    rest, held = split_stratified(dataset, fraction, seed=seed, name="val")
-    assert sorted(numbers(rest) + numbers(held)) == list(range(len(labels)))
-    assert numbers(rest) == sorted(numbers(rest))
-    assert numbers(held) == sorted(numbers(held))
-    assert held.class_counts().tolist() == wanted
-    assert len(held) == round(fraction * len(labels))
-    for part in (rest, held):
-        assert part.labels.tolist() == [labels[i] for i in numbers(part)]
-        assert list(part.names) == [f"image {i}" for i in numbers(part)]
-    assert (rest.split, held.split) == ("train", "val")
-    again = split_stratified(dataset, fraction, seed=seed, name="val")[1]
-    assert again.fingerprint == held.fingerprint
-
-
-def test_the_split_of_mnists_size_is_the_tutorials():
-    """20 % of 60,000 are 12,000, and every class gives its fifth to within one image."""
-    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    labels = [label for label, count in enumerate(counts) for _ in range(count)]
-    rest, held = split_stratified(numbered(labels, 10), 0.2, seed=0, name="val")
-    assert (len(rest), len(held)) == (48_000, 12_000)
-    for count, held_count in zip(counts, held.class_counts().tolist(), strict=True):
-        assert abs(held_count - count / 5) < 1
-
-
-def test_seed_and_name_make_another_split():
-    dataset = digits()
-    chosen = {
-        split_stratified(dataset, 0.1, seed=seed, name=name)[1].fingerprint
-        for seed in (0, 1)
-        for name in ("val", "test")
-    }
-    assert len(chosen) == 4
-
-
-def test_pixels_do_not_choose():
-    dataset = numbered([0, 1] * 20, 2)
-    dark = ImageDataset(torch.zeros_like(dataset.images), dataset.labels, dataset.classes)
-    dark.names = dataset.names
-    assert (
-        split_stratified(dark, 0.25, seed=3, name="val")[1].names
-        == split_stratified(dataset, 0.25, seed=3, name="val")[1].names
-    )
-
-
-def test_every_image_is_as_likely_to_be_held_out_as_any_other():
-    dataset = numbered([0] * 30 + [1] * 10, 2)
-    held = Counter()
-    for seed in range(1000):
-        held.update(numbers(split_stratified(dataset, 0.3, seed=seed, name="val")[1]))
-    assert len(held) == 40
-    assert all(240 <= count <= 360 for count in held.values())  # 300, deviation 14.5
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
-def test_a_fraction_that_is_none_is_refused(fraction):
-    with pytest.raises(UsageError, match="wanted 0 < fraction < 1"):
-        split_stratified(digits(20), fraction, seed=0, name="val")
-
-
-def test_a_class_of_one_image_is_named():
-    dataset = numbered([0] * 10 + [1], 2)
-    with pytest.raises(DataError, match="class 'class 1' has 1 images, too few to hold out 20%"):
-        split_stratified(dataset, 0.2, seed=0, name="val")
-
-
-def test_a_class_without_images_is_let_be():
-    rest, held = split_stratified(numbered([0] * 10 + [2] * 10, 3), 0.2, seed=0, name="val")
-    assert held.class_counts().tolist() == [2, 0, 2]
-    assert rest.classes == held.classes
-
-
-def test_two_classes_of_one_name_are_refused() -> None:
-    images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2])
-    with pytest.raises(DataError, match="more than one is called cat"):
-        ImageDataset(images, labels, ["cat", "dog", "cat"])

@@ -24,14 +24,15 @@ from tenfold.types import (
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.utils.data import Dataset
+    from torch.utils.data import ConcatDataset, Dataset
 
     from tenfold.tensors import Images, Labels
 
     MapDataset = Dataset[tuple[Tensor, int]]
+    MapDatasets = ConcatDataset[tuple[Tensor, int]]
 else:  # what follows needs no PyTorch until somebody asks for a tensor
     Images = Labels = Tensor = Any
-    MapDataset = object
+    MapDataset = MapDatasets = object
 
 
 class ImageDataset(MapDataset):
@@ -104,6 +105,12 @@ class ImageDataset(MapDataset):
     def __getitem__(self, index: SupportsIndex) -> tuple[Tensor, int]:
         place = operator.index(index)
         return self.images[place], int(self.label_array[place])
+
+    def __add__(self, other: MapDataset) -> MapDatasets:
+        """Both, one after the other, as PyTorch's data sets are added."""
+        from torch.utils.data import ConcatDataset
+
+        return ConcatDataset([self, other])
 
     def __getstate__(self) -> dict[str, object]:
         """Without the tensors, which are made again where they are asked for."""

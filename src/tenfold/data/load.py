@@ -209,7 +209,7 @@ def _read_objects(
     labels = [
         part.label_array if isinstance(part, ImageDataset) else part[1] for part in raw.values()
     ]
-    classes = class_names(given, labels)
+    classes = class_names(given, max(int(part.max()) for part in labels))
     return {
         split: part.renamed(split)
         if isinstance(part, ImageDataset)

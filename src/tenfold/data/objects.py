@@ -8,7 +8,7 @@ range is refused: what a transform made cannot be undone, and the model scales b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,8 +29,8 @@ _PIXEL_TOLERANCE = 1e-3  # of 255 steps: what float32 may lose, far below what i
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 
 
-def class_names(datasets: Sequence[HandedOver], labels: Iterable[LabelArray]) -> tuple[str, ...]:
-    """The first names that one of the data sets has as its `classes`, else the labels' numbers."""
+def class_names(datasets: Sequence[HandedOver], highest: int) -> tuple[str, ...]:
+    """The first names that one of the data sets has as its `classes`, else 0 to `highest`."""
     for dataset in datasets:
         inner = dataset
         while inner is not None:
@@ -39,7 +39,6 @@ def class_names(datasets: Sequence[HandedOver], labels: Iterable[LabelArray]) ->
                 return tuple(str(name) for name in names)
             nested = getattr(inner, "datasets", None)
             inner = nested[0] if nested else getattr(inner, "dataset", None)
-    highest = max(int(part.max()) for part in labels)
     return tuple(str(i) for i in range(highest + 1))
 
 
@@ -103,9 +102,9 @@ def _gathered(
             return None
         if len(batch) != 2:
             raise _not_a_pair(where, start, f"{len(batch)} tensors")
-        pixels = _raw_pixels(as_array(batch[0]), where, start)
+        pixels = _raw_pixels(_array(batch[0], where, "image", start), where, start)
         images.append(_channels_first(pixels, where, start, is_tensor=True))
-        labels.append(_whole_labels(as_array(batch[1]), where, start))
+        labels.append(_whole_labels(_array(batch[1], where, "label", start), where, start))
         listener.reading("images", stop, n)
     return np.concatenate(images), np.concatenate(labels)
 
@@ -155,9 +154,11 @@ def _channels_first(pixels: np.ndarray, where: str, start: int, *, is_tensor: bo
 
 def _whole_labels(labels: np.ndarray, where: str, start: int) -> LabelArray:
     if labels.dtype.kind not in "iu" or labels.dtype == np.uint64 or labels.ndim != 1:
+        is_text = labels.dtype.kind in "US"
+        found = "text" if is_text else f"{labels.dtype} of shape {list(labels.shape[1:])}"
         raise DataError(
-            f"{where}: the label at index {start} is {labels.dtype} of shape "
-            f"{list(labels.shape[1:])}, wanted one whole number"
+            f"{where}: the label at index {start} is {found}, wanted one whole number",
+            remedy="number the classes from 0",
         )
     return labels.astype(np.int64)
 
@@ -227,7 +228,7 @@ def _read_item(
         own_channels = 1 if image.mode in _GREY_MODES else 3
         pixels = image_to_array(image, channels=channels or own_channels, size=image_size)
     elif _is_tensor(image) or isinstance(image, np.ndarray):
-        raw = _raw_pixels(as_array(image)[None], where, index)
+        raw = _raw_pixels(_array(image, where, "image", index)[None], where, index)
         raw = _channels_first(raw, where, index, is_tensor=_is_tensor(image))
         pixels = resize_images(raw, image_size, channels)[0]
     else:
@@ -235,7 +236,18 @@ def _read_item(
             f"{where}: the image at index {index} is a {type(image).__name__}, "
             "wanted a Pillow image, a tensor or an array"
         )
-    return pixels, int(_whole_labels(as_array(label).reshape(1), where, index)[0])
+    labels = _array(label, where, "label", index)
+    labels = labels.reshape(1) if labels.size == 1 else labels[None]
+    return pixels, int(_whole_labels(labels, where, index)[0])
+
+
+def _array(values: Any, where: str, what: str, index: int) -> np.ndarray:  # noqa: ANN401
+    try:
+        return as_array(values)
+    except (UsageError, ValueError) as error:
+        raise DataError(
+            f"{where}: the {what} at index {index} cannot be read as an array: {error}"
+        ) from error
 
 
 def _is_tensor(value: object) -> bool:

@@ -16,7 +16,7 @@ from tenfold.errors import printable
 from tenfold.storage import cache_folder
 
 
-def catalogue_facts() -> list[dict[str, Any]]:
+def catalog_facts() -> list[dict[str, Any]]:
     """The data sets that have a name, one table each, as JSON can hold them."""
     return [
         {
@@ -31,7 +31,7 @@ def catalogue_facts() -> list[dict[str, Any]]:
     ]
 
 
-def catalogue_text(entries: Sequence[Mapping[str, Any]]) -> str:
+def catalog_text(entries: Sequence[Mapping[str, Any]]) -> str:
     """The same for people."""
     lines = [f"{'name':<15}{'shape':<10}{'classes':>7}{'train':>8}{'test':>8}  title"]
     for entry in entries:

@@ -191,6 +191,7 @@ def prepare(
         DataError: the data cannot be read or trained on.
         UsageError: the recipe does not fit the data.
     """
+    arguments = model_arguments(recipe.model, recipe.model_args)  # before anything long
     loaded = load_splits(
         data,
         data_root=data_root,
@@ -205,7 +206,7 @@ def prepare(
         recipe,
         source=loaded.source,
         image_shape=loaded.splits.train.image_shape,
-        model_arguments=model_arguments(recipe.model, recipe.model_args),
+        model_arguments=arguments,
     )
     _require_fit(recipe, splits)
     train = splits.train

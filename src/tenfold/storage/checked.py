@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tenfold.errors import FileRefusedError
+from tenfold.errors import FileRefusedError, wanted
 
 
 class Facts(BaseModel):
@@ -49,5 +49,6 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return f"{key} is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "wanted")
-    return f"{key} is {problem['input']!r}, {message}" if key else message
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"{key or 'it'} is {problem['input']!r}, wanted {wanted(problem)}"

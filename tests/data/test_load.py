@@ -1,0 +1,283 @@
+"""From a name, a path or an object to checked splits; objects have a test module of their own."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
+
+from tenfold.data.catalog.table import DATASETS
+from tenfold.data.load import load_splits, shared_images
+from tenfold.errors import DataError, UsageError
+from tenfold.listening import Listener, Recorder
+
+# --- the catalog
+
+
+def test_digits_are_scikit_learns() -> None:
+    loaded = load_splits("digits")
+    digits = load_digits()
+    train, test = loaded.splits.train, loaded.splits.test
+    assert test is not None
+    assert (len(train), len(test)) == (1438, 359)
+    assert loaded.source == "digits"
+    assert train.classes == tuple("0123456789")
+    pixels = load_splits("digits", test_fraction=0.0).splits.train.images[:, 0].double()
+    assert torch.equal(
+        load_splits("digits", test_fraction=0.0).splits.train.labels, torch.tensor(digits.target)
+    )
+    assert (pixels * 16 / 255 - torch.tensor(digits.images)).abs().max() < 0.05
+    assert pixels.max() == 255
+    assert any("held out" in note for note in loaded.notes)
+
+
+def test_the_held_out_test_images_are_always_the_same_and_stratified() -> None:
+    first, second = (load_splits("digits").splits.test for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.fingerprint == second.fingerprint
+    share = first.class_counts() / np.bincount(load_digits().target)
+    assert np.abs(share - 0.2).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "first_label", "mean"),
+    [
+        # The widely used normalisation constants 0.1307 and 0.2860 are these means.
+        ("mnist", "5", 0.1307),
+        ("fashion-mnist", "Ankle boot", 0.2860),
+    ],
+)
+def test_real_data_by_name(real_data: Path, name: str, first_label: str, mean: float) -> None:
+    loaded = load_splits(name, data_root=real_data, download=False)
+    train, test = loaded.splits.train, loaded.splits.test
+    assert test is not None
+    assert train.images.shape == (60_000, 1, 28, 28)
+    assert test.images.shape == (10_000, 1, 28, 28)
+    assert loaded.splits.val is None
+    assert train.classes == DATASETS[name].classes
+    assert train.classes[int(train.labels[0])] == first_label
+    assert float(train.images.float().mean() / 255) == pytest.approx(mean, abs=5e-5)
+    assert test.class_counts().sum() == 10_000
+    if name == "fashion-mnist":
+        assert train.class_counts().tolist() == [6_000] * 10
+    assert loaded.source == name
+    assert loaded.notes == ()
+
+
+def test_a_name_that_is_also_a_folder_is_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    class_folders(tmp_path / "digits")
+    loaded = load_splits("digits")
+    assert loaded.source == "digits"
+    assert any("write './digits'" in note for note in loaded.notes)
+    assert load_splits("./digits").splits.train.classes == ("cat", "dog")
+    assert load_splits(Path("digits")).splits.train.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fashion-mnits", "did you mean 'fashion-mnist'"),
+        ("photos", "choose one of: cifar10, "),
+        ("", "is neither the name of a data set"),
+        ("a" * 300, "choose one of: cifar10, "),
+    ],
+)
+def test_an_unknown_name_is_a_wrong_call(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_splits(name)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["./photos", "no/such", "photos.zip", "~/no-such-photos", "~no-such-user/x", "./" + "a" * 300],
+)
+def test_a_path_that_is_not_there_is_missing_data(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="there is no such folder or file"):
+        load_splits(path)
+
+
+def test_notes_are_told_at_once_and_kept_with_the_data() -> None:
+    told = Recorder(Listener())
+    loaded = load_splits(image_dataset(classes="abcde"), listener=told)
+    assert loaded.notes == tuple(told.notes)
+    assert [note.split(":")[0] for note in told.notes] == [
+        "there is no test split",
+        "there are no images of e",
+    ]
+
+
+# --- paths
+
+
+def class_folders(path: Path, classes: tuple[str, ...] = ("cat", "dog"), n: int = 10) -> Path:
+    generator = np.random.default_rng(len(str(path)))
+    for name in classes:
+        (path / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = generator.integers(0, 256, (8, 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(path / name / f"{i}.png")
+    return path
+
+
+def test_class_folders_without_splits(tmp_path: Path) -> None:
+    path = class_folders(tmp_path / "pets")
+    loaded = load_splits(str(path), test_fraction=0.3)
+    train, test = loaded.splits.train, loaded.splits.test
+    assert test is not None
+    assert train.class_counts().tolist() == [7, 7]
+    assert test.class_counts().tolist() == [3, 3]
+    assert set(train.names or ()).isdisjoint(test.names or ())
+    assert loaded.source == str(path)
+
+
+def test_class_folders_with_splits(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        class_folders(tmp_path / "pets" / split)
+    readings = Readings()
+    loaded = load_splits(tmp_path / "pets", listener=readings)
+    assert [part.split for part in loaded.splits] == ["train", "val", "test"]
+    assert readings.calls[-1] == ("images", 60, 60)
+    small = load_splits(tmp_path / "pets", image_size=(4, 4), channels=1)
+    assert small.splits.train.image_shape == (1, 4, 4)
+    assert load_splits(tmp_path / "pets", test_fraction=0.0).splits.test is not None
+
+
+def test_a_name_without_a_separator_may_be_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    class_folders(tmp_path / "pets")
+    assert load_splits("pets").source == str(tmp_path / "pets")
+
+
+def test_the_real_archive_of_class_folders(real_data: Path) -> None:
+    loaded = load_splits(real_data / "cifar10-jpeg.tar.xz")
+    train, test = loaded.splits.train, loaded.splits.test
+    assert test is not None
+    assert train.images.shape == (50_000, 3, 32, 32)
+    assert train.classes == DATASETS["cifar10"].classes
+    assert train.class_counts().tolist() == [5_000] * 10
+    assert test.class_counts().tolist() == [1_000] * 10
+
+
+@pytest.mark.parametrize("below", ["MNIST/raw", "MNIST"])
+def test_a_folder_of_published_idx_files_has_class_names(real_data: Path, below: str) -> None:
+    path = real_data / below
+    loaded = load_splits(path)
+    assert loaded.splits.train.classes == DATASETS["mnist"].classes
+    assert loaded.source == str(path)
+    assert loaded.notes == ()
+    by_name = load_splits("mnist", data_root=real_data)
+    assert loaded.splits.fingerprint == by_name.splits.fingerprint
+
+
+def test_a_folder_of_several_data_sets_is_not_guessed_at(real_data: Path) -> None:
+    with pytest.raises(UsageError, match="several data sets: MNIST/raw, FashionMNIST/raw"):
+        load_splits(real_data)
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = b"\0\0\x08" + bytes([array.ndim])
+    return header + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+
+
+def test_unknown_idx_files_have_numbers_for_names(tmp_path: Path) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(PIXELS[:, 0]))
+    labels = idx(LABELS * 4)  # up to 12
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    loaded = load_splits(tmp_path, test_fraction=0.0)
+    assert torch.equal(whole(loaded), torch.tensor(PIXELS))
+    assert loaded.splits.train.classes == tuple(str(i) for i in range(13))
+    assert any("not known as a published data set" in note for note in loaded.notes)
+
+
+def test_cifar_binary_files(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    images = generator.integers(0, 256, (30, 3, 32, 32), dtype=np.uint8)
+    labels = np.arange(30) % 10
+    names = [f"data_batch_{i}.bin" for i in range(1, 6)]
+    for i, name in enumerate([*names, "test_batch.bin"]):
+        part = slice(5 * i, 5 * i + 5)
+        rows = [
+            np.append(label, image)
+            for label, image in zip(labels[part], images[part].reshape(5, -1), strict=True)
+        ]
+        (folder / name).write_bytes(np.array(rows, dtype=np.uint8).tobytes())
+    loaded = load_splits(folder)
+    assert loaded.splits.test is not None
+    assert torch.equal(loaded.splits.train.images, torch.tensor(images[:25]))
+    assert torch.equal(loaded.splits.test.labels, torch.tensor(labels[25:]))
+    with pytest.raises(DataError, match=r"shape \[25, 3, 32, 32\], wanted \[50000, 3, 32, 32\]"):
+        load_splits("cifar10", data_root=tmp_path, download=False)
+
+
+def test_npz(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=PIXELS[:, 0], y_train=LABELS, x_test=PIXELS[:8, 0], y_test=LABELS[:8])
+    loaded = load_splits(path)
+    assert loaded.splits.test is not None
+    assert torch.equal(loaded.splits.train.images, torch.tensor(PIXELS))
+    assert len(loaded.splits.test) == 8
+    assert loaded.source == str(path)
+    assert any("8 of the 8 test images are also in the training" in n for n in loaded.notes)
+
+
+# --- checks
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(DataError, match="all 40 training images are of one class, 'c'"):
+        load_splits((image_dataset(labels=np.full(40, 2)), image_dataset()))
+
+
+def test_a_class_that_is_only_tested_is_refused() -> None:
+    train = image_dataset(labels=LABELS % 3)
+    with pytest.raises(DataError, match="no training images of d, but others are"):
+        load_splits((train, image_dataset(COLOR[:, :1])))
+
+
+def test_a_class_without_any_image_is_noted() -> None:
+    loaded = load_splits(image_dataset(classes="abcde"))
+    assert "there are no images of e" in loaded.notes
+
+
+def test_splits_of_different_shapes_are_refused() -> None:
+    with pytest.raises(DataError, match="has images of 1x6x5, test of 3x6x5"):
+        load_splits((image_dataset(), image_dataset(COLOR)))
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 2.0, float("nan")])
+def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
+    with pytest.raises(UsageError, match="wanted 0 <= test_fraction < 1"):
+        load_splits("digits", test_fraction=fraction)
+
+
+def test_shared_images_are_counted_in_the_second() -> None:
+    train = image_dataset()
+    other = image_dataset(np.concatenate([PIXELS[:3], PIXELS[:1], COLOR[:6, :1]]), LABELS[:10])
+    assert shared_images(train, other) == 4
+    assert shared_images(train, train) == 40
+    assert shared_images(train, image_dataset(COLOR)) == 0
+    off_by_one = PIXELS.copy()
+    off_by_one[:, 0, 5, 4] ^= 1
+    assert shared_images(train, image_dataset(off_by_one)) == 0
+
+
+def test_the_same_images_in_both_splits_are_noted() -> None:
+    notes = load_splits((image_dataset(), image_dataset())).notes
+    assert notes == ("40 of the 40 test images are also in the training images, pixel for pixel",)
