@@ -21,8 +21,7 @@ from tenfold.recipes import Recipe, load_recipe, recipe_names
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.folder import RunFolder
 from tenfold.training.checkpoint import checkpoint_files
-from tenfold.training.state import TrainingState
-from tenfold.training.watching import Watcher
+from tenfold.training.watching import Standing, Watcher
 
 TENFOLD = [sys.executable, "-m", "tenfold"]
 
@@ -37,12 +36,14 @@ NARROW: dict[str, dict[str, Any]] = {
 class Signal(Watcher):
     """Sends signals to the process itself after a certain step; keeps what is noted."""
 
+    every_batches = 1
+
     def __init__(self, step: int = -1, signals: Sequence[int] = (signal.SIGTERM,)) -> None:
         self.step, self.signals = step, signals
         self.notes: list[str] = []
 
-    def batch_done(self, state: TrainingState, batches: int) -> None:
-        if state.step == self.step:
+    def advanced(self, standing: Standing) -> None:
+        if standing.step == self.step:
             for number in self.signals:
                 os.kill(os.getpid(), number)
 
@@ -250,7 +251,7 @@ def test_more_epochs_are_remembered_from_their_first_instant(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("tenfold.runs.train.train_loop", killed)
+        patched.setattr("tenfold.runs.fit.train_loop", killed)
         with pytest.raises(KeyboardInterrupt):
             resume_run(run, epochs=2)
     assert len(resume_run(run).history) == 2
@@ -336,9 +337,9 @@ def test_other_conditions_are_allowed_and_noted(
     watcher = Signal()
     resumed = resume_run(run, watcher=watcher, **change)
     assert next(each for each in watcher.notes if each.startswith("no longer")).startswith(note)
-    first, second = resumed.facts["sessions"]
-    assert (first["bit_exact"], second["bit_exact"]) == (True, False)
-    assert any(each.startswith(note) for each in second["notes"])
+    first, second = resumed.facts.sessions
+    assert (first.bit_exact, second.bit_exact) == (True, False)
+    assert any(each.startswith(note) for each in second.notes)
 
 
 def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
@@ -380,7 +381,7 @@ from pathlib import Path
 from tenfold.runs.conditions import conditions, repeatable
 device = torch.device("cpu")
 with repeatable(device, 2):
-    print(conditions(device)["tiny_numbers"])
+    print(conditions(device).denormals)
     tiny = torch.full((10**6,), 1000, dtype=torch.int32).view(torch.float32)
     print(int((tiny * 0.5).view(torch.int32).count_nonzero()))
 """

@@ -29,15 +29,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
 
+from tenfold.data import load_splits
 from tenfold.deployment.bundle import KIND as BUNDLE
+from tenfold.deployment.bundle import VERSION as BUNDLE_VERSION
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
 from tenfold.runs.folder import RunFolder
+from tenfold.storage import read_tensors, sha256_of_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
+from tenfold.training.checkpoint import VERSION as CHECKPOINT_VERSION
 from tenfold.training.checkpoint import checkpoint_files
-from tensor_files import read_tensors, sha256_of_tensors
 
 EVERYTHING = Path(__file__).parent.parent / "runs" / "everything.toml"
 CHECKPOINT_EVERY = "7"
@@ -313,7 +315,7 @@ def phase_of(run: Path) -> str:
         return BEGINNINGS[0]
     if not folder.facts.exists():
         return BEGINNINGS[1]
-    status = folder.read_facts()["status"]
+    status = folder.read_facts().status
     files = checkpoint_files(folder.checkpoints)
     if not files:
         return "before the first checkpoint"
@@ -334,27 +336,29 @@ def state_of(run: Path) -> dict[str, object]:
     facts = folder.read_facts()
     files = checkpoint_files(folder.checkpoints)
     found: dict[str, object] = {
-        "status": facts["status"],
-        "figures": _without_times(facts["figures"]),
-        "test": facts["test"],
-        "sessions": all(session["bit_exact"] for session in facts["sessions"]),
+        "status": facts.status,
+        "figures": _without_times(facts.figures and facts.figures.to_dict()),
+        "test": facts.test,
+        "sessions": all(session.bit_exact for session in facts.sessions),
         "recipe": folder.read_text(folder.recipe),
-        "history": [_without_times(metrics.__dict__) for metrics in folder.read_metrics()],
+        "history": [_without_times(each.model_dump()) for each in folder.read_history(facts)],
         "last checkpoint": files[0].name,
         "left behind": sorted(p.name for p in run.rglob("*") if p.name.endswith(("tmp", "stash"))),
     }
-    for name, path, kind in (
-        ("checkpoint", files[0], CHECKPOINT),
-        ("model", folder.model, BUNDLE),
-        ("best", folder.best, BUNDLE),
+    for name, path, kind, version in (
+        ("checkpoint", files[0], CHECKPOINT, CHECKPOINT_VERSION),
+        ("model", folder.model, BUNDLE, BUNDLE_VERSION),
+        ("best", folder.best, BUNDLE, BUNDLE_VERSION),
     ):
         if not path.exists():
             found[name] = "missing"
             continue
-        header, tensors = read_tensors(path, kind=kind, version=1)
-        found[f"{name}: header"] = _without_times(header)
-        for key, tensor in tensors.items():
+        file = read_tensors(path, kind=kind, version=version)
+        found[f"{name}: header"] = _without_times(file.header)
+        for key, tensor in file.tensors.items():
             found[f"{name}: {key}"] = sha256_of_tensors({key: tensor})
+        if name == "model":
+            found["digests"] = facts.digests == folder.digests(model=file.sha256)
     return found
 
 
@@ -376,7 +380,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)  # a fork after a parallel region would hang
-    load_digits()
+    load_splits(options.data)
     dice, tally = random.Random(options.seed), Tally()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tenfold-kill-") as work:
