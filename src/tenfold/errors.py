@@ -8,11 +8,33 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
 """Characters of an error's words and of its message, at the most: names may be endless."""
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a text in quotes",
+    "string_pattern_mismatch": "a name",
+    "string_too_short": "a text of {min_length} or more characters",
+    "string_too_long": "a text of {max_length} or fewer characters",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "union_tag_not_found": "a table with {discriminator}",
+    "union_tag_invalid": "{discriminator} to be one of {expected_tags}",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "missing": "a longer list",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of {max_length} or fewer",
+}
+"""What was wanted, in a reader's words, by pydantic's name of the problem."""
 
 
 class TenfoldError(Exception):
@@ -89,6 +111,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if nearest:
         return f"did you mean {nearest[0]!r}?"
     return f"choose one of: {', '.join(choices)}"
+
+
+def wanted(problem: Mapping[str, Any]) -> str:
+    """What was wanted instead of a wrong value, in plain words.
+
+    Args:
+        problem: one of pydantic's errors; what is "missing" is here an entry of a list.
+    """
+    words = _WANTED.get(problem["type"])
+    if words is None:
+        return str(problem["msg"]).removeprefix("Input should be ")
+    return words.format(**problem.get("ctx", {}))
 
 
 def printable(name: object, limit: int = 200) -> str:

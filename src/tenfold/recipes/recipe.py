@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tenfold.errors import UsageError, did_you_mean, printable
+from tenfold.errors import UsageError, did_you_mean, printable, wanted
 from tenfold.recipes.text import MOST_DOTS, numbers_in, parse_recipe, recipe_text
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
@@ -29,21 +29,6 @@ if TYPE_CHECKING:
 else:
     _Optimizer = Literal[tuple(OPTIMIZERS)]
     _Schedule = Literal[tuple(SCHEDULES)]
-
-_WANTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "a text in quotes",
-    "bool_type": "true or false",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "tuple_type": "a list",
-    "missing": "two whole numbers, height and width",
-    "too_short": "two whole numbers, height and width",
-    "too_long": "two whole numbers, height and width",
-    "finite_number": "a finite number",
-}
-"""What was wanted, in a recipe's words, by pydantic's name of the problem."""
 
 
 class AugmentRecipe(BaseModel):
@@ -238,5 +223,6 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         names = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
         return f"{key} is {found}, {did_you_mean(problem['input'], names)}"
-    wanted = _WANTED.get(problem["type"]) or str(problem["msg"]).replace("Input should be ", "")
-    return f"{key} is {found}, wanted {wanted}"
+    two_sides = problem["type"] in ("missing", "too_short", "too_long")
+    words = "two whole numbers, height and width" if two_sides else wanted(problem)
+    return f"{key} is {found}, wanted {words}"
