@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -357,8 +358,8 @@ def test_weights_that_are_not_finite_are_never_saved(
 
 def spoil_step(monkeypatch: pytest.MonkeyPatch, *, at: int, weights: bool, value: float) -> None:
     """Make the loss, or the weights, of one step not finite."""
-    import tenfold.runs.train as module
-    from tenfold.training.torch_engine import train_step
+    from tenfold.runs import fit as module
+    from tenfold.training.torch_engine import TorchEngine, train_step
 
     taken = 0
 
@@ -371,7 +372,11 @@ def spoil_step(monkeypatch: pytest.MonkeyPatch, *, at: int, weights: bool, value
         return (loss.new_tensor(value), logits) if taken == at and not weights else (loss, logits)
 
     real = module.train_loop
-    monkeypatch.setattr(module, "train_loop", lambda *a, **k: real(*a, step=step, **k))
+    monkeypatch.setattr(
+        module,
+        "train_loop",
+        lambda *a, **k: real(*a, **{**k, "make_engine": partial(TorchEngine, step=step)}),
+    )
 
 
 ALLOCATION = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: ..."
@@ -382,7 +387,7 @@ ALLOCATION = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't a
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(ALLOCATION), MemoryError()],
     ids=["accelerator", "PyTorch on a CPU", "Python"],
 )
-@pytest.mark.parametrize("place", ["training", "evaluation"])
+@pytest.mark.parametrize("place", ["training", "evaluation", "evaluation at the end"])
 def test_memory_that_runs_out_names_the_batch_size(
     error: Exception, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,12 +396,14 @@ def test_memory_that_runs_out_names_the_batch_size(
 
     if place == "training":
         monkeypatch.setattr(torch.nn.Conv2d, "forward", run_out)
+    elif place == "evaluation":
+        monkeypatch.setattr("tenfold.training.engine.predict_logits", run_out)
     else:
-        monkeypatch.setattr("tenfold.training.loop.evaluate", run_out)
+        monkeypatch.setattr("tenfold.runs.fit.evaluate", run_out)
     wanted = {
         "training": "memory ran out in epoch 1, batch 1, with batch_size = 64; .*batch_size=32",
         "evaluation": "memory ran out in evaluation, with eval_batch_size = 1,024; .*=512",
-    }[place]
+    }[place.partition(" ")[0]]
     with pytest.raises(TrainingError, match=wanted):
         train_run(quick(), out=tmp_path / "run", threads=1)
 

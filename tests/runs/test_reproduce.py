@@ -29,8 +29,7 @@ from tenfold.reproduction.reproduce import Reproduction, measurements_of, reprod
 from tenfold.reproduction.text import reproduction_markdown, reproduction_text, summary
 from tenfold.runs import open_run
 from tenfold.training.history import EpochMetrics
-from tenfold.training.state import TrainingState
-from tenfold.training.watching import Watcher
+from tenfold.training.watching import Standing, Watcher
 
 SOFTMAX = "softmax-fashion"
 
@@ -420,8 +419,10 @@ class Notes(Watcher):
 class InterruptsItself(Watcher):
     """Sends Ctrl-C in the middle of the first epoch."""
 
-    def batch_done(self, state: TrainingState, batches: int) -> None:
-        if state.batch == 3:
+    every_batches = 1
+
+    def advanced(self, standing: Standing) -> None:
+        if standing.batch == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -32,7 +32,7 @@ def test_evaluation_gives_exactly_what_training_ended_with(folder: Path) -> None
     report = tenfold.evaluate(run)
     for figure, value in report.figures().items():
         assert run.figures[figure] == value, figure
-    assert run.facts["test"] == json.loads(json.dumps(report.to_dict()))
+    assert run.facts.test == json.loads(json.dumps(report.to_dict()))
 
 
 def test_a_moved_run_and_a_moved_bundle_still_mean_the_same(folder: Path, tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_a_run_says_what_it_is(folder: Path) -> None:
     assert len(run.history) == 2
     assert run.recipe.image_size == (8, 8)
     assert run.recipe.model_args["channels"] == [32, 64]
-    assert run.facts["data"]["n"] == {"train": 1294, "val": 144, "test": 359}
-    assert run.facts["sessions"][0]["bit_exact"] is True
+    assert run.facts.data.n == {"train": 1294, "val": 144, "test": 359}
+    assert run.facts.sessions[0].bit_exact is True
     assert "test_acc" in run._repr_html_()
     assert run.model.predict(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))[0] in "0123456789"
 

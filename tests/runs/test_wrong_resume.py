@@ -27,23 +27,25 @@ from tenfold.errors import (
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
 from tenfold.training.checkpoint import KIND, VERSION, checkpoint_files
-from tenfold.training.state import TrainingState
-from tenfold.training.watching import Watcher
+from tenfold.training.watching import Standing, Watcher
 from tensor_files import read_tensors, write_tensors
 
 CLASSES = ("cat", "dog", "owl")
 BATCHES = 5
+MODEL = "model.safetensors"
 
 
 class Signal(Watcher):
     """Stops the process after a certain step; keeps what is noted."""
 
+    every_batches = 1
+
     def __init__(self, step: int = -1) -> None:
         self.step = step
         self.notes: list[str] = []
 
-    def batch_done(self, state: TrainingState, batches: int) -> None:
-        if state.step == self.step:
+    def advanced(self, standing: Standing) -> None:
+        if standing.step == self.step:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def note(self, text: str) -> None:
@@ -152,8 +154,8 @@ def flip(path: Path, place: int | float, bit: int = 0) -> None:
     path.write_bytes(data)
 
 
-def flip_in(path: Path, text: bytes, after: int = 0) -> None:
-    flip(path, path.read_bytes().index(text) + after)
+def flip_in(path: Path, text: bytes, after: int = 0, bit: int = 0) -> None:
+    flip(path, path.read_bytes().index(text) + after, bit)
 
 
 def cut(path: Path, size: int | float) -> None:
@@ -177,14 +179,14 @@ FALLS_BACK: dict[str, Callable[[Case], object]] = {
     "first byte of the header": lambda c: flip(c.newest, 8),
     "name of the metadata": lambda c: flip_in(c.newest, b"__metadata__"),
     "kind": lambda c: flip_in(c.newest, b"tenfold-checkpoint"),
-    "version, to 0": lambda c: flip_in(c.newest, b'"version":"1"', 11),
-    "digest": lambda c: flip_in(c.newest, b'"sha256":"', 12),
+    "version, to 0": lambda c: flip_in(c.newest, b'"version": "2"', 12, bit=1),
+    "digest": lambda c: flip_in(c.newest, b'"sha256": "', 13),
     "history": lambda c: flip_in(c.newest, b"train_loss", 15),
     "step": lambda c: flip_in(c.newest, b'\\"step\\":', 10),
-    "name of a tensor": lambda c: flip_in(c.newest, b"model.1.stem"),
+    "name of a tensor": lambda c: flip_in(c.newest, b"model.network.stem"),
     "type of a tensor": lambda c: flip_in(c.newest, b'"F32"', 1),
-    "shape of a tensor": lambda c: flip_in(c.newest, b'"shape":[', 9),
-    "place of a tensor": lambda c: flip_in(c.newest, b'"data_offsets":[', 16),
+    "shape of a tensor": lambda c: flip_in(c.newest, b'"shape": [', 10),
+    "place of a tensor": lambda c: flip_in(c.newest, b'"data_offsets": [', 17),
     "last byte of the header": lambda c: flip(c.newest, header_end(c.newest) - 1),
     "first byte of the tensors": lambda c: flip(c.newest, header_end(c.newest)),
     "middle of the tensors": lambda c: flip(c.newest, 0.7, bit=6),
@@ -327,7 +329,12 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     "another architecture": (other_architecture, "another architecture", FileRefusedError),
     "no context in it": (
         lambda c: c.rewrite_newest(context=None),
-        "what run it is of",
+        r"step-000000008\.safetensors: .* context is None, wanted a table; move it away to",
+        FileRefusedError,
+    ),
+    "nothing in its context": (
+        lambda c: c.rewrite_newest(context={}),
+        r"step-000000008\.safetensors: it does not say what run it is of: recipe is missing",
         FileRefusedError,
     ),
     "another optimizer": (
@@ -337,7 +344,7 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     ),
     "counters missing": (
         lambda c: c.rewrite_newest(history=3),
-        "does not hold the state of a run",
+        "does not hold the state of a run: history is 3, wanted a list",
         FileRefusedError,
     ),
     # the recipe
@@ -390,14 +397,19 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     "no facts": (remove("run.json"), "it is no run folder", FileRefusedError),
     "facts cut off": (lambda c: cut(c.run / "run.json", 0.5), "not JSON", FileRefusedError),
     "facts of another type": (write("run.json", b"[]"), "not a JSON object", FileRefusedError),
-    "newer facts": (facts_edit("format", 2), "format is version 2", NewerFormatError),
+    "newer facts": (facts_edit("format", 3), "format is version 3", NewerFormatError),
     "facts without format": (facts_edit("format", None), "format is None", FileRefusedError),
     "no status": (facts_edit("status", None), "status is missing", FileRefusedError),
     "no sessions": (facts_edit("sessions", None), "sessions is missing", FileRefusedError),
-    "no data": (facts_edit("data", []), "data is missing", FileRefusedError),
+    "no data": (facts_edit("data", []), r"data is \[\], wanted a table", FileRefusedError),
     "no context": (facts_edit("context", None), "context is missing", FileRefusedError),
-    "threads as text": (facts_edit("conditions.threads", "1"), "threads is", FileRefusedError),
-    "no threads": (facts_edit("conditions.threads", 0), "threads is 0", UsageError),
+    "threads as text": (
+        facts_edit("conditions.threads", "1"),
+        r"conditions\.threads is '1', wanted a whole number",
+        FileRefusedError,
+    ),
+    "no threads": (facts_edit("conditions.threads", 0), "threads is 0", FileRefusedError),
+    "too many threads": (facts_edit("conditions.threads", 2000), "threads is 2000", UsageError),
     "an unknown device": (facts_edit("conditions.device", "tpu"), "device 'tpu'", TenfoldError),
     "another learning rate noted": (
         facts_edit("context.recipe.lr", 0.7),
@@ -475,7 +487,7 @@ def test_what_is_named_is_accepted_and_nothing_else(
     run = resume_run(stopped.run, accept=[part], watcher=watcher)
     assert any(note.startswith(f"accepted: {part}.") for note in watcher.notes)
     assert run.status == "finished"
-    assert not run.facts["sessions"][-1]["bit_exact"]
+    assert not run.facts.sessions[-1].bit_exact
 
 
 def test_classes_that_are_accepted(stopped: Case) -> None:
@@ -521,8 +533,37 @@ MENDED: dict[str, tuple[Callable[[Case], object], str]] = {
         lambda c: shutil.copy(c.newest, c.run / "model.safetensors"),
         "it is a 'tenfold-checkpoint', wanted a 'tenfold-bundle'",
     ),
-    "a damaged history": (write("metrics.jsonl", b'{"epoch": 1'), "a line is damaged"),
-    "no history": (remove("metrics.jsonl"), "No such file"),
+    "a damaged history": (write("metrics.jsonl", b'{"epoch": 1'), "this is not the history"),
+    "a damaged history, and no digests": (
+        lambda c: (
+            c.edit_facts("digests", None),
+            (c.run / "metrics.jsonl").write_text('{"epoch": 1'),
+        ),
+        "line 1 is damaged",
+    ),
+    "no history": (remove("metrics.jsonl"), "metrics.jsonl: No such file"),
+    "a line of the history less": (
+        lambda c: (c.run / "metrics.jsonl").write_text(
+            (c.run / "metrics.jsonl").read_text().partition("\n")[0]
+        ),
+        "metrics.jsonl: this is not the history that the run ended with",
+    ),
+    "a figure of the history": (
+        lambda c: c.edit("metrics.jsonl", '"train_loss": ', '"train_loss": 1'),
+        "metrics.jsonl: this is not the history that the run ended with",
+    ),
+    "another run's history": (
+        lambda c: shutil.copy(c.other / "metrics.jsonl", c.run),
+        "metrics.jsonl: this is not the history that the run ended with",
+    ),
+    "another run's model": (
+        lambda c: shutil.copy(c.other / "checkpoints/best.safetensors", c.run / MODEL),
+        "model.safetensors: this is not the model that the run ended with",
+    ),
+    "a comment in the recipe": (
+        lambda c: c.edit("recipe.toml", "lr = ", "# half of it is too slow\nlr = "),
+        "recipe.toml: this is not the recipe that the run ended with",
+    ),
 }
 
 
@@ -534,7 +575,7 @@ def test_a_finished_run_is_mended_from_its_checkpoint(
     damage(finished)
     watcher = Signal()
     resume_run(finished.run, watcher=watcher)
-    assert any(reason in note and "made anew" in note for note in watcher.notes)
+    assert any(reason in note and " anew" in note for note in watcher.notes)
     assert state_of(finished.run) == state_of(originals / "whole")
 
 
@@ -542,9 +583,12 @@ FINISHED_REFUSED: dict[str, tuple[Callable[[Case], object], str]] = {
     "lr": (recipe_edit("lr = 0.2", "lr = 0.1"), r"recipe\.lr was 0\.2, is 0\.1"),
     "epochs in the recipe": (recipe_edit("epochs = 2", "epochs = 4"), r"recipe\.epochs was 2"),
     "epochs in the figures": (facts_edit("figures.epochs", 9), "disagree on how many epochs"),
-    "a line of the history less": (
-        lambda c: (c.run / "metrics.jsonl").write_text(
-            (c.run / "metrics.jsonl").read_text().partition("\n")[0]
+    "a line of the history less, and no digests": (
+        lambda c: (
+            c.edit_facts("digests", None),
+            (c.run / "metrics.jsonl").write_text(
+                (c.run / "metrics.jsonl").read_text().partition("\n")[0]
+            ),
         ),
         "disagree on how many epochs",
     ),

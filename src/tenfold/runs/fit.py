@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -252,10 +251,12 @@ def train_prepared(
     Raises:
         TrainingError: the loss became infinite or undefined, or memory ran out.
     """
-    recipe = prepared.recipe
-    with _memory_explained(prepared):
+    recipe, state = prepared.recipe, prepared.state
+    with out_of_memory_explained(
+        state, batch_size=recipe.batch_size, eval_batch_size=recipe.eval_batch_size
+    ):
         return train_loop(
-            prepared.state,
+            state,
             prepared.splits.train,
             prepared.splits.val,
             epochs=recipe.epochs,
@@ -283,12 +284,13 @@ def finish(prepared: Prepared, outcome: Outcome) -> Fitted:
         TrainingError: memory ran out.
     """
     state, test = prepared.state, prepared.splits.test
+    size = prepared.recipe.eval_batch_size
     epoch, weights = state.final_weights()
     report = None
     if test is not None:
         state.model.load_state_dict(weights)
-        with _memory_explained(prepared):
-            report = evaluate(state.model, test, batch_size=prepared.recipe.eval_batch_size)
+        with out_of_memory_explained(state, batch_size=None, eval_batch_size=size):
+            report = evaluate(state.model, test, batch_size=size)
     return Fitted(prepared, outcome, epoch, weights, report)
 
 
@@ -335,13 +337,6 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         figures=figures,
     )
     return Bundle(header, to_stored(model.network_weights(weights)))
-
-
-def _memory_explained(prepared: Prepared) -> AbstractContextManager[None]:
-    recipe = prepared.recipe
-    return out_of_memory_explained(
-        prepared.state, batch_size=recipe.batch_size, eval_batch_size=recipe.eval_batch_size
-    )
 
 
 def _schedule(recipe: Recipe, n: int) -> Schedule:

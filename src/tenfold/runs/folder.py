@@ -39,8 +39,12 @@ class RunFolder:
     def __str__(self) -> str:
         return printable(self.path)
 
-    def read_text(self, path: Path) -> str:
+    def read_text(self, path: Path, remedy: str = PUT_BACK) -> str:
         """The text of one of the run's files.
+
+        Args:
+            path: the file.
+            remedy: what to do if it cannot be read.
 
         Raises:
             FileRefusedError: it is missing, unreadable or too long.
@@ -49,13 +53,16 @@ class RunFolder:
             with path.open("rb") as file:
                 data = file.read(LARGEST_TEXT + 1)
         except OSError as error:
-            raise FileRefusedError(f"{path}: {error.strerror or error}") from error
+            reason = error.strerror or str(error)
+            raise FileRefusedError(f"{path}: {reason}", remedy=remedy) from error
         if len(data) > LARGEST_TEXT:
-            raise FileRefusedError(f"{path}: it is longer than {LARGEST_TEXT:,} bytes")
+            raise FileRefusedError(
+                f"{path}: it is longer than {LARGEST_TEXT:,} bytes", remedy=remedy
+            )
         try:
             return data.decode()
         except UnicodeDecodeError as error:
-            raise FileRefusedError(f"{path}: it is not UTF-8 text", remedy=PUT_BACK) from error
+            raise FileRefusedError(f"{path}: it is not UTF-8 text", remedy=remedy) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -115,19 +122,22 @@ class RunFolder:
         Raises:
             FileRefusedError: it is damaged, or not the one that the run ended with.
         """
-        if not self.metrics.exists():
+        if not facts.has_ended and not self.metrics.exists():
             return []
-        text = self.read_text(self.metrics)
+        remedy = f"make it anew with tenfold resume {self}"
+        text = self.read_text(self.metrics, remedy)
         if facts.digests.get(self.metrics.name, sha256_of(text)) != sha256_of(text):
-            raise FileRefusedError(f"{self.metrics}: this is not the history of the run")
+            raise FileRefusedError(
+                f"{self.metrics}: this is not the history that the run ended with", remedy=remedy
+            )
         history = []
         for number, line in enumerate(text.splitlines(), start=1):
             place = f"{self.metrics}: line {number} is damaged"
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise FileRefusedError(f"{place}: {error}") from error
-            history.append(checked(EpochMetrics, values, place))
+                raise FileRefusedError(f"{place}: {error}", remedy=remedy) from error
+            history.append(checked(EpochMetrics, values, place, remedy=remedy))
         return history
 
     def digests(self, *, model: str) -> dict[str, str]:

@@ -126,7 +126,8 @@ def _restore(
     checkpoint = _newest_checkpoint(folder)
     before, conditions = began, facts.conditions
     if checkpoint is not None:
-        found = checked(_Began, checkpoint.header.context, f"{checkpoint.path}: its context")
+        place = f"{checkpoint.path}: it does not say what run it is of"
+        found = checked(_Began, checkpoint.header.context, place)
         before, conditions = found, found.conditions
     differences = list(
         dict.fromkeys(_differences(before, now, epochs_changed))
@@ -184,7 +185,7 @@ def _load(
     try:
         finished = len(folder.read_history(facts))
     except FileRefusedError as error:
-        return [*notes, f"{error}; it is written anew from the checkpoint"]
+        return [*notes, f"{error.message}; it is written anew from the checkpoint"]
     if finished > prepared.state.epoch:
         notes.append(
             f"{folder}: the run had finished {finished} epochs, but the newest checkpoint that "
@@ -257,6 +258,11 @@ def _nothing_to_do(folder: RunFolder, facts: RunFacts, recipe: Recipe, listener:
         return False
     else:
         further = "--epochs trains it further"
+    try:
+        read_recipe(folder, facts)
+    except FileRefusedError as error:  # it means the same, or was accepted
+        listener.note(f"{error.message}; what the run ended with is written anew")
+        return False
     listener.note(
         f"{folder}: the run has {facts.status} after {epochs} epochs, nothing to do; {further}"
     )

@@ -102,19 +102,16 @@ def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
         FileRefusedError: it is missing or damaged, or another one.
     """
     place, text = str(folder.recipe), folder.read_text(folder.recipe)
-    if facts is not None and facts.digests.get(folder.recipe.name, sha256_of(text)) != sha256_of(
-        text
-    ):
+    digests = {} if facts is None else facts.digests
+    if digests.get(folder.recipe.name, sha256_of(text)) != sha256_of(text):
         raise FileRefusedError(
-            f"{place}: this is not the recipe that the run ended with", remedy=PUT_BACK
+            f"{place}: this is not the recipe that the run ended with",
+            remedy=f"put it back, or accept it with tenfold resume {folder} --accept recipe",
         )
     try:
         return validate(parse_recipe(text, place), place)
     except (ValueError, UsageError) as error:
-        raise FileRefusedError(
-            f"{place}: {error}",
-            remedy=PUT_BACK,
-        ) from error
+        raise FileRefusedError(f"{place}: {error}", remedy=PUT_BACK) from error
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Classifier:

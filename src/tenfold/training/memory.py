@@ -21,9 +21,14 @@ _SIGNS = (
 
 @contextmanager
 def out_of_memory_explained(
-    state: TrainingState, *, batch_size: int, eval_batch_size: int
+    state: TrainingState, *, batch_size: int | None, eval_batch_size: int
 ) -> Iterator[None]:
     """Turn memory that runs out inside the block into a sentence with the batch size.
+
+    Args:
+        state: tells where training stands.
+        batch_size: in training; None if the block only evaluates.
+        eval_batch_size: in evaluation.
 
     Raises:
         TrainingError: memory ran out.
@@ -33,7 +38,7 @@ def out_of_memory_explained(
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        if state.batch == len(state.losses):  # all batches of the epoch are done
+        if batch_size is None or state.batch == len(state.losses):  # the epoch's batches are done
             place, key, size = "in evaluation", "eval_batch_size", eval_batch_size
         else:
             place = f"in epoch {state.epoch + 1}, batch {state.batch + 1}"
