@@ -153,18 +153,6 @@ def test_help_loads_nothing_heavy() -> None:
     assert answer.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("line", [["--help"], ["recipes"], ["recipes", "lenet-mnist"]], ids=str)
-def test_help_and_recipes_need_no_torch(line: list[str]) -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        f"sys.argv = {['tenfold', *line]!r}\n"
-        "from tenfold.cli import main; main()"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert ("lenet" if "recipes" in line else "recipes") in answer.stdout
-
-
 def test_another_optimizer_drops_what_was_the_firsts_own(tenfold: Tenfold) -> None:
     small = ["--set", "model_args.widths=[4]", "--epochs", "1", "--threads", "1", "--out", "run"]
     eight_by_eight = ["--set", "augment.crop_padding=1", "--set", "augment.cutout=2"]

@@ -60,7 +60,7 @@ WITHOUT_TORCH = {
         "data/folders/*.py",
         "data/loading/__init__.py",
     ),
-    "models": ("models/__init__.py", "models/layers.py", "models/table.py"),
+    "models": ("models/__init__.py", "models/layers.py"),
     "evaluation": ("evaluation/__init__.py", "evaluation/metrics.py", "evaluation/report.py"),
     "training": (
         "training/__init__.py",
