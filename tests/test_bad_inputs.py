@@ -1095,7 +1095,7 @@ BUNDLES = [
         "bundle-truncated",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "damaged"),
+        ("model.safetensors", "damaged", "ends at byte 2,600, the file at 2,599"),
         all_of(bundle(), truncated("model.safetensors")),
     ),
     Row(

@@ -76,6 +76,21 @@ def test_results_go_to_standard_output_and_all_else_to_standard_error(tenfold: T
     assert "note: there is no test split" in quiet.err
 
 
+def test_no_test_images_are_noted_where_a_run_goes_without_and_nowhere_else(
+    tenfold: Tenfold, tmp_path: Path
+) -> None:
+    answer = tenfold("train", "digits", *SMALL, "--out", "run", "--set", "test=0", "--json")
+    assert json.loads(answer.out)["n_test"] == 0
+    assert "note: there are no test images\n" in answer.err
+    assert json.loads(Path("run/run.json").read_text())["data"]["notes"] == [
+        "there are no test images"
+    ]
+    moved = Path("run/model.safetensors").rename(tmp_path / "moved.safetensors")
+    evaluated = tenfold("evaluate", str(moved), "digits", "--json")
+    assert json.loads(evaluated.out)["n_test"] == 1797
+    assert evaluated.err == ""
+
+
 def test_predict_without_images_takes_test_images_and_writes_csv(tenfold: Tenfold) -> None:
     tenfold("train", "digits", *SMALL, "--out", "run")
     rows = list(csv.DictReader(io.StringIO(tenfold("predict", "run", "--csv", "--top", "2").out)))
@@ -151,18 +166,6 @@ def test_help_loads_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stderr.strip() == "[]"
-
-
-@pytest.mark.parametrize("line", [["--help"], ["recipes"], ["recipes", "lenet-mnist"]], ids=str)
-def test_help_and_recipes_need_no_torch(line: list[str]) -> None:
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        f"sys.argv = {['tenfold', *line]!r}\n"
-        "from tenfold.cli import main; main()"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert ("lenet" if "recipes" in line else "recipes") in answer.stdout
 
 
 def test_another_optimizer_drops_what_was_the_firsts_own(tenfold: Tenfold) -> None:

@@ -10,6 +10,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tenfold import errors
 from tenfold.errors import (
+    LONGEST_SENTENCE,
+    LONGEST_WORD,
     DataError,
     InterruptedRunError,
     StorageError,
@@ -118,6 +120,29 @@ def test_endless_names_are_cut():
     assert printable("x" * 200) == "x" * 200
     assert printable("x" * 10_000) == "x" * 199 + "…"
     assert len(printable("\x1b" * 10_000, 40)) == 40
+
+
+def test_what_an_error_says_can_be_shown_on_any_terminal():
+    error = DataError("\x1b[2J\u202e.png: it is\ncaf\udce9", remedy="rename \x07")
+    assert str(error) == "\\x1b[2J\\u202e.png: it is\\ncaf\\udce9; rename \\x07"
+    assert (error.message, error.remedy) == tuple(str(error).split("; "))
+
+
+def test_endless_words_of_an_error_are_cut_in_the_middle():
+    path = f"/tmp/{'a' * 500}/photo.png"
+    message = f"{path}: found {'9' * 300!r}, wanted 9"
+    words = DataError(message).message.split(" ")
+    assert [len(word) for word in words] == [LONGEST_WORD, 5, LONGEST_WORD, 6, 1]
+    assert words[0].startswith("/tmp/aaa")
+    assert words[0].endswith("a/photo.png:")
+    assert "…" in words[0]
+    assert words[2].endswith("9',")
+    assert DataError("x" * LONGEST_WORD).message == "x" * LONGEST_WORD
+
+
+def test_endless_sentences_of_an_error_are_cut():
+    assert len(DataError("many words " * 10_000).message) == LONGEST_SENTENCE
+    assert len(DataError("\x1b " * 10_000).message) == LONGEST_SENTENCE
 
 
 def test_a_long_listing_says_how_many_more_there_are():

@@ -1,9 +1,11 @@
-"""A module imports only from folders above its own in the house, and nothing goes in circles."""
+"""Who imports whom: only from above, never in circles, and PyTorch only where it has to be."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,6 +42,40 @@ FACES = ("api", "cli", "notebook")
 
 DOORS = ("__init__", "__main__")
 """They lead to the faces, so they stand outside the order."""
+
+WITHOUT_TORCH = {
+    "the house above data": (
+        "_lazy.py",
+        "_version.py",
+        "errors.py",
+        "types.py",
+        "randomness.py",
+        "listening.py",
+        "storage/*.py",
+    ),
+    "data": (
+        "data/*.py",
+        "data/catalog/*.py",
+        "data/files/*.py",
+        "data/folders/*.py",
+        "data/loading/__init__.py",
+    ),
+    "models": ("models/__init__.py", "models/layers.py"),
+    "evaluation": ("evaluation/__init__.py", "evaluation/metrics.py", "evaluation/report.py"),
+    "training": (
+        "training/__init__.py",
+        "training/advice.py",
+        "training/history.py",
+        "training/optimizers.py",
+        "training/schedules.py",
+        "training/watching.py",
+    ),
+    "recipes": ("recipes/*.py",),
+    "deployment": ("deployment/__init__.py", "deployment/bundle.py", "deployment/pictures.py"),
+    "reporting": ("reporting/__init__.py", "reporting/describe.py", "reporting/terminal.py"),
+    "faces": ("__init__.py", "cli.py"),
+}
+"""What can be imported without PyTorch, directly or by way of others, in groups."""
 
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 INSIDE = [module for module in MODULES if module.parts[0].removesuffix(".py") not in DOORS]
@@ -112,3 +148,65 @@ def test_no_room_of_data_is_returned_to() -> None:
         return ".".join(parts[:3]) if parts[1] == "data" else name
 
     assert circle(room) is None
+
+
+def without_torch(group: str) -> list[Path]:
+    """The modules of a group; every pattern must mean something."""
+    found = [sorted(SOURCE.glob(pattern)) for pattern in WITHOUT_TORCH[group]]
+    assert all(found)
+    return [path.relative_to(SOURCE) for paths in found for path in paths]
+
+
+def imported_at_once(node: ast.AST) -> Iterator[str]:
+    """What is imported when this code is run, outside of functions and type checking."""
+    match node:
+        case ast.Import():
+            yield from (alias.name for alias in node.names)
+        case ast.ImportFrom():
+            yield str(node.module)
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            pass
+        case ast.If(test=ast.Name("TYPE_CHECKING")):
+            for statement in node.orelse:
+                yield from imported_at_once(statement)
+        case _:
+            for inner in ast.iter_child_nodes(node):
+                yield from imported_at_once(inner)
+
+
+@pytest.mark.parametrize("group", WITHOUT_TORCH)
+def test_no_module_on_the_ground_floor_names_torch_when_it_is_imported(group: str) -> None:
+    for module in without_torch(group):
+        names = imported_at_once(ast.parse((SOURCE / module).read_text()))
+        assert not [name for name in names if name.partition(".")[0] == "torch"], module
+
+
+@pytest.mark.parametrize("group", WITHOUT_TORCH)
+def test_no_module_on_the_ground_floor_loads_torch_by_way_of_others(group: str) -> None:
+    names = [name_of(module) for module in without_torch(group)]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names}:\n"
+        "    importlib.import_module(name)\n"
+        "    if 'torch' in sys.modules: sys.exit(f'{name} loads torch')\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("import torch.nn as nn", ["torch.nn"]),
+        ("from torch import nn", ["torch"]),
+        ("try:\n    import torch\nexcept ImportError:\n    import numpy", ["torch", "numpy"]),
+        ("class A:\n    import torch", ["torch"]),
+        ("if True:\n    import torch", ["torch"]),
+        ("match 1:\n    case 1:\n        import torch", ["torch"]),
+        ("if TYPE_CHECKING:\n    import torch\nelse:\n    import numpy", ["numpy"]),
+        ("def f():\n    import torch", []),
+        ("class A:\n    def f(self):\n        import torch", []),
+    ],
+)
+def test_an_import_is_found_where_it_runs(text: str, names: list[str]) -> None:
+    assert list(imported_at_once(ast.parse(text))) == names

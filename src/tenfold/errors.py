@@ -161,7 +161,11 @@ def listing(items: Sequence[str], limit: int = 20) -> str:
 
 def _shown(sentence: str) -> str:
     """A sentence that may hold names from outside, without control characters or endless words."""
-    words = re.sub(
-        rf"\S{{{LONGEST_WORD + 1},}}", lambda word: f"{word[0][: LONGEST_WORD - 1]}…", sentence
-    )
+    words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _shortened, sentence)
     return printable(words, LONGEST_SENTENCE)
+
+
+def _shortened(word: re.Match[str]) -> str:
+    """Both ends of a word: the end of a path says most, and a quotation must be closed."""
+    half = LONGEST_WORD // 2
+    return f"{word[0][:half]}…{word[0][1 - half :]}"

@@ -187,6 +187,16 @@ def test_batches_and_selections_keep_images_labels_and_names_together():
     assert dataset.select(indices).split == "train"
 
 
+@pytest.mark.parametrize("as_given", [np.array, torch.tensor], ids=["array", "tensor"])
+def test_images_may_be_selected_by_place_from_the_end_or_by_a_mask(as_given):
+    dataset = numbered([0, 1, 0, 1], 2)
+    for indices in ([1, -1], [False, True, False, True]):
+        chosen = dataset.select(as_given(indices))
+        assert numbers(chosen) == [1, 3]
+        assert chosen.names == ("image 1", "image 3")
+        assert chosen.label_array.tolist() == [1, 1]
+
+
 def test_a_selection_of_nothing_or_of_what_is_not_there_is_refused():
     dataset = numbered([0, 1], 2)
     with pytest.raises(DataError, match="there are no pixels"):

@@ -71,10 +71,10 @@ class ImageDataset(MapDataset):
         names: Sequence[str] | None = None,
     ) -> None:
         pixels, indices = as_array(images), as_array(labels)
-        _require_sound(f"{source} ({split})", pixels, indices, classes, names)
+        self.classes = tuple(str(name) for name in classes)
+        _require_sound(f"{source} ({split})", pixels, indices, self.classes, names)
         self.image_array: PixelArray = in_memory_order(pixels)
         self.label_array: LabelArray = in_memory_order(indices)
-        self.classes = tuple(str(name) for name in classes)
         self.split = split
         self.source = source
         self.names = None if names is None else tuple(names)
@@ -132,8 +132,13 @@ class ImageDataset(MapDataset):
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
     def select(self, indices: LabelArray | Tensor, *, split: str | None = None) -> ImageDataset:
-        """A data set of these images only (int64, shape (chosen,)), in this order."""
-        chosen = as_array(indices)
+        """A data set of these images only, in this order.
+
+        Args:
+            indices: of the images, int64, shape (chosen,); or for every image whether it is chosen.
+            split: another name of the part; None for the same.
+        """
+        chosen = np.arange(len(self))[as_array(indices)]
         names = None if self.names is None else [self.names[i] for i in chosen.tolist()]
         return ImageDataset(
             self.image_array[chosen],
@@ -173,7 +178,7 @@ def _require_sound(
     where: str,
     images: np.ndarray,
     labels: np.ndarray,
-    classes: Sequence[str],
+    classes: tuple[str, ...],
     names: Sequence[str] | None,
 ) -> None:
     if images.dtype != np.uint8 or images.ndim != 4:
@@ -197,7 +202,7 @@ def _require_sound(
             f"wanted 0..{len(classes) - 1} for {len(classes)} classes"
         )
     if len(set(classes)) < len(classes):
-        twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
+        twice = [name for name in dict.fromkeys(classes) if classes.count(name) > 1]
         raise DataError(
             f"{where}: {len(classes)} classes, but more than one is called {listing(twice)}",
             remedy="give every class a name of its own",

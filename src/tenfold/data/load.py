@@ -244,9 +244,7 @@ def _fitted(dataset: ImageDataset, options: _Options, listener: Listener) -> Ima
 def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Listener) -> Splits:
     """The splits, with a test split held out of the training images if there was none."""
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
-    if test is None and fraction == 0:
-        listener.note("there are no test images")
-    elif test is None:
+    if test is None and fraction > 0:
         whole = train
         train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
         listener.note(

@@ -18,7 +18,7 @@ from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.errors import UsageError
 from tenfold.evaluation.passes import evaluate
 from tenfold.evaluation.report import Report
-from tenfold.listening import Listener
+from tenfold.listening import Listener, Recorder
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer, require_batches
@@ -191,6 +191,7 @@ def prepare(
         UsageError: the recipe does not fit the data.
     """
     arguments = model_arguments(recipe.model, recipe.model_args)  # before anything long
+    recorder = Recorder(listener)
     loaded = load_splits(
         data,
         data_root=data_root,
@@ -198,8 +199,10 @@ def prepare(
         channels=recipe.channels,
         test_fraction=recipe.test,
         download=download,
-        listener=listener,
+        listener=recorder,
     )
+    if loaded.splits.test is None:
+        recorder.note("there are no test images")
     splits = with_validation(loaded.splits, recipe)
     recipe = completed(
         recipe,
@@ -235,7 +238,7 @@ def prepare(
         schedule=_schedule(recipe, len(train)),
         augmentation=None if augmentation.changes_nothing else augmentation,
         engine=engine,
-        notes=loaded.notes,
+        notes=tuple(recorder.notes),
     )
 
 

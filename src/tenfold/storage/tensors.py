@@ -245,7 +245,11 @@ def _tensors(path: Path, entries: Mapping[str, Any], data: memoryview) -> dict[s
         ):
             raise _damaged(path, f"its tensor {name!r} is {code} of shape {shape}")
         size = math.prod(shape) * _TYPES[_TYPE_NAMES[code]][1]
-        if not 0 <= start <= end <= len(data) or end - start != size:
+        if end > len(data):
+            raise _damaged(
+                path, f"its tensor {name!r} ends at byte {end:,}, the file at {len(data):,}"
+            )
+        if not 0 <= start <= end or end - start != size:
             raise _damaged(
                 path, f"its tensor {name!r} lies at {start}..{end}, but has {size} bytes"
             )
