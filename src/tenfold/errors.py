@@ -18,18 +18,6 @@ LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
 _WANTED = {
     "int_type": "a whole number",
     "float_type": "a number",
-<<<<<<< HEAD
-    "string_type": "a text",
-    "string_pattern_mismatch": "a text that is not empty",
-    "bool_type": "true or false",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "finite_number": "a finite number",
-}
-"""In plain words, by pydantic's name of the problem."""
-=======
     "finite_number": "a finite number",
     "string_type": "a text in quotes",
     "string_pattern_mismatch": "a name",
@@ -47,7 +35,6 @@ _WANTED = {
     "too_long": "a list of {max_length} or fewer",
 }
 """What was wanted, in a reader's words, by pydantic's name of the problem."""
->>>>>>> t1
 
 
 class TenfoldError(Exception):
@@ -127,11 +114,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def wanted(problem: Mapping[str, Any]) -> str:
-<<<<<<< HEAD
-    """What was wanted where pydantic found something else, from one of its problems."""
-    words = re.sub(r"^\w+ should (be|have) | after validation, not \d+$", "", problem["msg"])
-    return _WANTED.get(problem["type"], words)
-=======
     """What was wanted instead of a wrong value, in plain words.
 
     Args:
@@ -141,7 +123,6 @@ def wanted(problem: Mapping[str, Any]) -> str:
     if words is None:
         return str(problem["msg"]).removeprefix("Input should be ")
     return words.format(**problem.get("ctx", {}))
->>>>>>> t1
 
 
 def printable(name: object, limit: int = 200) -> str:

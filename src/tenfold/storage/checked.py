@@ -8,11 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-<<<<<<< HEAD
-from tenfold.errors import FileRefusedError, wanted
-=======
 from tenfold.errors import FileRefusedError, printable, wanted
->>>>>>> t1
 
 
 class Facts(BaseModel):
@@ -59,12 +55,6 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         return f"{key}: {message}" if key else message
     if kind == "missing" and place == problem["loc"]:
         return f"{key} is missing"
-<<<<<<< HEAD
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"{key or 'it'} is {problem['input']!r}, wanted {wanted(problem)}"
-=======
     if kind == "extra_forbidden":
         return f"the key {key} is not known"
     return f"{key or 'it'} is {printable(repr(problem['input']), 80)}, wanted {wanted(problem)}"
->>>>>>> t1
