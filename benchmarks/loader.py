@@ -2,9 +2,10 @@
 
     python benchmarks/loader.py [--data FOLDER] [--repetitions 5] [--threads 2]
 
-`FOLDER` holds torchvision's `MNIST/raw`, gzipped or not; without it, random pixels of the same
-size stand in. Each repetition is one shuffled epoch, the two loaders taking turns; the first epoch
-of each is not counted. Printed are medians and, in brackets, the fastest and slowest epoch.
+`FOLDER` holds torchvision's `MNIST/raw`, gzipped or not; without it, and for CIFAR-10, random
+pixels of the same size and layout stand in. Each repetition is one shuffled epoch, the two loaders
+taking turns; the first epoch of each is not counted. Printed are medians and, in brackets, the
+slowest and fastest epoch.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from pathlib import Path
 import torch
 from torch.utils.data import TensorDataset
 
-from tenfold.data.dataset import ImageDataset
-from tenfold.data.loading.loader import DataLoader
+from tenfold.data import DataLoader, ImageDataset
 
-IMAGES = 60_000
+MNIST_IMAGES = 60_000
+CIFAR_IMAGES = 50_000
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)
 BATCH_SIZE = 64
 
 
@@ -50,42 +52,49 @@ def import_torchvision():
             return importlib.import_module("torchvision")
 
 
-def mnist(folder: Path | None, unpacked: Path):
-    torchvision = import_torchvision()
-    kind = torchvision.datasets.MNIST
-    transform = torchvision.transforms.ToTensor()
+def over(kind: type, images, labels, transform):
+    """A data set of torchvision's over arrays, without the files that it checks."""
+    dataset = kind.__new__(kind)
+    dataset.data, dataset.targets = images, labels
+    dataset.transform, dataset.target_transform = transform, None
+    return dataset
+
+
+def mnist(torchvision, folder: Path | None):
+    kind, transform = torchvision.datasets.MNIST, torchvision.transforms.ToTensor()
     if folder is None:
-        dataset = kind.__new__(kind)
-        dataset.transform, dataset.target_transform = transform, None
-        dataset.data = torch.randint(0, 256, (IMAGES, 28, 28), dtype=torch.uint8)
-        dataset.targets = torch.randint(0, 10, (IMAGES,))
-        return dataset
-    raw = unpacked / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for file in (folder / "MNIST" / "raw").iterdir():
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        (raw / file.name.removesuffix(".gz")).write_bytes(content)
-    return kind(unpacked, transform=transform)
+        images = torch.randint(0, 256, (MNIST_IMAGES, 28, 28), dtype=torch.uint8)
+        return over(kind, images, torch.randint(0, 10, (MNIST_IMAGES,)), transform)
+    with tempfile.TemporaryDirectory() as unpacked:
+        raw = Path(unpacked) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for file in (folder / "MNIST" / "raw").iterdir():
+            is_packed = file.suffix == ".gz"
+            content = gzip.decompress(file.read_bytes()) if is_packed else file.read_bytes()
+            (raw / file.name.removesuffix(".gz")).write_bytes(content)
+        return kind(unpacked, transform=transform)
+
+
+def cifar(torchvision, *steps):
+    # Planes in memory, seen as rows of pixels, as torchvision lays them out.
+    planes = torch.randint(0, 256, (CIFAR_IMAGES, 3, 32, 32), dtype=torch.uint8).numpy()
+    labels = torch.randint(0, 10, (CIFAR_IMAGES,)).tolist()
+    transform = torchvision.transforms.Compose([torchvision.transforms.ToTensor(), *steps])
+    return over(torchvision.datasets.CIFAR10, planes.transpose(0, 2, 3, 1), labels, transform)
 
 
 def datasets(folder: Path | None) -> dict[str, object]:
-    with tempfile.TemporaryDirectory() as unpacked:
-        try:
-            vision = mnist(folder, Path(unpacked))
-        except ImportError as error:
-            print(f"without torchvision: {error}")
-            vision = None
-    images = (
-        torch.randint(0, 256, (IMAGES, 28, 28), dtype=torch.uint8)
-        if vision is None
-        else vision.data
-    ).unsqueeze(1)
-    labels = torch.randint(0, 10, (IMAGES,)) if vision is None else vision.targets
-    choice = {
+    torchvision = import_torchvision()
+    vision = mnist(torchvision, folder)
+    images, labels = vision.data.unsqueeze(1), vision.targets
+    normalize = torchvision.transforms.Normalize(CIFAR_MEAN, CIFAR_STD)
+    return {
         "ImageDataset": ImageDataset(images, labels, list("0123456789")),
         "TensorDataset": TensorDataset(images.float() / 255, labels),
+        "MNIST + ToTensor": vision,
+        "CIFAR10 + ToTensor": cifar(torchvision),
+        "CIFAR10 + ToTensor + Normalize": cifar(torchvision, normalize),
     }
-    return choice if vision is None else choice | {"MNIST + ToTensor": vision}
 
 
 def seconds_of_an_epoch(loader) -> float:
@@ -135,7 +144,7 @@ def main() -> None:
         f"batches of {BATCH_SIZE}, shuffled, {arguments.repetitions} epochs each"
     )
     for name, dataset in datasets(arguments.data).items():
-        for workers in (0, 2):
+        for workers in (0, 2, 4):
             compare(name, dataset, workers, arguments.repetitions)
 
 

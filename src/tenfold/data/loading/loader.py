@@ -1,9 +1,8 @@
 """A loader in the place of PyTorch's that gathers whole batches where the data allows it.
 
-Which images make a batch, which random numbers are drawn and when, and every error is left to
-PyTorch's own code. Only one step differs: where a batch is known to be rows of tensors that lie in
-memory, they are gathered at once instead of being fetched one by one and stacked. Whether that is
-so is decided anew for what the loader finds, and in doubt PyTorch's way is taken.
+Which images make a batch, which random numbers are drawn and when, and every error are PyTorch's,
+because its own loader iterates. Only what it collates differs: the indices of a batch, for which
+rows in memory are gathered at once. What is not known to be such rows is left to it altogether.
 """
 
 # PyTorch's own loading, which is built on here, has no types.
@@ -11,20 +10,22 @@ so is decided anew for what the loader finds, and in doubt PyTorch's way is take
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import itertools
+import math
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch._utils import ExceptionWrapper
-from torch.utils.data import get_worker_info
-from torch.utils.data._utils import collate
-from torch.utils.data._utils.fetch import _MapDatasetFetcher
-from torch.utils.data._utils.pin_memory import pin_memory
-from torch.utils.data.dataloader import _BaseDataLoaderIter, _DatasetKind
+from torch.utils.data import Dataset, get_worker_info
 
+from tenfold.data.loading.gathering import Column, Rows
 from tenfold.data.loading.rows import find_rows
-from tenfold.data.loading.sources import RowSource
+from tenfold.data.loading.untouched import stacks
 
 ItemT = TypeVar("ItemT", covariant=True)
 
@@ -38,129 +39,164 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
     Arguments, errors, the batches and their order, and what is drawn from PyTorch's global
     generator or from `generator` are PyTorch's. With the default `collate_fn`, whole batches are
     gathered at once from `ImageDataset` and `TensorDataset` on the CPU, from torchvision's MNIST
-    and CIFAR families with `ToTensor()` (alone, or in a `Compose`, also before `Normalize`), and
-    from `Subset` and `ConcatDataset` of these. Everything else goes through PyTorch's own loading,
-    subclasses of these data sets included.
+    and CIFAR families (but not QMNIST) with `ToTensor()` (alone, or in a `Compose`, also before
+    `Normalize`), and from `Subset` and `ConcatDataset` of these. Everything else goes through
+    PyTorch's own loading, subclasses of these data sets included.
 
     With `num_workers > 0` such a data set of at most `LARGEST_COPY` bytes is copied as it stands
-    when the iteration starts, as workers have it, and read in this process: no process is started
-    unless there is a `worker_init_fn` to run in it. The sampler is drawn from as far ahead as for
-    workers. Such batches do not lie in shared memory.
+    when the iteration starts, as workers have it, and read in this process. Batches then do not lie
+    in shared memory. With `worker_init_fn`, `persistent_workers` or `timeout`, workers are started.
     """
 
-    def _get_iterator(self) -> _BaseDataLoaderIter:
-        if self._dataset_kind != _DatasetKind.Map or not self._auto_collation:
-            return super()._get_iterator()
-        if self.num_workers == 0:
-            iterator = super()._get_iterator()
-            fetcher = _BatchFetcher(iterator._dataset, True, self.collate_fn, self.drop_last)
-            iterator._dataset_fetcher = fetcher  # type: ignore[attr-defined]
-            return iterator
-        rows = self._rows_in_place_of_workers()
-        if rows is None:
-            return super()._get_iterator()
-        self.check_worker_number_rationality()
-        return _WorkerlessIterator(self, rows)
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override] # PyTorch names a private class
+        if not self._gathers_here():
+            return super().__iter__()
+        if self.num_workers > 0:
+            return self._iterate_in_place_of_workers()
+        return self._iterate(self.batch_sampler, partial(_read, self.dataset, self.collate_fn))
 
-    def _rows_in_place_of_workers(self) -> RowSource | None:
-        """What can be read here so that nobody can tell it from reading in worker processes."""
-        workers_are_plain = (
+    def check_worker_number_rationality(self) -> None:
+        """Warns of too many worker processes, unless none will be started."""
+        if not self._gathers_here():
+            super().check_worker_number_rationality()
+
+    def _gathers_here(self) -> bool:
+        """Whether whole batches are read in this process; if not, PyTorch's own loading serves."""
+        rows = _stacked_rows(self.dataset, self.collate_fn)
+        return (
+            rows is not None
+            and self.batch_sampler is not None
+            and self.timeout == 0
+            and not getattr(self, "pin_memory_device", None)
+            and get_worker_info() is None
+            and (self.num_workers == 0 or self._needs_no_worker(rows))
+        )
+
+    def _needs_no_worker(self, rows: Rows) -> bool:
+        """Whether nobody can tell reading a copy here from reading in worker processes."""
+        return (
             self.worker_init_fn is None
-            and isinstance(self.prefetch_factor, int)
+            and not self.persistent_workers
+            and type(self.prefetch_factor) is int
             and self.prefetch_factor > 0
             # A worker that is spawned, not forked, does not inherit another default type.
             and torch.get_default_dtype() == torch.float32
+            and sum(map(_bytes_to_copy, rows.columns)) <= LARGEST_COPY
         )
-        if not workers_are_plain or not _collates_by_stacking(self.collate_fn):
-            return None
-        rows = find_rows(self.dataset)
-        if rows is None:
-            return None
-        tensors = list(rows.tensors())
-        # Workers see it when shared memory changes.
-        if any(tensor.is_shared() for tensor in tensors):
-            return None
-        return rows if sum(tensor.nbytes for tensor in tensors) <= LARGEST_COPY else None
 
-
-class _BatchFetcher(_MapDatasetFetcher):
-    """Gathers a batch at once, or reads it item by item as PyTorch does."""
-
-    def fetch(self, indices: object) -> Any:  # noqa: ANN401 - whatever `collate_fn` makes
-        batch = self._gather(indices)
-        return super().fetch(indices) if batch is None else batch
-
-    def _gather(self, indices: object) -> list[Tensor] | None:
-        if not _collates_by_stacking(self.collate_fn):
-            return None
-        rows = find_rows(self.dataset)
-        return None if rows is None else rows.batch(indices)
-
-
-class _WorkerlessIterator(_BaseDataLoaderIter):
-    """Does in this process, in the same order, what worker processes would be asked to do."""
-
-    def __init__(self, loader: DataLoader[Any], rows: RowSource) -> None:
-        super().__init__(loader)
-        self._workers: list[Any] = []
-        self._rows = rows.copied()
-        self._item_by_item = _MapDatasetFetcher(
-            self._dataset, self._auto_collation, self._collate_fn, self._drop_last
+    def _iterate(
+        self, batch_sampler: Iterable[Any] | None, read: Callable[[Any], Any]
+    ) -> Iterator[Any]:
+        """PyTorch's iterator in this process, with `read` to turn indices into a batch."""
+        loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+            _Indices(),
+            batch_size=None,
+            sampler=batch_sampler,
+            collate_fn=read,
+            pin_memory=self.pin_memory,
+            generator=self.generator,
         )
-        assert loader.prefetch_factor is not None
-        self._most_ahead = loader.prefetch_factor * self._num_workers
-        self._reset(loader, first_iter=True)
+        return iter(loader)
 
-    def _reset(self, loader: DataLoader[Any], first_iter: bool = False) -> None:
-        super()._reset(loader, first_iter)
-        self._drawn_ahead: deque[Any] = deque()
-        self._batches_read = 0
+    def _iterate_in_place_of_workers(self) -> Iterator[Any]:
+        try:
+            dataset = copy.deepcopy(self.dataset)
+        except Exception:  # noqa: BLE001 - whatever a user attached to it may raise
+            return super().__iter__()
+        rows, collate_fn = find_rows(dataset), self.collate_fn
+        turns = itertools.cycle(range(self.num_workers))
+        assert rows is not None
+        assert self.batch_sampler is not None
+        assert self.prefetch_factor is not None
+
+        def read(indices: object) -> object:
+            worker = next(turns)
+            batch = rows.batch(indices)
+            return _read_in_worker(worker, dataset, collate_fn, indices) if batch is None else batch
+
+        ahead = _DrawnAhead(self.batch_sampler, self.prefetch_factor * self.num_workers)
+        iterator = self._iterate(ahead, read)
+        ahead.start()
+        return iterator
+
+
+class _Indices(Dataset[Any]):
+    """A data set whose items are their own indices: what is made of these is up to collation."""
+
+    def __getitem__(self, indices: object) -> object:
+        return indices
+
+
+class _DrawnAhead:
+    """The batches of a sampler, drawn as far ahead as PyTorch draws them for its workers."""
+
+    def __init__(self, sampler: Iterable[Any], most_ahead: int) -> None:
+        self._sampler = sampler
+        self._most_ahead = most_ahead
+        self._drawn: deque[Any] = deque()
+
+    def __len__(self) -> int:
+        return len(self._sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> _DrawnAhead:
+        self._rest = iter(self._sampler)
+        return self
+
+    def start(self) -> None:
+        """Begins anew and draws ahead, which PyTorch does after drawing its seed."""
+        self._rest = iter(self._sampler)
         for _ in range(self._most_ahead):
-            self._draw_ahead()
+            self._draw()
 
-    def _draw_ahead(self) -> None:
-        try:
-            indices = self._next_index()
-        except StopIteration:
-            return
-        # A batch sampler may fill the same list again for its next batch.
-        self._drawn_ahead.append(list(indices) if type(indices) is list else indices)
-
-    def _next_data(self) -> Any:  # noqa: ANN401 - whatever `collate_fn` makes
-        if not self._drawn_ahead:
+    def __next__(self) -> object:
+        if not self._drawn:
             raise StopIteration
-        batch = self._read(self._drawn_ahead.popleft())
-        self._draw_ahead()
-        if isinstance(batch, ExceptionWrapper):
-            batch.reraise()
-        return pin_memory(batch, self._pin_memory_device) if self._pin_memory else batch
+        indices = self._drawn.popleft()
+        self._draw()
+        return indices
 
-    def _read(self, indices: object) -> object:
-        """A batch, or the error that reading it raised, in a worker's words."""
-        worker = self._batches_read % self._num_workers
-        self._batches_read += 1
-        try:
-            batch = self._rows.batch(indices)
-            return self._item_by_item.fetch(indices) if batch is None else batch
-        except Exception:  # noqa: BLE001 - whatever a worker would hand on
-            return ExceptionWrapper(where=f"in DataLoader worker process {worker}")
-
-    def _shutdown_workers(self) -> None:
-        self._drawn_ahead.clear()
+    def _draw(self) -> None:
+        with contextlib.suppress(StopIteration):
+            indices = next(self._rest)
+            # A sampler may fill the same list again for its next batch.
+            self._drawn.append(list(indices) if type(indices) is list else indices)
 
 
-def _collates_by_stacking(collate_fn: object) -> bool:
-    """Whether tuples of tensors and ints become lists of stacked tensors, and those on the CPU.
+def _stacked_rows(dataset: object, collate_fn: object) -> Rows | None:
+    return find_rows(dataset) if stacks(collate_fn) else None
 
-    PyTorch lets users put their own functions into the default's table. A mode for torch functions
-    may move new tensors to another device, and a worker puts its batches into shared memory.
-    """
-    table = collate.default_collate_fn_map
-    return (
-        collate_fn is collate.default_collate
-        and table.get(Tensor) is collate.collate_tensor_fn
-        and table.get(int) is collate.collate_int_fn
-        and not any(isinstance((), kind) for kind in table)
-        and torch._C._len_torch_function_stack() == 0
-        and get_worker_info() is None
+
+def _bytes_to_copy(column: Column) -> float:
+    """The size of a copy that stays what workers read; infinite where no copy does."""
+    if isinstance(column, Tensor):
+        # Workers see it when shared memory changes. A copy is made of all of a tensor's storage.
+        return math.inf if column.is_shared() else float(column.untyped_storage().nbytes())
+    return 0.0 if set(map(type, column)) == {int} else math.inf
+
+
+def _read(dataset: Any, collate_fn: Callable[[Any], Any], indices: Any) -> Any:  # noqa: ANN401
+    """A batch, gathered if the data set lies in memory now, else read item by item."""
+    rows = _stacked_rows(dataset, collate_fn)
+    batch = None if rows is None else rows.batch(indices)
+    if batch is not None:
+        return batch
+    read_items = getattr(dataset, "__getitems__", None)
+    return collate_fn(read_items(indices) if read_items else [dataset[i] for i in indices])
+
+
+def _read_in_worker(
+    worker: int, dataset: Dataset[Any], collate_fn: Callable[[Any], Any], indices: object
+) -> object:
+    """The batch or the error that PyTorch's worker process of this number has for us."""
+    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+        dataset,
+        batch_sampler=[indices] * (worker + 1),  # type: ignore[list-item]
+        num_workers=worker + 1,
+        collate_fn=collate_fn,
+        generator=torch.Generator(),
     )
+    batches = iter(loader)
+    for _ in range(worker):
+        with contextlib.suppress(Exception):
+            next(batches)
+    return next(batches)

@@ -1,96 +1,114 @@
 """Data sets that lie in memory as rows.
 
-`find_rows` recognises them; what it does not know exactly must be asked item by item.
+`find_rows` recognizes them; what it does not know exactly must be read item by item.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
-from torch.utils.data import dataset as torch_datasets
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.loading.sources import (
-    Joined,
-    Picked,
-    Rows,
-    RowSource,
-    are_labels,
-    can_be_gathered,
-    is_written_in,
-)
-from tenfold.data.loading.torchvision import TORCHVISION_READERS, torchvision_source
+from tenfold.data.loading.gathering import Rows, are_class_indices, can_be_gathered, part, take
+from tenfold.data.loading.torchvision import torchvision_rows
+from tenfold.data.loading.untouched import is_original
 
 _OWN_GETITEM = ImageDataset.__getitem__
 
 
-def find_rows(dataset: object) -> RowSource | None:
+def find_rows(dataset: object) -> Rows | None:
     """Where batches of this data set can be gathered, or None if its items must be asked for.
 
     Exact types only: a subclass may read its items differently, and so may a replaced method.
     """
     if type(dataset) is Subset:
-        return _subset_source(dataset)
+        return _subset_rows(dataset)
     if type(dataset) is ImageDataset:
-        source = _image_source(dataset)
+        rows = _image_rows(dataset)
     elif type(dataset) is TensorDataset:
-        source = _tensor_source(dataset)
+        rows = _tensor_rows(dataset)
     elif type(dataset) is ConcatDataset:
-        source = _concat_source(dataset)
-    elif type(dataset).__module__ in TORCHVISION_READERS:
-        source = torchvision_source(dataset)
+        rows = _joined_rows(dataset)
     else:
-        return None
-    return None if hasattr(dataset, "__getitems__") else source
+        rows = torchvision_rows(dataset)
+    # PyTorch would read whole batches through this.
+    return None if rows is None or hasattr(dataset, "__getitems__") else rows
 
 
-def _image_source(dataset: ImageDataset) -> RowSource | None:
+def _image_rows(dataset: ImageDataset) -> Rows | None:
     images, labels = dataset.images, dataset.labels
     is_known = (
         ImageDataset.__getitem__ is _OWN_GETITEM
         and can_be_gathered(images)
-        and are_labels(labels)
+        and are_class_indices(labels)
         and len(images) == len(labels)
     )
-    return Rows("image and int", (images, labels)) if is_known else None
+    if not is_known:
+        return None
+    columns = (images, labels)
+    return Rows((part(images), int), len(images), columns, partial(take, columns))
 
 
-def _tensor_source(dataset: TensorDataset) -> RowSource | None:
+def _tensor_rows(dataset: TensorDataset) -> Rows | None:
     tensors = dataset.tensors
     is_known = (
-        is_written_in(torch_datasets, TensorDataset.__getitem__, "TensorDataset.__getitem__")
+        is_original(TensorDataset, "__getitem__")
         and type(tensors) is tuple
         and len(tensors) > 0
         and all(can_be_gathered(tensor) for tensor in tensors)
         and all(len(tensor) == len(tensors[0]) for tensor in tensors)
     )
-    return Rows(f"{len(tensors)} tensors", tensors) if is_known else None
+    if not is_known:
+        return None
+    return Rows(tuple(map(part, tensors)), len(tensors[0]), tensors, partial(take, tensors))
 
 
-def _subset_source(dataset: Subset[Any]) -> RowSource | None:
-    positions: object = dataset.indices
+def _subset_rows(dataset: Subset[Any]) -> Rows | None:
+    positions: Any = dataset.indices
     is_known = (
-        is_written_in(torch_datasets, Subset.__getitem__, "Subset.__getitem__")
-        and is_written_in(torch_datasets, Subset.__getitems__, "Subset.__getitems__")
+        is_original(Subset, "__getitem__")
+        and is_original(Subset, "__getitems__")
         and "__getitems__" not in vars(dataset)
+        and type(positions) in (list, tuple, range, Tensor, np.ndarray)
+        and getattr(positions, "ndim", 1) == 1
     )
-    if not is_known or type(positions) not in (list, tuple, range, Tensor, np.ndarray):
+    rows = find_rows(dataset.dataset) if is_known else None
+    if rows is None:
         return None
-    assert isinstance(positions, list | tuple | range | Tensor | np.ndarray)
-    if isinstance(positions, Tensor) and not positions.is_cpu:
-        return None
-    source = find_rows(dataset.dataset)
-    return None if source is None else Picked(source, positions)
+
+    def gather(places: np.ndarray) -> list[Tensor] | None:
+        if isinstance(positions, Tensor | np.ndarray):
+            return rows.batch(positions[places])
+        return rows.batch([positions[place] for place in places.tolist()])
+
+    return Rows(rows.parts, len(positions), rows.columns, gather)
 
 
-def _concat_source(dataset: ConcatDataset[Any]) -> RowSource | None:
-    if not is_written_in(torch_datasets, ConcatDataset.__getitem__, "ConcatDataset.__getitem__"):
+def _joined_rows(dataset: ConcatDataset[Any]) -> Rows | None:
+    if not is_original(ConcatDataset, "__getitem__"):
         return None
-    sources = [find_rows(part) for part in dataset.datasets]
-    known = [source for source in sources if source is not None]
-    if len(known) < len(sources) or len({source.kind for source in known}) != 1:
+    ends = dataset.cumulative_sizes
+    found = [find_rows(member) for member in dataset.datasets]
+    members = [rows for rows in found if rows is not None]
+    if len(members) < len(found) or len({rows.parts for rows in members}) != 1:
         return None
-    return Joined(known, dataset.cumulative_sizes)
+
+    def gather(places: np.ndarray) -> list[Tensor] | None:
+        member_of = np.searchsorted(ends, places, side="right")
+        pieces = []
+        for member in np.unique(member_of).tolist():
+            start = ends[member - 1] if member > 0 else 0
+            piece = members[member].batch(places[member_of == member] - start)
+            if piece is None:
+                return None
+            pieces.append(piece)
+        back = np.argsort(np.argsort(member_of, kind="stable"))
+        return take([torch.cat(column) for column in zip(*pieces, strict=True)], back)
+
+    columns = tuple(column for rows in members for column in rows.columns)
+    return Rows(members[0].parts, ends[-1], columns, gather)

@@ -1,0 +1,115 @@
+"""Items that lie in memory as rows, and how whole batches of them are gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Column: TypeAlias = Tensor | list[Any]
+"""What each item has a row of: a tensor, or a list that may hold ints."""
+
+Indices: TypeAlias = Any
+"""What a sampler yields for a batch."""
+
+_TYPES = frozenset(
+    {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+    | {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A data set whose items lie in memory.
+
+    Attributes:
+        parts: what an item is made of, each part `int` or a tensor's type and shape; items of
+            equal parts can stand in one batch.
+        length: the number of items.
+        columns: what is read.
+        gather: stacks the items at these places, 0..length-1, in fresh memory; None if they must
+            be read one by one.
+    """
+
+    parts: tuple[object, ...]
+    length: int
+    columns: tuple[Column, ...]
+    gather: Callable[[np.ndarray], list[Tensor] | None]
+
+    def batch(self, indices: Indices) -> list[Tensor] | None:
+        """The stacked parts of the items at these indices, as PyTorch's default collation has them.
+
+        Returns:
+            None if the items must be read one by one: an index is out of range, or of a kind that
+            data sets do not agree about.
+        """
+        places = _whole_numbers(indices)
+        if places is None or places.min() < -self.length or places.max() >= self.length:
+            return None
+        return self.gather(places % self.length)
+
+
+def take(columns: Sequence[Column], places: np.ndarray) -> list[Tensor] | None:
+    """The rows of these columns; None if what a list has there is not all ints."""
+    batch = []
+    for column in columns:
+        if isinstance(column, Tensor):
+            batch.append(column.index_select(0, torch.from_numpy(places)))
+            continue
+        values = [column[place] for place in places.tolist()]
+        numbers = np.array(values) if set(map(type, values)) == {int} else None
+        if numbers is None or numbers.dtype != np.int64:
+            return None
+        batch.append(torch.from_numpy(numbers))
+    return batch
+
+
+def part(column: Tensor) -> tuple[object, ...]:
+    """The type and shape of a tensor's rows."""
+    return column.dtype, column.shape[1:]
+
+
+def can_be_gathered(tensor: object) -> bool:
+    """Whether selecting this tensor's rows gives the bits and strides that stacking them gives.
+
+    On other devices than the CPU that is not known.
+    """
+    return (
+        type(tensor) is Tensor
+        and tensor.layout == torch.strided
+        and tensor.dtype in _TYPES
+        and tensor.is_cpu
+        and tensor.ndim > 0
+        and tensor.numel() > 0
+        and tensor.is_contiguous()
+        and not tensor.requires_grad
+    )
+
+
+def are_class_indices(labels: object) -> bool:
+    """Whether this is a vector of int64 that can be gathered from."""
+    if not can_be_gathered(labels):
+        return False
+    assert isinstance(labels, Tensor)
+    return labels.dtype == torch.int64 and labels.ndim == 1
+
+
+def _whole_numbers(indices: Indices) -> np.ndarray | None:
+    """Indices as a vector of int64, not empty; None if they are something else than that."""
+    if type(indices) in (list, tuple):
+        kinds = set(map(type, indices))
+        if kinds == {Tensor} and all(i.ndim == 0 and i.dtype == torch.int64 for i in indices):
+            indices = torch.stack(list(indices))
+        elif kinds and kinds <= {int, np.int64, np.int32}:
+            indices = np.array(indices)
+    if type(indices) is Tensor and indices.is_cpu:
+        indices = indices.numpy()
+    if type(indices) is not np.ndarray or indices.ndim != 1 or len(indices) == 0:
+        return None
+    # Small types overflow where data sets calculate with them; those of bytes may be masks.
+    is_wide = indices.dtype in (np.int64, np.int32)
+    return indices.astype(np.int64, copy=False) if is_wide else None

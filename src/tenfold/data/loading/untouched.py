@@ -1,0 +1,63 @@
+"""Whether PyTorch's and torchvision's own functions do what they were written to do.
+
+This is the one place that looks at private names of PyTorch. Where one is missing or is not what
+it was, the answer is no, and PyTorch's loader serves.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType
+
+import torch
+from torch import Tensor, nn
+
+
+def is_original(owner: object, name: str) -> bool:
+    """Whether a class or module still has the function written in it, not one put in its place."""
+    prefix, home = "", owner
+    if isinstance(owner, type):
+        prefix, home = f"{owner.__qualname__}.", sys.modules.get(owner.__module__)
+    function = getattr(owner, name, None)
+    return (
+        type(function) is FunctionType
+        and home is not None
+        and function.__globals__ is vars(home)
+        and function.__code__.co_qualname == prefix + name
+    )
+
+
+def stacks(collate_fn: object) -> bool:
+    """Whether tuples of tensors and ints become a list of stacked tensors, those on the CPU.
+
+    Users may put functions of their own into the table of PyTorch's default collation, and a mode
+    for torch functions, such as a default device, changes what is made of ints.
+    """
+    collate = sys.modules.get("torch.utils.data._utils.collate")
+    table = getattr(collate, "default_collate_fn_map", None)
+    modes = getattr(torch._C, "_len_torch_function_stack", None)
+    if collate is None or not isinstance(table, dict) or not callable(modes):
+        return False
+    functions = ("default_collate", "collate", "collate_tensor_fn", "collate_int_fn")
+    return (
+        all(is_original(collate, name) for name in functions)
+        and collate_fn is collate.default_collate
+        and table.get(Tensor) is collate.collate_tensor_fn
+        and table.get(int) is collate.collate_int_fn
+        and not any(isinstance((), kind) for kind in table)
+        and modes() == 0
+    )
+
+
+def only_calls_forward(module: nn.Module) -> bool:
+    """Whether calling a module calls its class's `forward` and nothing else, such as a hook."""
+    has_global_hook = getattr(nn.modules.module, "_has_any_global_hook", None)
+    return (
+        callable(has_global_hook)
+        and not has_global_hook()
+        # A module's own hooks are in dicts; `compile` and replacing `forward` leave a callable.
+        and not any(
+            callable(value) or (isinstance(value, dict) and len(value) > 0)
+            for value in vars(module).values()
+        )
+    )
