@@ -282,8 +282,19 @@ def test_unnamed_classes_are_counted_over_both_splits() -> None:
 
 
 def test_images_of_the_wanted_shape_are_let_be() -> None:
-    assert resize_images(PIXELS, (6, 5), 1) is PIXELS
-    assert resize_images(PIXELS, None, None) is PIXELS
+    five = np.zeros((2, 5, 4, 3), dtype=np.uint8)
+    for pixels in (PIXELS, five):
+        _, channels, *size = pixels.shape
+        assert resize_images(pixels, tuple(size), channels, "here") is pixels
+        assert resize_images(pixels, None, None, "here") is pixels
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_only_grey_and_color_images_are_brought_to_another_shape(channels: int) -> None:
+    images = image_dataset(np.zeros((40, channels, 4, 3), dtype=np.uint8), source="satellite")
+    for wanted in ({"image_size": (2, 2)}, {"channels": 3}):
+        with pytest.raises(DataError, match=rf"satellite \(train\): images of {channels} channels"):
+            load_splits(images, **wanted)
 
 
 def test_images_of_another_size_or_color() -> None:

@@ -223,7 +223,8 @@ def _read_objects(
 
 def _fitted(dataset: ImageDataset, options: _Options, listener: Listener) -> ImageDataset:
     """The data set with images of the wanted size and channels."""
-    images = resize_images(dataset.image_array, options.image_size, options.channels)
+    where = f"{dataset.source} ({dataset.split})"
+    images = resize_images(dataset.image_array, options.image_size, options.channels, where)
     if images is dataset.image_array:
         return dataset
     fitted = ImageDataset(

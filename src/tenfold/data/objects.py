@@ -230,7 +230,7 @@ def _read_item(
     elif _is_tensor(image) or isinstance(image, np.ndarray):
         raw = _raw_pixels(_array(image, where, "image", index)[None], where, index)
         raw = _channels_first(raw, where, index, is_tensor=_is_tensor(image))
-        pixels = resize_images(raw, image_size, channels)[0]
+        pixels = resize_images(raw, image_size, channels, where)[0]
     else:
         raise DataError(
             f"{where}: the image at index {index} is a {type(image).__name__}, "
@@ -259,13 +259,23 @@ def _not_a_pair(where: str, index: int, found: str) -> DataError:
 
 
 def resize_images(
-    images: PixelArray, image_size: tuple[int, int] | None, channels: int | None
+    images: PixelArray, image_size: tuple[int, int] | None, channels: int | None, where: str
 ) -> UInt8[np.ndarray, "n new_channels new_height new_width"]:
-    """Images of another size or number of channels, by the rule that files are read by."""
+    """Images of another size or number of channels, by the rule that files are read by.
+
+    Raises:
+        DataError: they are neither grey nor color.
+    """
     size = image_size or (images.shape[2], images.shape[3])
     wanted = channels or images.shape[1]
     if (wanted, *size) == images.shape[1:]:
         return images
+    if images.shape[1] not in (1, 3):
+        raise DataError(
+            f"{where}: images of {images.shape[1]} channels cannot be scaled or changed in color, "
+            "wanted 1 or 3 channels",
+            remedy="bring them to one shape first",
+        )
     arrays = [
         image_to_array(
             Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)),
