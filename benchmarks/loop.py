@@ -21,6 +21,7 @@ from torch import nn
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.models import Preprocessing, build
+from tenfold.models.image_model import ImageModel
 from tenfold.training import TrainingState, build_optimizer, train
 from tenfold.training.schedules import constant
 from tenfold.types import ImageShape
@@ -66,7 +67,7 @@ def main() -> None:
         [str(digit) for digit in range(10)],
     )
     for name in ("lenet", "mlp"):
-        model = nn.Sequential(Preprocessing(), build(name, ImageShape(1, 28, 28), 10))
+        model = ImageModel(Preprocessing(), build(name, ImageShape(1, 28, 28), 10))
         bare_epoch(model, data)
         tenfold_epoch(model, data)
         pairs = [

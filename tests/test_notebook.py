@@ -17,11 +17,11 @@ import torch
 from nbclient import NotebookClient
 from PIL import Image
 
+from small_bundles import bundle_with
 from tenfold.data.dataset import ImageDataset
-from tenfold.deployment.bundle import Bundle
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import DataError, UsageError
-from tenfold.models import Preprocessing, build
+from tenfold.models import build
 from tenfold.notebook import images_figure, show_images
 from tenfold.reporting.plots import figure_bytes
 from tenfold.types import ImageShape
@@ -233,17 +233,8 @@ def classifier(side: int = 4) -> Classifier:
     weights = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
     bias = next(name for name in weights if name.endswith("bias"))
     weights[bias][2] = 1
-    bundle = Bundle(
-        model="softmax",
-        arguments={},
-        input_shape=shape,
-        classes=("a", "b", "c", "d"),
-        preprocessing=Preprocessing(),
-        weights=weights,
-        data={},
-        figures={},
-    )
-    return Classifier(bundle)
+    named = {"model": "softmax", "input_shape": shape, "classes": ["a", "b", "c", "d"]}
+    return Classifier(bundle_with(weights, **named))
 
 
 class TestShowImages:

@@ -11,13 +11,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
 
+from small_bundles import bundle_with
 from tenfold.data.dataset import ImageDataset
-from tenfold.deployment import Bundle, Classifier, Guess, write_bundle
-from tenfold.deployment.bundle import BundleHeader, PreprocessingHeader
+from tenfold.deployment import Classifier, Guess, write_bundle
+from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import DataError, FileRefusedError, UsageError
 from tenfold.evaluation import evaluate
 from tenfold.models import build
-from tenfold.tensors import to_stored
 from tenfold.types import ImageShape
 
 DIGITS = tuple(f"digit {label}" for label in range(10))
@@ -38,21 +38,14 @@ def bundle_of(channels=1, classes=DIGITS):
     network = build("convpool", shape, len(classes), **arguments)
     if classes == DIGITS:
         learn(network, channels)
-    preprocessing = PreprocessingHeader(mean=[0.3] * channels, std=[0.4] * channels)
-    return made("convpool", arguments, shape, classes, preprocessing, network.state_dict())
-
-
-def made(model, arguments, shape, classes, preprocessing, weights):
-    header = BundleHeader(
-        model=model,
+    return bundle_with(
+        network.state_dict(),
+        model="convpool",
         arguments=arguments,
         input_shape=shape,
         classes=list(classes),
-        preprocessing=preprocessing,
-        data={},
-        figures={},
+        preprocessing=PreprocessingHeader(mean=[0.3] * channels, std=[0.4] * channels),
     )
-    return Bundle(header, to_stored(weights))
 
 
 def learn(network, channels):
@@ -191,8 +184,8 @@ def test_no_guesses_cannot_be_asked_for(classifier, k):
 def close_call():
     """Two classes whose logits differ, but whose probabilities round to the same number."""
     weights = {"linear.weight": torch.zeros(2, 1), "linear.bias": torch.tensor([0.0, 1e-9])}
-    nothing = PreprocessingHeader(mean=[], std=[])
-    return Classifier(made("softmax", {}, ImageShape(1, 1, 1), ("a", "b"), nothing, weights))
+    named = {"model": "softmax", "input_shape": (1, 1, 1), "classes": ["a", "b"]}
+    return Classifier(bundle_with(weights, **named))
 
 
 def test_prediction_and_evaluation_agree_to_the_last_bit():

@@ -152,7 +152,7 @@ class RunFacts(Facts):
     platform: str
     git_revision: str | None
     data: DataFacts
-    parameters: int
+    parameters: NonNegativeInt
     sessions: list[Session]
     conditions: Conditions
     context: Context
