@@ -30,14 +30,6 @@ else:
     _Optimizer = Literal[tuple(OPTIMIZERS)]
     _Schedule = Literal[tuple(SCHEDULES)]
 
-_WANTED = {
-    "string_type": "a text in quotes",
-    "missing": "two whole numbers, height and width",
-    "too_short": "two whole numbers, height and width",
-    "too_long": "two whole numbers, height and width",
-}
-"""What was wanted, where a recipe has words of its own for it."""
-
 
 class AugmentRecipe(BaseModel):
     """How training images are changed, anew in every epoch."""
@@ -231,4 +223,6 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         names = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
         return f"{key} is {found}, {did_you_mean(problem['input'], names)}"
-    return f"{key} is {found}, wanted {_WANTED.get(problem['type']) or wanted(problem)}"
+    two_sides = problem["type"] in ("missing", "too_short", "too_long")
+    words = "two whole numbers, height and width" if two_sides else wanted(problem)
+    return f"{key} is {found}, wanted {words}"
