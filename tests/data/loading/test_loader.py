@@ -150,7 +150,7 @@ def test_iterators_of_indices_are_read_once():
         {"num_workers": 1, "prefetch_factor": 3, "stop_after": 2},
         {"num_workers": 2, "persistent_workers": True, "change": spoil},
     ],
-    ids=str,
+    ids=lambda arguments: ", ".join(arguments),
 )
 def test_epochs_draw_alike_from_the_loaders_own_generator(arguments):
     shuffled = {"batch_size": 4, "shuffle": True, "own_generator": True, "epochs": 3}
