@@ -1,0 +1,159 @@
+"""A finished run with a file that is not its own is told by name, and mended by resume."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import tenfold
+from command_line import Tenfold
+from tenfold.errors import FileRefusedError
+from tenfold.runs.folder import RunFolder
+
+CHANGES = {"recipe": "digits-quick", "epochs": 1, "threads": 1, "quiet": True}
+NAMES = ["model.safetensors", "metrics.jsonl", "recipe.toml"]
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs that differ in their seed."""
+    place = tmp_path_factory.mktemp("runs")
+    for seed, name in enumerate(("run", "other")):
+        tenfold.train("digits", out=place / name, seed=seed, **CHANGES)
+    return place
+
+
+@pytest.fixture
+def run(originals: Path, tmp_path: Path) -> Path:
+    """A copy of the first."""
+    return Path(shutil.copytree(originals / "run", tmp_path / "run"))
+
+
+def swap(name: str, run: Path, originals: Path) -> None:
+    shutil.copy(originals / "other" / name, run / name)
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "open_run": tenfold.open_run,
+    "recipe": lambda run: tenfold.open_run(run).recipe,
+    "to_dict": lambda run: tenfold.open_run(run).to_dict(),
+    "model": lambda run: tenfold.open_run(run).model,
+    "load": tenfold.load,
+    "evaluate": tenfold.evaluate,
+}
+
+WHO_READS = {
+    "model.safetensors": ["model", "load", "evaluate"],
+    "metrics.jsonl": ["open_run", "recipe", "to_dict", "model"],
+    "recipe.toml": ["recipe", "to_dict", "evaluate"],
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_whoever_reads_another_run_s_file_is_told(
+    name: str, reader: str, run: Path, originals: Path
+) -> None:
+    swap(name, run, originals)
+    if reader not in WHO_READS[name]:
+        READERS[reader](run)
+        return
+    with pytest.raises(FileRefusedError) as raised:
+        READERS[reader](run)
+    assert str(raised.value).startswith(f"{run / name}: this is not the ")
+    assert f"tenfold resume {run}" in str(raised.value)  # how to mend it
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["predict", "RUN"], "model.safetensors"),
+        (["evaluate", "RUN"], "model.safetensors"),
+        (["evaluate", "RUN"], "recipe.toml"),
+    ],
+    ids=str,
+)
+def test_the_command_line_tells_it_too(
+    command: list[str], name: str, run: Path, originals: Path, tenfold: Tenfold
+) -> None:
+    swap(name, run, originals)
+    answer = tenfold(*(str(run) if word == "RUN" else word for word in command))
+    assert answer.code == 4
+    assert f"{run / name}: this is not the" in answer.err
+
+
+@pytest.mark.parametrize("edited", ["lr = 0.004", "lr = 0.003 # slower did not help"])
+def test_an_edited_recipe_is_not_the_run_s(edited: str, run: Path) -> None:
+    edit_lr(run, edited)
+    with pytest.raises(FileRefusedError, match=r"recipe\.toml: this is not the recipe that the"):
+        tenfold.evaluate(run)
+
+
+def edit_lr(run: Path, edited: str) -> None:
+    text = (run / "recipe.toml").read_text()
+    assert text.count("lr = 0.003\n") == 1
+    (run / "recipe.toml").write_text(text.replace("lr = 0.003\n", f"{edited}\n"))
+
+
+def test_a_file_that_is_named_itself_is_used_as_it_is(run: Path, originals: Path) -> None:
+    """Whoever wants another model, or one's best so far, can have it."""
+    swap("model.safetensors", run, originals)
+    pixels = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    found = tenfold.load(run / "model.safetensors").predict_proba(pixels)
+    assert found.tolist() == tenfold.load(originals / "other").predict_proba(pixels).tolist()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.jsonl"])
+def test_resume_makes_it_anew(name: str, run: Path, originals: Path) -> None:
+    wanted = tenfold.open_run(run)
+    swap(name, run, originals)
+    found = tenfold.resume(run, quiet=True)
+    assert found.history == wanted.history
+    assert found.facts.digests == wanted.facts.digests
+    assert tenfold.evaluate(run).test_loss == wanted.figures["test_loss"]
+
+
+def test_a_recipe_that_means_the_same_is_taken_up_by_resume(run: Path) -> None:
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace('description = "', 'description = "my own: '))
+    with pytest.raises(FileRefusedError, match=f"tenfold resume {run} --accept recipe"):
+        tenfold.evaluate(run)
+    tenfold.resume(run, accept=["recipe"], quiet=True)
+    assert tenfold.open_run(run).recipe.description.startswith("my own: ")
+    assert tenfold.evaluate(run).n == 359
+
+
+def test_a_changed_recipe_that_is_accepted_is_the_run_s_from_then_on(run: Path) -> None:
+    edit_lr(run, "lr = 0.004")
+    with pytest.raises(FileRefusedError, match=r"recipe\.lr was 0\.003, is 0\.004"):
+        tenfold.resume(run, quiet=True)
+    found = tenfold.resume(run, accept=["recipe"], quiet=True)
+    assert not found.facts.sessions[-1].bit_exact
+    assert tenfold.evaluate(run).test_acc == found.figures["test_acc"]
+
+
+def test_the_digests_are_of_what_lies_there(run: Path) -> None:
+    facts = tenfold.open_run(run).facts
+    assert facts.digests.keys() == set(NAMES)
+    folder = RunFolder(run)
+    assert facts.digests == folder.digests(model=tenfold.load(run).bundle.sha256)
+
+
+def test_a_run_that_trains_again_has_none_until_it_ends(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are about to change, and a kill must not leave it with wrong ones."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tenfold.runs.fit.train_loop", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tenfold.resume(run, epochs=2, quiet=True)
+    assert tenfold.open_run(run).facts.digests == {}
+    assert tenfold.resume(run, quiet=True).facts.digests.keys() == set(NAMES)

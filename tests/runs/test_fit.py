@@ -1,0 +1,188 @@
+"""Training in memory ends as a run in its folder does, and writes nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kill import EVERYTHING
+
+from tenfold.data import ImageDataset, Splits
+from tenfold.deployment import Classifier, read_bundle, write_bundle
+from tenfold.errors import DataError, TrainingError, UsageError
+from tenfold.evaluation import evaluate
+from tenfold.recipes import Recipe, load_recipe
+from tenfold.runs import Run, train_run
+from tenfold.runs.fit import Fitted, fit
+from tenfold.training.history import EpochMetrics
+from tenfold.training.watching import Standing, Watcher
+
+
+def recipe(**changes: Any) -> Recipe:
+    return load_recipe(EVERYTHING, {"epochs": 3, **changes})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    return fit(recipe(), threads=1, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return train_run(recipe(), out=out, threads=1, device="cpu")
+
+
+def without_times(history: list[EpochMetrics]) -> list[EpochMetrics]:
+    return [each.model_copy(update={"seconds": 0.0}) for each in history]
+
+
+def test_it_ends_with_the_weights_of_a_run(fitted: Fitted, run: Run) -> None:
+    found, wanted = fitted.bundle(), read_bundle(run.folder / "model.safetensors")
+    assert found.weights.keys() == wanted.weights.keys()
+    for name, stored in wanted.weights.items():
+        assert found.weights[name].data == stored.data, name
+        assert (found.weights[name].dtype, found.weights[name].shape) == (
+            stored.dtype,
+            stored.shape,
+        )
+
+
+def test_it_ends_with_the_history_and_the_figures_of_a_run(fitted: Fitted, run: Run) -> None:
+    assert without_times(fitted.history) == without_times(list(run.history))
+    assert fitted.outcome == run.status == "finished"
+    figures = fitted.figures.to_dict()
+    assert figures | {"seconds": 0} == run.figures | {"seconds": 0}
+    assert figures["seconds"] == sum(each.seconds for each in fitted.history)
+    assert fitted.report is not None
+    assert run.facts.test == fitted.report.to_dict()
+    assert fitted.epoch == run.figures["best_epoch"]
+
+
+def test_its_bundle_is_that_of_a_run(fitted: Fitted, run: Run, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "model.safetensors", fitted.bundle())
+    found = read_bundle(tmp_path / "model.safetensors").header.model_dump()
+    wanted = read_bundle(run.folder / "model.safetensors").header.model_dump()
+    for header in (found, wanted):
+        header["figures"]["seconds"] = 0
+    assert found == wanted
+    assert found["layers"] is not None
+
+
+def test_its_weights_give_its_figures(fitted: Fitted) -> None:
+    """The best epoch's averaged weights, in a module made of the bundle alone."""
+    splits = fitted.prepared.splits
+    assert splits.test is not None
+    assert splits.val is not None
+    classifier = Classifier(fitted.bundle())
+    assert classifier.evaluate(splits.test).accuracy == fitted.figures.test_acc
+    assert classifier.evaluate(splits.val).accuracy == fitted.figures.val_acc
+    report = evaluate(fitted.prepared.model, splits.test)  # they are in the model as well
+    assert report.accuracy == fitted.figures.test_acc
+
+
+def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def written(*_: object, **__: object) -> None:
+        raise AssertionError("a file was written")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "replace", written)  # the last step of every write
+    monkeypatch.setattr(os, "mkdir", written)
+    fit(recipe(epochs=1), threads=1)
+    assert not list(tmp_path.iterdir())
+
+
+class Told(Watcher):
+    """Keeps what it was told, in order."""
+
+    every_batches = 10
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def note(self, text: str) -> None:
+        self.events.append(text)
+
+    def started(self, folder: Path | None, history: object) -> None:
+        self.events.append(("started", folder))
+
+    def advanced(self, standing: Standing) -> None:
+        if standing.batch % 10 == 0:
+            self.events.append(standing.step)
+
+    def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
+        self.events.append(metrics)
+
+    def ended(self) -> None:
+        self.events.append("ended")
+
+
+def test_a_watcher_is_told_what_happens() -> None:
+    told = Told()
+    found = fit(recipe(), threads=1, watcher=told)
+    first, started, *rest = told.events
+    assert str(first).startswith("there is no test split: 359 of the 1,797 images were held out")
+    assert (started, rest.pop()) == (("started", None), "ended")
+    assert [event for event in rest if not isinstance(event, str)] == [
+        *(10, 20, found.history[0]),
+        *(31, 41, found.history[1]),
+        *(52, 62, found.history[2]),
+    ]
+
+
+class Interrupts(Told):
+    def advanced(self, standing: Standing) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_it_at_once_and_the_watcher_is_told() -> None:
+    told = Interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe(epochs=1), threads=1, watcher=told)
+    assert told.events[-1] == "ended"
+
+
+def made_up(n: int = 24) -> ImageDataset:
+    numbers = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (n, 1, 8, 8), dtype=torch.uint8, generator=numbers)
+    return ImageDataset(images, torch.arange(n) % 2, ("a", "b"))
+
+
+def test_data_without_other_splits_has_training_figures_alone() -> None:
+    plain = load_recipe("softmax-fashion", {"epochs": 2, "batch_size": 8, "test": 0.0})
+    found = fit(plain, Splits(made_up()), threads=1)
+    assert found.report is None
+    assert (found.figures.n_val, found.figures.n_test) == (0, 0)
+    assert found.figures.best_epoch is None
+    assert found.epoch == 2  # the last one
+    figures = found.figures.to_dict()
+    assert figures["val_acc"] is None
+    assert not [name for name in figures if name.startswith("test_")]
+
+
+def test_the_caller_s_settings_and_random_numbers_are_left_alone() -> None:
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    threads = torch.get_num_threads()
+    torch.manual_seed(1)
+    fit(recipe(epochs=1), threads=2)
+    assert torch.equal(torch.rand(3), wanted)
+    assert torch.get_num_threads() == threads
+
+
+def test_what_does_not_fit_is_refused_before_training() -> None:
+    with pytest.raises(UsageError, match="batch_size is 64, but there are only 24 training images"):
+        fit(recipe(val=0.0, test=0.0, patience=0), Splits(made_up()), threads=1)
+    with pytest.raises(UsageError, match="patience is 3, but there is no validation split"):
+        fit(recipe(val=0.0, batch_size=8), Splits(made_up()), threads=1)
+    with pytest.raises(DataError, match="nowhere"):
+        fit(recipe(), "./nowhere", threads=1)
+
+
+def test_a_loss_that_is_not_finite_is_an_error() -> None:
+    wild = load_recipe("softmax-fashion", {"lr": 1e6, "weight_decay": 1e6, "batch_size": 8})
+    with pytest.raises(TrainingError, match="try a learning rate ten times lower"):
+        fit(wild, Splits(made_up(512)), threads=1)

@@ -1,0 +1,114 @@
+"""What lies in a run's folder, read back or refused by file and line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenfold.errors import FileRefusedError
+from tenfold.runs.facts import RunFacts
+from tenfold.runs.folder import LARGEST_TEXT, RunFolder
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A finished run of three epochs."""
+    return RunFolder(Path(shutil.copytree(GOLDEN / "finished", tmp_path / "run")))
+
+
+@pytest.fixture
+def facts(folder: RunFolder) -> RunFacts:
+    return folder.read_facts()
+
+
+def rewrite(folder: RunFolder, line: int, **changes: Any) -> None:
+    lines = [json.loads(each) for each in folder.metrics.read_text().splitlines()]
+    lines[line - 1] = {
+        key: value for key, value in (lines[line - 1] | changes).items() if value is not ...
+    }
+    folder.metrics.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+
+
+def test_a_history_is_read_line_by_line(folder: RunFolder, facts: RunFacts) -> None:
+    history = folder.read_history(facts)
+    assert [each.epoch for each in history] == [1, 2, 3]
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [each.model_dump() for each in history] == lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train_loss": "2.3"}, "train_loss is '2.3', wanted a number"),
+        ({"train_loss": None}, "train_loss is None, wanted a number"),
+        ({"train_loss": float("nan")}, "train_loss is nan, wanted a finite number"),
+        ({"val_loss": "low"}, "val_loss is 'low', wanted a number"),
+        ({"epoch": 2.0}, "epoch is 2.0, wanted a whole number"),
+        ({"lr": True}, "lr is True, wanted a number"),
+        ({"seconds": ...}, "seconds is missing"),
+    ],
+    ids=str,
+)
+def test_a_line_of_the_history_that_is_wrong_is_named(
+    changes: dict[str, Any], said: str, folder: RunFolder, facts: RunFacts
+) -> None:
+    rewrite(folder, 2, **changes)
+    with pytest.raises(FileRefusedError) as raised:
+        folder.read_history(facts)
+    assert str(raised.value) == (
+        f"{folder.metrics}: line 2 is damaged: {said}; make it anew with tenfold resume {folder}"
+    )
+
+
+@pytest.mark.parametrize("line", ["{", "3", "", '{"epoch": 1'])
+def test_a_line_of_the_history_that_is_no_table_is_named(
+    line: str, folder: RunFolder, facts: RunFacts
+) -> None:
+    whole = folder.metrics.read_text()
+    folder.metrics.write_text(f"{whole}{line}\n")
+    with pytest.raises(FileRefusedError, match=r"line 4 is damaged: .*; make it anew with tenfold"):
+        folder.read_history(facts)
+
+
+def test_only_a_run_that_goes_on_may_have_no_history(folder: RunFolder, facts: RunFacts) -> None:
+    folder.metrics.unlink()
+    assert folder.read_history(facts.updated(status="running")) == []
+    assert folder.read_history(facts.updated(status="interrupted")) == []
+    for status in ("finished", "stopped early"):
+        with pytest.raises(FileRefusedError, match=r"metrics\.jsonl: No such file.*; make it anew"):
+            folder.read_history(facts.updated(status=status))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff", "it is not UTF-8 text; put back the file as tenfold wrote it"),
+        (b" " * (LARGEST_TEXT + 1), "it is longer than 67,108,864 bytes; put back the file"),
+        (None, "No such file or directory; put back the file as tenfold wrote it"),
+    ],
+    ids=["no text", "too long", "missing"],
+)
+def test_a_text_that_cannot_be_read_is_named(
+    content: bytes | None, said: str, folder: RunFolder
+) -> None:
+    if content is None:
+        folder.facts.unlink()
+    else:
+        folder.facts.write_bytes(content)
+    with pytest.raises(FileRefusedError) as raised:
+        folder.read_facts()
+    assert str(raised.value).startswith(f"{folder.facts}: {said}")
+
+
+def test_facts_come_back(folder: RunFolder, facts: RunFacts) -> None:
+    """File names that are no Unicode included."""
+    data = facts.data.model_copy(update={"source": "caf\udce9", "classes": ["a", "\udce9"]})
+    changed = facts.updated(data=data, failure="because")
+    folder.write_facts(changed)
+    assert folder.read_facts() == changed
