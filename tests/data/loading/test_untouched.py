@@ -14,6 +14,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torch.utils.data._utils import collate
 
 from tenfold.data import DataLoader
+from tenfold.data.loading.untouched import is_original
 
 NORMALIZED = GATHERED["CIFAR100"]
 
@@ -27,13 +28,21 @@ def test_a_replaced_method_is_called(name, owner, monkeypatch, gathered):
     method = "__getitems__" if owner is Subset else "__getitem__"
     original = getattr(owner, method)
 
-    @functools.wraps(original)
     def replacement(self, index):
         return original(self, index)[::-1]
 
+    # Whatever it calls itself, it was written elsewhere.
+    functools.update_wrapper(replacement, original)
+    replacement.__code__ = replacement.__code__.replace(co_qualname=original.__qualname__)
     monkeypatch.setattr(owner, method, replacement)
     assert_alike(GATHERED[name], batch_size=3)
     assert not gathered
+
+
+def test_another_method_of_the_same_class_is_not_the_original(monkeypatch):
+    assert is_original(TensorDataset, "__getitem__")
+    monkeypatch.setattr(TensorDataset, "__getitem__", TensorDataset.__len__)
+    assert not is_original(TensorDataset, "__getitem__")
 
 
 @pytest.mark.parametrize("function", ["to_tensor", "normalize"])
