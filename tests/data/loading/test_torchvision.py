@@ -102,6 +102,7 @@ READ_BY_TORCHVISION = {
     "no deviation": of_colors((0.5,), (0,)),
     "no deviation as float32": of_colors((0.5,), (1e-50,)),
     "numbers for two channels": of_colors((0.5, 0.5), (1, 1)),
+    "single numbers": of_colors(0.5, 0.5),
     "tensors of numbers": of_colors(torch.ones(3) / 2, torch.ones(3)),
 }
 

@@ -14,6 +14,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torch.utils.data._utils import collate
 
 from tenfold.data import DataLoader
+from tenfold.data.loading.untouched import is_original
 
 NORMALIZED = GATHERED["CIFAR100"]
 
@@ -27,13 +28,21 @@ def test_a_replaced_method_is_called(name, owner, monkeypatch, gathered):
     method = "__getitems__" if owner is Subset else "__getitem__"
     original = getattr(owner, method)
 
-    @functools.wraps(original)
     def replacement(self, index):
         return original(self, index)[::-1]
 
+    # Whatever it calls itself, it was written elsewhere.
+    functools.update_wrapper(replacement, original)
+    replacement.__code__ = replacement.__code__.replace(co_qualname=original.__qualname__)
     monkeypatch.setattr(owner, method, replacement)
     assert_alike(GATHERED[name], batch_size=3)
     assert not gathered
+
+
+def test_another_method_of_the_same_class_is_not_the_original(monkeypatch):
+    assert is_original(TensorDataset, "__getitem__")
+    monkeypatch.setattr(TensorDataset, "__getitem__", TensorDataset.__len__)
+    assert not is_original(TensorDataset, "__getitem__")
 
 
 @pytest.mark.parametrize("function", ["to_tensor", "normalize"])
@@ -75,14 +84,21 @@ def test_hooks_on_all_modules_are_called(num_workers):
         hook.remove()
 
 
-class SecondStackIsZero(torch.overrides.TorchFunctionMode):
+def test_a_replaced_call_of_all_modules_is_called(monkeypatch, gathered):
+    original = torch.nn.Module.__call__
+    monkeypatch.setattr(torch.nn.Module, "__call__", lambda *given: original(*given) + 1)
+    assert_alike(NORMALIZED, batch_size=3)
+    assert not gathered
+
+
+class StacksToZero(torch.overrides.TorchFunctionMode):
     def __torch_function__(self, function, types, arguments=(), named=None):
         result = function(*arguments, **(named or {}))
         return result * 0 if function is torch.stack else result
 
 
 def test_a_mode_for_torch_functions_is_heeded(gathered):
-    with SecondStackIsZero():
+    with StacksToZero():
         assert_alike(images, batch_size=3)
     assert not gathered
 
@@ -96,6 +112,7 @@ MISSING_OR_OF_ANOTHER_KIND = {
     ),
     "no modes": lambda patch: patch.delattr(torch._C, "_len_torch_function_stack"),
     "other modes": lambda patch: patch.setattr(torch._C, "_len_torch_function_stack", 0),
+    "no call": lambda patch: patch.delattr(torch.nn.Module, "_wrapped_call_impl"),
     "no hooks": lambda patch: patch.delattr(torch_modules, "_has_any_global_hook"),
     "other hooks": lambda patch: patch.setattr(torch_modules, "_has_any_global_hook", False),
 }

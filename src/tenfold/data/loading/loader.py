@@ -17,17 +17,20 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from tenfold.data.loading.gathering import Column, Rows
+from tenfold.data.loading.gathering import Column, Indices, Rows
 from tenfold.data.loading.rows import find_rows
 from tenfold.data.loading.untouched import stacks
 
 ItemT = TypeVar("ItemT", covariant=True)
+
+MapStyle: TypeAlias = Any
+"""A data set with `__len__` and `__getitem__`, of PyTorch's class or not."""
 
 LARGEST_COPY = 2**30
 """Up to how many bytes a data set is copied so that no worker process has to hold it."""
@@ -174,7 +177,7 @@ def _bytes_to_copy(column: Column) -> float:
     return 0.0 if set(map(type, column)) == {int} else math.inf
 
 
-def _read(dataset: Any, collate_fn: Callable[[Any], Any], indices: Any) -> Any:  # noqa: ANN401
+def _read(dataset: MapStyle, collate_fn: Callable[[Any], Any], indices: Indices) -> object:
     """A batch, gathered if the data set lies in memory now, else read item by item."""
     rows = _stacked_rows(dataset, collate_fn)
     batch = None if rows is None else rows.batch(indices)
@@ -185,12 +188,12 @@ def _read(dataset: Any, collate_fn: Callable[[Any], Any], indices: Any) -> Any: 
 
 
 def _read_in_worker(
-    worker: int, dataset: Dataset[Any], collate_fn: Callable[[Any], Any], indices: object
+    worker: int, dataset: MapStyle, collate_fn: Callable[[Any], Any], indices: Indices
 ) -> object:
     """The batch or the error that PyTorch's worker process of this number has for us."""
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
         dataset,
-        batch_sampler=[indices] * (worker + 1),  # type: ignore[list-item]
+        batch_sampler=[indices] * (worker + 1),
         num_workers=worker + 1,
         collate_fn=collate_fn,
         generator=torch.Generator(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -102,5 +103,5 @@ def _batch_transform(transform: Foreign, channels: int) -> Callable[[Tensor], Te
     # A deviation of 0 is an error, also where it is 0 only as this type.
     if not fits or not only_calls_forward(steps[1]) or min(map(abs, std)) < torch.finfo(dtype).tiny:
         return None
-    mean, std = tuple(mean), tuple(std)
-    return lambda images: functional.normalize(scale(images), mean, std, inplace=True)
+    normalize = partial(functional.normalize, mean=tuple(mean), std=tuple(std), inplace=True)
+    return lambda images: normalize(scale(images))

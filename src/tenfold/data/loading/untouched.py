@@ -51,9 +51,12 @@ def stacks(collate_fn: object) -> bool:
 
 def only_calls_forward(module: nn.Module) -> bool:
     """Whether calling a module calls its class's `forward` and nothing else, such as a hook."""
+    call = getattr(nn.Module, "_wrapped_call_impl", None)
     has_global_hook = getattr(nn.modules.module, "_has_any_global_hook", None)
     return (
-        callable(has_global_hook)
+        type(module).__call__ is call
+        and is_original(nn.Module, "_wrapped_call_impl")
+        and callable(has_global_hook)
         and not has_global_hook()
         # A module's own hooks are in dicts; `compile` and replacing `forward` leave a callable.
         and not any(
