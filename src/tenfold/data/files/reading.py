@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +111,7 @@ def read_whole(path: Path, limit: int) -> bytearray:
     return data[:size] if size < len(data) else data
 
 
-def is_gzip(file: IO[bytes]) -> bool:
+def is_gzip(file: io.BufferedIOBase) -> bool:
     """Whether a file holds gzipped data; it is rewound."""
     file.seek(0)
     start = file.read(len(_GZIP_MAGIC))
