@@ -71,14 +71,13 @@ class ImageDataset(MapDataset):
         source: str = "memory",
         names: Sequence[str] | None = None,
     ) -> None:
-        pixels, indices = as_array(images), as_array(labels)
-        _require_sound(f"{source} ({split})", pixels, indices, classes, names)
-        self.image_array: PixelArray = in_memory_order(pixels)
-        self.label_array: LabelArray = in_memory_order(indices)
+        self.image_array: PixelArray = in_memory_order(as_array(images))
+        self.label_array: LabelArray = in_memory_order(as_array(labels))
         self.classes = tuple(str(name) for name in classes)
         self.split = split
         self.source = source
         self.names = None if names is None else tuple(names)
+        _require_sound(self)
 
     @classmethod
     def from_arrays(cls, arrays: LabelledArrays, *, split: str, source: str) -> ImageDataset:
@@ -167,13 +166,9 @@ class ImageDataset(MapDataset):
         return digest.hexdigest()
 
 
-def _require_sound(
-    where: str,
-    images: np.ndarray,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    names: Sequence[str] | None,
-) -> None:
+def _require_sound(dataset: ImageDataset) -> None:
+    images, labels, classes = dataset.image_array, dataset.label_array, dataset.classes
+    where = f"{dataset.source} ({dataset.split})"
     if images.dtype != np.uint8 or images.ndim != 4:
         raise DataError(
             f"{where}: images are {images.dtype} of shape {list(images.shape)}, "
@@ -188,13 +183,13 @@ def _require_sound(
         raise DataError(f"{where}: there are no pixels: images have shape {list(images.shape)}")
     require_matching(where, images, labels, classes)
     if len(set(classes)) < len(classes):
-        twice = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
+        twice = [name for name in dict.fromkeys(classes) if classes.count(name) > 1]
         raise DataError(
             f"{where}: {len(classes)} classes, but more than one is called {listing(twice)}",
             remedy="give every class a name of its own",
         )
-    if names is not None and len(names) != len(images):
-        raise DataError(f"{where}: {len(images)} images but {len(names)} names")
+    if dataset.names is not None and len(dataset.names) != len(images):
+        raise DataError(f"{where}: {len(images)} images but {len(dataset.names)} names")
 
 
 @dataclass(frozen=True)

@@ -145,14 +145,15 @@ def _read_path(
 
 def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, ImageDataset]:
     """By split; what is not split is `train`."""
-    if "train" not in arrays and "all" not in arrays:
+    if "all" in arrays:
+        arrays = {"train": arrays["all"]}
+    if "train" not in arrays:
         raise DataError(
             f"{source}: there is no training split, only {listing(sorted(arrays))}",
             remedy="add a `train` folder or array",
         )
-    names = {split: "train" if split == "all" else split for split in arrays}
     return {
-        names[split]: ImageDataset.from_arrays(part, split=names[split], source=source)
+        split: ImageDataset.from_arrays(part, split=split, source=source)
         for split, part in arrays.items()
     }
 
@@ -238,17 +239,15 @@ def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Lis
 
 def _check(splits: Splits, listener: Listener) -> None:
     """Refuse what cannot be trained on, and note what a person should know."""
-    train, others = splits.train, [part for part in (splits.val, splits.test) if part is not None]
-    present = train.class_counts() > 0
+    train, *others = splits
+    has_images = np.array([part.class_counts() > 0 for part in splits])
+    present, elsewhere = has_images[0], has_images[1:].any(axis=0)
     if present.sum() < 2:
         raise DataError(
             f"{train.source}: all {len(train):,} training images are of one class, "
             f"{train.classes[present.argmax()]!r}",
             remedy="add images of at least one other class",
         )
-    elsewhere = np.zeros_like(present)
-    for part in others:
-        elsewhere |= part.class_counts() > 0
     untrained = [train.classes[i] for i in np.flatnonzero(elsewhere & ~present)]
     if untrained:
         raise DataError(

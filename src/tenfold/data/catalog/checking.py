@@ -114,6 +114,5 @@ def _remember(path: Path, memory: Path) -> None:
 def wrong_file(path: Path, what: str) -> DataError:
     """The error about a file whose content is wrong."""
     return DataError(
-        f"{path}: {what}",
-        remedy="replace the file, or remove it so that it is downloaded",
+        f"{path}: {what}", remedy="replace the file, or remove it so that it is downloaded"
     )

@@ -24,13 +24,7 @@ from tenfold.data.catalog.checking import (
     digest_as,
     is_known_good,
 )
-from tenfold.data.catalog.entries import (
-    DATA_VARIABLE,
-    CatalogEntry,
-    CatalogFile,
-    FileSet,
-    files_in,
-)
+from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, CatalogFile, FileSet, files_in
 from tenfold.data.files.reading import is_gzip
 from tenfold.errors import DataError, listing
 from tenfold.listening import Listener
