@@ -41,16 +41,21 @@ class LabelledArrays(NamedTuple):
     """Where each image came from, one name an image; None for formats without names."""
 
 
+def is_tensor(value: object) -> bool:
+    """Whether this is a tensor of PyTorch's, or of a subclass, without importing it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def as_array(values: Any) -> np.ndarray:  # noqa: ANN401 (whatever NumPy takes, and tensors)
     """A NumPy array of these values, over the same memory where that can be.
 
-    PyTorch's tensors are known without importing it; one on another device is copied.
+    A tensor on another device is copied.
 
     Raises:
         UsageError: a tensor is of a type that NumPy does not have.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(values, torch.Tensor):
+    if not is_tensor(values):
         return np.asarray(values)
     try:
         array: np.ndarray = values.detach().cpu().numpy()

@@ -57,6 +57,10 @@ class LikeTorchvision(Dataset[Any]):
         return (image if self.transform is None else self.transform(image)), label
 
 
+class Picture(Tensor):
+    """A tensor of a type of its own, as torchvision's `tv_tensors.Image` is."""
+
+
 def to_tensor(image: Image.Image) -> Tensor:
     """Scaled to 0..1 and channels first, as torchvision's `ToTensor` does it."""
     array = np.asarray(image)
@@ -91,6 +95,10 @@ OBJECTS: dict[str, tuple[Any, np.ndarray]] = {
         COLOR,
     ),
     "tensors": (items_of(torch.tensor, COLOR), COLOR),
+    "tensors of a subclass": (
+        items_of(lambda image: torch.tensor(image).as_subclass(Picture)),
+        PIXELS,
+    ),
     "scaled tensors": (items_of(lambda image: torch.tensor(image) / 255, COLOR), COLOR),
     "arrays, channels last": (items_of(lambda image: image.transpose(1, 2, 0), COLOR), COLOR),
     "arrays, channels first": (items_of(np.array, COLOR), COLOR),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from jaxtyping import Int64
 
+from tenfold.data.files.reading import require_matching
 from tenfold.errors import DataError, listing
 from tenfold.types import (
     ImageShape,
@@ -70,14 +71,13 @@ class ImageDataset(MapDataset):
         source: str = "memory",
         names: Sequence[str] | None = None,
     ) -> None:
-        pixels, indices = as_array(images), as_array(labels)
+        self.image_array: PixelArray = in_memory_order(as_array(images))
+        self.label_array: LabelArray = in_memory_order(as_array(labels))
         self.classes = tuple(str(name) for name in classes)
-        _require_sound(f"{source} ({split})", pixels, indices, self.classes, names)
-        self.image_array: PixelArray = in_memory_order(pixels)
-        self.label_array: LabelArray = in_memory_order(indices)
         self.split = split
         self.source = source
         self.names = None if names is None else tuple(names)
+        _require_sound(self)
 
     @classmethod
     def from_arrays(cls, arrays: LabelledArrays, *, split: str, source: str) -> ImageDataset:
@@ -139,26 +139,23 @@ class ImageDataset(MapDataset):
             split: another name of the part; None for the same.
         """
         chosen = np.arange(len(self))[as_array(indices)]
+        images, labels = self.image_array[chosen], self.label_array[chosen]
         names = None if self.names is None else [self.names[i] for i in chosen.tolist()]
-        return ImageDataset(
-            self.image_array[chosen],
-            self.label_array[chosen],
-            self.classes,
-            split=split or self.split,
-            source=self.source,
-            names=names,
-        )
+        return self._like(images, labels, names, split or self.split)
 
     def renamed(self, split: str) -> ImageDataset:
         """The same images as another split."""
-        return ImageDataset(
-            self.image_array,
-            self.label_array,
-            self.classes,
-            split=split,
-            source=self.source,
-            names=self.names,
-        )
+        return self._like(self.image_array, self.label_array, self.names, split)
+
+    def with_images(self, images: PixelArray) -> ImageDataset:
+        """Other pixels, of any one size, for the same images."""
+        return self._like(images, self.label_array, self.names, self.split)
+
+    def _like(
+        self, images: np.ndarray, labels: np.ndarray, names: Sequence[str] | None, split: str
+    ) -> ImageDataset:
+        source = self.source
+        return ImageDataset(images, labels, self.classes, split=split, source=source, names=names)
 
     def class_counts(self) -> Int64[np.ndarray, " classes"]:
         """How many images each class has."""
@@ -174,13 +171,9 @@ class ImageDataset(MapDataset):
         return digest.hexdigest()
 
 
-def _require_sound(
-    where: str,
-    images: np.ndarray,
-    labels: np.ndarray,
-    classes: tuple[str, ...],
-    names: Sequence[str] | None,
-) -> None:
+def _require_sound(dataset: ImageDataset) -> None:
+    images, labels, classes = dataset.image_array, dataset.label_array, dataset.classes
+    where = f"{dataset.source} ({dataset.split})"
     if images.dtype != np.uint8 or images.ndim != 4:
         raise DataError(
             f"{where}: images are {images.dtype} of shape {list(images.shape)}, "
@@ -191,24 +184,17 @@ def _require_sound(
             f"{where}: labels are {labels.dtype} of shape {list(labels.shape)}, "
             "wanted int64 of shape [n]"
         )
-    if len(images) != len(labels):
-        raise DataError(f"{where}: {len(images)} images but {len(labels)} labels")
     if images.size == 0:
         raise DataError(f"{where}: there are no pixels: images have shape {list(images.shape)}")
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
-    if len(wrong):
-        raise DataError(
-            f"{where}: label {labels[wrong[0]]} at index {wrong[0]} is out of range, "
-            f"wanted 0..{len(classes) - 1} for {len(classes)} classes"
-        )
+    require_matching(where, images, labels, classes)
     if len(set(classes)) < len(classes):
         twice = [name for name in dict.fromkeys(classes) if classes.count(name) > 1]
         raise DataError(
             f"{where}: {len(classes)} classes, but more than one is called {listing(twice)}",
             remedy="give every class a name of its own",
         )
-    if names is not None and len(names) != len(images):
-        raise DataError(f"{where}: {len(images)} images but {len(names)} names")
+    if dataset.names is not None and len(dataset.names) != len(images):
+        raise DataError(f"{where}: {len(images)} images but {len(dataset.names)} names")
 
 
 @dataclass(frozen=True)
@@ -226,27 +212,8 @@ class Splits:
     test: ImageDataset | None = None
 
     def __post_init__(self) -> None:
-        for other in (self.val, self.test):
-            if other is None:
-                continue
-            if other.classes != self.train.classes:
-                if sorted(other.classes) == sorted(self.train.classes):
-                    raise DataError(
-                        f"{self.train.source}: the classes of {self.train.split} stand "
-                        f"in another order in {other.split}: "
-                        f"found {listing(other.classes)}, "
-                        f"wanted {listing(self.train.classes)}",
-                        remedy="name the classes in one order for all splits",
-                    )
-                missing = sorted(set(self.train.classes) - set(other.classes))
-                added = sorted(set(other.classes) - set(self.train.classes))
-                raise DataError(
-                    f"{self.train.source}: the classes of {self.train.split} and "
-                    f"{other.split} differ: only in {self.train.split}: "
-                    f"{listing(missing) or 'none'}; only in {other.split}: "
-                    f"{listing(added) or 'none'}",
-                    remedy="give every split the same class folders, in the same order",
-                )
+        for other in self:
+            _require_same_classes(self.train, other)
             if other.image_shape != self.train.image_shape:
                 raise DataError(
                     f"{self.train.source}: {self.train.split} has images of "
@@ -261,3 +228,22 @@ class Splits:
         """SHA-256 over the fingerprints of the parts."""
         text = "/".join(f"{part.split}:{part.fingerprint}" for part in self)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _require_same_classes(train: ImageDataset, other: ImageDataset) -> None:
+    wanted, found = train.classes, other.classes
+    if found == wanted:
+        return
+    if sorted(found) == sorted(wanted):
+        raise DataError(
+            f"{train.source}: the classes of {train.split} stand in another order in "
+            f"{other.split}: found {listing(found)}, wanted {listing(wanted)}",
+            remedy="name the classes in one order for all splits",
+        )
+    missing = listing(sorted(set(wanted) - set(found))) or "none"
+    added = listing(sorted(set(found) - set(wanted))) or "none"
+    raise DataError(
+        f"{train.source}: the classes of {train.split} and {other.split} differ: "
+        f"only in {train.split}: {missing}; only in {other.split}: {added}",
+        remedy="give every split the same class folders, in the same order",
+    )

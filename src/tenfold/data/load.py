@@ -46,16 +46,6 @@ class LoadedData:
     source: str
 
 
-@dataclass(frozen=True)
-class _Options:
-    """How data is looked for and brought to one shape; see `load_splits`."""
-
-    data_root: Path | None
-    image_size: tuple[int, int] | None
-    channels: int | None
-    download: bool
-
-
 def load_splits(
     data: HandedOver,
     *,
@@ -88,19 +78,19 @@ def load_splits(
     if not 0 <= test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}, wanted 0 <= test_fraction < 1")
     recorder = Recorder(listener or Listener())
-    options = _Options(data_root, image_size, channels, download)
     if isinstance(data, str | os.PathLike):
-        named = _understand(data, recorder)
-        if isinstance(named, CatalogEntry):
-            arrays = read_named(named, data_root=data_root, download=download, listener=recorder)
-            source, parts = named.name, _data_sets(arrays, named.name)
+        found = _understand(data, recorder)
+        if isinstance(found, CatalogEntry):
+            source = found.name
+            arrays = read_named(found, data_root=data_root, download=download, listener=recorder)
         else:
-            source = str(named)
-            parts = _data_sets(_read_path(named, options, recorder), source)
+            source = str(found)
+            arrays = _read_path(found, image_size, channels, recorder)
+        parts = _data_sets(arrays, source)
     else:
         source = _description(data)
-        parts = _read_objects(data, source, options, recorder)
-    fitted = {name: _fitted(part, options, recorder) for name, part in parts.items()}
+        parts = _read_objects(data, source, image_size, channels, recorder)
+    fitted = {name: _fitted(part, image_size, channels, recorder) for name, part in parts.items()}
     splits = _with_test(fitted, test_fraction, recorder)
     _check(splits, recorder)
     return LoadedData(splits, tuple(recorder.notes), source)
@@ -112,7 +102,7 @@ def load_splits(
 def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntry | Path:
     text = os.fspath(data)
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
-    there = text != "" and _is_there(path)
+    there = text != "" and os.path.exists(path)  # noqa: PTH110 (Path's raises for a long name)
     if isinstance(data, str) and not _looks_like_a_path(text):
         entry = find(text)
         if entry is not None:
@@ -130,17 +120,9 @@ def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntr
     if not there:
         raise DataError(
             f"{path}: there is no such folder or file",
-            remedy="check the path, or name a data set of the catalog: "
-            + ", ".join(sorted(DATASETS)),
+            remedy=f"check the path, or name one of the catalog: {listing(sorted(DATASETS))}",
         )
     return path.absolute()
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # too long a name, or a folder that may not be looked into
-        return False
 
 
 def _looks_like_a_path(text: str) -> bool:
@@ -148,7 +130,9 @@ def _looks_like_a_path(text: str) -> bool:
     return has_separator or text.startswith((".", "~")) or Path(text).suffix != ""
 
 
-def _read_path(path: Path, options: _Options, listener: Listener) -> Mapping[str, LabelledArrays]:
+def _read_path(
+    path: Path, image_size: tuple[int, int] | None, channels: int | None, listener: Listener
+) -> dict[str, LabelledArrays]:
     """By split: an `.npz` file, a folder of IDX or CIFAR files, or class folders of images."""
     if path.suffix.lower() == ".npz" and path.is_file():
         return read_npz(path)
@@ -156,21 +140,20 @@ def _read_path(path: Path, options: _Options, listener: Listener) -> Mapping[str
         known = read_known_folder(path, listener=listener)
         if known is not None:
             return known
-    return load_image_folder(
-        path, image_size=options.image_size, channels=options.channels, listener=listener
-    )
+    return load_image_folder(path, image_size=image_size, channels=channels, listener=listener)
 
 
 def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, ImageDataset]:
     """By split; what is not split is `train`."""
-    if "train" not in arrays and "all" not in arrays:
+    if "all" in arrays:
+        arrays = {"train": arrays["all"]}
+    if "train" not in arrays:
         raise DataError(
             f"{source}: there is no training split, only {listing(sorted(arrays))}",
             remedy="add a `train` folder or array",
         )
-    names = {split: "train" if split == "all" else split for split in arrays}
     return {
-        names[split]: ImageDataset.from_arrays(part, split=names[split], source=source)
+        split: ImageDataset.from_arrays(part, split=split, source=source)
         for split, part in arrays.items()
     }
 
@@ -189,7 +172,11 @@ def _description(data: object) -> str:
 
 
 def _read_objects(
-    data: HandedOver, source: str, options: _Options, listener: Listener
+    data: HandedOver,
+    source: str,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    listener: Listener,
 ) -> dict[str, ImageDataset]:
     if isinstance(data, Splits):
         named = (("train", data.train), ("val", data.val), ("test", data.test))
@@ -200,41 +187,35 @@ def _read_objects(
             f"a tuple of {len(given)} was handed over, wanted the pair (train, test)",
             remedy="hand over tenfold.data.Splits if there is a validation split as well",
         )
-    raw = {
-        split: part
-        if isinstance(part, ImageDataset)
-        else read_items(part, f"{source} ({split})", options.image_size, options.channels, listener)
-        for split, part in zip(("train", "test"), given, strict=False)
+    splits = dict(zip(("train", "test"), given, strict=False))
+    arrays = {
+        split: read_items(part, f"{source} ({split})", image_size, channels, listener)
+        for split, part in splits.items()
     }
-    labels = [
-        part.label_array if isinstance(part, ImageDataset) else part[1] for part in raw.values()
-    ]
-    classes = class_names(given, max(int(part.max()) for part in labels))
+    classes = class_names(given, max(int(labels.max()) for _, labels in arrays.values()))
     return {
         split: part.renamed(split)
         if isinstance(part, ImageDataset)
-        else ImageDataset(*part, classes, split=split, source=source)
-        for split, part in raw.items()
+        else ImageDataset(*arrays[split], classes, split=split, source=source)
+        for split, part in splits.items()
     }
 
 
 # --- checks and what holds for every source
 
 
-def _fitted(dataset: ImageDataset, options: _Options, listener: Listener) -> ImageDataset:
+def _fitted(
+    dataset: ImageDataset,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    listener: Listener,
+) -> ImageDataset:
     """The data set with images of the wanted size and channels."""
     where = f"{dataset.source} ({dataset.split})"
-    images = resize_images(dataset.image_array, options.image_size, options.channels, where)
+    images = resize_images(dataset.image_array, image_size, channels, where)
     if images is dataset.image_array:
         return dataset
-    fitted = ImageDataset(
-        images,
-        dataset.label_array,
-        dataset.classes,
-        split=dataset.split,
-        source=dataset.source,
-        names=dataset.names,
-    )
+    fitted = dataset.with_images(images)
     listener.note(
         f"the {dataset.split} images were changed from {dataset.image_shape} to "
         f"{fitted.image_shape}, as (channels x height x width)"
@@ -245,7 +226,7 @@ def _fitted(dataset: ImageDataset, options: _Options, listener: Listener) -> Ima
 def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Listener) -> Splits:
     """The splits, with a test split held out of the training images if there was none."""
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
-    if test is None and fraction > 0:
+    if test is None and fraction:
         whole = train
         train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
         listener.note(
@@ -257,17 +238,15 @@ def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Lis
 
 def _check(splits: Splits, listener: Listener) -> None:
     """Refuse what cannot be trained on, and note what a person should know."""
-    train, others = splits.train, [part for part in (splits.val, splits.test) if part is not None]
-    present = train.class_counts() > 0
+    train, *others = splits
+    has_images = np.array([part.class_counts() > 0 for part in splits])
+    present, elsewhere = has_images[0], has_images[1:].any(axis=0)
     if present.sum() < 2:
         raise DataError(
             f"{train.source}: all {len(train):,} training images are of one class, "
             f"{train.classes[present.argmax()]!r}",
             remedy="add images of at least one other class",
         )
-    elsewhere = np.zeros_like(present)
-    for part in others:
-        elsewhere |= part.class_counts() > 0
     untrained = [train.classes[i] for i in np.flatnonzero(elsewhere & ~present)]
     if untrained:
         raise DataError(

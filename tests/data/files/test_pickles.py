@@ -52,6 +52,12 @@ def nested_tuples(depth: int) -> bytes:
     return b"\x80\x02}K\x00\x85q\x000" + again + b"K\x01s."
 
 
+def nested_lists(depth: int) -> bytes:
+    """A list of one list twice, which is likewise, and so on: 2**depth words where it is shown."""
+    starts = b"".join(b"]q%c(" % i for i in range(1, depth + 1))
+    return starts + b"]e" + b"".join(b"h%ce" % i for i in range(depth, 1, -1))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -74,6 +80,8 @@ def nested_tuples(depth: int) -> bytes:
         (b"\x80\x02P1\n.", "the instruction PERSID|damaged"),
         (b"\x80\x02cnumpy\ndtype\n}b.", "changes what it may only call"),
         (b"(" * 100_000 + b"l" * 100_000 + b".", "wanted a dict|damaged"),
+        (array_state(b"(" + nested_lists(40) + b"t"), r"of shape (a list) and type uint8"),
+        (b"\x80\x02cnumpy\ndtype\n(" + nested_lists(40) + b"tR.", "an array of type 'a list'"),
     ],
 )  # fmt: skip
 def test_hostile_pickles_are_refused_without_taking_memory(tmp_path, data, message):

@@ -7,16 +7,16 @@ import hashlib
 import time
 import zlib
 from collections.abc import Callable
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 from tenfold.data.catalog.entries import CatalogFile
+from tenfold.data.files.reading import file_errors, is_gzip
 from tenfold.errors import DataError, StorageError
 from tenfold.listening import Listener
 from tenfold.storage import cache_folder, make_folder, write_bytes
 
 _READ_CHUNK = 2**20
-_GZIP_MAGIC = b"\x1f\x8b"
 _SETTLED = 2.0  # seconds after which a changed file surely has another time stamp
 
 
@@ -38,7 +38,7 @@ def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
     """
     wanted = file.digest or file.gzip_digest
     try:
-        with path.open("rb") as stream:
+        with file_errors(path), path.open("rb") as stream:
             if wanted is None or (file.digest is None and not is_gzip(stream)):
                 listener.note(f"{path}: its content could not be checked, no digest is published")
                 return False
@@ -48,8 +48,6 @@ def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
             found = digest_as(stream, file, wanted)
     except UnusableError as error:
         raise wrong_file(path, str(error)) from error
-    except OSError as error:
-        raise DataError(f"{path}: it cannot be read: {error.strerror}") from error
     if found != wanted and file.digest is None:
         listener.note(f"{path}: it was compressed anew, so its content could not be checked")
         return False
@@ -59,15 +57,15 @@ def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
     return True
 
 
-def is_gzip(stream: IO[bytes]) -> bool:
-    """Whether a stream holds gzipped data; it is rewound."""
-    stream.seek(0)
-    start = stream.read(len(_GZIP_MAGIC))
-    stream.seek(0)
-    return start == _GZIP_MAGIC
+def is_known_good(path: Path, file: CatalogFile) -> bool:
+    """Whether a file's content has been compared with the catalog's digest, and is that."""
+    try:
+        return check_file(path, file, listener=Listener())
+    except DataError:
+        return False
 
 
-def digest_as(stream: IO[bytes], file: CatalogFile, wanted: str) -> str:
+def digest_as(stream: BufferedIOBase, file: CatalogFile, wanted: str) -> str:
     """The digest of what the catalog's digest is of: the content, or else the gzipped file."""
     if file.digest is None or not is_gzip(stream):
         return digest(stream.read, wanted)
@@ -116,6 +114,5 @@ def _remember(path: Path, memory: Path) -> None:
 def wrong_file(path: Path, what: str) -> DataError:
     """The error about a file whose content is wrong."""
     return DataError(
-        f"{path}: {what}",
-        remedy="replace the file, or remove it so that it is downloaded",
+        f"{path}: {what}", remedy="replace the file, or remove it so that it is downloaded"
     )

@@ -1,40 +1,34 @@
 """Files received from mirrors, checked, and only then written in their place.
 
-A download goes to a file without a name, so nothing half-received is ever found by a later run.
+A download stays in memory until it is whole and checked, so nothing half-received is ever found by
+a later run. The largest one is smaller than the arrays that are made of it.
 """
 
 from __future__ import annotations
 
 import gzip
 import tarfile
-import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from tenfold.data.catalog.checking import (
     MirrorError,
     UnusableError,
-    check_file,
     digest,
     digest_as,
-    is_gzip,
+    is_known_good,
 )
-from tenfold.data.catalog.entries import (
-    DATA_VARIABLE,
-    CatalogEntry,
-    CatalogFile,
-    FileSet,
-    files_in,
-)
-from tenfold.errors import DataError, StorageError, listing
+from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, CatalogFile, FileSet, files_in
+from tenfold.data.files.reading import is_gzip
+from tenfold.errors import DataError, listing
 from tenfold.listening import Listener
-from tenfold.storage import write_bytes
+from tenfold.storage import remove_file, write_bytes
 
 if TYPE_CHECKING:
     from requests import Response
@@ -48,10 +42,6 @@ _CHUNK = 16 * 1024
 _SLACK = 2**20  # what gzip and tar may add to content that does not compress
 
 
-class _NoMirrorError(Exception):
-    """All mirrors failed."""
-
-
 def download_files(
     entry: CatalogEntry, cache: Path, *, listener: Listener, patience: float
 ) -> None:
@@ -62,18 +52,25 @@ def download_files(
         StorageError: the cache cannot be written.
     """
     file_set = entry.file_sets[0]
-    try:
-        for name, largest, accept in _wanted(file_set, cache):
-            with _nameless_file(cache) as file:
-                received = _Received(file, name, largest, listener, patience)
-                _retrieve(received, file_set.mirrors, accept)
-    except _NoMirrorError as error:
-        raise not_here(entry, cache, f"and no mirror gave {error}") from error
+    for name, largest, accept in _wanted(file_set, cache):
+        received = _Received(name, largest, listener, patience)
+        failures = []
+        for mirror in file_set.mirrors:
+            # What a mirror that breaks off has sent is continued by the next one.
+            try:
+                _receive_and_accept(received, mirror + name, accept)
+                break
+            except MirrorError as error:
+                failures.append(f"{mirror}: {error}")
+        else:
+            raise not_here(entry, cache, f"and no mirror gave {name} ({'; '.join(failures)})")
+        for failure in failures:
+            listener.note(f"{name}: {failure}; another mirror was used")
 
 
 def _wanted(
     file_set: FileSet, cache: Path
-) -> Iterator[tuple[str, int, Callable[[IO[bytes]], None]]]:
+) -> Iterator[tuple[str, int, Callable[[BufferedIOBase], None]]]:
     """What to ask the mirrors for: its name, its largest size, and what takes it once it is whole.
 
     What takes it raises `UnusableError` for wrong content.
@@ -84,55 +81,21 @@ def _wanted(
         return
     folder = cache / file_set.folder
     for file in file_set.files:
-        if not _is_good(folder, file_set, file):
+        # An earlier, interrupted download may have left some of the files.
+        found = files_in(folder, file_set).get(file.name)
+        if found is None or not is_known_good(found, file):
             largest = file.largest + file.largest // 1000 + _SLACK
             yield f"{file.name}.gz", largest, partial(_keep, file=file, folder=folder)
 
 
-def _is_good(folder: Path, file_set: FileSet, file: CatalogFile) -> bool:
-    """Whether an earlier, interrupted download left this file whole; a damaged one is removed."""
-    path = files_in(folder, file_set).get(file.name)
-    if path is None:
-        return False
-    try:
-        return check_file(path, file, listener=Listener())
-    except DataError:
-        path.unlink()
-        return False
-
-
-@contextmanager
-def _nameless_file(folder: Path) -> Iterator[IO[bytes]]:
-    try:
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    with file:
-        yield file
-
-
-def _retrieve(
-    received: _Received, mirrors: Sequence[str], accept: Callable[[IO[bytes]], None]
+def _receive_and_accept(
+    received: _Received, url: str, accept: Callable[[BufferedIOBase], None]
 ) -> None:
-    """Receive a file and hand it over; a mirror that breaks off is continued by the next one."""
-    failures: list[str] = []
-    for mirror in mirrors:
-        try:
-            _receive_and_accept(received, mirror + received.name, accept)
-        except MirrorError as error:
-            failures.append(f"{mirror}: {error}")
-        else:
-            for failure in failures:
-                received.listener.note(f"{received.name}: {failure}; another mirror was used")
-            return
-    raise _NoMirrorError(f"{received.name} ({'; '.join(failures)})")
-
-
-def _receive_and_accept(received: _Received, url: str, accept: Callable[[IO[bytes]], None]) -> None:
     was_begun = received.size > 0
     try:
         received.receive(url)
-        accept(received.rewound())
+        received.file.seek(0)
+        accept(received.file)
     except UnusableError:
         received.restart()
         if not was_begun:
@@ -141,57 +104,57 @@ def _receive_and_accept(received: _Received, url: str, accept: Callable[[IO[byte
         _receive_and_accept(received, url, accept)
 
 
+@dataclass
 class _Received:
     """What has come in of a file, over one mirror or several.
 
-    Args:
-        file: where the bytes go.
+    Attributes:
         name: on a mirror.
         largest: bytes after which a mirror cannot be sending the right file.
         listener: is told after every chunk.
         patience: seconds of silence that are borne.
+        file: the bytes so far.
+        size: how many they are.
+        total: how many there will be, as far as the present mirror says.
     """
 
-    def __init__(
-        self, file: IO[bytes], name: str, largest: int, listener: Listener, patience: float
-    ) -> None:
-        self.name = name
-        self.size = 0
-        self.listener = listener
-        self._file = file
-        self._largest = largest
-        self._patience = patience
-        self._total: int | None = None
+    name: str
+    largest: int
+    listener: Listener
+    patience: float
+    file: BytesIO = field(default_factory=BytesIO)
+    size: int = 0
+    total: int | None = None
 
     def receive(self, url: str) -> None:
         """Receive what is missing; `size` grows also if that fails in the middle."""
         import requests
 
-        self._total = None
+        self.total = None
         headers = {"Accept-Encoding": "identity"}
         if self.size:
             headers["Range"] = f"bytes={self.size}-"
-        timeout = min(_LONGEST_CONNECT, self._patience), self._patience
+        timeout = min(_LONGEST_CONNECT, self.patience), self.patience
         try:
             with requests.get(url, headers=headers, timeout=timeout, stream=True) as response:
                 self._begin(response)
-                for chunk in _steady(response.iter_content(_CHUNK), self._patience):
-                    self._append(chunk)
-        except OSError as error:  # all errors of the network are; ours of the disk are not
+                for chunk in _steady(response.iter_content(_CHUNK), self.patience):
+                    if self.size + len(chunk) > self.largest:
+                        raise UnusableError(
+                            f"sends more than the {self.largest:,} bytes it can have"
+                        )
+                    self.file.write(chunk)
+                    self.size += len(chunk)
+                    self.listener.reading(self.name, self.size, self.total)
+        except OSError as error:  # all errors of the network are
             raise MirrorError(self._told(error)) from error
         if broken_off := self._broken_off():
             raise MirrorError(broken_off)
 
     def restart(self) -> None:
         """Forget what has come in."""
-        self._file.seek(0)
-        self._file.truncate()
+        self.file = BytesIO()
         self.size = 0
-
-    def rewound(self) -> IO[bytes]:
-        """The file, to be read from its beginning."""
-        self._file.seek(0)
-        return self._file
 
     def _begin(self, response: Response) -> None:
         status, headers = response.status_code, response.headers
@@ -205,23 +168,13 @@ class _Received:
             raise MirrorError("continued at another place than it was asked to")
         length = headers.get("Content-Length", "")
         if length.isdecimal() and headers.get("Content-Encoding", "identity") == "identity":
-            self._total = self.size + int(length)
-
-    def _append(self, chunk: bytes) -> None:
-        if self.size + len(chunk) > self._largest:
-            raise UnusableError(f"sends more than the {self._largest:,} bytes that it could have")
-        try:
-            self._file.write(chunk)
-        except OSError as error:
-            raise _cannot_write(Path(self.name), error) from error
-        self.size += len(chunk)
-        self.listener.reading(self.name, self.size, self._total)
+            self.total = self.size + int(length)
 
     def _broken_off(self) -> str:
         """How far it came, if the mirror announced more."""
-        if self._total is None or self.size >= self._total:
+        if self.total is None or self.size >= self.total:
             return ""
-        return f"broke off after {self.size:,} of {self._total:,} bytes"
+        return f"broke off after {self.size:,} of {self.total:,} bytes"
 
     def _told(self, error: OSError) -> str:
         """The innermost reason of an error that wraps others, in a few words."""
@@ -230,7 +183,7 @@ class _Received:
             innermost = inner
         broken_off = self._broken_off()
         if isinstance(innermost, TimeoutError):
-            silence = f"no answer for {self._patience:g} s"
+            silence = f"no answer for {self.patience:g} s"
             return f"{broken_off}: {silence}" if broken_off else silence
         return broken_off or str(getattr(innermost, "strerror", None) or innermost)
 
@@ -248,19 +201,18 @@ def _steady(chunks: Iterable[bytes], patience: float) -> Iterator[bytes]:
             start, received = time.monotonic(), 0
 
 
-def _keep(stream: IO[bytes], *, file: CatalogFile, folder: Path) -> None:
+def _keep(stream: BufferedIOBase, *, file: CatalogFile, folder: Path) -> None:
     """Check a received file and write it, gzipped or not as it came."""
     wanted = file.digest or file.gzip_digest
     assert wanted is not None, f"{file.name} cannot be checked"
-    found = digest_as(stream, file, wanted)
-    if found != wanted:
-        raise UnusableError(f"wrong content: its digest is {found}, wanted {wanted}")
-    name = f"{file.name}.gz" if is_gzip(stream) else file.name
-    stream.seek(0)
-    write_bytes(folder / name, stream.read())
+    _require_digest(digest_as(stream, file, wanted), wanted)
+    plain, gzipped = folder / file.name, folder / f"{file.name}.gz"
+    for damaged in (plain, gzipped):
+        remove_file(damaged)
+    write_bytes(gzipped if is_gzip(stream) else plain, stream.read())
 
 
-def unpack(stream: IO[bytes], file_set: FileSet, cache: Path) -> None:
+def unpack(stream: BufferedIOBase, file_set: FileSet, cache: Path) -> None:
     """Check the archive of a set and write its files, and nothing else, below the cache.
 
     Raises:
@@ -269,9 +221,7 @@ def unpack(stream: IO[bytes], file_set: FileSet, cache: Path) -> None:
     """
     archive = file_set.archive
     assert archive is not None, f"{file_set.folder} has no archive"
-    found = digest(stream.read, archive.digest)
-    if found != archive.digest:
-        raise UnusableError(f"wrong content: its digest is {found}, wanted {archive.digest}")
+    _require_digest(digest(stream.read, archive.digest), archive.digest)
     stream.seek(0)
     folder = cache / file_set.folder
     wanted = {f"{folder.name}/{file.name}": file for file in file_set.files}
@@ -287,6 +237,11 @@ def unpack(stream: IO[bytes], file_set: FileSet, cache: Path) -> None:
         raise UnusableError(f"it lacks {listing(sorted(wanted))}")
 
 
+def _require_digest(found: str, wanted: str) -> None:
+    if found != wanted:
+        raise UnusableError(f"wrong content: its digest is {found}, wanted {wanted}")
+
+
 def _write_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, file: CatalogFile, folder: Path
 ) -> None:
@@ -300,13 +255,6 @@ def _write_member(
     if file.digest is not None and digest(BytesIO(data).read, file.digest) != file.digest:
         raise UnusableError(f"{member.name} in it has the wrong digest")
     write_bytes(folder / file.name, data)
-
-
-def _cannot_write(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"{path}: the download cannot be written: {error.strerror or error}",
-        remedy="free some space, or choose another cache folder by TENFOLD_CACHE",
-    )
 
 
 def not_here(entry: CatalogEntry, cache: Path, why: str) -> DataError:

@@ -6,6 +6,7 @@ may ask for the same data set.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, FileSet, f
 from tenfold.errors import DataError, StorageError, listing
 from tenfold.listening import Listener, Recorder
 from tenfold.storage import cache_folder, make_folder
+from tenfold.storage.files import reason_of
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ def locate(
     root, cache = _data_root(data_root), cache_folder() / "datasets"
     told = Recorder(listener)
     located = _find(root, entry, told) if root is not None else None
-    if located is None:
-        located = _find_in_cache(cache, entry, told, may_replace=download)
-    if located is None:
-        located = _obtain(entry, root, cache, told, download, patience)
-    return located
+    return (
+        located
+        or _find_in_cache(cache, entry, told, may_replace=download)
+        or _obtain(entry, root, cache, told, download, patience)
+    )
 
 
 def _data_root(given: Path | None) -> Path | None:
@@ -124,15 +126,12 @@ def _obtain(
     make_folder(cache / entry.file_sets[0].folder)
     with _locked(cache / f".{entry.name}.lock"):
         # Another process may have filled it while this one waited.
-        if _find_in_cache(cache, entry, Listener(), may_replace=True) is None:
-            archived = _archive_on_disk(entry, root, cache)
-            if archived is not None:
-                _unpack_from_disk(*archived, cache)
-            elif download:
-                download_files(entry, cache, listener=told, patience=patience)
-            else:
+        is_filled = _find_in_cache(cache, entry, Listener(), may_replace=True) is not None
+        if not is_filled and not _unpack_from_disk(entry, root, cache):
+            if not download:
                 reasons = "; ".join(["and downloading is switched off", *told.notes])
                 raise not_here(entry, cache, reasons)
+            download_files(entry, cache, listener=told, patience=patience)
         located = _find_in_cache(cache, entry, told, may_replace=False)
     assert located is not None, "what was just written is there"
     return located
@@ -147,29 +146,25 @@ def _locked(path: Path) -> Iterator[None]:
         held = FileLock(path).acquire()
     except OSError as error:
         raise StorageError(
-            f"{path}: the lock cannot be taken: {error.strerror or error}",
+            f"{path}: the lock cannot be taken: {reason_of(error)}",
             remedy="choose a cache folder that can be written, by TENFOLD_CACHE",
         ) from error
     with held:
         yield
 
 
-def _archive_on_disk(
-    entry: CatalogEntry, root: Path | None, cache: Path
-) -> tuple[FileSet, Path] | None:
-    for folder in (root, cache):
-        for file_set in entry.file_sets:
-            if folder is not None and file_set.archive is not None:
-                path = folder / file_set.archive.name
-                if path.is_file():
-                    return file_set, path
-    return None
-
-
-def _unpack_from_disk(file_set: FileSet, path: Path, cache: Path) -> None:
-    make_folder(cache / file_set.folder)
-    try:
-        with path.open("rb") as stream:
-            unpack(stream, file_set, cache)
-    except UnusableError as error:
-        raise wrong_file(path, str(error)) from error
+def _unpack_from_disk(entry: CatalogEntry, root: Path | None, cache: Path) -> bool:
+    """Fill the cache from an archive that lies in the root or in the cache, if there is one."""
+    for folder, file_set in itertools.product((root, cache), entry.file_sets):
+        if folder is None or file_set.archive is None:
+            continue
+        path = folder / file_set.archive.name
+        if path.is_file():
+            make_folder(cache / file_set.folder)
+            try:
+                with path.open("rb") as stream:
+                    unpack(stream, file_set, cache)
+            except UnusableError as error:
+                raise wrong_file(path, str(error)) from error
+            return True
+    return False

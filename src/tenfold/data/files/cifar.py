@@ -10,8 +10,8 @@ import numpy as np
 
 from tenfold.data.files.pickles import read_pickled_dict
 from tenfold.data.files.reading import (
-    FETCH_AGAIN,
     LARGEST_ARRAY,
+    damaged,
     described,
     joined,
     labelled,
@@ -41,10 +41,10 @@ def read_cifar_binary(
     for path in paths:
         data = read_whole(path, LARGEST_ARRAY // len(paths))
         if not data or len(data) % record:
-            raise DataError(
-                f"{path}: {len(data):,} bytes are not whole records of {record:,} bytes "
+            raise damaged(
+                path,
+                f"{len(data):,} bytes are not whole records of {record:,} bytes "
                 f"({label_bytes} of labels, {_CIFAR_PIXELS:,} of pixels)",
-                remedy=FETCH_AGAIN,
             )
         records = np.frombuffer(data, np.uint8).reshape(-1, record)
         images = records[:, label_bytes:].reshape(-1, 3, 32, 32)
@@ -74,11 +74,6 @@ def read_cifar_python(
         batch = read_pickled_dict(path)
         images = _cifar_images(path, batch.get("data"))
         labels = _cifar_labels(path, batch, label_key)
-        if len(images) != len(labels):
-            raise DataError(
-                f"{path}: {len(images):,} images but {len(labels):,} labels",
-                remedy=FETCH_AGAIN,
-            )
         batches.append(labelled(str(path), images, labels, classes))
     return joined(batches)
 

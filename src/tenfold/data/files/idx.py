@@ -16,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.files.reading import (
-    FETCH_AGAIN,
     LARGEST_ARRAY,
     LARGEST_DEFLATE_RATIO,
+    damaged,
     file_errors,
     fill,
+    is_gzip,
     labelled,
 )
 from tenfold.errors import DataError
 from tenfold.types import LabelArray, LabelledArrays, PixelArray
 
-_GZIP_MAGIC = b"\x1f\x8b"
-
-_IDX_IMAGES, _IDX_LABELS = 0x803, 0x801
+# The magic number ends in the number of axes.
+_IDX_IMAGES, _IDX_LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"
 _IDX_NAMES = {_IDX_IMAGES: "an IDX file of images", _IDX_LABELS: "an IDX file of labels"}
 
 
@@ -68,13 +68,7 @@ def read_idx(paths: Sequence[Path], classes: Sequence[str]) -> LabelledArrays:
     """
     images_path, labels_path = paths
     images, labels = read_idx_images(images_path), read_idx_labels(labels_path)
-    if len(images) != len(labels):
-        raise DataError(
-            f"{images_path} has {len(images):,} images but "
-            f"{labels_path} has {len(labels):,} labels",
-            remedy="name two files that belong together",
-        )
-    return labelled(str(labels_path), images, labels, classes)
+    return labelled(f"{images_path} with {labels_path.name}", images, labels, classes)
 
 
 def count_idx_classes(paths: Sequence[Path]) -> int:
@@ -82,30 +76,25 @@ def count_idx_classes(paths: Sequence[Path]) -> int:
     return int(read_idx_labels(paths[1]).max(initial=9)) + 1
 
 
-def _read_idx_array(path: Path, wanted: int) -> NDArray[np.uint8]:
+def _read_idx_array(path: Path, wanted: bytes) -> NDArray[np.uint8]:
     """The array of an IDX file of unsigned bytes with the wanted magic number."""
     with file_errors(path), path.open("rb") as file:
-        is_gzipped = file.read(2) == _GZIP_MAGIC
-        file.seek(0)
-        largest = path.stat().st_size * (LARGEST_DEFLATE_RATIO if is_gzipped else 1)
-        if not is_gzipped:
+        largest = path.stat().st_size
+        if not is_gzip(file):
             return _read_idx_stream(path, file, wanted, largest)
         with gzip.GzipFile(fileobj=file) as unzipped:
-            return _read_idx_stream(path, unzipped, wanted, largest)
+            return _read_idx_stream(path, unzipped, wanted, largest * LARGEST_DEFLATE_RATIO)
 
 
 def _read_idx_stream(
-    path: Path, file: io.BufferedIOBase, wanted: int, largest: int
+    path: Path, file: io.BufferedIOBase, wanted: bytes, largest: int
 ) -> NDArray[np.uint8]:
     """The array of an opened IDX file that has at most `largest` bytes."""
-    axes = wanted & 0xFF
-    header = file.read(4 + 4 * axes)
-    _require_idx_magic(path, header, wanted)
-    if len(header) < 4 + 4 * axes:
-        raise DataError(
-            f"{path}: it ends after {len(header)} bytes, inside its header",
-            remedy=FETCH_AGAIN,
-        )
+    header_size = 4 + 4 * wanted[-1]
+    header = file.read(header_size)
+    _require_idx_magic(path, header[:4], wanted)
+    if len(header) < header_size:
+        raise damaged(path, f"it ends after {len(header)} bytes, inside its header")
     shape = [int(n) for n in np.frombuffer(header, ">u4", offset=4)]
     size = math.prod(shape)
     declared = f"its header declares {' x '.join(f'{n:,}' for n in shape)} bytes"
@@ -114,34 +103,25 @@ def _read_idx_stream(
     if size > LARGEST_ARRAY:
         raise DataError(f"{path}: {declared}, over the limit of {LARGEST_ARRAY:,}")
     if size > largest:
-        raise DataError(
-            f"{path}: {declared}, more than the file can hold; it is cut off",
-            remedy=FETCH_AGAIN,
-        )
+        raise damaged(path, f"{declared}, more than the file can hold; it is cut off")
     array = np.empty(size, np.uint8)
     filled = fill(file, array)
     if filled < size:
-        raise DataError(
-            f"{path}: {declared}, but only {filled:,} are there; it is cut off",
-            remedy=FETCH_AGAIN,
-        )
+        raise damaged(path, f"{declared}, but only {filled:,} are there; it is cut off")
     if file.read(1):
-        raise DataError(f"{path}: {declared}, but more follow them", remedy=FETCH_AGAIN)
+        raise damaged(path, f"{declared}, but more follow them")
     return array.reshape(shape)
 
 
-def _require_idx_magic(path: Path, header: bytes, wanted: int) -> None:
-    found = int.from_bytes(header[:4], "big")
-    if len(header) >= 4 and found == wanted:
+def _require_idx_magic(path: Path, found: bytes, wanted: bytes) -> None:
+    if found == wanted:
         return
-    if len(header) >= 4 and found in _IDX_NAMES:
+    if found in _IDX_NAMES:
         raise DataError(
             f"{path}: this is {_IDX_NAMES[found]}, wanted {_IDX_NAMES[wanted]}",
             remedy="swap the two files",
         )
-    start = header[:4].hex(" ") or "nothing"
-    raise DataError(
-        f"{path}: it begins with {start}, wanted {wanted.to_bytes(4, 'big').hex(' ')}, "
-        f"as {_IDX_NAMES[wanted]} does",
-        remedy=FETCH_AGAIN,
+    start = found.hex(" ") or "nothing"
+    raise damaged(
+        path, f"it begins with {start}, wanted {wanted.hex(' ')}, as {_IDX_NAMES[wanted]} does"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -16,12 +16,14 @@ from tenfold.data.files.reading import (
     CHUNK,
     LARGEST_ARRAY,
     LARGEST_DEFLATE_RATIO,
+    damaged,
     described,
     file_errors,
     fill,
     labelled,
+    library_errors,
 )
-from tenfold.errors import DataError, TenfoldError, listing
+from tenfold.errors import DataError, listing
 from tenfold.types import LabelArray, LabelledArrays, PixelArray
 
 _NPZ_SPLITS = {
@@ -38,7 +40,6 @@ _NPZ_SPLITS = {
 _NPZ_KEYS = frozenset(_NPZ_SPLITS) | {labels for _, labels in _NPZ_SPLITS.values()} | {"classes"}
 _LARGEST_NPY_HEADER = 10_000
 _MOST_UNNAMED_CLASSES = 10_000
-_NPZ_HELP = "save images and labels, or train_images, train_labels, test_images, test_labels"
 
 
 def read_npz(path: Path) -> dict[str, LabelledArrays]:
@@ -57,19 +58,15 @@ def read_npz(path: Path) -> dict[str, LabelledArrays]:
     """
     with file_errors(path), path.open("rb") as file:
         if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
-            raise DataError(f"{path}: this is not an .npz file", remedy=_NPZ_HELP)
+            raise _wrong_arrays(path, "this is not an .npz file")
         arrays = _npz_arrays(path, file)
-    classes = _npz_classes(path, arrays.pop("classes", None))
+    names = arrays.pop("classes", None)
     pairs = _npz_pairs(path, arrays)
-    if classes is None:
-        highest = max(int(labels.max()) for _, labels in pairs.values())
-        if highest >= _MOST_UNNAMED_CLASSES:
-            raise DataError(
-                f"{path}: the largest label is {highest:,}, "
-                f"wanted less than {_MOST_UNNAMED_CLASSES:,} without names",
-                remedy="number the classes from 0, or save their names as 'classes'",
-            )
-        classes = tuple(str(label) for label in range(highest + 1))
+    if names is None:
+        highest = max(int(labels.max(initial=-1)) for _, labels in pairs.values())
+        classes = _numbered_classes(path, highest)
+    else:
+        classes = _named_classes(path, names)
     return {
         split: labelled(f"{path} ({split})", images, labels, classes)
         for split, (images, labels) in pairs.items()
@@ -78,61 +75,42 @@ def read_npz(path: Path) -> dict[str, LabelledArrays]:
 
 def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.generic]]:
     """All arrays of the file by key, after their sizes were checked."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            _require_npz_entries(path, entries)
-            return {
-                entry.filename.removesuffix(".npy"): _npy_array(path, archive, entry)
-                for entry in entries
-            }
-    except TenfoldError:
-        raise
-    except Exception as error:  # on bytes that were made up zipfile raises about any exception
-        raise DataError(
-            f"{path}: the .npz file is damaged or cut off: {type(error).__name__}: {error}",
-            remedy="save or fetch it again",
-        ) from error
-
-
-def _require_npz_entries(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
-    keys = [entry.filename.removesuffix(".npy") for entry in entries]
-    unknown = [key for key in keys if key not in _NPZ_KEYS]
-    if unknown or not keys:
-        found = listing(unknown) or "nothing"
-        raise DataError(f"{path}: unknown arrays in it: {found}", remedy=_NPZ_HELP)
-    if len(set(keys)) < len(keys):
-        raise DataError(f"{path}: it has several arrays of one name", remedy=_NPZ_HELP)
-    total = sum(entry.file_size for entry in entries)
-    if total > LARGEST_ARRAY:
-        raise DataError(
-            f"{path}: its arrays have {total:,} bytes, over the limit of {LARGEST_ARRAY:,}"
-        )
+    with (
+        library_errors(f"{path}: the .npz file is damaged or cut off"),
+        zipfile.ZipFile(file) as archive,
+    ):
+        entries = archive.infolist()
+        keys = [entry.filename.removesuffix(".npy") for entry in entries]
+        unknown = [key for key in keys if key not in _NPZ_KEYS]
+        if unknown or not keys:
+            raise _wrong_arrays(path, f"unknown arrays in it: {listing(unknown) or 'nothing'}")
+        if len(set(keys)) < len(keys):
+            raise _wrong_arrays(path, "it has several arrays of one name")
+        total = sum(entry.file_size for entry in entries)
+        if total > LARGEST_ARRAY:
+            raise DataError(
+                f"{path}: its arrays have {total:,} bytes, over the limit of {LARGEST_ARRAY:,}"
+            )
+        arrays = [_npy_array(path, archive, entry) for entry in entries]
+        return dict(zip(keys, arrays, strict=True))
 
 
 def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
     """One array, if its header fits the bytes that the archive has for it."""
     place = f"{path}: {entry.filename}"
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
-        raise DataError(
-            f"{place}: {entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}",
-            remedy="save it again",
-        )
+        raise damaged(place, f"{entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}")
     with archive.open(entry) as opened:
         file = cast("io.BufferedIOBase", opened)
         shape, is_fortran, dtype = _npy_header(place, file)
         if dtype.hasobject or dtype.kind not in "biufU":
             raise DataError(f"{place}: it holds {dtype}", remedy="save whole numbers 0..255")
-        size = math.prod(shape) * dtype.itemsize
-        if size != entry.file_size - file.tell():
-            raise DataError(
-                f"{place}: its header declares {size:,} bytes, "
-                f"but {entry.file_size - file.tell():,} are there",
-                remedy="save or fetch it again",
-            )
+        size, there = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
+        if size != there:
+            raise damaged(place, f"its header declares {size:,} bytes, but {there:,} are there")
         array = np.empty(size, np.uint8)
         if fill(file, array) < size or file.read(1):
-            raise DataError(f"{place}: it is cut off", remedy="save or fetch it again")
+            raise damaged(place, "it is cut off")
     return array.view(dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
@@ -152,9 +130,17 @@ def _npy_header(
     return shape, is_fortran, dtype
 
 
-def _npz_classes(path: Path, names: NDArray[np.generic] | None) -> tuple[str, ...] | None:
-    if names is None:
-        return None
+def _numbered_classes(path: Path, highest: int) -> tuple[str, ...]:
+    if highest >= _MOST_UNNAMED_CLASSES:
+        raise DataError(
+            f"{path}: the largest label is {highest:,}, "
+            f"wanted less than {_MOST_UNNAMED_CLASSES:,} without names",
+            remedy="number the classes from 0, or save their names as 'classes'",
+        )
+    return tuple(str(label) for label in range(highest + 1))
+
+
+def _named_classes(path: Path, names: NDArray[np.generic]) -> tuple[str, ...]:
     if names.dtype.kind != "U" or names.ndim != 1 or names.size == 0:
         raise DataError(f"{path}: its 'classes' are {described(names)}, wanted text of shape (n,)")
     classes = tuple(str(name) for name in names)
@@ -165,29 +151,30 @@ def _npz_classes(path: Path, names: NDArray[np.generic] | None) -> tuple[str, ..
 
 def _npz_pairs(
     path: Path, arrays: Mapping[str, NDArray[np.generic]]
-) -> dict[str, tuple[PixelArray, LabelArray]]:
-    pairs: dict[str, tuple[PixelArray, LabelArray]] = {}
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images and labels by split, of which there may yet be more of one than of the other."""
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for images_key, (split, labels_key) in _NPZ_SPLITS.items():
         if images_key not in arrays and labels_key not in arrays:
             continue
         absent = [key for key in (images_key, labels_key) if key not in arrays]
         if absent:
-            raise DataError(f"{path}: there is no {absent[0]!r}", remedy=_NPZ_HELP)
+            raise _wrong_arrays(path, f"there is no {absent[0]!r}")
         if split in pairs or (pairs and "all" in (split, *pairs)):
-            raise DataError(
-                f"{path}: {images_key!r} comes on top of {listing(list(pairs))}",
-                remedy=_NPZ_HELP,
-            )
+            raise _wrong_arrays(path, f"{images_key!r} comes on top of {listing(list(pairs))}")
         images = _npz_images(f"{path}: {images_key}", arrays[images_key])
         labels = _npz_labels(f"{path}: {labels_key}", arrays[labels_key])
-        if len(images) != len(labels):
-            raise DataError(
-                f"{path}: {len(images):,} {images_key} but {len(labels):,} {labels_key}"
-            )
         pairs[split] = images, labels
     if not pairs:
-        raise DataError(f"{path}: it has no images", remedy=_NPZ_HELP)
+        raise _wrong_arrays(path, "it has no images")
     return pairs
+
+
+def _wrong_arrays(path: Path, what: str) -> DataError:
+    return DataError(
+        f"{path}: {what}",
+        remedy="save images and labels, or train_images, train_labels, test_images, test_labels",
+    )
 
 
 def _npz_images(place: str, images: NDArray[np.generic]) -> PixelArray:

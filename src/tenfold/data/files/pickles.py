@@ -11,12 +11,12 @@ import math
 import pickle
 import pickletools
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.data.files.reading import FETCH_AGAIN, described, read_whole
+from tenfold.data.files.reading import damaged, described, read_whole
 from tenfold.errors import DataError, TenfoldError
 
 LARGEST_PICKLE = 512 * 2**20
@@ -35,10 +35,8 @@ def read_pickled_dict(path: Path) -> dict[str, object]:
             remedy="use it only if you made it yourself, and save it as .npz then",
         ) from error
     except Exception as error:  # on bytes that were made up an unpickler raises about any exception
-        raise DataError(
-            f"{path}: the pickle is damaged or cut off: {type(error).__name__}: {error}",
-            remedy=FETCH_AGAIN,
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise damaged(path, f"the pickle is damaged or cut off: {reason}") from error
     if not isinstance(value, dict):
         raise DataError(
             f"{path}: it holds {described(value)}, wanted a dict as CIFAR's batches are"
@@ -100,26 +98,28 @@ def _require_harmless_opcodes(data: bytes) -> None:
 
 
 class _PickledDtype:
-    """A dtype under construction: its code and, once its state is set, its byte order."""
+    """A dtype under construction, whose state will say its byte order."""
 
-    __slots__ = ("_code", "_order")
+    __slots__ = ("dtype",)
 
-    def __init__(self, code: object, *_: object) -> None:
-        text = code.decode("ascii") if isinstance(code, bytes) else code
+    def __init__(self, code: object) -> None:
+        text = _text(code)
         if text not in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"):
-            raise DataError(f"the pickle has an array of type {code!r}")
-        self._code = str(text)
-        self._order = "="
+            raise DataError(f"the pickle has an array of type {text!r}")
+        self.dtype: np.dtype[np.integer] = np.dtype(text)
 
     def __setstate__(self, state: object) -> None:
-        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
-        text = order.decode("ascii") if isinstance(order, bytes) else order
-        if text not in ("<", ">", "|", "="):
+        order = _text(state[1]) if isinstance(state, tuple) and len(state) > 1 else ""
+        if order not in ("<", ">", "|", "="):
             raise DataError("the pickle has an array of unknown byte order")
-        self._order = str(text)
+        self.dtype = np.dtype(f"{order}{self.dtype.str[1:]}")
 
-    def dtype(self) -> np.dtype[np.integer]:
-        return np.dtype(f"{self._order}{self._code}")
+
+def _text(value: object) -> str:
+    """A short text, which Python 2 wrote as bytes."""
+    # What is no text is described, not shown: lists inside of lists can have endless words.
+    text = value.decode("ascii") if isinstance(value, bytes) else value
+    return text if isinstance(text, str) else described(text)
 
 
 class _PickledArray:
@@ -127,28 +127,28 @@ class _PickledArray:
 
     __slots__ = ("array",)
 
-    def __init__(self) -> None:
-        self.array: NDArray[np.integer] | None = None
+    def __init__(self, array: NDArray[np.integer] | None = None) -> None:
+        self.array = array
 
     def __setstate__(self, state: object) -> None:
         match state:
             case (int(), tuple() as shape, _PickledDtype() as kind, is_fortran, bytes() as raw):
-                self.array = _array(raw, kind, shape, "F" if is_fortran else "C")
+                self.array = _array(raw, kind.dtype, shape, is_fortran=bool(is_fortran))
             case _:
                 raise DataError("the pickle has an array of unknown make")
 
 
 def _array(
-    raw: bytes, kind: _PickledDtype, shape: tuple[object, ...], order: Literal["C", "F"]
+    raw: bytes, dtype: np.dtype[np.integer], shape: tuple[object, ...], *, is_fortran: bool
 ) -> NDArray[np.integer]:
-    dtype = kind.dtype()
     sides = [side for side in shape if type(side) is int and 0 <= side <= len(raw)]
     if len(sides) != len(shape) or len(sides) > 4 or math.prod(sides) * dtype.itemsize != len(raw):
+        shown = ", ".join(str(side) if type(side) is int else described(side) for side in shape)
         raise DataError(
-            f"the pickle has an array of shape {shape} and type {dtype}, "
+            f"the pickle has an array of shape ({shown}) and type {dtype}, "
             f"but {len(raw):,} bytes of it"
         )
-    array = np.frombuffer(raw, dtype).reshape(sides, order=order)
+    array = np.frombuffer(raw, dtype).reshape(sides, order="F" if is_fortran else "C")
     return array.astype(dtype.newbyteorder("="), order="C")
 
 
@@ -172,9 +172,8 @@ class _Stand:
                 tuple() as shape,
                 order,
             ):
-                result = _PickledArray()
-                result.array = _array(bytes(raw), kind, shape, "F" if order in ("F", b"F") else "C")
-                return result
+                is_fortran = _text(order) == "F"
+                return _PickledArray(_array(bytes(raw), kind.dtype, shape, is_fortran=is_fortran))
             case "encode", (str() as text, "latin1" | b"latin1"):
                 return text.encode("latin-1")
             case _:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import DataError
-from tenfold.types import LabelArray, LabelledArrays, PixelArray
+from tenfold.errors import DataError, TenfoldError
+from tenfold.storage.files import reason_of
+from tenfold.types import LabelledArrays
 
 LARGEST_ARRAY = 16 * 2**30
 """Bytes of pixels that one split may have once decoded."""
@@ -22,13 +23,60 @@ LARGEST_DEFLATE_RATIO = 1032
 """How many times its size deflate, which gzip and npz use, can unpack to at the most."""
 
 CHUNK = 2**20
-FETCH_AGAIN = "fetch the file again"
+FETCH_AGAIN = "fetch the file again or make it anew"
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
-def labelled(
-    place: str, images: PixelArray, labels: LabelArray, classes: Sequence[str]
-) -> LabelledArrays:
-    """Images and labels together, if every label is in range."""
+def damaged(place: Path | str, what: str) -> DataError:
+    """The error about a file that is not as whoever made it meant it to be."""
+    return DataError(f"{place}: {what}", remedy=FETCH_AGAIN)
+
+
+def unreadable(place: Path | str, error: OSError | ValueError) -> DataError:
+    """The error about a file or folder that the system refuses to read."""
+    reason = reason_of(error) if isinstance(error, OSError) else error
+    return DataError(f"{place}: it cannot be read: {reason}")
+
+
+@contextmanager
+def file_errors(path: Path, what: str = "file") -> Iterator[None]:
+    """Failures of the file system and of decompression as errors that name the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: there is no such {what}", remedy="check the name or fetch the data"
+        ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise damaged(path, f"the gzip data is damaged or cut off: {error}") from error
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+@contextmanager
+def library_errors(what: str, *, remedy: str = FETCH_AGAIN) -> Iterator[None]:
+    """Whatever a library raises becomes a DataError; tenfold's own errors pass.
+
+    On bytes that were made up, readers of archives and images raise about any exception, so any is
+    caught here.
+    """
+    try:
+        yield
+    except TenfoldError:
+        raise
+    except Exception as error:
+        raise DataError(f"{what}: {str(error) or type(error).__name__}", remedy=remedy) from error
+
+
+def require_matching(
+    place: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> None:
+    """Refuse another number of labels than of images, and labels out of range."""
+    if len(images) != len(labels):
+        raise DataError(
+            f"{place}: {len(images):,} images but {len(labels):,} labels",
+            remedy="use images and labels that belong together",
+        )
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
         raise DataError(
@@ -36,35 +84,21 @@ def labelled(
             f"wanted 0..{len(classes) - 1} for {len(classes)} classes",
             remedy="correct the labels or name more classes",
         )
+
+
+def labelled(
+    place: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> LabelledArrays:
+    """Images and labels together, if they match."""
+    require_matching(place, images, labels, classes)
     return LabelledArrays(images, labels, tuple(classes))
 
 
 def joined(batches: Sequence[LabelledArrays]) -> LabelledArrays:
     """Batches of the same classes, one after the other."""
-    return LabelledArrays(
-        np.concatenate([batch.images for batch in batches]),
-        np.concatenate([batch.labels for batch in batches]),
-        batches[0].classes,
-    )
-
-
-@contextmanager
-def file_errors(path: Path) -> Iterator[None]:
-    """Failures of the file system and of decompression as errors that name the file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: there is no such file", remedy="check the name or fetch the data"
-        ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: the gzip data is damaged or cut off: {error}",
-            remedy=FETCH_AGAIN,
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise DataError(f"{path}: it cannot be read: {reason}") from error
+    images = np.concatenate([batch.images for batch in batches])
+    labels = np.concatenate([batch.labels for batch in batches])
+    return LabelledArrays(images, labels, batches[0].classes)
 
 
 def read_whole(path: Path, limit: int) -> bytearray:
@@ -77,15 +111,20 @@ def read_whole(path: Path, limit: int) -> bytearray:
     return data[:size] if size < len(data) else data
 
 
+def is_gzip(file: io.BufferedIOBase) -> bool:
+    """Whether a file holds gzipped data; it is rewound."""
+    file.seek(0)
+    start = file.read(len(_GZIP_MAGIC))
+    file.seek(0)
+    return start == _GZIP_MAGIC
+
+
 def fill(file: io.BufferedIOBase, array: NDArray[np.uint8]) -> int:
     """Read into an array as far as the file goes, and how many bytes that was."""
     filled = 0
-    while filled < len(array):
-        chunk = file.read(min(CHUNK, len(array) - filled))
-        if not chunk:
-            break
-        array[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
-        filled += len(chunk)
+    # In chunks: a decompressor first makes bytes of its own of all that it is asked for.
+    while count := file.readinto(array.data[filled : filled + CHUNK]):
+        filled += count
     return filled
 
 

@@ -10,15 +10,16 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from tenfold.data.files.reading import damaged, library_errors
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
 from tenfold.data.folders.streams import DECOMPRESSORS, Budget, ForwardStream
-from tenfold.errors import DataError, TenfoldError, listing
+from tenfold.errors import DataError, listing
 
-ARCHIVE_HELP = "name a folder or a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2 archive of it"
+_DAMAGED = "the archive is damaged or cannot be read"
 
 
 def archive_members(path: Path) -> Iterator[Member]:
@@ -38,12 +39,13 @@ def archive_members(path: Path) -> Iterator[Member]:
     if is_plain_tar or start.startswith(tuple(DECOMPRESSORS)):
         return _tar_members(path, start)
     raise DataError(
-        f"{path}: this is neither a folder nor an archive that can be read", remedy=ARCHIVE_HELP
+        f"{path}: this is neither a folder nor an archive that can be read",
+        remedy="name a folder or a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2 archive of it",
     )
 
 
 def _zip_members(path: Path) -> Iterator[Member]:
-    with _archive_errors(path), zipfile.ZipFile(path) as archive:
+    with library_errors(f"{path}: {_DAMAGED}"), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         encrypted = [entry.filename for entry in entries if entry.flag_bits & 0x1]
         if encrypted:
@@ -70,19 +72,18 @@ def _zip_kind(entry: zipfile.ZipInfo) -> Kind:
 def _read_zip_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.file_size > LARGEST_MEMBER:
         raise too_large(entry.filename, entry.file_size)
-    with _archive_errors(path, entry.filename), archive.open(entry) as file:
+    with library_errors(f"{path}: {entry.filename}: {_DAMAGED}"), archive.open(entry) as file:
         data = file.read(LARGEST_MEMBER + 1)
         if len(data) != entry.file_size:
-            raise DataError(
-                f"{entry.filename}: {len(data):,} bytes in the archive, "
-                f"wanted the {entry.file_size:,} that it declares",
-                remedy="make the archive anew",
+            raise damaged(
+                entry.filename,
+                f"{len(data):,} bytes in the archive, wanted the {entry.file_size:,} it declares",
             )
         return data
 
 
 def _tar_members(path: Path, start: bytes) -> Iterator[Member]:
-    with _archive_errors(path), closing(ForwardStream(path, start)) as stream:
+    with library_errors(f"{path}: {_DAMAGED}"), closing(ForwardStream(path, start)) as stream:
         archive = tarfile.TarFile(fileobj=stream)  # type: ignore[arg-type]
         while (entry := archive.next()) is not None:
             parts = _parts(entry.name)
@@ -101,28 +102,9 @@ def _tar_kind(entry: tarfile.TarInfo) -> Kind:
 def _read_tar_entry(path: Path, stream: ForwardStream, entry: tarfile.TarInfo) -> bytes:
     if entry.size > LARGEST_MEMBER:
         raise too_large(entry.name, entry.size)
-    with _archive_errors(path, entry.name):
+    with library_errors(f"{path}: {entry.name}: {_DAMAGED}"):
         return stream.read_at(entry.offset_data, entry.size)
 
 
 def _parts(name: str) -> Parts:
     return tuple(part for part in name.split("/") if part not in ("", "."))
-
-
-@contextmanager
-def _archive_errors(path: Path, name: str = "") -> Iterator[None]:
-    """Whatever the readers of archives raise becomes a DataError that names the place.
-
-    On bytes that were made up they raise about any exception, so any is caught here.
-    """
-    try:
-        yield
-    except TenfoldError:
-        raise
-    except Exception as error:
-        place = f"{path}: {name}" if name else str(path)
-        reason = str(error) or type(error).__name__
-        raise DataError(
-            f"{place}: the archive is damaged or cannot be read: {reason}",
-            remedy="fetch it or make it anew",
-        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,29 +15,24 @@ import numpy as np
 from tenfold.data.files.reading import LARGEST_ARRAY
 from tenfold.data.folders.images import decode_image
 from tenfold.data.folders.layout import SPLITS, UNSPLIT, Places
+from tenfold.data.folders.members import Parts
 from tenfold.data.folders.source import read_members
-from tenfold.data.folders.survey import Survey
+from tenfold.data.folders.survey import ImageFile, Survey
 from tenfold.errors import DataError, listing
 from tenfold.listening import Listener
-from tenfold.types import LabelledArrays, PixelArray
+from tenfold.types import ImageShape, LabelledArrays
 
 _IMAGES_A_CHUNK = 64
 _BYTES_A_CHUNK = 4 * 2**20
 _MOST_WORKERS = 4
 _PIXELS_WORTH_A_THREAD = 256 * 256
 
-_Chunk = list[tuple[int, bytes]]
-"""Encoded images, each with its index in the survey."""
+_Chunk = list[tuple[ImageFile, bytes]]
+"""Images and what they are encoded as."""
 
 
 def decode_images(
-    path: Path,
-    survey: Survey,
-    places: Places,
-    *,
-    size: tuple[int, int],
-    channels: int,
-    listener: Listener,
+    path: Path, survey: Survey, places: Places, shape: ImageShape, listener: Listener
 ) -> dict[str, LabelledArrays]:
     """The splits with the pixels of all images, sorted by class and name.
 
@@ -44,22 +40,22 @@ def decode_images(
         path: the directory or archive, for messages and to read it again.
         survey: what was found there.
         places: where each of its images belongs.
-        size: (height, width) of every image.
-        channels: 1 or 3.
+        shape: of every image; 1 or 3 channels.
         listener: is told of progress.
 
     Raises:
         DataError: images are damaged (all are named), vanished, or are too much data.
     """
-    _require_room(path, len(survey.images), size, channels)
-    splits, targets = _allocate(survey, places, size, channels)
+    _require_room(path, len(survey.images), shape)
+    splits, targets = _allocate(survey, places, shape)
 
     def decode_chunk(chunk: _Chunk) -> list[str]:
         damaged = []
-        for index, data in chunk:
-            name = survey.images[index].name
+        for image, data in chunk:
             try:
-                targets[index][0] = decode_image(data, name, channels=channels, size=size)
+                targets[image.parts][:] = decode_image(
+                    data, image.name, channels=shape.channels, size=shape[1:]
+                )
             except DataError as error:
                 damaged.append(error.message)
         return damaged
@@ -78,47 +74,46 @@ def decode_images(
     return splits
 
 
-def _require_room(path: Path, count: int, size: tuple[int, int], channels: int) -> None:
-    room = count * channels * size[0] * size[1]
+def _require_room(path: Path, count: int, shape: ImageShape) -> None:
+    room = count * math.prod(shape)
     if room > LARGEST_ARRAY:
         raise DataError(
-            f"{path}: {count:,} images of {channels}x{size[0]}x{size[1]} need "
-            f"{room:,} bytes, over the limit of {LARGEST_ARRAY:,}",
+            f"{path}: {count:,} images of {shape} need {room:,} bytes, "
+            f"over the limit of {LARGEST_ARRAY:,}",
             remedy="choose a smaller image size",
         )
 
 
 def _allocate(
-    survey: Survey, places: Places, size: tuple[int, int], channels: int
-) -> tuple[dict[str, LabelledArrays], dict[int, PixelArray]]:
-    """The splits with pixels yet to be filled in, and by an image's index where its pixels go."""
-    members: dict[str, list[int]] = {split: [] for split in (*SPLITS.values(), UNSPLIT)}
+    survey: Survey, places: Places, shape: ImageShape
+) -> tuple[dict[str, LabelledArrays], dict[Parts, np.ndarray]]:
+    """The splits with pixels yet to be filled in, and where the pixels of each image go."""
     # Names in a split are alike up to the class, so sorting by name sorts by class first.
-    for index in sorted(range(len(survey.images)), key=lambda index: survey.images[index].parts):
-        members[places.of_image[index][0]].append(index)
+    placed = sorted(
+        zip(survey.images, places.of_image, strict=True), key=lambda pair: pair[0].parts
+    )
     label_of = {name: label for label, name in enumerate(places.classes)}
     splits: dict[str, LabelledArrays] = {}
-    targets: dict[int, PixelArray] = {}
-    for split, indices in members.items():
-        if indices:
-            images = np.empty((len(indices), channels, *size), np.uint8)
-            labels = np.array([label_of[places.of_image[index][1]] for index in indices], np.int64)
-            names = tuple(survey.images[index].name for index in indices)
+    targets: dict[Parts, np.ndarray] = {}
+    for split in dict.fromkeys([*SPLITS.values(), UNSPLIT]):
+        members = [(image, name) for image, (own_split, name) in placed if own_split == split]
+        if members:
+            images = np.empty((len(members), *shape), np.uint8)
+            labels = np.array([label_of[name] for _, name in members], np.int64)
+            names = tuple(image.name for image, _ in members)
             splits[split] = LabelledArrays(images, labels, places.classes, names)
-            targets.update((index, images[row : row + 1]) for row, index in enumerate(indices))
+            targets |= zip((image.parts for image, _ in members), images, strict=True)
     return splits, targets
 
 
-def _encoded(path: Path, survey: Survey) -> Iterator[tuple[int, bytes]]:
-    """The bytes of every image whose header is sound, with the image's index."""
+def _encoded(path: Path, survey: Survey) -> Iterator[tuple[ImageFile, bytes]]:
+    """Every image whose header is sound, and its bytes."""
     if survey.encoded is not None:
-        for index, data in enumerate(survey.encoded):
-            if survey.images[index].size is not None:
-                yield index, data
+        for image, data in zip(survey.images, survey.encoded, strict=True):
+            if image.size is not None:
+                yield image, data
         return
-    sound = {
-        image.parts: index for index, image in enumerate(survey.images) if image.size is not None
-    }
+    sound = {image.parts: image for image in survey.images if image.size is not None}
     for member in read_members(path):
         found = sound.pop(member.parts, None)
         if found is not None:
@@ -130,12 +125,12 @@ def _encoded(path: Path, survey: Survey) -> Iterator[tuple[int, bytes]]:
         )
 
 
-def _chunks(encoded: Iterable[tuple[int, bytes]]) -> Iterator[_Chunk]:
+def _chunks(encoded: Iterable[tuple[ImageFile, bytes]]) -> Iterator[_Chunk]:
     """Images grouped so that handing them to a thread costs little, and memory stays bounded."""
     chunk: _Chunk = []
     room = _BYTES_A_CHUNK
-    for index, data in encoded:
-        chunk.append((index, data))
+    for image, data in encoded:
+        chunk.append((image, data))
         room -= len(data)
         if room <= 0 or len(chunk) == _IMAGES_A_CHUNK:
             yield chunk
@@ -153,15 +148,9 @@ def _workers(survey: Survey) -> int:
 
 
 def _mapped(
-    function: Callable[[_Chunk], list[str]],
-    chunks: Iterable[_Chunk],
-    workers: int,
+    function: Callable[[_Chunk], list[str]], chunks: Iterable[_Chunk], workers: int
 ) -> Iterator[tuple[int, list[str]]]:
     """The size of each chunk and what the function says of it, with few chunks under way."""
-    if workers == 1:
-        for chunk in chunks:
-            yield len(chunk), function(chunk)
-        return
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque[tuple[int, Future[list[str]]]] = deque()
         for chunk in chunks:

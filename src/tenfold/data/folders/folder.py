@@ -29,7 +29,7 @@ from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
 from tenfold.errors import LONGEST_WORD, DataError, UsageError, listing
 from tenfold.listening import Listener, Recorder
-from tenfold.types import LabelledArrays
+from tenfold.types import ImageShape, LabelledArrays
 
 DEFAULT_LARGEST_SIDE = 64
 """Pixels of the longer side that images keep unless a size is asked for."""
@@ -39,6 +39,9 @@ LARGEST_IMAGE_SIDE = 4096
 
 DECODING_VERSION = 1
 """To be raised when the same files would give other arrays than before."""
+
+_Options = tuple[tuple[int, int] | None, int | None]
+"""The size and the channels that are asked for."""
 
 
 def load_image_folder(
@@ -57,8 +60,8 @@ def load_image_folder(
         DataError: as `read_image_folder`.
         UsageError: as `read_image_folder`.
     """
-    fingerprint = source_fingerprint(path)
-    found = _from_cache(fingerprint, image_size, channels, listener)
+    fingerprint, options = source_fingerprint(path), (image_size, channels)
+    found = _from_cache(fingerprint, options, listener)
     if found is not None:
         for note in found.notes:
             listener.note(note)
@@ -66,7 +69,7 @@ def load_image_folder(
     recorder = Recorder(listener)
     splits = read_image_folder(path, image_size=image_size, channels=channels, listener=recorder)
     if source_fingerprint(path) == fingerprint:
-        key = _cache_key(fingerprint, image_size, channels)
+        key = _cache_key(fingerprint, options)
         store_cached(key, Decoded(splits, recorder.notes), listener)
     else:
         listener.note("the files changed while they were read, so nothing was cached")
@@ -102,10 +105,11 @@ def read_image_folder(
     with quiet_pillow():
         survey = survey_images(path, listener)
         places = _places(path, survey)
-        size = image_size or _default_size(survey)
+        height, width = image_size or _default_size(survey)
         depth = channels or (1 if all(image.is_grey for image in survey.images) else 3)
-        splits = decode_images(path, survey, places, size=size, channels=depth, listener=listener)
-    _tell(survey, size, depth, listener)
+        shape = ImageShape(depth, height, width)
+        splits = decode_images(path, survey, places, shape, listener)
+    _tell(survey, shape, listener)
     return splits
 
 
@@ -138,8 +142,9 @@ def _default_size(survey: Survey) -> tuple[int, int]:
     return side, side
 
 
-def _tell(survey: Survey, size: tuple[int, int], channels: int, listener: Listener) -> None:
+def _tell(survey: Survey, shape: ImageShape, listener: Listener) -> None:
     """Note what a person should know about how the images were read."""
+    channels, size = shape.channels, shape[1:]
     sizes = sorted(set(survey.sizes()))
     if sizes != [size]:
         known = (
@@ -169,15 +174,11 @@ def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _from_cache(
-    fingerprint: str,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-    listener: Listener,
-) -> Decoded | None:
+def _from_cache(fingerprint: str, options: _Options, listener: Listener) -> Decoded | None:
     """What was decoded with these options, or with none if that came to the same."""
-    for options in dict.fromkeys([(image_size, channels), (None, None)]):
-        found = load_cached(_cache_key(fingerprint, *options), listener)
+    image_size, channels = options
+    for asked in dict.fromkeys([options, (None, None)]):
+        found = load_cached(_cache_key(fingerprint, asked), listener)
         if found is not None:
             _, depth, *size = next(iter(found.splits.values())).images.shape
             if image_size in (None, tuple(size)) and channels in (None, depth):
@@ -185,5 +186,5 @@ def _from_cache(
     return None
 
 
-def _cache_key(fingerprint: str, image_size: tuple[int, int] | None, channels: int | None) -> str:
-    return json.dumps([DECODING_VERSION, PIL.__version__, fingerprint, image_size, channels])
+def _cache_key(fingerprint: str, options: _Options) -> str:
+    return json.dumps([DECODING_VERSION, PIL.__version__, fingerprint, *options])

@@ -16,13 +16,7 @@ from pathlib import Path
 from tenfold.data.folders.members import Parts
 from tenfold.errors import DataError, listing
 
-SPLITS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """By the lower-case name of a folder: the split that it is; in the order of reading."""
 
 UNSPLIT = "all"

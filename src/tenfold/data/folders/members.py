@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from tenfold.errors import DataError
 
@@ -56,9 +55,3 @@ def too_large(name: str, size: int) -> DataError:
         f"{name}: the file has {size:,} bytes or more, over the limit of {LARGEST_MEMBER:,}",
         remedy="scale the image down or remove it",
     )
-
-
-def unreadable(place: Path | str, error: OSError | ValueError) -> DataError:
-    """What to say of a file or folder that the system refuses to read."""
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DataError(f"{place}: it cannot be read: {reason}")

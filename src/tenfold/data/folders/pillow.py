@@ -21,7 +21,8 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from tenfold.errors import DataError, TenfoldError
+from tenfold.data.files.reading import library_errors
+from tenfold.errors import DataError
 
 LARGEST_PIXELS = 50_000_000
 """Pixels that an image may declare; more is refused before any of them is decoded."""
@@ -70,21 +71,11 @@ def require_bounded(width: int, height: int, name: str) -> None:
 
 @contextmanager
 def pillow_errors(data: bytes | None, name: str) -> Iterator[None]:
-    """Whatever Pillow raises becomes a DataError that names the image; its warnings are silenced.
-
-    Its readers raise about any exception on bytes that were made up, so any is caught here.
-    """
-    try:
-        with quiet_pillow():
-            yield
-    except TenfoldError:
-        raise
-    except Exception as error:
-        size = "" if data is None else f" ({len(data):,} bytes)"
-        raise DataError(
-            f"{name}: the image{size} is damaged or cut off: {str(error) or type(error).__name__}",
-            remedy="replace or remove the file",
-        ) from error
+    """Whatever Pillow raises becomes a DataError that names the image; it gives no warnings."""
+    size = "" if data is None else f" ({len(data):,} bytes)"
+    what = f"{name}: the image{size} is damaged or cut off"
+    with library_errors(what, remedy="replace or remove the file"), quiet_pillow():
+        yield
 
 
 @contextmanager

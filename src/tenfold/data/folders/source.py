@@ -5,19 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tenfold.data.folders.archives import ARCHIVE_HELP, archive_members
-from tenfold.data.folders.members import (
-    LARGEST_MEMBER,
-    Kind,
-    Member,
-    Parts,
-    too_large,
-    unreadable,
-)
+from tenfold.data.files.reading import file_errors, unreadable
+from tenfold.data.folders.archives import archive_members
+from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
 from tenfold.errors import DataError
 
 MOST_MEMBERS = 4_000_000
@@ -33,7 +26,7 @@ def source_fingerprint(path: Path) -> str:
     Raises:
         DataError: there is nothing at the path, or it cannot be read.
     """
-    with _opening_errors(path):
+    with file_errors(path, "folder or archive"):
         if not path.is_dir():
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -54,7 +47,7 @@ def read_members(path: Path) -> Iterator[Member]:
         DataError: there is nothing at the path, it is no archive, the archive is damaged,
             encrypted, or over one of the limits of this room.
     """
-    with _opening_errors(path):
+    with file_errors(path, "folder or archive"):
         members = _directory_members(path) if path.is_dir() else archive_members(path)
     for count, member in enumerate(members, 1):
         if count > MOST_MEMBERS:
@@ -64,18 +57,6 @@ def read_members(path: Path) -> Iterator[Member]:
             )
         if member.parts:
             yield member
-
-
-@contextmanager
-def _opening_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: there is no such folder or archive", remedy=ARCHIVE_HELP
-        ) from error
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
 
 
 def _walk(root: Path) -> Iterator[tuple[Parts, os.DirEntry[str]]]:

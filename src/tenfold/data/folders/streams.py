@@ -13,6 +13,7 @@ from pathlib import Path
 from tarfile import BLOCKSIZE
 from typing import Any
 
+from tenfold.data.files.reading import damaged
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
 from tenfold.errors import DataError
 
@@ -89,10 +90,7 @@ class ForwardStream:
     def seek(self, position: int) -> None:
         """Read on to a position."""
         if position < self._position:
-            raise DataError(
-                f"{self._path}: the archive is damaged: a header has a negative size",
-                remedy="make the archive anew",
-            )
+            raise damaged(self._path, "the archive is damaged: a header has a negative size")
         while self._position < position:
             if not self.read(min(_CHUNK, position - self._position)):
                 raise self._cut_off()
@@ -124,9 +122,8 @@ class ForwardStream:
         self._file.close()
 
     def _cut_off(self) -> DataError:
-        return DataError(
-            f"{self._path}: the archive is damaged: it ends in the middle or a header is broken",
-            remedy="fetch it or make it anew",
+        return damaged(
+            self._path, "the archive is damaged: it ends in the middle or a header is broken"
         )
 
 
