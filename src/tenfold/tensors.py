@@ -38,6 +38,19 @@ def from_stored(tensors: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
     return {name: _tensor(stored) for name, stored in tensors.items()}
 
 
+def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Which tensors are missing, too many, or of another shape or type, one text for each."""
+    ours, theirs = (
+        {name: f"{list(t.shape)} {str(t.dtype).removeprefix('torch.')}" for name, t in part.items()}
+        for part in (wanted, found)
+    )
+    return [
+        f"{name}: {theirs.get(name, 'missing')}, wanted {ours.get(name, 'none')}"
+        for name in sorted(ours.keys() | theirs.keys())
+        if ours.get(name) != theirs.get(name)
+    ]
+
+
 def _stored(tensor: Tensor) -> StoredTensor:
     values: memoryview = tensor.reshape(-1).view(torch.uint8).numpy().data
     return StoredTensor(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), values)

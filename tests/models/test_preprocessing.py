@@ -81,6 +81,7 @@ def test_other_channels_than_the_normalisations_are_refused():
         ([], [1.0]),
         ([0.5], [0.0]),
         ([0.5], [-1.0]),
+        ([0.5], [1e-60]),  # 0 in single precision
         ([float("nan")], [1.0]),
         ([0.5], [float("inf")]),
     ],
@@ -95,37 +96,11 @@ def test_the_header_gives_the_same_preprocessing_again(values):
     mean, std = [m for m, _ in values], [s for _, s in values]
     first = Preprocessing(mean, std)
     header = json.loads(json.dumps(first.to_header()))
-    second = Preprocessing.from_header(header)
+    second = Preprocessing(**header)
     assert second.to_header() == first.to_header() == {"mean": mean, "std": std}
     raw = torch.randint(0, 256, (2, max(1, len(values)), 3, 3), dtype=torch.uint8)
     assert torch.equal(first(raw), second(raw))
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        {},
-        {"mean": []},
-        {"mean": [], "std": [], "more": 1},
-        {"mean": "0", "std": "1"},
-        {"mean": [None], "std": [1.0]},
-        {"mean": [True], "std": [1.0]},
-        {"mean": [[0.5]], "std": [[1.0]]},
-        {"mean": [10**400], "std": [1.0]},
-        {"mean": [0.5], "std": [1e-60]},
-    ],
-)
-def test_a_foreign_header_is_refused(header):
-    with pytest.raises(UsageError, match="preprocessing: "):
-        Preprocessing.from_header(header)
-
-
 def test_it_has_no_weights_that_a_state_dict_would_carry():
     assert dict(Preprocessing([0.5], [0.5]).state_dict()) == {}
-
-
-def test_whole_numbers_in_a_header_will_do():
-    assert Preprocessing.from_header({"mean": [0], "std": [1]}).to_header() == {
-        "mean": [0.0],
-        "std": [1.0],
-    }

@@ -113,6 +113,21 @@ def test_what_was_lent_is_back_when_the_engine_is_closed() -> None:
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
 
 
+def test_what_was_lent_is_asked_for_again_if_giving_it_back_was_broken_off() -> None:
+    state, attempts = new_state(), []
+
+    def give_back() -> None:
+        attempts.append(len(attempts))
+        if len(attempts) == 1:
+            raise KeyboardInterrupt
+
+    state.lend(give_back)
+    with pytest.raises(KeyboardInterrupt):
+        _ = state.model
+    _ = state.optimizer, state.averaged
+    assert attempts == [0, 1]
+
+
 @pytest.mark.parametrize("every", [1, 2, 5, 7])
 def test_where_stretches_end_makes_no_difference(every: int) -> None:
     class Watching(Watcher):

@@ -5,20 +5,18 @@ from typing import TYPE_CHECKING
 from tenfold._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tenfold.data.dataset import ImageDataset, Splits
-    from tenfold.data.load import load_splits
-    from tenfold.data.loading.loader import DataLoader
-    from tenfold.data.splitting import split_stratified
+    from tenfold.data.dataset import ImageDataset as ImageDataset
+    from tenfold.data.dataset import Splits as Splits
+    from tenfold.data.load import load_splits as load_splits
+    from tenfold.data.loading.loader import DataLoader as DataLoader
+    from tenfold.data.splitting import split_stratified as split_stratified
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "DataLoader": "tenfold.data.loading.loader",
-            "ImageDataset": "tenfold.data.dataset",
-            "Splits": "tenfold.data.dataset",
-            "load_splits": "tenfold.data.load",
-            "split_stratified": "tenfold.data.splitting",
+            "tenfold.data.dataset": ["ImageDataset", "Splits"],
+            "tenfold.data.load": ["load_splits"],
+            "tenfold.data.loading.loader": ["DataLoader"],
+            "tenfold.data.splitting": ["split_stratified"],
         },
     )
-
-__all__ = ["DataLoader", "ImageDataset", "Splits", "load_splits", "split_stratified"]

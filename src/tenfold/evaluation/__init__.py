@@ -5,36 +5,25 @@ from typing import TYPE_CHECKING
 from tenfold._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tenfold.evaluation.metrics import (
-        ClassFigures,
-        class_figures,
-        confusion_matrix,
-        wilson_interval,
-    )
-    from tenfold.evaluation.passes import evaluate, evaluate_accuracy, predict_logits
-    from tenfold.evaluation.report import Report
+    from tenfold.evaluation.metrics import ClassFigures as ClassFigures
+    from tenfold.evaluation.metrics import class_figures as class_figures
+    from tenfold.evaluation.metrics import confusion_matrix as confusion_matrix
+    from tenfold.evaluation.metrics import wilson_interval as wilson_interval
+    from tenfold.evaluation.passes import evaluate as evaluate
+    from tenfold.evaluation.passes import evaluate_accuracy as evaluate_accuracy
+    from tenfold.evaluation.passes import predict_logits as predict_logits
+    from tenfold.evaluation.report import Report as Report
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "ClassFigures": "tenfold.evaluation.metrics",
-            "Report": "tenfold.evaluation.report",
-            "class_figures": "tenfold.evaluation.metrics",
-            "confusion_matrix": "tenfold.evaluation.metrics",
-            "evaluate": "tenfold.evaluation.passes",
-            "evaluate_accuracy": "tenfold.evaluation.passes",
-            "predict_logits": "tenfold.evaluation.passes",
-            "wilson_interval": "tenfold.evaluation.metrics",
+            "tenfold.evaluation.metrics": [
+                "ClassFigures",
+                "class_figures",
+                "confusion_matrix",
+                "wilson_interval",
+            ],
+            "tenfold.evaluation.passes": ["evaluate", "evaluate_accuracy", "predict_logits"],
+            "tenfold.evaluation.report": ["Report"],
         },
     )
-
-__all__ = [
-    "ClassFigures",
-    "Report",
-    "class_figures",
-    "confusion_matrix",
-    "evaluate",
-    "evaluate_accuracy",
-    "predict_logits",
-    "wilson_interval",
-]

@@ -5,53 +5,35 @@ from typing import TYPE_CHECKING
 from tenfold._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tenfold.models.cifar_cnn import CifarCNN
-    from tenfold.models.convpool import ConvPool
-    from tenfold.models.image_model import ImageModel
-    from tenfold.models.lenet import LeNet
-    from tenfold.models.mlp import MLP
-    from tenfold.models.preprocessing import Preprocessing
-    from tenfold.models.resnet_small import ResNetSmall
-    from tenfold.models.softmax import Softmax
-    from tenfold.models.softmax_scratch import SoftmaxScratch
-    from tenfold.models.summary import LayerSummary, ModelSummary, summarise
-    from tenfold.models.table import MODELS, build, model_arguments
+    from tenfold.models.cifar_cnn import CifarCNN as CifarCNN
+    from tenfold.models.convpool import ConvPool as ConvPool
+    from tenfold.models.image_model import ImageModel as ImageModel
+    from tenfold.models.lenet import LeNet as LeNet
+    from tenfold.models.mlp import MLP as MLP
+    from tenfold.models.preprocessing import Preprocessing as Preprocessing
+    from tenfold.models.resnet_small import ResNetSmall as ResNetSmall
+    from tenfold.models.softmax import Softmax as Softmax
+    from tenfold.models.softmax_scratch import SoftmaxScratch as SoftmaxScratch
+    from tenfold.models.summary import LayerSummary as LayerSummary
+    from tenfold.models.summary import ModelSummary as ModelSummary
+    from tenfold.models.summary import summarise as summarise
+    from tenfold.models.table import MODELS as MODELS
+    from tenfold.models.table import build as build
+    from tenfold.models.table import model_arguments as model_arguments
 else:
-    __getattr__, __dir__ = lazy_names(
+    __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         {
-            "MLP": "tenfold.models.mlp",
-            "MODELS": "tenfold.models.table",
-            "CifarCNN": "tenfold.models.cifar_cnn",
-            "ConvPool": "tenfold.models.convpool",
-            "ImageModel": "tenfold.models.image_model",
-            "LayerSummary": "tenfold.models.summary",
-            "LeNet": "tenfold.models.lenet",
-            "ModelSummary": "tenfold.models.summary",
-            "Preprocessing": "tenfold.models.preprocessing",
-            "ResNetSmall": "tenfold.models.resnet_small",
-            "Softmax": "tenfold.models.softmax",
-            "SoftmaxScratch": "tenfold.models.softmax_scratch",
-            "build": "tenfold.models.table",
-            "model_arguments": "tenfold.models.table",
-            "summarise": "tenfold.models.summary",
+            "tenfold.models.cifar_cnn": ["CifarCNN"],
+            "tenfold.models.convpool": ["ConvPool"],
+            "tenfold.models.image_model": ["ImageModel"],
+            "tenfold.models.lenet": ["LeNet"],
+            "tenfold.models.mlp": ["MLP"],
+            "tenfold.models.preprocessing": ["Preprocessing"],
+            "tenfold.models.resnet_small": ["ResNetSmall"],
+            "tenfold.models.softmax": ["Softmax"],
+            "tenfold.models.softmax_scratch": ["SoftmaxScratch"],
+            "tenfold.models.summary": ["LayerSummary", "ModelSummary", "summarise"],
+            "tenfold.models.table": ["MODELS", "build", "model_arguments"],
         },
     )
-
-__all__ = [
-    "MLP",
-    "MODELS",
-    "CifarCNN",
-    "ConvPool",
-    "ImageModel",
-    "LayerSummary",
-    "LeNet",
-    "ModelSummary",
-    "Preprocessing",
-    "ResNetSmall",
-    "Softmax",
-    "SoftmaxScratch",
-    "build",
-    "model_arguments",
-    "summarise",
-]

@@ -5,13 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold.models.arguments import (
-    LARGEST_WIDTH,
-    flattened_size,
-    require_dropout,
-    require_task,
-    require_wholes,
-)
+from tenfold.models.arguments import flattened_size, require_arguments
+from tenfold.models.mlp import perceptron
 from tenfold.tensors import Logits
 from tenfold.types import ImageShape
 
@@ -39,9 +34,7 @@ class CifarCNN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_task("cifar-cnn", input_shape, classes)
-        require_wholes("cifar-cnn", "hidden", hidden, LARGEST_WIDTH)
-        require_dropout("cifar-cnn", dropout)
+        require_arguments("cifar-cnn", input_shape, classes, hidden=hidden, dropout=dropout)
         self.features = nn.Sequential(
             nn.Conv2d(input_shape.channels, 6, kernel_size=3),
             nn.ReLU(),
@@ -50,13 +43,8 @@ class CifarCNN(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        layers: list[nn.Module] = [nn.Flatten()]
         inputs = flattened_size("cifar-cnn", self.features, input_shape)
-        for width in hidden:
-            layers += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout)]
-            inputs = width
-        layers.append(nn.Linear(inputs, classes))
-        self.classifier = nn.Sequential(*layers)
+        self.classifier = perceptron(inputs, hidden, classes, dropout)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
         """One logit for every image and class."""

@@ -6,14 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.models.arguments import (
-    LARGEST_KERNEL,
-    LARGEST_WIDTH,
-    flattened_size,
-    require_dropout,
-    require_task,
-    require_wholes,
-)
+from tenfold.models.arguments import flattened_size, require_arguments
+from tenfold.models.mlp import perceptron
 from tenfold.tensors import Logits
 from tenfold.types import ImageShape
 
@@ -45,15 +39,19 @@ class ConvPool(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        require_task("convpool", input_shape, classes)
-        require_wholes("convpool", "channels", channels, LARGEST_WIDTH)
-        require_wholes("convpool", "kernels", kernels, LARGEST_KERNEL)
+        require_arguments(
+            "convpool",
+            input_shape,
+            classes,
+            channels=channels,
+            kernels=kernels,
+            hidden=hidden,
+            dropout=dropout,
+        )
         _require_kernels(channels, kernels)
-        require_wholes("convpool", "hidden", hidden, LARGEST_WIDTH)
-        require_dropout("convpool", dropout)
         self.features = _blocks(input_shape.channels, channels, kernels)
         inputs = flattened_size("convpool", self.features, input_shape)
-        self.classifier = _perceptron(inputs, hidden, classes, dropout)
+        self.classifier = perceptron(inputs, hidden, classes, dropout, only_the_first_drops=True)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
         """One logit for every image and class."""
@@ -84,15 +82,4 @@ def _blocks(inputs: int, channels: tuple[int, ...], kernels: tuple[int, ...]) ->
             nn.MaxPool2d(2),
         ]
         inputs = outputs
-    return nn.Sequential(*layers)
-
-
-def _perceptron(inputs: int, hidden: tuple[int, ...], classes: int, dropout: float) -> nn.Module:
-    layers: list[nn.Module] = [nn.Flatten()]
-    for place, width in enumerate(hidden):
-        layers += [nn.Linear(inputs, width), nn.ReLU()]
-        if place == 0:
-            layers.append(nn.Dropout(dropout))
-        inputs = width
-    layers.append(nn.Linear(inputs, classes))
     return nn.Sequential(*layers)

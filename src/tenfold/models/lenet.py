@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold.models.arguments import flattened_size, require_dropout, require_task
+from tenfold.models.arguments import flattened_size, require_arguments
+from tenfold.models.mlp import perceptron
 from tenfold.tensors import Logits
 from tenfold.types import ImageShape
 
@@ -28,8 +29,7 @@ class LeNet(nn.Module):
 
     def __init__(self, input_shape: ImageShape, classes: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        require_task("lenet", input_shape, classes)
-        require_dropout("lenet", dropout)
+        require_arguments("lenet", input_shape, classes, dropout=dropout)
         self.features = nn.Sequential(
             nn.Conv2d(input_shape.channels, 6, kernel_size=5, padding=2),
             nn.ReLU(),
@@ -40,13 +40,8 @@ class LeNet(nn.Module):
             nn.Conv2d(16, 120, kernel_size=5),
             nn.ReLU(),
         )
-        self.classifier = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(flattened_size("lenet", self.features, input_shape), 84),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(84, classes),
-        )
+        inputs = flattened_size("lenet", self.features, input_shape)
+        self.classifier = perceptron(inputs, [84], classes, dropout)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
         """One logit for every image and class."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold.models.arguments import (
-    LARGEST_WIDTH,
-    require_dropout,
-    require_task,
-    require_wholes,
-)
+from tenfold.models.arguments import require_arguments
 from tenfold.tensors import Logits
 from tenfold.types import ImageShape
 
@@ -39,18 +35,36 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_task("mlp", input_shape, classes)
-        require_wholes("mlp", "hidden", hidden, LARGEST_WIDTH)
-        require_dropout("mlp", dropout)
-        layers: list[nn.Module] = [nn.Flatten()]
-        inputs = math.prod(input_shape)
-        for width in hidden:
-            layers += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout)]
-            inputs = width
-        layers.append(nn.Linear(inputs, classes))
-        self.layers = nn.Sequential(*layers)
+        require_arguments("mlp", input_shape, classes, hidden=hidden, dropout=dropout)
+        self.layers = perceptron(math.prod(input_shape), hidden, classes, dropout)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
         """One logit for every image and class."""
         logits: Tensor = self.layers(images)
         return logits
+
+
+def perceptron(
+    inputs: int,
+    hidden: Sequence[int],
+    classes: int,
+    dropout: float,
+    *,
+    only_the_first_drops: bool = False,
+) -> nn.Sequential:
+    """Linear layers over all numbers of an image, with ReLU and dropout after the hidden ones.
+
+    Args:
+        inputs: how many numbers an image is.
+        hidden: the width of every hidden layer.
+        classes: the width of the last layer.
+        dropout: the probability that a hidden unit is silenced in training, 0 <= dropout < 1.
+        only_the_first_drops: no dropout after the other hidden layers.
+    """
+    layers: list[nn.Module] = [nn.Flatten()]
+    for place, width in enumerate(hidden):
+        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        if place == 0 or not only_the_first_drops:
+            layers.append(nn.Dropout(dropout))
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, classes))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
@@ -16,7 +15,7 @@ from tenfold.tensors import Images
 class Preprocessing(nn.Module):
     """Raw pixels 0..255 to numbers 0..1, then, if asked for, `(x - mean) / std` per channel.
 
-    Its values are no part of `state_dict()`: `to_header` and `from_header` carry them as JSON.
+    Its values are no part of `state_dict()`: `to_header` gives them, as JSON can hold them.
 
     Args:
         mean: one for every channel, of pixels in 0..1; empty for no normalisation.
@@ -69,19 +68,8 @@ class Preprocessing(nn.Module):
                 )
         return cls([mean for mean, _ in moments], [std for _, std in moments])
 
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> Preprocessing:
-        """What `to_header` wrote.
-
-        Raises:
-            UsageError: it is not what `to_header` writes.
-        """
-        if set(header) != {"mean", "std"}:
-            raise _foreign(header)
-        return cls(_numbers(header, "mean"), _numbers(header, "std"))
-
     def to_header(self) -> dict[str, list[float]]:
-        """All that it takes to make the same again, as JSON can hold it."""
+        """The arguments that make the same again, as JSON can hold them."""
         return {"mean": list(self._mean), "std": list(self._std)}
 
     def forward(
@@ -119,22 +107,6 @@ def _mean_and_std(pixels: UInt8[Tensor, "n height width"]) -> tuple[float, float
     mean = (share * values).sum()
     variance = (share * (values - mean).square()).sum()
     return mean.item(), variance.sqrt().item()
-
-
-def _numbers(header: Mapping[str, object], key: str) -> list[float]:
-    values = header[key]
-    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-        raise _foreign(header)
-    try:
-        return [float(value) for value in values]
-    except OverflowError:
-        raise _foreign(header) from None
-
-
-def _foreign(header: Mapping[str, object]) -> UsageError:
-    return UsageError(
-        f"preprocessing: found {dict(header)}, wanted a list of numbers for each of mean and std"
-    )
 
 
 def _per_channel(values: Sequence[float]) -> Float[Tensor, "1 channels 1 1"]:

@@ -7,14 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
-from tenfold.models.arguments import (
-    LARGEST_WIDTH,
-    MOST_LAYERS,
-    require_dropout,
-    require_task,
-    require_whole,
-    require_wholes,
-)
+from tenfold.models.arguments import MOST_LAYERS, require_arguments, require_whole
 from tenfold.tensors import Logits
 from tenfold.types import ImageShape
 
@@ -49,12 +42,10 @@ class ResNetSmall(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_task("resnet-small", input_shape, classes)
-        require_wholes("resnet-small", "widths", widths, LARGEST_WIDTH)
-        require_whole("resnet-small", "blocks", blocks, MOST_LAYERS // max(1, len(widths)))
-        require_dropout("resnet-small", dropout)
+        require_arguments("resnet-small", input_shape, classes, widths=widths, dropout=dropout)
         if not widths:
             raise UsageError("resnet-small: widths is empty, wanted one width for every stage")
+        require_whole("resnet-small", "blocks", blocks, MOST_LAYERS // len(widths))
         self.stem = nn.Sequential(
             _convolution(input_shape.channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )

@@ -7,8 +7,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold.errors import UsageError
-from tenfold.models.arguments import require_task
+from tenfold.models.arguments import require_arguments
 from tenfold.tensors import Logits
 from tenfold.types import ImageShape
 
@@ -28,9 +27,7 @@ class Softmax(nn.Module):
 
     def __init__(self, input_shape: ImageShape, classes: int, *, init_std: float = 0.01) -> None:
         super().__init__()
-        require_task("softmax", input_shape, classes)
-        if not 0 <= init_std <= 100:
-            raise UsageError(f"softmax: init_std is {init_std}, wanted 0 <= init_std <= 100")
+        require_arguments("softmax", input_shape, classes, init_std=init_std)
         self.flatten = nn.Flatten()
         self.linear = nn.Linear(math.prod(input_shape), classes)
         # On the meta device there is nothing to fill, and PyTorch would load its compiler for it.

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenfold.errors import UsageError
-from tenfold.models.arguments import require_task
+from tenfold.models.arguments import require_arguments
 from tenfold.scratch import linear
 from tenfold.tensors import Logits
 from tenfold.types import ImageShape
@@ -30,11 +29,7 @@ class SoftmaxScratch(nn.Module):
 
     def __init__(self, input_shape: ImageShape, classes: int, *, init_std: float = 0.01) -> None:
         super().__init__()
-        require_task("softmax-scratch", input_shape, classes)
-        if not 0 <= init_std <= 100:
-            raise UsageError(
-                f"softmax-scratch: init_std is {init_std}, wanted 0 <= init_std <= 100"
-            )
+        require_arguments("softmax-scratch", input_shape, classes, init_std=init_std)
         self.W = nn.Parameter(torch.empty(math.prod(input_shape), classes))
         self.b = nn.Parameter(torch.empty(classes))
         # On the meta device there is nothing to fill, and PyTorch would load its compiler for it.

@@ -1,42 +1,19 @@
 """The one way a file is written, tensor files with a JSON header, and the user's cache folder."""
 
-from tenfold.storage.checked import Facts, checked
-from tenfold.storage.files import (
-    make_folder,
-    read_regular_file,
-    remove_file,
-    remove_leftovers,
-    set_aside,
-    write_bytes,
-    write_json,
-    write_text,
-)
-from tenfold.storage.tensors import (
-    LARGEST_HEADER,
-    StoredTensor,
-    TensorFile,
-    read_tensors,
-    sha256_of_tensors,
-    write_tensors,
-)
-from tenfold.storage.user_cache import cache_folder
-
-__all__ = [
-    "LARGEST_HEADER",
-    "Facts",
-    "StoredTensor",
-    "TensorFile",
-    "cache_folder",
-    "checked",
-    "make_folder",
-    "read_regular_file",
-    "read_tensors",
-    "remove_file",
-    "remove_leftovers",
-    "set_aside",
-    "sha256_of_tensors",
-    "write_bytes",
-    "write_json",
-    "write_tensors",
-    "write_text",
-]
+from tenfold.storage.checked import Facts as Facts
+from tenfold.storage.checked import checked as checked
+from tenfold.storage.files import make_folder as make_folder
+from tenfold.storage.files import read_regular_file as read_regular_file
+from tenfold.storage.files import remove_file as remove_file
+from tenfold.storage.files import remove_leftovers as remove_leftovers
+from tenfold.storage.files import set_aside as set_aside
+from tenfold.storage.files import write_bytes as write_bytes
+from tenfold.storage.files import write_json as write_json
+from tenfold.storage.files import write_text as write_text
+from tenfold.storage.tensors import LARGEST_HEADER as LARGEST_HEADER
+from tenfold.storage.tensors import StoredTensor as StoredTensor
+from tenfold.storage.tensors import TensorFile as TensorFile
+from tenfold.storage.tensors import read_tensors as read_tensors
+from tenfold.storage.tensors import sha256_of_tensors as sha256_of_tensors
+from tenfold.storage.tensors import write_tensors as write_tensors
+from tenfold.storage.user_cache import cache_folder as cache_folder

@@ -32,15 +32,12 @@ def write_bytes(path: Path, data: bytes) -> None:
             links, a failed sync of the folder leaves the new file, whole.
     """
     temporary = _temporary(path)
+    failure = f"writing {len(data):,} bytes failed"
     try:
-        _write_and_sync(temporary, data)
-        _verify(temporary, data)
-        _put_in_place(temporary, path)
-    except OSError as error:
-        raise StorageError(
-            f"{path}: writing {len(data):,} bytes failed: {reason_of(error)}",
-            remedy="free some space or choose another folder",
-        ) from error
+        with _explained(path, failure, remedy="free some space or choose another folder"):
+            _write_and_sync(temporary, data)
+            _verify(temporary, data)
+            _put_in_place(temporary, path)
     finally:
         _remove_if_there(temporary)
 
@@ -84,26 +81,23 @@ def make_folder(path: Path) -> bool:
     Raises:
         StorageError: it could not be made, or something else has its name.
     """
-    try:
+    remedy = "choose a folder that can be written"
+    with _explained(path, "the folder cannot be made", remedy=remedy):
         if path.is_dir():
             return False
         if path.parent != path:
             make_folder(path.parent)
-        path.mkdir()
+        try:
+            path.mkdir()
+        except FileExistsError as error:
+            if path.is_dir():  # another process was faster
+                return False
+            raise StorageError(
+                f"{path}: there is a file of this name, wanted a folder",
+                remedy="choose another folder",
+            ) from error
         _sync_folder(path.parent)
         return True
-    except FileExistsError as error:
-        if path.is_dir():  # another process was faster
-            return False
-        raise StorageError(
-            f"{path}: there is a file of this name, wanted a folder",
-            remedy="choose another folder",
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"{path}: the folder cannot be made: {reason_of(error)}",
-            remedy="choose a folder that can be written",
-        ) from error
 
 
 def remove_file(path: Path) -> None:
@@ -112,10 +106,8 @@ def remove_file(path: Path) -> None:
     Raises:
         StorageError: it could not be removed.
     """
-    try:
+    with _explained(path, "it cannot be removed"):
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path}: it cannot be removed: {reason_of(error)}") from error
 
 
 def set_aside(path: Path, word: str) -> Path:
@@ -133,10 +125,8 @@ def set_aside(path: Path, word: str) -> Path:
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.{word}-{number}")
-    try:
+    with _explained(path, "it cannot be renamed"):
         os.replace(path, aside)
-    except OSError as error:
-        raise StorageError(f"{path}: it cannot be renamed: {reason_of(error)}") from error
     return aside
 
 
@@ -148,6 +138,15 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".*.tmp"):
         if _TEMPORARY_NAME.fullmatch(path.name):
             _remove_if_there(path)
+
+
+@contextmanager
+def _explained(path: Path, failure: str, *, remedy: str = "") -> Iterator[None]:
+    """Turn what the system refuses inside the block into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: {failure}: {reason_of(error)}", remedy=remedy) from error
 
 
 def _write_and_sync(path: Path, data: bytes) -> None:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -88,7 +87,7 @@ def train(
     batches = math.ceil(len(train_data) / batch_size)
     advisor = Advisor(train_data.label_array, len(train_data.classes))
     settings = StepSettings(batch_size, label_smoothing, clip_norm, augment)
-    pace = _Pace()
+    pace = 1
     if checkpointer is not None and state.step == 0:
         checkpointer.save(state)
     with closing(make_engine(state, train_data, settings)) as engine:
@@ -104,7 +103,7 @@ def train(
                 stretch = engine.advance(state.batch, rates, gradient_norms=last == batches)
                 _take(state, stretch)
                 _require_finite_losses(state, schedule)
-                pace.measured(len(rates), time.perf_counter() - began)
+                pace = _next_pace(pace, len(rates), time.perf_counter() - began)
                 watcher.advanced(_standing(state, batches))
                 if state.batch == batches:
                     break  # what follows belongs to the epoch's end
@@ -122,7 +121,8 @@ def train(
                 logits = engine.logits(val_data.images, eval_batch_size)
                 report = report_of(logits, val_data)
             _finish_epoch(state, len(train_data), batch_size, report, rates[-1], started)
-            _note_best(state, choose_by, has_validation=val_data is not None)
+            if val_data is not None:
+                _note_best(state, choose_by)
             watcher.epoch_done(state.history[-1], epochs)
             for sentence in advisor.after_epoch(state.history, stretch.gradient_norms or {}):
                 watcher.note(sentence)
@@ -148,31 +148,25 @@ def epoch_order(n: int, seed: int, epoch: int, *, shuffle: bool) -> Int64[Tensor
     return torch.randperm(n, generator=generator)
 
 
-@dataclass
-class _Pace:
-    """How many batches fit into a stretch, judged by the one before.
+def _next_pace(pace: int, batches: int, seconds: float) -> int:
+    """How many batches fit into the next stretch, judged by how long this one took.
 
     The first stretch is one batch, and none is more than four times as long as the one before: the
     first batches may be much slower than the rest.
     """
-
-    batches: int = 1
-
-    def measured(self, batches: int, seconds: float) -> None:
-        """Learn that so many batches took so long."""
-        fitting = int(STRETCH_SECONDS * batches / max(seconds, 1e-6))
-        self.batches = max(1, min(fitting, 4 * self.batches))
+    fitting = int(STRETCH_SECONDS * batches / max(seconds, 1e-6))
+    return max(1, min(fitting, 4 * pace))
 
 
 def _stretch_end(
     state: TrainingState,
     batches: int,
-    pace: _Pace,
+    pace: int,
     watcher: Watcher,
     checkpointer: Checkpointer | None,
 ) -> int:
     """The batch after which the engine has to stop: somebody wants to look, or it has been long."""
-    ends = [batches, state.batch + pace.batches, watcher.next_look(state.batch)]
+    ends = [batches, state.batch + pace, watcher.next_look(state.batch)]
     if checkpointer is not None:
         ends.append(state.batch + checkpointer.next_due(state.step) - state.step)
     return int(min(ends))
@@ -200,22 +194,24 @@ def _require_finite_losses(state: TrainingState, schedule: Schedule) -> None:
     if len(wrong):
         batch = int(wrong[0])
         lr = schedule(state.step - state.batch + batch)
-        raise TrainingError(
-            f"the loss became {state.losses[batch].item()} in epoch {state.epoch + 1}, "
-            f"batch {batch + 1}, at a learning rate of {lr:g}",
-            remedy="try a learning rate ten times lower, or clip_norm = 1",
-        )
+        where = f", batch {batch + 1}, at a learning rate of {lr:g}"
+        raise _diverged(f"the loss became {state.losses[batch].item()}", state, where)
 
 
 def _require_finite(state: TrainingState, schedule: Schedule) -> None:
     """What must hold before anything is saved: a finite loss can still end in infinite weights."""
     for name, tensor in state.model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise TrainingError(
-                f"{name} became infinite or undefined in epoch {state.epoch + 1}, up to batch "
-                f"{state.batch}, at a learning rate of {schedule(state.step - 1):g}",
-                remedy="try a learning rate ten times lower, or clip_norm = 1",
-            )
+            lr = schedule(state.step - 1)
+            where = f", up to batch {state.batch}, at a learning rate of {lr:g}"
+            raise _diverged(f"{name} became infinite or undefined", state, where)
+
+
+def _diverged(what: str, state: TrainingState, where: str = "") -> TrainingError:
+    return TrainingError(
+        f"{what} in epoch {state.epoch + 1}{where}",
+        remedy="try a learning rate ten times lower, or clip_norm = 1",
+    )
 
 
 def _finish_epoch(
@@ -223,10 +219,7 @@ def _finish_epoch(
 ) -> None:
     """Put the epoch's figures into the history and the counters at the next epoch's start."""
     if report is not None and not math.isfinite(report.loss):
-        raise TrainingError(
-            f"the validation loss became {report.loss} in epoch {state.epoch + 1}",
-            remedy="try a learning rate ten times lower, or clip_norm = 1",
-        )
+        raise _diverged(f"the validation loss became {report.loss}", state)
     sizes = torch.full((len(state.losses),), batch_size, dtype=torch.float64)
     sizes[-1] = n - batch_size * (len(sizes) - 1)
     state.epoch += 1
@@ -245,13 +238,11 @@ def _finish_epoch(
     state.correct = torch.zeros_like(state.correct)
 
 
-def _note_best(state: TrainingState, choose_by: ChooseBy, *, has_validation: bool) -> None:
+def _note_best(state: TrainingState, choose_by: ChooseBy) -> None:
     """Keep the weights if they are the best so far by validation."""
-    if not has_validation:
-        return
     value = getattr(state.history[-1], choose_by)
     sign = 1 if choose_by == "val_loss" else -1
-    if math.isfinite(value) and (state.best is None or sign * value < sign * state.best.value):
+    if state.best is None or sign * value < sign * state.best.value:
         state.best = Best(state.epoch, value, state.copy_of_final_weights())
         state.epochs_without_gain = 0
     else:

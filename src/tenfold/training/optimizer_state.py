@@ -43,48 +43,50 @@ def optimizer_to_parts(
 
 
 def load_optimizer(
-    optimizer: torch.optim.Optimizer, header: OptimizerHeader, tensors: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer,
+    header: OptimizerHeader,
+    tensors: Mapping[str, Tensor],
+    *,
+    keep_settings: bool = False,
 ) -> None:
-    """Give an optimizer the state that `optimizer_to_parts` wrote down.
+    """Give an optimizer the state that `optimizer_to_parts` wrote down, or leave it as it was.
 
     Args:
         optimizer: of the same kind, over as many parameters.
         header: what was written down as plain values.
         tensors: named `<index of the parameter>.<key>`.
+        keep_settings: take over what was remembered, but not the learning rate and its like.
 
     Raises:
         FileRefusedError: it is of another kind, or does not fit.
     """
-    kind = type(optimizer).__name__
-    if kind != header.kind:
-        raise FileRefusedError(
-            f"the checkpoint is of a run with {header.kind}, this one has {kind}"
-        )
-    require_usable_state(optimizer, header, tensors)
+    _require_usable(optimizer, header, tensors)
     state: dict[int, dict[str, Any]] = {}
     for name, value in [*tensors.items(), *header.plain.items()]:
         index, key = _index_and_key(name)
         own = value.clone() if isinstance(value, Tensor) else value
         state.setdefault(index, {})[key] = own
     groups = [{**group, **_tuples(group)} for group in header.groups]
+    if keep_settings:
+        groups = optimizer.state_dict()["param_groups"]
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError) as error:
         raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
 
 
-def require_usable_state(
+def _require_usable(
     optimizer: torch.optim.Optimizer, header: OptimizerHeader, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Refuse what this optimizer could not take its next step with.
-
-    Raises:
-        FileRefusedError: groups, names, shapes or types are not those that it would have.
-    """
+    """Refuse what this optimizer could not take its next step with."""
     kind = type(optimizer).__name__
+    if header.kind != kind:
+        raise FileRefusedError(
+            f"the checkpoint is of a run with {header.kind}, this one has {kind}"
+        )
     entry = entry_of(kind)
-    if header.kind != kind or entry is None:
-        return  # another kind is said by `load_optimizer`; of an unknown one nothing is known
+    if entry is None:
+        return  # somebody's own: what it remembers is not known here
     groups = [group["params"] for group in optimizer.state_dict()["param_groups"]]
     if [group.get("params") for group in header.groups] != groups:
         raise FileRefusedError("the checkpoint's optimizer does not fit: it has other groups")
@@ -96,6 +98,7 @@ def require_usable_state(
             raise FileRefusedError(f"the checkpoint's optimizer remembers parameter {index}")
         remembered.setdefault(index, set()).add(key)
         wanted = torch.zeros(()) if key == "step" else parameters[index]
+        # SGD without momentum remembers None.
         if value is not None and not (
             isinstance(value, Tensor)
             and value.shape == wanted.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,69 +19,45 @@ class OptimizerEntry:
 
     Attributes:
         description: what it is, in one line.
-        build: from parameters, and `lr`, `weight_decay` and its own options by keyword.
-        kind: the name of the class that `build` makes, which checkpoints carry.
+        kind: the name of its class in `torch.optim`, which checkpoints carry.
         remembers: what it keeps for each parameter, by PyTorch's names.
         own: the options that not every optimizer has, each a key of the recipe, with defaults.
         needs: own options that do nothing without another one.
+        fixed: what the class is always given beside the options.
     """
 
     description: str
-    build: Callable[..., Optimizer]
     kind: str
     remembers: frozenset[str]
     own: Mapping[str, float | bool] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, object] = field(default_factory=dict)
 
 
-def _sgd(
-    parameters: Iterable[nn.Parameter],
-    *,
-    lr: float,
-    weight_decay: float,
-    momentum: float,
-    nesterov: bool,
-) -> Optimizer:
-    import torch
+# The fused kernel updates all moments in one pass: on a CPU that is where Adam's time goes.
+_FUSED = {"fused": True}
 
-    return torch.optim.SGD(
-        parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-    )
-
-
-def _adam(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
-    import torch
-
-    # The fused kernel updates all moments in one pass: on a CPU that is where Adam's time goes.
-    return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
-
-
-def _adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> Optimizer:
-    import torch
-
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
-
+_MOMENTS = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
 OPTIMIZERS: dict[str, OptimizerEntry] = {
     "sgd": OptimizerEntry(
         "stochastic gradient descent, with momentum and Nesterov's form of it",
-        _sgd,
-        kind="SGD",
-        remembers=frozenset({"momentum_buffer"}),
+        "SGD",
+        frozenset({"momentum_buffer"}),
         own={"momentum": 0.0, "nesterov": False},
         needs={"nesterov": "momentum"},
     ),
     "adam": OptimizerEntry(
         "Adam with weight decay as an L2 penalty (Kingma and Ba, arXiv:1412.6980)",
-        _adam,
-        kind="Adam",
-        remembers=frozenset({"step", "exp_avg", "exp_avg_sq"}),
+        "Adam",
+        _MOMENTS,
+        fixed=_FUSED,
     ),
     "adamw": OptimizerEntry(
         "Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101)",
-        _adamw,
-        kind="AdamW",
-        remembers=frozenset({"step", "exp_avg", "exp_avg_sq"}),
+        "AdamW",
+        _MOMENTS,
+        fixed=_FUSED,
     ),
 }
 """Every optimizer that has a name."""
@@ -111,13 +87,18 @@ def build_optimizer(
     Raises:
         UsageError: an unknown name, or a momentum for an optimizer that has none.
     """
+    import torch
+
     if name not in OPTIMIZERS:
         raise UsageError(f"there is no optimizer {name!r}", remedy=did_you_mean(name, OPTIMIZERS))
     options = {"momentum": momentum, "nesterov": nesterov}
     require_own_options(name, options)
     entry = OPTIMIZERS[name]
     own = {key: options[key] for key in entry.own}
-    return entry.build(parameters, lr=lr, weight_decay=weight_decay, **own)
+    optimizer: Optimizer = getattr(torch.optim, entry.kind)(
+        parameters, lr=lr, weight_decay=weight_decay, **own, **entry.fixed
+    )
+    return optimizer
 
 
 def require_own_options(name: str, options: Mapping[str, object]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from tenfold.errors import FileRefusedError, listing
 from tenfold.storage import Facts
+from tenfold.tensors import differences
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.history import EpochMetrics
 from tenfold.training.optimizer_state import (
     OptimizerHeader,
     load_optimizer,
     optimizer_to_parts,
-    require_usable_state,
 )
 
 ChooseBy = Literal["val_loss", "val_acc"]
@@ -112,14 +112,20 @@ class TrainingState:
         """Let model, optimizer and average go stale until somebody asks for one of them here.
 
         Args:
-            give_back: brings them up to date; it is called once, before they are seen.
+            give_back: brings them up to date; it is called before they are seen, once, or again if
+                it was broken off.
         """
         self._give_back = give_back
 
     def _settle(self) -> None:
-        if self._give_back is not None:
-            give_back, self._give_back = self._give_back, None
+        if self._give_back is None:
+            return
+        give_back, self._give_back = self._give_back, None  # it may read the model itself
+        try:
             give_back()
+        except BaseException:
+            self._give_back = give_back  # Ctrl-C: half of it may still be stale
+            raise
 
     @property
     def model(self) -> nn.Module:
@@ -164,14 +170,9 @@ class TrainingState:
         """The mean of the current epoch's batch losses so far; NaN before the first."""
         return float(self.losses[: self.batch].cpu().double().mean()) if self.batch else math.nan
 
-    @contextmanager
-    def final_weights_in_place(self) -> Iterator[None]:
+    def final_weights_in_place(self) -> AbstractContextManager[None]:
         """The model as it would be used now: with averaged weights where the run keeps them."""
-        if self.averaged is None:
-            yield
-            return
-        with self.averaged.in_place_of(self.model):
-            yield
+        return nullcontext() if self.averaged is None else self.averaged.in_place_of(self.model)
 
     def copy_of_final_weights(self) -> dict[str, Tensor]:
         """The weights that would be saved as the model if the run ended now."""
@@ -189,11 +190,12 @@ class TrainingState:
 
         The tensors are the run's own, which the next step changes: write or copy them before it.
         """
+        best = self.best
         tensors = _under("model", self.model.state_dict())
         if self.averaged is not None:
             tensors |= _under("averaged", self.averaged.tensors)
-        if self.best is not None:
-            tensors |= _under("best", self.best.weights)
+        if best is not None:
+            tensors |= _under("best", best.weights)
         optimizer, moments = optimizer_to_parts(self.optimizer)
         tensors |= _under("optimizer", moments)
         tensors |= _under("random", _generator_states(self.device))
@@ -204,9 +206,7 @@ class TrainingState:
             step=self.step,
             seconds=self.seconds,
             history=self.history,
-            best=None
-            if self.best is None
-            else BestHeader(epoch=self.best.epoch, value=self.best.value),
+            best=None if best is None else BestHeader(epoch=best.epoch, value=best.value),
             epochs_without_gain=self.epochs_without_gain,
             optimizer=optimizer,
             parameters=[name for name, _ in self.model.named_parameters()],
@@ -221,17 +221,13 @@ class TrainingState:
                 lacks a part.
         """
         self._require_fit(header, tensors)
+        # What the optimizer is set to is the recipe's to say; what it remembers is here.
+        moments = part_of(tensors, "optimizer")
+        load_optimizer(self.optimizer, header.optimizer, moments, keep_settings=True)
         self.model.load_state_dict(part_of(tensors, "model"))
         if self.averaged is not None:
             for name, tensor in part_of(tensors, "averaged").items():
                 self.averaged.tensors[name].copy_(tensor)
-        # What the optimizer is set to is the recipe's to say; what it remembers is here.
-        settings = self.optimizer.state_dict()["param_groups"]
-        load_optimizer(
-            self.optimizer,
-            header.optimizer.model_copy(update={"groups": settings}),
-            part_of(tensors, "optimizer"),
-        )
         self.best = None
         if header.best is not None:
             weights = {name: t.to(self.device) for name, t in part_of(tensors, "best").items()}
@@ -255,20 +251,15 @@ class TrainingState:
             require_same_weights(own, averaged)
         if header.best is not None:
             require_same_weights(own, part_of(tensors, "best"))
-        figures = {
-            name: (tuple(tensors[name].shape), tensors[name].dtype)
-            for name in ("losses", "correct")
-            if name in tensors
-        }
-        if figures != {"losses": ((header.batch,), torch.float32), "correct": ((), torch.int64)}:
+        # On the meta device: a file may claim any number of batches.
+        wanted = {"losses": torch.empty(header.batch, device="meta"), "correct": self.correct}
+        figures = {name: tensors[name] for name in wanted if name in tensors}
+        if differences(wanted, figures):
             raise FileRefusedError("the checkpoint's running figures are not of its batches")
-        require_usable_state(self.optimizer, header.optimizer, part_of(tensors, "optimizer"))
-        wanted = _generator_states(self.device)
-        generators = part_of(tensors, "random")
-        if "cpu" not in generators or any(
-            generators[name].shape != wanted[name].shape or generators[name].dtype != torch.uint8
-            for name in generators.keys() & wanted.keys()
-        ):
+        # The run may have been on another kind of device, but the CPU's generator is always there.
+        states, generators = _generator_states(self.device), part_of(tensors, "random")
+        shared = {name: generators[name] for name in states if name in generators}
+        if "cpu" not in shared or differences({name: states[name] for name in shared}, shared):
             raise FileRefusedError("the checkpoint has no usable state of the random numbers")
 
 
@@ -284,21 +275,11 @@ def require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tenso
     Raises:
         FileRefusedError: a name is missing, too many, or of another shape or type; each is named.
     """
-    shapes = {name: _shape_and_type(tensor) for name, tensor in wanted.items()}
-    others = {name: _shape_and_type(tensor) for name, tensor in found.items()}
-    differing = sorted(
-        f"{name}: {others.get(name, 'missing')}, wanted {shapes.get(name, 'none')}"
-        for name in shapes.keys() | others.keys()
-        if shapes.get(name) != others.get(name)
-    )
+    differing = differences(wanted, found)
     if differing:
         raise FileRefusedError(
             f"the checkpoint is of another architecture: {listing(differing, 5)}"
         )
-
-
-def _shape_and_type(tensor: Tensor) -> str:
-    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
