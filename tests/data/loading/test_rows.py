@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from comparing import (
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader as TorchDataLoader
 from torch.utils.data import IterableDataset, StackDataset, Subset, TensorDataset
 
 from tenfold.data import DataLoader, ImageDataset
+from tenfold.data.loading.rows import find_rows
 
 worker_or_none = pytest.mark.parametrize("num_workers", [0, 1])
 
@@ -89,3 +91,13 @@ def test_all_else_is_read_by_pytorch(make, num_workers, gathered):
 def test_unequal_items_in_one_batch_fail_as_they_do_in_workers(name, sampler):
     make = READ_BY_PYTORCH[name]
     assert_alike(make, sampler=lambda d: sampler, batch_size=2, num_workers=1)
+
+
+def test_labels_that_were_replaced_are_those_of_the_items():
+    dataset = ImageDataset(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4), "abcd")
+    dataset.label_array = np.array([3, 2, 1, 0])
+    rows = find_rows(dataset)
+    assert rows.batch([0, 1, 2, 3])[1].tolist() == [dataset[i][1] for i in range(4)] == [3, 2, 1, 0]
+    for unusual in ([3, 2, 1, 0], np.array([3, 2, 1, 0], dtype=object)):
+        dataset.label_array = unusual
+        assert find_rows(dataset) is None

@@ -41,7 +41,11 @@ def find_rows(dataset: object) -> Rows | None:
 
 
 def _image_rows(dataset: ImageDataset) -> Rows | None:
-    images, labels = dataset.images, dataset.labels
+    # The images of an item are the tensor's, its label is the array's: either may be replaced.
+    array = dataset.label_array
+    if type(array) is not np.ndarray or array.dtype != np.int64:
+        return None
+    images, labels = dataset.images, torch.from_numpy(array)
     is_known = (
         ImageDataset.__getitem__ is _OWN_GETITEM
         and can_be_gathered(images)
