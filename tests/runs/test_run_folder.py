@@ -66,7 +66,7 @@ def test_a_line_of_the_history_that_is_wrong_is_named(
     )
 
 
-@pytest.mark.parametrize("line", ["{", "3", "", '{"epoch": 1'])
+@pytest.mark.parametrize("line", ["{", "3", "", '{"epoch": 1', "[" * 100_000], ids=len)
 def test_a_line_of_the_history_that_is_no_table_is_named(
     line: str, folder: RunFolder, facts: RunFacts
 ) -> None:

@@ -136,7 +136,7 @@ class RunFolder:
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise FileRefusedError(f"{place}: {error}", remedy=remedy) from error
+                raise FileRefusedError(f"{place}: it is not JSON", remedy=remedy) from error
             history.append(checked(EpochMetrics, values, place, remedy=remedy))
         return history
 

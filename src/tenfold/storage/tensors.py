@@ -199,7 +199,8 @@ def _json_object(path: Path, text: str) -> dict[str, Any]:
     try:
         found = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"its header is not JSON: {error}") from error
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise _damaged(path, f"its header is not JSON: {reason}") from error
     if not isinstance(found, dict):
         raise _damaged(path, "its header is not a JSON object")
     return found
