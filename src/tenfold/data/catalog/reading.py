@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tenfold.data.catalog.checking import is_known_good
@@ -59,24 +59,18 @@ def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabelledAr
         UsageError: several data sets lie there.
         DataError: files are missing beside others, or damaged.
     """
-    found: dict[Path, FileSet] = {}
-    incomplete: DataError | None = None
-    for folder, file_set, paths in _known_files(path):
-        missing = _names(file_set, "train") - paths.keys()
-        if not missing:
-            found.setdefault(folder, file_set)
-        else:
-            incomplete = incomplete or _incomplete(folder, list(paths.values()), missing)
-    if len(found) > 1:
-        names = listing([str(folder.relative_to(path)) for folder in found])
+    known = list(_known_files(path))
+    if not known:
+        return None
+    whole = [found for found in known if _names(found[1], "train") <= found[2].keys()]
+    folders = dict.fromkeys(str(folder.relative_to(path)) for folder, _, _ in whole)
+    if len(folders) > 1:
         raise UsageError(
-            f"{path}: there are several data sets: {names}", remedy="name one of these folders"
+            f"{path}: there are several data sets: {listing(list(folders))}",
+            remedy="name one of these folders",
         )
-    if found:
-        return _read_known(*found.popitem(), listener)
-    if incomplete is not None:
-        raise incomplete
-    return None
+    folder, file_set, _ = (whole or known)[0]
+    return _read_known(folder, file_set, listener)
 
 
 def _known_files(path: Path) -> Iterator[tuple[Path, FileSet, dict[str, Path]]]:
@@ -128,8 +122,13 @@ def _by_split(file_set: FileSet, paths: Mapping[str, Path]) -> dict[str, list[Pa
     for split in ("train", "test"):
         there = [paths[f.name] for f in file_set.files if f.split == split and f.name in paths]
         missing = _names(file_set, split) - paths.keys()
-        if there and missing:
-            raise _incomplete(there[0].parent, there, missing)
+        if missing and (there or split == "train"):
+            beside = there or list(paths.values())
+            raise DataError(
+                f"{beside[0].parent}: there is no {listing(sorted(missing))} beside "
+                f"{listing([file.name for file in beside])}",
+                remedy="put it there too, gzipped or not",
+            )
         if there:
             splits[split] = there
     return splits
@@ -137,11 +136,3 @@ def _by_split(file_set: FileSet, paths: Mapping[str, Path]) -> dict[str, list[Pa
 
 def _names(file_set: FileSet, split: str) -> set[str]:
     return {file.name for file in file_set.files if file.split == split}
-
-
-def _incomplete(folder: Path, there: Sequence[Path], missing: Set[str]) -> DataError:
-    return DataError(
-        f"{folder}: there is no {listing(sorted(missing))} beside "
-        f"{listing([file.name for file in there])}",
-        remedy="put it there too, gzipped or not",
-    )
