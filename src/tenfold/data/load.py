@@ -8,8 +8,9 @@ is the catalog's, and `./mnist` or `mnist/` the folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from tenfold.data.objects import HandedOver, class_names, read_items, resize_ima
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, did_you_mean, listing
 from tenfold.listening import Listener, Recorder
-from tenfold.types import LabelledArrays
+from tenfold.types import LabelledArrays, PixelArray
 
 TEST_SPLIT_SEED = 0
 """What chooses the test images of a source without a test split: the same ones in every run."""
@@ -90,7 +91,8 @@ def load_splits(
     else:
         source = _description(data)
         parts = _read_objects(data, source, image_size, channels, recorder)
-    fitted = {name: _fitted(part, image_size, channels, recorder) for name, part in parts.items()}
+    fit = partial(resize_images, image_size=image_size, channels=channels)
+    fitted = {name: _fitted(part, fit, recorder) for name, part in parts.items()}
     splits = _with_test(fitted, test_fraction, recorder)
     _check(splits, recorder)
     return LoadedData(splits, tuple(recorder.notes), source)
@@ -205,13 +207,10 @@ def _read_objects(
 
 
 def _fitted(
-    dataset: ImageDataset,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-    listener: Listener,
+    dataset: ImageDataset, fit: Callable[[PixelArray], PixelArray], listener: Listener
 ) -> ImageDataset:
     """The data set with images of the wanted size and channels."""
-    images = resize_images(dataset.image_array, image_size, channels)
+    images = fit(dataset.image_array)
     if images is dataset.image_array:
         return dataset
     fitted = dataset.with_images(images)
