@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tenfold.data.catalog.checking import is_known_good
 from tenfold.data.catalog.entries import CatalogEntry, FileSet, files_in
-from tenfold.data.catalog.locate import locate
+from tenfold.data.catalog.locate import LocatedFiles, locate
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.files.formats import FORMATS
 from tenfold.data.files.npz import read_npz
@@ -62,43 +62,43 @@ def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabelledAr
     known = list(_known_files(path))
     if not known:
         return None
-    whole = [found for found in known if _names(found[1], "train") <= found[2].keys()]
-    folders = dict.fromkeys(str(folder.relative_to(path)) for folder, _, _ in whole)
+    whole = [found for found in known if _names(found.file_set, "train") <= found.paths.keys()]
+    folders = dict.fromkeys(str(found.folder.relative_to(path)) for found in whole)
     if len(folders) > 1:
         raise UsageError(
             f"{path}: there are several data sets: {listing(list(folders))}",
             remedy="name one of these folders",
         )
-    folder, file_set, _ = (whole or known)[0]
-    return _read_known(folder, file_set, listener)
+    return _read_known((whole or known)[0], listener)
 
 
-def _known_files(path: Path) -> Iterator[tuple[Path, FileSet, dict[str, Path]]]:
+def _known_files(path: Path) -> Iterator[LocatedFiles]:
     """Every folder at or below this one that has files of a set in the catalog."""
     for entry in DATASETS.values():
         for file_set in entry.file_sets:
             for folder in (path, path / "raw", path / file_set.folder):
                 paths = files_in(folder, file_set)
                 if paths:
-                    yield folder, file_set, paths
+                    yield LocatedFiles(file_set, paths, folder)
 
 
-def _read_known(folder: Path, file_set: FileSet, listener: Listener) -> dict[str, LabelledArrays]:
+def _read_known(located: LocatedFiles, listener: Listener) -> dict[str, LabelledArrays]:
     for entry in DATASETS.values():
-        for candidate in entry.file_sets:
-            if candidate.format == file_set.format and _is_published(folder, candidate):
-                return _read(candidate, files_in(folder, candidate), entry.classes)
-    arrays = _read(file_set, files_in(folder, file_set), None)
+        for file_set in entry.file_sets:
+            if file_set.format == located.file_set.format:
+                paths = files_in(located.folder, file_set)
+                if _are_published(file_set, paths):
+                    return _read(file_set, paths, entry.classes)
+    arrays = _read(located.file_set, located.paths, None)
     listener.note(
-        f"{folder}: the files are not known as a published data set, "
+        f"{located.folder}: the files are not known as a published data set, "
         "so the classes have numbers for names"
     )
     return arrays
 
 
-def _is_published(folder: Path, file_set: FileSet) -> bool:
+def _are_published(file_set: FileSet, paths: Mapping[str, Path]) -> bool:
     """Whether all files are there and have the catalog's digests."""
-    paths = files_in(folder, file_set)
     # The smallest first: one wrong file is enough to know.
     files = sorted(file_set.files, key=lambda file: file.largest)
     return all(file.name in paths and is_known_good(paths[file.name], file) for file in files)
