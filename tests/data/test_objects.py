@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
 from tenfold.data.dataset import Splits
+from tenfold.data.folders.images import image_to_array
 from tenfold.data.load import load_splits
 from tenfold.data.objects import class_names, read_items, resize_images
 from tenfold.errors import DataError, UsageError
@@ -313,3 +314,21 @@ def test_images_of_another_size_or_color() -> None:
     assert np.array_equal(images[7, 0].numpy(), np.asarray(expected))
     assert torch.equal(images[:, 0], images[:, 2])
     assert any("changed from 1x6x5 to 3x12x10" in note for note in loaded.notes)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_any_size_and_mode_are_read_as_files_are(channels: int) -> None:
+    color = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 4), dtype=np.uint8))
+    modes = ["1", "L", "LA", "La", "P", "RGB", "RGBA", "CMYK", "I;16"]
+    # Pillow makes these two of no other mode than the one named first.
+    ways = {"La": ("LA", "La"), "I;16": ("L", "I;16")}
+    pictures = []
+    for mode in modes:
+        picture = color
+        for step in ways.get(mode, (mode,)):
+            picture = picture.convert(step)
+        pictures.append(picture)
+    items = [(picture.resize((9 + i, 12)), i) for i, picture in enumerate(pictures)]
+    images, _ = read_items(Items(items), "here", (6, 5), channels, Listener())
+    for image, (picture, _) in zip(images, items, strict=True):
+        assert np.array_equal(image, image_to_array(picture, channels=channels, size=(6, 5)))

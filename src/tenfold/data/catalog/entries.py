@@ -99,8 +99,7 @@ def files_in(folder: Path, file_set: FileSet) -> dict[str, Path]:
         plain, gzipped = folder / file.name, folder / f"{file.name}.gz"
         # Plain content is read faster, but for some files only the gzipped one can be checked.
         candidates = (gzipped, plain) if file.digest is None else (plain, gzipped)
-        for path in candidates:
-            if path.is_file():
-                found[file.name] = path
-                break
+        there = [path for path in candidates if path.is_file()]
+        if there:
+            found[file.name] = there[0]
     return found

@@ -24,7 +24,7 @@ from tenfold.storage.files import reason_of
 
 @dataclass(frozen=True)
 class LocatedFiles:
-    """The complete and checked files of one data set.
+    """The files of one data set; those that `locate` gives are complete and checked.
 
     Attributes:
         file_set: which of the entry's sets they are.

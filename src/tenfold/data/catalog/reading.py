@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tenfold.data.catalog.checking import is_known_good
 from tenfold.data.catalog.entries import CatalogEntry, FileSet, files_in
-from tenfold.data.catalog.locate import locate
+from tenfold.data.catalog.locate import LocatedFiles, locate
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.files.formats import FORMATS
 from tenfold.data.files.npz import read_npz
@@ -59,52 +59,46 @@ def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabelledAr
         UsageError: several data sets lie there.
         DataError: files are missing beside others, or damaged.
     """
-    found: dict[Path, FileSet] = {}
-    incomplete: DataError | None = None
-    for folder, file_set, paths in _known_files(path):
-        missing = _names(file_set, "train") - paths.keys()
-        if not missing:
-            found.setdefault(folder, file_set)
-        else:
-            incomplete = incomplete or _incomplete(folder, list(paths.values()), missing)
-    if len(found) > 1:
-        names = listing([str(folder.relative_to(path)) for folder in found])
+    known = list(_known_files(path))
+    if not known:
+        return None
+    whole = [found for found in known if _names(found.file_set, "train") <= found.paths.keys()]
+    folders = dict.fromkeys(str(found.folder.relative_to(path)) for found in whole)
+    if len(folders) > 1:
         raise UsageError(
-            f"{path}: there are several data sets: {names}", remedy="name one of these folders"
+            f"{path}: there are several data sets: {listing(list(folders))}",
+            remedy="name one of these folders",
         )
-    if found:
-        return _read_known(*found.popitem(), listener)
-    if incomplete is not None:
-        raise incomplete
-    return None
+    return _read_known((whole or known)[0], listener)
 
 
-def _known_files(path: Path) -> Iterator[tuple[Path, FileSet, dict[str, Path]]]:
+def _known_files(path: Path) -> Iterator[LocatedFiles]:
     """Every folder at or below this one that has files of a set in the catalog."""
     for entry in DATASETS.values():
         for file_set in entry.file_sets:
             for folder in (path, path / "raw", path / file_set.folder):
                 paths = files_in(folder, file_set)
                 if paths:
-                    yield folder, file_set, paths
+                    yield LocatedFiles(file_set, paths, folder)
 
 
-def _read_known(folder: Path, file_set: FileSet, listener: Listener) -> dict[str, LabelledArrays]:
+def _read_known(located: LocatedFiles, listener: Listener) -> dict[str, LabelledArrays]:
     for entry in DATASETS.values():
-        for candidate in entry.file_sets:
-            if candidate.format == file_set.format and _is_published(folder, candidate):
-                return _read(candidate, files_in(folder, candidate), entry.classes)
-    arrays = _read(file_set, files_in(folder, file_set), None)
+        for file_set in entry.file_sets:
+            if file_set.format == located.file_set.format:
+                paths = files_in(located.folder, file_set)
+                if _are_published(file_set, paths):
+                    return _read(file_set, paths, entry.classes)
+    arrays = _read(located.file_set, located.paths, None)
     listener.note(
-        f"{folder}: the files are not known as a published data set, "
+        f"{located.folder}: the files are not known as a published data set, "
         "so the classes have numbers for names"
     )
     return arrays
 
 
-def _is_published(folder: Path, file_set: FileSet) -> bool:
+def _are_published(file_set: FileSet, paths: Mapping[str, Path]) -> bool:
     """Whether all files are there and have the catalog's digests."""
-    paths = files_in(folder, file_set)
     # The smallest first: one wrong file is enough to know.
     files = sorted(file_set.files, key=lambda file: file.largest)
     return all(file.name in paths and is_known_good(paths[file.name], file) for file in files)
@@ -128,8 +122,13 @@ def _by_split(file_set: FileSet, paths: Mapping[str, Path]) -> dict[str, list[Pa
     for split in ("train", "test"):
         there = [paths[f.name] for f in file_set.files if f.split == split and f.name in paths]
         missing = _names(file_set, split) - paths.keys()
-        if there and missing:
-            raise _incomplete(there[0].parent, there, missing)
+        if missing and (there or split == "train"):
+            beside = there or list(paths.values())
+            raise DataError(
+                f"{beside[0].parent}: there is no {listing(sorted(missing))} beside "
+                f"{listing([file.name for file in beside])}",
+                remedy="put it there too, gzipped or not",
+            )
         if there:
             splits[split] = there
     return splits
@@ -137,11 +136,3 @@ def _by_split(file_set: FileSet, paths: Mapping[str, Path]) -> dict[str, list[Pa
 
 def _names(file_set: FileSet, split: str) -> set[str]:
     return {file.name for file in file_set.files if file.split == split}
-
-
-def _incomplete(folder: Path, there: Sequence[Path], missing: Set[str]) -> DataError:
-    return DataError(
-        f"{folder}: there is no {listing(sorted(missing))} beside "
-        f"{listing([file.name for file in there])}",
-        remedy="put it there too, gzipped or not",
-    )

@@ -245,11 +245,8 @@ def find(name: str) -> CatalogEntry | None:
     Case and everything that is not a letter or a digit are ignored, so `Fashion_MNIST` is
     `fashion-mnist` and `CIFAR-10` is `cifar10`.
     """
-    wanted = _letters_and_digits(name)
-    for entry in DATASETS.values():
-        if _letters_and_digits(entry.name) == wanted:
-            return entry
-    return None
+    by_letters = {_letters_and_digits(known): entry for known, entry in DATASETS.items()}
+    return by_letters.get(_letters_and_digits(name))
 
 
 def lookup(name: str) -> CatalogEntry:

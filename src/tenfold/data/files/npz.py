@@ -62,11 +62,8 @@ def read_npz(path: Path) -> dict[str, LabelledArrays]:
         arrays = _npz_arrays(path, file)
     names = arrays.pop("classes", None)
     pairs = _npz_pairs(path, arrays)
-    if names is None:
-        highest = max(int(labels.max(initial=-1)) for _, labels in pairs.values())
-        classes = _numbered_classes(path, highest)
-    else:
-        classes = _named_classes(path, names)
+    highest = max(int(labels.max(initial=-1)) for _, labels in pairs.values())
+    classes = _numbered(path, highest) if names is None else _named(path, names)
     return {
         split: labelled(f"{path} ({split})", images, labels, classes)
         for split, (images, labels) in pairs.items()
@@ -130,7 +127,7 @@ def _npy_header(
     return shape, is_fortran, dtype
 
 
-def _numbered_classes(path: Path, highest: int) -> tuple[str, ...]:
+def _numbered(path: Path, highest: int) -> tuple[str, ...]:
     if highest >= _MOST_UNNAMED_CLASSES:
         raise DataError(
             f"{path}: the largest label is {highest:,}, "
@@ -140,7 +137,7 @@ def _numbered_classes(path: Path, highest: int) -> tuple[str, ...]:
     return tuple(str(label) for label in range(highest + 1))
 
 
-def _named_classes(path: Path, names: NDArray[np.generic]) -> tuple[str, ...]:
+def _named(path: Path, names: NDArray[np.generic]) -> tuple[str, ...]:
     if names.dtype.kind != "U" or names.ndim != 1 or names.size == 0:
         raise DataError(f"{path}: its 'classes' are {described(names)}, wanted text of shape (n,)")
     classes = tuple(str(name) for name in names)

@@ -182,8 +182,9 @@ def _opaque_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
         return _high_byte(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        straight = _straight_alpha(image)
-        opaque = Image.alpha_composite(white, straight).convert("RGB")
+        # The colors of La are multiplied by alpha, which only the way through LA undoes.
+        straight = image.convert("LA") if image.mode == "La" else image
+        opaque = Image.alpha_composite(white, straight.convert("RGBA")).convert("RGB")
         return opaque.convert("L") if image.mode in _GREY else opaque
     if image.mode == "1":
         return image.convert("L")
@@ -193,13 +194,6 @@ def _opaque_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
         f"{name}: its pixels are of mode {image.mode!r}, whose range is unknown",
         remedy="save it with 8 bits a channel",
     )
-
-
-def _straight_alpha(image: Image.Image) -> Image.Image:
-    """The image as RGBA whose colours are not multiplied by alpha."""
-    if image.mode == "La":
-        image = image.convert("LA")
-    return image.convert("RGBA")
 
 
 def _is_sixteen_bit(image: Image.Image) -> bool:

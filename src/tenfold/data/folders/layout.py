@@ -102,18 +102,16 @@ def _split_roots(path: Path, tree: _Tree, root: Parts) -> dict[Parts, str]:
     named = [name for name in children if name.lower() in SPLITS]
     if len(named) < len(children):
         # A class may well be called "train"; then images lie directly in it.
-        folders = [name for name in named if (*root, name) not in tree.with_images]
-        if not folders:
-            return {root: UNSPLIT}
-        others = [name for name in children if name not in folders]
-        raise DataError(
-            f"{path}: beside the split folders {listing(folders)} lie others: {listing(others)}",
-            remedy="move each image into a class folder inside train, val or test",
-        )
+        named = [name for name in named if (*root, name) not in tree.with_images]
     if not named:
         return {root: UNSPLIT}
-    order = list(SPLITS.values())
-    named.sort(key=lambda name: order.index(SPLITS[name.lower()]))
+    others = [name for name in children if name not in named]
+    if others:
+        raise DataError(
+            f"{path}: beside the split folders {listing(named)} lie others: {listing(others)}",
+            remedy="move each image into a class folder inside train, val or test",
+        )
+    named.sort(key=lambda name: list(SPLITS).index(name.lower()))
     roots = {(*root, name): SPLITS[name.lower()] for name in named}
     if len(set(roots.values())) < len(roots):
         raise DataError(

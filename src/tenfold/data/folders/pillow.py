@@ -10,7 +10,7 @@ import io
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -87,8 +87,7 @@ def quiet_pillow() -> Iterator[None]:
     """
     with _Quiet.lock:
         if _Quiet.depth == 0:
-            _Quiet.saved = warnings.catch_warnings()
-            _Quiet.saved.__enter__()
+            _Quiet.filters.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=r"PIL\.")
         _Quiet.depth += 1
     try:
@@ -96,9 +95,8 @@ def quiet_pillow() -> Iterator[None]:
     finally:
         with _Quiet.lock:
             _Quiet.depth -= 1
-            if _Quiet.depth == 0 and _Quiet.saved is not None:
-                _Quiet.saved.__exit__(None, None, None)
-                _Quiet.saved = None
+            if _Quiet.depth == 0:
+                _Quiet.filters.close()
 
 
 class _Quiet:
@@ -106,7 +104,7 @@ class _Quiet:
 
     lock = threading.Lock()
     depth = 0
-    saved: warnings.catch_warnings[None] | None = None
+    filters = ExitStack()
 
 
 def _description(data: bytes) -> str:

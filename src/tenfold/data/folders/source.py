@@ -69,13 +69,9 @@ def _walk(root: Path) -> Iterator[tuple[Parts, os.DirEntry[str]]]:
                 entries = sorted(listed, key=lambda entry: entry.name)
         except OSError as error:
             raise unreadable(folder, error) from error
-        folders = []
-        for entry in entries:
-            own_parts = (*parts, entry.name)
-            yield own_parts, entry
-            if entry.is_dir(follow_symlinks=False):
-                folders.append((own_parts, entry.path))
-        pending.extend(reversed(folders))
+        yield from (((*parts, entry.name), entry) for entry in entries)
+        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        pending += [((*parts, entry.name), entry.path) for entry in reversed(folders)]
 
 
 def _size_and_times(entry: os.DirEntry[str]) -> tuple[int, int, int]:

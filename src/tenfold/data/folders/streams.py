@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tarfile import BLOCKSIZE
-from typing import Any
 
 from tenfold.data.files.reading import damaged
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
@@ -72,7 +71,9 @@ class ForwardStream:
         self._budget = Budget(path)
         self._position = 0
         self._last_read = b""
-        self._file = _opened(path, start)
+        self._rest = bytearray()
+        openers = [opener for magic, opener in DECOMPRESSORS.items() if start.startswith(magic)]
+        self._chunks = _ChunksAhead(openers[0](path) if openers else path.open("rb"))
 
     def tell(self) -> int:
         """Bytes read so far."""
@@ -82,7 +83,10 @@ class ForwardStream:
         """The next bytes, fewer only at the end."""
         if not 0 <= size <= LARGEST_MEMBER + BLOCKSIZE:
             raise too_large(f"{self._path}: a header", size)
-        self._last_read = self._file.read(size)
+        while len(self._rest) < size and (chunk := self._chunks.next()):
+            self._rest += chunk
+        self._last_read = bytes(self._rest[:size])
+        del self._rest[:size]
         self._position += len(self._last_read)
         self._budget.spend(len(self._last_read))
         return self._last_read
@@ -119,7 +123,7 @@ class ForwardStream:
 
     def close(self) -> None:
         """Close the file, and end the thread that decompresses it."""
-        self._file.close()
+        self._chunks.close()
 
     def _cut_off(self) -> DataError:
         return damaged(
@@ -127,15 +131,8 @@ class ForwardStream:
         )
 
 
-def _opened(path: Path, start: bytes) -> io.BufferedReader:
-    for magic, decompressor in DECOMPRESSORS.items():
-        if start.startswith(magic):
-            return io.BufferedReader(_ReadAhead(decompressor(path)))
-    return io.BufferedReader(io.FileIO(path), _CHUNK)
-
-
-class _ReadAhead(io.RawIOBase):
-    """A stream that a thread of its own decompresses, a few chunks ahead of the reader.
+class _ChunksAhead:
+    """A file that a thread of its own reads and decompresses, a few chunks ahead of the reader.
 
     Decompressors release the interpreter's lock, so headers are parsed meanwhile.
     """
@@ -144,25 +141,17 @@ class _ReadAhead(io.RawIOBase):
         self._file = file
         self._thread = ThreadPoolExecutor(1)
         self._ahead = deque(self._thread.submit(file.read, _CHUNK) for _ in range(_CHUNKS_AHEAD))
-        self._rest = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  (any writable buffer)
-        if not self._rest:
-            # The end and an error stay in front of the queue: whoever reads on meets them again.
-            self._rest = memoryview(self._ahead[0].result())
-            if self._rest:
-                self._ahead.popleft()
-                self._ahead.append(self._thread.submit(self._file.read, _CHUNK))
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
+    def next(self) -> bytes:
+        """The next chunk; empty at the end."""
+        # The end and an error stay in front of the queue: whoever reads on meets them again.
+        chunk = self._ahead[0].result()
+        if chunk:
+            self._ahead.popleft()
+            self._ahead.append(self._thread.submit(self._file.read, _CHUNK))
+        return chunk
 
     def close(self) -> None:
-        if not self.closed:
-            self._thread.shutdown(cancel_futures=True)
-            self._file.close()
-        super().close()
+        """Close the file once the thread has ended."""
+        self._thread.shutdown(cancel_futures=True)
+        self._file.close()

@@ -79,7 +79,7 @@ def survey_images(path: Path, listener: Listener) -> Survey:
             survey.folders.add(member.parts)
         elif member.kind is Kind.NOT_FOLLOWED:
             survey.not_followed.append(member.name)
-        elif not _is_image(member):
+        elif not member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
             survey.not_images.append(member.name)
             survey.folders.add(member.parts[:-1])
         else:
@@ -103,10 +103,6 @@ def survey_images(path: Path, listener: Listener) -> Survey:
 
 def _is_hidden(member: Member) -> bool:
     return any(part.startswith(".") or part.lower() in _LEFT_BY_DESKTOPS for part in member.parts)
-
-
-def _is_image(member: Member) -> bool:
-    return member.parts[-1].lower().endswith(IMAGE_EXTENSIONS)
 
 
 def _survey_image(survey: Survey, member: Member) -> bytes:
