@@ -10,6 +10,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tenfold import errors
 from tenfold.errors import (
+    LONGEST_SENTENCE,
+    LONGEST_WORD,
     DataError,
     InterruptedRunError,
     StorageError,
@@ -120,6 +122,29 @@ def test_endless_names_are_cut():
     assert len(printable("\x1b" * 10_000, 40)) == 40
 
 
+def test_what_an_error_says_can_be_shown_on_any_terminal():
+    error = DataError("\x1b[2J\u202e.png: it is\ncaf\udce9", remedy="rename \x07")
+    assert str(error) == "\\x1b[2J\\u202e.png: it is\\ncaf\\udce9; rename \\x07"
+    assert (error.message, error.remedy) == tuple(str(error).split("; "))
+
+
+def test_endless_words_of_an_error_are_cut_in_the_middle():
+    path = f"/tmp/{'a' * 500}/photo.png"
+    message = f"{path}: found {'9' * 300!r}, wanted 9"
+    words = DataError(message).message.split(" ")
+    assert [len(word) for word in words] == [LONGEST_WORD, 5, LONGEST_WORD, 6, 1]
+    assert words[0].startswith("/tmp/aaa")
+    assert words[0].endswith("a/photo.png:")
+    assert "…" in words[0]
+    assert words[2].endswith("9',")
+    assert DataError("x" * LONGEST_WORD).message == "x" * LONGEST_WORD
+
+
+def test_endless_sentences_of_an_error_are_cut():
+    assert len(DataError("many words " * 10_000).message) == LONGEST_SENTENCE
+    assert len(DataError("\x1b " * 10_000).message) == LONGEST_SENTENCE
+
+
 def test_a_long_listing_says_how_many_more_there_are():
     assert listing([]) == ""
     assert listing(["a", "b"], 2) == "a, b"
@@ -134,14 +159,16 @@ def test_a_long_listing_says_how_many_more_there_are():
         (float, "x", "a number"),
         (Annotated[float, Field(allow_inf_nan=False)], float("nan"), "a finite number"),
         (Annotated[float, Field(ge=0, le=1)], 2, "less than or equal to 1"),
-        (str, 3, "a text"),
-        (Annotated[str, Field(pattern=r"^\S")], "", "a text that is not empty"),
+        (str, 3, "a text in quotes"),
+        (Annotated[str, Field(pattern=r"^\S")], "", "a name"),
+        (Annotated[str, Field(min_length=2)], "x", "a text of 2 or more characters"),
         (bool, 1, "true or false"),
         (dict[str, int], 3, "a table"),
         (list[str], "cat", "a list"),
         (tuple[int, int], 3, "a list"),
-        (Annotated[list[str], Field(min_length=1)], [], "at least 1 item"),
-        (Annotated[list[str], Field(max_length=1)], ["a", "b"], "at most 1 item"),
+        (tuple[int, int], (3,), "a longer list"),
+        (Annotated[list[str], Field(min_length=1)], [], "a list of 1 or more"),
+        (Annotated[list[str], Field(max_length=1)], ["a", "b"], "a list of 1 or fewer"),
     ],
 )
 def test_what_pydantic_wanted_is_said_in_plain_words(kind, value, words):

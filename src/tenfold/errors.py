@@ -18,16 +18,23 @@ LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
 _WANTED = {
     "int_type": "a whole number",
     "float_type": "a number",
-    "string_type": "a text",
-    "string_pattern_mismatch": "a text that is not empty",
+    "finite_number": "a finite number",
+    "string_type": "a text in quotes",
+    "string_pattern_mismatch": "a name",
+    "string_too_short": "a text of {min_length} or more characters",
+    "string_too_long": "a text of {max_length} or fewer characters",
     "bool_type": "true or false",
     "dict_type": "a table",
     "model_type": "a table",
+    "union_tag_not_found": "a table with {discriminator}",
+    "union_tag_invalid": "{discriminator} to be one of {expected_tags}",
     "list_type": "a list",
     "tuple_type": "a list",
-    "finite_number": "a finite number",
+    "missing": "a longer list",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of {max_length} or fewer",
 }
-"""In plain words, by pydantic's name of the problem."""
+"""What was wanted, in a reader's words, by pydantic's name of the problem."""
 
 
 class TenfoldError(Exception):
@@ -107,9 +114,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def wanted(problem: Mapping[str, Any]) -> str:
-    """What was wanted where pydantic found something else, from one of its problems."""
-    words = re.sub(r"^\w+ should (be|have) | after validation, not \d+$", "", problem["msg"])
-    return _WANTED.get(problem["type"], words)
+    """What was wanted instead of a wrong value, in plain words.
+
+    Args:
+        problem: one of pydantic's errors; what is "missing" is here an entry of a list.
+    """
+    words = _WANTED.get(problem["type"])
+    if words is None:
+        return str(problem["msg"]).removeprefix("Input should be ")
+    return words.format(**problem.get("ctx", {}))
 
 
 def printable(name: object, limit: int = 200) -> str:
@@ -129,7 +142,11 @@ def listing(items: Sequence[str], limit: int = 20) -> str:
 
 def _shown(sentence: str) -> str:
     """A sentence that may hold names from outside, without control characters or endless words."""
-    words = re.sub(
-        rf"\S{{{LONGEST_WORD + 1},}}", lambda word: f"{word[0][: LONGEST_WORD - 1]}…", sentence
-    )
+    words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _shortened, sentence)
     return printable(words, LONGEST_SENTENCE)
+
+
+def _shortened(word: re.Match[str]) -> str:
+    """Both ends of a word: the end of a path says most, and a quotation must be closed."""
+    half = LONGEST_WORD // 2
+    return f"{word[0][:half]}…{word[0][1 - half :]}"

@@ -11,9 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenfold.deployment import Bundle, read_bundle, write_bundle
-from tenfold.deployment.bundle import KIND, MOST_CLASSES, VERSION
+from tenfold.deployment.bundle import (
+    KIND,
+    MOST_CLASSES,
+    VERSION,
+    BundleHeader,
+    PreprocessingHeader,
+)
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.models import MODELS, Preprocessing, build, model_arguments
+from tenfold.models.tracing import layer_list
+from tenfold.tensors import to_stored
 from tenfold.types import ImageShape
 from tensor_files import read_tensors, write_tensors
 
@@ -39,17 +47,20 @@ def trained(name):
 
 def bundle_of(name="mlp", **named):
     shape = ImageShape(*SHAPES.get(name, (3, 8, 8)))
+    network = trained(name)
     fields = {
         "model": name,
-        "arguments": SMALL.get(name, {}),
+        "arguments": model_arguments(name, SMALL.get(name, {})),
         "input_shape": shape,
-        "classes": ("cat", "dog", "Ämse", "caf\udce9", "\x1b[2J"),
-        "preprocessing": Preprocessing([0.5] * shape.channels, [0.25] * shape.channels),
-        "weights": trained(name).state_dict(),
+        "classes": ["cat", "dog", "Ämse", "caf\udce9", "\x1b[2J"],
+        "preprocessing": PreprocessingHeader(
+            mean=[0.5] * shape.channels, std=[0.25] * shape.channels
+        ),
+        "layers": layer_list(network),
         "data": {"source": "pets", "fingerprint": "ab" * 32},
         "figures": {"val_acc": 0.75, "test_acc": None},
     }
-    return Bundle(**(fields | named))
+    return Bundle(BundleHeader(**(fields | named)), to_stored(network.state_dict()))
 
 
 def written(path, bundle=None):
@@ -64,25 +75,28 @@ def written(path, bundle=None):
 def test_every_model_comes_back_the_same(tmp_path, name):
     bundle = bundle_of(name)
     other = read_bundle(written(tmp_path / "model.safetensors", bundle))
-    assert other.model == name
-    assert other.arguments == model_arguments(name, bundle.arguments)
-    assert other.input_shape == bundle.input_shape
+    assert other.header == bundle.header
+    assert other.input_shape == bundle.header.input_shape
     assert isinstance(other.input_shape, ImageShape)
-    assert (other.classes, other.data, other.figures) == (
-        bundle.classes,
-        bundle.data,
-        bundle.figures,
-    )
-    assert other.preprocessing.to_header() == bundle.preprocessing.to_header()
+    assert other.classes == tuple(bundle.header.classes)
     images = torch.randint(256, (6, *bundle.input_shape), dtype=torch.uint8)
-    network = build(name, bundle.input_shape, 5, **bundle.arguments)
-    network.load_state_dict(bundle.weights)
+    channels = bundle.input_shape.channels
+    pixels = Preprocessing([0.5] * channels, [0.25] * channels)(images)
+    network = trained(name).eval()
     with torch.no_grad():
-        wanted = network.eval()(bundle.preprocessing(images))
+        wanted = network(pixels)
         assert torch.equal(bundle.module()(images), wanted)
         assert torch.equal(other.module()(images), wanted)
-        assert torch.equal(other.network()(bundle.preprocessing(images)), wanted)
+        assert torch.equal(other.network()(pixels), wanted)
     assert not any(module.training for module in other.module().modules())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_digest_is_that_of_the_contents(tmp_path, name):
+    digest = write_bundle(tmp_path / "model.safetensors", bundle_of(name))
+    assert read_bundle(tmp_path / "model.safetensors").sha256 == digest
+    written(tmp_path / "model.safetensors", bundle_of(name, figures={"val_acc": 0.5}))
+    assert read_bundle(tmp_path / "model.safetensors").sha256 != digest
 
 
 def test_modules_do_not_share_their_weights(tmp_path):
@@ -92,15 +106,18 @@ def test_modules_do_not_share_their_weights(tmp_path):
         for parameter in first.parameters():
             parameter.zero_()
     assert any(parameter.any() for parameter in second.parameters())
-    assert all(bundle.weights[name].any() for name, _ in second.network.named_parameters())
+    assert all(bundle.weights[name].array().any() for name, _ in second.network.named_parameters())
 
 
 def test_no_preprocessing_but_the_scale(tmp_path):
     bundle = read_bundle(
-        written(tmp_path / "model.safetensors", bundle_of(preprocessing=Preprocessing()))
+        written(
+            tmp_path / "model.safetensors",
+            bundle_of(preprocessing=PreprocessingHeader(mean=[], std=[])),
+        )
     )
     white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
-    assert torch.equal(bundle.preprocessing(white), torch.ones(1, 3, 8, 8))
+    assert torch.equal(bundle.module().preprocessing(white), torch.ones(1, 3, 8, 8))
 
 
 def test_the_header_can_be_read_by_anyone(tmp_path):
@@ -114,6 +131,29 @@ def test_the_header_can_be_read_by_anyone(tmp_path):
         "input_shape": [3, 8, 8],
         "classes": ["cat", "dog", "Ämse", "caf\udce9", "\x1b[2J"],
         "preprocessing": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+        "layers": [
+            {"op": "flatten", "input": -1},
+            {
+                "op": "linear",
+                "input": 0,
+                "in_features": 192,
+                "out_features": 16,
+                "weight": "layers.1.weight",
+                "bias": "layers.1.bias",
+                "transposed": False,
+            },
+            {"op": "relu", "input": 1},
+            {"op": "dropout", "input": 2, "p": 0.0},
+            {
+                "op": "linear",
+                "input": 3,
+                "in_features": 16,
+                "out_features": 5,
+                "weight": "layers.4.weight",
+                "bias": "layers.4.bias",
+                "transposed": False,
+            },
+        ],
         "data": {"source": "pets", "fingerprint": "ab" * 32},
         "figures": {"val_acc": 0.75, "test_acc": None},
     }
@@ -121,8 +161,12 @@ def test_the_header_can_be_read_by_anyone(tmp_path):
 
 
 def test_a_bundle_of_the_first_version_will_always_be_read(tmp_path):
+    """It had no list of layers."""
     assert VERSION == 1
-    assert forged(tmp_path).classes == ("cat", "dog", "Ämse", "caf\udce9", "\x1b[2J")
+    bundle = read_forged(tmp_path, {"layers": MISSING})
+    assert bundle.classes == ("cat", "dog", "Ämse", "caf\udce9", "\x1b[2J")
+    assert bundle.header.layers is None
+    bundle.module()
 
 
 def test_writing_where_nothing_can_be_written(tmp_path):
@@ -140,8 +184,8 @@ def header_and_weights(folder):
     return read_tensors(path, kind=KIND, version=VERSION)
 
 
-def forged(folder, change=None, weights=None, kind=KIND, version=VERSION):
-    """A file with a right digest that says something else than `write_bundle` would."""
+def read_forged(folder, change=None, weights=None, kind=KIND, version=VERSION):
+    """What is read from a file with a right digest that says something else than ours do."""
     header, tensors = header_and_weights(folder)
     header = {**header, **(change or {})}
     header = {key: value for key, value in header.items() if value is not MISSING}
@@ -154,6 +198,11 @@ def forged(folder, change=None, weights=None, kind=KIND, version=VERSION):
         header=header,
     )
     return read_bundle(path)
+
+
+def forged(folder, change=None, **named):
+    """A module made of such a file, which has no list of layers to be compared with."""
+    return read_forged(folder, {"layers": MISSING, **(change or {})}, **named).module()
 
 
 MISSING = object()
@@ -179,6 +228,8 @@ WRONG = {
         {"dropout": "0"},
         {"input_shape": [3, 8, 8]},
         {"self": 1},
+        {"device": "cpu"},
+        {"name": "mlp"},
     ],
     "input_shape": [
         None,
@@ -230,6 +281,20 @@ WRONG = {
     ],
     "data": [None, 3, "pets", [], [["source", "pets"]], ""],
     "figures": [None, 3, "good", [], [["val_acc", 1]], ""],
+    "layers": [
+        3,
+        [],
+        "flatten",
+        [{}],
+        [{"op": "magic", "input": -1}],
+        [{"op": ["relu"], "input": -1}],
+        [{"op": "relu", "input": 0}],
+        [{"op": "relu", "input": -1.0}],
+        [{"op": "relu", "input": -1, "more": 1}],
+        [{"op": "relu"}],
+        [{"op": "flatten", "input": -1}],  # then no layer uses the weights
+        [{"op": "relu", "input": -1}] * 5000,
+    ],
 }
 
 
@@ -245,9 +310,41 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
     assert str(raised.value).isprintable()
 
 
-@pytest.mark.parametrize("key", WRONG)
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"input_shape": [3, 8]}, "input_shape is [3, 8], wanted a longer list"),
+        ({"input_shape": [3, 8, 0]}, "input_shape.2 is 0, wanted greater than 0"),
+        ({"classes": []}, "classes is [], wanted a list of 1 or more"),
+        ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is called a, b"),
+        ({"classes": ["a", "b", "c", "d", None]}, "classes.4 is None, wanted a text in quotes"),
+        (
+            {"preprocessing": {"mean": [], "std": [], "more": []}},
+            "the key preprocessing.more is not known",
+        ),
+        (
+            {"preprocessing": {"mean": [0.5], "std": [0.5]}},
+            "its preprocessing is for 1 channels, its model for 3",
+        ),
+        ({"preprocessing": {"mean": [0.5] * 3, "std": [0] * 3}}, "preprocessing.std.0 is 0"),
+        ({"layers": [{"input": -1}]}, "layers.0 is {'input': -1}, wanted a table with 'op'"),
+        (
+            {"layers": [{"op": "magic"}]},
+            "layers.0 is {'op': 'magic'}, wanted 'op' to be one of 'conv2d', 'max_pool2d'",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(tmp_path, change, sentence):
+    with pytest.raises(FileRefusedError) as raised:
+        read_forged(tmp_path, change)
+    message = str(raised.value)
+    assert f"forged.safetensors: this is not a bundle that can be used: {sentence}" in message
+    assert message.endswith("; name a run folder or its model.safetensors")
+
+
+@pytest.mark.parametrize("key", [key for key in WRONG if key != "layers"])
 def test_missing_header_values_are_named(tmp_path, key):
-    with pytest.raises(FileRefusedError, match=f"'{key}' is missing"):
+    with pytest.raises(FileRefusedError, match=f"used: {key} is missing"):
         forged(tmp_path, {key: MISSING})
 
 
@@ -271,10 +368,11 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from(list(WRONG)), json_values, min_size=1, max_size=3))
 def test_any_header_is_a_bundle_or_refused(tmp_path, change):
     try:
-        bundle = forged(tmp_path, change)
+        bundle = read_forged(tmp_path, change)
+        module = bundle.module()
     except FileRefusedError:
         return
-    bundle.module()(torch.zeros(1, *bundle.input_shape, dtype=torch.uint8))
+    module(torch.zeros(1, *bundle.input_shape, dtype=torch.uint8))
 
 
 CHANGES = {
@@ -294,6 +392,29 @@ CHANGES = {
 def test_weights_that_do_not_fit_are_named(tmp_path, change):
     with pytest.raises(FileRefusedError, match=r"weights do not fit its architecture: layer"):
         forged(tmp_path, weights=change)
+
+
+@pytest.mark.parametrize("change", ["one is missing", "one too many", "turned"])
+def test_weights_that_do_not_fit_the_list_are_named(tmp_path, change):
+    with pytest.raises(FileRefusedError, match=r"not a bundle that can be used: weight 'layers\."):
+        read_forged(tmp_path, weights=CHANGES[change])
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_named(tmp_path, number):
+    def spoiled(weights):
+        return {**weights, "layers.1.bias": torch.full((16,), number)}
+
+    with pytest.raises(FileRefusedError, match=r"not all finite numbers: layers\.1\.bias"):
+        read_forged(tmp_path, weights=spoiled)
+
+
+def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
+    def halved(weights):
+        return {name: tensor.bfloat16() for name, tensor in weights.items()}
+
+    with pytest.raises(FileRefusedError, match=r"forged\.safetensors: .* of type bfloat16"):
+        read_forged(tmp_path, weights=halved)
 
 
 def test_other_files_of_ours_and_newer_bundles_are_told_apart(tmp_path):
@@ -320,8 +441,10 @@ GIANT = {
     "long": {"arguments": {"hidden": [1] * 50_000}},
     "large images": {"input_shape": [16_384, 16_384, 16_384]},
     "beyond all images": {"input_shape": [2**62, 2**62, 2**62]},
-    "many classes": {"classes": ["c"] * (MOST_CLASSES + 1)},
-    "as many classes as there may be": {"classes": ["c"] * MOST_CLASSES},
+    "many classes": {"classes": [f"c{number}" for number in range(MOST_CLASSES + 1)]},
+    "as many classes as there may be": {
+        "classes": [f"c{number}" for number in range(MOST_CLASSES)]
+    },
     "many blocks": {
         "model": "resnet-small",
         "arguments": {"widths": [65_536] * 16, "blocks": 8},

@@ -11,11 +11,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
 
+from small_bundles import bundle_with
 from tenfold.data.dataset import ImageDataset
-from tenfold.deployment import Bundle, Classifier, Guess, write_bundle
+from tenfold.deployment import Classifier, Guess, write_bundle
+from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import DataError, FileRefusedError, UsageError
 from tenfold.evaluation import evaluate
-from tenfold.models import Preprocessing, build
+from tenfold.models import build
 from tenfold.types import ImageShape
 
 DIGITS = tuple(f"digit {label}" for label in range(10))
@@ -36,13 +38,13 @@ def bundle_of(channels=1, classes=DIGITS):
     network = build("convpool", shape, len(classes), **arguments)
     if classes == DIGITS:
         learn(network, channels)
-    return Bundle(
-        "convpool",
-        arguments,
-        shape,
-        classes,
-        Preprocessing([0.3] * channels, [0.4] * channels),
+    return bundle_with(
         network.state_dict(),
+        model="convpool",
+        arguments=arguments,
+        input_shape=shape,
+        classes=list(classes),
+        preprocessing=PreprocessingHeader(mean=[0.3] * channels, std=[0.4] * channels),
     )
 
 
@@ -182,9 +184,8 @@ def test_no_guesses_cannot_be_asked_for(classifier, k):
 def close_call():
     """Two classes whose logits differ, but whose probabilities round to the same number."""
     weights = {"linear.weight": torch.zeros(2, 1), "linear.bias": torch.tensor([0.0, 1e-9])}
-    return Classifier(
-        Bundle("softmax", {}, ImageShape(1, 1, 1), ("a", "b"), Preprocessing(), weights)
-    )
+    named = {"model": "softmax", "input_shape": (1, 1, 1), "classes": ["a", "b"]}
+    return Classifier(bundle_with(weights, **named))
 
 
 def test_prediction_and_evaluation_agree_to_the_last_bit():
@@ -256,16 +257,16 @@ def test_no_images_are_refused():
 @pytest.mark.parametrize(
     ("images", "found"),
     [
-        (torch.zeros(2, 1, 8, 8), "torch.float32 of shape [2, 1, 8, 8]"),
-        (torch.zeros(2, 1, 8, 8, dtype=torch.int64), "torch.int64"),
-        (torch.zeros(2, 1, 8, 9, dtype=torch.uint8), "torch.uint8 of shape [2, 1, 8, 9]"),
+        (torch.zeros(2, 1, 8, 8), "float32 of shape [2, 1, 8, 8]"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.int64), "found int64"),
+        (torch.zeros(2, 1, 8, 9, dtype=torch.uint8), "uint8 of shape [2, 1, 8, 9]"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "of shape [2, 3, 8, 8]"),
         (torch.zeros(8, 8, dtype=torch.uint8), "of shape [8, 8]"),
         (torch.zeros(2, 8, 7, dtype=torch.uint8), "of shape [2, 8, 7]"),
-        (np.zeros((2, 1, 8, 8)), "torch.float64"),
-        (np.zeros((2, 1, 8, 8), np.uint16), "torch.uint16"),
-        (np.array(["a.png", "b.png"]), "an array of <U5"),
-        (np.array([None, 3]), "an array of object"),
+        (np.zeros((2, 1, 8, 8)), "found float64"),
+        (np.zeros((2, 1, 8, 8), np.uint16), "found uint16"),
+        (np.array(["a.png", "b.png"]), "found <U5 of shape [2]"),
+        (np.array([None, 3]), "found object of shape [2]"),
     ],
     ids=str,
 )

@@ -8,13 +8,14 @@ run. Reading it needs no PyTorch; making a module of it does.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from tenfold.errors import FileRefusedError, UsageError, listing
 from tenfold.models.layers import Network, require_weights
@@ -36,14 +37,16 @@ _NAME_ONE = "name a run folder or its model.safetensors"
 
 
 def _each_once(names: list[str]) -> list[str]:
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"more than one class is called {listing(twice)}")
+        raise ValueError(f"more than one class is called {listing(twice, 5)}")
     return names
 
 
 class PreprocessingHeader(Facts):
     """Mean and deviation of each channel, of pixels in 0..1; both empty for none."""
+
+    model_config = ConfigDict(extra="forbid")
 
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
@@ -71,8 +74,8 @@ class BundleHeader(Facts):
     ]
     preprocessing: PreprocessingHeader
     layers: Network | None = None
-    data: dict[str, Any] = Field(default_factory=dict)
-    figures: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any]
+    figures: dict[str, Any]
 
     @model_validator(mode="after")
     def _fits(self) -> BundleHeader:
@@ -116,7 +119,7 @@ class Bundle:
         Raises:
             FileRefusedError: there is no such architecture, or the weights are not its own.
         """
-        from tenfold.models.table import build
+        from tenfold.models.table import build, model_arguments
         from tenfold.tensors import from_stored
 
         header = self.header
@@ -126,11 +129,11 @@ class Bundle:
                 header.input_shape,
                 len(header.classes),
                 device="meta",
-                **header.arguments,
+                **model_arguments(header.model, header.arguments),
             )
-        except UsageError as error:
+            weights = from_stored(self.weights)
+        except (UsageError, FileRefusedError) as error:
             raise _unusable(self.place, error.message) from error
-        weights = from_stored(self.weights)
         wanted = {
             name: (tensor.shape, tensor.dtype) for name, tensor in outline.state_dict().items()
         }
@@ -157,7 +160,10 @@ class Bundle:
         from tenfold.models.image_model import ImageModel
         from tenfold.models.preprocessing import Preprocessing
 
-        preprocessing = Preprocessing(**self.header.preprocessing.model_dump())
+        try:
+            preprocessing = Preprocessing(**self.header.preprocessing.model_dump())
+        except UsageError as error:
+            raise _unusable(self.place, error.message) from error
         return ImageModel(preprocessing, self.network()).eval()
 
 
@@ -185,20 +191,21 @@ def read_bundle(path: Path) -> Bundle:
     file = read_tensors(path, kind=KIND, version=VERSION)
     place = f"{path}: this is not a bundle that can be used"
     header = checked(BundleHeader, file.header, place, remedy=_NAME_ONE)
-    wrong = [name for name in sorted(file.tensors) if not _is_finite(file.tensors[name])]
-    if wrong:  # no run saves such weights, and no answer of theirs would be a number
-        raise _unusable(str(path), f"its weights are not all finite numbers: {listing(wrong, 5)}")
-    if header.layers is not None:
-        try:
+    try:
+        _require_finite(file.tensors)
+        if header.layers is not None:
             require_weights(header.layers, {n: t.shape for n, t in file.tensors.items()})
-        except UsageError as error:
-            raise _unusable(str(path), error.message) from error
+    except (UsageError, FileRefusedError) as error:
+        raise _unusable(str(path), error.message) from error
     return Bundle(header, file.tensors, str(path), file.sha256)
 
 
-def _is_finite(tensor: StoredTensor) -> bool:
-    array = tensor.array()
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+def _require_finite(weights: Mapping[str, StoredTensor]) -> None:
+    """No run saves weights that are not numbers, and no answer of theirs would be one."""
+    arrays = {name: weights[name].array() for name in sorted(weights)}
+    wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if wrong:
+        raise FileRefusedError(f"its weights are not all finite numbers: {listing(wrong, 5)}")
 
 
 def _unusable(place: str, reason: str) -> FileRefusedError:

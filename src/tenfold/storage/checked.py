@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tenfold.errors import FileRefusedError, wanted
+from tenfold.errors import FileRefusedError, printable, wanted
 
 
 class Facts(BaseModel):
@@ -46,9 +46,15 @@ def checked(
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "missing":
+    place, kind = problem["loc"], problem["type"]
+    if kind == "missing" and isinstance(place[-1], int):  # said of the list that lacks it
+        place = place[:-1]
+    key = ".".join(str(part) for part in place)
+    if kind == "value_error":
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
+    if kind == "missing" and place == problem["loc"]:
         return f"{key} is missing"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"{key or 'it'} is {problem['input']!r}, wanted {wanted(problem)}"
+    if kind == "extra_forbidden":
+        return f"the key {key} is not known"
+    return f"{key or 'it'} is {printable(repr(problem['input']), 80)}, wanted {wanted(problem)}"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tenfold.errors import FileRefusedError, NewerFormatError, listing
 from tenfold.storage import (
+    TensorFile,
     checked,
     make_folder,
     read_tensors,
@@ -156,7 +157,7 @@ def read_newest(folder: Path) -> Checkpoint:
     """The checkpoint with the most steps that verifies.
 
     Raises:
-        FileRefusedError: there is none, or none verifies.
+        FileRefusedError: there is none, none verifies, or what verifies is no state of a run.
         NewerFormatError: a newer tenfold wrote one of those with more steps.
     """
     files = checkpoint_files(folder)
@@ -167,13 +168,14 @@ def read_newest(folder: Path) -> Checkpoint:
     complaints: list[tuple[Path, str]] = []
     for path in files:
         try:
-            header, tensors = _read(path)
+            file = read_tensors(path, kind=KIND, version=VERSION)
+            _require_own_name(path, file.header)
         except NewerFormatError:
             raise
         except FileRefusedError as error:
             complaints.append((path, str(error)))
             continue
-        return Checkpoint(path, header, tensors, tuple(complaints))
+        return _checkpoint(path, file, tuple(complaints))
     reasons = listing([reason for _, reason in complaints])
     raise FileRefusedError(
         f"{folder}: none of the {len(files)} checkpoints verifies: {reasons}",
@@ -181,19 +183,28 @@ def read_newest(folder: Path) -> Checkpoint:
     )
 
 
-def _read(path: Path) -> tuple[CheckpointHeader, dict[str, Tensor]]:
-    file = read_tensors(path, kind=KIND, version=VERSION)
+def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
+    """A file under another step's name would make older checkpoints outlive newer ones."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or header.get("step") != int(match[1]):
+        raise FileRefusedError(
+            f"{path}: it holds step {header.get('step')}, which is not what its name says"
+        )
+
+
+def _checkpoint(
+    path: Path, file: TensorFile, passed_over: tuple[tuple[Path, str], ...]
+) -> Checkpoint:
     header, tensors = file.header, from_stored(file.tensors)
     if file.version == 1:
         header, tensors = _from_version_1(header, tensors)
-    found = checked(CheckpointHeader, header, path)
-    match = _NAME.fullmatch(path.name)
-    if match is None or found.step != int(match[1]):
-        # Under another step's name it would make older checkpoints outlive newer ones.
-        raise FileRefusedError(
-            f"{path}: it holds step {found.step}, which is not what its name says"
-        )
-    return found, tensors
+    found = checked(
+        CheckpointHeader,
+        header,
+        f"{path}: it does not hold the state of a run",
+        remedy="move it away to continue from an older one",
+    )
+    return Checkpoint(path, found, tensors, passed_over)
 
 
 def _from_version_1(
