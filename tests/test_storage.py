@@ -6,21 +6,25 @@ import os
 import struct
 import tracemalloc
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tenfold.errors import FileRefusedError, StorageError
+from tenfold import storage
+from tenfold.errors import FileRefusedError, StorageError, UsageError
 from tenfold.storage import (
     LARGEST_HEADER,
+    StoredTensor,
     make_folder,
     remove_leftovers,
     write_bytes,
     write_json,
     write_text,
 )
+from tenfold.tensors import to_stored
 from tensor_files import read_tensors, sha256_of_tensors, write_tensors
 
 KIND = "tenfold-test"
@@ -229,6 +233,58 @@ def test_the_file_is_plain_safetensors_of_the_documented_format(tmp_path):
     assert metadata["sha256"] == digest(metadata["header"], TENSORS)
 
 
+@any_folder
+@given(tensors=st.dictionaries(names, any_tensor(), max_size=4))
+def test_the_library_of_the_format_reads_what_is_written(tmp_path, tensors):
+    path = write(tmp_path / "file.safetensors", tensors)
+    with safetensors.safe_open(path, "pt") as file:
+        assert set(file.keys()) == tensors.keys()
+        for name, tensor in tensors.items():
+            assert file.get_tensor(name).dtype == tensor.dtype
+            assert file.get_tensor(name).shape == tensor.shape
+            assert bits(file.get_tensor(name)) == bits(tensor.detach())
+
+
+@any_folder
+@given(tensors=st.dictionaries(names, any_tensor(), max_size=4))
+def test_what_the_library_of_the_format_writes_is_read(tmp_path, tensors):
+    plain = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"kind": KIND, "version": "1", "header": "{}", "sha256": digest("{}", plain)}
+    safetensors.torch.save_file(plain, tmp_path / "file.safetensors", metadata)
+    _, found = read(tmp_path / "file.safetensors")
+    assert found.keys() == plain.keys()
+    for name, tensor in plain.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
+        assert bits(found[name]) == bits(tensor)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(3, dtype=">i4"),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(5)[::-1],
+        np.array(3.0, ">f8"),
+        np.zeros((0, 3), ">f4"),
+        np.broadcast_to(np.arange(3), (2, 3)),
+    ],
+    ids=["big-endian", "by columns", "backwards", "scalar", "empty", "repeated"],
+)
+def test_arrays_of_any_layout_come_back(tmp_path, array):
+    path = tmp_path / "file.safetensors"
+    storage.write_tensors(path, {"x": StoredTensor.of(array)}, kind=KIND, version=1, header={})
+    found = storage.read_tensors(path, kind=KIND, version=1).tensors["x"].array()
+    assert found.dtype == array.dtype.newbyteorder("=")
+    assert found.shape == array.shape
+    assert np.array_equal(found, array)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex128, torch.float8_e8m0fnu])
+def test_a_type_that_the_format_does_not_have_is_named(dtype):
+    with pytest.raises(UsageError, match=f"{str(dtype).removeprefix('torch.')}, which cannot be"):
+        to_stored({"x": torch.zeros(1).to(dtype)})
+
+
 TENSORS = {"steps": torch.tensor(7), "weights": torch.arange(6.0).reshape(2, 3)}
 
 
@@ -369,7 +425,9 @@ def test_a_file_of_somebody_elses_is_called_foreign(tmp_path):
 
 def forge(path, *, tensors=None, header="{}", data=b"", **metadata):
     """A file with a right digest and whatever else is wanted."""
-    whole = {"kind": KIND, "version": "1", "header": header, "sha256": digest(header, {})}
+    whole = {"kind": KIND, "version": "1", "header": header}
+    if "sha256" not in metadata:
+        metadata["sha256"] = digest(header, {})
     entries = {"__metadata__": {**whole, **metadata}, **(tensors or {})}
     text = json.dumps({key: value for key, value in entries.items() if value is not None}).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
@@ -444,6 +502,9 @@ def test_a_header_that_is_too_long_is_refused_unread(tmp_path):
     [
         {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]},
         {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 0]},
+        {"dtype": "F32", "shape": [10**4000] * 32, "data_offsets": [0, 4]},  # no longer printable
+        {"dtype": "U8", "shape": [4], "data_offsets": [False, 4]},
+        {"dtype": "U8", "shape": [True, 4], "data_offsets": [0, 4]},
         {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]},
         {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
         {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]},
@@ -457,6 +518,26 @@ def test_tensors_that_lie_about_themselves_are_refused(tmp_path, entry):
     path = forge(tmp_path / "x.safetensors", tensors={"x": entry} if entry else {}, data=bytes(4))
     with pytest.raises(FileRefusedError):
         read(path)
+
+
+@pytest.mark.parametrize("shape", [(0, 2**62, 4), (2**40, 2**40, 0), (0, 2**63)])
+def test_an_empty_tensor_of_an_impossible_shape_is_refused(tmp_path, shape):
+    """Its bytes are none, but NumPy and PyTorch cannot make it."""
+    stored = StoredTensor("float32", shape, memoryview(b""))
+    path = tmp_path / "x.safetensors"
+    storage.write_tensors(path, {"x": stored}, kind=KIND, version=1, header={})
+    with pytest.raises(FileRefusedError, match="'x' is F32 of shape"):
+        read(path)
+
+
+EMPTY = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+
+
+@pytest.mark.parametrize("changes", [{"header": '"\ud800"'}, {"tensors": {"\ud800": EMPTY}}])
+def test_half_of_a_pair_of_characters_is_refused(tmp_path, changes):
+    """JSON can write it, UTF-8 cannot."""
+    with pytest.raises(FileRefusedError, match="damaged"):
+        read(forge(tmp_path / "x.safetensors", **changes, sha256="0" * 64))
 
 
 def test_names_from_outside_cannot_reach_the_terminal(tmp_path):

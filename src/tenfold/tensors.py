@@ -38,6 +38,12 @@ def from_stored(tensors: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
     return {name: _tensor(stored) for name, stored in tensors.items()}
 
 
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with a prefix and a dot, under the rest of their names."""
+    start = f"{prefix}."
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
+
+
 def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     """Which tensors are missing, too many, or of another shape or type, one text for each."""
     ours, theirs = (

@@ -6,6 +6,7 @@ from torch import nn
 
 from tenfold.errors import UsageError
 from tenfold.models import ImageModel, Preprocessing, build
+from tenfold.tensors import part_of
 
 IMAGES = torch.randint(
     0, 256, (5, 3, 9, 9), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -32,15 +33,14 @@ def test_its_state_is_the_networks_in_the_same_order():
 
 def test_the_networks_weights_fit_another_network():
     whole, other = model().eval(), build("resnet-small", (3, 9, 9), 4).eval()
-    other.load_state_dict(ImageModel.network_weights(whole.state_dict()))
+    other.load_state_dict(part_of(whole.state_dict(), "network"))
     assert torch.equal(other(whole.preprocessing(IMAGES)), whole(IMAGES))
 
 
 def test_only_the_prefix_is_taken_off_and_other_tensors_are_left_out():
     one, two = torch.zeros(1), torch.ones(1)
-    assert ImageModel.network_weights(
-        {"network.network.weight": one, "other.weight": two, "networks.weight": two}
-    ) == {"network.weight": one}
+    tensors = {"network.network.weight": one, "other.weight": two, "networks.weight": two}
+    assert part_of(tensors, "network") == {"network.weight": one}
 
 
 def test_images_that_are_not_raw_are_refused():

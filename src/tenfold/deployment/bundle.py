@@ -9,7 +9,8 @@ run. Reading it needs no PyTorch; making a module of it does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,7 @@ KIND, VERSION = "tenfold-bundle", 1
 
 MOST_CLASSES = 65_536
 
+_UNUSABLE = "this is not a bundle that can be used"
 _NAME_ONE = "name a run folder or its model.safetensors"
 
 
@@ -120,11 +122,11 @@ class Bundle:
             FileRefusedError: there is no such architecture, or the weights are not its own.
         """
         from tenfold.models.table import build, model_arguments
-        from tenfold.tensors import from_stored
+        from tenfold.tensors import differences, from_stored
 
         header = self.header
-        try:
-            outline = build(
+        with _refused_as_unusable(self.place):
+            network = build(
                 header.model,
                 header.input_shape,
                 len(header.classes),
@@ -132,23 +134,14 @@ class Bundle:
                 **model_arguments(header.model, header.arguments),
             )
             weights = from_stored(self.weights)
-        except (UsageError, FileRefusedError) as error:
-            raise _unusable(self.place, error.message) from error
-        wanted = {
-            name: (tensor.shape, tensor.dtype) for name, tensor in outline.state_dict().items()
-        }
-        found = {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
-        differing = [
-            name
-            for name in sorted(wanted.keys() | found.keys())
-            if wanted.get(name) != found.get(name)
-        ]
-        if differing:
-            raise _unusable(
-                self.place, f"its weights do not fit its architecture: {listing(differing, 5)}"
-            )
-        network = outline.to_empty(device="cpu")
-        network.load_state_dict(weights)
+            differing = differences(network.state_dict(), weights)
+            if differing:
+                raise FileRefusedError(
+                    f"its weights do not fit its architecture: {listing(differing, 5)}"
+                )
+        # Copies: what is trained on must not change the bundle, nor another of its networks.
+        copies = {name: tensor.clone() for name, tensor in weights.items()}
+        network.load_state_dict(copies, assign=True)
         return network.eval()
 
     def module(self) -> ImageModel:
@@ -160,10 +153,8 @@ class Bundle:
         from tenfold.models.image_model import ImageModel
         from tenfold.models.preprocessing import Preprocessing
 
-        try:
+        with _refused_as_unusable(self.place):
             preprocessing = Preprocessing(**self.header.preprocessing.model_dump())
-        except UsageError as error:
-            raise _unusable(self.place, error.message) from error
         return ImageModel(preprocessing, self.network()).eval()
 
 
@@ -189,14 +180,11 @@ def read_bundle(path: Path) -> Bundle:
         FileRefusedError: the file is no bundle, is damaged, newer, or contradicts itself.
     """
     file = read_tensors(path, kind=KIND, version=VERSION)
-    place = f"{path}: this is not a bundle that can be used"
-    header = checked(BundleHeader, file.header, place, remedy=_NAME_ONE)
-    try:
+    header = checked(BundleHeader, file.header, f"{path}: {_UNUSABLE}", remedy=_NAME_ONE)
+    with _refused_as_unusable(str(path)):
         _require_finite(file.tensors)
         if header.layers is not None:
             require_weights(header.layers, {n: t.shape for n, t in file.tensors.items()})
-    except (UsageError, FileRefusedError) as error:
-        raise _unusable(str(path), error.message) from error
     return Bundle(header, file.tensors, str(path), file.sha256)
 
 
@@ -208,7 +196,12 @@ def _require_finite(weights: Mapping[str, StoredTensor]) -> None:
         raise FileRefusedError(f"its weights are not all finite numbers: {listing(wrong, 5)}")
 
 
-def _unusable(place: str, reason: str) -> FileRefusedError:
-    return FileRefusedError(
-        f"{place}: this is not a bundle that can be used: {reason}", remedy=_NAME_ONE
-    )
+@contextmanager
+def _refused_as_unusable(place: str) -> Iterator[None]:
+    """Say of what is refused inside the block which bundle it makes unusable."""
+    try:
+        yield
+    except (UsageError, FileRefusedError) as error:
+        raise FileRefusedError(
+            f"{place}: {_UNUSABLE}: {error.message}", remedy=_NAME_ONE
+        ) from error

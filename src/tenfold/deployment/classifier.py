@@ -84,11 +84,7 @@ class Classifier:
         probabilities: np.ndarray = self._logits(images).softmax(1).cpu().numpy()
         return probabilities
 
-    def top(
-        self,
-        images: Pictures,
-        k: int = 3,
-    ) -> list[tuple[Guess, ...]]:
+    def top(self, images: Pictures, k: int = 3) -> list[tuple[Guess, ...]]:
         """The k most probable classes of every image, the most probable first.
 
         Raises:
@@ -119,9 +115,8 @@ class Classifier:
         """
         if dataset.classes != self.classes:
             raise DataError(
-                f"{dataset.source}: its classes are "
-                f"{listing(dataset.classes)}, the model's are "
-                f"{listing(self.classes)}"
+                f"{dataset.source}: its classes are {listing(dataset.classes)}, "
+                f"the model's are {listing(self.classes)}"
             )
         if dataset.image_shape != self.bundle.input_shape:
             raise DataError(

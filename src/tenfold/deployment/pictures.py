@@ -12,6 +12,7 @@ from PIL import Image
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.images import decode_image, image_to_array
 from tenfold.errors import DataError, TenfoldError, UsageError, listing
+from tenfold.storage import read_regular_file
 from tenfold.types import ImageShape, PixelArray, as_array
 
 Picture = str | Path | Image.Image
@@ -79,9 +80,8 @@ def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
+        with read_regular_file(path) as (file, _):
+            return file.read()
     except ValueError as error:  # a name that no file can have
         raise DataError(f"{path}: {error}") from error
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from tenfold.models.preprocessing import Preprocessing
-
-_NETWORK = "network."
 
 
 class ImageModel(nn.Module):
@@ -33,12 +29,3 @@ class ImageModel(nn.Module):
         """
         logits: Tensor = self.network(self.preprocessing(images))
         return logits
-
-    @staticmethod
-    def network_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The network's part of a state dict of the whole, under the network's own names."""
-        return {
-            name.removeprefix(_NETWORK): tensor
-            for name, tensor in weights.items()
-            if name.startswith(_NETWORK)
-        }

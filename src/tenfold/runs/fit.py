@@ -27,7 +27,7 @@ from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe, completed
 from tenfold.runs.conditions import choose_device, conditions, repeatable
 from tenfold.runs.facts import Conditions, Context, Figures
-from tenfold.tensors import to_stored
+from tenfold.tensors import part_of, to_stored
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer
@@ -339,7 +339,7 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         data={"source": recipe.data, "fingerprint": prepared.splits.fingerprint},
         figures=figures,
     )
-    return Bundle(header, to_stored(model.network_weights(weights)))
+    return Bundle(header, to_stored(part_of(weights, "network")))
 
 
 def _schedule(recipe: Recipe, n: int) -> Schedule:

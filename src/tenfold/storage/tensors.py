@@ -9,17 +9,20 @@ bytes: the library has no interface for tensors of any type that needs neither P
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import Field, NonNegativeInt
 
-from tenfold.errors import FileRefusedError, NewerFormatError
+from tenfold.errors import FileRefusedError, NewerFormatError, UsageError, listing
+from tenfold.storage.checked import Facts, checked
 from tenfold.storage.files import read_regular_file, write_bytes
 
 LARGEST_HEADER = 16 * 2**20
@@ -46,8 +49,7 @@ _TYPES = {
 }
 _TYPE_NAMES = {code: name for name, (code, _) in _TYPES.items()}
 
-
-_MOST_AXES = 32
+_MOST_AXES, _MOST_VALUES = 32, 2**48
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,11 +60,21 @@ class StoredTensor:
         dtype: the name that PyTorch has for the type, and NumPy where it knows it: `float32`.
         shape: of the tensor.
         data: its values in C order, little-endian.
+
+    Raises:
+        UsageError: safetensors files have no such type.
     """
 
     dtype: str
     shape: tuple[int, ...]
     data: memoryview
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _TYPES:
+            raise UsageError(
+                f"a tensor is of type {self.dtype}, which cannot be saved, "
+                f"wanted one of {listing([*_TYPES])}"
+            )
 
     @classmethod
     def of(cls, array: np.ndarray) -> StoredTensor:
@@ -122,6 +134,7 @@ def write_tensors(
     sha256 = _digest((kind, str(version), text), tensors)
     metadata = {"kind": kind, "version": str(version), "header": text, "sha256": sha256}
     # The widest types first, so that every tensor lies at a multiple of its type's size.
+    assert "__metadata__" not in tensors
     ordered = sorted(tensors.items(), key=lambda item: (-_TYPES[item[1].dtype][1], item[0]))
     entries: dict[str, object] = {"__metadata__": metadata}
     end = 0
@@ -152,9 +165,11 @@ def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
         FileRefusedError: it is missing, damaged or of another kind.
         NewerFormatError: it is newer than this tenfold.
     """
-    top, data = _read(path)
-    metadata = _metadata(path, top.pop("__metadata__", None))
-    _require_kind(path, metadata, kind, version)
+    with read_regular_file(path) as (file, size):
+        top = _top(path, file, size)
+        metadata = _metadata(path, top.pop("__metadata__", None), kind, version)
+        data = memoryview(bytearray(size - file.tell()))
+        file.readinto(data)
     tensors = _tensors(path, top, data)
     written_with = (metadata["kind"], metadata["version"], metadata["header"])
     if metadata["sha256"] != _digest(written_with, tensors):
@@ -168,21 +183,17 @@ def sha256_of_tensors(tensors: Mapping[str, StoredTensor]) -> str:
     return _digest(("", "", ""), tensors)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
-    """The entries at the top of a safetensors file, and the bytes behind them."""
-    with read_regular_file(path) as (file, size):
-        start = file.read(8)
-        header_size = int.from_bytes(start, "little")
-        if len(start) < 8 or header_size > size - 8:
-            raise _damaged(path, f"its {size:,} bytes are too few for a safetensors file")
-        if header_size > LARGEST_HEADER:
-            raise _damaged(
-                path, f"its header is {header_size:,} bytes, over the limit of {LARGEST_HEADER:,}"
-            )
-        top = _json_object(path, file.read(header_size).decode(errors="replace"))
-        data = bytearray(size - 8 - header_size)
-        file.readinto(data)
-    return top, memoryview(data)
+def _top(path: Path, file: io.BufferedReader, size: int) -> dict[str, Any]:
+    """The entries at the top of a safetensors file; the tensors' bytes come next."""
+    start = file.read(8)
+    header_size = int.from_bytes(start, "little")
+    if len(start) < 8 or header_size > size - 8:
+        raise _damaged(path, f"its {size:,} bytes are too few for a safetensors file")
+    if header_size > LARGEST_HEADER:
+        raise _damaged(
+            path, f"its header is {header_size:,} bytes, over the limit of {LARGEST_HEADER:,}"
+        )
+    return _json_object(path, file.read(header_size).decode(errors="replace"))
 
 
 def _json_object(path: Path, text: str) -> dict[str, Any]:
@@ -206,7 +217,7 @@ def _json_object(path: Path, text: str) -> dict[str, Any]:
     return found
 
 
-def _metadata(path: Path, metadata: object) -> dict[str, str]:
+def _metadata(path: Path, metadata: object, kind: str, version: int) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(
         isinstance(metadata.get(key), str) for key in ("kind", "version", "header", "sha256")
     ):
@@ -214,10 +225,6 @@ def _metadata(path: Path, metadata: object) -> dict[str, str]:
             f"{path}: this is not a file that tenfold wrote",
             remedy="name a run folder or its model.safetensors",
         )
-    return metadata
-
-
-def _require_kind(path: Path, metadata: dict[str, str], kind: str, version: int) -> None:
     if metadata["kind"] != kind:
         raise FileRefusedError(f"{path}: it is a {metadata['kind']!r}, wanted a {kind!r}")
     if not re.fullmatch(r"[1-9][0-9]{0,8}", metadata["version"]):
@@ -228,41 +235,39 @@ def _require_kind(path: Path, metadata: dict[str, str], kind: str, version: int)
             f"this tenfold reads up to {version}",
             remedy="install a newer tenfold",
         )
+    return metadata
 
 
-def _tensors(path: Path, entries: Mapping[str, Any], data: memoryview) -> dict[str, StoredTensor]:
+class _Entry(Facts):
+    """What the top says of one tensor; offsets are counted from behind the top."""
+
+    dtype: str
+    shape: Annotated[list[NonNegativeInt], Field(max_length=_MOST_AXES)]
+    data_offsets: Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
+
+
+def _tensors(path: Path, top: Mapping[str, Any], data: memoryview) -> dict[str, StoredTensor]:
     """The tensors that the entries describe, which must cover the data just once."""
-    tensors, places = {}, []
-    for name, entry in entries.items():
-        match entry:
-            case {"dtype": str(code), "shape": [*shape], "data_offsets": [int(start), int(end)]}:
-                pass
-            case _:
-                raise _damaged(path, f"its entry {name!r} does not describe a tensor")
-        if (
-            code not in _TYPE_NAMES
-            or len(shape) > _MOST_AXES
-            or any(type(side) is not int or side < 0 for side in shape)
-        ):
-            raise _damaged(path, f"its tensor {name!r} is {code} of shape {shape}")
-        size = math.prod(shape) * _TYPES[_TYPE_NAMES[code]][1]
-        if end > len(data):
+    entries = {
+        name: checked(_Entry, entry, f"{path}: the file is damaged: its tensor {name!r}")
+        for name, entry in top.items()
+    }
+    tensors: dict[str, StoredTensor] = {}
+    end = 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+        dtype, shape = _TYPE_NAMES.get(entry.dtype), tuple(entry.shape)
+        # NumPy and PyTorch multiply the sides of an empty tensor, too, and refuse an overflow.
+        if dtype is None or math.prod(side or 1 for side in shape) > _MOST_VALUES:
+            raise _damaged(path, f"its tensor {name!r} is {entry.dtype} of shape {entry.shape}")
+        start, end = end, end + math.prod(shape) * _TYPES[dtype][1]
+        if entry.data_offsets != (start, end):
+            first, last = entry.data_offsets
             raise _damaged(
-                path, f"its tensor {name!r} ends at byte {end:,}, the file at {len(data):,}"
+                path, f"its tensor {name!r} lies at {first}..{last}, wanted {start}..{end}"
             )
-        if not 0 <= start <= end or end - start != size:
-            raise _damaged(
-                path, f"its tensor {name!r} lies at {start}..{end}, but has {size} bytes"
-            )
-        tensors[name] = StoredTensor(_TYPE_NAMES[code], tuple(shape), data[start:end])
-        places.append((start, end))
-    covered = 0
-    for start, end in sorted(places):
-        if start != covered:
-            raise _damaged(path, f"its tensors overlap or leave a gap at byte {covered:,}")
-        covered = end
-    if covered != len(data):
-        raise _damaged(path, f"its tensors end at byte {covered:,} of {len(data):,}")
+        tensors[name] = StoredTensor(dtype, shape, data[start:end])
+    if end != len(data):
+        raise _damaged(path, f"its last tensor ends at byte {end:,}, the file at {len(data):,}")
     return tensors
 
 
@@ -283,5 +288,5 @@ def _digest(texts: Iterable[str], tensors: Mapping[str, StoredTensor]) -> str:
 
 def _framed(text: str) -> bytes:
     """A text with its length in front, so that no two lists of texts give one stream."""
-    data = text.encode()
+    data = text.encode(errors="surrogatepass")  # JSON may hold half a pair
     return len(data).to_bytes(8, "big") + data

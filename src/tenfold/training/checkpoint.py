@@ -106,7 +106,8 @@ class Checkpointer:
         """Whether the interval in batches or seconds has passed."""
         if self.every_batches and state.step % self.every_batches == 0:
             return True
-        return bool(self.every_seconds) and self._since_saved() >= self.every_seconds
+        since_saved = time.perf_counter() - self._saved_at
+        return bool(self.every_seconds) and since_saved >= self.every_seconds
 
     def due_after_epoch(self, state: TrainingState) -> bool:
         """Whether the end of an epoch is worth a checkpoint now."""
@@ -141,9 +142,6 @@ class Checkpointer:
         self._last_cost = self._saved_at - start
         self.seconds_spent += self._last_cost
         return path
-
-    def _since_saved(self) -> float:
-        return time.perf_counter() - self._saved_at
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -195,43 +193,37 @@ def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
 def _checkpoint(
     path: Path, file: TensorFile, passed_over: tuple[tuple[Path, str], ...]
 ) -> Checkpoint:
-    header, tensors = file.header, from_stored(file.tensors)
-    if file.version == 1:
-        header, tensors = _from_version_1(header, tensors)
-    found = checked(
+    header = checked(
         CheckpointHeader,
-        header,
+        file.header,
         f"{path}: it does not hold the state of a run",
         remedy="move it away to continue from an older one",
     )
-    return Checkpoint(path, found, tensors, passed_over)
+    tensors = from_stored(file.tensors)
+    if file.version == 1:
+        header, tensors = _from_version_1(header, tensors)
+    return Checkpoint(path, header, tensors, passed_over)
 
 
 def _from_version_1(
-    header: dict[str, Any], tensors: dict[str, Tensor]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    header: CheckpointHeader, tensors: dict[str, Tensor]
+) -> tuple[CheckpointHeader, dict[str, Tensor]]:
     """A run's network was the second part of a sequence, and its conditions had other names."""
-    context = header.get("context")
-    parameters = header.get("parameters")
-    if not isinstance(context, dict) or "recipe" not in context:
+    context = dict(header.context)
+    if "recipe" not in context:
         return header, tensors  # not a run's, but of a loop of somebody's own
     if isinstance(context.get("conditions"), dict):
-        context = {**context, "conditions": upgraded_conditions(context["conditions"])}
-    if isinstance(parameters, list):
-        parameters = [re.sub(r"^1\.", "network.", str(name)) for name in parameters]
+        context["conditions"] = upgraded_conditions(context["conditions"])
+    parameters = [re.sub(r"^1\.", "network.", name) for name in header.parameters]
     renamed = {
         re.sub(r"^(model|averaged|best)\.1\.", r"\1.network.", name): tensor
         for name, tensor in tensors.items()
     }
-    return {**header, "context": context, "parameters": parameters}, renamed
+    return header.model_copy(update={"context": context, "parameters": parameters}), renamed
 
 
 def upgraded_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
     """A run's conditions as version 1 of its files had them, in today's words."""
-    kept = {key: value for key, value in conditions.items() if key != "tiny_numbers"}
-    return {
-        **kept,
-        "denormals": conditions.get("tiny_numbers"),
-        "engine": "torch",
-        "engine_version": 1,
-    }
+    upgraded = {**conditions, "engine": "torch", "engine_version": 1}
+    upgraded["denormals"] = upgraded.pop("tiny_numbers", None)
+    return upgraded

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError
 from tenfold.storage import Facts, checked, read_tensors, write_tensors
-from tenfold.tensors import from_stored, to_stored
+from tenfold.tensors import from_stored, part_of, to_stored
 from tenfold.training.optimizer_state import OptimizerHeader, load_optimizer, optimizer_to_parts
-from tenfold.training.state import part_of, require_same_weights
+from tenfold.training.state import require_same_weights
 
 KIND, VERSION = "tenfold-parts", 1
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tenfold.errors import FileRefusedError, listing
 from tenfold.storage import Facts
-from tenfold.tensors import differences
+from tenfold.tensors import differences, part_of
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.history import EpochMetrics
 from tenfold.training.optimizer_state import (
@@ -176,8 +176,8 @@ class TrainingState:
 
     def copy_of_final_weights(self) -> dict[str, Tensor]:
         """The weights that would be saved as the model if the run ended now."""
-        with self.final_weights_in_place():
-            return {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+        final = self.model.state_dict() if self.averaged is None else self.averaged.tensors
+        return {name: tensor.detach().clone() for name, tensor in final.items()}
 
     def final_weights(self) -> tuple[int, dict[str, Tensor]]:
         """The epoch (from 1) and weights that a run ends with: the best, else the last."""
@@ -261,12 +261,6 @@ class TrainingState:
         shared = {name: generators[name] for name in states if name in generators}
         if "cpu" not in shared or differences({name: states[name] for name in shared}, shared):
             raise FileRefusedError("the checkpoint has no usable state of the random numbers")
-
-
-def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with a prefix and a dot, under the rest of their names."""
-    start = f"{prefix}."
-    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
 def require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

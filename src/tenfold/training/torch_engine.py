@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -85,6 +86,13 @@ class TorchEngine(Engine):
         """See `Engine`."""
         state, settings, size = self.state, self.settings, self.settings.batch_size
         model, optimizer, averaged = state.model, state.optimizer, state.averaged
+        step = partial(
+            self._step,
+            model,
+            optimizer,
+            label_smoothing=settings.label_smoothing,
+            clip_norm=settings.clip_norm,
+        )
         losses = torch.empty(len(learning_rates), device=state.device)
         correct = torch.zeros((), dtype=torch.int64, device=state.device)
         for place, lr in enumerate(learning_rates):
@@ -95,15 +103,7 @@ class TorchEngine(Engine):
                 images = settings.augment(images, chosen, self._epoch)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            loss, logits = self._step(
-                model,
-                optimizer,
-                images,
-                labels,
-                label_smoothing=settings.label_smoothing,
-                clip_norm=settings.clip_norm,
-            )
-            losses[place] = loss
+            losses[place], logits = step(images, labels)
             correct += (logits.argmax(1) == labels).sum()
             if averaged is not None:
                 averaged.update(model, state.step + place + 1)
