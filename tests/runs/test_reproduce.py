@@ -158,7 +158,7 @@ class TestVerdicts:
         assert "[0.6, 0.7]" in found.reason
 
     def test_nothing_published_and_nothing_expected(self) -> None:
-        assert str(judge(PublishedFigure("test_acc", 1, "x"), Measurement(0.1))) == (
+        assert str(judge(PublishedFigure("test_acc", "x", 1), Measurement(0.1))) == (
             "nothing published"
         )
 
@@ -174,8 +174,8 @@ class TestVerdicts:
     def test_an_expected_range_of_a_copy_holds_for_the_copy_alone(self) -> None:
         one = PublishedFigure(
             "test_acc",
-            1,
             "x",
+            1,
             "0.5",
             Interval(0.5, 0.5),
             "exact",
