@@ -25,12 +25,12 @@ from tenfold.runs import train_run
 from tenfold.training.checkpoint import Checkpointer
 
 SHAPES = {"cifar10": (50_000, (3, 32, 32)), "digits": (1_437, (1, 8, 8))}
-GREY = (60_000, (1, 28, 28))
+GRAY = (60_000, (1, 28, 28))
 
 
 def made_up(data: str) -> Splits:
     """Random images and labels, as many as the data set has."""
-    n, shape = SHAPES.get(data, GREY)
+    n, shape = SHAPES.get(data, GRAY)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (n, *shape), dtype=torch.uint8, generator=generator)
     classes = tuple("abcdefghij")

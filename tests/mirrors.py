@@ -52,7 +52,7 @@ def stand_in(*mirrors: str, **changes: object) -> CatalogEntry:
         n_train=3,
         n_test=0,
         file_sets=(replace(file_set, **changes),),  # type: ignore[arg-type]
-        licence="none",
+        license="none",
         citation="none",
     )
 

@@ -17,7 +17,7 @@ from tenfold.data.catalog.entries import CatalogEntry
 from tenfold.models import MODELS
 from tenfold.models.convpool import ConvPool
 from tenfold.models.table import ModelEntry
-from tenfold.types import ImageShape, LabelledArrays
+from tenfold.types import ImageShape, LabeledArrays
 
 TRAIN_IMAGES = {"fashion-mnist": 6464, "mnist": 1280, "cifar10": 400}
 """Where the lessons print something every 100 batches, just enough for that."""
@@ -26,7 +26,7 @@ DIFFERENT_IMAGES = 1500
 """The others are repetitions; the rest of the digits is the test split."""
 
 
-def small_data_sets(entry: CatalogEntry, **_: object) -> dict[str, LabelledArrays]:
+def small_data_sets(entry: CatalogEntry, **_: object) -> dict[str, LabeledArrays]:
     """The splits of a known data set, in the place of the reader of its files."""
     digits = load_digits()
     channels, height, width = entry.image_shape
@@ -41,7 +41,7 @@ def small_data_sets(entry: CatalogEntry, **_: object) -> dict[str, LabelledArray
         "test": np.arange(DIFFERENT_IMAGES, len(labels)),
     }
     return {
-        split: LabelledArrays(pixels[chosen], labels[chosen], entry.classes)
+        split: LabeledArrays(pixels[chosen], labels[chosen], entry.classes)
         for split, chosen in indices.items()
     }
 

@@ -111,14 +111,14 @@ def replaced(name: str, old: str, new: str) -> Maker:
     return make
 
 
-def picture(grey: int = 0, size: tuple[int, int] = (8, 8)) -> bytes:
+def picture(gray: int = 0, size: tuple[int, int] = (8, 8)) -> bytes:
     buffer = io.BytesIO()
-    Image.new("L", size, grey).save(buffer, "png")
+    Image.new("L", size, gray).save(buffer, "png")
     return buffer.getvalue()
 
 
 def png(width: int, height: int, pixels: bytes) -> bytes:
-    """A PNG file of 8-bit grey that says what it likes about its size."""
+    """A PNG file of 8-bit gray that says what it likes about its size."""
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(pixels)),
@@ -1019,7 +1019,7 @@ TRAINING = [
         ("patience is 3", "no validation split", "--val 0.1"),
     ),
     Row(
-        "images-of-one-colour-normalised",
+        "images-of-one-color-normalized",
         "train set.npz --set normalize=true --batch-size 2",
         3,
         ("channel 0 are equal",),
@@ -1501,7 +1501,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def control_characters(text: str) -> set[str]:
-    """What could move the cursor, colour a terminal or turn the direction of writing."""
+    """What could move the cursor, color a terminal or turn the direction of writing."""
     return {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n"}
 
 
@@ -1551,7 +1551,7 @@ NASTY = [
     "c1\x9b2J",
     "\udcff",
 ]
-"""A new line, a colour, a turned direction, a bell, an 8-bit escape, a byte that is no Unicode."""
+"""A new line, a color, a turned direction, a bell, an 8-bit escape, a byte that is no Unicode."""
 
 COMMANDS = {
     "data": ["train", "{}"],

@@ -227,7 +227,7 @@ def test_json_leaves_standard_output_empty_when_it_fails(tenfold: Tenfold) -> No
     assert (answer.code, answer.out) == (2, "")
 
 
-def test_no_colour_codes_where_there_is_no_terminal(tmp_path: Path) -> None:
+def test_no_color_codes_where_there_is_no_terminal(tmp_path: Path) -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "tenfold", "train", "digits", *SMALL, "--out", "run"],
         capture_output=True,

@@ -60,7 +60,7 @@ PUBLIC = {
         "SoftmaxScratch",
         "build",
         "model_arguments",
-        "summarise",
+        "summarize",
     },
     "tenfold.notebook": {
         "LivePlot",

@@ -158,7 +158,7 @@ def test_sgd_divides_by_the_batch_size_and_clears_the_gradients():
         scratch.sgd([torch.zeros(2, requires_grad=True)], lr=0.5, batch_size=4)
 
 
-def test_an_epoch_by_hand_and_one_with_pytorchs_optimiser_and_loss_are_the_same():
+def test_an_epoch_by_hand_and_one_with_pytorchs_optimizer_and_loss_are_the_same():
     data = batches()
     net, params = a_net()
     ours = scratch.train_epoch(net, data, scratch.cross_entropy, by_hand(params))

@@ -397,7 +397,7 @@ def summary(
 ) -> None:
     """Show a model layer by layer: output shapes, parameters, multiply-adds."""
     from tenfold.models import MODELS, build
-    from tenfold.models.summary import summarise
+    from tenfold.models.summary import summarize
     from tenfold.runs.run import bundle_path
     from tenfold.types import ImageShape
 
@@ -415,7 +415,7 @@ def summary(
             f"{model!r} is neither a model nor a run",
             remedy=did_you_mean(model, MODELS),
         )
-    table = summarise(network, image_shape)
+    table = summarize(network, image_shape)
     if as_json:
         _print_json(table.to_dict())
     else:

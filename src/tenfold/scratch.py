@@ -1,4 +1,4 @@
-"""Softmax regression from raw tensors: what layers, losses and optimisers do for you.
+"""Softmax regression from raw tensors: what layers, losses and optimizers do for you.
 
 Read it from top to bottom. With `train_data` and `test_data`, two lists of (images, labels)
 batches, this trains a classifier of 28x28 pixels into 10 classes:
@@ -36,7 +36,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """From scores and labels to one loss for every image."""
 
 Updater = torch.optim.Optimizer | Callable[[int], None]
-"""An optimiser, or a function of the batch size that changes the parameters by their gradients."""
+"""An optimizer, or a function of the batch size that changes the parameters by their gradients."""
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Batches of images and labels; something that can be gone through once an epoch."""
@@ -203,7 +203,7 @@ def train_epoch(net: Net, data: Batches, loss: Loss, updater: Updater) -> tuple[
 
     Returns:
         The mean loss and the share of correct predictions, 0..1, over all images, each measured
-        before its batch was learnt from.
+        before its batch was learned from.
 
     Raises:
         UsageError: the loss is not one number for every image.
@@ -223,7 +223,7 @@ def train_epoch(net: Net, data: Batches, loss: Loss, updater: Updater) -> tuple[
 def learn(losses: Tensor, updater: Updater) -> None:
     """Compute the gradients and let the updater use them.
 
-    An optimiser works with the mean loss. A function gets the gradients of the summed loss, and
+    An optimizer works with the mean loss. A function gets the gradients of the summed loss, and
     the batch size to divide them by; it also sets them back to 0.
 
     Raises:
@@ -270,7 +270,7 @@ def train(
         test_data: batches to measure the accuracy on.
         loss: one loss for every image, such as `cross_entropy`.
         epochs: how often to go through the training data.
-        updater: an optimiser, or a function of the batch size.
+        updater: an optimizer, or a function of the batch size.
         watch: called with the figures of every epoch as it ends, to print or plot them.
 
     Raises:

@@ -31,7 +31,7 @@ class ImageShape(NamedTuple):
         return f"{self.channels}x{self.height}x{self.width}"
 
 
-class LabelledArrays(NamedTuple):
+class LabeledArrays(NamedTuple):
     """What a reader of files returns for one split, not yet a data set."""
 
     images: PixelArray

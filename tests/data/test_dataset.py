@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.errors import DataError, UsageError
-from tenfold.types import ImageShape, LabelledArrays
+from tenfold.types import ImageShape, LabeledArrays
 
 # --- The data set ----------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ def test_tensors_have_the_strides_that_pytorch_would_give_them():
 def test_read_only_arrays_are_copied_and_others_need_not_be():
     array = np.zeros((3, 1, 2, 2), dtype=np.uint8)
     array.setflags(write=False)
-    arrays = LabelledArrays(array, np.array([0, 1, 0]), ("a", "b"), ("x", "y", "z"))
+    arrays = LabeledArrays(array, np.array([0, 1, 0]), ("a", "b"), ("x", "y", "z"))
     dataset = ImageDataset.from_arrays(arrays, split="train", source="s")
     dataset.images.add_(1)
     assert not array.any()
@@ -168,7 +168,7 @@ def test_arrays_of_any_layout_are_taken(order):
     array = np.arange(4 * 3 * 2 * 2, dtype=np.uint8).reshape(4, 3, 2, 2)
     labels = np.array([0, 1, 2, 3])
     dataset = ImageDataset.from_arrays(
-        LabelledArrays(array[order], labels[order], DIGITS[:4]), split="train", source="s"
+        LabeledArrays(array[order], labels[order], DIGITS[:4]), split="train", source="s"
     )
     assert np.array_equal(dataset.images.numpy(), array[order])
     assert dataset.labels.tolist() == labels[order].tolist()

@@ -49,7 +49,7 @@ def test_the_held_out_test_images_are_always_the_same_and_stratified() -> None:
 @pytest.mark.parametrize(
     ("name", "first_label", "mean"),
     [
-        # The widely used normalisation constants 0.1307 and 0.2860 are these means.
+        # The widely used normalization constants 0.1307 and 0.2860 are these means.
         ("mnist", "5", 0.1307),
         ("fashion-mnist", "Ankle boot", 0.2860),
     ],

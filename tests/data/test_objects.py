@@ -90,7 +90,7 @@ OBJECTS: dict[str, tuple[Any, np.ndarray]] = {
         LikeTorchvision(torch.tensor(PIXELS[:, 0]), torch.tensor(LABELS), to_tensor),
         PIXELS,
     ),
-    "Pillow, grey": (items_of(lambda image: Image.fromarray(image[0])), PIXELS),
+    "Pillow, gray": (items_of(lambda image: Image.fromarray(image[0])), PIXELS),
     "Pillow, color": (
         items_of(lambda image: Image.fromarray(image.transpose(1, 2, 0)), COLOR),
         COLOR,
@@ -103,7 +103,7 @@ OBJECTS: dict[str, tuple[Any, np.ndarray]] = {
     "scaled tensors": (items_of(lambda image: torch.tensor(image) / 255, COLOR), COLOR),
     "arrays, channels last": (items_of(lambda image: image.transpose(1, 2, 0), COLOR), COLOR),
     "arrays, channels first": (items_of(np.array, COLOR), COLOR),
-    "arrays, grey": (items_of(lambda image: image[0]), PIXELS),
+    "arrays, gray": (items_of(lambda image: image[0]), PIXELS),
     "scaled arrays": (items_of(lambda image: image[0] / 255), PIXELS),
     "concatenated": (
         ConcatDataset([Subset(image_dataset(), range(15)), Subset(image_dataset(), range(15, 40))]),
@@ -299,7 +299,7 @@ def test_images_of_the_wanted_shape_are_let_be() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
-def test_only_grey_and_color_images_are_brought_to_another_shape(channels: int) -> None:
+def test_only_gray_and_color_images_are_brought_to_another_shape(channels: int) -> None:
     images = image_dataset(np.zeros((40, channels, 4, 3), dtype=np.uint8), source="satellite")
     for wanted in ({"image_size": (2, 2)}, {"channels": 3}):
         with pytest.raises(DataError, match=rf"satellite \(train\): images of {channels} channels"):

@@ -24,10 +24,10 @@ DIGITS = tuple(f"digit {label}" for label in range(10))
 
 
 def digits(n=40, channels=1):
-    """Real 8x8 digits; in colour, each channel is a little darker."""
+    """Real 8x8 digits; in color, each channel is a little darker."""
     bunch = load_digits()
-    grey = torch.from_numpy((bunch.images[:n] * 15).astype(np.uint8))
-    images = torch.stack([grey // (channel + 1) for channel in range(channels)], dim=1)
+    gray = torch.from_numpy((bunch.images[:n] * 15).astype(np.uint8))
+    images = torch.stack([gray // (channel + 1) for channel in range(channels)], dim=1)
     return ImageDataset(images, torch.from_numpy(bunch.target[:n]).long(), DIGITS, split="test")
 
 
@@ -123,7 +123,7 @@ def test_one_file_or_image_is_a_batch_of_one(classifier, tmp_path):
         assert np.array_equal(classifier.predict_proba(one), wanted)
 
 
-def test_grey_pixels_need_no_axis_for_channels():
+def test_gray_pixels_need_no_axis_for_channels():
     classifier, dataset = Classifier(bundle_of()), digits()
     wanted = classifier.predict(dataset.images)
     assert classifier.predict(dataset.images[:, 0]) == wanted

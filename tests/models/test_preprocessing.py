@@ -28,7 +28,7 @@ def test_raw_pixels_stay_as_they_are():
     assert torch.equal(raw, EVERY_PIXEL)
 
 
-def test_normalisation_is_per_channel():
+def test_normalization_is_per_channel():
     raw = torch.full((2, 3, 4, 5), 255, dtype=torch.uint8)
     pixels = Preprocessing(mean=[0.0, 0.5, 1.0], std=[1.0, 0.25, 2.0])(raw)
     assert pixels.shape == (2, 3, 4, 5)
@@ -58,7 +58,7 @@ def test_fitted_to_mnist_it_has_the_numbers_that_everyone_uses(real_data):
     packed = (real_data / "MNIST/raw/train-images-idx3-ubyte.gz").read_bytes()
     pixels = np.frombuffer(gzip.decompress(packed), dtype=np.uint8, offset=16).copy()
     fitted = Preprocessing.fitted_to(torch.from_numpy(pixels).reshape(60_000, 1, 28, 28))
-    # PyTorch's own MNIST example normalises with these.
+    # PyTorch's own MNIST example normalizes with these.
     assert fitted.to_header()["mean"] == [pytest.approx(0.1307, abs=5e-5)]
     assert fitted.to_header()["std"] == [pytest.approx(0.3081, abs=5e-5)]
 
@@ -69,7 +69,7 @@ def test_images_that_are_not_raw_pixels_are_refused(dtype):
         Preprocessing()(torch.zeros(1, 1, 2, 2, dtype=dtype))
 
 
-def test_other_channels_than_the_normalisations_are_refused():
+def test_other_channels_than_the_normalizations_are_refused():
     with pytest.raises(UsageError, match="the images have 3 channels, wanted 1"):
         Preprocessing([0.5], [0.5])(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
 
@@ -86,7 +86,7 @@ def test_other_channels_than_the_normalisations_are_refused():
         ([0.5], [float("inf")]),
     ],
 )
-def test_values_that_cannot_normalise_are_refused(mean, std):
+def test_values_that_cannot_normalize_are_refused(mean, std):
     with pytest.raises(UsageError, match="preprocessing: "):
         Preprocessing(mean, std)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenfold.models import MODELS, build, summarise
+from tenfold.models import MODELS, build, summarize
 
 
 def rows(summary):
@@ -14,7 +14,7 @@ def rows(summary):
 
 
 def test_lenet_by_hand():
-    summary = summarise(build("lenet", (1, 28, 28), 10), (1, 28, 28))
+    summary = summarize(build("lenet", (1, 28, 28), 10), (1, 28, 28))
     # Multiply-adds of a convolution: outputs x inputs x kernel x kernel x pixels that come out.
     assert [
         (layer.name, layer.kind, layer.output, layer.parameters, layer.multiply_adds)
@@ -37,7 +37,7 @@ def test_lenet_by_hand():
 
 def test_strides_and_groups_by_hand():
     model = nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2, bias=False))
-    (layer,) = summarise(model, (4, 9, 9)).layers
+    (layer,) = summarize(model, (4, 9, 9)).layers
     assert (layer.output, layer.parameters) == ("8x5x5", 8 * 2 * 9)
     assert layer.multiply_adds == 8 * 2 * 9 * 5 * 5
 
@@ -45,7 +45,7 @@ def test_strides_and_groups_by_hand():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_rows_add_up_to_the_totals(name):
     model = build(name, (3, 32, 32), 10)
-    summary = summarise(model, (3, 32, 32))
+    summary = summarize(model, (3, 32, 32))
     assert sum(layer.parameters for layer in summary.layers) == summary.parameters
     assert sum(layer.multiply_adds for layer in summary.layers) == summary.multiply_adds
     assert summary.parameters == sum(p.numel() for p in model.parameters())
@@ -60,7 +60,7 @@ def test_the_model_and_the_random_numbers_stay_as_they_are():
     modes = [layer.training for layer in model.modules()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
     random_state = torch.get_rng_state()
-    summarise(model, (1, 28, 28))
+    summarize(model, (1, 28, 28))
     assert torch.equal(torch.get_rng_state(), random_state)
     assert [layer.training for layer in model.modules()] == modes
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
@@ -83,7 +83,7 @@ class UsedTwice(nn.Module):
 
 
 def test_what_is_shared_counts_once_as_parameters_and_each_time_as_work():
-    summary = summarise(UsedTwice(), (1, 4, 4))
+    summary = summarize(UsedTwice(), (1, 4, 4))
     table = rows(summary)
     assert (table["first"].parameters, table["first"].multiply_adds) == (256, 512)
     assert (table["tied"].parameters, table["tied"].multiply_adds) == (0, 256)
@@ -95,18 +95,18 @@ def test_what_is_shared_counts_once_as_parameters_and_each_time_as_work():
 def test_frozen_parameters_are_not_trainable():
     model = build("lenet", (1, 28, 28), 10)
     model.features.requires_grad_(requires_grad=False)
-    summary = summarise(model, (1, 28, 28))
+    summary = summarize(model, (1, 28, 28))
     assert summary.trainable_parameters == 10_164 + 850
     assert summary.parameters == 61_706
 
 
 def test_a_model_on_the_meta_device_will_do():
     outline = build("convpool", (1, 28, 28), 10, device="meta")
-    assert summarise(outline, (1, 28, 28)).parameters == 15_168_266
+    assert summarize(outline, (1, 28, 28)).parameters == 15_168_266
 
 
 def test_the_text_is_an_aligned_table_with_the_totals():
-    lines = str(summarise(build("lenet", (1, 28, 28), 10), (1, 28, 28))).splitlines()
+    lines = str(summarize(build("lenet", (1, 28, 28), 10), (1, 28, 28))).splitlines()
     assert lines[0] == "LeNet on images of 1x28x28"
     table = lines[2 : 2 + 1 + 13]
     assert table[0].split() == ["layer", "kind", "output", "parameters", "multiply-adds"]
@@ -118,7 +118,7 @@ def test_the_text_is_an_aligned_table_with_the_totals():
 
 
 def test_the_dictionary_holds_the_same_as_json():
-    summary = summarise(build("softmax", (1, 28, 28), 10), (1, 28, 28))
+    summary = summarize(build("softmax", (1, 28, 28), 10), (1, 28, 28))
     values = json.loads(json.dumps(summary.to_dict()))
     assert values["parameters"] == 7_850
     assert values["layers"][-1] == {

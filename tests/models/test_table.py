@@ -68,7 +68,7 @@ def test_in_evaluation_an_image_gives_the_same_logits_each_time_and_in_any_compa
 
 
 @TABLE
-def test_training_mode_differs_from_evaluation_only_by_dropout_and_normalisation(name):
+def test_training_mode_differs_from_evaluation_only_by_dropout_and_normalization(name):
     model = small(name)
     batch = images((1, 28, 28), n=8)
     same = torch.equal(model.train()(batch), model.eval()(batch))
@@ -89,7 +89,7 @@ def test_dropout_acts_in_training_and_is_silent_in_evaluation(name):
 @TABLE
 def test_a_state_dict_carries_everything_into_another_model(name):
     model = small(name)
-    model.train()(images((1, 28, 28), n=8))  # moves what batch normalisation keeps
+    model.train()(images((1, 28, 28), n=8))  # moves what batch normalization keeps
     torch.manual_seed(99)
     other = build(name, (1, 28, 28), 10, **SMALL.get(name, {}))
     other.load_state_dict(model.state_dict())

@@ -26,7 +26,7 @@ def test_what_is_open_is_filled_in_and_the_rest_is_left():
 
 
 @pytest.mark.parametrize(("channels", "wanted"), [(1, 1), (3, 3), (2, None), (4, None)])
-def test_only_grey_and_color_are_a_choice(channels, wanted):
+def test_only_gray_and_color_are_a_choice(channels, wanted):
     facts = {**FACTS, "image_shape": (channels, 8, 8)}
     assert completed(load_recipe("default"), **facts).channels == wanted
 

@@ -194,7 +194,7 @@ class TestHistory:
             assert legend(axes)[-1] == "best: 4"
             assert set(axes.get_lines()[-1].get_xdata()) == {4}
 
-    def test_lines_differ_in_colour_marker_and_dash(self) -> None:
+    def test_lines_differ_in_color_marker_and_dash(self) -> None:
         axes = panels(history_figure(history(5), test_acc={5: 0.8}))["accuracy"]
         for what in ("get_color", "get_marker", "get_linestyle"):
             assert len({getattr(line, what)() for line in axes.get_lines()}) == 3
@@ -239,7 +239,7 @@ class TestImages:
         assert heights.keys() == {"T-shirt/top", "Ankle boot", f"{WRONG_SIGN} Sandal"}
         assert heights["Ankle boot"] > heights[f"{WRONG_SIGN} Sandal"]
 
-    def test_mistakes_have_a_sign_a_colour_and_a_frame(self) -> None:
+    def test_mistakes_have_a_sign_a_color_and_a_frame(self) -> None:
         figure = images_figure(pictures(), range(10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 7])
         wrong = [text for text in shown_texts(figure) if text.get_color() == VERMILLION]
         assert [text.get_text() for text in wrong] == [f"{WRONG_SIGN} Sneaker"]
@@ -262,7 +262,7 @@ class TestImages:
             ]
             assert set(middle.tolist()) == {int(dataset.images[place, 0, 0, 0])}
 
-    def test_colours_are_those_of_the_image(self) -> None:
+    def test_colors_are_those_of_the_image(self) -> None:
         image = torch.tensor([200, 100, 50], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
         seen = pixels(images_figure(ImageDataset(image, torch.tensor([0]), ["brown"]), [0]))
         assert (seen == (200, 100, 50)).all(axis=2).mean() > 0.5
@@ -354,7 +354,7 @@ class TestConfusion:
         for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
             assert [label.get_text() for label in labels] == ["a", "b", "c"]
 
-    def test_the_colour_is_the_share_of_the_true_class(self) -> None:
+    def test_the_color_is_the_share_of_the_true_class(self) -> None:
         figure = confusion_figure(report([[900, 100], [1, 3]], ("many", "few")))
         shares = figure.axes[0].get_images()[0].get_array()
         assert np.allclose(shares, [[0.9, 0.1], [0.25, 0.75]])
@@ -376,7 +376,7 @@ class TestConfusion:
         names = tuple(f"a class of number {i}" for i in range(n)) if n != 10 else FASHION
         assert_texts_are_legible(confusion_figure(report(counts, names)))
 
-    def test_of_many_classes_only_the_colours_are_shown(self) -> None:
+    def test_of_many_classes_only_the_colors_are_shown(self) -> None:
         figure = confusion_figure(report(np.eye(100), tuple(map(str, range(100)))))
         assert not figure.axes[0].texts
         assert len(figure.axes[0].get_xticklabels()) == 100

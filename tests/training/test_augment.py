@@ -17,8 +17,8 @@ MASK = 2**64 - 1
 
 def digits(n=200, channels=1):
     """Real 8x8 digits; further channels are the same picture, darker."""
-    grey = torch.from_numpy((load_digits().images[:n] * 15).astype(np.uint8))
-    return torch.stack([grey // (channel + 1) for channel in range(channels)], dim=1)
+    gray = torch.from_numpy((load_digits().images[:n] * 15).astype(np.uint8))
+    return torch.stack([gray // (channel + 1) for channel in range(channels)], dim=1)
 
 
 def everything(n):
@@ -69,7 +69,7 @@ def test_all_choices_are_equally_likely(choices):
     assert choices == 1 or stats.chisquare(counts.numpy()).pvalue > 0.001
 
 
-def test_neighbours_and_purposes_are_independent():
+def test_neighbors_and_purposes_are_independent():
     first = keyed_choice(derive_seed(0, "a"), everything(100_000), 8)
     second = keyed_choice(derive_seed(0, "b"), everything(100_000), 8)
     for one, other in ((first, second), (first[:-1], first[1:])):

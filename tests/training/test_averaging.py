@@ -94,4 +94,4 @@ def test_they_stand_in_the_model_for_a_while(error):
     except ZeroDivisionError:
         pass
     assert all(torch.equal(tensor, own[name]) for name, tensor in model.state_dict().items())
-    assert model[0].weight.data_ptr() == place  # the optimiser still holds the same tensors
+    assert model[0].weight.data_ptr() == place  # the optimizer still holds the same tensors

@@ -271,7 +271,7 @@ def other_width():
 
 
 class Backwards(nn.Sequential):
-    """The same names and shapes, but the optimiser's numbers would mean other parameters."""
+    """The same names and shapes, but the optimizer's numbers would mean other parameters."""
 
     def named_parameters(self, *arguments, **named):
         return iter(list(super().named_parameters(*arguments, **named))[::-1])

@@ -17,7 +17,7 @@ from tenfold.errors import DataError, listing
 from tenfold.types import (
     ImageShape,
     LabelArray,
-    LabelledArrays,
+    LabeledArrays,
     PixelArray,
     as_array,
     in_memory_order,
@@ -37,7 +37,7 @@ else:  # what follows needs no PyTorch until somebody asks for a tensor
 
 
 class ImageDataset(MapDataset):
-    """Labelled images of one size, all in memory as one array of raw pixels.
+    """Labeled images of one size, all in memory as one array of raw pixels.
 
     It is a map-style PyTorch data set: `len(dataset)`, and `dataset[i]`, which is an image
     (a uint8 tensor, channels x height x width) and its label as an int. Whole batches come from
@@ -80,7 +80,7 @@ class ImageDataset(MapDataset):
         _require_sound(self)
 
     @classmethod
-    def from_arrays(cls, arrays: LabelledArrays, *, split: str, source: str) -> ImageDataset:
+    def from_arrays(cls, arrays: LabeledArrays, *, split: str, source: str) -> ImageDataset:
         """A data set over a reader's arrays."""
         images, labels, classes, names = arrays
         return cls(images, labels, classes, split=split, source=source, names=names)

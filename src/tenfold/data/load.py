@@ -24,7 +24,7 @@ from tenfold.data.objects import HandedOver, class_names, read_items, resize_ima
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, did_you_mean, listing
 from tenfold.listening import Listener, Recorder
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 
 TEST_SPLIT_SEED = 0
 """What chooses the test images of a source without a test split: the same ones in every run."""
@@ -65,7 +65,7 @@ def load_splits(
         data_root: a folder of known data sets, before the one that `TENFOLD_DATA` names.
         image_size: (height, width) that images are scaled to; by default they are left as they
             are, or as the reader of folders decides.
-        channels: 1 for grey, 3 for color; by default what the images have.
+        channels: 1 for gray, 3 for color; by default what the images have.
         test_fraction: how much of every class is held out, 0 <= fraction < 1, if the source has no
             test split; 0 for no test split.
         download: whether the network may be used.
@@ -132,7 +132,7 @@ def _looks_like_a_path(text: str) -> bool:
 
 def _read_path(
     path: Path, image_size: tuple[int, int] | None, channels: int | None, listener: Listener
-) -> dict[str, LabelledArrays]:
+) -> dict[str, LabeledArrays]:
     """By split: an `.npz` file, a folder of IDX or CIFAR files, or class folders of images."""
     if path.suffix.lower() == ".npz" and path.is_file():
         return read_npz(path)
@@ -143,7 +143,7 @@ def _read_path(
     return load_image_folder(path, image_size=image_size, channels=channels, listener=listener)
 
 
-def _data_sets(arrays: Mapping[str, LabelledArrays], source: str) -> dict[str, ImageDataset]:
+def _data_sets(arrays: Mapping[str, LabeledArrays], source: str) -> dict[str, ImageDataset]:
     """By split; what is not split is `train`."""
     if "all" in arrays:
         arrays = {"train": arrays["all"]}

@@ -28,7 +28,7 @@ HandedOver: TypeAlias = Any
 _BATCH = 4096
 _ITEMS_BETWEEN_LOOKS = 500
 _PIXEL_TOLERANCE = 1e-3  # of 255 steps: what float32 may lose, far below what interpolation makes
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+_GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 
 
 def class_names(datasets: Sequence[HandedOver], highest: int) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ class _Items:
             raise self._wrong("item", index, found)
         image, label = item
         if isinstance(image, Image.Image):
-            own_channels = 1 if image.mode in _GREY_MODES else 3
+            own_channels = 1 if image.mode in _GRAY_MODES else 3
             pixels = image_to_array(image, channels=own_channels, size=None)
         elif is_tensor(image) or isinstance(image, np.ndarray):
             pixels = self._images(image[None], index)[0]
@@ -253,7 +253,7 @@ def resize_images(
     """Images of another size or number of channels, by the rule that files are read by.
 
     Raises:
-        DataError: they are neither grey nor color.
+        DataError: they are neither gray nor color.
     """
     size = image_size or (images.shape[2], images.shape[3])
     wanted = channels or images.shape[1]

@@ -40,7 +40,7 @@ class Classifier:
 
     Wherever images are wanted they may be: one file or opened image; a sequence of these; raw
     pixels as a uint8 tensor or array of shape (n, channels, height, width), or (n, height, width)
-    for grey ones, in the model's own size; or an `ImageDataset`.
+    for gray ones, in the model's own size; or an `ImageDataset`.
 
     Args:
         bundle: the model and what it means.

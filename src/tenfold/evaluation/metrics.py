@@ -19,7 +19,7 @@ ArrayLike: TypeAlias = Any
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How well one class is recognised.
+    """How well one class is recognized.
 
     Attributes:
         name: the class.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tenfold.models.softmax_scratch import SoftmaxScratch as SoftmaxScratch
     from tenfold.models.summary import LayerSummary as LayerSummary
     from tenfold.models.summary import ModelSummary as ModelSummary
-    from tenfold.models.summary import summarise as summarise
+    from tenfold.models.summary import summarize as summarize
     from tenfold.models.table import MODELS as MODELS
     from tenfold.models.table import build as build
     from tenfold.models.table import model_arguments as model_arguments
@@ -33,7 +33,7 @@ else:
             "tenfold.models.resnet_small": ["ResNetSmall"],
             "tenfold.models.softmax": ["Softmax"],
             "tenfold.models.softmax_scratch": ["SoftmaxScratch"],
-            "tenfold.models.summary": ["LayerSummary", "ModelSummary", "summarise"],
+            "tenfold.models.summary": ["LayerSummary", "ModelSummary", "summarize"],
             "tenfold.models.table": ["MODELS", "build", "model_arguments"],
         },
     )

@@ -18,8 +18,8 @@ class Preprocessing(nn.Module):
     Its values are no part of `state_dict()`: `to_header` gives them, as JSON can hold them.
 
     Args:
-        mean: one for every channel, of pixels in 0..1; empty for no normalisation.
-        std: one for every channel, greater than 0; empty for no normalisation.
+        mean: one for every channel, of pixels in 0..1; empty for no normalization.
+        std: one for every channel, greater than 0; empty for no normalization.
 
     Raises:
         UsageError: the two differ in length, or a value is not finite, or a deviation is not
@@ -64,7 +64,7 @@ class Preprocessing(nn.Module):
                 raise DataError(
                     f"preprocessing: all pixels of channel {channel} are equal, "
                     "wanted pixels that differ, so that there is a deviation to divide by",
-                    remedy="train without normalisation",
+                    remedy="train without normalization",
                 )
         return cls([mean for mean, _ in moments], [std for _, std in moments])
 
@@ -78,7 +78,7 @@ class Preprocessing(nn.Module):
         """Raw pixels, uint8, 0..255, as the network expects them.
 
         Raises:
-            UsageError: the images are not uint8, or have other channels than the normalisation.
+            UsageError: the images are not uint8, or have other channels than the normalization.
         """
         if images.dtype != torch.uint8:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""A small residual network with batch normalisation, for images of about 28 to 64 pixels."""
+"""A small residual network with batch normalization, for images of about 28 to 64 pixels."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _stages(widths: tuple[int, ...], blocks: int) -> list[nn.Module]:
 
 
 def _convolution(inputs: int, outputs: int, *, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
-    """A convolution before batch normalisation: no bias, and the paper's initialisation."""
+    """A convolution before batch normalization: no bias, and the paper's initialization."""
     layer = nn.Conv2d(
         inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
     )

@@ -88,7 +88,7 @@ class ModelSummary:
         )
 
 
-def summarise(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
+def summarize(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
     """Count a model's parameters and work, and follow one image's shape through its layers.
 
     The image passes through a copy without weights, in evaluation mode: the model, its mode and

@@ -55,7 +55,7 @@ class Recipe(BaseModel):
     image_size: tuple[_Side, _Side] | None = Field(
         None, description="height and width that images in folders are brought to"
     )
-    channels: Literal[1, 3] | None = Field(None, description="1 for grey, 3 for colour")
+    channels: Literal[1, 3] | None = Field(None, description="1 for gray, 3 for color")
     test: _Fraction = Field(
         0.2, description="share held out for testing where the data has no test split"
     )

@@ -1,7 +1,7 @@
 """Figures of a run: its history, pictures with predictions, the confusion of its classes.
 
-They are drawn without a window and without pyplot's global state. Colours are those of Okabe and
-Ito, which people with any kind of colour vision can tell apart; lines differ in marker and dash
+They are drawn without a window and without pyplot's global state. Colors are those of Okabe and
+Ito, which people with any kind of color vision can tell apart; lines differ in marker and dash
 as well, and mistakes have a sign.
 """
 
@@ -55,7 +55,7 @@ LARGEST_MARKED_HISTORY = 40
 SMALLEST_RANGE = 0.04
 """Of an axis of accuracies; the noise of a narrower one would look like a trend."""
 
-BLACK, GREY, LIGHT = "#222222", "#6b6b6b", "#e2e2e2"
+BLACK, GRAY, LIGHT = "#222222", "#6b6b6b", "#e2e2e2"
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 WRONG_SIGN = "✗"
@@ -83,7 +83,7 @@ STYLE: dict[Any, Any] = {
     "text.color": BLACK,
     "text.usetex": False,
     "text.parse_math": False,  # a class may be called $x$
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.labelcolor": BLACK,
     "axes.facecolor": "white",
     "axes.titlesize": 9,
@@ -94,8 +94,8 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "auto",
     "savefig.bbox": None,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
+    "xtick.color": GRAY,
+    "ytick.color": GRAY,
     "xtick.labelcolor": BLACK,
     "ytick.labelcolor": BLACK,
     "legend.frameon": False,
@@ -200,7 +200,7 @@ def curves_figure(
         _draw_curves(axes, group)
         if best_epoch is not None:
             axes.axvline(
-                best_epoch, color=GREY, lw=1, ls=":", zorder=1, label=f"best: {best_epoch}"
+                best_epoch, color=GRAY, lw=1, ls=":", zorder=1, label=f"best: {best_epoch}"
             )
         axes.set(xlabel="epoch", ylabel=what, xlim=limits, ylim=_value_limits(what, group))
         axes.xaxis.set_major_locator(
@@ -280,7 +280,7 @@ def images_figure(
 ) -> Figure:
     """Rows of pictures, each under its true label's name, and that over the predicted one's.
 
-    A mistake has its name and frame in another colour, and a cross.
+    A mistake has its name and frame in another color, and a cross.
 
     Args:
         dataset: where the pictures are.
@@ -317,7 +317,7 @@ def images_figure(
         if labels is not None:
             wrong = labels[number] != truth
             name = dataset.classes[labels[number]]
-            names.append((f"{WRONG_SIGN} {name}", VERMILLION) if wrong else (name, GREY))
+            names.append((f"{WRONG_SIGN} {name}", VERMILLION) if wrong else (name, GRAY))
             if wrong:
                 axes.spines[:].set(visible=True, color=VERMILLION, linewidth=2)
         for lines_below, (name, color) in enumerate(reversed(names)):
@@ -378,10 +378,10 @@ def _predicted(dataset: ImageDataset, predictions: Sequence[SupportsIndex | str]
 
 def _draw_image(axes: Axes, image: UInt8[Tensor, "channels height width"]) -> None:
     pixels = image.cpu().permute(1, 2, 0).numpy()
-    grey = pixels.shape[2] == 1
+    gray = pixels.shape[2] == 1
     axes.imshow(
-        pixels[:, :, 0] if grey else pixels,
-        cmap="gray" if grey else None,
+        pixels[:, :, 0] if gray else pixels,
+        cmap="gray" if gray else None,
         vmin=0,
         vmax=255,
         interpolation="nearest",
@@ -398,7 +398,7 @@ def _draw_image(axes: Axes, image: UInt8[Tensor, "channels height width"]) -> No
 def confusion_figure(report: Report) -> Figure:
     """How often each true class, a row, was taken for each class, a column.
 
-    The colour is the share of the row; the number is a count, left out where it is 0, and in all
+    The color is the share of the row; the number is a count, left out where it is 0, and in all
     cells with more than `LARGEST_COUNTED_CONFUSION` classes.
     """
     counts = report.confusion

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class AveragedWeights:
-    """Weights averaged over the steps of training, which often generalise better than the last.
+    """Weights averaged over the steps of training, which often generalize better than the last.
 
     After step t each averaged tensor a becomes `d * a + (1 - d) * w`, with `d` rising from 2/11 to
     `decay` as `(1 + t) / (10 + t)`, so that the first, random weights are soon forgotten. Buffers

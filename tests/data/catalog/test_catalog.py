@@ -19,7 +19,7 @@ DIGEST_LENGTHS = {"md5": 32, "sha256": 64}
 def test_entry_is_consistent(entry: CatalogEntry) -> None:
     assert len(set(entry.classes)) == len(entry.classes)
     assert entry.n_train > 0
-    assert entry.licence
+    assert entry.license
     assert "\n" not in entry.citation
 
 

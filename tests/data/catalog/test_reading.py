@@ -17,7 +17,7 @@ from tenfold.data.catalog.reading import read_known_folder, read_named
 from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import DataError, UsageError
 from tenfold.listening import Listener
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 from written_files import idx, rng
 
 IMAGES = rng().integers(0, 256, (3, 1, 4, 5), np.uint8)
@@ -32,7 +32,7 @@ TEST = {
 }
 
 
-def read_digits() -> dict[str, LabelledArrays]:
+def read_digits() -> dict[str, LabeledArrays]:
     return read_named(DATASETS["digits"], data_root=None, download=False, listener=Listener())
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tenfold.data.files.cifar import read_cifar_binary, read_cifar_python
 from tenfold.errors import DataError
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 from written_files import FUZZ, TEN, cifar_batch, placed, python2_batch, rng
 
 
-def read_cifar10(path: Path) -> LabelledArrays:
+def read_cifar10(path: Path) -> LabeledArrays:
     return read_cifar_python([path], TEN, label_key="labels")
 
 

@@ -23,23 +23,23 @@ def npz(folder: Path, name: str = "data.npz", **arrays: np.ndarray) -> Path:
     return path
 
 
-GREY = rng().integers(0, 256, (4, 6, 5), np.uint8)
+GRAY = rng().integers(0, 256, (4, 6, 5), np.uint8)
 LABELS = np.array([0, 1, 2, 1])
 
 
 @pytest.mark.parametrize(
     ("images", "wanted"),
     [
-        (GREY, GREY[:, None]),
-        (GREY[..., None], GREY[:, None]),
-        (GREY[:, None], GREY[:, None]),
-        (np.stack([GREY] * 3, 3), np.stack([GREY] * 3, 1)),
-        (np.stack([GREY] * 3, 1), np.stack([GREY] * 3, 1)),
+        (GRAY, GRAY[:, None]),
+        (GRAY[..., None], GRAY[:, None]),
+        (GRAY[:, None], GRAY[:, None]),
+        (np.stack([GRAY] * 3, 3), np.stack([GRAY] * 3, 1)),
+        (np.stack([GRAY] * 3, 1), np.stack([GRAY] * 3, 1)),
         # both readings would do: the channels are last
-        (GREY[:, :3, :, None], GREY[:, None, :3]),
-        (np.asfortranarray(GREY), GREY[:, None]),
-        (GREY.astype(np.int64), GREY[:, None]),
-        (GREY.astype(">u2"), GREY[:, None]),
+        (GRAY[:, :3, :, None], GRAY[:, None, :3]),
+        (np.asfortranarray(GRAY), GRAY[:, None]),
+        (GRAY.astype(np.int64), GRAY[:, None]),
+        (GRAY.astype(">u2"), GRAY[:, None]),
     ],
 )
 def test_npz_images_of_every_shape_are_read(tmp_path, images, wanted):
@@ -53,18 +53,18 @@ def test_npz_images_of_every_shape_are_read(tmp_path, images, wanted):
 @pytest.mark.parametrize("dtype", ["u1", "i4", ">i8", "u8"])
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_npz_labels_of_every_whole_type_are_read(tmp_path, dtype, shape):
-    path = npz(tmp_path, images=GREY, labels=LABELS.astype(dtype).reshape(shape))
+    path = npz(tmp_path, images=GRAY, labels=LABELS.astype(dtype).reshape(shape))
     assert read_npz(path)["all"].labels.tolist() == LABELS.tolist()
 
 
 def test_npz_of_keras_and_with_splits_are_read(tmp_path):
-    keras = npz(tmp_path, x_train=GREY, y_train=LABELS, x_test=GREY[:2], y_test=LABELS[:2])
+    keras = npz(tmp_path, x_train=GRAY, y_train=LABELS, x_test=GRAY[:2], y_test=LABELS[:2])
     splits = read_npz(keras)
     assert {name: len(arrays.images) for name, arrays in splits.items()} == {"train": 4, "test": 2}
     assert splits["test"].classes == ("0", "1", "2")  # all splits have the same classes
     parts = {}
     for split in ("train", "val", "test"):
-        parts |= {f"{split}_images": GREY, f"{split}_labels": LABELS}
+        parts |= {f"{split}_images": GRAY, f"{split}_labels": LABELS}
     names = np.array(["cat", "dog", "frog"])
     splits = read_npz(npz(tmp_path, classes=names, **parts))
     assert list(splits) == ["train", "val", "test"]
@@ -75,30 +75,30 @@ def test_npz_of_keras_and_with_splits_are_read(tmp_path):
     ("arrays", "message"),
     [
         ({}, "unknown arrays in it: nothing"),
-        ({"images": GREY}, "there is no 'labels'"),
+        ({"images": GRAY}, "there is no 'labels'"),
         ({"classes": np.array(["a"])}, "it has no images"),
-        ({"images": GREY, "labels": LABELS, "ids": LABELS}, "unknown arrays in it: ids"),
-        ({"images": GREY / 255, "labels": LABELS}, "float64, wanted whole numbers 0..255; save"),
-        ({"images": GREY > 9, "labels": LABELS}, "bool, wanted whole numbers"),
-        ({"images": GREY.astype(int) + 1, "labels": LABELS}, "wanted 0..255"),
-        ({"images": GREY.astype(int) - 9, "labels": LABELS}, "wanted 0..255"),
-        ({"images": GREY[0], "labels": LABELS}, "shape is (6, 5)"),
-        ({"images": GREY[..., None, None], "labels": LABELS}, "shape is (4, 6, 5, 1, 1)"),
+        ({"images": GRAY, "labels": LABELS, "ids": LABELS}, "unknown arrays in it: ids"),
+        ({"images": GRAY / 255, "labels": LABELS}, "float64, wanted whole numbers 0..255; save"),
+        ({"images": GRAY > 9, "labels": LABELS}, "bool, wanted whole numbers"),
+        ({"images": GRAY.astype(int) + 1, "labels": LABELS}, "wanted 0..255"),
+        ({"images": GRAY.astype(int) - 9, "labels": LABELS}, "wanted 0..255"),
+        ({"images": GRAY[0], "labels": LABELS}, "shape is (6, 5)"),
+        ({"images": GRAY[..., None, None], "labels": LABELS}, "shape is (4, 6, 5, 1, 1)"),
         ({"images": np.zeros((4, 2, 6, 5), np.uint8), "labels": LABELS}, "shape is (4, 2, 6, 5)"),
-        ({"images": GREY[:0], "labels": LABELS[:0]}, "no pixels"),
-        ({"images": GREY, "labels": LABELS[:3]}, "4 images but 3 labels"),
-        ({"images": GREY, "labels": LABELS[:0]}, "4 images but 0 labels"),
-        ({"images": GREY, "labels": LABELS / 2}, "labels are float64"),
-        ({"images": GREY, "labels": LABELS[:, None] * np.ones(3, int)}, "of shape (4, 3)"),
-        ({"images": GREY, "labels": np.array(3)}, "wanted whole numbers of shape (n,)"),
-        ({"images": GREY, "labels": LABELS - 1}, "label -1 at index 0"),
-        ({"images": GREY, "labels": LABELS + 2**40}, "largest label is 1,099,511,627,778"),
-        ({"images": GREY, "labels": np.array([2**64 - 1] * 4, np.uint64)}, "out of range"),
-        ({"images": GREY, "labels": LABELS, "classes": np.array(["a", "b"])}, "label 2 at index 2"),
-        ({"images": GREY, "labels": LABELS, "classes": np.array(["a"] * 3)}, "same name twice"),
-        ({"images": GREY, "labels": LABELS, "classes": np.arange(3)}, "wanted text"),
+        ({"images": GRAY[:0], "labels": LABELS[:0]}, "no pixels"),
+        ({"images": GRAY, "labels": LABELS[:3]}, "4 images but 3 labels"),
+        ({"images": GRAY, "labels": LABELS[:0]}, "4 images but 0 labels"),
+        ({"images": GRAY, "labels": LABELS / 2}, "labels are float64"),
+        ({"images": GRAY, "labels": LABELS[:, None] * np.ones(3, int)}, "of shape (4, 3)"),
+        ({"images": GRAY, "labels": np.array(3)}, "wanted whole numbers of shape (n,)"),
+        ({"images": GRAY, "labels": LABELS - 1}, "label -1 at index 0"),
+        ({"images": GRAY, "labels": LABELS + 2**40}, "largest label is 1,099,511,627,778"),
+        ({"images": GRAY, "labels": np.array([2**64 - 1] * 4, np.uint64)}, "out of range"),
+        ({"images": GRAY, "labels": LABELS, "classes": np.array(["a", "b"])}, "label 2 at index 2"),
+        ({"images": GRAY, "labels": LABELS, "classes": np.array(["a"] * 3)}, "same name twice"),
+        ({"images": GRAY, "labels": LABELS, "classes": np.arange(3)}, "wanted text"),
         (
-            {"images": GREY, "labels": LABELS, "x_test": GREY, "y_test": LABELS},
+            {"images": GRAY, "labels": LABELS, "x_test": GRAY, "y_test": LABELS},
             "'x_test' comes on top of all",
         ),
     ],
@@ -164,7 +164,7 @@ def test_a_zip_that_declares_more_than_it_can_hold_is_refused(tmp_path):
 
 
 def test_what_is_no_npz_is_told(tmp_path):
-    np.save(tmp_path / "data.npy", GREY)
+    np.save(tmp_path / "data.npy", GRAY)
     with pytest.raises(DataError, match=r"not an \.npz file"):
         read_npz(tmp_path / "data.npy")
 
@@ -172,7 +172,7 @@ def test_what_is_no_npz_is_told(tmp_path):
 def npz_seed(compressed: bool) -> bytes:
     file = io.BytesIO()
     save = np.savez_compressed if compressed else np.savez
-    save(file, images=GREY[:2, :2, :2], labels=LABELS[:2], classes=np.array(["a", "b"]))
+    save(file, images=GRAY[:2, :2, :2], labels=LABELS[:2], classes=np.array(["a", "b"]))
     return file.getvalue()
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from tenfold.data.folders.folder import load_image_folder, read_image_folder
 from tenfold.listening import Listener, Recorder
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 
 
 def picture(value: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
     file = io.BytesIO()
-    colour = value if mode == "L" else (value, 255 - value, 7)
-    Image.new(mode, (size[1], size[0]), colour).save(file, "PNG")
+    color = value if mode == "L" else (value, 255 - value, 7)
+    Image.new(mode, (size[1], size[0]), color).save(file, "PNG")
     return file.getvalue()
 
 
@@ -76,13 +76,13 @@ every_source = pytest.mark.parametrize("kind", KINDS)
 main_sources = pytest.mark.parametrize("kind", ["directory", "zip", "w:gz"])
 
 
-def read(path: Path, **options: object) -> tuple[dict[str, LabelledArrays], list[str]]:
+def read(path: Path, **options: object) -> tuple[dict[str, LabeledArrays], list[str]]:
     """The splits of a source, and what was noted."""
     recorder = Recorder(Listener())
     return read_image_folder(path, listener=recorder, **options), recorder.notes
 
 
-def load(path: Path, **options: object) -> tuple[dict[str, LabelledArrays], list[str]]:
+def load(path: Path, **options: object) -> tuple[dict[str, LabeledArrays], list[str]]:
     """The same by way of the cache."""
     recorder = Recorder(Listener())
     return load_image_folder(path, listener=recorder, **options), recorder.notes

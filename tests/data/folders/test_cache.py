@@ -16,15 +16,15 @@ from platformdirs import user_cache_dir
 from tenfold.data.folders import cache
 from tenfold.data.folders.cache import Decoded, cache_folder, load_cached, store_cached
 from tenfold.listening import Listener, Recorder
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 from tensor_files import read_tensors, write_tensors
 
 
-def splits(seed: int = 0, n: int = 5, *, named: bool = True) -> dict[str, LabelledArrays]:
+def splits(seed: int = 0, n: int = 5, *, named: bool = True) -> dict[str, LabeledArrays]:
     rng = np.random.default_rng(seed)
     names = tuple(f"cat/é\udcff{i}.png" for i in range(n)) if named else None
     return {
-        split: LabelledArrays(
+        split: LabeledArrays(
             rng.integers(0, 256, (n, 3, 4, 2), np.uint8),
             rng.integers(0, 2, n, np.int64),
             ("cat", "dög"),
@@ -34,7 +34,7 @@ def splits(seed: int = 0, n: int = 5, *, named: bool = True) -> dict[str, Labell
     }
 
 
-def store(key: str, stored: dict[str, LabelledArrays], notes: tuple[str, ...] = ()) -> list[str]:
+def store(key: str, stored: dict[str, LabeledArrays], notes: tuple[str, ...] = ()) -> list[str]:
     """What is told while arrays are stored."""
     recorder = Recorder(Listener())
     store_cached(key, Decoded(stored, list(notes)), recorder)

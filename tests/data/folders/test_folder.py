@@ -165,16 +165,16 @@ def test_other_images_become_square(tmp_path, sizes, wanted, note):
 def test_a_chosen_size_wins(tmp_path):
     splits, notes = read(directory(tmp_path, TWO_CLASSES), image_size=(12, 10), channels=1)
     assert splits["all"].images.shape == (3, 1, 12, 10)
-    assert notes[1] == "3 of 3 images are in colour, read as grey"
+    assert notes[1] == "3 of 3 images are in color, read as gray"
 
 
 def test_channels_follow_the_images(tmp_path):
-    grey = {"a/1.png": picture(1, mode="L"), "b/1.png": picture(2, mode="L")}
-    splits, _ = read(directory(tmp_path / "grey", grey))
+    gray = {"a/1.png": picture(1, mode="L"), "b/1.png": picture(2, mode="L")}
+    splits, _ = read(directory(tmp_path / "gray", gray))
     assert splits["all"].images.shape[1] == 1
-    splits, notes = read(directory(tmp_path / "mixed", {**grey, "b/2.png": picture(3)}))
+    splits, notes = read(directory(tmp_path / "mixed", {**gray, "b/2.png": picture(3)}))
     assert splits["all"].images.shape[1] == 3
-    assert notes == ["2 of 3 images are grey, read as colour"]
+    assert notes == ["2 of 3 images are gray, read as color"]
 
 
 @pytest.mark.parametrize("pack", [zipped, tar])

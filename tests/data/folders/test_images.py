@@ -47,7 +47,7 @@ def test_each_format_gives_its_size_and_pixels(kind):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "PPM"])
-def test_grey_files_are_told_from_colour(kind):
+def test_gray_files_are_told_from_color(kind):
     assert read_size_and_mode(encoded(random_image("L"), kind), "test") == (9, 13, True)
 
 
@@ -89,13 +89,13 @@ def test_orientation_after_the_pixels_of_a_png_counts():
     assert decoded(moved).shape == (3, 5, 3)
 
 
-def test_grey_becomes_colour_by_repetition():
-    grey = random_image("L")
-    pixels = decoded(encoded(grey))
-    assert all(np.array_equal(plane, np.asarray(grey)) for plane in pixels)
+def test_gray_becomes_color_by_repetition():
+    gray = random_image("L")
+    pixels = decoded(encoded(gray))
+    assert all(np.array_equal(plane, np.asarray(gray)) for plane in pixels)
 
 
-def test_colour_becomes_grey_by_itu_r_601():
+def test_color_becomes_gray_by_itu_r_601():
     image = random_image()
     red, green, blue = np.asarray(image, np.float64).transpose(2, 0, 1)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -109,7 +109,7 @@ def test_alpha_is_composited_on_white():
     assert decoded(encoded(image))[:, 0].T.tolist() == [[255, 0, 0], [255] * 3, [204] * 3]
 
 
-def test_grey_with_alpha_stays_grey_and_exact():
+def test_gray_with_alpha_stays_gray_and_exact():
     image = Image.new("LA", (2, 1))
     image.putdata([(77, 255), (0, 0)])
     data = encoded(image)
@@ -127,15 +127,15 @@ def test_a_transparent_palette_entry_is_white(kind):
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "seen"),
+    ("mode", "color", "seen"),
     [("L", 7, [255] * 3), ("RGB", (7, 8, 9), [255] * 3), ("1", 0, [255] * 3)],
 )
-def test_a_transparent_colour_is_white(mode, colour, seen):
-    image = Image.new(mode, (1, 1), colour)
-    assert decoded(encoded(image, transparency=colour))[:, 0, 0].tolist() == seen
+def test_a_transparent_color_is_white(mode, color, seen):
+    image = Image.new(mode, (1, 1), color)
+    assert decoded(encoded(image, transparency=color))[:, 0, 0].tolist() == seen
 
 
-def test_sixteen_bit_grey_keeps_its_high_byte():
+def test_sixteen_bit_gray_keeps_its_high_byte():
     values = np.array([[0x0000, 0x12FF, 0xFF00]], np.uint16)
     for kind in ("PNG", "TIFF", "PPM"):
         data = encoded(Image.fromarray(values), kind)
@@ -143,7 +143,7 @@ def test_sixteen_bit_grey_keeps_its_high_byte():
         assert read_size_and_mode(data, "test") == (1, 3, True)
 
 
-def test_big_endian_sixteen_bit_grey_keeps_its_high_byte():
+def test_big_endian_sixteen_bit_gray_keeps_its_high_byte():
     image = Image.frombytes("I;16B", (2, 1), bytes([0x12, 0xFF, 0xAB, 0x00]))
     assert image_to_array(image, channels=1, size=None).tolist() == [[[0x12, 0xAB]]]
 
@@ -177,7 +177,7 @@ def test_images_of_unknown_range_are_refused(mode):
 
 
 def test_the_first_frame_of_an_animation_counts():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
     for kind in ("GIF", "TIFF", "PNG", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)

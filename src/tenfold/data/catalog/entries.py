@@ -77,7 +77,7 @@ class CatalogEntry:
         n_test: images of the test split; 0 where there is none.
         file_sets: any of them will do, the first is downloaded; none for a data set that ships
             beside the table, as an `.npz` file of its name.
-        licence: as its authors state it.
+        license: as its authors state it.
         citation: one line.
     """
 
@@ -88,7 +88,7 @@ class CatalogEntry:
     n_train: int
     n_test: int
     file_sets: tuple[FileSet, ...]
-    licence: str
+    license: str
     citation: str
 
 

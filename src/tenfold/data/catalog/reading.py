@@ -13,12 +13,12 @@ from tenfold.data.files.formats import FORMATS
 from tenfold.data.files.npz import read_npz
 from tenfold.errors import DataError, UsageError, listing
 from tenfold.listening import Listener
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 
 
 def read_named(
     entry: CatalogEntry, *, data_root: Path | None, download: bool, listener: Listener
-) -> dict[str, LabelledArrays]:
+) -> dict[str, LabeledArrays]:
     """The splits of a data set in the catalog, or `all` of it where it is not split.
 
     Args:
@@ -46,7 +46,7 @@ def read_named(
     return arrays
 
 
-def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabelledArrays] | None:
+def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabeledArrays] | None:
     """The splits in IDX or CIFAR files at or below a folder; None where there are no such files.
 
     They have class names if the catalog knows their contents.
@@ -82,7 +82,7 @@ def _known_files(path: Path) -> Iterator[LocatedFiles]:
                     yield LocatedFiles(file_set, paths, folder)
 
 
-def _read_known(located: LocatedFiles, listener: Listener) -> dict[str, LabelledArrays]:
+def _read_known(located: LocatedFiles, listener: Listener) -> dict[str, LabeledArrays]:
     for entry in DATASETS.values():
         for file_set in entry.file_sets:
             if file_set.format == located.file_set.format:
@@ -106,7 +106,7 @@ def _are_published(file_set: FileSet, paths: Mapping[str, Path]) -> bool:
 
 def _read(
     file_set: FileSet, paths: Mapping[str, Path], classes: Sequence[str] | None
-) -> dict[str, LabelledArrays]:
+) -> dict[str, LabeledArrays]:
     """The splits whose files are there; the classes are numbered where they have no names."""
     file_format = FORMATS[file_set.format]
     splits = _by_split(file_set, paths)

@@ -46,12 +46,12 @@ def _mnist_like(
     folder: str,
     files: tuple[CatalogFile, ...],
     mirrors: tuple[str, ...],
-    licence: str,
+    license: str,
     citation: str,
 ) -> CatalogEntry:
     sets = (FileSet(folder, "idx", files, mirrors),)
     shape = ImageShape(1, 28, 28)
-    return CatalogEntry(name, title, classes, shape, 60_000, 10_000, sets, licence, citation)
+    return CatalogEntry(name, title, classes, shape, 60_000, 10_000, sets, license, citation)
 
 
 def _cifar_batches(largest: int, suffix: str = "", *digests: str) -> tuple[CatalogFile, ...]:
@@ -75,7 +75,7 @@ def _cifar(name: str, title: str, classes: tuple[str, ...], *file_sets: FileSet)
         50_000,
         10_000,
         file_sets,
-        licence="none stated; for research, with citation",
+        license="none stated; for research, with citation",
         citation="A. Krizhevsky: Learning multiple layers of features from tiny images. "
         "Technical report, University of Toronto, 2009",
     )
@@ -116,7 +116,7 @@ _ENTRIES = (
         n_train=1_797,
         n_test=0,
         file_sets=(),
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         citation="E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits. "
         "UCI Machine Learning Repository, 1998 (its test part, as scikit-learn distributes it)",
     ),
@@ -136,7 +136,7 @@ _ENTRIES = (
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "https://dataset.bj.bcebos.com/mnist/",
         ),
-        licence="CC BY-SA 3.0",
+        license="CC BY-SA 3.0",
         citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to "
         "document recognition. Proceedings of the IEEE 86(11), 1998",
     ),
@@ -156,7 +156,7 @@ _ENTRIES = (
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
             "https://dataset.bj.bcebos.com/fashion_mnist/",
         ),
-        licence="MIT",
+        license="MIT",
         citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, a novel image dataset for "
         "benchmarking machine learning algorithms. arXiv:1708.07747, 2017",
     ),
@@ -175,7 +175,7 @@ _ENTRIES = (
             "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
             "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         ),
-        licence="CC BY-SA 4.0",
+        license="CC BY-SA 4.0",
         citation="T. Clanuwat, M. Bober-Irizar, A. Kitamoto, A. Lamb, K. Yamamoto, D. Ha: Deep "
         "learning for classical Japanese literature. arXiv:1812.01718, 2018",
     ),

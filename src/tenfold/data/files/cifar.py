@@ -14,18 +14,18 @@ from tenfold.data.files.reading import (
     damaged,
     described,
     joined,
-    labelled,
+    labeled,
     read_whole,
 )
 from tenfold.errors import DataError, listing
-from tenfold.types import LabelArray, LabelledArrays, PixelArray
+from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 _CIFAR_PIXELS = 3 * 32 * 32
 
 
 def read_cifar_binary(
     paths: Sequence[Path], classes: Sequence[str], *, label_bytes: Literal[1, 2]
-) -> LabelledArrays:
+) -> LabeledArrays:
     """The batches of CIFAR's binary version, one after the other, as (n, 3, 32, 32).
 
     Args:
@@ -49,13 +49,13 @@ def read_cifar_binary(
         records = np.frombuffer(data, np.uint8).reshape(-1, record)
         images = records[:, label_bytes:].reshape(-1, 3, 32, 32)
         labels = records[:, label_bytes - 1].astype(np.int64)
-        batches.append(labelled(str(path), images, labels, classes))
+        batches.append(labeled(str(path), images, labels, classes))
     return joined(batches)
 
 
 def read_cifar_python(
     paths: Sequence[Path], classes: Sequence[str], *, label_key: str
-) -> LabelledArrays:
+) -> LabeledArrays:
     """The batches of CIFAR's python version, one after the other, as (n, 3, 32, 32).
 
     A batch is a pickled dict. It is not run: whatever it names beyond the parts of a numpy array
@@ -74,7 +74,7 @@ def read_cifar_python(
         batch = read_pickled_dict(path)
         images = _cifar_images(path, batch.get("data"))
         labels = _cifar_labels(path, batch, label_key)
-        batches.append(labelled(str(path), images, labels, classes))
+        batches.append(labeled(str(path), images, labels, classes))
     return joined(batches)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tenfold.data.files.cifar import read_cifar_binary, read_cifar_python
 from tenfold.data.files.idx import count_idx_classes, read_idx
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class FileFormat:
         count_classes: how many classes those files have where nobody knows the names.
     """
 
-    read: Callable[[Sequence[Path], Sequence[str]], LabelledArrays]
+    read: Callable[[Sequence[Path], Sequence[str]], LabeledArrays]
     count_classes: Callable[[Sequence[Path]], int]
 
 

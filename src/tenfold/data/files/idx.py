@@ -22,10 +22,10 @@ from tenfold.data.files.reading import (
     file_errors,
     fill,
     is_gzip,
-    labelled,
+    labeled,
 )
 from tenfold.errors import DataError
-from tenfold.types import LabelArray, LabelledArrays, PixelArray
+from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 # The magic number ends in the number of axes.
 _IDX_IMAGES, _IDX_LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"
@@ -56,7 +56,7 @@ def read_idx_labels(path: Path) -> LabelArray:
     return _read_idx_array(path, _IDX_LABELS).astype(np.int64)
 
 
-def read_idx(paths: Sequence[Path], classes: Sequence[str]) -> LabelledArrays:
+def read_idx(paths: Sequence[Path], classes: Sequence[str]) -> LabeledArrays:
     """Images and labels of two IDX files that belong together.
 
     Args:
@@ -68,7 +68,7 @@ def read_idx(paths: Sequence[Path], classes: Sequence[str]) -> LabelledArrays:
     """
     images_path, labels_path = paths
     images, labels = read_idx_images(images_path), read_idx_labels(labels_path)
-    return labelled(f"{images_path} with {labels_path.name}", images, labels, classes)
+    return labeled(f"{images_path} with {labels_path.name}", images, labels, classes)
 
 
 def count_idx_classes(paths: Sequence[Path]) -> int:

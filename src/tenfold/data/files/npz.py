@@ -20,11 +20,11 @@ from tenfold.data.files.reading import (
     described,
     file_errors,
     fill,
-    labelled,
+    labeled,
     library_errors,
 )
 from tenfold.errors import DataError, listing
-from tenfold.types import LabelArray, LabelledArrays, PixelArray
+from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 _NPZ_SPLITS = {
     "images": ("all", "labels"),
@@ -42,7 +42,7 @@ _LARGEST_NPY_HEADER = 10_000
 _MOST_UNNAMED_CLASSES = 10_000
 
 
-def read_npz(path: Path) -> dict[str, LabelledArrays]:
+def read_npz(path: Path) -> dict[str, LabeledArrays]:
     """The splits of an `.npz` file: `train`, `val`, `test`, or `all`.
 
     The keys are `images` and `labels`; or those of splits, as `train_images` and `train_labels`
@@ -65,7 +65,7 @@ def read_npz(path: Path) -> dict[str, LabelledArrays]:
     highest = max(int(labels.max(initial=-1)) for _, labels in pairs.values())
     classes = _numbered(path, highest) if names is None else _named(path, names)
     return {
-        split: labelled(f"{path} ({split})", images, labels, classes)
+        split: labeled(f"{path} ({split})", images, labels, classes)
         for split, (images, labels) in pairs.items()
     }
 

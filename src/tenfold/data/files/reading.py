@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tenfold.errors import DataError, TenfoldError
 from tenfold.storage.files import reason_of
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 
 LARGEST_ARRAY = 16 * 2**30
 """Bytes of pixels that one split may have once decoded."""
@@ -86,19 +86,19 @@ def require_matching(
         )
 
 
-def labelled(
+def labeled(
     place: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
-) -> LabelledArrays:
+) -> LabeledArrays:
     """Images and labels together, if they match."""
     require_matching(place, images, labels, classes)
-    return LabelledArrays(images, labels, tuple(classes))
+    return LabeledArrays(images, labels, tuple(classes))
 
 
-def joined(batches: Sequence[LabelledArrays]) -> LabelledArrays:
+def joined(batches: Sequence[LabeledArrays]) -> LabeledArrays:
     """Batches of the same classes, one after the other."""
     images = np.concatenate([batch.images for batch in batches])
     labels = np.concatenate([batch.labels for batch in batches])
-    return LabelledArrays(images, labels, batches[0].classes)
+    return LabeledArrays(images, labels, batches[0].classes)
 
 
 def read_whole(path: Path, limit: int) -> bytearray:

@@ -30,7 +30,7 @@ from tenfold.storage import (
     remove_leftovers,
     write_tensors,
 )
-from tenfold.types import LabelledArrays
+from tenfold.types import LabeledArrays
 
 LARGEST_CACHE = 10 * 2**30
 """Bytes that all entries may have together; the ones used longest ago go first."""
@@ -44,7 +44,7 @@ _LOCK_SECONDS = 60
 class Decoded(NamedTuple):
     """What an entry keeps."""
 
-    splits: dict[str, LabelledArrays]
+    splits: dict[str, LabeledArrays]
     notes: list[str]
     """What was told when the images were decoded, to be told again."""
 
@@ -137,14 +137,14 @@ def _read(path: Path, key: str) -> Decoded:
     header = checked(_Header, file.header, path)
     if header.key != key:
         raise FileRefusedError(f"{path}: it belongs to another key")
-    splits: dict[str, LabelledArrays] = {}
+    splits: dict[str, LabeledArrays] = {}
     for part in header.splits:
         images, labels = arrays[f"{part.split}.images"], arrays[f"{part.split}.labels"]
         found = (images.dtype.name, images.ndim, labels.dtype.name, labels.shape)
         if found != ("uint8", 4, "int64", images.shape[:1]):
             raise FileRefusedError(f"{path}: its images and labels are {found}")
         names = arrays.get(f"{part.split}.names")
-        splits[part.split] = LabelledArrays(
+        splits[part.split] = LabeledArrays(
             images,
             labels,
             tuple(part.classes),

@@ -20,7 +20,7 @@ from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import ImageFile, Survey
 from tenfold.errors import DataError, listing
 from tenfold.listening import Listener
-from tenfold.types import ImageShape, LabelledArrays
+from tenfold.types import ImageShape, LabeledArrays
 
 _IMAGES_A_CHUNK = 64
 _BYTES_A_CHUNK = 4 * 2**20
@@ -33,7 +33,7 @@ _Chunk = list[tuple[ImageFile, bytes]]
 
 def decode_images(
     path: Path, survey: Survey, places: Places, shape: ImageShape, listener: Listener
-) -> dict[str, LabelledArrays]:
+) -> dict[str, LabeledArrays]:
     """The splits with the pixels of all images, sorted by class and name.
 
     Args:
@@ -86,14 +86,14 @@ def _require_room(path: Path, count: int, shape: ImageShape) -> None:
 
 def _allocate(
     survey: Survey, places: Places, shape: ImageShape
-) -> tuple[dict[str, LabelledArrays], dict[Parts, np.ndarray]]:
+) -> tuple[dict[str, LabeledArrays], dict[Parts, np.ndarray]]:
     """The splits with pixels yet to be filled in, and where the pixels of each image go."""
     # Names in a split are alike up to the class, so sorting by name sorts by class first.
     placed = sorted(
         zip(survey.images, places.of_image, strict=True), key=lambda pair: pair[0].parts
     )
     label_of = {name: label for label, name in enumerate(places.classes)}
-    splits: dict[str, LabelledArrays] = {}
+    splits: dict[str, LabeledArrays] = {}
     targets: dict[Parts, np.ndarray] = {}
     for split in dict.fromkeys([*SPLITS.values(), UNSPLIT]):
         members = [(image, name) for image, (own_split, name) in placed if own_split == split]
@@ -101,7 +101,7 @@ def _allocate(
             images = np.empty((len(members), *shape), np.uint8)
             labels = np.array([label_of[name] for _, name in members], np.int64)
             names = tuple(image.name for image, _ in members)
-            splits[split] = LabelledArrays(images, labels, places.classes, names)
+            splits[split] = LabeledArrays(images, labels, places.classes, names)
             targets |= zip((image.parts for image, _ in members), images, strict=True)
     return splits, targets
 

@@ -29,7 +29,7 @@ from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
 from tenfold.errors import LONGEST_WORD, DataError, UsageError, listing
 from tenfold.listening import Listener, Recorder
-from tenfold.types import ImageShape, LabelledArrays
+from tenfold.types import ImageShape, LabeledArrays
 
 DEFAULT_LARGEST_SIDE = 64
 """Pixels of the longer side that images keep unless a size is asked for."""
@@ -50,7 +50,7 @@ def load_image_folder(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     listener: Listener,
-) -> dict[str, LabelledArrays]:
+) -> dict[str, LabeledArrays]:
     """The same as `read_image_folder`, decoded once and read from the cache afterwards.
 
     The cache is asked by the source's fingerprint and the options, so a change of either decodes
@@ -82,7 +82,7 @@ def read_image_folder(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     listener: Listener,
-) -> dict[str, LabelledArrays]:
+) -> dict[str, LabeledArrays]:
     """Class folders of images, in a directory or an archive, decoded into memory.
 
     Args:
@@ -90,7 +90,7 @@ def read_image_folder(
         image_size: (height, width) of every image. By default the images' own, if all have the
             same of at most `DEFAULT_LARGEST_SIDE`; else a square of the median shorter side, of at
             most that. `tenfold.data.folders.images` says how an image is made to fit.
-        channels: 1 for grey, 3 for colour; by default 1 if every image is grey, else 3.
+        channels: 1 for gray, 3 for color; by default 1 if every image is gray, else 3.
         listener: is told of progress, and what a person should know about how it was read.
 
     Returns:
@@ -106,7 +106,7 @@ def read_image_folder(
         survey = survey_images(path, listener)
         places = _places(path, survey)
         height, width = image_size or _default_size(survey)
-        depth = channels or (1 if all(image.is_grey for image in survey.images) else 3)
+        depth = channels or (1 if all(image.is_gray for image in survey.images) else 3)
         shape = ImageShape(depth, height, width)
         splits = decode_images(path, survey, places, shape, listener)
     _tell(survey, shape, listener)
@@ -115,7 +115,7 @@ def read_image_folder(
 
 def _require_options(image_size: tuple[int, int] | None, channels: int | None) -> None:
     if channels not in (None, 1, 3):
-        raise UsageError(f"channels is {channels}, wanted 1 for grey or 3 for colour")
+        raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
     if image_size is not None and not all(1 <= side <= LARGEST_IMAGE_SIDE for side in image_size):
         raise UsageError(
             f"the image size is {image_size[0]}x{image_size[1]}, "
@@ -154,11 +154,11 @@ def _tell(survey: Survey, shape: ImageShape, listener: Listener) -> None:
         )
         listener.note(f"{known}, scaled and cropped to {_by(size)} (height x width)")
     count = len(survey.images)
-    grey = sum(image.is_grey for image in survey.images)
-    if channels == 3 and grey:
-        listener.note(f"{grey:,} of {count:,} images are grey, read as colour")
-    if channels == 1 and grey < count:
-        listener.note(f"{count - grey:,} of {count:,} images are in colour, read as grey")
+    gray = sum(image.is_gray for image in survey.images)
+    if channels == 3 and gray:
+        listener.note(f"{gray:,} of {count:,} images are gray, read as color")
+    if channels == 1 and gray < count:
+        listener.note(f"{count - gray:,} of {count:,} images are in color, read as gray")
     for what, names in (
         ("passed over as hidden", survey.hidden),
         ("passed over, not images by their names", survey.not_images),

@@ -5,12 +5,12 @@ The rule, which a model may rely on:
 - The formats are PNG, JPEG, GIF, BMP, TIFF, WebP and PNM, told apart by their first bytes and
   never by the file's name; of an animation or a multi-page file the first frame counts.
 - The EXIF orientation is applied, so pixels lie as a viewer shows them.
-- Transparency, whether alpha channel, transparent palette entry or transparent colour, is
+- Transparency, whether alpha channel, transparent palette entry or transparent color, is
   composited on white.
-- 16-bit grey keeps its high byte. Palette, CMYK, YCbCr and LAB images go through RGB.
+- 16-bit gray keeps its high byte. Palette, CMYK, YCbCr and LAB images go through RGB.
   Images of 32-bit integers or floats are refused, as nobody knows their range.
-- Colour becomes grey by ITU-R 601 luma (Pillow's `L`), grey becomes colour by repetition.
-- To fit a size, the largest centred part that has the wanted aspect ratio is scaled to it by an
+- Color becomes gray by ITU-R 601 luma (Pillow's `L`), gray becomes color by repetition.
+- To fit a size, the largest centered part that has the wanted aspect ratio is scaled to it by an
   antialiased bilinear filter: the shorter side fits, the longer one is cropped at both ends.
 """
 
@@ -46,13 +46,13 @@ _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
 _JPEG_PLAIN_SEGMENTS = (0xC4, 0xDB, 0xDD, 0xE0, *range(0xE2, 0xF0), 0xFE)
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-_GREY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
+_GRAY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
 _THROUGH_RGB = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
-    """Height, width and whether an image is grey, from its header; no pixel is decoded.
+    """Height, width and whether an image is gray, from its header; no pixel is decoded.
 
     Args:
         data: the encoded image.
@@ -73,7 +73,7 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
             orientation = _exif_without_pixels(image, data).get(_ORIENTATION_TAG, 1)
             if orientation in _ORIENTATIONS and orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
                 width, height = height, width
-        return height, width, image.mode in _GREY or _is_sixteen_bit(image)
+        return height, width, image.mode in _GRAY or _is_sixteen_bit(image)
 
 
 def decode_image(
@@ -84,7 +84,7 @@ def decode_image(
     Args:
         data: the encoded image.
         name: where it came from, for messages.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: (height, width) of the result; None keeps the image's own.
 
     Raises:
@@ -154,12 +154,12 @@ def _pixels(
     image: Image.Image, name: str, *, channels: int, size: tuple[int, int] | None
 ) -> UInt8[np.ndarray, "channels height width"]:
     if channels not in (1, 3):
-        raise UsageError(f"channels is {channels}, wanted 1 for grey or 3 for colour")
+        raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
     if size is not None and min(size) < 1:
         raise UsageError(f"the image size is {size[0]}x{size[1]}, wanted at least 1x1")
     image.load()
     image = _upright(image)
-    image = _opaque_grey_or_rgb(image, name)
+    image = _opaque_gray_or_rgb(image, name)
     mode = "L" if channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
@@ -174,7 +174,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _opaque_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
+def _opaque_gray_or_rgb(image: Image.Image, name: str) -> Image.Image:
     """The image in mode L or RGB, by the rule of this module."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
@@ -185,7 +185,7 @@ def _opaque_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
         # The colors of La are multiplied by alpha, which only the way through LA undoes.
         straight = image.convert("LA") if image.mode == "La" else image
         opaque = Image.alpha_composite(white, straight.convert("RGBA")).convert("RGB")
-        return opaque.convert("L") if image.mode in _GREY else opaque
+        return opaque.convert("L") if image.mode in _GRAY else opaque
     if image.mode == "1":
         return image.convert("L")
     if image.mode in _THROUGH_RGB:
@@ -197,7 +197,7 @@ def _opaque_grey_or_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _is_sixteen_bit(image: Image.Image) -> bool:
-    # Pillow gives some 16-bit grey files the 32-bit mode "I"; these two formats have no wider one.
+    # Pillow gives some 16-bit gray files the 32-bit mode "I"; these two formats have no wider one.
     return image.mode in _SIXTEEN_BIT or (
         image.mode == "I" and isinstance(image, PngImageFile | PpmImageFile)
     )
@@ -205,11 +205,11 @@ def _is_sixteen_bit(image: Image.Image) -> bool:
 
 def _high_byte(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
-    grey = (values >> 8).astype(np.uint8)
+    gray = (values >> 8).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return Image.fromarray(grey)
+        gray[values == transparent] = 255
+    return Image.fromarray(gray)
 
 
 def _resized(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -30,7 +30,7 @@ class ImageFile:
 
     parts: Parts
     size: tuple[int, int] | None = None
-    is_grey: bool = False
+    is_gray: bool = False
 
     @property
     def name(self) -> str:
@@ -112,7 +112,7 @@ def _survey_image(survey: Survey, member: Member) -> bytes:
     data = b""
     try:
         data = member.read()
-        height, width, image.is_grey = read_size_and_mode(data, member.name)
+        height, width, image.is_gray = read_size_and_mode(data, member.name)
         image.size = (height, width)
     except DataError as error:
         survey.damaged.append(error.message)

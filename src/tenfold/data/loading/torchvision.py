@@ -48,7 +48,7 @@ def torchvision_rows(dataset: Foreign) -> Rows | None:
 
 
 def _planes(pixels: Foreign, family: str) -> Tensor | None:
-    """What a family keeps, as (n, channels, height, width): grey tensors, or arrays of colors."""
+    """What a family keeps, as (n, channels, height, width): gray tensors, or arrays of colors."""
     if family == "MNIST":
         is_known = can_be_gathered(pixels) and pixels.dtype == torch.uint8 and pixels.ndim == 3
         return pixels.unsqueeze(1) if is_known else None
