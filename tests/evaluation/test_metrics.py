@@ -115,6 +115,21 @@ def test_rows_are_true_and_columns_predicted():
     assert confusion.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint64])
+def test_labels_of_any_whole_type_are_counted_where_they_belong(dtype):
+    labels, predictions = np.array([99, 3, 99], dtype), np.array([98, 3, 98], dtype)
+    counts = confusion_matrix(labels, predictions, 100)
+    assert counts[99, 98] == 2
+    assert counts[3, 3] == 1
+    assert counts.sum() == 3
+
+
+@pytest.mark.parametrize(("labels", "predictions"), [([0, 1], [0]), ([[0, 1]], [[0, 1]])])
+def test_one_label_and_one_prediction_for_every_image(labels, predictions):
+    with pytest.raises(UsageError, match="wanted one of each for every image"):
+        confusion_matrix(labels, predictions, 3)
+
+
 def test_what_is_undefined_is_none_and_not_zero():
     confusion = confusion_matrix(np.array([0, 0, 1]), np.array([0, 2, 0]), 4)
     first, second, third, fourth = class_figures(confusion, tuple("abcd"))

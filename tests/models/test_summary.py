@@ -92,6 +92,23 @@ def test_what_is_shared_counts_once_as_parameters_and_each_time_as_work():
     assert (summary.parameters, summary.multiply_adds) == (256 + 12 + 16, 768)
 
 
+class Scaled(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, images):
+        return self.inner(images) * self.scale
+
+
+def test_work_is_counted_once_however_deep_a_layer_lies_in_others():
+    summary = summarise(Scaled(Scaled(nn.Sequential(nn.Flatten(), nn.Linear(16, 4)))), (1, 4, 4))
+    work = {name: row.multiply_adds for name, row in rows(summary).items() if row.multiply_adds}
+    assert work == {"inner.inner.1": 64}
+    assert summary.multiply_adds == 64
+
+
 def test_frozen_parameters_are_not_trainable():
     model = build("lenet", (1, 28, 28), 10)
     model.features.requires_grad_(requires_grad=False)

@@ -74,16 +74,23 @@ def confusion_matrix(
         classes: how many there are.
 
     Raises:
-        UsageError: a label or prediction is not one of 0..classes-1.
+        UsageError: there are not as many of both, or one is not among 0..classes-1.
     """
     true, predicted = as_array(labels), as_array(predictions)
+    if true.ndim != 1 or true.shape != predicted.shape:
+        raise UsageError(
+            f"confusion_matrix: labels of shape {list(true.shape)}, predictions of shape "
+            f"{list(predicted.shape)}, wanted one of each for every image"
+        )
     for name, values in (("label", true), ("prediction", predicted)):
         wrong = values[(values < 0) | (values >= classes)]
         if len(wrong):
             raise UsageError(
                 f"confusion_matrix: {name} {wrong[0]} is out of range, wanted 0..{classes - 1}"
             )
-    counts = np.bincount(true * classes + predicted, minlength=classes * classes)
+    # Not true * classes + predicted: that may be more than the labels' own type holds.
+    pairs = np.ravel_multi_index((true, predicted), (classes, classes))
+    counts = np.bincount(pairs, minlength=classes * classes)
     return counts.reshape(classes, classes)
 
 

@@ -6,7 +6,7 @@ asking for a model that no machine can hold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -33,7 +33,7 @@ def require_arguments(
     *,
     dropout: float = 0.0,
     init_std: float = 0.0,
-    **layers: Sequence[int],
+    layers: Mapping[str, Sequence[int]] = {},
 ) -> None:
     """Refuse images without pixels, no classes, and numbers beyond all reason.
 
@@ -43,7 +43,7 @@ def require_arguments(
         classes: how many there are.
         dropout: 0 <= dropout < 1.
         init_std: 0 <= init_std <= 100.
-        layers: lists with one number a layer, by the argument's name: `kernels`, or widths.
+        layers: lists with one number a layer, by the argument's name: `kernels`, or else widths.
 
     Raises:
         UsageError: with the model, the argument, its value and the range.

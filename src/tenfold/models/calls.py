@@ -6,15 +6,17 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from tenfold.models import layers
 from tenfold.models.layers import IMAGES, Layer
+
+AnyLayer = TypeVar("AnyLayer", layers.Conv2d, layers.Linear, layers.BatchNorm2d)
 
 
 class NotAListError(Exception):
@@ -245,25 +247,29 @@ def _conv2d(name: str, module: nn.Conv2d, place: int) -> Layer:
     if isinstance(padding, str):
         require(padding == "valid" or all(size % 2 for size in module.kernel_size))
         padding = tuple(size // 2 if padding == "same" else 0 for size in module.kernel_size)
-    return layers.Conv2d(
-        input=place,
-        in_channels=module.in_channels,
-        out_channels=module.out_channels,
-        weight=f"{name}.weight",
-        bias=None if module.bias is None else f"{name}.bias",
-        **_window(module.kernel_size, module.stride, padding),
-    )
+    window = _window(module.kernel_size, module.stride, padding)
+    return _layer_of(layers.Conv2d, name, module, input=place, **window)
 
 
 def _linear(name: str, module: nn.Linear, place: int) -> Layer:
-    return layers.Linear(
-        input=place,
-        in_features=module.in_features,
-        out_features=module.out_features,
-        weight=f"{name}.weight",
-        bias=None if module.bias is None else f"{name}.bias",
-        transposed=False,
-    )
+    return _layer_of(layers.Linear, name, module, input=place, transposed=False)
+
+
+def _batch_norm2d(name: str, module: nn.BatchNorm2d, place: int) -> Layer:
+    require(module.track_running_stats)
+    channels = module.num_features
+    return _layer_of(layers.BatchNorm2d, name, module, input=place, channels=channels)
+
+
+def _layer_of(kind: type[AnyLayer], name: str, module: nn.Module, **others: object) -> AnyLayer:
+    """A layer that has its other fields' values from the module's attributes of the same names.
+
+    Tensors stand in it by their names. What the module does without and the layer does not, such as
+    the weight of batch normalization, the layer refuses itself.
+    """
+    found = {key: getattr(module, key) for key in kind.model_fields if hasattr(module, key)}
+    tensors = {key: f"{name}.{key}" for key, value in found.items() if isinstance(value, Tensor)}
+    return kind.model_validate({**found, **tensors, **others})
 
 
 def _transposed_linear(product: _Product, bias: _Parameter) -> Layer:
@@ -275,22 +281,6 @@ def _transposed_linear(product: _Product, bias: _Parameter) -> Layer:
         weight=product.weight.name,
         bias=bias.name,
         transposed=True,
-    )
-
-
-def _batch_norm2d(name: str, module: nn.BatchNorm2d, place: int) -> Layer:
-    if not module.track_running_stats or module.momentum is None:
-        raise NotAListError
-    return layers.BatchNorm2d(
-        input=place,
-        channels=module.num_features,
-        weight=f"{name}.weight",
-        bias=f"{name}.bias",
-        running_mean=f"{name}.running_mean",
-        running_var=f"{name}.running_var",
-        num_batches_tracked=f"{name}.num_batches_tracked",
-        eps=module.eps,
-        momentum=module.momentum,
     )
 
 

@@ -34,7 +34,8 @@ class CifarCNN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_arguments("cifar-cnn", input_shape, classes, hidden=hidden, dropout=dropout)
+        layers = {"hidden": hidden}
+        require_arguments("cifar-cnn", input_shape, classes, dropout=dropout, layers=layers)
         self.features = nn.Sequential(
             nn.Conv2d(input_shape.channels, 6, kernel_size=3),
             nn.ReLU(),

@@ -39,15 +39,8 @@ class ConvPool(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        require_arguments(
-            "convpool",
-            input_shape,
-            classes,
-            channels=channels,
-            kernels=kernels,
-            hidden=hidden,
-            dropout=dropout,
-        )
+        layers = {"channels": channels, "kernels": kernels, "hidden": hidden}
+        require_arguments("convpool", input_shape, classes, dropout=dropout, layers=layers)
         _require_kernels(channels, kernels)
         self.features = _blocks(input_shape.channels, channels, kernels)
         inputs = flattened_size("convpool", self.features, input_shape)

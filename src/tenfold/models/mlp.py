@@ -35,7 +35,8 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_arguments("mlp", input_shape, classes, hidden=hidden, dropout=dropout)
+        layers = {"hidden": hidden}
+        require_arguments("mlp", input_shape, classes, dropout=dropout, layers=layers)
         self.layers = perceptron(math.prod(input_shape), hidden, classes, dropout)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:

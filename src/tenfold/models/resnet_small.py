@@ -42,7 +42,8 @@ class ResNetSmall(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_arguments("resnet-small", input_shape, classes, widths=widths, dropout=dropout)
+        layers = {"widths": widths}
+        require_arguments("resnet-small", input_shape, classes, dropout=dropout, layers=layers)
         if not widths:
             raise UsageError("resnet-small: widths is empty, wanted one width for every stage")
         require_whole("resnet-small", "blocks", blocks, MOST_LAYERS // len(widths))

@@ -62,7 +62,7 @@ class ModelSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON can hold it."""
-        return {**asdict(self), "layers": [asdict(layer) for layer in self.layers]}
+        return asdict(self)
 
     def __str__(self) -> str:
         rows = [
@@ -133,20 +133,26 @@ class _Watch:
         self.outputs = dict.fromkeys(layers, "")
         self.flops = dict.fromkeys(layers, 0)
         self._counter = counter
-        self._others_work: list[int] = []  # of every layer that runs now, outermost first
+        self._counted = 0  # of the counter's, those that are in `flops`
+        self._running: list[str] = []  # outermost first
         for name, layer in layers.items():
-            layer.register_forward_pre_hook(self._enter)
+            layer.register_forward_pre_hook(partial(self._enter, name))
             layer.register_forward_hook(partial(self._leave, name))
 
-    def _enter(self, _layer: nn.Module, _inputs: object) -> None:
-        self._others_work.append(self._counter.get_total_flops())
+    def _enter(self, name: str, _layer: nn.Module, _inputs: object) -> None:
+        self._count_for_innermost()
+        self._running.append(name)
 
     def _leave(self, name: str, _layer: nn.Module, _inputs: object, output: object) -> None:
-        own_work = self._counter.get_total_flops() - self._others_work.pop()
-        self.flops[name] += own_work
-        if self._others_work:
-            self._others_work[-1] += own_work
+        self._count_for_innermost()
+        self._running.pop()
         self.outputs[name] = _shape_text(output)
+
+    def _count_for_innermost(self) -> None:
+        total = self._counter.get_total_flops()
+        if self._running:
+            self.flops[self._running[-1]] += total - self._counted
+        self._counted = total
 
 
 def _rows(layers: dict[str, nn.Module], watch: _Watch) -> Iterator[LayerSummary]:

@@ -162,20 +162,16 @@ def _complete_arguments(
     name: str, model_class: Callable[..., nn.Module], given: Mapping[str, object]
 ) -> dict[str, Any]:
     """The model's defaults with the given values in their place, checked for their type."""
-    defaults = _defaults(model_class)
-    for argument in given:
-        if argument not in defaults:
+    complete = _defaults(model_class)
+    for argument, value in given.items():
+        if argument not in complete:
             raise UsageError(
                 f"{name}: argument {argument!r} is not known, "
-                f"the model has {listing(list(defaults))}",
-                remedy=did_you_mean(argument, defaults),
+                f"the model has {listing(list(complete))}",
+                remedy=did_you_mean(argument, complete),
             )
-    return {
-        argument: _as_type_of(default, given[argument], name, argument)
-        if argument in given
-        else default
-        for argument, default in defaults.items()
-    }
+        complete[argument] = _as_type_of(complete[argument], value, name, argument)
+    return complete
 
 
 def _defaults(model_class: Callable[..., nn.Module]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -199,12 +199,10 @@ def _top(path: Path, file: io.BufferedReader, size: int) -> dict[str, Any]:
 def _json_object(path: Path, text: str) -> dict[str, Any]:
     """A JSON object in which no key comes twice."""
 
-    def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        table: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in table:
-                raise ValueError(f"the key {key!r} comes twice")
-            table[key] = value
+    def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            raise ValueError(f"a key comes twice among {listing([*table], 5)}")
         return table
 
     try:

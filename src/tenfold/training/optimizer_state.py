@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -60,23 +61,33 @@ def load_optimizer(
     Raises:
         FileRefusedError: it is of another kind, or does not fit.
     """
-    _require_usable(optimizer, header, tensors)
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in [*tensors.items(), *header.plain.items()]:
-        index, key = _index_and_key(name)
-        own = value.clone() if isinstance(value, Tensor) else value
-        state.setdefault(index, {})[key] = own
+    remembered = _by_parameter({**tensors, **header.plain})
+    _require_usable(optimizer, header, remembered)
     groups = [{**group, **_tuples(group)} for group in header.groups]
     if keep_settings:
         groups = optimizer.state_dict()["param_groups"]
     try:
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        # A copy: the optimizer would go on in the tensors of the checkpoint.
+        optimizer.load_state_dict({"state": deepcopy(remembered), "param_groups": groups})
     except (ValueError, KeyError) as error:
         raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
 
 
+def _by_parameter(values: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """What stands under `<index of the parameter>.<key>`, by index and key."""
+    remembered: dict[int, dict[str, Any]] = {}
+    for name, value in values.items():
+        index, _, key = name.partition(".")
+        if not index.isdecimal() or len(index) > 9:
+            raise FileRefusedError(f"the checkpoint's optimizer has an entry {name!r}")
+        remembered.setdefault(int(index), {})[key] = value
+    return remembered
+
+
 def _require_usable(
-    optimizer: torch.optim.Optimizer, header: OptimizerHeader, tensors: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer,
+    header: OptimizerHeader,
+    remembered: Mapping[int, Mapping[str, Any]],
 ) -> None:
     """Refuse what this optimizer could not take its next step with."""
     kind = type(optimizer).__name__
@@ -91,30 +102,20 @@ def _require_usable(
     if [group.get("params") for group in header.groups] != groups:
         raise FileRefusedError("the checkpoint's optimizer does not fit: it has other groups")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    remembered: dict[int, set[str]] = {}
-    for name, value in [*tensors.items(), *header.plain.items()]:
-        index, key = _index_and_key(name)
+    for index, values in remembered.items():
         if index >= len(parameters):
             raise FileRefusedError(f"the checkpoint's optimizer remembers parameter {index}")
-        remembered.setdefault(index, set()).add(key)
-        wanted = torch.zeros(()) if key == "step" else parameters[index]
-        # SGD without momentum remembers None.
-        if value is not None and not (
-            isinstance(value, Tensor)
-            and value.shape == wanted.shape
-            and value.dtype == wanted.dtype
-        ):
-            raise FileRefusedError(f"the checkpoint's optimizer has no usable {key}")
-    for keys in remembered.values():
-        if keys != entry.remembers:
-            raise FileRefusedError(f"the checkpoint's {kind} remembers {listing(sorted(keys))}")
-
-
-def _index_and_key(name: str) -> tuple[int, str]:
-    index, _, key = name.partition(".")
-    if not index.isdecimal() or len(index) > 9:
-        raise FileRefusedError(f"the checkpoint's optimizer has an entry {name!r}")
-    return int(index), key
+        if values.keys() != entry.remembers:
+            raise FileRefusedError(f"the checkpoint's {kind} remembers {listing(sorted(values))}")
+        for key, value in values.items():
+            wanted = torch.zeros(()) if key == "step" else parameters[index]
+            # SGD without momentum remembers None.
+            if value is not None and not (
+                isinstance(value, Tensor)
+                and value.shape == wanted.shape
+                and value.dtype == wanted.dtype
+            ):
+                raise FileRefusedError(f"the checkpoint's optimizer has no usable {key}")
 
 
 def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:
