@@ -46,12 +46,12 @@ def _mnist_like(
     folder: str,
     files: tuple[CatalogFile, ...],
     mirrors: tuple[str, ...],
-    license: str,
+    terms: str,
     citation: str,
 ) -> CatalogEntry:
     sets = (FileSet(folder, "idx", files, mirrors),)
     shape = ImageShape(1, 28, 28)
-    return CatalogEntry(name, title, classes, shape, 60_000, 10_000, sets, license, citation)
+    return CatalogEntry(name, title, classes, shape, 60_000, 10_000, sets, terms, citation)
 
 
 def _cifar_batches(largest: int, suffix: str = "", *digests: str) -> tuple[CatalogFile, ...]:
@@ -136,7 +136,7 @@ _ENTRIES = (
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "https://dataset.bj.bcebos.com/mnist/",
         ),
-        license="CC BY-SA 3.0",
+        terms="CC BY-SA 3.0",
         citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to "
         "document recognition. Proceedings of the IEEE 86(11), 1998",
     ),
@@ -156,7 +156,7 @@ _ENTRIES = (
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
             "https://dataset.bj.bcebos.com/fashion_mnist/",
         ),
-        license="MIT",
+        terms="MIT",
         citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST, a novel image dataset for "
         "benchmarking machine learning algorithms. arXiv:1708.07747, 2017",
     ),
@@ -175,7 +175,7 @@ _ENTRIES = (
             "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
             "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         ),
-        license="CC BY-SA 4.0",
+        terms="CC BY-SA 4.0",
         citation="T. Clanuwat, M. Bober-Irizar, A. Kitamoto, A. Lamb, K. Yamamoto, D. Ha: Deep "
         "learning for classical Japanese literature. arXiv:1812.01718, 2018",
     ),
