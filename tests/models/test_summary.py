@@ -103,7 +103,7 @@ class Scaled(nn.Module):
 
 
 def test_work_is_counted_once_however_deep_a_layer_lies_in_others():
-    summary = summarise(Scaled(Scaled(nn.Sequential(nn.Flatten(), nn.Linear(16, 4)))), (1, 4, 4))
+    summary = summarize(Scaled(Scaled(nn.Sequential(nn.Flatten(), nn.Linear(16, 4)))), (1, 4, 4))
     work = {name: row.multiply_adds for name, row in rows(summary).items() if row.multiply_adds}
     assert work == {"inner.inner.1": 64}
     assert summary.multiply_adds == 64
