@@ -243,7 +243,7 @@ def test_a_recipe_cannot_be_changed():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"optimizer": "adam"}, "the key 'optimizer' is not known, did you mean 'optimizer'?"),
+        ({"optimiser": "adam"}, "the key 'optimiser' is not known, did you mean 'optimizer'?"),
         ({"leraning_rate": 1}, "the key 'leraning_rate' is not known"),
         ({"epoch": 3}, "the key 'epoch' is not known, did you mean 'epochs'?"),
         ({"augment": {"flop": True}}, "'augment.flop' is not known, did you mean 'flip'?"),

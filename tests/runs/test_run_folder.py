@@ -49,6 +49,8 @@ def test_a_history_is_read_line_by_line(folder: RunFolder, facts: RunFacts) -> N
         ({"train_loss": None}, "train_loss is None, wanted a number"),
         ({"train_loss": float("nan")}, "train_loss is nan, wanted a finite number"),
         ({"val_loss": "low"}, "val_loss is 'low', wanted a number"),
+        ({"train_acc": -1}, "train_acc is -1, wanted at least 0"),
+        ({"val_acc": 1.5}, "val_acc is 1.5, wanted at most 1"),
         ({"epoch": 2.0}, "epoch is 2.0, wanted a whole number"),
         ({"lr": True}, "lr is True, wanted a number"),
         ({"seconds": ...}, "seconds is missing"),

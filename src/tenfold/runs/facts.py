@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 from tenfold.errors import FileRefusedError, NewerFormatError
 from tenfold.storage import Facts, checked
 from tenfold.training.checkpoint import upgraded_conditions
+from tenfold.training.history import Share
 
 FORMAT = 2
 """Version of `run.json`; a newer one is refused, an older one is upgraded when it is read."""
@@ -20,7 +21,6 @@ PUT_BACK = "put back the file as tenfold wrote it"
 Status = Literal["running", "interrupted", "failed", "stopped early", "finished"]
 
 _Text = Annotated[str, Field(pattern=r"^\S")]
-_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Conditions(Facts):
@@ -108,12 +108,12 @@ class Figures(Facts):
     n_val: NonNegativeInt
     n_test: NonNegativeInt
     train_loss: float
-    train_acc: _Share
+    train_acc: Share
     val_loss: float | None
-    val_acc: _Share | None
+    val_acc: Share | None
     test_loss: float | None = None
-    test_acc: _Share | None = None
-    test_interval: Annotated[tuple[_Share, _Share], Field(strict=False)] | None = None
+    test_acc: Share | None = None
+    test_interval: Annotated[tuple[Share, Share], Field(strict=False)] | None = None
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:

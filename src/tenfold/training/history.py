@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from tenfold.storage import Facts
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share of something, 0..1."""
 
 
 class EpochMetrics(Facts):
@@ -20,8 +27,8 @@ class EpochMetrics(Facts):
 
     epoch: int
     train_loss: float
-    train_acc: float
+    train_acc: Share
     val_loss: float | None
-    val_acc: float | None
+    val_acc: Share | None
     lr: float
     seconds: float
