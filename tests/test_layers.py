@@ -72,6 +72,7 @@ WITHOUT_TORCH = {
     ),
     "recipes": ("recipes/*.py",),
     "deployment": ("deployment/__init__.py", "deployment/bundle.py", "deployment/pictures.py"),
+    "runs": ("runs/__init__.py", "runs/facts.py", "runs/folder.py"),
     "reporting": ("reporting/__init__.py", "reporting/describe.py", "reporting/terminal.py"),
     "faces": ("__init__.py", "cli.py"),
 }

@@ -10,7 +10,6 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from tenfold.errors import FileRefusedError, NewerFormatError
 from tenfold.storage import Facts, checked
-from tenfold.training.checkpoint import upgraded_conditions
 from tenfold.training.history import Share
 
 FORMAT = 2
@@ -197,11 +196,12 @@ def parse_facts(value: object, path: Path) -> RunFacts:
 
 def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     """Conditions had other words, and no engine but PyTorch."""
+    from tenfold.training.checkpoint import upgraded_conditions  # brings PyTorch along
+
+    def upgraded(found: object) -> object:
+        return upgraded_conditions(found) if isinstance(found, Mapping) else found
+
     sessions, conditions = facts.get("sessions"), facts.get("conditions")
     if isinstance(sessions, list):
-        sessions = [_upgraded(session) for session in sessions]
-    return {**facts, "format": FORMAT, "sessions": sessions, "conditions": _upgraded(conditions)}
-
-
-def _upgraded(conditions: object) -> object:
-    return upgraded_conditions(conditions) if isinstance(conditions, Mapping) else conditions
+        sessions = [upgraded(session) for session in sessions]
+    return {**facts, "format": FORMAT, "sessions": sessions, "conditions": upgraded(conditions)}
