@@ -42,9 +42,18 @@ def raw_pixels(images: Pictures, shape: ImageShape) -> PixelArray:
         images = images.image_array
     if hasattr(images, "dtype"):
         return _checked(as_array(images), shape)
-    pictures = _pictures(images)
+    pictures: list[Any] = [images]
+    if isinstance(images, Iterable) and not isinstance(images, Picture):
+        pictures = list(images)
     if not pictures:
         raise DataError("predict: there is no image, wanted at least one")
+    for place, picture in enumerate(pictures):
+        if not isinstance(picture, Picture):
+            raise UsageError(
+                f"predict: image {place} is a {type(picture).__name__}, wanted a file's name or an "
+                "opened image",
+                remedy="stack arrays or tensors of raw pixels into one",
+            )
     return _decoded(pictures, shape)
 
 
@@ -84,19 +93,3 @@ def _read(path: Path) -> bytes:
             return file.read()
     except ValueError as error:  # a name that no file can have
         raise DataError(f"{path}: {error}") from error
-
-
-def _pictures(images: object) -> list[Picture]:
-    """One picture or several as a list, whatever holds them."""
-    several = isinstance(images, Iterable) and not isinstance(images, Picture)
-    found: list[object] = list(images) if several else [images]  # type: ignore[call-overload]
-    pictures = []
-    for place, picture in enumerate(found):
-        if not isinstance(picture, Picture):
-            raise UsageError(
-                f"predict: image {place} is a {type(picture).__name__}, wanted a file's name or an "
-                "opened image",
-                remedy="stack arrays or tensors of raw pixels into one",
-            )
-        pictures.append(picture)
-    return pictures

@@ -40,14 +40,11 @@ class Preprocessing(nn.Module):
                 f"preprocessing: mean {list(mean)}, std {list(std)}, "
                 "wanted finite numbers and deviations greater than 0"
             )
-        self.white: Tensor
-        self.mean: Tensor
-        self.std: Tensor
         # A tensor on the images' device: CUDA multiplies by the reciprocal of a Python number,
         # which differs from the division in the last bit.
-        self.register_buffer("white", torch.tensor(255.0), persistent=False)
-        self.register_buffer("mean", means, persistent=False)
-        self.register_buffer("std", deviations, persistent=False)
+        self.white = nn.Buffer(torch.tensor(255.0), persistent=False)
+        self.mean = nn.Buffer(means, persistent=False)
+        self.std = nn.Buffer(deviations, persistent=False)
 
     @classmethod
     def fitted_to(cls, images: Images) -> Preprocessing:
