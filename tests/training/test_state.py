@@ -261,6 +261,12 @@ def test_a_header_is_json():
     assert header.best.value == max(metrics.val_acc for metrics in header.history)
 
 
+def test_any_number_of_epochs_may_be_claimed_but_takes_no_memory():
+    header, _ = through_memory(SETUPS["plain"], 10, None)
+    with pytest.raises(FileRefusedError, match="each finished epoch once"):
+        checked(StateHeader, header.model_dump() | {"epoch": 2**50, "step": 2**52}, "a checkpoint")
+
+
 # --- What does not fit -----------------------------------------------------------------------
 
 

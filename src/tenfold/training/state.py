@@ -63,7 +63,9 @@ class StateHeader(Facts):
 
     @model_validator(mode="after")
     def _make_sense(self) -> StateHeader:
-        if [metrics.epoch for metrics in self.history] != list(range(1, self.epoch + 1)):
+        # Not a list of `epoch` numbers: a file may claim any number of epochs.
+        epochs = [metrics.epoch for metrics in self.history]
+        if len(epochs) != self.epoch or epochs != list(range(1, len(epochs) + 1)):
             raise ValueError("the history does not have each finished epoch once")
         if max(self.epochs_without_gain, self.best.epoch if self.best else 0) > self.epoch:
             raise ValueError("the best epoch is not among those finished")
