@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 from kill import EVERYTHING, state_of
 
+from stopping import StopsAt
 from tenfold.errors import InterruptedRunError
 from tenfold.recipes import load_recipe
 from tenfold.runs import open_run, resume_run, train_run
@@ -18,7 +17,6 @@ from tenfold.runs import train as train_module
 from tenfold.runs.fit import prepare
 from tenfold.training.engine import Stretch
 from tenfold.training.torch_engine import ENGINES, TorchEngine
-from tenfold.training.watching import Standing, Watcher
 
 
 class Counting(TorchEngine):
@@ -33,23 +31,6 @@ class Counting(TorchEngine):
     ) -> Stretch:
         type(self).steps += len(learning_rates)
         return super().advance(first, learning_rates, gradient_norms=gradient_norms)
-
-
-class StopsAt(Watcher):
-    """Stops the run after a step; keeps what is noted."""
-
-    every_batches = 1
-
-    def __init__(self, step: int = -1) -> None:
-        self.step = step
-        self.notes: list[str] = []
-
-    def advanced(self, standing: Standing) -> None:
-        if standing.step == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture(autouse=True)

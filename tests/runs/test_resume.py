@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ import pytest
 import torch
 from kill import EVERYTHING, state_of
 
+from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
 from tenfold.recipes import Recipe, load_recipe, recipe_names
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.folder import RunFolder
 from tenfold.training.checkpoint import checkpoint_files
-from tenfold.training.watching import Standing, Watcher
+from tenfold.training.watching import Watcher
 
 TENFOLD = [sys.executable, "-m", "tenfold"]
 
@@ -31,24 +31,6 @@ NARROW: dict[str, dict[str, Any]] = {
     "resnet-small": {"widths": [4, 8], "blocks": 1, "dropout": 0.1},
 }
 """Arguments with which the wide models take no time."""
-
-
-class Signal(Watcher):
-    """Sends signals to the process itself after a certain step; keeps what is noted."""
-
-    every_batches = 1
-
-    def __init__(self, step: int = -1, signals: Sequence[int] = (signal.SIGTERM,)) -> None:
-        self.step, self.signals = step, signals
-        self.notes: list[str] = []
-
-    def advanced(self, standing: Standing) -> None:
-        if standing.step == self.step:
-            for number in self.signals:
-                os.kill(os.getpid(), number)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def small(name: str) -> Recipe:
@@ -80,10 +62,10 @@ def test_every_recipe(name: str, steps: list[int], tmp_path: Path) -> None:
     data = made_up(recipe)
     train_run(recipe, data, out=tmp_path / "whole", threads=1)
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, data, out=tmp_path / "run", threads=1, watcher=Signal(steps[0]))
+        train_run(recipe, data, out=tmp_path / "run", threads=1, watcher=StopsAt(steps[0]))
     for step in steps[1:]:
         with pytest.raises(InterruptedRunError):
-            resume_run(tmp_path / "run", data=data, watcher=Signal(step))
+            resume_run(tmp_path / "run", data=data, watcher=StopsAt(step))
     newest = checkpoint_files(tmp_path / "run" / "checkpoints")[0].name
     assert newest == f"step-{steps[-1]:09d}.safetensors"
     run = resume_run(tmp_path / "run", data=data)
@@ -110,7 +92,7 @@ def test_stopped_again_and_again(every: int, tmp_path: Path, whole: Path) -> Non
 
     for step in range(every, 84, max(5, every)):
         with pytest.raises(InterruptedRunError) as caught:
-            go_on(Signal(step, [signal.SIGINT]))
+            go_on(StopsAt(step, [signal.SIGINT]))
         assert caught.value.exit_code == 130
         assert open_run(run).status == "interrupted"
     go_on(Watcher())
@@ -123,11 +105,11 @@ def test_the_counters_of_early_stopping_go_on(tmp_path: Path) -> None:
     assert whole.status == "stopped early"
     steps_before_the_end = 21 * (len(whole.history) - 1) + 10
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, out=tmp_path / "run", threads=1, watcher=Signal(steps_before_the_end))
+        train_run(recipe, out=tmp_path / "run", threads=1, watcher=StopsAt(steps_before_the_end))
     resumed = resume_run(tmp_path / "run")
     assert resumed.status == "stopped early"
     assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
-    watcher = Signal()
+    watcher = StopsAt()
     assert resume_run(tmp_path / "run", watcher=watcher).history == resumed.history
     assert "stopped early after" in watcher.notes[0]
     assert "nothing to do" in watcher.notes[0]
@@ -137,7 +119,7 @@ def test_several_threads_give_their_own_bits_again(tmp_path: Path) -> None:
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
     train_run(recipe, out=tmp_path / "whole", threads=2)
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, out=tmp_path / "run", threads=2, watcher=Signal(30))
+        train_run(recipe, out=tmp_path / "run", threads=2, watcher=StopsAt(30))
     resume_run(tmp_path / "run")
     assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
 
@@ -183,7 +165,7 @@ def test_signals_on_the_command_line(number: int, code: int, tmp_path: Path, who
 def test_the_command_that_is_told_ends_with_the_same_bits(tmp_path: Path, whole: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError) as caught:
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=Signal(33))
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=StopsAt(33))
     command = caught.value.remedy.partition("continue with: tenfold ")[2].split()
     assert command == ["resume", str(run)]
     result = command_line(*command)
@@ -193,7 +175,7 @@ def test_the_command_that_is_told_ends_with_the_same_bits(tmp_path: Path, whole:
 
 def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path) -> None:
     run = tmp_path / "run"
-    twice = Signal(10, [signal.SIGTERM, signal.SIGINT])
+    twice = StopsAt(10, [signal.SIGTERM, signal.SIGINT])
     with pytest.raises(SystemExit) as caught:
         train_run(load_recipe(EVERYTHING), out=run, threads=1, checkpoint_every="7", watcher=twice)
     assert caught.value.code == 130
@@ -206,7 +188,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path) -> None:
 def test_the_handlers_of_signals_are_put_back(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(InterruptedRunError):
-        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", threads=1, watcher=Signal(2))
+        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", threads=1, watcher=StopsAt(2))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -215,7 +197,7 @@ def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:
         return {str(p): p.read_bytes() for p in sorted(whole.rglob("*")) if p.is_file()}
 
     before = contents()
-    watcher = Signal()
+    watcher = StopsAt()
     run = resume_run(whole, watcher=watcher)
     assert run.status == "finished"
     assert watcher.notes == [
@@ -234,7 +216,7 @@ def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train_run(load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2}), out=run, threads=1)
     with pytest.raises(InterruptedRunError):
-        resume_run(run, epochs=4, watcher=Signal(43))
+        resume_run(run, epochs=4, watcher=StopsAt(43))
     assert open_run(run).figures == {}
     resume_run(run)
     assert state_of(run) == state_of(tmp_path / "whole")
@@ -257,6 +239,24 @@ def test_more_epochs_are_remembered_from_their_first_instant(
     assert len(resume_run(run).history) == 2
 
 
+def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train_run(load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, threads=1)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "write_facts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(run, epochs=2)
+    with pytest.raises(FileRefusedError, match=r"epochs was 1, is 2; .* with --epochs 2$"):
+        resume_run(run)
+    assert len(resume_run(run, epochs=2).history) == 2
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -270,7 +270,7 @@ with RunFolder(Path(sys.argv[1])).locked():
 def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=Signal(5))
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=StopsAt(5))
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     holder = subprocess.Popen([sys.executable, "-c", HOLD, run], stdout=subprocess.PIPE)
     assert holder.stdout is not None
@@ -331,10 +331,10 @@ def test_other_conditions_are_allowed_and_noted(
 ) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=Signal(33))
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=StopsAt(33))
     if not change:
         monkeypatch.setattr(torch, "__version__", "99.0")
-    watcher = Signal()
+    watcher = StopsAt()
     resumed = resume_run(run, watcher=watcher, **change)
     assert next(each for each in watcher.notes if each.startswith("no longer")).startswith(note)
     first, second = resumed.facts.sessions
@@ -345,10 +345,10 @@ def test_other_conditions_are_allowed_and_noted(
 def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=Signal(35))
+        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=StopsAt(35))
     text = (run / "recipe.toml").read_text()
     (run / "recipe.toml").write_text(text.replace("batch_size = 64", "batch_size = 128", 1))
-    watcher = Signal(36)
+    watcher = StopsAt(36)
     with pytest.raises(InterruptedRunError):
         resume_run(run, accept=["recipe"], watcher=watcher)
     assert "accepted: recipe.batch_size was 64, is 128" in watcher.notes
@@ -364,7 +364,7 @@ def test_data_that_has_moved_is_remembered(tmp_path: Path) -> None:
     data = made_up(recipe)
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, data, out=run, threads=1, watcher=Signal(2))
+        train_run(recipe, data, out=run, threads=1, watcher=StopsAt(2))
     with pytest.raises(UsageError, match="handed over in Python; hand it over again"):
         resume_run(run)
     with pytest.raises(FileRefusedError, match=r"data\.train was .*, is "):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from kill import EVERYTHING, state_of
 
+from stopping import StopsAt
 from tenfold.errors import (
     DataError,
     FileRefusedError,
@@ -27,29 +26,11 @@ from tenfold.errors import (
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
 from tenfold.training.checkpoint import KIND, VERSION, checkpoint_files
-from tenfold.training.watching import Standing, Watcher
 from tensor_files import read_tensors, write_tensors
 
 CLASSES = ("cat", "dog", "owl")
 BATCHES = 5
 MODEL = "model.safetensors"
-
-
-class Signal(Watcher):
-    """Stops the process after a certain step; keeps what is noted."""
-
-    every_batches = 1
-
-    def __init__(self, step: int = -1) -> None:
-        self.step = step
-        self.notes: list[str] = []
-
-    def advanced(self, standing: Standing) -> None:
-        if standing.step == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @dataclass(frozen=True)
@@ -124,7 +105,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 out=place / name,
                 threads=1,
                 checkpoint_every="5",
-                watcher=Signal(8),
+                watcher=StopsAt(8),
             )
     return place
 
@@ -227,7 +208,7 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
 ) -> None:
     FALLS_BACK[name](stopped)
     damaged = stopped.newest
-    watcher = Signal()
+    watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)
     [reason] = [note for note in watcher.notes if note.startswith("passed over")]
     assert str(damaged) in reason
@@ -455,7 +436,7 @@ def test_a_wrong_resume_is_refused_and_changes_nothing(name: str, stopped: Case)
     damage(stopped)
     before = untouched(stopped.run)
     with pytest.raises(error, match=reason) as caught:
-        resume_run(stopped.run, watcher=Signal())
+        resume_run(stopped.run, watcher=StopsAt())
     assert "\n" not in str(caught.value)
     assert untouched(stopped.run) == before
 
@@ -483,7 +464,7 @@ def test_what_is_named_is_accepted_and_nothing_else(
     other = {"recipe": "data", "data": "recipe"}[part]
     with pytest.raises(FileRefusedError):
         resume_run(stopped.run, accept=[other])
-    watcher = Signal()
+    watcher = StopsAt()
     run = resume_run(stopped.run, accept=[part], watcher=watcher)
     assert any(note.startswith(f"accepted: {part}.") for note in watcher.notes)
     assert run.status == "finished"
@@ -512,14 +493,14 @@ def test_a_run_without_a_checkpoint_is_compared_too(how: str, stopped: Case) -> 
 
 def test_a_newest_checkpoint_that_is_gone_is_told(stopped: Case, originals: Path) -> None:
     with pytest.raises(InterruptedRunError):
-        resume_run(stopped.run, checkpoint_every="1", watcher=Signal(9))
+        resume_run(stopped.run, checkpoint_every="1", watcher=StopsAt(9))
     for path in checkpoint_files(stopped.run / "checkpoints"):
         path.unlink()
     shutil.copy(
         originals / "run/checkpoints/step-000000005.safetensors", stopped.run / "checkpoints"
     )
     (stopped.run / "metrics.jsonl").write_text((originals / "whole/metrics.jsonl").read_text())
-    watcher = Signal()
+    watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)
     assert any("had finished 2 epochs, but the newest checkpoint" in n for n in watcher.notes)
     assert state_of(stopped.run) == state_of(originals / "whole")
@@ -573,7 +554,7 @@ def test_a_finished_run_is_mended_from_its_checkpoint(
 ) -> None:
     damage, reason = MENDED[name]
     damage(finished)
-    watcher = Signal()
+    watcher = StopsAt()
     resume_run(finished.run, watcher=watcher)
     assert any(reason in note and " anew" in note for note in watcher.notes)
     assert state_of(finished.run) == state_of(originals / "whole")
@@ -618,7 +599,7 @@ def test_a_model_of_a_newer_format_is_not_overwritten(finished: Case) -> None:
 
 def test_a_status_that_is_not_true_does_not_end_a_run(stopped: Case, originals: Path) -> None:
     stopped.edit_facts("status", "finished")
-    watcher = Signal()
+    watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)
     assert "no such file" in watcher.notes[0]
     assert state_of(stopped.run) == state_of(originals / "whole")

@@ -227,9 +227,13 @@ def _require_same_recipe(
         now = facts.context.model_copy(update={"recipe": recipe.decisive()})
         refused += _differences(facts.context, now, epochs is not None)
     if refused:
+        remedy = "undo that, or accept it with --accept recipe; --data names data that has moved"
+        if all(each.startswith("recipe.epochs ") for each in refused):
+            # So it is left, too, by a process that died while it began to train further.
+            remedy = f"undo that, or train for that many with --epochs {recipe.epochs}"
         raise FileRefusedError(
             f"{folder.recipe}: this is not the recipe of the run: {'; '.join(refused)}",
-            remedy="undo that, or accept it with --accept recipe; --data names data that has moved",
+            remedy=remedy,
         )
 
 
