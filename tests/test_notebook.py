@@ -23,7 +23,7 @@ from tenfold.deployment.classifier import Classifier
 from tenfold.errors import DataError, UsageError
 from tenfold.models import build
 from tenfold.notebook import images_figure, show_images
-from tenfold.reporting.plots import figure_bytes
+from tenfold.reporting.style import figure_bytes
 from tenfold.types import ImageShape
 
 CELLS = {

@@ -30,8 +30,8 @@ from tenfold.reporting.plots import (
     confusion_figure,
     history_figure,
     images_figure,
-    save_figure,
 )
+from tenfold.reporting.style import save_figure
 
 __all__ = [
     "LivePlot",
@@ -79,14 +79,23 @@ def show_images(
     """
     if rows < 1 or columns < 1:
         raise UsageError(f"images: rows and columns are {rows} and {columns}, wanted at least 1")
-    most = rows * columns
     listed: list[SupportsIndex | str] | None = None
-    if predictions is None or isinstance(predictions, Classifier):
-        places = checked_indices(dataset, _spread(dataset, most) if indices is None else indices)
-        if predictions is not None:
-            listed = [*predictions.predict(dataset.select(torch.tensor(places)))]
+    if predictions is not None and not isinstance(predictions, Classifier):
+        listed = [*predictions]
+        if len(listed) > len(dataset):
+            raise UsageError(
+                f"images: there are {len(listed):,} predictions for {len(dataset):,} images"
+            )
+    if indices is not None:
+        places = checked_indices(dataset, indices)
+    elif listed is None or len(listed) == len(dataset):
+        places = _spread(dataset, rows * columns)
     else:
-        places, listed = _paired(dataset, [*predictions], indices, most)
+        places = [*range(min(rows * columns, len(listed)))]
+    if isinstance(predictions, Classifier):
+        listed = [*predictions.predict(dataset.select(torch.tensor(places)))]
+    elif listed is not None and (indices is None or len(listed) == len(dataset)):
+        listed = [listed[place] for place in places]
     show_figure(
         images_figure(dataset, places, listed, columns=columns),
         path,
@@ -97,24 +106,3 @@ def show_images(
 def _spread(dataset: ImageDataset, most: int) -> list[int]:
     """Places all over a data set; one that is sorted by class shows all of them."""
     return torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).long().tolist()
-
-
-def _paired(
-    dataset: ImageDataset,
-    predictions: list[SupportsIndex | str],
-    indices: Indices | None,
-    most: int,
-) -> tuple[list[int], list[SupportsIndex | str]]:
-    """The places to show, and the predictions for these."""
-    if len(predictions) > len(dataset):
-        raise UsageError(
-            f"images: there are {len(predictions):,} predictions for {len(dataset):,} images"
-        )
-    is_complete = len(predictions) == len(dataset)
-    if indices is not None:
-        places = checked_indices(dataset, indices)
-    elif is_complete:
-        places = _spread(dataset, most)
-    else:
-        return list(range(min(most, len(predictions)))), predictions[:most]
-    return places, [predictions[place] for place in places] if is_complete else predictions

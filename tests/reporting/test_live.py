@@ -18,7 +18,8 @@ from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.errors import UsageError
 from tenfold.reporting import live
 from tenfold.reporting.live import LivePlot, in_notebook, show_figure
-from tenfold.reporting.plots import Curves, curves_figure, figure_bytes, history_curves
+from tenfold.reporting.plots import Curves, curves_figure, history_curves
+from tenfold.reporting.style import figure_bytes
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher
 

@@ -1,16 +1,11 @@
-"""Figures say what they are given, legibly, and are written as the same bytes every time."""
+"""Figures say what they are given, legibly."""
 
 from __future__ import annotations
 
 import io
 import itertools
 import math
-import subprocess
-import sys
-from pathlib import Path
 
-import matplotlib as mpl
-import matplotlib.style
 import numpy as np
 import pytest
 import torch
@@ -21,18 +16,17 @@ from matplotlib.text import Text
 from PIL import Image
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import StorageError, UsageError
+from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
 from tenfold.reporting.plots import (
     VERMILLION,
     WRONG_SIGN,
     confusion_figure,
     curves_figure,
-    figure_bytes,
     history_figure,
     images_figure,
-    save_figure,
 )
+from tenfold.reporting.style import figure_bytes
 from tenfold.training.history import EpochMetrics
 
 FASHION = (
@@ -380,63 +374,3 @@ class TestConfusion:
         figure = confusion_figure(report(np.eye(100), tuple(map(str, range(100)))))
         assert not figure.axes[0].texts
         assert len(figure.axes[0].get_xticklabels()) == 100
-
-
-def settings() -> dict[str, object]:
-    """Matplotlib's own, but for the window system, which is only looked for when it is read."""
-    return {key: mpl.rcParams[key] for key in mpl.rcParams if key != "backend"}
-
-
-class TestFiles:
-    def test_a_png_has_twice_the_pixels_of_the_screen(self, tmp_path: Path) -> None:
-        figure = history_figure(history(3))
-        save_figure(figure, tmp_path / "new" / "a.png")
-        with Image.open(tmp_path / "new" / "a.png") as image:
-            assert image.format == "PNG"
-            assert image.size == tuple(round(200 * side) for side in figure.get_size_inches())
-
-    @pytest.mark.parametrize("name", ["a.png", "a.svg", "A.SVG"])
-    def test_equal_figures_are_equal_bytes(self, tmp_path: Path, name: str) -> None:
-        for folder in ("one", "two"):
-            save_figure(history_figure(history(3)), tmp_path / folder / name)
-        one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
-        assert one == two
-
-    def test_an_svg_holds_its_words_as_text_and_no_date(self) -> None:
-        written = figure_bytes(images_figure(pictures(), range(10)), "svg").decode()
-        for name in FASHION:
-            assert f">{name}</text>" in written
-        assert "<dc:date>" not in written
-
-    def test_the_users_settings_neither_change_it_nor_are_changed(self) -> None:
-        plain = figure_bytes(history_figure(history(3)), "png")
-        with matplotlib.style.context("dark_background"):
-            before = settings()
-            assert figure_bytes(history_figure(history(3)), "png") == plain
-            assert settings() == before
-
-    @pytest.mark.parametrize("name", ["a.pdf", "a"])
-    def test_other_formats_are_refused(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(UsageError, match=r"let the name end in \.png or \.svg"):
-            save_figure(history_figure(history(1)), tmp_path / name)
-        assert not [*tmp_path.iterdir()]
-
-    def test_a_file_in_the_place_of_the_folder_is_said(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        with pytest.raises(StorageError, match="there is a file of this name"):
-            save_figure(history_figure(history(1)), tmp_path / "file" / "a.png")
-
-    def test_nothing_of_pyplot_is_loaded(self) -> None:
-        code = (
-            "import sys, numpy as np; from tenfold.reporting.plots import *; "
-            "from tenfold.evaluation.report import Report; "
-            "r = Report('test', 2, 0.5, np.eye(2, dtype=np.int64), ('a', 'b')); "
-            "figure_bytes(confusion_figure(r), 'png'); "
-            "figure_bytes(curves_figure({'train_loss': {1: 0.5}}), 'svg'); "
-            "print('matplotlib.pyplot' in sys.modules)"
-        )
-        answer = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        assert answer.stdout.strip() == "False"
-        assert answer.stderr == ""

@@ -10,7 +10,7 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -18,14 +18,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tenfold.errors import StorageError, UsageError, printable
-from tenfold.reporting.plots import (
-    LOOKS,
-    PIXELS_PER_INCH,
-    curves_figure,
-    figure_bytes,
-    picture_format,
-    save_figure,
-)
+from tenfold.reporting.plots import Curves, curves_figure, history_curves
+from tenfold.reporting.style import PIXELS_PER_INCH, figure_bytes, picture_format, save_figure
+from tenfold.reporting.terminal import PlainWatcher
 from tenfold.scratch import Epoch
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher
@@ -72,15 +67,12 @@ class LivePlot(Watcher):
         if self.path is not None:
             picture_format(self.path)
         self.epochs = epochs
-        self.curves: dict[str, dict[float | int, float]] = {}
-        self._tell = tell or _to_standard_error
+        self._tell = tell or PlainWatcher().note
         self._path_is_given = path is not None
-        self._output = _Output()
-        self._last_epoch: float | int = -math.inf
-        self._next_draw = 0.0
         self._has_drawn = False
         self._has_failed = False
         self._cancel_postponed: Callable[[], None] | None = None
+        self._begin()
 
     def add(
         self,
@@ -103,22 +95,22 @@ class LivePlot(Watcher):
         """
         given = {
             "train_loss": train_loss,
-            "train_acc": train_acc,
             "val_loss": val_loss,
-            "val_acc": val_acc,
             "test_loss": test_loss,
+            "train_acc": train_acc,
+            "val_acc": val_acc,
             "test_acc": test_acc,
         }
         if not math.isfinite(epoch):
             raise UsageError(f"plot: the epoch is {epoch}, wanted a number")
-        figures = {name: _number(name, value) for name, value in given.items() if value is not None}
+        curves = {
+            name: {epoch: _number(name, value)}
+            for name, value in given.items()
+            if value is not None
+        }
         if epoch < self._last_epoch:
             self._begin()
-        self._take(epoch, figures)
-        if self._is_due(epoch):
-            self.draw()
-        else:
-            self._postpone()
+        self._take(epoch, curves)
 
     def __call__(self, figures: Epoch) -> None:
         """Take the figures of an epoch of `tenfold.scratch.train`."""
@@ -126,20 +118,14 @@ class LivePlot(Watcher):
 
     def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
         """Begin a new plot with the epochs already finished."""
-        self._begin()
+        self._begin(history)
         if not self._path_is_given and not in_notebook() and folder is not None:
             self.path = folder / FILE_NAME
-        for metrics in history:
-            self._take(metrics.epoch, metrics.model_dump())
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
         """Take the epoch's figures."""
         self.epochs = epochs
-        self._take(metrics.epoch, metrics.model_dump())
-        if self._is_due(metrics.epoch):
-            self.draw()
-        else:
-            self._postpone()
+        self._take(metrics.epoch, history_curves([metrics]))
 
     def ended(self) -> None:
         """Draw what is not drawn yet, and no room for epochs that will not come."""
@@ -166,30 +152,28 @@ class LivePlot(Watcher):
         self._has_drawn = True
         self._next_draw = now + max(SECONDS_BETWEEN_REDRAWS, cost / SHARE_OF_TIME)
 
-    def _begin(self) -> None:
-        """Forget the epochs, and leave the output under the cell as it is."""
+    def _begin(self, history: Sequence[EpochMetrics] = ()) -> None:
+        """Have these epochs and no others, and leave the output under the cell as it is."""
         if self._cancel_postponed is not None:
             self.draw()
-        self.curves = {}
+        self.curves = history_curves(history)
+        self._last_epoch: float | int = max((m.epoch for m in history), default=-math.inf)
         self._output = _Output()
-        self._last_epoch = -math.inf
         self._next_draw = 0.0
 
-    def _take(self, epoch: float | int, figures: Mapping[str, float | int | None]) -> None:
-        for name in LOOKS:
-            value = figures.get(name)
-            if value is not None:
-                self.curves.setdefault(name, {})[epoch] = value
+    def _take(self, epoch: float | int, curves: Curves) -> None:
+        """Add an epoch's figures to the plot, and draw it now or in the end."""
+        for name, points in curves.items():
+            self.curves.setdefault(name, {}).update(points)
         self._last_epoch = max(self._last_epoch, epoch)
-
-    def _is_due(self, epoch: float | int) -> bool:
         is_last = self.epochs is not None and epoch >= self.epochs
-        return is_last or time.perf_counter() >= self._next_draw
+        if is_last or time.perf_counter() >= self._next_draw:
+            self.draw()
+        elif self._cancel_postponed is None:
+            self._postpone()
 
     def _postpone(self) -> None:
         """See to it that what is not drawn now is drawn in the end."""
-        if self._cancel_postponed is not None:
-            return
         if in_notebook():
             events = _shell().events
             events.register("post_run_cell", self._cell_ended)
@@ -236,15 +220,15 @@ def show_figure(figure: Figure, path: str | Path | None = None, *, alt: str = ""
         UsageError: there is neither a notebook nor a path, or the path ends in something else.
         StorageError: the file cannot be written.
     """
-    if path is None and not in_notebook():
-        raise UsageError(
-            "there is no notebook to show a figure in",
-            remedy="name a file to write it to, such as path='figure.png'",
-        )
     if path is not None:
         save_figure(figure, path)
     if in_notebook():
         _Output().show(figure, alt)
+    elif path is None:
+        raise UsageError(
+            "there is no notebook to show a figure in",
+            remedy="name a file to write it to, such as path='figure.png'",
+        )
 
 
 def in_notebook() -> bool:
@@ -287,7 +271,3 @@ def _number(name: str, value: SupportsFloat) -> float:
             remedy="divide the number of right predictions by the number of images",
         )
     return number
-
-
-def _to_standard_error(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")

@@ -1,0 +1,100 @@
+"""How every figure looks and is written: matplotlib's settings, letters, files.
+
+The settings are in `tenfold.mplstyle`. Neither a window nor pyplot's global state is needed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+
+from tenfold.errors import UsageError, printable
+from tenfold.storage import make_folder, write_bytes
+
+PictureFormat = Literal["png", "svg"]
+
+PIXELS_PER_INCH = 100
+"""On the screen; a PNG has `PNG_SCALE` times as many, for screens with fine pixels."""
+
+PNG_SCALE = 2
+
+STYLE = mpl.rc_params_from_file(
+    Path(__file__).with_name("tenfold.mplstyle"), use_default_template=False
+)
+"""What the user's own settings of matplotlib do not change."""
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw with the settings of `STYLE`."""
+    with mpl.rc_context({**STYLE, "font.family": [*_families(), "sans-serif"]}):
+        yield
+
+
+@cache
+def _families() -> tuple[str, ...]:
+    """The fonts of the style that are installed; DejaVu Sans comes with matplotlib."""
+    installed = set(font_manager.get_font_names())
+    return tuple(family for family in STYLE["font.family"] if family in installed)
+
+
+def legible(name: str) -> str:
+    """A name from outside as it can be drawn: what no font here has stands as its code."""
+    return "".join(
+        character if _has_glyph(character) else f"\\u{ord(character):04x}"
+        for character in printable(name)
+    )
+
+
+@cache
+def _has_glyph(character: str) -> bool:
+    fonts = (font_manager.get_font(font_manager.findfont(family)) for family in _families())
+    return any(font.get_char_index(ord(character)) for font in fonts)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG or SVG, whichever the path ends in; the folder is made if need be.
+
+    The same figure gives the same bytes.
+
+    Raises:
+        UsageError: the path ends in something else.
+        StorageError: the file cannot be written.
+    """
+    path = Path(path)
+    form = picture_format(path)
+    make_folder(path.parent)
+    write_bytes(path, figure_bytes(figure, form))
+
+
+def picture_format(path: Path) -> PictureFormat:
+    """The format that a path's end names.
+
+    Raises:
+        UsageError: it names neither PNG nor SVG.
+    """
+    match path.suffix.lower().removeprefix("."):
+        case "png" | "svg" as form:
+            return form
+    raise UsageError(
+        f"{path}: a picture cannot be written as {path.suffix or 'that'!r}",
+        remedy="let the name end in .png or .svg",
+    )
+
+
+@house_style()
+def figure_bytes(figure: Figure, form: PictureFormat) -> bytes:
+    """A figure as a PNG or SVG file."""
+    buffer = io.BytesIO()
+    metadata = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
+    scale = PNG_SCALE if form == "png" else 1
+    figure.savefig(buffer, format=form, dpi=scale * PIXELS_PER_INCH, metadata=metadata)
+    return buffer.getvalue()
