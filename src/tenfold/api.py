@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -170,9 +169,9 @@ def _path(run: str | Path | Run) -> Path:
 
 def _watcher(watcher: Watcher | None, quiet: bool, plot: bool | str | Path) -> Watcher:
     if plot is False:
-        return watcher or PlainWatcher(sys.stderr, quiet=quiet)
+        return watcher or PlainWatcher(quiet=quiet)
     from tenfold.reporting.live import LivePlot, in_notebook
 
-    watcher = watcher or PlainWatcher(sys.stderr, quiet=quiet or in_notebook())
+    watcher = watcher or PlainWatcher(quiet=quiet or in_notebook())
     path = None if plot is True else plot
     return Watchers([watcher, LivePlot(path, tell=watcher.note)])

@@ -13,6 +13,7 @@ from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.load import LoadedData
 from tenfold.errors import printable
+from tenfold.reporting.terminal import class_column
 from tenfold.storage import cache_folder
 
 
@@ -65,11 +66,11 @@ def data_text(facts: Mapping[str, Any]) -> str:
         + ", ".join(f"{name} {split['n']:,}" for name, split in splits.items()),
         "",
     ]
-    width = max(5, *(len(printable(name, 40)) for name in facts["classes"]))
-    lines.append(f"label  {'class':<{width}}" + "".join(f"{name:>8}" for name in splits))
-    for name, index in facts["classes"].items():
-        counts = "".join(f"{split['class_counts'][index]:>8,}" for split in splits.values())
-        lines.append(f"{index:>5}  {printable(name, 40):<{width}}{counts}")
+    head, *names = class_column(facts["classes"])
+    lines.append(f"label  {head}" + "".join(f"{name:>8}" for name in splits))
+    for label, name in enumerate(names):
+        counts = "".join(f"{split['class_counts'][label]:>8,}" for split in splits.values())
+        lines.append(f"{label:>5}  {name}{counts}")
     lines.append("")
     for name, split in splits.items():
         mean = ", ".join(f"{value:.3f}" for value in split["pixel_mean"])
@@ -90,7 +91,7 @@ def machine_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch.__version__,
-        **{name: metadata.version(name) for name in ("numpy", "pillow", "safetensors")},
+        **{name: metadata.version(name) for name in ("numpy", "pillow")},
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

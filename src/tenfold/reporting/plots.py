@@ -134,20 +134,17 @@ def curves_figure(
 
 def _draw_curve(axes: Axes, points: Curve, look: Mapping[str, Any]) -> None:
     epochs, values = zip(*sorted(points.items()), strict=True)
+    last = len(points) - 1
+    every = math.ceil(len(points) / LARGEST_MARKED_HISTORY)
     axes.plot(
         epochs,
         values,
         **look,
         markersize=4.5,
         linewidth=1.6 if len(points) <= 100 else 1.0,
-        markevery=_evenly(len(points), LARGEST_MARKED_HISTORY),
+        markevery=sorted({*range(0, last, every), last}),
         clip_on=False,
     )
-
-
-def _evenly(n: int, most: int) -> list[int]:
-    """About so many of n places, the first and the last among them."""
-    return sorted({*range(0, n, math.ceil(n / most)), n - 1})
 
 
 def _epoch_limits(curves: Curves, epochs: float | int | None) -> tuple[float, float]:

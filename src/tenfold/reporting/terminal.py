@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,18 +21,15 @@ SECONDS_BETWEEN_REDRAWS = 0.1
 
 
 class PlainWatcher(Watcher):
-    """One line for every epoch, and one every `log_every` batches.
+    """One line on standard error for every epoch, and one every `log_every` batches.
 
     Args:
-        stream: where to; standard error if none is given.
         log_every: batches between two lines with the running loss; 0 for none.
         quiet: notes only.
     """
 
-    def __init__(
-        self, stream: TextIO | None = None, log_every: int = 0, *, quiet: bool = False
-    ) -> None:
-        self.stream = stream or sys.stderr
+    def __init__(self, log_every: int = 0, *, quiet: bool = False) -> None:
+        self.stream = sys.stderr
         self.every_batches = 0 if quiet else log_every
         self.quiet = quiet
 
@@ -68,7 +65,7 @@ class BarWatcher(PlainWatcher):
     """
 
     def __init__(self, log_every: int = 0, *, quiet: bool = False) -> None:
-        super().__init__(log_every=log_every, quiet=quiet)
+        super().__init__(log_every, quiet=quiet)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -124,20 +121,22 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
 
 def report_text(report: Report) -> str:
     """A report's headline, and a line for every class."""
-    width = max(5, *(len(printable(name, 40)) for name in report.classes))
-    lines = [
-        str(report),
-        "",
-        f"{'class':<{width}}       n  precision  recall      f1  most often taken for",
-    ]
-    for index, figures in enumerate(report.per_class):
+    head, *names = class_column(report.classes)
+    lines = [str(report), "", f"{head}       n  precision  recall      f1  most often taken for"]
+    for label, (name, figures) in enumerate(zip(names, report.per_class, strict=True)):
         cells = "".join(
             f"{'-' if value is None else f'{value:.3f}':>{columns}}"
             for value, columns in ((figures.precision, 11), (figures.recall, 8), (figures.f1, 8))
         )
-        name = f"{printable(figures.name, 40):<{width}}"
-        lines.append(f"{name}{figures.n:>8,}{cells}  {_mistake(report, index)}")
+        lines.append(f"{name}{figures.n:>8,}{cells}  {_mistake(report, label)}")
     return "\n".join(lines)
+
+
+def class_column(names: Iterable[str]) -> list[str]:
+    """The first column of a table of classes: its head and their names, all of one width."""
+    column = ["class", *(printable(name, 40) for name in names)]
+    width = max(map(len, column))
+    return [cell.ljust(width) for cell in column]
 
 
 def _mistake(report: Report, label: int) -> str:
