@@ -22,6 +22,7 @@ import torch
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
+from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import Checkpointer
 
 SHAPES = {"cifar10": (50_000, (3, 32, 32)), "digits": (1_437, (1, 8, 8))}
@@ -69,7 +70,11 @@ def measure(name: str, every: str, seconds: float, threads: int) -> dict[str, ob
     recipe = recipe.model_copy(update={"epochs": epochs})
     with tempfile.TemporaryDirectory() as folder, Meter() as meter:
         run = train_run(
-            recipe, data, out=Path(folder) / "run", threads=threads, checkpoint_every=every
+            recipe,
+            data,
+            out=Path(folder) / "run",
+            resources=Resources(threads=threads),
+            checkpoint_every=every,
         )
         newest = max((run.folder / "checkpoints").glob("step-*"))
         size = newest.stat().st_size
@@ -93,7 +98,7 @@ def time_of_an_epoch(name: str, data: Splits, threads: int) -> float:
     part = Splits(data.train.select(torch.arange(n)))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        train_run(recipe, part, out=Path(folder) / "run", threads=threads)
+        train_run(recipe, part, out=Path(folder) / "run", resources=Resources(threads=threads))
         return (time.perf_counter() - start) * len(data.train) / n
 
 

@@ -73,6 +73,6 @@ SMALL_DATA = patch.object(load, "read_named", small_data_sets)
 """Reads the stand-ins wherever a known data set is named."""
 
 SMALL_MODEL = patch.dict(
-    MODELS, convpool=ModelEntry(__name__, "NarrowConvPool", "convpool with fewer channels")
+    MODELS, convpool=ModelEntry(f"{__name__}:NarrowConvPool", "convpool with fewer channels")
 )
 """Builds the narrow model wherever the wide one is asked for without arguments of its own."""

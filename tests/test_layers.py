@@ -91,9 +91,15 @@ def name_of(module: Path) -> str:
 KNOWN = {name_of(module) for module in MODULES}
 
 
+def nodes(module: Path) -> Iterator[ast.AST]:
+    """The syntax of a file, and of the stub beside it where there is one."""
+    for path in SOURCE.joinpath(module).parent.glob(f"{module.stem}.py*"):
+        yield from ast.walk(ast.parse(path.read_text()))
+
+
 def imports(module: Path) -> Iterator[str]:
-    """The modules of tenfold that a file imports, wherever it does."""
-    for node in ast.walk(ast.parse((SOURCE / module).read_text())):
+    """The modules of tenfold that a file and its stub import, wherever they do."""
+    for node in nodes(module):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             for alias in node.names:

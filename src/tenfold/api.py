@@ -12,6 +12,7 @@ from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs import Run, evaluate_run, resume_run, train_run
 from tenfold.runs import load as load_classifier
+from tenfold.runs.resources import Resources
 from tenfold.training.watching import Watcher, Watchers
 
 DEFAULT_RECIPE = "default"
@@ -57,11 +58,8 @@ def train(
         _recipe(recipe, changes),
         data,
         out=None if out is None else Path(out),
-        data_root=None if data_root is None else Path(data_root),
-        device=device,
-        threads=threads,
+        resources=_resources(data_root, device, threads, download),
         checkpoint_every=checkpoint_every,
-        download=download,
         watcher=_watcher(watcher, quiet, plot),
     )
 
@@ -104,9 +102,7 @@ def resume(
         epochs=epochs,
         accept=accept,
         data=data,
-        data_root=None if data_root is None else Path(data_root),
-        device=device,
-        threads=threads,
+        resources=_resources(data_root, device, threads),
         checkpoint_every=checkpoint_every,
         watcher=_watcher(watcher, quiet, plot),
     )
@@ -138,9 +134,7 @@ def evaluate(
         _path(run),
         data,
         split=split,
-        data_root=None if data_root is None else Path(data_root),
-        device=device,
-        threads=threads,
+        resources=_resources(data_root, device, threads),
     )
 
 
@@ -165,6 +159,12 @@ def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
 
 def _path(run: str | Path | Run) -> Path:
     return run.folder if isinstance(run, Run) else Path(run)
+
+
+def _resources(
+    data_root: str | Path | None, device: str, threads: int | None, download: bool = True
+) -> Resources:
+    return Resources(None if data_root is None else Path(data_root), download, device, threads)
 
 
 def _watcher(watcher: Watcher | None, quiet: bool, plot: bool | str | Path) -> Watcher:

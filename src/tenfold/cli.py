@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
@@ -21,6 +21,7 @@ from tenfold.listening import WithoutNotes
 from tenfold.training.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
+    from tenfold.deployment import Guess
     from tenfold.runs import Run
     from tenfold.training.watching import Watcher
 
@@ -57,6 +58,9 @@ DataRoot = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+OtherDevice = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda|mps", help="Instead of the run's own.")
+]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", help="CPU threads; by default half the cores.")
 ]
@@ -207,6 +211,7 @@ def train(
     """Train a classifier: data in, a run folder with an evaluated model out."""
     from tenfold.recipes import load_recipe
     from tenfold.runs import train_run
+    from tenfold.runs.resources import Resources
 
     changes: dict[str, Any] = dict(_key_and_value(text) for text in change or [])
     given = {
@@ -225,11 +230,8 @@ def train(
             chosen,
             data,
             out=out,
-            data_root=data_root,
-            device=device,
-            threads=threads,
+            resources=Resources(data_root, not offline, device, threads),
             checkpoint_every=checkpoint_every,
-            download=not offline,
             watcher=watcher,
         )
     _show_run(run, as_json)
@@ -251,9 +253,7 @@ def resume(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="The same data, if it has moved.")
     ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda|mps", help="Instead of the run's own.")
-    ] = "",
+    device: OtherDevice = "",
     threads: Threads = None,
     data_root: DataRoot = None,
     checkpoint_every: CheckpointEvery = "",
@@ -265,6 +265,7 @@ def resume(
 ) -> None:
     """Continue a run at its next batch, to the same bits as a run that never stopped."""
     from tenfold.runs import resume_run
+    from tenfold.runs.resources import Resources
 
     with _watching(quiet, log_every, plot) as watcher:
         resumed = resume_run(
@@ -272,11 +273,8 @@ def resume(
             epochs=epochs,
             accept=accept or [],
             data=data,
-            data_root=data_root,
-            device=device,
-            threads=threads,
+            resources=Resources(data_root, not offline, device, threads),
             checkpoint_every=checkpoint_every,
-            download=not offline,
             watcher=watcher,
         )
     _show_run(resumed, as_json)
@@ -290,9 +288,7 @@ def evaluate(
         str | None, typer.Argument(metavar="[DATA]", help="Other data than the run's own.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="train|val|test", help="Which images.")] = "test",
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda|mps", help="Instead of the run's own.")
-    ] = "",
+    device: OtherDevice = "",
     threads: Threads = None,
     data_root: DataRoot = None,
     offline: Offline = False,
@@ -301,22 +297,17 @@ def evaluate(
     """Measure a run's best weights: loss, accuracy with its interval, every class."""
     from tenfold.reporting.terminal import report_text
     from tenfold.runs import evaluate_run
+    from tenfold.runs.resources import Resources
 
     with _watching() as watcher:
         report = evaluate_run(
             run,
             data,
             split=split,
-            data_root=data_root,
-            device=device,
-            threads=threads,
-            download=not offline,
+            resources=Resources(data_root, not offline, device, threads),
             listener=watcher,
         )
-    if as_json:
-        _print_json({"run": str(run), **report.to_dict()})
-    else:
-        typer.echo(report_text(report))
+    _show({"run": str(run), **report.to_dict()}, as_json, lambda: report_text(report))
 
 
 @app.command()
@@ -352,33 +343,23 @@ def predict(
     else:
         names, sample = sample_of_test_images(run, data_root=data_root)
         guesses = classifier.top(sample, top)
-    if as_json:
-        _print_json(
-            {
-                "run": str(run),
-                "predictions": [
-                    {
-                        "image": name,
-                        "top": [
-                            {"class": g.name, "label": g.label, "probability": g.probability}
-                            for g in row
-                        ],
-                    }
-                    for name, row in zip(names, guesses, strict=True)
-                ],
-            }
-        )
-    elif as_csv:
+    pairs = list(zip(names, guesses, strict=True))
+    if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["image", "rank", "class", "probability"])
-        for name, row in zip(names, guesses, strict=True):
+        for name, row in pairs:
             encodable = name.encode(errors="backslashreplace").decode()
             for rank, guess in enumerate(row, start=1):
                 writer.writerow([encodable, rank, guess.name, f"{guess.probability:.6f}"])
-    else:
-        for name, row in zip(names, guesses, strict=True):
-            shown = ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in row)
-            typer.echo(f"{printable(name)}: {shown}")
+        return
+    predictions = [
+        {
+            "image": name,
+            "top": [{"class": g.name, "label": g.label, "probability": g.probability} for g in row],
+        }
+        for name, row in pairs
+    ]
+    _show({"run": str(run), "predictions": predictions}, as_json, lambda: _guesses_text(pairs))
 
 
 @app.command()
@@ -416,10 +397,7 @@ def summary(
             remedy=did_you_mean(model, MODELS),
         )
     table = summarize(network, image_shape)
-    if as_json:
-        _print_json(table.to_dict())
-    else:
-        typer.echo(str(table))
+    _show(table.to_dict(), as_json, lambda: str(table))
 
 
 @app.command()
@@ -435,10 +413,7 @@ def data(
 
     if data is None:
         entries = catalog_facts()
-        if as_json:
-            _print_json({"data_sets": entries})
-        else:
-            typer.echo(catalog_text(entries))
+        _show({"data_sets": entries}, as_json, lambda: catalog_text(entries))
         return
     from tenfold.data.load import load_splits
 
@@ -447,10 +422,7 @@ def data(
             data, data_root=data_root, download=not offline, listener=WithoutNotes(watcher)
         )
     facts = data_facts(loaded)
-    if as_json:
-        _print_json(facts)
-    else:
-        typer.echo(data_text(facts))
+    _show(facts, as_json, lambda: data_text(facts))
 
 
 @app.command()
@@ -465,18 +437,13 @@ def recipes(
     from tenfold.recipes import load_recipe, recipe_names, recipe_text
 
     if name is not None:
-        if as_json:
-            _print_json({"name": name, **load_recipe(name).to_dict()})
-        else:
-            typer.echo(recipe_text(name).rstrip())
+        facts = {"name": name, **load_recipe(name).to_dict()} if as_json else {}
+        _show(facts, as_json, lambda: recipe_text(name).rstrip())
         return
     known = {each: load_recipe(each) for each in recipe_names()}
-    if as_json:
-        _print_json({"recipes": {k: r.to_dict() for k, r in known.items()}})
-        return
-    width = max(map(len, known))
-    for each, loaded in known.items():
-        typer.echo(f"{each:<{width}}  {loaded.description}")
+    tables = {each: recipe.to_dict() for each, recipe in known.items()}
+    descriptions = {each: recipe.description for each, recipe in known.items()}
+    _show({"recipes": tables}, as_json, lambda: _in_columns(descriptions))
 
 
 @app.command()
@@ -527,6 +494,7 @@ def reproduce(
     """
     from tenfold.reproduction.reproduce import reproduce as run_recipes
     from tenfold.reproduction.text import reproduction_markdown, reproduction_text
+    from tenfold.runs.resources import Resources
     from tenfold.storage import write_text
 
     if markdown is not None and not markdown.parent.is_dir():
@@ -540,20 +508,14 @@ def reproduce(
             epochs=epochs,
             full=full,
             out=out,
-            data_root=data_root,
-            device=device,
-            threads=threads,
-            download=not offline,
+            resources=Resources(data_root, not offline, device, threads),
             watcher=watcher,
             command=shlex.join(["tenfold", *sys.argv[1:]]),
         )
     facts = reproduction.to_dict()
     if markdown is not None:
         write_text(markdown, reproduction_markdown(facts))
-    if as_json:
-        _print_json(facts)
-    else:
-        typer.echo(reproduction_text(facts))
+    _show(facts, as_json, lambda: reproduction_text(facts))
     raise typer.Exit(reproduction.exit_code)
 
 
@@ -564,12 +526,7 @@ def info(as_json: Json = False) -> None:
     from tenfold.reporting.describe import machine_facts
 
     facts = machine_facts()
-    if as_json:
-        _print_json(facts)
-        return
-    width = max(map(len, facts))
-    for key, value in facts.items():
-        typer.echo(f"{key:<{width}}  {printable(value)}")
+    _show(facts, as_json, lambda: _in_columns(facts))
 
 
 @contextmanager
@@ -594,12 +551,17 @@ def _plotting(watcher: Watcher, plot: bool) -> Watcher:
 
 
 def _show_run(run: Run, as_json: bool) -> None:
-    if as_json:
-        _print_json(run.to_dict())
-        return
     from tenfold.reporting.terminal import run_text
 
-    typer.echo(run_text(run.folder, run.figures))
+    _show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures))
+
+
+def _guesses_text(pairs: Sequence[tuple[str, Sequence[Guess]]]) -> str:
+    """A line for every image."""
+    return "\n".join(
+        f"{printable(name)}: " + ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in row)
+        for name, row in pairs
+    )
 
 
 def _key_and_value(text: str) -> tuple[str, Any]:
@@ -627,7 +589,16 @@ def _shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _print_json(value: dict[str, Any]) -> None:
-    text = json.dumps({"schema": SCHEMA, **value}, ensure_ascii=False, allow_nan=False)
+def _in_columns(table: Mapping[str, object]) -> str:
+    width = max(map(len, table))
+    return "\n".join(f"{key:<{width}}  {printable(value)}" for key, value in table.items())
+
+
+def _show(facts: Mapping[str, Any], as_json: bool, text: Callable[[], str]) -> None:
+    """Facts as one JSON object, or as a person reads them."""
+    if not as_json:
+        typer.echo(text())
+        return
+    line = json.dumps({"schema": SCHEMA, **facts}, ensure_ascii=False, allow_nan=False)
     # Inside its texts JSON may spell any character; what could move a cursor is spelled so.
-    typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
+    typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))

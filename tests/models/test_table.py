@@ -383,7 +383,7 @@ class EveryKind(nn.Module):
 
 @pytest.fixture
 def every_kind(monkeypatch):
-    monkeypatch.setitem(MODELS, "every-kind", ModelEntry(__name__, "EveryKind", "made up"))
+    monkeypatch.setitem(MODELS, "every-kind", ModelEntry(f"{__name__}:EveryKind", "made up"))
 
 
 @pytest.mark.usefixtures("every_kind")
@@ -431,8 +431,9 @@ def test_a_value_of_another_type_is_refused(argument, value, wanted):
 
 @TABLE
 def test_an_entry_says_what_the_model_is(name):
-    assert isinstance(MODELS[name].load(), type)
-    assert MODELS[name].load().__name__ == MODELS[name].class_name
+    model_class = MODELS[name].load()
+    assert isinstance(model_class, type)
+    assert MODELS[name].reference == f"{model_class.__module__}:{model_class.__name__}"
     assert 10 < len(MODELS[name].description) < 80
 
 

@@ -15,6 +15,7 @@ from tenfold.recipes import load_recipe
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs import train as train_module
 from tenfold.runs.fit import prepare
+from tenfold.runs.resources import Resources
 from tenfold.training.engine import Stretch
 from tenfold.training.torch_engine import ENGINES, TorchEngine
 
@@ -47,7 +48,9 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with monkeypatch.context() as patched:
         patched.setattr(train_module, "prepare", partial(prepare, engine=Counting))
         with pytest.raises(InterruptedRunError):
-            train_run(recipe, out=tmp_path / "run", threads=1, watcher=StopsAt(30))
+            train_run(
+                recipe, out=tmp_path / "run", resources=Resources(threads=1), watcher=StopsAt(30)
+            )
     assert Counting.steps == 30
     return tmp_path / "run"
 
@@ -56,7 +59,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same by PyTorch's engine, never stopped; the steps are the same."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    train_run(load_recipe(EVERYTHING, {"epochs": 2}), out=out, threads=1)
+    train_run(load_recipe(EVERYTHING, {"epochs": 2}), out=out, resources=Resources(threads=1))
     return out
 
 

@@ -20,6 +20,7 @@ from tenfold.errors import StorageError, TrainingError
 from tenfold.recipes import load_recipe
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.folder import RunFolder
+from tenfold.runs.resources import Resources
 from tenfold.storage import make_folder, write_bytes
 from tenfold.training.checkpoint import KIND, VERSION, checkpoint_files
 from tenfold.training.state import TrainingState
@@ -171,7 +172,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs that was never stopped."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train_run(quick(), out=run, threads=1, checkpoint_every="7")
+    train_run(quick(), out=run, resources=Resources(threads=1), checkpoint_every="7")
     return run
 
 
@@ -195,7 +196,7 @@ def test_a_run_stops_with_a_sentence_and_goes_on_when_there_is_room(
 ) -> None:
     run = tmp_path / "run"
     with failing(name, nth, error, run), pytest.raises(StorageError) as caught:
-        train_run(quick(), out=run, threads=1, checkpoint_every="7")
+        train_run(quick(), out=run, resources=Resources(threads=1), checkpoint_every="7")
     assert str(run) in str(caught.value)
     assert os.strerror(error) in str(caught.value)
     assert not list(run.rglob(".*.tmp"))
@@ -204,7 +205,7 @@ def test_a_run_stops_with_a_sentence_and_goes_on_when_there_is_room(
     if (run / "run.json").exists():
         resume_run(run)
     else:
-        train_run(quick(), out=run, threads=1)
+        train_run(quick(), out=run, resources=Resources(threads=1))
     assert tensors_of(run) == tensors_of(finished)
 
 
@@ -223,7 +224,7 @@ def test_when_the_failure_cannot_be_noted_either_the_first_error_is_told(tmp_pat
     os.write = full_from_now_on  # type: ignore[assignment]
     try:
         with pytest.raises(StorageError, match=r"step-\d+\.safetensors: writing [\d,]+ bytes"):
-            train_run(quick(), out=run, threads=1, checkpoint_every="7")
+            train_run(quick(), out=run, resources=Resources(threads=1), checkpoint_every="7")
     finally:
         os.write = real
     assert open_run(run).status == "running"
@@ -280,7 +281,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_really_full(small_disk: Path, finished: Path) -> None:
     run = small_disk / "run"
     with pytest.raises(StorageError, match="No space left on device"):
-        train_run(quick(), out=run, threads=1, checkpoint_every="7")
+        train_run(quick(), out=run, resources=Resources(threads=1), checkpoint_every="7")
     assert not list(run.rglob(".*.tmp"))
     kept = checkpoint_files(run / "checkpoints")
     assert kept
@@ -330,7 +331,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     run = tmp_path / "run"
     spoil_step(monkeypatch, at=15, weights=False, value=float(value))
     with pytest.raises(TrainingError, match=rf"{value} in epoch 1, batch 15, at a learning rate"):
-        train_run(quick(), out=run, threads=1, checkpoint_every="7")
+        train_run(quick(), out=run, resources=Resources(threads=1), checkpoint_every="7")
     newest = checkpoint_files(run / "checkpoints")[0]
     header, tensors = read_tensors(newest, kind=KIND, version=VERSION)
     assert header["step"] == 14
@@ -348,7 +349,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     run = tmp_path / "run"
     spoil_step(monkeypatch, at=at, weights=True, value=float("nan"))
     with pytest.raises(TrainingError, match=f"undefined in epoch 1, up to batch {at}"):
-        train_run(quick(), out=run, threads=1, checkpoint_every="7")
+        train_run(quick(), out=run, resources=Resources(threads=1), checkpoint_every="7")
     header, tensors = read_tensors(
         checkpoint_files(run / "checkpoints")[0], kind=KIND, version=VERSION
     )
@@ -405,7 +406,7 @@ def test_memory_that_runs_out_names_the_batch_size(
         "evaluation": "memory ran out in evaluation, with eval_batch_size = 1,024; .*=512",
     }[place.partition(" ")[0]]
     with pytest.raises(TrainingError, match=wanted):
-        train_run(quick(), out=tmp_path / "run", threads=1)
+        train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1))
 
 
 def test_other_errors_are_not_taken_for_memory(
@@ -416,7 +417,7 @@ def test_other_errors_are_not_taken_for_memory(
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", wrong)
     with pytest.raises(RuntimeError, match="shapes"):
-        train_run(quick(), out=tmp_path / "run", threads=1)
+        train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1))
 
 
 def test_memory_that_really_runs_out(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tenfold.evaluation import evaluate
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import Run, train_run
 from tenfold.runs.fit import Fitted, fit
+from tenfold.runs.resources import Resources
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
 
@@ -27,13 +28,13 @@ def recipe(**changes: Any) -> Recipe:
 
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
-    return fit(recipe(), threads=1, device="cpu")
+    return fit(recipe(), resources=Resources(device="cpu", threads=1))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("runs") / "run"
-    return train_run(recipe(), out=out, threads=1, device="cpu")
+    return train_run(recipe(), out=out, resources=Resources(device="cpu", threads=1))
 
 
 def without_times(history: list[EpochMetrics]) -> list[EpochMetrics]:
@@ -91,7 +92,7 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "replace", written)  # the last step of every write
     monkeypatch.setattr(os, "mkdir", written)
-    fit(recipe(epochs=1), threads=1)
+    fit(recipe(epochs=1), resources=Resources(threads=1))
     assert not list(tmp_path.iterdir())
 
 
@@ -122,7 +123,7 @@ class Told(Watcher):
 
 def test_a_watcher_is_told_what_happens() -> None:
     told = Told()
-    found = fit(recipe(), threads=1, watcher=told)
+    found = fit(recipe(), resources=Resources(threads=1), watcher=told)
     first, started, *rest = told.events
     assert str(first).startswith("there is no test split: 359 of the 1,797 images were held out")
     assert (started, rest.pop()) == (("started", None), "ended")
@@ -141,7 +142,7 @@ class Interrupts(Told):
 def test_ctrl_c_ends_it_at_once_and_the_watcher_is_told() -> None:
     told = Interrupts()
     with pytest.raises(KeyboardInterrupt):
-        fit(recipe(epochs=1), threads=1, watcher=told)
+        fit(recipe(epochs=1), resources=Resources(threads=1), watcher=told)
     assert told.events[-1] == "ended"
 
 
@@ -153,7 +154,7 @@ def made_up(n: int = 24) -> ImageDataset:
 
 def test_data_without_other_splits_has_training_figures_alone() -> None:
     plain = load_recipe("softmax-fashion", {"epochs": 2, "batch_size": 8, "test": 0.0})
-    found = fit(plain, Splits(made_up()), threads=1)
+    found = fit(plain, Splits(made_up()), resources=Resources(threads=1))
     assert found.report is None
     assert (found.figures.n_val, found.figures.n_test) == (0, 0)
     assert found.figures.best_epoch is None
@@ -168,21 +169,23 @@ def test_the_caller_s_settings_and_random_numbers_are_left_alone() -> None:
     wanted = torch.rand(3)
     threads = torch.get_num_threads()
     torch.manual_seed(1)
-    fit(recipe(epochs=1), threads=2)
+    fit(recipe(epochs=1), resources=Resources(threads=2))
     assert torch.equal(torch.rand(3), wanted)
     assert torch.get_num_threads() == threads
 
 
 def test_what_does_not_fit_is_refused_before_training() -> None:
     with pytest.raises(UsageError, match="batch_size is 64, but there are only 24 training images"):
-        fit(recipe(val=0.0, test=0.0, patience=0), Splits(made_up()), threads=1)
+        fit(
+            recipe(val=0.0, test=0.0, patience=0), Splits(made_up()), resources=Resources(threads=1)
+        )
     with pytest.raises(UsageError, match="patience is 3, but there is no validation split"):
-        fit(recipe(val=0.0, batch_size=8), Splits(made_up()), threads=1)
+        fit(recipe(val=0.0, batch_size=8), Splits(made_up()), resources=Resources(threads=1))
     with pytest.raises(DataError, match="nowhere"):
-        fit(recipe(), "./nowhere", threads=1)
+        fit(recipe(), "./nowhere", resources=Resources(threads=1))
 
 
 def test_a_loss_that_is_not_finite_is_an_error() -> None:
     wild = load_recipe("softmax-fashion", {"lr": 1e6, "weight_decay": 1e6, "batch_size": 8})
     with pytest.raises(TrainingError, match="try a learning rate ten times lower"):
-        fit(wild, Splits(made_up(512)), threads=1)
+        fit(wild, Splits(made_up(512)), resources=Resources(threads=1))

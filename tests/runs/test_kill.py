@@ -15,6 +15,7 @@ from kill import EVERYTHING, state_of
 
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
+from tenfold.runs.resources import Resources
 
 HARNESS = Path(__file__).parent.parent / "soak" / "kill.py"
 
@@ -41,7 +42,11 @@ def test_the_harness_notices_a_run_that_is_resumed_wrongly(tmp_path: Path) -> No
     """A change of one bit in what a run ends with is a difference."""
     runs = [tmp_path / "one", tmp_path / "other"]
     for seed, run in enumerate(runs):
-        train_run(load_recipe(EVERYTHING, {"epochs": 1, "seed": seed}), out=run, threads=1)
+        train_run(
+            load_recipe(EVERYTHING, {"epochs": 1, "seed": seed}),
+            out=run,
+            resources=Resources(threads=1),
+        )
     one, other = map(state_of, runs)
     assert one.keys() == other.keys()
     differing = {key.partition(":")[0] for key in one if one[key] != other[key]}
@@ -51,7 +56,9 @@ def test_the_harness_notices_a_run_that_is_resumed_wrongly(tmp_path: Path) -> No
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train_run(load_recipe(EVERYTHING), out=run, threads=1, checkpoint_every="7")
+    train_run(
+        load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), checkpoint_every="7"
+    )
     return run
 
 

@@ -28,6 +28,7 @@ from tenfold.reproduction.published import (
 from tenfold.reproduction.reproduce import Reproduction, measurements_of, reproduce
 from tenfold.reproduction.text import reproduction_markdown, reproduction_text, summary
 from tenfold.runs import open_run
+from tenfold.runs.resources import Resources
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
 
@@ -253,8 +254,7 @@ def reproduction(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> R
             [SOFTMAX],
             epochs=1,
             out=folder / "table",
-            data_root=real_data,
-            threads=1,
+            resources=Resources(real_data, threads=1),
             command="tenfold reproduce",
         )
 
@@ -362,9 +362,7 @@ def test_missing_data_stops_one_recipe_and_not_the_others(
         ["lenet-mnist", SOFTMAX, "cnn-cifar10"],
         epochs=1,
         out=Path("table"),
-        data_root=root,
-        threads=1,
-        download=False,
+        resources=Resources(root, download=False, threads=1),
     )
     assert [outcome.run is not None for outcome in done.outcomes] == [False, True, False]
     for missing in (done.outcomes[0], done.outcomes[2]):
@@ -390,7 +388,10 @@ def test_a_copy_is_called_a_copy(in_a_folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "train_run", no_training)
     notes = Notes()
     done = reproduce(
-        ["cnn-cifar10"], out=Path("table"), data_root=copy.parent, threads=1, watcher=notes
+        ["cnn-cifar10"],
+        out=Path("table"),
+        resources=Resources(copy.parent, threads=1),
+        watcher=notes,
     )
     assert asked == [str(copy)]
     [recipe] = done.to_dict()["recipes"]
@@ -441,8 +442,7 @@ def test_an_interruption_keeps_what_was_finished(
         [SOFTMAX, "mlp-fashion", "lenet-mnist"],
         epochs=1,
         out=Path("table"),
-        data_root=real_data,
-        threads=1,
+        resources=Resources(real_data, threads=1),
     )
     assert done.exit_code == 130
     first, second, third = json.loads(Path("table/reproduction.json").read_text())["recipes"]
@@ -458,7 +458,7 @@ def test_ctrl_c_outside_of_training_ends_it_too(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "train_run", interrupted)
-    done = reproduce([SOFTMAX, "mlp-fashion"], out=Path("table"), threads=1)
+    done = reproduce([SOFTMAX, "mlp-fashion"], out=Path("table"), resources=Resources(threads=1))
     assert done.exit_code == 130
     assert [o.findings[0].verdict.reason for o in done.outcomes] == [
         "interrupted",
@@ -471,7 +471,7 @@ def test_sigterm_has_its_own_exit_code(in_a_folder: Path, monkeypatch: pytest.Mo
         raise InterruptedRunError("stopped", remedy="resume", signal_number=15)
 
     monkeypatch.setattr(module, "train_run", terminated)
-    assert reproduce([SOFTMAX], out=Path("table"), threads=1).exit_code == 143
+    assert reproduce([SOFTMAX], out=Path("table"), resources=Resources(threads=1)).exit_code == 143
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
 from tenfold.recipes import Recipe, load_recipe, recipe_names
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.folder import RunFolder
+from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import checkpoint_files
 from tenfold.training.watching import Watcher
 
@@ -60,9 +61,15 @@ def test_every_recipe(name: str, steps: list[int], tmp_path: Path) -> None:
     """Stopped after the first batch, in the middle, at an epoch's end, and twice in a row."""
     recipe = small(name)
     data = made_up(recipe)
-    train_run(recipe, data, out=tmp_path / "whole", threads=1)
+    train_run(recipe, data, out=tmp_path / "whole", resources=Resources(threads=1))
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, data, out=tmp_path / "run", threads=1, watcher=StopsAt(steps[0]))
+        train_run(
+            recipe,
+            data,
+            out=tmp_path / "run",
+            resources=Resources(threads=1),
+            watcher=StopsAt(steps[0]),
+        )
     for step in steps[1:]:
         with pytest.raises(InterruptedRunError):
             resume_run(tmp_path / "run", data=data, watcher=StopsAt(step))
@@ -76,7 +83,7 @@ def test_every_recipe(name: str, steps: list[int], tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train_run(load_recipe(EVERYTHING), out=run, threads=1)
+    train_run(load_recipe(EVERYTHING), out=run, resources=Resources(threads=1))
     return run
 
 
@@ -88,7 +95,9 @@ def test_stopped_again_and_again(every: int, tmp_path: Path, whole: Path) -> Non
         if run.exists():
             resume_run(run, watcher=watcher)
         else:
-            train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=watcher)
+            train_run(
+                load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=watcher
+            )
 
     for step in range(every, 84, max(5, every)):
         with pytest.raises(InterruptedRunError) as caught:
@@ -101,11 +110,16 @@ def test_stopped_again_and_again(every: int, tmp_path: Path, whole: Path) -> Non
 
 def test_the_counters_of_early_stopping_go_on(tmp_path: Path) -> None:
     recipe = load_recipe(EVERYTHING, {"patience": 1, "lr": 3.0, "epochs": 9})
-    whole = train_run(recipe, out=tmp_path / "whole", threads=1)
+    whole = train_run(recipe, out=tmp_path / "whole", resources=Resources(threads=1))
     assert whole.status == "stopped early"
     steps_before_the_end = 21 * (len(whole.history) - 1) + 10
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, out=tmp_path / "run", threads=1, watcher=StopsAt(steps_before_the_end))
+        train_run(
+            recipe,
+            out=tmp_path / "run",
+            resources=Resources(threads=1),
+            watcher=StopsAt(steps_before_the_end),
+        )
     resumed = resume_run(tmp_path / "run")
     assert resumed.status == "stopped early"
     assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
@@ -117,9 +131,9 @@ def test_the_counters_of_early_stopping_go_on(tmp_path: Path) -> None:
 
 def test_several_threads_give_their_own_bits_again(tmp_path: Path) -> None:
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
-    train_run(recipe, out=tmp_path / "whole", threads=2)
+    train_run(recipe, out=tmp_path / "whole", resources=Resources(threads=2))
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, out=tmp_path / "run", threads=2, watcher=StopsAt(30))
+        train_run(recipe, out=tmp_path / "run", resources=Resources(threads=2), watcher=StopsAt(30))
     resume_run(tmp_path / "run")
     assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
 
@@ -165,7 +179,9 @@ def test_signals_on_the_command_line(number: int, code: int, tmp_path: Path, who
 def test_the_command_that_is_told_ends_with_the_same_bits(tmp_path: Path, whole: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError) as caught:
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=StopsAt(33))
+        train_run(
+            load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=StopsAt(33)
+        )
     command = caught.value.remedy.partition("continue with: tenfold ")[2].split()
     assert command == ["resume", str(run)]
     result = command_line(*command)
@@ -177,7 +193,13 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path) -> None:
     run = tmp_path / "run"
     twice = StopsAt(10, [signal.SIGTERM, signal.SIGINT])
     with pytest.raises(SystemExit) as caught:
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, checkpoint_every="7", watcher=twice)
+        train_run(
+            load_recipe(EVERYTHING),
+            out=run,
+            resources=Resources(threads=1),
+            checkpoint_every="7",
+            watcher=twice,
+        )
     assert caught.value.code == 130
     newest = checkpoint_files(run / "checkpoints")[0]
     assert newest.name == "step-000000007.safetensors"  # nothing was saved any more
@@ -188,7 +210,12 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path) -> None:
 def test_the_handlers_of_signals_are_put_back(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(InterruptedRunError):
-        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", threads=1, watcher=StopsAt(2))
+        train_run(
+            load_recipe(EVERYTHING),
+            out=tmp_path / "run",
+            resources=Resources(threads=1),
+            watcher=StopsAt(2),
+        )
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -212,9 +239,11 @@ CONSTANT = {"schedule": "constant", "warmup_epochs": 0, "patience": 0}
 def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path) -> None:
     """With a schedule that does not stretch, to the bit; a stop in between needs no --epochs."""
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 4})
-    train_run(longer, out=tmp_path / "whole", threads=1)
+    train_run(longer, out=tmp_path / "whole", resources=Resources(threads=1))
     run = tmp_path / "run"
-    train_run(load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2}), out=run, threads=1)
+    train_run(
+        load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2}), out=run, resources=Resources(threads=1)
+    )
     with pytest.raises(InterruptedRunError):
         resume_run(run, epochs=4, watcher=StopsAt(43))
     assert open_run(run).figures == {}
@@ -227,7 +256,9 @@ def test_more_epochs_are_remembered_from_their_first_instant(
 ) -> None:
     """Killed right after it began, a longer run goes on without --epochs."""
     run = tmp_path / "run"
-    train_run(load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, threads=1)
+    train_run(
+        load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, resources=Resources(threads=1)
+    )
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -243,7 +274,9 @@ def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    train_run(load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, threads=1)
+    train_run(
+        load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, resources=Resources(threads=1)
+    )
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -270,7 +303,9 @@ with RunFolder(Path(sys.argv[1])).locked():
 def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=StopsAt(5))
+        train_run(
+            load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=StopsAt(5)
+        )
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     holder = subprocess.Popen([sys.executable, "-c", HOLD, run], stdout=subprocess.PIPE)
     assert holder.stdout is not None
@@ -291,7 +326,7 @@ def test_two_new_runs_cannot_share_a_folder(tmp_path: Path) -> None:
         RunFolder(run).locked(),
         pytest.raises(FileRefusedError, match="another process is writing"),
     ):
-        train_run(load_recipe(EVERYTHING), out=run, threads=1)
+        train_run(load_recipe(EVERYTHING), out=run, resources=Resources(threads=1))
 
 
 def test_a_folder_that_another_run_took_meanwhile(
@@ -307,35 +342,39 @@ def test_a_folder_that_another_run_took_meanwhile(
     real = module.new_run
     monkeypatch.setattr(module, "new_run", slow)
     with pytest.raises(UsageError, match="there is something already"):
-        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", threads=1)
+        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", resources=Resources(threads=1))
     assert (tmp_path / "run" / "run.json").read_text() == "another run's"
 
 
 def test_a_recipe_of_the_user_s_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(EVERYTHING.read_text())
     with pytest.raises(UsageError, match="there is something already"):
-        train_run(load_recipe(tmp_path / "recipe.toml"), out=tmp_path, threads=1)
+        train_run(
+            load_recipe(tmp_path / "recipe.toml"), out=tmp_path, resources=Resources(threads=1)
+        )
     assert (tmp_path / "recipe.toml").read_text() == EVERYTHING.read_text()
 
 
 @pytest.mark.parametrize(
-    ("change", "note"),
+    ("threads", "note"),
     [
-        ({"threads": 2}, "no longer bit-exact: threads was 1, is 2"),
-        ({}, "no longer bit-exact: torch was"),
+        (2, "no longer bit-exact: threads was 1, is 2"),
+        (None, "no longer bit-exact: torch was"),
     ],
     ids=["threads", "PyTorch"],
 )
 def test_other_conditions_are_allowed_and_noted(
-    change: dict[str, Any], note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    threads: int | None, note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=StopsAt(33))
-    if not change:
+        train_run(
+            load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=StopsAt(33)
+        )
+    if threads is None:
         monkeypatch.setattr(torch, "__version__", "99.0")
     watcher = StopsAt()
-    resumed = resume_run(run, watcher=watcher, **change)
+    resumed = resume_run(run, resources=Resources(threads=threads), watcher=watcher)
     assert next(each for each in watcher.notes if each.startswith("no longer")).startswith(note)
     first, second = resumed.facts.sessions
     assert (first.bit_exact, second.bit_exact) == (True, False)
@@ -345,7 +384,9 @@ def test_other_conditions_are_allowed_and_noted(
 def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
-        train_run(load_recipe(EVERYTHING), out=run, threads=1, watcher=StopsAt(35))
+        train_run(
+            load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=StopsAt(35)
+        )
     text = (run / "recipe.toml").read_text()
     (run / "recipe.toml").write_text(text.replace("batch_size = 64", "batch_size = 128", 1))
     watcher = StopsAt(36)
@@ -364,7 +405,7 @@ def test_data_that_has_moved_is_remembered(tmp_path: Path) -> None:
     data = made_up(recipe)
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, data, out=run, threads=1, watcher=StopsAt(2))
+        train_run(recipe, data, out=run, resources=Resources(threads=1), watcher=StopsAt(2))
     with pytest.raises(UsageError, match="handed over in Python; hand it over again"):
         resume_run(run)
     with pytest.raises(FileRefusedError, match=r"data\.train was .*, is "):
@@ -377,10 +418,9 @@ def test_a_process_whose_threads_were_there_before() -> None:
 import sys, torch
 torch.set_num_threads(2)
 torch.ones(10**6).sum()
-from pathlib import Path
-from tenfold.runs.conditions import conditions, repeatable
-device = torch.device("cpu")
-with repeatable(device, 2):
+from tenfold.runs.conditions import conditions
+from tenfold.runs.resources import Resources
+with Resources(device="cpu", threads=2).repeatable() as device:
     print(conditions(device).denormals)
     tiny = torch.full((10**6,), 1000, dtype=torch.int32).view(torch.float32)
     print(int((tiny * 0.5).view(torch.int32).count_nonzero()))

@@ -25,6 +25,7 @@ from tenfold.errors import (
 )
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
+from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import KIND, VERSION, checkpoint_files
 from tensor_files import read_tensors, write_tensors
 
@@ -96,14 +97,14 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
         classes=np.array(CLASSES),
     )
     data = place / "data.npz"
-    train_run(recipe(), data, out=place / "whole", threads=1)
+    train_run(recipe(), data, out=place / "whole", resources=Resources(threads=1))
     for name, changes in (("run", {}), ("other", {"seed": 7})):
         with pytest.raises(InterruptedRunError):
             train_run(
                 recipe(**changes),
                 data,
                 out=place / name,
-                threads=1,
+                resources=Resources(threads=1),
                 checkpoint_every="5",
                 watcher=StopsAt(8),
             )

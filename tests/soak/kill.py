@@ -36,6 +36,7 @@ from tenfold.deployment.bundle import VERSION as BUNDLE_VERSION
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
 from tenfold.runs.folder import RunFolder
+from tenfold.runs.resources import Resources
 from tenfold.storage import read_tensors, sha256_of_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import VERSION as CHECKPOINT_VERSION
@@ -243,8 +244,7 @@ class Harness:
                         self.recipe,
                         self.data,
                         out=run,
-                        threads=self.threads,
-                        device="cpu",
+                        resources=Resources(device="cpu", threads=self.threads),
                         checkpoint_every=every,
                     )
                 if run.name in ("first", "second"):

@@ -1,29 +1,5 @@
 """Metrics as pure functions, and a pass over data without gradients."""
 
-from typing import TYPE_CHECKING
-
 from tenfold._lazy import lazy_names
 
-if TYPE_CHECKING:
-    from tenfold.evaluation.metrics import ClassFigures as ClassFigures
-    from tenfold.evaluation.metrics import class_figures as class_figures
-    from tenfold.evaluation.metrics import confusion_matrix as confusion_matrix
-    from tenfold.evaluation.metrics import wilson_interval as wilson_interval
-    from tenfold.evaluation.passes import evaluate as evaluate
-    from tenfold.evaluation.passes import evaluate_accuracy as evaluate_accuracy
-    from tenfold.evaluation.passes import predict_logits as predict_logits
-    from tenfold.evaluation.report import Report as Report
-else:
-    __getattr__, __dir__, __all__ = lazy_names(
-        __name__,
-        {
-            "tenfold.evaluation.metrics": [
-                "ClassFigures",
-                "class_figures",
-                "confusion_matrix",
-                "wilson_interval",
-            ],
-            "tenfold.evaluation.passes": ["evaluate", "evaluate_accuracy", "predict_logits"],
-            "tenfold.evaluation.report": ["Report"],
-        },
-    )
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,48 +22,42 @@ class ModelEntry:
     """One model of the table, which needs no PyTorch until the model is built.
 
     Attributes:
-        module: the module that the model's class is in.
-        class_name: the class takes the images' shape, the number of classes, and as keyword-only
-            arguments with defaults its own.
+        reference: the model's class, as `module:Class`; it takes the images' shape, the number of
+            classes, and as keyword-only arguments with defaults its own.
         description: what it is, for people who choose one.
     """
 
-    module: str
-    class_name: str
+    reference: str
     description: str
 
     def load(self) -> Callable[..., nn.Module]:
         """The model's class."""
-        model_class: Callable[..., nn.Module] = getattr(
-            importlib.import_module(self.module), self.class_name
-        )
+        model_class: Callable[..., nn.Module] = pkgutil.resolve_name(self.reference)
         return model_class
 
 
 MODELS: dict[str, ModelEntry] = {
     "softmax": ModelEntry(
-        "tenfold.models.softmax", "Softmax", "softmax regression: one linear layer over the pixels"
+        "tenfold.models.softmax:Softmax", "softmax regression: one linear layer over the pixels"
     ),
     "softmax-scratch": ModelEntry(
-        "tenfold.models.softmax_scratch", "SoftmaxScratch", "softmax regression from raw tensors"
+        "tenfold.models.softmax_scratch:SoftmaxScratch", "softmax regression from raw tensors"
     ),
     "mlp": ModelEntry(
-        "tenfold.models.mlp", "MLP", "multilayer perceptron: linear layers with ReLU between them"
+        "tenfold.models.mlp:MLP", "multilayer perceptron: linear layers with ReLU between them"
     ),
     "lenet": ModelEntry(
-        "tenfold.models.lenet", "LeNet", "LeNet-5 with ReLU and max-pooling, from 28x28 pixels"
+        "tenfold.models.lenet:LeNet", "LeNet-5 with ReLU and max-pooling, from 28x28 pixels"
     ),
     "cifar-cnn": ModelEntry(
-        "tenfold.models.cifar_cnn", "CifarCNN", "two small convolutions, then a perceptron"
+        "tenfold.models.cifar_cnn:CifarCNN", "two small convolutions, then a perceptron"
     ),
     "convpool": ModelEntry(
-        "tenfold.models.convpool",
-        "ConvPool",
+        "tenfold.models.convpool:ConvPool",
         "wide blocks of convolution and max-pooling, then a perceptron",
     ),
     "resnet-small": ModelEntry(
-        "tenfold.models.resnet_small",
-        "ResNetSmall",
+        "tenfold.models.resnet_small:ResNetSmall",
         "residual network with batch normalization, for about 28x28 to 64x64 pixels",
     ),
 }

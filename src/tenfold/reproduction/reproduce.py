@@ -36,9 +36,10 @@ from tenfold.reproduction.published import (
     judge_failure,
 )
 from tenfold.reproduction.text import reproduction_markdown
-from tenfold.runs.conditions import choose_device, conditions, repeatable
+from tenfold.runs.conditions import conditions
 from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.fit import prepare
+from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
 from tenfold.runs.train import train_run
 from tenfold.storage import make_folder, write_json, write_text
@@ -168,10 +169,7 @@ def reproduce(
     epochs: int | None = None,
     full: bool = False,
     out: Path | None = None,
-    data_root: Path | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    download: bool = True,
+    resources: Resources = USUAL,
     watcher: Watcher | None = None,
     command: str = "",
 ) -> Reproduction:
@@ -185,10 +183,7 @@ def reproduce(
         epochs: of every recipe; None for as many as the table of published figures has.
         full: as many epochs as the tutorials ran, however long it takes.
         out: the folder; None for the next `runs/reproduction-NNN`.
-        data_root: a folder of known data sets.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None for half of the cores, but two where there are two.
-        download: whether what is missing may be fetched.
+        resources: what may be used.
         watcher: is told what happens.
         command: what is written down as the command that made it.
 
@@ -201,8 +196,8 @@ def reproduce(
         raise UsageError("--full and --epochs exclude each other", remedy="choose one")
     if epochs is not None and epochs < 1:
         raise UsageError(f"epochs is {epochs}, wanted at least 1")
-    machine = _machine(device, threads)
-    worker = _Worker(_new_folder(out), data_root, device, threads, download, watcher or Watcher())
+    machine = _machine(resources)
+    worker = _Worker(_new_folder(out), resources, watcher or Watcher())
     reproduction = Reproduction(worker.folder, command, machine)
     for system in systems:
         wanted = epochs or (system.full_epochs if full else system.epochs)
@@ -227,11 +222,13 @@ class _Worker:
     """Runs one recipe after the other under the same conditions."""
 
     folder: Path
-    data_root: Path | None
-    device: str
-    threads: int | None
-    download: bool
+    resources: Resources
     watcher: Watcher
+
+    @property
+    def offline(self) -> Resources:
+        """The same once training has fetched the data."""
+        return replace(self.resources, download=False)
 
     def run(self, system: TeachingSystem, epochs: int) -> Outcome:
         """Train one recipe, measure and judge it."""
@@ -244,10 +241,7 @@ class _Worker:
                 recipe,
                 data,
                 out=self.folder / system.recipe,
-                data_root=self.data_root,
-                device=self.device,
-                threads=self.threads,
-                download=self.download,
+                resources=self.resources,
                 watcher=Watchers([self.watcher, listener]),
             )
             measured = self._measure(system, run, data)
@@ -261,16 +255,15 @@ class _Worker:
 
     def _data(self, system: TeachingSystem, recipe: Recipe) -> tuple[str, str]:
         """What to train on, and what it is called: a copy where the data itself is not on disk."""
-        root = self.data_root or os.environ.get(DATA_VARIABLE)
+        root = self.resources.data_root or os.environ.get(DATA_VARIABLE)
         if system.copy is None or not root:
             return recipe.data, system.data
         copy = Path(root).expanduser() / system.copy.file
         if not copy.is_file():
             return recipe.data, system.data
         try:
-            locate(
-                lookup(recipe.data), data_root=self.data_root, download=False, listener=Listener()
-            )
+            root = self.resources.data_root
+            locate(lookup(recipe.data), data_root=root, download=False, listener=Listener())
         except DataError as error:
             why = error.message.partition(", and downloading is")[0]  # that was ours, not a wish
             self.watcher.note(f"{system.copy.title} is used; {why}")
@@ -287,9 +280,7 @@ class _Worker:
             report = evaluate_run(
                 run.folder,
                 split="train",
-                data_root=self.data_root,
-                device=self.device,
-                download=False,
+                resources=self.offline,
                 listener=self.watcher,
             )
             found["evaluated_train_acc", last] = Measurement(report.accuracy, report.n)
@@ -299,16 +290,9 @@ class _Worker:
 
     def _untrained_accuracy(self, recipe: Recipe, data: str) -> float:
         """The test accuracy of the model as the run started with it."""
-        device = choose_device(self.device)
-        with repeatable(device, self.threads):
-            prepared = prepare(
-                recipe,
-                data,
-                device=device,
-                data_root=self.data_root,
-                download=False,
-                listener=WithoutNotes(self.watcher),
-            )
+        listener = WithoutNotes(self.watcher)
+        with self.offline.repeatable() as device:
+            prepared = prepare(recipe, data, self.offline, device, listener=listener)
             assert prepared.splits.test is not None, "every teaching data set has a test split"
             return evaluate(prepared.state.model, prepared.splits.test).accuracy
 
@@ -394,15 +378,14 @@ def _system(name: str) -> TeachingSystem:
     return SYSTEMS[name]
 
 
-def _machine(device: str, threads: int | None) -> dict[str, Any]:
-    chosen = choose_device(device)
-    with repeatable(chosen, threads):
+def _machine(resources: Resources) -> dict[str, Any]:
+    with resources.repeatable() as device:
         return {
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),
             "platform": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
-            **conditions(chosen).model_dump(),
+            **conditions(device).model_dump(),
         }
 
 

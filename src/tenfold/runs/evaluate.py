@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ from tenfold.errors import DataError, UsageError
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe
-from tenfold.runs.conditions import choose_device, repeatable
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.fit import with_validation
 from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import read_own_bundle, read_recipe
 
 
@@ -26,10 +25,7 @@ def evaluate_run(
     data: object = None,
     *,
     split: str = "test",
-    data_root: Path | None = None,
-    device: str = "",
-    threads: int | None = None,
-    download: bool = True,
+    resources: Resources = USUAL,
     listener: Listener | None = None,
 ) -> Report:
     """The figures of a run's model, or a bundle's, on a split of the run's data or other data.
@@ -42,10 +38,7 @@ def evaluate_run(
         path: a run's folder or a bundle.
         data: what to evaluate on; None for the data that the run learned from.
         split: `train`, `val` or `test`.
-        data_root: a folder of known data sets.
-        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own kind.
-        threads: of a CPU; None for as many as the run had.
-        download: whether what is missing may be fetched.
+        resources: what may be used.
         listener: is told about the data, and about long reading.
 
     Raises:
@@ -60,26 +53,24 @@ def evaluate_run(
             f"{path}: a bundle alone does not say where its data lies",
             remedy="name the data to evaluate on",
         )
-    facts = None if own is None else own.read_facts()
-    recipe = None if own is None else read_recipe(own, facts)
-    torch_device = choose_device(
-        device or ("auto" if facts is None else facts.conditions.device_kind)
-    )
-    reading = _Reading(data_root, download, listener or Listener())
-    with repeatable(torch_device, threads or (None if facts is None else facts.conditions.threads)):
-        classifier = Classifier(bundle, torch_device)
-        splits = None
-        if own is not None and facts is not None and recipe is not None:
-            splits = _own_splits(own, facts, recipe, data, reading)
+    listener, splits, batch_size = listener or Listener(), None, 1024
+    if own is not None:
+        facts = own.read_facts()
+        recipe = read_recipe(own, facts)
+        resources, batch_size = resources.or_those_of(facts), recipe.eval_batch_size
+    with resources.repeatable() as device:
+        classifier = Classifier(bundle, device)
+        if own is not None:
+            splits = _own_splits(own, facts, recipe, data, resources, listener)
         if splits is None:
-            splits = _other_splits(data, classifier, reading)
+            splits = _other_splits(data, classifier, resources, listener)
         part = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
         if part is None:
             raise DataError(
                 f"{splits.train.source}: it has no {split} split",
                 remedy="name another one with --split",
             )
-        return classifier.evaluate(part, batch_size=recipe.eval_batch_size if recipe else 1024)
+        return classifier.evaluate(part, batch_size=batch_size)
 
 
 def sample_of_test_images(
@@ -97,9 +88,9 @@ def sample_of_test_images(
         DataError: its data cannot be read, or has no test split.
     """
     folder = existing_run(path)
-    reading = _Reading(data_root, True, Listener())
     facts = folder.read_facts()
-    splits = _own_splits(folder, facts, read_recipe(folder, facts), None, reading)
+    resources = Resources(data_root).or_those_of(facts)
+    splits = _own_splits(folder, facts, read_recipe(folder, facts), None, resources, Listener())
     if splits is None or splits.test is None:
         raise DataError(f"{folder}: the data has no test split", remedy="name image files")
     chosen = np.linspace(0, len(splits.test) - 1, min(n, len(splits.test))).astype(np.int64)
@@ -111,17 +102,13 @@ def sample_of_test_images(
     return names, sample
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """How data is looked for and who is told about it; see `load_splits`."""
-
-    data_root: Path | None
-    download: bool
-    listener: Listener
-
-
 def _own_splits(
-    folder: RunFolder, facts: RunFacts, recipe: Recipe, data: object, reading: _Reading
+    folder: RunFolder,
+    facts: RunFacts,
+    recipe: Recipe,
+    data: object,
+    resources: Resources,
+    listener: Listener,
 ) -> Splits | None:
     """The splits that a run was made with; None if `data` is given and is not the run's.
 
@@ -131,12 +118,12 @@ def _own_splits(
     try:
         loaded = load_splits(
             data if data is not None else reopened_data(folder, facts),
-            data_root=reading.data_root or recorded_data_root(facts),
+            data_root=resources.data_root,
             image_size=recipe.image_size,
             channels=recipe.channels,
             test_fraction=recipe.test,
-            download=reading.download,
-            listener=WithoutNotes(reading.listener),
+            download=resources.download,
+            listener=WithoutNotes(listener),
         )
         splits = with_validation(loaded.splits, recipe)
     except DataError:
@@ -154,17 +141,19 @@ def _own_splits(
     return None
 
 
-def _other_splits(data: object, classifier: Classifier, reading: _Reading) -> Splits:
+def _other_splits(
+    data: object, classifier: Classifier, resources: Resources, listener: Listener
+) -> Splits:
     """The splits of other data in the model's shape; without any, all of it is the test split."""
     shape = classifier.bundle.input_shape
     splits = load_splits(
         data,
-        data_root=reading.data_root,
+        data_root=resources.data_root,
         image_size=(shape.height, shape.width),
         channels=shape.channels,
         test_fraction=0.0,
-        download=reading.download,
-        listener=reading.listener,
+        download=resources.download,
+        listener=listener,
     ).splits
     parts = {part.split: _with_classes(part, classifier.classes) for part in splits}
     train = parts["train"]
@@ -200,8 +189,3 @@ def reopened_data(folder: RunFolder, facts: RunFacts) -> str:
             remedy="hand it over again as data=",
         )
     return facts.data.source
-
-
-def recorded_data_root(facts: RunFacts) -> Path | None:
-    """The folder of known data sets that the run was given, if it was."""
-    return None if facts.data.root is None else Path(facts.data.root)

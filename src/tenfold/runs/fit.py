@@ -25,8 +25,9 @@ from tenfold.models.layers import Layer, require_batches
 from tenfold.models.tracing import layer_list
 from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe, completed
-from tenfold.runs.conditions import choose_device, conditions, repeatable
-from tenfold.runs.facts import Conditions, Context, Figures
+from tenfold.runs.conditions import conditions
+from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
+from tenfold.runs.resources import USUAL, Resources
 from tenfold.tensors import part_of, to_stored
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
@@ -56,7 +57,7 @@ class Prepared:
         schedule: of the learning rate.
         augmentation: None where the recipe has none.
         engine: what takes the steps.
-        notes: what there was to say about the data.
+        data: what the splits are made of, and where it can be found again.
     """
 
     recipe: Recipe
@@ -67,7 +68,7 @@ class Prepared:
     schedule: Schedule
     augmentation: Augmentation | None
     engine: type[Engine]
-    notes: tuple[str, ...]
+    data: DataFacts
 
     @property
     def context(self) -> Context:
@@ -124,10 +125,7 @@ def fit(
     recipe: Recipe,
     data: object = None,
     *,
-    data_root: Path | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    download: bool = True,
+    resources: Resources = USUAL,
     watcher: Watcher | None = None,
 ) -> Fitted:
     """Train in memory; nothing is written, and what is interrupted is lost.
@@ -135,10 +133,7 @@ def fit(
     Args:
         recipe: what to do.
         data: see `load_splits`; None for the recipe's own.
-        data_root: a folder of known data sets.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None for half the cores, at least two.
-        download: whether what is missing may be fetched.
+        resources: what may be used.
         watcher: is told what happens.
 
     Raises:
@@ -147,16 +142,8 @@ def fit(
         TrainingError: the loss became infinite or undefined.
     """
     watcher = watcher or Watcher()
-    torch_device = choose_device(device)
-    with repeatable(torch_device, threads):
-        prepared = prepare(
-            recipe,
-            data if data is not None else recipe.data,
-            device=torch_device,
-            data_root=data_root,
-            download=download,
-            listener=watcher,
-        )
+    with resources.repeatable() as device:
+        prepared = prepare(recipe, data, resources, device, listener=watcher)
         watcher.started(None, ())
         try:
             outcome = train_prepared(prepared, watcher=watcher)
@@ -168,21 +155,19 @@ def fit(
 def prepare(
     recipe: Recipe,
     data: object,
-    *,
+    resources: Resources,
     device: torch.device,
-    data_root: Path | None = None,
-    download: bool = True,
+    *,
     engine: type[Engine] = TorchEngine,
     listener: Listener,
 ) -> Prepared:
-    """Read the data and build the model; call it inside `repeatable`.
+    """Read the data and build the model; call it inside `Resources.repeatable`.
 
     Args:
         recipe: what to do.
-        data: see `load_splits`.
+        data: see `load_splits`; None for the recipe's own.
+        resources: what may be used.
         device: where to train.
-        data_root: a folder of known data sets.
-        download: whether what is missing may be fetched.
         engine: what takes the steps.
         listener: told about the data, and about long reading.
 
@@ -190,15 +175,18 @@ def prepare(
         DataError: the data cannot be read or trained on.
         UsageError: the recipe does not fit the data.
     """
+    data = data if data is not None else recipe.data
+    if isinstance(data, str) and not data:
+        raise UsageError("there is no data set", remedy="name one, such as digits or a folder")
     arguments = model_arguments(recipe.model, recipe.model_args)  # before anything long
     recorder = Recorder(listener)
     loaded = load_splits(
         data,
-        data_root=data_root,
+        data_root=resources.data_root,
         image_size=recipe.image_size,
         channels=recipe.channels,
         test_fraction=recipe.test,
-        download=download,
+        download=resources.download,
         listener=recorder,
     )
     if loaded.splits.test is None:
@@ -238,7 +226,16 @@ def prepare(
         schedule=_schedule(recipe, len(train)),
         augmentation=None if augmentation.changes_nothing else augmentation,
         engine=engine,
-        notes=tuple(recorder.notes),
+        data=DataFacts(
+            source=recipe.data,
+            can_be_reopened=isinstance(data, str | Path),
+            root=None if resources.data_root is None else str(resources.data_root.resolve()),
+            fingerprint=splits.fingerprint,
+            classes=list(train.classes),
+            image_shape=train.image_shape,
+            n={part.split: len(part) for part in splits},
+            notes=list(recorder.notes),
+        ),
     )
 
 
@@ -336,7 +333,7 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         classes=list(train.classes),
         preprocessing=PreprocessingHeader.model_validate(model.preprocessing.to_header()),
         layers=prepared.layers,
-        data={"source": recipe.data, "fingerprint": prepared.splits.fingerprint},
+        data={"source": recipe.data, "fingerprint": prepared.data.fingerprint},
         figures=figures,
     )
     return Bundle(header, to_stored(part_of(weights, "network")))

@@ -10,13 +10,14 @@ from tenfold.deployment.bundle import read_bundle
 from tenfold.errors import FileRefusedError, NewerFormatError, UsageError
 from tenfold.listening import Listener
 from tenfold.recipes import Recipe, validate
-from tenfold.runs.conditions import changed, choose_device, repeatable
-from tenfold.runs.evaluate import recorded_data_root, reopened_data
+from tenfold.runs.conditions import changed
+from tenfold.runs.evaluate import reopened_data
 from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
 from tenfold.runs.fit import Prepared, prepare
 from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
-from tenfold.runs.train import Beginning, data_facts, parse_interval, run_session
+from tenfold.runs.train import Beginning, parse_interval, run_session
 from tenfold.storage import checked
 from tenfold.training.checkpoint import Checkpoint, checkpoint_files, read_newest
 from tenfold.training.torch_engine import ENGINES, TorchEngine
@@ -41,11 +42,8 @@ def resume_run(
     epochs: int | None = None,
     accept: Collection[str] = (),
     data: object = None,
-    data_root: Path | None = None,
-    device: str = "",
-    threads: int | None = None,
+    resources: Resources = USUAL,
     checkpoint_every: str = "",
-    download: bool = True,
     watcher: Watcher | None = None,
 ) -> Run:
     """Go on with a run at the next batch after its newest checkpoint that verifies.
@@ -58,11 +56,8 @@ def resume_run(
         epochs: train up to this many instead; the schedule stretches with it.
         accept: what may differ from the checkpoint, of `ACCEPTABLE`.
         data: the data again, if it was handed over in Python or has moved.
-        data_root: a folder of known data sets.
-        device: empty for the run's own kind of device.
-        threads: None for as many as the run had.
+        resources: what may be used.
         checkpoint_every: see `train_run`.
-        download: whether what is missing may be fetched.
         watcher: is told what happens.
 
     Raises:
@@ -84,29 +79,21 @@ def resume_run(
         _require_same_recipe(folder, recipe, facts, accept, data, epochs)
         if _nothing_to_do(folder, facts, recipe, watcher):
             return open_run(path)
-        was = facts.conditions
-        torch_device = choose_device(device or was.device_kind)
-        with repeatable(torch_device, threads or was.threads):
+        resources = resources.or_those_of(facts)
+        with resources.repeatable() as device:
             prepared = prepare(
                 recipe,
                 data if data is not None else reopened_data(folder, facts),
-                device=torch_device,
-                data_root=data_root or recorded_data_root(facts),
-                download=download,
-                engine=ENGINES.get(was.engine, TorchEngine),
+                resources,
+                device,
+                engine=ENGINES.get(facts.conditions.engine, TorchEngine),
                 listener=watcher,
             )
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
-            found = data_facts(prepared, data, data_root)
-            if data is None:  # where it lies was said when the run began
-                found = found.model_copy(
-                    update=facts.data.model_dump(include={"source", "can_be_reopened", "root"})
-                )
             for note in beginning.notes:
                 watcher.note(note)
-            return run_session(
-                folder, prepared, facts.updated(data=found), every, watcher, beginning
-            )
+            facts = facts.updated(data=prepared.data)
+            return run_session(folder, prepared, facts, every, watcher, beginning)
 
 
 def _restore(

@@ -11,9 +11,9 @@ from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import FileRefusedError, UsageError, printable
 from tenfold.recipes import Recipe, parse_recipe, validate
-from tenfold.runs.conditions import choose_device
 from tenfold.runs.facts import PUT_BACK, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run, sha256_of
+from tenfold.runs.resources import choose_device
 from tenfold.training.history import EpochMetrics
 
 SCHEMA = 1

@@ -14,10 +14,10 @@ from pathlib import Path
 from tenfold.deployment.bundle import write_bundle
 from tenfold.errors import InterruptedRunError, StorageError, TenfoldError, UsageError
 from tenfold.recipes import Recipe
-from tenfold.runs.conditions import choose_device, repeatable
-from tenfold.runs.facts import DataFacts, RunFacts, Session
+from tenfold.runs.facts import RunFacts, Session
 from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, prepare, train_prepared
 from tenfold.runs.folder import RunFolder, new_run, require_new
+from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
 from tenfold.runs.signals import stop_on_signals
 from tenfold.storage import write_text
@@ -31,11 +31,8 @@ def train_run(
     data: object = None,
     *,
     out: Path | None = None,
-    data_root: Path | None = None,
-    device: str = "auto",
-    threads: int | None = None,
+    resources: Resources = USUAL,
     checkpoint_every: str = "",
-    download: bool = True,
     watcher: Watcher | None = None,
 ) -> Run:
     """Train a new run in a new folder; the run, finished and evaluated.
@@ -46,11 +43,8 @@ def train_run(
         recipe: what to do.
         data: see `load_splits`; None for the recipe's own.
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
-        data_root: a folder of known data sets.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None for half the cores, at least two.
+        resources: what may be used.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
-        download: whether what is missing may be fetched.
         watcher: is told what happens.
 
     Raises:
@@ -62,25 +56,15 @@ def train_run(
     """
     watcher = watcher or Watcher()
     every = parse_interval(checkpoint_every)
-    torch_device = choose_device(device)
-    data = data if data is not None else recipe.data
-    if isinstance(data, str) and not data:
-        raise UsageError("there is no data set", remedy="name one, such as digits or a folder")
-    with repeatable(torch_device, threads):
-        prepared = prepare(
-            recipe,
-            data,
-            device=torch_device,
-            data_root=data_root,
-            download=download,
-            listener=watcher,
-        )
+    with resources.repeatable() as device:
+        prepared = prepare(recipe, data, resources, device, listener=watcher)
         folder = new_run(out, prepared.recipe.data, recipe.model)
         with folder.locked():
             require_new(folder)
             folder.clean()
-            facts = _first_facts(prepared, data_facts(prepared, data, data_root))
-            return run_session(folder, prepared, facts, every, watcher, Beginning())
+            return run_session(
+                folder, prepared, _first_facts(prepared), every, watcher, Beginning()
+            )
 
 
 def parse_interval(text: str) -> tuple[float, int]:
@@ -215,29 +199,14 @@ def _where(state: TrainingState) -> str:
     return f"after epoch {state.epoch}"
 
 
-def data_facts(prepared: Prepared, data: object, data_root: Path | None) -> DataFacts:
-    """What a run learns from, and where it can be found again."""
-    splits = prepared.splits
-    return DataFacts(
-        source=prepared.recipe.data,
-        can_be_reopened=isinstance(data, str | Path),
-        root=None if data_root is None else str(data_root.resolve()),
-        fingerprint=splits.fingerprint,
-        classes=list(splits.train.classes),
-        image_shape=splits.train.image_shape,
-        n={part.split: len(part) for part in splits},
-        notes=list(prepared.notes),
-    )
-
-
-def _first_facts(prepared: Prepared, data: DataFacts) -> RunFacts:
+def _first_facts(prepared: Prepared) -> RunFacts:
     return RunFacts(
         status="running",
         created=_now(),
         python=platform.python_version(),
         platform=platform.platform(),
         git_revision=_git_revision(),
-        data=data,
+        data=prepared.data,
         parameters=sum(p.numel() for p in prepared.model.network.parameters()),
         sessions=[],
         conditions=prepared.conditions,

@@ -95,12 +95,15 @@ def test_a_mirror_that_refuses_the_connection(serve: Callable[..., Mirror]) -> N
     assert "Connection refused" in told.notes[0]
 
 
-def test_a_mirror_that_stalls_is_given_up_and_continued(serve: Callable[..., Mirror]) -> None:
+def test_a_mirror_that_stalls_is_given_up_and_continued(
+    serve: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenfold.data.catalog.download._PATIENCE", 0.3)
     release = threading.Event()
     slow = serve({"images.gz": stalled(GZIPPED["images.gz"], 100_000, release)})
     fine = serve(good())
     try:
-        located, told = find(stand_in(slow.url, fine.url), patience=0.3)
+        located, told = find(stand_in(slow.url, fine.url))
     finally:
         release.set()
     assert contents_of(located) == CONTENTS
@@ -114,6 +117,7 @@ def test_a_mirror_that_stalls_is_given_up_and_continued(serve: Callable[..., Mir
 def test_a_mirror_that_trickles_is_given_up(
     serve: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tenfold.data.catalog.download._PATIENCE", 0.2)
     monkeypatch.setattr("tenfold.data.catalog.download._SLOWEST", 10**9)
 
     def trickle(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -126,7 +130,7 @@ def test_a_mirror_that_trickles_is_given_up(
             time.sleep(0.05)
 
     slow, fine = serve({"images.gz": trickle}), serve(good())
-    located, told = find(stand_in(slow.url, fine.url), patience=0.2)
+    located, told = find(stand_in(slow.url, fine.url))
     assert contents_of(located) == CONTENTS
     assert "sent only" in told.notes[0]
 

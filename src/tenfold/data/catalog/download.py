@@ -33,18 +33,14 @@ from tenfold.storage import remove_file, write_bytes
 if TYPE_CHECKING:
     from requests import Response
 
-PATIENCE = 30.0
-"""Seconds without an answer, or with next to no data, after which a mirror is given up."""
-
 _LONGEST_CONNECT = 10.0
-_SLOWEST = 1024  # bytes a second, over PATIENCE
+_PATIENCE = 30.0  # seconds without an answer, or with next to no data, until a mirror is given up
+_SLOWEST = 1024  # bytes a second, over _PATIENCE
 _CHUNK = 16 * 1024
 _SLACK = 2**20  # what gzip and tar may add to content that does not compress
 
 
-def download_files(
-    entry: CatalogEntry, cache: Path, *, listener: Listener, patience: float
-) -> None:
+def download_files(entry: CatalogEntry, cache: Path, *, listener: Listener) -> None:
     """Receive what the first set lacks in the cache, from whichever mirror can give it.
 
     Raises:
@@ -53,7 +49,7 @@ def download_files(
     """
     file_set = entry.file_sets[0]
     for name, largest, accept in _wanted(file_set, cache):
-        received = _Received(name, largest, listener, patience)
+        received = _Received(name, largest, listener)
         failures = []
         for mirror in file_set.mirrors:
             # What a mirror that breaks off has sent is continued by the next one.
@@ -112,7 +108,6 @@ class _Received:
         name: on a mirror.
         largest: bytes after which a mirror cannot be sending the right file.
         listener: is told after every chunk.
-        patience: seconds of silence that are borne.
         file: the bytes so far.
         size: how many they are.
         total: how many there will be, as far as the present mirror says.
@@ -121,7 +116,6 @@ class _Received:
     name: str
     largest: int
     listener: Listener
-    patience: float
     file: BytesIO = field(default_factory=BytesIO)
     size: int = 0
     total: int | None = None
@@ -134,11 +128,11 @@ class _Received:
         headers = {"Accept-Encoding": "identity"}
         if self.size:
             headers["Range"] = f"bytes={self.size}-"
-        timeout = min(_LONGEST_CONNECT, self.patience), self.patience
+        timeout = _LONGEST_CONNECT, _PATIENCE
         try:
             with requests.get(url, headers=headers, timeout=timeout, stream=True) as response:
                 self._begin(response)
-                for chunk in _steady(response.iter_content(_CHUNK), self.patience):
+                for chunk in _steady(response.iter_content(_CHUNK)):
                     if self.size + len(chunk) > self.largest:
                         raise UnusableError(
                             f"sends more than the {self.largest:,} bytes it can have"
@@ -183,19 +177,19 @@ class _Received:
             innermost = inner
         broken_off = self._broken_off()
         if isinstance(innermost, TimeoutError):
-            silence = f"no answer for {self.patience:g} s"
+            silence = f"no answer for {_PATIENCE:g} s"
             return f"{broken_off}: {silence}" if broken_off else silence
         return broken_off or str(getattr(innermost, "strerror", None) or innermost)
 
 
-def _steady(chunks: Iterable[bytes], patience: float) -> Iterator[bytes]:
+def _steady(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The chunks, as long as they do not come too slowly."""
     start, received = time.monotonic(), 0
     for chunk in chunks:
         yield chunk
         received += len(chunk)
         seconds = time.monotonic() - start
-        if seconds >= patience:
+        if seconds >= _PATIENCE:
             if received < _SLOWEST * seconds:
                 raise MirrorError(f"sent only {received:,} bytes in {seconds:.0f} s")
             start, received = time.monotonic(), 0

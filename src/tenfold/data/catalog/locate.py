@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tenfold.data.catalog.checking import UnusableError, check_file, wrong_file
-from tenfold.data.catalog.download import PATIENCE, download_files, not_here, unpack
+from tenfold.data.catalog.download import download_files, not_here, unpack
 from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, FileSet, files_in
 from tenfold.errors import DataError, StorageError, listing
 from tenfold.listening import Listener, Recorder
@@ -43,7 +43,6 @@ def locate(
     data_root: Path | None = None,
     download: bool = True,
     listener: Listener,
-    patience: float = PATIENCE,
 ) -> LocatedFiles:
     """The files of a data set: in `data_root`, else in the user's cache, else downloaded there.
 
@@ -53,7 +52,6 @@ def locate(
             one that the environment variable `TENFOLD_DATA` names, if it is set.
         download: whether the network may be used.
         listener: is told what a person should know, and how far a download has come.
-        patience: seconds of silence after which a mirror is given up.
 
     Raises:
         DataError: a file has the wrong content, or the files are nowhere to be had.
@@ -66,15 +64,14 @@ def locate(
     return (
         located
         or _find_in_cache(cache, entry, told, may_replace=download)
-        or _obtain(entry, root, cache, told, download, patience)
+        or _obtain(entry, root, cache, told, download)
     )
 
 
 def _data_root(given: Path | None) -> Path | None:
-    named = os.environ.get(DATA_VARIABLE, "")
-    if given is None and not named:
+    text = os.environ.get(DATA_VARIABLE, "") if given is None else str(given)
+    if not text:
         return None
-    text = named if given is None else str(given)
     root = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
     if not root.is_dir():
         origin = "" if given is not None else f" that {DATA_VARIABLE} names"
@@ -115,12 +112,7 @@ def _find_in_cache(
 
 
 def _obtain(
-    entry: CatalogEntry,
-    root: Path | None,
-    cache: Path,
-    told: Recorder,
-    download: bool,
-    patience: float,
+    entry: CatalogEntry, root: Path | None, cache: Path, told: Recorder, download: bool
 ) -> LocatedFiles:
     """Fill the cache, from an archive in the root or from the mirrors, and find the files there."""
     make_folder(cache / entry.file_sets[0].folder)
@@ -131,26 +123,23 @@ def _obtain(
             if not download:
                 reasons = "; ".join(["and downloading is switched off", *told.notes])
                 raise not_here(entry, cache, reasons)
-            download_files(entry, cache, listener=told, patience=patience)
+            download_files(entry, cache, listener=told)
         located = _find_in_cache(cache, entry, told, may_replace=False)
     assert located is not None, "what was just written is there"
     return located
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; it ends with its holder."""
+def _locked(path: Path) -> AbstractContextManager[object]:
+    """A lock between processes, held until the block ends or its process dies."""
     from filelock import FileLock
 
     try:
-        held = FileLock(path).acquire()
+        return FileLock(path).acquire()
     except OSError as error:
         raise StorageError(
             f"{path}: the lock cannot be taken: {reason_of(error)}",
             remedy="choose a cache folder that can be written, by TENFOLD_CACHE",
         ) from error
-    with held:
-        yield
 
 
 def _unpack_from_disk(entry: CatalogEntry, root: Path | None, cache: Path) -> bool:

@@ -15,6 +15,8 @@ from tenfold.errors import DataError, UsageError, listing
 from tenfold.listening import Listener
 from tenfold.types import LabeledArrays
 
+_FILE_SETS = [(entry, file_set) for entry in DATASETS.values() for file_set in entry.file_sets]
+
 
 def read_named(
     entry: CatalogEntry, *, data_root: Path | None, download: bool, listener: Listener
@@ -74,21 +76,19 @@ def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabeledArr
 
 def _known_files(path: Path) -> Iterator[LocatedFiles]:
     """Every folder at or below this one that has files of a set in the catalog."""
-    for entry in DATASETS.values():
-        for file_set in entry.file_sets:
-            for folder in (path, path / "raw", path / file_set.folder):
-                paths = files_in(folder, file_set)
-                if paths:
-                    yield LocatedFiles(file_set, paths, folder)
+    for _, file_set in _FILE_SETS:
+        for folder in (path, path / "raw", path / file_set.folder):
+            paths = files_in(folder, file_set)
+            if paths:
+                yield LocatedFiles(file_set, paths, folder)
 
 
 def _read_known(located: LocatedFiles, listener: Listener) -> dict[str, LabeledArrays]:
-    for entry in DATASETS.values():
-        for file_set in entry.file_sets:
-            if file_set.format == located.file_set.format:
-                paths = files_in(located.folder, file_set)
-                if _are_published(file_set, paths):
-                    return _read(file_set, paths, entry.classes)
+    for entry, file_set in _FILE_SETS:
+        if file_set.format == located.file_set.format:
+            paths = files_in(located.folder, file_set)
+            if _are_published(file_set, paths):
+                return _read(file_set, paths, entry.classes)
     arrays = _read(located.file_set, located.paths, None)
     listener.note(
         f"{located.folder}: the files are not known as a published data set, "

@@ -1,0 +1,113 @@
+"""What a run may use, and the block inside which using it gives the same bits every time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tenfold.errors import UsageError, did_you_mean
+from tenfold.runs.conditions import denormals_are_flushed
+from tenfold.runs.facts import RunFacts
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run may use: a folder of data sets, the network, a device, threads.
+
+    Attributes:
+        data_root: a folder of known data sets, before the one that `TENFOLD_DATA` names.
+        download: whether a known data set that is missing may be fetched.
+        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own, in a new run for `auto`.
+        threads: of a CPU; None for as many as the run had, in a new run for half the cores, at
+            least two.
+    """
+
+    data_root: Path | None = None
+    download: bool = True
+    device: str = ""
+    threads: int | None = None
+
+    def or_those_of(self, facts: RunFacts) -> Resources:
+        """What a run used in place of what is not given."""
+        recorded = facts.data.root
+        return Resources(
+            data_root=self.data_root or (None if recorded is None else Path(recorded)),
+            download=self.download,
+            device=self.device or facts.conditions.device_kind,
+            threads=facts.conditions.threads if self.threads is None else self.threads,
+        )
+
+    @contextmanager
+    def repeatable(self) -> Iterator[torch.device]:
+        """The device, while the same run gives the same bits; the caller's own settings after it.
+
+        Raises:
+            UsageError: a device that is not there, or a wrong number of threads.
+        """
+        device = choose_device(self.device or "auto")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise UsageError(f"threads is {self.threads}, wanted 1..1024")
+        cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
+        deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.set_num_threads(self.threads or usual_threads(threads_before))
+        torch.set_flush_denormal(True)
+        if not denormals_are_flushed():
+            torch.set_flush_denormal(False)
+        cudnn.deterministic, cudnn.benchmark = True, False
+        devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                yield device
+        finally:
+            torch.set_num_threads(threads_before)
+            torch.set_flush_denormal(False)
+            cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+
+
+USUAL = Resources()
+"""What a run uses if nobody says."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that a name means; `auto` takes a GPU where there is one.
+
+    Raises:
+        UsageError: an unknown name, or a device that is not there.
+    """
+    if name not in DEVICES:
+        raise UsageError(f"there is no device {name!r}", remedy=did_you_mean(name, DEVICES))
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    if not there[name]:
+        raise UsageError(
+            f"device {name} is not available here",
+            remedy="choose --device auto, or install a PyTorch build that supports it",
+        )
+    return torch.device(name)
+
+
+def usual_threads(most: int) -> int:
+    """How many threads a run has if nobody says: half of the cores, but two where there are two.
+
+    Work this small is cut into pieces of microseconds, and every piece waits for the slowest
+    thread: as soon as anything else wants a core, a thread on every core is many times slower
+    than a few.
+
+    Args:
+        most: what PyTorch was told, or has found.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(most, max(2, (cores or 1) // 2))

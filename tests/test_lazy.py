@@ -1,0 +1,57 @@
+"""The names of a package that imports them when they are first used."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+import tenfold
+
+SOURCE = Path(tenfold.__file__).parent
+STUBS = sorted(SOURCE.rglob("*.pyi"))
+
+
+def package_of(stub: Path) -> str:
+    return ".".join(stub.relative_to(SOURCE.parent).parent.parts)
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=package_of)
+def test_a_package_hands_on_what_its_stub_imports(stub: Path) -> None:
+    package = importlib.import_module(package_of(stub))
+    names: dict[str, object] = {}
+    exec(stub.read_text(), names)
+    del names["__builtins__"]
+    assert names == {name: getattr(package, name) for name in package.__all__}
+    assert package.__all__ == dir(package) == sorted(names)
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=package_of)
+def test_a_stub_has_only_imports_that_a_type_checker_hands_on(stub: Path) -> None:
+    for statement in ast.parse(stub.read_text()).body:
+        assert isinstance(statement, ast.ImportFrom)
+        assert statement.level == 0
+        for alias in statement.names:
+            assert alias.asname == alias.name
+
+
+def test_every_package_with_lazy_names_has_its_stub() -> None:
+    lazy = [path for path in SOURCE.rglob("__init__.py") if "lazy_names" in path.read_text()]
+    assert sorted(path.with_suffix(".pyi") for path in lazy) == STUBS != []
+
+
+def test_a_package_without_its_stub_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stubless").mkdir()
+    (tmp_path / "stubless" / "__init__.py").write_text(
+        "from tenfold._lazy import lazy_names\n"
+        "__getattr__, __dir__, __all__ = lazy_names(__name__)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"stubless: the stub .* cannot be read: .*__init__\.pyi"):
+        importlib.import_module("stubless")
+    assert "stubless" not in sys.modules
