@@ -95,6 +95,7 @@ def show_images(
     if isinstance(predictions, Classifier):
         listed = [*predictions.predict(dataset.select(torch.tensor(places)))]
     elif listed is not None and (indices is None or len(listed) == len(dataset)):
+        # Fewer than all, with indices, are those of the indices already.
         listed = [listed[place] for place in places]
     show_figure(
         images_figure(dataset, places, listed, columns=columns),
