@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from tenfold.errors import UsageError
 from tenfold.randomness import derive_seed
 from tenfold.tensors import Images
 
@@ -31,22 +30,12 @@ class Augmentation:
         crop_padding: pad with this many black pixels on every side and crop at a random place.
         cutout: blacken a square of this side around a random pixel, cut off at the border
             (DeVries and Taylor, arXiv:1708.04552).
-
-    Raises:
-        UsageError: a number of pixels is negative.
     """
 
     seed: int
     flip: bool = False
     crop_padding: int = 0
     cutout: int = 0
-
-    def __post_init__(self) -> None:
-        if self.crop_padding < 0 or self.cutout < 0:
-            raise UsageError(
-                f"augment: crop_padding is {self.crop_padding}, cutout is {self.cutout}, "
-                "wanted at least 0 pixels"
-            )
 
     @property
     def changes_nothing(self) -> bool:

@@ -183,8 +183,7 @@ def read_newest(folder: Path) -> Checkpoint:
 
 def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
     """A file under another step's name would make older checkpoints outlive newer ones."""
-    match = _NAME.fullmatch(path.name)
-    if match is None or header.get("step") != int(match[1]):
+    if header.get("step") != int(path.stem.removeprefix("step-")):
         raise FileRefusedError(
             f"{path}: it holds step {header.get('step')}, which is not what its name says"
         )
