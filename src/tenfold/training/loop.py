@@ -220,8 +220,7 @@ def _finish_epoch(
             seconds=time.perf_counter() - started,
         )
     )
-    state.batch, state.seconds = 0, 0.0
-    state.correct = torch.zeros_like(state.correct)
+    state.restart_epoch()
 
 
 def _note_best(state: TrainingState, choose_by: ChooseBy) -> None:
