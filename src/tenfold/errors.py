@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
@@ -97,11 +96,9 @@ class InterruptedRunError(TenfoldError):
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
-    def __reduce__(self) -> tuple[Callable[[], InterruptedRunError], tuple[()]]:
-        make = partial(
-            type(self), self.message, remedy=self.remedy, signal_number=self.signal_number
-        )
-        return make, ()
+    def __reduce__(self) -> tuple[object, ...]:
+        # Unpickled without __init__, which would miss the signal's number.
+        return Exception.__new__, (type(self), *self.args), vars(self)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -315,6 +315,15 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
     [
         ({"input_shape": [3, 8]}, "input_shape is [3, 8], wanted a longer list"),
         ({"input_shape": [3, 8, 0]}, "input_shape.2 is 0, wanted greater than 0"),
+        ({"input_shape": [3, 8, 10**4000]}, "input_shape.2 is 1000"),
+        (
+            {"input_shape": [3, 8, 9]},
+            "layer 1 (linear): it reads 216, wanted 192 features",
+        ),
+        (
+            {"classes": ["a", "b", "c", "d"]},
+            "its layers end in 5 numbers an image, wanted 4, one for every class",
+        ),
         ({"classes": []}, "classes is [], wanted a list of 1 or more"),
         ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is called a, b"),
         ({"classes": ["a", "b", "c", "d", None]}, "classes.4 is None, wanted a text in quotes"),

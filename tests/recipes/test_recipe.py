@@ -248,6 +248,8 @@ def test_a_recipe_cannot_be_changed():
         ({"epoch": 3}, "the key 'epoch' is not known, did you mean 'epochs'?"),
         ({"augment": {"flop": True}}, "'augment.flop' is not known, did you mean 'flip'?"),
         ({"augment": 3}, "augment is 3, wanted a table"),
+        ({"augment": {"crop_padding": -1}}, "augment.crop_padding is -1, wanted greater than or"),
+        ({"augment": {"cutout": -2}}, "augment.cutout is -2, wanted greater than or equal to 0"),
         ({"epochs": 0}, "epochs is 0, wanted greater than or equal to 1"),
         ({"epochs": 1.5}, "epochs is 1.5, wanted a whole number"),
         ({"epochs": True}, "epochs is True, wanted a whole number"),

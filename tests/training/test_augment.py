@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from tenfold.errors import UsageError
 from tenfold.randomness import derive_seed
 from tenfold.training.augment import Augmentation, keyed_choice
 
@@ -220,9 +219,3 @@ def test_cutouts_are_uniform_over_all_pixels():
     places = cut.flatten(1).argmin(1)
     assert (cut.flatten(1).sum(1) == 23).all()
     assert stats.chisquare(torch.bincount(places, minlength=24).numpy()).pvalue > 0.001
-
-
-@pytest.mark.parametrize("changes", [{"crop_padding": -1}, {"cutout": -2}])
-def test_fewer_than_no_pixels_are_refused(changes: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="wanted at least 0 pixels"):
-        Augmentation(0, **changes)

@@ -61,7 +61,9 @@ def test_an_epoch_of_nothing_is_refused() -> None:
         train_epoch(model, [], torch.optim.SGD(model.parameters(), lr=0.1))
 
 
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize(
+    "kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop]
+)
 def test_going_on_from_a_checkpoint_gives_the_same_bits(
     kind: type[torch.optim.Optimizer], tmp_path: Path
 ) -> None:

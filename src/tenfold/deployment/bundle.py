@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from tenfold.errors import FileRefusedError, UsageError, listing
-from tenfold.models.layers import Network, require_weights
+from tenfold.models.layers import Network, output_shapes, require_weights
 from tenfold.storage import Facts, StoredTensor, checked, read_tensors, write_tensors
 from tenfold.types import ImageShape
 
@@ -33,6 +33,8 @@ else:
 KIND, VERSION = "tenfold-bundle", 1
 
 MOST_CLASSES = 65_536
+
+_Side = Annotated[int, Field(gt=0, le=2**14)]  # no model takes larger images
 
 _UNUSABLE = "this is not a bundle that can be used"
 _NAME_ONE = "name a run folder or its model.safetensors"
@@ -70,7 +72,7 @@ class BundleHeader(Facts):
 
     model: str
     arguments: dict[str, Any]
-    input_shape: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)]
+    input_shape: Annotated[tuple[_Side, _Side, _Side], Field(strict=False)]
     classes: Annotated[
         list[str], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(_each_once)
     ]
@@ -177,7 +179,8 @@ def read_bundle(path: Path) -> Bundle:
     Nothing in the file is run, and no more memory is used than its own size.
 
     Raises:
-        FileRefusedError: the file is no bundle, is damaged, newer, or contradicts itself.
+        FileRefusedError: the file is no bundle, is damaged, newer, or contradicts itself: weights
+            or layers that do not fit each other, the images' shape or the number of classes.
     """
     file = read_tensors(path, kind=KIND, version=VERSION)
     header = checked(BundleHeader, file.header, f"{path}: {_UNUSABLE}", remedy=_NAME_ONE)
@@ -185,6 +188,7 @@ def read_bundle(path: Path) -> Bundle:
         _require_finite(file.tensors)
         if header.layers is not None:
             require_weights(header.layers, {n: t.shape for n, t in file.tensors.items()})
+            _require_logits(header, output_shapes(header.layers, header.input_shape)[-1])
     return Bundle(header, file.tensors, str(path), file.sha256)
 
 
@@ -194,6 +198,14 @@ def _require_finite(weights: Mapping[str, StoredTensor]) -> None:
     wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if wrong:
         raise FileRefusedError(f"its weights are not all finite numbers: {listing(wrong, 5)}")
+
+
+def _require_logits(header: BundleHeader, output: tuple[int, ...]) -> None:
+    if output != (len(header.classes),):
+        raise FileRefusedError(
+            f"its layers end in {'x'.join(map(str, output))} numbers an image, "
+            f"wanted {len(header.classes)}, one for every class"
+        )
 
 
 @contextmanager

@@ -98,20 +98,12 @@ def class_figures(
     confusion: Int64[np.ndarray, "classes classes"], names: tuple[str, ...]
 ) -> tuple[ClassFigures, ...]:
     """Precision, recall and F1 of every class of a confusion matrix."""
-    figures = []
-    for index, name in enumerate(names):
-        hits = int(confusion[index, index])
-        belonging, predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
-        figures.append(
-            ClassFigures(
-                name=name,
-                n=belonging,
-                precision=_share(hits, predicted),
-                recall=_share(hits, belonging),
-                f1=_share(2 * hits, belonging + predicted),
-            )
-        )
-    return tuple(figures)
+    hits = confusion.diagonal().tolist()
+    belonging, predicted = confusion.sum(1).tolist(), confusion.sum(0).tolist()
+    return tuple(
+        ClassFigures(name, n, _share(hit, guessed), _share(hit, n), _share(2 * hit, n + guessed))
+        for name, n, guessed, hit in zip(names, belonging, predicted, hits, strict=True)
+    )
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -91,12 +91,12 @@ def evaluate_accuracy(
 @contextmanager
 def evaluation_mode(net: object) -> Iterator[None]:
     """Evaluation mode inside the block; each module's own mode is put back after it."""
-    modules = list(net.modules()) if isinstance(net, nn.Module) else []
-    modes = [module.training for module in modules]
+    modules = net.modules() if isinstance(net, nn.Module) else ()
+    modes = [(module, module.training) for module in modules]
     if isinstance(net, nn.Module):
         net.eval()
     try:
         yield
     finally:
-        for module, mode in zip(modules, modes, strict=True):
+        for module, mode in modes:
             module.training = mode

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tenfold.errors import UsageError, did_you_mean, printable, wanted
 from tenfold.recipes.text import MOST_DOTS, numbers_in, parse_recipe, recipe_text
@@ -23,6 +23,14 @@ _Positive = Annotated[float, Field(gt=0, le=1e6)]
 _NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 _Side = Annotated[int, Field(ge=1, le=16_384)]
 
+
+def _from_list(value: object) -> object:
+    """TOML has no tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+_ImageSize = Annotated[tuple[_Side, _Side], BeforeValidator(_from_list)]
+
 if TYPE_CHECKING:
     _Optimizer = str
     _Schedule = str
@@ -32,81 +40,91 @@ else:
 
 
 class AugmentRecipe(BaseModel):
-    """How training images are changed, anew in every epoch."""
+    """How training images are changed, anew in every epoch.
+
+    Attributes:
+        flip: mirror half of the images left to right.
+        crop_padding: pad by this many pixels and crop at a random place.
+        cutout: blank a square of this side at a random place.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    flip: bool = Field(False, description="mirror half of the images left to right")
-    crop_padding: int = Field(
-        0, ge=0, le=256, description="pad by this many pixels and crop at a random place"
-    )
-    cutout: int = Field(
-        0, ge=0, le=4096, description="blank a square of this side at a random place"
-    )
+    flip: bool = False
+    crop_padding: int = Field(0, ge=0, le=256)
+    cutout: int = Field(0, ge=0, le=4096)
 
 
 class Recipe(BaseModel):
-    """What to train, on what, and how. Every field has a default but `model`."""
+    """What to train, on what, and how. Every field has a default but `model`.
+
+    Attributes:
+        description: one line for people.
+        data: a name from the catalog or a path, if none is given.
+        image_size: height and width that images in folders are brought to.
+        channels: 1 for gray, 3 for color.
+        test: share held out for testing where the data has no test split.
+        val: share of the training images held out for validation.
+        normalize: shift and scale each channel by its mean and deviation in training.
+        model: a name from the table of models.
+        model_args: the model's own arguments.
+        epochs: passes over the training images.
+        batch_size: images in a step.
+        eval_batch_size: images at once in validation and testing.
+        shuffle: a new order in every epoch.
+        augment: how training images are changed.
+        optimizer: a name from the table of optimizers.
+        lr: the highest learning rate.
+        momentum: of optimizer sgd.
+        nesterov: Nesterov's form of the momentum.
+        weight_decay: pulls the weights towards 0.
+        schedule: a name from the table of schedules.
+        warmup_epochs: over how many epochs the learning rate rises at the beginning.
+        drop_every: schedule step: epochs between two drops.
+        drop_factor: schedule step: what a drop multiplies by.
+        label_smoothing: share of probability spread over all classes.
+        clip_norm: largest norm of all gradients; 0 is off.
+        average_decay: decay of the moving average of the weights; 0 is off.
+        choose_by: the figure that the best epoch is chosen by.
+        patience: stop after this many epochs without a gain; 0 is never.
+        seed: random seed: order, split, initial weights.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    description: str = Field("", max_length=MOST_DOTS, description="one line for people")
-    data: str = Field("", description="a name from the catalog or a path, if none is given")
-    image_size: tuple[_Side, _Side] | None = Field(
-        None, description="height and width that images in folders are brought to"
-    )
-    channels: Literal[1, 3] | None = Field(None, description="1 for gray, 3 for color")
-    test: _Fraction = Field(
-        0.2, description="share held out for testing where the data has no test split"
-    )
-    val: _Fraction = Field(0.0, description="share of the training images held out for validation")
-    normalize: bool = Field(
-        False, description="shift and scale each channel by its mean and deviation in training"
-    )
+    description: str = Field("", max_length=MOST_DOTS)
+    data: str = ""
+    image_size: _ImageSize | None = None
+    channels: Literal[1, 3] | None = None
+    test: _Fraction = 0.2
+    val: _Fraction = 0.0
+    normalize: bool = False
 
-    model: str = Field(description="a name from the table of models")
-    model_args: dict[str, Any] = Field(
-        default_factory=dict, description="the model's own arguments"
-    )
+    model: str
+    model_args: dict[str, Any] = Field(default_factory=dict)
 
     epochs: int = Field(10, ge=1, le=50_000)  # the history of more would not fit a header
     batch_size: int = Field(64, ge=1, le=10_000_000)
     eval_batch_size: int = Field(1024, ge=1, le=10_000_000)
-    shuffle: bool = Field(True, description="a new order in every epoch")
+    shuffle: bool = True
     augment: AugmentRecipe = AugmentRecipe()
 
     optimizer: _Optimizer = "sgd"
-    lr: _Positive = Field(0.1, description="the highest learning rate")
+    lr: _Positive = 0.1
     momentum: _Fraction = 0.0
     nesterov: bool = False
     weight_decay: _NotNegative = 0.0
     schedule: _Schedule = "constant"
     warmup_epochs: _NotNegative = 0.0
-    drop_every: int = Field(10, ge=1, description="schedule step: epochs between two drops")
-    drop_factor: float = Field(
-        0.1, gt=0, le=1, description="schedule step: what a drop multiplies by"
-    )
+    drop_every: int = Field(10, ge=1)
+    drop_factor: float = Field(0.1, gt=0, le=1)
     label_smoothing: _Fraction = 0.0
-    clip_norm: _NotNegative = Field(0.0, description="largest norm of all gradients; 0 is off")
-    average_decay: _Fraction = Field(
-        0.0, description="decay of the moving average of the weights; 0 is off"
-    )
+    clip_norm: _NotNegative = 0.0
+    average_decay: _Fraction = 0.0
 
-    choose_by: Literal["val_loss", "val_acc"] = Field(
-        "val_loss", description="the figure that the best epoch is chosen by"
-    )
-    patience: int = Field(
-        0, ge=0, description="stop after this many epochs without a gain; 0 is never"
-    )
+    choose_by: Literal["val_loss", "val_acc"] = "val_loss"
+    patience: int = Field(0, ge=0)
     seed: int = Field(0, ge=-(2**63), lt=2**63)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_for_tuples(cls, values: Any) -> Any:  # noqa: ANN401
-        """TOML has lists only, and whole numbers where a fraction may stand."""
-        if isinstance(values, Mapping) and isinstance(values.get("image_size"), list):
-            return {**values, "image_size": tuple(values["image_size"])}
-        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -125,7 +143,7 @@ class Recipe(BaseModel):
 
     def decisive(self) -> dict[str, Any]:
         """The fields that decide what a run ends with on given data, as JSON can hold them."""
-        return {k: v for k, v in self.to_dict().items() if k not in ("description", "data")}
+        return self.model_dump(mode="json", exclude={"description", "data"})
 
     def to_toml(self) -> str:
         """The whole recipe as a TOML file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -85,9 +84,7 @@ def constant_loss(labels: LabelArray, classes: int) -> float:
 
 def _overfits(history: Sequence[EpochMetrics]) -> bool:
     recent = history[-RISING_EPOCHS - 1 :]
-    if len(recent) <= RISING_EPOCHS:
-        return False
-    val = [math.nan if metrics.val_loss is None else metrics.val_loss for metrics in recent]
-    train = [metrics.train_loss for metrics in recent]
-    steps = range(1, len(recent))
-    return all(val[i] > val[i - 1] and train[i] < train[i - 1] for i in steps)
+    val = np.array([metrics.val_loss for metrics in recent], dtype=float)  # NaN for None
+    train = np.array([metrics.train_loss for metrics in recent])
+    rises = (val[1:] > val[:-1]) & (train[1:] < train[:-1])
+    return len(recent) > RISING_EPOCHS and bool(rises.all())

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from tenfold.errors import UsageError
 from tenfold.randomness import derive_seed
 from tenfold.tensors import Images
 
@@ -31,22 +30,12 @@ class Augmentation:
         crop_padding: pad with this many black pixels on every side and crop at a random place.
         cutout: blacken a square of this side around a random pixel, cut off at the border
             (DeVries and Taylor, arXiv:1708.04552).
-
-    Raises:
-        UsageError: a number of pixels is negative.
     """
 
     seed: int
     flip: bool = False
     crop_padding: int = 0
     cutout: int = 0
-
-    def __post_init__(self) -> None:
-        if self.crop_padding < 0 or self.cutout < 0:
-            raise UsageError(
-                f"augment: crop_padding is {self.crop_padding}, cutout is {self.cutout}, "
-                "wanted at least 0 pixels"
-            )
 
     @property
     def changes_nothing(self) -> bool:
@@ -61,31 +50,23 @@ class Augmentation:
             indices: of these images in the data set, on the same device.
             epoch: counted from 0.
         """
+
+        def choice(purpose: str, choices: int) -> Int64[Tensor, " n"]:
+            key = derive_seed(self.seed, "augment", purpose, epoch)
+            return keyed_choice(key, indices, choices)
+
         if self.crop_padding:
             places = 2 * self.crop_padding + 1
-            images = _crop(
-                images,
-                self.crop_padding,
-                self._choice("crop rows", indices, epoch, places),
-                self._choice("crop columns", indices, epoch, places),
-            )
+            rows, columns = choice("crop rows", places), choice("crop columns", places)
+            images = _crop(images, self.crop_padding, rows, columns)
         if self.flip:
-            mirrored = self._choice("flip", indices, epoch, 2) == 0
+            mirrored = choice("flip", 2) == 0
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         if self.cutout:
             height, width = images.shape[2:]
-            images = _cutout(
-                images,
-                self.cutout,
-                self._choice("cutout rows", indices, epoch, height),
-                self._choice("cutout columns", indices, epoch, width),
-            )
+            rows, columns = choice("cutout rows", height), choice("cutout columns", width)
+            images = _cutout(images, self.cutout, rows, columns)
         return images
-
-    def _choice(
-        self, purpose: str, indices: Int64[Tensor, " n"], epoch: int, choices: int
-    ) -> Int64[Tensor, " n"]:
-        return keyed_choice(derive_seed(self.seed, "augment", purpose, epoch), indices, choices)
 
 
 def keyed_choice(key: int, indices: Int64[Tensor, " n"], choices: int) -> Int64[Tensor, " n"]:

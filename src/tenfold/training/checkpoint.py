@@ -13,7 +13,6 @@ from torch import Tensor
 
 from tenfold.errors import FileRefusedError, NewerFormatError, listing
 from tenfold.storage import (
-    TensorFile,
     checked,
     make_folder,
     read_tensors,
@@ -163,36 +162,22 @@ def read_newest(folder: Path) -> Checkpoint:
         raise FileRefusedError(
             f"{folder}: there is no checkpoint to continue from", remedy="start the run anew"
         )
-    complaints: list[tuple[Path, str]] = []
+    passed_over: list[tuple[Path, str]] = []
     for path in files:
         try:
             file = read_tensors(path, kind=KIND, version=VERSION)
             _require_own_name(path, file.header)
+            break
         except NewerFormatError:
             raise
         except FileRefusedError as error:
-            complaints.append((path, str(error)))
-            continue
-        return _checkpoint(path, file, tuple(complaints))
-    reasons = listing([reason for _, reason in complaints])
-    raise FileRefusedError(
-        f"{folder}: none of the {len(files)} checkpoints verifies: {reasons}",
-        remedy="start the run anew",
-    )
-
-
-def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
-    """A file under another step's name would make older checkpoints outlive newer ones."""
-    match = _NAME.fullmatch(path.name)
-    if match is None or header.get("step") != int(match[1]):
+            passed_over.append((path, str(error)))
+    else:
+        reasons = listing([reason for _, reason in passed_over])
         raise FileRefusedError(
-            f"{path}: it holds step {header.get('step')}, which is not what its name says"
+            f"{folder}: none of the {len(files)} checkpoints verifies: {reasons}",
+            remedy="start the run anew",
         )
-
-
-def _checkpoint(
-    path: Path, file: TensorFile, passed_over: tuple[tuple[Path, str], ...]
-) -> Checkpoint:
     header = checked(
         CheckpointHeader,
         file.header,
@@ -202,7 +187,15 @@ def _checkpoint(
     tensors = from_stored(file.tensors)
     if file.version == 1:
         header, tensors = _from_version_1(header, tensors)
-    return Checkpoint(path, header, tensors, passed_over)
+    return Checkpoint(path, header, tensors, tuple(passed_over))
+
+
+def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
+    """A file under another step's name would make older checkpoints outlive newer ones."""
+    if header.get("step") != int(path.stem.removeprefix("step-")):
+        raise FileRefusedError(
+            f"{path}: it holds step {header.get('step')}, which is not what its name says"
+        )
 
 
 def _from_version_1(

@@ -97,14 +97,18 @@ def train(
             order = epoch_order(len(train_data), seed, state.epoch, shuffle=shuffle)
             engine.begin_epoch(state.epoch, order)
             while True:
-                last = _stretch_end(state, batches, pace, watcher, checkpointer)
+                ends = [batches, state.batch + pace, watcher.next_look(state.batch)]
+                if checkpointer is not None:
+                    ends.append(state.batch + checkpointer.next_due(state.step) - state.step)
+                last = int(min(ends))  # where somebody wants to look, or it has been long
                 rates = [schedule(state.step + place) for place in range(last - state.batch)]
                 began = time.perf_counter()
                 stretch = engine.advance(state.batch, rates, gradient_norms=last == batches)
                 _take(state, stretch)
                 _require_finite_losses(state, schedule)
                 pace = _next_pace(pace, len(rates), time.perf_counter() - began)
-                watcher.advanced(_standing(state, batches))
+                loss = state.running_loss()
+                watcher.advanced(Standing(state.epoch + 1, state.batch, batches, state.step, loss))
                 if state.batch == batches:
                     break  # what follows belongs to the epoch's end
                 stopping = should_stop()
@@ -118,8 +122,7 @@ def train(
             _require_finite(state, schedule)
             report = None
             if val_data is not None:
-                logits = engine.logits(val_data.images, eval_batch_size)
-                report = report_of(logits, val_data)
+                report = report_of(engine.logits(val_data.images, eval_batch_size), val_data)
             _finish_epoch(state, len(train_data), batch_size, report, rates[-1], started)
             if val_data is not None:
                 _note_best(state, choose_by)
@@ -158,20 +161,6 @@ def _next_pace(pace: int, batches: int, seconds: float) -> int:
     return max(1, min(fitting, 4 * pace))
 
 
-def _stretch_end(
-    state: TrainingState,
-    batches: int,
-    pace: int,
-    watcher: Watcher,
-    checkpointer: Checkpointer | None,
-) -> int:
-    """The batch after which the engine has to stop: somebody wants to look, or it has been long."""
-    ends = [batches, state.batch + pace, watcher.next_look(state.batch)]
-    if checkpointer is not None:
-        ends.append(state.batch + checkpointer.next_due(state.step) - state.step)
-    return int(min(ends))
-
-
 def _take(state: TrainingState, stretch: Stretch) -> None:
     """Put a stretch's figures into the state."""
     end = state.batch + len(stretch.losses)
@@ -179,10 +168,6 @@ def _take(state: TrainingState, stretch: Stretch) -> None:
     state.correct = state.correct + stretch.correct
     state.step += end - state.batch
     state.batch = end
-
-
-def _standing(state: TrainingState, batches: int) -> Standing:
-    return Standing(state.epoch + 1, state.batch, batches, state.step, state.running_loss())
 
 
 def _patience_is_over(state: TrainingState, patience: int) -> bool:
@@ -234,8 +219,7 @@ def _finish_epoch(
             seconds=time.perf_counter() - started,
         )
     )
-    state.batch, state.seconds = 0, 0.0
-    state.correct = torch.zeros_like(state.correct)
+    state.restart_epoch()
 
 
 def _note_best(state: TrainingState, choose_by: ChooseBy) -> None:

@@ -35,8 +35,9 @@ def out_of_memory_explained(
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+    except (MemoryError, RuntimeError) as error:
+        has_its_own_error = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not has_its_own_error and not any(sign in str(error) for sign in _SIGNS):
             raise
         if batch_size is None or state.batch == len(state.losses):  # the epoch's batches are done
             place, key, size = "in evaluation", "eval_batch_size", eval_batch_size
@@ -48,9 +49,3 @@ def out_of_memory_explained(
             f"memory ran out {place}, with {key} = {size:,}",
             remedy=f"choose {smaller if size > 1 else 'a smaller model'}",
         ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(sign in str(error) for sign in _SIGNS)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tenfold.errors import FileRefusedError, listing
 from tenfold.storage import Facts
-from tenfold.training.optimizers import entry_of
+from tenfold.training.optimizers import OPTIMIZERS
 
 
 class OptimizerHeader(Facts):
@@ -95,7 +95,7 @@ def _require_usable(
         raise FileRefusedError(
             f"the checkpoint is of a run with {header.kind}, this one has {kind}"
         )
-    entry = entry_of(kind)
+    entry = next((entry for entry in OPTIMIZERS.values() if entry.kind == kind), None)
     if entry is None:
         return  # somebody's own: what it remembers is not known here
     groups = [group["params"] for group in optimizer.state_dict()["param_groups"]]

@@ -135,8 +135,3 @@ def require_own_options(name: str, options: Mapping[str, object]) -> None:
 def _settings(keys: Iterable[str], options: Mapping[str, object]) -> str:
     """As they stand in a recipe."""
     return ", ".join(f"{key} = {options[key]}".lower() for key in keys)
-
-
-def entry_of(kind: str) -> OptimizerEntry | None:
-    """The entry whose optimizers are of a class of this name; None for a class not in the table."""
-    return next((entry for entry in OPTIMIZERS.values() if entry.kind == kind), None)

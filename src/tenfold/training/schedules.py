@@ -25,7 +25,7 @@ def cosine(step: int, *, lr: float, total_steps: int) -> float:
     >>> [round(cosine(step, lr=0.1, total_steps=4), 4) for step in range(5)]
     [0.1, 0.0854, 0.05, 0.0146, 0.0]
     """
-    return lr * 0.5 * (1 + math.cos(math.pi * min(step / total_steps, 1.0)))
+    return _between(lr, 0.0, min(step / total_steps, 1.0))
 
 
 def step_decay(step: int, *, lr: float, steps_per_drop: int, factor: float) -> float:
@@ -51,6 +51,7 @@ def one_cycle(step: int, *, lr: float, total_steps: int, rising: float = 0.3) ->
 
 
 def _between(start: float, end: float, share: float) -> float:
+    """From start to end along half a cosine, of which this share is done."""
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
@@ -60,7 +61,8 @@ class ScheduleEntry:
 
     Attributes:
         description: what it does, in one line.
-        build: from `lr`, `total_steps`, `steps_per_epoch` and its own options by keyword.
+        build: from `lr`, `total_steps`, `steps_per_epoch` and the options of all schedules by
+            keyword.
         own: the options that not every schedule has, each a key of the recipe, with defaults.
     """
 
@@ -119,13 +121,12 @@ def build_schedule(
     """
     if name not in SCHEDULES:
         raise UsageError(f"there is no schedule {name!r}", remedy=did_you_mean(name, SCHEDULES))
-    entry = SCHEDULES[name]
-    options = {"drop_every": drop_every, "drop_factor": drop_factor}
-    schedule = entry.build(
+    schedule = SCHEDULES[name].build(
         lr=lr,
         total_steps=max(1, epochs * steps_per_epoch),
         steps_per_epoch=steps_per_epoch,
-        **{key: options[key] for key in entry.own},
+        drop_every=drop_every,
+        drop_factor=drop_factor,
     )
     warmup = warmup_epochs * steps_per_epoch
     if not warmup:

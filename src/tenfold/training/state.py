@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -164,13 +163,13 @@ class TrainingState:
         self.correct = self.correct.to(self.device)
 
     def restart_epoch(self) -> None:
-        """Forget how far the current epoch has come; what was learned in it stays."""
+        """Stand before the current epoch's first batch; what was learned in it stays."""
         self.batch, self.seconds = 0, 0.0
-        self.losses, self.correct = self.losses[:0], torch.zeros_like(self.correct)
+        self.correct = torch.zeros_like(self.correct)
 
     def running_loss(self) -> float:
         """The mean of the current epoch's batch losses so far; NaN before the first."""
-        return float(self.losses[: self.batch].cpu().double().mean()) if self.batch else math.nan
+        return float(self.losses[: self.batch].cpu().double().mean())
 
     def final_weights_in_place(self) -> AbstractContextManager[None]:
         """The model as it would be used now: with averaged weights where the run keeps them."""

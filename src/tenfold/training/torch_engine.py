@@ -71,7 +71,9 @@ class TorchEngine(Engine):
         step: TrainStep = train_step,
     ) -> None:
         super().__init__(state, data, settings)
-        self._step = step
+        self._step = partial(
+            step, label_smoothing=settings.label_smoothing, clip_norm=settings.clip_norm
+        )
         self._images, self._labels = data.images.to(state.device), data.labels.to(state.device)
         self._epoch, self._order = 0, torch.arange(0)
 
@@ -86,13 +88,6 @@ class TorchEngine(Engine):
         """See `Engine`."""
         state, settings, size = self.state, self.settings, self.settings.batch_size
         model, optimizer, averaged = state.model, state.optimizer, state.averaged
-        step = partial(
-            self._step,
-            model,
-            optimizer,
-            label_smoothing=settings.label_smoothing,
-            clip_norm=settings.clip_norm,
-        )
         losses = torch.empty(len(learning_rates), device=state.device)
         correct = torch.zeros((), dtype=torch.int64, device=state.device)
         for place, lr in enumerate(learning_rates):
@@ -103,7 +98,7 @@ class TorchEngine(Engine):
                 images = settings.augment(images, chosen, self._epoch)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            losses[place], logits = step(images, labels)
+            losses[place], logits = self._step(model, optimizer, images, labels)
             correct += (logits.argmax(1) == labels).sum()
             if averaged is not None:
                 averaged.update(model, state.step + place + 1)
