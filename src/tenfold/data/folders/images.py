@@ -20,7 +20,7 @@ import struct
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -164,7 +164,7 @@ def _pixels(
     if image.mode != mode:
         image = image.convert(mode)
     if size is not None and image.size != (size[1], size[0]):
-        image = _resized(image, *size)
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(image)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
@@ -210,16 +210,3 @@ def _high_byte(image: Image.Image) -> Image.Image:
     if isinstance(transparent, int):
         gray[values == transparent] = 255
     return Image.fromarray(gray)
-
-
-def _resized(image: Image.Image, height: int, width: int) -> Image.Image:
-    scale = min(image.width / width, image.height / height)
-    part_width, part_height = scale * width, scale * height
-    left, top = (image.width - part_width) / 2, (image.height - part_height) / 2
-    box = (
-        max(left, 0.0),
-        max(top, 0.0),
-        min(left + part_width, image.width),
-        min(top + part_height, image.height),
-    )
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
