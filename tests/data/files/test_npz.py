@@ -95,7 +95,6 @@ def test_npz_of_keras_and_with_splits_are_read(tmp_path):
         ({"images": GRAY, "labels": LABELS + 2**40}, "largest label is 1,099,511,627,778"),
         ({"images": GRAY, "labels": np.array([2**64 - 1] * 4, np.uint64)}, "out of range"),
         ({"images": GRAY, "labels": LABELS, "classes": np.array(["a", "b"])}, "label 2 at index 2"),
-        ({"images": GRAY, "labels": LABELS, "classes": np.array(["a"] * 3)}, "same name twice"),
         ({"images": GRAY, "labels": LABELS, "classes": np.arange(3)}, "wanted text"),
         (
             {"images": GRAY, "labels": LABELS, "x_test": GRAY, "y_test": LABELS},

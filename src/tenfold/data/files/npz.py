@@ -140,10 +140,7 @@ def _numbered(path: Path, highest: int) -> tuple[str, ...]:
 def _named(path: Path, names: NDArray[np.generic]) -> tuple[str, ...]:
     if names.dtype.kind != "U" or names.ndim != 1 or names.size == 0:
         raise DataError(f"{path}: its 'classes' are {described(names)}, wanted text of shape (n,)")
-    classes = tuple(str(name) for name in names)
-    if len(set(classes)) < len(classes):
-        raise DataError(f"{path}: its 'classes' have the same name twice")
-    return classes
+    return tuple(str(name) for name in names)
 
 
 def _npz_pairs(
