@@ -85,19 +85,16 @@ def _batch_transform(transform: Foreign, channels: int) -> Callable[[Tensor], Te
         (functional, "to_tensor"),
         (functional, "normalize"),
     )
-    is_known = (
-        type(steps) in (list, tuple)
-        and [type(step) for step in steps[:1]] == [transforms.ToTensor]
-        and all(is_original(owner, name) for owner, name in functions)
-    )
+    kinds = [type(step) for step in steps] if type(steps) in (list, tuple) else []
+    is_known = all(is_original(owner, name) for owner, name in functions)
     dtype = torch.get_default_dtype()
 
     def scale(images: Tensor) -> Tensor:
         return images.to(dtype).div_(255)
 
-    if is_known and len(steps) == 1:
+    if is_known and kinds == [transforms.ToTensor]:
         return scale
-    if not is_known or len(steps) != 2 or type(steps[1]) is not transforms.Normalize:
+    if not is_known or kinds != [transforms.ToTensor, transforms.Normalize]:
         return None
     mean, std = steps[1].mean, steps[1].std
     fits = all(
