@@ -135,5 +135,5 @@ def test_where_pytorch_is_not_as_expected_its_own_loader_serves(
 
 def test_errors_are_raised_as_they_are_where_pytorch_does_not_wrap_them(monkeypatch):
     monkeypatch.delattr(torch._utils, "ExceptionWrapper")
-    with pytest.raises(IndexError, match="^index 29 is out of"):
+    with pytest.raises(IndexError, match=r"^index 29 is out of"):
         list(DataLoader(images(), sampler=[29], num_workers=1))
