@@ -97,6 +97,10 @@ def test_npz_of_keras_and_with_splits_are_read(tmp_path):
         ({"images": GRAY, "labels": LABELS, "classes": np.array(["a", "b"])}, "label 2 at index 2"),
         ({"images": GRAY, "labels": LABELS, "classes": np.arange(3)}, "wanted text"),
         (
+            {"images": GRAY, "labels": LABELS, "classes": np.full(3, -1, np.int32).view("<U1")},
+            "'classes' are not text",
+        ),
+        (
             {"images": GRAY, "labels": LABELS, "x_test": GRAY, "y_test": LABELS},
             "'x_test' comes on top of all",
         ),

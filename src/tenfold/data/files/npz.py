@@ -135,7 +135,8 @@ def _numbered(path: Path, highest: int) -> tuple[str, ...]:
 def _named(path: Path, names: NDArray[np.generic]) -> tuple[str, ...]:
     if names.dtype.kind != "U" or names.ndim != 1 or names.size == 0:
         raise DataError(f"{path}: its 'classes' are {described(names)}, wanted text of shape (n,)")
-    return tuple(str(name) for name in names)
+    with library_errors(f"{path}: its 'classes' are not text"):
+        return tuple(str(name) for name in names)
 
 
 def _npz_pairs(

@@ -85,16 +85,19 @@ def _batch_transform(transform: Foreign, channels: int) -> Callable[[Tensor], Te
         (functional, "to_tensor"),
         (functional, "normalize"),
     )
-    kinds = [type(step) for step in steps] if type(steps) in (list, tuple) else []
-    is_known = all(is_original(owner, name) for owner, name in functions)
+    if type(steps) not in (list, tuple) or not all(
+        is_original(*function) for function in functions
+    ):
+        return None
+    kinds = [type(step) for step in steps]
     dtype = torch.get_default_dtype()
 
     def scale(images: Tensor) -> Tensor:
         return images.to(dtype).div_(255)
 
-    if is_known and kinds == [transforms.ToTensor]:
+    if kinds == [transforms.ToTensor]:
         return scale
-    if not is_known or kinds != [transforms.ToTensor, transforms.Normalize]:
+    if kinds != [transforms.ToTensor, transforms.Normalize]:
         return None
     mean, std = steps[1].mean, steps[1].std
     fits = all(
