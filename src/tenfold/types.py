@@ -31,6 +31,15 @@ class ImageShape(NamedTuple):
         return f"{self.channels}x{self.height}x{self.width}"
 
 
+class WantedShape(NamedTuple):
+    """What images are brought to; None leaves them as they are, or to the reader of folders."""
+
+    size: tuple[int, int] | None = None
+    """Height and width."""
+    channels: int | None = None
+    """1 for gray, 3 for color."""
+
+
 class LabeledArrays(NamedTuple):
     """What a reader of files returns for one split, not yet a data set."""
 

@@ -237,6 +237,13 @@ def test_npz(tmp_path: Path) -> None:
     assert any("8 of the 8 test images are also in the training" in n for n in loaded.notes)
 
 
+def test_npz_with_one_name_for_two_classes(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, images=PIXELS, labels=LABELS, classes=np.array(["cat", "dog", "cat", "owl"]))
+    with pytest.raises(DataError, match=r"data\.npz \(train\): .* more than one is called cat"):
+        load_splits(path)
+
+
 # --- checks
 
 

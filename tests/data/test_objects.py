@@ -19,6 +19,7 @@ from tenfold.data.load import load_splits
 from tenfold.data.objects import class_names, read_items, resize_images
 from tenfold.errors import DataError, UsageError
 from tenfold.listening import Listener
+from tenfold.types import WantedShape
 
 
 class Items(Dataset[Any]):
@@ -46,13 +47,11 @@ class LikeTorchvision(Dataset[Any]):
         self.targets = targets
         self.transform = transform
         self.target_transform = None
-        self.asked = 0
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: int) -> Any:
-        self.asked += 1
         image = Image.fromarray(np.asarray(self.data[index]))
         label = int(self.targets[index])
         return (image if self.transform is None else self.transform(image)), label
@@ -120,10 +119,9 @@ def test_every_kind_of_object_gives_the_same_pixels(dataset: Any, pixels: np.nda
     assert loaded.splits.train.images.is_contiguous()
 
 
-def test_raw_arrays_are_taken_whole_where_nothing_changes_them() -> None:
+def test_what_transforms_and_subclasses_make_of_an_image_counts() -> None:
     raw = LikeTorchvision(torch.tensor(PIXELS[:, 0]), torch.tensor(LABELS))
     assert load_splits(raw).splits.train.classes == LikeTorchvision.classes
-    assert raw.asked < len(raw)
 
     def inverted(image: Image.Image) -> Image.Image:
         return Image.fromarray(255 - np.asarray(image))
@@ -257,7 +255,7 @@ def test_classes_have_the_names_of_the_first_data_set_that_names_them() -> None:
 def test_labels_may_be_any_one_whole_number() -> None:
     kinds = (int, np.int16, np.uint8, np.array, torch.tensor, lambda n: torch.tensor([n]))
     items = [(image, kind(3)) for image, kind in zip(PIXELS, kinds, strict=False)]
-    _, labels = read_items(Items(items), "here", None, None, Listener())
+    _, labels = read_items(Items(items), "here", WantedShape(), Listener())
     assert labels.tolist() == [3] * len(kinds)
 
 
@@ -276,7 +274,7 @@ def test_labels_may_be_any_one_whole_number() -> None:
 def test_long_reading_is_told(make: Callable[..., Any], n: int, told: list[int]) -> None:
     images, labels = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.int64)
     readings = Readings()
-    read_items(make(images, labels), "here", None, None, readings)
+    read_items(make(images, labels), "here", WantedShape(), readings)
     assert readings.calls == [("images", done, n) for done in told]
 
 
@@ -294,8 +292,8 @@ def test_images_of_the_wanted_shape_are_let_be() -> None:
     five = np.zeros((2, 5, 4, 3), dtype=np.uint8)
     for pixels in (PIXELS, five):
         _, channels, *size = pixels.shape
-        assert resize_images(pixels, tuple(size), channels, "here") is pixels
-        assert resize_images(pixels, None, None, "here") is pixels
+        assert resize_images(pixels, WantedShape(tuple(size), channels), "here") is pixels
+        assert resize_images(pixels, WantedShape(), "here") is pixels
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
@@ -329,6 +327,6 @@ def test_pictures_of_any_size_and_mode_are_read_as_files_are(channels: int) -> N
             picture = picture.convert(step)
         pictures.append(picture)
     items = [(picture.resize((9 + i, 12)), i) for i, picture in enumerate(pictures)]
-    images, _ = read_items(Items(items), "here", (6, 5), channels, Listener())
+    images, _ = read_items(Items(items), "here", WantedShape((6, 5), channels), Listener())
     for image, (picture, _) in zip(images, items, strict=True):
         assert np.array_equal(image, image_to_array(picture, channels=channels, size=(6, 5)))

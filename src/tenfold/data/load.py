@@ -24,7 +24,7 @@ from tenfold.data.objects import HandedOver, class_names, read_items, resize_ima
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, did_you_mean, listing
 from tenfold.listening import Listener, Recorder
-from tenfold.types import LabeledArrays
+from tenfold.types import LabeledArrays, WantedShape
 
 TEST_SPLIT_SEED = 0
 """What chooses the test images of a source without a test split: the same ones in every run."""
@@ -77,6 +77,7 @@ def load_splits(
     """
     if not 0 <= test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}, wanted 0 <= test_fraction < 1")
+    wanted = WantedShape(image_size, channels)
     recorder = Recorder(listener or Listener())
     if isinstance(data, str | os.PathLike):
         found = _understand(data, recorder)
@@ -85,12 +86,12 @@ def load_splits(
             arrays = read_named(found, data_root=data_root, download=download, listener=recorder)
         else:
             source = str(found)
-            arrays = _read_path(found, image_size, channels, recorder)
+            arrays = _read_path(found, wanted, recorder)
         parts = _data_sets(arrays, source)
     else:
         source = _description(data)
-        parts = _read_objects(data, source, image_size, channels, recorder)
-    fitted = {name: _fitted(part, image_size, channels, recorder) for name, part in parts.items()}
+        parts = _read_objects(data, source, wanted, recorder)
+    fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
     splits = _with_test(fitted, test_fraction, recorder)
     _check(splits, recorder)
     return LoadedData(splits, tuple(recorder.notes), source)
@@ -130,9 +131,7 @@ def _looks_like_a_path(text: str) -> bool:
     return has_separator or text.startswith((".", "~")) or Path(text).suffix != ""
 
 
-def _read_path(
-    path: Path, image_size: tuple[int, int] | None, channels: int | None, listener: Listener
-) -> dict[str, LabeledArrays]:
+def _read_path(path: Path, wanted: WantedShape, listener: Listener) -> dict[str, LabeledArrays]:
     """By split: an `.npz` file, a folder of IDX or CIFAR files, or class folders of images."""
     if path.suffix.lower() == ".npz" and path.is_file():
         return read_npz(path)
@@ -140,7 +139,7 @@ def _read_path(
         known = read_known_folder(path, listener=listener)
         if known is not None:
             return known
-    return load_image_folder(path, image_size=image_size, channels=channels, listener=listener)
+    return load_image_folder(path, wanted, listener)
 
 
 def _data_sets(arrays: Mapping[str, LabeledArrays], source: str) -> dict[str, ImageDataset]:
@@ -172,11 +171,7 @@ def _description(data: object) -> str:
 
 
 def _read_objects(
-    data: HandedOver,
-    source: str,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-    listener: Listener,
+    data: HandedOver, source: str, wanted: WantedShape, listener: Listener
 ) -> dict[str, ImageDataset]:
     if isinstance(data, Splits):
         named = (("train", data.train), ("val", data.val), ("test", data.test))
@@ -189,7 +184,7 @@ def _read_objects(
         )
     splits = dict(zip(("train", "test"), given, strict=False))
     arrays = {
-        split: read_items(part, f"{source} ({split})", image_size, channels, listener)
+        split: read_items(part, f"{source} ({split})", wanted, listener)
         for split, part in splits.items()
     }
     classes = class_names(given, max(int(labels.max()) for _, labels in arrays.values()))
@@ -204,15 +199,10 @@ def _read_objects(
 # --- checks and what holds for every source
 
 
-def _fitted(
-    dataset: ImageDataset,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-    listener: Listener,
-) -> ImageDataset:
+def _fitted(dataset: ImageDataset, wanted: WantedShape, listener: Listener) -> ImageDataset:
     """The data set with images of the wanted size and channels."""
     where = f"{dataset.source} ({dataset.split})"
-    images = resize_images(dataset.image_array, image_size, channels, where)
+    images = resize_images(dataset.image_array, wanted, where)
     if images is dataset.image_array:
         return dataset
     fitted = dataset.with_images(images)

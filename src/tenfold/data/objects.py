@@ -20,7 +20,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.images import image_to_array
 from tenfold.errors import DataError, UsageError
 from tenfold.listening import Listener
-from tenfold.types import LabelArray, PixelArray, as_array, is_tensor
+from tenfold.types import LabelArray, PixelArray, WantedShape, as_array, is_tensor
 
 HandedOver: TypeAlias = Any
 """A map-style data set of (image, label), whoever wrote it."""
@@ -45,20 +45,14 @@ def class_names(datasets: Sequence[HandedOver], highest: int) -> tuple[str, ...]
 
 
 def read_items(
-    dataset: HandedOver,
-    where: str,
-    image_size: tuple[int, int] | None,
-    channels: int | None,
-    listener: Listener,
+    dataset: HandedOver, where: str, wanted: WantedShape, listener: Listener
 ) -> tuple[PixelArray, LabelArray]:
-    """All items of a map-style data set; whole arrays at once where it keeps them so.
+    """All items of a map-style data set; in batches where it keeps them in memory.
 
     Args:
         dataset: what was handed over.
         where: what messages call it.
-        image_size: (height, width) that images are scaled to, or None; arrays that can be taken
-            whole are not scaled here.
-        channels: 1 or 3, or None, likewise.
+        wanted: what images are brought to here if they are read one by one.
         listener: told as images are read.
 
     Raises:
@@ -68,9 +62,9 @@ def read_items(
     """
     if isinstance(dataset, ImageDataset):
         return dataset.image_array, dataset.label_array
-    items = _Items(dataset, where, listener)
+    items = _Items(dataset, where, wanted, listener)
     items.require_map_style()
-    return items.gathered() or items.raw_arrays() or items.one_by_one(image_size, channels)
+    return items.gathered() or items.one_by_one()
 
 
 @dataclass(frozen=True)
@@ -80,11 +74,13 @@ class _Items:
     Attributes:
         dataset: what was handed over.
         where: what messages call it.
+        wanted: what images are brought to where they are read one by one.
         listener: told as images are read.
     """
 
     dataset: HandedOver
     where: str
+    wanted: WantedShape
     listener: Listener
 
     def require_map_style(self) -> None:
@@ -103,7 +99,7 @@ class _Items:
         """Read a data set that lies in memory as rows, in batches; None if it does not."""
         from tenfold.data.loading.rows import find_rows
 
-        rows = find_rows(self.dataset)
+        rows = find_rows(self.dataset, pictures=True)
         if rows is None:
             return None
         n, images, labels = len(self.dataset), [], []
@@ -119,39 +115,13 @@ class _Items:
             self.listener.reading("images", stop, n)
         return np.concatenate(images), np.concatenate(labels)
 
-    def raw_arrays(self) -> tuple[PixelArray, LabelArray] | None:
-        """The arrays of a data set of torchvision's kind without transforms; None for any other.
-
-        Some items are compared with the arrays, so that a `__getitem__` that does more is noticed.
-        """
-        dataset, n = self.dataset, len(self.dataset)
-        hooks = ("transform", "target_transform", "transforms")
-        if not hasattr(dataset, "data") or any(getattr(dataset, hook, None) for hook in hooks):
-            return None
-        try:
-            data, targets = as_array(dataset.data), as_array(dataset.targets)
-        except (AttributeError, TypeError, ValueError, UsageError):
-            return None
-        is_raw = data.dtype == np.uint8 and data.ndim in (3, 4) and targets.dtype == np.int64
-        if not is_raw or len(data) != n or targets.shape != (n,):
-            return None
-        images = self._images(dataset.data, 0)
-        for index in {0, n // 2, n - 1}:
-            pixels, label = self._item(index)
-            if label != targets[index] or not np.array_equal(pixels, images[index]):
-                return None
-        return images, targets
-
-    def one_by_one(
-        self, image_size: tuple[int, int] | None, channels: int | None
-    ) -> tuple[PixelArray, LabelArray]:
+    def one_by_one(self) -> tuple[PixelArray, LabelArray]:
         """Read item after item, each scaled, so that images of several sizes can be read."""
         n = len(self.dataset)
-        first = resize_images(self._item(0)[0][None], image_size, channels, self.where)[0]
+        first, _ = self._item(0)
         images, labels = np.empty((n, *first.shape), np.uint8), np.empty(n, np.int64)
         for index in range(n):
-            own, labels[index] = self._item(index)
-            pixels = resize_images(own[None], image_size, channels, self.where)[0]
+            pixels, labels[index] = self._item(index)
             if pixels.shape != first.shape:
                 shapes = f"{list(pixels.shape)}, the first one {list(first.shape)}"
                 raise self._wrong(
@@ -166,7 +136,7 @@ class _Items:
         return images, labels
 
     def _item(self, index: int) -> tuple[UInt8[np.ndarray, "channels height width"], int]:
-        """One item: its pixels, of its own size and channels, and its label."""
+        """One item: its pixels, of the wanted size and channels, and its label."""
         item = self.dataset[index]
         if not isinstance(item, tuple | list) or len(item) != 2:
             found = f"is a {type(item).__name__}, wanted (image, label)"
@@ -174,15 +144,15 @@ class _Items:
         image, label = item
         if isinstance(image, Image.Image):
             own_channels = 1 if image.mode in _GRAY_MODES else 3
-            pixels = image_to_array(image, channels=own_channels, size=None)
+            images = image_to_array(image, channels=own_channels, size=None)[None]
         elif is_tensor(image) or isinstance(image, np.ndarray):
-            pixels = self._images(image[None], index)[0]
+            images = self._images(image[None], index)
         else:
             found = f"is a {type(image).__name__}, wanted a Pillow image, a tensor or an array"
             raise self._wrong("image", index, found)
         labels = self._array(label, "label", index)
-        labels = labels.reshape(1) if labels.size == 1 else labels[None]
-        return pixels, int(self._labels(labels, index)[0])
+        labels = self._labels(labels.reshape(1) if labels.size == 1 else labels[None], index)
+        return resize_images(images, self.wanted, self.where)[0], int(labels[0])
 
     def _images(self, values: Any, start: int) -> PixelArray:  # noqa: ANN401
         """Raw pixels, channels first; the first axis counts from `start`.
@@ -248,16 +218,16 @@ class _Items:
 
 
 def resize_images(
-    images: PixelArray, image_size: tuple[int, int] | None, channels: int | None, where: str
+    images: PixelArray, wanted: WantedShape, where: str
 ) -> UInt8[np.ndarray, "n new_channels new_height new_width"]:
     """Images of another size or number of channels, by the rule that files are read by.
 
     Raises:
         DataError: they are neither gray nor color.
     """
-    size = image_size or (images.shape[2], images.shape[3])
-    wanted = channels or images.shape[1]
-    if (wanted, *size) == images.shape[1:]:
+    size = wanted.size or (images.shape[2], images.shape[3])
+    channels = wanted.channels or images.shape[1]
+    if (channels, *size) == images.shape[1:]:
         return images
     if images.shape[1] not in (1, 3):
         raise DataError(
@@ -268,7 +238,7 @@ def resize_images(
     arrays = [
         image_to_array(
             Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)),
-            channels=wanted,
+            channels=channels,
             size=size,
         )
         for image in images

@@ -6,13 +6,14 @@ import io
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from tenfold.data.folders.folder import load_image_folder, read_image_folder
 from tenfold.listening import Listener, Recorder
-from tenfold.types import LabeledArrays
+from tenfold.types import LabeledArrays, WantedShape
 
 
 def picture(value: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> bytes:
@@ -76,13 +77,13 @@ every_source = pytest.mark.parametrize("kind", KINDS)
 main_sources = pytest.mark.parametrize("kind", ["directory", "zip", "w:gz"])
 
 
-def read(path: Path, **options: object) -> tuple[dict[str, LabeledArrays], list[str]]:
+def read(path: Path, **wanted: Any) -> tuple[dict[str, LabeledArrays], list[str]]:
     """The splits of a source, and what was noted."""
     recorder = Recorder(Listener())
-    return read_image_folder(path, listener=recorder, **options), recorder.notes
+    return read_image_folder(path, WantedShape(**wanted), recorder), recorder.notes
 
 
-def load(path: Path, **options: object) -> tuple[dict[str, LabeledArrays], list[str]]:
+def load(path: Path, **wanted: Any) -> tuple[dict[str, LabeledArrays], list[str]]:
     """The same by way of the cache."""
     recorder = Recorder(Listener())
-    return load_image_folder(path, listener=recorder, **options), recorder.notes
+    return load_image_folder(path, WantedShape(**wanted), recorder), recorder.notes

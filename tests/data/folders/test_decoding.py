@@ -8,6 +8,7 @@ from class_folders import TWO_CLASSES, directory, main_sources, picture, read, s
 from tenfold.data.folders.folder import read_image_folder
 from tenfold.errors import DataError
 from tenfold.listening import Listener
+from tenfold.types import WantedShape
 
 
 @main_sources
@@ -51,7 +52,7 @@ def test_large_images_are_decoded_by_threads_and_read_again_alike(tmp_path, monk
         def reading(self, what, done, total):
             calls.append((what, done, total))
 
-    splits = read_image_folder(zipped(tmp_path / "x.zip", files), listener=Counting())
+    splits = read_image_folder(zipped(tmp_path / "x.zip", files), WantedShape(), Counting())
     values = splits["all"].images[:, 0, 0, 0].tolist()
     assert values == [5 * i for i in range(20)] * 2
     assert calls[0] == ("images", 3, None)

@@ -135,12 +135,10 @@ def test_layouts_that_are_none_are_refused(tmp_path, kind, case):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "options", [{"channels": 2}, {"image_size": (0, 8)}, {"image_size": (8, 5000)}]
-)
-def test_wrong_options_are_refused(tmp_path, options):
+@pytest.mark.parametrize("wanted", [{"channels": 2}, {"size": (0, 8)}, {"size": (8, 5000)}])
+def test_a_shape_out_of_range_is_refused(tmp_path, wanted):
     with pytest.raises(UsageError):
-        read(directory(tmp_path, TWO_CLASSES), **options)
+        read(directory(tmp_path, TWO_CLASSES), **wanted)
 
 
 def test_small_images_of_one_size_keep_it(tmp_path):
@@ -163,7 +161,7 @@ def test_other_images_become_square(tmp_path, sizes, wanted, note):
 
 
 def test_a_chosen_size_wins(tmp_path):
-    splits, notes = read(directory(tmp_path, TWO_CLASSES), image_size=(12, 10), channels=1)
+    splits, notes = read(directory(tmp_path, TWO_CLASSES), size=(12, 10), channels=1)
     assert splits["all"].images.shape == (3, 1, 12, 10)
     assert notes[1] == "3 of 3 images are in color, read as gray"
 
@@ -228,14 +226,14 @@ def test_options_that_name_what_the_defaults_came_to_are_not_decoded_anew(tmp_pa
     root = directory(tmp_path / "data", TWO_CLASSES)
     first, _ = load(root)
     monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", None)
-    again, _ = load(root, image_size=(8, 8), channels=3)
+    again, _ = load(root, size=(8, 8), channels=3)
     assert np.array_equal(again["all"].images, first["all"].images)
 
 
 def test_other_options_and_changed_files_are_decoded_anew(tmp_path):
     root = directory(tmp_path / "data", TWO_CLASSES)
     assert load(root)[0]["all"].images.shape == (3, 3, 8, 8)
-    assert load(root, image_size=(5, 5))[0]["all"].images.shape == (3, 3, 5, 5)
+    assert load(root, size=(5, 5))[0]["all"].images.shape == (3, 3, 5, 5)
     assert load(root, channels=1)[0]["all"].images.shape == (3, 1, 8, 8)
     (root / "cat/1.png").write_bytes(picture(77))
     assert load(root)[0]["all"].images[0, 0, 0, 0] == 77
@@ -253,8 +251,8 @@ def test_a_cache_that_cannot_be_used_is_said_and_nothing_else(tmp_path, monkeypa
 def test_files_that_change_meanwhile_are_not_cached(tmp_path, monkeypatch):
     root = directory(tmp_path / "data", TWO_CLASSES)
 
-    def read_and_change(path, **options):
-        splits = read_image_folder(path, **options)
+    def read_and_change(path, wanted, listener):
+        splits = read_image_folder(path, wanted, listener)
         (root / "dog/2.png").write_bytes(picture(1))
         return splits
 

@@ -20,6 +20,9 @@ from comparing import (
     to_tensor,
     torchvision,
 )
+from torch.utils.data import ConcatDataset, Subset
+
+from tenfold.data.loading.rows import find_rows
 
 worker_or_none = pytest.mark.parametrize("num_workers", [0, 1])
 
@@ -51,6 +54,25 @@ def test_real_images(real_data, tmp_path, gathered):
     dataset = kind(tmp_path, train=False, transform=to_tensor(composed=False))
     assert_alike(lambda: dataset, batch_size=64, shuffle=True, stop_after=20)
     assert len(gathered) == 20
+
+
+def without_transform(dataset):
+    return changed(dataset, transform=None)
+
+
+@pytest.mark.parametrize("make", [mnist, cifar])
+def test_pictures_are_gathered_as_raw_pixels_where_they_may_be(make):
+    dataset = without_transform(make())
+    joined = Subset(ConcatDataset([dataset, without_transform(make())]), range(3, 40))
+    for wanted in (dataset, joined):
+        rows = find_rows(wanted, pictures=True)
+        pixels, labels = rows.batch(list(range(len(wanted))))
+        assert pixels.dtype == torch.uint8
+        for (picture, label), own, number in zip(wanted, pixels, labels, strict=True):
+            assert np.array_equal(np.atleast_3d(picture), own.permute(1, 2, 0))
+            assert label == number
+        assert find_rows(wanted) is None
+    assert find_rows(without_transform(subclass()), pictures=True) is None
 
 
 def subclass():

@@ -131,3 +131,9 @@ def test_where_pytorch_is_not_as_expected_its_own_loader_serves(
     change(monkeypatch)
     assert_same(list(DataLoader(NORMALIZED(), batch_size=7, num_workers=num_workers)), usual)
     assert not gathered
+
+
+def test_errors_are_raised_as_they_are_where_pytorch_does_not_wrap_them(monkeypatch):
+    monkeypatch.delattr(torch._utils, "ExceptionWrapper")
+    with pytest.raises(IndexError, match=r"^index 29 is out of"):
+        list(DataLoader(images(), sampler=[29], num_workers=1))

@@ -7,7 +7,6 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from tenfold.data.files.reading import (
     damaged,
     described,
     file_errors,
-    fill,
     labeled,
     library_errors,
 )
@@ -97,34 +95,31 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
     place = f"{path}: {entry.filename}"
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
         raise damaged(place, f"{entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}")
-    with archive.open(entry) as opened:
-        file = cast("io.BufferedIOBase", opened)
-        shape, is_fortran, dtype = _npy_header(place, file)
-        if dtype.hasobject or dtype.kind not in "biufU":
-            raise DataError(f"{place}: it holds {dtype}", remedy="save whole numbers 0..255")
-        size, there = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
-        if size != there:
-            raise damaged(place, f"its header declares {size:,} bytes, but {there:,} are there")
-        array = np.empty(size, np.uint8)
-        if fill(file, array) < size or file.read(1):
-            raise damaged(place, "it is cut off")
-    return array.view(dtype).reshape(shape, order="F" if is_fortran else "C")
+    _require_true_header(place, archive, entry)
+    with archive.open(entry) as file:
+        return np.lib.format.read_array(file, max_header_size=_LARGEST_NPY_HEADER)
 
 
-def _npy_header(
-    place: str, file: io.BufferedIOBase
-) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+def _require_true_header(place: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Refuse an array of another type or size than what there is, before memory is taken for it."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    version = np.lib.format.read_magic(file)
-    if version not in readers:
-        raise DataError(f"{place}: its format is version {version}, wanted 1.0 or 2.0")
-    shape, is_fortran, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in readers:
+            raise DataError(f"{place}: its format is version {version}, wanted 1.0 or 2.0")
+        shape, _, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
+        there = entry.file_size - file.tell()
     if any(side < 0 for side in shape):
         raise DataError(f"{place}: its header declares the shape {shape}")
-    return shape, is_fortran, dtype
+    # Any number of texts without characters would fit into no bytes at all.
+    if dtype.itemsize == 0 or dtype.kind not in "biufU":
+        raise DataError(f"{place}: it holds {dtype}", remedy="save whole numbers 0..255")
+    size = math.prod(shape) * dtype.itemsize
+    if size != there:
+        raise damaged(place, f"its header declares {size:,} bytes, but {there:,} are there")
 
 
 def _numbered(path: Path, highest: int) -> tuple[str, ...]:
@@ -140,10 +135,8 @@ def _numbered(path: Path, highest: int) -> tuple[str, ...]:
 def _named(path: Path, names: NDArray[np.generic]) -> tuple[str, ...]:
     if names.dtype.kind != "U" or names.ndim != 1 or names.size == 0:
         raise DataError(f"{path}: its 'classes' are {described(names)}, wanted text of shape (n,)")
-    classes = tuple(str(name) for name in names)
-    if len(set(classes)) < len(classes):
-        raise DataError(f"{path}: its 'classes' have the same name twice")
-    return classes
+    with library_errors(f"{path}: its 'classes' are not text"):
+        return tuple(str(name) for name in names)
 
 
 def _npz_pairs(

@@ -25,7 +25,7 @@ LARGEST_PICKLE = 512 * 2**20
 
 def read_pickled_dict(path: Path) -> dict[str, object]:
     """The dict of a pickle, its keys as text, its arrays as numpy arrays."""
-    data = bytes(read_whole(path, LARGEST_PICKLE))
+    data = read_whole(path, LARGEST_PICKLE)
     try:
         _require_harmless_opcodes(data)
         value = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()

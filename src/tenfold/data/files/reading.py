@@ -101,14 +101,13 @@ def joined(batches: Sequence[LabeledArrays]) -> LabeledArrays:
     return LabeledArrays(images, labels, batches[0].classes)
 
 
-def read_whole(path: Path, limit: int) -> bytearray:
-    """A file's bytes, as memory that can be written."""
+def read_whole(path: Path, limit: int) -> bytes:
+    """A file's bytes, at most so many."""
     with file_errors(path), path.open("rb") as file:
-        data = bytearray(min(path.stat().st_size, limit + 1))
-        size = file.readinto(data)
-    if size > limit:
+        data = file.read(min(path.stat().st_size, limit + 1))
+    if len(data) > limit:
         raise DataError(f"{path}: it has more than {limit:,} bytes")
-    return data[:size] if size < len(data) else data
+    return data
 
 
 def is_gzip(file: io.BufferedIOBase) -> bool:

@@ -30,6 +30,9 @@ _PIXELS_WORTH_A_THREAD = 256 * 256
 _Chunk = list[tuple[ImageFile, bytes]]
 """Images and what they are encoded as."""
 
+_Outcome = tuple[int, list[str]]
+"""How many images a chunk has, and what is wrong with those that are damaged."""
+
 
 def decode_images(
     path: Path, survey: Survey, places: Places, shape: ImageShape, listener: Listener
@@ -49,7 +52,7 @@ def decode_images(
     _require_room(path, len(survey.images), shape)
     splits, targets = _allocate(survey, places, shape)
 
-    def decode_chunk(chunk: _Chunk) -> list[str]:
+    def decode_chunk(chunk: _Chunk) -> _Outcome:
         damaged = []
         for image, data in chunk:
             try:
@@ -58,7 +61,7 @@ def decode_images(
                 )
             except DataError as error:
                 damaged.append(error.message)
-        return damaged
+        return len(chunk), damaged
 
     done, damaged = 0, list(survey.damaged)
     for count, messages in _mapped(decode_chunk, _chunks(_encoded(path, survey)), _workers(survey)):
@@ -148,15 +151,14 @@ def _workers(survey: Survey) -> int:
 
 
 def _mapped(
-    function: Callable[[_Chunk], list[str]], chunks: Iterable[_Chunk], workers: int
-) -> Iterator[tuple[int, list[str]]]:
-    """The size of each chunk and what the function says of it, with few chunks under way."""
+    function: Callable[[_Chunk], _Outcome], chunks: Iterable[_Chunk], workers: int
+) -> Iterator[_Outcome]:
+    """What the function makes of each chunk, with few chunks under way."""
     with ThreadPoolExecutor(workers) as pool:
-        under_way: deque[tuple[int, Future[list[str]]]] = deque()
+        under_way: deque[Future[_Outcome]] = deque()
         for chunk in chunks:
-            under_way.append((len(chunk), pool.submit(function, chunk)))
+            under_way.append(pool.submit(function, chunk))
             if len(under_way) > 2 * workers:
-                count, future = under_way.popleft()
-                yield count, future.result()
-        for count, future in under_way:
-            yield count, future.result()
+                yield under_way.popleft().result()
+        for future in under_way:
+            yield future.result()

@@ -29,7 +29,7 @@ from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
 from tenfold.errors import LONGEST_WORD, DataError, UsageError, listing
 from tenfold.listening import Listener, Recorder
-from tenfold.types import ImageShape, LabeledArrays
+from tenfold.types import ImageShape, LabeledArrays, WantedShape
 
 DEFAULT_LARGEST_SIDE = 64
 """Pixels of the longer side that images keep unless a size is asked for."""
@@ -40,36 +40,29 @@ LARGEST_IMAGE_SIDE = 4096
 DECODING_VERSION = 1
 """To be raised when the same files would give other arrays than before."""
 
-_Options = tuple[tuple[int, int] | None, int | None]
-"""The size and the channels that are asked for."""
-
 
 def load_image_folder(
-    path: Path,
-    *,
-    image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
-    listener: Listener,
+    path: Path, wanted: WantedShape, listener: Listener
 ) -> dict[str, LabeledArrays]:
     """The same as `read_image_folder`, decoded once and read from the cache afterwards.
 
-    The cache is asked by the source's fingerprint and the options, so a change of either decodes
-    anew. A cache that fails never fails the call; the listener is told what happened.
+    The cache is asked by the source's fingerprint and the wanted shape, so a change of either
+    decodes anew. A cache that fails never fails the call; the listener is told what happened.
 
     Raises:
         DataError: as `read_image_folder`.
         UsageError: as `read_image_folder`.
     """
-    fingerprint, options = source_fingerprint(path), (image_size, channels)
-    found = _from_cache(fingerprint, options, listener)
+    fingerprint = source_fingerprint(path)
+    found = _from_cache(fingerprint, wanted, listener)
     if found is not None:
         for note in found.notes:
             listener.note(note)
         return found.splits
     recorder = Recorder(listener)
-    splits = read_image_folder(path, image_size=image_size, channels=channels, listener=recorder)
+    splits = read_image_folder(path, wanted, recorder)
     if source_fingerprint(path) == fingerprint:
-        key = _cache_key(fingerprint, options)
+        key = _cache_key(fingerprint, wanted)
         store_cached(key, Decoded(splits, recorder.notes), listener)
     else:
         listener.note("the files changed while they were read, so nothing was cached")
@@ -77,20 +70,16 @@ def load_image_folder(
 
 
 def read_image_folder(
-    path: Path,
-    *,
-    image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
-    listener: Listener,
+    path: Path, wanted: WantedShape, listener: Listener
 ) -> dict[str, LabeledArrays]:
     """Class folders of images, in a directory or an archive, decoded into memory.
 
     Args:
         path: the directory or archive.
-        image_size: (height, width) of every image. By default the images' own, if all have the
-            same of at most `DEFAULT_LARGEST_SIDE`; else a square of the median shorter side, of at
-            most that. `tenfold.data.folders.images` says how an image is made to fit.
-        channels: 1 for gray, 3 for color; by default 1 if every image is gray, else 3.
+        wanted: the size and channels of every image. The size is by default the images' own, if
+            all have the same of at most `DEFAULT_LARGEST_SIDE`; else a square of the median shorter
+            side, of at most that. `tenfold.data.folders.images` says how an image is made to fit.
+            The channels are by default 1 if every image is gray, else 3.
         listener: is told of progress, and what a person should know about how it was read.
 
     Returns:
@@ -99,27 +88,27 @@ def read_image_folder(
     Raises:
         DataError: the path or the archive cannot be read, the layout is none, classes are empty
             or differ among splits, images are damaged (all are named), or it is too much data.
-        UsageError: `image_size` or `channels` is out of range.
+        UsageError: the wanted size or number of channels is out of range.
     """
-    _require_options(image_size, channels)
+    _require_in_range(wanted)
     with quiet_pillow():
         survey = survey_images(path, listener)
         places = _places(path, survey)
-        height, width = image_size or _default_size(survey)
-        depth = channels or (1 if all(image.is_gray for image in survey.images) else 3)
+        height, width = wanted.size or _default_size(survey)
+        depth = wanted.channels or (1 if all(image.is_gray for image in survey.images) else 3)
         shape = ImageShape(depth, height, width)
         splits = decode_images(path, survey, places, shape, listener)
     _tell(survey, shape, listener)
     return splits
 
 
-def _require_options(image_size: tuple[int, int] | None, channels: int | None) -> None:
+def _require_in_range(wanted: WantedShape) -> None:
+    size, channels = wanted
     if channels not in (None, 1, 3):
         raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
-    if image_size is not None and not all(1 <= side <= LARGEST_IMAGE_SIDE for side in image_size):
+    if size is not None and not all(1 <= side <= LARGEST_IMAGE_SIDE for side in size):
         raise UsageError(
-            f"the image size is {image_size[0]}x{image_size[1]}, "
-            f"wanted 1..{LARGEST_IMAGE_SIDE} pixels a side"
+            f"the image size is {_by(size)}, wanted 1..{LARGEST_IMAGE_SIDE} pixels a side"
         )
 
 
@@ -174,17 +163,16 @@ def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _from_cache(fingerprint: str, options: _Options, listener: Listener) -> Decoded | None:
-    """What was decoded with these options, or with none if that came to the same."""
-    image_size, channels = options
-    for asked in dict.fromkeys([options, (None, None)]):
+def _from_cache(fingerprint: str, wanted: WantedShape, listener: Listener) -> Decoded | None:
+    """What was decoded to this shape, or without one if that came to the same."""
+    for asked in dict.fromkeys([wanted, WantedShape()]):
         found = load_cached(_cache_key(fingerprint, asked), listener)
         if found is not None:
-            _, depth, *size = next(iter(found.splits.values())).images.shape
-            if image_size in (None, tuple(size)) and channels in (None, depth):
+            _, channels, *size = next(iter(found.splits.values())).images.shape
+            if wanted.size in (None, tuple(size)) and wanted.channels in (None, channels):
                 return found
     return None
 
 
-def _cache_key(fingerprint: str, options: _Options) -> str:
-    return json.dumps([DECODING_VERSION, PIL.__version__, fingerprint, *options])
+def _cache_key(fingerprint: str, asked: WantedShape) -> str:
+    return json.dumps([DECODING_VERSION, PIL.__version__, fingerprint, *asked])

@@ -7,7 +7,7 @@ The rule, which a model may rely on:
 - The EXIF orientation is applied, so pixels lie as a viewer shows them.
 - Transparency, whether alpha channel, transparent palette entry or transparent color, is
   composited on white.
-- 16-bit gray keeps its high byte. Palette, CMYK, YCbCr and LAB images go through RGB.
+- 16-bit gray keeps its high byte. Bilevel, palette, CMYK, YCbCr and LAB images go through RGB.
   Images of 32-bit integers or floats are refused, as nobody knows their range.
 - Color becomes gray by ITU-R 601 luma (Pillow's `L`), gray becomes color by repetition.
 - To fit a size, the largest centered part that has the wanted aspect ratio is scaled to it by an
@@ -20,7 +20,7 @@ import struct
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -47,7 +47,7 @@ _JPEG_PLAIN_SEGMENTS = (0xC4, 0xDB, 0xDD, 0xE0, *range(0xE2, 0xF0), 0xFE)
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _GRAY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
-_THROUGH_RGB = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
+_THROUGH_RGB = ("1", "RGB", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -164,7 +164,7 @@ def _pixels(
     if image.mode != mode:
         image = image.convert(mode)
     if size is not None and image.size != (size[1], size[0]):
-        image = _resized(image, *size)
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(image)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
@@ -186,8 +186,6 @@ def _opaque_gray_or_rgb(image: Image.Image, name: str) -> Image.Image:
         straight = image.convert("LA") if image.mode == "La" else image
         opaque = Image.alpha_composite(white, straight.convert("RGBA")).convert("RGB")
         return opaque.convert("L") if image.mode in _GRAY else opaque
-    if image.mode == "1":
-        return image.convert("L")
     if image.mode in _THROUGH_RGB:
         return image.convert("RGB")
     raise DataError(
@@ -210,16 +208,3 @@ def _high_byte(image: Image.Image) -> Image.Image:
     if isinstance(transparent, int):
         gray[values == transparent] = 255
     return Image.fromarray(gray)
-
-
-def _resized(image: Image.Image, height: int, width: int) -> Image.Image:
-    scale = min(image.width / width, image.height / height)
-    part_width, part_height = scale * width, scale * height
-    left, top = (image.width - part_width) / 2, (image.height - part_height) / 2
-    box = (
-        max(left, 0.0),
-        max(top, 0.0),
-        min(left + part_width, image.width),
-        min(top + part_height, image.height),
-    )
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)

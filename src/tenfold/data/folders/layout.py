@@ -56,9 +56,9 @@ def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Pla
     _refuse_outsiders(path, images, roots)
     classes = _shared_classes(path, tree, roots)
     depth = len(next(iter(roots)))
-    places = [(roots[parts[:depth]], parts[depth]) for parts in images]
-    _refuse_empty_classes(path, roots, classes, places)
-    return Places(classes, places)
+    places = Places(classes, [(roots[parts[:depth]], parts[depth]) for parts in images])
+    _refuse_empty_classes(path, roots.values(), places)
+    return places
 
 
 class _Tree:
@@ -162,17 +162,12 @@ def _shared_classes(path: Path, tree: _Tree, roots: Mapping[Parts, str]) -> tupl
     return tuple(classes)
 
 
-def _refuse_empty_classes(
-    path: Path,
-    roots: Mapping[Parts, str],
-    classes: Iterable[str],
-    places: Iterable[tuple[str, str]],
-) -> None:
-    filled = set(places)
+def _refuse_empty_classes(path: Path, splits: Iterable[str], places: Places) -> None:
+    filled = set(places.of_image)
     empty = [
         name if split == UNSPLIT else f"{split}/{name}"
-        for split in roots.values()
-        for name in classes
+        for split in splits
+        for name in places.classes
         if (split, name) not in filled
     ]
     if empty:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def part(column: Tensor) -> tuple[object, ...]:
     return column.dtype, column.shape[1:]
 
 
-def can_be_gathered(tensor: object) -> bool:
+def can_be_gathered(tensor: object) -> TypeGuard[Tensor]:
     """Whether selecting this tensor's rows gives the bits and strides that stacking them gives.
 
     On other devices than the CPU that is not known.
@@ -92,10 +92,7 @@ def can_be_gathered(tensor: object) -> bool:
 
 def are_class_indices(labels: object) -> bool:
     """Whether this is a vector of int64 that can be gathered from."""
-    if not can_be_gathered(labels):
-        return False
-    assert isinstance(labels, Tensor)
-    return labels.dtype == torch.int64 and labels.ndim == 1
+    return can_be_gathered(labels) and labels.dtype == torch.int64 and labels.ndim == 1
 
 
 def _whole_numbers(indices: Indices) -> np.ndarray | None:

@@ -10,7 +10,6 @@ rows in memory are gathered at once. What is not known to be such rows is left t
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import math
@@ -25,7 +24,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from tenfold.data.loading.gathering import Column, Indices, Rows
 from tenfold.data.loading.rows import find_rows
-from tenfold.data.loading.untouched import stacks
+from tenfold.data.loading.untouched import raise_as_worker, stacks
 
 ItemT = TypeVar("ItemT", covariant=True)
 
@@ -115,11 +114,17 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
         def read(indices: object) -> object:
             worker = next(turns)
             batch = rows.batch(indices)
-            return _read_in_worker(worker, dataset, collate_fn, indices) if batch is None else batch
+            if batch is not None:
+                return batch
+            try:
+                return _collated(dataset, collate_fn, indices)
+            except Exception:
+                raise_as_worker(worker)
+                raise
 
-        ahead = _DrawnAhead(self.batch_sampler, self.prefetch_factor * self.num_workers)
+        ahead = _DrawnAhead(self.batch_sampler)
         iterator = self._iterate(ahead, read)
-        ahead.start()
+        ahead.start(self.prefetch_factor * self.num_workers)
         return iterator
 
 
@@ -133,36 +138,33 @@ class _Indices(Dataset[Any]):
 class _DrawnAhead:
     """The batches of a sampler, drawn as far ahead as PyTorch draws them for its workers."""
 
-    def __init__(self, sampler: Iterable[Any], most_ahead: int) -> None:
+    def __init__(self, sampler: Iterable[Any]) -> None:
         self._sampler = sampler
-        self._most_ahead = most_ahead
         self._drawn: deque[Any] = deque()
 
     def __len__(self) -> int:
         return len(self._sampler)  # type: ignore[arg-type]
 
     def __iter__(self) -> _DrawnAhead:
-        self._rest = iter(self._sampler)
+        self._rest = map(_kept, self._sampler)
         return self
 
-    def start(self) -> None:
+    def start(self, most_ahead: int) -> None:
         """Begins anew and draws ahead, which PyTorch does after drawing its seed."""
-        self._rest = iter(self._sampler)
-        for _ in range(self._most_ahead):
-            self._draw()
+        self._rest = map(_kept, self._sampler)
+        self._drawn.extend(itertools.islice(self._rest, most_ahead))
 
     def __next__(self) -> object:
         if not self._drawn:
             raise StopIteration
         indices = self._drawn.popleft()
-        self._draw()
+        self._drawn.extend(itertools.islice(self._rest, 1))
         return indices
 
-    def _draw(self) -> None:
-        with contextlib.suppress(StopIteration):
-            indices = next(self._rest)
-            # A sampler may fill the same list again for its next batch.
-            self._drawn.append(list(indices) if type(indices) is list else indices)
+
+def _kept(indices: Indices) -> Indices:
+    """The indices of a batch for later: a sampler may fill the same list again for its next."""
+    return list(indices) if type(indices) is list else indices
 
 
 def _stacked_rows(dataset: object, collate_fn: object) -> Rows | None:
@@ -181,25 +183,10 @@ def _read(dataset: MapStyle, collate_fn: Callable[[Any], Any], indices: Indices)
     """A batch, gathered if the data set lies in memory now, else read item by item."""
     rows = _stacked_rows(dataset, collate_fn)
     batch = None if rows is None else rows.batch(indices)
-    if batch is not None:
-        return batch
+    return _collated(dataset, collate_fn, indices) if batch is None else batch
+
+
+def _collated(dataset: MapStyle, collate_fn: Callable[[Any], Any], indices: Indices) -> object:
+    """A batch, read item by item."""
     read_items = getattr(dataset, "__getitems__", None)
     return collate_fn(read_items(indices) if read_items else [dataset[i] for i in indices])
-
-
-def _read_in_worker(
-    worker: int, dataset: MapStyle, collate_fn: Callable[[Any], Any], indices: Indices
-) -> object:
-    """The batch or the error that PyTorch's worker process of this number has for us."""
-    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-        dataset,
-        batch_sampler=[indices] * (worker + 1),
-        num_workers=worker + 1,
-        collate_fn=collate_fn,
-        generator=torch.Generator(),
-    )
-    batches = iter(loader)
-    for _ in range(worker):
-        with contextlib.suppress(Exception):
-            next(batches)
-    return next(batches)

@@ -21,21 +21,26 @@ from tenfold.data.loading.untouched import is_original
 _OWN_GETITEM = ImageDataset.__getitem__
 
 
-def find_rows(dataset: object) -> Rows | None:
+def find_rows(dataset: object, *, pictures: bool = False) -> Rows | None:
     """Where batches of this data set can be gathered, or None if its items must be asked for.
 
     Exact types only: a subclass may read its items differently, and so may a replaced method.
+
+    Args:
+        dataset: of any kind.
+        pictures: whether items may be Pillow images, of which PyTorch makes no batches; their rows
+            have the raw pixels.
     """
     if type(dataset) is Subset:
-        return _subset_rows(dataset)
+        return _subset_rows(dataset, pictures)
     if type(dataset) is ImageDataset:
         rows = _image_rows(dataset)
     elif type(dataset) is TensorDataset:
         rows = _tensor_rows(dataset)
     elif type(dataset) is ConcatDataset:
-        rows = _joined_rows(dataset)
+        rows = _joined_rows(dataset, pictures)
     else:
-        rows = torchvision_rows(dataset)
+        rows = torchvision_rows(dataset, pictures)
     # PyTorch would read whole batches through this.
     return None if rows is None or hasattr(dataset, "__getitems__") else rows
 
@@ -72,7 +77,7 @@ def _tensor_rows(dataset: TensorDataset) -> Rows | None:
     return Rows(tuple(map(part, tensors)), len(tensors[0]), tensors, partial(take, tensors))
 
 
-def _subset_rows(dataset: Subset[Any]) -> Rows | None:
+def _subset_rows(dataset: Subset[Any], pictures: bool) -> Rows | None:
     positions: Any = dataset.indices
     is_known = (
         is_original(Subset, "__getitem__")
@@ -81,7 +86,7 @@ def _subset_rows(dataset: Subset[Any]) -> Rows | None:
         and type(positions) in (list, tuple, range, Tensor, np.ndarray)
         and getattr(positions, "ndim", 1) == 1
     )
-    rows = find_rows(dataset.dataset) if is_known else None
+    rows = find_rows(dataset.dataset, pictures=pictures) if is_known else None
     if rows is None:
         return None
 
@@ -93,11 +98,11 @@ def _subset_rows(dataset: Subset[Any]) -> Rows | None:
     return Rows(rows.parts, len(positions), rows.columns, gather)
 
 
-def _joined_rows(dataset: ConcatDataset[Any]) -> Rows | None:
+def _joined_rows(dataset: ConcatDataset[Any], pictures: bool) -> Rows | None:
     if not is_original(ConcatDataset, "__getitem__"):
         return None
     ends = dataset.cumulative_sizes
-    found = [find_rows(member) for member in dataset.datasets]
+    found = [find_rows(member, pictures=pictures) for member in dataset.datasets]
     members = [rows for rows in found if rows is not None]
     if len(members) < len(found) or len({rows.parts for rows in members}) != 1:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenfold.data.loading.gathering import Rows, are_class_indices, can_be_gathered, take
+from tenfold.data.loading.gathering import Rows, are_class_indices, can_be_gathered, part, take
 from tenfold.data.loading.untouched import is_original, only_calls_forward
 
 Foreign: TypeAlias = Any
@@ -21,10 +21,11 @@ _READERS = {"torchvision.datasets.mnist": "MNIST", "torchvision.datasets.cifar":
 """By module, the class whose `__getitem__` the others there inherit."""
 
 
-def torchvision_rows(dataset: Foreign) -> Rows | None:
+def torchvision_rows(dataset: Foreign, pictures: bool) -> Rows | None:
     """Where batches of a data set of MNIST's or CIFAR's family are gathered and scaled.
 
-    Known transforms are `ToTensor()`, and a `Compose` of it, with or without a `Normalize` after.
+    Known transforms are `ToTensor()`, and a `Compose` of it, with or without a `Normalize` after;
+    and no transform, which leaves raw pixels, where items may be pictures.
     """
     kind = type(dataset)
     module = sys.modules.get(kind.__module__)
@@ -34,9 +35,14 @@ def torchvision_rows(dataset: Foreign) -> Rows | None:
     images, labels = _planes(dataset.data, reader.__name__), dataset.targets
     if images is None or dataset.target_transform is not None:
         return None
-    transform = _batch_transform(dataset.transform, channels=images.shape[1])
     are_labels = type(labels) is list or are_class_indices(labels)
-    if transform is None or not are_labels or len(labels) != len(images):
+    if not are_labels or len(labels) != len(images):
+        return None
+    if pictures and dataset.transform is None:
+        columns = (images, labels)
+        return Rows((part(images), int), len(images), columns, partial(take, columns))
+    transform = _batch_transform(dataset.transform, channels=images.shape[1])
+    if transform is None:
         return None
 
     def gather(places: np.ndarray) -> list[Tensor] | None:
@@ -79,19 +85,19 @@ def _batch_transform(transform: Foreign, channels: int) -> Callable[[Tensor], Te
         (functional, "to_tensor"),
         (functional, "normalize"),
     )
-    is_known = (
-        type(steps) in (list, tuple)
-        and [type(step) for step in steps[:1]] == [transforms.ToTensor]
-        and all(is_original(owner, name) for owner, name in functions)
-    )
+    if type(steps) not in (list, tuple) or not all(
+        is_original(*function) for function in functions
+    ):
+        return None
+    kinds = [type(step) for step in steps]
     dtype = torch.get_default_dtype()
 
     def scale(images: Tensor) -> Tensor:
         return images.to(dtype).div_(255)
 
-    if is_known and len(steps) == 1:
+    if kinds == [transforms.ToTensor]:
         return scale
-    if not is_known or len(steps) != 2 or type(steps[1]) is not transforms.Normalize:
+    if kinds != [transforms.ToTensor, transforms.Normalize]:
         return None
     mean, std = steps[1].mean, steps[1].std
     fits = all(

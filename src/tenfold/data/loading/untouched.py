@@ -64,3 +64,13 @@ def only_calls_forward(module: nn.Module) -> bool:
             for value in vars(module).values()
         )
     )
+
+
+def raise_as_worker(number: int) -> None:
+    """Raise the error that is being handled as a worker process of PyTorch's hands it over.
+
+    Returns where PyTorch no longer has what wraps such errors.
+    """
+    wrapper = getattr(sys.modules.get("torch._utils"), "ExceptionWrapper", None)
+    if wrapper is not None:
+        wrapper(where=f"in DataLoader worker process {number}").reraise()
