@@ -14,6 +14,5 @@ from tenfold.storage.tensors import LARGEST_HEADER as LARGEST_HEADER
 from tenfold.storage.tensors import StoredTensor as StoredTensor
 from tenfold.storage.tensors import TensorFile as TensorFile
 from tenfold.storage.tensors import read_tensors as read_tensors
-from tenfold.storage.tensors import sha256_of_tensors as sha256_of_tensors
 from tenfold.storage.tensors import write_tensors as write_tensors
 from tenfold.storage.user_cache import cache_folder as cache_folder

@@ -178,11 +178,6 @@ def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
     return TensorFile(header, tensors, int(metadata["version"]), metadata["sha256"])
 
 
-def sha256_of_tensors(tensors: Mapping[str, StoredTensor]) -> str:
-    """A digest of names, types, shapes and bits, whatever file the tensors lie in."""
-    return _digest(("", "", ""), tensors)
-
-
 def _top(path: Path, file: io.BufferedReader, size: int) -> dict[str, Any]:
     """The entries at the top of a safetensors file; the tensors' bytes come next."""
     start = file.read(8)
