@@ -14,8 +14,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tenfold.errors import FileRefusedError, StorageError
@@ -173,30 +173,27 @@ def _verify(path: Path, data: bytes) -> None:
 def _put_in_place(temporary: Path, path: Path) -> None:
     """Rename a file and flush its folder; if that fails, undo the renaming."""
     old = _temporary(path)
-    has_old = _link(path, old)
+    undo = _way_back(path, old)
     try:
         os.replace(temporary, path)
         try:
             _sync_folder(path.parent)
         except OSError:
-            if has_old:
-                os.replace(old, path)
-            elif has_old is None:
-                path.unlink()
+            undo()
             raise
     finally:
         _remove_if_there(old)
 
 
-def _link(path: Path, second: Path) -> bool | None:
-    """Give a file a second name: whether that worked, None where there is no such file."""
+def _way_back(path: Path, second: Path) -> Callable[[], object]:
+    """Give a file a second name; what brings back the file, or its absence, once it is replaced."""
     try:
         os.link(path, second)
     except FileNotFoundError:
-        return None
+        return path.unlink
     except OSError:  # a file system without hard links
-        return False
-    return True
+        return lambda: None
+    return lambda: os.replace(second, path)
 
 
 def _temporary(path: Path) -> Path:
@@ -217,10 +214,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove_if_there(path: Path) -> None:
-    try:
+    with suppress(OSError):  # an unreachable folder: the error that led here is the one to tell
         path.unlink(missing_ok=True)
-    except OSError:  # an unreachable folder: the error that led here is the one to tell
-        pass
 
 
 def reason_of(error: OSError) -> str:
