@@ -444,6 +444,16 @@ def test_a_forged_file_can_be_read_at_all(tmp_path):
     assert read(forge(tmp_path / "x.safetensors")) == ({}, {})
 
 
+def test_a_folder_that_is_refused_leaves_nothing_open(tmp_path):
+    free = os.dup(0)
+    os.close(free)
+    with pytest.raises(FileRefusedError, match="directory"):
+        read(tmp_path)
+    again = os.dup(0)
+    os.close(again)
+    assert again == free
+
+
 @pytest.mark.parametrize("header", ["", "[]", "3", "null", '"text"', "{", "[" * 100_000])
 def test_a_header_that_is_no_object_is_refused(tmp_path, header):
     with pytest.raises(FileRefusedError, match="header is not"):

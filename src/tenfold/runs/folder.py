@@ -13,7 +13,14 @@ import filelock
 
 from tenfold.errors import FileRefusedError, StorageError, UsageError, printable
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
-from tenfold.storage import checked, make_folder, remove_leftovers, write_json, write_text
+from tenfold.storage import (
+    checked,
+    make_folder,
+    read_text,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from tenfold.training.history import EpochMetrics
 
 LARGEST_TEXT = 64 * 2**20
@@ -47,22 +54,12 @@ class RunFolder:
             remedy: what to do if it cannot be read.
 
         Raises:
-            FileRefusedError: it is missing, unreadable or too long.
+            FileRefusedError: it is missing, unreadable, too long or not text.
         """
         try:
-            with path.open("rb") as file:
-                data = file.read(LARGEST_TEXT + 1)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise FileRefusedError(f"{path}: {reason}", remedy=remedy) from error
-        if len(data) > LARGEST_TEXT:
-            raise FileRefusedError(
-                f"{path}: it is longer than {LARGEST_TEXT:,} bytes", remedy=remedy
-            )
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            raise FileRefusedError(f"{path}: it is not UTF-8 text", remedy=remedy) from error
+            return read_text(path, LARGEST_TEXT)
+        except FileRefusedError as error:
+            raise FileRefusedError(error.message, remedy=remedy) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -105,11 +102,8 @@ class RunFolder:
             FileRefusedError: it is missing or damaged.
             NewerFormatError: a newer tenfold wrote it.
         """
-        try:
-            facts = json.loads(self.read_text(self.facts))
-        except (ValueError, RecursionError) as error:
-            raise FileRefusedError(f"{self.facts}: this is not JSON", remedy=PUT_BACK) from error
-        return parse_facts(facts, self.facts)
+        value = _from_json(self.read_text(self.facts), self.facts, PUT_BACK)
+        return parse_facts(value, self.facts)
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         """Write `metrics.jsonl`, one line an epoch."""
@@ -133,10 +127,7 @@ class RunFolder:
         history = []
         for number, line in enumerate(text.splitlines(), start=1):
             place = f"{self.metrics}: line {number} is damaged"
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise FileRefusedError(f"{place}: it is not JSON", remedy=remedy) from error
+            values = _from_json(line, place, remedy)
             history.append(checked(EpochMetrics, values, place, remedy=remedy))
         return history
 
@@ -146,8 +137,15 @@ class RunFolder:
         Args:
             model: the digest of the bundle's contents.
         """
-        texts = {path.name: self.read_text(path) for path in (self.metrics, self.recipe)}
-        return {self.model.name: model} | {name: sha256_of(texts[name]) for name in texts}
+        texts = {path.name: sha256_of(self.read_text(path)) for path in (self.metrics, self.recipe)}
+        return {self.model.name: model, **texts}
+
+
+def _from_json(text: str, place: str | Path, remedy: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileRefusedError(f"{place}: it is not JSON", remedy=remedy) from error
 
 
 def sha256_of(text: str) -> str:

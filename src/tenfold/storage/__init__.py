@@ -5,6 +5,7 @@ from tenfold.storage.checked import checked as checked
 from tenfold.storage.checked import require_readable as require_readable
 from tenfold.storage.files import make_folder as make_folder
 from tenfold.storage.files import read_regular_file as read_regular_file
+from tenfold.storage.files import read_text as read_text
 from tenfold.storage.files import remove_file as remove_file
 from tenfold.storage.files import remove_leftovers as remove_leftovers
 from tenfold.storage.files import set_aside as set_aside

@@ -62,17 +62,40 @@ def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
         FileRefusedError: it is missing, cannot be read, or is a pipe, a device or a folder.
     """
     try:
-        # Without waiting: a pipe would be opened only when somebody writes to it.
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 (an open descriptor)
+        with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise FileRefusedError(f"{path}: this is not a regular file")
             yield file, status.st_size
     except FileNotFoundError as error:
         raise FileRefusedError(f"{path}: there is no such file") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
         raise FileRefusedError(f"{path}: it cannot be read: {reason_of(error)}") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without waiting: a pipe would be opened only when somebody writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_text(path: Path, limit: int) -> str:
+    """The text of a UTF-8 file.
+
+    Args:
+        path: the file.
+        limit: maximum size in bytes.
+
+    Raises:
+        FileRefusedError: it is missing, unreadable, too long, not a regular file or not text.
+    """
+    try:
+        with read_regular_file(path) as (file, _):
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise FileRefusedError(f"{path}: it has more than {limit:,} bytes")
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise FileRefusedError(f"{path}: it is not UTF-8 text") from error
 
 
 def make_folder(path: Path) -> bool:
@@ -218,6 +241,6 @@ def _remove_if_there(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def reason_of(error: OSError) -> str:
+def reason_of(error: OSError | ValueError) -> str:
     """Why the system refused, in its own words."""
-    return error.strerror or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
