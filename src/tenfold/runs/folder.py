@@ -68,9 +68,8 @@ class RunFolder:
         Raises:
             FileRefusedError: another process is writing it.
         """
-        lock = filelock.FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            held = filelock.FileLock(self.path / ".lock").acquire(timeout=0)
         except filelock.Timeout as error:
             raise FileRefusedError(
                 f"{self}: another process is writing this run", remedy="wait for it or stop it"
@@ -81,10 +80,8 @@ class RunFolder:
                 f"{self}: the folder cannot be locked: {reason}",
                 remedy="choose a folder that can be written",
             ) from error
-        try:
+        with held:
             yield
-        finally:
-            lock.release()
 
     def clean(self) -> None:
         """Remove what a killed writer left half-written; only while the run is locked."""
@@ -172,37 +169,43 @@ def new_run(out: Path | None, data: str, model: str) -> RunFolder:
     """A new, empty folder for a run: `out`, or the next `runs/<data>-<model>-NNN`.
 
     Raises:
+        UsageError, StorageError: see `new_folder`.
+    """
+    return RunFolder(new_folder(out, f"{_plain(data)}-{model}"))
+
+
+def new_folder(out: Path | None, stem: str) -> Path:
+    """A new, empty folder: `out`, or the next `runs/<stem>-NNN`.
+
+    Raises:
         UsageError: `out` is there and not empty.
         StorageError: the folder cannot be made.
     """
     if out is not None:
-        _require_empty(out)
+        require_new(RunFolder(out))
         make_folder(out)
-        return RunFolder(out)
+        return out
     parent = Path("runs")
     make_folder(parent)
-    stem = f"{_plain(data)}-{model}"
-    number = 1 + max(_numbers(parent, stem), default=0)
+    names = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", path.name) for path in parent.iterdir())
+    number = 1 + max((int(name[1]) for name in names if name), default=0)
     while not make_folder(parent / f"{stem}-{number:03d}"):  # another process may be faster
         number += 1
-    return RunFolder(parent / f"{stem}-{number:03d}")
+    return parent / f"{stem}-{number:03d}"
 
 
 def require_new(folder: RunFolder) -> None:
-    """Make sure, once it is locked, that nobody else made a run of this folder.
+    """Make sure that nobody made a run or anything else of a folder; ask again once it is locked.
 
     Raises:
         UsageError: somebody did.
     """
-    _require_empty(folder.path)
-
-
-def _require_empty(path: Path) -> None:
+    path = folder.path
     if path.exists() and (not path.is_dir() or _holds_something(path)):
-        raise UsageError(
-            f"{path}: there is something already",
-            remedy="choose another folder, or continue the run in it with tenfold resume",
-        )
+        remedy = "choose another folder"
+        if folder.facts.is_file():
+            remedy += ", or continue the run in it with tenfold resume"
+        raise UsageError(f"{path}: there is something already", remedy=remedy)
 
 
 def _holds_something(folder: Path) -> bool:
@@ -210,11 +213,6 @@ def _holds_something(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
     ours = {"recipe.toml"} if ".lock" in names else set()
     return any(name not in ours and not name.startswith(".") for name in names)
-
-
-def _numbers(parent: Path, stem: str) -> list[int]:
-    matches = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", p.name) for p in parent.iterdir())
-    return [int(match[1]) for match in matches if match]
 
 
 def _plain(data: str) -> str:
