@@ -1063,7 +1063,7 @@ TRAINING = [
         "out-not-empty",
         f"train digits {QUICK} --out out",
         2,
-        ("out", "something already", "tenfold resume"),
+        ("out", "something already", "choose another folder"),
         file("out/thesis.txt", "kept"),
     ),
     Row(

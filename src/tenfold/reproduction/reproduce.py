@@ -362,6 +362,7 @@ def _judged(
 
 
 def _not_run(system: TeachingSystem, why: str, title: str = "", *, failed: bool = False) -> Outcome:
+    """The outcome of a recipe that was not run, or whose training failed."""
     findings = []
     for published in system.figures:
         verdict = judge_failure(published, why) if failed else Verdict("not run", why)
