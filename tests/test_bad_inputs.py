@@ -450,7 +450,7 @@ COMMAND_LINE = [
 ]
 
 RECIPES = [
-    Row("recipe-missing", "train digits --recipe own.toml", 2, ("own.toml", "No such file")),
+    Row("recipe-missing", "train digits --recipe own.toml", 2, ("own.toml", "no such file")),
     Row(
         "recipe-is-a-folder",
         "train digits --recipe own.toml",
@@ -1063,7 +1063,7 @@ TRAINING = [
         "out-not-empty",
         f"train digits {QUICK} --out out",
         2,
-        ("out", "something already", "tenfold resume"),
+        ("out", "something already", "choose another folder"),
         file("out/thesis.txt", "kept"),
     ),
     Row(
@@ -1392,7 +1392,7 @@ RUNS = [
         "run-recipe-missing",
         "evaluate run",
         4,
-        ("run/recipe.toml", "No such file"),
+        ("run/recipe.toml", "no such file"),
         without("run/recipe.toml"),
         with_run=True,
     ),

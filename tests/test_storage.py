@@ -25,7 +25,7 @@ from tenfold.storage import (
     write_text,
 )
 from tenfold.tensors import to_stored
-from tensor_files import read_tensors, sha256_of_tensors, write_tensors
+from tensor_files import read_tensors, write_tensors
 
 KIND = "tenfold-test"
 
@@ -316,11 +316,16 @@ def test_another_kind_is_refused_by_name(tmp_path):
         read(path)
 
 
+def written_digest(folder, tensors):
+    return write_tensors(folder / "any.safetensors", tensors, kind=KIND, version=1, header={})
+
+
 def test_the_digest_of_tensors_is_of_their_bits_alone(tmp_path):
     plain = {"a": torch.arange(6).reshape(2, 3), "b": torch.zeros(2)}
     _, found = read(write(tmp_path / "file.safetensors", plain))
     turned = {"b": torch.zeros(2, 2)[:, 0], "a": torch.arange(6).reshape(2, 3).t().contiguous().t()}
-    assert sha256_of_tensors(plain) == sha256_of_tensors(found) == sha256_of_tensors(turned)
+    first, *others = (written_digest(tmp_path, tensors) for tensors in (plain, found, turned))
+    assert others == [first, first]
 
 
 @pytest.mark.parametrize(
@@ -336,8 +341,9 @@ def test_the_digest_of_tensors_is_of_their_bits_alone(tmp_path):
     ],
     ids=["sign", "float64", "int32", "shape", "name", "two", "none"],
 )
-def test_the_digest_tells_names_types_shapes_and_bits_apart(other):
-    assert sha256_of_tensors(other) != sha256_of_tensors({"a": torch.tensor([0.0, 0.0])})
+def test_the_digest_tells_names_types_shapes_and_bits_apart(tmp_path, other):
+    one = {"a": torch.tensor([0.0, 0.0])}
+    assert written_digest(tmp_path, other) != written_digest(tmp_path, one)
 
 
 # --- Damage ----------------------------------------------------------------------------------
@@ -436,6 +442,16 @@ def forge(path, *, tensors=None, header="{}", data=b"", **metadata):
 
 def test_a_forged_file_can_be_read_at_all(tmp_path):
     assert read(forge(tmp_path / "x.safetensors")) == ({}, {})
+
+
+def test_a_folder_that_is_refused_leaves_nothing_open(tmp_path):
+    free = os.dup(0)
+    os.close(free)
+    with pytest.raises(FileRefusedError, match="directory"):
+        read(tmp_path)
+    again = os.dup(0)
+    os.close(again)
+    assert again == free
 
 
 @pytest.mark.parametrize("header", ["", "[]", "3", "null", '"text"', "{", "[" * 100_000])

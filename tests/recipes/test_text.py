@@ -1,5 +1,6 @@
 """From a recipe's name or file to its text and values."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def test_files_that_cannot_be_read(tmp_path):
     for name in ("missing.toml", "folder.toml", "large.toml", "nul\0.toml"):
         with pytest.raises(UsageError, match=r"\.toml: "):
             load_recipe(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(UsageError, match=r"^recipe .*pipe\.toml: this is not a regular file"):
+        load_recipe(tmp_path / "pipe.toml")
 
 
 def test_a_file_in_the_working_folder_does_not_hide_a_recipe(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from tenfold.reproduction.published import (
     Interval,
     Measurement,
     PublishedFigure,
+    Verdict,
     judge,
     judge_failure,
 )
@@ -159,18 +160,17 @@ class TestVerdicts:
         assert "[0.6, 0.7]" in found.reason
 
     def test_nothing_published_and_nothing_expected(self) -> None:
-        assert str(judge(PublishedFigure("test_acc", "x", 1), Measurement(0.1))) == (
-            "nothing published"
-        )
+        found = judge(PublishedFigure("test_acc", "x", 1), Measurement(0.1))
+        assert found == Verdict("nothing published")
 
     def test_not_run(self) -> None:
         found = judge(figure(SOFTMAX, "train_loss", 10), None, why_not="the data is missing")
-        assert str(found) == "not run: the data is missing"
+        assert found == Verdict("not run", "the data is missing")
 
     def test_a_training_that_fails_differs_where_something_is_published(self) -> None:
         assert judge_failure(figure(SOFTMAX, "train_loss", 10), "nan").name == "differs"
         found = judge_failure(figure("convpool-mnist", "train_loss", None), "nan")
-        assert str(found) == "nothing published: the training failed: nan"
+        assert found == Verdict("nothing published", "the training failed: nan")
 
     def test_an_expected_range_of_a_copy_holds_for_the_copy_alone(self) -> None:
         one = PublishedFigure(
@@ -182,7 +182,8 @@ class TestVerdicts:
             "exact",
             (Expected(Interval(0.4, 0.6), "a copy", only_on_copy=True),),
         )
-        assert str(judge(one, Measurement(0.4), on_copy=True)) == "differs, as expected: a copy"
+        on_copy = judge(one, Measurement(0.4), on_copy=True)
+        assert on_copy == Verdict("differs, as expected", "a copy")
         assert judge(one, Measurement(0.4)).name == "differs"
 
 

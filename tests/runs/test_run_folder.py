@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tenfold.errors import FileRefusedError
+from tenfold.errors import FileRefusedError, UsageError
 from tenfold.runs.facts import RunFacts
-from tenfold.runs.folder import LARGEST_TEXT, RunFolder
+from tenfold.runs.folder import LARGEST_TEXT, RunFolder, new_folder
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -83,7 +84,7 @@ def test_only_a_run_that_goes_on_may_have_no_history(folder: RunFolder, facts: R
     assert folder.read_history(facts.updated(status="running")) == []
     assert folder.read_history(facts.updated(status="interrupted")) == []
     for status in ("finished", "stopped early"):
-        with pytest.raises(FileRefusedError, match=r"metrics\.jsonl: No such file.*; make it anew"):
+        with pytest.raises(FileRefusedError, match=r"metrics\.jsonl: there is no such file; make"):
             folder.read_history(facts.updated(status=status))
 
 
@@ -91,8 +92,8 @@ def test_only_a_run_that_goes_on_may_have_no_history(folder: RunFolder, facts: R
     ("content", "said"),
     [
         (b"\xff", "it is not UTF-8 text; put back the file as tenfold wrote it"),
-        (b" " * (LARGEST_TEXT + 1), "it is longer than 67,108,864 bytes; put back the file"),
-        (None, "No such file or directory; put back the file as tenfold wrote it"),
+        (b" " * (LARGEST_TEXT + 1), "it has more than 67,108,864 bytes; put back the file"),
+        (None, "there is no such file; put back the file as tenfold wrote it"),
     ],
     ids=["no text", "too long", "missing"],
 )
@@ -106,6 +107,37 @@ def test_a_text_that_cannot_be_read_is_named(
     with pytest.raises(FileRefusedError) as raised:
         folder.read_facts()
     assert str(raised.value).startswith(f"{folder.facts}: {said}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(folder: RunFolder) -> None:
+    folder.facts.unlink()
+    os.mkfifo(folder.facts)
+    with pytest.raises(FileRefusedError, match=r"run\.json: this is not a regular file; put back"):
+        folder.read_facts()
+
+
+def test_the_next_number_is_above_all_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a-002", "a-1000", "a-7", "a-b-2000", "a-003.txt"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert new_folder(None, "a") == Path("runs/a-1001")
+    assert new_folder(None, "a") == Path("runs/a-1002")
+    assert new_folder(None, "a-b") == Path("runs/a-b-2001")
+    assert new_folder(None, "c") == Path("runs/c-001")
+
+
+def test_only_a_run_is_said_to_be_one_that_can_be_continued(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(UsageError, match=r"there is something already; choose another folder$"):
+            new_folder(path, "a")
+    with pytest.raises(UsageError, match=r"or continue the run in it with tenfold resume$"):
+        new_folder(folder.path, "a")
 
 
 def test_facts_come_back(folder: RunFolder, facts: RunFacts) -> None:

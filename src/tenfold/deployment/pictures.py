@@ -88,8 +88,5 @@ def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        with read_regular_file(path) as (file, _):
-            return file.read()
-    except ValueError as error:  # a name that no file can have
-        raise DataError(f"{path}: {error}") from error
+    with read_regular_file(path) as (file, _):
+        return file.read()

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import UsageError, did_you_mean
+from tenfold.errors import FileRefusedError, UsageError, did_you_mean
 
 LARGEST_RECIPE = 2**16
 """Bytes of a recipe file, at the most."""
@@ -37,24 +37,15 @@ def recipe_text(name_or_file: str | Path) -> str:
             f"{name!r} is neither a recipe nor a .toml file",
             remedy=did_you_mean(name, recipe_names()),
         )
+    from tenfold.storage import read_text  # brings NumPy along
+
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_RECIPE + 1)
-    except OSError as error:
+        return read_text(path, LARGEST_RECIPE)
+    except FileRefusedError as error:
         raise UsageError(
-            f"recipe {path}: {error.strerror or error}",
-            remedy="name a TOML file, or a recipe that tenfold recipes lists",
+            f"recipe {error.message}",
+            remedy="name a file of a few lines of TOML, or a recipe that tenfold recipes lists",
         ) from error
-    except ValueError as error:  # a name that no file can have
-        raise UsageError(f"recipe {path}: {error}") from error
-    if len(data) > LARGEST_RECIPE:
-        raise UsageError(
-            f"recipe {path}: it has more than {LARGEST_RECIPE:,} bytes, wanted a few lines of TOML"
-        )
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"recipe {path}: it is not UTF-8 text, wanted TOML") from error
 
 
 def parse_recipe(text: str, place: str) -> dict[str, Any]:

@@ -164,9 +164,6 @@ class Verdict:
     name: VerdictName
     reason: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}" if self.reason else self.name
-
 
 def judge(
     figure: PublishedFigure,

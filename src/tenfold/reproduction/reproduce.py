@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,7 @@ from typing import Any
 from tenfold.data.catalog.entries import DATA_VARIABLE
 from tenfold.data.catalog.locate import locate
 from tenfold.data.catalog.table import lookup
-from tenfold.errors import (
-    DataError,
-    InterruptedRunError,
-    StorageError,
-    TrainingError,
-    UsageError,
-    did_you_mean,
-)
+from tenfold.errors import DataError, InterruptedRunError, TrainingError, UsageError, did_you_mean
 from tenfold.evaluation.passes import evaluate
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe, load_recipe
@@ -39,17 +33,16 @@ from tenfold.reproduction.text import reproduction_markdown
 from tenfold.runs.conditions import conditions
 from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.fit import prepare
+from tenfold.runs.folder import new_folder
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
 from tenfold.runs.train import train_run
-from tenfold.storage import make_folder, write_json, write_text
+from tenfold.storage import write_json, write_text
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher, Watchers
 
 SCHEMA = 1
 """Version of the JSON object that describes a reproduction."""
-
-DATA_FAILED = DataError.exit_code
 
 
 @dataclass(frozen=True)
@@ -144,7 +137,7 @@ class Reproduction:
             return self.interrupted
         if "differs" in verdicts:
             return 1
-        return 0 if any(outcome.run for outcome in self.outcomes) else DATA_FAILED
+        return 0 if any(outcome.run for outcome in self.outcomes) else DataError.exit_code
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON can hold it."""
@@ -197,8 +190,9 @@ def reproduce(
     if epochs is not None and epochs < 1:
         raise UsageError(f"epochs is {epochs}, wanted at least 1")
     machine = _machine(resources)
-    worker = _Worker(_new_folder(out), resources, watcher or Watcher())
-    reproduction = Reproduction(worker.folder, command, machine)
+    folder = new_folder(out, "reproduction")
+    worker = _Worker(folder, resources, watcher or Watcher())
+    reproduction = Reproduction(folder, command, machine)
     for system in systems:
         wanted = epochs or (system.full_epochs if full else system.epochs)
         try:
@@ -250,7 +244,7 @@ class _Worker:
             return _not_run(system, str(error), title)
         except TrainingError as error:
             self.watcher.note(f"{system.recipe}: {error}")
-            return _failed(system, str(error), title)
+            return _not_run(system, str(error), title, failed=True)
         return _judged(system, title, run, measured, tuple(listener.notes))
 
     def _data(self, system: TeachingSystem, recipe: Recipe) -> tuple[str, str]:
@@ -297,26 +291,20 @@ class _Worker:
             return evaluate(prepared.state.model, prepared.splits.test).accuracy
 
 
-@dataclass
 class _Warnings(Watcher):
-    """Keeps what a run warns of between its first batch and its last."""
+    """Keeps what a run warns of once it trains."""
 
-    notes: list[str] = field(default_factory=list)
-    _training: bool = False
+    def __init__(self) -> None:
+        self.notes: list[str] = []
 
     def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
-        """Begin to listen."""
+        """Forget what was told of the data."""
         del folder, history
-        self._training = True
+        self.notes.clear()
 
     def note(self, text: str) -> None:
         """Keep the text."""
-        if self._training:
-            self.notes.append(text)
-
-    def ended(self) -> None:
-        """Stop listening."""
-        self._training = False
+        self.notes.append(text)
 
 
 def measurements_of(
@@ -357,16 +345,13 @@ def _judged(
     return Outcome(system, title, tuple(findings), run, notes)
 
 
-def _not_run(system: TeachingSystem, why: str, title: str = "") -> Outcome:
-    findings = (Finding(each, each.epoch, None, Verdict("not run", why)) for each in system.figures)
+def _not_run(system: TeachingSystem, why: str, title: str = "", *, failed: bool = False) -> Outcome:
+    """The outcome of a recipe that was not run, or whose training failed."""
+    findings = []
+    for published in system.figures:
+        verdict = judge_failure(published, why) if failed else Verdict("not run", why)
+        findings.append(Finding(published, published.epoch, None, verdict))
     return Outcome(system, title or system.data, tuple(findings))
-
-
-def _failed(system: TeachingSystem, why: str, title: str) -> Outcome:
-    findings = (
-        Finding(each, each.epoch, None, judge_failure(each, why)) for each in system.figures
-    )
-    return Outcome(system, title, tuple(findings))
 
 
 def _system(name: str) -> TeachingSystem:
@@ -391,32 +376,8 @@ def _machine(resources: Resources) -> dict[str, Any]:
 
 def _cpu_model() -> str:
     """The processor's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []  # only Linux has it
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _new_folder(out: Path | None) -> Path:
-    """A new, empty folder: `out`, or the next `runs/reproduction-NNN`."""
-    if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UsageError(f"{out}: there is something already", remedy="choose another folder")
-        make_folder(out)
-        return out
-    number = 1
-    while True:  # another process may take the same number: mkdir decides
-        path = Path("runs") / f"reproduction-{number:03d}"
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise StorageError(
-                f"{path}: the folder cannot be made: {error.strerror}",
-                remedy="choose a folder that can be written with --out",
-            ) from error
-        else:
-            return path
+    with suppress(OSError):  # only Linux has this file
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -81,11 +81,8 @@ def _recipe_markdown(recipe: Mapping[str, Any]) -> list[str]:
     lines += [_markdown_row(columns), _markdown_row(["---"] * len(columns))]
     for figure in recipe["figures"]:
         label, published, measured, verdict = _row(figure)
-        lines.append(
-            _markdown_row(
-                (label, figure["meaning"], published, _accepted(figure), measured, verdict)
-            )
-        )
+        cells = (label, figure["meaning"], published, _accepted(figure), measured, verdict)
+        lines.append(_markdown_row(cells))
     for note in recipe["notes"]:
         lines += ["", f"The run warned: {printable(note, 2000)}."]
     return lines

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
-from tenfold.errors import FileRefusedError, NewerFormatError
-from tenfold.storage import Facts, checked
+from tenfold.errors import FileRefusedError
+from tenfold.storage import Facts, checked, require_readable
 from tenfold.training.history import Share
 
 FORMAT = 2
@@ -180,15 +180,11 @@ def parse_facts(value: object, path: Path) -> RunFacts:
     if not isinstance(value, dict):
         raise FileRefusedError(f"{path}: this is not a JSON object", remedy=PUT_BACK)
     version = value.get("format")
-    if type(version) is int and version > FORMAT:
-        raise NewerFormatError(
-            f"{path}: its format is version {version}, this tenfold reads up to {FORMAT}",
-            remedy="install a newer tenfold",
-        )
-    if version not in (1, FORMAT) or type(version) is not int:
+    if type(version) is not int or version < 1:
         raise FileRefusedError(
             f"{path}: its format is {version!r}, wanted {FORMAT}", remedy=PUT_BACK
         )
+    require_readable(version, FORMAT, path)
     if version == 1:
         value = _from_version_1(value)
     return checked(RunFacts, value, path, remedy=PUT_BACK)

@@ -13,7 +13,14 @@ import filelock
 
 from tenfold.errors import FileRefusedError, StorageError, UsageError, printable
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
-from tenfold.storage import checked, make_folder, remove_leftovers, write_json, write_text
+from tenfold.storage import (
+    checked,
+    make_folder,
+    read_text,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from tenfold.training.history import EpochMetrics
 
 LARGEST_TEXT = 64 * 2**20
@@ -47,22 +54,12 @@ class RunFolder:
             remedy: what to do if it cannot be read.
 
         Raises:
-            FileRefusedError: it is missing, unreadable or too long.
+            FileRefusedError: it is missing, unreadable, too long or not text.
         """
         try:
-            with path.open("rb") as file:
-                data = file.read(LARGEST_TEXT + 1)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise FileRefusedError(f"{path}: {reason}", remedy=remedy) from error
-        if len(data) > LARGEST_TEXT:
-            raise FileRefusedError(
-                f"{path}: it is longer than {LARGEST_TEXT:,} bytes", remedy=remedy
-            )
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            raise FileRefusedError(f"{path}: it is not UTF-8 text", remedy=remedy) from error
+            return read_text(path, LARGEST_TEXT)
+        except FileRefusedError as error:
+            raise FileRefusedError(error.message, remedy=remedy) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -71,9 +68,8 @@ class RunFolder:
         Raises:
             FileRefusedError: another process is writing it.
         """
-        lock = filelock.FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            held = filelock.FileLock(self.path / ".lock").acquire(timeout=0)
         except filelock.Timeout as error:
             raise FileRefusedError(
                 f"{self}: another process is writing this run", remedy="wait for it or stop it"
@@ -84,10 +80,8 @@ class RunFolder:
                 f"{self}: the folder cannot be locked: {reason}",
                 remedy="choose a folder that can be written",
             ) from error
-        try:
+        with held:
             yield
-        finally:
-            lock.release()
 
     def clean(self) -> None:
         """Remove what a killed writer left half-written; only while the run is locked."""
@@ -105,11 +99,8 @@ class RunFolder:
             FileRefusedError: it is missing or damaged.
             NewerFormatError: a newer tenfold wrote it.
         """
-        try:
-            facts = json.loads(self.read_text(self.facts))
-        except (ValueError, RecursionError) as error:
-            raise FileRefusedError(f"{self.facts}: this is not JSON", remedy=PUT_BACK) from error
-        return parse_facts(facts, self.facts)
+        value = _from_json(self.read_text(self.facts), self.facts, PUT_BACK)
+        return parse_facts(value, self.facts)
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         """Write `metrics.jsonl`, one line an epoch."""
@@ -133,10 +124,7 @@ class RunFolder:
         history = []
         for number, line in enumerate(text.splitlines(), start=1):
             place = f"{self.metrics}: line {number} is damaged"
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise FileRefusedError(f"{place}: it is not JSON", remedy=remedy) from error
+            values = _from_json(line, place, remedy)
             history.append(checked(EpochMetrics, values, place, remedy=remedy))
         return history
 
@@ -146,8 +134,15 @@ class RunFolder:
         Args:
             model: the digest of the bundle's contents.
         """
-        texts = {path.name: self.read_text(path) for path in (self.metrics, self.recipe)}
-        return {self.model.name: model} | {name: sha256_of(texts[name]) for name in texts}
+        texts = {path.name: sha256_of(self.read_text(path)) for path in (self.metrics, self.recipe)}
+        return {self.model.name: model, **texts}
+
+
+def _from_json(text: str, place: str | Path, remedy: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileRefusedError(f"{place}: it is not JSON", remedy=remedy) from error
 
 
 def sha256_of(text: str) -> str:
@@ -174,37 +169,43 @@ def new_run(out: Path | None, data: str, model: str) -> RunFolder:
     """A new, empty folder for a run: `out`, or the next `runs/<data>-<model>-NNN`.
 
     Raises:
+        UsageError, StorageError: see `new_folder`.
+    """
+    return RunFolder(new_folder(out, f"{_plain(data)}-{model}"))
+
+
+def new_folder(out: Path | None, stem: str) -> Path:
+    """A new, empty folder: `out`, or the next `runs/<stem>-NNN`.
+
+    Raises:
         UsageError: `out` is there and not empty.
         StorageError: the folder cannot be made.
     """
     if out is not None:
-        _require_empty(out)
+        require_new(RunFolder(out))
         make_folder(out)
-        return RunFolder(out)
+        return out
     parent = Path("runs")
     make_folder(parent)
-    stem = f"{_plain(data)}-{model}"
-    number = 1 + max(_numbers(parent, stem), default=0)
+    names = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", path.name) for path in parent.iterdir())
+    number = 1 + max((int(name[1]) for name in names if name), default=0)
     while not make_folder(parent / f"{stem}-{number:03d}"):  # another process may be faster
         number += 1
-    return RunFolder(parent / f"{stem}-{number:03d}")
+    return parent / f"{stem}-{number:03d}"
 
 
 def require_new(folder: RunFolder) -> None:
-    """Make sure, once it is locked, that nobody else made a run of this folder.
+    """Make sure that nobody made a run or anything else of a folder; ask again once it is locked.
 
     Raises:
         UsageError: somebody did.
     """
-    _require_empty(folder.path)
-
-
-def _require_empty(path: Path) -> None:
+    path = folder.path
     if path.exists() and (not path.is_dir() or _holds_something(path)):
-        raise UsageError(
-            f"{path}: there is something already",
-            remedy="choose another folder, or continue the run in it with tenfold resume",
-        )
+        remedy = "choose another folder"
+        if folder.facts.is_file():
+            remedy += ", or continue the run in it with tenfold resume"
+        raise UsageError(f"{path}: there is something already", remedy=remedy)
 
 
 def _holds_something(folder: Path) -> bool:
@@ -212,11 +213,6 @@ def _holds_something(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir()}
     ours = {"recipe.toml"} if ".lock" in names else set()
     return any(name not in ours and not name.startswith(".") for name in names)
-
-
-def _numbers(parent: Path, stem: str) -> list[int]:
-    matches = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", p.name) for p in parent.iterdir())
-    return [int(match[1]) for match in matches if match]
 
 
 def _plain(data: str) -> str:

@@ -2,8 +2,10 @@
 
 from tenfold.storage.checked import Facts as Facts
 from tenfold.storage.checked import checked as checked
+from tenfold.storage.checked import require_readable as require_readable
 from tenfold.storage.files import make_folder as make_folder
 from tenfold.storage.files import read_regular_file as read_regular_file
+from tenfold.storage.files import read_text as read_text
 from tenfold.storage.files import remove_file as remove_file
 from tenfold.storage.files import remove_leftovers as remove_leftovers
 from tenfold.storage.files import set_aside as set_aside
@@ -14,6 +16,5 @@ from tenfold.storage.tensors import LARGEST_HEADER as LARGEST_HEADER
 from tenfold.storage.tensors import StoredTensor as StoredTensor
 from tenfold.storage.tensors import TensorFile as TensorFile
 from tenfold.storage.tensors import read_tensors as read_tensors
-from tenfold.storage.tensors import sha256_of_tensors as sha256_of_tensors
 from tenfold.storage.tensors import write_tensors as write_tensors
 from tenfold.storage.user_cache import cache_folder as cache_folder

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tenfold.errors import FileRefusedError, printable, wanted
+from tenfold.errors import FileRefusedError, NewerFormatError, printable, wanted
 
 
 class Facts(BaseModel):
@@ -43,6 +43,24 @@ def checked(
     except ValidationError as error:
         problem = _sentence(error.errors(include_url=False)[0])
         raise FileRefusedError(f"{place}: {problem}", remedy=remedy) from error
+
+
+def require_readable(version: int, newest: int, place: str | Path) -> None:
+    """Refuse a file that a newer tenfold wrote.
+
+    Args:
+        version: of the file's format.
+        newest: the newest version that this tenfold reads.
+        place: where it stands, for the message.
+
+    Raises:
+        NewerFormatError: the version is above it.
+    """
+    if version > newest:
+        raise NewerFormatError(
+            f"{place}: its format is version {version}, this tenfold reads up to {newest}",
+            remedy="install a newer tenfold",
+        )
 
 
 def _sentence(problem: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tenfold.errors import FileRefusedError, StorageError
@@ -62,17 +62,40 @@ def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
         FileRefusedError: it is missing, cannot be read, or is a pipe, a device or a folder.
     """
     try:
-        # Without waiting: a pipe would be opened only when somebody writes to it.
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 (an open descriptor)
+        with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise FileRefusedError(f"{path}: this is not a regular file")
             yield file, status.st_size
     except FileNotFoundError as error:
         raise FileRefusedError(f"{path}: there is no such file") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
         raise FileRefusedError(f"{path}: it cannot be read: {reason_of(error)}") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without waiting: a pipe would be opened only when somebody writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_text(path: Path, limit: int) -> str:
+    """The text of a UTF-8 file.
+
+    Args:
+        path: the file.
+        limit: maximum size in bytes.
+
+    Raises:
+        FileRefusedError: it is missing, unreadable, too long, not a regular file or not text.
+    """
+    try:
+        with read_regular_file(path) as (file, _):
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise FileRefusedError(f"{path}: it has more than {limit:,} bytes")
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise FileRefusedError(f"{path}: it is not UTF-8 text") from error
 
 
 def make_folder(path: Path) -> bool:
@@ -173,30 +196,27 @@ def _verify(path: Path, data: bytes) -> None:
 def _put_in_place(temporary: Path, path: Path) -> None:
     """Rename a file and flush its folder; if that fails, undo the renaming."""
     old = _temporary(path)
-    has_old = _link(path, old)
+    undo = _way_back(path, old)
     try:
         os.replace(temporary, path)
         try:
             _sync_folder(path.parent)
         except OSError:
-            if has_old:
-                os.replace(old, path)
-            elif has_old is None:
-                path.unlink()
+            undo()
             raise
     finally:
         _remove_if_there(old)
 
 
-def _link(path: Path, second: Path) -> bool | None:
-    """Give a file a second name: whether that worked, None where there is no such file."""
+def _way_back(path: Path, second: Path) -> Callable[[], object]:
+    """Give a file a second name; what brings back the file, or its absence, once it is replaced."""
     try:
         os.link(path, second)
     except FileNotFoundError:
-        return None
+        return path.unlink
     except OSError:  # a file system without hard links
-        return False
-    return True
+        return lambda: None
+    return lambda: os.replace(second, path)
 
 
 def _temporary(path: Path) -> Path:
@@ -217,12 +237,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove_if_there(path: Path) -> None:
-    try:
+    with suppress(OSError):  # an unreachable folder: the error that led here is the one to tell
         path.unlink(missing_ok=True)
-    except OSError:  # an unreachable folder: the error that led here is the one to tell
-        pass
 
 
-def reason_of(error: OSError) -> str:
+def reason_of(error: OSError | ValueError) -> str:
     """Why the system refused, in its own words."""
-    return error.strerror or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

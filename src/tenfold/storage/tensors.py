@@ -21,8 +21,8 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field, NonNegativeInt
 
-from tenfold.errors import FileRefusedError, NewerFormatError, UsageError, listing
-from tenfold.storage.checked import Facts, checked
+from tenfold.errors import FileRefusedError, UsageError, listing
+from tenfold.storage.checked import Facts, checked, require_readable
 from tenfold.storage.files import read_regular_file, write_bytes
 
 LARGEST_HEADER = 16 * 2**20
@@ -178,11 +178,6 @@ def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
     return TensorFile(header, tensors, int(metadata["version"]), metadata["sha256"])
 
 
-def sha256_of_tensors(tensors: Mapping[str, StoredTensor]) -> str:
-    """A digest of names, types, shapes and bits, whatever file the tensors lie in."""
-    return _digest(("", "", ""), tensors)
-
-
 def _top(path: Path, file: io.BufferedReader, size: int) -> dict[str, Any]:
     """The entries at the top of a safetensors file; the tensors' bytes come next."""
     start = file.read(8)
@@ -227,12 +222,7 @@ def _metadata(path: Path, metadata: object, kind: str, version: int) -> dict[str
         raise FileRefusedError(f"{path}: it is a {metadata['kind']!r}, wanted a {kind!r}")
     if not re.fullmatch(r"[1-9][0-9]{0,8}", metadata["version"]):
         raise _damaged(path, f"its version is {metadata['version']!r}")
-    if int(metadata["version"]) > version:
-        raise NewerFormatError(
-            f"{path}: its format is version {metadata['version']}, "
-            f"this tenfold reads up to {version}",
-            remedy="install a newer tenfold",
-        )
+    require_readable(int(metadata["version"]), version, path)
     return metadata
 
 
