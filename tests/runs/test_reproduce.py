@@ -376,6 +376,15 @@ def test_missing_data_stops_one_recipe_and_not_the_others(
     assert summary(done.to_dict()) == "20 figures (not run: 19, reproduced: 1)"
 
 
+def test_a_folder_of_an_unknown_user(in_a_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_DATA", "~nobody-of-this-name/data")
+    done = reproduce(["cnn-cifar10"], out=Path("table"), resources=Resources(threads=1))
+    assert done.exit_code == 3
+    assert "the folder of data sets that TENFOLD_DATA names is not there" in reproduction_text(
+        done.to_dict()
+    )
+
+
 def test_a_copy_is_called_a_copy(in_a_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = in_a_folder / "data" / "cifar10-jpeg.tar.xz"
     copy.parent.mkdir()

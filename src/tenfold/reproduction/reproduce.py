@@ -252,7 +252,8 @@ class _Worker:
         root = self.resources.data_root or os.environ.get(DATA_VARIABLE)
         if system.copy is None or not root:
             return recipe.data, system.data
-        copy = Path(root).expanduser() / system.copy.file
+        folder = Path(os.path.expanduser(root))  # noqa: PTH111 (Path's raises for an unknown user)
+        copy = folder / system.copy.file
         if not copy.is_file():
             return recipe.data, system.data
         try:

@@ -34,8 +34,7 @@ def damaged(place: Path | str, what: str) -> DataError:
 
 def unreadable(place: Path | str, error: OSError | ValueError) -> DataError:
     """The error about a file or folder that the system refuses to read."""
-    reason = reason_of(error) if isinstance(error, OSError) else error
-    return DataError(f"{place}: it cannot be read: {reason}")
+    return DataError(f"{place}: it cannot be read: {reason_of(error)}")
 
 
 @contextmanager
