@@ -1186,7 +1186,7 @@ BUNDLES = [
         "bundle-shape-giant",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "1..16384"),
+        ("model.safetensors", "input_shape.1 is 1099511627776", "16384"),
         bundle(input_shape=[1, 2**40, 2**40]),
     ),
     Row(

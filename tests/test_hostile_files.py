@@ -42,6 +42,7 @@ from tenfold.models.tracing import layer_list
 from tenfold.recipes import load_recipe, recipe_names, validate
 from tenfold.runs import evaluate_run, load, open_run, resume_run
 from tenfold.runs.folder import RunFolder
+from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import VERSION, Checkpointer, checkpoint_files, read_newest
 from tenfold.training.history import EpochMetrics
@@ -156,11 +157,13 @@ def another(run: Path) -> Path:
 
 
 def resuming(run: Path) -> Callable[[], object]:
-    return partial(resume_run, run, epochs=2, accept=["recipe", "data"], threads=1)
+    return partial(
+        resume_run, run, epochs=2, accept=["recipe", "data"], resources=Resources(threads=1)
+    )
 
 
 def evaluating(run: Path) -> Callable[[], object]:
-    return partial(evaluate_run, run, threads=1)
+    return partial(evaluate_run, run, resources=Resources(threads=1))
 
 
 # --- The files of a run -----------------------------------------------------------------------
