@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import json
 import os
@@ -329,6 +328,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Name the most probable classes of images of any size and mode."""
+    import csv
+
     from tenfold.runs import load
     from tenfold.runs.evaluate import sample_of_test_images
 

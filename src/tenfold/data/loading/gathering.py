@@ -48,17 +48,17 @@ class Rows:
             data sets do not agree about.
         """
         places = _whole_numbers(indices)
-        if places is None or places.min() < -self.length or places.max() >= self.length:
+        if places is None or (first := places.min()) < -self.length or places.max() >= self.length:
             return None
-        return self.gather(places % self.length)
+        return self.gather(places % self.length if first < 0 else places)
 
 
 def take(columns: Sequence[Column], places: np.ndarray) -> list[Tensor] | None:
     """The rows of these columns; None if what a list has there is not all ints."""
-    batch = []
+    batch, chosen = [], torch.from_numpy(places)
     for column in columns:
         if isinstance(column, Tensor):
-            batch.append(column.index_select(0, torch.from_numpy(places)))
+            batch.append(column.index_select(0, chosen))
             continue
         values = [column[place] for place in places.tolist()]
         numbers = np.array(values) if set(map(type, values)) == {int} else None

@@ -70,7 +70,7 @@ def _tensor_rows(dataset: TensorDataset) -> Rows | None:
         and type(tensors) is tuple
         and len(tensors) > 0
         and all(can_be_gathered(tensor) for tensor in tensors)
-        and all(len(tensor) == len(tensors[0]) for tensor in tensors)
+        and len({tensor.shape[0] for tensor in tensors}) == 1
     )
     if not is_known:
         return None

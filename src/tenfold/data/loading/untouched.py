@@ -7,6 +7,7 @@ it was, the answer is no, and PyTorch's loader serves.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from types import FunctionType
 
 import torch
@@ -15,13 +16,17 @@ from torch import Tensor, nn
 
 def is_original(owner: object, name: str) -> bool:
     """Whether a class or module still has the function written in it, not one put in its place."""
+    function = getattr(owner, name, None)
+    return type(function) is FunctionType and _is_written_in(owner, function, name)
+
+
+@lru_cache(maxsize=64)  # it is asked for every batch
+def _is_written_in(owner: object, function: FunctionType, name: str) -> bool:
     prefix, home = "", owner
     if isinstance(owner, type):
         prefix, home = f"{owner.__qualname__}.", sys.modules.get(owner.__module__)
-    function = getattr(owner, name, None)
     return (
-        type(function) is FunctionType
-        and home is not None
+        home is not None
         and function.__globals__ is vars(home)
         and function.__code__.co_qualname == prefix + name
     )
