@@ -128,10 +128,9 @@ def test_when_none_verifies_all_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_no_checkpoint_is_an_error_of_its_own(tmp_path, folder):
+def test_no_checkpoint_is_none(tmp_path, folder):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileRefusedError, match="there is no checkpoint to continue from"):
-        read_newest(tmp_path / folder)
+    assert read_newest(tmp_path / folder) is None
 
 
 def test_another_kind_of_file_is_passed_over(tmp_path):

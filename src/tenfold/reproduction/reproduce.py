@@ -13,7 +13,7 @@ from typing import Any
 
 from tenfold.data.catalog.entries import DATA_VARIABLE
 from tenfold.data.catalog.locate import locate
-from tenfold.data.catalog.table import lookup
+from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import DataError, InterruptedRunError, TrainingError, UsageError, did_you_mean
 from tenfold.evaluation.passes import evaluate
 from tenfold.listening import Listener, WithoutNotes
@@ -258,7 +258,7 @@ class _Worker:
             return recipe.data, system.data
         try:
             root = self.resources.data_root
-            locate(lookup(recipe.data), data_root=root, download=False, listener=Listener())
+            locate(DATASETS[recipe.data], data_root=root, download=False, listener=Listener())
         except DataError as error:
             why = error.message.partition(", and downloading is")[0]  # that was ours, not a wish
             self.watcher.note(f"{system.copy.title} is used; {why}")

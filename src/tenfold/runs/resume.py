@@ -19,7 +19,7 @@ from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
 from tenfold.runs.train import Beginning, parse_interval, run_session
 from tenfold.storage import checked
-from tenfold.training.checkpoint import Checkpoint, checkpoint_files, read_newest
+from tenfold.training.checkpoint import Checkpoint, read_newest
 from tenfold.training.torch_engine import ENGINES, TorchEngine
 from tenfold.training.watching import Watcher
 
@@ -149,14 +149,13 @@ def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
     Raises:
         FileRefusedError: none verifies, or all are gone.
     """
-    if checkpoint_files(folder.checkpoints):
-        return read_newest(folder.checkpoints)
-    if folder.metrics.exists():
+    newest = read_newest(folder.checkpoints)
+    if newest is None and folder.metrics.exists():
         raise FileRefusedError(
             f"{folder.checkpoints}: the checkpoints of this run are gone",
             remedy="put them back, or start the run anew",
         )
-    return None
+    return newest
 
 
 def _load(

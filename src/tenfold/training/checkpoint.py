@@ -150,18 +150,16 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def read_newest(folder: Path) -> Checkpoint:
-    """The checkpoint with the most steps that verifies.
+def read_newest(folder: Path) -> Checkpoint | None:
+    """The checkpoint with the most steps that verifies; None where there is not one file.
 
     Raises:
-        FileRefusedError: there is none, none verifies, or what verifies is no state of a run.
+        FileRefusedError: none verifies, or what verifies is no state of a run.
         NewerFormatError: a newer tenfold wrote one of those with more steps.
     """
     files = checkpoint_files(folder)
     if not files:
-        raise FileRefusedError(
-            f"{folder}: there is no checkpoint to continue from", remedy="start the run anew"
-        )
+        return None
     passed_over: list[tuple[Path, str]] = []
     for path in files:
         try:

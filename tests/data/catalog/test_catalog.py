@@ -7,9 +7,8 @@ import re
 import pytest
 
 from tenfold.data.catalog.entries import CatalogEntry, FileSet
-from tenfold.data.catalog.table import DATASETS, find, lookup
+from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.files.formats import FORMATS
-from tenfold.errors import UsageError
 
 FILE_SETS = [file_set for entry in DATASETS.values() for file_set in entry.file_sets]
 DIGEST_LENGTHS = {"md5": 32, "sha256": 64}
@@ -91,17 +90,7 @@ def test_sizes_of_the_idx_files_follow_from_their_format() -> None:
     ],
 )
 def test_spellings_of_one_name(spelling: str, name: str) -> None:
-    assert lookup(spelling) is DATASETS[name]
-
-
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match="did you mean 'fashion-mnist'"):
-        lookup("Fashoin-MNIST")
-    with pytest.raises(UsageError, match="choose one of: cifar10, cifar100, digits"):
-        lookup("imagenet-21k")
-    with pytest.raises(UsageError) as caught:
-        lookup("\x1b[31m")
-    assert str(caught.value).isprintable()
+    assert find(spelling) is DATASETS[name]
 
 
 @pytest.mark.parametrize("name", ["", "-", "m", "cifar", "mnist2"])

@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from tenfold.data.catalog.entries import CatalogEntry
-from tenfold.errors import UsageError, did_you_mean
 
 
 def _datasets() -> dict[str, CatalogEntry]:
@@ -44,21 +43,6 @@ def find(name: str) -> CatalogEntry | None:
     """
     by_letters = {_letters_and_digits(known): entry for known, entry in DATASETS.items()}
     return by_letters.get(_letters_and_digits(name))
-
-
-def lookup(name: str) -> CatalogEntry:
-    """The data set of this name, spelled as `find` allows.
-
-    Raises:
-        UsageError: the catalog has no such name.
-    """
-    entry = find(name)
-    if entry is None:
-        raise UsageError(
-            f"{name!r} is not the name of a data set",
-            remedy=did_you_mean(name.casefold(), DATASETS),
-        )
-    return entry
 
 
 def _letters_and_digits(name: str) -> str:
