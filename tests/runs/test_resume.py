@@ -21,7 +21,7 @@ from tenfold.recipes import Recipe, load_recipe, recipe_names
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import Resources
-from tenfold.training.checkpoint import checkpoint_files
+from tenfold.training.checkpoint import Checkpointer, checkpoint_files
 from tenfold.training.watching import Watcher
 
 TENFOLD = [sys.executable, "-m", "tenfold"]
@@ -251,6 +251,11 @@ def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path) -> None:
     assert state_of(run) == state_of(tmp_path / "whole")
 
 
+def killed(*_: object, **__: object) -> None:
+    """In the place of a call before which the process dies."""
+    raise KeyboardInterrupt
+
+
 def test_more_epochs_are_remembered_from_their_first_instant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,14 +265,51 @@ def test_more_epochs_are_remembered_from_their_first_instant(
         load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, resources=Resources(threads=1)
     )
 
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
         patched.setattr("tenfold.runs.fit.train_loop", killed)
         with pytest.raises(KeyboardInterrupt):
             resume_run(run, epochs=2)
     assert len(resume_run(run).history) == 2
+
+
+def test_a_death_before_the_first_checkpoint_of_more_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2})
+    train_run(longer, out=tmp_path / "whole", resources=Resources(threads=1))
+    run = tmp_path / "run"
+    train_run(
+        load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, resources=Resources(threads=1)
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpointer, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(run, epochs=2)
+    resumed = resume_run(run)
+    assert [session.bit_exact for session in resumed.facts.sessions] == [True, True, True]
+    assert state_of(run) == state_of(tmp_path / "whole")
+
+
+def test_a_death_before_the_first_checkpoint_of_what_was_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(
+            load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=StopsAt(35)
+        )
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace("lr = ", "lr = 0.5 # ", 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpointer, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(run, accept=["recipe"])
+    resumed = resume_run(run)  # what was accepted once is not asked for again
+    assert resumed.recipe.lr == 0.5
+    assert [session.bit_exact for session in resumed.facts.sessions] == [True, False, False]
+    (run / "recipe.toml").write_text(text)  # nor is it forgotten: the old one is a change now
+    with pytest.raises(FileRefusedError, match=r"recipe\.lr was 0\.5, is "):
+        resume_run(run, epochs=9)
 
 
 def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named(
@@ -277,9 +319,6 @@ def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named
     train_run(
         load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, resources=Resources(threads=1)
     )
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(RunFolder, "write_facts", killed)

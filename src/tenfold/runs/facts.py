@@ -136,6 +136,8 @@ class RunFacts(Facts):
         sessions: one for its start, and one for each resume.
         conditions: of the newest session.
         context: what a resume must find unchanged.
+        replaced: the context before the last change that was accepted; the newest checkpoint is
+            still of it if the process died before the next one was saved.
         figures: once it has ended.
         test: the report on the test split, once there is one.
         failure: why it failed, if it did.
@@ -155,6 +157,7 @@ class RunFacts(Facts):
     sessions: list[Session]
     conditions: Conditions
     context: Context
+    replaced: Context | None = None
     figures: Figures | None = None
     test: dict[str, Any] | None = None
     failure: str | None = None

@@ -116,11 +116,16 @@ def _restore(
         place = f"{checkpoint.path}: it does not say what run it is of"
         found = checked(_Began, checkpoint.header.context, place)
         before, conditions = found, found.conditions
-    differences = list(
-        dict.fromkeys(_differences(before, now, epochs_changed))
-        | dict.fromkeys(_differences(began, now, epochs_changed))
-    )
-    refused = [each for each in differences if each.partition(".")[0].split()[0] not in accept]
+    # What was accepted before, when the process died too soon to save a checkpoint with it.
+    is_accepted = facts.replaced is not None and _acceptable(before) == _acceptable(facts.replaced)
+    new = _differences(began, now, epochs_changed)
+    since = _differences(before, now, epochs_changed or is_accepted)
+    differences = list(dict.fromkeys([*since, *new]))
+    refused = [
+        each
+        for each in (new if is_accepted else differences)
+        if each.partition(".")[0].split()[0] not in accept
+    ]
     if refused:
         raise FileRefusedError(
             f"{folder}: this is not the run that was stopped: {'; '.join(refused)}",

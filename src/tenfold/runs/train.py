@@ -125,6 +125,7 @@ def run_session(
         status="running",
         conditions=conditions,
         context=context,
+        replaced=facts.replaced if facts.context == context else facts.context,
         sessions=[*facts.sessions, session],
         figures=None,
         test=None,
