@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,8 +53,7 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        envvar="TENFOLD_DATA",
-        help="Folder of known data sets, in torchvision's layout.",
+        help="Folder of known data sets, in torchvision's layout; without it, TENFOLD_DATA.",
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
@@ -61,7 +61,11 @@ OtherDevice = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda|mps", help="Instead of the run's own.")
 ]
 Threads = Annotated[
-    int | None, typer.Option(metavar="N", help="CPU threads; by default half the cores.")
+    int | None,
+    typer.Option(metavar="N", help="CPU threads; by default half the cores, at least two."),
+]
+OtherThreads = Annotated[
+    int | None, typer.Option(metavar="N", help="CPU threads; by default the run's own.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
@@ -89,7 +93,8 @@ def main() -> None:
         sys.exit(_run_app())
     except TenfoldError as error:
         if debug:
-            raise
+            traceback.print_exception(error)
+            sys.exit(error.exit_code)
         sys.stderr.write(f"tenfold: {error}\n")
         sys.exit(error.exit_code)
 
@@ -253,7 +258,7 @@ def resume(
         str | None, typer.Option(metavar="DATA", help="The same data, if it has moved.")
     ] = None,
     device: OtherDevice = "",
-    threads: Threads = None,
+    threads: OtherThreads = None,
     data_root: DataRoot = None,
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
@@ -288,7 +293,7 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(metavar="train|val|test", help="Which images.")] = "test",
     device: OtherDevice = "",
-    threads: Threads = None,
+    threads: OtherThreads = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,

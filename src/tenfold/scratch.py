@@ -269,7 +269,7 @@ def train(
         train_data: batches to learn from.
         test_data: batches to measure the accuracy on.
         loss: one loss for every image, such as `cross_entropy`.
-        epochs: how often to go through the training data.
+        epochs: passes over the training data.
         updater: an optimizer, or a function of the batch size.
         watch: called with the figures of every epoch as it ends, to print or plot them.
 

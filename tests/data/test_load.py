@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,14 @@ def test_a_name_that_is_also_a_folder_is_the_name(
 def test_an_unknown_name_is_a_wrong_call(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load_splits(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.parametrize("name", ["pipe", "pipe.npz"])
+def test_a_pipe_is_refused_and_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="neither a folder nor a regular file"):
+        load_splits(tmp_path / name)
 
 
 @pytest.mark.parametrize(

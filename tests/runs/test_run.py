@@ -10,8 +10,11 @@ import pytest
 import torch
 
 import tenfold
+from stopping import StopsAt
 from tenfold.data import ImageDataset, Splits, load_splits
-from tenfold.errors import DataError, FileRefusedError, UsageError
+from tenfold.deployment import read_bundle
+from tenfold.errors import DataError, FileRefusedError, InterruptedRunError, UsageError
+from tenfold.runs import resume_run
 
 CHANGES = {"recipe": "digits-quick", "epochs": 2, "threads": 1, "quiet": True}
 
@@ -112,3 +115,18 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     for call in (tenfold.open_run, tenfold.load, tenfold.evaluate, tenfold.resume):
         with pytest.raises(FileRefusedError, match=r"nowhere: there is no such folder"):
             call(tmp_path / "nowhere")
+
+
+def test_a_run_that_goes_on_is_used_with_its_best_weights_so_far(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Not with the model of its earlier end, which lies there until the run ends again."""
+    run = shutil.copytree(folder, tmp_path / "run")
+    with pytest.raises(InterruptedRunError):
+        resume_run(run, epochs=6, watcher=StopsAt(5 * 21))
+    best = read_bundle(run / "checkpoints" / "best.safetensors")
+    assert best.header.figures["epochs"] > 2
+    assert tenfold.load(run).bundle.sha256 == best.sha256
+    assert tenfold.open_run(run).model.bundle.sha256 == best.sha256
+    resume_run(run)
+    assert tenfold.load(run).bundle.place == str(run / "model.safetensors")

@@ -376,7 +376,7 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     "no text": (write("recipe.toml", b"\xff\xfe"), r"recipe\.toml", FileRefusedError),
     "no recipe": (remove("recipe.toml"), r"recipe\.toml: there is no such file", FileRefusedError),
     # run.json
-    "no facts": (remove("run.json"), "it is no run folder", FileRefusedError),
+    "no facts": (remove("run.json"), "not a run folder", FileRefusedError),
     "facts cut off": (lambda c: cut(c.run / "run.json", 0.5), "not JSON", FileRefusedError),
     "facts of another type": (write("run.json", b"[]"), "not a JSON object", FileRefusedError),
     "newer facts": (facts_edit("format", 3), "format is version 3", NewerFormatError),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold.data.catalog.entries import CatalogEntry
+from tenfold.data.catalog.locate import named_root
 from tenfold.data.catalog.reading import read_known_folder, read_named
 from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.dataset import ImageDataset, Splits
@@ -39,11 +40,13 @@ class LoadedData:
         notes: what a person should know about the data, one sentence each.
         source: what it was made of, for people; a name or path that can be opened again, or what
             kind of object was handed over.
+        root: the folder of data sets that was looked into, given or named by `TENFOLD_DATA`.
     """
 
     splits: Splits
     notes: tuple[str, ...]
     source: str
+    root: Path | None = None
 
 
 def load_splits(
@@ -78,12 +81,13 @@ def load_splits(
     if not 0 <= test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}, wanted 0 <= test_fraction < 1")
     wanted = WantedShape(image_size, channels)
-    recorder = Recorder(listener or Listener())
+    recorder, root = Recorder(listener or Listener()), None
     if isinstance(data, str | os.PathLike):
         found = _understand(data, recorder)
         if isinstance(found, CatalogEntry):
             source = found.name
             arrays = read_named(found, data_root=data_root, download=download, listener=recorder)
+            root = named_root(data_root) if found.file_sets else None
         else:
             source = str(found)
             arrays = _read_path(found, wanted, recorder)
@@ -94,7 +98,7 @@ def load_splits(
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
     splits = _with_test(fitted, test_fraction, recorder)
     _check(splits, recorder)
-    return LoadedData(splits, tuple(recorder.notes), source)
+    return LoadedData(splits, tuple(recorder.notes), source, root)
 
 
 # --- names and paths
@@ -139,6 +143,10 @@ def _read_path(path: Path, wanted: WantedShape, listener: Listener) -> dict[str,
         known = read_known_folder(path, listener=listener)
         if known is not None:
             return known
+    elif not path.is_file():
+        raise DataError(
+            f"{path}: this is neither a folder nor a regular file", remedy="name one of these"
+        )
     return load_image_folder(path, wanted, listener)
 
 

@@ -69,7 +69,7 @@ class Classifier:
         """The name of the most probable class of every image.
 
         Raises:
-            DataError: an image cannot be read, or has not the model's shape; all are named.
+            DataError: an image cannot be read, or does not have the model's shape; all are named.
             FileRefusedError: the model's weights are so large that it gives no finite numbers.
         """
         return [self.classes[label] for label in self._logits(images).argmax(1).tolist()]
@@ -78,7 +78,7 @@ class Classifier:
         """The probability of every class for every image; each row adds up to 1.
 
         Raises:
-            DataError: an image cannot be read, or has not the model's shape; all are named.
+            DataError: an image cannot be read, or does not have the model's shape; all are named.
             FileRefusedError: the model's weights are so large that it gives no finite numbers.
         """
         probabilities: np.ndarray = self._logits(images).softmax(1).cpu().numpy()
@@ -89,7 +89,7 @@ class Classifier:
 
         Raises:
             UsageError: k is less than 1.
-            DataError: an image cannot be read, or has not the model's shape; all are named.
+            DataError: an image cannot be read, or does not have the model's shape; all are named.
             FileRefusedError: the model's weights are so large that it gives no finite numbers.
         """
         if k < 1:

@@ -37,7 +37,7 @@ def raw_pixels(images: Pictures, shape: ImageShape) -> PixelArray:
 
     Raises:
         UsageError: something else was handed over.
-        DataError: there is none, one cannot be read, or pixels have not the model's shape.
+        DataError: there is none, one cannot be read, or pixels do not have the model's shape.
     """
     if isinstance(images, ImageDataset):
         images = images.image_array

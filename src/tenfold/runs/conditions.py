@@ -16,11 +16,12 @@ from tenfold.training.torch_engine import TorchEngine
 
 def conditions(device: torch.device, engine: type[Engine] = TorchEngine) -> Conditions:
     """What the bits of a run depend on beside its recipe and data, inside `repeatable`."""
+    threads = torch.get_num_threads()
     return Conditions(
         device=device_name(device),
-        threads=torch.get_num_threads(),
+        threads=threads,
         instructions=torch.backends.cpu.get_cpu_capability(),
-        denormals="flushed" if denormals_are_flushed() else "kept",
+        denormals="flushed" if denormals_are_flushed(threads) else "kept",
         engine=engine.name,
         engine_version=engine.version,
         torch=torch.__version__,
@@ -28,14 +29,14 @@ def conditions(device: torch.device, engine: type[Engine] = TorchEngine) -> Cond
     )
 
 
-def denormals_are_flushed() -> bool:
-    """Whether every thread flushes denormals to zero.
+def denormals_are_flushed(threads: int) -> bool:
+    """Whether this thread flushes denormals to zero, and all others where there are to be more.
 
     Threads that were there before the setting was made do not know of it.
     """
-    share_of_every_thread = torch.get_num_threads() * 2**16
+    enough_for_all = threads * 2**16 if threads > 1 else 1
     # Made and looked at as bits: as numbers, a thread that flushes would see zeros.
-    denormal = torch.full((share_of_every_thread,), 1000, dtype=torch.int32).view(torch.float32)
+    denormal = torch.full((enough_for_all,), 1000, dtype=torch.int32).view(torch.float32)
     return not bool((denormal * 0.5).view(torch.int32).count_nonzero())
 
 

@@ -80,7 +80,7 @@ class DataFacts(Facts):
     Attributes:
         source: a name or path, or what kind of object was handed over.
         can_be_reopened: whether the source names it.
-        root: the folder of known data sets that was given, if any.
+        root: the folder of data sets that was looked into, for a data set of the catalog.
         fingerprint: of all splits.
         classes: the classes' names.
         image_shape: channels, height, width.

@@ -51,8 +51,7 @@ class Prepared:
     Attributes:
         recipe: complete: data, model arguments and all.
         splits: what is learned from, validated on and tested on.
-        model: what is trained.
-        layers: its network as a flat list; None where it is no such list.
+        layers: the network as a flat list; None where it is no such list.
         state: fresh.
         schedule: of the learning rate.
         augmentation: None where the recipe has none.
@@ -62,13 +61,19 @@ class Prepared:
 
     recipe: Recipe
     splits: Splits
-    model: ImageModel
     layers: tuple[Layer, ...] | None
     state: TrainingState
     schedule: Schedule
     augmentation: Augmentation | None
     engine: type[Engine]
     data: DataFacts
+
+    @property
+    def model(self) -> ImageModel:
+        """What is trained; never stale."""
+        model = self.state.model
+        assert isinstance(model, ImageModel), "`prepare` made it"
+        return model
 
     @property
     def context(self) -> Context:
@@ -220,7 +225,6 @@ def prepare(
     return Prepared(
         recipe=recipe,
         splits=splits,
-        model=model,
         layers=layers,
         state=TrainingState(model, optimizer, averaged),
         schedule=_schedule(recipe, len(train)),
@@ -229,7 +233,7 @@ def prepare(
         data=DataFacts(
             source=recipe.data,
             can_be_reopened=isinstance(data, str | Path),
-            root=None if resources.data_root is None else str(resources.data_root.resolve()),
+            root=None if loaded.root is None else str(loaded.root.resolve()),
             fingerprint=splits.fingerprint,
             classes=list(train.classes),
             image_shape=train.image_shape,

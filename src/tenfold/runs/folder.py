@@ -24,7 +24,7 @@ from tenfold.storage import (
 from tenfold.training.history import EpochMetrics
 
 LARGEST_TEXT = 64 * 2**20
-"""Bytes of a text file in a run folder that are read at the most."""
+"""Maximum size of a text file in a run folder, in bytes."""
 
 
 class RunFolder:
@@ -158,7 +158,7 @@ def existing_run(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not folder.facts.is_file():
-        found = "it is no run folder" if path.exists() else "there is no such folder"
+        found = "not a run folder" if path.exists() else "there is no such folder"
         raise FileRefusedError(
             f"{folder}: {found}", remedy="name a folder that tenfold train has made"
         )

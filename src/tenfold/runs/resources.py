@@ -22,7 +22,8 @@ class Resources:
     """What a run may use: a folder of data sets, the network, a device, threads.
 
     Attributes:
-        data_root: a folder of known data sets, before the one that `TENFOLD_DATA` names.
+        data_root: a folder of known data sets; None for the run's own, then for the one that
+            `TENFOLD_DATA` names.
         download: whether a known data set that is missing may be fetched.
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own, in a new run for `auto`.
         threads: of a CPU; None for as many as the run had, in a new run for half the cores, at
@@ -36,9 +37,11 @@ class Resources:
 
     def or_those_of(self, facts: RunFacts) -> Resources:
         """What a run used in place of what is not given."""
-        recorded = facts.data.root
+        recorded = None if facts.data.root is None else Path(facts.data.root)
+        if recorded is not None and not recorded.is_dir():
+            recorded = None  # it has moved: `TENFOLD_DATA` may say where to
         return Resources(
-            data_root=self.data_root or (None if recorded is None else Path(recorded)),
+            data_root=self.data_root or recorded,
             download=self.download,
             device=self.device or facts.conditions.device_kind,
             threads=facts.conditions.threads if self.threads is None else self.threads,
@@ -46,7 +49,7 @@ class Resources:
 
     @contextmanager
     def repeatable(self) -> Iterator[torch.device]:
-        """The device, while the same run gives the same bits; the caller's own settings after it.
+        """The device, while the same run gives the same bits; the caller's own settings afterward.
 
         Raises:
             UsageError: a device that is not there, or a wrong number of threads.
@@ -56,10 +59,11 @@ class Resources:
             raise UsageError(f"threads is {self.threads}, wanted 1..1024")
         cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
         deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
+        flushed_before = denormals_are_flushed(threads=1)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.set_num_threads(self.threads or usual_threads(threads_before))
         torch.set_flush_denormal(True)
-        if not denormals_are_flushed():
+        if not denormals_are_flushed(torch.get_num_threads()):
             torch.set_flush_denormal(False)
         cudnn.deterministic, cudnn.benchmark = True, False
         devices = [torch.cuda.current_device()] if device.type == "cuda" else []
@@ -68,7 +72,7 @@ class Resources:
                 yield device
         finally:
             torch.set_num_threads(threads_before)
-            torch.set_flush_denormal(False)
+            torch.set_flush_denormal(flushed_before)
             cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
 
 
@@ -100,7 +104,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def usual_threads(most: int) -> int:
-    """How many threads a run has if nobody says: half of the cores, but two where there are two.
+    """How many threads a run has if nobody says: half the cores, at least two if there are two.
 
     Work this small is cut into pieces of microseconds, and every piece waits for the slowest
     thread: as soon as anything else wants a core, a thread on every core is many times slower

@@ -1,4 +1,4 @@
-"""Going on with a run at the next batch after its newest checkpoint."""
+"""Continuing a run at the next batch after its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def resume_run(
     checkpoint_every: str = "",
     watcher: Watcher | None = None,
 ) -> Run:
-    """Go on with a run at the next batch after its newest checkpoint that verifies.
+    """Continue a run at the next batch after its newest checkpoint that verifies.
 
     On the same machine, with as many threads and the same versions, it ends with the same bits
     as a run that was never stopped.

@@ -117,7 +117,8 @@ def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
 def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     """The classifier of a run, or of a bundle wherever it lies.
 
-    Of a run that has not finished, the best weights so far.
+    Of a run that has not finished, the best weights so far by validation; without a validation
+    split, those of the last time that it finished.
 
     Args:
         path: a run's folder, or a bundle such as its `model.safetensors`.
@@ -162,7 +163,7 @@ def bundle_path(path: Path) -> Path:
     """The bundle that a path means: itself, or the best one in a run's folder.
 
     Raises:
-        FileRefusedError: the folder has none.
+        FileRefusedError: the folder has none, or its `run.json` is damaged.
     """
     if path.is_file():
         return path
@@ -171,10 +172,13 @@ def bundle_path(path: Path) -> Path:
         raise FileRefusedError(
             f"{folder}: there is no such folder or file", remedy="name a run's folder or a bundle"
         )
-    for bundle in (folder.model, folder.best):
+    bundles, is_run = [folder.model, folder.best], folder.facts.is_file()
+    if is_run and not folder.read_facts().has_ended:
+        bundles.reverse()  # the model is of an earlier end of the run
+    for bundle in bundles:
         if bundle.is_file():
             return bundle
-    if folder.facts.is_file():
+    if is_run:
         raise FileRefusedError(
             f"{folder}: the run has no model yet", remedy=f"finish it with: tenfold resume {folder}"
         )

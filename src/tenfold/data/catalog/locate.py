@@ -58,7 +58,7 @@ def locate(
         StorageError: the cache cannot be written.
     """
     assert entry.file_sets, f"{entry.name} has no files"
-    root, cache = _data_root(data_root), cache_folder() / "datasets"
+    root, cache = named_root(data_root), cache_folder() / "datasets"
     told = Recorder(listener)
     located = _find(root, entry, told) if root is not None else None
     return (
@@ -68,7 +68,12 @@ def locate(
     )
 
 
-def _data_root(given: Path | None) -> Path | None:
+def named_root(given: Path | None) -> Path | None:
+    """The folder of data sets that is given, or else named by `TENFOLD_DATA`; None without one.
+
+    Raises:
+        DataError: it is not there.
+    """
     text = os.environ.get(DATA_VARIABLE, "") if given is None else str(given)
     if not text:
         return None
