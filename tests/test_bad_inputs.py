@@ -32,7 +32,6 @@ from PIL import Image
 from command_line import Tenfold
 from tenfold.models import build
 from tenfold.runs.facts import FORMAT
-from tenfold.storage import LARGEST_HEADER
 from tensor_files import write_tensors
 
 Maker = Callable[[Path], None]
@@ -1130,7 +1129,7 @@ BUNDLES = [
         "bundle-header-of-100-mb",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "104,857,600 bytes", f"{LARGEST_HEADER:,}"),
+        ("model.safetensors", "not a file that tenfold wrote", "name a run folder"),
         declared_header(100 * 2**20, 200 * 2**20),
     ),
     Row(
@@ -1138,7 +1137,7 @@ BUNDLES = [
         "predict model.safetensors x.png",
         4,
         ("model.safetensors", "too few"),
-        declared_header(100 * 2**20, 100),
+        declared_header(10 * 2**20, 100),
     ),
     Row(
         "bundle-header-nested-too-deeply",
@@ -1339,7 +1338,7 @@ BUNDLES = [
 
 RUNS = [
     Row("run-missing", "resume gone", 4, ("gone", "no such folder", "tenfold train")),
-    Row("run-that-is-none", "resume photos", 4, ("photos", "no run folder"), pictures(cat=1)),
+    Row("run-that-is-none", "resume photos", 4, ("photos", "not a run folder"), pictures(cat=1)),
     Row(
         "run-json-not-json",
         "resume run",

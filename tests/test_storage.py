@@ -497,7 +497,8 @@ def test_deeply_nested_entries_are_refused(tmp_path):
 def test_a_declared_header_takes_no_memory(tmp_path, declared):
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", declared) + b"{}")
-    with pytest.raises(FileRefusedError, match="too few"):
+    said = "too few" if declared <= LARGEST_HEADER else "not a file that tenfold wrote"
+    with pytest.raises(FileRefusedError, match=said):
         read(path)
 
 
@@ -507,7 +508,7 @@ def test_a_header_that_is_too_long_is_refused_unread(tmp_path):
         file.write(struct.pack("<Q", LARGEST_HEADER + 1))
         file.truncate(2**33)  # no bytes on the disk, but 8 GiB to whoever reads it all
     tracemalloc.start()
-    with pytest.raises(FileRefusedError, match="over the limit"):
+    with pytest.raises(FileRefusedError, match="not a file that tenfold wrote"):
         read(path)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenfold.errors import DataError, FileRefusedError
+from tenfold.errors import DataError, FileRefusedError, UsageError
 from tenfold.training.parts import load_checkpoint, save_checkpoint, train_epoch
 
 
@@ -100,3 +100,17 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
         load_checkpoint(path, model)
     for parameter, kept in zip(other.parameters(), before, strict=True):
         assert torch.equal(parameter, kept)
+
+
+def test_a_fact_that_json_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(UsageError, match=r"loss is a Tensor.*tensor\.item\(\)"):
+        save_checkpoint(tmp_path / "x.safetensors", model, optimizer, loss=torch.tensor(1.0))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_file_that_pytorch_saved_is_not_called_damaged(tmp_path: Path) -> None:
+    torch.save(network().state_dict(), tmp_path / "own.pt")
+    with pytest.raises(FileRefusedError, match=r"own\.pt: this is not a file that tenfold wrote"):
+        load_checkpoint(tmp_path / "own.pt", network())

@@ -182,12 +182,10 @@ def _top(path: Path, file: io.BufferedReader, size: int) -> dict[str, Any]:
     """The entries at the top of a safetensors file; the tensors' bytes come next."""
     start = file.read(8)
     header_size = int.from_bytes(start, "little")
+    if header_size > LARGEST_HEADER:  # the bytes of another format, read as a size
+        raise _foreign(path)
     if len(start) < 8 or header_size > size - 8:
         raise _damaged(path, f"its {size:,} bytes are too few for a safetensors file")
-    if header_size > LARGEST_HEADER:
-        raise _damaged(
-            path, f"its header is {header_size:,} bytes, over the limit of {LARGEST_HEADER:,}"
-        )
     return _json_object(path, file.read(header_size).decode(errors="replace"))
 
 
@@ -214,10 +212,7 @@ def _metadata(path: Path, metadata: object, kind: str, version: int) -> dict[str
     if not isinstance(metadata, dict) or not all(
         isinstance(metadata.get(key), str) for key in ("kind", "version", "header", "sha256")
     ):
-        raise FileRefusedError(
-            f"{path}: this is not a file that tenfold wrote",
-            remedy="name a run folder or its model.safetensors",
-        )
+        raise _foreign(path)
     if metadata["kind"] != kind:
         raise FileRefusedError(f"{path}: it is a {metadata['kind']!r}, wanted a {kind!r}")
     if not re.fullmatch(r"[1-9][0-9]{0,8}", metadata["version"]):
@@ -257,6 +252,13 @@ def _tensors(path: Path, top: Mapping[str, Any], data: memoryview) -> dict[str, 
     if end != len(data):
         raise _damaged(path, f"its last tensor ends at byte {end:,}, the file at {len(data):,}")
     return tensors
+
+
+def _foreign(path: Path) -> FileRefusedError:
+    return FileRefusedError(
+        f"{path}: this is not a file that tenfold wrote",
+        remedy="name a run folder or its model.safetensors",
+    )
 
 
 def _damaged(path: Path, what: str) -> FileRefusedError:

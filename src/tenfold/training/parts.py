@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tenfold.errors import DataError, FileRefusedError
+from tenfold.errors import DataError, FileRefusedError, UsageError
 from tenfold.storage import Facts, checked, read_tensors, write_tensors
 from tenfold.tensors import from_stored, part_of, to_stored
 from tenfold.training.optimizer_state import OptimizerHeader, load_optimizer, optimizer_to_parts
@@ -74,8 +75,17 @@ def save_checkpoint(
         facts: what JSON can hold.
 
     Raises:
+        UsageError: JSON cannot hold one of the facts.
         StorageError: it could not be written.
     """
+    for name, fact in facts.items():
+        try:
+            json.dumps(fact)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"save_checkpoint: {name} is a {type(fact).__name__}, wanted what JSON can hold",
+                remedy="save the number in a tensor as tensor.item()",
+            ) from error
     header, moments = optimizer_to_parts(optimizer)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in moments.items()}
