@@ -439,7 +439,7 @@ def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
     assert newest == f"step-{35 + 3 * 11:09d}.safetensors"  # 1,294 images are 11 such batches
 
 
-def test_data_that_has_moved_is_remembered(tmp_path: Path) -> None:
+def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:
     recipe = small("digits-quick")
     data = made_up(recipe)
     run = tmp_path / "run"

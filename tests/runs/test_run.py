@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -130,3 +132,16 @@ def test_a_run_that_goes_on_is_used_with_its_best_weights_so_far(
     assert tenfold.open_run(run).model.bundle.sha256 == best.sha256
     resume_run(run)
     assert tenfold.load(run).bundle.place == str(run / "model.safetensors")
+
+
+def test_data_that_has_moved_is_named_once(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8), np.uint8)
+    np.savez(old, images=pixels, labels=np.arange(200) % 4)
+    run = tenfold.train(old, out=tmp_path / "run", **CHANGES)
+    old.rename(new)
+    for use in (tenfold.evaluate, partial(tenfold.resume, epochs=3)):
+        with pytest.raises(DataError, match=r"no longer at .*old\.npz; name its new place"):
+            use(run)
+    resumed = tenfold.resume(run, epochs=3, data=new, quiet=True)
+    assert tenfold.evaluate(run).test_acc == resumed.figures["test_acc"]

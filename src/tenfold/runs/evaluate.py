@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
+from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.load import load_splits
 from tenfold.deployment.classifier import Classifier
@@ -182,10 +184,17 @@ def reopened_data(folder: RunFolder, facts: RunFacts) -> str:
 
     Raises:
         UsageError: it was handed over in Python and has neither.
+        DataError: it has moved.
     """
     if not facts.data.can_be_reopened:
         raise UsageError(
             f"{folder}: the run's data was handed over in Python",
             remedy="hand it over again as data=",
         )
-    return facts.data.source
+    source = facts.data.source
+    if source not in DATASETS and not os.path.exists(source):  # noqa: PTH110 (Path's raises)
+        raise DataError(
+            f"{folder}: the run's data is no longer at {source}",
+            remedy="name its new place, as in resume RUN --data PLACE or evaluate RUN PLACE",
+        )
+    return source
