@@ -1438,7 +1438,7 @@ RUNS = [
         "run-whose-data-has-gone",
         "evaluate run",
         3,
-        ("gone/photos", "no such folder or file"),
+        ("gone/photos", "no longer at", "name its new place"),
         replaced("run/run.json", '"source": "digits"', '"source": "gone/photos"'),
         with_run=True,
     ),
