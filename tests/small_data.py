@@ -16,7 +16,6 @@ from tenfold.data import load
 from tenfold.data.catalog.entries import CatalogEntry
 from tenfold.models import MODELS
 from tenfold.models.convpool import ConvPool
-from tenfold.models.table import ModelEntry
 from tenfold.types import ImageShape, LabeledArrays
 
 TRAIN_IMAGES = {"fashion-mnist": 6464, "mnist": 1280, "cifar10": 400}
@@ -72,7 +71,5 @@ class NarrowConvPool(ConvPool):
 SMALL_DATA = patch.object(load, "read_named", small_data_sets)
 """Reads the stand-ins wherever a known data set is named."""
 
-SMALL_MODEL = patch.dict(
-    MODELS, convpool=ModelEntry(f"{__name__}:NarrowConvPool", "convpool with fewer channels")
-)
+SMALL_MODEL = patch.dict(MODELS, convpool=f"{__name__}:NarrowConvPool")
 """Builds the narrow model wherever the wide one is asked for without arguments of its own."""

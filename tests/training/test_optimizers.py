@@ -83,12 +83,6 @@ def own_options(name):
 
 
 @EVERY_ENTRY
-def test_an_entry_describes_itself_in_a_line(name):
-    assert OPTIMIZERS[name].description.isprintable()
-    assert 10 < len(OPTIMIZERS[name].description) < 80
-
-
-@EVERY_ENTRY
 def test_an_entry_builds_its_kind_over_all_parameters(name):
     optimizer = build_optimizer(name, problem()[0].parameters(), lr=0.1, **own_options(name))
     assert type(optimizer).__name__ == OPTIMIZERS[name].kind

@@ -87,12 +87,6 @@ def test_warm_up_is_pytorchs_linear_one(warmup_epochs, steps_per_epoch):
 
 
 @EVERY_ENTRY
-def test_an_entry_describes_itself_in_a_line(name):
-    assert SCHEDULES[name].description.isprintable()
-    assert 10 < len(SCHEDULES[name].description) < 80
-
-
-@EVERY_ENTRY
 def test_an_entry_reaches_the_highest_rate(name):
     assert max(ours(name, 10, 10)) == pytest.approx(0.1)
 

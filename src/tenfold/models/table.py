@@ -6,7 +6,6 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from tenfold.errors import UsageError, did_you_mean, listing
@@ -17,51 +16,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@dataclass(frozen=True)
-class ModelEntry:
-    """One model of the table, which needs no PyTorch until the model is built.
-
-    Attributes:
-        reference: the model's class, as `module:Class`; it takes the images' shape, the number of
-            classes, and as keyword-only arguments with defaults its own.
-        description: what it is, for people who choose one.
-    """
-
-    reference: str
-    description: str
-
-    def load(self) -> Callable[..., nn.Module]:
-        """The model's class."""
-        model_class: Callable[..., nn.Module] = pkgutil.resolve_name(self.reference)
-        return model_class
-
-
-MODELS: dict[str, ModelEntry] = {
-    "softmax": ModelEntry(
-        "tenfold.models.softmax:Softmax", "softmax regression: one linear layer over the pixels"
-    ),
-    "softmax-scratch": ModelEntry(
-        "tenfold.models.softmax_scratch:SoftmaxScratch", "softmax regression from raw tensors"
-    ),
-    "mlp": ModelEntry(
-        "tenfold.models.mlp:MLP", "multilayer perceptron: linear layers with ReLU between them"
-    ),
-    "lenet": ModelEntry(
-        "tenfold.models.lenet:LeNet", "LeNet-5 with ReLU and max-pooling, from 28x28 pixels"
-    ),
-    "cifar-cnn": ModelEntry(
-        "tenfold.models.cifar_cnn:CifarCNN", "two small convolutions, then a perceptron"
-    ),
-    "convpool": ModelEntry(
-        "tenfold.models.convpool:ConvPool",
-        "wide blocks of convolution and max-pooling, then a perceptron",
-    ),
-    "resnet-small": ModelEntry(
-        "tenfold.models.resnet_small:ResNetSmall",
-        "residual network with batch normalization, for about 28x28 to 64x64 pixels",
-    ),
+MODELS: dict[str, str] = {
+    "softmax": "tenfold.models.softmax:Softmax",
+    "softmax-scratch": "tenfold.models.softmax_scratch:SoftmaxScratch",
+    "mlp": "tenfold.models.mlp:MLP",
+    "lenet": "tenfold.models.lenet:LeNet",
+    "cifar-cnn": "tenfold.models.cifar_cnn:CifarCNN",
+    "convpool": "tenfold.models.convpool:ConvPool",
+    "resnet-small": "tenfold.models.resnet_small:ResNetSmall",
 }
-"""Every model that has a name."""
+"""The class of every model that has a name, as `module:Class`, so that none needs PyTorch yet.
+
+It takes the images' shape, the number of classes, and as keyword-only arguments with defaults its
+own.
+"""
 
 _WANTED = {
     bool: "true or false",
@@ -139,7 +107,8 @@ def model_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:
 def _model_class(name: str) -> Callable[..., nn.Module]:
     if name not in MODELS:
         raise UsageError(f"model {name!r} is not known", remedy=did_you_mean(name, MODELS))
-    return MODELS[name].load()
+    model_class: Callable[..., nn.Module] = pkgutil.resolve_name(MODELS[name])
+    return model_class
 
 
 def _image_shape(name: str, input_shape: Sequence[object]) -> ImageShape:

@@ -18,7 +18,6 @@ class OptimizerEntry:
     """An optimizer that has a name.
 
     Attributes:
-        description: what it is, in one line.
         kind: the name of its class in `torch.optim`, which checkpoints carry.
         remembers: what it keeps for each parameter, by PyTorch's names.
         own: the options that not every optimizer has, each a key of the recipe, with defaults.
@@ -26,7 +25,6 @@ class OptimizerEntry:
         fixed: what the class is always given beside the options.
     """
 
-    description: str
     kind: str
     remembers: frozenset[str]
     own: Mapping[str, float | bool] = field(default_factory=dict)
@@ -41,24 +39,15 @@ _MOMENTS = frozenset({"step", "exp_avg", "exp_avg_sq"})
 
 OPTIMIZERS: dict[str, OptimizerEntry] = {
     "sgd": OptimizerEntry(
-        "stochastic gradient descent, with momentum and Nesterov's form of it",
         "SGD",
         frozenset({"momentum_buffer"}),
         own={"momentum": 0.0, "nesterov": False},
         needs={"nesterov": "momentum"},
     ),
-    "adam": OptimizerEntry(
-        "Adam with weight decay as an L2 penalty (Kingma and Ba, arXiv:1412.6980)",
-        "Adam",
-        _MOMENTS,
-        fixed=_FUSED,
-    ),
-    "adamw": OptimizerEntry(
-        "Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101)",
-        "AdamW",
-        _MOMENTS,
-        fixed=_FUSED,
-    ),
+    # Weight decay is an L2 penalty here (Kingma and Ba, arXiv:1412.6980) ...
+    "adam": OptimizerEntry("Adam", _MOMENTS, fixed=_FUSED),
+    # ... and apart from the gradient here (Loshchilov and Hutter, arXiv:1711.05101).
+    "adamw": OptimizerEntry("AdamW", _MOMENTS, fixed=_FUSED),
 }
 """Every optimizer that has a name."""
 

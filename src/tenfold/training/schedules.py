@@ -60,36 +60,28 @@ class ScheduleEntry:
     """A schedule that has a name.
 
     Attributes:
-        description: what it does, in one line.
         build: from `lr`, `total_steps`, `steps_per_epoch` and the options of all schedules by
             keyword.
         own: the options that not every schedule has, each a key of the recipe, with defaults.
     """
 
-    description: str
     build: Callable[..., Schedule]
     own: Mapping[str, int | float] = field(default_factory=dict)
 
 
 SCHEDULES: dict[str, ScheduleEntry] = {
-    "constant": ScheduleEntry(
-        "the same learning rate always",
-        lambda lr, **_: partial(constant, lr=lr),
-    ),
+    "constant": ScheduleEntry(lambda lr, **_: partial(constant, lr=lr)),
     "cosine": ScheduleEntry(
-        "half a cosine from the learning rate down to 0",
-        lambda lr, total_steps, **_: partial(cosine, lr=lr, total_steps=total_steps),
+        lambda lr, total_steps, **_: partial(cosine, lr=lr, total_steps=total_steps)
     ),
     "step": ScheduleEntry(
-        "multiplied by drop_factor after every drop_every epochs",
         lambda lr, steps_per_epoch, drop_every, drop_factor, **_: partial(
             step_decay, lr=lr, steps_per_drop=drop_every * steps_per_epoch, factor=drop_factor
         ),
         own={"drop_every": 10, "drop_factor": 0.1},
     ),
     "one-cycle": ScheduleEntry(
-        "up along half a cosine, then down to almost 0 along another",
-        lambda lr, total_steps, **_: partial(one_cycle, lr=lr, total_steps=total_steps),
+        lambda lr, total_steps, **_: partial(one_cycle, lr=lr, total_steps=total_steps)
     ),
 }
 """Every schedule that has a name."""
