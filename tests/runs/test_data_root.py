@@ -23,7 +23,7 @@ def roots(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t
 
 
 def test_the_order_in_which_folders_count(
-    roots: tuple[Path, Path], tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+    roots: tuple[Path, Path], real_data: Path, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, empty = roots
     monkeypatch.setenv("TENFOLD_DATA", str(full))
@@ -42,6 +42,11 @@ def test_the_order_in_which_folders_count(
     named = tenfold("evaluate", "run", "--offline", "--data-root", str(empty))
     assert named.code == DataError.exit_code
     assert "its files are not on this machine" in named.err
+
+    (empty / "MNIST").symlink_to(real_data / "MNIST")  # other data is not looked for in its own
+    with pytest.raises(DataError, match="mnist: its classes are 0, 1"):
+        package.evaluate("run", "mnist", threads=1)
+    assert package.evaluate("run", "fashion-mnist", threads=1).test_acc == found
 
     full.rename(full.with_name("moved"))
     monkeypatch.setenv("TENFOLD_DATA", str(full.with_name("moved")))

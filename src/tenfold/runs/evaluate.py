@@ -59,7 +59,7 @@ def evaluate_run(
     if own is not None:
         facts = own.read_facts()
         recipe = read_recipe(own, facts)
-        resources, batch_size = resources.or_those_of(facts), recipe.eval_batch_size
+        resources, batch_size = resources.or_those_of(facts, data), recipe.eval_batch_size
     with resources.repeatable() as device:
         classifier = Classifier(bundle, device)
         if own is not None:
@@ -91,7 +91,7 @@ def sample_of_test_images(
     """
     folder = existing_run(path)
     facts = folder.read_facts()
-    resources = Resources(data_root).or_those_of(facts)
+    resources = Resources(data_root).or_those_of(facts, None)
     splits = _own_splits(folder, facts, read_recipe(folder, facts), None, resources, Listener())
     if splits is None or splits.test is None:
         raise DataError(f"{folder}: the data has no test split", remedy="name image files")

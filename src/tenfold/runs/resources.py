@@ -35,13 +35,19 @@ class Resources:
     device: str = ""
     threads: int | None = None
 
-    def or_those_of(self, facts: RunFacts) -> Resources:
-        """What a run used in place of what is not given."""
-        recorded = None if facts.data.root is None else Path(facts.data.root)
-        if recorded is not None and not recorded.is_dir():
-            recorded = None  # it has moved: `TENFOLD_DATA` may say where to
+    def or_those_of(self, facts: RunFacts, data: object) -> Resources:
+        """What a run used in place of what is not given; its folder is only for its own data.
+
+        Args:
+            facts: the run's.
+            data: what is read; None for the run's own.
+        """
+        is_own = data is None or (isinstance(data, str) and data == facts.data.source)
+        root = Path(facts.data.root) if is_own and facts.data.root is not None else None
+        if root is not None and not root.is_dir():
+            root = None  # it has moved: `TENFOLD_DATA` may say where to
         return Resources(
-            data_root=self.data_root or recorded,
+            data_root=self.data_root or root,
             download=self.download,
             device=self.device or facts.conditions.device_kind,
             threads=facts.conditions.threads if self.threads is None else self.threads,

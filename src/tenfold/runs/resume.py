@@ -79,7 +79,7 @@ def resume_run(
         _require_same_recipe(folder, recipe, facts, accept, data, epochs)
         if _nothing_to_do(folder, facts, recipe, watcher):
             return open_run(path)
-        resources = resources.or_those_of(facts)
+        resources = resources.or_those_of(facts, data)
         with resources.repeatable() as device:
             prepared = prepare(
                 recipe,
