@@ -1438,7 +1438,7 @@ RUNS = [
         "run-whose-data-has-gone",
         "evaluate run",
         3,
-        ("gone/photos", "no longer at", "name its new place"),
+        ("gone/photos", "no longer at", "say where it is now"),
         replaced("run/run.json", '"source": "digits"', '"source": "gone/photos"'),
         with_run=True,
     ),

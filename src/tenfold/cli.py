@@ -53,7 +53,7 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of known data sets, in torchvision's layout; without it, TENFOLD_DATA.",
+        help="Folder of known data sets, in torchvision's layout; otherwise TENFOLD_DATA names it.",
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
 from tenfold.recipes import Recipe, load_recipe, recipe_names
-from tenfold.runs import open_run, resume_run, train_run
+from tenfold.runs import fit, open_run, resume_run, train_run
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files
@@ -251,24 +252,32 @@ def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path) -> None:
     assert state_of(run) == state_of(tmp_path / "whole")
 
 
-def killed(*_: object, **__: object) -> None:
-    """In the place of a call before which the process dies."""
-    raise KeyboardInterrupt
+def after_one_epoch(tmp_path: Path) -> Path:
+    """A finished run whose learning rate does not depend on how many epochs there will be."""
+    recipe = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1})
+    return train_run(recipe, out=tmp_path / "run", resources=Resources(threads=1)).folder
+
+
+@contextmanager
+def dies_before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> Iterator[None]:
+    """The process dies inside the block, just before this call."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, die)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def test_more_epochs_are_remembered_from_their_first_instant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed right after it began, a longer run goes on without --epochs."""
-    run = tmp_path / "run"
-    train_run(
-        load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, resources=Resources(threads=1)
-    )
-
-    with monkeypatch.context() as patched:
-        patched.setattr("tenfold.runs.fit.train_loop", killed)
-        with pytest.raises(KeyboardInterrupt):
-            resume_run(run, epochs=2)
+    run = after_one_epoch(tmp_path)
+    with dies_before(monkeypatch, fit, "train_loop"):
+        resume_run(run, epochs=2)
     assert len(resume_run(run).history) == 2
 
 
@@ -277,14 +286,9 @@ def test_a_death_before_the_first_checkpoint_of_more_epochs(
 ) -> None:
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2})
     train_run(longer, out=tmp_path / "whole", resources=Resources(threads=1))
-    run = tmp_path / "run"
-    train_run(
-        load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, resources=Resources(threads=1)
-    )
-    with monkeypatch.context() as patched:
-        patched.setattr(Checkpointer, "save", killed)
-        with pytest.raises(KeyboardInterrupt):
-            resume_run(run, epochs=2)
+    run = after_one_epoch(tmp_path)
+    with dies_before(monkeypatch, Checkpointer, "save"):
+        resume_run(run, epochs=2)
     resumed = resume_run(run)
     assert [session.bit_exact for session in resumed.facts.sessions] == [True, True, True]
     assert state_of(run) == state_of(tmp_path / "whole")
@@ -300,10 +304,8 @@ def test_a_death_before_the_first_checkpoint_of_what_was_accepted(
         )
     text = (run / "recipe.toml").read_text()
     (run / "recipe.toml").write_text(text.replace("lr = ", "lr = 0.5 # ", 1))
-    with monkeypatch.context() as patched:
-        patched.setattr(Checkpointer, "save", killed)
-        with pytest.raises(KeyboardInterrupt):
-            resume_run(run, accept=["recipe"])
+    with dies_before(monkeypatch, Checkpointer, "save"):
+        resume_run(run, accept=["recipe"])
     resumed = resume_run(run)  # what was accepted once is not asked for again
     assert resumed.recipe.lr == 0.5
     assert [session.bit_exact for session in resumed.facts.sessions] == [True, False, False]
@@ -315,15 +317,9 @@ def test_a_death_before_the_first_checkpoint_of_what_was_accepted(
 def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tmp_path / "run"
-    train_run(
-        load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1}), out=run, resources=Resources(threads=1)
-    )
-
-    with monkeypatch.context() as patched:
-        patched.setattr(RunFolder, "write_facts", killed)
-        with pytest.raises(KeyboardInterrupt):
-            resume_run(run, epochs=2)
+    run = after_one_epoch(tmp_path)
+    with dies_before(monkeypatch, RunFolder, "write_facts"):
+        resume_run(run, epochs=2)
     with pytest.raises(FileRefusedError, match=r"epochs was 1, is 2; .* with --epochs 2$"):
         resume_run(run)
     assert len(resume_run(run, epochs=2).history) == 2

@@ -141,7 +141,7 @@ def test_data_that_has_moved_is_named_once(tmp_path: Path) -> None:
     run = tenfold.train(old, out=tmp_path / "run", **CHANGES)
     old.rename(new)
     for use in (tenfold.evaluate, partial(tenfold.resume, epochs=3)):
-        with pytest.raises(DataError, match=r"no longer at .*old\.npz; name its new place"):
+        with pytest.raises(DataError, match=r"no longer at .*old\.npz; say where it is now"):
             use(run)
     resumed = tenfold.resume(run, epochs=3, data=new, quiet=True)
     assert tenfold.evaluate(run).test_acc == resumed.figures["test_acc"]

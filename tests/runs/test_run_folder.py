@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tenfold.errors import FileRefusedError, UsageError
+from tenfold.runs import folder as folder_module
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import LARGEST_TEXT, RunFolder, new_folder
 
@@ -127,6 +128,21 @@ def test_the_next_number_is_above_all_that_are_there(
     assert new_folder(None, "a") == Path("runs/a-1002")
     assert new_folder(None, "a-b") == Path("runs/a-b-2001")
     assert new_folder(None, "c") == Path("runs/c-001")
+
+
+def test_a_number_that_another_process_took_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    real = folder_module.make_folder
+
+    def slower(path: Path) -> bool:
+        if path.name == "a-001":
+            real(path)  # the other process
+        return real(path)
+
+    monkeypatch.setattr(folder_module, "make_folder", slower)
+    assert new_folder(None, "a") == Path("runs/a-002")
 
 
 def test_only_a_run_is_said_to_be_one_that_can_be_continued(

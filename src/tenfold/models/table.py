@@ -25,10 +25,10 @@ MODELS: dict[str, str] = {
     "convpool": "tenfold.models.convpool:ConvPool",
     "resnet-small": "tenfold.models.resnet_small:ResNetSmall",
 }
-"""The class of every model that has a name, as `module:Class`, so that none needs PyTorch yet.
+"""The class of every model that has a name, as `module:Class`, imported when one is built.
 
-It takes the images' shape, the number of classes, and as keyword-only arguments with defaults its
-own.
+A class takes the images' shape, the number of classes, and its own arguments, which are
+keyword-only and have defaults.
 """
 
 _WANTED = {

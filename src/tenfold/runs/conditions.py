@@ -30,7 +30,7 @@ def conditions(device: torch.device, engine: type[Engine] = TorchEngine) -> Cond
 
 
 def denormals_are_flushed(threads: int) -> bool:
-    """Whether this thread flushes denormals to zero, and all others where there are to be more.
+    """Whether denormals are flushed to zero: on this thread if it is the only one, or on them all.
 
     Threads that were there before the setting was made do not know of it.
     """

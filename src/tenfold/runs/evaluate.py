@@ -195,6 +195,6 @@ def reopened_data(folder: RunFolder, facts: RunFacts) -> str:
     if source not in DATASETS and not os.path.exists(source):  # noqa: PTH110 (Path's raises)
         raise DataError(
             f"{folder}: the run's data is no longer at {source}",
-            remedy="name its new place, as in resume RUN --data PLACE or evaluate RUN PLACE",
+            remedy="say where it is now: resume with --data PLACE, or evaluate RUN PLACE",
         )
     return source

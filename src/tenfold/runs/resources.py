@@ -36,7 +36,9 @@ class Resources:
     threads: int | None = None
 
     def or_those_of(self, facts: RunFacts, data: object) -> Resources:
-        """What a run used in place of what is not given; its folder is only for its own data.
+        """These, with what the run used in the place of what is not given.
+
+        The run's folder of data sets is only for its own data.
 
         Args:
             facts: the run's.
@@ -45,7 +47,7 @@ class Resources:
         is_own = data is None or (isinstance(data, str) and data == facts.data.source)
         root = Path(facts.data.root) if is_own and facts.data.root is not None else None
         if root is not None and not root.is_dir():
-            root = None  # it has moved: `TENFOLD_DATA` may say where to
+            root = None  # it has moved; `TENFOLD_DATA` may say where
         return Resources(
             data_root=self.data_root or root,
             download=self.download,
@@ -55,7 +57,7 @@ class Resources:
 
     @contextmanager
     def repeatable(self) -> Iterator[torch.device]:
-        """The device, while the same run gives the same bits; the caller's own settings afterward.
+        """Gives the device, and the same run the same bits, until the caller's settings return.
 
         Raises:
             UsageError: a device that is not there, or a wrong number of threads.
@@ -67,13 +69,13 @@ class Resources:
         deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
         flushed_before = denormals_are_flushed(threads=1)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.set_num_threads(self.threads or usual_threads(threads_before))
-        torch.set_flush_denormal(True)
-        if not denormals_are_flushed(torch.get_num_threads()):
-            torch.set_flush_denormal(False)
-        cudnn.deterministic, cudnn.benchmark = True, False
         devices = [torch.cuda.current_device()] if device.type == "cuda" else []
         try:
+            torch.set_num_threads(self.threads or usual_threads(threads_before))
+            torch.set_flush_denormal(True)
+            if not denormals_are_flushed(torch.get_num_threads()):
+                torch.set_flush_denormal(False)
+            cudnn.deterministic, cudnn.benchmark = True, False
             with torch.random.fork_rng(devices=devices):
                 yield device
         finally:

@@ -116,7 +116,7 @@ def _restore(
         place = f"{checkpoint.path}: it does not say what run it is of"
         found = checked(_Began, checkpoint.header.context, place)
         before, conditions = found, found.conditions
-    # What was accepted before, when the process died too soon to save a checkpoint with it.
+    # Accepted earlier, but the process died before a checkpoint recorded it.
     is_accepted = facts.replaced is not None and _acceptable(before) == _acceptable(facts.replaced)
     new = _differences(began, now, epochs_changed)
     since = _differences(before, now, epochs_changed or is_accepted)

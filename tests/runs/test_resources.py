@@ -1,0 +1,48 @@
+"""What a run may use, and what it used before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tenfold
+from tenfold.errors import UsageError
+from tenfold.runs.facts import RunFacts
+from tenfold.runs.resources import Resources
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> RunFacts:
+    """Of a run on the CPU with three threads."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return tenfold.train("digits", epochs=1, out=out, device="cpu", threads=3, quiet=True).facts
+
+
+def test_what_is_not_given_is_what_the_run_had(facts: RunFacts) -> None:
+    assert Resources().or_those_of(facts, None) == Resources(device="cpu", threads=3)
+    assert Resources(download=False).or_those_of(facts, "digits").download is False
+
+
+def test_what_is_given_counts(facts: RunFacts, tmp_path: Path) -> None:
+    given = Resources(tmp_path, device="mps", threads=7)
+    assert given.or_those_of(facts, None) == given
+
+
+def test_no_threads_are_not_taken_for_none_given(facts: RunFacts) -> None:
+    resources = Resources(threads=0).or_those_of(facts, None)
+    with (
+        pytest.raises(UsageError, match=r"threads is 0, wanted 1\.\.1024"),
+        resources.repeatable(),
+    ):
+        pass
+
+
+def test_its_folder_is_for_its_own_data_while_it_is_there(facts: RunFacts, tmp_path: Path) -> None:
+    root = tmp_path / "sets"
+    root.mkdir()
+    moved = facts.updated(data=facts.data.model_copy(update={"root": str(root)}))
+    for data, found in ((None, root), ("digits", root), ("mnist", None), (object(), None)):
+        assert Resources().or_those_of(moved, data).data_root == found
+    root.rmdir()
+    assert Resources().or_those_of(moved, None).data_root is None
