@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,6 +313,21 @@ def test_a_death_before_the_first_checkpoint_of_what_was_accepted(
     (run / "recipe.toml").write_text(text)  # nor is it forgotten: the old one is a change now
     with pytest.raises(FileRefusedError, match=r"recipe\.lr was 0\.5, is "):
         resume_run(run, epochs=9)
+
+
+def test_what_was_accepted_lets_no_other_run_in(tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    for out, seed, step in ((run, 0, 35), (other, 5, 50)):
+        recipe = load_recipe(EVERYTHING, {"seed": seed})
+        with pytest.raises(InterruptedRunError):
+            train_run(recipe, out=out, resources=Resources(threads=1), watcher=StopsAt(step))
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace("lr = ", "lr = 0.5 # ", 1))
+    with pytest.raises(InterruptedRunError):
+        resume_run(run, accept=["recipe"], watcher=StopsAt(40))
+    shutil.copy(checkpoint_files(other / "checkpoints")[0], run / "checkpoints")
+    with pytest.raises(FileRefusedError, match=r"not the run that was stopped: .*seed was 5, is 0"):
+        resume_run(run)
 
 
 def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named(
