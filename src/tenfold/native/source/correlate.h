@@ -1,0 +1,90 @@
+// The gradient of a convolution's weights: each is a sum over all pixels of all images.
+//
+//   sums[g][x][lane] = sum over blocks, rows and columns of gradient(g, pixel) * input(x, pixel)
+//
+// Both factors are vectors over the images of a block, so the sums stay apart by lane until all
+// pixels are in; then the sixteen lanes are added. As in tile.h, a tile of sums stays in registers.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lanes.h"
+
+namespace tenfold {
+
+struct Correlation {
+  const float* gradients;
+  int64_t gradient_channel;  // floats from a gradient of the tile to the next
+  int64_t gradient_row;      // from a row of pixels to the next; a pixel is kLanes
+  int64_t gradient_block;
+  const float* inputs;
+  const int64_t* offsets;  // of the tile's inputs
+  int64_t input_row;       // floats between the inputs of neighboring pixels of the gradient
+  int64_t input_pixel;
+  int64_t input_block;
+  int64_t blocks;
+  int64_t height;  // of the gradient
+  int64_t width;
+  float* sums;  // kGradients x kInputs x kLanes
+};
+
+template <int kGradients, int kInputs>
+void correlate_tile(const Correlation& c) {
+  for (int part = 0; part < kParts; ++part) {
+    Vec sums[kGradients][kInputs];
+    for (int g = 0; g < kGradients; ++g) {
+      for (int x = 0; x < kInputs; ++x) sums[g][x] = zero();
+    }
+    for (int64_t block = 0; block < c.blocks; ++block) {
+      for (int64_t row = 0; row < c.height; ++row) {
+        const float* gradient =
+            c.gradients + block * c.gradient_block + row * c.gradient_row + part * kWidth;
+        const float* input[kInputs];
+        for (int x = 0; x < kInputs; ++x) {
+          input[x] = c.inputs + block * c.input_block + row * c.input_row + c.offsets[x] +
+                     part * kWidth;
+        }
+        int64_t at = 0;
+        for (int64_t pixel = 0; pixel < c.width; ++pixel) {
+          Vec factors[kGradients];
+#pragma GCC unroll 8
+          for (int g = 0; g < kGradients; ++g) factors[g] = load(gradient + g * c.gradient_channel);
+#pragma GCC unroll 8
+          for (int x = 0; x < kInputs; ++x) {
+            const Vec value = load(input[x] + at);
+#pragma GCC unroll 8
+            for (int g = 0; g < kGradients; ++g) sums[g][x] = fma(factors[g], value, sums[g][x]);
+          }
+          gradient += kLanes;
+          at += c.input_pixel;
+        }
+      }
+    }
+    for (int g = 0; g < kGradients; ++g) {
+      for (int x = 0; x < kInputs; ++x) {
+        store(c.sums + (g * kInputs + x) * kLanes + part * kWidth, sums[g][x]);
+      }
+    }
+  }
+}
+
+using CorrelateFunction = void (*)(const Correlation&);
+
+constexpr int kMostGradients = kSums == 24 ? 4 : 3;
+constexpr int kMostInputs = kSums == 24 ? 6 : 4;
+
+inline CorrelateFunction correlate_function(int gradients, int inputs) {
+  static constexpr CorrelateFunction functions[4][6] = {
+      {correlate_tile<1, 1>, correlate_tile<1, 2>, correlate_tile<1, 3>, correlate_tile<1, 4>,
+       correlate_tile<1, 5>, correlate_tile<1, 6>},
+      {correlate_tile<2, 1>, correlate_tile<2, 2>, correlate_tile<2, 3>, correlate_tile<2, 4>,
+       correlate_tile<2, 5>, correlate_tile<2, 6>},
+      {correlate_tile<3, 1>, correlate_tile<3, 2>, correlate_tile<3, 3>, correlate_tile<3, 4>,
+       correlate_tile<3, 5>, correlate_tile<3, 6>},
+      {correlate_tile<4, 1>, correlate_tile<4, 2>, correlate_tile<4, 3>, correlate_tile<4, 4>,
+       correlate_tile<4, 5>, correlate_tile<4, 6>}};
+  return functions[gradients - 1][inputs - 1];
+}
+
+}  // namespace tenfold

@@ -1,0 +1,68 @@
+// A layer's output, or its gradient, for all blocks of a batch.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#include "lanes.h"
+
+namespace tenfold {
+
+struct Shape {
+  int channels = 0;
+  int height = 1;  // 1 x 1 for features
+  int width = 1;
+
+  int64_t pixels() const { return int64_t{height} * width; }
+  int64_t numbers() const { return channels * pixels(); }
+};
+
+// Blocks x channels x rows x columns x lanes. A border of zeros around the pixels spares a
+// convolution the question whether it is at an edge; whoever writes a channel clears its border,
+// since memory is shared by maps that are not needed at the same time.
+struct FeatureMap {
+  Shape shape;
+  int border = 0;
+  int64_t row = 0;      // floats from a row to the next; so are the others
+  int64_t channel = 0;
+  int64_t block = 0;
+  float* data = nullptr;
+
+  FeatureMap() = default;
+  FeatureMap(Shape shape_, int border_) : shape(shape_), border(border_) {
+    row = int64_t{kLanes} * (shape.width + 2 * border);
+    channel = row * (shape.height + 2 * border);
+    // Channels a multiple of 4 KiB apart would fight for the same few lines of the cache.
+    if (border > 0 && channel % 1024 == 0) channel += kLanes;
+    block = channel * shape.channels;
+  }
+
+  bool is_dense() const { return border == 0; }
+
+  // The lanes of a pixel; rows and columns may reach into the border.
+  float* at(int64_t block_, int64_t channel_, int64_t y = 0, int64_t x = 0) const {
+    return data + block_ * block + channel_ * channel + (y + border) * row + (x + border) * kLanes;
+  }
+
+  void clear_border(int64_t block_, int64_t channel_) const {
+    if (border == 0) return;
+    const int64_t side = int64_t{border} * kLanes;
+    float* first = at(block_, channel_, -border, -border);
+    memset(first, 0, static_cast<size_t>(border * row + side) * sizeof(float));
+    for (int y = 0; y + 1 < shape.height; ++y) {  // right border, and the next row's left one
+      memset(at(block_, channel_, y, shape.width), 0,
+             static_cast<size_t>(2 * side) * sizeof(float));
+    }
+    memset(at(block_, channel_, shape.height - 1, shape.width), 0,
+           static_cast<size_t>(side + border * row) * sizeof(float));
+  }
+
+  // The same numbers as features in a row; only for a dense map.
+  FeatureMap flattened() const {
+    FeatureMap features(Shape{static_cast<int>(shape.numbers()), 1, 1}, 0);
+    features.data = data;
+    return features;
+  }
+};
+
+}  // namespace tenfold

@@ -1,0 +1,61 @@
+// The C interface: everything else is included here, so that the compiler sees it as a whole.
+#include <new>
+
+#include "interface.h"
+#include "step.h"
+
+struct TenfoldNetwork {
+  tenfold::Network network;
+};
+
+namespace {
+
+// Runs what may fail for want of memory, and says how it went.
+template <typename Function>
+int32_t result_of(const Function& work) {
+  try {
+    work();
+    return TENFOLD_DONE;
+  } catch (const std::bad_alloc&) {
+    return TENFOLD_OUT_OF_MEMORY;
+  } catch (...) {
+    return TENFOLD_INVALID;
+  }
+}
+
+}  // namespace
+
+TenfoldNetwork* tenfold_network_new(const TenfoldLayer* layers, int32_t count,
+                                    const int32_t shape[3], int64_t batch_size,
+                                    int32_t for_training) {
+  TenfoldNetwork* network = nullptr;
+  result_of([&] {
+    network = new TenfoldNetwork{
+        tenfold::Network(layers, count, shape, batch_size, for_training != 0)};
+  });
+  return network;
+}
+
+void tenfold_network_free(TenfoldNetwork* network) { delete network; }
+
+int32_t tenfold_train(TenfoldNetwork* network, const TenfoldTensor* tensors, int32_t tensor_count,
+                      const TenfoldImages* images, const TenfoldStepSettings* settings,
+                      const TenfoldAugmentation* augmentation, const TenfoldStretch* stretch) {
+  if (!network->network.for_training() || network->network.tensor_count() > tensor_count) {
+    return TENFOLD_INVALID;
+  }
+  return result_of([&] {
+    const tenfold::PlainArithmetic plain;
+    tenfold::Training(network->network, tensors, tensor_count, *images, *settings, augmentation,
+                      *stretch)
+        .run();
+  });
+}
+
+int32_t tenfold_predict(TenfoldNetwork* network, const TenfoldTensor* tensors,
+                        const TenfoldImages* images, int32_t threads, float* logits) {
+  return result_of([&] {
+    const tenfold::PlainArithmetic plain;
+    tenfold::predict(network->network, tensors, *images, threads, logits);
+  });
+}

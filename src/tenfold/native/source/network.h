@@ -1,0 +1,496 @@
+// From a list of layers to a network that can run: shapes, memory, and who reads what.
+#pragma once
+
+#include <stdint.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+#include "batch_norm.h"
+#include "convolution.h"
+#include "elementwise.h"
+#include "interface.h"
+#include "linear.h"
+#include "memory.h"
+#include "pooling.h"
+
+namespace tenfold {
+
+struct InvalidNetwork : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline void require(bool holds, const char* wanted) {
+  if (!holds) throw InvalidNetwork(wanted);
+}
+
+constexpr int64_t kLargestMap = int64_t{1} << 40;  // floats
+
+// Arrays that are needed for a while only share memory with others.
+class MemoryPlan {
+ public:
+  // Wants `size` floats from time `begin` to `end`; the answer is the request's number.
+  size_t want(int64_t size, int64_t begin, int64_t end) {
+    requests_.push_back({(size + kLanes - 1) / kLanes * kLanes, begin, end, 0});
+    return requests_.size() - 1;
+  }
+
+  // Gives every request its place, the first that is free for its time; the answer is the size of
+  // all.
+  int64_t place() {
+    int64_t total = 0;
+    std::vector<const Request*> placed;
+    for (Request& request : requests_) {
+      std::vector<const Request*> neighbors;
+      for (const Request* other : placed) {
+        if (other->begin <= request.end && request.begin <= other->end) neighbors.push_back(other);
+      }
+      std::sort(neighbors.begin(), neighbors.end(),
+                [](const Request* a, const Request* b) { return a->offset < b->offset; });
+      for (const Request* other : neighbors) {
+        if (request.offset + request.size <= other->offset) break;
+        request.offset = std::max(request.offset, other->offset + other->size);
+      }
+      placed.push_back(&request);
+      total = std::max(total, request.offset + request.size);
+    }
+    return total;
+  }
+
+  int64_t offset(size_t request) const { return requests_[request].offset; }
+
+ private:
+  struct Request {
+    int64_t size;
+    int64_t begin;
+    int64_t end;
+    int64_t offset;
+  };
+  std::vector<Request> requests_;
+};
+
+class Network {
+ public:
+  Network(const TenfoldLayer* layers, int count, const int32_t* shape, int64_t batch_size,
+          bool for_training)
+      : specs_(layers, layers + std::max(count, 0)),
+        batch_size_(batch_size),
+        blocks_((batch_size + kLanes - 1) / kLanes),
+        for_training_(for_training) {
+    require(count > 0 && count <= 4096, "1..4096 layers");
+    require(batch_size > 0 && batch_size <= int64_t{1} << 24, "1..2^24 images in a batch");
+    find_shapes(shape);
+    find_aliases();
+    find_borders();
+    find_gradients();
+    give_memory();
+    build();
+  }
+
+  const FeatureMap& input() const { return values_[0].map; }
+  const FeatureMap& logits() const { return map_of_last_; }
+  const FeatureMap& logits_gradient() const { return gradient_of_last_; }
+  bool logits_are_cut() const { return values_[root(slots() - 1)].cut; }
+  int64_t batch_size() const { return batch_size_; }
+  int64_t blocks() const { return blocks_; }
+  bool for_training() const { return for_training_; }
+  const std::vector<std::unique_ptr<Layer>>& layers() const { return built_; }
+  int64_t scratch_size() const {
+    int64_t size = 0;
+    for (const auto& layer : built_) size = std::max(size, layer->scratch_size());
+    return size;
+  }
+  // How many tensors the layers name: the largest place and one.
+  int32_t tensor_count() const {
+    int32_t most = -1;
+    for (const TenfoldLayer& s : specs_) {
+      for (int32_t place : {s.weight, s.bias, s.running_mean, s.running_var}) {
+        most = std::max(most, place);
+      }
+    }
+    return most + 1;
+  }
+
+ private:
+  // What a layer gives; the first value is the images, so layer i gives value i + 1.
+  struct Value {
+    Shape shape;
+    bool is_flat = false;
+    int root = 0;             // whose memory this value shares, possibly its own
+    // Of roots only:
+    int producer = -1;        // the layer that fills it
+    bool cut = false;         // a ReLU is part of it
+    std::vector<int> readers; // layers, in order; twice if one reads it twice
+    int border = 0;
+    FeatureMap map;
+    bool wants_gradient = false;
+    int gradient_root = 0;    // whose gradient this root's is
+    int gradient_border = 0;
+    FeatureMap gradient;
+  };
+
+  int slots() const { return static_cast<int>(values_.size()); }
+  int layer_count() const { return static_cast<int>(specs_.size()); }
+  int root(int slot) const { return values_[static_cast<size_t>(slot)].root; }
+  Value& value(int slot) { return values_[static_cast<size_t>(slot)]; }
+  Value& root_of(int slot) { return value(root(slot)); }
+  const TenfoldLayer& spec(int layer) const { return specs_[static_cast<size_t>(layer)]; }
+  bool is(int layer, TenfoldOperation operation) const {
+    return spec(layer).operation == operation;
+  }
+  // The values that a layer reads.
+  std::vector<int> inputs(int layer) const {
+    if (is(layer, TENFOLD_ADD)) return {spec(layer).input + 1, spec(layer).other + 1};
+    return {spec(layer).input + 1};
+  }
+
+  static Window window(const TenfoldLayer& s) {
+    return {s.kernel[0], s.kernel[1], s.stride[0], s.stride[1], s.padding[0], s.padding[1]};
+  }
+
+  void find_shapes(const int32_t* shape) {
+    values_.resize(specs_.size() + 1);
+    require(shape[0] > 0 && shape[1] > 0 && shape[2] > 0, "a shape of numbers above 0");
+    values_[0].shape = {shape[0], shape[1], shape[2]};
+    check_size(values_[0].shape, 0);
+    for (int i = 0; i < layer_count(); ++i) {
+      for (int slot : inputs(i)) require(slot >= 0 && slot <= i, "inputs before the layer");
+      value(i + 1).shape = shape_of(i, value(i + 1).is_flat);
+      check_size(value(i + 1).shape, 0);
+    }
+    require(values_.back().is_flat, "logits without pixels");
+  }
+
+  static void check_size(const Shape& s, int64_t border) {
+    const double size = static_cast<double>(s.channels) * (s.height + 2.0 * border) *
+                        (s.width + 2.0 * border) * kLanes;
+    require(size <= static_cast<double>(kLargestMap), "an output that fits into memory");
+  }
+
+  Shape shape_of(int layer, bool& is_flat) {
+    const TenfoldLayer& s = spec(layer);
+    const Value& in = value(s.input + 1);
+    is_flat = in.is_flat;
+    switch (s.operation) {
+      case TENFOLD_CONV2D:
+        require(!in.is_flat && s.outputs > 0 && s.weight >= 0, "a convolution of pixels");
+        return windowed(s, {s.outputs, in.shape.height, in.shape.width});
+      case TENFOLD_MAX_POOL2D:
+      case TENFOLD_AVERAGE_POOL2D:
+        require(!in.is_flat, "pooling of pixels");
+        require(2 * int64_t{s.padding[0]} <= s.kernel[0] &&
+                    2 * int64_t{s.padding[1]} <= s.kernel[1],
+                "padding of half a window at the most");
+        return windowed(s, in.shape);
+      case TENFOLD_GLOBAL_AVERAGE_POOL:
+        require(!in.is_flat, "pooling of pixels");
+        return {in.shape.channels, 1, 1};
+      case TENFOLD_FLATTEN:
+        is_flat = true;
+        require(in.shape.numbers() < INT32_MAX, "features that can be counted");
+        return {static_cast<int>(in.shape.numbers()), 1, 1};
+      case TENFOLD_LINEAR:
+        require(in.is_flat && s.outputs > 0 && s.weight >= 0, "a linear layer of features");
+        return {s.outputs, 1, 1};
+      case TENFOLD_RELU:
+        return in.shape;
+      case TENFOLD_DROPOUT:
+        require(s.p >= 0 && s.p < 1, "a probability below 1");
+        return in.shape;
+      case TENFOLD_BATCH_NORM2D:
+        require(!in.is_flat && s.weight >= 0 && s.bias >= 0 && s.running_mean >= 0 &&
+                    s.running_var >= 0 && s.eps > 0,
+                "batch normalization of pixels with all its tensors");
+        return in.shape;
+      case TENFOLD_ADD: {
+        const Value& other = value(s.other + 1);
+        require(in.shape.channels == other.shape.channels &&
+                    in.shape.height == other.shape.height &&
+                    in.shape.width == other.shape.width && in.is_flat == other.is_flat,
+                "two inputs of one shape");
+        return in.shape;
+      }
+      default:
+        throw InvalidNetwork("a known operation");
+    }
+  }
+
+  static Shape windowed(const TenfoldLayer& s, Shape shape) {
+    int* const sizes[2] = {&shape.height, &shape.width};
+    for (int axis = 0; axis < 2; ++axis) {
+      require(s.kernel[axis] > 0 && s.stride[axis] > 0 && s.padding[axis] >= 0,
+              "sizes of a window");
+      require(s.padding[axis] <= 1 << 14, "a padding of 2^14 at the most");
+      const int64_t room = int64_t{*sizes[axis]} + 2 * int64_t{s.padding[axis]} - s.kernel[axis];
+      require(room >= 0, "room for a window");
+      *sizes[axis] = static_cast<int>(room / s.stride[axis]) + 1;
+    }
+    return shape;
+  }
+
+  // Values that need no memory of their own: a ReLU happens where its input is made, and dropout
+  // that drops nothing is nothing.
+  void find_aliases() {
+    for (int slot = 0; slot < slots(); ++slot) {
+      value(slot).root = slot;
+      value(slot).producer = slot - 1;
+      if (slot > 0 && is(slot - 1, TENFOLD_DROPOUT) &&
+          (!for_training_ || spec(slot - 1).p == 0)) {
+        value(slot).root = root(spec(slot - 1).input + 1);
+      }
+    }
+    std::vector<int> reads(values_.size(), 0);
+    for (int i = 0; i < layer_count(); ++i) {
+      if (root(i + 1) != i + 1) continue;
+      for (int slot : inputs(i)) ++reads[static_cast<size_t>(root(slot))];
+    }
+    for (int i = 0; i < layer_count(); ++i) {
+      if (root(i + 1) != i + 1) {  // again: what it shares may share by now
+        value(i + 1).root = root(spec(i).input + 1);
+        continue;
+      }
+      if (!is(i, TENFOLD_RELU)) continue;
+      const int from = root(spec(i).input + 1);
+      if (from > 0 && reads[static_cast<size_t>(from)] == 1 && can_take_relu(from - 1)) {
+        value(i + 1).root = from;
+        value(from).cut = true;
+        reads[static_cast<size_t>(from)] = reads[static_cast<size_t>(i) + 1];
+      } else {
+        value(i + 1).cut = true;
+      }
+    }
+  }
+
+  bool can_take_relu(int layer) {
+    switch (spec(layer).operation) {
+      case TENFOLD_CONV2D:
+      case TENFOLD_LINEAR:
+      case TENFOLD_BATCH_NORM2D:
+      case TENFOLD_ADD:
+      case TENFOLD_MAX_POOL2D:
+      case TENFOLD_AVERAGE_POOL2D:
+        return !value(layer + 1).cut;
+      default:
+        return false;
+    }
+  }
+
+  // A convolution that looks at everything at once.
+  bool covers_all(int layer) {
+    if (!is(layer, TENFOLD_CONV2D)) return false;
+    const TenfoldLayer& s = spec(layer);
+    const Shape& in = value(s.input + 1).shape;
+    return s.padding[0] == 0 && s.padding[1] == 0 && s.kernel[0] == in.height &&
+           s.kernel[1] == in.width;
+  }
+
+  // Whether a layer is a matrix product of all that it reads: then nothing may lie between the
+  // numbers of its input, its output and their gradients.
+  bool is_linear(int layer) {
+    if (is(layer, TENFOLD_LINEAR)) return true;
+    const Value& in = root_of(spec(layer).input + 1);
+    return covers_all(layer) && in.border == 0 && in.gradient_border == 0 &&
+           root_of(layer + 1).border == 0;
+  }
+
+  void find_borders() {
+    for (int i = 0; i < layer_count(); ++i) {
+      if (!is(i, TENFOLD_CONV2D) || covers_all(i)) continue;
+      Value& in = root_of(spec(i).input + 1);
+      in.border = std::max({in.border, spec(i).padding[0], spec(i).padding[1]});
+      check_size(in.shape, in.border);
+    }
+    for (int i = 0; i < layer_count(); ++i) {
+      wants(i + 1);
+      Value& out = value(i + 1);
+      if (out.root == i + 1 && out.wants_gradient && is(i, TENFOLD_CONV2D) && !is_linear(i) &&
+          root_of(spec(i).input + 1).wants_gradient) {
+        const TenfoldLayer& s = spec(i);
+        const Shape& in = value(s.input + 1).shape;
+        out.gradient_border =
+            std::max(gradient_border(in.height, out.shape.height, s.kernel[0], s.stride[0],
+                                     s.padding[0]),
+                     gradient_border(in.width, out.shape.width, s.kernel[1], s.stride[1],
+                                     s.padding[1]));
+        check_size(out.shape, out.gradient_border);
+      }
+      if (is(i, TENFOLD_FLATTEN)) {
+        const Value& in = root_of(spec(i).input + 1);
+        if (in.border == 0 && in.gradient_border == 0) out.root = root(spec(i).input + 1);
+      } else if (out.root != i + 1) {  // again: what it shares may share by now
+        out.root = root(out.root);
+      }
+    }
+    for (int i = 0; i < layer_count(); ++i) {
+      if (root(i + 1) != i + 1) continue;
+      for (int slot : inputs(i)) root_of(slot).readers.push_back(i);
+    }
+  }
+
+  // Whether something before this value can learn.
+  void wants(int slot) {
+    const int layer = slot - 1;
+    bool wanted = spec(layer).weight >= 0;
+    for (int in : inputs(layer)) wanted = wanted || root_of(in).wants_gradient;
+    root_of(slot).wants_gradient = for_training_ && wanted;
+  }
+
+  // An addition hands its gradient on as it is: an input that nobody else reads needs none of its
+  // own.
+  void find_gradients() {
+    for (int slot = 0; slot < slots(); ++slot) value(slot).gradient_root = slot;
+    for (int i = layer_count() - 1; i >= 0; --i) {
+      if (root(i + 1) != i + 1 || !is(i, TENFOLD_ADD)) continue;
+      for (int slot : inputs(i)) {
+        Value& in = root_of(slot);
+        if (in.readers.size() != 1 || in.cut || !in.wants_gradient) continue;
+        if (value(root(slot)).is_flat != value(slot).is_flat) continue;
+        const int out = value(i + 1).gradient_root;
+        if (value(out).gradient_border < in.gradient_border) continue;
+        in.gradient_root = out;
+      }
+    }
+  }
+
+  // The i-th of n layers that are built runs forward at time i, the loss at time n, the layer
+  // backward at time 2 n - i, and its update one later.
+  void give_memory() {
+    std::vector<int64_t> place(values_.size(), -1);  // by value: of the layer that fills it
+    int64_t n = 0;
+    for (int slot = 1; slot < slots(); ++slot) {
+      if (root(slot) == slot) place[static_cast<size_t>(slot)] = n++;
+    }
+    const auto place_of = [&](int layer) { return place[static_cast<size_t>(layer) + 1]; };
+    MemoryPlan plan;
+    std::map<int, size_t> maps;
+    std::map<int, size_t> gradients;
+    std::map<int, std::pair<int64_t, int64_t>> times;
+    for (int slot = 0; slot < slots(); ++slot) {
+      Value& v = value(slot);
+      if (v.root != slot) continue;
+      v.map = FeatureMap(v.shape, v.border);
+      const int64_t last =
+          slot == root(slots() - 1) ? n : place_of(v.readers.back());
+      const int64_t filled = place_of(v.producer);
+      const int64_t end = for_training_ ? 2 * n - filled + 1 : last;
+      maps[slot] = plan.want(v.map.block * blocks_, filled, end);
+      if (!v.wants_gradient) continue;
+      auto found = times.find(v.gradient_root);
+      const auto span = std::make_pair(2 * n - last, 2 * n - filled + 1);
+      if (found == times.end()) {
+        times[v.gradient_root] = span;
+      } else {
+        found->second = {std::min(found->second.first, span.first),
+                         std::max(found->second.second, span.second)};
+      }
+    }
+    for (const auto& [slot, span] : times) {
+      Value& v = value(slot);
+      v.gradient = FeatureMap(v.shape, v.gradient_border);
+      gradients[slot] = plan.want(v.gradient.block * blocks_, span.first, span.second);
+    }
+    numbers_ = Array<float>(plan.place());
+    for (const auto& [slot, request] : maps) {
+      value(slot).map.data = numbers_.data() + plan.offset(request);
+    }
+    for (const auto& [slot, request] : gradients) {
+      value(slot).gradient.data = numbers_.data() + plan.offset(request);
+    }
+    map_of_last_ = map_of(slots() - 1);
+    if (for_training_) gradient_of_last_ = gradient_of(slots() - 1);
+  }
+
+  // As the reader of a value sees it.
+  FeatureMap seen_as(const FeatureMap& map, int slot) const {
+    const Value& v = values_[static_cast<size_t>(slot)];
+    return v.is_flat && v.shape.channels != map.shape.channels ? map.flattened() : map;
+  }
+  FeatureMap map_of(int slot) { return seen_as(root_of(slot).map, slot); }
+  FeatureMap gradient_of(int slot) {
+    const Value& v = root_of(slot);
+    return v.wants_gradient ? seen_as(value(v.gradient_root).gradient, slot) : FeatureMap();
+  }
+
+  // Where a layer puts the gradient of one of its inputs. Backward, the last reader is the first.
+  InputGradient input_gradient(int layer, int slot, bool is_second = false) {
+    InputGradient to;
+    const Value& v = root_of(slot);
+    to.wanted = v.wants_gradient && v.gradient_root == root(slot);
+    if (!to.wanted) return to;
+    to.gradient = gradient_of(slot);
+    to.value = map_of(slot);
+    const bool twice = std::count(v.readers.begin(), v.readers.end(), layer) == 2;
+    to.add = v.readers.back() != layer || (twice && is_second);
+    to.cut = v.cut && v.readers.front() == layer && (!twice || is_second);
+    return to;
+  }
+
+  void build() {
+    for (int i = 0; i < layer_count(); ++i) {
+      if (root(i + 1) == i + 1) built_.push_back(build_layer(i));
+    }
+  }
+
+  std::unique_ptr<Layer> build_layer(int i) {
+    const TenfoldLayer& s = spec(i);
+    const FeatureMap in = map_of(s.input + 1);
+    const FeatureMap out = map_of(i + 1);
+    const FeatureMap gradient = gradient_of(i + 1);
+    const bool cut = value(i + 1).cut;
+    const InputGradient to = input_gradient(i, s.input + 1);
+    if (is_linear(i)) {
+      InputGradient to_features = to;
+      to_features.gradient = to.gradient.flattened();
+      to_features.value = to.value.flattened();
+      return std::make_unique<Linear>(in.flattened(), out, to_features, gradient, s.weight, s.bias,
+                                      s.transposed != 0, cut, for_training_ ? blocks_ : 0);
+    }
+    switch (s.operation) {
+      case TENFOLD_CONV2D:
+        return std::make_unique<Convolution>(window(s), in, out, to, gradient, s.weight, s.bias,
+                                             cut);
+      case TENFOLD_MAX_POOL2D:
+        return std::make_unique<MaxPooling>(window(s), in, out, to, gradient, cut);
+      case TENFOLD_AVERAGE_POOL2D:
+        return std::make_unique<AveragePooling>(window(s), in, out, to, gradient, cut);
+      case TENFOLD_GLOBAL_AVERAGE_POOL: {
+        const Window all{in.shape.height, in.shape.width, 1, 1, 0, 0};
+        return std::make_unique<AveragePooling>(all, in, out, to, gradient, cut);
+      }
+      case TENFOLD_RELU:
+        return std::make_unique<Relu>(in, out, to, gradient);
+      case TENFOLD_DROPOUT:
+        return std::make_unique<Dropout>(in, out, to, gradient, s.p, i);
+      case TENFOLD_BATCH_NORM2D:
+        return std::make_unique<BatchNorm>(
+            in, out, to, gradient,
+            BatchNorm::Tensors{s.weight, s.bias, s.running_mean, s.running_var}, s.eps, s.momentum,
+            cut);
+      case TENFOLD_ADD:
+        return std::make_unique<Add>(in, map_of(s.other + 1), out, to,
+                                     input_gradient(i, s.other + 1, true), gradient, cut);
+      default: {  // flatten: the output lies as the input does, without a border
+        FeatureMap dense(in.shape, 0);
+        dense.data = out.data;
+        FeatureMap dense_gradient(in.shape, 0);
+        dense_gradient.data = gradient.data;
+        return std::make_unique<Flatten>(in, dense, to, dense_gradient);
+      }
+    }
+  }
+
+  const std::vector<TenfoldLayer> specs_;
+  const int64_t batch_size_;
+  const int64_t blocks_;
+  const bool for_training_;
+  std::vector<Value> values_;
+  Array<float> numbers_;
+  FeatureMap map_of_last_;
+  FeatureMap gradient_of_last_;
+  std::vector<std::unique_ptr<Layer>> built_;
+};
+
+}  // namespace tenfold
