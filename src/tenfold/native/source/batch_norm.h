@@ -100,9 +100,9 @@ class BatchNorm final : public Layer {
     }
   }
 
-  int64_t update_jobs(const Batch& batch) const override { return forward_jobs(batch); }
+  int64_t learn_jobs(const Batch& batch) const override { return forward_jobs(batch); }
 
-  void update(const Batch& batch, int64_t channel, float* /*scratch*/) const override {
+  void learn(const Batch& batch, int64_t channel, float* /*scratch*/) const override {
     if (!input_gradient_.wanted) sum_gradients(batch, channel);
     const Sums sums = sums_[channel];
     const auto weight = static_cast<float>(sums.product);

@@ -13,6 +13,7 @@
 
 #include "correlate.h"
 #include "layer.h"
+#include "memory.h"
 #include "tile.h"
 
 namespace tenfold {
@@ -87,11 +88,12 @@ inline int gradient_border(int input, int output, int kernel, int stride, int pa
   return std::max({(before + stride - 1) / stride, after, 0});
 }
 
-class Convolution : public Layer {
+class Convolution final : public Layer {
  public:
+  // `blocks`: of the largest batch; 0 where nothing is trained.
   Convolution(const Window& window, const FeatureMap& input, const FeatureMap& output,
               const InputGradient& input_gradient, const FeatureMap& output_gradient, int weight,
-              int bias, bool relu)
+              int bias, bool relu, int64_t blocks)
       : window_(window),
         input_(input),
         output_(output),
@@ -112,116 +114,121 @@ class Convolution : public Layer {
       }
     }
     if (input_gradient.wanted) add_phases();
+    if (blocks > 0) slots_ = Array<float>(most_groups(blocks) * slot_size());
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
-    return batch.blocks * channel_parts(outputs_, forward_tile_.rows).count *
-           bands(output_.shape, forward_tile_.rows * inputs_).count;
+    return forward_grid().jobs(batch.blocks);
   }
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
-    const Parts channels = channel_parts(outputs_, forward_tile_.rows);
-    const Parts rows = bands(output_.shape, forward_tile_.rows * inputs_);
-    const int64_t band = job % rows.count;
-    const int64_t part = job / rows.count % channels.count;
-    const int64_t block = job / rows.count / channels.count;
-    const int64_t first = channels.begin(part);
-    const int64_t count = channels.size(part);
-    if (band == 0) {
-      for (int64_t channel = first; channel < first + count; ++channel) {
-        output_.clear_border(block, channel);
+    const Grid::Place place = forward_grid().place(job);
+    const int64_t count = place.channel_end - place.channel;
+    if (place.row == 0) {
+      for (int64_t channel = place.channel; channel < place.channel_end; ++channel) {
+        output_.clear_border(place.block, channel);
       }
     }
     TileProduct p{};
-    p.left = batch.tensors[weight_].value + first * inputs_ * window_.pixels();
+    p.left = batch.tensors[weight_].value + place.channel * inputs_ * window_.pixels();
     p.left_row = inputs_ * window_.pixels();
     p.right_column = int64_t{window_.stride_x} * kLanes;
     p.out_row = output_.channel;
     p.out_column = kLanes;
-    p.start = bias_ < 0 ? nullptr : batch.tensors[bias_].value + first;
-    for (int64_t y = rows.begin(band); y < rows.begin(band + 1); ++y) {
+    p.start = bias_ < 0 ? nullptr : batch.tensors[bias_].value + place.channel;
+    for (int64_t y = place.row; y < place.row_end; ++y) {
       for (int at = 0; at < kLanes; at += kWidth) {
-        p.right = input_.at(block, 0, y * window_.stride_y - window_.padding_y,
+        p.right = input_.at(place.block, 0, y * window_.stride_y - window_.padding_y,
                             -window_.padding_x) + at;
-        p.out = output_.at(block, first, y) + at;
+        p.out = output_.at(place.block, place.channel, y) + at;
         sum_chains(p, forward_sums_, count, output_.shape.width, forward_tile_, relu_);
       }
     }
   }
 
   int64_t backward_jobs(const Batch& batch) const override {
-    if (!input_gradient_.wanted) return 0;
-    return batch.blocks * channel_parts(inputs_, backward_tile_.rows).count *
-           bands(input_.shape, backward_tile_.rows * outputs_).count;
+    return input_gradient_.wanted ? backward_grid().jobs(batch.blocks) : 0;
   }
 
   void backward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
     const FeatureMap& gradient = input_gradient_.gradient;
-    const Parts channels = channel_parts(inputs_, backward_tile_.rows);
-    const Parts rows = bands(input_.shape, backward_tile_.rows * outputs_);
-    const int64_t band = job % rows.count;
-    const int64_t part = job / rows.count % channels.count;
-    const int64_t block = job / rows.count / channels.count;
-    const int64_t first = channels.begin(part);
-    const int64_t count = channels.size(part);
-    if (band == 0 && !input_gradient_.add) {
-      for (int64_t channel = first; channel < first + count; ++channel) {
-        gradient.clear_border(block, channel);
+    const Grid::Place place = backward_grid().place(job);
+    const int64_t count = place.channel_end - place.channel;
+    if (place.row == 0 && !input_gradient_.add) {
+      for (int64_t channel = place.channel; channel < place.channel_end; ++channel) {
+        gradient.clear_border(place.block, channel);
       }
     }
     TileProduct p{};
-    p.left = batch.tensors[weight_].value + first * window_.pixels();
+    p.left = batch.tensors[weight_].value + place.channel * window_.pixels();
     p.left_row = window_.pixels();
     p.right_column = kLanes;
     p.out_row = gradient.channel;
     p.out_column = int64_t{window_.stride_x} * kLanes;
     p.add = input_gradient_.add;
-    for (int64_t y = rows.begin(band); y < rows.begin(band + 1); ++y) {
+    for (int64_t y = place.row; y < place.row_end; ++y) {
       for (int x = 0; x < std::min(window_.stride_x, input_.shape.width); ++x) {
         const int64_t columns = (input_.shape.width - x - 1) / window_.stride_x + 1;
         const Chains& sums =
             phases_[static_cast<size_t>(y % window_.stride_y * window_.stride_x + x)];
         for (int at = 0; at < kLanes; at += kWidth) {
-          p.right = output_gradient_.at(block, 0, y / window_.stride_y) + at;
-          p.out = gradient.at(block, first, y, x) + at;
+          p.right = output_gradient_.at(place.block, 0, y / window_.stride_y) + at;
+          p.out = gradient.at(place.block, place.channel, y, x) + at;
           sum_chains(p, sums, count, columns, backward_tile_, false);
         }
       }
-      for (int64_t channel = first; channel < first + count; ++channel) {
-        input_gradient_.finish_row(block, channel, y);
+      for (int64_t channel = place.channel; channel < place.channel_end; ++channel) {
+        input_gradient_.finish_row(place.block, channel, y);
       }
     }
   }
 
-  int64_t update_jobs(const Batch& batch) const override {
-    return Parts(outputs_, kMostGradients).count * input_parts(batch).count;
+  int64_t learn_jobs(const Batch& batch) const override {
+    return group_count(batch.blocks) * parts(batch).jobs();
   }
 
-  void update(const Batch& batch, int64_t job, float* scratch) const override {
-    const Parts outputs(outputs_, kMostGradients);
-    const Parts inputs = input_parts(batch);
-    const int64_t part = job % inputs.count;
-    const int64_t first = outputs.begin(job / inputs.count);
-    const int64_t count = outputs.size(job / inputs.count);
-    const int64_t begin = inputs.begin(part) * window_.pixels();
-    const int64_t size = inputs.size(part) * window_.pixels();
+  void learn(const Batch& batch, int64_t job, float* scratch) const override {
+    const Part part = parts(batch).part(job % parts(batch).jobs());
+    const int64_t group = job / parts(batch).jobs();
+    const Region region = region_of(batch.blocks, group);
+    const bool has_bias = bias_ >= 0 && part.input == 0;
+    const int64_t offset = part.output * weights_of_output() + part.weight;
+    if (group_count(batch.blocks) > 1) {
+      float* slot = slots_.data() + group * slot_size();
+      sum_gradients(region, part, scratch, slot + offset, weights_of_output());
+      for (int64_t i = part.output; has_bias && i < part.output + part.outputs; ++i) {
+        slot[outputs_ * weights_of_output() + i] = sum_of_channel(output_gradient_, region, i);
+      }
+      return;
+    }
     float* gradient = scratch + kMostGradients * kMostInputs * kLanes;
-    sum_gradients(batch, first, count, begin, size, scratch, gradient);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t row = (first + i) * inputs_ * window_.pixels();
-      batch.optimizer->take(weight_, row + begin, gradient + i * size, size);
-      if (bias_ >= 0 && part == 0) {
-        const float sum = sum_of_channel(output_gradient_, batch.blocks, first + i);
-        batch.optimizer->take(bias_, first + i, &sum, 1);
-      }
+    sum_gradients(region, part, scratch, gradient, part.weights);
+    for (int64_t i = 0; i < part.outputs; ++i) {
+      batch.optimizer->take(weight_, offset + i * weights_of_output(),
+                            gradient + i * part.weights, part.weights);
+      if (!has_bias) continue;
+      const float sum = sum_of_channel(output_gradient_, region, part.output + i);
+      batch.optimizer->take(bias_, part.output + i, &sum, 1);
     }
+  }
+
+  int64_t finish_jobs(const Batch& batch) const override {
+    return group_count(batch.blocks) > 1 ? Parts(slot_size(), kFinishPiece).count : 0;
+  }
+
+  void finish(const Batch& batch, int64_t job, float* scratch) const override {
+    finish_slots(slots_.data(), group_count(batch.blocks), outputs_ * weights_of_output(), weight_,
+                 slot_size(), bias_, job, *batch.optimizer, scratch);
   }
 
   int64_t scratch_size() const override {
-    return kMostGradients * (kMostInputs * kLanes + inputs_ * window_.pixels());
+    return std::max(kFinishPiece,
+                    kMostGradients * (kMostInputs * kLanes + weights_of_output()));
   }
 
  private:
+  static constexpr int64_t kMostBands = 4;
+
   static Chains forward_chains(const Window& window, const FeatureMap& input) {
     const int64_t channels = input.shape.channels;
     std::vector<Run> starts;
@@ -264,24 +271,87 @@ class Convolution : public Layer {
     backward_tile_ = best_tile(inputs_, (input_.shape.width - 1) / w.stride_x + 1);
   }
 
-  static Parts channel_parts(int64_t channels, int64_t most) { return {channels, most}; }
+  int64_t weights_of_output() const { return inputs_ * window_.pixels(); }
+  int64_t slot_size() const { return outputs_ * weights_of_output() + (bias_ < 0 ? 0 : outputs_); }
 
-  // Rows of a result whose pixels take `products` times the kernel's pixels of products each.
-  Parts bands(const Shape& shape, int64_t products) const {
-    const int64_t row = products * window_.pixels() * shape.width * kParts;
-    return {shape.height, std::max<int64_t>(1, kSmallestJob / std::max<int64_t>(1, row))};
+  Grid forward_grid() const {
+    return {output_.shape, output_.shape.numbers() * weights_of_output() * kParts, kSmallestJob,
+            forward_tile_.rows};
+  }
+  Grid backward_grid() const {
+    return {input_.shape, output_.shape.numbers() * weights_of_output() * kParts, kSmallestJob,
+            backward_tile_.rows};
   }
 
-  // Input channels, in parts that make an update job neither tiny nor huge.
-  Parts input_parts(const Batch& batch) const {
-    const int64_t channel = kMostGradients * window_.pixels() * output_.shape.pixels() *
-                            batch.blocks * kParts;
-    return {inputs_, std::max<int64_t>(1, kLargestJob / channel)};
+  // The gradient of the weights is summed in groups, of blocks or, if there is one block only, of
+  // rows, so that each thread works on what it has in its cache; unless there are more weights than
+  // what they are summed over.
+  int64_t group_count(int64_t blocks) const {
+    const int64_t groups = blocks > 1 ? Parts(blocks, (blocks + kMostGroups - 1) / kMostGroups).count
+                                      : std::min<int64_t>(output_.shape.height, kMostBands);
+    const int64_t numbers = (input_.block + output_gradient_.block) * blocks;
+    return groups * slot_size() <= numbers ? groups : 1;
   }
 
-  // The gradients of the weights first.. x begin.., as many rows as outputs, each `size` long.
-  void sum_gradients(const Batch& batch, int64_t first, int64_t count, int64_t begin, int64_t size,
-                     float* sums, float* gradient) const {
+  // Of any batch with at most so many blocks.
+  int64_t most_groups(int64_t blocks) const {
+    int64_t most = 0;
+    for (int64_t n = 1; n <= std::min(blocks, kMostGroups); ++n) {
+      most = std::max(most, group_count(n));
+    }
+    return std::max(most, group_count(blocks));
+  }
+
+  Region region_of(int64_t blocks, int64_t group) const {
+    const int64_t groups = group_count(blocks);
+    if (groups == 1) return {0, blocks, 0, output_.shape.height};
+    if (blocks > 1) {
+      return {blocks * group / groups, blocks * (group + 1) / groups - blocks * group / groups, 0,
+              output_.shape.height};
+    }
+    const int64_t height = output_.shape.height;
+    return {0, 1, height * group / groups,
+            height * (group + 1) / groups - height * group / groups};
+  }
+
+  // Some of the weights: of outputs that make a tile, and of some inputs.
+  struct Part {
+    int64_t output;
+    int64_t outputs;
+    int64_t input;
+    int64_t weight;   // the first of an output's
+    int64_t weights;  // of an output
+  };
+
+  class PartList {
+   public:
+    PartList(int64_t outputs, int64_t inputs, int64_t most_inputs, int64_t pixels)
+        : outputs_(outputs, kMostGradients), inputs_(inputs, most_inputs), pixels_(pixels) {}
+    int64_t jobs() const { return outputs_.count * inputs_.count; }
+    Part part(int64_t job) const {
+      const int64_t y = job / inputs_.count;
+      const int64_t x = job % inputs_.count;
+      return {outputs_.begin(y), outputs_.size(y), inputs_.begin(x), inputs_.begin(x) * pixels_,
+              inputs_.size(x) * pixels_};
+    }
+
+   private:
+    const Parts outputs_;
+    const Parts inputs_;
+    const int64_t pixels_;
+  };
+
+  // In parts that make a job neither tiny nor huge.
+  PartList parts(const Batch& batch) const {
+    const int64_t input = kMostGradients * window_.pixels() * output_.shape.pixels() *
+                          batch.blocks * kParts / group_count(batch.blocks);
+    return {outputs_, inputs_, std::max<int64_t>(1, kLargestJob / std::max<int64_t>(1, input)),
+            window_.pixels()};
+  }
+
+  // The gradients of a part's weights over a region; from an output's to the next it is `stride`.
+  void sum_gradients(const Region& region, const Part& part, float* sums, float* gradient,
+                     int64_t stride) const {
     Correlation c{};
     c.gradient_channel = output_gradient_.channel;
     c.gradient_row = output_gradient_.row;
@@ -289,23 +359,25 @@ class Convolution : public Layer {
     c.input_row = window_.stride_y * input_.row;
     c.input_pixel = int64_t{window_.stride_x} * kLanes;
     c.input_block = input_.block;
-    c.height = output_.shape.height;
+    c.height = region.rows;
     c.width = output_.shape.width;
     c.sums = sums;
-    const Parts chains(batch.blocks,
-                       std::max<int64_t>(1, 2 * kLongestChain / output_.shape.pixels()));
-    const Parts tiles(size, kMostInputs);
+    const Parts chains(region.blocks, std::max<int64_t>(1, 2 * kLongestChain /
+                                                               (region.rows * c.width)));
+    const Parts tiles(part.weights, kMostInputs);
     for (int64_t chain = 0; chain < chains.count; ++chain) {
-      c.gradients = output_gradient_.at(chains.begin(chain), first);
-      c.inputs = input_.at(chains.begin(chain), 0, -window_.padding_y, -window_.padding_x);
+      const int64_t block = region.block + chains.begin(chain);
+      c.gradients = output_gradient_.at(block, part.output, region.row);
+      c.inputs = input_.at(block, 0, region.row * window_.stride_y - window_.padding_y,
+                           -window_.padding_x);
       c.blocks = chains.size(chain);
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
         const int64_t from = tiles.begin(tile);
         const int64_t width = tiles.size(tile);
-        c.offsets = offsets_.data() + begin + from;
-        correlate_function(static_cast<int>(count), static_cast<int>(width))(c);
-        for (int64_t g = 0; g < count; ++g) {
-          add_sums(sums + g * width * kLanes, width, gradient + g * size + from, chain > 0);
+        c.offsets = offsets_.data() + part.weight + from;
+        correlate_function(static_cast<int>(part.outputs), static_cast<int>(width))(c);
+        for (int64_t g = 0; g < part.outputs; ++g) {
+          add_sums(sums + g * width * kLanes, width, gradient + g * stride + from, chain > 0);
         }
       }
     }
@@ -339,6 +411,7 @@ class Convolution : public Layer {
   std::vector<int64_t> offsets_;  // of every weight's first input
   std::vector<Chains> phases_;
   TileSize backward_tile_{1, 1};
+  Array<float> slots_;  // the groups' sums
 };
 
 }  // namespace tenfold

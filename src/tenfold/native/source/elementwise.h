@@ -2,16 +2,13 @@
 #pragma once
 
 #include <stdint.h>
-
-#include <algorithm>
+#include <string.h>
 
 #include "layer.h"
 #include "random.h"
-#include "tile.h"
 
 namespace tenfold {
 
-// Jobs take some channels of a block.
 class Elementwise : public Layer {
  public:
   Elementwise(const FeatureMap& input, const FeatureMap& output,
@@ -21,16 +18,13 @@ class Elementwise : public Layer {
         input_gradient_(input_gradient),
         output_gradient_(output_gradient) {}
 
-  int64_t forward_jobs(const Batch& batch) const override {
-    return batch.blocks * channels().count;
-  }
+  int64_t forward_jobs(const Batch& batch) const override { return grid().jobs(batch.blocks); }
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
-    const int64_t block = job / channels().count;
-    const int64_t part = job % channels().count;
-    for (int64_t c = channels().begin(part); c < channels().begin(part + 1); ++c) {
-      output_.clear_border(block, c);
-      for (int y = 0; y < output_.shape.height; ++y) forward_row(batch, block, c, y);
+    const Grid::Place p = grid().place(job);
+    for (int64_t c = p.channel; c < p.channel_end; ++c) {
+      if (p.row == 0) output_.clear_border(p.block, c);
+      for (int64_t y = p.row; y < p.row_end; ++y) forward_row(batch, p.block, c, y);
     }
   }
 
@@ -39,17 +33,16 @@ class Elementwise : public Layer {
   }
 
   void backward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
-    const int64_t block = job / channels().count;
-    const int64_t part = job % channels().count;
-    for (int64_t c = channels().begin(part); c < channels().begin(part + 1); ++c) {
-      begin_channel(block, c);
-      for (int y = 0; y < output_.shape.height; ++y) backward_row(batch, block, c, y);
+    const Grid::Place p = grid().place(job);
+    for (int64_t c = p.channel; c < p.channel_end; ++c) {
+      if (p.row == 0) begin_channel(p.block, c);
+      for (int64_t y = p.row; y < p.row_end; ++y) backward_row(batch, p.block, c, y);
     }
   }
 
  protected:
-  virtual void forward_row(const Batch& batch, int64_t block, int64_t channel, int y) const = 0;
-  virtual void backward_row(const Batch& batch, int64_t block, int64_t channel, int y) const = 0;
+  virtual void forward_row(const Batch& batch, int64_t block, int64_t channel, int64_t y) const = 0;
+  virtual void backward_row(const Batch& batch, int64_t block, int64_t channel, int64_t y) const = 0;
   virtual bool gives_gradients() const { return input_gradient_.wanted; }
   virtual void begin_channel(int64_t block, int64_t channel) const {
     begin(input_gradient_, block, channel);
@@ -61,7 +54,7 @@ class Elementwise : public Layer {
 
   // Puts a row's gradients into a layer's input: `part(at)` is the vector at a place of the row.
   template <typename Function>
-  static void give(const InputGradient& to, int64_t block, int64_t channel, int y,
+  static void give(const InputGradient& to, int64_t block, int64_t channel, int64_t y,
                    const Function& part) {
     float* out = to.gradient.at(block, channel, y);
     const int64_t count = int64_t{kLanes} * to.gradient.shape.width;
@@ -71,9 +64,8 @@ class Elementwise : public Layer {
     to.finish_row(block, channel, y);
   }
 
-  Parts channels() const {
-    const int64_t pixels = output_.shape.pixels() * kParts;
-    return {output_.shape.channels, std::max<int64_t>(1, kSmallestJob / pixels)};
+  Grid grid() const {
+    return {output_.shape, output_.shape.numbers() * kParts, kSmallestWalk};
   }
 
   const FeatureMap input_;
@@ -88,14 +80,14 @@ class Relu final : public Elementwise {
   using Elementwise::Elementwise;
 
  private:
-  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int y) const override {
+  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
     const float* in = input_.at(block, channel, y);
     float* out = output_.at(block, channel, y);
     const int64_t count = int64_t{kLanes} * output_.shape.width;
     for (int64_t at = 0; at < count; at += kWidth) store(out + at, positive_part(load(in + at)));
   }
 
-  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int y) const override {
+  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
     const float* gradient = output_gradient_.at(block, channel, y);
     give(input_gradient_, block, channel, y, [&](int64_t at) { return load(gradient + at); });
   }
@@ -112,7 +104,7 @@ class Add final : public Elementwise {
         relu_(relu) {}
 
  private:
-  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int y) const override {
+  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
     const float* in = input_.at(block, channel, y);
     const float* other = other_.at(block, channel, y);
     float* out = output_.at(block, channel, y);
@@ -132,7 +124,7 @@ class Add final : public Elementwise {
     begin(other_gradient_, block, channel);
   }
 
-  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int y) const override {
+  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
     const float* gradient = output_gradient_.at(block, channel, y);
     for (const InputGradient* to : {&input_gradient_, &other_gradient_}) {
       if (!to->wanted) continue;
@@ -158,7 +150,7 @@ class Dropout final : public Elementwise {
         place_(place) {}
 
  private:
-  void forward_row(const Batch& batch, int64_t block, int64_t channel, int y) const override {
+  void forward_row(const Batch& batch, int64_t block, int64_t channel, int64_t y) const override {
     const float* in = input_.at(block, channel, y);
     float* out = output_.at(block, channel, y);
     each_scale(batch, block, channel, y, [&](int64_t at, const float* scales) {
@@ -168,7 +160,7 @@ class Dropout final : public Elementwise {
     });
   }
 
-  void backward_row(const Batch& batch, int64_t block, int64_t channel, int y) const override {
+  void backward_row(const Batch& batch, int64_t block, int64_t channel, int64_t y) const override {
     const float* gradient = output_gradient_.at(block, channel, y);
     float* out = input_gradient_.gradient.at(block, channel, y);
     each_scale(batch, block, channel, y, [&](int64_t at, const float* scales) {
@@ -184,7 +176,7 @@ class Dropout final : public Elementwise {
   // Calls `use(place in the row, a factor for each lane)` for every unit of a row. Four neighboring
   // units share a counter.
   template <typename Function>
-  void each_scale(const Batch& batch, int64_t block, int64_t channel, int y,
+  void each_scale(const Batch& batch, int64_t block, int64_t channel, int64_t y,
                   const Function& use) const {
     const int64_t width = output_.shape.width;
     const int64_t first = (channel * output_.shape.height + y) * width;
@@ -221,12 +213,12 @@ class Flatten final : public Elementwise {
   using Elementwise::Elementwise;  // `output` is a dense map of the input's shape
 
  private:
-  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int y) const override {
+  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
     memcpy(output_.at(block, channel, y), input_.at(block, channel, y),
            static_cast<size_t>(output_.shape.width) * kLanes * sizeof(float));
   }
 
-  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int y) const override {
+  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
     const float* gradient = output_gradient_.at(block, channel, y);
     give(input_gradient_, block, channel, y, [&](int64_t at) { return load(gradient + at); });
   }

@@ -45,22 +45,21 @@ class Gather {
     }
   }
 
-  int64_t jobs(int64_t blocks) const { return blocks * rows().count; }
+  int64_t jobs(int64_t blocks) const { return grid().jobs(blocks); }
 
   // Images `indices[0..images)` of the data set.
   void run(const int64_t* indices, int64_t images, int64_t job) const {
-    const int64_t block = job / rows().count;
-    const int64_t part = job % rows().count;
-    const int64_t lanes = std::min<int64_t>(kLanes, images - block * kLanes);
+    const Grid::Place p = grid().place(job);
+    const int64_t lanes = std::min<int64_t>(kLanes, images - p.block * kLanes);
     Source sources[kLanes];
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      sources[lane] = source(indices[block * kLanes + (lane < lanes ? lane : 0)]);
+      sources[lane] = source(indices[p.block * kLanes + (lane < lanes ? lane : 0)]);
     }
-    for (int64_t row = rows().begin(part); row < rows().begin(part + 1); ++row) {
-      const int64_t channel = row / shape_.height;
-      const int64_t y = row % shape_.height;
-      if (y == 0) input_.clear_border(block, channel);
-      fill_row(sources, channel, y, input_.at(block, channel, y));
+    for (int64_t channel = p.channel; channel < p.channel_end; ++channel) {
+      if (p.row == 0) input_.clear_border(p.block, channel);
+      for (int64_t y = p.row; y < p.row_end; ++y) {
+        fill_row(sources, channel, y, input_.at(p.block, channel, y));
+      }
     }
   }
 
@@ -92,10 +91,7 @@ class Gather {
     return s;
   }
 
-  Parts rows() const {
-    const int64_t wanted = kSmallestJob / std::max(1, shape_.width);
-    return {int64_t{shape_.channels} * shape_.height, std::max<int64_t>(1, wanted)};
-  }
+  Grid grid() const { return {shape_, shape_.numbers(), kSmallestWalk}; }
 
   void fill_row(const Source* sources, int64_t channel, int64_t y, float* out) const {
     for (int64_t x = 0; x < shape_.width; x += kLanes) {

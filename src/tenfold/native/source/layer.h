@@ -3,9 +3,12 @@
 
 #include <stdint.h>
 
+#include <algorithm>
+
 #include "feature_map.h"
 #include "interface.h"
 #include "optimizers.h"
+#include "tile.h"
 
 namespace tenfold {
 
@@ -45,7 +48,9 @@ struct InputGradient {
 };
 
 // Jobs of one kind need nothing of each other. Backward jobs find the gradient of the output
-// complete and give that of the input; update jobs run later, beside other layers' backward jobs.
+// complete and give that of the input. Learn jobs run in the phase after them, beside another
+// layer's backward jobs: they sum the gradients of the weights, and give them to the optimizer. Where
+// they sum only over parts of the batch, finish jobs put the parts together in the phase after that.
 class Layer {
  public:
   Layer() = default;
@@ -59,21 +64,32 @@ class Layer {
   virtual int64_t backward_jobs(const Batch& /*batch*/) const { return 0; }
   virtual void backward(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
 
-  virtual int64_t update_jobs(const Batch& /*batch*/) const { return 0; }
-  virtual void update(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
+  virtual int64_t learn_jobs(const Batch& /*batch*/) const { return 0; }
+  virtual void learn(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
+
+  virtual int64_t finish_jobs(const Batch& /*batch*/) const { return 0; }
+  virtual void finish(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
 
   // Floats of scratch memory that a job may use.
   virtual int64_t scratch_size() const { return 0; }
 };
 
-// The sum of a channel's gradients over all pixels and images.
-inline float sum_of_channel(const FeatureMap& map, int64_t blocks, int64_t channel) {
+// Some blocks of a batch, and some rows of their pixels.
+struct Region {
+  int64_t block;
+  int64_t blocks;
+  int64_t row;
+  int64_t rows;
+};
+
+// The sum of a channel's gradients over a region.
+inline float sum_of_channel(const FeatureMap& map, const Region& region, int64_t channel) {
   float lanes[kLanes];
   for (int part = 0; part < kParts; ++part) {
     Vec sum = zero();
-    for (int64_t block = 0; block < blocks; ++block) {
+    for (int64_t block = region.block; block < region.block + region.blocks; ++block) {
       Vec sum_of_block = zero();
-      for (int y = 0; y < map.shape.height; ++y) {
+      for (int64_t y = region.row; y < region.row + region.rows; ++y) {
         const float* row = map.at(block, channel, y) + part * kWidth;
         Vec sum_of_row = zero();
         for (int x = 0; x < map.shape.width; ++x) sum_of_row = sum_of_row + load(row + x * kLanes);
@@ -93,5 +109,74 @@ constexpr int64_t kLongestChain = 512;
 // Jobs smaller than this, in products of vectors, are not worth sharing out.
 constexpr int64_t kSmallestJob = 6000;
 constexpr int64_t kLargestJob = 100000;
+// The same for jobs that only walk through memory, in vectors.
+constexpr int64_t kSmallestWalk = 1000;
+
+// How the pixels of a map are shared out: blocks, then bands of rows, then, where these are too
+// few, channels. All layers cut in this order, so a thread finds in its cache what it made of the
+// same place in the layer before.
+class Grid {
+ public:
+  // `cost`: of a block; channels are cut in multiples of `unit` only.
+  Grid(const Shape& shape, int64_t cost, int64_t smallest, int64_t unit = 1)
+      : unit_(unit), channels_(shape.channels) {
+    const int64_t wanted = std::clamp<int64_t>(cost / smallest, 1, kMostJobsOfBlock);
+    bands_ = Parts(shape.height, (shape.height + wanted - 1) / wanted);
+    const int64_t units = (channels_ + unit - 1) / unit;
+    const int64_t parts = std::clamp<int64_t>(wanted / bands_.count, 1, units);
+    parts_ = Parts(units, (units + parts - 1) / parts);
+  }
+
+  int64_t jobs(int64_t blocks) const { return blocks * bands_.count * parts_.count; }
+
+  struct Place {
+    int64_t block;
+    int64_t row;
+    int64_t row_end;
+    int64_t channel;
+    int64_t channel_end;
+  };
+
+  Place place(int64_t job) const {
+    const int64_t part = job % parts_.count;
+    const int64_t band = job / parts_.count % bands_.count;
+    return {job / parts_.count / bands_.count, bands_.begin(band), bands_.begin(band + 1),
+            std::min(parts_.begin(part) * unit_, channels_),
+            std::min(parts_.begin(part + 1) * unit_, channels_)};
+  }
+
+ private:
+  static constexpr int64_t kMostJobsOfBlock = 16;
+
+  Parts bands_{1, 1};
+  Parts parts_{1, 1};
+  int64_t unit_;
+  int64_t channels_;
+};
+
+// A sum over a batch is made of at most so many partial sums, each over its own images.
+constexpr int64_t kMostGroups = 8;
+
+constexpr int64_t kFinishPiece = 1024;
+
+// A finish job: adds a piece of the groups' sums, each a slot of weights and then biases, in their
+// order, and gives it to the optimizer.
+inline void finish_slots(const float* slots, int64_t groups, int64_t weights, int weight,
+                         int64_t slot_size, int bias, int64_t job, const Optimizer& optimizer,
+                         float* sum) {
+  const Parts pieces(slot_size, kFinishPiece);
+  const int64_t begin = pieces.begin(job);
+  const int64_t size = pieces.size(job);
+  for (int64_t i = 0; i < size; ++i) {
+    float total = slots[begin + i];
+    for (int64_t group = 1; group < groups; ++group) total += slots[group * slot_size + begin + i];
+    sum[i] = total;
+  }
+  const int64_t of_weight = std::clamp<int64_t>(weights - begin, 0, size);
+  if (of_weight > 0) optimizer.take(weight, begin, sum, of_weight);
+  if (of_weight < size) {
+    optimizer.take(bias, begin + of_weight - weights, sum + of_weight, size - of_weight);
+  }
+}
 
 }  // namespace tenfold

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <string.h>
 
 #include <algorithm>
 
@@ -59,7 +60,7 @@ class Rows {
   int64_t stride_ = 0;
 };
 
-class Linear : public Layer {
+class Linear final : public Layer {
  public:
   // `blocks`: of the largest batch; 0 where nothing is trained.
   Linear(const FeatureMap& input, const FeatureMap& output, const InputGradient& input_gradient,
@@ -75,7 +76,13 @@ class Linear : public Layer {
         relu_(relu),
         inputs_(input.shape.channels),
         outputs_(output.shape.channels) {
-    if (blocks > 0) rows_ = Rows(transposed ? outputs_ : inputs_, blocks);
+    if (blocks == 0) return;
+    rows_ = Rows(transposed ? outputs_ : inputs_, blocks);
+    int64_t groups = 0;
+    for (int64_t n = 1; n <= std::min(blocks, kMostGroups); ++n) {
+      groups = std::max(groups, group_count(n));
+    }
+    slots_ = Array<float>(std::max(groups, group_count(blocks)) * slot_size());
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
@@ -121,31 +128,44 @@ class Linear : public Layer {
     }
   }
 
-  int64_t update_jobs(const Batch& /*batch*/) const override {
-    return Parts(weight_rows(), kUpdateRows).count * Parts(weight_columns(), kUpdateColumns).count;
+  int64_t learn_jobs(const Batch& batch) const override {
+    return group_count(batch.blocks) * part_count();
   }
 
-  void update(const Batch& batch, int64_t job, float* scratch) const override {
-    const Parts down(weight_rows(), kUpdateRows);
-    const Parts across(weight_columns(), kUpdateColumns);
-    const int64_t part = job % across.count;
-    const int64_t first = down.begin(job / across.count);
-    const int64_t count = down.size(job / across.count);
-    const int64_t begin = across.begin(part);
-    const int64_t size = across.size(part);
-    const int64_t stride = (size + kLanes - 1) / kLanes * kLanes;
-    sum_gradients(batch, first, count, begin, stride, scratch);
-    for (int64_t i = 0; i < count; ++i) {
-      batch.optimizer->take(weight_, (first + i) * weight_columns() + begin, scratch + i * stride,
-                            size);
+  void learn(const Batch& batch, int64_t job, float* scratch) const override {
+    const int64_t groups = group_count(batch.blocks);
+    const int64_t group = job / part_count();
+    const Part part(*this, job % part_count());
+    const int64_t begin = batch.blocks * group / groups;
+    const Region region{begin, batch.blocks * (group + 1) / groups - begin, 0, 1};
+    sum_gradients(batch, region, part, scratch);
+    float* slot = slots_.data() + group * slot_size();
+    for (int64_t i = 0; i < part.rows; ++i) {
+      const int64_t offset = (part.row + i) * weight_columns() + part.column;
+      const float* gradient = scratch + i * part.stride;
+      if (groups == 1) {
+        batch.optimizer->take(weight_, offset, gradient, part.columns);
+      } else {
+        memcpy(slot + offset, gradient, static_cast<size_t>(part.columns) * sizeof(float));
+      }
     }
-    if (bias_ < 0 || (transposed_ ? first : begin) != 0) return;
-    const int64_t first_bias = transposed_ ? begin : first;
-    const int64_t biases = transposed_ ? size : count;
-    for (int64_t i = first_bias; i < first_bias + biases; ++i) {
-      const float sum = sum_of_channel(output_gradient_, batch.blocks, i);
-      batch.optimizer->take(bias_, i, &sum, 1);
+    for (int64_t i = part.bias; i < part.bias_end; ++i) {
+      const float sum = sum_of_channel(output_gradient_, region, i);
+      if (groups == 1) {
+        batch.optimizer->take(bias_, i, &sum, 1);
+      } else {
+        slot[inputs_ * outputs_ + i] = sum;
+      }
     }
+  }
+
+  int64_t finish_jobs(const Batch& batch) const override {
+    return group_count(batch.blocks) > 1 ? Parts(slot_size(), kFinishPiece).count : 0;
+  }
+
+  void finish(const Batch& batch, int64_t job, float* scratch) const override {
+    finish_slots(slots_.data(), group_count(batch.blocks), inputs_ * outputs_, weight_,
+                 slot_size(), bias_, job, *batch.optimizer, scratch);
   }
 
   int64_t scratch_size() const override { return kUpdateRows * kUpdateColumns; }
@@ -154,7 +174,8 @@ class Linear : public Layer {
   // Short enough that what `right` gives stays in the first cache for all rows of a job.
   static constexpr int64_t kForwardChain = 128;
   // And that walking down the columns of the weights does not touch too many pages.
-  static constexpr int64_t kBackwardChain = 32;
+  static constexpr int64_t kBackwardChain = 64;
+  static constexpr int64_t kRowsOfJob = 2 * kMostRows;
   static constexpr int64_t kBlocksOfJob = 4;
   static constexpr int64_t kUpdateRows = kMostRows;
   static constexpr int64_t kUpdateColumns = 512;
@@ -163,14 +184,51 @@ class Linear : public Layer {
 
   int64_t weight_rows() const { return transposed_ ? inputs_ : outputs_; }
   int64_t weight_columns() const { return transposed_ ? outputs_ : inputs_; }
+  int64_t slot_size() const { return inputs_ * outputs_ + (bias_ < 0 ? 0 : outputs_); }
+
+  // Where there are few weights and many images, each thread sums over images that it has in its
+  // cache.
+  int64_t group_count(int64_t blocks) const {
+    const int64_t groups = std::min(blocks, kMostGroups);
+    return groups * slot_size() <= blocks * kLanes * (inputs_ + outputs_) ? groups : 1;
+  }
+
+  // A tile of the weights, and the biases that go with it.
+  struct Part {
+    int64_t row;
+    int64_t rows;
+    int64_t column;
+    int64_t columns;
+    int64_t stride;  // of the tile's gradients
+    int64_t bias = 0;
+    int64_t bias_end = 0;
+
+    Part(const Linear& layer, int64_t job) {
+      const Parts down(layer.weight_rows(), kUpdateRows);
+      const Parts across(layer.weight_columns(), kUpdateColumns);
+      row = down.begin(job / across.count);
+      rows = down.size(job / across.count);
+      column = across.begin(job % across.count);
+      columns = across.size(job % across.count);
+      stride = (columns + kLanes - 1) / kLanes * kLanes;
+      if (layer.bias_ < 0 || (layer.transposed_ ? row : column) != 0) return;
+      bias = layer.transposed_ ? column : row;
+      bias_end = bias + (layer.transposed_ ? columns : rows);
+    }
+  };
+
+  int64_t part_count() const {
+    return Parts(weight_rows(), kUpdateRows).count *
+           Parts(weight_columns(), kUpdateColumns).count;
+  }
 
   // Jobs take some features of up to four blocks.
-  static Parts rows_of_jobs(const Batch& batch, int64_t rows) {
-    return {rows, 48 / std::min(batch.blocks, kBlocksOfJob)};
+  static Parts rows_of_jobs(int64_t rows) {
+    return {rows, kRowsOfJob};
   }
 
   static int64_t product_jobs(const Batch& batch, int64_t rows) {
-    return rows_of_jobs(batch, rows).count * Parts(batch.blocks, kBlocksOfJob).count;
+    return rows_of_jobs(rows).count * Parts(batch.blocks, kBlocksOfJob).count;
   }
 
   int64_t input_jobs(const Batch& batch) const {
@@ -183,7 +241,7 @@ class Linear : public Layer {
     int64_t block;
     int64_t blocks;
     JobPlace(const Batch& batch, int64_t job, int64_t all_rows) {
-      const Parts down = rows_of_jobs(batch, all_rows);
+      const Parts down = rows_of_jobs(all_rows);
       const Parts across(batch.blocks, kBlocksOfJob);
       row = down.begin(job / across.count);
       rows = down.size(job / across.count);
@@ -193,11 +251,11 @@ class Linear : public Layer {
   };
 
   // A job's share of a product whose columns are blocks, in chains of at most `longest`.
-  static void multiply(const Batch& batch, int64_t job, TileProduct p, const FeatureMap& from,
-                       const FeatureMap& to, int64_t rows, int64_t terms, int64_t longest,
-                       bool relu) {
+  void multiply(const Batch& batch, int64_t job, TileProduct p, const FeatureMap& from,
+                const FeatureMap& to, int64_t rows, int64_t terms, int64_t longest,
+                bool relu) const {
     const JobPlace place(batch, job, rows);
-    const TileSize tile = best_tile(place.rows, place.blocks);
+    const TileSize tile = tiles_[place.blocks - 1];
     const Parts chains(terms, longest);
     const Run run{0, 0};
     const float* left = p.left + place.row * p.left_row;
@@ -222,29 +280,38 @@ class Linear : public Layer {
   }
 
   // gradient[row][column] = sum over images of one factor's lane and the other's row.
-  void sum_gradients(const Batch& batch, int64_t first, int64_t count, int64_t begin,
-                     int64_t stride, float* gradient) const {
+  void sum_gradients(const Batch& batch, const Region& region, const Part& part,
+                     float* gradient) const {
     const FeatureMap& factor = transposed_ ? input_ : output_gradient_;
-    const TileSize tile = best_tile(count, stride / kWidth);
-    const int64_t full = batch.images / kLanes;
+    Run runs[kLongestChain / kLanes];  // one for each block
     TileProduct p{};
     p.left_row = kLanes;
     p.left_step = 1;
     p.right_column = kWidth;
     p.right_step = rows_.stride();
+    p.runs = runs;
     p.out = gradient;
-    p.out_row = stride;
+    p.out_row = part.stride;
     p.out_column = kWidth;
-    p.run_count = 1;
-    const Run run{0, 0};
-    p.runs = &run;
-    for (int64_t block = 0; block < batch.blocks; ++block) {
-      p.left = factor.at(block, first);
-      p.right = rows_.row(block * kLanes) + begin;
-      p.run_length = block < full ? kLanes : batch.lanes_of(block);
-      product(p, count, stride / kWidth, tile);
+    const int64_t end = region.block + region.blocks;
+    for (int64_t block = region.block; block < end;) {
+      // Blocks that are as full as the first of them.
+      p.left = factor.at(block, part.row);
+      p.right = rows_.row(block * kLanes) + part.column;
+      p.run_length = batch.lanes_of(block);
+      p.run_count = 0;
+      const int64_t chain_end = std::min(end, block + kLongestChain / kLanes);
+      for (; block < chain_end && batch.lanes_of(block) == p.run_length; ++block) {
+        const int64_t run = p.run_count++;
+        runs[run] = {run * factor.block, run * kLanes * rows_.stride()};
+      }
+      product(p, part.rows, part.stride / kWidth, update_tile_);
       p.add = true;
     }
+  }
+
+  static TileSize product_tile(int64_t blocks) {
+    return best_tile(kRowsOfJob, blocks);
   }
 
   const FeatureMap input_;
@@ -257,6 +324,10 @@ class Linear : public Layer {
   const bool relu_;
   const int64_t inputs_;
   const int64_t outputs_;
+  const TileSize tiles_[kBlocksOfJob] = {product_tile(1), product_tile(2), product_tile(3),
+                                         product_tile(4)};
+  const TileSize update_tile_ = best_tile(kUpdateRows, kUpdateColumns / kWidth);
+  Array<float> slots_;  // the groups' sums
   Rows rows_;  // of the input; where the weight is transposed, of the output's gradient
 };
 

@@ -451,7 +451,7 @@ class Network {
     switch (s.operation) {
       case TENFOLD_CONV2D:
         return std::make_unique<Convolution>(window(s), in, out, to, gradient, s.weight, s.bias,
-                                             cut);
+                                             cut, for_training_ ? blocks_ : 0);
       case TENFOLD_MAX_POOL2D:
         return std::make_unique<MaxPooling>(window(s), in, out, to, gradient, cut);
       case TENFOLD_AVERAGE_POOL2D:

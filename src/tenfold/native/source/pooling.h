@@ -24,7 +24,9 @@ struct Overlap {
         x1(std::min<int64_t>(shape.width, x * w.stride_x - w.padding_x + w.width)) {}
 };
 
-class Pooling : public Layer {
+// `Kind` says what a window makes of the pixels that it sees, and how a gradient goes back to them.
+template <typename Kind>
+class Pooling final : public Layer {
  public:
   Pooling(const Window& window, const FeatureMap& input, const FeatureMap& output,
           const InputGradient& input_gradient, const FeatureMap& output_gradient, bool relu)
@@ -35,23 +37,20 @@ class Pooling : public Layer {
         output_gradient_(output_gradient),
         relu_(relu) {}
 
-  int64_t forward_jobs(const Batch& batch) const override {
-    return batch.blocks * channels().count;
-  }
+  int64_t forward_jobs(const Batch& batch) const override { return rows().jobs(batch.blocks); }
 
-  void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
-    (void)batch;
-    const int64_t block = job / channels().count;
-    const int64_t part = job % channels().count;
-    for (int64_t c = channels().begin(part); c < channels().begin(part + 1); ++c) {
-      output_.clear_border(block, c);
-      for (int y = 0; y < output_.shape.height; ++y) {
+  void forward(const Batch& /*batch*/, int64_t job, float* /*scratch*/) const override {
+    const Grid::Place p = rows().place(job);
+    for (int64_t c = p.channel; c < p.channel_end; ++c) {
+      if (p.row == 0) output_.clear_border(p.block, c);
+      const float* in = input_.at(p.block, c);
+      for (int64_t y = p.row; y < p.row_end; ++y) {
+        float* out = output_.at(p.block, c, y);
         for (int x = 0; x < output_.shape.width; ++x) {
           const Overlap overlap(window_, input_.shape, y, x);
-          float* out = output_.at(block, c, y, x);
           for (int at = 0; at < kLanes; at += kWidth) {
-            const Vec value = pooled(input_.at(block, c) + at, overlap);
-            store(out + at, relu_ ? positive_part(value) : value);
+            const Vec value = Kind::pooled(in + at, input_.row, overlap, window_);
+            store(out + x * kLanes + at, relu_ ? positive_part(value) : value);
           }
         }
       }
@@ -59,43 +58,73 @@ class Pooling : public Layer {
   }
 
   int64_t backward_jobs(const Batch& batch) const override {
-    return input_gradient_.wanted ? forward_jobs(batch) : 0;
+    if (!input_gradient_.wanted) return 0;
+    return gives_rows() ? rows().jobs(batch.blocks) : channels().jobs(batch.blocks);
   }
 
-  void backward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
-    (void)batch;
-    const FeatureMap& gradient = input_gradient_.gradient;
-    const int64_t block = job / channels().count;
-    const int64_t part = job % channels().count;
-    for (int64_t c = channels().begin(part); c < channels().begin(part + 1); ++c) {
-      if (!input_gradient_.add) {
-        gradient.clear_border(block, c);
-        for (int y = 0; y < gradient.shape.height; ++y) {
-          memset(gradient.at(block, c, y), 0,
-                 static_cast<size_t>(gradient.shape.width) * kLanes * sizeof(float));
+  void backward(const Batch& /*batch*/, int64_t job, float* /*scratch*/) const override {
+    const Grid::Place p = gives_rows() ? rows().place(job) : channels().place(job);
+    for (int64_t c = p.channel; c < p.channel_end; ++c) {
+      if (p.row == 0 && !input_gradient_.add) input_gradient_.gradient.clear_border(p.block, c);
+      if (gives_rows()) {
+        spread_rows<false>(p.block, c, p.row, p.row_end);
+        if (Kind::kCutsItself) continue;
+        for (int64_t y = p.row * window_.height; y < p.row_end * window_.height; ++y) {
+          input_gradient_.finish_row(p.block, c, y);
         }
+      } else {
+        if (!input_gradient_.add) clear(p.block, c);
+        spread_rows<true>(p.block, c, 0, output_.shape.height);
+        for (int y = 0; y < input_.shape.height; ++y) input_gradient_.finish_row(p.block, c, y);
       }
-      for (int y = 0; y < output_.shape.height; ++y) {
-        for (int x = 0; x < output_.shape.width; ++x) {
-          const Overlap overlap(window_, input_.shape, y, x);
-          for (int at = 0; at < kLanes; at += kWidth) {
-            spread(block, c, y, x, at, overlap);
-          }
-        }
-      }
-      for (int y = 0; y < gradient.shape.height; ++y) input_gradient_.finish_row(block, c, y);
     }
   }
 
- protected:
-  // What a window makes of the pixels that it sees, and back.
-  virtual Vec pooled(const float* channel, const Overlap& overlap) const = 0;
-  virtual void spread(int64_t block, int64_t channel, int64_t y, int64_t x, int part,
-                      const Overlap& overlap) const = 0;
+ private:
+  // Whether every pixel is in one window and no more, so that each row of windows fills rows of its
+  // own.
+  bool gives_rows() const {
+    const Window& w = window_;
+    return !input_gradient_.add && w.padding_y == 0 && w.padding_x == 0 && w.stride_y == w.height &&
+           w.stride_x == w.width && output_.shape.height * w.height == input_.shape.height &&
+           output_.shape.width * w.width == input_.shape.width;
+  }
 
-  Parts channels() const {
-    const int64_t pixels = input_.shape.pixels() * kParts;
-    return {input_.shape.channels, std::max<int64_t>(1, kSmallestJob / pixels)};
+  void clear(int64_t block, int64_t channel) const {
+    for (int y = 0; y < input_.shape.height; ++y) {
+      memset(input_gradient_.gradient.at(block, channel, y), 0,
+             static_cast<size_t>(input_.shape.width) * kLanes * sizeof(float));
+    }
+  }
+
+  template <bool kAdd>
+  void spread_rows(int64_t block, int64_t channel, int64_t row, int64_t row_end) const {
+    // A ReLU's output is above 0 where it is the maximum of a window whose maximum is above 0.
+    const bool cut = Kind::kCutsItself && input_gradient_.cut && !kAdd;
+    const float* in = input_.at(block, channel);
+    float* to = input_gradient_.gradient.at(block, channel);
+    for (int64_t y = row; y < row_end; ++y) {
+      const float* out = output_.at(block, channel, y);
+      const float* gradient = output_gradient_.at(block, channel, y);
+      for (int x = 0; x < output_.shape.width; ++x) {
+        const Overlap overlap(window_, input_.shape, y, x);
+        for (int at = 0; at < kLanes; at += kWidth) {
+          const Vec value = load(out + x * kLanes + at);
+          const Vec arrived = load(gradient + x * kLanes + at);
+          Kind::template spread<kAdd>(value, cut ? passed(value, arrived) : arrived, in + at,
+                                      input_.row, to + at, input_gradient_.gradient.row, overlap,
+                                      window_);
+        }
+      }
+    }
+  }
+
+  Grid rows() const {
+    return {output_.shape, input_.shape.numbers() * kParts, kSmallestWalk};
+  }
+  Grid channels() const {
+    const Shape all{input_.shape.channels, 1, 1};
+    return {all, input_.shape.numbers() * kParts, kSmallestWalk};
   }
 
   const Window window_;
@@ -106,19 +135,20 @@ class Pooling : public Layer {
   const bool relu_;
 };
 
-class MaxPooling final : public Pooling {
- public:
-  using Pooling::Pooling;
+template <bool kAdd>
+inline void put(float* place, Vec share) {
+  store(place, kAdd ? load(place) + share : share);
+}
 
- private:
+struct Maximum {
+  static constexpr bool kCutsItself = true;
+
   // The first maximum wins, and NaN is larger than everything.
-  Vec pooled(const float* channel, const Overlap& o) const override {
-    const float* first = channel + o.y0 * input_.row + o.x0 * kLanes;
-    Vec most = load(first);
+  static Vec pooled(const float* channel, int64_t row, const Overlap& o, const Window& /*window*/) {
+    Vec most = load(channel + o.y0 * row + o.x0 * kLanes);
     for (int64_t y = o.y0; y < o.y1; ++y) {
-      const float* row = channel + y * input_.row;
       for (int64_t x = o.x0; x < o.x1; ++x) {
-        const Vec value = load(row + x * kLanes);
+        const Vec value = load(channel + y * row + x * kLanes);
         most = select((most < value) | is_nan(value), value, most);
       }
     }
@@ -126,50 +156,47 @@ class MaxPooling final : public Pooling {
   }
 
   // The gradient goes to the first pixel that equals the maximum.
-  void spread(int64_t block, int64_t channel, int64_t y, int64_t x, int part,
-              const Overlap& o) const override {
-    const Vec most = load(output_.at(block, channel, y, x) + part);
-    Vec gradient = load(output_gradient_.at(block, channel, y, x) + part);
-    for (int64_t iy = o.y0; iy < o.y1; ++iy) {
-      for (int64_t ix = o.x0; ix < o.x1; ++ix) {
-        const Vec value = load(input_.at(block, channel, iy, ix) + part);
+  template <bool kAdd>
+  static void spread(Vec most, Vec gradient, const float* channel, int64_t row, float* to,
+                     int64_t to_row, const Overlap& o, const Window& /*window*/) {
+    for (int64_t y = o.y0; y < o.y1; ++y) {
+      for (int64_t x = o.x0; x < o.x1; ++x) {
+        const Vec value = load(channel + y * row + x * kLanes);
         const Mask here = (value == most) | is_nan(value);
-        float* place = input_gradient_.gradient.at(block, channel, iy, ix) + part;
-        store(place, load(place) + select(here, gradient, zero()));
+        put<kAdd>(to + y * to_row + x * kLanes, select(here, gradient, zero()));
         gradient = select(here, zero(), gradient);
       }
     }
   }
 };
 
-class AveragePooling final : public Pooling {
- public:
-  using Pooling::Pooling;
+struct Average {
+  static constexpr bool kCutsItself = false;
 
- private:
   // Padding counts as zeros.
-  Vec pooled(const float* channel, const Overlap& o) const override {
+  static Vec pooled(const float* channel, int64_t row, const Overlap& o, const Window& window) {
     Vec sum = zero();
     for (int64_t y = o.y0; y < o.y1; ++y) {
-      const float* row = channel + y * input_.row;
       Vec sum_of_row = zero();
-      for (int64_t x = o.x0; x < o.x1; ++x) sum_of_row = sum_of_row + load(row + x * kLanes);
+      for (int64_t x = o.x0; x < o.x1; ++x) {
+        sum_of_row = sum_of_row + load(channel + y * row + x * kLanes);
+      }
       sum = sum + sum_of_row;
     }
-    return sum / broadcast(static_cast<float>(window_.pixels()));
+    return sum / broadcast(static_cast<float>(window.pixels()));
   }
 
-  void spread(int64_t block, int64_t channel, int64_t y, int64_t x, int part,
-              const Overlap& o) const override {
-    const Vec gradient = load(output_gradient_.at(block, channel, y, x) + part) /
-                         broadcast(static_cast<float>(window_.pixels()));
-    for (int64_t iy = o.y0; iy < o.y1; ++iy) {
-      for (int64_t ix = o.x0; ix < o.x1; ++ix) {
-        float* place = input_gradient_.gradient.at(block, channel, iy, ix) + part;
-        store(place, load(place) + gradient);
-      }
+  template <bool kAdd>
+  static void spread(Vec /*average*/, Vec gradient, const float* /*channel*/, int64_t /*row*/,
+                     float* to, int64_t to_row, const Overlap& o, const Window& window) {
+    const Vec share = gradient / broadcast(static_cast<float>(window.pixels()));
+    for (int64_t y = o.y0; y < o.y1; ++y) {
+      for (int64_t x = o.x0; x < o.x1; ++x) put<kAdd>(to + y * to_row + x * kLanes, share);
     }
   }
 };
+
+using MaxPooling = Pooling<Maximum>;
+using AveragePooling = Pooling<Average>;
 
 }  // namespace tenfold

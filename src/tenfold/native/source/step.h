@@ -45,35 +45,54 @@ inline void run_forward(const Network& network, const Batch& batch, Workers& wor
   }
 }
 
-// Layers from the last to the first. The weights of one are updated beside the jobs of the next:
-// only then is nobody reading them.
+// The jobs of a phase, of several layers.
+class Phase {
+ public:
+  using Jobs = int64_t (Layer::*)(const Batch&) const;
+  using Work = void (Layer::*)(const Batch&, int64_t, float*) const;
+
+  void add(const Layer* layer, Jobs jobs, Work work, const Batch& batch) {
+    const int64_t count = (layer->*jobs)(batch);
+    if (count == 0) return;
+    shares_[share_count_++] = {layer, work, count};
+    jobs_ += count;
+  }
+
+  int64_t jobs() const { return jobs_; }
+
+  void run(const Batch& batch, int64_t job, float* scratch) const {
+    const Share* share = shares_;
+    while (job >= share->jobs) job -= (share++)->jobs;
+    (share->layer->*share->work)(batch, job, scratch);
+  }
+
+ private:
+  struct Share {
+    const Layer* layer;
+    Work work;
+    int64_t jobs;
+  };
+  Share shares_[3] = {};
+  int share_count_ = 0;
+  int64_t jobs_ = 0;
+};
+
+// Layers from the last to the first. A layer learns in the phase after its backward jobs, beside
+// those of the layer before it: only then is nobody reading its weights.
 inline void run_backward(const Network& network, const Batch& batch, Workers& workers) {
   const auto& layers = network.layers();
-  size_t first_with_jobs = 0;
-  while (first_with_jobs < layers.size() && layers[first_with_jobs]->backward_jobs(batch) == 0) {
-    ++first_with_jobs;
+  const auto count = static_cast<int64_t>(layers.size());
+  for (int64_t i = count - 1; i >= -2; --i) {
+    const auto layer = [&](int64_t place) { return layers[static_cast<size_t>(place)].get(); };
+    Phase phase;
+    if (i >= 0) phase.add(layer(i), &Layer::backward_jobs, &Layer::backward, batch);
+    if (i + 1 >= 0 && i + 1 < count) {
+      phase.add(layer(i + 1), &Layer::learn_jobs, &Layer::learn, batch);
+    }
+    if (i + 2 < count) phase.add(layer(i + 2), &Layer::finish_jobs, &Layer::finish, batch);
+    workers.run(phase.jobs(),
+                [&](int64_t job, float* scratch) { phase.run(batch, job, scratch); });
   }
-  std::vector<const Layer*> to_update;
-  const auto run = [&](const Layer* backward) {
-    const int64_t jobs = backward == nullptr ? 0 : backward->backward_jobs(batch);
-    int64_t all = jobs;
-    for (const Layer* layer : to_update) all += layer->update_jobs(batch);
-    workers.run(all, [&](int64_t job, float* scratch) {
-      if (job < jobs) return backward->backward(batch, job, scratch);
-      job -= jobs;
-      for (const Layer* layer : to_update) {
-        const int64_t of_layer = layer->update_jobs(batch);
-        if (job < of_layer) return layer->update(batch, job, scratch);
-        job -= of_layer;
-      }
-    });
-    to_update.clear();
-  };
-  for (size_t i = layers.size(); i-- > 0;) {
-    if (i >= first_with_jobs) run(layers[i].get());
-    to_update.push_back(layers[i].get());
-  }
-  run(nullptr);
 }
 
 // Steps in a row.

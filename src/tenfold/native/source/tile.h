@@ -132,8 +132,9 @@ inline TileSize best_tile(int64_t rows, int64_t columns) {
       for (int64_t y = 0; y < down.count; ++y) {
         const auto w = static_cast<double>(across.size(x));
         const auto h = static_cast<double>(down.size(y));
-        // Two products or two loads begin in a cycle, and a sum is ready four cycles later.
-        cost += std::max({w * h / 2, (w + h) / 2, 4.0});
+        // Two products or two loads begin in a cycle, a sum is ready four cycles later, and going
+        // round costs about one.
+        cost += std::max({w * h / 2, (w + h) / 2, 4.0}) + 1;
       }
       if (x == 15) break;  // wide rows: the first tiles speak for the rest
     }
