@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "correlate.h"
@@ -80,8 +81,8 @@ inline void sum_chains(TileProduct p, const Chains& sums, int64_t rows, int64_t 
   }
 }
 
-// Rows that the gradient of a convolution's output must have around it, so that the gradient of the
-// input never asks for a pixel outside.
+// Columns that the gradient of a convolution's output must have beside it, so that the gradient of
+// the input never asks for one outside. (Rows outside are left out of the sums instead.)
 inline int gradient_border(int input, int output, int kernel, int stride, int padding) {
   const int before = std::max(0, kernel - 1 - padding);
   const int after = (input - 1 + padding) / stride - (output - 1);
@@ -113,8 +114,13 @@ class Convolution final : public Layer {
         }
       }
     }
-    if (input_gradient.wanted) add_phases();
+    if (input_gradient.wanted) find_backward_sums();
     if (blocks > 0) slots_ = Array<float>(most_groups(blocks) * slot_size());
+  }
+
+  bool works_by_block() const override { return true; }
+  bool learns_by_block(const Batch& batch) const override {
+    return batch.blocks == 1 || group_count(batch.blocks) == batch.blocks;
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
@@ -169,8 +175,7 @@ class Convolution final : public Layer {
     for (int64_t y = place.row; y < place.row_end; ++y) {
       for (int x = 0; x < std::min(window_.stride_x, input_.shape.width); ++x) {
         const int64_t columns = (input_.shape.width - x - 1) / window_.stride_x + 1;
-        const Chains& sums =
-            phases_[static_cast<size_t>(y % window_.stride_y * window_.stride_x + x)];
+        const Chains& sums = backward_sums_[static_cast<size_t>(sums_of_row_[static_cast<size_t>(y)] + x)];
         for (int at = 0; at < kLanes; at += kWidth) {
           p.right = output_gradient_.at(place.block, 0, y / window_.stride_y) + at;
           p.out = gradient.at(place.block, place.channel, y, x) + at;
@@ -201,7 +206,7 @@ class Convolution final : public Layer {
       }
       return;
     }
-    float* gradient = scratch + kMostGradients * kMostInputs * kLanes;
+    float* gradient = scratch + kMostGradients * kLanes * weights_of_output();
     sum_gradients(region, part, scratch, gradient, part.weights);
     for (int64_t i = 0; i < part.outputs; ++i) {
       batch.optimizer->take(weight_, offset + i * weights_of_output(),
@@ -223,11 +228,12 @@ class Convolution final : public Layer {
 
   int64_t scratch_size() const override {
     return std::max(kFinishPiece,
-                    kMostGradients * (kMostInputs * kLanes + weights_of_output()));
+                    kMostGradients * (kLanes + 1) * weights_of_output());
   }
 
  private:
   static constexpr int64_t kMostBands = 4;
+  static constexpr int64_t kPixelsInCache = 96;
 
   static Chains forward_chains(const Window& window, const FeatureMap& input) {
     const int64_t channels = input.shape.channels;
@@ -249,26 +255,43 @@ class Convolution final : public Layer {
     return {starts, channels, window.pixels(), input.channel};
   }
 
-  // With a stride, an input pixel meets only every so-manieth row and column of the kernel: which
-  // ones depends on its place between two strides, its phase.
-  void add_phases() {
+  // An input pixel meets only those rows and columns of the kernel that reach it from a pixel of
+  // the output: with a stride, every so-manieth, and at the upper and lower edge fewer.
+  void find_backward_sums() {
     const Window& w = window_;
-    for (int phase_y = 0; phase_y < w.stride_y; ++phase_y) {
-      for (int phase_x = 0; phase_x < w.stride_x; ++phase_x) {
-        std::vector<Run> starts;
-        for (int ky = 0; ky < w.height; ++ky) {
-          for (int kx = 0; kx < w.width; ++kx) {
-            const int y = phase_y + w.padding_y - ky;
-            const int x = phase_x + w.padding_x - kx;
-            if (y % w.stride_y != 0 || x % w.stride_x != 0) continue;
-            starts.push_back({int64_t{ky} * w.width + kx, y / w.stride_y * output_gradient_.row +
-                                                              int64_t{x / w.stride_x} * kLanes});
-          }
+    std::map<std::vector<int>, int64_t> known;  // by offset of the first row, and kernel rows
+    for (int y = 0; y < input_.shape.height; ++y) {
+      std::vector<int> rows = {y % w.stride_y};
+      for (int ky = 0; ky < w.height; ++ky) {
+        const int from = y + w.padding_y - ky;
+        if (from >= 0 && from % w.stride_y == 0 && from / w.stride_y < output_.shape.height) {
+          rows.push_back(ky);
         }
-        phases_.emplace_back(starts, outputs_, inputs_ * w.pixels(), output_gradient_.channel);
+      }
+      const auto place = static_cast<int64_t>(backward_sums_.size());
+      const auto [found, is_new] = known.emplace(rows, place);
+      sums_of_row_.push_back(found->second);
+      if (!is_new) continue;
+      for (int x = 0; x < w.stride_x; ++x) {
+        std::vector<Run> starts;
+        for (size_t i = 1; i < rows.size(); ++i) add_runs(y % w.stride_y, rows[i], x, starts);
+        backward_sums_.emplace_back(starts, outputs_, weights_of_output(),
+                                    output_gradient_.channel);
       }
     }
     backward_tile_ = best_tile(inputs_, (input_.shape.width - 1) / w.stride_x + 1);
+  }
+
+  // A run over all outputs for each column of the kernel that meets pixels of column phase x.
+  void add_runs(int phase_y, int ky, int x, std::vector<Run>& starts) const {
+    const Window& w = window_;
+    const int64_t row = (phase_y + w.padding_y - ky) / w.stride_y;
+    for (int kx = 0; kx < w.width; ++kx) {
+      const int from = x + w.padding_x - kx;
+      if (from % w.stride_x != 0) continue;
+      starts.push_back({int64_t{ky} * w.width + kx,
+                        row * output_gradient_.row + int64_t{from / w.stride_x} * kLanes});
+    }
   }
 
   int64_t weights_of_output() const { return inputs_ * window_.pixels(); }
@@ -359,25 +382,35 @@ class Convolution final : public Layer {
     c.input_row = window_.stride_y * input_.row;
     c.input_pixel = int64_t{window_.stride_x} * kLanes;
     c.input_block = input_.block;
-    c.height = region.rows;
     c.width = output_.shape.width;
-    c.sums = sums;
     const Parts chains(region.blocks, std::max<int64_t>(1, 2 * kLongestChain /
                                                                (region.rows * c.width)));
     const Parts tiles(part.weights, kMostInputs);
     for (int64_t chain = 0; chain < chains.count; ++chain) {
       const int64_t block = region.block + chains.begin(chain);
-      c.gradients = output_gradient_.at(block, part.output, region.row);
-      c.inputs = input_.at(block, 0, region.row * window_.stride_y - window_.padding_y,
-                           -window_.padding_x);
       c.blocks = chains.size(chain);
+      // Bands of rows that stay in the first cache for all tiles.
+      const Parts bands(region.rows, std::max<int64_t>(1, kPixelsInCache / (c.width * c.blocks)));
+      for (int64_t band = 0; band < bands.count; ++band) {
+        const int64_t row = region.row + bands.begin(band);
+        c.gradients = output_gradient_.at(block, part.output, row);
+        c.inputs = input_.at(block, 0, row * window_.stride_y - window_.padding_y,
+                             -window_.padding_x);
+        c.height = bands.size(band);
+        c.add = band > 0;
+        for (int64_t tile = 0; tile < tiles.count; ++tile) {
+          c.offsets = offsets_.data() + part.weight + tiles.begin(tile);
+          c.sums = sums + part.outputs * tiles.begin(tile) * kLanes;
+          correlate_function(static_cast<int>(part.outputs),
+                             static_cast<int>(tiles.size(tile)))(c);
+        }
+      }
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
         const int64_t from = tiles.begin(tile);
         const int64_t width = tiles.size(tile);
-        c.offsets = offsets_.data() + part.weight + from;
-        correlate_function(static_cast<int>(part.outputs), static_cast<int>(width))(c);
+        const float* lanes = sums + part.outputs * from * kLanes;
         for (int64_t g = 0; g < part.outputs; ++g) {
-          add_sums(sums + g * width * kLanes, width, gradient + g * stride + from, chain > 0);
+          add_sums(lanes + g * width * kLanes, width, gradient + g * stride + from, chain > 0);
         }
       }
     }
@@ -409,7 +442,8 @@ class Convolution final : public Layer {
   const Chains forward_sums_;
   const TileSize forward_tile_;
   std::vector<int64_t> offsets_;  // of every weight's first input
-  std::vector<Chains> phases_;
+  std::vector<Chains> backward_sums_;  // one for each phase of columns, for each kind of row
+  std::vector<int64_t> sums_of_row_;   // the first of them, by row of the input
   TileSize backward_tile_{1, 1};
   Array<float> slots_;  // the groups' sums
 };

@@ -27,14 +27,18 @@ struct Correlation {
   int64_t height;  // of the gradient
   int64_t width;
   float* sums;  // kGradients x kInputs x kLanes
+  bool add;     // go on from the sums that are there
 };
 
 template <int kGradients, int kInputs>
 void correlate_tile(const Correlation& c) {
   for (int part = 0; part < kParts; ++part) {
     Vec sums[kGradients][kInputs];
+    float* place = c.sums + part * kWidth;
     for (int g = 0; g < kGradients; ++g) {
-      for (int x = 0; x < kInputs; ++x) sums[g][x] = zero();
+      for (int x = 0; x < kInputs; ++x) {
+        sums[g][x] = c.add ? load(place + (g * kInputs + x) * kLanes) : zero();
+      }
     }
     for (int64_t block = 0; block < c.blocks; ++block) {
       for (int64_t row = 0; row < c.height; ++row) {
@@ -63,7 +67,7 @@ void correlate_tile(const Correlation& c) {
     }
     for (int g = 0; g < kGradients; ++g) {
       for (int x = 0; x < kInputs; ++x) {
-        store(c.sums + (g * kInputs + x) * kLanes + part * kWidth, sums[g][x]);
+        store(place + (g * kInputs + x) * kLanes, sums[g][x]);
       }
     }
   }

@@ -17,49 +17,57 @@ struct Shape {
   int64_t numbers() const { return channels * pixels(); }
 };
 
-// Blocks x channels x rows x columns x lanes. A border of zeros around the pixels spares a
-// convolution the question whether it is at an edge; whoever writes a channel clears its border,
-// since memory is shared by maps that are not needed at the same time.
+// Zeros around the pixels: rows above and below, columns left and right.
+struct Border {
+  int rows = 0;
+  int columns = 0;
+};
+
+// Blocks x channels x rows x columns x lanes. A border of zeros spares a convolution the question
+// whether it is at an edge; whoever writes a channel clears its border, since memory is shared by
+// maps that are not needed at the same time.
 struct FeatureMap {
   Shape shape;
-  int border = 0;
-  int64_t row = 0;      // floats from a row to the next; so are the others
+  Border border;
+  int64_t row = 0;  // floats from a row to the next; so are the others
   int64_t channel = 0;
   int64_t block = 0;
   float* data = nullptr;
 
   FeatureMap() = default;
-  FeatureMap(Shape shape_, int border_) : shape(shape_), border(border_) {
-    row = int64_t{kLanes} * (shape.width + 2 * border);
-    channel = row * (shape.height + 2 * border);
+  FeatureMap(Shape shape_, Border border_) : shape(shape_), border(border_) {
+    row = int64_t{kLanes} * (shape.width + 2 * border.columns);
+    channel = row * (shape.height + 2 * border.rows);
     // Channels a multiple of 4 KiB apart would fight for the same few lines of the cache.
-    if (border > 0 && channel % 1024 == 0) channel += kLanes;
+    if (!is_dense() && channel % 1024 == 0) channel += kLanes;
     block = channel * shape.channels;
   }
 
-  bool is_dense() const { return border == 0; }
+  bool is_dense() const { return border.rows == 0 && border.columns == 0; }
 
   // The lanes of a pixel; rows and columns may reach into the border.
   float* at(int64_t block_, int64_t channel_, int64_t y = 0, int64_t x = 0) const {
-    return data + block_ * block + channel_ * channel + (y + border) * row + (x + border) * kLanes;
+    return data + block_ * block + channel_ * channel + (y + border.rows) * row +
+           (x + border.columns) * kLanes;
   }
 
   void clear_border(int64_t block_, int64_t channel_) const {
-    if (border == 0) return;
-    const int64_t side = int64_t{border} * kLanes;
-    float* first = at(block_, channel_, -border, -border);
-    memset(first, 0, static_cast<size_t>(border * row + side) * sizeof(float));
-    for (int y = 0; y + 1 < shape.height; ++y) {  // right border, and the next row's left one
-      memset(at(block_, channel_, y, shape.width), 0,
-             static_cast<size_t>(2 * side) * sizeof(float));
+    if (is_dense()) return;
+    const auto clear = [&](int64_t y, int64_t x, int64_t floats) {
+      memset(at(block_, channel_, y, x), 0, static_cast<size_t>(floats) * sizeof(float));
+    };
+    const int64_t side = int64_t{border.columns} * kLanes;
+    clear(-border.rows, -border.columns, border.rows * row);
+    for (int y = 0; y < shape.height; ++y) {
+      clear(y, -border.columns, side);
+      clear(y, shape.width, side);
     }
-    memset(at(block_, channel_, shape.height - 1, shape.width), 0,
-           static_cast<size_t>(side + border * row) * sizeof(float));
+    clear(shape.height, -border.columns, border.rows * row);
   }
 
   // The same numbers as features in a row; only for a dense map.
   FeatureMap flattened() const {
-    FeatureMap features(Shape{static_cast<int>(shape.numbers()), 1, 1}, 0);
+    FeatureMap features(Shape{static_cast<int>(shape.numbers()), 1, 1}, Border{});
     features.data = data;
     return features;
   }

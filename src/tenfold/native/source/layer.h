@@ -67,6 +67,12 @@ class Layer {
   virtual int64_t learn_jobs(const Batch& /*batch*/) const { return 0; }
   virtual void learn(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
 
+  // Whether forward and backward jobs are as many for each block, the first block's first, and need
+  // of other layers only their jobs for the same block; and whether so do the learn jobs, without
+  // changing a weight if there are several blocks.
+  virtual bool works_by_block() const { return false; }
+  virtual bool learns_by_block(const Batch& /*batch*/) const { return true; }
+
   virtual int64_t finish_jobs(const Batch& /*batch*/) const { return 0; }
   virtual void finish(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
 

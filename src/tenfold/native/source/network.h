@@ -124,11 +124,11 @@ class Network {
     int producer = -1;        // the layer that fills it
     bool cut = false;         // a ReLU is part of it
     std::vector<int> readers; // layers, in order; twice if one reads it twice
-    int border = 0;
+    Border border;
     FeatureMap map;
     bool wants_gradient = false;
     int gradient_root = 0;    // whose gradient this root's is
-    int gradient_border = 0;
+    Border gradient_border;  // of columns only
     FeatureMap gradient;
   };
 
@@ -155,18 +155,18 @@ class Network {
     values_.resize(specs_.size() + 1);
     require(shape[0] > 0 && shape[1] > 0 && shape[2] > 0, "a shape of numbers above 0");
     values_[0].shape = {shape[0], shape[1], shape[2]};
-    check_size(values_[0].shape, 0);
+    check_size(values_[0].shape, {});
     for (int i = 0; i < layer_count(); ++i) {
       for (int slot : inputs(i)) require(slot >= 0 && slot <= i, "inputs before the layer");
       value(i + 1).shape = shape_of(i, value(i + 1).is_flat);
-      check_size(value(i + 1).shape, 0);
+      check_size(value(i + 1).shape, {});
     }
     require(values_.back().is_flat, "logits without pixels");
   }
 
-  static void check_size(const Shape& s, int64_t border) {
-    const double size = static_cast<double>(s.channels) * (s.height + 2.0 * border) *
-                        (s.width + 2.0 * border) * kLanes;
+  static void check_size(const Shape& s, const Border& border) {
+    const double size = static_cast<double>(s.channels) * (s.height + 2.0 * border.rows) *
+                        (s.width + 2.0 * border.columns) * kLanes;
     require(size <= static_cast<double>(kLargestMap), "an output that fits into memory");
   }
 
@@ -292,15 +292,19 @@ class Network {
   bool is_linear(int layer) {
     if (is(layer, TENFOLD_LINEAR)) return true;
     const Value& in = root_of(spec(layer).input + 1);
-    return covers_all(layer) && in.border == 0 && in.gradient_border == 0 &&
-           root_of(layer + 1).border == 0;
+    return covers_all(layer) && !has_border(in) && !has_border(root_of(layer + 1));
+  }
+
+  static bool has_border(const Value& v) {
+    return v.border.rows > 0 || v.border.columns > 0 || v.gradient_border.columns > 0;
   }
 
   void find_borders() {
     for (int i = 0; i < layer_count(); ++i) {
       if (!is(i, TENFOLD_CONV2D) || covers_all(i)) continue;
       Value& in = root_of(spec(i).input + 1);
-      in.border = std::max({in.border, spec(i).padding[0], spec(i).padding[1]});
+      in.border.rows = std::max(in.border.rows, spec(i).padding[0]);
+      in.border.columns = std::max(in.border.columns, spec(i).padding[1]);
       check_size(in.shape, in.border);
     }
     for (int i = 0; i < layer_count(); ++i) {
@@ -310,16 +314,13 @@ class Network {
           root_of(spec(i).input + 1).wants_gradient) {
         const TenfoldLayer& s = spec(i);
         const Shape& in = value(s.input + 1).shape;
-        out.gradient_border =
-            std::max(gradient_border(in.height, out.shape.height, s.kernel[0], s.stride[0],
-                                     s.padding[0]),
-                     gradient_border(in.width, out.shape.width, s.kernel[1], s.stride[1],
-                                     s.padding[1]));
+        out.gradient_border.columns = gradient_border(in.width, out.shape.width, s.kernel[1],
+                                                      s.stride[1], s.padding[1]);
         check_size(out.shape, out.gradient_border);
       }
       if (is(i, TENFOLD_FLATTEN)) {
         const Value& in = root_of(spec(i).input + 1);
-        if (in.border == 0 && in.gradient_border == 0) out.root = root(spec(i).input + 1);
+        if (!has_border(in)) out.root = root(spec(i).input + 1);
       } else if (out.root != i + 1) {  // again: what it shares may share by now
         out.root = root(out.root);
       }
@@ -349,19 +350,29 @@ class Network {
         if (in.readers.size() != 1 || in.cut || !in.wants_gradient) continue;
         if (value(root(slot)).is_flat != value(slot).is_flat) continue;
         const int out = value(i + 1).gradient_root;
-        if (value(out).gradient_border < in.gradient_border) continue;
+        if (value(out).gradient_border.columns < in.gradient_border.columns) continue;
         in.gradient_root = out;
       }
     }
   }
 
-  // The i-th of n layers that are built runs forward at time i, the loss at time n, the layer
-  // backward at time 2 n - i, and its update one later.
+  // Whether a layer may be taken through block by block, together with its neighbors.
+  bool works_by_block(int layer) {
+    return !is_linear(layer) && !is(layer, TENFOLD_BATCH_NORM2D);
+  }
+
+  // Layers that may be taken through block by block happen at one time, any other at a time of its
+  // own. The i-th of n such times is i forward, and backward 2 n - i; what a layer learns then, it
+  // learns by 2 n - i + 1.
   void give_memory() {
-    std::vector<int64_t> place(values_.size(), -1);  // by value: of the layer that fills it
+    std::vector<int64_t> place(values_.size(), -1);  // in time, by value: of the layer that fills it
     int64_t n = 0;
+    bool goes_on = false;
     for (int slot = 1; slot < slots(); ++slot) {
-      if (root(slot) == slot) place[static_cast<size_t>(slot)] = n++;
+      if (root(slot) != slot) continue;
+      if (!goes_on || !works_by_block(slot - 1)) ++n;
+      goes_on = works_by_block(slot - 1);
+      place[static_cast<size_t>(slot)] = n - 1;
     }
     const auto place_of = [&](int layer) { return place[static_cast<size_t>(layer) + 1]; };
     MemoryPlan plan;
@@ -473,9 +484,9 @@ class Network {
         return std::make_unique<Add>(in, map_of(s.other + 1), out, to,
                                      input_gradient(i, s.other + 1, true), gradient, cut);
       default: {  // flatten: the output lies as the input does, without a border
-        FeatureMap dense(in.shape, 0);
+        FeatureMap dense(in.shape, Border{});
         dense.data = out.data;
-        FeatureMap dense_gradient(in.shape, 0);
+        FeatureMap dense_gradient(in.shape, Border{});
         dense_gradient.data = gradient.data;
         return std::make_unique<Flatten>(in, dense, to, dense_gradient);
       }

@@ -20,9 +20,11 @@ namespace tenfold {
 // The threads of a call, and memory for each.
 class Workers {
  public:
-  Workers(int threads, int64_t scratch_size) : team_(threads) {
+  Workers(int threads, int64_t scratch_size) : threads_(threads), team_(threads) {
     for (int i = 0; i < threads; ++i) scratch_.emplace_back(scratch_size);
   }
+
+  int threads() const { return threads_; }
 
   // `work` is called as `(job, scratch memory)`.
   template <typename Function>
@@ -33,67 +35,148 @@ class Workers {
   }
 
  private:
+  const int threads_;
   std::vector<Array<float>> scratch_;
   Team team_;
 };
 
-inline void run_forward(const Network& network, const Batch& batch, Workers& workers) {
-  for (const auto& layer : network.layers()) {
-    workers.run(layer->forward_jobs(batch), [&](int64_t job, float* scratch) {
-      layer->forward(batch, job, scratch);
-    });
-  }
-}
-
-// The jobs of a phase, of several layers.
-class Phase {
+// A batch's way through the layers, forward and back.
+//
+// Layers that work block by block are taken together in stretches: a thread takes a block through
+// all of them while its numbers are in the cache. Every other layer is a stretch of its own, whose
+// jobs all threads share.
+class Pass {
  public:
-  using Jobs = int64_t (Layer::*)(const Batch&) const;
-  using Work = void (Layer::*)(const Batch&, int64_t, float*) const;
-
-  void add(const Layer* layer, Jobs jobs, Work work, const Batch& batch) {
-    const int64_t count = (layer->*jobs)(batch);
-    if (count == 0) return;
-    shares_[share_count_++] = {layer, work, count};
-    jobs_ += count;
+  Pass(const Network& network, const Batch& batch, Workers& workers)
+      : layers_(network.layers()), batch_(batch), workers_(workers) {
+    // With fewer blocks some threads would have none, or one more than others.
+    const bool by_block =
+        batch.blocks % workers.threads() == 0 || batch.blocks >= 4 * workers.threads();
+    const auto joins = [&](size_t i) {
+      return by_block && layers_[i]->works_by_block() && layers_[i]->learns_by_block(batch);
+    };
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      if (i > 0 && joins(i) && joins(i - 1)) {
+        stretches_.back().end = i + 1;
+      } else {
+        stretches_.push_back({i, i + 1});
+      }
+    }
   }
 
-  int64_t jobs() const { return jobs_; }
+  void forward() {
+    for (const Stretch& stretch : stretches_) {
+      if (stretch.is_single()) {
+        add(layers_[stretch.begin].get(), &Layer::forward_jobs, &Layer::forward);
+        run_phase();
+      } else {
+        run_phase([&](int64_t block, float* scratch) {
+          for (size_t i = stretch.begin; i < stretch.end; ++i) {
+            run_block(i, &Layer::forward_jobs, &Layer::forward, block, scratch);
+          }
+        });
+      }
+    }
+  }
 
-  void run(const Batch& batch, int64_t job, float* scratch) const {
-    const Share* share = shares_;
-    while (job >= share->jobs) job -= (share++)->jobs;
-    (share->layer->*share->work)(batch, job, scratch);
+  // Layers from the last to the first. A layer learns in the phase after its backward jobs, beside
+  // those of the layer before it: only then is nobody reading its weights. In a stretch of several
+  // it may sum its gradients at once, since none of these layers changes a weight before it
+  // finishes.
+  void backward() {
+    for (size_t s = stretches_.size(); s-- > 0;) {
+      const Stretch& stretch = stretches_[s];
+      if (stretch.is_single()) {
+        add(layers_[stretch.begin].get(), &Layer::backward_jobs, &Layer::backward);
+        add_learning();
+        run_phase();
+        to_learn_.push_back(layers_[stretch.begin].get());
+      } else {
+        add_learning();
+        run_phase([&](int64_t block, float* scratch) {
+          for (size_t i = stretch.end; i-- > stretch.begin;) {
+            run_block(i, &Layer::backward_jobs, &Layer::backward, block, scratch);
+            run_block(i, &Layer::learn_jobs, &Layer::learn, block, scratch);
+          }
+        });
+        for (size_t i = stretch.begin; i < stretch.end; ++i) {
+          to_finish_.push_back(layers_[i].get());
+        }
+      }
+    }
+    while (!to_learn_.empty() || !to_finish_.empty()) {
+      add_learning();
+      run_phase();
+    }
   }
 
  private:
+  using Jobs = int64_t (Layer::*)(const Batch&) const;
+  using Work = void (Layer::*)(const Batch&, int64_t, float*) const;
+
+  struct Stretch {
+    size_t begin;
+    size_t end;
+    bool is_single() const { return end == begin + 1; }
+  };
+
+  // A layer's jobs in the phase to come.
   struct Share {
     const Layer* layer;
     Work work;
     int64_t jobs;
   };
-  Share shares_[3] = {};
-  int share_count_ = 0;
-  int64_t jobs_ = 0;
-};
 
-// Layers from the last to the first. A layer learns in the phase after its backward jobs, beside
-// those of the layer before it: only then is nobody reading its weights.
-inline void run_backward(const Network& network, const Batch& batch, Workers& workers) {
-  const auto& layers = network.layers();
-  const auto count = static_cast<int64_t>(layers.size());
-  for (int64_t i = count - 1; i >= -2; --i) {
-    const auto layer = [&](int64_t place) { return layers[static_cast<size_t>(place)].get(); };
-    Phase phase;
-    if (i >= 0) phase.add(layer(i), &Layer::backward_jobs, &Layer::backward, batch);
-    if (i + 1 >= 0 && i + 1 < count) {
-      phase.add(layer(i + 1), &Layer::learn_jobs, &Layer::learn, batch);
-    }
-    if (i + 2 < count) phase.add(layer(i + 2), &Layer::finish_jobs, &Layer::finish, batch);
-    workers.run(phase.jobs(),
-                [&](int64_t job, float* scratch) { phase.run(batch, job, scratch); });
+  void add(const Layer* layer, Jobs jobs, Work work) {
+    const int64_t count = (layer->*jobs)(batch_);
+    if (count > 0) shares_.push_back({layer, work, count});
   }
-}
+
+  // What is due of the layers that have been through their backward jobs.
+  void add_learning() {
+    for (const Layer* layer : to_finish_) add(layer, &Layer::finish_jobs, &Layer::finish);
+    for (const Layer* layer : to_learn_) add(layer, &Layer::learn_jobs, &Layer::learn);
+    to_finish_.clear();
+    std::swap(to_finish_, to_learn_);
+  }
+
+  void run_phase() {
+    run_phase(0, [](int64_t /*block*/, float* /*scratch*/) {});
+  }
+  template <typename Function>
+  void run_phase(const Function& work_of_block) {
+    run_phase(batch_.blocks, work_of_block);
+  }
+  template <typename Function>
+  void run_phase(int64_t blocks, const Function& work_of_block) {
+    int64_t jobs = blocks;
+    for (const Share& share : shares_) jobs += share.jobs;
+    workers_.run(jobs, [&](int64_t job, float* scratch) {
+      if (job < blocks) return work_of_block(job, scratch);
+      job -= blocks;
+      const Share* share = shares_.data();
+      while (job >= share->jobs) job -= (share++)->jobs;
+      (share->layer->*share->work)(batch_, job, scratch);
+    });
+    shares_.clear();
+  }
+
+  // A layer's jobs for one block.
+  void run_block(size_t layer, Jobs jobs, Work work, int64_t block, float* scratch) const {
+    const int64_t of_block = (layers_[layer].get()->*jobs)(batch_) / batch_.blocks;
+    for (int64_t job = block * of_block; job < (block + 1) * of_block; ++job) {
+      (layers_[layer].get()->*work)(batch_, job, scratch);
+    }
+  }
+
+  const std::vector<std::unique_ptr<Layer>>& layers_;
+  const Batch& batch_;
+  Workers& workers_;
+  std::vector<Stretch> stretches_;
+  std::vector<Share> shares_;
+  std::vector<const Layer*> to_learn_;
+  std::vector<const Layer*> to_finish_;
+};
 
 // Steps in a row.
 class Training {
@@ -154,9 +237,10 @@ class Training {
 
     workers_.run(gather_.jobs(batch.blocks),
                  [&](int64_t job, float* /*scratch*/) { gather_.run(indices, images, job); });
-    run_forward(network_, batch, workers_);
+    Pass pass(network_, batch, workers_);
+    pass.forward();
     stretch_.losses[i] = run_loss(batch);
-    run_backward(network_, batch, workers_);
+    pass.backward();
     if (optimizer.keeps_gradients()) clip_and_update(optimizer);
     if (settings_.average_decay > 0) {
       for (int32_t t = 0; t < tensor_count_; ++t) optimizer.average_untrained(tensors_[t]);
@@ -252,7 +336,7 @@ inline void predict(const Network& network, const TenfoldTensor* tensors,
     workers.run(gather.jobs(batch.blocks), [&](int64_t job, float* /*scratch*/) {
       gather.run(indices.data(), batch.images, job);
     });
-    run_forward(network, batch, workers);
+    Pass(network, batch, workers).forward();
     const int64_t classes = map.shape.channels;
     for (int64_t i = 0; i < batch.images; ++i) {
       for (int64_t k = 0; k < classes; ++k) {
