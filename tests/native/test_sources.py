@@ -1,4 +1,4 @@
-"""The sources of the libraries, compiled by every compiler that must be able to."""
+"""The C++ sources: their layout, what Clang's checks find, and every compiler that must do."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from trees import ROOT, SOURCE, Tree, cannot_be_tested, need
 
-from tenfold.native.built import INSTRUCTION_SETS, LIBRARIES, library_file, processor
-from tenfold.native.compiling import Compiler, compile_library, find_compiler
+from tenfold.native.built import INSTRUCTION_SETS, LIBRARIES, library_file, processor, source_files
+from tenfold.native.compiling import INSTRUCTION_FLAGS, Compiler, compile_library, find_compiler
 from tenfold.native.library import PACKAGE
 
 STRICT = "-Wall -Wextra -Werror"
+STRICT_GCC = f"{STRICT} -Wno-maybe-uninitialized"  # its own headers for AVX-512 have such values
 
 MINGW = "x86_64-w64-mingw32"
 
@@ -27,6 +28,9 @@ COMPILERS = {
 }
 """By name: the command, the processor and the system that it compiles for."""
 
+SOURCES = [path for path in source_files(ROOT / SOURCE) if path.suffix in (".cpp", ".h")]
+TESTS = sorted((ROOT / "tests" / "native").glob("*.cpp"))
+
 INTERFACE = (ROOT / SOURCE / "interface.h").read_text()
 FUNCTIONS = set(re.findall(r"^TENFOLD_EXPORT .*?(tenfold_\w+)\(", INTERFACE, re.MULTILINE))
 
@@ -37,8 +41,9 @@ def compiler_named(name: str) -> Compiler:
     program, *arguments = shlex.split(command)
     if "--target=aarch64-linux-gnu" in arguments:
         need("aarch64-linux-gnu-g++")  # its headers and libraries are used
-    words = shlex.join([need(program), *arguments])
-    return find_compiler(machine, {"CXX": f"{words} {STRICT}"}, system)
+    strict = STRICT if "clang" in program else STRICT_GCC
+    words = f"{shlex.join([need(program), *arguments])} {strict}"
+    return find_compiler(machine, {"CXX": words}, system)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,28 @@ def test_the_sources_compile_without_a_warning(
     library = tmp_path / "library.so"
     compile_library(compiler_named(name), ROOT / SOURCE, library, instruction_set, "0" * 16)
     assert b"0" * 16 in library.read_bytes()
+
+
+def test_the_layout_is_what_clang_format_makes_it() -> None:
+    command = [need("clang-format"), "--dry-run", "-Werror", *map(str, [*SOURCES, *TESTS])]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, f"run `make format`:\n{answer.stderr}"
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_FLAGS)
+def test_clang_tidy_finds_no_mistake(instruction_set: str) -> None:
+    if is_arm := instruction_set in INSTRUCTION_SETS["arm64"]:
+        need("aarch64-linux-gnu-g++")  # its headers are read
+    flags = [
+        *Compiler((), "", is_clang=True).compile_flags(instruction_set, "0" * 16),
+        *INSTRUCTION_FLAGS[instruction_set],
+        *(["--target=aarch64-linux-gnu"] if is_arm else []),
+        f"-I{ROOT / SOURCE}",
+    ]
+    units = [path for path in (*SOURCES, *TESTS) if path.suffix == ".cpp"]
+    command = [need("clang-tidy"), "--quiet", *map(str, units), "--", *flags]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout
 
 
 def exported(nm: str, library: Path) -> set[str]:
