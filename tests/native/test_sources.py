@@ -15,7 +15,7 @@ from tenfold.native.compiling import INSTRUCTION_FLAGS, Compiler, compile_librar
 from tenfold.native.library import PACKAGE
 
 STRICT = "-Wall -Wextra -Werror"
-STRICT_GCC = f"{STRICT} -Wno-maybe-uninitialized"  # its own headers for AVX-512 have such values
+STRICT_GCC = f"{STRICT} -Wno-uninitialized"  # its own headers for AVX-512 have such values
 
 MINGW = "x86_64-w64-mingw32"
 
