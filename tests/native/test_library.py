@@ -107,6 +107,20 @@ def test_a_damaged_library_is_refused_in_the_loaders_words(tree: Tree) -> None:
 
 
 @needs_kernels
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a file themselves")
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_library_without_its_end_is_refused_and_does_not_kill_the_process(
+    share: float, tree: Tree
+) -> None:
+    tree.build("editable")
+    for name in HERE:
+        path = tree.libraries / library_file(name)
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    words = f"{library_file(HERE[-1])} is cut off; run `pip install -e .` again"
+    assert loaded_from(tree.folder / "src") == {"reason": words}
+
+
+@needs_kernels
 def test_a_library_that_lacks_a_function_is_of_other_sources(tree: Tree) -> None:
     kernels = tree.source / "kernels.cpp"
     kernels.write_text(kernels.read_text().replace("tenfold_predict", "tenfold_foretell"))

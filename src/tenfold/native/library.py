@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -135,6 +136,8 @@ def _open(package: Path, instruction_set: str, record: Record | None) -> ctypes.
         digest = record.digest
     else:
         raise _UnfitError(f"{RECORD} beside {path.name} is missing or damaged; {again}")
+    if _is_cut_off(path):
+        raise _UnfitError(f"{path.name} is cut off; {again}")
     try:
         functions = ctypes.CDLL(str(path.absolute()))
     except OSError as error:
@@ -149,3 +152,22 @@ def _open(package: Path, instruction_set: str, record: Record | None) -> ctypes.
     if not functions.tenfold_runs_here():
         raise _UnfitError(LACKING[instruction_set])
     return functions
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether the end of an ELF file is missing.
+
+    Linux would load it and kill the process where it touches what is missing; the loaders of macOS
+    and Windows refuse such files themselves.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(64)
+            size = file.seek(0, os.SEEK_END)
+    except OSError:
+        return False  # the loader says it better
+    if len(header) < 64 or not header.startswith(b"\x7fELF"):
+        return False
+    # The table of sections is the last thing in the file.
+    start, entry_size, entries = struct.unpack("<40xQ10xHH2x", header)
+    return bool(size < start + entry_size * entries)
