@@ -10,6 +10,11 @@ RUN := $(VENV)/first-run
 # Tests with real data run where the data sets lie; elsewhere they say why they are skipped.
 export TENFOLD_DATA ?= $(abspath $(wildcard ../shared/data))
 
+# What the libraries are made of: when it changes, tenfold is installed again.
+NATIVE := src/tenfold/native
+KERNELS := setup.py $(NATIVE)/built.py $(NATIVE)/compiling.py $(wildcard $(NATIVE)/source/*)
+CPP := $(wildcard $(NATIVE)/source/*.cpp $(NATIVE)/source/*.h tests/native/*.cpp)
+
 .PHONY: train test format clean
 
 train: $(VENV)/installed
@@ -27,17 +32,19 @@ test: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	@if command -v clang-format; then clang-format -i $(CPP); \
+	else echo "clang-format is not installed, so the C++ sources stay as they are"; fi
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NATIVE)/libraries build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml constraints.txt src/tenfold/_version.py | $(BIN)/python
+$(VENV)/installed: pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS) | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt -e .
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml constraints.txt src/tenfold/_version.py | $(BIN)/python
+$(VENV)/installed-dev: pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS) | $(BIN)/python
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
 	touch $@

@@ -27,6 +27,7 @@ HOUSE = (
     "scratch",
     "data",
     "models",
+    "native",
     "evaluation",
     "training",
     "recipes",
@@ -61,6 +62,7 @@ WITHOUT_TORCH = {
         "data/loading/__init__.py",
     ),
     "models": ("models/__init__.py", "models/layers.py"),
+    "native": ("native/*.py",),
     "evaluation": ("evaluation/__init__.py", "evaluation/metrics.py", "evaluation/report.py"),
     "training": (
         "training/__init__.py",
