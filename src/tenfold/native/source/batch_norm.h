@@ -47,8 +47,7 @@ class BatchNorm final : public Layer {
       scales_[channel] = static_cast<float>(1 / sqrt(variance + eps_));
     }
     const Vec mean = broadcast(means_[channel]);
-    const Vec scale =
-        broadcast(scales_[channel] * batch.tensors[tensors_.weight].value[channel]);
+    const Vec scale = broadcast(scales_[channel] * batch.tensors[tensors_.weight].value[channel]);
     const Vec bias = broadcast(batch.tensors[tensors_.bias].value[channel]);
     for (int64_t block = 0; block < batch.blocks; ++block) {
       output_.clear_border(block, channel);
@@ -135,8 +134,7 @@ class BatchNorm final : public Layer {
           for (int64_t at = part; at < row_length(); at += kLanes) {
             sum_of_row = sum_of_row + term(block, y, at);
           }
-          store(lanes + part,
-                select(zero() < load(used + part), sum_of_row, zero()));
+          store(lanes + part, select(zero() < load(used + part), sum_of_row, zero()));
         }
         sum += static_cast<double>(sum_lanes(lanes));
       }
@@ -146,9 +144,10 @@ class BatchNorm final : public Layer {
 
   void take_statistics(const Batch& batch, int64_t channel) const {
     const auto count = static_cast<double>(batch.images * input_.shape.pixels());
-    const double mean = sum_rows(batch, [&](int64_t block, int y, int64_t at) {
-                          return load(input_.at(block, channel, y) + at);
-                        }) / count;
+    const double mean =
+        sum_rows(batch, [&](int64_t block, int y,
+                            int64_t at) { return load(input_.at(block, channel, y) + at); }) /
+        count;
     const Vec center = broadcast(static_cast<float>(mean));
     const double squares = sum_rows(batch, [&](int64_t block, int y, int64_t at) {
       const Vec distance = load(input_.at(block, channel, y) + at) - center;

@@ -54,7 +54,8 @@ struct Chains {
       const int64_t per_chain = std::max<int64_t>(1, kLongestChain / size);
       const Parts groups(static_cast<int64_t>(starts.size()), per_chain);
       for (int64_t group = 0; group < groups.count; ++group) {
-        chains.push_back({static_cast<int>(runs.size()), static_cast<int>(groups.size(group)), size});
+        chains.push_back(
+            {static_cast<int>(runs.size()), static_cast<int>(groups.size(group)), size});
         for (int64_t i = 0; i < groups.size(group); ++i) {
           const Run& start = starts[static_cast<size_t>(groups.begin(group) + i)];
           runs.push_back({start.left + begin * left_step, start.right + begin * right_step});
@@ -145,7 +146,8 @@ class Convolution final : public Layer {
     for (int64_t y = place.row; y < place.row_end; ++y) {
       for (int at = 0; at < kLanes; at += kWidth) {
         p.right = input_.at(place.block, 0, y * window_.stride_y - window_.padding_y,
-                            -window_.padding_x) + at;
+                            -window_.padding_x) +
+                  at;
         p.out = output_.at(place.block, place.channel, y) + at;
         sum_chains(p, forward_sums_, count, output_.shape.width, forward_tile_, relu_);
       }
@@ -175,7 +177,8 @@ class Convolution final : public Layer {
     for (int64_t y = place.row; y < place.row_end; ++y) {
       for (int x = 0; x < std::min(window_.stride_x, input_.shape.width); ++x) {
         const int64_t columns = (input_.shape.width - x - 1) / window_.stride_x + 1;
-        const Chains& sums = backward_sums_[static_cast<size_t>(sums_of_row_[static_cast<size_t>(y)] + x)];
+        const Chains& sums =
+            backward_sums_[static_cast<size_t>(sums_of_row_[static_cast<size_t>(y)] + x)];
         for (int at = 0; at < kLanes; at += kWidth) {
           p.right = output_gradient_.at(place.block, 0, y / window_.stride_y) + at;
           p.out = gradient.at(place.block, place.channel, y, x) + at;
@@ -209,8 +212,8 @@ class Convolution final : public Layer {
     float* gradient = scratch + kMostGradients * kLanes * weights_of_output();
     sum_gradients(region, part, scratch, gradient, part.weights);
     for (int64_t i = 0; i < part.outputs; ++i) {
-      batch.optimizer->take(weight_, offset + i * weights_of_output(),
-                            gradient + i * part.weights, part.weights);
+      batch.optimizer->take(weight_, offset + i * weights_of_output(), gradient + i * part.weights,
+                            part.weights);
       if (!has_bias) continue;
       const float sum = sum_of_channel(output_gradient_, region, part.output + i);
       batch.optimizer->take(bias_, part.output + i, &sum, 1);
@@ -227,8 +230,7 @@ class Convolution final : public Layer {
   }
 
   int64_t scratch_size() const override {
-    return std::max(kFinishPiece,
-                    kMostGradients * (kLanes + 1) * weights_of_output());
+    return std::max(kFinishPiece, kMostGradients * (kLanes + 1) * weights_of_output());
   }
 
  private:
@@ -310,8 +312,9 @@ class Convolution final : public Layer {
   // rows, so that each thread works on what it has in its cache; unless there are more weights than
   // what they are summed over.
   int64_t group_count(int64_t blocks) const {
-    const int64_t groups = blocks > 1 ? Parts(blocks, (blocks + kMostGroups - 1) / kMostGroups).count
-                                      : std::min<int64_t>(output_.shape.height, kMostBands);
+    const int64_t groups = blocks > 1
+                               ? Parts(blocks, (blocks + kMostGroups - 1) / kMostGroups).count
+                               : std::min<int64_t>(output_.shape.height, kMostBands);
     const int64_t numbers = (input_.block + output_gradient_.block) * blocks;
     return groups * slot_size() <= numbers ? groups : 1;
   }
@@ -333,8 +336,7 @@ class Convolution final : public Layer {
               output_.shape.height};
     }
     const int64_t height = output_.shape.height;
-    return {0, 1, height * group / groups,
-            height * (group + 1) / groups - height * group / groups};
+    return {0, 1, height * group / groups, height * (group + 1) / groups - height * group / groups};
   }
 
   // Some of the weights: of outputs that make a tile, and of some inputs.
@@ -383,8 +385,8 @@ class Convolution final : public Layer {
     c.input_pixel = int64_t{window_.stride_x} * kLanes;
     c.input_block = input_.block;
     c.width = output_.shape.width;
-    const Parts chains(region.blocks, std::max<int64_t>(1, 2 * kLongestChain /
-                                                               (region.rows * c.width)));
+    const Parts chains(region.blocks,
+                       std::max<int64_t>(1, 2 * kLongestChain / (region.rows * c.width)));
     const Parts tiles(part.weights, kMostInputs);
     for (int64_t chain = 0; chain < chains.count; ++chain) {
       const int64_t block = region.block + chains.begin(chain);
@@ -394,15 +396,14 @@ class Convolution final : public Layer {
       for (int64_t band = 0; band < bands.count; ++band) {
         const int64_t row = region.row + bands.begin(band);
         c.gradients = output_gradient_.at(block, part.output, row);
-        c.inputs = input_.at(block, 0, row * window_.stride_y - window_.padding_y,
-                             -window_.padding_x);
+        c.inputs =
+            input_.at(block, 0, row * window_.stride_y - window_.padding_y, -window_.padding_x);
         c.height = bands.size(band);
         c.add = band > 0;
         for (int64_t tile = 0; tile < tiles.count; ++tile) {
           c.offsets = offsets_.data() + part.weight + tiles.begin(tile);
           c.sums = sums + part.outputs * tiles.begin(tile) * kLanes;
-          correlate_function(static_cast<int>(part.outputs),
-                             static_cast<int>(tiles.size(tile)))(c);
+          correlate_function(static_cast<int>(part.outputs), static_cast<int>(tiles.size(tile)))(c);
         }
       }
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
@@ -441,7 +442,7 @@ class Convolution final : public Layer {
   const int64_t outputs_;
   const Chains forward_sums_;
   const TileSize forward_tile_;
-  std::vector<int64_t> offsets_;  // of every weight's first input
+  std::vector<int64_t> offsets_;       // of every weight's first input
   std::vector<Chains> backward_sums_;  // one for each phase of columns, for each kind of row
   std::vector<int64_t> sums_of_row_;   // the first of them, by row of the input
   TileSize backward_tile_{1, 1};

@@ -46,8 +46,8 @@ void correlate_tile(const Correlation& c) {
             c.gradients + block * c.gradient_block + row * c.gradient_row + part * kWidth;
         const float* input[kInputs];
         for (int x = 0; x < kInputs; ++x) {
-          input[x] = c.inputs + block * c.input_block + row * c.input_row + c.offsets[x] +
-                     part * kWidth;
+          input[x] =
+              c.inputs + block * c.input_block + row * c.input_row + c.offsets[x] + part * kWidth;
         }
         int64_t at = 0;
         for (int64_t pixel = 0; pixel < c.width; ++pixel) {

@@ -44,7 +44,8 @@ class Elementwise : public Layer {
 
  protected:
   virtual void forward_row(const Batch& batch, int64_t block, int64_t channel, int64_t y) const = 0;
-  virtual void backward_row(const Batch& batch, int64_t block, int64_t channel, int64_t y) const = 0;
+  virtual void backward_row(const Batch& batch, int64_t block, int64_t channel,
+                            int64_t y) const = 0;
   virtual bool gives_gradients() const { return input_gradient_.wanted; }
   virtual void begin_channel(int64_t block, int64_t channel) const {
     begin(input_gradient_, block, channel);
@@ -66,9 +67,7 @@ class Elementwise : public Layer {
     to.finish_row(block, channel, y);
   }
 
-  Grid grid() const {
-    return {output_.shape, output_.shape.numbers() * kParts, kSmallestWalk};
-  }
+  Grid grid() const { return {output_.shape, output_.shape.numbers() * kParts, kSmallestWalk}; }
 
   const FeatureMap input_;
   const FeatureMap output_;
@@ -82,14 +81,16 @@ class Relu final : public Elementwise {
   using Elementwise::Elementwise;
 
  private:
-  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
+  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel,
+                   int64_t y) const override {
     const float* in = input_.at(block, channel, y);
     float* out = output_.at(block, channel, y);
     const int64_t count = int64_t{kLanes} * output_.shape.width;
     for (int64_t at = 0; at < count; at += kWidth) store(out + at, positive_part(load(in + at)));
   }
 
-  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
+  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel,
+                    int64_t y) const override {
     const float* gradient = output_gradient_.at(block, channel, y);
     give(input_gradient_, block, channel, y, [&](int64_t at) { return load(gradient + at); });
   }
@@ -106,7 +107,8 @@ class Add final : public Elementwise {
         relu_(relu) {}
 
  private:
-  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
+  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel,
+                   int64_t y) const override {
     const float* in = input_.at(block, channel, y);
     const float* other = other_.at(block, channel, y);
     float* out = output_.at(block, channel, y);
@@ -117,16 +119,15 @@ class Add final : public Elementwise {
     }
   }
 
-  bool gives_gradients() const override {
-    return input_gradient_.wanted || other_gradient_.wanted;
-  }
+  bool gives_gradients() const override { return input_gradient_.wanted || other_gradient_.wanted; }
 
   void begin_channel(int64_t block, int64_t channel) const override {
     begin(input_gradient_, block, channel);
     begin(other_gradient_, block, channel);
   }
 
-  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
+  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel,
+                    int64_t y) const override {
     const float* gradient = output_gradient_.at(block, channel, y);
     for (const InputGradient* to : {&input_gradient_, &other_gradient_}) {
       if (!to->wanted) continue;
@@ -215,12 +216,14 @@ class Flatten final : public Elementwise {
   using Elementwise::Elementwise;  // `output` is a dense map of the input's shape
 
  private:
-  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
+  void forward_row(const Batch& /*batch*/, int64_t block, int64_t channel,
+                   int64_t y) const override {
     memcpy(output_.at(block, channel, y), input_.at(block, channel, y),
            static_cast<size_t>(output_.shape.width) * kLanes * sizeof(float));
   }
 
-  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel, int64_t y) const override {
+  void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel,
+                    int64_t y) const override {
     const float* gradient = output_gradient_.at(block, channel, y);
     give(input_gradient_, block, channel, y, [&](int64_t at) { return load(gradient + at); });
   }

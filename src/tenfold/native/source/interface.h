@@ -32,10 +32,10 @@ enum TenfoldOperation : int32_t {
 // or -1 where they name a tensor.
 struct TenfoldLayer {
   int32_t operation;
-  int32_t input;       // place in the list, -1 for the images
-  int32_t other;       // second input of an addition
-  int32_t outputs;     // channels of a convolution, features of a linear layer
-  int32_t kernel[2];   // height, width; so are the next two
+  int32_t input;      // place in the list, -1 for the images
+  int32_t other;      // second input of an addition
+  int32_t outputs;    // channels of a convolution, features of a linear layer
+  int32_t kernel[2];  // height, width; so are the next two
   int32_t stride[2];
   int32_t padding[2];
   int32_t transposed;  // linear: weight is inputs x outputs
@@ -43,19 +43,19 @@ struct TenfoldLayer {
   int32_t bias;
   int32_t running_mean;
   int32_t running_var;
-  double p;            // of dropout
-  double eps;          // of batch normalization; so is the next
+  double p;    // of dropout
+  double eps;  // of batch normalization; so is the next
   double momentum;
 };
 
 // A tensor that the network has, and what training keeps beside it.
 struct TenfoldTensor {
   float* value;
-  float* moment1;    // momentum buffer of SGD, first moment of Adam; null where there is none
-  float* moment2;    // second moment of Adam
-  float* average;    // moving average; null where there is none
-  int64_t size;      // numbers in each of these
-  int32_t trained;   // 0: no gradient is taken
+  float* moment1;   // momentum buffer of SGD, first moment of Adam; null where there is none
+  float* moment2;   // second moment of Adam
+  float* average;   // moving average; null where there is none
+  int64_t size;     // numbers in each of these
+  int32_t trained;  // 0: no gradient is taken
 };
 
 enum TenfoldOptimizer : int32_t { TENFOLD_SGD = 0, TENFOLD_ADAM = 1, TENFOLD_ADAMW = 2 };
@@ -78,7 +78,7 @@ struct TenfoldImages {
   const uint8_t* pixels;  // count x channels x height x width
   const int64_t* labels;  // 0..classes-1; null for prediction
   int64_t count;
-  const float* mean;      // one for each channel, of pixels in 0..1; null for no normalization
+  const float* mean;  // one for each channel, of pixels in 0..1; null for no normalization
   const float* deviation;
 };
 
@@ -99,13 +99,14 @@ struct TenfoldStretch {
   int64_t images;                // how many in all; the last batch may be smaller
   const double* learning_rates;  // one for each batch
   int64_t batches;
-  int64_t step;                  // steps taken before
-  int64_t optimizer_step;        // steps that the optimizer has counted before
+  int64_t step;            // steps taken before
+  int64_t optimizer_step;  // steps that the optimizer has counted before
   uint64_t dropout_seed;
   int32_t threads;
-  float* losses;                 // out: mean loss of each batch
-  int64_t* correct;              // out: correct predictions in all of them
-  float* largest_gradients;      // out: |gradient|'s maximum in the last step, one for each tensor; or null
+  float* losses;             // out: mean loss of each batch
+  int64_t* correct;          // out: correct predictions in all of them
+  float* largest_gradients;  // out: |gradient|'s maximum in the last step, one for each tensor; or
+                             // null
 };
 
 typedef struct TenfoldNetwork TenfoldNetwork;
@@ -134,7 +135,6 @@ TENFOLD_EXPORT int32_t tenfold_train(TenfoldNetwork* network, const TenfoldTenso
 
 // Logits, count x classes, in evaluation mode.
 TENFOLD_EXPORT int32_t tenfold_predict(TenfoldNetwork* network, const TenfoldTensor* tensors,
-                                       const TenfoldImages* images, int32_t threads,
-                                       float* logits);
+                                       const TenfoldImages* images, int32_t threads, float* logits);
 
 }  // extern "C"

@@ -30,8 +30,8 @@ TenfoldNetwork* tenfold_network_new(const TenfoldLayer* layers, int32_t count,
                                     int32_t for_training) {
   TenfoldNetwork* network = nullptr;
   result_of([&] {
-    network = new TenfoldNetwork{
-        tenfold::Network(layers, count, shape, batch_size, for_training != 0)};
+    network =
+        new TenfoldNetwork{tenfold::Network(layers, count, shape, batch_size, for_training != 0)};
   });
   return network;
 }

@@ -32,9 +32,9 @@ struct Batch {
 // from each; the last of them cuts off what the input's own ReLU did not let pass.
 struct InputGradient {
   FeatureMap gradient;
-  FeatureMap value;   // the input itself
+  FeatureMap value;  // the input itself
   bool wanted = false;
-  bool add = false;   // others have put their share there before
+  bool add = false;  // others have put their share there before
   bool cut = false;
 
   void finish_row(int64_t block, int64_t channel, int64_t y) const {
@@ -49,8 +49,9 @@ struct InputGradient {
 
 // Jobs of one kind need nothing of each other. Backward jobs find the gradient of the output
 // complete and give that of the input. Learn jobs run in the phase after them, beside another
-// layer's backward jobs: they sum the gradients of the weights, and give them to the optimizer. Where
-// they sum only over parts of the batch, finish jobs put the parts together in the phase after that.
+// layer's backward jobs: they sum the gradients of the weights, and give them to the optimizer.
+// Where they sum only over parts of the batch, finish jobs put the parts together in the phase
+// after that.
 class Layer {
  public:
   Layer() = default;

@@ -31,9 +31,7 @@ class Rows {
   int64_t stride() const { return stride_; }
   const float* row(int64_t image) const { return numbers_.data() + image * stride_; }
 
-  static int64_t jobs(const FeatureMap& map, int64_t blocks) {
-    return blocks * pieces(map).count;
-  }
+  static int64_t jobs(const FeatureMap& map, int64_t blocks) { return blocks * pieces(map).count; }
 
   void fill(const FeatureMap& map, int64_t job) const {
     const Parts parts = pieces(map);
@@ -86,9 +84,8 @@ class Linear final : public Layer {
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
-    return product_jobs(batch, outputs_) + (in_training(batch) && !transposed_
-                                                ? Rows::jobs(input_, batch.blocks)
-                                                : 0);
+    return product_jobs(batch, outputs_) +
+           (in_training(batch) && !transposed_ ? Rows::jobs(input_, batch.blocks) : 0);
   }
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
@@ -164,8 +161,8 @@ class Linear final : public Layer {
   }
 
   void finish(const Batch& batch, int64_t job, float* scratch) const override {
-    finish_slots(slots_.data(), group_count(batch.blocks), inputs_ * outputs_, weight_,
-                 slot_size(), bias_, job, *batch.optimizer, scratch);
+    finish_slots(slots_.data(), group_count(batch.blocks), inputs_ * outputs_, weight_, slot_size(),
+                 bias_, job, *batch.optimizer, scratch);
   }
 
   int64_t scratch_size() const override { return kUpdateRows * kUpdateColumns; }
@@ -218,14 +215,11 @@ class Linear final : public Layer {
   };
 
   int64_t part_count() const {
-    return Parts(weight_rows(), kUpdateRows).count *
-           Parts(weight_columns(), kUpdateColumns).count;
+    return Parts(weight_rows(), kUpdateRows).count * Parts(weight_columns(), kUpdateColumns).count;
   }
 
   // Jobs take some features of up to four blocks.
-  static Parts rows_of_jobs(int64_t rows) {
-    return {rows, kRowsOfJob};
-  }
+  static Parts rows_of_jobs(int64_t rows) { return {rows, kRowsOfJob}; }
 
   static int64_t product_jobs(const Batch& batch, int64_t rows) {
     return rows_of_jobs(rows).count * Parts(batch.blocks, kBlocksOfJob).count;
@@ -310,9 +304,7 @@ class Linear final : public Layer {
     }
   }
 
-  static TileSize product_tile(int64_t blocks) {
-    return best_tile(kRowsOfJob, blocks);
-  }
+  static TileSize product_tile(int64_t blocks) { return best_tile(kRowsOfJob, blocks); }
 
   const FeatureMap input_;
   const FeatureMap output_;
@@ -328,7 +320,7 @@ class Linear final : public Layer {
                                          product_tile(4)};
   const TileSize update_tile_ = best_tile(kUpdateRows, kUpdateColumns / kWidth);
   Array<float> slots_;  // the groups' sums
-  Rows rows_;  // of the input; where the weight is transposed, of the output's gradient
+  Rows rows_;           // of the input; where the weight is transposed, of the output's gradient
 };
 
 }  // namespace tenfold

@@ -81,15 +81,14 @@ class Loss {
         const Vec p = exponential(log_p);
         const Vec target = select(is_label, broadcast(1.0F), zero());
         Vec gradient = broadcast(1 - smoothing) * weight * (p - target);
-        gradient = fma(broadcast(spread),
-                       fma(p, broadcast(all_weights), broadcast(-class_weight)), gradient);
+        gradient = fma(broadcast(spread), fma(p, broadcast(all_weights), broadcast(-class_weight)),
+                       gradient);
         gradient = gradient * scale;
         gradient = select(absolute(gradient) < broadcast(kNegligibleGradient), zero(), gradient);
         gradient = select(zero() < used, gradient, zero());
         store(gradient_.at(block, k) + part, cut_ ? passed(load(logit), gradient) : gradient);
       }
-      const Vec loss =
-          fma(broadcast(spread), of_all, broadcast(1 - smoothing) * weight * of_label);
+      const Vec loss = fma(broadcast(spread), of_all, broadcast(1 - smoothing) * weight * of_label);
       store(losses + block * kLanes + part, loss);
     }
     for (int64_t lane = 0; lane < lanes; ++lane) {

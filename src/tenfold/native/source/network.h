@@ -119,15 +119,15 @@ class Network {
   struct Value {
     Shape shape;
     bool is_flat = false;
-    int root = 0;             // whose memory this value shares, possibly its own
+    int root = 0;  // whose memory this value shares, possibly its own
     // Of roots only:
-    int producer = -1;        // the layer that fills it
-    bool cut = false;         // a ReLU is part of it
-    std::vector<int> readers; // layers, in order; twice if one reads it twice
+    int producer = -1;         // the layer that fills it
+    bool cut = false;          // a ReLU is part of it
+    std::vector<int> readers;  // layers, in order; twice if one reads it twice
     Border border;
     FeatureMap map;
     bool wants_gradient = false;
-    int gradient_root = 0;    // whose gradient this root's is
+    int gradient_root = 0;   // whose gradient this root's is
     Border gradient_border;  // of columns only
     FeatureMap gradient;
   };
@@ -181,9 +181,9 @@ class Network {
       case TENFOLD_MAX_POOL2D:
       case TENFOLD_AVERAGE_POOL2D:
         require(!in.is_flat, "pooling of pixels");
-        require(2 * int64_t{s.padding[0]} <= s.kernel[0] &&
-                    2 * int64_t{s.padding[1]} <= s.kernel[1],
-                "padding of half a window at the most");
+        require(
+            2 * int64_t{s.padding[0]} <= s.kernel[0] && 2 * int64_t{s.padding[1]} <= s.kernel[1],
+            "padding of half a window at the most");
         return windowed(s, in.shape);
       case TENFOLD_GLOBAL_AVERAGE_POOL:
         require(!in.is_flat, "pooling of pixels");
@@ -208,8 +208,8 @@ class Network {
       case TENFOLD_ADD: {
         const Value& other = value(s.other + 1);
         require(in.shape.channels == other.shape.channels &&
-                    in.shape.height == other.shape.height &&
-                    in.shape.width == other.shape.width && in.is_flat == other.is_flat,
+                    in.shape.height == other.shape.height && in.shape.width == other.shape.width &&
+                    in.is_flat == other.is_flat,
                 "two inputs of one shape");
         return in.shape;
       }
@@ -237,8 +237,7 @@ class Network {
     for (int slot = 0; slot < slots(); ++slot) {
       value(slot).root = slot;
       value(slot).producer = slot - 1;
-      if (slot > 0 && is(slot - 1, TENFOLD_DROPOUT) &&
-          (!for_training_ || spec(slot - 1).p == 0)) {
+      if (slot > 0 && is(slot - 1, TENFOLD_DROPOUT) && (!for_training_ || spec(slot - 1).p == 0)) {
         value(slot).root = root(spec(slot - 1).input + 1);
       }
     }
@@ -314,8 +313,8 @@ class Network {
           root_of(spec(i).input + 1).wants_gradient) {
         const TenfoldLayer& s = spec(i);
         const Shape& in = value(s.input + 1).shape;
-        out.gradient_border.columns = gradient_border(in.width, out.shape.width, s.kernel[1],
-                                                      s.stride[1], s.padding[1]);
+        out.gradient_border.columns =
+            gradient_border(in.width, out.shape.width, s.kernel[1], s.stride[1], s.padding[1]);
         check_size(out.shape, out.gradient_border);
       }
       if (is(i, TENFOLD_FLATTEN)) {
@@ -357,15 +356,14 @@ class Network {
   }
 
   // Whether a layer may be taken through block by block, together with its neighbors.
-  bool works_by_block(int layer) {
-    return !is_linear(layer) && !is(layer, TENFOLD_BATCH_NORM2D);
-  }
+  bool works_by_block(int layer) { return !is_linear(layer) && !is(layer, TENFOLD_BATCH_NORM2D); }
 
   // Layers that may be taken through block by block happen at one time, any other at a time of its
   // own. The i-th of n such times is i forward, and backward 2 n - i; what a layer learns then, it
   // learns by 2 n - i + 1.
   void give_memory() {
-    std::vector<int64_t> place(values_.size(), -1);  // in time, by value: of the layer that fills it
+    std::vector<int64_t> place(values_.size(),
+                               -1);  // in time, by value: of the layer that fills it
     int64_t n = 0;
     bool goes_on = false;
     for (int slot = 1; slot < slots(); ++slot) {
@@ -383,8 +381,7 @@ class Network {
       Value& v = value(slot);
       if (v.root != slot) continue;
       v.map = FeatureMap(v.shape, v.border);
-      const int64_t last =
-          slot == root(slots() - 1) ? n : place_of(v.readers.back());
+      const int64_t last = slot == root(slots() - 1) ? n : place_of(v.readers.back());
       const int64_t filled = place_of(v.producer);
       const int64_t end = for_training_ ? 2 * n - filled + 1 : last;
       maps[slot] = plan.want(v.map.block * blocks_, filled, end);

@@ -28,12 +28,12 @@ struct StepNumbers {
   float lr;
   float momentum;
   float weight_decay;
-  float keep_weight;     // AdamW: 1 - lr * weight_decay
-  float new_share1;      // 1 - beta1
+  float keep_weight;  // AdamW: 1 - lr * weight_decay
+  float new_share1;   // 1 - beta1
   float beta2;
   float new_share2;
-  float step_size;       // Adam: lr / (1 - beta1^t)
-  float correction2;     // Adam: 1 / sqrt(1 - beta2^t)
+  float step_size;    // Adam: lr / (1 - beta1^t)
+  float correction2;  // Adam: 1 / sqrt(1 - beta2^t)
   float epsilon;
   float new_share_average;  // 1 - decay of the moving average
 
@@ -80,8 +80,7 @@ struct Weights {
 inline Vec sgd(const StepNumbers& n, Vec gradient, Vec weight, const Weights& at) {
   gradient = fma(broadcast(n.weight_decay), weight, gradient);
   if (n.has_momentum) {
-    const Vec buffer =
-        without_negligible(fma(broadcast(n.momentum), load(at.moment1), gradient));
+    const Vec buffer = without_negligible(fma(broadcast(n.momentum), load(at.moment1), gradient));
     store(at.moment1, buffer);
     gradient = n.nesterov ? fma(broadcast(n.momentum), buffer, gradient) : buffer;
   }
@@ -95,8 +94,8 @@ inline Vec adam(const StepNumbers& n, Vec gradient, Vec weight, const Weights& a
     gradient = fma(broadcast(n.weight_decay), weight, gradient);
   }
   const Vec mean_before = load(at.moment1);
-  const Vec mean = without_negligible(
-      fma(broadcast(n.new_share1), gradient - mean_before, mean_before));
+  const Vec mean =
+      without_negligible(fma(broadcast(n.new_share1), gradient - mean_before, mean_before));
   const Vec square = without_negligible(
       fma(broadcast(n.beta2), load(at.moment2), broadcast(n.new_share2) * gradient * gradient));
   store(at.moment1, mean);
@@ -195,8 +194,8 @@ class Optimizer {
       most = bits > most ? bits : most;
     }
     uint32_t before = largest_[tensor].load(std::memory_order_relaxed);
-    while (before < most && !largest_[tensor].compare_exchange_weak(before, most,
-                                                                    std::memory_order_relaxed)) {
+    while (before < most &&
+           !largest_[tensor].compare_exchange_weak(before, most, std::memory_order_relaxed)) {
     }
   }
 

@@ -121,9 +121,7 @@ class Pooling final : public Layer {
     }
   }
 
-  Grid rows() const {
-    return {output_.shape, input_.shape.numbers() * kParts, kSmallestWalk};
-  }
+  Grid rows() const { return {output_.shape, input_.shape.numbers() * kParts, kSmallestWalk}; }
   Grid channels() const {
     const Shape all{input_.shape.channels, 1, 1};
     return {all, input_.shape.numbers() * kParts, kSmallestWalk};

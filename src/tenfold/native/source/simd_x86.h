@@ -13,9 +13,7 @@ struct Quad {
 inline Quad load_quad(const float* from) { return {_mm_loadu_ps(from)}; }
 inline void store_quad(float* to, Quad a) { _mm_storeu_ps(to, a.v); }
 inline Quad operator+(Quad a, Quad b) { return {_mm_add_ps(a.v, b.v)}; }
-inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) {
-  _MM_TRANSPOSE4_PS(a.v, b.v, c.v, d.v);
-}
+inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) { _MM_TRANSPOSE4_PS(a.v, b.v, c.v, d.v); }
 
 // Sixteen bytes.
 struct Bytes {

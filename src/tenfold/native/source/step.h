@@ -249,8 +249,8 @@ class Training {
 
   // The batch's mean loss; counts correct predictions.
   float run_loss(const Batch& batch) {
-    const double total = Loss::total_weight(settings_.class_weights, images_.labels, batch.indices,
-                                            batch.images);
+    const double total =
+        Loss::total_weight(settings_.class_weights, images_.labels, batch.indices, batch.images);
     workers_.run(batch.blocks, [&](int64_t block, float* /*scratch*/) {
       loss_.run(block, batch.lanes_of(block), images_.labels, batch.indices,
                 settings_.class_weights, settings_.label_smoothing, total, losses_.data(),
@@ -325,8 +325,7 @@ inline void predict(const Network& network, const TenfoldTensor* tensors,
   const Gather gather(images, nullptr, network.input());
   Workers workers(std::max(1, threads), network.scratch_size());
   const FeatureMap& map = network.logits();
-  std::vector<int64_t> indices(
-      static_cast<size_t>(std::min(network.batch_size(), images.count)));
+  std::vector<int64_t> indices(static_cast<size_t>(std::min(network.batch_size(), images.count)));
   for (int64_t begin = 0; begin < images.count; begin += network.batch_size()) {
     Batch batch{};
     batch.images = std::min(network.batch_size(), images.count - begin);

@@ -1,8 +1,8 @@
 // Threads that share out the jobs of a phase.
 //
 // A step is a row of phases, and a phase is a number of jobs that need nothing of each other. Each
-// thread has a share of a phase's jobs, so that it meets in its cache what it worked on in the phase
-// before; it takes them one by one, and then those that others have not come to. What a job
+// thread has a share of a phase's jobs, so that it meets in its cache what it worked on in the
+// phase before; it takes them one by one, and then those that others have not come to. What a job
 // computes does not depend on who does it or when, and a thread that the system has put to sleep
 // delays only the job that it holds.
 #pragma once

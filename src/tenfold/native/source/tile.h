@@ -25,7 +25,7 @@ struct Run {
 
 struct TileProduct {
   const float* left;
-  int64_t left_row;  // floats from a tile's row to the next
+  int64_t left_row;   // floats from a tile's row to the next
   int64_t left_step;  // and along a run
   const float* right;
   int64_t right_column;  // floats from a vector to the next
@@ -138,7 +138,8 @@ inline TileSize best_tile(int64_t rows, int64_t columns) {
       }
       if (x == 15) break;  // wide rows: the first tiles speak for the rest
     }
-    cost *= static_cast<double>(across.count) / static_cast<double>(std::min<int64_t>(across.count, 16));
+    cost *= static_cast<double>(across.count) /
+            static_cast<double>(std::min<int64_t>(across.count, 16));
     if (c == 1 || cost < least) {
       least = cost;
       best = {most_rows, c};
