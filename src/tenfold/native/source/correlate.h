@@ -32,10 +32,15 @@ struct Correlation {
 
 template <int kGradients, int kInputs>
 void correlate_tile(const Correlation& c) {
-  for (int part = 0; part < kParts; ++part) {
+  const int64_t gradient_channel = c.gradient_channel;
+  const int64_t input_pixel = c.input_pixel;
+  const int64_t width = c.width;
+  for (int part = 0; part < kLanes; part += kWidth) {
+    float* const place = c.sums + part;
     Vec sums[kGradients][kInputs];
-    float* place = c.sums + part * kWidth;
+#pragma GCC unroll 4
     for (int g = 0; g < kGradients; ++g) {
+#pragma GCC unroll 6
       for (int x = 0; x < kInputs; ++x) {
         sums[g][x] = c.add ? load(place + (g * kInputs + x) * kLanes) : zero();
       }
@@ -43,29 +48,30 @@ void correlate_tile(const Correlation& c) {
     for (int64_t block = 0; block < c.blocks; ++block) {
       for (int64_t row = 0; row < c.height; ++row) {
         const float* gradient =
-            c.gradients + block * c.gradient_block + row * c.gradient_row + part * kWidth;
+            c.gradients + block * c.gradient_block + row * c.gradient_row + part;
+        const float* inputs = c.inputs + block * c.input_block + row * c.input_row + part;
         const float* input[kInputs];
-        for (int x = 0; x < kInputs; ++x) {
-          input[x] =
-              c.inputs + block * c.input_block + row * c.input_row + c.offsets[x] + part * kWidth;
-        }
+#pragma GCC unroll 6
+        for (int x = 0; x < kInputs; ++x) input[x] = inputs + c.offsets[x];
         int64_t at = 0;
-        for (int64_t pixel = 0; pixel < c.width; ++pixel) {
+        for (int64_t pixel = 0; pixel < width; ++pixel) {
           Vec factors[kGradients];
-#pragma GCC unroll 8
-          for (int g = 0; g < kGradients; ++g) factors[g] = load(gradient + g * c.gradient_channel);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
+          for (int g = 0; g < kGradients; ++g) factors[g] = load(gradient + g * gradient_channel);
+#pragma GCC unroll 6
           for (int x = 0; x < kInputs; ++x) {
             const Vec value = load(input[x] + at);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
             for (int g = 0; g < kGradients; ++g) sums[g][x] = fma(factors[g], value, sums[g][x]);
           }
           gradient += kLanes;
-          at += c.input_pixel;
+          at += input_pixel;
         }
       }
     }
+#pragma GCC unroll 4
     for (int g = 0; g < kGradients; ++g) {
+#pragma GCC unroll 6
       for (int x = 0; x < kInputs; ++x) {
         store(place + (g * kInputs + x) * kLanes, sums[g][x]);
       }

@@ -24,13 +24,16 @@ inline Vec divided_by_255(Vec pixel) {
 
 // Sixteen rows of sixteen bytes become columns: each round deals two halves into each other.
 inline void transpose_bytes(Bytes (&rows)[kLanes]) {
+#pragma GCC unroll 4
   for (int round = 0; round < 4; ++round) {
     Bytes dealt[kLanes];
+#pragma GCC unroll 8
     for (int i = 0; i < kLanes / 2; ++i) {
       dealt[2 * i] = interleave_first(rows[i], rows[i + kLanes / 2]);
       dealt[2 * i + 1] = interleave_second(rows[i], rows[i + kLanes / 2]);
     }
-    std::copy(dealt, dealt + kLanes, rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i] = dealt[i];
   }
 }
 
@@ -101,12 +104,11 @@ class Gather {
         bytes[lane] = sixteen_pixels(sources[lane], channel, y, x, count);
       }
       transpose_bytes(bytes);
-      for (int64_t i = 0; i < count; ++i) {
-        uint8_t pixels[kLanes];
-        store_16_bytes(pixels, bytes[i]);
-        for (int part = 0; part < kLanes; part += kWidth) {
-          store(out + (x + i) * kLanes + part, scaled(load_bytes(pixels + part), channel));
-        }
+      uint8_t pixels[kLanes * kLanes];
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) store_16_bytes(pixels + i * kLanes, bytes[i]);
+      for (int64_t at = 0; at < count * kLanes; at += kWidth) {
+        store(out + x * kLanes + at, scaled(load_bytes(pixels + at), channel));
       }
     }
   }

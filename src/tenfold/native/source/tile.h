@@ -41,35 +41,47 @@ struct TileProduct {
   bool relu;  // of the whole: set where no more is added
 };
 
+// Loops over a tile are unrolled, so that its sums have registers from the first to the last line.
 template <int kRows, int kColumns>
 void product_of_tile(const TileProduct& p) {
+  const int64_t left_row = p.left_row;
+  const int64_t left_step = p.left_step;
+  const int64_t right_column = p.right_column;
+  const int64_t right_step = p.right_step;
+  const int64_t run_length = p.run_length;
   Vec sums[kRows][kColumns];
+#pragma GCC unroll 12
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) sums[r][c] = zero();
   }
-  for (int run = 0; run < p.run_count; ++run) {
-    const float* left = p.left + p.runs[run].left;
-    const float* right = p.right + p.runs[run].right;
-    for (int64_t i = 0; i < p.run_length; ++i) {
+  const Run* const end = p.runs + p.run_count;
+  for (const Run* run = p.runs; run != end; ++run) {
+    const float* left = p.left + run->left;
+    const float* right = p.right + run->right;
+    for (int64_t i = 0; i < run_length; ++i) {
       Vec columns[kColumns];
-#pragma GCC unroll 8
-      for (int c = 0; c < kColumns; ++c) columns[c] = load(right + c * p.right_column);
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) columns[c] = load(right + c * right_column);
 #pragma GCC unroll 12
       for (int r = 0; r < kRows; ++r) {
-        const Vec factor = broadcast(left[r * p.left_row]);
-#pragma GCC unroll 8
+        const Vec factor = broadcast(left[r * left_row]);
+#pragma GCC unroll 4
         for (int c = 0; c < kColumns; ++c) sums[r][c] = fma(factor, columns[c], sums[r][c]);
       }
-      left += p.left_step;
-      right += p.right_step;
+      left += left_step;
+      right += right_step;
     }
   }
+#pragma GCC unroll 12
   for (int r = 0; r < kRows; ++r) {
+    float* out = p.out + r * p.out_row;
     const Vec start = broadcast(p.start == nullptr ? 0.0F : p.start[r]);
+#pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
-      float* out = p.out + r * p.out_row + c * p.out_column;
       const Vec sum = (p.add ? load(out) : start) + sums[r][c];
       store(out, p.relu ? positive_part(sum) : sum);
+      out += p.out_column;
     }
   }
 }
