@@ -120,6 +120,7 @@ def declare(library: ctypes.CDLL) -> None:
         POINTER(c_int32),
         c_int64,
         c_int32,
+        c_int32,
     ]
     library.tenfold_network_free.restype = None
     library.tenfold_network_free.argtypes = [network]

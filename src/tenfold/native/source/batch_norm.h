@@ -38,27 +38,15 @@ class BatchNorm final : public Layer {
   int64_t forward_jobs(const Batch& /*batch*/) const override { return input_.shape.channels; }
 
   void forward(const Batch& batch, int64_t channel, float* /*scratch*/) const override {
-    const bool trains = batch.optimizer != nullptr;
-    if (trains) {
-      take_statistics(batch, channel);
-    } else {
-      means_[channel] = batch.tensors[tensors_.running_mean].value[channel];
-      const double variance = batch.tensors[tensors_.running_var].value[channel];
-      scales_[channel] = static_cast<float>(1 / sqrt(variance + eps_));
-    }
-    const Vec mean = broadcast(means_[channel]);
-    const Vec scale = broadcast(scales_[channel] * batch.tensors[tensors_.weight].value[channel]);
-    const Vec bias = broadcast(batch.tensors[tensors_.bias].value[channel]);
-    for (int64_t block = 0; block < batch.blocks; ++block) {
-      output_.clear_border(block, channel);
-      for (int y = 0; y < input_.shape.height; ++y) {
-        const float* in = input_.at(block, channel, y);
-        float* out = output_.at(block, channel, y);
-        for (int64_t at = 0; at < row_length(); at += kWidth) {
-          const Vec value = fma(load(in + at) - mean, scale, bias);
-          store(out + at, relu_ ? positive_part(value) : value);
-        }
-      }
+    if (batch.optimizer != nullptr) take_statistics(batch, channel);
+    normalize(batch, channel, 0, batch.blocks);
+  }
+
+  // In training, a channel needs all blocks.
+  bool suits_blocks(int64_t /*blocks*/) const override { return output_gradient_.data == nullptr; }
+  void forward_block(const Batch& batch, int64_t block, float* /*scratch*/) const override {
+    for (int64_t channel = 0; channel < input_.shape.channels; ++channel) {
+      normalize(batch, channel, block, block + 1);
     }
   }
 
@@ -161,6 +149,30 @@ class BatchNorm final : public Layer {
         static_cast<float>((1 - momentum_) * static_cast<double>(running_mean) + momentum_ * mean);
     running_var = static_cast<float>((1 - momentum_) * static_cast<double>(running_var) +
                                      momentum_ * squares / (count - 1));
+  }
+
+  void normalize(const Batch& batch, int64_t channel, int64_t begin, int64_t end) const {
+    float center = means_[channel];
+    float spread = scales_[channel];
+    if (batch.optimizer == nullptr) {
+      center = batch.tensors[tensors_.running_mean].value[channel];
+      const double variance = batch.tensors[tensors_.running_var].value[channel];
+      spread = static_cast<float>(1 / sqrt(variance + eps_));
+    }
+    const Vec mean = broadcast(center);
+    const Vec scale = broadcast(spread * batch.tensors[tensors_.weight].value[channel]);
+    const Vec bias = broadcast(batch.tensors[tensors_.bias].value[channel]);
+    for (int64_t block = begin; block < end; ++block) {
+      output_.clear_border(block, channel);
+      for (int y = 0; y < input_.shape.height; ++y) {
+        const float* in = input_.at(block, channel, y);
+        float* out = output_.at(block, channel, y);
+        for (int64_t at = 0; at < row_length(); at += kWidth) {
+          const Vec value = fma(load(in + at) - mean, scale, bias);
+          store(out + at, relu_ ? positive_part(value) : value);
+        }
+      }
+    }
   }
 
   struct Sums {

@@ -95,7 +95,7 @@ class Convolution final : public Layer {
   // `blocks`: of the largest batch; 0 where nothing is trained.
   Convolution(const Window& window, const FeatureMap& input, const FeatureMap& output,
               const InputGradient& input_gradient, const FeatureMap& output_gradient, int weight,
-              int bias, bool relu, int64_t blocks)
+              int bias, bool relu, int64_t blocks, LayerMemory& memory)
       : window_(window),
         input_(input),
         output_(output),
@@ -104,6 +104,7 @@ class Convolution final : public Layer {
         weight_(weight),
         bias_(bias),
         relu_(relu),
+        memory_(memory),
         inputs_(input.shape.channels),
         outputs_(output.shape.channels),
         forward_sums_(forward_chains(window, input)),
@@ -116,12 +117,7 @@ class Convolution final : public Layer {
       }
     }
     if (input_gradient.wanted) find_backward_sums();
-    if (blocks > 0) slots_ = Array<float>(most_groups(blocks) * slot_size());
-  }
-
-  bool works_by_block() const override { return true; }
-  bool learns_by_block(const Batch& batch) const override {
-    return batch.blocks == 1 || group_count(batch.blocks) == batch.blocks;
+    if (blocks > 0) memory.want_slots(most_groups(blocks) * slot_size());
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
@@ -198,25 +194,32 @@ class Convolution final : public Layer {
   void learn(const Batch& batch, int64_t job, float* scratch) const override {
     const Part part = parts(batch).part(job % parts(batch).jobs());
     const int64_t group = job / parts(batch).jobs();
-    const Region region = region_of(batch.blocks, group);
-    const bool has_bias = bias_ >= 0 && part.input == 0;
-    const int64_t offset = part.output * weights_of_output() + part.weight;
-    if (group_count(batch.blocks) > 1) {
-      float* slot = slots_.data() + group * slot_size();
-      sum_gradients(region, part, scratch, slot + offset, weights_of_output());
-      for (int64_t i = part.output; has_bias && i < part.output + part.outputs; ++i) {
-        slot[outputs_ * weights_of_output() + i] = sum_of_channel(output_gradient_, region, i);
-      }
-      return;
-    }
+    if (group_count(batch.blocks) > 1) return sum_group(batch.blocks, group, part, scratch);
     float* gradient = scratch + kMostGradients * kLanes * weights_of_output();
-    sum_gradients(region, part, scratch, gradient, part.weights);
+    float biases[kMostGradients];
+    const Region all{0, batch.blocks, 0, output_.shape.height};
+    sum_gradients(all, part, false, scratch, gradient, part.weights, biases);
     for (int64_t i = 0; i < part.outputs; ++i) {
-      batch.optimizer->take(weight_, offset + i * weights_of_output(), gradient + i * part.weights,
-                            part.weights);
-      if (!has_bias) continue;
-      const float sum = sum_of_channel(output_gradient_, region, part.output + i);
-      batch.optimizer->take(bias_, part.output + i, &sum, 1);
+      batch.optimizer->take(weight_, part.offset(weights_of_output()) + i * weights_of_output(),
+                            gradient + i * part.weights, part.weights);
+      if (part.has_bias) batch.optimizer->take(bias_, part.output + i, biases + i, 1);
+    }
+  }
+
+  bool suits_blocks(int64_t blocks) const override {
+    return output_gradient_.data == nullptr || group_count(blocks) > 1;
+  }
+  bool learns_by_block() const override { return true; }
+
+  void learn_block(const Batch& batch, int64_t block, float* scratch) const override {
+    const PartList list = parts(batch);
+    for (int64_t job = 0; job < list.jobs(); ++job) {
+      const Part part = list.part(job);
+      if (batch.blocks > 1) {
+        add_to_group(batch.blocks, block, part, scratch);
+      } else {
+        for (int64_t i = 0; i < group_count(1); ++i) sum_group(1, i, part, scratch);
+      }
     }
   }
 
@@ -225,8 +228,8 @@ class Convolution final : public Layer {
   }
 
   void finish(const Batch& batch, int64_t job, float* scratch) const override {
-    finish_slots(slots_.data(), group_count(batch.blocks), outputs_ * weights_of_output(), weight_,
-                 slot_size(), bias_, job, *batch.optimizer, scratch);
+    finish_slots(memory_.slots.data(), group_count(batch.blocks), outputs_ * weights_of_output(),
+                 weight_, slot_size(), bias_, job, *batch.optimizer, scratch);
   }
 
   int64_t scratch_size() const override {
@@ -236,6 +239,38 @@ class Convolution final : public Layer {
  private:
   static constexpr int64_t kMostBands = 4;
   static constexpr int64_t kPixelsInCache = 96;
+
+  // Some of the weights: of outputs that make a tile, and of some inputs.
+  struct Part {
+    int64_t output;
+    int64_t outputs;
+    int64_t weight;   // the first of an output's
+    int64_t weights;  // of an output
+    bool has_bias;    // whether the outputs' biases go with them
+    int64_t offset(int64_t weights_of_output) const { return output * weights_of_output + weight; }
+  };
+
+  class PartList {
+   public:
+    PartList(int64_t outputs, int64_t inputs, int64_t most_inputs, int64_t pixels, bool has_bias)
+        : outputs_(outputs, kMostGradients),
+          inputs_(inputs, most_inputs),
+          pixels_(pixels),
+          has_bias_(has_bias) {}
+    int64_t jobs() const { return outputs_.count * inputs_.count; }
+    Part part(int64_t job) const {
+      const int64_t y = job / inputs_.count;
+      const int64_t x = job % inputs_.count;
+      return {outputs_.begin(y), outputs_.size(y), inputs_.begin(x) * pixels_,
+              inputs_.size(x) * pixels_, has_bias_ && x == 0};
+    }
+
+   private:
+    const Parts outputs_;
+    const Parts inputs_;
+    const int64_t pixels_;
+    const bool has_bias_;
+  };
 
   static Chains forward_chains(const Window& window, const FeatureMap& input) {
     const int64_t channels = input.shape.channels;
@@ -312,10 +347,10 @@ class Convolution final : public Layer {
   // rows, so that each thread works on what it has in its cache; unless there are more weights than
   // what they are summed over.
   int64_t group_count(int64_t blocks) const {
-    const int64_t groups = blocks > 1
-                               ? Parts(blocks, (blocks + kMostGroups - 1) / kMostGroups).count
-                               : std::min<int64_t>(output_.shape.height, kMostBands);
-    const int64_t numbers = (input_.block + output_gradient_.block) * blocks;
+    const int64_t groups =
+        blocks > 1 ? Groups(blocks).count() : std::min<int64_t>(output_.shape.height, kMostBands);
+    const int64_t numbers =
+        (inputs_ * input_.channel + outputs_ * output_gradient_.channel) * blocks;
     return groups * slot_size() <= numbers ? groups : 1;
   }
 
@@ -328,91 +363,87 @@ class Convolution final : public Layer {
     return std::max(most, group_count(blocks));
   }
 
-  Region region_of(int64_t blocks, int64_t group) const {
-    const int64_t groups = group_count(blocks);
-    if (groups == 1) return {0, blocks, 0, output_.shape.height};
-    if (blocks > 1) {
-      return {blocks * group / groups, blocks * (group + 1) / groups - blocks * group / groups, 0,
-              output_.shape.height};
-    }
+  void sum_group(int64_t blocks, int64_t group, const Part& part, float* scratch) const {
     const int64_t height = output_.shape.height;
-    return {0, 1, height * group / groups, height * (group + 1) / groups - height * group / groups};
+    Region region{0, 1, 0, height};
+    if (blocks > 1) {
+      region.block = Groups(blocks).begin(group);
+      region.blocks = Groups(blocks).end(group) - region.block;
+    } else {
+      region.row = height * group / group_count(1);
+      region.rows = height * (group + 1) / group_count(1) - region.row;
+    }
+    sum_into_slot(region, part, false, group, scratch);
   }
 
-  // Some of the weights: of outputs that make a tile, and of some inputs.
-  struct Part {
-    int64_t output;
-    int64_t outputs;
-    int64_t input;
-    int64_t weight;   // the first of an output's
-    int64_t weights;  // of an output
-  };
+  // A block's share of its group's sums, which begin with the group's first block.
+  void add_to_group(int64_t blocks, int64_t block, const Part& part, float* scratch) const {
+    const Groups groups(blocks);
+    int64_t group = 0;
+    while (groups.end(group) <= block) ++group;
+    const Region region{block, 1, 0, output_.shape.height};
+    sum_into_slot(region, part, block > groups.begin(group), group, scratch);
+  }
 
-  class PartList {
-   public:
-    PartList(int64_t outputs, int64_t inputs, int64_t most_inputs, int64_t pixels)
-        : outputs_(outputs, kMostGradients), inputs_(inputs, most_inputs), pixels_(pixels) {}
-    int64_t jobs() const { return outputs_.count * inputs_.count; }
-    Part part(int64_t job) const {
-      const int64_t y = job / inputs_.count;
-      const int64_t x = job % inputs_.count;
-      return {outputs_.begin(y), outputs_.size(y), inputs_.begin(x), inputs_.begin(x) * pixels_,
-              inputs_.size(x) * pixels_};
-    }
-
-   private:
-    const Parts outputs_;
-    const Parts inputs_;
-    const int64_t pixels_;
-  };
+  void sum_into_slot(const Region& region, const Part& part, bool add, int64_t group,
+                     float* scratch) const {
+    float* slot = memory_.slots.data() + group * slot_size();
+    sum_gradients(region, part, add, scratch, slot + part.offset(weights_of_output()),
+                  weights_of_output(), slot + outputs_ * weights_of_output() + part.output);
+  }
 
   // In parts that make a job neither tiny nor huge.
   PartList parts(const Batch& batch) const {
     const int64_t input = kMostGradients * window_.pixels() * output_.shape.pixels() *
                           batch.blocks * kParts / group_count(batch.blocks);
     return {outputs_, inputs_, std::max<int64_t>(1, kLargestJob / std::max<int64_t>(1, input)),
-            window_.pixels()};
+            window_.pixels(), bias_ >= 0};
   }
 
   // The gradients of a part's weights over a region; from an output's to the next it is `stride`.
-  void sum_gradients(const Region& region, const Part& part, float* sums, float* gradient,
-                     int64_t stride) const {
-    Correlation c{};
-    c.gradient_channel = output_gradient_.channel;
-    c.gradient_row = output_gradient_.row;
-    c.gradient_block = output_gradient_.block;
-    c.input_row = window_.stride_y * input_.row;
-    c.input_pixel = int64_t{window_.stride_x} * kLanes;
-    c.input_block = input_.block;
-    c.width = output_.shape.width;
-    const Parts chains(region.blocks,
-                       std::max<int64_t>(1, 2 * kLongestChain / (region.rows * c.width)));
+  void sum_gradients(const Region& region, const Part& part, bool add, float* sums, float* gradient,
+                     int64_t stride, float* biases) const {
     const Parts tiles(part.weights, kMostInputs);
-    for (int64_t chain = 0; chain < chains.count; ++chain) {
-      const int64_t block = region.block + chains.begin(chain);
-      c.blocks = chains.size(chain);
-      // Bands of rows that stay in the first cache for all tiles.
-      const Parts bands(region.rows, std::max<int64_t>(1, kPixelsInCache / (c.width * c.blocks)));
-      for (int64_t band = 0; band < bands.count; ++band) {
-        const int64_t row = region.row + bands.begin(band);
-        c.gradients = output_gradient_.at(block, part.output, row);
-        c.inputs =
-            input_.at(block, 0, row * window_.stride_y - window_.padding_y, -window_.padding_x);
-        c.height = bands.size(band);
-        c.add = band > 0;
-        for (int64_t tile = 0; tile < tiles.count; ++tile) {
-          c.offsets = offsets_.data() + part.weight + tiles.begin(tile);
-          c.sums = sums + part.outputs * tiles.begin(tile) * kLanes;
-          correlate_function(static_cast<int>(part.outputs), static_cast<int>(tiles.size(tile)))(c);
-        }
-      }
+    for (int64_t block = region.block; block < region.block + region.blocks; ++block) {
+      const Region rows{block, 1, region.row, region.rows};
+      const bool adds = add || block > region.block;
+      correlate_rows(rows, part, tiles, sums);
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
         const int64_t from = tiles.begin(tile);
         const int64_t width = tiles.size(tile);
         const float* lanes = sums + part.outputs * from * kLanes;
         for (int64_t g = 0; g < part.outputs; ++g) {
-          add_sums(lanes + g * width * kLanes, width, gradient + g * stride + from, chain > 0);
+          add_sums(lanes + g * width * kLanes, width, gradient + g * stride + from, adds);
         }
+      }
+      for (int64_t g = 0; part.has_bias && g < part.outputs; ++g) {
+        const float sum = sum_of_channel(output_gradient_, rows, part.output + g);
+        biases[g] = adds ? biases[g] + sum : sum;
+      }
+    }
+  }
+
+  // The lanes' sums over some rows of a block, tile by tile.
+  void correlate_rows(const Region& rows, const Part& part, const Parts& tiles, float* sums) const {
+    Correlation c{};
+    c.gradient_channel = output_gradient_.channel;
+    c.gradient_row = output_gradient_.row;
+    c.input_row = window_.stride_y * input_.row;
+    c.input_pixel = int64_t{window_.stride_x} * kLanes;
+    c.width = output_.shape.width;
+    // In bands that stay in the first cache for all tiles.
+    const Parts bands(rows.rows, std::max<int64_t>(1, kPixelsInCache / c.width));
+    for (int64_t band = 0; band < bands.count; ++band) {
+      const int64_t row = rows.row + bands.begin(band);
+      c.gradients = output_gradient_.at(rows.block, part.output, row);
+      c.inputs =
+          input_.at(rows.block, 0, row * window_.stride_y - window_.padding_y, -window_.padding_x);
+      c.height = bands.size(band);
+      c.add = band > 0;
+      for (int64_t tile = 0; tile < tiles.count; ++tile) {
+        c.offsets = offsets_.data() + part.weight + tiles.begin(tile);
+        c.sums = sums + part.outputs * tiles.begin(tile) * kLanes;
+        correlate_function(static_cast<int>(part.outputs), static_cast<int>(tiles.size(tile)))(c);
       }
     }
   }
@@ -438,6 +469,7 @@ class Convolution final : public Layer {
   const int weight_;
   const int bias_;
   const bool relu_;
+  const LayerMemory& memory_;
   const int64_t inputs_;
   const int64_t outputs_;
   const Chains forward_sums_;
@@ -446,7 +478,6 @@ class Convolution final : public Layer {
   std::vector<Chains> backward_sums_;  // one for each phase of columns, for each kind of row
   std::vector<int64_t> sums_of_row_;   // the first of them, by row of the input
   TileSize backward_tile_{1, 1};
-  Array<float> slots_;  // the groups' sums
 };
 
 }  // namespace tenfold

@@ -1,6 +1,6 @@
 // The gradient of a convolution's weights: each is a sum over all pixels of all images.
 //
-//   sums[g][x][lane] = sum over blocks, rows and columns of gradient(g, pixel) * input(x, pixel)
+//   sums[g][x][lane] = sum over rows and columns of gradient(g, pixel) * input(x, pixel)
 //
 // Both factors are vectors over the images of a block, so the sums stay apart by lane until all
 // pixels are in; then the sixteen lanes are added. As in tile.h, a tile of sums stays in registers.
@@ -17,13 +17,10 @@ struct Correlation {
   const float* gradients;
   int64_t gradient_channel;  // floats from a gradient of the tile to the next
   int64_t gradient_row;      // from a row of pixels to the next; a pixel is kLanes
-  int64_t gradient_block;
   const float* inputs;
   const int64_t* offsets;  // of the tile's inputs
   int64_t input_row;       // floats between the inputs of neighboring pixels of the gradient
   int64_t input_pixel;
-  int64_t input_block;
-  int64_t blocks;
   int64_t height;  // of the gradient
   int64_t width;
   float* sums;  // kGradients x kInputs x kLanes
@@ -45,28 +42,25 @@ void correlate_tile(const Correlation& c) {
         sums[g][x] = c.add ? load(place + (g * kInputs + x) * kLanes) : zero();
       }
     }
-    for (int64_t block = 0; block < c.blocks; ++block) {
-      for (int64_t row = 0; row < c.height; ++row) {
-        const float* gradient =
-            c.gradients + block * c.gradient_block + row * c.gradient_row + part;
-        const float* inputs = c.inputs + block * c.input_block + row * c.input_row + part;
-        const float* input[kInputs];
+    for (int64_t row = 0; row < c.height; ++row) {
+      const float* gradient = c.gradients + row * c.gradient_row + part;
+      const float* inputs = c.inputs + row * c.input_row + part;
+      const float* input[kInputs];
 #pragma GCC unroll 6
-        for (int x = 0; x < kInputs; ++x) input[x] = inputs + c.offsets[x];
-        int64_t at = 0;
-        for (int64_t pixel = 0; pixel < width; ++pixel) {
-          Vec factors[kGradients];
+      for (int x = 0; x < kInputs; ++x) input[x] = inputs + c.offsets[x];
+      int64_t at = 0;
+      for (int64_t pixel = 0; pixel < width; ++pixel) {
+        Vec factors[kGradients];
 #pragma GCC unroll 4
-          for (int g = 0; g < kGradients; ++g) factors[g] = load(gradient + g * gradient_channel);
+        for (int g = 0; g < kGradients; ++g) factors[g] = load(gradient + g * gradient_channel);
 #pragma GCC unroll 6
-          for (int x = 0; x < kInputs; ++x) {
-            const Vec value = load(input[x] + at);
+        for (int x = 0; x < kInputs; ++x) {
+          const Vec value = load(input[x] + at);
 #pragma GCC unroll 4
-            for (int g = 0; g < kGradients; ++g) sums[g][x] = fma(factors[g], value, sums[g][x]);
-          }
-          gradient += kLanes;
-          at += input_pixel;
+          for (int g = 0; g < kGradients; ++g) sums[g][x] = fma(factors[g], value, sums[g][x]);
         }
+        gradient += kLanes;
+        at += input_pixel;
       }
     }
 #pragma GCC unroll 4

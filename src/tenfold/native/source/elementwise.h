@@ -18,8 +18,6 @@ class Elementwise : public Layer {
         input_gradient_(input_gradient),
         output_gradient_(output_gradient) {}
 
-  bool works_by_block() const override { return true; }
-
   int64_t forward_jobs(const Batch& batch) const override { return grid().jobs(batch.blocks); }
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {

@@ -68,6 +68,7 @@ struct FeatureMap {
   // The same numbers as features in a row; only for a dense map.
   FeatureMap flattened() const {
     FeatureMap features(Shape{static_cast<int>(shape.numbers()), 1, 1}, Border{});
+    features.block = block;
     features.data = data;
     return features;
   }

@@ -50,20 +50,10 @@ class Gather {
 
   int64_t jobs(int64_t blocks) const { return grid().jobs(blocks); }
 
-  // Images `indices[0..images)` of the data set.
-  void run(const int64_t* indices, int64_t images, int64_t job) const {
-    const Grid::Place p = grid().place(job);
-    const int64_t lanes = std::min<int64_t>(kLanes, images - p.block * kLanes);
-    Source sources[kLanes];
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      sources[lane] = source(indices[p.block * kLanes + (lane < lanes ? lane : 0)]);
-    }
-    for (int64_t channel = p.channel; channel < p.channel_end; ++channel) {
-      if (p.row == 0) input_.clear_border(p.block, channel);
-      for (int64_t y = p.row; y < p.row_end; ++y) {
-        fill_row(sources, channel, y, input_.at(p.block, channel, y));
-      }
-    }
+  void run(const Batch& batch, int64_t job) const { fill(batch, grid().place(job)); }
+
+  void run_block(const Batch& batch, int64_t block) const {
+    fill(batch, {block, 0, shape_.height, 0, shape_.channels});
   }
 
  private:
@@ -76,6 +66,20 @@ class Gather {
     int64_t hole_top;  // blackened: rows [top, top + cutout), columns [left, left + cutout)
     int64_t hole_left;
   };
+
+  void fill(const Batch& batch, const Grid::Place& p) const {
+    const int64_t lanes = batch.lanes_of(p.block);
+    Source sources[kLanes];
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      sources[lane] = source(batch.indices[p.block * kLanes + (lane < lanes ? lane : 0)]);
+    }
+    for (int64_t channel = p.channel; channel < p.channel_end; ++channel) {
+      if (p.row == 0) input_.clear_border(p.block, channel);
+      for (int64_t y = p.row; y < p.row_end; ++y) {
+        fill_row(sources, channel, y, input_.at(p.block, channel, y));
+      }
+    }
+  }
 
   Source source(int64_t index) const {
     Source s{images_.pixels + index * input_.shape.numbers(), 0, 0, false, 0, 0};

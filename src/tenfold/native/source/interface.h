@@ -120,10 +120,11 @@ TENFOLD_EXPORT int32_t tenfold_runs_here(void);
 TENFOLD_EXPORT const char* tenfold_source_digest(void);
 
 // A network for batches of at most `batch_size` images, or null where memory does not suffice or
-// the list is not valid. `shape` is channels, height and width of an image.
+// the list is not valid. `shape` is channels, height and width of an image; `threads` is how many
+// are likely to work on it, which decides how memory is laid out, and no bit of the results.
 TENFOLD_EXPORT TenfoldNetwork* tenfold_network_new(const TenfoldLayer* layers, int32_t count,
                                                    const int32_t shape[3], int64_t batch_size,
-                                                   int32_t for_training);
+                                                   int32_t for_training, int32_t threads);
 TENFOLD_EXPORT void tenfold_network_free(TenfoldNetwork* network);
 
 // Takes the steps of a stretch. `augmentation` may be null.

@@ -27,11 +27,11 @@ int32_t result_of(const Function& work) {
 
 TenfoldNetwork* tenfold_network_new(const TenfoldLayer* layers, int32_t count,
                                     const int32_t shape[3], int64_t batch_size,
-                                    int32_t for_training) {
+                                    int32_t for_training, int32_t threads) {
   TenfoldNetwork* network = nullptr;
   result_of([&] {
-    network =
-        new TenfoldNetwork{tenfold::Network(layers, count, shape, batch_size, for_training != 0)};
+    network = new TenfoldNetwork{
+        tenfold::Network(layers, count, shape, batch_size, for_training != 0, threads)};
   });
   return network;
 }

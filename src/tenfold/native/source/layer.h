@@ -7,10 +7,66 @@
 
 #include "feature_map.h"
 #include "interface.h"
+#include "memory.h"
 #include "optimizers.h"
 #include "tile.h"
 
 namespace tenfold {
+
+// The numbers of a map as rows, one for each image.
+class Rows {
+ public:
+  Rows() = default;
+  Rows(int64_t features, int64_t blocks) {
+    // An odd number of cache lines: rows a power of two apart would share a few lines of the cache.
+    const int64_t lines = (features + kLanes - 1) / kLanes;
+    stride_ = (lines | 1) * kLanes;
+    numbers_ = Array<float>(stride_ * blocks * kLanes);
+  }
+
+  bool is_empty() const { return numbers_.count() == 0; }
+  int64_t stride() const { return stride_; }
+  const float* row(int64_t image) const { return numbers_.data() + image * stride_; }
+
+  static int64_t jobs(const FeatureMap& map, int64_t blocks) { return blocks * pieces(map).count; }
+
+  void fill(const FeatureMap& map, int64_t job) const {
+    const Parts parts = pieces(map);
+    const int64_t block = job / parts.count;
+    const int64_t features = map.shape.channels;
+    float* rows = numbers_.data() + block * kLanes * stride_;
+    const int64_t begin = parts.begin(job % parts.count) * kLanes;
+    const int64_t end = std::min(features, parts.begin(job % parts.count + 1) * kLanes);
+    int64_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) lanes_to_rows(map.at(block, i), rows + i, stride_);
+    for (; i < end; ++i) {
+      const float* lanes = map.at(block, i);
+      for (int64_t lane = 0; lane < kLanes; ++lane) rows[lane * stride_ + i] = lanes[lane];
+    }
+  }
+
+ private:
+  // In pieces of whole cache lines.
+  static Parts pieces(const FeatureMap& map) {
+    return {(map.shape.channels + kLanes - 1) / kLanes, 32};
+  }
+
+  Array<float> numbers_;
+  int64_t stride_ = 0;
+};
+
+// What a layer keeps of a whole batch, whichever threads work on it.
+struct LayerMemory {
+  Array<float> slots;  // sums of gradients, one for each group of blocks
+  Rows rows;
+
+  void want_slots(int64_t size) {
+    if (slots.count() == 0) slots = Array<float>(size);
+  }
+  void want_rows(int64_t features, int64_t blocks) {
+    if (rows.is_empty()) rows = Rows(features, blocks);
+  }
+};
 
 // The images that are in the network now.
 struct Batch {
@@ -50,8 +106,11 @@ struct InputGradient {
 // Jobs of one kind need nothing of each other. Backward jobs find the gradient of the output
 // complete and give that of the input. Learn jobs run in the phase after them, beside another
 // layer's backward jobs: they sum the gradients of the weights, and give them to the optimizer.
-// Where they sum only over parts of the batch, finish jobs put the parts together in the phase
-// after that.
+// Where they sum over groups of blocks only, finish jobs put the groups together in the phase after
+// that.
+//
+// Where a thread takes a block through the whole network, there are jobs only for what needs all
+// blocks: learn jobs of layers that do not learn by block, and finish jobs.
 class Layer {
  public:
   Layer() = default;
@@ -68,14 +127,21 @@ class Layer {
   virtual int64_t learn_jobs(const Batch& /*batch*/) const { return 0; }
   virtual void learn(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
 
-  // Whether forward and backward jobs are as many for each block, the first block's first, and need
-  // of other layers only their jobs for the same block; and whether so do the learn jobs, without
-  // changing a weight if there are several blocks.
-  virtual bool works_by_block() const { return false; }
-  virtual bool learns_by_block(const Batch& /*batch*/) const { return true; }
-
   virtual int64_t finish_jobs(const Batch& /*batch*/) const { return 0; }
   virtual void finish(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
+
+  // Whether blocks can be taken through this layer one by one.
+  virtual bool suits_blocks(int64_t /*blocks*/) const { return true; }
+  virtual void forward_block(const Batch& batch, int64_t block, float* scratch) const {
+    const int64_t of_block = forward_jobs(batch) / batch.blocks;
+    for (int64_t i = 0; i < of_block; ++i) forward(batch, block * of_block + i, scratch);
+  }
+  virtual void backward_block(const Batch& batch, int64_t block, float* scratch) const {
+    const int64_t of_block = backward_jobs(batch) / batch.blocks;
+    for (int64_t i = 0; i < of_block; ++i) backward(batch, block * of_block + i, scratch);
+  }
+  virtual bool learns_by_block() const { return false; }
+  virtual void learn_block(const Batch& /*batch*/, int64_t /*block*/, float* /*scratch*/) const {}
 
   // Floats of scratch memory that a job may use.
   virtual int64_t scratch_size() const { return 0; }
@@ -161,8 +227,19 @@ class Grid {
   int64_t channels_;
 };
 
-// A sum over a batch is made of at most so many partial sums, each over its own images.
+// A sum over a batch is made of at most so many sums, each over a group of blocks.
 constexpr int64_t kMostGroups = 8;
+
+class Groups {
+ public:
+  explicit Groups(int64_t blocks) : parts_(blocks, (blocks + kMostGroups - 1) / kMostGroups) {}
+  int64_t count() const { return parts_.count; }
+  int64_t begin(int64_t group) const { return parts_.begin(group); }
+  int64_t end(int64_t group) const { return parts_.begin(group + 1); }
+
+ private:
+  Parts parts_;
+};
 
 constexpr int64_t kFinishPiece = 1024;
 

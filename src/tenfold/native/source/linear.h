@@ -17,53 +17,12 @@
 
 namespace tenfold {
 
-// The numbers of a map as rows, one for each image.
-class Rows {
- public:
-  Rows() = default;
-  Rows(int64_t features, int64_t blocks) {
-    // An odd number of cache lines: rows a power of two apart would share a few lines of the cache.
-    const int64_t lines = (features + kLanes - 1) / kLanes;
-    stride_ = (lines | 1) * kLanes;
-    numbers_ = Array<float>(stride_ * blocks * kLanes);
-  }
-
-  int64_t stride() const { return stride_; }
-  const float* row(int64_t image) const { return numbers_.data() + image * stride_; }
-
-  static int64_t jobs(const FeatureMap& map, int64_t blocks) { return blocks * pieces(map).count; }
-
-  void fill(const FeatureMap& map, int64_t job) const {
-    const Parts parts = pieces(map);
-    const int64_t block = job / parts.count;
-    const int64_t features = map.shape.channels;
-    float* rows = numbers_.data() + block * kLanes * stride_;
-    const int64_t begin = parts.begin(job % parts.count) * kLanes;
-    const int64_t end = std::min(features, parts.begin(job % parts.count + 1) * kLanes);
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) lanes_to_rows(map.at(block, i), rows + i, stride_);
-    for (; i < end; ++i) {
-      const float* lanes = map.at(block, i);
-      for (int64_t lane = 0; lane < kLanes; ++lane) rows[lane * stride_ + i] = lanes[lane];
-    }
-  }
-
- private:
-  // In pieces of whole cache lines.
-  static Parts pieces(const FeatureMap& map) {
-    return {(map.shape.channels + kLanes - 1) / kLanes, 32};
-  }
-
-  Array<float> numbers_;
-  int64_t stride_ = 0;
-};
-
 class Linear final : public Layer {
  public:
   // `blocks`: of the largest batch; 0 where nothing is trained.
   Linear(const FeatureMap& input, const FeatureMap& output, const InputGradient& input_gradient,
          const FeatureMap& output_gradient, int weight, int bias, bool transposed, bool relu,
-         int64_t blocks)
+         int64_t blocks, LayerMemory& memory)
       : input_(input),
         output_(output),
         input_gradient_(input_gradient),
@@ -72,15 +31,16 @@ class Linear final : public Layer {
         bias_(bias),
         transposed_(transposed),
         relu_(relu),
+        memory_(memory),
         inputs_(input.shape.channels),
         outputs_(output.shape.channels) {
     if (blocks == 0) return;
-    rows_ = Rows(transposed ? outputs_ : inputs_, blocks);
+    memory.want_rows(transposed ? outputs_ : inputs_, blocks);
     int64_t groups = 0;
     for (int64_t n = 1; n <= std::min(blocks, kMostGroups); ++n) {
       groups = std::max(groups, group_count(n));
     }
-    slots_ = Array<float>(std::max(groups, group_count(blocks)) * slot_size());
+    memory.want_slots(std::max(groups, group_count(blocks)) * slot_size());
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
@@ -90,15 +50,10 @@ class Linear final : public Layer {
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
     if (job >= product_jobs(batch, outputs_)) {
-      rows_.fill(input_, job - product_jobs(batch, outputs_));
+      memory_.rows.fill(input_, job - product_jobs(batch, outputs_));
       return;
     }
-    TileProduct p{};
-    p.left = batch.tensors[weight_].value;
-    p.left_row = transposed_ ? 1 : inputs_;
-    p.left_step = transposed_ ? outputs_ : 1;
-    p.start = bias_ < 0 ? nullptr : batch.tensors[bias_].value;
-    multiply(batch, job, p, input_, output_, outputs_, inputs_, kForwardChain, relu_);
+    multiply_forward(batch, JobPlace(batch, job, outputs_));
   }
 
   int64_t backward_jobs(const Batch& batch) const override {
@@ -107,22 +62,27 @@ class Linear final : public Layer {
 
   void backward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
     if (job >= input_jobs(batch)) {
-      rows_.fill(output_gradient_, job - input_jobs(batch));
+      memory_.rows.fill(output_gradient_, job - input_jobs(batch));
       return;
     }
-    TileProduct p{};
-    p.left = batch.tensors[weight_].value;
-    p.left_row = transposed_ ? outputs_ : 1;
-    p.left_step = transposed_ ? 1 : inputs_;
-    p.add = input_gradient_.add;
-    multiply(batch, job, p, output_gradient_, input_gradient_.gradient, inputs_, outputs_,
-             kBackwardChain, false);
-    const JobPlace place(batch, job, inputs_);
-    for (int64_t block = place.block; block < place.block + place.blocks; ++block) {
-      for (int64_t row = place.row; row < place.row + place.rows; ++row) {
-        input_gradient_.finish_row(block, row, 0);
-      }
-    }
+    multiply_backward(batch, JobPlace(batch, job, inputs_));
+  }
+
+  // While its weights stay in the second cache from one block to the next.
+  bool suits_blocks(int64_t /*blocks*/) const override { return slot_size() <= 100000; }
+
+  void forward_block(const Batch& batch, int64_t block, float* /*scratch*/) const override {
+    multiply_forward(batch, JobPlace(outputs_, block));
+    if (!in_training(batch) || transposed_) return;
+    const int64_t pieces = Rows::jobs(input_, 1);
+    for (int64_t i = 0; i < pieces; ++i) memory_.rows.fill(input_, block * pieces + i);
+  }
+
+  void backward_block(const Batch& batch, int64_t block, float* /*scratch*/) const override {
+    if (input_gradient_.wanted) multiply_backward(batch, JobPlace(inputs_, block));
+    if (!transposed_) return;
+    const int64_t pieces = Rows::jobs(output_gradient_, 1);
+    for (int64_t i = 0; i < pieces; ++i) memory_.rows.fill(output_gradient_, block * pieces + i);
   }
 
   int64_t learn_jobs(const Batch& batch) const override {
@@ -133,10 +93,13 @@ class Linear final : public Layer {
     const int64_t groups = group_count(batch.blocks);
     const int64_t group = job / part_count();
     const Part part(*this, job % part_count());
-    const int64_t begin = batch.blocks * group / groups;
-    const Region region{begin, batch.blocks * (group + 1) / groups - begin, 0, 1};
+    Region region{0, batch.blocks, 0, 1};
+    if (groups > 1) {
+      region.block = Groups(batch.blocks).begin(group);
+      region.blocks = Groups(batch.blocks).end(group) - region.block;
+    }
     sum_gradients(batch, region, part, scratch);
-    float* slot = slots_.data() + group * slot_size();
+    float* slot = memory_.slots.data() + group * slot_size();
     for (int64_t i = 0; i < part.rows; ++i) {
       const int64_t offset = (part.row + i) * weight_columns() + part.column;
       const float* gradient = scratch + i * part.stride;
@@ -161,8 +124,8 @@ class Linear final : public Layer {
   }
 
   void finish(const Batch& batch, int64_t job, float* scratch) const override {
-    finish_slots(slots_.data(), group_count(batch.blocks), inputs_ * outputs_, weight_, slot_size(),
-                 bias_, job, *batch.optimizer, scratch);
+    finish_slots(memory_.slots.data(), group_count(batch.blocks), inputs_ * outputs_, weight_,
+                 slot_size(), bias_, job, *batch.optimizer, scratch);
   }
 
   int64_t scratch_size() const override { return kUpdateRows * kUpdateColumns; }
@@ -186,7 +149,7 @@ class Linear final : public Layer {
   // Where there are few weights and many images, each thread sums over images that it has in its
   // cache.
   int64_t group_count(int64_t blocks) const {
-    const int64_t groups = std::min(blocks, kMostGroups);
+    const int64_t groups = Groups(blocks).count();
     return groups * slot_size() <= blocks * kLanes * (inputs_ + outputs_) ? groups : 1;
   }
 
@@ -234,6 +197,8 @@ class Linear final : public Layer {
     int64_t rows;
     int64_t block;
     int64_t blocks;
+    // All of one block.
+    JobPlace(int64_t all_rows, int64_t block_) : row(0), rows(all_rows), block(block_), blocks(1) {}
     JobPlace(const Batch& batch, int64_t job, int64_t all_rows) {
       const Parts down = rows_of_jobs(all_rows);
       const Parts across(batch.blocks, kBlocksOfJob);
@@ -244,11 +209,32 @@ class Linear final : public Layer {
     }
   };
 
-  // A job's share of a product whose columns are blocks, in chains of at most `longest`.
-  void multiply(const Batch& batch, int64_t job, TileProduct p, const FeatureMap& from,
-                const FeatureMap& to, int64_t rows, int64_t terms, int64_t longest,
-                bool relu) const {
-    const JobPlace place(batch, job, rows);
+  void multiply_forward(const Batch& batch, const JobPlace& place) const {
+    TileProduct p{};
+    p.left = batch.tensors[weight_].value;
+    p.left_row = transposed_ ? 1 : inputs_;
+    p.left_step = transposed_ ? outputs_ : 1;
+    p.start = bias_ < 0 ? nullptr : batch.tensors[bias_].value;
+    multiply(place, p, input_, output_, inputs_, kForwardChain, relu_);
+  }
+
+  void multiply_backward(const Batch& batch, const JobPlace& place) const {
+    TileProduct p{};
+    p.left = batch.tensors[weight_].value;
+    p.left_row = transposed_ ? outputs_ : 1;
+    p.left_step = transposed_ ? 1 : inputs_;
+    p.add = input_gradient_.add;
+    multiply(place, p, output_gradient_, input_gradient_.gradient, outputs_, kBackwardChain, false);
+    for (int64_t block = place.block; block < place.block + place.blocks; ++block) {
+      for (int64_t row = place.row; row < place.row + place.rows; ++row) {
+        input_gradient_.finish_row(block, row, 0);
+      }
+    }
+  }
+
+  // A product whose columns are blocks, in chains of at most `longest`.
+  void multiply(const JobPlace& place, TileProduct p, const FeatureMap& from, const FeatureMap& to,
+                int64_t terms, int64_t longest, bool relu) const {
     const TileSize tile = tiles_[place.blocks - 1];
     const Parts chains(terms, longest);
     const Run run{0, 0};
@@ -282,7 +268,7 @@ class Linear final : public Layer {
     p.left_row = kLanes;
     p.left_step = 1;
     p.right_column = kWidth;
-    p.right_step = rows_.stride();
+    p.right_step = memory_.rows.stride();
     p.runs = runs;
     p.out = gradient;
     p.out_row = part.stride;
@@ -291,13 +277,13 @@ class Linear final : public Layer {
     for (int64_t block = region.block; block < end;) {
       // Blocks that are as full as the first of them.
       p.left = factor.at(block, part.row);
-      p.right = rows_.row(block * kLanes) + part.column;
+      p.right = memory_.rows.row(block * kLanes) + part.column;
       p.run_length = batch.lanes_of(block);
       p.run_count = 0;
       const int64_t chain_end = std::min(end, block + kLongestChain / kLanes);
       for (; block < chain_end && batch.lanes_of(block) == p.run_length; ++block) {
         const int64_t run = p.run_count++;
-        runs[run] = {run * factor.block, run * kLanes * rows_.stride()};
+        runs[run] = {run * factor.block, run * kLanes * memory_.rows.stride()};
       }
       product(p, part.rows, part.stride / kWidth, update_tile_);
       p.add = true;
@@ -314,13 +300,13 @@ class Linear final : public Layer {
   const int bias_;
   const bool transposed_;
   const bool relu_;
+  const LayerMemory& memory_;
   const int64_t inputs_;
   const int64_t outputs_;
   const TileSize tiles_[kBlocksOfJob] = {product_tile(1), product_tile(2), product_tile(3),
                                          product_tile(4)};
   const TileSize update_tile_ = best_tile(kUpdateRows, kUpdateColumns / kWidth);
-  Array<float> slots_;  // the groups' sums
-  Rows rows_;           // of the input; where the weight is transposed, of the output's gradient
+  Rows rows_;  // of the input; where the weight is transposed, of the output's gradient
 };
 
 }  // namespace tenfold

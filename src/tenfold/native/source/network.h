@@ -75,32 +75,44 @@ class MemoryPlan {
 class Network {
  public:
   Network(const TenfoldLayer* layers, int count, const int32_t* shape, int64_t batch_size,
-          bool for_training)
+          bool for_training, int threads)
       : specs_(layers, layers + std::max(count, 0)),
         batch_size_(batch_size),
         blocks_((batch_size + kLanes - 1) / kLanes),
         for_training_(for_training) {
     require(count > 0 && count <= 4096, "1..4096 layers");
     require(batch_size > 0 && batch_size <= int64_t{1} << 24, "1..2^24 images in a batch");
+    require(threads > 0 && threads <= 1024, "1..1024 threads");
     find_shapes(shape);
     find_aliases();
     find_borders();
     find_gradients();
-    give_memory();
-    build();
+    memories_ = std::vector<LayerMemory>(specs_.size());
+    if (blocks_are_worth_it(threads)) {
+      give_memory(true, threads);
+      by_block_ = suits_blocks();
+    }
+    if (!by_block_) give_memory(false, 1);
   }
 
-  const FeatureMap& input() const { return values_[0].map; }
-  const FeatureMap& logits() const { return map_of_last_; }
-  const FeatureMap& logits_gradient() const { return gradient_of_last_; }
+  // The network in one place of memory. Where blocks are taken through it one by one, each thread
+  // has a place of its own.
+  struct Place {
+    FeatureMap input;
+    FeatureMap logits;
+    FeatureMap logits_gradient;
+    std::vector<std::unique_ptr<Layer>> layers;
+  };
+  const std::vector<Place>& places() const { return places_; }
+  bool by_block() const { return by_block_; }
+
   bool logits_are_cut() const { return values_[root(slots() - 1)].cut; }
   int64_t batch_size() const { return batch_size_; }
   int64_t blocks() const { return blocks_; }
   bool for_training() const { return for_training_; }
-  const std::vector<std::unique_ptr<Layer>>& layers() const { return built_; }
   int64_t scratch_size() const {
     int64_t size = 0;
-    for (const auto& layer : built_) size = std::max(size, layer->scratch_size());
+    for (const auto& layer : places_[0].layers) size = std::max(size, layer->scratch_size());
     return size;
   }
   // How many tensors the layers name: the largest place and one.
@@ -355,60 +367,103 @@ class Network {
     }
   }
 
-  // Whether a layer may be taken through block by block, together with its neighbors.
-  bool works_by_block(int layer) { return !is_linear(layer) && !is(layer, TENFOLD_BATCH_NORM2D); }
+  // Whether all threads have about as many groups of blocks.
+  bool blocks_are_worth_it(int threads) const {
+    const int64_t groups = Groups(blocks_).count();
+    const int64_t rounds = (groups + threads - 1) / threads;
+    return 3 * rounds * threads <= 4 * groups;
+  }
 
-  // Layers that may be taken through block by block happen at one time, any other at a time of its
-  // own. The i-th of n such times is i forward, and backward 2 n - i; what a layer learns then, it
-  // learns by 2 n - i + 1.
-  void give_memory() {
-    std::vector<int64_t> place(values_.size(),
-                               -1);  // in time, by value: of the layer that fills it
-    int64_t n = 0;
-    bool goes_on = false;
-    for (int slot = 1; slot < slots(); ++slot) {
-      if (root(slot) != slot) continue;
-      if (!goes_on || !works_by_block(slot - 1)) ++n;
-      goes_on = works_by_block(slot - 1);
-      place[static_cast<size_t>(slot)] = n - 1;
+  bool suits_blocks() {
+    for (const auto& layer : places_[0].layers) {
+      for (int64_t blocks = 1; blocks <= blocks_; ++blocks) {
+        if (!layer->suits_blocks(blocks)) return false;
+      }
     }
-    const auto place_of = [&](int layer) { return place[static_cast<size_t>(layer) + 1]; };
-    MemoryPlan plan;
-    std::map<int, size_t> maps;
-    std::map<int, size_t> gradients;
-    std::map<int, std::pair<int64_t, int64_t>> times;
+    return true;
+  }
+
+  // Gives all values their memory and builds the layers, as often as there are places.
+  //
+  // The i-th of n layers runs forward at time i, the loss at time n, and the layer backward at time
+  // 2 n - i; what it learns then, it learns by 2 n - i + 1. Where blocks are taken through the
+  // network one by one, a place holds one block, but for what is needed of all blocks at the end:
+  // what a linear layer reads, and the gradient of what it gives.
+  void give_memory(bool by_block, int places) {
+    const std::vector<Request> requests = requests_for(by_block);
+    MemoryPlan kept;
+    MemoryPlan passing;
+    for (const Request& r : requests) {
+      if (r.is_kept) {
+        kept.want(r.map->block * blocks_, r.begin, r.end);
+      } else {
+        passing.want(r.map->block, r.begin, r.end);
+      }
+    }
+    const int64_t kept_size = kept.place();
+    const int64_t passing_size = passing.place();
+    numbers_ = Array<float>();
+    numbers_ = Array<float>(kept_size + places * passing_size);
+    places_.clear();
+    for (int place = 0; place < places; ++place) {
+      size_t kept_count = 0;
+      size_t passing_count = 0;
+      for (const Request& r : requests) {
+        if (r.is_kept) {
+          r.map->data = numbers_.data() + kept.offset(kept_count++);
+        } else {
+          r.map->data =
+              numbers_.data() + kept_size + place * passing_size + passing.offset(passing_count++);
+          r.map->block = 0;
+        }
+      }
+      build();
+    }
+  }
+
+  struct Request {
+    FeatureMap* map;
+    int64_t begin;
+    int64_t end;
+    bool is_kept;
+  };
+
+  std::vector<Request> requests_for(bool by_block) {
+    std::vector<int64_t> time(values_.size(), -1);  // when a value is filled
+    int64_t n = 0;
+    for (int slot = 1; slot < slots(); ++slot) {
+      if (root(slot) == slot) time[static_cast<size_t>(slot)] = n++;
+    }
+    std::vector<Request> requests;
+    std::map<int, Request> gradients;
     for (int slot = 0; slot < slots(); ++slot) {
       Value& v = value(slot);
       if (v.root != slot) continue;
+      const bool is_last = slot == root(slots() - 1);
+      const int64_t read = is_last ? n : time[static_cast<size_t>(v.readers.back()) + 1];
+      const int64_t filled = time[static_cast<size_t>(slot)];
+      const bool is_read_by_linear = std::any_of(v.readers.begin(), v.readers.end(),
+                                                 [&](int reader) { return is_linear(reader); });
       v.map = FeatureMap(v.shape, v.border);
-      const int64_t last = slot == root(slots() - 1) ? n : place_of(v.readers.back());
-      const int64_t filled = place_of(v.producer);
-      const int64_t end = for_training_ ? 2 * n - filled + 1 : last;
-      maps[slot] = plan.want(v.map.block * blocks_, filled, end);
+      requests.push_back({&v.map, filled, for_training_ ? 2 * n - filled + 1 : read,
+                          !by_block || (for_training_ && is_read_by_linear)});
       if (!v.wants_gradient) continue;
-      auto found = times.find(v.gradient_root);
-      const auto span = std::make_pair(2 * n - last, 2 * n - filled + 1);
-      if (found == times.end()) {
-        times[v.gradient_root] = span;
-      } else {
-        found->second = {std::min(found->second.first, span.first),
-                         std::max(found->second.second, span.second)};
-      }
+      Value& owner = value(v.gradient_root);
+      owner.gradient = FeatureMap(owner.shape, owner.gradient_border);
+      const bool is_kept = !by_block || is_linear(v.producer);
+      Request& r = gradients.try_emplace(v.gradient_root, Request{&owner.gradient, 2 * n, 0, false})
+                       .first->second;
+      r.begin = std::min(r.begin, 2 * n - read);
+      r.end = std::max(r.end, 2 * n - filled + 1);
+      r.is_kept = r.is_kept || is_kept;
     }
-    for (const auto& [slot, span] : times) {
-      Value& v = value(slot);
-      v.gradient = FeatureMap(v.shape, v.gradient_border);
-      gradients[slot] = plan.want(v.gradient.block * blocks_, span.first, span.second);
+    for (const auto& [slot, request] : gradients) requests.push_back(request);
+    for (Request& r : requests) {
+      if (!by_block || !r.is_kept) continue;
+      r.begin = -1;
+      r.end = 2 * n + 2;
     }
-    numbers_ = Array<float>(plan.place());
-    for (const auto& [slot, request] : maps) {
-      value(slot).map.data = numbers_.data() + plan.offset(request);
-    }
-    for (const auto& [slot, request] : gradients) {
-      value(slot).gradient.data = numbers_.data() + plan.offset(request);
-    }
-    map_of_last_ = map_of(slots() - 1);
-    if (for_training_) gradient_of_last_ = gradient_of(slots() - 1);
+    return requests;
   }
 
   // As the reader of a value sees it.
@@ -437,9 +492,14 @@ class Network {
   }
 
   void build() {
+    Place place;
+    place.input = values_[0].map;
+    place.logits = map_of(slots() - 1);
+    if (for_training_) place.logits_gradient = gradient_of(slots() - 1);
     for (int i = 0; i < layer_count(); ++i) {
-      if (root(i + 1) == i + 1) built_.push_back(build_layer(i));
+      if (root(i + 1) == i + 1) place.layers.push_back(build_layer(i));
     }
+    places_.push_back(std::move(place));
   }
 
   std::unique_ptr<Layer> build_layer(int i) {
@@ -454,12 +514,14 @@ class Network {
       to_features.gradient = to.gradient.flattened();
       to_features.value = to.value.flattened();
       return std::make_unique<Linear>(in.flattened(), out, to_features, gradient, s.weight, s.bias,
-                                      s.transposed != 0, cut, for_training_ ? blocks_ : 0);
+                                      s.transposed != 0, cut, for_training_ ? blocks_ : 0,
+                                      memories_[static_cast<size_t>(i)]);
     }
     switch (s.operation) {
       case TENFOLD_CONV2D:
         return std::make_unique<Convolution>(window(s), in, out, to, gradient, s.weight, s.bias,
-                                             cut, for_training_ ? blocks_ : 0);
+                                             cut, for_training_ ? blocks_ : 0,
+                                             memories_[static_cast<size_t>(i)]);
       case TENFOLD_MAX_POOL2D:
         return std::make_unique<MaxPooling>(window(s), in, out, to, gradient, cut);
       case TENFOLD_AVERAGE_POOL2D:
@@ -482,8 +544,10 @@ class Network {
                                      input_gradient(i, s.other + 1, true), gradient, cut);
       default: {  // flatten: the output lies as the input does, without a border
         FeatureMap dense(in.shape, Border{});
+        dense.block = out.block;
         dense.data = out.data;
         FeatureMap dense_gradient(in.shape, Border{});
+        dense_gradient.block = gradient.block;
         dense_gradient.data = gradient.data;
         return std::make_unique<Flatten>(in, dense, to, dense_gradient);
       }
@@ -496,9 +560,9 @@ class Network {
   const bool for_training_;
   std::vector<Value> values_;
   Array<float> numbers_;
-  FeatureMap map_of_last_;
-  FeatureMap gradient_of_last_;
-  std::vector<std::unique_ptr<Layer>> built_;
+  std::vector<LayerMemory> memories_;
+  bool by_block_ = false;
+  std::vector<Place> places_;
 };
 
 }  // namespace tenfold

@@ -37,8 +37,6 @@ class Pooling final : public Layer {
         output_gradient_(output_gradient),
         relu_(relu) {}
 
-  bool works_by_block() const override { return true; }
-
   int64_t forward_jobs(const Batch& batch) const override { return rows().jobs(batch.blocks); }
 
   void forward(const Batch& /*batch*/, int64_t job, float* /*scratch*/) const override {

@@ -20,105 +20,66 @@ namespace tenfold {
 // The threads of a call, and memory for each.
 class Workers {
  public:
-  Workers(int threads, int64_t scratch_size) : threads_(threads), team_(threads) {
+  Workers(int threads, int64_t scratch_size) : team_(threads) {
     for (int i = 0; i < threads; ++i) scratch_.emplace_back(scratch_size);
   }
-
-  int threads() const { return threads_; }
 
   // `work` is called as `(job, scratch memory)`.
   template <typename Function>
   void run(int64_t jobs, const Function& work) {
-    team_.run(jobs, [&](int64_t job, int thread) {
-      work(job, scratch_[static_cast<size_t>(thread)].data());
-    });
+    team_.run(jobs, [&](int64_t job, int thread) { work(job, scratch(thread)); });
+  }
+
+  // `work` is called as `(job, scratch memory, the thread's number)`.
+  template <typename Function>
+  void run_with_thread(int64_t jobs, const Function& work) {
+    team_.run(jobs, [&](int64_t job, int thread) { work(job, scratch(thread), thread); });
   }
 
  private:
-  const int threads_;
+  float* scratch(int thread) const { return scratch_[static_cast<size_t>(thread)].data(); }
+
   std::vector<Array<float>> scratch_;
   Team team_;
 };
 
-// A batch's way through the layers, forward and back.
-//
-// Layers that work block by block are taken together in stretches: a thread takes a block through
-// all of them while its numbers are in the cache. Every other layer is a stretch of its own, whose
-// jobs all threads share.
+// A batch's way through the layers, forward and back, layer by layer; all threads share the jobs of
+// each.
 class Pass {
  public:
   Pass(const Network& network, const Batch& batch, Workers& workers)
-      : layers_(network.layers()), batch_(batch), workers_(workers) {
-    // With fewer blocks some threads would have none, or one more than others.
-    const bool by_block =
-        batch.blocks % workers.threads() == 0 || batch.blocks >= 4 * workers.threads();
-    const auto joins = [&](size_t i) {
-      return by_block && layers_[i]->works_by_block() && layers_[i]->learns_by_block(batch);
-    };
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      if (i > 0 && joins(i) && joins(i - 1)) {
-        stretches_.back().end = i + 1;
-      } else {
-        stretches_.push_back({i, i + 1});
-      }
-    }
-  }
+      : layers_(network.places()[0].layers), batch_(batch), workers_(workers) {}
 
   void forward() {
-    for (const Stretch& stretch : stretches_) {
-      if (stretch.is_single()) {
-        add(layers_[stretch.begin].get(), &Layer::forward_jobs, &Layer::forward);
-        run_phase();
-      } else {
-        run_phase([&](int64_t block, float* scratch) {
-          for (size_t i = stretch.begin; i < stretch.end; ++i) {
-            run_block(i, &Layer::forward_jobs, &Layer::forward, block, scratch);
-          }
-        });
-      }
+    for (const auto& layer : layers_) {
+      add(layer.get(), &Layer::forward_jobs, &Layer::forward);
+      run_phase();
     }
   }
 
-  // Layers from the last to the first. A layer learns in the phase after its backward jobs, beside
-  // those of the layer before it: only then is nobody reading its weights. In a stretch of several
-  // it may sum its gradients at once, since none of these layers changes a weight before it
-  // finishes.
+  // From the last layer to the first. A layer learns in the phase after its backward jobs, beside
+  // those of the layer before it: only then is nobody reading its weights.
   void backward() {
-    for (size_t s = stretches_.size(); s-- > 0;) {
-      const Stretch& stretch = stretches_[s];
-      if (stretch.is_single()) {
-        add(layers_[stretch.begin].get(), &Layer::backward_jobs, &Layer::backward);
-        add_learning();
-        run_phase();
-        to_learn_.push_back(layers_[stretch.begin].get());
-      } else {
-        add_learning();
-        run_phase([&](int64_t block, float* scratch) {
-          for (size_t i = stretch.end; i-- > stretch.begin;) {
-            run_block(i, &Layer::backward_jobs, &Layer::backward, block, scratch);
-            run_block(i, &Layer::learn_jobs, &Layer::learn, block, scratch);
-          }
-        });
-        for (size_t i = stretch.begin; i < stretch.end; ++i) {
-          to_finish_.push_back(layers_[i].get());
-        }
-      }
-    }
-    while (!to_learn_.empty() || !to_finish_.empty()) {
+    for (size_t i = layers_.size(); i-- > 0;) {
+      add(layers_[i].get(), &Layer::backward_jobs, &Layer::backward);
       add_learning();
       run_phase();
+      to_learn_.push_back(layers_[i].get());
     }
+    finish();
+  }
+
+  // What is left to learn when blocks have been taken through all layers one by one.
+  void finish_blocks() {
+    for (const auto& layer : layers_) {
+      (layer->learns_by_block() ? to_finish_ : to_learn_).push_back(layer.get());
+    }
+    finish();
   }
 
  private:
   using Jobs = int64_t (Layer::*)(const Batch&) const;
   using Work = void (Layer::*)(const Batch&, int64_t, float*) const;
-
-  struct Stretch {
-    size_t begin;
-    size_t end;
-    bool is_single() const { return end == begin + 1; }
-  };
 
   // A layer's jobs in the phase to come.
   struct Share {
@@ -140,20 +101,17 @@ class Pass {
     std::swap(to_finish_, to_learn_);
   }
 
+  void finish() {
+    while (!to_learn_.empty() || !to_finish_.empty()) {
+      add_learning();
+      run_phase();
+    }
+  }
+
   void run_phase() {
-    run_phase(0, [](int64_t /*block*/, float* /*scratch*/) {});
-  }
-  template <typename Function>
-  void run_phase(const Function& work_of_block) {
-    run_phase(batch_.blocks, work_of_block);
-  }
-  template <typename Function>
-  void run_phase(int64_t blocks, const Function& work_of_block) {
-    int64_t jobs = blocks;
+    int64_t jobs = 0;
     for (const Share& share : shares_) jobs += share.jobs;
     workers_.run(jobs, [&](int64_t job, float* scratch) {
-      if (job < blocks) return work_of_block(job, scratch);
-      job -= blocks;
       const Share* share = shares_.data();
       while (job >= share->jobs) job -= (share++)->jobs;
       (share->layer->*share->work)(batch_, job, scratch);
@@ -161,22 +119,19 @@ class Pass {
     shares_.clear();
   }
 
-  // A layer's jobs for one block.
-  void run_block(size_t layer, Jobs jobs, Work work, int64_t block, float* scratch) const {
-    const int64_t of_block = (layers_[layer].get()->*jobs)(batch_) / batch_.blocks;
-    for (int64_t job = block * of_block; job < (block + 1) * of_block; ++job) {
-      (layers_[layer].get()->*work)(batch_, job, scratch);
-    }
-  }
-
   const std::vector<std::unique_ptr<Layer>>& layers_;
   const Batch& batch_;
   Workers& workers_;
-  std::vector<Stretch> stretches_;
   std::vector<Share> shares_;
   std::vector<const Layer*> to_learn_;
   std::vector<const Layer*> to_finish_;
 };
+
+// As many as wanted, but where each needs a place of its own, no more than have one.
+inline int threads_for(const Network& network, int wanted) {
+  const auto places = static_cast<int>(network.places().size());
+  return std::max(1, network.by_block() ? std::min(wanted, places) : wanted);
+}
 
 // Steps in a row.
 class Training {
@@ -190,11 +145,10 @@ class Training {
         images_(images),
         settings_(settings),
         stretch_(stretch),
-        gather_(images, augmentation, network.input()),
-        loss_(network.logits(), network.logits_gradient(), network.logits_are_cut()),
+        augmentation_(augmentation),
         losses_(network.blocks() * kLanes),
         hits_(network.blocks() * kLanes),
-        workers_(std::max(1, stretch.threads), network.scratch_size()) {
+        workers_(threads_for(network, stretch.threads), network.scratch_size()) {
     if (settings.clip_norm > 0) {
       for (int32_t i = 0; i < tensor_count; ++i) {
         kept_.emplace_back(tensors[i].trained != 0 ? tensors[i].size : 0);
@@ -235,29 +189,61 @@ class Training {
     batch.dropout_seed = stretch_.dropout_seed;
     batch.optimizer = &optimizer;
 
-    workers_.run(gather_.jobs(batch.blocks),
-                 [&](int64_t job, float* /*scratch*/) { gather_.run(indices, images, job); });
-    Pass pass(network_, batch, workers_);
-    pass.forward();
-    stretch_.losses[i] = run_loss(batch);
-    pass.backward();
+    const double total =
+        Loss::total_weight(settings_.class_weights, images_.labels, indices, images);
+    if (network_.by_block()) {
+      run_by_block(batch, total);
+    } else {
+      run_by_layer(batch, total);
+    }
+    stretch_.losses[i] = take_losses(images, total);
     if (optimizer.keeps_gradients()) clip_and_update(optimizer);
     if (settings_.average_decay > 0) {
       for (int32_t t = 0; t < tensor_count_; ++t) optimizer.average_untrained(tensors_[t]);
     }
   }
 
-  // The batch's mean loss; counts correct predictions.
-  float run_loss(const Batch& batch) {
-    const double total =
-        Loss::total_weight(settings_.class_weights, images_.labels, batch.indices, batch.images);
-    workers_.run(batch.blocks, [&](int64_t block, float* /*scratch*/) {
-      loss_.run(block, batch.lanes_of(block), images_.labels, batch.indices,
-                settings_.class_weights, settings_.label_smoothing, total, losses_.data(),
-                hits_.data());
+  void run_by_layer(const Batch& batch, double total) {
+    const Network::Place& place = network_.places()[0];
+    const Gather gather(images_, augmentation_, place.input);
+    workers_.run(gather.jobs(batch.blocks),
+                 [&](int64_t job, float* /*scratch*/) { gather.run(batch, job); });
+    Pass pass(network_, batch, workers_);
+    pass.forward();
+    workers_.run(batch.blocks,
+                 [&](int64_t block, float* /*scratch*/) { run_loss(place, batch, block, total); });
+    pass.backward();
+  }
+
+  // Each thread takes groups of blocks through the network, block by block.
+  void run_by_block(const Batch& batch, double total) {
+    const Groups groups(batch.blocks);
+    workers_.run_with_thread(groups.count(), [&](int64_t group, float* scratch, int thread) {
+      const Network::Place& place = network_.places()[static_cast<size_t>(thread)];
+      for (int64_t block = groups.begin(group); block < groups.end(group); ++block) {
+        Gather(images_, augmentation_, place.input).run_block(batch, block);
+        for (const auto& layer : place.layers) layer->forward_block(batch, block, scratch);
+        run_loss(place, batch, block, total);
+        for (size_t i = place.layers.size(); i-- > 0;) {
+          place.layers[i]->backward_block(batch, block, scratch);
+          place.layers[i]->learn_block(batch, block, scratch);
+        }
+      }
     });
+    Pass(network_, batch, workers_).finish_blocks();
+  }
+
+  void run_loss(const Network::Place& place, const Batch& batch, int64_t block,
+                double total) const {
+    const Loss loss(place.logits, place.logits_gradient, network_.logits_are_cut());
+    loss.run(block, batch.lanes_of(block), images_.labels, batch.indices, settings_.class_weights,
+             settings_.label_smoothing, total, losses_.data(), hits_.data());
+  }
+
+  // The batch's mean loss; counts correct predictions.
+  float take_losses(int64_t images, double total) {
     double sum = 0;
-    for (int64_t image = 0; image < batch.images; ++image) {
+    for (int64_t image = 0; image < images; ++image) {
       sum += static_cast<double>(losses_[image]);
       *stretch_.correct += hits_[image];
     }
@@ -310,8 +296,7 @@ class Training {
   const TenfoldImages& images_;
   const TenfoldStepSettings& settings_;
   const TenfoldStretch& stretch_;
-  const Gather gather_;
-  const Loss loss_;
+  const TenfoldAugmentation* const augmentation_;
   const Array<float> losses_;
   const Array<int32_t> hits_;
   std::vector<Array<float>> kept_;  // gradients, where they are clipped
@@ -322,25 +307,36 @@ class Training {
 
 inline void predict(const Network& network, const TenfoldTensor* tensors,
                     const TenfoldImages& images, int threads, float* logits) {
-  const Gather gather(images, nullptr, network.input());
-  Workers workers(std::max(1, threads), network.scratch_size());
-  const FeatureMap& map = network.logits();
+  Workers workers(threads_for(network, threads), network.scratch_size());
   std::vector<int64_t> indices(static_cast<size_t>(std::min(network.batch_size(), images.count)));
   for (int64_t begin = 0; begin < images.count; begin += network.batch_size()) {
     Batch batch{};
     batch.images = std::min(network.batch_size(), images.count - begin);
     batch.blocks = (batch.images + kLanes - 1) / kLanes;
     batch.tensors = tensors;
+    batch.indices = indices.data();
     for (int64_t i = 0; i < batch.images; ++i) indices[static_cast<size_t>(i)] = begin + i;
-    workers.run(gather.jobs(batch.blocks), [&](int64_t job, float* /*scratch*/) {
-      gather.run(indices.data(), batch.images, job);
-    });
-    Pass(network, batch, workers).forward();
-    const int64_t classes = map.shape.channels;
-    for (int64_t i = 0; i < batch.images; ++i) {
-      for (int64_t k = 0; k < classes; ++k) {
-        logits[(begin + i) * classes + k] = map.at(i / kLanes, k)[i % kLanes];
+    const auto write = [&](const FeatureMap& map, int64_t block) {
+      const int64_t classes = map.shape.channels;
+      float* out = logits + (begin + block * kLanes) * classes;
+      for (int64_t lane = 0; lane < batch.lanes_of(block); ++lane) {
+        for (int64_t k = 0; k < classes; ++k) out[lane * classes + k] = map.at(block, k)[lane];
       }
+    };
+    if (network.by_block()) {
+      workers.run_with_thread(batch.blocks, [&](int64_t block, float* scratch, int thread) {
+        const Network::Place& place = network.places()[static_cast<size_t>(thread)];
+        Gather(images, nullptr, place.input).run_block(batch, block);
+        for (const auto& layer : place.layers) layer->forward_block(batch, block, scratch);
+        write(place.logits, block);
+      });
+    } else {
+      const Network::Place& place = network.places()[0];
+      const Gather gather(images, nullptr, place.input);
+      workers.run(gather.jobs(batch.blocks),
+                  [&](int64_t job, float* /*scratch*/) { gather.run(batch, job); });
+      Pass(network, batch, workers).forward();
+      for (int64_t block = 0; block < batch.blocks; ++block) write(place.logits, block);
     }
   }
 }
