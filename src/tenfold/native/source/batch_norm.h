@@ -118,11 +118,9 @@ class BatchNorm final : public Layer {
       for (int y = 0; y < input_.shape.height; ++y) {
         float lanes[kLanes];
         for (int part = 0; part < kLanes; part += kWidth) {
-          Vec sum_of_row = zero();
-          for (int64_t at = part; at < row_length(); at += kLanes) {
-            sum_of_row = sum_of_row + term(block, y, at);
-          }
-          store(lanes + part, select(zero() < load(used + part), sum_of_row, zero()));
+          const Vec sum =
+              sum_of_row(input_.shape.width, [&](int64_t at) { return term(block, y, at + part); });
+          store(lanes + part, select(zero() < load(used + part), sum, zero()));
         }
         sum += static_cast<double>(sum_lanes(lanes));
       }

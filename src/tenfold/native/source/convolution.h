@@ -1,8 +1,8 @@
 // Two-dimensional convolution.
 //
 // Forward and for the gradient of the input it is the product of tile.h: rows are channels of the
-// result, columns the pixels of one of its rows, and the runs lead through the kernel and the
-// channels that are summed over. For the gradient of the weights it is the correlation of
+// result, columns the pixels of one of its rows, and runs and taps lead through the channels
+// that are summed over and the kernel. For the gradient of the weights it is the correlation of
 // correlate.h.
 #pragma once
 
@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "correlate.h"
@@ -30,53 +31,45 @@ struct Window {
   int64_t pixels() const { return int64_t{height} * width; }
 };
 
-// Runs in a row that are summed in one chain.
-struct Chain {
-  int first;
-  int count;
-  int64_t run_length;
-};
+// The terms of a convolution's sums: a run for each channel, with a tap for each pixel of the
+// kernel. They are summed in chains.
+struct Terms {
+  std::vector<Offsets> runs;
+  std::vector<Offsets> taps;
 
-// Runs of at most `length` numbers each, all from the same steps, cut into chains.
-struct Chains {
-  std::vector<Run> runs;
+  struct Chain {
+    int64_t run;
+    int64_t runs;
+    int64_t tap;
+    int64_t taps;
+  };
   std::vector<Chain> chains;
-  int64_t left_step = 0;
-  int64_t right_step = 0;
 
-  // Runs that begin at `starts` and are `length` long.
-  Chains(const std::vector<Run>& starts, int64_t length, int64_t left_step_, int64_t right_step_)
-      : left_step(left_step_), right_step(right_step_) {
-    const Parts pieces(length, kLongestChain);
+  Terms(int64_t channels, const Offsets& channel, std::vector<Offsets> taps_)
+      : taps(std::move(taps_)) {
+    for (int64_t i = 0; i < channels; ++i) runs.push_back({i * channel.left, i * channel.right});
+    const auto tap_count = static_cast<int64_t>(taps.size());
+    const Parts pieces(tap_count, kLongestChain);
     for (int64_t piece = 0; piece < pieces.count; ++piece) {
-      const int64_t begin = pieces.begin(piece);
-      const int64_t size = pieces.size(piece);
-      const int64_t per_chain = std::max<int64_t>(1, kLongestChain / size);
-      const Parts groups(static_cast<int64_t>(starts.size()), per_chain);
+      const Parts groups(channels, std::max<int64_t>(1, kLongestChain / pieces.size(piece)));
       for (int64_t group = 0; group < groups.count; ++group) {
         chains.push_back(
-            {static_cast<int>(runs.size()), static_cast<int>(groups.size(group)), size});
-        for (int64_t i = 0; i < groups.size(group); ++i) {
-          const Run& start = starts[static_cast<size_t>(groups.begin(group) + i)];
-          runs.push_back({start.left + begin * left_step, start.right + begin * right_step});
-        }
+            {groups.begin(group), groups.size(group), pieces.begin(piece), pieces.size(piece)});
       }
     }
     // Nothing to sum is a sum as well: 0.
-    if (chains.empty()) chains.push_back({0, 0, 0});
+    if (chains.empty()) chains.push_back({0, 0, 0, 0});
   }
 };
 
-// All chains of a product.
-inline void sum_chains(TileProduct p, const Chains& sums, int64_t rows, int64_t columns,
-                       TileSize size, bool relu) {
-  p.left_step = sums.left_step;
-  p.right_step = sums.right_step;
-  for (const Chain& chain : sums.chains) {
-    p.runs = sums.runs.data() + chain.first;
-    p.run_count = chain.count;
-    p.run_length = chain.run_length;
-    p.relu = relu && &chain == &sums.chains.back();
+inline void sum_terms(TileProduct p, const Terms& terms, int64_t rows, int64_t columns,
+                      TileSize size, bool relu) {
+  for (const Terms::Chain& chain : terms.chains) {
+    p.runs = terms.runs.data() + chain.run;
+    p.run_count = static_cast<int>(chain.runs);
+    p.taps = terms.taps.data() + chain.tap;
+    p.tap_count = chain.taps;
+    p.relu = relu && &chain == &terms.chains.back();
     product(p, rows, columns, size);
     p.add = true;
   }
@@ -107,7 +100,7 @@ class Convolution final : public Layer {
         memory_(memory),
         inputs_(input.shape.channels),
         outputs_(output.shape.channels),
-        forward_sums_(forward_chains(window, input)),
+        forward_terms_(forward_terms(window, input)),
         forward_tile_(best_tile(outputs_, output.shape.width)) {
     for (int64_t channel = 0; channel < inputs_; ++channel) {
       for (int ky = 0; ky < window.height; ++ky) {
@@ -116,7 +109,7 @@ class Convolution final : public Layer {
         }
       }
     }
-    if (input_gradient.wanted) find_backward_sums();
+    if (input_gradient.wanted) find_backward_terms();
     if (blocks > 0) memory.want_slots(most_groups(blocks) * slot_size());
   }
 
@@ -145,7 +138,7 @@ class Convolution final : public Layer {
                             -window_.padding_x) +
                   at;
         p.out = output_.at(place.block, place.channel, y) + at;
-        sum_chains(p, forward_sums_, count, output_.shape.width, forward_tile_, relu_);
+        sum_terms(p, forward_terms_, count, output_.shape.width, forward_tile_, relu_);
       }
     }
   }
@@ -173,12 +166,12 @@ class Convolution final : public Layer {
     for (int64_t y = place.row; y < place.row_end; ++y) {
       for (int x = 0; x < std::min(window_.stride_x, input_.shape.width); ++x) {
         const int64_t columns = (input_.shape.width - x - 1) / window_.stride_x + 1;
-        const Chains& sums =
-            backward_sums_[static_cast<size_t>(sums_of_row_[static_cast<size_t>(y)] + x)];
+        const Terms& terms =
+            backward_terms_[static_cast<size_t>(terms_of_row_[static_cast<size_t>(y)] + x)];
         for (int at = 0; at < kLanes; at += kWidth) {
           p.right = output_gradient_.at(place.block, 0, y / window_.stride_y) + at;
           p.out = gradient.at(place.block, place.channel, y, x) + at;
-          sum_chains(p, sums, count, columns, backward_tile_, false);
+          sum_terms(p, terms, count, columns, backward_tile_, false);
         }
       }
       for (int64_t channel = place.channel; channel < place.channel_end; ++channel) {
@@ -272,29 +265,19 @@ class Convolution final : public Layer {
     const bool has_bias_;
   };
 
-  static Chains forward_chains(const Window& window, const FeatureMap& input) {
-    const int64_t channels = input.shape.channels;
-    std::vector<Run> starts;
-    if (channels < 8) {  // along the kernel's rows, which are longer than that
-      for (int64_t channel = 0; channel < channels; ++channel) {
-        for (int64_t ky = 0; ky < window.height; ++ky) {
-          starts.push_back({(channel * window.height + ky) * window.width,
-                            channel * input.channel + ky * input.row});
-        }
-      }
-      return {starts, window.width, 1, kLanes};
-    }
+  static Terms forward_terms(const Window& window, const FeatureMap& input) {
+    std::vector<Offsets> taps;
     for (int64_t ky = 0; ky < window.height; ++ky) {
       for (int64_t kx = 0; kx < window.width; ++kx) {
-        starts.push_back({ky * window.width + kx, ky * input.row + kx * kLanes});
+        taps.push_back({ky * window.width + kx, ky * input.row + kx * kLanes});
       }
     }
-    return {starts, channels, window.pixels(), input.channel};
+    return {input.shape.channels, {window.pixels(), input.channel}, std::move(taps)};
   }
 
   // An input pixel meets only those rows and columns of the kernel that reach it from a pixel of
   // the output: with a stride, every so-manieth, and at the upper and lower edge fewer.
-  void find_backward_sums() {
+  void find_backward_terms() {
     const Window& w = window_;
     std::map<std::vector<int>, int64_t> known;  // by offset of the first row, and kernel rows
     for (int y = 0; y < input_.shape.height; ++y) {
@@ -305,29 +288,29 @@ class Convolution final : public Layer {
           rows.push_back(ky);
         }
       }
-      const auto place = static_cast<int64_t>(backward_sums_.size());
+      const auto place = static_cast<int64_t>(backward_terms_.size());
       const auto [found, is_new] = known.emplace(rows, place);
-      sums_of_row_.push_back(found->second);
+      terms_of_row_.push_back(found->second);
       if (!is_new) continue;
       for (int x = 0; x < w.stride_x; ++x) {
-        std::vector<Run> starts;
-        for (size_t i = 1; i < rows.size(); ++i) add_runs(y % w.stride_y, rows[i], x, starts);
-        backward_sums_.emplace_back(starts, outputs_, weights_of_output(),
-                                    output_gradient_.channel);
+        std::vector<Offsets> taps;
+        for (size_t i = 1; i < rows.size(); ++i) add_taps(y % w.stride_y, rows[i], x, taps);
+        backward_terms_.push_back(
+            {outputs_, {weights_of_output(), output_gradient_.channel}, std::move(taps)});
       }
     }
     backward_tile_ = best_tile(inputs_, (input_.shape.width - 1) / w.stride_x + 1);
   }
 
-  // A run over all outputs for each column of the kernel that meets pixels of column phase x.
-  void add_runs(int phase_y, int ky, int x, std::vector<Run>& starts) const {
+  // The columns of a row of the kernel that meet input pixels of column phase x.
+  void add_taps(int phase_y, int ky, int x, std::vector<Offsets>& taps) const {
     const Window& w = window_;
     const int64_t row = (phase_y + w.padding_y - ky) / w.stride_y;
     for (int kx = 0; kx < w.width; ++kx) {
       const int from = x + w.padding_x - kx;
       if (from % w.stride_x != 0) continue;
-      starts.push_back({int64_t{ky} * w.width + kx,
-                        row * output_gradient_.row + int64_t{from / w.stride_x} * kLanes});
+      taps.push_back({int64_t{ky} * w.width + kx,
+                      row * output_gradient_.row + int64_t{from / w.stride_x} * kLanes});
     }
   }
 
@@ -472,11 +455,11 @@ class Convolution final : public Layer {
   const LayerMemory& memory_;
   const int64_t inputs_;
   const int64_t outputs_;
-  const Chains forward_sums_;
+  const Terms forward_terms_;
   const TileSize forward_tile_;
   std::vector<int64_t> offsets_;       // of every weight's first input
-  std::vector<Chains> backward_sums_;  // one for each phase of columns, for each kind of row
-  std::vector<int64_t> sums_of_row_;   // the first of them, by row of the input
+  std::vector<Terms> backward_terms_;  // one for each phase of columns, for each kind of row
+  std::vector<int64_t> terms_of_row_;  // the first of them, by row of the input
   TileSize backward_tile_{1, 1};
 };
 

@@ -213,7 +213,7 @@ class Linear final : public Layer {
     TileProduct p{};
     p.left = batch.tensors[weight_].value;
     p.left_row = transposed_ ? 1 : inputs_;
-    p.left_step = transposed_ ? outputs_ : 1;
+    p.step.left = transposed_ ? outputs_ : 1;
     p.start = bias_ < 0 ? nullptr : batch.tensors[bias_].value;
     multiply(place, p, input_, output_, inputs_, kForwardChain, relu_);
   }
@@ -222,7 +222,7 @@ class Linear final : public Layer {
     TileProduct p{};
     p.left = batch.tensors[weight_].value;
     p.left_row = transposed_ ? outputs_ : 1;
-    p.left_step = transposed_ ? 1 : inputs_;
+    p.step.left = transposed_ ? 1 : inputs_;
     p.add = input_gradient_.add;
     multiply(place, p, output_gradient_, input_gradient_.gradient, outputs_, kBackwardChain, false);
     for (int64_t block = place.block; block < place.block + place.blocks; ++block) {
@@ -237,18 +237,18 @@ class Linear final : public Layer {
                 int64_t terms, int64_t longest, bool relu) const {
     const TileSize tile = tiles_[place.blocks - 1];
     const Parts chains(terms, longest);
-    const Run run{0, 0};
+    const Offsets run{0, 0};
     const float* left = p.left + place.row * p.left_row;
     if (p.start != nullptr) p.start += place.row;
     p.right_column = from.block;
-    p.right_step = kLanes;
+    p.step.right = kLanes;
     p.runs = &run;
     p.run_count = 1;
     p.out_row = kLanes;
     p.out_column = to.block;
     for (int64_t chain = 0; chain < chains.count; ++chain) {
-      p.left = left + chains.begin(chain) * p.left_step;
-      p.run_length = chains.size(chain);
+      p.left = left + chains.begin(chain) * p.step.left;
+      p.tap_count = chains.size(chain);
       p.relu = relu && chain + 1 == chains.count;
       for (int at = 0; at < kLanes; at += kWidth) {
         p.right = from.at(place.block, chains.begin(chain)) + at;
@@ -263,12 +263,12 @@ class Linear final : public Layer {
   void sum_gradients(const Batch& batch, const Region& region, const Part& part,
                      float* gradient) const {
     const FeatureMap& factor = transposed_ ? input_ : output_gradient_;
-    Run runs[kLongestChain / kLanes];  // one for each block
+    Offsets runs[kLongestChain / kLanes];  // one for each block
     TileProduct p{};
     p.left_row = kLanes;
-    p.left_step = 1;
+    p.step.left = 1;
     p.right_column = kWidth;
-    p.right_step = memory_.rows.stride();
+    p.step.right = memory_.rows.stride();
     p.runs = runs;
     p.out = gradient;
     p.out_row = part.stride;
@@ -278,10 +278,10 @@ class Linear final : public Layer {
       // Blocks that are as full as the first of them.
       p.left = factor.at(block, part.row);
       p.right = memory_.rows.row(block * kLanes) + part.column;
-      p.run_length = batch.lanes_of(block);
+      p.tap_count = batch.lanes_of(block);
       p.run_count = 0;
       const int64_t chain_end = std::min(end, block + kLongestChain / kLanes);
-      for (; block < chain_end && batch.lanes_of(block) == p.run_length; ++block) {
+      for (; block < chain_end && batch.lanes_of(block) == p.tap_count; ++block) {
         const int64_t run = p.run_count++;
         runs[run] = {run * factor.block, run * kLanes * memory_.rows.stride()};
       }

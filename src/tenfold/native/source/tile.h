@@ -1,6 +1,6 @@
 // The product that convolutions and linear layers are made of, tile by tile.
 //
-//   out[r][c] = start + sum over runs, over i < run_length of left(run, r, i) * right(run, c, i)
+//   out[r][c] = start[r] + sum over runs and taps of left(run + tap, r) * right(run + tap, c)
 //
 // `left` gives single floats, each multiplied with whole vectors of `right`. A tile of rows and
 // columns stays in registers while its sums grow, so that every number loaded serves many
@@ -17,22 +17,22 @@
 
 namespace tenfold {
 
-// Where the products of a run begin, from `left` and `right`.
-struct Run {
+// Places in `left` and `right`.
+struct Offsets {
   int64_t left;
   int64_t right;
 };
 
 struct TileProduct {
   const float* left;
-  int64_t left_row;   // floats from a tile's row to the next
-  int64_t left_step;  // and along a run
+  int64_t left_row;  // floats from a tile's row to the next
   const float* right;
   int64_t right_column;  // floats from a vector to the next
-  int64_t right_step;
-  const Run* runs;
+  const Offsets* runs;
   int run_count;
-  int64_t run_length;
+  const Offsets* taps;  // of each run; or null for `tap_count` in steps of `step`
+  int64_t tap_count;
+  Offsets step;
   float* out;
   int64_t out_row;
   int64_t out_column;
@@ -41,79 +41,110 @@ struct TileProduct {
   bool relu;  // of the whole: set where no more is added
 };
 
-// Loops over a tile are unrolled, so that its sums have registers from the first to the last line.
-template <int kRows, int kColumns>
-void product_of_tile(const TileProduct& p) {
+// `count` tiles beside each other. Loops over a tile are unrolled, so that its sums have registers
+// from the first to the last line.
+template <int kRows, int kColumns, bool kHasTaps>
+void product_of_tiles(const TileProduct& p, int64_t count) {
   const int64_t left_row = p.left_row;
-  const int64_t left_step = p.left_step;
   const int64_t right_column = p.right_column;
-  const int64_t right_step = p.right_step;
-  const int64_t run_length = p.run_length;
-  Vec sums[kRows][kColumns];
+  const int64_t tap_count = p.tap_count;
+  const Offsets* const taps = p.taps;
+  const Offsets step = p.step;
+  const Offsets* const end = p.runs + p.run_count;
+  const float* tile_right = p.right;
+  float* tile_out = p.out;
+  for (; count > 0; --count) {
+    Vec sums[kRows][kColumns];
 #pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
+      const Vec start = p.add || p.start == nullptr ? zero() : broadcast(p.start[r]);
 #pragma GCC unroll 4
-    for (int c = 0; c < kColumns; ++c) sums[r][c] = zero();
-  }
-  const Run* const end = p.runs + p.run_count;
-  for (const Run* run = p.runs; run != end; ++run) {
-    const float* left = p.left + run->left;
-    const float* right = p.right + run->right;
-    for (int64_t i = 0; i < run_length; ++i) {
-      Vec columns[kColumns];
+      for (int c = 0; c < kColumns; ++c) sums[r][c] = start;
+    }
+    for (const Offsets* run = p.runs; run != end; ++run) {
+      const float* const run_left = p.left + run->left;
+      const float* const run_right = tile_right + run->right;
+      const float* left = run_left;
+      const float* right = run_right;
+      for (int64_t tap = 0; tap < tap_count; ++tap) {
+        if constexpr (kHasTaps) {
+          left = run_left + taps[tap].left;
+          right = run_right + taps[tap].right;
+        }
+        Vec columns[kColumns];
 #pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) columns[c] = load(right + c * right_column);
+        for (int c = 0; c < kColumns; ++c) columns[c] = load(right + c * right_column);
+#pragma GCC unroll 12
+        for (int r = 0; r < kRows; ++r) {
+          const Vec factor = broadcast(left[r * left_row]);
+#pragma GCC unroll 4
+          for (int c = 0; c < kColumns; ++c) sums[r][c] = fma(factor, columns[c], sums[r][c]);
+        }
+        if constexpr (!kHasTaps) {
+          left += step.left;
+          right += step.right;
+        }
+      }
+    }
+    if (p.add) {
 #pragma GCC unroll 12
       for (int r = 0; r < kRows; ++r) {
-        const Vec factor = broadcast(left[r * left_row]);
 #pragma GCC unroll 4
-        for (int c = 0; c < kColumns; ++c) sums[r][c] = fma(factor, columns[c], sums[r][c]);
+        for (int c = 0; c < kColumns; ++c) {
+          sums[r][c] = load(tile_out + r * p.out_row + c * p.out_column) + sums[r][c];
+        }
       }
-      left += left_step;
-      right += right_step;
     }
-  }
+    if (p.relu) {
 #pragma GCC unroll 12
-  for (int r = 0; r < kRows; ++r) {
-    float* out = p.out + r * p.out_row;
-    const Vec start = broadcast(p.start == nullptr ? 0.0F : p.start[r]);
+      for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int c = 0; c < kColumns; ++c) {
-      const Vec sum = (p.add ? load(out) : start) + sums[r][c];
-      store(out, p.relu ? positive_part(sum) : sum);
-      out += p.out_column;
+        for (int c = 0; c < kColumns; ++c) sums[r][c] = positive_part(sums[r][c]);
+      }
     }
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) {
+        store(tile_out + r * p.out_row + c * p.out_column, sums[r][c]);
+      }
+    }
+    tile_right += kColumns * right_column;
+    tile_out += kColumns * p.out_column;
   }
 }
 
-using TileFunction = void (*)(const TileProduct&);
+using TileFunction = void (*)(const TileProduct&, int64_t);
 
 constexpr int kMostRows = 12;
 constexpr int kMostColumns = 4;
 
 // A tile's functions by rows and columns; null where its sums would not fit into the registers.
-template <int kColumns, int kRows>
-constexpr TileFunction tile_or_null() {
+template <int kColumns, bool kHasTaps, int kRows>
+constexpr TileFunction tiles_or_null() {
   if constexpr (kRows * kColumns <= kSums) {
-    return product_of_tile<kRows, kColumns>;
+    return product_of_tiles<kRows, kColumns, kHasTaps>;
   } else {
     return nullptr;
   }
 }
 
-template <int kColumns>
+template <int kColumns, bool kHasTaps>
 struct TilesOfWidth {
   static constexpr TileFunction by_rows[kMostRows] = {
-      tile_or_null<kColumns, 1>(),  tile_or_null<kColumns, 2>(),  tile_or_null<kColumns, 3>(),
-      tile_or_null<kColumns, 4>(),  tile_or_null<kColumns, 5>(),  tile_or_null<kColumns, 6>(),
-      tile_or_null<kColumns, 7>(),  tile_or_null<kColumns, 8>(),  tile_or_null<kColumns, 9>(),
-      tile_or_null<kColumns, 10>(), tile_or_null<kColumns, 11>(), tile_or_null<kColumns, 12>()};
+      tiles_or_null<kColumns, kHasTaps, 1>(),  tiles_or_null<kColumns, kHasTaps, 2>(),
+      tiles_or_null<kColumns, kHasTaps, 3>(),  tiles_or_null<kColumns, kHasTaps, 4>(),
+      tiles_or_null<kColumns, kHasTaps, 5>(),  tiles_or_null<kColumns, kHasTaps, 6>(),
+      tiles_or_null<kColumns, kHasTaps, 7>(),  tiles_or_null<kColumns, kHasTaps, 8>(),
+      tiles_or_null<kColumns, kHasTaps, 9>(),  tiles_or_null<kColumns, kHasTaps, 10>(),
+      tiles_or_null<kColumns, kHasTaps, 11>(), tiles_or_null<kColumns, kHasTaps, 12>()};
 };
 
-inline TileFunction tile_function(int rows, int columns) {
+template <bool kHasTaps>
+TileFunction tile_function(int64_t rows, int64_t columns) {
   static constexpr const TileFunction* tables[kMostColumns] = {
-      TilesOfWidth<1>::by_rows, TilesOfWidth<2>::by_rows, TilesOfWidth<3>::by_rows,
-      TilesOfWidth<4>::by_rows};
+      TilesOfWidth<1, kHasTaps>::by_rows, TilesOfWidth<2, kHasTaps>::by_rows,
+      TilesOfWidth<3, kHasTaps>::by_rows, TilesOfWidth<4, kHasTaps>::by_rows};
   return tables[columns - 1][rows - 1];
 }
 
@@ -163,18 +194,25 @@ inline TileSize best_tile(int64_t rows, int64_t columns) {
 // All rows and columns of a product, in tiles of at most `size`.
 inline void product(const TileProduct& whole, int64_t rows, int64_t columns, TileSize size) {
   const Parts down(rows, size.rows);
+  // Some tiles are a column wider than others.
   const Parts across(columns, size.columns);
+  const int64_t narrow = columns / across.count;
+  const int64_t wide_tiles = columns - narrow * across.count;
   for (int64_t y = 0; y < down.count; ++y) {
-    for (int64_t x = 0; x < across.count; ++x) {
-      TileProduct tile = whole;
-      const int64_t row = down.begin(y);
-      const int64_t column = across.begin(x);
-      tile.left += row * whole.left_row;
-      tile.right += column * whole.right_column;
-      tile.out += row * whole.out_row + column * whole.out_column;
-      if (whole.start != nullptr) tile.start += row;
-      tile_function(static_cast<int>(down.size(y)), static_cast<int>(across.size(x)))(tile);
-    }
+    TileProduct p = whole;
+    const int64_t row = down.begin(y);
+    p.left += row * whole.left_row;
+    p.out += row * whole.out_row;
+    if (whole.start != nullptr) p.start += row;
+    const auto run_tiles = [&](int64_t width, int64_t count) {
+      if (count == 0) return;
+      (p.taps == nullptr ? tile_function<false> : tile_function<true>)(down.size(y), width)(p,
+                                                                                            count);
+      p.right += count * width * p.right_column;
+      p.out += count * width * p.out_column;
+    };
+    run_tiles(narrow + 1, wide_tiles);
+    run_tiles(narrow, across.count - wide_tiles);
   }
 }
 
