@@ -44,16 +44,16 @@ class Linear final : public Layer {
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
-    return product_jobs(batch, outputs_) +
+    return output_jobs(batch) +
            (in_training(batch) && !transposed_ ? Rows::jobs(input_, batch.blocks) : 0);
   }
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
-    if (job >= product_jobs(batch, outputs_)) {
-      memory_.rows.fill(input_, job - product_jobs(batch, outputs_));
+    if (job >= output_jobs(batch)) {
+      memory_.rows.fill(input_, job - output_jobs(batch));
       return;
     }
-    multiply_forward(batch, JobPlace(batch, job, outputs_));
+    multiply_forward(batch, JobPlace(batch, job, forward_rows(batch.blocks)));
   }
 
   int64_t backward_jobs(const Batch& batch) const override {
@@ -65,7 +65,7 @@ class Linear final : public Layer {
       memory_.rows.fill(output_gradient_, job - input_jobs(batch));
       return;
     }
-    multiply_backward(batch, JobPlace(batch, job, inputs_));
+    multiply_backward(batch, JobPlace(batch, job, backward_rows(batch.blocks)));
   }
 
   // While its weights stay in the second cache from one block to the next.
@@ -135,7 +135,6 @@ class Linear final : public Layer {
   static constexpr int64_t kForwardChain = 128;
   // And that walking down the columns of the weights does not touch too many pages.
   static constexpr int64_t kBackwardChain = 64;
-  static constexpr int64_t kRowsOfJob = 2 * kMostRows;
   static constexpr int64_t kBlocksOfJob = 4;
   static constexpr int64_t kUpdateRows = kMostRows;
   static constexpr int64_t kUpdateColumns = 512;
@@ -181,15 +180,24 @@ class Linear final : public Layer {
     return Parts(weight_rows(), kUpdateRows).count * Parts(weight_columns(), kUpdateColumns).count;
   }
 
-  // Jobs take some features of up to four blocks.
-  static Parts rows_of_jobs(int64_t rows) { return {rows, kRowsOfJob}; }
+  // Jobs take some features of up to four blocks. Forward, features are rows of the weights: few
+  // for one block, so that each is read from end to end. Backward they are columns: many, so that
+  // what is read of each row is long.
+  Parts forward_rows(int64_t blocks) const {
+    return {outputs_, blocks == 1 ? kMostRows : 2 * kMostRows};
+  }
+  Parts backward_rows(int64_t blocks) const {
+    return {inputs_, 384 / std::min(blocks, kBlocksOfJob)};
+  }
 
-  static int64_t product_jobs(const Batch& batch, int64_t rows) {
-    return rows_of_jobs(rows).count * Parts(batch.blocks, kBlocksOfJob).count;
+  int64_t output_jobs(const Batch& batch) const {
+    return forward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count;
   }
 
   int64_t input_jobs(const Batch& batch) const {
-    return input_gradient_.wanted ? product_jobs(batch, inputs_) : 0;
+    return input_gradient_.wanted
+               ? backward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count
+               : 0;
   }
 
   struct JobPlace {
@@ -199,8 +207,7 @@ class Linear final : public Layer {
     int64_t blocks;
     // All of one block.
     JobPlace(int64_t all_rows, int64_t block_) : row(0), rows(all_rows), block(block_), blocks(1) {}
-    JobPlace(const Batch& batch, int64_t job, int64_t all_rows) {
-      const Parts down = rows_of_jobs(all_rows);
+    JobPlace(const Batch& batch, int64_t job, const Parts& down) {
       const Parts across(batch.blocks, kBlocksOfJob);
       row = down.begin(job / across.count);
       rows = down.size(job / across.count);
@@ -232,6 +239,15 @@ class Linear final : public Layer {
     }
   }
 
+  // Asks for some columns of the weights before they are needed: walking down the columns, the
+  // processor would not see that each row goes on.
+  static void fetch_columns(const float* first, int64_t stride, int64_t rows, int64_t columns) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* begin = first + row * stride;
+      for (int64_t i = 0; i < columns; i += kLanes) __builtin_prefetch(begin + i);
+    }
+  }
+
   // A product whose columns are blocks, in chains of at most `longest`.
   void multiply(const JobPlace& place, TileProduct p, const FeatureMap& from, const FeatureMap& to,
                 int64_t terms, int64_t longest, bool relu) const {
@@ -247,6 +263,10 @@ class Linear final : public Layer {
     p.out_row = kLanes;
     p.out_column = to.block;
     for (int64_t chain = 0; chain < chains.count; ++chain) {
+      if (p.left_row == 1 && chain + 1 < chains.count) {
+        fetch_columns(left + chains.begin(chain + 1) * p.step.left, p.step.left,
+                      chains.size(chain + 1), place.rows);
+      }
       p.left = left + chains.begin(chain) * p.step.left;
       p.tap_count = chains.size(chain);
       p.relu = relu && chain + 1 == chains.count;
@@ -290,7 +310,7 @@ class Linear final : public Layer {
     }
   }
 
-  static TileSize product_tile(int64_t blocks) { return best_tile(kRowsOfJob, blocks); }
+  static TileSize product_tile(int64_t blocks) { return best_tile(2 * kMostRows, blocks); }
 
   const FeatureMap input_;
   const FeatureMap output_;
