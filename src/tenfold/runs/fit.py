@@ -70,7 +70,7 @@ class Prepared:
 
     @property
     def model(self) -> ImageModel:
-        """What is trained; never stale."""
+        """What is trained."""
         model = self.state.model
         assert isinstance(model, ImageModel), "`prepare` made it"
         return model

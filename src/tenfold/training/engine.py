@@ -55,10 +55,8 @@ class Stretch:
 class Engine(ABC):
     """Takes the steps of one training, epoch by epoch and stretch by stretch.
 
-    An engine may hold weights, moments and averages in a layout of its own: it then lends them
-    from the state (`TrainingState.lend`), which asks for them back before anybody reads them
-    there. What it computes must not depend on where the stretches begin and end. Threads of its own
-    must be gone, or start again, in a process that was forked.
+    What it computes must not depend on where the stretches begin and end. Threads of its own must
+    be gone, or start again, in a process that was forked.
 
     Args:
         state: what is trained; the loop keeps its counters, the engine changes the rest.
@@ -94,6 +92,5 @@ class Engine(ABC):
         with self.state.final_weights_in_place():
             return predict_logits(self.state.model, images, batch_size=batch_size)
 
-    def close(self) -> None:
-        """Put everything back into the state, and end."""
-        _ = self.state.model  # whatever was lent comes back
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back what the engine holds; it is of no use any more."""
