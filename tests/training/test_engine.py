@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.errors import UsageError
 from tenfold.models import Preprocessing
 from tenfold.training import TorchEngine, TrainingState, Watcher, build_optimizer, train
 from tenfold.training.averaging import AveragedWeights
@@ -71,6 +72,30 @@ def test_the_gradients_of_the_last_step_are_told_on_request() -> None:
         if name in ("2.weight", "4.weight")
     }
     assert norms == wanted
+
+
+def test_class_weights_reach_the_loss() -> None:
+    images = data(16, 1)
+    weights = (1.0, 0.5, 0.0, 3.0)
+    state = new_state(average=False)
+    logits = state.model.train()(images.images)
+    wanted = nn.functional.cross_entropy(logits, images.labels, weight=torch.tensor(weights))
+    train(state, images, class_weights=weights, **{**SETTINGS, "epochs": 1, "batch_size": 16})
+    assert state.history[0].train_loss == pytest.approx(wanted.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "found"),
+    [
+        ((1.0, 2.0, 3.0), r"has 3 numbers, wanted 4, one for every class"),
+        ((1.0, -2.0, 3.0, 1.0), r"is \[1\.0, -2\.0, 3\.0, 1\.0\], wanted finite numbers"),
+        ((1.0, float("nan"), 3.0, 1.0), r"wanted finite numbers"),
+        ((0.0,) * 4, r"and not all 0"),
+    ],
+)
+def test_class_weights_that_do_not_fit_are_refused(weights: tuple[float], found: str) -> None:
+    with pytest.raises(UsageError, match=found):
+        train(new_state(), data(16, 1), class_weights=weights, **SETTINGS)
 
 
 def test_the_table_names_each_engine() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.errors import UsageError
 from tenfold.evaluation.passes import predict_logits
 from tenfold.tensors import Images, Logits
 from tenfold.training.state import TrainingState
@@ -28,12 +30,29 @@ class StepSettings:
         label_smoothing: the share of probability spread over all classes, 0 <= x < 1.
         clip_norm: maximum norm of all gradients together; 0 clips nothing.
         augment: changes a batch of raw images before the step; None leaves them as they are.
+        class_weights: how much an image of each class counts in the loss; None for all the same.
+        seed: keys what a step draws at random, where an engine does not draw it from PyTorch.
+
+    Raises:
+        UsageError: a class weight is negative or not finite, or all are 0.
     """
 
     batch_size: int
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
     augment: Augment | None = None
+    class_weights: tuple[float, ...] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        weights = self.class_weights
+        if weights is not None and not (
+            any(weights) and all(0 <= weight < math.inf for weight in weights)
+        ):
+            raise UsageError(
+                f"class_weights is {list(weights)}, wanted finite numbers that are 0 or more, "
+                "and not all 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -66,12 +85,20 @@ class Engine(ABC):
     Attributes:
         name: in the table of engines.
         version: raised when the same training would end with other bits.
+
+    Raises:
+        UsageError: there is not one class weight for every class of the data.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
 
     def __init__(self, state: TrainingState, data: ImageDataset, settings: StepSettings) -> None:
+        weights, classes = settings.class_weights, len(data.classes)
+        if weights is not None and len(weights) != classes:
+            raise UsageError(
+                f"class_weights has {len(weights)} numbers, wanted {classes}, one for every class"
+            )
         self.state, self.data, self.settings = state, data, settings
 
     @abstractmethod
