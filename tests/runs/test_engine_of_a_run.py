@@ -17,7 +17,8 @@ from tenfold.runs import train as train_module
 from tenfold.runs.fit import prepare
 from tenfold.runs.resources import Resources
 from tenfold.training.engine import Stretch
-from tenfold.training.torch_engine import ENGINES, TorchEngine
+from tenfold.training.engines import ENGINES
+from tenfold.training.torch_engine import TorchEngine
 
 
 class Counting(TorchEngine):

@@ -14,7 +14,7 @@ from tenfold.models import Preprocessing
 from tenfold.training import TorchEngine, TrainingState, Watcher, build_optimizer, train
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.engine import StepSettings
-from tenfold.training.torch_engine import ENGINES
+from tenfold.training.engines import ENGINES
 
 
 def data(n: int, seed: int) -> ImageDataset:

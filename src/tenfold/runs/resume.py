@@ -20,7 +20,8 @@ from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
 from tenfold.runs.train import Beginning, parse_interval, run_session
 from tenfold.storage import checked
 from tenfold.training.checkpoint import Checkpoint, read_newest
-from tenfold.training.torch_engine import ENGINES, TorchEngine
+from tenfold.training.engines import ENGINES
+from tenfold.training.torch_engine import TorchEngine
 from tenfold.training.watching import Watcher
 
 ACCEPTABLE = ("recipe", "data", "classes")

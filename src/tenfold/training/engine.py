@@ -121,3 +121,7 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what the engine holds; it is of no use any more."""
+
+
+MakeEngine = Callable[[TrainingState, ImageDataset, StepSettings], Engine]
+"""An engine's class, or whatever makes one."""

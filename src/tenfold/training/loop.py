@@ -19,7 +19,7 @@ from tenfold.evaluation.report import Report
 from tenfold.randomness import derive_seed
 from tenfold.training.advice import Advisor
 from tenfold.training.checkpoint import Checkpointer
-from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
+from tenfold.training.engine import Augment, MakeEngine, StepSettings, Stretch
 from tenfold.training.history import EpochMetrics
 from tenfold.training.schedules import Schedule
 from tenfold.training.state import Best, ChooseBy, TrainingState
@@ -27,9 +27,6 @@ from tenfold.training.torch_engine import TorchEngine
 from tenfold.training.watching import Standing, Watcher
 
 Outcome = Literal["finished", "stopped early", "interrupted"]
-
-MakeEngine = Callable[[TrainingState, ImageDataset, StepSettings], Engine]
-"""An engine's class, or whatever makes one."""
 
 STRETCH_SECONDS = 0.1
 """How long the engine should work at a stretch: Ctrl-C waits for its end."""

@@ -121,7 +121,3 @@ def _gradient_norms(model: nn.Module) -> dict[str, float]:
         for name, parameter in model.named_parameters()
         if parameter.ndim > 1 and parameter.grad is not None
     }
-
-
-ENGINES: dict[str, type[Engine]] = {TorchEngine.name: TorchEngine}
-"""What a run's steps can be taken by."""
