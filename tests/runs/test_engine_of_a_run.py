@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,6 @@ from stopping import StopsAt
 from tenfold.errors import InterruptedRunError
 from tenfold.recipes import load_recipe
 from tenfold.runs import open_run, resume_run, train_run
-from tenfold.runs import train as train_module
-from tenfold.runs.fit import prepare
 from tenfold.runs.resources import Resources
 from tenfold.training.engine import Stretch
 from tenfold.training.engines import ENGINES
@@ -43,15 +40,12 @@ def _counting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stopped(tmp_path: Path) -> Path:
     """A run that the made-up engine began, stopped after 30 of its 42 steps."""
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
-    with monkeypatch.context() as patched:
-        patched.setattr(train_module, "prepare", partial(prepare, engine=Counting))
-        with pytest.raises(InterruptedRunError):
-            train_run(
-                recipe, out=tmp_path / "run", resources=Resources(threads=1), watcher=StopsAt(30)
-            )
+    resources = Resources(threads=1, engine=Counting.name)
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, out=tmp_path / "run", resources=resources, watcher=StopsAt(30))
     assert Counting.steps == 30
     return tmp_path / "run"
 
@@ -60,7 +54,8 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same by PyTorch's engine, never stopped; the steps are the same."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    train_run(load_recipe(EVERYTHING, {"epochs": 2}), out=out, resources=Resources(threads=1))
+    resources = Resources(threads=1, engine=TorchEngine.name)
+    train_run(load_recipe(EVERYTHING, {"epochs": 2}), out=out, resources=resources)
     return out
 
 

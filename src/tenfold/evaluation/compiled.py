@@ -24,8 +24,15 @@ NETWORK = "network."
 """What the names of a network's tensors begin with in its `ImageModel`."""
 
 
-def predictor(model: nn.Module) -> Predict:
-    """What gives the logits of a model: compiled kernels where they can, else PyTorch."""
+def predictor(model: nn.Module, *, use_kernels: bool = True) -> Predict:
+    """What gives the logits of a model: compiled kernels where they can, else PyTorch.
+
+    Args:
+        model: raw uint8 images to logits.
+        use_kernels: otherwise it is always PyTorch.
+    """
+    if not use_kernels:
+        return torch_predictor(model)
     try:
         return CompiledModel(model).logits
     except NotNativeError:
