@@ -34,10 +34,10 @@ from tenfold.native.structures import (
 SLICE_SECONDS = 0.1
 """How long the kernels should predict at a stretch: Ctrl-C waits for its end."""
 
-_FIRST_SLICE = 8
+_FIRST_SLICE = 16
 """Images; how many the next slices have is judged by how long this one takes."""
 
-_LARGEST_INT = 2**31 - 1
+_LARGEST_BATCH = 2**24
 MOST_THREADS = 1024
 
 _OPERATIONS = {
@@ -142,7 +142,7 @@ class CompiledNetwork:
             )
         (self.classes,) = output
         _require_within("numbers an image", math.prod(input_shape), 1, LARGEST_OUTPUT)
-        _require_within("batch_size", batch_size, 1, _LARGEST_INT)
+        _require_within("batch_size", batch_size, 1, _LARGEST_BATCH)
         self.tensors = tensor_shapes(layers)
         self._can_train = training
         self._functions = (kernels or usable_kernels()).functions
@@ -187,11 +187,12 @@ class CompiledNetwork:
         """
         _require_within("threads", threads, 1, MOST_THREADS)
         tensors = self._tensors({name: TrainedTensor(array) for name, array in weights.items()})
+        pixels = self._images(images, None, normalization)
         logits = np.empty((len(images), self.classes), np.float32)
         done, size = 0, _FIRST_SLICE
         while done < len(images):
             part = slice(done, done + size)
-            pixels = self._images(images[part], None, normalization)
+            pixels.pixels, pixels.count = _pointer(images[part], c_uint8), len(images[part])
             began = time.perf_counter()
             self._call(
                 "tenfold_predict", tensors, byref(pixels), threads, _pointer(logits[part], c_float)
@@ -241,7 +242,8 @@ class CompiledNetwork:
         """
         assert self._can_train, "it was made to predict"
         _require_within("threads", threads, 1, MOST_THREADS)
-        _require_within("step", min(step, optimizer_step), 0, step)
+        _require_within("step", step, 0, 2**53)
+        _require_within("optimizer_step", optimizer_step, 0, step)
         self._require_order(order, len(images), len(learning_rates))
         pixels = self._images(images, labels, normalization)
         records = self._tensors(tensors, settings)

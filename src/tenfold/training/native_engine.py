@@ -26,12 +26,15 @@ from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
 from tenfold.training.native_optimizer import NativeOptimizer
 from tenfold.training.state import TrainingState
 
+LARGEST_AUGMENTATION = 2**14
+"""Pixels."""
+
 
 class NativeEngine(Engine):
     """The same steps as `TorchEngine`, taken by compiled kernels in the state's own tensors.
 
-    The bits do not depend on the number of threads. Dropout draws other numbers than PyTorch, by
-    (seed, step), so that there is no generator to bring back.
+    The bits do not depend on the number of threads. What dropout silences is a function of (seed,
+    layer, step, image, unit), so that there is no generator to bring back.
 
     Args:
         state: see `Engine`.
@@ -59,7 +62,8 @@ class NativeEngine(Engine):
         self._parameters = dict(state.model.named_parameters())
         self._optimizer = NativeOptimizer(state.optimizer, self._parameters)
         layers, shape = self._compiled.layers, data.image_shape
-        _require_only_steps(self._parameters, settings.augment)
+        _require_plain_gradients(self._parameters)
+        self._augmentation = _known_augmentation(settings.augment)
         if output_shapes(layers, shape)[-1] != (len(data.classes),):
             raise NotNativeError("the network does not give one logit for every class of the data")
         require_batches(layers, shape, len(data), settings.batch_size)
@@ -88,6 +92,7 @@ class NativeEngine(Engine):
         """See `Engine`."""
         assert self._network is not None, "an epoch has begun"
         size, count = self.settings.batch_size, len(learning_rates)
+        augment = self._augmentation
         taken = self._network.train(
             self._tensors(),
             self.data.image_array,
@@ -95,7 +100,7 @@ class NativeEngine(Engine):
             self._order[first * size : (first + count) * size],
             learning_rates,
             settings=self._settings(),
-            augmentation=_augmentation_record(self.settings.augment, self._epoch),
+            augmentation=None if augment is None else augmentation_record(augment, self._epoch),
             normalization=self._compiled.normalization,
             step=self.state.step,
             optimizer_step=self._optimizer.steps,
@@ -166,20 +171,30 @@ class NativeEngine(Engine):
         }
 
 
-def _require_only_steps(parameters: Mapping[str, nn.Parameter], augment: Augment | None) -> None:
-    """Refuse what a step does beside a network's and an optimizer's own code."""
+def _require_plain_gradients(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Refuse what is done to gradients beside a network's and an optimizer's own code."""
     for name, parameter in parameters.items():
         if has_gradient_hooks(parameter):
             raise NotNativeError(f"the gradient of {name} has hooks")
     if torch.is_autocast_enabled("cpu"):
-        raise NotNativeError("PyTorch computes in mixed precision here (autocast)")
+        raise NotNativeError("PyTorch is told to compute in mixed precision (autocast)")
+
+
+def _known_augmentation(augment: Augment | None) -> Augmentation | None:
+    """An augmentation that the kernels know.
+
+    Raises:
+        NotNativeError: it is another one.
+    """
     if augment is None:
-        return
+        return None
     if type(augment) is not Augmentation:
         kind = getattr(augment, "__name__", type(augment).__name__)
         raise NotNativeError(f"the images are augmented by {kind}, not by tenfold's Augmentation")
-    if not all(0 <= size < 2**31 for size in (augment.crop_padding, augment.cutout)):
-        raise NotNativeError("the augmentation has sizes that are out of range")
+    for name in ("crop_padding", "cutout"):
+        if not 0 <= getattr(augment, name) < LARGEST_AUGMENTATION:
+            raise NotNativeError(f"{name} of the augmentation is {getattr(augment, name)}")
+    return augment
 
 
 def _require_apart(arrays: Iterable[np.ndarray]) -> None:
@@ -189,10 +204,8 @@ def _require_apart(arrays: Iterable[np.ndarray]) -> None:
         raise NotNativeError("two tensors of the model, or of its average, share memory")
 
 
-def _augmentation_record(augment: Augment | None, epoch: int) -> AugmentationRecord | None:
+def augmentation_record(augment: Augmentation, epoch: int) -> AugmentationRecord:
     """An augmentation as the kernels know it in an epoch, counted from 0."""
-    if not isinstance(augment, Augmentation):
-        return None
     return AugmentationRecord(
         flip=augment.flip,
         crop_padding=augment.crop_padding,
