@@ -320,11 +320,8 @@ WRONG_STEPS: dict[str, tuple[dict[str, Any], str]] = {
     "no steps": ({"order": np.arange(0), "learning_rates": []}, "there are 0 learning rates"),
     "no threads": ({"threads": 0}, r"threads is 0, wanted 1\.\.1024"),
     "too many threads": ({"threads": 1025}, r"threads is 1025, wanted 1\.\.1024"),
-    "an optimizer that has taken more steps": (
-        {"step": 3, "optimizer_step": 4},
-        r"optimizer_step is 4, wanted 0\.\.3",
-    ),
-    "steps below 0": ({"step": -1, "optimizer_step": -1}, "step is -1, wanted"),
+    "steps below 0": ({"step": -1}, r"step is -1, wanted 0\.\."),
+    "counted steps below 0": ({"optimizer_step": -1}, r"optimizer_step is -1, wanted 0\.\."),
     "read-only weights": (
         {"tensors": read_only()},
         r"conv\.bias \(value\): it is read-only, wanted what training can change",

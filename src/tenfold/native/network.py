@@ -39,6 +39,7 @@ _FIRST_SLICE = 16
 
 _LARGEST_BATCH = 2**24
 MOST_THREADS = 1024
+_MOST_STEPS = 2**53
 
 _OPERATIONS = {
     kinds.Conv2d: 0,
@@ -230,7 +231,7 @@ class CompiledNetwork:
             augmentation: None leaves the images as they are.
             normalization: None for pixels in 0..1 as they are.
             step: how many steps were taken before.
-            optimizer_step: how many of them the optimizer has counted.
+            optimizer_step: how many steps the optimizer has counted before.
             dropout_seed: 0 <= value < 2**63.
             threads: 1..1024; nothing depends on it.
 
@@ -242,8 +243,8 @@ class CompiledNetwork:
         """
         assert self._can_train, "it was made to predict"
         _require_within("threads", threads, 1, MOST_THREADS)
-        _require_within("step", step, 0, 2**53)
-        _require_within("optimizer_step", optimizer_step, 0, step)
+        _require_within("step", step, 0, _MOST_STEPS)
+        _require_within("optimizer_step", optimizer_step, 0, _MOST_STEPS)
         self._require_order(order, len(images), len(learning_rates))
         pixels = self._images(images, labels, normalization)
         records = self._tensors(tensors, settings)
