@@ -14,7 +14,6 @@ from tenfold.models import Preprocessing
 from tenfold.training import TorchEngine, TrainingState, Watcher, build_optimizer, train
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.engine import StepSettings
-from tenfold.training.engines import ENGINES
 
 
 def data(n: int, seed: int) -> ImageDataset:
@@ -96,7 +95,3 @@ def test_class_weights_reach_the_loss() -> None:
 def test_class_weights_that_do_not_fit_are_refused(weights: tuple[float], found: str) -> None:
     with pytest.raises(UsageError, match=found):
         train(new_state(), data(16, 1), class_weights=weights, **SETTINGS)
-
-
-def test_the_table_names_each_engine() -> None:
-    assert {name: engine.name for name, engine in ENGINES.items()} == {n: n for n in ENGINES}

@@ -13,7 +13,7 @@ import torch
 from tenfold.errors import UsageError, did_you_mean
 from tenfold.runs.conditions import denormals_are_flushed
 from tenfold.runs.facts import RunFacts
-from tenfold.training.engines import AUTO, ENGINES
+from tenfold.training.engines import AUTO, ENGINES, require_engine
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.torch_engine import TorchEngine
 
@@ -67,9 +67,10 @@ class Resources:
         """Gives the device, and the same run the same bits, until the caller's settings return.
 
         Raises:
-            UsageError: a device that is not there, or a wrong number of threads.
+            UsageError: a device or engine that is not there, or a wrong number of threads.
         """
         device = choose_device(self.device or "auto")
+        require_engine(self.engine or AUTO)
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise UsageError(f"threads is {self.threads}, wanted 1..1024")
         cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()

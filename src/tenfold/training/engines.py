@@ -68,10 +68,7 @@ def choose_engine(
     Raises:
         UsageError: there is no such engine, or the native one was asked for and cannot be used.
     """
-    if name not in (AUTO, *ENGINES):
-        raise UsageError(
-            f"there is no engine {name!r}", remedy=did_you_mean(name, [AUTO, *ENGINES])
-        )
+    require_engine(name)
     if name not in (AUTO, NativeEngine.name):
         return _by_pytorch(ENGINES[name], state)
     try:
@@ -82,6 +79,17 @@ def choose_engine(
         raise UsageError(
             f"the native engine cannot train this: {error.message}", remedy="choose --engine auto"
         ) from error
+
+
+def require_engine(name: str) -> None:
+    """Refuse a name that is neither in `ENGINES` nor `auto`.
+
+    Raises:
+        UsageError: with the nearest one.
+    """
+    if name not in (AUTO, *ENGINES):
+        known = [AUTO, *ENGINES]
+        raise UsageError(f"there is no engine {name!r}", remedy=did_you_mean(name, known))
 
 
 def _native(
