@@ -116,11 +116,12 @@ class Trained:
         *,
         moments: int = 1,
         average: bool = False,
+        threads: int = 1,
     ) -> None:
         shape = problem.images.shape[1:]
         self.problem = problem
         self.network = CompiledNetwork(
-            problem.layers, shape, batch_size, training=True, kernels=kernels
+            problem.layers, shape, batch_size, training=True, threads=threads, kernels=kernels
         )
         trained = {name for name, each in problem.network.named_parameters() if each.requires_grad}
         state = problem.network.state_dict()
@@ -304,9 +305,11 @@ def test_logits_in_evaluation_mode(case: Case, kernels: Kernels) -> None:
 
 def logits_of_kernels(problem: Problem, kernels: Kernels, threads: int = 1) -> Tensor:
     images = problem.images.numpy()
-    network = CompiledNetwork(problem.layers, images.shape[1:], 32, kernels=kernels)
+    network = CompiledNetwork(
+        problem.layers, images.shape[1:], 32, threads=threads, kernels=kernels
+    )
     weights = {name: each.numpy() for name, each in problem.network.state_dict().items()}
-    logits = network.predict(weights, images, normalization=problem.normalization, threads=threads)
+    logits = network.predict(weights, images, normalization=problem.normalization)
     return torch.from_numpy(logits)
 
 
@@ -410,11 +413,12 @@ def course_of_pytorch(problem: Problem, order: Tensor, rule: Rule, dtype: torch.
 
 
 def course_of_kernels(
-    problem: Problem, order: Tensor, rule: Rule, kernels: Kernels, **options: int
+    problem: Problem, order: Tensor, rule: Rule, kernels: Kernels, **options: Any
 ) -> Course:
-    trained = Trained(problem, order.shape[1], kernels, moments=rule.moments, average=True)
+    options = {"moments": rule.moments, "average": True, **options}
+    trained = Trained(problem, order.shape[1], kernels, **options)
     record = StepSettingsRecord(**rule.settings, clip_norm=CLIP, average_decay=DECAY)
-    taken = trained.steps(order.flatten(), [rule.lr] * len(order), record, **options)
+    taken = trained.steps(order.flatten(), [rule.lr] * len(order), record)
     tensors = {}
     for name, each in trained.tensors.items():
         tensors[f"{name}, value"] = torch.from_numpy(each.value)

@@ -116,16 +116,16 @@ class CompiledModel:
         weights = self.arrays(self.model.state_dict() if tensors is None else tensors)
         pixels = images.cpu().contiguous().numpy()
         network = self._network_for(pixels.shape[1:], max(1, min(batch_size, len(pixels))))
-        threads = torch.get_num_threads()
-        found = network.predict(weights, pixels, normalization=self.normalization, threads=threads)
-        return torch.from_numpy(found)
+        return torch.from_numpy(network.predict(weights, pixels, normalization=self.normalization))
 
-    def _network_for(self, shape: Sequence[int], batch_size: int) -> CompiledNetwork:
-        """The one of the last call where it fits: most calls are for images of one shape."""
-        network = self._network
-        if network is None or (network.input_shape, network.batch_size) != (shape, batch_size):
-            network = self._network = CompiledNetwork(self.layers, shape, batch_size)
-        return network
+    def _network_for(self, shape: tuple[int, ...], batch_size: int) -> CompiledNetwork:
+        """The one of the last call where it fits: most calls are of one kind."""
+        wanted = (shape, batch_size, torch.get_num_threads())
+        last = self._network
+        if last is not None and (last.input_shape, last.batch_size, last.threads) == wanted:
+            return last
+        self._network = CompiledNetwork(self.layers, shape, batch_size, threads=wanted[2])
+        return self._network
 
 
 def array_over(name: str, tensor: Tensor) -> np.ndarray:

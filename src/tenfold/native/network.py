@@ -113,6 +113,7 @@ class CompiledNetwork:
         input_shape: channels, height and width of an image.
         batch_size: images in a step, or to be worked on at once; the last batch may be smaller.
         training: whether it can train, which takes more memory.
+        threads: that work in a call, 1..1024; the results do not depend on it.
         kernels: None for the best that there are here.
 
     Attributes:
@@ -132,9 +133,10 @@ class CompiledNetwork:
         batch_size: int,
         *,
         training: bool = False,
+        threads: int = 1,
         kernels: Kernels | None = None,
     ) -> None:
-        self.input_shape, self.batch_size = tuple(input_shape), batch_size
+        self.input_shape, self.batch_size, self.threads = tuple(input_shape), batch_size, threads
         output = output_shapes(layers, input_shape)[-1]
         if len(output) != 1:
             raise UsageError(
@@ -144,6 +146,7 @@ class CompiledNetwork:
         (self.classes,) = output
         _require_within("numbers an image", math.prod(input_shape), 1, LARGEST_OUTPUT)
         _require_within("batch_size", batch_size, 1, _LARGEST_BATCH)
+        _require_within("threads", threads, 1, MOST_THREADS)
         self.tensors = tensor_shapes(layers)
         self._can_train = training
         self._functions = (kernels or usable_kernels()).functions
@@ -151,7 +154,7 @@ class CompiledNetwork:
         records = (LayerRecord * len(layers))(*(_layer_record(each, places) for each in layers))
         shape = (c_int32 * 3)(*input_shape)
         self._address: int | None = self._functions.tenfold_network_new(
-            records, len(records), shape, batch_size, training
+            records, len(records), shape, batch_size, training, threads
         )
         if self._address is None:
             raise MemoryError(f"a network for batches of {batch_size:,} images finds no room")
@@ -170,7 +173,6 @@ class CompiledNetwork:
         images: np.ndarray,
         *,
         normalization: Normalization | None = None,
-        threads: int = 1,
     ) -> Float32[np.ndarray, "n classes"]:
         """The logits of any number of images, in evaluation mode.
 
@@ -180,13 +182,11 @@ class CompiledNetwork:
             weights: float32, by the names of `tensors`; there may be more.
             images: raw pixels, uint8, n x channels x height x width.
             normalization: None for pixels in 0..1 as they are.
-            threads: 1..1024; the logits do not depend on it.
 
         Raises:
             UsageError: an array is missing, or has another type, shape or layout.
             MemoryError: there is not enough.
         """
-        _require_within("threads", threads, 1, MOST_THREADS)
         tensors = self._tensors({name: TrainedTensor(array) for name, array in weights.items()})
         pixels = self._images(images, None, normalization)
         logits = np.empty((len(images), self.classes), np.float32)
@@ -195,9 +195,8 @@ class CompiledNetwork:
             part = slice(done, done + size)
             pixels.pixels, pixels.count = _pointer(images[part], c_uint8), len(images[part])
             began = time.perf_counter()
-            self._call(
-                "tenfold_predict", tensors, byref(pixels), threads, _pointer(logits[part], c_float)
-            )
+            found = _pointer(logits[part], c_float)
+            self._call("tenfold_predict", tensors, byref(pixels), self.threads, found)
             seconds = max(time.perf_counter() - began, 1e-6)
             done += size
             size = max(1, min(4 * size, int(SLICE_SECONDS * size / seconds)))
@@ -217,7 +216,6 @@ class CompiledNetwork:
         step: int = 0,
         optimizer_step: int = 0,
         dropout_seed: int = 0,
-        threads: int = 1,
     ) -> TakenSteps:
         """Take steps in a row, one for each learning rate.
 
@@ -233,7 +231,6 @@ class CompiledNetwork:
             step: how many steps were taken before.
             optimizer_step: how many steps the optimizer has counted before.
             dropout_seed: 0 <= value < 2**63.
-            threads: 1..1024; nothing depends on it.
 
         Raises:
             UsageError: an array is missing, or has another type, shape or layout; a label, or a
@@ -242,7 +239,6 @@ class CompiledNetwork:
             MemoryError: there is not enough.
         """
         assert self._can_train, "it was made to predict"
-        _require_within("threads", threads, 1, MOST_THREADS)
         _require_within("step", step, 0, _MOST_STEPS)
         _require_within("optimizer_step", optimizer_step, 0, _MOST_STEPS)
         self._require_order(order, len(images), len(learning_rates))
@@ -259,7 +255,7 @@ class CompiledNetwork:
             step=step,
             optimizer_step=optimizer_step,
             dropout_seed=dropout_seed,
-            threads=threads,
+            threads=self.threads,
             losses=_pointer(losses, c_float),
             correct=ctypes.pointer(correct),
             largest_gradients=_pointer(gradients, c_float),

@@ -138,9 +138,9 @@ def _step_of_kernels(compiled: CompiledModel, batch: ImageDataset, settings: Ste
         layer.model_copy(update={"p": 0.0}) if isinstance(layer, Dropout) else layer
         for layer in compiled.layers
     ]
-    threads, normalization = torch.get_num_threads(), compiled.normalization
+    normalization, threads = compiled.normalization, torch.get_num_threads()
     learning, predicting = (
-        CompiledNetwork(layers, batch.image_shape, size, training=training)
+        CompiledNetwork(layers, batch.image_shape, size, training=training, threads=threads)
         for training in (True, False)
     )
     taken = learning.train(
@@ -151,13 +151,11 @@ def _step_of_kernels(compiled: CompiledModel, batch: ImageDataset, settings: Ste
         [0.0],
         settings=record,
         normalization=normalization,
-        threads=threads,
     )
     logits = predicting.predict(
         {name: tensor.value for name, tensor in tensors.items()},
         batch.image_array,
         normalization=normalization,
-        threads=threads,
     )
     return _Step(
         float(taken.losses[0]),

@@ -81,9 +81,12 @@ class NativeEngine(Engine):
         self._epoch, self._order = epoch, order.contiguous().numpy()
         self.state.model.train()
         if self._network is None:
-            size = self.settings.batch_size
             self._network = CompiledNetwork(
-                self._compiled.layers, self.data.image_shape, size, training=True
+                self._compiled.layers,
+                self.data.image_shape,
+                self.settings.batch_size,
+                training=True,
+                threads=torch.get_num_threads(),
             )
 
     def advance(
@@ -105,7 +108,6 @@ class NativeEngine(Engine):
             step=self.state.step,
             optimizer_step=self._optimizer.steps,
             dropout_seed=derive_seed(self.settings.seed, "dropout"),
-            threads=torch.get_num_threads(),
         )
         self._optimizer.count(learning_rates)
         self._count_batches(count)
