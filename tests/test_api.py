@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 import tenfold
+from engines import ENGINES
 from tenfold.recipes import load_recipe
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_is_chosen_by_name(engine: str, tmp_path: Path) -> None:
+    changes = {"recipe": "digits-quick", "epochs": 1, "threads": 1, "quiet": True}
+    run = tenfold.train(out=tmp_path / "run", engine=engine, **changes)
+    assert run.facts.conditions.engine == engine
+    with pytest.raises(tenfold.UsageError, match="there is no engine 'nativ'; did you mean"):
+        tenfold.train(out=tmp_path / "other", engine="nativ", **changes)
 
 
 @pytest.mark.parametrize(

@@ -362,6 +362,12 @@ COMMAND_LINE = [
         2,
         ("'cdua'", "did you mean 'cuda'?"),
     ),
+    Row(
+        "unknown-engine",
+        "train digits --engine turch",
+        2,
+        ("there is no engine 'turch'", "did you mean 'torch'?"),
+    ),
     Row("threads-0", "train digits --threads 0", 2, ("threads is 0", "1..1024")),
     Row("log-every-negative", "train digits --log-every -1", 2, ("--log-every", "-1", "0")),
     Row(
@@ -1569,6 +1575,7 @@ COMMANDS = {
     "option": ["train", "digits", "--{}"],
     "command": ["{}"],
     "device": ["train", "digits", "--device", "{}"],
+    "engine": ["train", "digits", "--engine", "{}"],
     "interval": ["train", "digits", "--checkpoint-every", "{}"],
     "out": ["train", "digits", "--epochs", "1", "--out", "file/{}"],
     "data-root": ["train", "mnist", "--data-root", "{}"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import io
 import json
 import os
@@ -15,6 +16,9 @@ import pytest
 from PIL import Image
 
 from command_line import Tenfold
+from engines import ENGINES
+from tenfold.native.library import Kernels, NoKernels
+from tenfold.reporting import describe
 from tensor_files import read_tensors, sha256_of_tensors
 
 SMALL = ["--recipe", "digits-quick", "--epochs", "2", "--threads", "1"]
@@ -182,6 +186,35 @@ def test_another_optimizer_drops_what_was_the_firsts_own(tenfold: Tenfold) -> No
     assert "optimizer adamw takes no momentum" in refused.err
 
 
+def test_info_says_what_kernels_there_are_or_why_there_are_none(
+    tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def engine(found: Kernels | NoKernels) -> str:
+        monkeypatch.setattr(describe, "find_kernels", lambda: found)
+        text: str = json.loads(tenfold("info", "--json").out)["engine"]
+        assert f"engine        {text}\n" in tenfold("info").out
+        return text
+
+    library = ctypes.CDLL(None)
+    assert engine(Kernels(library, "avx512")) == "native (avx512)"
+    passed_over = {"avx512": "this processor has no AVX-512"}
+    assert engine(Kernels(library, "avx2", passed_over)) == (
+        "native (avx2; not avx512: this processor has no AVX-512)"
+    )
+    assert engine(NoKernels("no compiler was found")) == "torch (no compiler was found)"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_by_either_engine(engine: str, tenfold: Tenfold) -> None:
+    answer = tenfold("train", "digits", *SMALL, "--out", "run", "--engine", engine, "--json")
+    assert answer.code == 0, answer.err
+    facts = json.loads(Path("run/run.json").read_text())
+    assert facts["conditions"]["engine"] == engine
+    again = json.loads(tenfold("evaluate", "run", "--json").out)
+    result = json.loads(answer.out)
+    assert (again["test_loss"], again["test_acc"]) == (result["test_loss"], result["test_acc"])
+
+
 def test_recipes_and_data_and_info_and_summary_say_the_same_in_json(tenfold: Tenfold) -> None:
     recipes = json.loads(tenfold("recipes", "--json").out)["recipes"]
     for name in recipes:
@@ -199,6 +232,7 @@ def test_recipes_and_data_and_info_and_summary_say_the_same_in_json(tenfold: Ten
 
     assert json.loads(tenfold("info", "--json").out)["torch"]
     assert "cache" in tenfold("info").out
+    assert json.loads(tenfold("info", "--json").out)["engine"].startswith(("native (", "torch ("))
     assert json.loads(tenfold("summary", "lenet", "--json").out)["parameters"] == 61_706
     assert "61,706" in tenfold("summary", "lenet").out
     wide = tenfold("summary", "mlp", "--set", "hidden=[8]", "--shape", "3x4x4", "--classes", "2")

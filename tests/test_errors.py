@@ -27,6 +27,7 @@ from tenfold.errors import (
 EXIT_CODES = {
     "TenfoldError": 1,
     "UsageError": 2,
+    "NotNativeError": 2,
     "DataError": 3,
     "FileRefusedError": 4,
     "NewerFormatError": 4,

@@ -75,6 +75,7 @@ PUBLIC = {
         "OPTIMIZERS",
         "SCHEDULES",
         "EpochMetrics",
+        "NativeEngine",
         "Standing",
         "TorchEngine",
         "TrainingState",

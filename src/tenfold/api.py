@@ -26,6 +26,7 @@ def train(
     data_root: str | Path | None = None,
     device: str = "auto",
     threads: int | None = None,
+    engine: str = "auto",
     checkpoint_every: str = "",
     download: bool = True,
     quiet: bool = False,
@@ -43,6 +44,8 @@ def train(
         data_root: a folder of known data sets, before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: of a CPU; None for half the cores, at least two.
+        engine: what takes the steps: `native`, tenfold's compiled kernels; `torch`; or `auto`,
+            the kernels where they can take them.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
         download: whether a known data set that is missing may be fetched.
         quiet: while training, print nothing but warnings, as in a notebook with a plot.
@@ -58,7 +61,7 @@ def train(
         _recipe(recipe, changes),
         data,
         out=None if out is None else Path(out),
-        resources=_resources(data_root, device, threads, download),
+        resources=_resources(data_root, device, threads, download, engine),
         checkpoint_every=checkpoint_every,
         watcher=_watcher(watcher, quiet, plot),
     )
@@ -162,9 +165,14 @@ def _path(run: str | Path | Run) -> Path:
 
 
 def _resources(
-    data_root: str | Path | None, device: str, threads: int | None, download: bool = True
+    data_root: str | Path | None,
+    device: str,
+    threads: int | None,
+    download: bool = True,
+    engine: str = "",
 ) -> Resources:
-    return Resources(None if data_root is None else Path(data_root), download, device, threads)
+    root = None if data_root is None else Path(data_root)
+    return Resources(root, download, device, threads, engine)
 
 
 def _watcher(watcher: Watcher | None, quiet: bool, plot: bool | str | Path) -> Watcher:

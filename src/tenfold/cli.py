@@ -67,6 +67,13 @@ Threads = Annotated[
 OtherThreads = Annotated[
     int | None, typer.Option(metavar="N", help="CPU threads; by default the run's own.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|native|torch",
+        help="What takes the steps: compiled kernels, PyTorch, or the kernels where they can.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
 LogEvery = Annotated[
@@ -196,6 +203,7 @@ def train(
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
+    engine: Engine = "auto",
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="The run's folder; otherwise the next one in runs/."),
@@ -234,7 +242,7 @@ def train(
             chosen,
             data,
             out=out,
-            resources=Resources(data_root, not offline, device, threads),
+            resources=Resources(data_root, not offline, device, threads, engine),
             checkpoint_every=checkpoint_every,
             watcher=watcher,
         )

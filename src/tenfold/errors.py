@@ -58,6 +58,10 @@ class UsageError(TenfoldError):
     exit_code = 2
 
 
+class NotNativeError(UsageError):
+    """What the compiled kernels cannot compute, or not on this machine; PyTorch can."""
+
+
 class DataError(TenfoldError):
     """Data that cannot be found, read or trained on."""
 

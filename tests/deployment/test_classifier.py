@@ -11,12 +11,14 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
 
+from engines import WITH_AND_WITHOUT_KERNELS, needs_kernels
 from small_bundles import bundle_with
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment import Classifier, Guess, write_bundle
 from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import DataError, FileRefusedError, UsageError
 from tenfold.evaluation import evaluate
+from tenfold.evaluation.compiled import CompiledModel
 from tenfold.models import build
 from tenfold.types import ImageShape
 
@@ -59,9 +61,14 @@ def learn(network, channels):
         optimizer.step()
 
 
-@pytest.fixture(scope="module", params=[1, 3])
-def classifier(request):
-    return Classifier(bundle_of(request.param))
+@pytest.fixture(scope="module", params=[1, 3], ids=["gray", "color"])
+def bundle(request):
+    return bundle_of(request.param)
+
+
+@pytest.fixture(scope="module", params=WITH_AND_WITHOUT_KERNELS, ids=["PyTorch", "kernels"])
+def classifier(request, bundle):
+    return Classifier(bundle, use_kernels=request.param)
 
 
 def dataset_for(classifier, n=40):
@@ -106,8 +113,10 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_the_same_pixels_get_the_same_answer_in_any_form(classifier, form, tmp_path):
     dataset = dataset_for(classifier)
+    wanted = classifier.predict_proba(dataset)
     with torch.no_grad():
-        wanted = classifier.bundle.module()(dataset.images).softmax(1).numpy()
+        of_module = classifier.bundle.module()(dataset.images).softmax(1).numpy()
+    np.testing.assert_allclose(wanted, of_module, rtol=0, atol=1e-6)
     assert len(set(wanted.argmax(1))) == 10
     given = form(dataset, tmp_path)
     assert np.array_equal(classifier.predict_proba(given), wanted)
@@ -201,13 +210,49 @@ def test_prediction_and_evaluation_agree_to_the_last_bit():
 def test_an_evaluation_is_that_of_the_module(classifier):
     dataset = dataset_for(classifier, 300)
     report, wanted = classifier.evaluate(dataset), evaluate(classifier.module, dataset)
-    assert report.to_dict() == wanted.to_dict()
+    assert report.test_loss == pytest.approx(wanted.test_loss, rel=1e-6)
+    assert np.array_equal(report.confusion, wanted.confusion)
     assert report.test_acc > 0.7
     hits = sum(
         name == DIGITS[label]
         for name, label in zip(classifier.predict(dataset), dataset.labels.tolist(), strict=True)
     )
     assert report.correct == hits
+
+
+def test_without_kernels_pytorch_predicts(bundle):
+    classifier = Classifier(bundle, use_kernels=False)
+    dataset = dataset_for(classifier)
+    with torch.no_grad():
+        wanted = classifier.module(dataset.images).softmax(1).numpy()
+    assert np.array_equal(classifier.predict_proba(dataset), wanted)
+
+
+def test_weights_that_are_changed_are_predicted_with(classifier):
+    dataset = dataset_for(classifier)
+    own = Classifier(classifier.bundle)
+    before = own.predict_proba(dataset)
+    with torch.no_grad():
+        own.module.network.classifier[-1].bias[3] += 100
+    assert own.predict(dataset) == ["digit 3"] * len(dataset)
+    assert np.array_equal(Classifier(classifier.bundle).predict_proba(dataset), before)
+
+
+@needs_kernels
+def test_a_classifier_has_the_bits_of_validation():
+    """The logits of an image depend neither on its neighbors nor on threads."""
+    classifier = Classifier(bundle_of())
+    images = digits(100).images
+    compiled = CompiledModel(classifier.module)
+    whole = compiled.logits(images, 100).softmax(1).numpy()
+    assert np.array_equal(classifier.predict_proba(images), whole)
+    for count in (1, 7, 33):
+        assert np.array_equal(classifier.predict_proba(images[:count]), whole[:count])
+    torch.set_num_threads(3)
+    try:
+        assert np.array_equal(classifier.predict_proba(images), whole)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_from_a_file(tmp_path):

@@ -104,9 +104,8 @@ def digest(classifier: tenfold.Classifier) -> str:
 def train_narrow(name: str, out: Path, threads: int) -> tenfold.Run:
     """One of `NARROW`, for two epochs."""
     changes = {"recipe": name, "epochs": 2, "batch_size": 32, "val": 0.1, **NARROW[name]}
-    return tenfold.train(
-        made_up_splits(name), out=out, threads=threads, device="cpu", quiet=True, **changes
-    )
+    resources = {"threads": threads, "device": "cpu", "engine": "torch"}
+    return tenfold.train(made_up_splits(name), out=out, quiet=True, **resources, **changes)
 
 
 def processor() -> str:
@@ -154,6 +153,7 @@ def main() -> None:
         epochs=3,
         threads=1,
         device="cpu",
+        engine="torch",
         quiet=True,
         model_args={"channels": [4, 8], "kernels": [3, 3], "hidden": [16]},
     )
@@ -164,6 +164,7 @@ def main() -> None:
             out=HERE / "interrupted",
             threads=1,
             device="cpu",
+            engine="torch",
             quiet=True,
             watcher=StopAt(47),
         )
@@ -176,6 +177,7 @@ def main() -> None:
         epochs=4,
         threads=1,
         device="cpu",
+        engine="torch",
         quiet=True,
         batch_size=8,
         lr=1e-3,

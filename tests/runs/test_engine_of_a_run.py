@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kill import EVERYTHING, state_of
 
+from engines import ENGINES as ENGINES_TO_TEST
+from engines import needs_kernels
 from stopping import StopsAt
-from tenfold.errors import InterruptedRunError
-from tenfold.recipes import load_recipe
-from tenfold.runs import open_run, resume_run, train_run
-from tenfold.runs import train as train_module
-from tenfold.runs.fit import prepare
+from tenfold.data.dataset import ImageDataset
+from tenfold.deployment import Classifier
+from tenfold.errors import InterruptedRunError, UsageError
+from tenfold.native.built import INSTRUCTION_SETS, processor
+from tenfold.native.library import PACKAGE, Kernels, find_kernels, find_kernels_in
+from tenfold.recipes import Recipe, load_recipe
+from tenfold.runs import Run, evaluate_run, load, open_run, resume_run, train_run
+from tenfold.runs.evaluate import sample_of_test_images
+from tenfold.runs.fit import fit
 from tenfold.runs.resources import Resources
 from tenfold.training.engine import Stretch
-from tenfold.training.torch_engine import ENGINES, TorchEngine
+from tenfold.training.engines import ENGINES
+from tenfold.training.torch_engine import TorchEngine
 
 
 class Counting(TorchEngine):
@@ -42,15 +49,12 @@ def _counting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stopped(tmp_path: Path) -> Path:
     """A run that the made-up engine began, stopped after 30 of its 42 steps."""
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
-    with monkeypatch.context() as patched:
-        patched.setattr(train_module, "prepare", partial(prepare, engine=Counting))
-        with pytest.raises(InterruptedRunError):
-            train_run(
-                recipe, out=tmp_path / "run", resources=Resources(threads=1), watcher=StopsAt(30)
-            )
+    resources = Resources(threads=1, engine=Counting.name)
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, out=tmp_path / "run", resources=resources, watcher=StopsAt(30))
     assert Counting.steps == 30
     return tmp_path / "run"
 
@@ -59,7 +63,8 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same by PyTorch's engine, never stopped; the steps are the same."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    train_run(load_recipe(EVERYTHING, {"epochs": 2}), out=out, resources=Resources(threads=1))
+    resources = Resources(threads=1, engine=TorchEngine.name)
+    train_run(load_recipe(EVERYTHING, {"epochs": 2}), out=out, resources=resources)
     return out
 
 
@@ -115,3 +120,166 @@ def test_a_run_that_is_killed_before_its_first_checkpoint_begins_again_with_it(
     run = resume_run(stopped)
     assert Counting.steps == 30 + 42
     assert run.facts.conditions.engine == "counting"
+
+
+# ---- The native engine -------------------------------------------------------------------------
+
+NATIVE = Resources(threads=1, engine="native")
+
+
+def everything(**changes: Any) -> Recipe:
+    return load_recipe(EVERYTHING, {"epochs": 2, **changes})
+
+
+def unlike(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """A recipe for a model that the kernels do not know."""
+    monkeypatch.setattr("tenfold.evaluation.compiled.layer_list", lambda network: None)
+    monkeypatch.setattr("tenfold.runs.fit.layer_list", lambda network: None)
+    return recipe
+
+
+REASON = "the network is not a list of layers that the kernels know"
+
+
+@needs_kernels
+@pytest.mark.parametrize("asked_for", ["", "auto", "native"])
+def test_a_run_is_native_where_it_can_be(asked_for: str, tmp_path: Path) -> None:
+    watcher = StopsAt()
+    resources = Resources(device="cpu", threads=1, engine=asked_for)
+    run = train_run(everything(), out=tmp_path / "run", resources=resources, watcher=watcher)
+    conditions, (session,) = run.facts.conditions, run.facts.sessions
+    assert (conditions.engine, conditions.engine_version) == ("native", 1)
+    assert conditions.instructions.startswith(find_kernels().instruction_set)
+    assert (session.engine, session.why_not_native) == ("native", "")
+    assert not [note for note in watcher.notes if "PyTorch" in note]
+
+
+@needs_kernels
+def test_a_run_that_the_kernels_cannot_take_is_pytorch_s_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, watcher = unlike(everything(), monkeypatch), StopsAt()
+    run = train_run(recipe, out=tmp_path / "run", resources=Resources(threads=1), watcher=watcher)
+    (session,) = open_run(run.folder).facts.sessions
+    assert (session.engine, session.why_not_native) == ("torch", REASON)
+    assert f"PyTorch takes the steps: {REASON}" in watcher.notes
+
+
+def test_a_run_that_is_pytorch_s_on_request_says_nothing(tmp_path: Path) -> None:
+    watcher, resources = StopsAt(), Resources(threads=1, engine="torch")
+    run = train_run(everything(), out=tmp_path / "run", resources=resources, watcher=watcher)
+    (session,) = run.facts.sessions
+    assert (session.engine, session.why_not_native) == ("torch", "")
+    assert not [note for note in watcher.notes if "PyTorch" in note]
+
+
+@needs_kernels
+def test_a_run_that_must_be_native_and_cannot_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = unlike(everything(), monkeypatch)
+    with pytest.raises(UsageError, match=f"cannot train this: {REASON}; choose --engine auto"):
+        train_run(recipe, out=tmp_path / "run", resources=NATIVE)
+    assert not (tmp_path / "run").exists()
+
+
+def stop_at(step: int, out: Path, resources: Resources) -> None:
+    with pytest.raises(InterruptedRunError):
+        train_run(everything(), out=out, resources=resources, watcher=StopsAt(step))
+
+
+@needs_kernels
+def test_a_native_run_is_gone_on_with_by_pytorch_where_its_kernels_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(30, tmp_path / "run", NATIVE)
+    monkeypatch.setenv("TENFOLD_NATIVE", "0")
+    watcher = StopsAt()
+    run = resume_run(tmp_path / "run", watcher=watcher)
+    first, second = run.facts.sessions
+    assert (first.engine, second.engine) == ("native", "torch")
+    assert second.why_not_native == "TENFOLD_NATIVE is 0"
+    assert (first.bit_exact, second.bit_exact) == (True, False)
+    assert "PyTorch takes the steps: TENFOLD_NATIVE is 0" in watcher.notes
+    assert "no longer bit-exact: engine was 'native', is 'torch'" in watcher.notes
+    assert run.status == "finished"
+
+
+@needs_kernels
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_a_run_is_gone_on_with_by_the_other_engine_on_request(engine: str, tmp_path: Path) -> None:
+    """There is no option for it on the command line; figures are nearly those of one engine."""
+    other = {"native": "torch", "torch": "native"}[engine]
+    recipe = everything(model="mlp", model_args={"hidden": [16]}, lr=0.05)  # nothing is random
+    whole = train_run(recipe, out=tmp_path / "whole", resources=Resources(threads=1, engine=engine))
+    run, watcher = tmp_path / "run", StopsAt()
+    with pytest.raises(InterruptedRunError):
+        train_run(
+            *(recipe,),
+            out=run,
+            resources=Resources(threads=1, engine=engine),
+            watcher=StopsAt(30),
+        )
+    resumed = resume_run(run, resources=Resources(engine=other), watcher=watcher)
+    assert f"no longer bit-exact: engine was '{engine}', is '{other}'" in watcher.notes
+    assert [session.engine for session in resumed.facts.sessions] == [engine, other]
+    for figure in ("train_loss", "val_loss", "test_loss"):
+        assert resumed.figures[figure] == pytest.approx(whole.figures[figure], rel=1e-4)
+
+
+@needs_kernels
+def test_other_kernels_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [name for name in INSTRUCTION_SETS[processor()] if is_usable(name)]
+    if len(names) < 2:
+        pytest.skip("one kind of kernels runs here")
+    monkeypatch.setenv("TENFOLD_NATIVE", names[0])
+    stop_at(30, tmp_path / "run", NATIVE)
+    monkeypatch.setenv("TENFOLD_NATIVE", names[1])
+    watcher = StopsAt()
+    resume_run(tmp_path / "run", watcher=watcher)
+    (note,) = [note for note in watcher.notes if "bit-exact" in note]
+    assert note.startswith(f"no longer bit-exact: instructions was '{names[0]} (")
+
+
+def is_usable(name: str) -> bool:
+    return isinstance(find_kernels_in(PACKAGE, name), Kernels)
+
+
+# ---- Figures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES_TO_TEST)
+def test_figures_are_computed_by_what_computed_them_in_training(
+    engine: str, tmp_path: Path
+) -> None:
+    """To the bit: the run's own, and validation's."""
+    resources = Resources(device="cpu", threads=1, engine=engine)
+    run = train_run(everything(), out=tmp_path / "run", resources=resources)
+    report = evaluate_run(run.folder)
+    assert report.to_dict() == run.facts.test
+    best = run.history[run.figures["best_epoch"] - 1]
+    validation = evaluate_run(run.folder, split="val")
+    assert (validation.loss, validation.accuracy) == (best.val_loss, best.val_acc)
+
+
+@needs_kernels
+def test_a_bundle_predicts_as_its_run_did(tmp_path: Path) -> None:
+    run = train_run(everything(), out=tmp_path / "run", resources=NATIVE)
+    found = load(run.folder / "model.safetensors").evaluate(sample_of(run))
+    assert found.to_dict() == run.model.evaluate(sample_of(run)).to_dict()
+    by_pytorch = Classifier(run.model.bundle, use_kernels=False).evaluate(sample_of(run))
+    assert found.test_loss == pytest.approx(by_pytorch.test_loss, rel=1e-5)
+
+
+def sample_of(run: Run) -> ImageDataset:
+    return sample_of_test_images(run.folder, 100)[1]
+
+
+@pytest.mark.parametrize("engine", ENGINES_TO_TEST)
+def test_fit_takes_an_engine_too(engine: str) -> None:
+    fitted = fit(everything(), resources=Resources(threads=1, engine=engine))
+    assert fitted.prepared.engine.kind.name == engine
+    splits = fitted.prepared.splits
+    assert splits.val is not None
+    best = fitted.history[fitted.epoch - 1]
+    assert fitted.prepared.evaluate(splits.val).loss == best.val_loss

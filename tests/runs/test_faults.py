@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import torch
 
+from engines import needs_kernels
 from tenfold.errors import StorageError, TrainingError
+from tenfold.native.network import CompiledNetwork
 from tenfold.recipes import load_recipe
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.folder import RunFolder
@@ -383,6 +385,13 @@ def spoil_step(monkeypatch: pytest.MonkeyPatch, *, at: int, weights: bool, value
 ALLOCATION = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: ..."
 
 
+OUT_OF_MEMORY = {
+    "training": "memory ran out in epoch 1, batch 1, with batch_size = 64; .*batch_size=32",
+    "evaluation": "memory ran out in evaluation, with eval_batch_size = 1,024; .*=512",
+    "evaluation at the end": "memory ran out in evaluation, with eval_batch_size = 1,024; .*=512",
+}
+
+
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(ALLOCATION), MemoryError()],
@@ -400,13 +409,50 @@ def test_memory_that_runs_out_names_the_batch_size(
     elif place == "evaluation":
         monkeypatch.setattr("tenfold.training.engine.predict_logits", run_out)
     else:
-        monkeypatch.setattr("tenfold.runs.fit.evaluate", run_out)
-    wanted = {
-        "training": "memory ran out in epoch 1, batch 1, with batch_size = 64; .*batch_size=32",
-        "evaluation": "memory ran out in evaluation, with eval_batch_size = 1,024; .*=512",
-    }[place.partition(" ")[0]]
-    with pytest.raises(TrainingError, match=wanted):
-        train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1))
+        monkeypatch.setattr("tenfold.evaluation.compiled.predict_logits", run_out)
+    with pytest.raises(TrainingError, match=OUT_OF_MEMORY[place]):
+        train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1, engine="torch"))
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("method", "nth", "place"),
+    [
+        ("train", 1, "training"),
+        ("predict", 1, "evaluation"),
+        ("predict", 2, "evaluation at the end"),
+    ],
+)
+def test_memory_that_runs_out_in_the_kernels_names_the_batch_size(
+    method: str, nth: int, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call of each method, number 0, is there to compare kernels and PyTorch."""
+    fail_at(monkeypatch, method, nth)
+    with pytest.raises(TrainingError, match=OUT_OF_MEMORY[place]):
+        train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1, engine="native"))
+
+
+@needs_kernels
+def test_memory_that_does_not_suffice_to_compare_leaves_the_run_to_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at(monkeypatch, "train", 0)
+    run = train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1))
+    (session,) = run.facts.sessions
+    assert session.engine == "torch"
+    assert session.why_not_native == "memory ran out when it was compared with PyTorch"
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, nth: int) -> None:
+    """Let the nth call of a method of compiled networks, counted from 0, run out of memory."""
+    real, calls = getattr(CompiledNetwork, method), iter(range(100))
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == nth:
+            raise MemoryError
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(CompiledNetwork, method, called)
 
 
 def test_other_errors_are_not_taken_for_memory(

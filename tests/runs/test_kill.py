@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from kill import EVERYTHING, state_of
 
+from engines import ENGINES
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
@@ -22,9 +23,13 @@ HARNESS = Path(__file__).parent.parent / "soak" / "kill.py"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIGKILL here")
 
 
-def test_sixty_kills_without_a_difference() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sixty_kills_without_a_difference(engine: str) -> None:
     result = subprocess.run(
-        [sys.executable, str(HARNESS), "--kills", "60", "--seed", "11", "--json"],
+        [
+            *(sys.executable, str(HARNESS), "--kills", "60", "--seed", "11", "--json"),
+            *("--engine", engine),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -53,12 +58,17 @@ def test_the_harness_notices_a_run_that_is_resumed_wrongly(tmp_path: Path) -> No
     assert differing >= {"checkpoint", "model", "best", "history", "figures", "recipe"}
 
 
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train_run(
-        load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), checkpoint_every="7"
-    )
+    resources = Resources(threads=1, engine=engine)
+    train_run(load_recipe(EVERYTHING), out=run, resources=resources, checkpoint_every="7")
     return run
 
 
@@ -77,14 +87,14 @@ def checkpoints(run: Path) -> list[str]:
     ids=["at the beginning", "in the first epoch", "after an epoch", "near the end"],
 )
 def test_the_command_line_killed_and_resumed(
-    far_enough: Callable[[Path], bool], tmp_path: Path, whole: Path
+    far_enough: Callable[[Path], bool], tmp_path: Path, whole: Path, engine: str
 ) -> None:
     run = tmp_path / "run"
     tenfold = [sys.executable, "-m", "tenfold"]
     training = subprocess.Popen(
         [
             *(*tenfold, "train", "--recipe", EVERYTHING, "--out", run, "--threads", "1"),
-            *("--checkpoint-every", "7", "--quiet"),
+            *("--checkpoint-every", "7", "--quiet", "--engine", engine),
         ],
         stdout=subprocess.PIPE,
     )

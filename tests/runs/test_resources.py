@@ -14,19 +14,33 @@ from tenfold.runs.resources import Resources
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> RunFacts:
-    """Of a run on the CPU with three threads."""
+    """Of a run on the CPU by PyTorch with three threads."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    return tenfold.train("digits", epochs=1, out=out, device="cpu", threads=3, quiet=True).facts
+    resources = {"device": "cpu", "threads": 3, "engine": "torch"}
+    return tenfold.train("digits", epochs=1, out=out, quiet=True, **resources).facts
 
 
 def test_what_is_not_given_is_what_the_run_had(facts: RunFacts) -> None:
-    assert Resources().or_those_of(facts, None) == Resources(device="cpu", threads=3)
+    wanted = Resources(device="cpu", threads=3, engine="torch")
+    assert Resources().or_those_of(facts, None) == wanted
     assert Resources(download=False).or_those_of(facts, "digits").download is False
 
 
 def test_what_is_given_counts(facts: RunFacts, tmp_path: Path) -> None:
-    given = Resources(tmp_path, device="mps", threads=7)
+    given = Resources(tmp_path, device="mps", threads=7, engine="native")
     assert given.or_those_of(facts, None) == given
+
+
+@pytest.mark.parametrize(
+    ("began", "asked_for"),
+    [("native", "auto"), ("torch", "torch"), ("one that is no longer there", "torch")],
+)
+def test_the_engine_that_began_a_run_goes_on_where_it_can(
+    began: str, asked_for: str, facts: RunFacts
+) -> None:
+    conditions = facts.conditions.model_copy(update={"engine": began})
+    found = Resources().or_those_of(facts.updated(conditions=conditions), None)
+    assert found.engine == asked_for
 
 
 def test_no_threads_are_not_taken_for_none_given(facts: RunFacts) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from kill import EVERYTHING, state_of
 
+from engines import ENGINES, needs_kernels
 from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
@@ -27,6 +28,8 @@ from tenfold.training.checkpoint import Checkpointer, checkpoint_files
 from tenfold.training.watching import Watcher
 
 TENFOLD = [sys.executable, "-m", "tenfold"]
+
+SINGLE = Resources(threads=1)
 
 NARROW: dict[str, dict[str, Any]] = {
     "convpool": {"channels": [2, 3], "kernels": [3, 3], "hidden": [8], "dropout": 0.3},
@@ -57,19 +60,25 @@ def made_up(recipe: Recipe) -> Splits:
     return Splits(part(90, "train"), part(32, "val") if recipe.val else None, part(32, "test"))
 
 
+@pytest.fixture(scope="module", params=ENGINES)
+def resources(request: pytest.FixtureRequest) -> Resources:
+    """One thread of each engine."""
+    return Resources(threads=1, engine=request.param)
+
+
 @pytest.mark.parametrize("steps", [[1], [4], [6], [9, 10]], ids=str)
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe(name: str, steps: list[int], tmp_path: Path) -> None:
+def test_every_recipe(name: str, steps: list[int], tmp_path: Path, resources: Resources) -> None:
     """Stopped after the first batch, in the middle, at an epoch's end, and twice in a row."""
     recipe = small(name)
     data = made_up(recipe)
-    train_run(recipe, data, out=tmp_path / "whole", resources=Resources(threads=1))
+    train_run(recipe, data, out=tmp_path / "whole", resources=resources)
     with pytest.raises(InterruptedRunError):
         train_run(
             recipe,
             data,
             out=tmp_path / "run",
-            resources=Resources(threads=1),
+            resources=resources,
             watcher=StopsAt(steps[0]),
         )
     for step in steps[1:]:
@@ -83,23 +92,23 @@ def test_every_recipe(name: str, steps: list[int], tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, resources: Resources) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train_run(load_recipe(EVERYTHING), out=run, resources=Resources(threads=1))
+    train_run(load_recipe(EVERYTHING), out=run, resources=resources)
     return run
 
 
 @pytest.mark.parametrize("every", [1, 5, 21, 30])
-def test_stopped_again_and_again(every: int, tmp_path: Path, whole: Path) -> None:
+def test_stopped_again_and_again(
+    every: int, tmp_path: Path, whole: Path, resources: Resources
+) -> None:
     run = tmp_path / "run"
 
     def go_on(watcher: Watcher) -> None:
         if run.exists():
             resume_run(run, watcher=watcher)
         else:
-            train_run(
-                load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=watcher
-            )
+            train_run(load_recipe(EVERYTHING), out=run, resources=resources, watcher=watcher)
 
     for step in range(every, 84, max(5, every)):
         with pytest.raises(InterruptedRunError) as caught:
@@ -110,16 +119,16 @@ def test_stopped_again_and_again(every: int, tmp_path: Path, whole: Path) -> Non
     assert state_of(run) == state_of(whole)
 
 
-def test_the_counters_of_early_stopping_go_on(tmp_path: Path) -> None:
+def test_the_counters_of_early_stopping_go_on(tmp_path: Path, resources: Resources) -> None:
     recipe = load_recipe(EVERYTHING, {"patience": 1, "lr": 3.0, "epochs": 9})
-    whole = train_run(recipe, out=tmp_path / "whole", resources=Resources(threads=1))
+    whole = train_run(recipe, out=tmp_path / "whole", resources=resources)
     assert whole.status == "stopped early"
     steps_before_the_end = 21 * (len(whole.history) - 1) + 10
     with pytest.raises(InterruptedRunError):
         train_run(
             recipe,
             out=tmp_path / "run",
-            resources=Resources(threads=1),
+            resources=resources,
             watcher=StopsAt(steps_before_the_end),
         )
     resumed = resume_run(tmp_path / "run")
@@ -133,11 +142,31 @@ def test_the_counters_of_early_stopping_go_on(tmp_path: Path) -> None:
 
 def test_several_threads_give_their_own_bits_again(tmp_path: Path) -> None:
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
-    train_run(recipe, out=tmp_path / "whole", resources=Resources(threads=2))
+    resources = Resources(threads=2, engine="torch")
+    train_run(recipe, out=tmp_path / "whole", resources=resources)
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, out=tmp_path / "run", resources=Resources(threads=2), watcher=StopsAt(30))
+        train_run(recipe, out=tmp_path / "run", resources=resources, watcher=StopsAt(30))
     resume_run(tmp_path / "run")
     assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
+
+
+@needs_kernels
+def test_the_kernels_give_the_same_bits_with_any_number_of_threads(tmp_path: Path) -> None:
+    """Begun with one number of threads, gone on with by another, ended with by a third."""
+    recipe, whole, run = load_recipe(EVERYTHING), tmp_path / "whole", tmp_path / "run"
+    train_run(recipe, out=whole, resources=Resources(threads=1, engine="native"))
+    resources = Resources(threads=4, engine="native")
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, out=run, resources=resources, watcher=StopsAt(30))
+    with pytest.raises(InterruptedRunError):
+        resume_run(run, resources=Resources(threads=3), watcher=StopsAt(50))
+    resumed = resume_run(run, resources=Resources(threads=2))
+    assert [session.threads for session in resumed.facts.sessions] == [4, 3, 2]
+    assert all(session.bit_exact for session in resumed.facts.sessions)
+    found, wanted = state_of(run), state_of(whole)
+    found.pop("checkpoint: header")  # it says the number of threads
+    wanted.pop("checkpoint: header")
+    assert found == wanted
 
 
 def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -155,12 +184,15 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
-def test_signals_on_the_command_line(number: int, code: int, tmp_path: Path, whole: Path) -> None:
+def test_signals_on_the_command_line(
+    number: int, code: int, tmp_path: Path, resources: Resources
+) -> None:
     """The run finishes its step, saves, and says the command that continues it."""
     run = tmp_path / "run"
-    epochs = ["--set", "patience=0", "--epochs", "400"]  # long enough to be caught in the middle
+    options = ["--out", run, "--threads", "1", "--engine", resources.engine]
+    endless = ["--set", "patience=0", "--epochs", "50000"]
     process = subprocess.Popen(
-        [*TENFOLD, "train", "--recipe", EVERYTHING, "--out", run, "--threads", "1", *epochs],
+        [*TENFOLD, "train", "--recipe", EVERYTHING, *options, *endless],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -178,12 +210,12 @@ def test_signals_on_the_command_line(number: int, code: int, tmp_path: Path, who
     assert stopped_at.exists()
 
 
-def test_the_command_that_is_told_ends_with_the_same_bits(tmp_path: Path, whole: Path) -> None:
+def test_the_command_that_is_told_ends_with_the_same_bits(
+    tmp_path: Path, whole: Path, resources: Resources
+) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError) as caught:
-        train_run(
-            load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=StopsAt(33)
-        )
+        train_run(load_recipe(EVERYTHING), out=run, resources=resources, watcher=StopsAt(33))
     command = caught.value.remedy.partition("continue with: tenfold ")[2].split()
     assert command == ["resume", str(run)]
     result = command_line(*command)
@@ -191,14 +223,14 @@ def test_the_command_that_is_told_ends_with_the_same_bits(tmp_path: Path, whole:
     assert state_of(run) == state_of(whole)
 
 
-def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path) -> None:
+def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path, resources: Resources) -> None:
     run = tmp_path / "run"
     twice = StopsAt(10, [signal.SIGTERM, signal.SIGINT])
     with pytest.raises(SystemExit) as caught:
         train_run(
             load_recipe(EVERYTHING),
             out=run,
-            resources=Resources(threads=1),
+            resources=resources,
             checkpoint_every="7",
             watcher=twice,
         )
@@ -238,14 +270,12 @@ def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:
 CONSTANT = {"schedule": "constant", "warmup_epochs": 0, "patience": 0}
 
 
-def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path) -> None:
+def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path, resources: Resources) -> None:
     """With a schedule that does not stretch, to the bit; a stop in between needs no --epochs."""
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 4})
-    train_run(longer, out=tmp_path / "whole", resources=Resources(threads=1))
+    train_run(longer, out=tmp_path / "whole", resources=resources)
     run = tmp_path / "run"
-    train_run(
-        load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2}), out=run, resources=Resources(threads=1)
-    )
+    train_run(load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2}), out=run, resources=resources)
     with pytest.raises(InterruptedRunError):
         resume_run(run, epochs=4, watcher=StopsAt(43))
     assert open_run(run).figures == {}
@@ -253,10 +283,10 @@ def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path) -> None:
     assert state_of(run) == state_of(tmp_path / "whole")
 
 
-def after_one_epoch(tmp_path: Path) -> Path:
+def after_one_epoch(tmp_path: Path, resources: Resources = SINGLE) -> Path:
     """A finished run whose learning rate does not depend on how many epochs there will be."""
     recipe = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1})
-    return train_run(recipe, out=tmp_path / "run", resources=Resources(threads=1)).folder
+    return train_run(recipe, out=tmp_path / "run", resources=resources).folder
 
 
 @contextmanager
@@ -283,11 +313,11 @@ def test_more_epochs_are_remembered_from_their_first_instant(
 
 
 def test_a_death_before_the_first_checkpoint_of_more_epochs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resources: Resources
 ) -> None:
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2})
-    train_run(longer, out=tmp_path / "whole", resources=Resources(threads=1))
-    run = after_one_epoch(tmp_path)
+    train_run(longer, out=tmp_path / "whole", resources=resources)
+    run = after_one_epoch(tmp_path, resources)
     with dies_before(monkeypatch, Checkpointer, "save"):
         resume_run(run, epochs=2)
     resumed = resume_run(run)
@@ -420,7 +450,10 @@ def test_other_conditions_are_allowed_and_noted(
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train_run(
-            load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=StopsAt(33)
+            load_recipe(EVERYTHING),
+            out=run,
+            resources=Resources(threads=1, engine="torch"),
+            watcher=StopsAt(33),
         )
     if threads is None:
         monkeypatch.setattr(torch, "__version__", "99.0")
@@ -469,10 +502,10 @@ def test_a_process_whose_threads_were_there_before() -> None:
 import sys, torch
 torch.set_num_threads(2)
 torch.ones(10**6).sum()
-from tenfold.runs.conditions import conditions
+from tenfold.runs.conditions import machine_conditions
 from tenfold.runs.resources import Resources
 with Resources(device="cpu", threads=2).repeatable() as device:
-    print(conditions(device).denormals)
+    print(machine_conditions(device)["denormals"])
     tiny = torch.full((10**6,), 1000, dtype=torch.int32).view(torch.float32)
     print(int((tiny * 0.5).view(torch.int32).count_nonzero()))
 """

@@ -42,6 +42,7 @@ from tenfold.storage import read_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import VERSION as CHECKPOINT_VERSION
 from tenfold.training.checkpoint import checkpoint_files
+from tenfold.training.engines import ENGINES
 
 EVERYTHING = Path(__file__).parent.parent / "runs" / "everything.toml"
 CHECKPOINT_EVERY = "7"
@@ -195,8 +196,8 @@ class Tally:
 class Harness:
     """Runs of one recipe in forked processes."""
 
-    def __init__(self, recipe: Recipe, data: str, threads: int, work: Path) -> None:
-        self.recipe, self.data, self.threads, self.work = recipe, data, threads, work
+    def __init__(self, recipe: Recipe, data: str, resources: Resources, work: Path) -> None:
+        self.recipe, self.data, self.resources, self.work = recipe, data, resources, work
         self._never_stopped(work / "first")
         for module in json.loads((work / "modules.json").read_text()):
             importlib.import_module(module)  # here, so that no later process has to
@@ -245,7 +246,7 @@ class Harness:
                         self.recipe,
                         self.data,
                         out=run,
-                        resources=Resources(device="cpu", threads=self.threads),
+                        resources=self.resources,
                         checkpoint_every=every,
                     )
                 if run.name in ("first", "second"):
@@ -377,6 +378,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--engine", default="auto", choices=["auto", *ENGINES])
     parser.add_argument("--recipe", default=str(EVERYTHING))
     parser.add_argument("--data", default="digits")
     parser.add_argument("--json", action="store_true")
@@ -386,9 +388,9 @@ def main() -> None:
     dice, tally = random.Random(options.seed), Tally()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tenfold-kill-") as work:
-        harness = Harness(
-            load_recipe(options.recipe), options.data, options.threads, Path(work).resolve()
-        )
+        resources = Resources(device="cpu", threads=options.threads, engine=options.engine)
+        recipe = load_recipe(options.recipe)
+        harness = Harness(recipe, options.data, resources, Path(work).resolve())
         deaths = harness.deaths(dice)
         points = len(deaths)
         number = 0

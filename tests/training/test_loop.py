@@ -220,7 +220,7 @@ def test_smoothing_and_clipping_reach_the_step():
         return train_step(model, optimizer, images, labels, **named)
 
     run(new_state(), label_smoothing=0.1, clip_norm=2.0, step=spy, epochs=1)
-    assert given == [{"label_smoothing": 0.1, "clip_norm": 2.0}] * 8
+    assert given == [{"label_smoothing": 0.1, "clip_norm": 2.0, "class_weights": None}] * 8
 
 
 def test_training_data_is_never_changed():

@@ -21,7 +21,7 @@ def weights_and_bias(model):
     return model[2].weight.detach().double().clone(), model[2].bias.detach().double().clone()
 
 
-def by_hand(model, images, labels, smoothing=0.0):
+def by_hand(model, images, labels, smoothing=0.0, class_weights=None):
     """Loss, logits and gradients of softmax regression, in double precision."""
     weight, bias = weights_and_bias(model)
     pixels = images.flatten(1).double() / 255
@@ -30,18 +30,25 @@ def by_hand(model, images, labels, smoothing=0.0):
     classes = logits.shape[1]
     wanted = nn.functional.one_hot(labels, classes).double()
     wanted = (1 - smoothing) * wanted + smoothing / classes
-    loss = -(wanted * probabilities.log()).sum(1).mean()
-    error = (probabilities - wanted) / len(labels)
+    counts = torch.ones(classes) if class_weights is None else class_weights
+    wanted *= counts.double()
+    whole = counts.double()[labels].sum()
+    loss = -(wanted * probabilities.log()).sum() / whole
+    error = (wanted.sum(1, keepdim=True) * probabilities - wanted) / whole
     return loss, logits, error.T @ pixels, error.sum(0)
 
 
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([1.0, 0.2, 3.0, 0.0, 0.5])])
 @pytest.mark.parametrize("smoothing", [0.0, 0.05, 0.3])
-def test_loss_logits_and_update_by_hand(smoothing):
+def test_loss_logits_and_update_by_hand(smoothing, class_weights):
     model, images, labels = problem()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     weight, bias = weights_and_bias(model)
-    wanted_loss, wanted_logits, for_weight, for_bias = by_hand(model, images, labels, smoothing)
-    loss, logits = train_step(model, optimizer, images, labels, label_smoothing=smoothing)
+    options = smoothing, class_weights
+    wanted_loss, wanted_logits, for_weight, for_bias = by_hand(model, images, labels, *options)
+    loss, logits = train_step(
+        *(model, optimizer, images, labels), label_smoothing=smoothing, class_weights=class_weights
+    )
     close = {"rtol": 1e-5, "atol": 1e-6}
     torch.testing.assert_close(loss.double(), wanted_loss, **close)
     torch.testing.assert_close(logits.double(), wanted_logits, **close)

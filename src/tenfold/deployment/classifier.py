@@ -14,10 +14,14 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.pictures import Pictures, raw_pixels
 from tenfold.errors import DataError, FileRefusedError, UsageError, listing, printable
-from tenfold.evaluation.passes import evaluate, predict_logits
+from tenfold.evaluation.compiled import predictor
+from tenfold.evaluation.passes import report_of
 from tenfold.evaluation.report import Report
 from tenfold.tensors import Logits
 from tenfold.types import in_memory_order
+
+_BATCH_SIZE = 1024
+"""Images that are predicted at once, if nobody says."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,20 @@ class Classifier:
     Args:
         bundle: the model and what it means.
         device: where to predict.
+        use_kernels: predict by compiled kernels where they can compute the model; otherwise, and
+            elsewhere, by PyTorch.
+
+    Attributes:
+        bundle: the model and what it means.
+        module: the same for PyTorch, whose weights may be changed.
     """
 
-    def __init__(self, bundle: Bundle, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, bundle: Bundle, device: str | torch.device = "cpu", *, use_kernels: bool = True
+    ) -> None:
         self.bundle = bundle
         self.module = bundle.module().to(device)
+        self._predict = predictor(self.module, use_kernels=use_kernels)
 
     @classmethod
     def from_file(cls, path: Path, device: str | torch.device = "cpu") -> Classifier:
@@ -106,7 +119,7 @@ class Classifier:
             for labels, row in zip(best.tolist(), chances.tolist(), strict=True)
         ]
 
-    def evaluate(self, dataset: ImageDataset, *, batch_size: int = 1024) -> Report:
+    def evaluate(self, dataset: ImageDataset, *, batch_size: int = _BATCH_SIZE) -> Report:
         """The figures on a data set with the model's classes and shape.
 
         Raises:
@@ -123,7 +136,7 @@ class Classifier:
                 f"{dataset.source}: its images are {dataset.image_shape}, "
                 f"the model's are {self.bundle.input_shape}"
             )
-        report = evaluate(self.module, dataset, batch_size=batch_size)
+        report = report_of(self._predict(dataset.images, batch_size), dataset)
         if not math.isfinite(report.loss):
             raise _not_finite("evaluate")
         return report
@@ -136,7 +149,7 @@ class Classifier:
 
     def _logits(self, images: Pictures) -> Logits:
         pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape))
-        logits = predict_logits(self.module, torch.from_numpy(pixels))
+        logits = self._predict(torch.from_numpy(pixels), _BATCH_SIZE)
         if not logits.isfinite().all():
             raise _not_finite("predict")
         return logits

@@ -70,17 +70,28 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backw
 _OVERRIDES = {"forward", "_call_impl", "_compiled_call_impl"}
 
 
+def runs_only_its_code(model: nn.Module) -> bool:
+    """Whether each module does what its class's `forward` says and nothing beside: no hooks."""
+    return not nn.modules.module._has_any_global_hook() and all(  # type: ignore[no-untyped-call]
+        type(module).__call__ is nn.Module.__call__
+        and type(module).train is nn.Module.train
+        and _OVERRIDES.isdisjoint(vars(module))
+        and not any(getattr(module, hooks) for hooks in _HOOKS)
+        for module in model.modules()
+    )
+
+
+def has_gradient_hooks(parameter: nn.Parameter) -> bool:
+    """Whether something else is done with its gradient."""
+    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
+
+
 def _require_plain(network: nn.Module) -> None:
     """Refuse what a module does beside its class's `forward`, and tensors of an unusual kind."""
-    require(not nn.modules.module._has_any_global_hook())  # type: ignore[no-untyped-call]
-    for module in network.modules():
-        require(type(module).__call__ is nn.Module.__call__)
-        require(type(module).train is nn.Module.train)
-        require(_OVERRIDES.isdisjoint(vars(module)))
-        require(not any(getattr(module, hooks) for hooks in _HOOKS))
+    require(runs_only_its_code(network))
     for parameter in network.parameters():
         require(type(parameter) is nn.Parameter and parameter.dtype == torch.float32)
-        require(not parameter._backward_hooks and not parameter._post_accumulate_grad_hooks)
+        require(not has_gradient_hooks(parameter))
     for name, buffer in network.named_buffers():
         is_count = name.endswith("num_batches_tracked")
         require(buffer.dtype == (torch.int64 if is_count else torch.float32))

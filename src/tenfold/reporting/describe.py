@@ -13,6 +13,7 @@ from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.load import LoadedData
 from tenfold.errors import printable
+from tenfold.native.library import NoKernels, find_kernels
 from tenfold.reporting.terminal import class_column
 from tenfold.storage import cache_folder
 
@@ -92,6 +93,7 @@ def machine_facts() -> dict[str, Any]:
         "platform": platform.platform(),
         "torch": torch.__version__,
         **{name: metadata.version(name) for name in ("numpy", "pillow")},
+        "engine": _engine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -99,6 +101,15 @@ def machine_facts() -> dict[str, Any]:
         "cache": str(cache_folder()),
         "TENFOLD_DATA": os.environ.get("TENFOLD_DATA"),
     }
+
+
+def _engine() -> str:
+    """What takes the steps of a run whose model it can compute, and with what."""
+    found = find_kernels()
+    if isinstance(found, NoKernels):
+        return f"torch ({found.reason})"
+    others = [f"not {name}: {reason}" for name, reason in found.passed_over.items()]
+    return f"native ({'; '.join([found.instruction_set, *others])})"
 
 
 def _split_facts(part: ImageDataset) -> dict[str, Any]:

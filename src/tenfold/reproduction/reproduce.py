@@ -15,7 +15,6 @@ from tenfold.data.catalog.entries import DATA_VARIABLE
 from tenfold.data.catalog.locate import locate
 from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import DataError, InterruptedRunError, TrainingError, UsageError, did_you_mean
-from tenfold.evaluation.passes import evaluate
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.reproduction.published import (
@@ -30,7 +29,7 @@ from tenfold.reproduction.published import (
     judge_failure,
 )
 from tenfold.reproduction.text import reproduction_markdown
-from tenfold.runs.conditions import conditions
+from tenfold.runs.conditions import machine_conditions
 from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.fit import prepare
 from tenfold.runs.folder import new_folder
@@ -289,7 +288,7 @@ class _Worker:
         with self.offline.repeatable() as device:
             prepared = prepare(recipe, data, self.offline, device, listener=listener)
             assert prepared.splits.test is not None, "every teaching data set has a test split"
-            return evaluate(prepared.state.model, prepared.splits.test).accuracy
+            return prepared.evaluate(prepared.splits.test).accuracy
 
 
 class _Warnings(Watcher):
@@ -371,7 +370,7 @@ def _machine(resources: Resources) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "platform": f"{platform.system()} {platform.machine()}",
             "python": platform.python_version(),
-            **conditions(device).model_dump(),
+            **machine_conditions(device),
         }
 
 

@@ -10,23 +10,39 @@ import torch
 import tenfold
 from tenfold.errors import printable
 from tenfold.runs.facts import Conditions
-from tenfold.training.engine import Engine
-from tenfold.training.torch_engine import TorchEngine
+from tenfold.training.engines import ChosenEngine
+from tenfold.training.native_engine import NativeEngine
+
+OF_NO_MATTER = {NativeEngine.name: {"threads", "denormals"}}
+"""By engine: conditions that its bits do not depend on."""
 
 
-def conditions(device: torch.device, engine: type[Engine] = TorchEngine) -> Conditions:
+def conditions(device: torch.device, engine: ChosenEngine) -> Conditions:
     """What the bits of a run depend on beside its recipe and data, inside `repeatable`."""
-    threads = torch.get_num_threads()
     return Conditions(
-        device=device_name(device),
-        threads=threads,
-        instructions=torch.backends.cpu.get_cpu_capability(),
-        denormals="flushed" if denormals_are_flushed(threads) else "kept",
-        engine=engine.name,
-        engine_version=engine.version,
-        torch=torch.__version__,
-        tenfold=tenfold.__version__,
+        **{**machine_conditions(device), "instructions": engine.instructions},
+        engine=engine.kind.name,
+        engine_version=engine.kind.version,
     )
+
+
+def machine_conditions(device: torch.device) -> dict[str, Any]:
+    """The same but for the engine: what PyTorch has here, inside `repeatable`."""
+    threads = torch.get_num_threads()
+    return {
+        "device": device_name(device),
+        "threads": threads,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "denormals": "flushed" if denormals_are_flushed(threads) else "kept",
+        "torch": torch.__version__,
+        "tenfold": tenfold.__version__,
+    }
+
+
+def changed_conditions(old: Conditions, new: Conditions) -> list[str]:
+    """The conditions that differ and that the bits depend on, with both values, as text."""
+    ignored = OF_NO_MATTER.get(new.engine) if old.engine == new.engine else None
+    return changed(old.model_dump(exclude=ignored), new.model_dump(exclude=ignored))
 
 
 def denormals_are_flushed(threads: int) -> bool:

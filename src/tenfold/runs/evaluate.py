@@ -20,6 +20,7 @@ from tenfold.runs.fit import with_validation
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import read_own_bundle, read_recipe
+from tenfold.training.engines import AUTO
 
 
 def evaluate_run(
@@ -61,7 +62,8 @@ def evaluate_run(
         recipe = read_recipe(own, facts)
         resources, batch_size = resources.or_those_of(facts, data), recipe.eval_batch_size
     with resources.repeatable() as device:
-        classifier = Classifier(bundle, device)
+        # A run's figures are computed by what computed them while it was trained.
+        classifier = Classifier(bundle, device, use_kernels=resources.engine in ("", AUTO))
         if own is not None:
             splits = _own_splits(own, facts, recipe, data, resources, listener)
         if splits is None:

@@ -28,7 +28,8 @@ class Conditions(Facts):
     Attributes:
         device: the kind of device, and for a GPU its model.
         threads: of a CPU.
-        instructions: the widest vector instructions that PyTorch uses.
+        instructions: the widest vector instructions that PyTorch uses; for an engine of its own
+            kernels, which of them, too.
         denormals: whether numbers below the normal range are `flushed` to zero or `kept`.
         engine: what takes the steps.
         engine_version: of the engine.
@@ -66,12 +67,21 @@ class Context(Facts):
 
 
 class Session(Conditions):
-    """One stretch of a run from its start, or a resume, to its next stop."""
+    """One stretch of a run from its start, or a resume, to its next stop.
+
+    Attributes:
+        started: when.
+        from_step: how many steps had been taken before.
+        bit_exact: whether it ends with the bits of a run that was never stopped.
+        notes: what a person should know.
+        why_not_native: why PyTorch took the steps where nobody asked for it; empty if not so.
+    """
 
     started: str
     from_step: NonNegativeInt
     bit_exact: bool
     notes: list[str]
+    why_not_native: str = ""
 
 
 class DataFacts(Facts):

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenfold.data.dataset import Splits
+from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.load import load_splits
 from tenfold.data.splitting import split_stratified
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.errors import UsageError
-from tenfold.evaluation.passes import evaluate
+from tenfold.evaluation.passes import report_of
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, Recorder
 from tenfold.models import Preprocessing, build, model_arguments
@@ -32,7 +32,8 @@ from tenfold.tensors import part_of, to_stored
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer
-from tenfold.training.engine import Engine
+from tenfold.training.engine import StepSettings
+from tenfold.training.engines import AUTO, ChosenEngine, choose_engine
 from tenfold.training.history import EpochMetrics
 from tenfold.training.loop import Outcome
 from tenfold.training.loop import train as train_loop
@@ -40,7 +41,6 @@ from tenfold.training.memory import out_of_memory_explained
 from tenfold.training.optimizers import build_optimizer
 from tenfold.training.schedules import Schedule, build_schedule
 from tenfold.training.state import TrainingState
-from tenfold.training.torch_engine import TorchEngine
 from tenfold.training.watching import Watcher
 
 
@@ -65,12 +65,12 @@ class Prepared:
     state: TrainingState
     schedule: Schedule
     augmentation: Augmentation | None
-    engine: type[Engine]
+    engine: ChosenEngine
     data: DataFacts
 
     @property
     def model(self) -> ImageModel:
-        """What is trained; never stale."""
+        """What is trained."""
         model = self.state.model
         assert isinstance(model, ImageModel), "`prepare` made it"
         return model
@@ -88,6 +88,11 @@ class Prepared:
     def conditions(self) -> Conditions:
         """What a resume must find unchanged to end with the same bits."""
         return conditions(self.state.device, self.engine)
+
+    def evaluate(self, dataset: ImageDataset) -> Report:
+        """The figures of the model as it stands, computed as validation computes them."""
+        logits = self.engine.predict(dataset.images, self.recipe.eval_batch_size)
+        return report_of(logits, dataset)
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,6 @@ def prepare(
     resources: Resources,
     device: torch.device,
     *,
-    engine: type[Engine] = TorchEngine,
     listener: Listener,
 ) -> Prepared:
     """Read the data and build the model; call it inside `Resources.repeatable`.
@@ -173,8 +177,8 @@ def prepare(
         data: see `load_splits`; None for the recipe's own.
         resources: what may be used.
         device: where to train.
-        engine: what takes the steps.
-        listener: told about the data, and about long reading.
+        listener: told about the data, about long reading, and where no engine was asked for, why
+            PyTorch takes the steps on a CPU.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -221,14 +225,30 @@ def prepare(
         weight_decay=recipe.weight_decay,
     )
     averaged = AveragedWeights(model, recipe.average_decay) if recipe.average_decay else None
-    augmentation = Augmentation(recipe.seed, **recipe.augment.model_dump())
+    state = TrainingState(model, optimizer, averaged)
+    augmentation = _augmentation(recipe)
+    engine = choose_engine(
+        resources.engine or AUTO,
+        state,
+        train,
+        StepSettings(
+            batch_size=recipe.batch_size,
+            label_smoothing=recipe.label_smoothing,
+            clip_norm=recipe.clip_norm,
+            augment=augmentation,
+            seed=recipe.seed,
+        ),
+        layers,
+    )
+    if engine.why_not_native and device.type == "cpu":
+        listener.note(f"PyTorch takes the steps: {engine.why_not_native}")
     return Prepared(
         recipe=recipe,
         splits=splits,
         layers=layers,
-        state=TrainingState(model, optimizer, averaged),
+        state=state,
         schedule=_schedule(recipe, len(train)),
-        augmentation=None if augmentation.changes_nothing else augmentation,
+        augmentation=augmentation,
         engine=engine,
         data=DataFacts(
             source=recipe.data,
@@ -274,7 +294,7 @@ def train_prepared(
             augment=prepared.augmentation,
             choose_by=recipe.choose_by,
             patience=recipe.patience,
-            make_engine=prepared.engine,
+            make_engine=prepared.engine.make,
             checkpointer=checkpointer,
             watcher=watcher,
             should_stop=should_stop,
@@ -294,7 +314,7 @@ def finish(prepared: Prepared, outcome: Outcome) -> Fitted:
     if test is not None:
         state.model.load_state_dict(weights)
         with out_of_memory_explained(state, batch_size=None, eval_batch_size=size):
-            report = evaluate(state.model, test, batch_size=size)
+            report = prepared.evaluate(test)
     return Fitted(prepared, outcome, epoch, weights, report)
 
 
@@ -341,6 +361,11 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         figures=figures,
     )
     return Bundle(header, to_stored(part_of(weights, "network")))
+
+
+def _augmentation(recipe: Recipe) -> Augmentation | None:
+    augmentation = Augmentation(recipe.seed, **recipe.augment.model_dump())
+    return None if augmentation.changes_nothing else augmentation
 
 
 def _schedule(recipe: Recipe, n: int) -> Schedule:

@@ -13,13 +13,16 @@ import torch
 from tenfold.errors import UsageError, did_you_mean
 from tenfold.runs.conditions import denormals_are_flushed
 from tenfold.runs.facts import RunFacts
+from tenfold.training.engines import AUTO, ENGINES, require_engine
+from tenfold.training.native_engine import NativeEngine
+from tenfold.training.torch_engine import TorchEngine
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run may use: a folder of data sets, the network, a device, threads.
+    """What a run may use: a folder of data sets, the network, a device, threads, an engine.
 
     Attributes:
         data_root: a folder of known data sets; None for the run's own, then for the one that
@@ -28,12 +31,15 @@ class Resources:
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own, in a new run for `auto`.
         threads: of a CPU; None for as many as the run had, in a new run for half the cores, at
             least two.
+        engine: `auto`, `native` or `torch`; empty for the one that began the run, in a new run for
+            `auto`.
     """
 
     data_root: Path | None = None
     download: bool = True
     device: str = ""
     threads: int | None = None
+    engine: str = ""
 
     def or_those_of(self, facts: RunFacts, data: object) -> Resources:
         """These, with what the run used in the place of what is not given.
@@ -53,6 +59,7 @@ class Resources:
             download=self.download,
             device=self.device or facts.conditions.device_kind,
             threads=facts.conditions.threads if self.threads is None else self.threads,
+            engine=self.engine or _like(facts.conditions.engine),
         )
 
     @contextmanager
@@ -60,9 +67,10 @@ class Resources:
         """Gives the device, and the same run the same bits, until the caller's settings return.
 
         Raises:
-            UsageError: a device that is not there, or a wrong number of threads.
+            UsageError: a device or engine that is not there, or a wrong number of threads.
         """
         device = choose_device(self.device or "auto")
+        require_engine(self.engine or AUTO)
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise UsageError(f"threads is {self.threads}, wanted 1..1024")
         cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
@@ -86,6 +94,13 @@ class Resources:
 
 USUAL = Resources()
 """What a run uses if nobody says."""
+
+
+def _like(began: str) -> str:
+    """The engine to ask for where one of this name began: PyTorch goes on where it is gone."""
+    if began == NativeEngine.name:
+        return AUTO
+    return began if began in ENGINES else TorchEngine.name
 
 
 def choose_device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ from tenfold.deployment.bundle import read_bundle
 from tenfold.errors import FileRefusedError, NewerFormatError, UsageError
 from tenfold.listening import Listener
 from tenfold.recipes import Recipe, validate
-from tenfold.runs.conditions import changed
+from tenfold.runs.conditions import changed, changed_conditions
 from tenfold.runs.evaluate import reopened_data
 from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
 from tenfold.runs.fit import Prepared, prepare
@@ -20,7 +20,6 @@ from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
 from tenfold.runs.train import Beginning, parse_interval, run_session
 from tenfold.storage import checked
 from tenfold.training.checkpoint import Checkpoint, read_newest
-from tenfold.training.torch_engine import ENGINES, TorchEngine
 from tenfold.training.watching import Watcher
 
 ACCEPTABLE = ("recipe", "data", "classes")
@@ -48,8 +47,8 @@ def resume_run(
 ) -> Run:
     """Continue a run at the next batch after its newest checkpoint that verifies.
 
-    On the same machine, with as many threads and the same versions, it ends with the same bits
-    as a run that was never stopped.
+    On the same machine and with the same versions, and if PyTorch takes the steps with as many
+    threads, it ends with the same bits as a run that was never stopped.
 
     Args:
         path: the run's folder.
@@ -86,7 +85,6 @@ def resume_run(
                 data if data is not None else reopened_data(folder, facts),
                 resources,
                 device,
-                engine=ENGINES.get(facts.conditions.engine, TorchEngine),
                 listener=watcher,
             )
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
@@ -139,7 +137,7 @@ def _restore(
         if prepared.state.batch and any(each.startswith(ORDERING) for each in differences):
             prepared.state.restart_epoch()
             notes.append(f"epoch {prepared.state.epoch + 1} begins anew, in its changed order")
-    other = changed(conditions.model_dump(), prepared.conditions.model_dump())
+    other = changed_conditions(conditions, prepared.conditions)
     notes += [f"no longer bit-exact: {each}" for each in other]
     return Beginning(
         exact=not other and not differences,

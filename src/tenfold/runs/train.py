@@ -120,6 +120,7 @@ def run_session(
         from_step=state.step,
         bit_exact=beginning.exact,
         notes=list(beginning.notes),
+        why_not_native=prepared.engine.why_not_native,
     )
     facts = facts.updated(
         status="running",

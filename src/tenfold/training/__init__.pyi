@@ -1,6 +1,7 @@
 from tenfold.training.history import EpochMetrics as EpochMetrics
 from tenfold.training.loop import epoch_order as epoch_order
 from tenfold.training.loop import train as train
+from tenfold.training.native_engine import NativeEngine as NativeEngine
 from tenfold.training.optimizers import OPTIMIZERS as OPTIMIZERS
 from tenfold.training.optimizers import build_optimizer as build_optimizer
 from tenfold.training.parts import load_checkpoint as load_checkpoint

@@ -42,6 +42,10 @@ class Augmentation:
         """Whether every image comes out as it went in."""
         return not (self.flip or self.crop_padding or self.cutout)
 
+    def key(self, purpose: str, epoch: int) -> int:
+        """The key of one kind of choice in an epoch, see `keyed_choice`."""
+        return derive_seed(self.seed, "augment", purpose, epoch)
+
     def __call__(self, images: Images, indices: Int64[Tensor, " n"], epoch: int) -> Images:
         """A changed copy of a batch.
 
@@ -52,8 +56,7 @@ class Augmentation:
         """
 
         def choice(purpose: str, choices: int) -> Int64[Tensor, " n"]:
-            key = derive_seed(self.seed, "augment", purpose, epoch)
-            return keyed_choice(key, indices, choices)
+            return keyed_choice(self.key(purpose, epoch), indices, choices)
 
         if self.crop_padding:
             places = 2 * self.crop_padding + 1

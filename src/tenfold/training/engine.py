@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.errors import UsageError
 from tenfold.evaluation.passes import predict_logits
 from tenfold.tensors import Images, Logits
 from tenfold.training.state import TrainingState
@@ -28,12 +30,29 @@ class StepSettings:
         label_smoothing: the share of probability spread over all classes, 0 <= x < 1.
         clip_norm: maximum norm of all gradients together; 0 clips nothing.
         augment: changes a batch of raw images before the step; None leaves them as they are.
+        class_weights: how much an image of each class counts in the loss; None for all the same.
+        seed: keys what a step draws at random, where an engine does not draw it from PyTorch.
+
+    Raises:
+        UsageError: a class weight is negative or not finite, or all are 0.
     """
 
     batch_size: int
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
     augment: Augment | None = None
+    class_weights: tuple[float, ...] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        weights = self.class_weights
+        if weights is not None and not (
+            any(weights) and all(0 <= weight < math.inf for weight in weights)
+        ):
+            raise UsageError(
+                f"class_weights is {list(weights)}, wanted finite numbers that are 0 or more, "
+                "and not all 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -55,10 +74,8 @@ class Stretch:
 class Engine(ABC):
     """Takes the steps of one training, epoch by epoch and stretch by stretch.
 
-    An engine may hold weights, moments and averages in a layout of its own: it then lends them
-    from the state (`TrainingState.lend`), which asks for them back before anybody reads them
-    there. What it computes must not depend on where the stretches begin and end. Threads of its own
-    must be gone, or start again, in a process that was forked.
+    What it computes must not depend on where the stretches begin and end. Threads of its own must
+    be gone, or start again, in a process that was forked.
 
     Args:
         state: what is trained; the loop keeps its counters, the engine changes the rest.
@@ -68,12 +85,20 @@ class Engine(ABC):
     Attributes:
         name: in the table of engines.
         version: raised when the same training would end with other bits.
+
+    Raises:
+        UsageError: there is not one class weight for every class of the data.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
 
     def __init__(self, state: TrainingState, data: ImageDataset, settings: StepSettings) -> None:
+        weights, classes = settings.class_weights, len(data.classes)
+        if weights is not None and len(weights) != classes:
+            raise UsageError(
+                f"class_weights has {len(weights)} numbers, wanted {classes}, one for every class"
+            )
         self.state, self.data, self.settings = state, data, settings
 
     @abstractmethod
@@ -94,6 +119,9 @@ class Engine(ABC):
         with self.state.final_weights_in_place():
             return predict_logits(self.state.model, images, batch_size=batch_size)
 
-    def close(self) -> None:
-        """Put everything back into the state, and end."""
-        _ = self.state.model  # whatever was lent comes back
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back what the engine holds; it is of no use any more."""
+
+
+MakeEngine = Callable[[TrainingState, ImageDataset, StepSettings], Engine]
+"""An engine's class, or whatever makes one."""

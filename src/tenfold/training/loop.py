@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Literal
 
@@ -19,7 +19,7 @@ from tenfold.evaluation.report import Report
 from tenfold.randomness import derive_seed
 from tenfold.training.advice import Advisor
 from tenfold.training.checkpoint import Checkpointer
-from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
+from tenfold.training.engine import Augment, MakeEngine, StepSettings, Stretch
 from tenfold.training.history import EpochMetrics
 from tenfold.training.schedules import Schedule
 from tenfold.training.state import Best, ChooseBy, TrainingState
@@ -27,9 +27,6 @@ from tenfold.training.torch_engine import TorchEngine
 from tenfold.training.watching import Standing, Watcher
 
 Outcome = Literal["finished", "stopped early", "interrupted"]
-
-MakeEngine = Callable[[TrainingState, ImageDataset, StepSettings], Engine]
-"""An engine's class, or whatever makes one."""
 
 STRETCH_SECONDS = 0.1
 """How long the engine should work at a stretch: Ctrl-C waits for its end."""
@@ -49,6 +46,7 @@ def train(
     label_smoothing: float = 0.0,
     clip_norm: float = 0.0,
     augment: Augment | None = None,
+    class_weights: Sequence[float] | None = None,
     choose_by: ChooseBy = "val_loss",
     patience: int = 0,
     make_engine: MakeEngine = TorchEngine,
@@ -66,12 +64,13 @@ def train(
         epochs: how many in all, those already done included.
         batch_size: images in a step; the last batch of an epoch has what is left.
         schedule: from the number of steps taken to the learning rate.
-        seed: keys the order of the images, with the epoch.
+        seed: keys the order of the images, with the epoch; see `StepSettings` as well.
         shuffle: a new order in every epoch; otherwise the data set's own.
         eval_batch_size: images at once in validation.
         label_smoothing: see `StepSettings`.
         clip_norm: see `StepSettings`.
         augment: see `StepSettings`; keyed, so that it can be repeated.
+        class_weights: see `StepSettings`.
         choose_by: the figure that the best epoch is chosen by.
         patience: stop after this many epochs without a gain; 0 never does.
         make_engine: what takes the steps.
@@ -80,13 +79,21 @@ def train(
         should_stop: asked several times a second; when it returns True, saves and returns.
 
     Raises:
+        UsageError: the class weights do not fit.
         TrainingError: a loss or a weight is not finite; the state is not saved then.
         StorageError: a checkpoint cannot be written.
     """
     watcher = watcher or Watcher()
     batches = math.ceil(len(train_data) / batch_size)
     advisor = Advisor(train_data.label_array, len(train_data.classes))
-    settings = StepSettings(batch_size, label_smoothing, clip_norm, augment)
+    settings = StepSettings(
+        batch_size=batch_size,
+        label_smoothing=label_smoothing,
+        clip_norm=clip_norm,
+        augment=augment,
+        class_weights=None if class_weights is None else tuple(class_weights),
+        seed=seed,
+    )
     pace = 1
     if checkpointer is not None and state.step == 0:
         checkpointer.save(state)

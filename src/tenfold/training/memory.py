@@ -19,6 +19,12 @@ _SIGNS = (
 """How libraries say it that have no error of its own for it."""
 
 
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether this says that memory ran out."""
+    has_its_own_error = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return has_its_own_error or any(sign in str(error) for sign in _SIGNS)
+
+
 @contextmanager
 def out_of_memory_explained(
     state: TrainingState, *, batch_size: int | None, eval_batch_size: int
@@ -36,8 +42,7 @@ def out_of_memory_explained(
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        has_its_own_error = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not has_its_own_error and not any(sign in str(error) for sign in _SIGNS):
+        if not is_out_of_memory(error):
             raise
         if batch_size is None or state.batch == len(state.losses):  # the epoch's batches are done
             place, key, size = "in evaluation", "eval_batch_size", eval_batch_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -99,8 +99,7 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         averaged: AveragedWeights | None = None,
     ) -> None:
-        self._model, self._optimizer, self._averaged = model, optimizer, averaged
-        self._give_back: Callable[[], None] | None = None
+        self.model, self.optimizer, self.averaged = model, optimizer, averaged
         self.epoch = self.batch = self.step = 0
         self.losses = torch.zeros(0)
         self.correct = torch.zeros((), dtype=torch.int64)
@@ -109,47 +108,10 @@ class TrainingState:
         self.best: Best | None = None
         self.epochs_without_gain = 0
 
-    def lend(self, give_back: Callable[[], None]) -> None:
-        """Let model, optimizer and average go stale until somebody asks for one of them here.
-
-        Args:
-            give_back: brings them up to date; it is called before they are seen, once, or again if
-                it was broken off.
-        """
-        self._give_back = give_back
-
-    def _settle(self) -> None:
-        if self._give_back is None:
-            return
-        give_back, self._give_back = self._give_back, None  # it may read the model itself
-        try:
-            give_back()
-        except BaseException:
-            self._give_back = give_back  # Ctrl-C: half of it may still be stale
-            raise
-
-    @property
-    def model(self) -> nn.Module:
-        """Raw images to logits; never stale."""
-        self._settle()
-        return self._model
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Over the model's parameters; never stale."""
-        self._settle()
-        return self._optimizer
-
-    @property
-    def averaged(self) -> AveragedWeights | None:
-        """The moving average of the weights, if the run keeps one; never stale."""
-        self._settle()
-        return self._averaged
-
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self._model.parameters()).device
+        return next(self.model.parameters()).device
 
     def begin_epoch(self, batches: int) -> None:
         """Make room for an epoch's figures, keeping those of a half-finished one."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
@@ -27,6 +27,7 @@ def train_step(
     *,
     label_smoothing: float = 0.0,
     clip_norm: float = 0.0,
+    class_weights: Float[Tensor, " classes"] | None = None,
 ) -> tuple[Tensor, Logits]:
     """Forward, backward, update; the batch's mean loss (a scalar) and its logits, detached.
 
@@ -39,9 +40,12 @@ def train_step(
             (Szegedy et al., arXiv:1512.00567).
         clip_norm: maximum norm of all gradients together (Pascanu et al., arXiv:1211.5063);
             0 clips nothing.
+        class_weights: how much an image of each class counts in the mean; None for all the same.
     """
     logits = model(images)
-    loss = nn.functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    loss = nn.functional.cross_entropy(
+        logits, labels, weight=class_weights, label_smoothing=label_smoothing
+    )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip_norm:
@@ -71,8 +75,14 @@ class TorchEngine(Engine):
         step: TrainStep = train_step,
     ) -> None:
         super().__init__(state, data, settings)
+        weights = settings.class_weights
         self._step = partial(
-            step, label_smoothing=settings.label_smoothing, clip_norm=settings.clip_norm
+            step,
+            label_smoothing=settings.label_smoothing,
+            clip_norm=settings.clip_norm,
+            class_weights=None
+            if weights is None
+            else torch.tensor(weights, dtype=torch.float32, device=state.device),
         )
         self._images, self._labels = data.images.to(state.device), data.labels.to(state.device)
         self._epoch, self._order = 0, torch.arange(0)
@@ -111,7 +121,3 @@ def _gradient_norms(model: nn.Module) -> dict[str, float]:
         for name, parameter in model.named_parameters()
         if parameter.ndim > 1 and parameter.grad is not None
     }
-
-
-ENGINES: dict[str, type[Engine]] = {TorchEngine.name: TorchEngine}
-"""What a run's steps can be taken by."""

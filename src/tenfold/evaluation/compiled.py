@@ -1,0 +1,149 @@
+"""What gives a model's logits: compiled kernels where they can compute the model, else PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import NotNativeError
+from tenfold.evaluation.passes import predict_logits
+from tenfold.models.image_model import ImageModel
+from tenfold.models.layers import Layer
+from tenfold.models.preprocessing import Preprocessing
+from tenfold.models.tracing import layer_list, runs_only_its_code
+from tenfold.native.network import CompiledNetwork, Normalization, tensor_shapes, usable_kernels
+from tenfold.tensors import Images, Logits
+
+Predict = Callable[[Images, int], Logits]
+"""From raw images, and how many of them at once, to the logits of a model as it stands."""
+
+NETWORK = "network."
+"""What the names of a network's tensors begin with in its `ImageModel`."""
+
+
+def predictor(model: nn.Module, *, use_kernels: bool = True) -> Predict:
+    """What gives the logits of a model: compiled kernels where they can, else PyTorch.
+
+    Args:
+        model: raw uint8 images to logits.
+        use_kernels: otherwise it is always PyTorch.
+    """
+    if not use_kernels:
+        return torch_predictor(model)
+    try:
+        return CompiledModel(model).logits
+    except NotNativeError:
+        return torch_predictor(model)
+
+
+def torch_predictor(model: nn.Module) -> Predict:
+    """What gives the logits of a model by PyTorch."""
+
+    def predict(images: Images, batch_size: int) -> Logits:
+        return predict_logits(model, images, batch_size=batch_size)
+
+    return predict
+
+
+class CompiledModel:
+    """A model that compiled kernels can compute, in the memory of the model's own tensors.
+
+    Its layers must stay as they are; the numbers in its tensors may change.
+
+    Args:
+        model: an `ImageModel` on the CPU.
+        layers: its network's; None to look for them.
+
+    Attributes:
+        model: see above.
+        layers: its network's.
+        instruction_set: of the kernels.
+
+    Raises:
+        NotNativeError: the kernels cannot compute it, or there are none here.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer] | None = None) -> None:
+        _require_cpu("the model", next(model.parameters(), torch.empty(0)))
+        self.instruction_set = usable_kernels().instruction_set
+        if type(model) is not ImageModel or type(model.preprocessing) is not Preprocessing:
+            raise NotNativeError(f"the model is of class {type(model).__name__}, not an ImageModel")
+        if not runs_only_its_code(model):
+            raise NotNativeError("the model has hooks, or methods of its own in place of a class's")
+        found = layer_list(model.network) if layers is None else layers
+        if found is None:
+            raise NotNativeError("the network is not a list of layers that the kernels know")
+        self.model, self.layers = model, tuple(found)
+        self._names = tuple(tensor_shapes(self.layers))
+        self._network: CompiledNetwork | None = None
+        self.arrays(model.state_dict())
+
+    def arrays(self, tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+        """What the kernels compute with, over the same memory, by the names in the layers.
+
+        Args:
+            tensors: by the names in the model, as its `state_dict()` has them.
+
+        Raises:
+            NotNativeError: one is on another device, or does not lie in one block of memory.
+        """
+        return {name: array_over(name, tensors[f"{NETWORK}{name}"]) for name in self._names}
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """What the model's preprocessing does beyond bringing pixels to 0..1."""
+        mean, std = self.model.preprocessing.mean, self.model.preprocessing.std
+        if not len(mean.flatten()):
+            return None
+        return Normalization(mean.flatten().numpy(), std.flatten().numpy())
+
+    def logits(
+        self, images: Images, batch_size: int, tensors: Mapping[str, Tensor] | None = None
+    ) -> Logits:
+        """The logits of raw images in evaluation mode; batches make no difference to them.
+
+        Args:
+            images: on any device.
+            batch_size: how many at once.
+            tensors: to be used in the place of the model's own, by the same names.
+
+        Raises:
+            NotNativeError: a tensor is not what it was when the model was compiled.
+        """
+        weights = self.arrays(self.model.state_dict() if tensors is None else tensors)
+        pixels = images.cpu().contiguous().numpy()
+        network = self._network_for(pixels.shape[1:], max(1, min(batch_size, len(pixels))))
+        return torch.from_numpy(network.predict(weights, pixels, normalization=self.normalization))
+
+    def _network_for(self, shape: tuple[int, ...], batch_size: int) -> CompiledNetwork:
+        """The one of the last call where it fits: most calls are of one kind."""
+        wanted = (shape, batch_size, torch.get_num_threads())
+        last = self._network
+        if last is not None and (last.input_shape, last.batch_size, last.threads) == wanted:
+            return last
+        self._network = CompiledNetwork(self.layers, shape, batch_size, threads=wanted[2])
+        return self._network
+
+
+def array_over(name: str, tensor: Tensor) -> np.ndarray:
+    """An array over the memory of a tensor.
+
+    Raises:
+        NotNativeError: it is on another device, or does not lie in one block of memory.
+    """
+    _require_cpu(name, tensor)
+    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
+        raise NotNativeError(
+            f"{name} is {tensor.dtype} with strides {list(tensor.stride())}, "
+            "wanted torch.float32, row after row"
+        )
+    array: np.ndarray = tensor.detach().numpy()
+    return array
+
+
+def _require_cpu(name: str, tensor: Tensor) -> None:
+    if tensor.device.type != "cpu":
+        raise NotNativeError(f"{name} is on {tensor.device}, wanted the CPU")

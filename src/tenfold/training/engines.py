@@ -1,0 +1,123 @@
+"""The table of engines, and which of them takes the steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import NotNativeError, UsageError, did_you_mean
+from tenfold.evaluation.compiled import CompiledModel, Predict, torch_predictor
+from tenfold.models.layers import Layer
+from tenfold.training.agreement import require_agreement
+from tenfold.training.engine import Engine, MakeEngine, StepSettings
+from tenfold.training.memory import is_out_of_memory
+from tenfold.training.native_engine import NativeEngine
+from tenfold.training.state import TrainingState
+from tenfold.training.torch_engine import TorchEngine
+
+ENGINES: dict[str, type[Engine]] = {
+    NativeEngine.name: NativeEngine,
+    TorchEngine.name: TorchEngine,
+}
+"""What a run's steps can be taken by."""
+
+AUTO = "auto"
+"""The native engine where it can take a run's steps, else PyTorch."""
+
+
+@dataclass(frozen=True)
+class ChosenEngine:
+    """What takes a run's steps.
+
+    Attributes:
+        kind: in the table of engines.
+        make: makes it.
+        predict: gives the logits of the run's model as it stands, with the bits that the engine
+            gives them in validation.
+        instructions: the vector instructions that the bits of a run depend on.
+        why_not_native: why PyTorch takes the steps where nobody asked for it; empty if not so.
+    """
+
+    kind: type[Engine]
+    make: MakeEngine
+    predict: Predict
+    instructions: str
+    why_not_native: str = ""
+
+
+def choose_engine(
+    name: str,
+    state: TrainingState,
+    data: ImageDataset,
+    settings: StepSettings,
+    layers: Sequence[Layer] | None = None,
+) -> ChosenEngine:
+    """The engine of a name; the native one is first compared with PyTorch.
+
+    Args:
+        name: of `ENGINES`, or `auto`.
+        state: what will be trained; it stays as it is.
+        data: what will be learned from.
+        settings: how a step will be taken.
+        layers: the network's, if they are known.
+
+    Raises:
+        UsageError: there is no such engine, or the native one was asked for and cannot be used.
+    """
+    require_engine(name)
+    if name not in (AUTO, NativeEngine.name):
+        return _by_pytorch(ENGINES[name], state)
+    try:
+        return _native(state, data, settings, layers)
+    except NotNativeError as error:
+        if name == AUTO:
+            return _by_pytorch(TorchEngine, state, error.message)
+        raise UsageError(
+            f"the native engine cannot train this: {error.message}", remedy="choose --engine auto"
+        ) from error
+
+
+def require_engine(name: str) -> None:
+    """Refuse a name that is neither in `ENGINES` nor `auto`.
+
+    Raises:
+        UsageError: with the nearest one.
+    """
+    if name not in (AUTO, *ENGINES):
+        known = [AUTO, *ENGINES]
+        raise UsageError(f"there is no engine {name!r}", remedy=did_you_mean(name, known))
+
+
+def _native(
+    state: TrainingState,
+    data: ImageDataset,
+    settings: StepSettings,
+    layers: Sequence[Layer] | None,
+) -> ChosenEngine:
+    compiled = CompiledModel(state.model, layers)
+    make = partial(NativeEngine, compiled=compiled)
+    make(state, data, settings)  # refuses what it cannot do
+    try:
+        require_agreement(compiled, data, settings)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise NotNativeError("memory ran out when it was compared with PyTorch") from error
+    return ChosenEngine(
+        kind=NativeEngine,
+        make=make,
+        predict=compiled.logits,
+        instructions=f"{compiled.instruction_set} ({_of_pytorch()} in PyTorch)",
+    )
+
+
+def _by_pytorch(kind: type[Engine], state: TrainingState, why_not_native: str = "") -> ChosenEngine:
+    return ChosenEngine(kind, kind, torch_predictor(state.model), _of_pytorch(), why_not_native)
+
+
+def _of_pytorch() -> str:
+    return torch.backends.cpu.get_cpu_capability()

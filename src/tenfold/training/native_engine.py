@@ -1,0 +1,220 @@
+"""The engine whose steps compiled kernels take, in the memory of the run's own state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ctypes import c_float
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import NotNativeError
+from tenfold.evaluation.compiled import NETWORK, CompiledModel, array_over
+from tenfold.models.layers import BatchNorm2d, output_shapes, require_batches
+from tenfold.models.tracing import has_gradient_hooks
+from tenfold.native.network import CompiledNetwork, TrainedTensor
+from tenfold.native.structures import AugmentationRecord, StepSettingsRecord
+from tenfold.randomness import derive_seed
+from tenfold.tensors import Images, Logits
+from tenfold.training.augment import Augmentation
+from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
+from tenfold.training.native_optimizer import NativeOptimizer
+from tenfold.training.state import TrainingState
+
+LARGEST_AUGMENTATION = 2**14
+"""Pixels."""
+
+
+class NativeEngine(Engine):
+    """The same steps as `TorchEngine`, taken by compiled kernels in the state's own tensors.
+
+    The bits do not depend on the number of threads. What dropout silences is a function of (seed,
+    layer, step, image, unit), so that there is no generator to bring back.
+
+    Args:
+        state: see `Engine`.
+        data: see `Engine`.
+        settings: see `Engine`.
+        compiled: of the state's model; None to compile it.
+
+    Raises:
+        NotNativeError: the kernels cannot take such steps, or there are none here.
+        UsageError: see `Engine`; or the last batch is too small for batch normalization.
+    """
+
+    name: ClassVar[str] = "native"
+    version: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        state: TrainingState,
+        data: ImageDataset,
+        settings: StepSettings,
+        compiled: CompiledModel | None = None,
+    ) -> None:
+        super().__init__(state, data, settings)
+        self._compiled = compiled or CompiledModel(state.model)
+        self._parameters = dict(state.model.named_parameters())
+        self._optimizer = NativeOptimizer(state.optimizer, self._parameters)
+        layers, shape = self._compiled.layers, data.image_shape
+        _require_plain_gradients(self._parameters)
+        self._augmentation = _known_augmentation(settings.augment)
+        if output_shapes(layers, shape)[-1] != (len(data.classes),):
+            raise NotNativeError("the network does not give one logit for every class of the data")
+        require_batches(layers, shape, len(data), settings.batch_size)
+        _require_apart([*self._values().values(), *self._averages().values()])
+        self._counts = [
+            f"{NETWORK}{layer.num_batches_tracked}"
+            for layer in layers
+            if isinstance(layer, BatchNorm2d)
+        ]
+        self._network: CompiledNetwork | None = None
+        self._epoch, self._order = 0, np.arange(0)
+
+    def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
+        """See `Engine`."""
+        self._epoch, self._order = epoch, order.contiguous().numpy()
+        self.state.model.train()
+        if self._network is None:
+            self._network = CompiledNetwork(
+                self._compiled.layers,
+                self.data.image_shape,
+                self.settings.batch_size,
+                training=True,
+                threads=torch.get_num_threads(),
+            )
+
+    def advance(
+        self, first: int, learning_rates: Sequence[float], *, gradient_norms: bool = False
+    ) -> Stretch:
+        """See `Engine`."""
+        assert self._network is not None, "an epoch has begun"
+        size, count = self.settings.batch_size, len(learning_rates)
+        augment = self._augmentation
+        taken = self._network.train(
+            self._tensors(),
+            self.data.image_array,
+            self.data.label_array,
+            self._order[first * size : (first + count) * size],
+            learning_rates,
+            settings=self._settings(),
+            augmentation=None if augment is None else augmentation_record(augment, self._epoch),
+            normalization=self._compiled.normalization,
+            step=self.state.step,
+            optimizer_step=self._optimizer.steps,
+            dropout_seed=derive_seed(self.settings.seed, "dropout"),
+        )
+        self._optimizer.count(learning_rates)
+        self._count_batches(count)
+        norms = self._of_matrices(taken.largest_gradients) if gradient_norms else None
+        return Stretch(torch.from_numpy(taken.losses), torch.tensor(taken.correct), norms)
+
+    def logits(self, images: Images, batch_size: int) -> Logits:
+        """See `Engine`."""
+        averaged = self.state.averaged
+        tensors = None if averaged is None else averaged.tensors
+        return self._compiled.logits(images, batch_size, tensors)
+
+    def close(self) -> None:
+        """See `Engine`."""
+        if self._network is not None:
+            self._network.close()
+
+    def _values(self) -> dict[str, np.ndarray]:
+        return self._compiled.arrays(self.state.model.state_dict())
+
+    def _averages(self) -> dict[str, np.ndarray]:
+        averaged = self.state.averaged
+        return {} if averaged is None else self._compiled.arrays(averaged.tensors)
+
+    def _tensors(self) -> dict[str, TrainedTensor]:
+        """What the kernels change, by the names in the layers."""
+        averages = self._averages()
+        tensors = {}
+        for name, value in self._values().items():
+            parameter = self._parameters.get(f"{NETWORK}{name}")  # or a running figure
+            moments = [] if parameter is None else self._optimizer.moments(parameter)
+            tensors[name] = TrainedTensor(
+                value,
+                [array_over(f"a moment of {name}", moment) for moment in moments],
+                average=averages.get(name),
+                is_trained=parameter is not None and parameter.requires_grad,
+            )
+        return tensors
+
+    def _settings(self) -> StepSettingsRecord:
+        settings, averaged, record = self.settings, self.state.averaged, self._optimizer.record()
+        record.label_smoothing, record.clip_norm = settings.label_smoothing, settings.clip_norm
+        record.average_decay = 0.0 if averaged is None else averaged.decay
+        if settings.class_weights is not None:
+            weights = settings.class_weights
+            record.class_weights = (c_float * len(weights))(*weights)
+        return record
+
+    def _count_batches(self, batches: int) -> None:
+        """Count what batch normalization has seen, as PyTorch does."""
+        tensors, averaged = self.state.model.state_dict(), self.state.averaged
+        for name in self._counts:
+            tensors[name] += batches
+            if averaged is not None:
+                averaged.tensors[name].copy_(tensors[name])
+
+    def _of_matrices(self, gradients: Mapping[str, float]) -> dict[str, float]:
+        """Those of weight matrices and kernels, by the parameters' names."""
+        return {
+            name: gradients[name.removeprefix(NETWORK)]
+            for name, parameter in self._parameters.items()
+            if parameter.ndim > 1 and parameter.requires_grad
+        }
+
+
+def _require_plain_gradients(parameters: Mapping[str, nn.Parameter]) -> None:
+    """Refuse what is done to gradients beside a network's and an optimizer's own code."""
+    for name, parameter in parameters.items():
+        if has_gradient_hooks(parameter):
+            raise NotNativeError(f"the gradient of {name} has hooks")
+    if torch.is_autocast_enabled("cpu"):
+        raise NotNativeError("PyTorch is told to compute in mixed precision (autocast)")
+
+
+def _known_augmentation(augment: Augment | None) -> Augmentation | None:
+    """An augmentation that the kernels know.
+
+    Raises:
+        NotNativeError: it is another one.
+    """
+    if augment is None:
+        return None
+    if type(augment) is not Augmentation:
+        kind = getattr(augment, "__name__", type(augment).__name__)
+        raise NotNativeError(f"the images are augmented by {kind}, not by tenfold's Augmentation")
+    for name in ("crop_padding", "cutout"):
+        if not 0 <= getattr(augment, name) < LARGEST_AUGMENTATION:
+            raise NotNativeError(f"{name} of the augmentation is {getattr(augment, name)}")
+    return augment
+
+
+def _require_apart(arrays: Iterable[np.ndarray]) -> None:
+    """Refuse arrays that share memory: a change of one would be a change of the other."""
+    spans = sorted((array.ctypes.data, array.nbytes) for array in arrays)
+    if any(start + size > following for (start, size), (following, _) in pairwise(spans)):
+        raise NotNativeError("two tensors of the model, or of its average, share memory")
+
+
+def augmentation_record(augment: Augmentation, epoch: int) -> AugmentationRecord:
+    """An augmentation as the kernels know it in an epoch, counted from 0."""
+    return AugmentationRecord(
+        flip=augment.flip,
+        crop_padding=augment.crop_padding,
+        cutout=augment.cutout,
+        crop_rows_key=augment.key("crop rows", epoch),
+        crop_columns_key=augment.key("crop columns", epoch),
+        flip_key=augment.key("flip", epoch),
+        cutout_rows_key=augment.key("cutout rows", epoch),
+        cutout_columns_key=augment.key("cutout columns", epoch),
+    )

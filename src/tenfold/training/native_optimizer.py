@@ -1,0 +1,170 @@
+"""An optimizer of PyTorch's whose steps compiled kernels take: its options, moments and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import optimizer as torch_optimizer
+
+from tenfold.errors import NotNativeError, listing
+from tenfold.native.network import ADAM, ADAMW, SGD
+from tenfold.native.structures import StepSettingsRecord
+
+MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.SGD: ("momentum_buffer",),
+    torch.optim.Adam: ("exp_avg", "exp_avg_sq"),
+    torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
+}
+"""By class: what it keeps for each parameter beside the count of steps, by PyTorch's names."""
+
+_KNOWN = {"momentum", "nesterov", "weight_decay", "betas", "eps", "decoupled_weight_decay"}
+"""Options that the kernels have."""
+
+_OF_NO_MATTER = {"params", "lr", "foreach", "fused"}
+"""The learning rate is set at every step; the others choose between ways to compute the same."""
+
+_LARGEST_COUNT = {torch.float32: 2**24, torch.float64: 2**53}
+"""Where a count stays, as 1 is lost in rounding."""
+
+
+class NativeOptimizer:
+    """An optimizer of PyTorch's whose steps the kernels take, in the memory of its own state.
+
+    Args:
+        optimizer: over some of the parameters.
+        parameters: all that the model has, by name.
+
+    Raises:
+        NotNativeError: the kernels do not know the optimizer, or one of its options.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+    ) -> None:
+        if type(optimizer) not in MOMENTS:
+            kind = type(optimizer).__name__
+            raise NotNativeError(f"the optimizer is {kind}, wanted SGD, Adam or AdamW")
+        if _has_hooks(optimizer):
+            raise NotNativeError("the optimizer has hooks, or a step of its own")
+        _require_all_trained(optimizer, parameters)
+        self._optimizer, self._is_adam = optimizer, type(optimizer) is not torch.optim.SGD
+        _options(optimizer)
+        self._trained = [each for each in parameters.values() if each.requires_grad]
+        _ = self.steps
+
+    @property
+    def steps(self) -> int:
+        """How many steps it has counted; SGD counts none.
+
+        Raises:
+            NotNativeError: it has counted differently for some parameters.
+        """
+        states = [self._optimizer.state.get(parameter, {}) for parameter in self._trained]
+        counts = {float(state.get("step", 0.0)) for state in states}
+        if len(counts) > 1:
+            raise NotNativeError("the optimizer has taken more steps with some parameters")
+        return int(counts.pop())
+
+    def record(self) -> StepSettingsRecord:
+        """Its options, as they are now, as the kernels have them.
+
+        Raises:
+            NotNativeError: they have been changed to what the kernels do not have.
+        """
+        options = _options(self._optimizer)
+        if not self._is_adam:
+            return StepSettingsRecord(
+                optimizer=SGD,
+                momentum=options["momentum"],
+                nesterov=options["nesterov"],
+                weight_decay=options["weight_decay"],
+            )
+        beta1, beta2 = options["betas"]
+        return StepSettingsRecord(
+            optimizer=ADAMW if options["decoupled_weight_decay"] else ADAM,
+            beta1=beta1,
+            beta2=beta2,
+            epsilon=options["eps"],
+            weight_decay=options["weight_decay"],
+        )
+
+    def moments(self, parameter: nn.Parameter) -> list[Tensor]:
+        """What it keeps for a parameter; made as PyTorch makes it, where it is not there yet."""
+        is_needed = self._is_adam or self._optimizer.param_groups[0]["momentum"]
+        if not is_needed or not parameter.requires_grad:
+            return []
+        state = self._optimizer.state[parameter]
+        if self._is_adam and "step" not in state:
+            state["step"] = torch.zeros((), dtype=self._count_type())
+        names = MOMENTS[type(self._optimizer)]
+        for name in names:
+            if state.get(name) is None:
+                state[name] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        return [state[name] for name in names]
+
+    def count(self, learning_rates: Sequence[float]) -> None:
+        """Leave what PyTorch leaves after steps with these learning rates."""
+        for parameter in self._trained:
+            step = self._optimizer.state.get(parameter, {}).get("step")
+            if step is not None:
+                step.fill_(min(int(step) + len(learning_rates), _LARGEST_COUNT[step.dtype]))
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rates[-1]
+
+    def _count_type(self) -> torch.dtype:
+        if self._optimizer.param_groups[0]["fused"]:
+            return torch.float32
+        return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+
+
+def _has_hooks(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether something else happens at a step: a scheduler puts a `step` of its own there."""
+    hooks = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        torch_optimizer._global_optimizer_pre_hooks,
+        torch_optimizer._global_optimizer_post_hooks,
+    )
+    return any(hooks) or "step" in vars(optimizer)
+
+
+def _options(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The options that the kernels have.
+
+    Raises:
+        NotNativeError: there are others that are on, or groups that differ in them.
+    """
+    groups = [
+        {key: value for key, value in group.items() if key not in _OF_NO_MATTER}
+        for group in optimizer.param_groups
+    ]
+    options = groups[0]
+    numbers = [
+        *options.get("betas", ()),
+        *(value for key, value in options.items() if key != "betas"),
+    ]
+    if any(isinstance(number, Tensor) for number in numbers):
+        raise NotNativeError("an option of the optimizer is a tensor, wanted a number")
+    others = [f"{key} = {value}" for key, value in options.items() if key not in _KNOWN and value]
+    if others:
+        raise NotNativeError(f"the optimizer has {listing(others)}, which the kernels do not have")
+    if any(group != options for group in groups):
+        raise NotNativeError("the optimizer has groups of parameters with different options")
+    return options
+
+
+def _require_all_trained(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> None:
+    """Refuse an optimizer that leaves parameters out, or has some that the model does not have."""
+    owned = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    if not owned <= {id(each) for each in parameters.values()}:
+        raise NotNativeError("the optimizer has parameters that the model does not have")
+    for name, parameter in parameters.items():
+        if parameter.requires_grad and id(parameter) not in owned:
+            raise NotNativeError(f"the optimizer does not have the parameter {name}")
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise NotNativeError("no parameter of the model takes a gradient")

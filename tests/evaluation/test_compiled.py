@@ -1,0 +1,140 @@
+"""A model's logits by compiled kernels, where they can compute it, and by PyTorch elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engines import needs_kernels
+from tenfold.errors import NotNativeError, UsageError
+from tenfold.evaluation import predict_logits
+from tenfold.evaluation.compiled import CompiledModel, predictor
+from tenfold.models import ImageModel, Preprocessing, build
+from tenfold.models.tracing import layer_list
+
+
+def images(n: int = 20, shape: tuple[int, ...] = (3, 8, 8)) -> Tensor:
+    numbers = torch.Generator().manual_seed(1)
+    return torch.randint(256, (n, *shape), dtype=torch.uint8, generator=numbers)
+
+
+def new_model(*, normalize: bool = True) -> ImageModel:
+    torch.manual_seed(0)
+    preprocessing = (
+        Preprocessing([0.2, 0.4, 0.6], [0.1, 0.2, 0.3]) if normalize else Preprocessing()
+    )
+    network = build("resnet-small", (3, 8, 8), 5, widths=(4, 6), blocks=1, dropout=0.5)
+    return ImageModel(preprocessing, network)
+
+
+@needs_kernels
+@pytest.mark.parametrize("normalize", [False, True])
+def test_logits_are_those_of_the_module(normalize: bool) -> None:
+    model = new_model(normalize=normalize)
+    found = CompiledModel(model).logits(images(), 7)
+    assert (found.dtype, found.shape) == (torch.float32, (20, 5))
+    torch.testing.assert_close(found, predict_logits(model, images()))
+    assert all(module.training for module in model.modules())  # nobody has changed the mode
+
+
+@needs_kernels
+def test_batches_make_no_difference_to_the_bits() -> None:
+    compiled = CompiledModel(new_model())
+    wanted = compiled.logits(images(50), 1024)
+    for size in (1, 3, 16, 50):
+        assert torch.equal(compiled.logits(images(50), size), wanted)
+
+
+@needs_kernels
+def test_images_of_any_size_that_the_network_takes() -> None:
+    """One after the other, and back again."""
+    model = new_model()
+    compiled = CompiledModel(model)
+    for shape in ((3, 8, 8), (3, 13, 9), (3, 8, 8)):
+        found = compiled.logits(images(4, shape), 2)
+        torch.testing.assert_close(found, predict_logits(model, images(4, shape)))
+    assert compiled.logits(images(0), 16).shape == (0, 5)
+
+
+@needs_kernels
+def test_images_in_another_layout() -> None:
+    compiled = CompiledModel(new_model())
+    wanted = compiled.logits(images(), 8)
+    turned = images().contiguous(memory_format=torch.channels_last)
+    assert torch.equal(compiled.logits(turned, 8), wanted)
+    assert torch.equal(compiled.logits(images(40)[::2], 8), compiled.logits(images(40), 8)[::2])
+
+
+@needs_kernels
+def test_images_that_do_not_fit_are_refused() -> None:
+    compiled = CompiledModel(new_model())
+    with pytest.raises(UsageError, match=r"layer 0 \(conv2d\): it reads 1x8x8, wanted 3 channels"):
+        compiled.logits(images(2, (1, 8, 8)), 2)
+
+
+@needs_kernels
+def test_the_weights_are_read_where_they_are() -> None:
+    model = new_model()
+    compiled = CompiledModel(model)
+    before = compiled.logits(images(), 8)
+    with torch.no_grad():
+        model.network.stem[0].weight.mul_(2)
+        model.network.stem[1].running_mean.add_(1)
+    found = compiled.logits(images(), 8)
+    assert not torch.equal(found, before)
+    torch.testing.assert_close(found, predict_logits(model, images()))
+    other = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other["network.classifier.bias"] += 3
+    torch.testing.assert_close(compiled.logits(images(), 8, other), found + 3)
+
+
+@needs_kernels
+def test_a_model_that_moved_away_is_refused() -> None:
+    model = new_model()
+    compiled = CompiledModel(model)
+    model.network.stem[0].weight.data = model.network.stem[0].weight.data.double()
+    with pytest.raises(NotNativeError, match=r"stem\.0\.weight is torch\.float64 with strides"):
+        compiled.logits(images(), 8)
+
+
+@needs_kernels
+def test_layers_that_are_known_need_not_be_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model()
+    layers = layer_list(model.network)
+
+    def looked_for(network: nn.Module) -> None:
+        raise AssertionError("the layers were looked for")
+
+    monkeypatch.setattr("tenfold.evaluation.compiled.layer_list", looked_for)
+    assert CompiledModel(model, layers).layers == layers
+
+
+class Doubling(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: ImageModel(Preprocessing(), nn.Sequential(nn.Flatten(), Doubling())),
+        lambda: nn.Sequential(Preprocessing(), nn.Flatten(), nn.Linear(192, 5)),
+        lambda: new_model().half().float().double(),
+    ],
+    ids=["an unknown layer", "another class", "double precision"],
+)
+def test_pytorch_predicts_what_the_kernels_cannot(model: object) -> None:
+    module = model()  # type: ignore[operator]
+    if next(module.parameters(), torch.zeros(())).dtype == torch.float64:
+        module.preprocessing.register_forward_hook(lambda m, i, pixels: pixels.double())
+    found = predictor(module)(images(), 8)
+    assert torch.equal(found, predict_logits(module, images(), batch_size=8))
+
+
+@needs_kernels
+def test_the_kernels_predict_what_they_can_unless_they_are_not_wanted() -> None:
+    model = new_model()
+    by_kernels, by_pytorch = (predictor(model, use_kernels=use) for use in (True, False))
+    assert torch.equal(by_kernels(images(), 8), CompiledModel(model).logits(images(), 8))
+    assert torch.equal(by_pytorch(images(), 8), predict_logits(model, images(), batch_size=8))

@@ -1,0 +1,510 @@
+"""What a compiled network takes and refuses, and how it lives with threads, forks and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from ctypes import c_float
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engines import needs_kernels
+from tenfold.errors import UsageError
+from tenfold.models.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
+from tenfold.native import network as module
+from tenfold.native.network import (
+    ADAM,
+    SGD,
+    CompiledNetwork,
+    Normalization,
+    TakenSteps,
+    TrainedTensor,
+)
+from tenfold.native.structures import StepSettingsRecord
+
+pytestmark = needs_kernels
+
+SHAPE = (2, 6, 7)
+
+LAYERS: tuple[Layer, ...] = (
+    Conv2d(
+        input=-1,
+        in_channels=2,
+        out_channels=3,
+        kernel_size=(3, 2),
+        stride=(1, 1),
+        padding=(1, 0),
+        weight="conv.weight",
+        bias="conv.bias",
+    ),
+    ReLU(input=0),
+    MaxPool2d(input=1, kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)),
+    Flatten(input=2),
+    Linear(
+        input=3,
+        in_features=27,
+        out_features=4,
+        weight="end.weight",
+        bias=None,
+        transposed=False,
+    ),
+)
+
+
+def weights(seed: int = 0) -> dict[str, np.ndarray]:
+    numbers = np.random.RandomState(seed)
+    shapes = {"conv.weight": (3, 2, 3, 2), "conv.bias": (3,), "end.weight": (4, 27)}
+    return {name: numbers.randn(*shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def images(n: int = 20, seed: int = 0) -> np.ndarray:
+    return np.random.RandomState(seed).randint(0, 256, (n, *SHAPE)).astype(np.uint8)
+
+
+def labels(n: int = 20) -> np.ndarray:
+    return np.arange(n) % 4
+
+
+def by_hand(weights: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    """The logits, loop by loop, in double precision."""
+    pixels = np.pad(images / 255.0, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    n = len(images)
+    after = np.zeros((n, 3, 6, 6))
+    for row in range(6):
+        for column in range(6):
+            window = pixels[:, :, row : row + 3, column : column + 2]
+            after[:, :, row, column] = np.einsum("nchw,ochw->no", window, weights["conv.weight"])
+    after = np.maximum(after + weights["conv.bias"][None, :, None, None], 0)
+    pooled = after.reshape(n, 3, 3, 2, 3, 2).max((3, 5)).reshape(n, 27)
+    return pooled @ weights["end.weight"].T
+
+
+def trained(**beside: int) -> dict[str, TrainedTensor]:
+    moments = beside.get("moments", 0)
+    return {
+        name: TrainedTensor(
+            array,
+            [np.zeros_like(array) for _ in range(moments)],
+            average=array.copy() if beside.get("average") else None,
+            is_trained=True,
+        )
+        for name, array in weights().items()
+    }
+
+
+def take_steps(network: CompiledNetwork, **changes: Any) -> TakenSteps:
+    """Three steps on 20 images in batches of 8, with anything changed."""
+    arguments = {
+        "tensors": trained(),
+        "images": images(),
+        "labels": labels(),
+        "order": np.arange(20),
+        "learning_rates": [0.1, 0.2, 0.1],
+        "settings": StepSettingsRecord(optimizer=SGD),
+    }
+    return network.train(**{**arguments, **changes})
+
+
+@pytest.fixture
+def network() -> CompiledNetwork:
+    return CompiledNetwork(LAYERS, SHAPE, 8, training=True)
+
+
+def test_tensors_and_classes(network: CompiledNetwork) -> None:
+    assert network.tensors == {
+        "conv.weight": (3, 2, 3, 2),
+        "conv.bias": (3,),
+        "end.weight": (4, 27),
+    }
+    assert network.classes == 4
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 100])
+def test_logits_of_any_number_of_images(network: CompiledNetwork, n: int) -> None:
+    found = network.predict({**weights(), "other": np.zeros(3)}, images(n))
+    assert (found.dtype, found.shape) == (np.float32, (n, 4))
+    np.testing.assert_allclose(found, by_hand(weights(), images(n)), rtol=1e-5, atol=1e-5)
+
+
+def test_normalization(network: CompiledNetwork) -> None:
+    """`(x - mean) / deviation` for every channel is another weight, and another bias."""
+    mean, deviation = np.float32([0.25, 0.5]), np.float32([0.5, 2.0])
+    found = network.predict(weights(), images(), normalization=Normalization(mean, deviation))
+    pixels = (images() / 255.0 - mean[:, None, None]) / deviation[:, None, None]
+    wanted = by_hand(weights(), pixels * 255.0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_read_only_weights_predict(network: CompiledNetwork) -> None:
+    frozen = weights()
+    for array in frozen.values():
+        array.flags.writeable = False
+    pixels = images()
+    pixels.flags.writeable = False
+    assert np.array_equal(network.predict(frozen, pixels), network.predict(weights(), images()))
+
+
+def test_slices_of_any_size_have_the_same_bits(
+    network: CompiledNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = network.predict(weights(), images(100))
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)  # one image at a time
+    assert np.array_equal(network.predict(weights(), images(100)), wanted)
+
+
+def test_a_signal_is_answered_between_slices(
+    network: CompiledNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of the images are predicted when it comes, and no more afterwards."""
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
+    real, calls = network._call, []
+
+    def call(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        real(*arguments)
+
+    monkeypatch.setattr(network, "_call", call)
+    with pytest.raises(KeyboardInterrupt):
+        network.predict(weights(), images(100))
+    assert len(calls) == 3
+
+
+def test_steps_change_the_tensors_in_place(network: CompiledNetwork) -> None:
+    tensors = trained(moments=1, average=1)
+    settings = StepSettingsRecord(optimizer=SGD, momentum=0.9, average_decay=0.5)
+    taken = take_steps(network, tensors=tensors, settings=settings)
+    assert (taken.losses.dtype, taken.losses.shape) == (np.float32, (3,))
+    assert 0 <= taken.correct <= 20
+    assert taken.largest_gradients.keys() == network.tensors.keys()
+    for name, before in weights().items():
+        tensor = tensors[name]
+        for array in (tensor.value, *tensor.moments, tensor.average):
+            assert not np.array_equal(array, before), name
+
+
+def test_the_loss_and_the_hits_are_those_of_the_logits(network: CompiledNetwork) -> None:
+    logits = by_hand(weights(), images(8))
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    taken = take_steps(network, order=np.arange(8), learning_rates=[0.1])
+    loss = -np.log(chances[np.arange(8), labels(8)]).mean()
+    np.testing.assert_allclose(taken.losses, [loss], rtol=1e-5)
+    assert taken.correct == (logits.argmax(1) == labels(8)).sum()
+
+
+def test_what_is_not_trained_stays(network: CompiledNetwork) -> None:
+    tensors = trained()
+    tensors["conv.weight"] = TrainedTensor(weights()["conv.weight"])
+    taken = take_steps(network, tensors=tensors)
+    assert np.array_equal(tensors["conv.weight"].value, weights()["conv.weight"])
+    assert not np.array_equal(tensors["end.weight"].value, weights()["end.weight"])
+    assert taken.largest_gradients.keys() == {"conv.bias", "end.weight"}
+
+
+def test_a_step_on_weights_of_a_class(network: CompiledNetwork) -> None:
+    """Images of a class that counts nothing teach nothing."""
+    settings = StepSettingsRecord(optimizer=SGD, class_weights=(c_float * 4)(1, 0, 1, 1))
+    tensors, others = trained(), trained()
+    order = np.array([0, 2, 3, 1, 5])  # labels 0, 2, 3, 1, 1
+    take_steps(network, order=order, learning_rates=[0.1], tensors=tensors, settings=settings)
+    take_steps(network, order=order[:3], learning_rates=[0.1], tensors=others)
+    for name in network.tensors:
+        np.testing.assert_allclose(tensors[name].value, others[name].value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_closed_network_does_nothing(network: CompiledNetwork) -> None:
+    network.close()
+    network.close()
+    with pytest.raises(UsageError, match="the network is closed; make it anew"):
+        network.predict(weights(), images())
+    with pytest.raises(UsageError, match="the network is closed"):
+        take_steps(network)
+
+
+def without(name: str) -> dict[str, np.ndarray]:
+    return {each: array for each, array in weights().items() if each != name}
+
+
+def turned(array: np.ndarray) -> np.ndarray:
+    return np.asfortranarray(array)
+
+
+WRONG_WEIGHTS: dict[str, tuple[Callable[[], dict[str, np.ndarray]], str]] = {
+    "missing": (lambda: without("conv.bias"), r"conv\.bias: it is missing"),
+    "double": (
+        lambda: {**weights(), "conv.bias": np.zeros(3)},
+        r"conv\.bias \(value\): found float64 \[3\], wanted float32 \[3\]",
+    ),
+    "of another shape": (
+        lambda: {**weights(), "conv.bias": np.zeros(4, np.float32)},
+        r"found float32 \[4\], wanted float32 \[3\]",
+    ),
+    "of another byte order": (
+        lambda: {**weights(), "conv.bias": np.zeros(3, ">f4")},
+        r"found >f4 \[3\], wanted float32",
+    ),
+    "in another layout": (
+        lambda: {**weights(), "end.weight": turned(weights()["end.weight"])},
+        r"end\.weight \(value\): it does not lie in one block of memory, row after row",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "said"), WRONG_WEIGHTS.values(), ids=WRONG_WEIGHTS)
+def test_wrong_weights_are_refused(make: Callable[[], Any], said: str) -> None:
+    network = CompiledNetwork(LAYERS, SHAPE, 8)
+    with pytest.raises(UsageError, match=said):
+        network.predict(make(), images())
+
+
+WRONG_IMAGES = {
+    "of floats": (images() / 255, r"images: found float64 \[20, 2, 6, 7\], wanted uint8"),
+    "of another shape": (images()[:, :1], r"found uint8 \[20, 1, 6, 7\], wanted .*\[20, 2, 6, 7\]"),
+    "without channels": (images()[:, 0], r"found uint8 \[20, 6, 7\], wanted .*\[20, 2, 6, 7\]"),
+    "in another layout": (turned(images()), "images: it does not lie in one block"),
+}
+
+
+@pytest.mark.parametrize(("pixels", "said"), WRONG_IMAGES.values(), ids=WRONG_IMAGES)
+def test_wrong_images_are_refused(pixels: np.ndarray, said: str) -> None:
+    network = CompiledNetwork(LAYERS, SHAPE, 8, training=True)
+    with pytest.raises(UsageError, match=said):
+        network.predict(weights(), pixels)
+    with pytest.raises(UsageError, match=said):
+        take_steps(network, images=pixels)
+
+
+def one_wrong(value: int) -> np.ndarray:
+    array = np.arange(20) % 4
+    array[7] = value
+    return array
+
+
+def read_only() -> dict[str, TrainedTensor]:
+    tensors = trained()
+    tensors["conv.bias"].value.flags.writeable = False
+    return tensors
+
+
+WRONG_STEPS: dict[str, tuple[dict[str, Any], str]] = {
+    "labels of another type": (
+        {"labels": labels().astype(np.int32)},
+        r"labels: found int32 \[20\], wanted int64 \[20\]",
+    ),
+    "too few labels": ({"labels": labels(19)}, r"found int64 \[19\], wanted int64 \[20\]"),
+    "a label that is too large": ({"labels": one_wrong(4)}, r"labels: found 0\.\.4, wanted 0\.\.3"),
+    "a label below 0": ({"labels": one_wrong(-1)}, r"labels: found -1\.\.3, wanted 0\.\.3"),
+    "an order of another type": (
+        {"order": np.arange(20).astype(np.int32)},
+        r"order: found int32 \[20\], wanted int64",
+    ),
+    "an order of another layout": (
+        {"order": np.arange(40)[::2]},
+        "order: it does not lie in one block",
+    ),
+    "an image that there is not": ({"order": np.arange(1, 21)}, r"order: found 1\.\.20, wanted"),
+    "more learning rates than batches": (
+        {"learning_rates": [0.1] * 4},
+        "there are 4 learning rates, but 20 images in batches of 8, wanted one for each batch",
+    ),
+    "fewer learning rates than batches": ({"learning_rates": [0.1] * 2}, "there are 2 learning"),
+    "no steps": ({"order": np.arange(0), "learning_rates": []}, "there are 0 learning rates"),
+    "steps below 0": ({"step": -1}, r"step is -1, wanted 0\.\."),
+    "counted steps below 0": ({"optimizer_step": -1}, r"optimizer_step is -1, wanted 0\.\."),
+    "read-only weights": (
+        {"tensors": read_only()},
+        r"conv\.bias \(value\): it is read-only, wanted what training can change",
+    ),
+    "no momentum buffers": (
+        {"settings": StepSettingsRecord(optimizer=SGD, momentum=0.9)},
+        r"conv\.weight: it has 0 moments, wanted 1",
+    ),
+    "no second moments": (
+        {"settings": StepSettingsRecord(optimizer=ADAM), "tensors": trained(moments=1)},
+        r"conv\.weight: it has 1 moments, wanted 2",
+    ),
+    "no averages": (
+        {"settings": StepSettingsRecord(optimizer=SGD, average_decay=0.9)},
+        r"conv\.weight: its average is missing",
+    ),
+    "a mean for every pixel": (
+        {"normalization": Normalization(np.zeros(42, np.float32), np.ones(2, np.float32))},
+        r"mean: found float32 \[42\], wanted float32 \[2\]",
+    ),
+    "a deviation in double precision": (
+        {"normalization": Normalization(np.zeros(2, np.float32), np.ones(2))},
+        r"deviation: found float64 \[2\], wanted float32 \[2\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), WRONG_STEPS.values(), ids=WRONG_STEPS)
+def test_wrong_steps_are_refused(changes: dict[str, Any], said: str) -> None:
+    network = CompiledNetwork(LAYERS, SHAPE, 8, training=True)
+    with pytest.raises(UsageError, match=said):
+        take_steps(network, **changes)
+
+
+@pytest.mark.parametrize("threads", [0, 1025])
+def test_a_wrong_number_of_threads_is_refused(threads: int) -> None:
+    with pytest.raises(UsageError, match=rf"threads is {threads}, wanted 1\.\.1024"):
+        CompiledNetwork(LAYERS, SHAPE, 8, threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "batch_size", "said"),
+    [
+        (LAYERS, SHAPE, 0, r"batch_size is 0, wanted 1\.\.16777216"),
+        (LAYERS, SHAPE, 2**24 + 1, "batch_size is 16777217"),
+        (LAYERS, (3, 6, 7), 8, r"layer 0 \(conv2d\): it reads 3x6x7, wanted 2 channels"),
+        (LAYERS[:3], SHAPE, 8, r"the last layer \(max_pool2d\) gives 3x3x3 numbers an image"),
+        ((ReLU(input=-1), Flatten(input=0)), (2**20, 2**6, 2**6), 8, "wanted at most"),
+    ],
+)
+def test_what_is_no_network_is_refused(
+    layers: tuple[Layer, ...], shape: tuple[int, ...], batch_size: int, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        CompiledNetwork(layers, shape, batch_size)
+
+
+def test_a_network_that_finds_no_room() -> None:
+    wide = Linear(
+        input=0, in_features=2**20, out_features=2**30, weight="w", bias=None, transposed=False
+    )
+    with pytest.raises(MemoryError, match=r"a network for batches of 16,777,216 images finds no"):
+        CompiledNetwork((Flatten(input=-1), wide), (1, 2**10, 2**10), 2**24, training=True)
+
+
+MEMORY = Path("/proc/self/statm")
+
+
+def resident() -> int:
+    """Bytes of this process that lie in memory."""
+    return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not MEMORY.exists(), reason="memory is not told here")
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "forgotten"])
+def test_memory_is_given_back(closed: bool) -> None:
+    kept: list[CompiledNetwork] = []
+
+    def make() -> int:
+        """The memory in use while it is there."""
+        network = CompiledNetwork(LAYERS, SHAPE, 2**16, training=True)
+        used = resident()
+        if closed:
+            network.close()
+            kept.append(network)  # itself it is small
+        return used
+
+    before = resident()
+    size = make() - before
+    assert size > 10**7
+    most = max(make() for _ in range(20))
+    assert most - before < 3 * size
+
+
+def test_several_threads_use_networks_of_their_own() -> None:
+    found: dict[int, list[bytes]] = {}
+
+    def work(seed: int) -> None:
+        network = CompiledNetwork(LAYERS, SHAPE, 8, training=True, threads=2)
+        results = []
+        for _ in range(20):
+            tensors = trained()
+            taken = take_steps(network, tensors=tensors, images=images(seed=seed))
+            logits = network.predict(weights(seed), images(50, seed))
+            results += [taken.losses, tensors["end.weight"].value, logits]
+        found[seed] = [array.tobytes() for array in results]
+
+    def all_at(once: bool) -> dict[int, list[bytes]]:
+        found.clear()
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+            if not once:
+                thread.join()
+        for thread in threads:
+            thread.join()
+        return dict(found)
+
+    assert all_at(once=True) == all_at(once=False)
+
+
+def test_one_network_works_for_one_thread_after_the_other() -> None:
+    network = CompiledNetwork(LAYERS, SHAPE, 8)
+    wanted = [network.predict(weights(seed), images(200, seed)) for seed in range(4)]
+    found: dict[int, np.ndarray] = {}
+
+    def work(seed: int) -> None:
+        for _ in range(30):
+            found[seed] = network.predict(weights(seed), images(200, seed))
+            if not np.array_equal(found[seed], wanted[seed]):
+                return
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in range(4):
+        assert np.array_equal(found[seed], wanted[seed])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_may_be_forked_between_calls() -> None:
+    """With the network in use before and after, in both processes, by several threads."""
+    code = """
+import os, sys
+import numpy as np
+sys.path[:0] = {paths!r}
+from test_network import *
+network = CompiledNetwork(LAYERS, SHAPE, 8, training=True, threads=3)
+def work():
+    tensors = trained()
+    taken = take_steps(network, tensors=tensors)
+    logits = network.predict(weights(), images(100))
+    return taken.losses.tobytes() + tensors["end.weight"].value.tobytes() + logits.tobytes()
+wanted = work()
+child = os.fork()
+same = work() == wanted
+if child == 0:
+    network.close()
+    os._exit(0 if same else 1)
+_, status = os.waitpid(child, 0)
+print(same, os.waitstatus_to_exitcode(status), work() == wanted)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code.format(paths=sys.path)], capture_output=True, text=True
+    )
+    assert (answer.stdout, answer.stderr) == ("True 0 True\n", "")
+
+
+def test_predicting_needs_no_pytorch() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+sys.path[:0] = {paths!r}
+import numpy as np
+from tenfold.native.network import CompiledNetwork
+from tenfold.models.layers import Flatten, Linear
+linear = Linear(
+    input=0, in_features=4, out_features=2, weight="w", bias="b", transposed=False
+)
+network = CompiledNetwork((Flatten(input=-1), linear), (1, 2, 2), 3)
+weights = {{"w": np.ones((2, 4), np.float32), "b": np.arange(2, dtype=np.float32)}}
+print(network.predict(weights, np.full((1, 1, 2, 2), 255, np.uint8)).tolist())
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code.format(paths=sys.path)], capture_output=True, text=True
+    )
+    assert (answer.stdout, answer.stderr) == ("[[4.0, 5.0]]\n", "")

@@ -1,0 +1,712 @@
+"""What the kernels compute, beside PyTorch in single and in double precision."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from ctypes import c_float
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from networks import CLASSES, LAYERS, MODELS, Case, ending
+from torch import Tensor, nn
+
+from engines import needs_kernels
+from tenfold.models import MODELS as TABLE
+from tenfold.models.layers import Layer
+from tenfold.models.tracing import layer_list
+from tenfold.native.built import INSTRUCTION_SETS, processor
+from tenfold.native.library import PACKAGE, Kernels, find_kernels_in
+from tenfold.native.network import (
+    ADAM,
+    ADAMW,
+    SGD,
+    CompiledNetwork,
+    Normalization,
+    TakenSteps,
+    TrainedTensor,
+)
+from tenfold.native.structures import StepSettingsRecord
+from tenfold.training.augment import Augmentation
+from tenfold.training.native_engine import augmentation_record
+from tenfold.types import ImageShape
+
+pytestmark = needs_kernels
+
+EVERY = {**LAYERS, **{f"model {name}": case for name, case in MODELS.items()}}
+
+MEAN, DEVIATION = 0.4, 0.3
+
+EPSILON = 2.0**-23
+
+BATCHES = 6
+
+
+@pytest.fixture(params=INSTRUCTION_SETS.get(processor(), ()))
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    """Each library that was built and runs here."""
+    found = find_kernels_in(PACKAGE, request.param)
+    if not isinstance(found, Kernels):
+        pytest.skip(found.reason)
+    return found
+
+
+@dataclass
+class Problem:
+    """A network with images that it can learn from.
+
+    Attributes:
+        network: with fresh weights, in training mode.
+        layers: its list.
+        images: raw pixels: noise, and a bright square in another place for every class.
+        labels: of the images.
+    """
+
+    network: nn.Module
+    images: Tensor
+    labels: Tensor
+    layers: Sequence[Layer] = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = layer_list(self.network)
+        assert found is not None
+        self.layers = found
+
+    def inputs(self, indices: Tensor, dtype: torch.dtype) -> Tensor:
+        """Preprocessed images."""
+        pixels = self.images[indices].to(dtype) / 255
+        return (pixels - MEAN) / DEVIATION
+
+    @property
+    def normalization(self) -> Normalization:
+        channels = self.images.shape[1]
+        return Normalization(
+            np.full(channels, MEAN, np.float32), np.full(channels, DEVIATION, np.float32)
+        )
+
+
+def problem_of(case: Case, n: int = 48) -> Problem:
+    torch.manual_seed(3)
+    network = case.make()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm" in name or parameter.ndim == 1:  # fresh ones are all 1, or all 0
+                parameter += 0.3 * torch.randn_like(parameter)
+    channels, height, width = case.shape
+    images = torch.randint(0, 150, (n, channels, height, width), dtype=torch.uint8)
+    labels = torch.arange(n) % CLASSES
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[:, label : label + 3, label : label + 3] += 100
+    return Problem(network, images, labels)
+
+
+class Trained:
+    """The kernels' side of a problem: copies of the network's tensors, and what is beside them."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        batch_size: int,
+        kernels: Kernels | None = None,
+        *,
+        moments: int = 1,
+        average: bool = False,
+        threads: int = 1,
+    ) -> None:
+        shape = problem.images.shape[1:]
+        self.problem = problem
+        self.network = CompiledNetwork(
+            problem.layers, shape, batch_size, training=True, threads=threads, kernels=kernels
+        )
+        trained = {name for name, each in problem.network.named_parameters() if each.requires_grad}
+        state = problem.network.state_dict()
+        self.tensors = {
+            name: TrainedTensor(
+                state[name].numpy().copy(),
+                [np.zeros(shape, np.float32) for _ in range(moments if name in trained else 0)],
+                average=state[name].numpy().copy() if average else None,
+                is_trained=name in trained,
+            )
+            for name, shape in self.network.tensors.items()
+        }
+
+    def steps(
+        self, order: Tensor, rates: Sequence[float], settings: StepSettingsRecord, **options: Any
+    ) -> TakenSteps:
+        problem = self.problem
+        return self.network.train(
+            self.tensors,
+            problem.images.numpy(),
+            problem.labels.numpy(),
+            order.numpy(),
+            rates,
+            settings=settings,
+            normalization=problem.normalization,
+            **options,
+        )
+
+
+Found = dict[str, Tensor]
+"""The loss of a step, each gradient, and the running figures after it."""
+
+
+def step_of_pytorch(
+    problem: Problem, batch: Tensor, dtype: torch.dtype, **options: object
+) -> Found:
+    network = copy.deepcopy(problem.network).to(dtype)
+    weight = options.pop("weight", None)
+    loss = nn.functional.cross_entropy(
+        network(problem.inputs(batch, dtype)),
+        problem.labels[batch],
+        weight=None if weight is None else torch.tensor(weight, dtype=dtype),
+        **options,
+    )
+    loss.backward()
+    return {
+        "loss": loss.detach(),
+        **{f"gradient of {name}": p.grad for name, p in network.named_parameters()},
+        **{name: b for name, b in network.named_buffers() if b.is_floating_point()},
+    }
+
+
+def step_of_kernels(
+    problem: Problem,
+    batch: Tensor,
+    kernels: Kernels | None = None,
+    weight: Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
+    **options: Any,
+) -> Found:
+    """The same: a momentum buffer of zeros becomes the gradient."""
+    record = StepSettingsRecord(optimizer=SGD, momentum=0.5, label_smoothing=label_smoothing)
+    if weight is not None:
+        record.class_weights = (c_float * len(weight))(*weight)
+    trained = Trained(problem, len(batch), kernels)
+    taken = trained.steps(batch, [0.0], record, **options)
+    found = {"loss": torch.tensor(taken.losses[0])}
+    for name, tensor in trained.tensors.items():
+        if tensor.is_trained:
+            found[f"gradient of {name}"] = torch.from_numpy(tensor.moments[0])
+        else:
+            found[name] = torch.from_numpy(tensor.value)
+    return found
+
+
+def rms(values: Tensor) -> float:
+    return float(values.double().square().mean().sqrt())
+
+
+def assert_as_near(problem: Problem, size: int, kernels: Kernels, **options: Any) -> None:
+    """The kernels are at most 3 times as far from double precision as PyTorch in single.
+
+    That is so over several batches together: of the one number that a bias may be, PyTorch has now
+    and then every bit right. What is 0 but for rounding, such as the gradient of a bias before
+    batch normalization, is measured beside the other gradients.
+    """
+    batches = [torch.randperm(len(problem.images))[:size] for _ in range(BATCHES)]
+    found = [step_of_kernels(problem, batch, kernels, **options) for batch in batches]
+    single, double = (
+        [step_of_pytorch(problem, batch, dtype, **options) for batch in batches]
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert found[0].keys() == single[0].keys()
+    scales = {name: rms(torch.stack([each[name] for each in double])) for name in double[0]}
+    whole = max(scale for name, scale in scales.items() if name.startswith("gradient"))
+    for name, scale in scales.items():
+        doubles = torch.stack([each[name] for each in double])
+        error, of_pytorch = (
+            rms(torch.stack([each[name] for each in those]) - doubles) for those in (found, single)
+        )
+        allowed = max(3 * of_pytorch, EPSILON * max(scale, 1e-2 * whole))
+        assert error <= allowed, f"{name}: {error:.2e} off, allowed {allowed:.2e}"
+
+
+def test_every_operation_and_every_model_is_looked_at() -> None:
+    layers = [layer for case in LAYERS.values() for layer in layer_list(case.make()) or ()]
+    operations = {layer.op for layer in layers}
+    known = {
+        *("conv2d", "max_pool2d", "average_pool2d", "global_average_pool", "relu", "flatten"),
+        *("linear", "dropout", "batch_norm2d", "add"),
+    }
+    assert operations == known
+    assert MODELS.keys() == TABLE.keys()
+
+
+@pytest.mark.parametrize("size", [2, 16, 37])
+@pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
+def test_every_gradient_of_a_step(case: Case, size: int, kernels: Kernels) -> None:
+    """Batches of fewer images than stand side by side, of as many, and of more, not a multiple."""
+    assert_as_near(problem_of(case), size, kernels)
+
+
+WEIGHTS = (1.0, 0.25, 3.0, 0.0, 0.5)
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "label smoothing": {"label_smoothing": 0.1},
+    "class weights": {"weight": WEIGHTS},
+    "label smoothing and class weights": {"label_smoothing": 0.3, "weight": WEIGHTS},
+}
+
+
+@pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("name", ["linear", "model lenet", "batch norm"])
+def test_every_gradient_of_another_loss(
+    name: str, options: dict[str, Any], kernels: Kernels
+) -> None:
+    assert_as_near(problem_of(EVERY[name]), 19, kernels, **options)
+
+
+@pytest.mark.parametrize("name", ["batch norm", "addition after batch norm", "model lenet"])
+def test_tensors_that_are_not_trained_stay_and_the_others_learn_the_same(
+    name: str, kernels: Kernels
+) -> None:
+    problem = problem_of(EVERY[name])
+    wanted = step_of_kernels(problem, torch.arange(20), kernels)
+    frozen = [*problem.network.parameters()][::2]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    found = step_of_kernels(problem, torch.arange(20), kernels)
+    trained = {f"gradient of {n}" for n, p in problem.network.named_parameters() if p.requires_grad}
+    assert trained < wanted.keys()
+    for each in {"loss", *trained}:
+        assert torch.equal(found[each], wanted[each]), each
+    values = problem.network.state_dict()
+    for each, value in found.items():
+        if each in values and "running" not in each:
+            assert torch.equal(value, values[each]), each
+
+
+@pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
+def test_logits_in_evaluation_mode(case: Case, kernels: Kernels) -> None:
+    problem = problem_of(case)
+    with torch.no_grad():
+        for name, buffer in problem.network.named_buffers():
+            if name.endswith("running_mean"):
+                buffer += 0.2 * torch.randn_like(buffer)
+            if name.endswith("running_var"):
+                buffer *= 0.5 + torch.rand_like(buffer)
+    everything = torch.arange(len(problem.images))
+
+    def by_pytorch(dtype: torch.dtype) -> Tensor:
+        network = copy.deepcopy(problem.network).to(dtype).eval()
+        with torch.no_grad():
+            return network(problem.inputs(everything, dtype))
+
+    found = logits_of_kernels(problem, kernels)
+    wanted = by_pytorch(torch.float64)
+    allowed = max(3 * rms(by_pytorch(torch.float32) - wanted), EPSILON * rms(wanted))
+    assert rms(found - wanted) <= allowed
+
+
+def logits_of_kernels(problem: Problem, kernels: Kernels, threads: int = 1) -> Tensor:
+    images = problem.images.numpy()
+    network = CompiledNetwork(
+        problem.layers, images.shape[1:], 32, threads=threads, kernels=kernels
+    )
+    weights = {name: each.numpy() for name, each in problem.network.state_dict().items()}
+    logits = network.predict(weights, images, normalization=problem.normalization)
+    return torch.from_numpy(logits)
+
+
+class Rule(NamedTuple):
+    """An optimizer of PyTorch's, and the same for the kernels."""
+
+    make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    settings: dict[str, Any]
+    lr: float
+    moments: int = 0
+
+
+ADAM_NUMBERS = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+
+RULES: dict[str, Rule] = {
+    "SGD": Rule(lambda p: torch.optim.SGD(p, lr=0.05), {"optimizer": SGD}, 0.05),
+    "SGD with weight decay": Rule(
+        lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=0.03),
+        {"optimizer": SGD, "weight_decay": 0.03},
+        0.05,
+    ),
+    "SGD with momentum": Rule(
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+        {"optimizer": SGD, "momentum": 0.9},
+        0.01,
+        moments=1,
+    ),
+    "SGD with Nesterov's momentum": Rule(
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.8, nesterov=True, weight_decay=0.01),
+        {"optimizer": SGD, "momentum": 0.8, "nesterov": 1, "weight_decay": 0.01},
+        0.01,
+        moments=1,
+    ),
+    "Adam": Rule(
+        lambda p: torch.optim.Adam(p, lr=1e-3, fused=True),
+        {"optimizer": ADAM, **ADAM_NUMBERS},
+        1e-3,
+        moments=2,
+    ),
+    "Adam with weight decay": Rule(
+        lambda p: torch.optim.Adam(p, lr=1e-3, weight_decay=0.02, fused=True),
+        {"optimizer": ADAM, **ADAM_NUMBERS, "weight_decay": 0.02},
+        1e-3,
+        moments=2,
+    ),
+    "Adam with numbers of its own": Rule(
+        lambda p: torch.optim.Adam(p, lr=1e-3, betas=(0.7, 0.95), eps=1e-4),
+        {"optimizer": ADAM, "beta1": 0.7, "beta2": 0.95, "epsilon": 1e-4},
+        1e-3,
+        moments=2,
+    ),
+    "AdamW": Rule(
+        lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.05, fused=True),
+        {"optimizer": ADAMW, **ADAM_NUMBERS, "weight_decay": 0.05},
+        1e-3,
+        moments=2,
+    ),
+}
+
+
+@dataclass
+class Course:
+    """What a training came to.
+
+    Attributes:
+        losses: of its steps.
+        tensors: each value, moment and average at its end.
+    """
+
+    losses: Tensor
+    tensors: dict[str, Tensor]
+
+
+KEPT = {1: ("momentum_buffer",), 2: ("exp_avg", "exp_avg_sq")}
+CLIP, DECAY = 0.7, 0.95
+
+
+def course_of_pytorch(problem: Problem, order: Tensor, rule: Rule, dtype: torch.dtype) -> Course:
+    """With gradients that are clipped, and averaged weights, by hand."""
+    network = copy.deepcopy(problem.network).to(dtype)
+    optimizer = rule.make(network.parameters())
+    averages = {name: each.clone() for name, each in network.state_dict().items()}
+    losses = []
+    for step, batch in enumerate(order, start=1):
+        optimizer.zero_grad()
+        logits = network(problem.inputs(batch, dtype))
+        loss = nn.functional.cross_entropy(logits, problem.labels[batch])
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        optimizer.step()
+        decay = min(DECAY, (1 + step) / (10 + step))
+        for name, each in network.state_dict().items():
+            averages[name] = each + decay * (averages[name] - each)
+        losses.append(loss.detach())
+    tensors = {f"{name}, value": each for name, each in network.state_dict().items()}
+    tensors |= {f"{name}, average": each for name, each in averages.items()}
+    for name, parameter in network.named_parameters():
+        for place, kept in enumerate(KEPT.get(rule.moments, ())):
+            tensors[f"{name}, moment {place}"] = optimizer.state[parameter][kept]
+    return Course(torch.stack(losses), tensors)
+
+
+def course_of_kernels(
+    problem: Problem, order: Tensor, rule: Rule, kernels: Kernels, **options: Any
+) -> Course:
+    options = {"moments": rule.moments, "average": True, **options}
+    trained = Trained(problem, order.shape[1], kernels, **options)
+    record = StepSettingsRecord(**rule.settings, clip_norm=CLIP, average_decay=DECAY)
+    taken = trained.steps(order.flatten(), [rule.lr] * len(order), record)
+    tensors = {}
+    for name, each in trained.tensors.items():
+        tensors[f"{name}, value"] = torch.from_numpy(each.value)
+        tensors[f"{name}, average"] = torch.from_numpy(each.average)
+        for place, moment in enumerate(each.moments):
+            tensors[f"{name}, moment {place}"] = torch.from_numpy(moment)
+    return Course(torch.from_numpy(taken.losses), tensors)
+
+
+def random_batches(problem: Problem, steps: int, size: int) -> Tensor:
+    return torch.randint(len(problem.images), (steps, size))
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("name", ["linear layers", "batch norm", "model lenet"])
+def test_what_a_few_steps_leave(name: str, rule: Rule, kernels: Kernels) -> None:
+    problem = problem_of(EVERY[name])
+    order = random_batches(problem, 4, 16)
+    found = course_of_kernels(problem, order, rule, kernels).tensors
+    single, double = (
+        course_of_pytorch(problem, order, rule, dtype).tensors
+        for dtype in (torch.float32, torch.float64)
+    )
+    counts = {each for each in double if "num_batches_tracked" in each}
+    assert found.keys() == double.keys() - counts
+    for each, values in found.items():
+        wanted = double[each]
+        allowed = max(3 * rms(single[each] - wanted), EPSILON * rms(wanted))
+        error = rms(values - wanted)
+        assert error <= allowed, f"{each}: {error:.2e} off, allowed {allowed:.2e}"
+
+
+COURSES = 6
+
+
+@cache
+def hundred_steps(model: str, rule: str, course: int) -> tuple[Problem, Tensor, Tensor]:
+    """A problem, the order of its images, and the losses in double precision."""
+    problem = problem_of(MODELS[model])
+    torch.manual_seed(course)
+    order = random_batches(problem, 100, 16)
+    return problem, order, course_of_pytorch(problem, order, RULES[rule], torch.float64).losses
+
+
+@pytest.mark.parametrize("rule", ["SGD", "SGD with Nesterov's momentum", "Adam"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_losses_of_a_hundred_steps(model: str, rule: str, kernels: Kernels) -> None:
+    """From what is wrong, every course departs.
+
+    From rounding only some do, at an instant: where it decides on which side of 0 the input of a
+    ReLU lies, or which of two pixels is the largest. So do PyTorch's own in single precision.
+    """
+    early, late = [], []
+    for course in range(COURSES):
+        problem, order, wanted = hundred_steps(model, rule, course)
+        found = course_of_kernels(problem, order, RULES[rule], kernels).losses
+        differences = (found - wanted).abs()
+        early.append(float(differences[:10].max()))
+        late.append(float(differences.max()))
+    assert sorted(early)[-2] <= 1e-6, early
+    assert min(late) <= 2e-6, late
+
+
+def bits_of(course: Course) -> dict[str, bytes]:
+    tensors = {**course.tensors, "losses": course.losses}
+    return {name: each.numpy().tobytes() for name, each in tensors.items()}
+
+
+@pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
+def test_any_number_of_threads_gives_the_same_bits(case: Case, kernels: Kernels) -> None:
+    problem = problem_of(case)
+    order = random_batches(problem, 3, 37)
+    rule = RULES["SGD with Nesterov's momentum"]
+    wanted = bits_of(course_of_kernels(problem, order, rule, kernels))
+    logits = logits_of_kernels(problem, kernels)
+    for threads in (2, 3, 4):
+        found = bits_of(course_of_kernels(problem, order, rule, kernels, threads=threads))
+        assert found == wanted, threads
+        assert torch.equal(logits_of_kernels(problem, kernels, threads), logits)
+
+
+@pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
+def test_every_library_that_runs_here_gives_the_same_bits(case: Case) -> None:
+    found = [find_kernels_in(PACKAGE, name) for name in INSTRUCTION_SETS.get(processor(), ())]
+    first, *others = [each for each in found if isinstance(each, Kernels)]
+    problem = problem_of(case)
+    order = random_batches(problem, 10, 37)
+    wanted = bits_of(course_of_kernels(problem, order, RULES["Adam"], first))
+    for other in others:
+        assert bits_of(course_of_kernels(problem, order, RULES["Adam"], other)) == wanted
+        assert torch.equal(logits_of_kernels(problem, other), logits_of_kernels(problem, first))
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("lengths", [[1] * 7, [2, 3, 2], [6, 1]], ids=str)
+def test_where_stretches_end_makes_no_difference(
+    rule: Rule, lengths: list[int], kernels: Kernels
+) -> None:
+    problem = problem_of(Case(lambda: DROPPING["features"](0.3), ImageShape(3, 8, 8)))
+    order = random_batches(problem, 7, 20)
+    record = StepSettingsRecord(**rule.settings, clip_norm=CLIP, average_decay=DECAY)
+
+    def arrays(lengths: Sequence[int]) -> list[bytes]:
+        trained = Trained(problem, 20, kernels, moments=rule.moments, average=True)
+        losses, begin = [], 0
+        for length in lengths:
+            part = order[begin : begin + length].flatten()
+            steps = {"step": 40 + begin, "optimizer_step": 30 + begin}
+            taken = trained.steps(part, [rule.lr] * length, record, dropout_seed=9, **steps)
+            losses.append(taken.losses)
+            begin += length
+        found = [np.concatenate(losses)]
+        for each in trained.tensors.values():
+            assert each.average is not None
+            found += [each.value, *each.moments, each.average]
+        return [array.tobytes() for array in found]
+
+    assert arrays(lengths) == arrays([7])
+
+
+@pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
+def test_an_image_has_the_same_logits_whatever_stands_beside_it(
+    case: Case, kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = problem_of(case)
+    wanted = logits_of_kernels(problem, kernels)
+    images = problem.images
+    for batch_size, part in ((1, slice(0, 48)), (5, slice(3, 30)), (100, slice(47, 48))):
+        some = Problem(problem.network, images[part].contiguous(), problem.labels[part])
+        network = CompiledNetwork(problem.layers, case.shape, batch_size, kernels=kernels)
+        weights = {name: each.numpy() for name, each in problem.network.state_dict().items()}
+        found = network.predict(weights, some.images.numpy(), normalization=some.normalization)
+        assert np.array_equal(found, wanted[part].numpy())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"flip": True},
+        {"crop_padding": 1},
+        {"crop_padding": 9},
+        {"cutout": 1},
+        {"cutout": 4},
+        {"cutout": 50},
+        {"flip": True, "crop_padding": 2, "cutout": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["linear layers", "convolution with two of each", "addition"])
+def test_augmented_images_are_those_of_pytorch(
+    name: str, options: dict[str, Any], kernels: Kernels
+) -> None:
+    """To the bit: a step on augmented images is one on images that were augmented before."""
+    problem = problem_of(EVERY[name])
+    batch, epoch = torch.randperm(48)[:37], 3
+    augmentation = Augmentation(8, **options)
+    record = augmentation_record(augmentation, epoch)
+    found = step_of_kernels(problem, batch, kernels, augmentation=record)
+    problem.images[batch] = augmentation(problem.images[batch], batch, epoch)
+    wanted = step_of_kernels(problem, batch, kernels)
+    for each, value in wanted.items():
+        assert torch.equal(found[each], value), each
+
+
+def test_images_as_they_are_without_normalization(kernels: Kernels) -> None:
+    problem = problem_of(EVERY["linear"])
+    images, weights = problem.images.numpy(), problem.network.state_dict()
+    network = CompiledNetwork(problem.layers, images.shape[1:], 48, kernels=kernels)
+    found = network.predict({name: each.numpy() for name, each in weights.items()}, images)
+    with torch.no_grad():
+        wanted = problem.network(problem.images.float() / 255)
+    torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-6, atol=1e-6)
+
+
+# ---- Dropout -----------------------------------------------------------------------------------
+
+
+DROPPING: dict[str, Callable[[float], nn.Module]] = {
+    "features": lambda p: nn.Sequential(
+        *(nn.Flatten(), nn.Linear(192, 250), nn.ReLU(), nn.Dropout(p), nn.Linear(250, CLASSES))
+    ),
+    "pixels": lambda p: nn.Sequential(nn.Conv2d(3, 7, 3), nn.Dropout(p), *ending(7 * 36)),
+}
+"""By what it drops: a network whose first weights are in front of dropout, and its last behind."""
+
+
+def dropping(name: str, p: float) -> Problem:
+    return problem_of(Case(lambda: DROPPING[name](p), ImageShape(3, 8, 8)))
+
+
+def masks(problem: Problem, batch: Tensor, kernels: Kernels, **options: int) -> Tensor:
+    """What each image's units are multiplied by, image by image.
+
+    With units that are all 1 and logits that are all 0, the gradient of the last weights is the
+    units behind dropout, times the probability of every class but the true one.
+    """
+    network = copy.deepcopy(problem.network)
+    first, *_, last = [each for each in network if isinstance(each, nn.Linear | nn.Conv2d)]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        first.bias.fill_(1)
+    ones = Problem(network, problem.images, problem.labels)
+    weight = f"gradient of {len(network) - 1}.weight"
+    found = []
+    for image in batch:
+        gradient = step_of_kernels(ones, image[None], kernels, **options)[weight]
+        other = (int(problem.labels[image]) + 1) % CLASSES
+        found.append(gradient[other] * CLASSES)
+    assert last.out_features == CLASSES
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("name", DROPPING)
+def test_dropout_silences_the_share_that_it_should(name: str, p: float, kernels: Kernels) -> None:
+    problem = dropping(name, p)
+    found = masks(problem, torch.arange(48), kernels, dropout_seed=5)
+    kept = found != 0
+    torch.testing.assert_close(found[kept], torch.full_like(found[kept], 1 / (1 - p)))
+    deviation = math.sqrt(p * (1 - p) / found.numel())
+    assert abs((~kept).float().mean() - p) < 4 * deviation
+    for axis in (0, 1):  # no image, and no unit, is silenced more than chance would have it
+        count = found.shape[axis]
+        shares = (~kept).float().mean(axis)
+        assert (shares - p).abs().max() < 5.5 * math.sqrt(p * (1 - p) / count)
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_dropout_depends_on_seed_step_and_image(name: str, kernels: Kernels) -> None:
+    problem, batch = dropping(name, 0.5), torch.arange(10)
+    wanted = masks(problem, batch, kernels, step=3, dropout_seed=2**62 + 1)
+    assert torch.equal(masks(problem, batch, kernels, step=3, dropout_seed=2**62 + 1), wanted)
+    others = [
+        masks(problem, batch, kernels, step=4, dropout_seed=2**62 + 1),
+        masks(problem, batch, kernels, step=3, dropout_seed=2**62),
+        masks(problem, batch, kernels, step=3, dropout_seed=1),
+        masks(problem, batch + 10, kernels, step=3, dropout_seed=2**62 + 1),
+        wanted.roll(1, 0),
+        wanted.roll(1, 1),
+    ]
+    for other in others:  # as far apart as chance would have it
+        differing = (other != wanted).float().mean()
+        assert abs(differing - 0.5) < 5 * 0.5 / math.sqrt(wanted.numel())
+
+
+@pytest.mark.parametrize("size", [5, 37])
+@pytest.mark.parametrize("name", DROPPING)
+def test_gradients_pass_where_dropout_let_numbers_pass(
+    name: str, size: int, kernels: Kernels
+) -> None:
+    problem = dropping(name, 0.3)
+    batch = torch.randperm(48)[:size]
+    kept = masks(problem, batch, kernels, step=6, dropout_seed=11)
+
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * kept.to(x.dtype).reshape(x.shape)
+
+    layers = [Fixed() if isinstance(each, nn.Dropout) else each for each in problem.network]
+    fixed = copy.copy(problem)
+    fixed.network = nn.Sequential(*layers)
+    found = step_of_kernels(problem, batch, kernels, step=6, dropout_seed=11)
+    wanted = step_of_pytorch(fixed, batch, torch.float64)
+    for each, value in found.items():
+        assert rms(value - wanted[each]) <= 1e-6 * rms(wanted[each]), each
+
+
+# ---- What is no number -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
+def test_what_is_not_finite_does_not_get_lost(case: Case, value: float, kernels: Kernels) -> None:
+    """The loss is finite where PyTorch's is, and then each gradient is where PyTorch's is."""
+    problem = problem_of(case)
+    for name, parameter in problem.network.named_parameters():
+        before = parameter.detach().clone()
+        with torch.no_grad():
+            parameter.view(-1)[0] = value
+        wanted = step_of_pytorch(problem, torch.arange(20), torch.float32)
+        found = step_of_kernels(problem, torch.arange(20), kernels)
+        lost = {
+            each
+            for each in wanted
+            if not wanted[each].isfinite().all() and found[each].isfinite().all()
+        }
+        assert found["loss"].isfinite() == wanted["loss"].isfinite(), name
+        assert not lost or not found["loss"].isfinite(), f"{name}: {lost}"
+        with torch.no_grad():
+            parameter.copy_(before)

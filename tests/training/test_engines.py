@@ -1,0 +1,99 @@
+"""Which engine takes a run's steps, and why it is not the native one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from engines import needs_kernels
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import UsageError
+from tenfold.evaluation import predict_logits
+from tenfold.models import ImageModel, Preprocessing
+from tenfold.training import NativeEngine, TorchEngine, TrainingState
+from tenfold.training.engine import StepSettings
+from tenfold.training.engines import ENGINES, ChosenEngine, choose_engine
+
+
+def data() -> ImageDataset:
+    numbers = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (40, 1, 6, 6), dtype=torch.uint8, generator=numbers)
+    return ImageDataset(images, torch.arange(40) % 4, tuple("abcd"))
+
+
+def new_state(between: nn.Module | None = None) -> TrainingState:
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(36, 8), between or nn.ReLU(), nn.Linear(8, 4)]
+    model = ImageModel(Preprocessing(), nn.Sequential(*layers))
+    return TrainingState(model, torch.optim.Adam(model.parameters()))
+
+
+def choose(name: str, state: TrainingState | None = None) -> ChosenEngine:
+    return choose_engine(name, state or new_state(), data(), StepSettings(8))
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", ["auto", "native"])
+def test_the_kernels_are_used_where_they_can(name: str) -> None:
+    state = new_state()
+    chosen = choose(name, state)
+    assert (chosen.kind, chosen.why_not_native) == (NativeEngine, "")
+    assert isinstance(chosen.make(state, data(), StepSettings(8)), NativeEngine)
+    images = data().images
+    torch.testing.assert_close(chosen.predict(images, 8), predict_logits(state.model, images))
+    assert not state.optimizer.state
+
+
+@needs_kernels
+def test_the_instructions_are_those_of_kernels_and_pytorch() -> None:
+    of_pytorch = torch.backends.cpu.get_cpu_capability()
+    assert choose("torch").instructions == of_pytorch
+    kernels, _, rest = choose("native").instructions.partition(" ")
+    assert kernels in ("avx512", "avx2", "neon")
+    assert rest == f"({of_pytorch} in PyTorch)"
+
+
+def test_pytorch_is_used_where_it_is_asked_for() -> None:
+    state = new_state()
+    chosen = choose("torch", state)
+    assert (chosen.kind, chosen.make, chosen.why_not_native) == (TorchEngine, TorchEngine, "")
+    images = data().images
+    assert torch.equal(chosen.predict(images, 8), predict_logits(state.model, images))
+
+
+@needs_kernels
+def test_pytorch_is_used_where_the_kernels_cannot_and_it_says_why() -> None:
+    chosen = choose("auto", new_state(nn.GELU()))
+    assert chosen.kind is TorchEngine
+    assert chosen.why_not_native == "the network is not a list of layers that the kernels know"
+
+
+@needs_kernels
+def test_kernels_that_are_asked_for_and_cannot_are_a_mistake() -> None:
+    with pytest.raises(UsageError) as caught:
+        choose("native", new_state(nn.GELU()))
+    assert str(caught.value) == (
+        "the native engine cannot train this: the network is not a list of layers that the kernels "
+        "know; choose --engine auto"
+    )
+
+
+def test_where_there_are_no_kernels_the_reason_is_that_of_the_loader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TENFOLD_NATIVE", "0")
+    chosen = choose("auto")
+    assert (chosen.kind, chosen.why_not_native) == (TorchEngine, "TENFOLD_NATIVE is 0")
+    with pytest.raises(UsageError, match=r"cannot train this: TENFOLD_NATIVE is 0; choose --eng"):
+        choose("native")
+    assert choose("torch").why_not_native == ""
+
+
+def test_an_engine_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match=r"there is no engine 'naive'; did you mean 'native'\?"):
+        choose("naive")
+
+
+def test_the_table_names_each_engine() -> None:
+    assert {name: engine.name for name, engine in ENGINES.items()} == {n: n for n in ENGINES}
