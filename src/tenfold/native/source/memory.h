@@ -18,6 +18,24 @@ namespace tenfold {
 constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = size_t{1} << 21;
 
+// Walking through a large array in ordinary pages costs as much in looking up addresses as in
+// reading. Asks the system to put what lies there into huge pages; it may not.
+inline void use_huge_pages(void* begin, size_t size) {
+#if defined(__linux__)
+  constexpr int kCollapse = 25;  // MADV_COLLAPSE, since Linux 6.1: now, with what is there
+  const auto first = reinterpret_cast<uintptr_t>(begin);
+  const uintptr_t from = (first + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t to = (first + size) / kHugePage * kHugePage;
+  if (to <= from) return;
+  auto* const pages = reinterpret_cast<void*>(from);
+  madvise(pages, to - from, MADV_HUGEPAGE);
+  madvise(pages, to - from, kCollapse);
+#else
+  (void)begin;
+  (void)size;
+#endif
+}
+
 // An array of numbers, zero at first. Throws std::bad_alloc.
 template <typename Number>
 class Array {
@@ -25,8 +43,6 @@ class Array {
   Array() = default;
   explicit Array(int64_t count) : count_(count) {
     const size_t bytes = static_cast<size_t>(count) * sizeof(Number);
-    // Walking through a large array in ordinary pages costs as much in looking up addresses as in
-    // reading.
     const size_t alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
     const size_t size = (bytes / alignment + 1) * alignment;
     if (size < bytes) throw std::bad_alloc();

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "batch_norm.h"
@@ -105,6 +106,9 @@ class Network {
   };
   const std::vector<Place>& places() const { return places_; }
   bool by_block() const { return by_block_; }
+
+  // Whether this is the first time that it is asked.
+  bool is_first_use() { return std::exchange(is_unused_, false); }
 
   bool logits_are_cut() const { return values_[root(slots() - 1)].cut; }
   int64_t batch_size() const { return batch_size_; }
@@ -562,6 +566,7 @@ class Network {
   Array<float> numbers_;
   std::vector<LayerMemory> memories_;
   bool by_block_ = false;
+  bool is_unused_ = true;
   std::vector<Place> places_;
 };
 

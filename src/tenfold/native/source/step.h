@@ -149,6 +149,14 @@ class Training {
         losses_(network.blocks() * kLanes),
         hits_(network.blocks() * kLanes),
         workers_(threads_for(network, stretch.threads), network.scratch_size()) {
+    if (network.is_first_use()) {
+      for (int32_t i = 0; i < tensor_count; ++i) {
+        for (float* numbers : {tensors[i].value, tensors[i].moment1, tensors[i].moment2}) {
+          const size_t size = static_cast<size_t>(tensors[i].size) * sizeof(float);
+          if (numbers != nullptr && size >= 2 * kHugePage) use_huge_pages(numbers, size);
+        }
+      }
+    }
     if (settings.clip_norm > 0) {
       for (int32_t i = 0; i < tensor_count; ++i) {
         kept_.emplace_back(tensors[i].trained != 0 ? tensors[i].size : 0);
