@@ -19,14 +19,8 @@ from engines import needs_kernels
 from tenfold.errors import UsageError
 from tenfold.models.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from tenfold.native import network as module
-from tenfold.native.network import (
-    ADAM,
-    SGD,
-    CompiledNetwork,
-    Normalization,
-    TakenSteps,
-    TrainedTensor,
-)
+from tenfold.native.network import CompiledNetwork, TakenSteps
+from tenfold.native.records import ADAM, SGD, Normalization, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
 
 pytestmark = needs_kernels

@@ -22,15 +22,8 @@ from tenfold.models.layers import Layer
 from tenfold.models.tracing import layer_list
 from tenfold.native.built import INSTRUCTION_SETS, processor
 from tenfold.native.library import PACKAGE, Kernels, find_kernels_in
-from tenfold.native.network import (
-    ADAM,
-    ADAMW,
-    SGD,
-    CompiledNetwork,
-    Normalization,
-    TakenSteps,
-    TrainedTensor,
-)
+from tenfold.native.network import CompiledNetwork, TakenSteps
+from tenfold.native.records import ADAM, ADAMW, SGD, Normalization, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
 from tenfold.training.augment import Augmentation
 from tenfold.training.native_engine import augmentation_record

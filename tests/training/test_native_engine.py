@@ -416,6 +416,10 @@ class Own(ImageModel):
     pass
 
 
+class OwnAverage(AveragedWeights):
+    pass
+
+
 class OwnOptimizer(torch.optim.SGD):
     pass
 
@@ -574,6 +578,10 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
     "an average that is the weight": (
         lambda: changed(averaged_in_place),
         "two tensors of the model, or of its average, share memory",
+    ),
+    "an average of somebody's own": (
+        lambda: changed(lambda s: setattr(s, "averaged", OwnAverage(s.model, 0.9))),
+        "the average is OwnAverage, wanted AveragedWeights",
     ),
     "another layout": (
         lambda: changed(in_channels_last),

@@ -14,7 +14,8 @@ from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
 from tenfold.models.tracing import layer_list, runs_only_its_code
-from tenfold.native.network import CompiledNetwork, Normalization, tensor_shapes, usable_kernels
+from tenfold.native.network import CompiledNetwork, usable_kernels
+from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
 
 Predict = Callable[[Images, int], Logits]

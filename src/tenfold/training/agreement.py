@@ -24,7 +24,8 @@ from tenfold.evaluation.compiled import NETWORK, CompiledModel
 from tenfold.evaluation.passes import predict_logits
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Dropout
-from tenfold.native.network import SGD, CompiledNetwork, TrainedTensor
+from tenfold.native.network import CompiledNetwork
+from tenfold.native.records import SGD, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
 from tenfold.training.engine import StepSettings
 

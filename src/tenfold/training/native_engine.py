@@ -17,11 +17,13 @@ from tenfold.errors import NotNativeError
 from tenfold.evaluation.compiled import NETWORK, CompiledModel, array_over
 from tenfold.models.layers import BatchNorm2d, output_shapes, require_batches
 from tenfold.models.tracing import has_gradient_hooks
-from tenfold.native.network import CompiledNetwork, TrainedTensor
+from tenfold.native.network import CompiledNetwork
+from tenfold.native.records import TrainedTensor
 from tenfold.native.structures import AugmentationRecord, StepSettingsRecord
 from tenfold.randomness import derive_seed
 from tenfold.tensors import Images, Logits
 from tenfold.training.augment import Augmentation
+from tenfold.training.averaging import AveragedWeights
 from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
 from tenfold.training.native_optimizer import NativeOptimizer
 from tenfold.training.state import TrainingState
@@ -63,6 +65,9 @@ class NativeEngine(Engine):
         self._optimizer = NativeOptimizer(state.optimizer, self._parameters)
         layers, shape = self._compiled.layers, data.image_shape
         _require_plain_gradients(self._parameters)
+        if type(state.averaged) not in (type(None), AveragedWeights):
+            kind = type(state.averaged).__name__
+            raise NotNativeError(f"the average is {kind}, wanted AveragedWeights")
         self._augmentation = _known_augmentation(settings.augment)
         if output_shapes(layers, shape)[-1] != (len(data.classes),):
             raise NotNativeError("the network does not give one logit for every class of the data")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from tenfold.errors import NotNativeError, listing
-from tenfold.native.network import ADAM, ADAMW, SGD
+from tenfold.native.records import ADAM, ADAMW, SGD
 from tenfold.native.structures import StepSettingsRecord
 
 MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
