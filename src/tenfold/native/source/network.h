@@ -78,7 +78,7 @@ class Network {
           bool for_training, int threads)
       : specs_(layers, layers + std::max(count, 0)),
         batch_size_(batch_size),
-        blocks_((batch_size + kLanes - 1) / kLanes),
+        blocks_(batch_size / kLanes + (batch_size % kLanes == 0 ? 0 : 1)),
         for_training_(for_training) {
     require(count > 0 && count <= 4096, "1..4096 layers");
     require(batch_size > 0 && batch_size <= int64_t{1} << 24, "1..2^24 images in a batch");
@@ -169,7 +169,10 @@ class Network {
     values_[0].shape = {shape[0], shape[1], shape[2]};
     check_size(values_[0].shape, {});
     for (int i = 0; i < layer_count(); ++i) {
-      for (int slot : inputs(i)) require(slot >= 0 && slot <= i, "inputs before the layer");
+      const bool reads_other = is(i, TENFOLD_ADD);
+      require(spec(i).input >= -1 && spec(i).input < i &&
+                  (!reads_other || (spec(i).other >= -1 && spec(i).other < i)),
+              "inputs before the layer");
       value(i + 1).shape = shape_of(i, value(i + 1).is_flat);
       check_size(value(i + 1).shape, {});
     }
@@ -214,7 +217,7 @@ class Network {
         return in.shape;
       case TENFOLD_BATCH_NORM2D:
         require(!in.is_flat && s.weight >= 0 && s.bias >= 0 && s.running_mean >= 0 &&
-                    s.running_var >= 0 && s.eps > 0,
+                    s.running_var >= 0 && s.eps > 0 && s.momentum >= 0 && s.momentum <= 1,
                 "batch normalization of pixels with all its tensors");
         return in.shape;
       case TENFOLD_ADD: {
@@ -339,6 +342,10 @@ class Network {
     for (int i = 0; i < layer_count(); ++i) {
       if (root(i + 1) != i + 1) continue;
       for (int slot : inputs(i)) root_of(slot).readers.push_back(i);
+    }
+    for (int slot = 0; slot < slots(); ++slot) {
+      require(root(slot) != slot || root(slots() - 1) == slot || !value(slot).readers.empty(),
+              "no layer but the last that nobody reads");
     }
   }
 
