@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "batch_norm.h"
@@ -115,15 +116,22 @@ class Network {
     for (const auto& layer : places_[0].layers) size = std::max(size, layer->scratch_size());
     return size;
   }
-  // How many tensors the layers name: the largest place and one.
-  int32_t tensor_count() const {
-    int32_t most = -1;
+  // The tensors that the layers name, by place, and how many numbers each has.
+  std::vector<std::pair<int32_t, int64_t>> tensor_sizes() const {
+    std::vector<std::pair<int32_t, int64_t>> sizes;
     for (const TenfoldLayer& s : specs_) {
-      for (int32_t place : {s.weight, s.bias, s.running_mean, s.running_var}) {
-        most = std::max(most, place);
+      const Shape& in = values_[static_cast<size_t>(s.input + 1)].shape;
+      if (s.operation == TENFOLD_BATCH_NORM2D) {
+        for (int32_t place : {s.weight, s.bias, s.running_mean, s.running_var}) {
+          sizes.emplace_back(place, in.channels);
+        }
+      } else if (s.operation == TENFOLD_CONV2D || s.operation == TENFOLD_LINEAR) {
+        const int64_t taps = s.operation == TENFOLD_CONV2D ? window(s).pixels() : 1;
+        sizes.emplace_back(s.weight, int64_t{s.outputs} * in.channels * taps);
+        if (s.bias >= 0) sizes.emplace_back(s.bias, s.outputs);
       }
     }
-    return most + 1;
+    return sizes;
   }
 
  private:
@@ -185,6 +193,13 @@ class Network {
     require(size <= static_cast<double>(kLargestMap), "an output that fits into memory");
   }
 
+  // So that the sizes of tensors can be multiplied without a thought.
+  static void check_weights(const TenfoldLayer& s, const Shape& in, int64_t taps) {
+    require(static_cast<double>(s.outputs) * in.channels * static_cast<double>(taps) <=
+                static_cast<double>(kLargestMap),
+            "weights that fit into memory");
+  }
+
   Shape shape_of(int layer, bool& is_flat) {
     const TenfoldLayer& s = spec(layer);
     const Value& in = value(s.input + 1);
@@ -192,6 +207,7 @@ class Network {
     switch (s.operation) {
       case TENFOLD_CONV2D:
         require(!in.is_flat && s.outputs > 0 && s.weight >= 0, "a convolution of pixels");
+        check_weights(s, in.shape, window(s).pixels());
         return windowed(s, {s.outputs, in.shape.height, in.shape.width});
       case TENFOLD_MAX_POOL2D:
       case TENFOLD_AVERAGE_POOL2D:
@@ -209,6 +225,7 @@ class Network {
         return {static_cast<int>(in.shape.numbers()), 1, 1};
       case TENFOLD_LINEAR:
         require(in.is_flat && s.outputs > 0 && s.weight >= 0, "a linear layer of features");
+        check_weights(s, in.shape, 1);
         return {s.outputs, 1, 1};
       case TENFOLD_RELU:
         return in.shape;
