@@ -269,7 +269,7 @@ class Network {
     for (int slot = 0; slot < slots(); ++slot) {
       value(slot).root = slot;
       value(slot).producer = slot - 1;
-      if (slot > 0 && is(slot - 1, TENFOLD_DROPOUT) && (!for_training_ || spec(slot - 1).p == 0)) {
+      if (slot > 0 && is(slot - 1, TENFOLD_DROPOUT) && spec(slot - 1).p == 0) {
         value(slot).root = root(spec(slot - 1).input + 1);
       }
     }
@@ -366,12 +366,13 @@ class Network {
     }
   }
 
-  // Whether something before this value can learn.
+  // Whether something before this value can learn. Asked in prediction as well: which kernel a
+  // layer gets, and so its bits, must not depend on what the network is for.
   void wants(int slot) {
     const int layer = slot - 1;
     bool wanted = spec(layer).weight >= 0;
     for (int in : inputs(layer)) wanted = wanted || root_of(in).wants_gradient;
-    root_of(slot).wants_gradient = for_training_ && wanted;
+    root_of(slot).wants_gradient = wanted;
   }
 
   // An addition hands its gradient on as it is: an input that nobody else reads needs none of its
@@ -471,7 +472,7 @@ class Network {
       v.map = FeatureMap(v.shape, v.border);
       requests.push_back({&v.map, filled, for_training_ ? 2 * n - filled + 1 : read,
                           !by_block || (for_training_ && is_read_by_linear)});
-      if (!v.wants_gradient) continue;
+      if (!for_training_ || !v.wants_gradient) continue;
       Value& owner = value(v.gradient_root);
       owner.gradient = FeatureMap(owner.shape, owner.gradient_border);
       const bool is_kept = !by_block || is_linear(v.producer);
@@ -498,14 +499,15 @@ class Network {
   FeatureMap map_of(int slot) { return seen_as(root_of(slot).map, slot); }
   FeatureMap gradient_of(int slot) {
     const Value& v = root_of(slot);
-    return v.wants_gradient ? seen_as(value(v.gradient_root).gradient, slot) : FeatureMap();
+    return for_training_ && v.wants_gradient ? seen_as(value(v.gradient_root).gradient, slot)
+                                             : FeatureMap();
   }
 
   // Where a layer puts the gradient of one of its inputs. Backward, the last reader is the first.
   InputGradient input_gradient(int layer, int slot, bool is_second = false) {
     InputGradient to;
     const Value& v = root_of(slot);
-    to.wanted = v.wants_gradient && v.gradient_root == root(slot);
+    to.wanted = for_training_ && v.wants_gradient && v.gradient_root == root(slot);
     if (!to.wanted) return to;
     to.gradient = gradient_of(slot);
     to.value = map_of(slot);
