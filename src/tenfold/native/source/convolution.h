@@ -340,10 +340,9 @@ class Convolution final : public Layer {
   // Of any batch with at most so many blocks.
   int64_t most_groups(int64_t blocks) const {
     int64_t most = 0;
-    for (int64_t n = 1; n <= std::min(blocks, kMostGroups); ++n) {
-      most = std::max(most, group_count(n));
-    }
-    return std::max(most, group_count(blocks));
+    // Each of them: more blocks may make fewer groups.
+    for (int64_t n = 1; n <= blocks; ++n) most = std::max(most, group_count(n));
+    return most;
   }
 
   void sum_group(int64_t blocks, int64_t group, const Part& part, float* scratch) const {

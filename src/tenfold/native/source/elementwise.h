@@ -154,6 +154,10 @@ class Dropout final : public Elementwise {
   void forward_row(const Batch& batch, int64_t block, int64_t channel, int64_t y) const override {
     const float* in = input_.at(block, channel, y);
     float* out = output_.at(block, channel, y);
+    if (batch.optimizer == nullptr) {  // a prediction by a network that can also train
+      memcpy(out, in, static_cast<size_t>(output_.shape.width) * kLanes * sizeof(float));
+      return;
+    }
     each_scale(batch, block, channel, y, [&](int64_t at, const float* scales) {
       for (int part = 0; part < kLanes; part += kWidth) {
         store(out + at + part, load(in + at + part) * load(scales + part));

@@ -1,6 +1,7 @@
 // The C interface: everything else is included here, so that the compiler sees it as a whole.
 #include <new>
 
+#include "arguments.h"
 #include "interface.h"
 #include "step.h"
 
@@ -41,10 +42,14 @@ void tenfold_network_free(TenfoldNetwork* network) { delete network; }
 int32_t tenfold_train(TenfoldNetwork* network, const TenfoldTensor* tensors, int32_t tensor_count,
                       const TenfoldImages* images, const TenfoldStepSettings* settings,
                       const TenfoldAugmentation* augmentation, const TenfoldStretch* stretch) {
-  if (!network->network.for_training() || network->network.tensor_count() > tensor_count) {
-    return TENFOLD_INVALID;
-  }
   return result_of([&] {
+    tenfold::require(network->network.for_training(), "a network that was made for training");
+    tenfold::require(tenfold::tensors_fit(network->network, tensors, tensor_count) &&
+                         tenfold::kept_numbers_fit(tensors, tensor_count, *settings),
+                     "the network's tensors");
+    tenfold::require(
+        tenfold::images_fit(*images) && tenfold::stretch_fits(network->network, *images, *stretch),
+        "images and labels that there are");
     const tenfold::PlainArithmetic plain;
     tenfold::Training(network->network, tensors, tensor_count, *images, *settings, augmentation,
                       *stretch)

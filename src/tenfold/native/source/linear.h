@@ -37,10 +37,9 @@ class Linear final : public Layer {
     if (blocks == 0) return;
     memory.want_rows(transposed ? outputs_ : inputs_, blocks);
     int64_t groups = 0;
-    for (int64_t n = 1; n <= std::min(blocks, kMostGroups); ++n) {
-      groups = std::max(groups, group_count(n));
-    }
-    memory.want_slots(std::max(groups, group_count(blocks)) * slot_size());
+    // For each size of batch: more blocks may make fewer groups.
+    for (int64_t n = 1; n <= blocks; ++n) groups = std::max(groups, group_count(n));
+    memory.want_slots(groups * slot_size());
   }
 
   int64_t forward_jobs(const Batch& batch) const override {

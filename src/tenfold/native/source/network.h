@@ -79,7 +79,7 @@ class Network {
           bool for_training, int threads)
       : specs_(layers, layers + std::max(count, 0)),
         batch_size_(batch_size),
-        blocks_((batch_size + kLanes - 1) / kLanes),
+        blocks_(batch_size / kLanes + (batch_size % kLanes == 0 ? 0 : 1)),
         for_training_(for_training) {
     require(count > 0 && count <= 4096, "1..4096 layers");
     require(batch_size > 0 && batch_size <= int64_t{1} << 24, "1..2^24 images in a batch");
@@ -119,15 +119,22 @@ class Network {
     for (const auto& layer : places_[0].layers) size = std::max(size, layer->scratch_size());
     return size;
   }
-  // How many tensors the layers name: the largest place and one.
-  int32_t tensor_count() const {
-    int32_t most = -1;
+  // The tensors that the layers name, by place, and how many numbers each has.
+  std::vector<std::pair<int32_t, int64_t>> tensor_sizes() const {
+    std::vector<std::pair<int32_t, int64_t>> sizes;
     for (const TenfoldLayer& s : specs_) {
-      for (int32_t place : {s.weight, s.bias, s.running_mean, s.running_var}) {
-        most = std::max(most, place);
+      const Shape& in = values_[static_cast<size_t>(s.input + 1)].shape;
+      if (s.operation == TENFOLD_BATCH_NORM2D) {
+        for (int32_t place : {s.weight, s.bias, s.running_mean, s.running_var}) {
+          sizes.emplace_back(place, in.channels);
+        }
+      } else if (s.operation == TENFOLD_CONV2D || s.operation == TENFOLD_LINEAR) {
+        const int64_t taps = s.operation == TENFOLD_CONV2D ? window(s).pixels() : 1;
+        sizes.emplace_back(s.weight, int64_t{s.outputs} * in.channels * taps);
+        if (s.bias >= 0) sizes.emplace_back(s.bias, s.outputs);
       }
     }
-    return most + 1;
+    return sizes;
   }
 
  private:
@@ -173,7 +180,10 @@ class Network {
     values_[0].shape = {shape[0], shape[1], shape[2]};
     check_size(values_[0].shape, {});
     for (int i = 0; i < layer_count(); ++i) {
-      for (int slot : inputs(i)) require(slot >= 0 && slot <= i, "inputs before the layer");
+      const bool reads_other = is(i, TENFOLD_ADD);
+      require(spec(i).input >= -1 && spec(i).input < i &&
+                  (!reads_other || (spec(i).other >= -1 && spec(i).other < i)),
+              "inputs before the layer");
       value(i + 1).shape = shape_of(i, value(i + 1).is_flat);
       check_size(value(i + 1).shape, {});
     }
@@ -186,6 +196,13 @@ class Network {
     require(size <= static_cast<double>(kLargestMap), "an output that fits into memory");
   }
 
+  // So that the sizes of tensors can be multiplied without a thought.
+  static void check_weights(const TenfoldLayer& s, const Shape& in, int64_t taps) {
+    require(static_cast<double>(s.outputs) * in.channels * static_cast<double>(taps) <=
+                static_cast<double>(kLargestMap),
+            "weights that fit into memory");
+  }
+
   Shape shape_of(int layer, bool& is_flat) {
     const TenfoldLayer& s = spec(layer);
     const Value& in = value(s.input + 1);
@@ -193,6 +210,7 @@ class Network {
     switch (s.operation) {
       case TENFOLD_CONV2D:
         require(!in.is_flat && s.outputs > 0 && s.weight >= 0, "a convolution of pixels");
+        check_weights(s, in.shape, window(s).pixels());
         return windowed(s, {s.outputs, in.shape.height, in.shape.width});
       case TENFOLD_MAX_POOL2D:
       case TENFOLD_AVERAGE_POOL2D:
@@ -210,6 +228,7 @@ class Network {
         return {static_cast<int>(in.shape.numbers()), 1, 1};
       case TENFOLD_LINEAR:
         require(in.is_flat && s.outputs > 0 && s.weight >= 0, "a linear layer of features");
+        check_weights(s, in.shape, 1);
         return {s.outputs, 1, 1};
       case TENFOLD_RELU:
         return in.shape;
@@ -218,7 +237,7 @@ class Network {
         return in.shape;
       case TENFOLD_BATCH_NORM2D:
         require(!in.is_flat && s.weight >= 0 && s.bias >= 0 && s.running_mean >= 0 &&
-                    s.running_var >= 0 && s.eps > 0,
+                    s.running_var >= 0 && s.eps > 0 && s.momentum >= 0 && s.momentum <= 1,
                 "batch normalization of pixels with all its tensors");
         return in.shape;
       case TENFOLD_ADD: {
@@ -253,7 +272,7 @@ class Network {
     for (int slot = 0; slot < slots(); ++slot) {
       value(slot).root = slot;
       value(slot).producer = slot - 1;
-      if (slot > 0 && is(slot - 1, TENFOLD_DROPOUT) && (!for_training_ || spec(slot - 1).p == 0)) {
+      if (slot > 0 && is(slot - 1, TENFOLD_DROPOUT) && spec(slot - 1).p == 0) {
         value(slot).root = root(spec(slot - 1).input + 1);
       }
     }
@@ -344,14 +363,19 @@ class Network {
       if (root(i + 1) != i + 1) continue;
       for (int slot : inputs(i)) root_of(slot).readers.push_back(i);
     }
+    for (int slot = 0; slot < slots(); ++slot) {
+      require(root(slot) != slot || root(slots() - 1) == slot || !value(slot).readers.empty(),
+              "no layer but the last that nobody reads");
+    }
   }
 
-  // Whether something before this value can learn.
+  // Whether something before this value can learn. Asked in prediction as well: which kernel a
+  // layer gets, and so its bits, must not depend on what the network is for.
   void wants(int slot) {
     const int layer = slot - 1;
     bool wanted = spec(layer).weight >= 0;
     for (int in : inputs(layer)) wanted = wanted || root_of(in).wants_gradient;
-    root_of(slot).wants_gradient = for_training_ && wanted;
+    root_of(slot).wants_gradient = wanted;
   }
 
   // An addition hands its gradient on as it is: an input that nobody else reads needs none of its
@@ -451,7 +475,7 @@ class Network {
       v.map = FeatureMap(v.shape, v.border);
       requests.push_back({&v.map, filled, for_training_ ? 2 * n - filled + 1 : read,
                           !by_block || (for_training_ && is_read_by_linear)});
-      if (!v.wants_gradient) continue;
+      if (!for_training_ || !v.wants_gradient) continue;
       Value& owner = value(v.gradient_root);
       owner.gradient = FeatureMap(owner.shape, owner.gradient_border);
       const bool is_kept = !by_block || is_linear(v.producer);
@@ -478,14 +502,15 @@ class Network {
   FeatureMap map_of(int slot) { return seen_as(root_of(slot).map, slot); }
   FeatureMap gradient_of(int slot) {
     const Value& v = root_of(slot);
-    return v.wants_gradient ? seen_as(value(v.gradient_root).gradient, slot) : FeatureMap();
+    return for_training_ && v.wants_gradient ? seen_as(value(v.gradient_root).gradient, slot)
+                                             : FeatureMap();
   }
 
   // Where a layer puts the gradient of one of its inputs. Backward, the last reader is the first.
   InputGradient input_gradient(int layer, int slot, bool is_second = false) {
     InputGradient to;
     const Value& v = root_of(slot);
-    to.wanted = v.wants_gradient && v.gradient_root == root(slot);
+    to.wanted = for_training_ && v.wants_gradient && v.gradient_root == root(slot);
     if (!to.wanted) return to;
     to.gradient = gradient_of(slot);
     to.value = map_of(slot);

@@ -1,0 +1,53 @@
+// One training, drawn from a seed: a network, images, settings and where everything starts.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "networks.h"
+#include "random_numbers.h"
+#include "reference.h"
+
+// A tensor and what is kept beside it; empty where nothing is kept.
+struct TensorNumbers {
+  std::vector<float> value;
+  std::vector<float> moment1;
+  std::vector<float> moment2;
+  std::vector<float> average;
+  bool trained = true;
+};
+
+struct Case {
+  uint64_t seed = 0;
+  reference::Network network;
+  int64_t batch_size = 1;
+  TenfoldStepSettings settings{};  // without class weights, which are below
+  std::optional<TenfoldAugmentation> augmentation;
+  std::vector<float> class_weights;
+  std::vector<float> mean;
+  std::vector<float> deviation;
+  std::vector<uint8_t> pixels;
+  std::vector<int64_t> labels;
+  std::vector<int64_t> order;
+  std::vector<double> learning_rates;
+  int64_t step = 0;
+  int64_t optimizer_step = 0;
+  uint64_t dropout_seed = 0;
+  std::vector<TensorNumbers> tensors;
+
+  int64_t batches() const { return static_cast<int64_t>(learning_rates.size()); }
+  int64_t images_before(int64_t batch) const {
+    return std::min(batch * batch_size, static_cast<int64_t>(order.size()));
+  }
+};
+
+Case random_case(uint64_t seed);
+
+// Small images with a pattern for each class, and `steps` steps of a given network. What else there
+// is to set is drawn.
+Case learnable_case(uint64_t seed, const reference::Network& network, int64_t batch_size,
+                    int64_t steps, int32_t optimizer);
+
+std::string text_of(const Case& drawn);

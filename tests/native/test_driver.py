@@ -1,0 +1,146 @@
+"""The compiled engine through its C interface: a fuzzer in C++ against a slow reference.
+
+The driver says how to repeat what fails: `driver --seed N --cases 1`. Longer runs of the same are
+`tests/soak/fuzz_kernels.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from trees import cannot_be_tested
+from workshop import Answer, Workshop, call, instruction_sets_here
+
+from tenfold.native.built import processor
+from tenfold.native.compiling import BuildError
+
+SETS_HERE = instruction_sets_here()
+CANNOT_RUN_HERE = 3  # the driver's exit code
+
+pytestmark = [
+    pytest.mark.skipif(not SETS_HERE, reason=f"there are no kernels for {processor()} processors"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the driver is written for Linux"),
+]
+
+SEEDS = {"plain": 0, "address": 1_000_000, "thread": 2_000_000}
+CASES = {"plain": 150, "address": 30, "thread": 15}
+
+each_set = pytest.mark.parametrize("instruction_set", SETS_HERE)
+each_build = pytest.mark.parametrize(
+    ("instruction_set", "sanitizer"),
+    [
+        *((name, sanitizer) for name in SETS_HERE for sanitizer in ("plain", "address")),
+        # Threads share out the work alike with every instruction set.
+        *((name, "thread") for name in SETS_HERE[-1:]),
+    ],
+)
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Workshop:
+    """One for all processes of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "workshop"
+    folder.mkdir(exist_ok=True)
+    found = Workshop(folder)
+    try:
+        _ = found.compiler
+    except BuildError as error:
+        cannot_be_tested(error.reason)
+    return found
+
+
+def passes(command: list[str], *arguments: str) -> Answer:
+    """Run a program that must not fail; skip where the processor cannot run the kernels."""
+    answer = call(command, *arguments)
+    if answer.code == CANNOT_RUN_HERE:
+        pytest.skip(answer.err.strip())
+    assert answer.code == 0, f"{' '.join(arguments)}\n{answer.err}{answer.out}"
+    return answer
+
+
+def test_the_reference_agrees_with_finite_differences(workshop: Workshop) -> None:
+    driver = workshop.driver(SETS_HERE[-1])
+    assert "gradients" in passes(driver, "--check-reference", "--cases", "100").out
+
+
+@each_set
+def test_the_small_pieces(workshop: Workshop, instruction_set: str) -> None:
+    passes(workshop.driver(instruction_set), "--lists", "--cases", "1")  # skips, perhaps
+    assert "ulp" in passes(workshop.pieces(instruction_set)).out
+
+
+@each_build
+def test_random_trainings(workshop: Workshop, instruction_set: str, sanitizer: str) -> None:
+    seed = SEEDS[sanitizer] + 10_000 * SETS_HERE.index(instruction_set)
+    cases = CASES[sanitizer]
+    answer = passes(
+        workshop.driver(instruction_set, sanitizer), "--seed", str(seed), "--cases", str(cases)
+    )
+    assert answer.out.startswith(f"{cases} cases")
+
+
+@each_build
+def test_trainings_beside_each_other(
+    workshop: Workshop, instruction_set: str, sanitizer: str
+) -> None:
+    passes(workshop.driver(instruction_set, sanitizer), "--company", "--cases", "5")
+
+
+@pytest.mark.parametrize("sanitizer", ["plain", "address"])
+@each_set
+def test_lists_that_were_changed(workshop: Workshop, instruction_set: str, sanitizer: str) -> None:
+    passes(workshop.driver(instruction_set, sanitizer), "--lists", "--cases", "3000")
+
+
+@pytest.mark.parametrize("sanitizer", ["plain", "address"])
+@each_set
+def test_wrong_arguments(workshop: Workshop, instruction_set: str, sanitizer: str) -> None:
+    passes(workshop.driver(instruction_set, sanitizer), "--arguments")
+
+
+@each_set
+def test_networks_that_are_too_large(workshop: Workshop, instruction_set: str) -> None:
+    """Without a sanitizer: with one, there is no end to memory, or the program ends."""
+    passes(workshop.driver(instruction_set), "--large")
+
+
+DIGEST = ("--digest", "--seed", "7", "--steps", "25", "--cases", "40")
+
+
+def digests(command: list[str], *arguments: str) -> list[str]:
+    """The bits that trainings end with, one training a line."""
+    found = passes(command, *DIGEST, *arguments).out.splitlines()
+    assert len(found) == 9 + 40
+    return found
+
+
+@each_set
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_every_instruction_set_ends_with_the_same_bits(
+    workshop: Workshop, instruction_set: str, threads: str
+) -> None:
+    wanted = digests(workshop.driver(SETS_HERE[-1]))
+    assert digests(workshop.driver(instruction_set), "--threads", threads) == wanted
+
+
+@pytest.mark.skipif(processor() == "arm64", reason="nothing is emulated on an ARM processor")
+class TestEmulatedArm:
+    """The kernels for NEON on an emulated processor."""
+
+    def test_the_same_bits_as_here(self, workshop: Workshop) -> None:
+        wanted = digests(workshop.driver(SETS_HERE[-1]))
+        assert digests(workshop.driver("neon"), "--threads", "1") == wanted
+
+    def test_the_small_pieces(self, workshop: Workshop) -> None:
+        assert "ulp" in passes(workshop.pieces("neon")).out
+
+
+def test_a_library_by_its_path(workshop: Workshop, tmp_path: Path) -> None:
+    """The driver opens what an installation has built, or says what is wrong with it."""
+    missing = tmp_path / "kernels.so"
+    answer = call(workshop.driver(SETS_HERE[-1]), "--library", str(missing))
+    assert answer.code == 2
+    assert str(missing) in answer.err
