@@ -264,7 +264,10 @@ def test_json_leaves_standard_output_empty_when_it_fails(tenfold: Tenfold) -> No
 
 def test_no_color_codes_where_there_is_no_terminal(tmp_path: Path) -> None:
     answer = subprocess.run(
-        [sys.executable, "-m", "tenfold", "train", "digits", *SMALL, "--out", "run"],
+        [
+            *(sys.executable, "-m", "tenfold", "train", "digits", *SMALL, "--out", "run"),
+            *("--engine", "torch"),
+        ],
         capture_output=True,
         text=True,
         cwd=tmp_path,

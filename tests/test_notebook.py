@@ -82,7 +82,7 @@ history = scratch.train(
     "a run": """
 run = tenfold.train(
     data, model="softmax", epochs=6, batch_size=20, plot=True, quiet=True, threads=1,
-    device="cpu", out="run",
+    device="cpu", engine="torch", out="run",
 )
 """,
     "pictures": "show_images(data.test, run.model, rows=1, columns=4)",

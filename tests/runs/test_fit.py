@@ -124,7 +124,7 @@ class Told(Watcher):
 
 def test_a_watcher_is_told_what_happens() -> None:
     told = Told()
-    found = fit(recipe(), resources=Resources(threads=1), watcher=told)
+    found = fit(recipe(), resources=Resources(threads=1, engine="torch"), watcher=told)
     first, started, *rest = told.events
     assert str(first).startswith("there is no test split: 359 of the 1,797 images were held out")
     assert (started, rest.pop()) == (("started", None), "ended")

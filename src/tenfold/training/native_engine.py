@@ -29,7 +29,7 @@ from tenfold.training.native_optimizer import NativeOptimizer
 from tenfold.training.state import TrainingState
 
 LARGEST_AUGMENTATION = 2**14
-"""Pixels."""
+"""Pixels of a padding or a square; the kernels count in 32 bits."""
 
 
 class NativeEngine(Engine):
@@ -61,6 +61,7 @@ class NativeEngine(Engine):
     ) -> None:
         super().__init__(state, data, settings)
         self._compiled = compiled or CompiledModel(state.model)
+        assert self._compiled.model is state.model
         self._parameters = dict(state.model.named_parameters())
         self._optimizer = NativeOptimizer(state.optimizer, self._parameters)
         layers, shape = self._compiled.layers, data.image_shape
