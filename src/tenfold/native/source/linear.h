@@ -85,13 +85,14 @@ class Linear final : public Layer {
   }
 
   int64_t learn_jobs(const Batch& batch) const override {
-    return group_count(batch.blocks) * part_count();
+    return group_count(batch.blocks) * Tiling(*this, batch.blocks).count();
   }
 
   void learn(const Batch& batch, int64_t job, float* scratch) const override {
     const int64_t groups = group_count(batch.blocks);
-    const int64_t group = job / part_count();
-    const Part part(*this, job % part_count());
+    const Tiling tiling(*this, batch.blocks);
+    const int64_t group = job / tiling.count();
+    const Part part(*this, tiling, job % tiling.count());
     Region region{0, batch.blocks, 0, 1};
     if (groups > 1) {
       region.block = Groups(batch.blocks).begin(group);
@@ -127,7 +128,7 @@ class Linear final : public Layer {
                  slot_size(), bias_, job, *batch.optimizer, scratch);
   }
 
-  int64_t scratch_size() const override { return kUpdateRows * kUpdateColumns; }
+  int64_t scratch_size() const override { return kWeightsOfPart; }
 
  private:
   // Short enough that what `right` gives stays in the first cache for all rows of a job.
@@ -135,8 +136,8 @@ class Linear final : public Layer {
   // And that walking down the columns of the weights does not touch too many pages.
   static constexpr int64_t kBackwardChain = 64;
   static constexpr int64_t kBlocksOfJob = 4;
-  static constexpr int64_t kUpdateRows = kMostRows;
-  static constexpr int64_t kUpdateColumns = 512;
+  // Numbers of a tile of weights that one learn job takes.
+  static constexpr int64_t kWeightsOfPart = 12 * 512;
 
   static bool in_training(const Batch& batch) { return batch.optimizer != nullptr; }
 
@@ -151,6 +152,20 @@ class Linear final : public Layer {
     return groups * slot_size() <= blocks * kLanes * (inputs_ + outputs_) ? groups : 1;
   }
 
+  // The weights in tiles for learn jobs: with several blocks, so many rows that the columns of the
+  // images, once they are in the first cache, serve several tiles; with one, long rows. Columns are
+  // cut in whole cache lines.
+  struct Tiling {
+    Parts down;
+    Parts across;
+    Tiling(const Linear& layer, int64_t blocks)
+        : down(layer.weight_rows(), rows_of_part(blocks)),
+          across((layer.weight_columns() + kLanes - 1) / kLanes,
+                 kWeightsOfPart / rows_of_part(blocks) / kLanes) {}
+    static int64_t rows_of_part(int64_t blocks) { return blocks > 1 ? 4 * kMostRows : kMostRows; }
+    int64_t count() const { return down.count * across.count; }
+  };
+
   // A tile of the weights, and the biases that go with it.
   struct Part {
     int64_t row;
@@ -161,13 +176,13 @@ class Linear final : public Layer {
     int64_t bias = 0;
     int64_t bias_end = 0;
 
-    Part(const Linear& layer, int64_t job) {
-      const Parts down(layer.weight_rows(), kUpdateRows);
-      const Parts across(layer.weight_columns(), kUpdateColumns);
-      row = down.begin(job / across.count);
-      rows = down.size(job / across.count);
-      column = across.begin(job % across.count);
-      columns = across.size(job % across.count);
+    Part(const Linear& layer, const Tiling& tiling, int64_t job) {
+      row = tiling.down.begin(job / tiling.across.count);
+      rows = tiling.down.size(job / tiling.across.count);
+      column = tiling.across.begin(job % tiling.across.count) * kLanes;
+      columns = std::min(layer.weight_columns(),
+                         tiling.across.begin(job % tiling.across.count + 1) * kLanes) -
+                column;
       stride = (columns + kLanes - 1) / kLanes * kLanes;
       if (layer.bias_ < 0 || (layer.transposed_ ? row : column) != 0) return;
       bias = layer.transposed_ ? column : row;
@@ -175,16 +190,10 @@ class Linear final : public Layer {
     }
   };
 
-  int64_t part_count() const {
-    return Parts(weight_rows(), kUpdateRows).count * Parts(weight_columns(), kUpdateColumns).count;
-  }
-
   // Jobs take some features of up to four blocks. Forward, features are rows of the weights: few
   // for one block, so that each is read from end to end. Backward they are columns: many, so that
   // what is read of each row is long.
-  Parts forward_rows(int64_t blocks) const {
-    return {outputs_, blocks == 1 ? kMostRows : 2 * kMostRows};
-  }
+  Parts forward_rows(int64_t blocks) const { return {outputs_, blocks == 1 ? kMostRows : 64}; }
   Parts backward_rows(int64_t blocks) const {
     return {inputs_, 384 / std::min(blocks, kBlocksOfJob)};
   }
@@ -309,7 +318,7 @@ class Linear final : public Layer {
     }
   }
 
-  static TileSize product_tile(int64_t blocks) { return best_tile(2 * kMostRows, blocks); }
+  static TileSize product_tile(int64_t blocks) { return best_tile(64, blocks); }
 
   const FeatureMap input_;
   const FeatureMap output_;
@@ -324,7 +333,7 @@ class Linear final : public Layer {
   const int64_t outputs_;
   const TileSize tiles_[kBlocksOfJob] = {product_tile(1), product_tile(2), product_tile(3),
                                          product_tile(4)};
-  const TileSize update_tile_ = best_tile(kUpdateRows, kUpdateColumns / kWidth);
+  const TileSize update_tile_ = best_tile(4 * kMostRows, 128 / kWidth);
   Rows rows_;  // of the input; where the weight is transposed, of the output's gradient
 };
 

@@ -23,13 +23,12 @@ constexpr size_t kHugePage = size_t{1} << 21;
 inline void use_huge_pages(void* begin, size_t size) {
 #if defined(__linux__)
   constexpr int kCollapse = 25;  // MADV_COLLAPSE, since Linux 6.1: now, with what is there
-  const auto first = reinterpret_cast<uintptr_t>(begin);
-  const uintptr_t from = (first + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t to = (first + size) / kHugePage * kHugePage;
-  if (to <= from) return;
-  auto* const pages = reinterpret_cast<void*>(from);
-  madvise(pages, to - from, MADV_HUGEPAGE);
-  madvise(pages, to - from, kCollapse);
+  const size_t skipped = (0 - reinterpret_cast<uintptr_t>(begin)) % kHugePage;
+  if (size < skipped + kHugePage) return;
+  char* const pages = static_cast<char*>(begin) + skipped;
+  const size_t whole = (size - skipped) / kHugePage * kHugePage;
+  madvise(pages, whole, MADV_HUGEPAGE);
+  madvise(pages, whole, kCollapse);
 #else
   (void)begin;
   (void)size;

@@ -123,7 +123,7 @@ class Network {
   std::vector<std::pair<int32_t, int64_t>> tensor_sizes() const {
     std::vector<std::pair<int32_t, int64_t>> sizes;
     for (const TenfoldLayer& s : specs_) {
-      const Shape& in = values_[static_cast<size_t>(s.input + 1)].shape;
+      const Shape& in = values_[static_cast<size_t>(int64_t{s.input} + 1)].shape;
       if (s.operation == TENFOLD_BATCH_NORM2D) {
         for (int32_t place : {s.weight, s.bias, s.running_mean, s.running_var}) {
           sizes.emplace_back(place, in.channels);
