@@ -35,7 +35,8 @@ double largest_error(const Numbers& exact, const Numbers& found) {
 }
 
 // Whether ReLU or max pooling would choose otherwise in single precision. Numbers that no run
-// changed are exact: equal ones are equal for everybody, and the first of them wins.
+// changed are exact. Two numbers that are equal in every run come of the same sums: they are equal
+// for everybody, and the first of them wins.
 class Choices {
  public:
   Choices(const Network& network, const Pass& exact, const std::vector<const Pass*>& runs)
@@ -62,11 +63,8 @@ class Choices {
       const int64_t best = reference::predicted(logits, classes);
       bool is_certain = true, may_be = best == labels[image];
       for (int64_t c = 0; c < classes; ++c) {
-        const bool is_close = logits[best] - logits[c] <= error;
-        if (c == best || !is_close ||
-            both_exact(last, row + static_cast<size_t>(best), row + static_cast<size_t>(c))) {
-          continue;
-        }
+        const size_t at = row + static_cast<size_t>(c);
+        if (c == best || is_decided(last, row + static_cast<size_t>(best), at, error)) continue;
         is_certain = false;
         may_be = may_be || c == labels[image];
       }
@@ -91,8 +89,19 @@ class Choices {
     });
   }
 
-  bool both_exact(int32_t place, size_t one, size_t other) const {
-    return is_exact(place, one) && is_exact(place, other);
+  // Also where both are exact.
+  bool always_equal(int32_t place, size_t one, size_t other) const {
+    return exact_.output(place)[one] == exact_.output(place)[other] &&
+           std::all_of(runs_.begin(), runs_.end(), [&](const Pass* run) {
+             return run->output(place)[one] == run->output(place)[other];
+           });
+  }
+
+  bool is_decided(int32_t place, size_t larger, size_t other, double error) const {
+    const Numbers& numbers = exact_.output(place);
+    if (numbers[larger] - numbers[other] > error) return true;
+    return always_equal(place, larger, other) ||
+           (is_exact(place, larger) && is_exact(place, other));
   }
 
   bool relu_is_decided(int32_t input) const {
@@ -107,7 +116,6 @@ class Choices {
   bool pool_is_decided(const TenfoldLayer& layer, size_t place) const {
     const reference::Shape& from = network_.shape(layer.input);
     const reference::Shape& to = network_.shape(static_cast<int32_t>(place));
-    const Numbers& numbers = exact_.output(layer.input);
     const double error = error_at(layer.input);
     for (size_t at = 0; at < exact_.winners[place].size(); ++at) {
       const size_t winner = static_cast<size_t>(exact_.winners[place][at]);
@@ -120,8 +128,7 @@ class Choices {
         for (int64_t x = std::max<int64_t>(0, left);
              x < std::min(from.width, left + layer.kernel[1]); ++x) {
           const size_t other = static_cast<size_t>((channel * from.height + y) * from.width + x);
-          if (other != winner && numbers[winner] - numbers[other] <= error &&
-              !both_exact(layer.input, winner, other)) {
+          if (other != winner && !is_decided(layer.input, winner, other, error)) {
             return false;
           }
         }
@@ -364,16 +371,20 @@ class StepCheck {
   bool decided_ = false;
 };
 
+Numbers first_images(const Case& drawn, int64_t count) {
+  const reference::Shape& shape = drawn.network.image;
+  const std::vector<uint8_t> pixels(drawn.pixels.begin(),
+                                    drawn.pixels.begin() + count * shape.size());
+  return reference::scaled(pixels, shape, drawn.mean.empty() ? nullptr : drawn.mean.data(),
+                           drawn.mean.empty() ? nullptr : drawn.deviation.data());
+}
+
 std::string logits_with(const Case& drawn, const std::vector<TensorNumbers>& tensors,
                         const std::vector<float>& logits, int runs, Tally& tally, bool& is_exact) {
   const Network& network = drawn.network;
   const std::vector<Numbers> wide = widened(tensors);
   const int64_t count = static_cast<int64_t>(logits.size()) / network.classes();
-  const std::vector<uint8_t> pixels(drawn.pixels.begin(),
-                                    drawn.pixels.begin() + count * network.image.size());
-  const Numbers images =
-      reference::scaled(pixels, network.image, drawn.mean.empty() ? nullptr : drawn.mean.data(),
-                        drawn.mean.empty() ? nullptr : drawn.deviation.data());
+  const Numbers images = first_images(drawn, count);
   Rounding none;
   const Pass exact = reference::forward(network, wide, images, count, false, none);
   is_exact = reference::is_exact_in_single(network, wide, exact);
@@ -413,4 +424,21 @@ std::string check_logits(const Case& drawn, const std::vector<TensorNumbers>& te
   if (is_exact) ++tally.exact;
   if (!wrong.empty()) wrong = logits_with(drawn, tensors, logits, kManyRuns, tally, is_exact);
   return wrong;
+}
+
+std::string check_undefined_logits(const Case& drawn, const std::vector<TensorNumbers>& tensors,
+                                   const std::vector<float>& logits) {
+  const int64_t count = static_cast<int64_t>(logits.size()) / drawn.network.classes();
+  Rounding none;
+  const Pass pass = reference::forward(drawn.network, widened(tensors), first_images(drawn, count),
+                                       count, false, none);
+  const Numbers& wanted = pass.outputs.back();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const double found = logits[i];
+    const bool both_finite = std::isfinite(wanted[i]) && std::isfinite(found);
+    if (both_finite || wanted[i] == found || (std::isnan(wanted[i]) && std::isnan(found))) continue;
+    return "logit " + std::to_string(i) + " is " + std::to_string(found) + ", wanted " +
+           std::to_string(wanted[i]);
+  }
+  return "";
 }

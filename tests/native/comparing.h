@@ -37,3 +37,7 @@ std::string check_step(const Case& drawn, int64_t batch, const std::vector<Tenso
 // Compares logits of the data set's first images in evaluation mode.
 std::string check_logits(const Case& drawn, const std::vector<TensorNumbers>& tensors,
                          const std::vector<float>& logits, Tally& tally);
+
+// Compares only which logits are NaN or infinite, where a tensor has such numbers itself.
+std::string check_undefined_logits(const Case& drawn, const std::vector<TensorNumbers>& tensors,
+                                   const std::vector<float>& logits);

@@ -96,26 +96,42 @@ class CaseCheck {
     return training_.trespass();
   }
 
-  // NaN goes where it goes in the reference.
+  // NaN and infinity go where they go in the reference.
   std::string undefined_numbers() {
-    if (!random_.chance(0.1) || drawn_.tensors.empty()) return "";
+    const std::vector<int32_t> places = tensors_to_spoil();
+    if (!random_.chance(0.4) || places.empty()) return "";
+    const int64_t last = static_cast<int64_t>(places.size()) - 1;
+    const int32_t place = places[static_cast<size_t>(random_.between(0, last))];
     std::vector<TensorNumbers> tensors = drawn_.tensors;
-    const int64_t last = static_cast<int64_t>(tensors.size()) - 1;
-    const int32_t place = static_cast<int32_t>(random_.between(0, last));
-    // With padding, whether a weight is multiplied by nothing at all is left open.
-    for (const TenfoldLayer& layer : drawn_.network.layers) {
-      if (layer.operation == TENFOLD_CONV2D && layer.weight == place) return "";
-    }
     std::vector<float>& numbers = tensors[static_cast<size_t>(place)].value;
     const int64_t at = random_.between(0, static_cast<int64_t>(numbers.size()) - 1);
-    numbers[static_cast<size_t>(at)] = std::numeric_limits<float>::quiet_NaN();
+    const float infinity = std::numeric_limits<float>::infinity();
+    const float number = random_.pick({std::nanf(""), infinity, -infinity});
+    numbers[static_cast<size_t>(at)] = number;
     training_.set(tensors);
     std::vector<float> logits;
     const int64_t count = static_cast<int64_t>(drawn_.labels.size());
     training_.predict(network(), count, some_threads(), logits);
-    std::string wrong = check_logits(drawn_, tensors, logits, tally_);
+    const std::string wrong = check_undefined_logits(drawn_, tensors, logits);
     training_.set(drawn_.tensors);
-    return wrong.empty() ? "" : "with NaN in tensor " + std::to_string(place) + ": " + wrong;
+    if (wrong.empty()) return "";
+    return "with " + std::to_string(number) + " in tensor " + std::to_string(place) + ": " + wrong;
+  }
+
+  // Weights of convolutions several times: they spoil some pixels of a channel and not others. But
+  // with padding it is left open whether a weight outside of the image is multiplied by 0 or by
+  // nothing at all.
+  std::vector<int32_t> tensors_to_spoil() const {
+    std::vector<int32_t> places;
+    for (const TenfoldLayer& layer : drawn_.network.layers) {
+      const bool is_convolution = layer.operation == TENFOLD_CONV2D;
+      const bool pads = layer.padding[0] > 0 || layer.padding[1] > 0;
+      if (is_convolution && !pads) places.insert(places.end(), 4, layer.weight);
+      if (!is_convolution && layer.weight >= 0) places.push_back(layer.weight);
+      if (layer.bias >= 0) places.push_back(layer.bias);
+      if (layer.running_var >= 0) places.push_back(layer.running_var);
+    }
+    return places;
   }
 
   // ---- Training ---------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ class Builder {
     plain(TENFOLD_FLATTEN, tip_);
     const int64_t layers = random_.between(0, 2);
     for (int64_t layer = 0; layer < layers; ++layer) {
-      linear(tip_, random_.pick<int64_t>({1, 2, 7, 15, 16, 17, 31, 33, 64, 100, 257}));
+      hidden_linear(tip_,
+                    random_.pick<int64_t>({1, 2, 7, 15, 16, 17, 31, 33, 64, 100, 257, 530, 1100}));
       if (random_.chance(0.8)) plain(TENFOLD_RELU, tip_);
       if (random_.chance(0.3)) dropout(tip_);
     }
@@ -122,7 +123,7 @@ class Builder {
         add(place, alike(place));
         break;
       default:
-        linear(place, random_.pick<int64_t>({1, 3, 5, 16, 17, 40}));
+        hidden_linear(place, random_.pick<int64_t>({1, 3, 5, 16, 17, 40}));
     }
   }
 
@@ -274,6 +275,14 @@ class Builder {
       layer.padding[axis] = usual ? 0 : static_cast<int32_t>(random_.between(least, kernel / 2));
     }
     append(layer);
+  }
+
+  // Of fewer outputs than wanted where they would cost too much.
+  void hidden_linear(int32_t place, int64_t outputs) {
+    const double inputs = static_cast<double>(shape(place).channels);
+    while (outputs > 30 && inputs * static_cast<double>(outputs) > left_) outputs /= 2;
+    left_ -= inputs * static_cast<double>(outputs);
+    linear(place, outputs);
   }
 
   void linear(int32_t place, int64_t outputs) {

@@ -97,6 +97,16 @@ void note_size(std::vector<int64_t>& sizes, int32_t place, int64_t size) {
   sizes[static_cast<size_t>(place)] = size;
 }
 
+// 1 / sqrt(variance + eps), rounded once: all pixels of a channel share its error.
+Numbers inverse_deviations(const Numbers& variance, double eps, const Rounding& rounding) {
+  Numbers inverse(variance.size());
+  for (size_t c = 0; c < inverse.size(); ++c) {
+    const double exact = 1 / std::sqrt(variance[c] + eps);
+    inverse[c] = rounding(exact, exact);
+  }
+  return inverse;
+}
+
 // ---- Layers, forward ----------------------------------------------------------------------------
 
 // Calls `visit(weight place, input place)` for every pixel of an image that a window covers and
@@ -134,7 +144,7 @@ void for_outputs(const Shape& shape, int64_t batch, const Visit& visit) {
 class Forward {
  public:
   Forward(const Network& network, const std::vector<Numbers>& tensors, Pass& pass,
-          Rounding& rounding, const Keeps& keeps)
+          const Rounding& rounding, const Keeps& keeps)
       : network_(network), tensors_(tensors), pass_(pass), rounding_(rounding), keeps_(keeps) {}
 
   void layer(int32_t place) {
@@ -181,11 +191,11 @@ class Forward {
  private:
   const Numbers& tensor(int32_t place) const { return tensors_[static_cast<size_t>(place)]; }
 
-  double written(Sum sum, int32_t bias, int64_t channel) {
-    const double start = bias < 0 ? 0 : tensor(bias)[static_cast<size_t>(channel)];
-    // Nothing is rounded where there is nothing to add the bias to.
-    if (sum.magnitude() == 0) return start;
-    sum.add(start);
+  double bias_of(const TenfoldLayer& layer, int64_t channel) const {
+    return layer.bias < 0 ? 0 : tensor(layer.bias)[static_cast<size_t>(channel)];
+  }
+
+  double written(const Sum& sum) {
     pass_.largest_magnitude = std::max(pass_.largest_magnitude, sum.magnitude());
     return rounding_(sum);
   }
@@ -197,7 +207,7 @@ class Forward {
     for_outputs(
         to, pass_.batch,
         [&](int64_t image, int64_t channel, int64_t row, int64_t column, size_t place) {
-          Sum sum;
+          Sum sum(bias_of(layer, channel));
           for (int64_t source = 0; source < from.channels; ++source) {
             const double* pixels =
                 &input[static_cast<size_t>((image * from.channels + source) * from.pixels())];
@@ -206,7 +216,7 @@ class Forward {
             for_window(layer, from, row, column,
                        [&](int64_t tap, int64_t pixel) { sum.add(kernel[tap] * pixels[pixel]); });
           }
-          output[place] = written(sum, layer.bias, channel);
+          output[place] = written(sum);
         });
   }
 
@@ -240,7 +250,7 @@ class Forward {
                   for_window(layer, from, row, column, [&](int64_t, int64_t pixel) {
                     sum.add(input[static_cast<size_t>(start + pixel)]);
                   });
-                  output[place] = written(sum, -1, 0) / area;
+                  output[place] = written(sum) / area;
                 });
   }
 
@@ -251,7 +261,7 @@ class Forward {
       for (int64_t pixel = 0; pixel < pixels; ++pixel) {
         sum.add(input[place * static_cast<size_t>(pixels) + static_cast<size_t>(pixel)]);
       }
-      output[place] = written(sum, -1, 0) / static_cast<double>(pixels);
+      output[place] = written(sum) / static_cast<double>(pixels);
     }
   }
 
@@ -262,12 +272,12 @@ class Forward {
     const int64_t along_output = layer.transposed ? 1 : from.channels;
     for_outputs(
         to, pass_.batch, [&](int64_t image, int64_t channel, int64_t, int64_t, size_t place) {
-          Sum sum;
+          Sum sum(bias_of(layer, channel));
           for (int64_t source = 0; source < from.channels; ++source) {
             sum.add(weight[static_cast<size_t>(channel * along_output + source * along_input)] *
                     input[static_cast<size_t>(image * from.channels + source)]);
           }
-          output[place] = written(sum, layer.bias, channel);
+          output[place] = written(sum);
         });
   }
 
@@ -288,13 +298,18 @@ class Forward {
     if (pass_.training) found = statistics_of(to, input);
     const Numbers& mean = pass_.training ? found.mean : tensor(layer.running_mean);
     const Numbers& variance = pass_.training ? found.variance : tensor(layer.running_var);
+    const Numbers inverse = inverse_deviations(variance, layer.eps, rounding_);
+    Numbers scales(inverse.size());
+    for (size_t c = 0; c < scales.size(); ++c) {
+      const double scale = tensor(layer.weight)[c] * inverse[c];
+      scales[c] = rounding_(scale, std::fabs(scale));
+    }
     for_outputs(to, pass_.batch, [&](int64_t, int64_t channel, int64_t, int64_t, size_t at) {
       const size_t c = static_cast<size_t>(channel);
-      const double scale = tensor(layer.weight)[c] / std::sqrt(variance[c] + layer.eps);
       const double bias = tensor(layer.bias)[c];
       const double magnitude =
-          (std::fabs(input[at]) + std::fabs(mean[c])) * std::fabs(scale) + std::fabs(bias);
-      output[at] = rounding_((input[at] - mean[c]) * scale + bias, magnitude);
+          (std::fabs(input[at]) + std::fabs(mean[c])) * std::fabs(scales[c]) + std::fabs(bias);
+      output[at] = rounding_((input[at] - mean[c]) * scales[c] + bias, magnitude);
     });
   }
 
@@ -331,7 +346,7 @@ class Forward {
   const Network& network_;
   const std::vector<Numbers>& tensors_;
   Pass& pass_;
-  Rounding& rounding_;
+  const Rounding& rounding_;
   const Keeps& keeps_;
 };
 
@@ -340,7 +355,7 @@ class Forward {
 class Backward {
  public:
   Backward(const Network& network, const std::vector<Numbers>& tensors, const Pass& pass,
-           Rounding& rounding, const Keeps& keeps)
+           const Rounding& rounding, const Keeps& keeps)
       : network_(network),
         tensors_(tensors),
         pass_(pass),
@@ -503,13 +518,13 @@ class Backward {
     const size_t channels = static_cast<size_t>(to.channels);
     const double count = static_cast<double>(found.count);
     std::vector<Sum> by_weight(channels), by_bias(channels);
+    const Numbers inverse = inverse_deviations(found.variance, layer.eps, rounding_);
     const auto normalized = [&](size_t channel, size_t at) {
-      return (input[at] - found.mean[channel]) / std::sqrt(found.variance[channel] + layer.eps);
+      return (input[at] - found.mean[channel]) * inverse[channel];
     };
     // What the difference to the mean was rounded from.
     const auto lost = [&](size_t channel, size_t at) {
-      return (std::fabs(input[at]) + std::fabs(found.mean[channel])) /
-             std::sqrt(found.variance[channel] + layer.eps);
+      return (std::fabs(input[at]) + std::fabs(found.mean[channel])) * inverse[channel];
     };
     for_outputs(to, pass_.batch, [&](int64_t, int64_t channel, int64_t, int64_t, size_t at) {
       const size_t c = static_cast<size_t>(channel);
@@ -522,7 +537,7 @@ class Backward {
     const Numbers& bias_gradient = by_tensor_[static_cast<size_t>(layer.bias)];
     for_outputs(to, pass_.batch, [&](int64_t, int64_t channel, int64_t, int64_t, size_t at) {
       const size_t c = static_cast<size_t>(channel);
-      const double scale = tensor(layer.weight)[c] / std::sqrt(found.variance[c] + layer.eps);
+      const double scale = tensor(layer.weight)[c] * inverse[c];
       const double mean_gradient = bias_gradient[c] / count;
       const double mean_product = weight_gradient[c] / count;
       const double number = above[at] - mean_gradient - normalized(c, at) * mean_product;
@@ -535,7 +550,7 @@ class Backward {
   const Network& network_;
   const std::vector<Numbers>& tensors_;
   const Pass& pass_;
-  Rounding& rounding_;
+  const Rounding& rounding_;
   const Keeps& keeps_;
   std::vector<Numbers> by_output_;
   std::vector<Numbers> by_tensor_;
@@ -725,7 +740,7 @@ bool dropout_keeps(uint64_t seed, int64_t step, int32_t layer, int64_t image, in
 }
 
 Pass forward(const Network& network, const std::vector<Numbers>& tensors, const Numbers& images,
-             int64_t batch, bool training, Rounding& rounding, const Keeps& keeps) {
+             int64_t batch, bool training, const Rounding& rounding, const Keeps& keeps) {
   const size_t layers = network.layers.size();
   Pass pass;
   pass.batch = batch;
@@ -740,13 +755,13 @@ Pass forward(const Network& network, const std::vector<Numbers>& tensors, const 
 }
 
 std::vector<Numbers> backward(const Network& network, const std::vector<Numbers>& tensors,
-                              const Pass& pass, const Numbers& logit_gradients, Rounding& rounding,
-                              const Keeps& keeps) {
+                              const Pass& pass, const Numbers& logit_gradients,
+                              const Rounding& rounding, const Keeps& keeps) {
   return Backward(network, tensors, pass, rounding, keeps).run(logit_gradients);
 }
 
 Loss cross_entropy(const Numbers& logits, const std::vector<int64_t>& labels, int64_t classes,
-                   double label_smoothing, const float* class_weights, Rounding& rounding) {
+                   double label_smoothing, const float* class_weights, const Rounding& rounding) {
   const auto weight_of = [&](int64_t label) {
     return class_weights == nullptr ? 1.0 : static_cast<double>(class_weights[label]);
   };
@@ -815,7 +830,7 @@ bool is_exact_in_single(const Network& network, const std::vector<Numbers>& tens
 }
 
 double clipping(const std::vector<Numbers>& gradients, const std::vector<bool>& trained,
-                double clip_norm, Rounding& rounding) {
+                double clip_norm, const Rounding& rounding) {
   if (clip_norm == 0) return 1;
   Sum squares;
   for (size_t tensor = 0; tensor < gradients.size(); ++tensor) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -59,6 +60,9 @@ bool is_running(const Network& network, int32_t tensor);
 // chain would grow without end.
 class Sum {
  public:
+  // The first chain may begin with a number, such as a bias.
+  explicit Sum(double start = 0) : start_(start), value_(start), chain_(start) {}
+
   // `lost`: how large the numbers were that the term itself was rounded from.
   void add(double term, double lost = 0) {
     value_ += term;
@@ -70,39 +74,47 @@ class Sum {
   }
 
   double value() const { return value_; }
-  double magnitude() const { return magnitude_; }
+  double magnitude() const { return std::fabs(start_) + magnitude_; }
 
   // In rounding errors of a number near 1. They add up as random errors do; a constant term,
   // though, is rounded the same way again and again, and part of the worst case comes true. The
-  // magnitude counts too: in another order, what has been summed up so far may be larger.
-  double error() const { return std::max({magnitude_, std::sqrt(squares_), rounded_ / 8}); }
+  // magnitude counts too: in another order, what has been summed up so far may be larger. Where
+  // there is nothing to add to the start, nothing is rounded.
+  double error() const {
+    if (magnitude_ == 0) return 0;
+    return std::max({magnitude(), std::sqrt(squares_), rounded_ / 8});
+  }
 
  private:
   static constexpr int64_t kChain = 512;
 
-  double value_ = 0;
-  double magnitude_ = 0;
-  double chain_ = 0;
+  double start_;
+  double value_;
+  double chain_;
+  double magnitude_ = 0;  // of the terms
   double squares_ = 0;
   double rounded_ = 0;
   int64_t terms_ = 0;
 };
 
-// What happens to a number when it is written down: nothing, or a rounding error.
+// What happens to a number when it is written down: nothing, or a rounding error. Equal numbers are
+// rounded alike, as a processor does it: where an image has one color, their errors add up.
 class Rounding {
  public:
   Rounding() = default;
-  explicit Rounding(uint64_t seed) : random_(Random(seed)) {}
+  explicit Rounding(uint64_t seed) : seed_(seed) {}
 
   // `error` in rounding errors of a number near 1, as `Sum` has it.
-  double operator()(double value, double error) {
-    if (!random_) return value;
-    return value + 0x1p-24 * error * random_->uniform(-1, 1);
+  double operator()(double value, double error) const {
+    if (!seed_) return value;
+    uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof bits);
+    return value + 0x1p-24 * error * Random(bits ^ *seed_).uniform(-1, 1);
   }
-  double operator()(const Sum& sum) { return (*this)(sum.value(), sum.error()); }
+  double operator()(const Sum& sum) const { return (*this)(sum.value(), sum.error()); }
 
  private:
-  std::optional<Random> random_;
+  std::optional<uint64_t> seed_;
 };
 
 // ---- Images -------------------------------------------------------------------------------------
@@ -154,12 +166,12 @@ struct Pass {
 };
 
 Pass forward(const Network& network, const std::vector<Numbers>& tensors, const Numbers& images,
-             int64_t batch, bool training, Rounding& rounding, const Keeps& keeps = nullptr);
+             int64_t batch, bool training, const Rounding& rounding, const Keeps& keeps = nullptr);
 
 // The loss's gradient by tensor, from that by logits; empty for what has no gradient.
 std::vector<Numbers> backward(const Network& network, const std::vector<Numbers>& tensors,
-                              const Pass& pass, const Numbers& logit_gradients, Rounding& rounding,
-                              const Keeps& keeps = nullptr);
+                              const Pass& pass, const Numbers& logit_gradients,
+                              const Rounding& rounding, const Keeps& keeps = nullptr);
 
 struct Loss {
   double value = 0;
@@ -168,7 +180,7 @@ struct Loss {
 
 // torch.nn.functional.cross_entropy with its mean: a label's weight counts for both parts.
 Loss cross_entropy(const Numbers& logits, const std::vector<int64_t>& labels, int64_t classes,
-                   double label_smoothing, const float* class_weights, Rounding& rounding);
+                   double label_smoothing, const float* class_weights, const Rounding& rounding);
 
 // The first of the largest logits; NaN is larger than all numbers.
 int64_t predicted(const double* logits, int64_t classes);
@@ -182,7 +194,7 @@ bool is_exact_in_single(const Network& network, const std::vector<Numbers>& tens
 
 // What the trained gradients are multiplied by so that their common norm is at most `clip_norm`.
 double clipping(const std::vector<Numbers>& gradients, const std::vector<bool>& trained,
-                double clip_norm, Rounding& rounding);
+                double clip_norm, const Rounding& rounding);
 
 // One number of a tensor, and what is kept beside it.
 struct Kept {

@@ -35,7 +35,7 @@ Batch batch_of(const Case& drawn, int64_t number) {
 }
 
 Step step_of(const Case& drawn, int64_t number, const std::vector<Numbers>& tensors,
-             const Batch& batch, Rounding& forward, Rounding& backward) {
+             const Batch& batch, const Rounding& forward, const Rounding& backward) {
   const int64_t images = static_cast<int64_t>(batch.labels.size());
   const reference::Keeps keeps = [&](int32_t layer, int64_t image, int64_t unit) {
     return reference::dropout_keeps(drawn.dropout_seed, drawn.step + number, layer,

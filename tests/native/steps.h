@@ -23,7 +23,8 @@ struct Step {
 
 // Forward and backward; `number` is that of the batch in the case.
 Step step_of(const Case& drawn, int64_t number, const std::vector<reference::Numbers>& tensors,
-             const Batch& batch, reference::Rounding& forward, reference::Rounding& backward);
+             const Batch& batch, const reference::Rounding& forward,
+             const reference::Rounding& backward);
 
 std::vector<reference::Numbers> widened(const std::vector<TensorNumbers>& tensors);
 

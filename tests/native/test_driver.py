@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 SEEDS = {"plain": 0, "address": 1_000_000, "thread": 2_000_000}
-CASES = {"plain": 150, "address": 30, "thread": 15}
+CASES = {"plain": 120, "address": 25, "thread": 12}
 
 each_set = pytest.mark.parametrize("instruction_set", SETS_HERE)
 each_build = pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def passes(command: list[str], *arguments: str) -> Answer:
 
 def test_the_reference_agrees_with_finite_differences(workshop: Workshop) -> None:
     driver = workshop.driver(SETS_HERE[-1])
-    assert "gradients" in passes(driver, "--check-reference", "--cases", "100").out
+    assert "gradients" in passes(driver, "--check-reference", "--cases", "60").out
 
 
 @each_set
@@ -107,13 +107,13 @@ def test_networks_that_are_too_large(workshop: Workshop, instruction_set: str) -
     passes(workshop.driver(instruction_set), "--large")
 
 
-DIGEST = ("--digest", "--seed", "7", "--steps", "25", "--cases", "40")
+DIGEST = ("--digest", "--seed", "7", "--steps", "20", "--cases", "30")
 
 
 def digests(command: list[str], *arguments: str) -> list[str]:
     """The bits that trainings end with, one training a line."""
     found = passes(command, *DIGEST, *arguments).out.splitlines()
-    assert len(found) == 9 + 40
+    assert len(found) == 9 + 30
     return found
 
 

@@ -40,7 +40,7 @@ DRIVER_FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-pthread", *STRICT)
 
 SANITIZERS = {
     "plain": (),
-    "address": ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "address": ("-Og", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-O1", "-g1", "-fsanitize=thread"),
 }
 """By name: what is added to the flags of the kernels."""
