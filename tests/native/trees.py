@@ -21,7 +21,7 @@ KERNELS = """
 #include "interface.h"
 
 TenfoldNetwork* tenfold_network_new(const TenfoldLayer*, int32_t, const int32_t*, int64_t,
-                                    int32_t) {
+                                    int32_t, int32_t) {
   return nullptr;
 }
 void tenfold_network_free(TenfoldNetwork*) {}
