@@ -231,6 +231,7 @@ class Convolution final : public Layer {
 
  private:
   static constexpr int64_t kMostBands = 4;
+  static constexpr int64_t kLongestBand = 2 * kLongestChain;  // pixels
   static constexpr int64_t kPixelsInCache = 96;
 
   // Some of the weights: of outputs that make a tile, and of some inputs.
@@ -386,9 +387,13 @@ class Convolution final : public Layer {
   void sum_gradients(const Region& region, const Part& part, bool add, float* sums, float* gradient,
                      int64_t stride, float* biases) const {
     const Parts tiles(part.weights, kMostInputs);
-    for (int64_t block = region.block; block < region.block + region.blocks; ++block) {
-      const Region rows{block, 1, region.row, region.rows};
-      const bool adds = add || block > region.block;
+    // Large images in bands of rows, so that no chain grows long.
+    const Parts bands(region.rows, std::max<int64_t>(1, kLongestBand / output_.shape.width));
+    for (int64_t i = 0; i < region.blocks * bands.count; ++i) {
+      const int64_t band = i % bands.count;
+      const Region rows{region.block + i / bands.count, 1, region.row + bands.begin(band),
+                        bands.size(band)};
+      const bool adds = add || i > 0;
       correlate_rows(rows, part, tiles, sums);
       for (int64_t tile = 0; tile < tiles.count; ++tile) {
         const int64_t from = tiles.begin(tile);

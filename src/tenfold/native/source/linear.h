@@ -334,7 +334,6 @@ class Linear final : public Layer {
   const TileSize tiles_[kBlocksOfJob] = {product_tile(1), product_tile(2), product_tile(3),
                                          product_tile(4)};
   const TileSize update_tile_ = best_tile(4 * kMostRows, 128 / kWidth);
-  Rows rows_;  // of the input; where the weight is transposed, of the output's gradient
 };
 
 }  // namespace tenfold

@@ -12,11 +12,23 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace tenfold {
 
 constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = size_t{1} << 21;
+
+// With AddressSanitizer, what lies between arrays is out of bounds.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kIsFenced = true;
+inline void forbid(const void* begin, size_t size) { __asan_poison_memory_region(begin, size); }
+#else
+constexpr bool kIsFenced = false;
+inline void forbid(const void* /*begin*/, size_t /*size*/) {}
+#endif
 
 // Walking through a large array in ordinary pages costs as much in looking up addresses as in
 // reading. Asks the system to put what lies there into huge pages; it may not.
@@ -51,6 +63,7 @@ class Array {
     if (alignment == kHugePage) madvise(data_, size, MADV_HUGEPAGE);
 #endif
     memset(static_cast<void*>(data_), 0, size);
+    forbid(data_ + count, size - bytes);
   }
   ~Array() {
     if (data_ != nullptr) ::operator delete(data_, std::align_val_t(alignment_));

@@ -35,7 +35,8 @@ class MemoryPlan {
  public:
   // Wants `size` floats from time `begin` to `end`; the answer is the request's number.
   size_t want(int64_t size, int64_t begin, int64_t end) {
-    requests_.push_back({(size + kLanes - 1) / kLanes * kLanes, begin, end, 0});
+    if (kIsFenced) begin = end = 0;  // sharing with nobody
+    requests_.push_back({(size + kLanes - 1) / kLanes * kLanes + kFence, begin, end, 0});
     return requests_.size() - 1;
   }
 
@@ -61,9 +62,17 @@ class MemoryPlan {
     return total;
   }
 
-  int64_t offset(size_t request) const { return requests_[request].offset; }
+  // Where a request has its place, if that of all begins at `begin`.
+  float* place_of(size_t request, float* begin) const {
+    const Request& r = requests_[request];
+    float* const place = begin + r.offset;
+    forbid(place + r.size - kFence, kFence * sizeof(float));
+    return place;
+  }
 
  private:
+  static constexpr int64_t kFence = kIsFenced ? 4 * kLanes : 0;
+
   struct Request {
     int64_t size;
     int64_t begin;
@@ -438,10 +447,10 @@ class Network {
       size_t passing_count = 0;
       for (const Request& r : requests) {
         if (r.is_kept) {
-          r.map->data = numbers_.data() + kept.offset(kept_count++);
+          r.map->data = kept.place_of(kept_count++, numbers_.data());
         } else {
-          r.map->data =
-              numbers_.data() + kept_size + place * passing_size + passing.offset(passing_count++);
+          float* const begin = numbers_.data() + kept_size + place * passing_size;
+          r.map->data = passing.place_of(passing_count++, begin);
           r.map->block = 0;
         }
       }
