@@ -13,7 +13,8 @@ All train the same model on the same images, in turn, so that a noisy machine di
 One JSON object a system on standard output: the median and range of each way's milliseconds a step,
 the ratios of the medians, and how far the native engine is from the floor that the machine sets:
 the step's operations at the rate of PyTorch's own large matrix product, or the bytes that its
-weights must move at the rate of PyTorch's in-place addition, whichever takes longer.
+weights must move at the rate of PyTorch's in-place addition, whichever takes longer. Beside them
+the share of gradients that are 0 in the end: a network that has died is no measure of a living one.
 """
 
 from __future__ import annotations
@@ -45,15 +46,16 @@ from tenfold.training.schedules import constant
 from tenfold.training.torch_engine import TorchEngine
 
 SYSTEMS: dict[str, tuple[str, dict[str, object], int, int]] = {
-    "lenet-mnist": ("lenet-mnist", {}, 100, 400),
-    "softmax-fashion": ("softmax-fashion", {}, 60, 200),
-    "cnn-cifar10": ("cnn-cifar10", {}, 200, 1000),
-    "mlp-fashion": ("mlp-fashion", {}, 100, 400),
+    "lenet-mnist": ("lenet-mnist", {}, 100, 938),
+    "softmax-fashion": ("softmax-fashion", {}, 60, 235),
+    "cnn-cifar10": ("cnn-cifar10", {}, 200, 5000),
+    "mlp-fashion": ("mlp-fashion", {}, 100, 938),
     "convpool-mnist": ("convpool-mnist", {}, 4, 12),
     "convpool-mnist, lr 1e-4": ("convpool-mnist", {"lr": 1e-4}, 4, 12),
     "resnet-small": ("resnet-small", {}, 3, 3),
 }
-"""Recipe, what is changed in it, and steps at a time of PyTorch's ways and of the native one."""
+"""Recipe, what is changed in it, and steps at a time of PyTorch's ways and of the native one: of
+small models an epoch."""
 
 MEMORY_PER_WEIGHT = {"sgd": 2, "adam": 6, "adamw": 6}
 """Numbers that an update must move at the least: weight and moments, read and written."""
@@ -178,13 +180,22 @@ class System:
                 continue
             (_, size), *_ = layer.tensors()
             products = math.prod(size) * math.prod(shape[1:])
-            # Forward, for the weights, and for the input unless that is the images.
-            operations += 2 * products * (2 if layer.input == -1 else 3)
+            # Forward, for the weights, and for the input unless nothing before it learns.
+            operations += 2 * products * (3 if weights else 2)
             weights += math.prod(size)
         return (
             operations * self.recipe.batch_size,
             4.0 * weights * MEMORY_PER_WEIGHT[self.recipe.optimizer],
         )
+
+    def zero_gradients(self) -> float:
+        """The share of the weights whose gradient is exactly 0, as the network is now."""
+        model, size = self.network.train(), self.recipe.batch_size
+        self.loss(model(self.floats[:size]), self.labels[:size]).backward()
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        zeros = sum(int((gradient == 0).sum()) for gradient in gradients)
+        model.zero_grad()
+        return zeros / sum(gradient.numel() for gradient in gradients)
 
 
 def matrix_rate() -> float:
@@ -231,6 +242,7 @@ def measure(name: str, data: ImageDataset, repetitions: int) -> dict[str, object
         "tutorial_over_native": round(median["tutorial"] / median["native"], 2),
         "bare_over_native": round(median["bare"] / median["native"], 2),
         "torch_over_native": round(median["torch"] / median["native"], 2),
+        "zero_gradients": round(system.zero_gradients(), 4),
         "operations": operations,
         "bytes": moved,
         "matrix_gflops": round(rates[0] / 1e9, 1),

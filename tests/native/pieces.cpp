@@ -222,7 +222,7 @@ void check_lane_sums() {
   }
   float numbers[kLanes * kLanes];
   for (float& number : numbers) number = static_cast<float>(random.normal());
-  tenfold::lanes_to_rows(numbers, rows, 20);
+  tenfold::transpose_lanes(numbers, tenfold::kLanes, rows, 20);
   for (int i = 0; i < kLanes; ++i) {
     for (int lane = 0; lane < kLanes; ++lane) {
       check(same(rows[lane * 20 + i], numbers[i * kLanes + lane]), "lanes turned into rows");

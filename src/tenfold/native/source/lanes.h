@@ -44,19 +44,20 @@ inline float sum_lanes(const float* lanes) {
   return (quad[0] + quad[2]) + (quad[1] + quad[3]);
 }
 
-// From lanes to rows: rows[lane * stride + i] = lanes[i * 16 + lane] for 16 numbers i.
-inline void lanes_to_rows(const float* lanes, float* rows, int64_t stride) {
+// Sixteen rows of sixteen numbers become columns: to[j * to_stride + i] = from[i * from_stride +
+// j].
+inline void transpose_lanes(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
   for (int i = 0; i < kLanes; i += 4) {
-    for (int lane = 0; lane < kLanes; lane += 4) {
-      Quad a = load_quad(lanes + (i + 0) * kLanes + lane);
-      Quad b = load_quad(lanes + (i + 1) * kLanes + lane);
-      Quad c = load_quad(lanes + (i + 2) * kLanes + lane);
-      Quad d = load_quad(lanes + (i + 3) * kLanes + lane);
+    for (int j = 0; j < kLanes; j += 4) {
+      Quad a = load_quad(from + (i + 0) * from_stride + j);
+      Quad b = load_quad(from + (i + 1) * from_stride + j);
+      Quad c = load_quad(from + (i + 2) * from_stride + j);
+      Quad d = load_quad(from + (i + 3) * from_stride + j);
       transpose(a, b, c, d);
-      store_quad(rows + (lane + 0) * stride + i, a);
-      store_quad(rows + (lane + 1) * stride + i, b);
-      store_quad(rows + (lane + 2) * stride + i, c);
-      store_quad(rows + (lane + 3) * stride + i, d);
+      store_quad(to + (j + 0) * to_stride + i, a);
+      store_quad(to + (j + 1) * to_stride + i, b);
+      store_quad(to + (j + 2) * to_stride + i, c);
+      store_quad(to + (j + 3) * to_stride + i, d);
     }
   }
 }

@@ -38,7 +38,9 @@ class Rows {
     const int64_t begin = parts.begin(job % parts.count) * kLanes;
     const int64_t end = std::min(features, parts.begin(job % parts.count + 1) * kLanes);
     int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) lanes_to_rows(map.at(block, i), rows + i, stride_);
+    for (; i + kLanes <= end; i += kLanes) {
+      transpose_lanes(map.at(block, i), kLanes, rows + i, stride_);
+    }
     for (; i < end; ++i) {
       const float* lanes = map.at(block, i);
       for (int64_t lane = 0; lane < kLanes; ++lane) rows[lane * stride_ + i] = lanes[lane];

@@ -59,12 +59,12 @@ class Linear final : public Layer {
     return input_jobs(batch) + (transposed_ ? Rows::jobs(output_gradient_, batch.blocks) : 0);
   }
 
-  void backward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
+  void backward(const Batch& batch, int64_t job, float* scratch) const override {
     if (job >= input_jobs(batch)) {
       memory_.rows.fill(output_gradient_, job - input_jobs(batch));
       return;
     }
-    multiply_backward(batch, JobPlace(batch, job, backward_rows(batch.blocks)));
+    multiply_backward(batch, backward_place(batch, job), scratch);
   }
 
   // While its weights stay in the second cache from one block to the next.
@@ -77,8 +77,14 @@ class Linear final : public Layer {
     for (int64_t i = 0; i < pieces; ++i) memory_.rows.fill(input_, block * pieces + i);
   }
 
-  void backward_block(const Batch& batch, int64_t block, float* /*scratch*/) const override {
-    if (input_gradient_.wanted) multiply_backward(batch, JobPlace(inputs_, block));
+  void backward_block(const Batch& batch, int64_t block, float* scratch) const override {
+    if (input_gradient_.wanted && batch.blocks == 1) {
+      for (int64_t i = 0; i < input_jobs(batch); ++i) {
+        multiply_backward(batch, backward_place(batch, i), scratch);
+      }
+    } else if (input_gradient_.wanted) {
+      multiply_backward(batch, JobPlace(inputs_, block), scratch);
+    }
     if (!transposed_) return;
     const int64_t pieces = Rows::jobs(output_gradient_, 1);
     for (int64_t i = 0; i < pieces; ++i) memory_.rows.fill(output_gradient_, block * pieces + i);
@@ -98,15 +104,26 @@ class Linear final : public Layer {
       region.block = Groups(batch.blocks).begin(group);
       region.blocks = Groups(batch.blocks).end(group) - region.block;
     }
-    sum_gradients(batch, region, part, scratch);
     float* slot = memory_.slots.data() + group * slot_size();
-    for (int64_t i = 0; i < part.rows; ++i) {
-      const int64_t offset = (part.row + i) * weight_columns() + part.column;
-      const float* gradient = scratch + i * part.stride;
-      if (groups == 1) {
-        batch.optimizer->take(weight_, offset, gradient, part.columns);
-      } else {
-        memcpy(slot + offset, gradient, static_cast<size_t>(part.columns) * sizeof(float));
+    // With one block only, weights come and go as fast as memory lets them: few rows at a time, so
+    // that their gradients stay in the first cache, and the next ones arrive meanwhile.
+    const bool is_stream = batch.blocks == 1;
+    const Parts pieces(part.rows, is_stream ? update_tile_.rows : part.rows);
+    for (int64_t piece = 0; piece < pieces.count; ++piece) {
+      const int64_t row = part.row + pieces.begin(piece);
+      sum_gradients(batch, region, part, row, pieces.size(piece), scratch);
+      const int64_t ahead = !is_stream ? 0
+                            : piece + 1 < pieces.count
+                                ? pieces.size(piece) * weight_columns()
+                                : part.columns - pieces.begin(piece) * weight_columns();
+      for (int64_t i = 0; i < pieces.size(piece); ++i) {
+        const int64_t offset = (row + i) * weight_columns() + part.column;
+        const float* gradient = scratch + i * part.stride;
+        if (groups == 1) {
+          batch.optimizer->take(weight_, offset, gradient, part.columns, ahead);
+        } else {
+          memcpy(slot + offset, gradient, static_cast<size_t>(part.columns) * sizeof(float));
+        }
       }
     }
     for (int64_t i = part.bias; i < part.bias_end; ++i) {
@@ -128,7 +145,7 @@ class Linear final : public Layer {
                  slot_size(), bias_, job, *batch.optimizer, scratch);
   }
 
-  int64_t scratch_size() const override { return kWeightsOfPart; }
+  int64_t scratch_size() const override { return std::max(kWeightsOfPart, kColumnsOfJob * kLanes); }
 
  private:
   // Short enough that what `right` gives stays in the first cache for all rows of a job.
@@ -136,6 +153,10 @@ class Linear final : public Layer {
   // And that walking down the columns of the weights does not touch too many pages.
   static constexpr int64_t kBackwardChain = 64;
   static constexpr int64_t kBlocksOfJob = 4;
+  // Backward, for one block: features of a job, whose sums stay in the first cache, and outputs
+  // that are summed before their sums are put away.
+  static constexpr int64_t kColumnsOfJob = 512;
+  static constexpr int64_t kRowsChain = 32;
   // Numbers of a tile of weights that one learn job takes.
   static constexpr int64_t kWeightsOfPart = 12 * 512;
 
@@ -192,9 +213,10 @@ class Linear final : public Layer {
 
   // Jobs take some features of up to four blocks. Forward, features are rows of the weights: few
   // for one block, so that each is read from end to end. Backward they are columns: many, so that
-  // what is read of each row is long.
+  // what is read of each row is long; for one block, whole cache lines.
   Parts forward_rows(int64_t blocks) const { return {outputs_, blocks == 1 ? kMostRows : 64}; }
   Parts backward_rows(int64_t blocks) const {
+    if (blocks == 1) return {(inputs_ + kLanes - 1) / kLanes, kColumnsOfJob / kLanes};
     return {inputs_, 384 / std::min(blocks, kBlocksOfJob)};
   }
 
@@ -213,6 +235,8 @@ class Linear final : public Layer {
     int64_t rows;
     int64_t block;
     int64_t blocks;
+    JobPlace(int64_t row_, int64_t rows_, int64_t block_, int64_t blocks_)
+        : row(row_), rows(rows_), block(block_), blocks(blocks_) {}
     // All of one block.
     JobPlace(int64_t all_rows, int64_t block_) : row(0), rows(all_rows), block(block_), blocks(1) {}
     JobPlace(const Batch& batch, int64_t job, const Parts& down) {
@@ -224,6 +248,14 @@ class Linear final : public Layer {
     }
   };
 
+  JobPlace backward_place(const Batch& batch, int64_t job) const {
+    JobPlace place(batch, job, backward_rows(batch.blocks));
+    if (batch.blocks > 1) return place;
+    place.row *= kLanes;
+    place.rows = std::min(place.rows * kLanes, inputs_ - place.row);
+    return place;
+  }
+
   void multiply_forward(const Batch& batch, const JobPlace& place) const {
     TileProduct p{};
     p.left = batch.tensors[weight_].value;
@@ -233,13 +265,61 @@ class Linear final : public Layer {
     multiply(place, p, input_, output_, inputs_, kForwardChain, relu_);
   }
 
-  void multiply_backward(const Batch& batch, const JobPlace& place) const {
+  void multiply_backward(const Batch& batch, JobPlace place, float* scratch) const {
+    if (batch.blocks == 1 && !transposed_) {
+      const int64_t whole = place.rows / kLanes * kLanes;
+      multiply_backward_in_rows(batch, {place.row, whole, 0, 1}, scratch);
+      place.row += whole;
+      place.rows -= whole;
+      if (place.rows == 0) return;
+    }
     TileProduct p{};
     p.left = batch.tensors[weight_].value;
     p.left_row = transposed_ ? outputs_ : 1;
     p.step.left = transposed_ ? 1 : inputs_;
     p.add = input_gradient_.add;
     multiply(place, p, output_gradient_, input_gradient_.gradient, outputs_, kBackwardChain, false);
+    finish_rows(place);
+  }
+
+  // The same for the images of one block, in rows: so the weights are vectors, which are read as
+  // they lie, and lanes without an image cost nothing. Takes whole vectors of features.
+  void multiply_backward_in_rows(const Batch& batch, const JobPlace& place, float* sums) const {
+    if (place.rows == 0) return;
+    TileProduct p{};
+    const Offsets run{0, 0};
+    p.left_row = 1;
+    p.right_column = kWidth;
+    p.runs = &run;
+    p.run_count = 1;
+    p.step = {kLanes, inputs_};
+    p.out = sums;
+    p.out_row = place.rows;
+    p.out_column = kWidth;
+    const Parts chains(outputs_, kRowsChain);
+    const TileSize tile = best_tile(batch.images, place.rows / kWidth);
+    for (int64_t chain = 0; chain < chains.count; ++chain) {
+      p.left = output_gradient_.at(0, chains.begin(chain));
+      p.right = batch.tensors[weight_].value + chains.begin(chain) * inputs_ + place.row;
+      p.tap_count = chains.size(chain);
+      product(p, batch.images, place.rows / kWidth, tile);
+      p.add = true;
+    }
+    const int64_t size = place.rows * static_cast<int64_t>(sizeof(float));
+    memset(sums + batch.images * place.rows, 0,
+           static_cast<size_t>((kLanes - batch.images) * size));
+    for (int64_t i = 0; i < place.rows; i += kLanes) {
+      float lanes[kLanes * kLanes];
+      float* out = input_gradient_.gradient.at(0, place.row + i);
+      transpose_lanes(sums + i, place.rows, input_gradient_.add ? lanes : out, kLanes);
+      for (int64_t j = 0; input_gradient_.add && j < kLanes * kLanes; j += kWidth) {
+        store(out + j, load(out + j) + load(lanes + j));
+      }
+    }
+    finish_rows(place);
+  }
+
+  void finish_rows(const JobPlace& place) const {
     for (int64_t block = place.block; block < place.block + place.blocks; ++block) {
       for (int64_t row = place.row; row < place.row + place.rows; ++row) {
         input_gradient_.finish_row(block, row, 0);
@@ -288,8 +368,8 @@ class Linear final : public Layer {
   }
 
   // gradient[row][column] = sum over images of one factor's lane and the other's row.
-  void sum_gradients(const Batch& batch, const Region& region, const Part& part,
-                     float* gradient) const {
+  void sum_gradients(const Batch& batch, const Region& region, const Part& part, int64_t row,
+                     int64_t rows, float* gradient) const {
     const FeatureMap& factor = transposed_ ? input_ : output_gradient_;
     Offsets runs[kLongestChain / kLanes];  // one for each block
     TileProduct p{};
@@ -304,7 +384,7 @@ class Linear final : public Layer {
     const int64_t end = region.block + region.blocks;
     for (int64_t block = region.block; block < end;) {
       // Blocks that are as full as the first of them.
-      p.left = factor.at(block, part.row);
+      p.left = factor.at(block, row);
       p.right = memory_.rows.row(block * kLanes) + part.column;
       p.tap_count = batch.lanes_of(block);
       p.run_count = 0;
@@ -313,7 +393,7 @@ class Linear final : public Layer {
         const int64_t run = p.run_count++;
         runs[run] = {run * factor.block, run * kLanes * memory_.rows.stride()};
       }
-      product(p, part.rows, part.stride / kWidth, update_tile_);
+      product(p, rows, part.stride / kWidth, update_tile_);
       p.add = true;
     }
   }

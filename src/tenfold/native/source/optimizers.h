@@ -117,6 +117,13 @@ inline void update_vector(const StepNumbers& n, Vec gradient, const Weights& at)
   if (at.average != nullptr) move_average(at.average, weight, n.new_share_average);
 }
 
+// Asks the second cache for what is needed soon. The address may be anything.
+inline void fetch(const Weights& at) {
+  __builtin_prefetch(at.value, 1, 2);
+  if (at.moment1 != nullptr) __builtin_prefetch(at.moment1, 1, 2);
+  if (at.moment2 != nullptr) __builtin_prefetch(at.moment2, 1, 2);
+}
+
 // The last numbers of a row, in a vector of their own.
 template <typename Function>
 inline void with_rest(const Weights& at, int64_t count, const Function& function) {
@@ -133,10 +140,11 @@ inline void with_rest(const Weights& at, int64_t count, const Function& function
 }
 
 template <bool kIsSgd>
-void update_row(const StepNumbers& n, const Weights& weights, const float* gradient,
-                int64_t count) {
+void update_row(const StepNumbers& n, const Weights& weights, const float* gradient, int64_t count,
+                int64_t ahead) {
   int64_t i = 0;
   for (; i + kWidth <= count; i += kWidth) {
+    if (ahead != 0) fetch(weights.at(i + ahead));
     update_vector<kIsSgd>(n, load(gradient + i), weights.at(i));
   }
   if (i == count) return;
@@ -153,8 +161,9 @@ class Optimizer {
             std::atomic<uint32_t>* largest)
       : numbers_(numbers), tensors_(tensors), kept_(kept), largest_(largest) {}
 
-  // `count` gradients of a tensor's numbers from `offset` on.
-  void take(int tensor, int64_t offset, const float* gradient, int64_t count) const {
+  // `count` gradients of a tensor's numbers from `offset` on. Those `ahead` of them will be next.
+  void take(int tensor, int64_t offset, const float* gradient, int64_t count,
+            int64_t ahead = 0) const {
     const TenfoldTensor& t = tensors_[tensor];
     if (t.trained == 0) {
       return;
@@ -164,15 +173,16 @@ class Optimizer {
       return;
     }
     if (largest_ != nullptr) note_largest(tensor, gradient, count);
-    update(t, offset, gradient, count);
+    update(t, offset, gradient, count, ahead);
   }
 
-  void update(const TenfoldTensor& t, int64_t offset, const float* gradient, int64_t count) const {
+  void update(const TenfoldTensor& t, int64_t offset, const float* gradient, int64_t count,
+              int64_t ahead = 0) const {
     const Weights weights = Weights{t.value, t.moment1, t.moment2, t.average}.at(offset);
     if (numbers_.optimizer == TENFOLD_SGD) {
-      update_row<true>(numbers_, weights, gradient, count);
+      update_row<true>(numbers_, weights, gradient, count, ahead);
     } else {
-      update_row<false>(numbers_, weights, gradient, count);
+      update_row<false>(numbers_, weights, gradient, count, ahead);
     }
   }
 

@@ -1,0 +1,128 @@
+"""Whether the two engines train equally good models: test accuracies of the same runs, over seeds.
+
+    python benchmarks/seeds.py                                     # all systems, seeds 0..9
+    python benchmarks/seeds.py lenet-mnist --seeds 20 --epochs 3
+    python benchmarks/seeds.py cnn-cifar10 --cifar10 cifar10.tar   # an archive of class folders
+
+For each seed the recipe is trained by the native engine and by PyTorch's, from the same weights and
+over the same batches. Training is chaotic: after some hundred steps, two runs that differ in the
+last bit of one number differ as much as two seeds do. So a third run, PyTorch's with another number
+of threads, shows what difference rounding alone makes. One JSON object a system on standard output:
+the mean of the differences in percentage points, and its 95 % interval by Student's t.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from scipy.stats import t as student_t
+
+import tenfold
+from tenfold.data import Splits, load_splits
+from tenfold.recipes import load_recipe
+from tenfold.runs import train_run
+from tenfold.runs.resources import Resources
+
+SYSTEMS: dict[str, tuple[int, int | None]] = {
+    "softmax-fashion": (10, None),
+    "mlp-fashion": (5, None),
+    "lenet-mnist": (2, None),
+    "cnn-cifar10": (1, None),
+    "convpool-mnist": (1, 2000),
+}
+"""Epochs of each recipe, and of how many images if not of all."""
+
+
+def data_of(recipe: str, cifar10: str, images: int | None) -> Splits:
+    """The recipe's data, or the first of its images."""
+    source = load_recipe(recipe).data
+    splits = load_splits(cifar10 if source == "cifar10" else source).splits
+    if images is None:
+        return splits
+    parts = [
+        None if part is None else part.select(torch.arange(min(images, len(part))))
+        for part in (splits.train, splits.val, splits.test)
+    ]
+    assert parts[0] is not None
+    return Splits(parts[0], parts[1], parts[2])
+
+
+def accuracy(name: str, data: Splits, seed: int, epochs: int, engine: str, threads: int) -> float:
+    """Of a run on the test split, in percent."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = train_run(
+            load_recipe(name, {"seed": seed, "epochs": epochs}),
+            data,
+            out=Path(folder) / "run",
+            resources=Resources(device="cpu", threads=threads, engine=engine),
+            checkpoint_every="",
+        )
+        return 100 * float(run.figures["test_acc"])
+
+
+def difference(first: list[float], second: list[float]) -> dict[str, object]:
+    """The mean of the paired differences and its 95 % interval."""
+    pairs = [a - b for a, b in zip(first, second, strict=True)]
+    mean = statistics.mean(pairs)
+    half = student_t.ppf(0.975, len(pairs) - 1) * statistics.stdev(pairs) / len(pairs) ** 0.5
+    return {
+        "mean": round(mean, 4),
+        "interval": [round(mean - half, 4), round(mean + half, 4)],
+        "largest": round(max(map(abs, pairs)), 4),
+    }
+
+
+def measure(name: str, data: Splits, seeds: int, epochs: int, threads: int) -> dict[str, object]:
+    """All seeds, each in three runs."""
+    ways = {"native": ("native", threads), "torch": ("torch", threads), "other": ("torch", 1)}
+    found: dict[str, list[float]] = {way: [] for way in ways}
+    for seed in range(seeds):
+        for way, (engine, of_way) in ways.items():
+            found[way].append(accuracy(name, data, seed, epochs, engine, of_way))
+        figures = ", ".join(f"{way} {accuracies[-1]:.2f}" for way, accuracies in found.items())
+        print(f"{name}, seed {seed}: {figures}", file=sys.stderr, flush=True)
+    return {
+        "system": name,
+        "epochs": epochs,
+        "images": len(data.train),
+        "test_images": 0 if data.test is None else len(data.test),
+        "native": [round(each, 2) for each in found["native"]],
+        "torch": [round(each, 2) for each in found["torch"]],
+        "native_minus_torch": difference(found["native"], found["torch"]),
+        "torch_minus_torch_with_one_thread": difference(found["torch"], found["other"]),
+        "n": seeds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("systems", nargs="*", default=[*SYSTEMS], metavar="SYSTEM")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=None, help="other than the usual ones")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cifar10", default="cifar10", help="where CIFAR-10 is")
+    options = parser.parse_args()
+    machine = {
+        "threads": options.threads,
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "tenfold": tenfold.__version__,
+    }
+    for name in options.systems:
+        epochs, images = SYSTEMS[name]
+        data = data_of(name, options.cifar10, images)
+        found = measure(name, data, options.seeds, options.epochs or epochs, options.threads)
+        print(json.dumps({**found, **machine}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
