@@ -50,9 +50,9 @@ SYSTEMS: dict[str, tuple[str, dict[str, object], int, int]] = {
     "softmax-fashion": ("softmax-fashion", {}, 60, 235),
     "cnn-cifar10": ("cnn-cifar10", {}, 200, 5000),
     "mlp-fashion": ("mlp-fashion", {}, 100, 938),
-    "convpool-mnist": ("convpool-mnist", {}, 4, 12),
-    "convpool-mnist, lr 1e-4": ("convpool-mnist", {"lr": 1e-4}, 4, 12),
-    "resnet-small": ("resnet-small", {}, 3, 3),
+    "convpool-mnist": ("convpool-mnist", {}, 10, 60),
+    "convpool-mnist, lr 1e-4": ("convpool-mnist", {"lr": 1e-4}, 10, 60),
+    "resnet-small": ("resnet-small", {}, 5, 20),
 }
 """Recipe, what is changed in it, and steps at a time of PyTorch's ways and of the native one: of
 small models an epoch."""

@@ -150,7 +150,7 @@ def test_slices_of_any_size_have_the_same_bits(
     network: CompiledNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = network.predict(weights(), images(100))
-    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)  # one image at a time
+    monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)  # a block at a time
     assert np.array_equal(network.predict(weights(), images(100)), wanted)
 
 

@@ -14,7 +14,7 @@ from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
 from tenfold.models.tracing import layer_list, runs_only_its_code
-from tenfold.native.network import CompiledNetwork, usable_kernels
+from tenfold.native.network import IMAGES_OF_A_BLOCK, CompiledNetwork, usable_kernels
 from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
 
@@ -108,7 +108,7 @@ class CompiledModel:
 
         Args:
             images: on any device.
-            batch_size: how many at once.
+            batch_size: how many at once; at least a block for each thread, which costs no more.
             tensors: to be used in the place of the model's own, by the same names.
 
         Raises:
@@ -116,7 +116,8 @@ class CompiledModel:
         """
         weights = self.arrays(self.model.state_dict() if tensors is None else tensors)
         pixels = images.cpu().contiguous().numpy()
-        network = self._network_for(pixels.shape[1:], max(1, min(batch_size, len(pixels))))
+        at_once = max(batch_size, IMAGES_OF_A_BLOCK * torch.get_num_threads())
+        network = self._network_for(pixels.shape[1:], max(1, min(at_once, len(pixels))))
         return torch.from_numpy(network.predict(weights, pixels, normalization=self.normalization))
 
     def _network_for(self, shape: tuple[int, ...], batch_size: int) -> CompiledNetwork:

@@ -37,8 +37,8 @@ from tenfold.native.structures import AugmentationRecord, StepSettingsRecord, St
 SLICE_SECONDS = 0.1
 """How long the kernels should predict at a stretch: Ctrl-C waits for its end."""
 
-_FIRST_SLICE = 16
-"""Images; how many the next slices have is judged by how long this one takes."""
+IMAGES_OF_A_BLOCK = 16
+"""Images that the kernels compute side by side; fewer cost as much."""
 
 _LARGEST_BATCH, _MOST_STEPS, _MOST_THREADS = 2**24, 2**53, 1024
 
@@ -153,7 +153,7 @@ class CompiledNetwork:
         tensors = tensor_records(values, self.tensors)
         pixels = images_record(self.input_shape, images, normalization)
         logits = np.empty((len(images), self.classes), np.float32)
-        done, size = 0, _FIRST_SLICE
+        done, size = 0, IMAGES_OF_A_BLOCK
         while done < len(images):
             part = slice(done, done + size)
             pixels.pixels, pixels.count = pointer(images[part], c_uint8), len(images[part])
@@ -162,7 +162,8 @@ class CompiledNetwork:
             self._call("tenfold_predict", tensors, byref(pixels), self.threads, found)
             seconds = max(time.perf_counter() - began, 1e-6)
             done += size
-            size = max(1, min(4 * size, int(SLICE_SECONDS * size / seconds)))
+            blocks = min(4 * size, int(SLICE_SECONDS * size / seconds)) // IMAGES_OF_A_BLOCK
+            size = max(1, blocks) * IMAGES_OF_A_BLOCK
         return logits
 
     def train(
