@@ -16,7 +16,8 @@ using reference::Rounding;
 
 constexpr double kAllowance = 8;
 constexpr double kUnit = 0x1p-24;         // rounding error of a number near 1 in single precision
-constexpr double kNegligible = 0x1p-100;  // a moment below this may be taken for 0
+constexpr double kNegligible = 0x1p-100;  // a mean of gradients below this may be taken for 0
+constexpr double kSmallestNormal = 0x1p-126;  // a mean of squares below this
 constexpr int kFewRuns = 4;
 constexpr int kManyRuns = 40;  // before anything is called wrong
 
@@ -284,7 +285,7 @@ class StepCheck {
     const double slope = 2 * (std::fabs(gradient) + decay) + error;
     compare_.number(
         kind("moment2", place), i, wanted.moment2, after_[place].moment2[i],
-        (1 - settings_.beta2) * slope * error + 16 * kUnit * wanted.moment2 + kNegligible);
+        (1 - settings_.beta2) * slope * error + 16 * kUnit * wanted.moment2 + kSmallestNormal);
   }
 
   // From the moments that the library wrote: then a gradient's error counts no more. Adam would

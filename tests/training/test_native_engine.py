@@ -361,6 +361,40 @@ def test_the_bits_do_not_depend_on_what_pytorch_does_with_denormals() -> None:
     assert not torch.equal(*by_pytorch)
 
 
+@pytest.mark.parametrize(
+    ("betas", "eps"),
+    [((0.9, 0.999), 1e-16), ((0.3, 0.5), 1e-16), ((0.0, 0.9), 1e-8)],
+    ids=["tiny epsilon", "forgets fast", "forgets at once"],
+)
+def test_adam_is_pytorchs_for_tiny_gradients_and_other_betas(
+    betas: tuple[float, float], eps: float
+) -> None:
+    """The gradients of classes whose probability is 1e-14 move their biases by whole steps."""
+
+    def trained(engine: type[Engine]) -> Tensor:
+        state = of_network(nn.Flatten(), nn.Linear(math.prod(SHAPE), 4))
+        parameters = state.model.network[1]
+        with torch.no_grad():
+            parameters.weight.zero_()
+            parameters.bias.copy_(torch.tensor([32.0, 0.0, 0.0, 0.0]))
+        state.optimizer = torch.optim.Adam(state.model.parameters(), 1e-3, betas, eps)
+        images = torch.zeros((64, *SHAPE), dtype=torch.uint8)
+        of_one_class = ImageDataset(images, torch.zeros(64, dtype=torch.int64), tuple("abcd"))
+        train(
+            state,
+            of_one_class,
+            epochs=3,
+            batch_size=32,
+            schedule=lambda step: 1e-3,
+            make_engine=engine,
+        )
+        return parameters.bias.detach()[1:]
+
+    moved = trained(TorchEngine)
+    assert moved.abs().min() > (1e-3 if eps < 1e-8 else 1e-9)
+    torch.testing.assert_close(trained(NativeEngine), moved, rtol=1e-3, atol=1e-12)
+
+
 # ---- What goes wrong ---------------------------------------------------------------------------
 
 

@@ -157,8 +157,7 @@ class Flatten(_Layer):
 class Linear(_Layer):
     """`x @ weight.T + bias`, with weight as outputs x inputs.
 
-    Where it is transposed, `x @ weight + bias`, with weight as inputs x outputs, and the product
-    is rounded before the bias is added.
+    Where it is transposed, `x @ weight + bias`, with weight as inputs x outputs.
     """
 
     op: Literal["linear"] = "linear"

@@ -28,7 +28,7 @@ from tenfold.training.watching import Standing, Watcher
 
 Outcome = Literal["finished", "stopped early", "interrupted"]
 
-STRETCH_SECONDS = 0.1
+STRETCH_SECONDS = 0.25
 """How long the engine should work at a stretch: Ctrl-C waits for its end."""
 
 

@@ -110,7 +110,7 @@ class Convolution final : public Layer {
       }
     }
     if (input_gradient.wanted) find_backward_terms();
-    if (blocks > 0) memory.want_slots(most_groups(blocks) * slot_size());
+    memory.want_slots(blocks, slot_size(), [this](int64_t n) { return group_count(n); });
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
@@ -293,7 +293,7 @@ class Convolution final : public Layer {
       const auto [found, is_new] = known.emplace(rows, place);
       terms_of_row_.push_back(found->second);
       if (!is_new) continue;
-      for (int x = 0; x < w.stride_x; ++x) {
+      for (int x = 0; x < std::min(w.stride_x, input_.shape.width); ++x) {
         std::vector<Offsets> taps;
         for (size_t i = 1; i < rows.size(); ++i) add_taps(y % w.stride_y, rows[i], x, taps);
         backward_terms_.push_back(
@@ -338,14 +338,6 @@ class Convolution final : public Layer {
     return groups * slot_size() <= numbers ? groups : 1;
   }
 
-  // Of any batch with at most so many blocks.
-  int64_t most_groups(int64_t blocks) const {
-    int64_t most = 0;
-    // Each of them: more blocks may make fewer groups.
-    for (int64_t n = 1; n <= blocks; ++n) most = std::max(most, group_count(n));
-    return most;
-  }
-
   void sum_group(int64_t blocks, int64_t group, const Part& part, float* scratch) const {
     const int64_t height = output_.shape.height;
     Region region{0, 1, 0, height};
@@ -387,7 +379,7 @@ class Convolution final : public Layer {
   void sum_gradients(const Region& region, const Part& part, bool add, float* sums, float* gradient,
                      int64_t stride, float* biases) const {
     const Parts tiles(part.weights, kMostInputs);
-    // Large images in bands of rows, so that no chain grows long.
+    // Large images in bands of rows: a lane sums a band, or a row that is longer, in one chain.
     const Parts bands(region.rows, std::max<int64_t>(1, kLongestBand / output_.shape.width));
     for (int64_t i = 0; i < region.blocks * bands.count; ++i) {
       const int64_t band = i % bands.count;

@@ -62,8 +62,14 @@ struct LayerMemory {
   Array<float> slots;  // sums of gradients, one for each group of blocks
   Rows rows;
 
-  void want_slots(int64_t size) {
-    if (slots.count() == 0) slots = Array<float>(size);
+  // Slots of so many numbers for batches of up to `blocks` blocks, if there are ever several.
+  template <typename Function>
+  void want_slots(int64_t blocks, int64_t size, const Function& group_count) {
+    if (slots.count() != 0) return;
+    int64_t most = 1;
+    // For each size of batch: more blocks may make fewer groups.
+    for (int64_t n = 1; n <= blocks; ++n) most = std::max(most, group_count(n));
+    if (most > 1) slots = Array<float>(most * size);
   }
   void want_rows(int64_t features, int64_t blocks) {
     if (rows.is_empty()) rows = Rows(features, blocks);

@@ -36,10 +36,7 @@ class Linear final : public Layer {
         outputs_(output.shape.channels) {
     if (blocks == 0) return;
     memory.want_rows(transposed ? outputs_ : inputs_, blocks);
-    int64_t groups = 0;
-    // For each size of batch: more blocks may make fewer groups.
-    for (int64_t n = 1; n <= blocks; ++n) groups = std::max(groups, group_count(n));
-    memory.want_slots(groups * slot_size());
+    memory.want_slots(blocks, slot_size(), [this](int64_t n) { return group_count(n); });
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
@@ -112,10 +109,13 @@ class Linear final : public Layer {
     for (int64_t piece = 0; piece < pieces.count; ++piece) {
       const int64_t row = part.row + pieces.begin(piece);
       sum_gradients(batch, region, part, row, pieces.size(piece), scratch);
-      const int64_t ahead = !is_stream ? 0
-                            : piece + 1 < pieces.count
-                                ? pieces.size(piece) * weight_columns()
-                                : part.columns - pieces.begin(piece) * weight_columns();
+      int64_t ahead = 0;
+      if (is_stream && piece + 1 < pieces.count) {
+        ahead = pieces.size(piece) * weight_columns();
+      } else if (is_stream && job % tiling.count() + 1 < tiling.count()) {
+        const Part next(*this, tiling, job % tiling.count() + 1);
+        ahead = (next.row - row) * weight_columns() + next.column - part.column;
+      }
       for (int64_t i = 0; i < pieces.size(piece); ++i) {
         const int64_t offset = (row + i) * weight_columns() + part.column;
         const float* gradient = scratch + i * part.stride;
@@ -153,7 +153,7 @@ class Linear final : public Layer {
   // And that walking down the columns of the weights does not touch too many pages.
   static constexpr int64_t kBackwardChain = 64;
   static constexpr int64_t kBlocksOfJob = 4;
-  // Backward, for one block: features of a job, whose sums stay in the first cache, and outputs
+  // Backward, for one block: features of a job, whose sums stay in the nearest caches, and outputs
   // that are summed before their sums are put away.
   static constexpr int64_t kColumnsOfJob = 512;
   static constexpr int64_t kRowsChain = 32;

@@ -12,7 +12,14 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__)  // GCC
+#define TENFOLD_FENCED
+#elif defined(__has_feature)  // Clang
+#if __has_feature(address_sanitizer)
+#define TENFOLD_FENCED
+#endif
+#endif
+#if defined(TENFOLD_FENCED)
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -21,8 +28,9 @@ namespace tenfold {
 constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = size_t{1} << 21;
 
-// With AddressSanitizer, what lies between arrays is out of bounds.
-#if defined(__SANITIZE_ADDRESS__)
+// With AddressSanitizer, what lies behind an array is out of bounds. Only then, maps of a network
+// share no memory, and what lies between them is out of bounds as well.
+#if defined(TENFOLD_FENCED)
 constexpr bool kIsFenced = true;
 inline void forbid(const void* begin, size_t size) { __asan_poison_memory_region(begin, size); }
 #else
@@ -53,6 +61,7 @@ class Array {
  public:
   Array() = default;
   explicit Array(int64_t count) : count_(count) {
+    if (count < 0 || count > PTRDIFF_MAX / int64_t{sizeof(Number)}) throw std::bad_alloc();
     const size_t bytes = static_cast<size_t>(count) * sizeof(Number);
     const size_t alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
     const size_t size = (bytes / alignment + 1) * alignment;

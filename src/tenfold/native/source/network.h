@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -29,6 +30,7 @@ inline void require(bool holds, const char* wanted) {
 }
 
 constexpr int64_t kLargestMap = int64_t{1} << 40;  // floats
+constexpr double kMostFloats = 0x1p48;  // of a network; the sums of so many do not overflow
 
 // Arrays that are needed for a while only share memory with others.
 class MemoryPlan {
@@ -196,7 +198,15 @@ class Network {
       value(i + 1).shape = shape_of(i, value(i + 1).is_flat);
       check_size(value(i + 1).shape, {});
     }
+    std::vector<bool> is_read(values_.size(), false);
+    for (int i = 0; i < layer_count(); ++i) {
+      for (int slot : inputs(i)) is_read[static_cast<size_t>(slot)] = true;
+    }
+    is_read.back() = true;
+    require(std::find(is_read.begin(), is_read.end(), false) == is_read.end(),
+            "no layer but the last that nobody reads");
     require(values_.back().is_flat, "logits without pixels");
+    require(values_.back().shape.channels <= 1 << 24, "classes that floats can count");
   }
 
   static void check_size(const Shape& s, const Border& border) {
@@ -372,10 +382,6 @@ class Network {
       if (root(i + 1) != i + 1) continue;
       for (int slot : inputs(i)) root_of(slot).readers.push_back(i);
     }
-    for (int slot = 0; slot < slots(); ++slot) {
-      require(root(slot) != slot || root(slots() - 1) == slot || !value(slot).readers.empty(),
-              "no layer but the last that nobody reads");
-    }
   }
 
   // Whether something before this value can learn. Asked in prediction as well: which kernel a
@@ -431,6 +437,9 @@ class Network {
     MemoryPlan kept;
     MemoryPlan passing;
     for (const Request& r : requests) {
+      if (static_cast<double>(r.map->block) * static_cast<double>(blocks_) > kMostFloats) {
+        throw std::bad_alloc();
+      }
       if (r.is_kept) {
         kept.want(r.map->block * blocks_, r.begin, r.end);
       } else {
@@ -439,6 +448,9 @@ class Network {
     }
     const int64_t kept_size = kept.place();
     const int64_t passing_size = passing.place();
+    const double size =
+        static_cast<double>(kept_size) + 1.0 * places * static_cast<double>(passing_size);
+    if (size > kMostFloats) throw std::bad_alloc();
     numbers_ = Array<float>();
     numbers_ = Array<float>(kept_size + places * passing_size);
     places_.clear();

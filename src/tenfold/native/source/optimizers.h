@@ -12,12 +12,24 @@
 
 namespace tenfold {
 
-// A remembered number below this is set to 0. It is far too small to move a weight, but left alone
-// it would shrink into the denormals, which take processors a hundred times longer.
+// A remembered mean of gradients below this is set to 0. It is far too small to move a weight, but
+// left alone it would shrink into the denormals, which take processors a hundred times longer.
 constexpr float kNegligible = 0x1p-100F;
+// A mean of squares is divided by, so that it counts as long as it is no denormal.
+constexpr float kSmallestNormal = 0x1p-126F;
 
-inline Vec without_negligible(Vec a) {
-  return select(absolute(a) < broadcast(kNegligible), zero(), a);
+inline Vec zero_below(float limit, Vec a) {
+  return select(absolute(a) < broadcast(limit), zero(), a);
+}
+
+// b^n by repeated squaring: the same bits with every system's library.
+inline double power(double b, int64_t n) {
+  double result = 1;
+  for (; n > 0; n /= 2) {
+    if (n % 2 != 0) result *= b;
+    b *= b;
+  }
+  return result;
 }
 
 // The numbers of one step, in single precision where PyTorch has them so.
@@ -53,10 +65,9 @@ struct StepNumbers {
         correction2(0),
         epsilon(static_cast<float>(s.epsilon)),
         new_share_average(0) {
-    const auto steps = static_cast<double>(t);
     if (optimizer != TENFOLD_SGD) {
-      step_size = static_cast<float>(learning_rate / (1 - pow(s.beta1, steps)));
-      correction2 = static_cast<float>(1 / sqrt(1 - pow(s.beta2, steps)));
+      step_size = static_cast<float>(learning_rate / (1 - power(s.beta1, t)));
+      correction2 = static_cast<float>(1 / sqrt(1 - power(s.beta2, t)));
     }
     const auto seen = static_cast<double>(t_average);
     new_share_average = static_cast<float>(1 - fmin(s.average_decay, (1 + seen) / (10 + seen)));
@@ -80,7 +91,8 @@ struct Weights {
 inline Vec sgd(const StepNumbers& n, Vec gradient, Vec weight, const Weights& at) {
   gradient = fma(broadcast(n.weight_decay), weight, gradient);
   if (n.has_momentum) {
-    const Vec buffer = without_negligible(fma(broadcast(n.momentum), load(at.moment1), gradient));
+    const Vec buffer =
+        zero_below(kNegligible, fma(broadcast(n.momentum), load(at.moment1), gradient));
     store(at.moment1, buffer);
     gradient = n.nesterov ? fma(broadcast(n.momentum), buffer, gradient) : buffer;
   }
@@ -93,11 +105,14 @@ inline Vec adam(const StepNumbers& n, Vec gradient, Vec weight, const Weights& a
   } else {
     gradient = fma(broadcast(n.weight_decay), weight, gradient);
   }
-  const Vec mean_before = load(at.moment1);
-  const Vec mean =
-      without_negligible(fma(broadcast(n.new_share1), gradient - mean_before, mean_before));
-  const Vec square = without_negligible(
-      fma(broadcast(n.beta2), load(at.moment2), broadcast(n.new_share2) * gradient * gradient));
+  const Vec before = load(at.moment1);
+  const Vec change = gradient - before;
+  // From the nearer end, as torch.lerp has it.
+  const Vec mean = zero_below(
+      kNegligible, n.new_share1 < 0.5F ? fma(broadcast(n.new_share1), change, before)
+                                       : fnma(broadcast(1 - n.new_share1), change, gradient));
+  const Vec square = zero_below(kSmallestNormal, fma(broadcast(n.new_share2) * gradient, gradient,
+                                                     broadcast(n.beta2) * load(at.moment2)));
   store(at.moment1, mean);
   store(at.moment2, square);
   const Vec scale = fma(square_root(square), broadcast(n.correction2), broadcast(n.epsilon));
@@ -117,11 +132,19 @@ inline void update_vector(const StepNumbers& n, Vec gradient, const Weights& at)
   if (at.average != nullptr) move_average(at.average, weight, n.new_share_average);
 }
 
-// Asks the second cache for what is needed soon. The address may be anything.
-inline void fetch(const Weights& at) {
-  __builtin_prefetch(at.value, 1, 2);
-  if (at.moment1 != nullptr) __builtin_prefetch(at.moment1, 1, 2);
-  if (at.moment2 != nullptr) __builtin_prefetch(at.moment2, 1, 2);
+// Asks the second cache for what lies `ahead` floats further on. There may be nothing, so the
+// address is no pointer's.
+inline void fetch(const Weights& at, int64_t ahead) {
+  const auto fetch_one = [ahead](const float* numbers) {
+    const auto address =
+        reinterpret_cast<uintptr_t>(numbers) + static_cast<uintptr_t>(ahead) * sizeof(float);
+    if (numbers == nullptr) return;
+    const void* place = reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
+    __builtin_prefetch(place, 1, 2);
+  };
+  fetch_one(at.value);
+  fetch_one(at.moment1);
+  fetch_one(at.moment2);
 }
 
 // The last numbers of a row, in a vector of their own.
@@ -144,7 +167,7 @@ void update_row(const StepNumbers& n, const Weights& weights, const float* gradi
                 int64_t ahead) {
   int64_t i = 0;
   for (; i + kWidth <= count; i += kWidth) {
-    if (ahead != 0) fetch(weights.at(i + ahead));
+    if (ahead != 0) fetch(weights.at(i), ahead);
     update_vector<kIsSgd>(n, load(gradient + i), weights.at(i));
   }
   if (i == count) return;
@@ -161,7 +184,8 @@ class Optimizer {
             std::atomic<uint32_t>* largest)
       : numbers_(numbers), tensors_(tensors), kept_(kept), largest_(largest) {}
 
-  // `count` gradients of a tensor's numbers from `offset` on. Those `ahead` of them will be next.
+  // `count` gradients of a tensor's numbers from `offset` on. Those of `offset + ahead` on, if it
+  // is not 0, will be wanted soon.
   void take(int tensor, int64_t offset, const float* gradient, int64_t count,
             int64_t ahead = 0) const {
     const TenfoldTensor& t = tensors_[tensor];

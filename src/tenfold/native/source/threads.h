@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <atomic>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -26,11 +27,13 @@ class Team {
   // Starts `threads - 1` threads beside the calling one; where the system refuses some, there are
   // fewer, and the results are the same.
   explicit Team(int threads) : shares_(static_cast<size_t>(threads)) {
+    threads_.reserve(static_cast<size_t>(threads) - 1);
     try {
       for (int thread = 1; thread < threads; ++thread) {
         threads_.emplace_back([this, thread] { help(thread); });
       }
     } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {
     }
   }
   ~Team() {
