@@ -97,11 +97,9 @@ def measure(
         "epochs": epochs,
         "images": len(data.train),
         "test_images": 0 if data.test is None else len(data.test),
-        **{way: [round(each, 2) for each in accuracies] for way, accuracies in found.items()},
-        **{
-            f"{way}_minus_torch": difference(accuracies, found["torch"])
-            for way, accuracies in found.items()
-            if way != "torch"
+        "accuracies": {way: [round(each, 2) for each in found[way]] for way in ways},
+        "minus_torch": {
+            way: difference(found[way], found["torch"]) for way in ways if way != "torch"
         },
         "n": seeds,
     }
