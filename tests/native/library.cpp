@@ -196,7 +196,8 @@ int32_t Training::predict(const LiveNetwork& network, int64_t count, int32_t thr
   TenfoldImages set = images(count);
   set.labels = nullptr;
   const int32_t result =
-      library_.predict(network.get(), tensors.data(), &set, threads, found.data());
+      library_.predict(network.get(), tensors.data(), static_cast<int32_t>(tensors.size()), &set,
+                       threads, found.data());
   if (!found.untouched_around()) trespass_ = "beside the logits";
   logits = found.copy();
   return result;

@@ -189,22 +189,25 @@ struct Arguments {
   TenfoldStretch stretch{};
 };
 
+enum class Of { kTraining, kBoth };  // calls that must refuse
+
 struct Wrong {
   const char* what;
   std::function<void(Arguments&)> change;
+  Of of = Of::kTraining;
 };
 
 const std::vector<Wrong>& wrong_arguments() {
   constexpr int64_t most = std::numeric_limits<int64_t>::max();
   constexpr int64_t least = std::numeric_limits<int64_t>::min();
   static const std::vector<Wrong> all = {
-      {"no tensors", [](Arguments& a) { a.tensor_count = 0; }},
-      {"a tensor too few", [](Arguments& a) { --a.tensor_count; }},
-      {"a negative number of tensors", [](Arguments& a) { a.tensor_count = -1; }},
-      {"a tensor too small", [](Arguments& a) { --a.tensors[0].size; }},
-      {"a tensor too large", [](Arguments& a) { ++a.tensors[1].size; }},
-      {"a tensor of no numbers", [](Arguments& a) { a.tensors[1].size = 0; }},
-      {"a tensor without values", [](Arguments& a) { a.tensors[0].value = nullptr; }},
+      {"no tensors", [](Arguments& a) { a.tensor_count = 0; }, Of::kBoth},
+      {"a tensor too few", [](Arguments& a) { --a.tensor_count; }, Of::kBoth},
+      {"a negative number of tensors", [](Arguments& a) { a.tensor_count = -1; }, Of::kBoth},
+      {"a tensor too small", [](Arguments& a) { --a.tensors[0].size; }, Of::kBoth},
+      {"a tensor too large", [](Arguments& a) { ++a.tensors[1].size; }, Of::kBoth},
+      {"a tensor of no numbers", [](Arguments& a) { a.tensors[1].size = 0; }, Of::kBoth},
+      {"a tensor without values", [](Arguments& a) { a.tensors[0].value = nullptr; }, Of::kBoth},
       {"no first moment", [](Arguments& a) { a.tensors[0].moment1 = nullptr; }},
       {"no second moment", [](Arguments& a) { a.tensors[1].moment2 = nullptr; }},
       {"no average", [](Arguments& a) { a.tensors[1].average = nullptr; }},
@@ -224,12 +227,13 @@ const std::vector<Wrong>& wrong_arguments() {
       {"a huge number of images", [](Arguments& a) { a.stretch.images = most; }},
       {"a huge number of batches", [](Arguments& a) { a.stretch.batches = most; }},
       {"a data set of no images", [](Arguments& a) { a.images.count = 0; }},
-      {"a data set of a negative number of images", [](Arguments& a) { a.images.count = -1; }},
+      {"a data set of a negative number of images", [](Arguments& a) { a.images.count = -1; },
+       Of::kBoth},
       {"an unknown optimizer", [](Arguments& a) { a.settings.optimizer = 3; }},
       {"a negative optimizer", [](Arguments& a) { a.settings.optimizer = -1; }},
-      {"no threads", [](Arguments& a) { a.stretch.threads = 0; }},
-      {"a negative number of threads", [](Arguments& a) { a.stretch.threads = kLeast; }},
-      {"a mean without a deviation", [](Arguments& a) { a.images.deviation = nullptr; }},
+      {"no threads", [](Arguments& a) { a.stretch.threads = 0; }, Of::kBoth},
+      {"a negative number of threads", [](Arguments& a) { a.stretch.threads = kLeast; }, Of::kBoth},
+      {"a mean without a deviation", [](Arguments& a) { a.images.deviation = nullptr; }, Of::kBoth},
   };
   return all;
 }
@@ -250,21 +254,20 @@ class SmallTraining {
   }
 
   // The result; `change` spoils the arguments.
+  int32_t predict(const std::function<void(Arguments&)>& change) {
+    Arguments a = good_arguments();
+    change(a);
+    a.images.pixels = pixels_.data();
+    Fenced<float> logits(15);
+    TenfoldNetwork* network = network_of(library_, list_, false);
+    const int32_t result = library_.predict(network, a.tensors.data(), a.tensor_count, &a.images,
+                                            a.stretch.threads, logits.data());
+    library_.network_free(network);
+    return result;
+  }
+
   int32_t train(const std::function<void(Arguments&)>& change) {
-    Arguments a;
-    for (size_t place = 0; place < 2; ++place) {
-      Fenced<float>* own = &numbers_[4 * place];
-      a.tensors.push_back({own[0].data(), own[1].data(), own[2].data(), own[3].data(),
-                           static_cast<int64_t>(own[0].size()), 1});
-    }
-    a.tensor_count = 2;
-    a.images = {nullptr, nullptr, 5, mean_.data(), deviation_.data()};
-    a.settings.optimizer = TENFOLD_ADAMW;
-    a.settings.beta1 = a.settings.beta2 = a.settings.average_decay = 0.9;
-    a.settings.epsilon = 1e-8;
-    a.stretch.images = 5;
-    a.stretch.batches = 2;
-    a.stretch.threads = 2;
+    Arguments a = good_arguments();
     change(a);
     const Fenced<int64_t> labels(a.labels), order(a.order);
     const Fenced<double> rates(a.rates);
@@ -289,6 +292,24 @@ class SmallTraining {
   }
 
  private:
+  Arguments good_arguments() {
+    Arguments a;
+    for (size_t place = 0; place < 2; ++place) {
+      Fenced<float>* own = &numbers_[4 * place];
+      a.tensors.push_back({own[0].data(), own[1].data(), own[2].data(), own[3].data(),
+                           static_cast<int64_t>(own[0].size()), 1});
+    }
+    a.tensor_count = 2;
+    a.images = {nullptr, nullptr, 5, mean_.data(), deviation_.data()};
+    a.settings.optimizer = TENFOLD_ADAMW;
+    a.settings.beta1 = a.settings.beta2 = a.settings.average_decay = 0.9;
+    a.settings.epsilon = 1e-8;
+    a.stretch.images = 5;
+    a.stretch.batches = 2;
+    a.stretch.threads = 2;
+    return a;
+  }
+
   const Library& library_;
   List list_;
   std::vector<Fenced<float>> numbers_;
@@ -426,12 +447,16 @@ std::string check_wrong_arguments(const Library& library) {
     const std::string found = outcome_in_child([&] {
       SmallTraining training(library);
       if (training.train(each.change) != TENFOLD_INVALID) return kTaken;
+      if (each.of == Of::kBoth && training.predict(each.change) != TENFOLD_INVALID) return kTaken;
       return training.is_untouched() ? kGood : kChanged;
     });
     if (!found.empty()) wrong += std::string(each.what) + " " + found + "\n";
   }
   SmallTraining good(library);
-  if (good.train([](Arguments&) {}) != TENFOLD_DONE) wrong += "good arguments are refused\n";
+  if (good.predict([](Arguments&) {}) != TENFOLD_DONE ||
+      good.train([](Arguments&) {}) != TENFOLD_DONE) {
+    wrong += "good arguments are refused\n";
+  }
   return wrong;
 }
 

@@ -30,8 +30,8 @@ int32_t tenfold_train(TenfoldNetwork*, const TenfoldTensor*, int32_t, const Tenf
                       const TenfoldStretch*) {
   return TENFOLD_INVALID;
 }
-int32_t tenfold_predict(TenfoldNetwork*, const TenfoldTensor*, const TenfoldImages*, int32_t,
-                        float*) {
+int32_t tenfold_predict(TenfoldNetwork*, const TenfoldTensor*, int32_t, const TenfoldImages*,
+                        int32_t, float*) {
   return TENFOLD_INVALID;
 }
 """

@@ -159,7 +159,7 @@ class CompiledNetwork:
             pixels.pixels, pixels.count = pointer(images[part], c_uint8), len(images[part])
             began = time.perf_counter()
             found = pointer(logits[part], c_float)
-            self._call("tenfold_predict", tensors, byref(pixels), self.threads, found)
+            self._call("tenfold_predict", tensors, len(tensors), byref(pixels), self.threads, found)
             seconds = max(time.perf_counter() - began, 1e-6)
             done += size
             blocks = min(4 * size, int(SLICE_SECONDS * size / seconds)) // IMAGES_OF_A_BLOCK

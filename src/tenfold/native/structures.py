@@ -138,6 +138,7 @@ def declare(library: ctypes.CDLL) -> None:
     library.tenfold_predict.argtypes = [
         network,
         POINTER(TensorRecord),
+        c_int32,
         POINTER(ImagesRecord),
         c_int32,
         POINTER(c_float),

@@ -136,6 +136,7 @@ TENFOLD_EXPORT int32_t tenfold_train(TenfoldNetwork* network, const TenfoldTenso
 
 // Logits, count x classes, in evaluation mode.
 TENFOLD_EXPORT int32_t tenfold_predict(TenfoldNetwork* network, const TenfoldTensor* tensors,
-                                       const TenfoldImages* images, int32_t threads, float* logits);
+                                       int32_t tensor_count, const TenfoldImages* images,
+                                       int32_t threads, float* logits);
 
 }  // extern "C"

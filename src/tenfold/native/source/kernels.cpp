@@ -57,9 +57,12 @@ int32_t tenfold_train(TenfoldNetwork* network, const TenfoldTensor* tensors, int
   });
 }
 
-int32_t tenfold_predict(TenfoldNetwork* network, const TenfoldTensor* tensors,
+int32_t tenfold_predict(TenfoldNetwork* network, const TenfoldTensor* tensors, int32_t tensor_count,
                         const TenfoldImages* images, int32_t threads, float* logits) {
   return result_of([&] {
+    tenfold::require(tenfold::tensors_fit(network->network, tensors, tensor_count),
+                     "the network's tensors");
+    tenfold::require(tenfold::images_fit(*images) && threads > 0, "images, and threads");
     const tenfold::PlainArithmetic plain;
     tenfold::predict(network->network, tensors, *images, threads, logits);
   });

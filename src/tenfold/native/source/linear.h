@@ -109,13 +109,7 @@ class Linear final : public Layer {
     for (int64_t piece = 0; piece < pieces.count; ++piece) {
       const int64_t row = part.row + pieces.begin(piece);
       sum_gradients(batch, region, part, row, pieces.size(piece), scratch);
-      int64_t ahead = 0;
-      if (is_stream && piece + 1 < pieces.count) {
-        ahead = pieces.size(piece) * weight_columns();
-      } else if (is_stream && job % tiling.count() + 1 < tiling.count()) {
-        const Part next(*this, tiling, job % tiling.count() + 1);
-        ahead = (next.row - row) * weight_columns() + next.column - part.column;
-      }
+      const int64_t ahead = is_stream ? to_next(tiling, job % tiling.count(), pieces, piece) : 0;
       for (int64_t i = 0; i < pieces.size(piece); ++i) {
         const int64_t offset = (row + i) * weight_columns() + part.column;
         const float* gradient = scratch + i * part.stride;
@@ -210,6 +204,17 @@ class Linear final : public Layer {
       bias_end = bias + (layer.transposed_ ? columns : rows);
     }
   };
+
+  // From the weights of a piece of a part's rows to those of the next, which may be another part's;
+  // 0 after the last.
+  int64_t to_next(const Tiling& tiling, int64_t job, const Parts& pieces, int64_t piece) const {
+    if (piece + 1 < pieces.count) return pieces.size(piece) * weight_columns();
+    if (job + 1 == tiling.count()) return 0;
+    const Part part(*this, tiling, job);
+    const Part next(*this, tiling, job + 1);
+    return (next.row - part.row - pieces.begin(piece)) * weight_columns() + next.column -
+           part.column;
+  }
 
   // Jobs take some features of up to four blocks. Forward, features are rows of the weights: few
   // for one block, so that each is read from end to end. Backward they are columns: many, so that
