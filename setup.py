@@ -127,6 +127,9 @@ class Wheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2].replace("universal2", built.processor())
 
 
+_REMEDIES = {compiling.NO_COMPILER: " (install g++ or clang++, and then tenfold again)"}
+
+
 def _refused() -> tuple[Any, str]:
     names = built.INSTRUCTION_SETS.get(built.processor(), ())
     missing = dict.fromkeys(names, "tenfold was installed with TENFOLD_NATIVE=0")
@@ -140,7 +143,7 @@ def _compiled(folder: Path) -> tuple[Any, str]:
     libraries = {name: folder / built.library_file(name) for name in names}
     outcome = compiling.compile_libraries(processor, SOURCE, libraries, digest)
     missing = {
-        name: f"{failure.reason} when tenfold was installed"
+        name: f"{failure.reason} when tenfold was installed{_REMEDIES.get(failure.reason, '')}"
         for name, failure in outcome.failures.items()
     }
     said = "\n".join(dict.fromkeys(failure.output for failure in outcome.failures.values()))

@@ -26,18 +26,19 @@ from scipy.stats import t as student_t
 
 import tenfold
 from tenfold.data import Splits, load_splits
-from tenfold.recipes import load_recipe
+from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
 
-SYSTEMS: dict[str, tuple[int, int | None]] = {
-    "softmax-fashion": (10, None),
-    "mlp-fashion": (5, None),
-    "lenet-mnist": (10, None),
-    "cnn-cifar10": (1, None),
-    "convpool-mnist": (1, 2000),
+SYSTEMS: dict[str, tuple[str, dict[str, object], int | None]] = {
+    "softmax-fashion": ("softmax-fashion", {}, None),
+    "mlp-fashion": ("mlp-fashion", {}, None),
+    "lenet-mnist": ("lenet-mnist", {}, None),
+    "cnn-cifar10": ("cnn-cifar10", {"epochs": 1}, None),
+    "convpool-mnist": ("convpool-mnist", {"epochs": 1}, 2000),
+    "convpool-mnist, lr 1e-4": ("convpool-mnist", {"epochs": 1, "lr": 1e-4}, 2000),
 }
-"""Epochs of each recipe, and of how many images if not of all."""
+"""Recipe, what is changed in it, and how many images of its data it has, if not all."""
 
 
 def data_of(recipe: str, cifar10: str, images: int | None) -> Splits:
@@ -54,11 +55,11 @@ def data_of(recipe: str, cifar10: str, images: int | None) -> Splits:
     return Splits(parts[0], parts[1], parts[2])
 
 
-def accuracy(name: str, data: Splits, seed: int, epochs: int, engine: str, threads: int) -> float:
+def accuracy(recipe: Recipe, data: Splits, engine: str, threads: int) -> float:
     """Of a run on the test split, in percent."""
     with tempfile.TemporaryDirectory() as folder:
         run = train_run(
-            load_recipe(name, {"seed": seed, "epochs": epochs}),
+            recipe,
             data,
             out=Path(folder) / "run",
             resources=Resources(device="cpu", threads=threads, engine=engine),
@@ -80,7 +81,7 @@ def difference(first: list[float], second: list[float]) -> dict[str, object]:
 
 
 def measure(
-    name: str, data: Splits, seeds: int, epochs: int, threads: int, *, rounding: bool
+    name: str, data: Splits, changes: dict[str, object], seeds: int, threads: int, rounding: bool
 ) -> dict[str, object]:
     """All seeds, each in a run of each way."""
     ways = {"native": ("native", threads), "torch": ("torch", threads)}
@@ -89,12 +90,13 @@ def measure(
     found: dict[str, list[float]] = {way: [] for way in ways}
     for seed in range(seeds):
         for way, (engine, of_way) in ways.items():
-            found[way].append(accuracy(name, data, seed, epochs, engine, of_way))
+            recipe = load_recipe(SYSTEMS[name][0], {**changes, "seed": seed})
+            found[way].append(accuracy(recipe, data, engine, of_way))
         figures = ", ".join(f"{way} {accuracies[-1]:.2f}" for way, accuracies in found.items())
         print(f"{name}, seed {seed}: {figures}", file=sys.stderr, flush=True)
     return {
         "system": name,
-        "epochs": epochs,
+        "epochs": recipe.epochs,
         "images": len(data.train),
         "test_images": 0 if data.test is None else len(data.test),
         "accuracies": {way: [round(each, 2) for each in found[way]] for way in ways},
@@ -123,16 +125,11 @@ def main() -> None:
         "tenfold": tenfold.__version__,
     }
     for name in options.systems:
-        epochs, images = SYSTEMS[name]
-        data = data_of(name, options.cifar10, images)
-        found = measure(
-            name,
-            data,
-            options.seeds,
-            options.epochs or epochs,
-            options.threads,
-            rounding=options.rounding,
-        )
+        recipe, changes, images = SYSTEMS[name]
+        if options.epochs is not None:
+            changes = {**changes, "epochs": options.epochs}
+        data = data_of(recipe, options.cifar10, images)
+        found = measure(name, data, changes, options.seeds, options.threads, options.rounding)
         print(json.dumps({**found, **machine}), flush=True)
 
 

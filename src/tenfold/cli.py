@@ -71,7 +71,8 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="auto|native|torch",
-        help="What takes the steps: compiled kernels, PyTorch, or the kernels where they can.",
+        help="What takes the steps: native is compiled kernels, torch is PyTorch, auto the kernels "
+        "where they can.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]

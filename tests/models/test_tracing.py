@@ -17,8 +17,9 @@ from torch.nn.utils import prune
 from interpreter import interpret
 from tenfold.errors import UsageError
 from tenfold.models import MODELS, build
+from tenfold.models.calls import NotAListError
 from tenfold.models.layers import Linear, output_shapes
-from tenfold.models.tracing import layer_list
+from tenfold.models.tracing import layer_list, require_layer_list
 
 ARGUMENTS = [
     ("softmax", {}),
@@ -582,6 +583,26 @@ def test_what_is_no_list_of_known_layers_gives_none(name):
     parameter = next(model.parameters(), torch.empty(0))
     model(pictures((1, 8, 8)).to(getattr(parameter, "dtype", torch.float32)))  # it does work
     assert layer_list(model) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "blamed"),
+    [
+        (lambda: flat(nn.Linear(64, 4), nn.LeakyReLU()), "2 is LeakyReLU, which the kernels do"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2), nn.Flatten()),
+            "0 is Conv2d, set up",
+        ),
+        (lambda: flat_forward(lambda self, x: self.fc(x).exp()), "its code calls exp, which"),
+        (lambda: flat_forward(lambda self, x: self.fc(x.view(2, -1))), "its code calls view in a"),
+        (lambda: flat_forward(lambda self, x: (self.fc(x), x)), "it gives something else than"),
+        (lambda: tied(flat(head(64), nn.Linear(64, 64))), "two of its tensors share memory"),
+        (lambda: flat().double(), "1.weight is torch.float64"),
+    ],
+)
+def test_what_is_to_blame_is_named(make, blamed):
+    with pytest.raises(NotAListError, match=f"^{blamed}"):
+        require_layer_list(make())
 
 
 def test_tied_weights_are_found_without_memory():

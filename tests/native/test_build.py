@@ -107,7 +107,10 @@ def test_without_a_compiler_tenfold_is_installed_without_libraries(
     tree: Tree, nothing: str
 ) -> None:
     wheel = tree.build("wheel", PATH=nothing)
-    reason = "no compiler was found when tenfold was installed"
+    reason = (
+        "no compiler was found when tenfold was installed "
+        "(install g++ or clang++, and then tenfold again)"
+    )
     assert notes(wheel) == [f"tenfold: no kernels for {' and '.join(sorted(HERE))}: {reason}"]
     assert "tenfold/native/library.py" in members(wheel.file)
     assert not [name for name in members(wheel.file) if "kernels-" in name]

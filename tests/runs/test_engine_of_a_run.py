@@ -15,6 +15,7 @@ from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment import Classifier
 from tenfold.errors import InterruptedRunError, UsageError
+from tenfold.models.calls import NotAListError
 from tenfold.native.built import INSTRUCTION_SETS, processor
 from tenfold.native.library import PACKAGE, Kernels, find_kernels, find_kernels_in
 from tenfold.recipes import Recipe, load_recipe
@@ -133,7 +134,11 @@ def everything(**changes: Any) -> Recipe:
 
 def unlike(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     """A recipe for a model that the kernels do not know."""
-    monkeypatch.setattr("tenfold.evaluation.compiled.layer_list", lambda network: None)
+
+    def refuse(network: object) -> None:
+        raise NotAListError
+
+    monkeypatch.setattr("tenfold.evaluation.compiled.require_layer_list", refuse)
     monkeypatch.setattr("tenfold.runs.fit.layer_list", lambda network: None)
     return recipe
 

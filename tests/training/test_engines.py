@@ -66,7 +66,10 @@ def test_pytorch_is_used_where_it_is_asked_for() -> None:
 def test_pytorch_is_used_where_the_kernels_cannot_and_it_says_why() -> None:
     chosen = choose("auto", new_state(nn.GELU()))
     assert chosen.kind is TorchEngine
-    assert chosen.why_not_native == "the network is not a list of layers that the kernels know"
+    assert chosen.why_not_native == (
+        "the network is not a list of layers that the kernels know: 2 is GELU, which the kernels "
+        "do not have"
+    )
 
 
 @needs_kernels
@@ -75,7 +78,7 @@ def test_kernels_that_are_asked_for_and_cannot_are_a_mistake() -> None:
         choose("native", new_state(nn.GELU()))
     assert str(caught.value) == (
         "the native engine cannot train this: the network is not a list of layers that the kernels "
-        "know; choose --engine auto"
+        "know: 2 is GELU, which the kernels do not have; choose --engine auto"
     )
 
 
@@ -85,7 +88,7 @@ def test_where_there_are_no_kernels_the_reason_is_that_of_the_loader(
     monkeypatch.setenv("TENFOLD_NATIVE", "0")
     chosen = choose("auto")
     assert (chosen.kind, chosen.why_not_native) == (TorchEngine, "TENFOLD_NATIVE is 0")
-    with pytest.raises(UsageError, match=r"cannot train this: TENFOLD_NATIVE is 0; choose --eng"):
+    with pytest.raises(UsageError, match=r"no native engine here: TENFOLD_NATIVE is 0; ch"):
         choose("native")
     assert choose("torch").why_not_native == ""
 

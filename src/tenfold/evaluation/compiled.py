@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from tenfold.errors import NotNativeError
 from tenfold.evaluation.passes import predict_logits
+from tenfold.models.calls import NotAListError
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
-from tenfold.models.tracing import layer_list, runs_only_its_code
+from tenfold.models.tracing import require_layer_list, runs_only_its_code
 from tenfold.native.network import IMAGES_OF_A_BLOCK, CompiledNetwork, usable_kernels
 from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
@@ -74,10 +75,8 @@ class CompiledModel:
             raise NotNativeError(f"the model is of class {type(model).__name__}, not an ImageModel")
         if not runs_only_its_code(model):
             raise NotNativeError("the model has hooks, or methods of its own in place of a class's")
-        found = layer_list(model.network) if layers is None else layers
-        if found is None:
-            raise NotNativeError("the network is not a list of layers that the kernels know")
-        self.model, self.layers = model, tuple(found)
+        self.model = model
+        self.layers = _layers_of(model.network) if layers is None else tuple(layers)
         self._names = tuple(tensor_shapes(self.layers))
         self._network: CompiledNetwork | None = None
         self.arrays(model.state_dict())
@@ -128,6 +127,21 @@ class CompiledModel:
             return last
         self._network = CompiledNetwork(self.layers, shape, batch_size, threads=wanted[2])
         return self._network
+
+
+def _layers_of(network: nn.Module) -> tuple[Layer, ...]:
+    """The network's list.
+
+    Raises:
+        NotNativeError: it is none, and what is to blame.
+    """
+    try:
+        return require_layer_list(network)
+    except NotAListError as error:
+        blamed = f": {error}" if str(error) else ""
+        raise NotNativeError(
+            f"the network is not a list of layers that the kernels know{blamed}"
+        ) from error
 
 
 def array_over(name: str, tensor: Tensor) -> np.ndarray:

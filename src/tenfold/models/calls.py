@@ -20,17 +20,17 @@ AnyLayer = TypeVar("AnyLayer", layers.Conv2d, layers.Linear, layers.BatchNorm2d)
 
 
 class NotAListError(Exception):
-    """Something that no list of layers expresses."""
+    """Something that no list of layers expresses; its text, if any, says what."""
 
 
-def require(expressible: object) -> None:
+def require(expressible: object, otherwise: str = "") -> None:
     """Refuse what is not.
 
     Raises:
-        NotAListError: it is false.
+        NotAListError: it is false; with the text `otherwise`.
     """
     if not expressible:
-        raise NotAListError
+        raise NotAListError(otherwise)
 
 
 def read_calls(network: nn.Module, graph: fx.Graph, *, training: bool) -> tuple[Layer, ...]:
@@ -42,8 +42,7 @@ def read_calls(network: nn.Module, graph: fx.Graph, *, training: bool) -> tuple[
         training: the mode it was in.
 
     Raises:
-        NotAListError, KeyError, TypeError, ValueError: a call is not known, or has an argument that
-            no layer expresses.
+        NotAListError: a call is not known, or has an argument that no layer expresses.
     """
     return _Reader(network, training).read(graph)
 
@@ -101,9 +100,33 @@ class _Reader:
                 map_aggregate(given, lambda arg: values[arg] if isinstance(arg, fx.Node) else arg)
                 for given in (node.args, node.kwargs)
             )
-            values[node] = self._value(node, args, kwargs)
+            try:
+                values[node] = self._value(node, args, kwargs)
+            except Exception as error:  # what a wrong argument leads to
+                raise NotAListError(self._what_is_wrong_with(node)) from error
         self._require_harmless_overwriting()
         return tuple(self._layers)
+
+    def _what_is_wrong_with(self, node: fx.Node) -> str:
+        lacking = "which the kernels do not have"
+        otherwise = "in a way that the kernels do not have"
+        match node.op:
+            case "call_module":
+                module = self._modules[str(node.target)]
+                known = type(module) in _WEIGHTED or type(module) in _PLAIN
+                is_module = f"{node.target} is {type(module).__name__}"
+                return f"{is_module}, set up {otherwise}" if known else f"{is_module}, {lacking}"
+            case "call_function" | "call_method":
+                name = getattr(node.target, "__name__", str(node.target))
+                known = node.target in _FUNCTIONS
+                return (
+                    f"its code calls {name} {otherwise}"
+                    if known
+                    else (f"its code calls {name}, {lacking}")
+                )
+            case "get_attr":
+                return f"its code uses {node.target}, which is no parameter"
+        return "it gives something else than what its last layer gives"
 
     def _value(self, node: fx.Node, args: Any, kwargs: Any) -> object:  # noqa: ANN401
         match node.op:
@@ -143,8 +166,13 @@ class _Reader:
         """What is overwritten must be read by nobody else, under any name for the same memory."""
         sources = [source for layer in self._layers for source in layer.sources()]
         for place in self._overwritten:
-            require(place != IMAGES and sources.count(place) == 1)
-            require(not isinstance(self._layers[place], layers.Flatten | layers.Dropout))
+            layer = self._layers[place]
+            require(
+                place != IMAGES
+                and sources.count(place) == 1
+                and not isinstance(layer, layers.Flatten | layers.Dropout),
+                "it overwrites numbers that are read elsewhere",
+            )
 
     def identity(self, x: object) -> object:
         return x

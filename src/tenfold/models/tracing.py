@@ -21,7 +21,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import fx, nn
 
-from tenfold.models.calls import read_calls, require
+from tenfold.models.calls import NotAListError, read_calls, require
 from tenfold.models.layers import Layer, Network, require_weights
 from tenfold.models.outline import without_weights
 
@@ -44,15 +44,29 @@ def layer_list(network: nn.Module) -> tuple[Layer, ...] | None:
         network: takes float images, n x channels x height x width; it may be on any device.
     """
     try:
+        return require_layer_list(network)
+    except NotAListError:
+        return None
+
+
+def require_layer_list(network: nn.Module) -> tuple[Layer, ...]:
+    """`layer_list`, or why there is none.
+
+    Raises:
+        NotAListError: its text says what no layer expresses, or is empty.
+    """
+    try:
         _require_plain(network)
         outline = without_weights(network)
         with _TRACING, _no_shape_checks(), _no_randomness(), redirect_stdout(io.StringIO()):
             trained, evaluated = (_traced(outline, training=mode) for mode in (True, False))
-        require(trained == evaluated)
+        require(trained == evaluated, "it does something else in training")
         found = _NETWORK.validate_python(trained)
         require_weights(found, {name: tuple(t.shape) for name, t in network.state_dict().items()})
-    except Exception:  # noqa: BLE001 - a user's code runs here: whatever it raises, it is no list
-        return None
+    except NotAListError:
+        raise
+    except Exception as error:  # a user's code runs here: whatever it raises, it is no list
+        raise NotAListError from error
     return found
 
 
@@ -88,13 +102,15 @@ def has_gradient_hooks(parameter: nn.Parameter) -> bool:
 
 def _require_plain(network: nn.Module) -> None:
     """Refuse what a module does beside its class's `forward`, and tensors of an unusual kind."""
-    require(runs_only_its_code(network))
-    for parameter in network.parameters():
-        require(type(parameter) is nn.Parameter and parameter.dtype == torch.float32)
-        require(not has_gradient_hooks(parameter))
+    require(runs_only_its_code(network), "a module has hooks, or methods of its own")
+    for name, parameter in network.named_parameters():
+        require(type(parameter) is nn.Parameter, f"{name} is {type(parameter).__name__}")
+        require(parameter.dtype == torch.float32, f"{name} is {parameter.dtype}")
+        require(not has_gradient_hooks(parameter), f"the gradient of {name} has hooks")
     for name, buffer in network.named_buffers():
         is_count = name.endswith("num_batches_tracked")
-        require(buffer.dtype == (torch.int64 if is_count else torch.float32))
+        wanted = torch.int64 if is_count else torch.float32
+        require(buffer.dtype == wanted, f"{name} is {buffer.dtype}")
     _require_unshared(network)
 
 
@@ -104,10 +120,13 @@ def _require_unshared(network: nn.Module) -> None:
         **dict(network.named_parameters(remove_duplicate=False)),
         **dict(network.named_buffers(remove_duplicate=False)),
     }
-    require(tensors.keys() == network.state_dict().keys())
-    require(len({id(tensor) for tensor in tensors.values()}) == len(tensors))
+    require(tensors.keys() == network.state_dict().keys(), "a tensor of it is not saved with it")
     places = [tensor.data_ptr() for tensor in tensors.values() if not tensor.is_meta]
-    require(len(set(places)) == len(places))
+    require(
+        len({id(tensor) for tensor in tensors.values()}) == len(tensors)
+        and len(set(places)) == len(places),
+        "two of its tensors share memory",
+    )
 
 
 # ---- Tracing -----------------------------------------------------------------------------------
@@ -141,7 +160,7 @@ def _no_randomness() -> Iterator[None]:
             random.setstate(of_python)
             torch.set_rng_state(of_torch)
             np.random.set_state(of_numpy)  # noqa: NPY002
-    require(unchanged)
+    require(unchanged, "its code draws random numbers of its own")
 
 
 class _StandIn(fx.Proxy):

@@ -12,6 +12,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import NotNativeError, UsageError, did_you_mean
 from tenfold.evaluation.compiled import CompiledModel, Predict, torch_predictor
 from tenfold.models.layers import Layer
+from tenfold.native.library import NoKernels, find_kernels
 from tenfold.training.agreement import require_agreement
 from tenfold.training.engine import Engine, MakeEngine, StepSettings
 from tenfold.training.memory import is_out_of_memory
@@ -76,9 +77,13 @@ def choose_engine(
     except NotNativeError as error:
         if name == AUTO:
             return _by_pytorch(TorchEngine, state, error.message)
-        raise UsageError(
-            f"the native engine cannot train this: {error.message}", remedy="choose --engine auto"
-        ) from error
+        is_missing = isinstance(find_kernels(), NoKernels)
+        what = (
+            "there is no native engine here"
+            if is_missing
+            else "the native engine cannot train this"
+        )
+        raise UsageError(f"{what}: {error.message}", remedy="choose --engine auto") from error
 
 
 def require_engine(name: str) -> None:
