@@ -106,7 +106,7 @@ def test_layers_that_are_known_need_not_be_looked_for(monkeypatch: pytest.Monkey
     def looked_for(network: nn.Module) -> None:
         raise AssertionError("the layers were looked for")
 
-    monkeypatch.setattr("tenfold.evaluation.compiled.layer_list", looked_for)
+    monkeypatch.setattr("tenfold.evaluation.compiled.require_layer_list", looked_for)
     assert CompiledModel(model, layers).layers == layers
 
 
