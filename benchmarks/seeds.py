@@ -118,6 +118,8 @@ def main() -> None:
     parser.add_argument("--rounding", action="store_true", help="PyTorch with one thread as well")
     parser.add_argument("--cifar10", default="cifar10", help="where CIFAR-10 is")
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("--seeds must be at least 2: one difference has no spread")
     machine = {
         "threads": options.threads,
         "machine": platform.processor() or platform.machine(),

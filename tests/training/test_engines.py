@@ -67,8 +67,7 @@ def test_pytorch_is_used_where_the_kernels_cannot_and_it_says_why() -> None:
     chosen = choose("auto", new_state(nn.GELU()))
     assert chosen.kind is TorchEngine
     assert chosen.why_not_native == (
-        "the network is not a list of layers that the kernels know: 2 is GELU, which the kernels "
-        "do not have"
+        "the network is not a list of layers that the kernels know: its module 2 is GELU"
     )
 
 
@@ -78,7 +77,7 @@ def test_kernels_that_are_asked_for_and_cannot_are_a_mistake() -> None:
         choose("native", new_state(nn.GELU()))
     assert str(caught.value) == (
         "the native engine cannot train this: the network is not a list of layers that the kernels "
-        "know: 2 is GELU, which the kernels do not have; choose --engine auto"
+        "know: its module 2 is GELU; choose --engine auto"
     )
 
 

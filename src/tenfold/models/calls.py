@@ -108,22 +108,16 @@ class _Reader:
         return tuple(self._layers)
 
     def _what_is_wrong_with(self, node: fx.Node) -> str:
-        lacking = "which the kernels do not have"
-        otherwise = "in a way that the kernels do not have"
         match node.op:
             case "call_module":
-                module = self._modules[str(node.target)]
-                known = type(module) in _WEIGHTED or type(module) in _PLAIN
-                is_module = f"{node.target} is {type(module).__name__}"
-                return f"{is_module}, set up {otherwise}" if known else f"{is_module}, {lacking}"
+                kind = type(self._modules[str(node.target)])
+                is_known = kind in _WEIGHTED or kind in _PLAIN
+                options = " with options that no layer has" if is_known else ""
+                return f"its module {node.target} is {kind.__name__}{options}"
             case "call_function" | "call_method":
                 name = getattr(node.target, "__name__", str(node.target))
-                known = node.target in _FUNCTIONS
-                return (
-                    f"its code calls {name} {otherwise}"
-                    if known
-                    else (f"its code calls {name}, {lacking}")
-                )
+                arguments = " with arguments that no layer has" if node.target in _FUNCTIONS else ""
+                return f"its code calls {name}{arguments}"
             case "get_attr":
                 return f"its code uses {node.target}, which is no parameter"
         return "it gives something else than what its last layer gives"
