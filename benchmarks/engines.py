@@ -22,17 +22,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
 
 import torch
+from machine import machine
 from PIL import Image
 from torch import Tensor, nn
 
-import tenfold
 from tenfold.data import ImageDataset, load_splits
 from tenfold.models import Preprocessing, build
 from tenfold.models.image_model import ImageModel
@@ -264,16 +263,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    machine = {
-        "threads": options.threads,
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "tenfold": tenfold.__version__,
-    }
     for name in options.systems:
         source = load_recipe(SYSTEMS[name][0]).data
         data = load_splits(options.cifar10 if source == "cifar10" else source).splits.train
-        print(json.dumps({**measure(name, data, options.repetitions), **machine}), flush=True)
+        print(
+            json.dumps({**measure(name, data, options.repetitions), **machine(options.threads)}),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

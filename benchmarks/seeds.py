@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from machine import machine
 from scipy.stats import t as student_t
 
-import tenfold
 from tenfold.data import Splits, load_splits
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import train_run
@@ -120,19 +119,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds must be at least 2: one difference has no spread")
-    machine = {
-        "threads": options.threads,
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "tenfold": tenfold.__version__,
-    }
     for name in options.systems:
         recipe, changes, images = SYSTEMS[name]
         if options.epochs is not None:
             changes = {**changes, "epochs": options.epochs}
         data = data_of(recipe, options.cifar10, images)
         found = measure(name, data, changes, options.seeds, options.threads, options.rounding)
-        print(json.dumps({**found, **machine}), flush=True)
+        print(json.dumps({**found, **machine(options.threads)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -361,38 +361,57 @@ def test_the_bits_do_not_depend_on_what_pytorch_does_with_denormals() -> None:
     assert not torch.equal(*by_pytorch)
 
 
-@pytest.mark.parametrize(
-    ("betas", "eps"),
-    [((0.9, 0.999), 1e-16), ((0.3, 0.5), 1e-16), ((0.0, 0.9), 1e-8)],
-    ids=["tiny epsilon", "forgets fast", "forgets at once"],
-)
-def test_adam_is_pytorchs_for_tiny_gradients_and_other_betas(
-    betas: tuple[float, float], eps: float
-) -> None:
-    """The gradients of classes whose probability is 1e-14 move their biases by whole steps."""
+def after_a_step_of_adam(
+    engine: type[Engine], betas: tuple[float, float], eps: float, mean: float
+) -> tuple[Tensor, Tensor]:
+    """Of classes whose probability is 1e-14, after a step, and the means of their gradients.
 
-    def trained(engine: type[Engine]) -> Tensor:
-        state = of_network(nn.Flatten(), nn.Linear(math.prod(SHAPE), 4))
-        parameters = state.model.network[1]
-        with torch.no_grad():
-            parameters.weight.zero_()
-            parameters.bias.copy_(torch.tensor([32.0, 0.0, 0.0, 0.0]))
-        state.optimizer = torch.optim.Adam(state.model.parameters(), 1e-3, betas, eps)
-        images = torch.zeros((64, *SHAPE), dtype=torch.uint8)
-        of_one_class = ImageDataset(images, torch.zeros(64, dtype=torch.int64), tuple("abcd"))
-        train(
-            state,
-            of_one_class,
-            epochs=3,
-            batch_size=32,
-            schedule=lambda step: 1e-3,
-            make_engine=engine,
-        )
-        return parameters.bias.detach()[1:]
+    Args:
+        engine: takes the step.
+        betas: Adam's.
+        eps: Adam's.
+        mean: of the gradients before it.
+    """
+    state = of_network(nn.Flatten(), nn.Linear(math.prod(SHAPE), 4))
+    layer = state.model.network[1]
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([32.0, 0.0, 0.0, 0.0]))
+    state.optimizer = torch.optim.Adam(state.model.parameters(), 1e-3, betas, eps)
+    for parameter in state.model.parameters():
+        state.optimizer.state[parameter] = {
+            "step": torch.tensor(1.0),
+            "exp_avg": torch.full_like(parameter, mean),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    images = torch.zeros((64, *SHAPE), dtype=torch.uint8)
+    of_one_class = ImageDataset(images, torch.zeros(64, dtype=torch.int64), tuple("abcd"))
+    train(
+        state,
+        of_one_class,
+        epochs=1,
+        batch_size=64,
+        schedule=lambda step: 1e-3,
+        make_engine=engine,
+    )
+    return layer.bias.detach()[1:], state.optimizer.state[layer.bias]["exp_avg"][1:]
 
-    moved = trained(TorchEngine)
-    assert moved.abs().min() > (1e-3 if eps < 1e-8 else 1e-9)
-    torch.testing.assert_close(trained(NativeEngine), moved, rtol=1e-3, atol=1e-12)
+
+def test_adam_divides_by_tiny_squares_as_pytorch_does() -> None:
+    options = ((0.9, 0.999), 1e-16, 0.0)
+    moved, _ = after_a_step_of_adam(TorchEngine, *options)
+    assert moved.abs().min() > 5e-4  # most of a learning rate
+    found, _ = after_a_step_of_adam(NativeEngine, *options)
+    torch.testing.assert_close(found, moved, rtol=1e-3, atol=0)
+
+
+def test_adam_forgets_at_once_as_pytorch_does() -> None:
+    """What is left of a mean of 1 is a gradient of 1e-14, not the rounding error of 1."""
+    options = ((0.0, 0.9), 1e-8, 1.0)
+    _, mean = after_a_step_of_adam(TorchEngine, *options)
+    assert 0 < mean.abs().min() < 1e-13
+    _, found = after_a_step_of_adam(NativeEngine, *options)
+    torch.testing.assert_close(found, mean, rtol=1e-3, atol=0)
 
 
 # ---- What goes wrong ---------------------------------------------------------------------------

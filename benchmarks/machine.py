@@ -1,0 +1,19 @@
+"""Where a benchmark's figures come from."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+import tenfold
+
+
+def machine(threads: int) -> dict[str, object]:
+    """What belongs to every figure: the machine and the versions."""
+    return {
+        "threads": threads,
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "tenfold": tenfold.__version__,
+    }
