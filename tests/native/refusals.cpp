@@ -341,6 +341,16 @@ TenfoldLayer convolution(int32_t input, int32_t outputs, int32_t kernel, int32_t
   return layer;
 }
 
+// The ReLU could be part of the linear layer, but the last layer reads what comes before it.
+List list_with_an_unread_relu() {
+  TenfoldLayer dropout = blank_layer(TENFOLD_DROPOUT, 1);
+  dropout.p = 0;
+  return {{blank_layer(TENFOLD_FLATTEN, -1), linear_layer(0, 3, 0), blank_layer(TENFOLD_RELU, 1),
+           dropout},
+          {1, 2, 2, false},
+          3};
+}
+
 std::vector<List> large_lists() {
   const TenfoldLayer flatten = blank_layer(TENFOLD_FLATTEN, -1);
   const TenfoldLayer flatten_first = blank_layer(TENFOLD_FLATTEN, 0);
@@ -452,6 +462,9 @@ std::string check_wrong_arguments(const Library& library) {
     });
     if (!found.empty()) wrong += std::string(each.what) + " " + found + "\n";
   }
+  TenfoldNetwork* unread = network_of(library, list_with_an_unread_relu(), false);
+  if (unread != nullptr) wrong += "a list with a layer that nobody reads was taken\n";
+  library.network_free(unread);
   SmallTraining good(library);
   if (good.predict([](Arguments&) {}) != TENFOLD_DONE ||
       good.train([](Arguments&) {}) != TENFOLD_DONE) {
