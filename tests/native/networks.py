@@ -105,6 +105,32 @@ def pooled(pool: nn.Module, size: int) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), pool, nn.ReLU(), *ending(5 * size))
 
 
+class PooledOrNot(nn.Module):
+    """A convolution that a max-pool reads, and another layer that reads what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(3, 14, 3), nn.Conv2d(14, 9, 3, padding=1)
+        self.end = nn.Linear(9 * 9, CLASSES)
+        self.other = nn.Conv2d(14, 9, 1, stride=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        stem = torch.relu(self.stem(images))
+        wide = nn.functional.max_pool2d(torch.relu(self.wide(stem)), 2)
+        return self.end((wide + self.other(stem)).flatten(1))
+
+
+def before_pool(
+    inputs: int, kernel: object, pool: nn.Module, size: int, **options: object
+) -> Callable[[], nn.Module]:
+    """The second of two convolutions is read by a max-pool, and by nothing else."""
+    return lambda: nn.Sequential(
+        *(nn.Conv2d(3, inputs, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(inputs, 9, kernel, **options), nn.ReLU(), pool),
+        *ending(9 * size),
+    )
+
+
 COLOR, GRAY = ImageShape(3, 8, 8), ImageShape(1, 8, 8)
 ODD = ImageShape(2, 7, 10)
 
@@ -151,6 +177,21 @@ LAYERS: dict[str, Case] = {
     "max pooling with two of each": Case(
         pooled(nn.MaxPool2d((2, 3), stride=(2, 1), padding=(0, 1)), 32), COLOR
     ),
+    "max pooling of few channels": Case(before_pool(7, 5, nn.MaxPool2d(2), 4), COLOR),
+    "max pooling of many channels": Case(before_pool(37, 3, nn.MaxPool2d(2), 16, padding=1), COLOR),
+    "max pooling of a wide kernel": Case(
+        before_pool(16, (3, 13), nn.MaxPool2d(2), 9, padding=(0, 5)), COLOR
+    ),
+    "max pooling of a high kernel": Case(
+        before_pool(11, (11, 1), nn.MaxPool2d(2), 8, padding=(3, 0)), COLOR
+    ),
+    "max pooling of strides": Case(
+        before_pool(12, 4, nn.MaxPool2d(2), 8, stride=(1, 2), padding=2), COLOR
+    ),
+    "max pooling, with overlap, of many": Case(
+        before_pool(15, 3, nn.MaxPool2d(3, stride=2, padding=1), 9), COLOR
+    ),
+    "max pooling beside another reader": Case(PooledOrNot, COLOR),
     "average pooling": Case(pooled(nn.AvgPool2d(2), 16), COLOR),
     "average pooling with overlap": Case(pooled(nn.AvgPool2d(3, stride=1), 36), COLOR),
     "average pooling with padding": Case(pooled(nn.AvgPool2d(3, stride=2, padding=1), 16), COLOR),

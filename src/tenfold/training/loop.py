@@ -193,10 +193,15 @@ def _require_finite_losses(state: TrainingState, schedule: Schedule) -> None:
 def _require_finite(state: TrainingState, schedule: Schedule) -> None:
     """What must hold before anything is saved: a finite loss can still end in infinite weights."""
     for name, tensor in state.model.state_dict().items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and not _is_finite(tensor):
             lr = schedule(state.step - 1)
             where = f", up to batch {state.batch}, at a learning rate of {lr:g}"
             raise _diverged(f"{name} became infinite or undefined", state, where)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # NaN is both the least and the largest of its like. One pass, and nothing is written.
+    return tensor.numel() == 0 or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
 
 
 def _diverged(what: str, state: TrainingState, where: str = "") -> TrainingError:

@@ -10,26 +10,18 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "correlate.h"
 #include "layer.h"
 #include "memory.h"
+#include "sparse.h"
 #include "tile.h"
+#include "window.h"
 
 namespace tenfold {
-
-struct Window {
-  int height;
-  int width;
-  int stride_y;
-  int stride_x;
-  int padding_y;
-  int padding_x;
-
-  int64_t pixels() const { return int64_t{height} * width; }
-};
 
 // The terms of a convolution's sums: a run for each channel, with a tap for each pixel of the
 // kernel. They are summed in chains.
@@ -85,10 +77,11 @@ inline int gradient_border(int input, int output, int kernel, int stride, int pa
 
 class Convolution final : public Layer {
  public:
-  // `blocks`: of the largest batch; 0 where nothing is trained.
+  // `blocks`: of the largest batch; 0 where nothing is trained. `is_sparse`: whether most gradients
+  // will be 0.
   Convolution(const Window& window, const FeatureMap& input, const FeatureMap& output,
               const InputGradient& input_gradient, const FeatureMap& output_gradient, int weight,
-              int bias, bool relu, int64_t blocks, LayerMemory& memory)
+              int bias, bool relu, bool is_sparse, int64_t blocks, LayerMemory& memory)
       : window_(window),
         input_(input),
         output_(output),
@@ -109,15 +102,23 @@ class Convolution final : public Layer {
         }
       }
     }
-    if (input_gradient.wanted) find_backward_terms();
+    if (is_sparse && blocks > 0) {
+      sparse_ =
+          std::make_unique<SparseBackward>(window, input, input_gradient, output_gradient, blocks);
+    } else if (input_gradient.wanted) {
+      find_backward_terms();
+    }
     memory.want_slots(blocks, slot_size(), [this](int64_t n) { return group_count(n); });
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
-    return forward_grid().jobs(batch.blocks);
+    return forward_grid().jobs(batch.blocks) + weight_copies(batch);
   }
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
+    const int64_t copies = weight_copies(batch);
+    if (job < copies) return sparse_->copy_weights(batch.tensors[weight_].value, job);
+    job -= copies;
     const Grid::Place place = forward_grid().place(job);
     const int64_t count = place.channel_end - place.channel;
     if (place.row == 0) {
@@ -144,10 +145,15 @@ class Convolution final : public Layer {
   }
 
   int64_t backward_jobs(const Batch& batch) const override {
+    if (sparse_ != nullptr) return sparse_->jobs(batch.blocks) * (input_gradient_.wanted ? 2 : 1);
     return input_gradient_.wanted ? backward_grid().jobs(batch.blocks) : 0;
   }
 
-  void backward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
+  void backward(const Batch& batch, int64_t job, float* scratch) const override {
+    if (sparse_ != nullptr) {
+      const int64_t jobs = sparse_->jobs(batch.blocks);
+      return job < jobs ? sparse_->copy_input(job) : sparse_->spread_gradients(job - jobs, scratch);
+    }
     const FeatureMap& gradient = input_gradient_.gradient;
     const Grid::Place place = backward_grid().place(job);
     const int64_t count = place.channel_end - place.channel;
@@ -188,7 +194,7 @@ class Convolution final : public Layer {
     const Part part = parts(batch).part(job % parts(batch).jobs());
     const int64_t group = job / parts(batch).jobs();
     if (group_count(batch.blocks) > 1) return sum_group(batch.blocks, group, part, scratch);
-    float* gradient = scratch + kMostGradients * kLanes * weights_of_output();
+    float* gradient = scratch + sums_size();
     float biases[kMostGradients];
     const Region all{0, batch.blocks, 0, output_.shape.height};
     sum_gradients(all, part, false, scratch, gradient, part.weights, biases);
@@ -201,6 +207,20 @@ class Convolution final : public Layer {
 
   bool suits_blocks(int64_t blocks) const override {
     return output_gradient_.data == nullptr || group_count(blocks) > 1;
+  }
+  void forward_block(const Batch& batch, int64_t block, float* scratch) const override {
+    const int64_t copies = weight_copies(batch);
+    const int64_t jobs = forward_grid().jobs(1);
+    for (int64_t i = 0; i < copies; ++i) forward(batch, i, scratch);
+    for (int64_t i = 0; i < jobs; ++i) forward(batch, copies + block * jobs + i, scratch);
+  }
+  void backward_block(const Batch& batch, int64_t block, float* scratch) const override {
+    if (sparse_ == nullptr) return Layer::backward_block(batch, block, scratch);
+    const int64_t jobs = sparse_->jobs(1);
+    for (int64_t i = 0; i < jobs; ++i) sparse_->copy_input(block * jobs + i);
+    for (int64_t i = 0; input_gradient_.wanted && i < jobs; ++i) {
+      sparse_->spread_gradients(block * jobs + i, scratch);
+    }
   }
   bool learns_by_block() const override { return true; }
 
@@ -226,7 +246,7 @@ class Convolution final : public Layer {
   }
 
   int64_t scratch_size() const override {
-    return std::max(kFinishPiece, kMostGradients * (kLanes + 1) * weights_of_output());
+    return std::max(kFinishPiece, sums_size() + kMostGradients * weights_of_output());
   }
 
  private:
@@ -315,8 +335,19 @@ class Convolution final : public Layer {
     }
   }
 
+  // Jobs before a forward pass that a backward pass follows.
+  int64_t weight_copies(const Batch& batch) const {
+    return sparse_ != nullptr && batch.optimizer != nullptr ? sparse_->weight_jobs() : 0;
+  }
+
   int64_t weights_of_output() const { return inputs_ * window_.pixels(); }
   int64_t slot_size() const { return outputs_ * weights_of_output() + (bias_ < 0 ? 0 : outputs_); }
+
+  // Scratch memory for the sums that a part's gradients are made of.
+  int64_t sums_size() const {
+    return sparse_ != nullptr ? sparse_->scratch_size()
+                              : kMostGradients * kLanes * weights_of_output();
+  }
 
   Grid forward_grid() const {
     return {output_.shape, output_.shape.numbers() * weights_of_output() * kParts, kSmallestJob,
@@ -371,14 +402,15 @@ class Convolution final : public Layer {
   PartList parts(const Batch& batch) const {
     const int64_t input = kMostGradients * window_.pixels() * output_.shape.pixels() *
                           batch.blocks * kParts / group_count(batch.blocks);
-    return {outputs_, inputs_, std::max<int64_t>(1, kLargestJob / std::max<int64_t>(1, input)),
-            window_.pixels(), bias_ >= 0};
+    const int64_t most_inputs =
+        sparse_ != nullptr ? inputs_
+                           : std::max<int64_t>(1, kLargestJob / std::max<int64_t>(1, input));
+    return {outputs_, inputs_, most_inputs, window_.pixels(), bias_ >= 0};
   }
 
   // The gradients of a part's weights over a region; from an output's to the next it is `stride`.
   void sum_gradients(const Region& region, const Part& part, bool add, float* sums, float* gradient,
                      int64_t stride, float* biases) const {
-    const Parts tiles(part.weights, kMostInputs);
     // Large images in bands of rows: a lane sums a band, or a row that is longer, in one chain.
     const Parts bands(region.rows, std::max<int64_t>(1, kLongestBand / output_.shape.width));
     for (int64_t i = 0; i < region.blocks * bands.count; ++i) {
@@ -386,18 +418,30 @@ class Convolution final : public Layer {
       const Region rows{region.block + i / bands.count, 1, region.row + bands.begin(band),
                         bands.size(band)};
       const bool adds = add || i > 0;
-      correlate_rows(rows, part, tiles, sums);
-      for (int64_t tile = 0; tile < tiles.count; ++tile) {
-        const int64_t from = tiles.begin(tile);
-        const int64_t width = tiles.size(tile);
-        const float* lanes = sums + part.outputs * from * kLanes;
+      if (sparse_ == nullptr) {
+        sum_all_pixels(rows, part, adds, sums, gradient, stride);
+      } else {
         for (int64_t g = 0; g < part.outputs; ++g) {
-          add_sums(lanes + g * width * kLanes, width, gradient + g * stride + from, adds);
+          sparse_->collect_gradients(rows, part.output + g, adds, gradient + g * stride, sums);
         }
       }
       for (int64_t g = 0; part.has_bias && g < part.outputs; ++g) {
         const float sum = sum_of_channel(output_gradient_, rows, part.output + g);
         biases[g] = adds ? biases[g] + sum : sum;
+      }
+    }
+  }
+
+  void sum_all_pixels(const Region& rows, const Part& part, bool add, float* sums, float* gradient,
+                      int64_t stride) const {
+    const Parts tiles(part.weights, kMostInputs);
+    correlate_rows(rows, part, tiles, sums);
+    for (int64_t tile = 0; tile < tiles.count; ++tile) {
+      const int64_t from = tiles.begin(tile);
+      const int64_t width = tiles.size(tile);
+      const float* lanes = sums + part.outputs * from * kLanes;
+      for (int64_t g = 0; g < part.outputs; ++g) {
+        add_sums(lanes + g * width * kLanes, width, gradient + g * stride + from, add);
       }
     }
   }
@@ -457,6 +501,7 @@ class Convolution final : public Layer {
   std::vector<Terms> backward_terms_;  // one for each phase of columns, for each kind of row
   std::vector<int64_t> terms_of_row_;  // the first of them, by row of the input
   TileSize backward_tile_{1, 1};
+  std::unique_ptr<SparseBackward> sparse_;  // or null
 };
 
 }  // namespace tenfold

@@ -44,11 +44,12 @@ inline float sum_lanes(const float* lanes) {
   return (quad[0] + quad[2]) + (quad[1] + quad[3]);
 }
 
-// Sixteen rows of sixteen numbers become columns: to[j * to_stride + i] = from[i * from_stride +
-// j].
-inline void transpose_lanes(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
-  for (int i = 0; i < kLanes; i += 4) {
-    for (int j = 0; j < kLanes; j += 4) {
+// Rows become columns: to[j * to_stride + i] = from[i * from_stride + j]. There are 4, 8, 12 or 16
+// of each.
+inline void transpose_lanes(const float* from, int64_t from_stride, int rows, float* to,
+                            int64_t to_stride, int columns) {
+  for (int i = 0; i < rows; i += 4) {
+    for (int j = 0; j < columns; j += 4) {
       Quad a = load_quad(from + (i + 0) * from_stride + j);
       Quad b = load_quad(from + (i + 1) * from_stride + j);
       Quad c = load_quad(from + (i + 2) * from_stride + j);
@@ -60,6 +61,10 @@ inline void transpose_lanes(const float* from, int64_t from_stride, float* to, i
       store_quad(to + (j + 3) * to_stride + i, d);
     }
   }
+}
+
+inline void transpose_lanes(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  transpose_lanes(from, from_stride, kLanes, to, to_stride, kLanes);
 }
 
 }  // namespace tenfold

@@ -18,6 +18,8 @@
 #include "linear.h"
 #include "memory.h"
 #include "pooling.h"
+#include "sparse.h"
+#include "window.h"
 
 namespace tenfold {
 
@@ -552,6 +554,14 @@ class Network {
     places_.push_back(std::move(place));
   }
 
+  // Whether only a max-pool reads a convolution, so that most of its gradients are 0.
+  bool is_pooled(int i) {
+    const Value& out = value(i + 1);
+    if (out.readers.size() != 1 || !is(out.readers[0], TENFOLD_MAX_POOL2D)) return false;
+    return SparseBackward::suits(window(spec(i)), value(spec(i).input + 1).shape, out.shape,
+                                 value(out.readers[0] + 1).shape.pixels());
+  }
+
   std::unique_ptr<Layer> build_layer(int i) {
     const TenfoldLayer& s = spec(i);
     const FeatureMap in = map_of(s.input + 1);
@@ -570,7 +580,7 @@ class Network {
     switch (s.operation) {
       case TENFOLD_CONV2D:
         return std::make_unique<Convolution>(window(s), in, out, to, gradient, s.weight, s.bias,
-                                             cut, for_training_ ? blocks_ : 0,
+                                             cut, is_pooled(i), for_training_ ? blocks_ : 0,
                                              memories_[static_cast<size_t>(i)]);
       case TENFOLD_MAX_POOL2D:
         return std::make_unique<MaxPooling>(window(s), in, out, to, gradient, cut);

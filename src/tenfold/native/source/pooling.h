@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "convolution.h"
 #include "layer.h"
+#include "window.h"
 
 namespace tenfold {
 

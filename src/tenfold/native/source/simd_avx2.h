@@ -48,6 +48,30 @@ inline Mask operator!(Mask a) {
 }
 inline Vec select(Mask m, Vec yes, Vec no) { return {_mm256_blendv_ps(no.v, yes.v, m.m)}; }
 
+// For each choice of eight lanes, the chosen ones first.
+struct PackedLanes {
+  alignas(32) int32_t lanes[256][8];
+  constexpr PackedLanes() : lanes() {
+    for (int mask = 0; mask < 256; ++mask) {
+      int count = 0;
+      for (int lane = 0; lane < 8; ++lane) {
+        if ((mask >> lane & 1) != 0) lanes[mask][count++] = lane;
+      }
+    }
+  }
+};
+inline constexpr PackedLanes kPackedLanes;
+
+// Puts the chosen lanes beside each other; the answer is how many there are. May write as much as
+// all of them.
+inline int pack(Mask m, Vec a, float* to) {
+  const int mask = _mm256_movemask_ps(m.m);
+  const int32_t* const lanes = kPackedLanes.lanes[mask];
+  const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes));
+  _mm256_storeu_ps(to, _mm256_permutevar8x32_ps(a.v, order));
+  return __builtin_popcount(static_cast<unsigned>(mask));
+}
+
 // Bytes 0..255 as numbers.
 inline Vec load_bytes(const uint8_t* from) {
   const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));

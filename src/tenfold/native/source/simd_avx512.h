@@ -46,6 +46,13 @@ inline Mask operator&(Mask a, Mask b) { return {static_cast<__mmask16>(a.m & b.m
 inline Mask operator!(Mask a) { return {static_cast<__mmask16>(~a.m)}; }
 inline Vec select(Mask m, Vec yes, Vec no) { return {_mm512_mask_blend_ps(m.m, no.v, yes.v)}; }
 
+// Puts the chosen lanes beside each other; the answer is how many there are. May write as much as
+// all of them.
+inline int pack(Mask m, Vec a, float* to) {
+  _mm512_storeu_ps(to, _mm512_maskz_compress_ps(m.m, a.v));
+  return __builtin_popcount(m.m);
+}
+
 // Bytes 0..255 as numbers.
 inline Vec load_bytes(const uint8_t* from) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));

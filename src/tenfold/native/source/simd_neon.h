@@ -44,6 +44,21 @@ inline Mask operator&(Mask a, Mask b) { return {vandq_u32(a.m, b.m)}; }
 inline Mask operator!(Mask a) { return {vmvnq_u32(a.m)}; }
 inline Vec select(Mask m, Vec yes, Vec no) { return {vbslq_f32(m.m, yes.v, no.v)}; }
 
+// Puts the chosen lanes beside each other; the answer is how many there are. May write as much as
+// all of them.
+inline int pack(Mask m, Vec a, float* to) {
+  uint32_t chosen[kWidth];
+  float lanes[kWidth];
+  vst1q_u32(chosen, m.m);
+  vst1q_f32(lanes, a.v);
+  int count = 0;
+  for (int lane = 0; lane < kWidth; ++lane) {
+    to[count] = lanes[lane];
+    count += chosen[lane] != 0 ? 1 : 0;
+  }
+  return count;
+}
+
 // Bytes 0..255 as numbers.
 inline Vec load_bytes(const uint8_t* from) {
   const uint16x4_t half = {from[0], from[1], from[2], from[3]};

@@ -1,0 +1,19 @@
+// What a convolution or a pool sees of an image at once.
+#pragma once
+
+#include <stdint.h>
+
+namespace tenfold {
+
+struct Window {
+  int height;
+  int width;
+  int stride_y;
+  int stride_x;
+  int padding_y;
+  int padding_x;
+
+  int64_t pixels() const { return int64_t{height} * width; }
+};
+
+}  // namespace tenfold
