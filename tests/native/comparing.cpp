@@ -17,7 +17,7 @@ using reference::Rounding;
 constexpr double kAllowance = 8;
 constexpr double kUnit = 0x1p-24;         // rounding error of a number near 1 in single precision
 constexpr double kNegligible = 0x1p-100;  // a mean of gradients below this may be taken for 0
-constexpr double kSmallestNormal = 0x1p-126;  // a mean of squares below this
+constexpr double kSmallestNormal = 0x1p-126;  // so may a gradient below this, or a mean of squares
 constexpr int kFewRuns = 4;
 constexpr int kManyRuns = 40;  // before anything is called wrong
 
@@ -240,7 +240,7 @@ class StepCheck {
     for (const Step& run : runs_) {
       error = std::max(error, largest_error(exact_.gradients[place], run.gradients[place]));
     }
-    return kAllowance * error + 4 * kUnit * largest(exact_.gradients[place]);
+    return kAllowance * error + 4 * kUnit * largest(exact_.gradients[place]) + kSmallestNormal;
   }
 
   void tensor(size_t place) {

@@ -107,6 +107,15 @@ Network lenet() {
   return plan.network();
 }
 
+// Max-pools read all convolutions.
+Network pooled() {
+  Plan plan({3, 14, 14, false});
+  plan.convolution(7, 3, 1, 1).relu().pool(TENFOLD_MAX_POOL2D, 3, 2, 1);
+  plan.convolution(12, 5, 1, 2).relu().pool(TENFOLD_MAX_POOL2D, 2, 2);
+  plan.convolution(9, 3, 1, 1).pool(TENFOLD_MAX_POOL2D, 2, 2).relu().flatten().linear(10);
+  return plan.network();
+}
+
 Network residual() {
   Plan plan({3, 12, 12, false});
   plan.convolution(8, 3, 1, 1).batch_norm().relu();
@@ -170,7 +179,7 @@ uint64_t digest(const Library& library, const Case& drawn, int32_t threads) {
 std::vector<Digest> digests_of_networks(const Library& library, uint64_t seed, int64_t steps,
                                         int32_t threads) {
   const std::vector<std::pair<const char*, Network>> networks = {
-      {"mlp", mlp()}, {"lenet", lenet()}, {"residual", residual()}};
+      {"mlp", mlp()}, {"lenet", lenet()}, {"pooled", pooled()}, {"residual", residual()}};
   const std::vector<std::pair<const char*, int32_t>> optimizers = {
       {"sgd", TENFOLD_SGD}, {"adam", TENFOLD_ADAM}, {"adamw", TENFOLD_ADAMW}};
   std::vector<Digest> found;

@@ -26,6 +26,8 @@ class Builder {
       chain();
     } else if (kind < 0.65) {
       residual();
+    } else if (kind < 0.8) {
+      pooled();
     } else {
       anything();
     }
@@ -50,6 +52,27 @@ class Builder {
     if (random_.chance(0.25)) plain(TENFOLD_GLOBAL_AVERAGE_POOL, tip_);
     if (random_.chance(0.15)) plain(TENFOLD_RELU, tip_);
     if (random_.chance(0.7)) hidden_layers();
+  }
+
+  // Max-pools read all convolutions.
+  void pooled() {
+    const int64_t stages = random_.between(1, 3);
+    for (int64_t stage = 0; stage < stages; ++stage) {
+      const int64_t channels = random_.pick<int64_t>({5, 6, 7, 8, 11, 12, 16, 17, 24, 33});
+      const int64_t kernel = random_.pick<int64_t>({3, 3, 5, 7});
+      const int64_t stride = random_.pick<int64_t>({1, 1, 1, 2});
+      square_convolution(tip_, channels, kernel, stride, false);
+      if (random_.chance(0.8)) plain(TENFOLD_RELU, tip_);
+      const Shape& from = shape(tip_);
+      TenfoldLayer layer = blank_layer(TENFOLD_MAX_POOL2D, tip_);
+      const int64_t side = random_.pick<int64_t>({2, 2, 2, 3});
+      for (int axis = 0; axis < 2; ++axis) {
+        const int64_t most = axis == 0 ? from.height : from.width;
+        layer.kernel[axis] = static_cast<int32_t>(std::min(side, most));
+        layer.stride[axis] = 2;
+      }
+      append(layer);
+    }
   }
 
   void hidden_layers() {

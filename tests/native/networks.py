@@ -191,6 +191,12 @@ LAYERS: dict[str, Case] = {
     "max pooling, with overlap, of many": Case(
         before_pool(15, 3, nn.MaxPool2d(3, stride=2, padding=1), 9), COLOR
     ),
+    "max pooling of a convolution of the images": Case(
+        lambda: nn.Sequential(
+            nn.Conv2d(12, 9, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *ending(9 * 16)
+        ),
+        ImageShape(12, 8, 8),
+    ),
     "max pooling beside another reader": Case(PooledOrNot, COLOR),
     "average pooling": Case(pooled(nn.AvgPool2d(2), 16), COLOR),
     "average pooling with overlap": Case(pooled(nn.AvgPool2d(3, stride=1), 36), COLOR),

@@ -1,6 +1,7 @@
 // Tests of the small pieces that kernels are made of, against scalar arithmetic and published
 // numbers. Compiled once for each instruction set, with the flags of its kernels.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -13,6 +14,7 @@
 #include "exponential.h"
 #include "gather.h"
 #include "lanes.h"
+#include "patches.h"
 #include "random_numbers.h"
 #include "simd.h"
 #include "tile.h"
@@ -228,6 +230,126 @@ void check_lane_sums() {
       check(same(rows[lane * 20 + i], numbers[i * kLanes + lane]), "lanes turned into rows");
     }
   }
+  for (int height : {8, kLanes}) {
+    for (int width : {8, kLanes}) {
+      std::fill(rows, rows + kLanes * 20, 7.0F);
+      tenfold::transpose_lanes(numbers, kLanes, height, rows, 20, width);
+      for (int i = 0; i < 20; ++i) {
+        for (int lane = 0; lane < kLanes; ++lane) {
+          const bool is_written = i < height && lane < width;
+          const float wanted = is_written ? numbers[i * kLanes + lane] : 7.0F;
+          check(same(rows[lane * 20 + i], wanted), "some lanes turned into some rows");
+        }
+      }
+    }
+  }
+}
+
+void check_packing() {
+  Random random(11);
+  for (int choice = 0; choice < 1 << std::min(kWidth, 12); ++choice) {
+    const Numbers from(random);
+    float marks[kWidth];
+    for (int lane = 0; lane < kWidth; ++lane) {
+      marks[lane] = (choice >> (lane % 12) & 1) != 0 ? 1.0F : 0.0F;
+    }
+    float packed[kWidth] = {};
+    const int count =
+        tenfold::pack(tenfold::zero() < tenfold::load(marks), tenfold::load(from.lane), packed);
+    int wanted = 0;
+    for (int lane = 0; lane < kWidth; ++lane) {
+      if (marks[lane] > 0) check(same(packed[wanted++], from.lane[lane]), "a lane that is kept");
+    }
+    check(count == wanted, "how many lanes are kept");
+  }
+}
+
+// ---- Patches ------------------------------------------------------------------------------------
+
+// An image of so many floats, with a list of places in it where patches begin.
+struct Patches {
+  std::vector<float> image;
+  std::vector<float> values;
+  std::vector<float> places;
+  std::vector<int32_t> begins;
+  tenfold::GradientList list;
+
+  // `odd`: how often a gradient is NaN or infinite.
+  Patches(Random& random, const tenfold::PatchSize& size, int64_t count, double odd)
+      : image(static_cast<size_t>(size.image_row * (size.rows + 7) + kLanes)) {
+    for (float& number : image) number = static_cast<float>(random.normal());
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t column = random.between(0, (size.image_row - size.row()) / 8) * 8;
+      begins.push_back(static_cast<int32_t>(random.between(0, 7) * size.image_row + column));
+      places.push_back(number_of(static_cast<uint32_t>(begins.back())));
+      values.push_back(random.chance(odd) ? random.pick({std::nanf(""), HUGE_VALF})
+                                          : static_cast<float>(random.normal()));
+    }
+    list.values = values.data();
+    list.places = places.data();
+    list.count = count;
+  }
+};
+
+void check_collecting(Random& random, const tenfold::PatchSize& size, int64_t count) {
+  const Patches p(random, size, count, 0);
+  std::vector<float> sums(static_cast<size_t>(size.floats()), 5.0F);
+  tenfold::collect(p.list, size, p.image.data(), sums.data());
+  for (int64_t y = 0; y < size.rows; ++y) {
+    for (int64_t x = 0; x < size.row(); ++x) {
+      float wanted = 0;
+      for (int64_t begin = 0; begin < count; begin += tenfold::kLongestChain) {
+        float chain = 0;
+        for (int64_t i = begin; i < std::min(count, begin + tenfold::kLongestChain); ++i) {
+          const auto place = static_cast<size_t>(i);
+          const int64_t at = p.begins[place] + y * size.image_row + x;
+          chain = std::fma(p.values[place], p.image[static_cast<size_t>(at)], chain);
+        }
+        wanted = begin == 0 ? chain : wanted + chain;
+      }
+      check(same(sums[static_cast<size_t>(y * size.row() + x)], wanted), "a sum over patches");
+    }
+  }
+}
+
+void check_spreading(Random& random, const tenfold::PatchSize& size, int64_t count,
+                     int64_t floats) {
+  Patches p(random, size, count, 0.02);
+  std::vector<float> weights(static_cast<size_t>(size.floats()));
+  std::vector<float> wanted = p.image;
+  for (int64_t i = 0; i < size.floats(); ++i) {
+    const bool is_inside = i % size.row() < floats;
+    weights[static_cast<size_t>(i)] = is_inside ? static_cast<float>(random.normal()) : 0.0F;
+  }
+  tenfold::spread(p.list, size, floats, weights.data(), p.image.data());
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t y = 0; y < size.rows; ++y) {
+      for (int64_t x = 0; x < floats; ++x) {
+        const auto place = static_cast<size_t>(i);
+        const auto at = static_cast<size_t>(p.begins[place] + y * size.image_row + x);
+        wanted[at] =
+            std::fma(p.values[place], weights[static_cast<size_t>(y * size.row() + x)], wanted[at]);
+      }
+    }
+  }
+  for (size_t i = 0; i < wanted.size(); ++i) check(same(p.image[i], wanted[i]), "a spread patch");
+}
+
+void check_patches() {
+  Random random(12);
+  for (int64_t rows : {1, 2, 3, 4, 5, 7, 11}) {
+    for (int64_t pixels : {1, 2, 3, 5, 7, 13, 27}) {
+      for (int64_t channels : {8, 16}) {
+        const int64_t floats = pixels * channels;
+        const int64_t columns = (floats + kWidth - 1) / kWidth;
+        const tenfold::PatchSize size{rows, columns, (pixels + 9) * channels};
+        for (int64_t count : {0, 1, 30, 600}) {
+          check_collecting(random, size, count);
+          check_spreading(random, size, count, floats);
+        }
+      }
+    }
+  }
 }
 
 void check_parts() {
@@ -394,6 +516,8 @@ int main() {
   check_whole_numbers();
   check_bytes();
   check_lane_sums();
+  check_packing();
+  check_patches();
   check_parts();
   check_exponential();
   check_logarithm();

@@ -113,7 +113,7 @@ DIGEST = ("--digest", "--seed", "7", "--steps", "20", "--cases", "30")
 def digests(command: list[str], *arguments: str) -> list[str]:
     """The bits that trainings end with, one training a line."""
     found = passes(command, *DIGEST, *arguments).out.splitlines()
-    assert len(found) == 9 + 30
+    assert len(found) == 12 + 30
     return found
 
 

@@ -703,3 +703,39 @@ def test_what_is_not_finite_does_not_get_lost(case: Case, value: float, kernels:
         assert not lost or not found["loss"].isfinite(), f"{name}: {lost}"
         with torch.no_grad():
             parameter.copy_(before)
+
+
+def hidden_by_relu(place: str, value: float) -> Problem:
+    """A network whose loss is finite although some of it is not: a ReLU turns -inf into 0."""
+    problem = problem_of(
+        Case(
+            lambda: nn.Sequential(
+                *(nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 9, 3), nn.ReLU(), nn.MaxPool2d(2)),
+                *(nn.Flatten(), nn.Linear(9 * 4, CLASSES)),
+            ),
+            ImageShape(3, 8, 8),
+        )
+    )
+    first, second = problem.network[0], problem.network[2]
+    with torch.no_grad():
+        first.bias += 50  # nothing is 0 that infinity is multiplied with
+        if place == "weight":
+            second.weight[4, 1, 0, 2] = value
+        else:
+            first.bias[1] = value
+            second.weight[:, 1] = -second.weight[:, 1].abs()
+    return problem
+
+
+@pytest.mark.parametrize(("place", "value"), [("weight", -math.inf), ("input", math.inf)])
+def test_infinity_that_a_relu_hides_spoils_the_gradients_that_it_must(
+    place: str, value: float, kernels: Kernels
+) -> None:
+    """What is 0 on its way back is not left out where it is multiplied with infinity."""
+    problem = hidden_by_relu(place, value)
+    wanted = step_of_pytorch(problem, torch.arange(20), torch.float32)
+    found = step_of_kernels(problem, torch.arange(20), kernels)
+    assert wanted["loss"].isfinite()
+    assert not all(each.isfinite().all() for each in wanted.values())
+    for name, each in wanted.items():
+        assert torch.equal(found[name].isfinite(), each.isfinite()), name

@@ -200,8 +200,10 @@ def _require_finite(state: TrainingState, schedule: Schedule) -> None:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # NaN is both the least and the largest of its like. One pass, and nothing is written.
-    return tensor.numel() == 0 or bool(torch.stack(torch.aminmax(tensor)).isfinite().all())
+    if tensor.device.type == "cpu" and tensor.numel() > 0:
+        # The least and the largest are NaN where a number is: one pass, and nothing is written.
+        tensor = torch.stack(torch.aminmax(tensor))
+    return bool(tensor.isfinite().all())
 
 
 def _diverged(what: str, state: TrainingState, where: str = "") -> TrainingError:

@@ -3,7 +3,7 @@
 // Forward and for the gradient of the input it is the product of tile.h: rows are channels of the
 // result, columns the pixels of one of its rows, and runs and taps lead through the channels
 // that are summed over and the kernel. For the gradient of the weights it is the correlation of
-// correlate.h.
+// correlate.h. Where most gradients are 0, sparse.h takes the place of both.
 #pragma once
 
 #include <stdint.h>
@@ -77,11 +77,11 @@ inline int gradient_border(int input, int output, int kernel, int stride, int pa
 
 class Convolution final : public Layer {
  public:
-  // `blocks`: of the largest batch; 0 where nothing is trained. `is_sparse`: whether most gradients
-  // will be 0.
+  // `blocks`: of the largest batch; 0 where nothing is trained. `sparse_blocks`: that sparse.h has
+  // room for; 0 where it has no place.
   Convolution(const Window& window, const FeatureMap& input, const FeatureMap& output,
               const InputGradient& input_gradient, const FeatureMap& output_gradient, int weight,
-              int bias, bool relu, bool is_sparse, int64_t blocks, LayerMemory& memory)
+              int bias, bool relu, int64_t sparse_blocks, int64_t blocks, LayerMemory& memory)
       : window_(window),
         input_(input),
         output_(output),
@@ -102,9 +102,9 @@ class Convolution final : public Layer {
         }
       }
     }
-    if (is_sparse && blocks > 0) {
-      sparse_ =
-          std::make_unique<SparseBackward>(window, input, input_gradient, output_gradient, blocks);
+    if (sparse_blocks > 0) {
+      sparse_ = std::make_unique<SparseBackward>(window, input, input_gradient, output_gradient,
+                                                 sparse_blocks);
     } else if (input_gradient.wanted) {
       find_backward_terms();
     }
@@ -145,15 +145,12 @@ class Convolution final : public Layer {
   }
 
   int64_t backward_jobs(const Batch& batch) const override {
-    if (sparse_ != nullptr) return sparse_->jobs(batch.blocks) * (input_gradient_.wanted ? 2 : 1);
+    if (sparse_ != nullptr) return sparse_->jobs(batch.blocks);
     return input_gradient_.wanted ? backward_grid().jobs(batch.blocks) : 0;
   }
 
   void backward(const Batch& batch, int64_t job, float* scratch) const override {
-    if (sparse_ != nullptr) {
-      const int64_t jobs = sparse_->jobs(batch.blocks);
-      return job < jobs ? sparse_->copy_input(job) : sparse_->spread_gradients(job - jobs, scratch);
-    }
+    if (sparse_ != nullptr) return sparse_->run(job, scratch);
     const FeatureMap& gradient = input_gradient_.gradient;
     const Grid::Place place = backward_grid().place(job);
     const int64_t count = place.channel_end - place.channel;
@@ -213,14 +210,6 @@ class Convolution final : public Layer {
     const int64_t jobs = forward_grid().jobs(1);
     for (int64_t i = 0; i < copies; ++i) forward(batch, i, scratch);
     for (int64_t i = 0; i < jobs; ++i) forward(batch, copies + block * jobs + i, scratch);
-  }
-  void backward_block(const Batch& batch, int64_t block, float* scratch) const override {
-    if (sparse_ == nullptr) return Layer::backward_block(batch, block, scratch);
-    const int64_t jobs = sparse_->jobs(1);
-    for (int64_t i = 0; i < jobs; ++i) sparse_->copy_input(block * jobs + i);
-    for (int64_t i = 0; input_gradient_.wanted && i < jobs; ++i) {
-      sparse_->spread_gradients(block * jobs + i, scratch);
-    }
   }
   bool learns_by_block() const override { return true; }
 

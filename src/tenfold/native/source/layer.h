@@ -112,10 +112,10 @@ struct InputGradient {
 };
 
 // Jobs of one kind need nothing of each other. Backward jobs find the gradient of the output
-// complete and give that of the input. Learn jobs run in the phase after them, beside another
-// layer's backward jobs: they sum the gradients of the weights, and give them to the optimizer.
-// Where they sum over groups of blocks only, finish jobs put the groups together in the phase after
-// that.
+// complete and give that of the input, and what learn jobs will read besides. Learn jobs run in the
+// phase after them, beside another layer's backward jobs: they sum the gradients of the weights,
+// and give them to the optimizer. Where they sum over groups of blocks only, finish jobs put the
+// groups together in the phase after that.
 //
 // Where a thread takes a block through the whole network, there are jobs only for what needs all
 // blocks: learn jobs of layers that do not learn by block, and finish jobs.

@@ -468,7 +468,7 @@ class Network {
           r.map->block = 0;
         }
       }
-      build();
+      build(by_block);
     }
   }
 
@@ -543,26 +543,27 @@ class Network {
     return to;
   }
 
-  void build() {
+  void build(bool by_block) {
     Place place;
     place.input = values_[0].map;
     place.logits = map_of(slots() - 1);
     if (for_training_) place.logits_gradient = gradient_of(slots() - 1);
     for (int i = 0; i < layer_count(); ++i) {
-      if (root(i + 1) == i + 1) place.layers.push_back(build_layer(i));
+      if (root(i + 1) == i + 1) place.layers.push_back(build_layer(i, by_block));
     }
     places_.push_back(std::move(place));
   }
 
-  // Whether only a max-pool reads a convolution, so that most of its gradients are 0.
-  bool is_pooled(int i) {
+  // Whether only a max-pool reads what a convolution gives, and this makes its way back faster.
+  bool is_sparse(int i) {
+    if (!for_training_) return false;
     const Value& out = value(i + 1);
     if (out.readers.size() != 1 || !is(out.readers[0], TENFOLD_MAX_POOL2D)) return false;
     return SparseBackward::suits(window(spec(i)), value(spec(i).input + 1).shape, out.shape,
                                  value(out.readers[0] + 1).shape.pixels());
   }
 
-  std::unique_ptr<Layer> build_layer(int i) {
+  std::unique_ptr<Layer> build_layer(int i, bool by_block) {
     const TenfoldLayer& s = spec(i);
     const FeatureMap in = map_of(s.input + 1);
     const FeatureMap out = map_of(i + 1);
@@ -580,7 +581,8 @@ class Network {
     switch (s.operation) {
       case TENFOLD_CONV2D:
         return std::make_unique<Convolution>(window(s), in, out, to, gradient, s.weight, s.bias,
-                                             cut, is_pooled(i), for_training_ ? blocks_ : 0,
+                                             cut, is_sparse(i) ? (by_block ? 1 : blocks_) : 0,
+                                             for_training_ ? blocks_ : 0,
                                              memories_[static_cast<size_t>(i)]);
       case TENFOLD_MAX_POOL2D:
         return std::make_unique<MaxPooling>(window(s), in, out, to, gradient, cut);

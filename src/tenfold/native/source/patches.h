@@ -1,4 +1,5 @@
-// Lists of gradients, each with a patch: the pixels of an image that its output was made of.
+// Lists of gradients, each with a patch: the pixels that its output was computed from, of an image
+// with its padding.
 //
 // A vector here is several channels of one image's pixel, so rows of a patch are vectors beside
 // each other. The list is what is left when gradients that are 0 are left out.
@@ -25,7 +26,7 @@ struct GradientList {
   }
 };
 
-// The size of all patches.
+// The size of every patch.
 struct PatchSize {
   int64_t rows;
   int64_t columns;    // vectors
@@ -35,7 +36,7 @@ struct PatchSize {
   int64_t floats() const { return rows * row(); }
 };
 
-// sums = the sum of gradient * patch over a part of a list, or that is added to them.
+// sums = the sum of gradient * patch over a part of a list; or it is added to what is there.
 struct Collection {
   GradientList list;
   int64_t begin;
@@ -91,9 +92,10 @@ struct Spreading {
   const float* outside;  // for the lanes of the last column: not 0 where they are beside the patch
 };
 
-// With rows of so many vectors, or of any number where it is 0. Patches overlap, so each is done
-// whole before the next: a sum's order must not depend on the vectors. What is beside a patch stays
-// as it is: NaN times 0 is NaN.
+// With rows of so many vectors, or of any number where it is 0. Each patch is done whole before the
+// next, which may overlap it: cut into columns, whose borders are another processor's vectors
+// elsewhere, sums would have another order. What is beside a patch stays as it is: NaN times 0 is
+// NaN.
 template <int kColumns>
 void spread_rows(const Spreading& s) {
   const GradientList list = s.list;

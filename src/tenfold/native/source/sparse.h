@@ -20,7 +20,8 @@ namespace tenfold {
 
 class SparseBackward {
  public:
-  // `blocks`: of the largest batch.
+  // `blocks`: of the largest batch; or 1 where a thread takes blocks through the network one by
+  // one.
   SparseBackward(const Window& window, const FeatureMap& input, const InputGradient& input_gradient,
                  const FeatureMap& output_gradient, int64_t blocks)
       : window_(window),
@@ -29,106 +30,64 @@ class SparseBackward {
         output_gradient_(output_gradient),
         inputs_(input.shape.channels),
         outputs_(output_gradient.shape.channels),
+        blocks_(blocks),
         pixel_(pixel_size(inputs_)),
         groups_(group_count(inputs_)),
         row_(pixel_ * (input.shape.width + 2 * window.padding_x)),
         image_(row_ * (input.shape.height + 2 * window.padding_y)),
         patch_{window.height, (window.width * pixel_ + kWidth - 1) / kWidth, row_},
-        places_((input.block == 0 ? 1 : blocks) * groups_),
-        images_(places_ * kLanes * image_ + kLanes),
-        weights_(groups_ * outputs_ * patch_.floats()),
-        odd_images_(places_),
-        odd_weights_(groups_ * outputs_) {
+        images_(blocks * groups_ * kLanes * image_ + kOverrun),
+        weights_(input_gradient.wanted ? outputs_ * groups_ * patch_.floats() : 0),
+        images_are_finite_(blocks * groups_),
+        weights_are_finite_(outputs_ * groups_) {
     for (int32_t lane = 0; lane < kLanes; ++lane) {
       const auto place = static_cast<int32_t>(lane * image_);
       memcpy(lane_places_ + lane, &place, sizeof place);
     }
   }
 
-  // Whether this is faster than sums over all pixels, where a pool of so many pixels follows:
-  // whether few gradients are left, and each meets so many numbers that finding it is not what
-  // takes time.
+  // Whether this is faster than sums over all pixels, where a pool of so many pixels follows: few
+  // gradients must be left, and what is done with them be much against what it takes to find them
+  // and to copy the images.
   static bool suits(const Window& window, const Shape& input, const Shape& output,
                     int64_t pooled_pixels) {
     const int64_t floats = group_count(input.channels) * pixel_size(input.channels);
     const int64_t padded = (int64_t{input.height} + 2 * window.padding_y) *
                            (int64_t{input.width} + 2 * window.padding_x);
-    return 3 * pooled_pixels <= output.pixels() && 3 * int64_t{input.channels} >= 2 * floats &&
-           window.pixels() * input.channels >= kSmallestPatch &&
+    return kSparsity * pooled_pixels <= output.pixels() &&
+           3 * int64_t{input.channels} >= 2 * floats && window.pixels() >= kSmallestWindow &&
+           window.pixels() * std::min(input.channels, output.channels) >= kSmallestPatch &&
            padded <= std::min(kMostPixels, 4 * input.pixels());
   }
 
   // Copies the weights of some outputs, with the inputs beside each other.
-  int64_t weight_jobs() const { return weight_pieces().count; }
+  int64_t weight_jobs() const { return input_gradient_.wanted ? weight_pieces().count : 0; }
   void copy_weights(const float* weights, int64_t job) const {
     const Parts pieces = weight_pieces();
     for (int64_t output = pieces.begin(job); output < pieces.begin(job + 1); ++output) {
       for (int64_t group = 0; group < groups_; ++group) {
         float* const to = weights_of(output, group);
-        float odd = 0;
+        float zeros = 0;  // or NaN
         for (int64_t i = 0; i < group_size(group); ++i) {
           const float* from = weights + (output * inputs_ + group * pixel_ + i) * window_.pixels();
           for (int y = 0; y < window_.height; ++y) {
             for (int x = 0; x < window_.width; ++x, ++from) {
               to[y * patch_.row() + x * pixel_ + i] = *from;
-              odd += *from * 0;
+              zeros += *from * 0;
             }
           }
         }
-        odd_weights_[output * groups_ + group] = odd;
+        weights_are_finite_[output * groups_ + group] = zeros == 0;
       }
     }
   }
 
-  // The jobs of `copy_input` and `spread_gradients`: each has a group of channels in a block.
+  // A job has a group of channels of a block. It copies the input, with the channels beside each
+  // other, and finds its gradient if that is wanted.
   int64_t jobs(int64_t blocks) const { return blocks * groups_; }
-
-  // Copies the input, with the channels beside each other.
-  void copy_input(int64_t job) const {
-    const int64_t block = job / groups_;
-    const int64_t group = job % groups_;
-    float* const to = first_pixel(images_of(block, group));
-    Vec odd = zero();
-    float channels[kLanes * kLanes] = {};
-    for (int y = 0; y < input_.shape.height; ++y) {
-      for (int x = 0; x < input_.shape.width; ++x) {
-        for (int64_t i = 0; i < group_size(group); ++i) {
-          for (int at = 0; at < kLanes; at += kWidth) {
-            const Vec value = load(input_.at(block, group * pixel_ + i, y, x) + at);
-            store(channels + i * kLanes + at, value);
-            odd = fma(value, zero(), odd);
-          }
-        }
-        transpose_lanes(channels, kLanes, static_cast<int>(pixel_), to + y * row_ + x * pixel_,
-                        image_, kLanes);
-      }
-    }
-    float lanes[kLanes] = {};
-    store(lanes, odd);
-    odd_images_[place_of(block, group)] = sum_lanes(lanes);
-  }
-
-  // The gradient of the input.
-  void spread_gradients(int64_t job, float* scratch) const {
-    const int64_t block = job / groups_;
-    const int64_t group = job % groups_;
-    const Region rows{block, 1, 0, output_gradient_.shape.height};
-    float* const sums = scratch + list_size();
-    // In chains that are as long as others if a fourth of the gradients is not 0.
-    const Parts chains(outputs_, std::max<int64_t>(1, 4 * kLongestChain / window_.pixels()));
-    for (int64_t chain = 0; chain < chains.count; ++chain) {
-      memset(sums, 0, static_cast<size_t>(kLanes * image_) * sizeof(float));
-      for (int64_t output = chains.begin(chain); output < chains.begin(chain + 1); ++output) {
-        const bool all = !(odd_weights_[output * groups_ + group] == 0);
-        spread(list_of(rows, output, all, scratch), patch_, window_.width * pixel_,
-               weights_of(output, group), sums);
-      }
-      put(block, group, sums, input_gradient_.add || chain > 0);
-    }
-    for (int64_t i = group * pixel_; i < group * pixel_ + group_size(group); ++i) {
-      if (!input_gradient_.add) input_gradient_.gradient.clear_border(block, i);
-      for (int y = 0; y < input_.shape.height; ++y) input_gradient_.finish_row(block, i, y);
-    }
+  void run(int64_t job, float* scratch) const {
+    copy_input(job / groups_, job % groups_);
+    if (input_gradient_.wanted) spread_gradients(job / groups_, job % groups_, scratch);
   }
 
   // The gradients of an output's weights over some rows of a block, or adds them to what is there.
@@ -136,7 +95,7 @@ class SparseBackward {
                          float* scratch) const {
     bool all = false;
     for (int64_t group = 0; group < groups_; ++group) {
-      all = all || !(odd_images_[place_of(rows.block, group)] == 0);
+      all = all || !images_are_finite_[place_of(rows.block, group)];
     }
     const GradientList list = list_of(rows, output, all, scratch);
     float* const sums = scratch + list_size();
@@ -155,21 +114,25 @@ class SparseBackward {
   }
 
   int64_t scratch_size() const {
-    return list_size() + std::max(kLanes * image_ + kLanes, patch_.floats());
+    return list_size() + std::max(kLanes * image_ + kOverrun, patch_.floats());
   }
 
  private:
+  static constexpr int64_t kSparsity = 3;  // at most one gradient in so many is not 0
+  static constexpr int64_t kSmallestWindow = 5;
   static constexpr int64_t kSmallestPatch = 96;
-  static constexpr int64_t kMostPixels = 4096;
+  // So that the sums of sixteen images stay in the second cache; and places fit into an integer.
+  static constexpr int64_t kMostPixels = 1600;
+  // The last vector of a patch's row may reach so far past it.
+  static constexpr int64_t kOverrun = kLanes;
 
-  // Channels come in groups: floats of a pixel that are beside each other.
+  // A pixel has 8 or 16 channels beside each other, in the last group fewer and zeros.
   static int64_t pixel_size(int64_t channels) { return channels <= 8 ? 8 : 16; }
   static int64_t group_count(int64_t channels) { return (channels - 1) / pixel_size(channels) + 1; }
   int64_t group_size(int64_t group) const { return std::min(pixel_, inputs_ - group * pixel_); }
 
-  // Where a thread takes blocks through the network one by one, there is room for one.
   int64_t place_of(int64_t block, int64_t group) const {
-    return input_.block == 0 ? group : block * groups_ + group;
+    return (blocks_ == 1 ? 0 : block) * groups_ + group;
   }
   float* images_of(int64_t block, int64_t group) const {
     return images_.data() + place_of(block, group) * kLanes * image_;
@@ -184,8 +147,51 @@ class SparseBackward {
     return weights_.data() + (output * groups_ + group) * patch_.floats();
   }
 
-  int64_t list_capacity() const { return (output_gradient_.shape.pixels() + 1) * kLanes; }
+  int64_t list_capacity() const { return output_gradient_.shape.pixels() * kLanes; }
   int64_t list_size() const { return 2 * list_capacity(); }
+
+  void copy_input(int64_t block, int64_t group) const {
+    float* const to = first_pixel(images_of(block, group));
+    Vec zeros = zero();  // or NaN
+    float channels[kLanes * kLanes] = {};
+    for (int y = 0; y < input_.shape.height; ++y) {
+      for (int x = 0; x < input_.shape.width; ++x) {
+        for (int64_t i = 0; i < group_size(group); ++i) {
+          for (int at = 0; at < kLanes; at += kWidth) {
+            const Vec value = load(input_.at(block, group * pixel_ + i, y, x) + at);
+            store(channels + i * kLanes + at, value);
+            zeros = fma(value, zero(), zeros);
+          }
+        }
+        transpose_lanes(channels, kLanes, static_cast<int>(pixel_), to + y * row_ + x * pixel_,
+                        image_, kLanes);
+      }
+    }
+    float lanes[kLanes] = {};
+    store(lanes, zeros);
+    images_are_finite_[place_of(block, group)] = sum_lanes(lanes) == 0;
+  }
+
+  void spread_gradients(int64_t block, int64_t group, float* scratch) const {
+    const Region rows{block, 1, 0, output_gradient_.shape.height};
+    float* const sums = scratch + list_size();
+    // In chains that are no longer than others, unless it takes only one output.
+    const Parts chains(outputs_,
+                       std::max(int64_t{1}, kSparsity * kLongestChain / window_.pixels()));
+    for (int64_t chain = 0; chain < chains.count; ++chain) {
+      memset(sums, 0, static_cast<size_t>(kLanes * image_) * sizeof(float));
+      for (int64_t output = chains.begin(chain); output < chains.begin(chain + 1); ++output) {
+        const bool all = !weights_are_finite_[output * groups_ + group];
+        spread(list_of(rows, output, all, scratch), patch_, window_.width * pixel_,
+               weights_of(output, group), sums);
+      }
+      put(block, group, sums, input_gradient_.add || chain > 0);
+    }
+    for (int64_t i = group * pixel_; i < group * pixel_ + group_size(group); ++i) {
+      if (!input_gradient_.add) input_gradient_.gradient.clear_border(block, i);
+      for (int y = 0; y < input_.shape.height; ++y) input_gradient_.finish_row(block, i, y);
+    }
+  }
 
   // The gradients of an output that are not 0; or all, where NaN or infinity shall not be lost:
   // times 0 they are NaN.
@@ -238,16 +244,16 @@ class SparseBackward {
   const FeatureMap output_gradient_;
   const int64_t inputs_;
   const int64_t outputs_;
+  const int64_t blocks_;
   const int64_t pixel_;
   const int64_t groups_;
   const int64_t row_;  // floats of an image's row, with the padding
   const int64_t image_;
   const PatchSize patch_;
-  const int64_t places_;
   const Array<float> images_;
   const Array<float> weights_;
-  const Array<float> odd_images_;  // not 0 where some are NaN or infinite
-  const Array<float> odd_weights_;
+  const Array<bool> images_are_finite_;
+  const Array<bool> weights_are_finite_;
   float lane_places_[kLanes];  // where the images begin: integers, in the bits of floats
 };
 
