@@ -112,7 +112,7 @@ Network pooled() {
   Plan plan({3, 14, 14, false});
   plan.convolution(7, 3, 1, 1).relu().pool(TENFOLD_MAX_POOL2D, 3, 2, 1);
   plan.convolution(12, 5, 1, 2).relu().pool(TENFOLD_MAX_POOL2D, 2, 2);
-  plan.convolution(9, 3, 1, 1).pool(TENFOLD_MAX_POOL2D, 2, 2).relu().flatten().linear(10);
+  plan.convolution(20, 3, 1, 1).pool(TENFOLD_MAX_POOL2D, 2, 2).relu().flatten().linear(10);
   return plan.network();
 }
 

@@ -110,9 +110,9 @@ class PooledOrNot(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.wide = nn.Conv2d(3, 14, 3), nn.Conv2d(14, 9, 3, padding=1)
-        self.end = nn.Linear(9 * 9, CLASSES)
-        self.other = nn.Conv2d(14, 9, 1, stride=2)
+        self.stem, self.wide = nn.Conv2d(3, 14, 3), nn.Conv2d(14, 11, 3, padding=1)
+        self.end = nn.Linear(11 * 9, CLASSES)
+        self.other = nn.Conv2d(14, 11, 1, stride=2)
 
     def forward(self, images: Tensor) -> Tensor:
         stem = torch.relu(self.stem(images))
@@ -126,8 +126,8 @@ def before_pool(
     """The second of two convolutions is read by a max-pool, and by nothing else."""
     return lambda: nn.Sequential(
         *(nn.Conv2d(3, inputs, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(inputs, 9, kernel, **options), nn.ReLU(), pool),
-        *ending(9 * size),
+        *(nn.Conv2d(inputs, 11, kernel, **options), nn.ReLU(), pool),
+        *ending(11 * size),
     )
 
 
@@ -193,7 +193,7 @@ LAYERS: dict[str, Case] = {
     ),
     "max pooling of a convolution of the images": Case(
         lambda: nn.Sequential(
-            nn.Conv2d(12, 9, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *ending(9 * 16)
+            nn.Conv2d(12, 11, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *ending(11 * 16)
         ),
         ImageShape(12, 8, 8),
     ),

@@ -710,8 +710,8 @@ def hidden_by_relu(place: str, value: float) -> Problem:
     problem = problem_of(
         Case(
             lambda: nn.Sequential(
-                *(nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 9, 3), nn.ReLU(), nn.MaxPool2d(2)),
-                *(nn.Flatten(), nn.Linear(9 * 4, CLASSES)),
+                *(nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 11, 3), nn.ReLU(), nn.MaxPool2d(2)),
+                *(nn.Flatten(), nn.Linear(11 * 4, CLASSES)),
             ),
             ImageShape(3, 8, 8),
         )
