@@ -132,7 +132,7 @@ class Convolution final : public Layer {
     p.right_column = int64_t{window_.stride_x} * kLanes;
     p.out_row = output_.channel;
     p.out_column = kLanes;
-    p.start = bias_ < 0 ? nullptr : batch.tensors[bias_].value + place.channel;
+    p.bias = bias_ < 0 ? nullptr : batch.tensors[bias_].value + place.channel;
     for (int64_t y = place.row; y < place.row_end; ++y) {
       for (int at = 0; at < kLanes; at += kWidth) {
         p.right = input_.at(place.block, 0, y * window_.stride_y - window_.padding_y,

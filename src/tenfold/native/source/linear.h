@@ -266,7 +266,7 @@ class Linear final : public Layer {
     p.left = batch.tensors[weight_].value;
     p.left_row = transposed_ ? 1 : inputs_;
     p.step.left = transposed_ ? outputs_ : 1;
-    p.start = bias_ < 0 ? nullptr : batch.tensors[bias_].value;
+    p.bias = bias_ < 0 ? nullptr : batch.tensors[bias_].value;
     multiply(place, p, input_, output_, inputs_, kForwardChain, relu_);
   }
 
@@ -348,7 +348,7 @@ class Linear final : public Layer {
     const Parts chains(terms, longest);
     const Offsets run{0, 0};
     const float* left = p.left + place.row * p.left_row;
-    if (p.start != nullptr) p.start += place.row;
+    if (p.bias != nullptr) p.bias += place.row;
     p.right_column = from.block;
     p.step.right = kLanes;
     p.runs = &run;

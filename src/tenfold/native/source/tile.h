@@ -1,11 +1,11 @@
 // The product that convolutions and linear layers are made of, tile by tile.
 //
-//   out[r][c] = start[r] + sum over runs and taps of left(run + tap, r) * right(run + tap, c)
+//   out[r][c] = bias[r] + sum over runs and taps of left(run + tap, r) * right(run + tap, c)
 //
 // `left` gives single floats, each multiplied with whole vectors of `right`. A tile of rows and
 // columns stays in registers while its sums grow, so that every number loaded serves many
-// products. Each sum is one chain of fused multiplications and additions in a fixed order; how the
-// rows and columns are cut into tiles changes no bit.
+// products. Each sum is one chain of fused multiplications and additions in a fixed order, with the
+// bias at its end; how the rows and columns are cut into tiles changes no bit.
 #pragma once
 
 #include <stddef.h>
@@ -36,7 +36,7 @@ struct TileProduct {
   float* out;
   int64_t out_row;
   int64_t out_column;
-  const float* start;  // one float a row, or null for 0; unused where sums are added to `out`
+  const float* bias;  // one float a row, or null for 0; unused where sums are added to `out`
   bool add;
   bool relu;  // of the whole: set where no more is added
 };
@@ -57,9 +57,8 @@ void product_of_tiles(const TileProduct& p, int64_t count) {
     Vec sums[kRows][kColumns];
 #pragma GCC unroll 12
     for (int r = 0; r < kRows; ++r) {
-      const Vec start = p.add || p.start == nullptr ? zero() : broadcast(p.start[r]);
 #pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) sums[r][c] = start;
+      for (int c = 0; c < kColumns; ++c) sums[r][c] = zero();
     }
     for (const Offsets* run = p.runs; run != end; ++run) {
       const float* const run_left = p.left + run->left;
@@ -93,6 +92,13 @@ void product_of_tiles(const TileProduct& p, int64_t count) {
         for (int c = 0; c < kColumns; ++c) {
           sums[r][c] = load(tile_out + r * p.out_row + c * p.out_column) + sums[r][c];
         }
+      }
+    } else if (p.bias != nullptr) {
+#pragma GCC unroll 12
+      for (int r = 0; r < kRows; ++r) {
+        const Vec bias = broadcast(p.bias[r]);
+#pragma GCC unroll 4
+        for (int c = 0; c < kColumns; ++c) sums[r][c] = sums[r][c] + bias;
       }
     }
     if (p.relu) {
@@ -203,7 +209,7 @@ inline void product(const TileProduct& whole, int64_t rows, int64_t columns, Til
     const int64_t row = down.begin(y);
     p.left += row * whole.left_row;
     p.out += row * whole.out_row;
-    if (whole.start != nullptr) p.start += row;
+    if (whole.bias != nullptr) p.bias += row;
     const auto run_tiles = [&](int64_t width, int64_t count) {
       if (count == 0) return;
       (p.taps == nullptr ? tile_function<false> : tile_function<true>)(down.size(y), width)(p,
