@@ -25,6 +25,7 @@ from tenfold.runs.fit import fit
 from tenfold.runs.resources import Resources
 from tenfold.training.engine import Stretch
 from tenfold.training.engines import ENGINES
+from tenfold.training.native_engine import NativeEngine
 from tenfold.training.torch_engine import TorchEngine
 
 
@@ -153,7 +154,7 @@ def test_a_run_is_native_where_it_can_be(asked_for: str, tmp_path: Path) -> None
     resources = Resources(device="cpu", threads=1, engine=asked_for)
     run = train_run(everything(), out=tmp_path / "run", resources=resources, watcher=watcher)
     conditions, (session,) = run.facts.conditions, run.facts.sessions
-    assert (conditions.engine, conditions.engine_version) == ("native", 1)
+    assert (conditions.engine, conditions.engine_version) == ("native", NativeEngine.version)
     assert conditions.instructions.startswith(find_kernels().instruction_set)
     assert (session.engine, session.why_not_native) == ("native", "")
     assert not [note for note in watcher.notes if "PyTorch" in note]

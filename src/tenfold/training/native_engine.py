@@ -50,7 +50,7 @@ class NativeEngine(Engine):
     """
 
     name: ClassVar[str] = "native"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(
         self,
