@@ -17,6 +17,7 @@
 #include "patches.h"
 #include "random_numbers.h"
 #include "simd.h"
+#include "sparse.h"
 #include "tile.h"
 
 namespace {
@@ -247,11 +248,11 @@ void check_lane_sums() {
 
 void check_packing() {
   Random random(11);
-  for (int choice = 0; choice < 1 << std::min(kWidth, 12); ++choice) {
+  for (int choice = 0; choice < 1 << kWidth; ++choice) {
     const Numbers from(random);
     float marks[kWidth];
     for (int lane = 0; lane < kWidth; ++lane) {
-      marks[lane] = (choice >> (lane % 12) & 1) != 0 ? 1.0F : 0.0F;
+      marks[lane] = (choice >> lane & 1) != 0 ? 1.0F : 0.0F;
     }
     float packed[kWidth] = {};
     const int count =
@@ -350,6 +351,31 @@ void check_patches() {
       }
     }
   }
+}
+
+// The networks of other tests that are there for the sake of sparse.h must not miss it.
+void check_what_suits_lists() {
+  using tenfold::Shape;
+  using tenfold::SparseBackward;
+  using tenfold::Window;
+  const auto suits = [](int inputs, int outputs, int kernel, int padding, int side, int pooled) {
+    const int to = side + 2 * padding - kernel + 1;
+    return SparseBackward::suits(Window{kernel, kernel, 1, 1, padding, padding},
+                                 Shape{inputs, side, side}, Shape{outputs, to, to},
+                                 int64_t{pooled} * pooled);
+  };
+  check(suits(12, 11, 3, 0, 6, 2), "infinity behind a ReLU");
+  check(suits(7, 11, 5, 0, 8, 2), "few channels");
+  check(suits(37, 11, 3, 1, 8, 4), "many channels");
+  check(suits(12, 11, 3, 1, 8, 4), "a convolution of the images");
+  check(suits(14, 11, 3, 1, 6, 3), "a convolution beside another reader");
+  check(suits(7, 12, 5, 2, 7, 3), "a digest's second convolution");
+  check(suits(12, 20, 3, 1, 3, 1), "a digest's third convolution");
+  check(suits(6, 16, 5, 0, 14, 5), "LeNet's second convolution");
+  check(!suits(1, 6, 5, 2, 28, 14), "LeNet's first convolution");
+  check(!suits(64, 64, 3, 1, 16, 12), "a pool that leaves many gradients");
+  check(!suits(64, 64, 1, 0, 16, 8), "a kernel of one pixel");
+  check(!suits(64, 64, 3, 1, 64, 32), "large images");
 }
 
 void check_parts() {
@@ -518,6 +544,7 @@ int main() {
   check_lane_sums();
   check_packing();
   check_patches();
+  check_what_suits_lists();
   check_parts();
   check_exponential();
   check_logarithm();

@@ -718,7 +718,7 @@ def hidden_by_relu(place: str, value: float) -> Problem:
     )
     first, second = problem.network[0], problem.network[2]
     with torch.no_grad():
-        first.bias += 50  # nothing is 0 that infinity is multiplied with
+        first.bias += 50  # what infinity is multiplied by is never 0
         if place == "weight":
             second.weight[4, 1, 0, 2] = value
         else:
@@ -731,7 +731,7 @@ def hidden_by_relu(place: str, value: float) -> Problem:
 def test_infinity_that_a_relu_hides_spoils_the_gradients_that_it_must(
     place: str, value: float, kernels: Kernels
 ) -> None:
-    """What is 0 on its way back is not left out where it is multiplied with infinity."""
+    """A gradient of 0 is not left out where it is multiplied by infinity."""
     problem = hidden_by_relu(place, value)
     wanted = step_of_pytorch(problem, torch.arange(20), torch.float32)
     found = step_of_kernels(problem, torch.arange(20), kernels)

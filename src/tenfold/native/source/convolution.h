@@ -78,7 +78,7 @@ inline int gradient_border(int input, int output, int kernel, int stride, int pa
 class Convolution final : public Layer {
  public:
   // `blocks`: of the largest batch; 0 where nothing is trained. `sparse_blocks`: that sparse.h has
-  // room for; 0 where it has no place.
+  // room for; 0 where it is not used.
   Convolution(const Window& window, const FeatureMap& input, const FeatureMap& output,
               const InputGradient& input_gradient, const FeatureMap& output_gradient, int weight,
               int bias, bool relu, int64_t sparse_blocks, int64_t blocks, LayerMemory& memory)

@@ -554,7 +554,7 @@ class Network {
     places_.push_back(std::move(place));
   }
 
-  // Whether only a max-pool reads what a convolution gives, and this makes its way back faster.
+  // Whether only a max-pool reads what a convolution gives, and sparse.h is the faster way back.
   bool is_sparse(int i) {
     if (!for_training_) return false;
     const Value& out = value(i + 1);

@@ -92,10 +92,10 @@ struct Spreading {
   const float* outside;  // for the lanes of the last column: not 0 where they are beside the patch
 };
 
-// With rows of so many vectors, or of any number where it is 0. Each patch is done whole before the
-// next, which may overlap it: cut into columns, whose borders are another processor's vectors
-// elsewhere, sums would have another order. What is beside a patch stays as it is: NaN times 0 is
-// NaN.
+// With rows of so many vectors, or of any number where it is 0. Each patch is finished before the
+// next, which may overlap it. To go column by column instead would change the order of the sums,
+// and on each processor in another way, since columns are as wide as its vectors. What is beside a
+// patch stays as it is: NaN times 0 is NaN.
 template <int kColumns>
 void spread_rows(const Spreading& s) {
   const GradientList list = s.list;

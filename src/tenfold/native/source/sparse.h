@@ -126,7 +126,7 @@ class SparseBackward {
   // The last vector of a patch's row may reach so far past it.
   static constexpr int64_t kOverrun = kLanes;
 
-  // A pixel has 8 or 16 channels beside each other, in the last group fewer and zeros.
+  // A pixel has 8 or 16 channels beside each other; the last group is filled up with zeros.
   static int64_t pixel_size(int64_t channels) { return channels <= 8 ? 8 : 16; }
   static int64_t group_count(int64_t channels) { return (channels - 1) / pixel_size(channels) + 1; }
   int64_t group_size(int64_t group) const { return std::min(pixel_, inputs_ - group * pixel_); }
@@ -175,7 +175,7 @@ class SparseBackward {
   void spread_gradients(int64_t block, int64_t group, float* scratch) const {
     const Region rows{block, 1, 0, output_gradient_.shape.height};
     float* const sums = scratch + list_size();
-    // In chains that are no longer than others, unless it takes only one output.
+    // As many outputs to a chain as keep it within kLongestChain, but one at least.
     const Parts chains(outputs_,
                        std::max(int64_t{1}, kSparsity * kLongestChain / window_.pixels()));
     for (int64_t chain = 0; chain < chains.count; ++chain) {
