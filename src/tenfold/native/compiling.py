@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INSTRUCTION_FLAGS = {
-    "avx512": ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"),
-    "avx2": ("-mavx2", "-mfma"),
+    "avx512": ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprfchw"),
+    "avx2": ("-mavx2", "-mfma", "-mprfchw"),
     "neon": (),
 }
-"""For the kernels only: processor.cpp must run everywhere."""
+"""For the kernels only: processor.cpp must run everywhere.
+
+A processor without PREFETCHW takes it for no operation if it has AVX2.
+"""
 
 COMMON_FLAGS = (
     "-std=c++17",

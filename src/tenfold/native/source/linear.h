@@ -102,14 +102,13 @@ class Linear final : public Layer {
       region.blocks = Groups(batch.blocks).end(group) - region.block;
     }
     float* slot = memory_.slots.data() + group * slot_size();
-    // With one block only, weights come and go as fast as memory lets them: few rows at a time, so
-    // that their gradients stay in the first cache, and the next ones arrive meanwhile.
-    const bool is_stream = batch.blocks == 1;
-    const Parts pieces(part.rows, is_stream ? update_tile_.rows : part.rows);
+    // Few rows at a time, so that their gradients stay in the first cache, and the next weights
+    // arrive meanwhile.
+    const Parts pieces(part.rows, update_tile_.rows);
     for (int64_t piece = 0; piece < pieces.count; ++piece) {
       const int64_t row = part.row + pieces.begin(piece);
       sum_gradients(batch, region, part, row, pieces.size(piece), scratch);
-      const int64_t ahead = is_stream ? to_next(tiling, job % tiling.count(), pieces, piece) : 0;
+      const int64_t ahead = groups == 1 ? to_next(tiling, job % tiling.count(), pieces, piece) : 0;
       for (int64_t i = 0; i < pieces.size(piece); ++i) {
         const int64_t offset = (row + i) * weight_columns() + part.column;
         const float* gradient = scratch + i * part.stride;

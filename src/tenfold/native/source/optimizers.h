@@ -132,7 +132,8 @@ inline void update_vector(const StepNumbers& n, Vec gradient, const Weights& at)
   if (at.average != nullptr) move_average(at.average, weight, n.new_share_average);
 }
 
-// Asks the second cache for what lies `ahead` floats further on. There may be nothing, so the
+// Asks for what lies `ahead` floats further on, to write to it: where another thread has read a
+// weight, this one would otherwise wait until the line is its own. There may be nothing, so the
 // address is no pointer's.
 inline void fetch(const Weights& at, int64_t ahead) {
   const auto fetch_one = [ahead](const float* numbers) {
@@ -140,7 +141,7 @@ inline void fetch(const Weights& at, int64_t ahead) {
         reinterpret_cast<uintptr_t>(numbers) + static_cast<uintptr_t>(ahead) * sizeof(float);
     if (numbers == nullptr) return;
     const void* place = reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
-    __builtin_prefetch(place, 1, 2);
+    __builtin_prefetch(place, 1);
   };
   fetch_one(at.value);
   fetch_one(at.moment1);
