@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tenfold
-from engines import ENGINES
+from engines import ENGINES, needs_kernels
 from tenfold.recipes import load_recipe
 
 
@@ -18,6 +18,15 @@ def test_an_engine_is_chosen_by_name(engine: str, tmp_path: Path) -> None:
     assert run.facts.conditions.engine == engine
     with pytest.raises(tenfold.UsageError, match="there is no engine 'nativ'; did you mean"):
         tenfold.train(out=tmp_path / "other", engine="nativ", **changes)
+
+
+@needs_kernels
+def test_a_run_is_resumed_by_another_engine_on_request(tmp_path: Path) -> None:
+    changes = {"recipe": "digits-quick", "epochs": 1, "threads": 1, "quiet": True}
+    run = tenfold.train(out=tmp_path / "run", engine="native", **changes)
+    longer = tenfold.resume(run, epochs=2, engine="torch", quiet=True)
+    assert [session.engine for session in longer.facts.sessions] == ["native", "torch"]
+    assert not longer.facts.sessions[-1].bit_exact
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,10 @@ def test_a_run_by_either_engine(engine: str, tenfold: Tenfold) -> None:
     again = json.loads(tenfold("evaluate", "run", "--json").out)
     result = json.loads(answer.out)
     assert (again["test_loss"], again["test_acc"]) == (result["test_loss"], result["test_acc"])
+    assert result["engine"] == engine
+    resumed = tenfold("resume", "run", "--epochs", "3", "--engine", "torch")
+    assert "\nengine torch\n" in resumed.out
+    assert ("no longer bit-exact" in resumed.err) == (engine == "native")
 
 
 def test_recipes_and_data_and_info_and_summary_say_the_same_in_json(tenfold: Tenfold) -> None:

@@ -76,6 +76,7 @@ def resume(
     data_root: str | Path | None = None,
     device: str = "",
     threads: int | None = None,
+    engine: str = "",
     checkpoint_every: str = "",
     quiet: bool = False,
     plot: bool | str | Path = False,
@@ -91,6 +92,8 @@ def resume(
         data_root: see `train`.
         device: empty for the run's own.
         threads: None for as many as the run had.
+        engine: `auto`, `native` or `torch`; empty for the run's own. With another, the run does
+            not end with the bits that it would have ended with.
         checkpoint_every: see `train`.
         quiet: see `train`.
         plot: see `train`.
@@ -105,7 +108,7 @@ def resume(
         epochs=epochs,
         accept=accept,
         data=data,
-        resources=_resources(data_root, device, threads),
+        resources=_resources(data_root, device, threads, engine=engine),
         checkpoint_every=checkpoint_every,
         watcher=_watcher(watcher, quiet, plot),
     )

@@ -75,6 +75,9 @@ Engine = Annotated[
         "where they can.",
     ),
 ]
+OtherEngine = Annotated[
+    str, typer.Option(metavar="auto|native|torch", help="Instead of the run's own.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
 LogEvery = Annotated[
@@ -268,6 +271,7 @@ def resume(
     ] = None,
     device: OtherDevice = "",
     threads: OtherThreads = None,
+    engine: OtherEngine = "",
     data_root: DataRoot = None,
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
@@ -286,7 +290,7 @@ def resume(
             epochs=epochs,
             accept=accept or [],
             data=data,
-            resources=Resources(data_root, not offline, device, threads),
+            resources=Resources(data_root, not offline, device, threads, engine),
             checkpoint_every=checkpoint_every,
             watcher=watcher,
         )
@@ -568,7 +572,8 @@ def _plotting(watcher: Watcher, plot: bool) -> Watcher:
 def _show_run(run: Run, as_json: bool) -> None:
     from tenfold.reporting.terminal import run_text
 
-    _show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures))
+    engine = run.facts.conditions.engine
+    _show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures, engine))
 
 
 def _guesses_text(pairs: Sequence[tuple[str, Sequence[Guess]]]) -> str:

@@ -214,7 +214,7 @@ def test_a_native_run_is_gone_on_with_by_pytorch_where_its_kernels_are_gone(
 @needs_kernels
 @pytest.mark.parametrize("engine", ["native", "torch"])
 def test_a_run_is_gone_on_with_by_the_other_engine_on_request(engine: str, tmp_path: Path) -> None:
-    """There is no option for it on the command line; figures are nearly those of one engine."""
+    """The figures are nearly those of a run by one engine."""
     other = {"native": "torch", "torch": "native"}[engine]
     recipe = everything(model="mlp", model_args={"hidden": [16]}, lr=0.05)  # nothing is random
     whole = train_run(recipe, out=tmp_path / "whole", resources=Resources(threads=1, engine=engine))

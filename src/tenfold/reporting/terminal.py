@@ -149,8 +149,8 @@ def _mistake(report: Report, label: int) -> str:
     return f"{printable(report.classes[int(row.argmax())], 40)} ({count})"
 
 
-def run_text(folder: Path, figures: Mapping[str, Any]) -> str:
-    """What came of a run, and where everything lies."""
+def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
+    """What came of a run, by what engine, and where everything lies."""
     lines = []
     if figures.get("test_acc") is not None:
         low, high = figures["test_interval"]
@@ -168,6 +168,7 @@ def run_text(folder: Path, figures: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             *lines,
+            f"engine {engine}",
             f"run    {place}",
             f"model  {place}/model.safetensors",
             f"next   tenfold evaluate {place}",

@@ -65,6 +65,7 @@ class Run:
             "model": recipe.model,
             "seed": recipe.seed,
             "parameters": self.facts.parameters,
+            "engine": self.facts.conditions.engine,
             **self.figures,
             "history": [metrics.model_dump() for metrics in self.history],
         }
