@@ -243,7 +243,7 @@ def test_a_classifier_has_the_bits_of_validation():
     """The logits of an image depend neither on its neighbors nor on threads."""
     classifier = Classifier(bundle_of())
     images = digits(100).images
-    compiled = CompiledModel(classifier.module)
+    compiled = CompiledModel(classifier.module, classifier.bundle.input_shape)
     whole = compiled.logits(images, 100).softmax(1).numpy()
     assert np.array_equal(classifier.predict_proba(images), whole)
     for count in (1, 7, 33):

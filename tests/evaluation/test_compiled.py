@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engines import needs_kernels
 from tenfold.errors import NotNativeError, UsageError
@@ -13,8 +17,10 @@ from tenfold.evaluation.compiled import CompiledModel, predictor
 from tenfold.models import ImageModel, Preprocessing, build
 from tenfold.models.tracing import layer_list
 
+SHAPE = (3, 8, 8)
 
-def images(n: int = 20, shape: tuple[int, ...] = (3, 8, 8)) -> Tensor:
+
+def images(n: int = 20, shape: tuple[int, ...] = SHAPE) -> Tensor:
     numbers = torch.Generator().manual_seed(1)
     return torch.randint(256, (n, *shape), dtype=torch.uint8, generator=numbers)
 
@@ -24,7 +30,7 @@ def new_model(*, normalize: bool = True) -> ImageModel:
     preprocessing = (
         Preprocessing([0.2, 0.4, 0.6], [0.1, 0.2, 0.3]) if normalize else Preprocessing()
     )
-    network = build("resnet-small", (3, 8, 8), 5, widths=(4, 6), blocks=1, dropout=0.5)
+    network = build("resnet-small", SHAPE, 5, widths=(4, 6), blocks=1, dropout=0.5)
     return ImageModel(preprocessing, network)
 
 
@@ -32,7 +38,7 @@ def new_model(*, normalize: bool = True) -> ImageModel:
 @pytest.mark.parametrize("normalize", [False, True])
 def test_logits_are_those_of_the_module(normalize: bool) -> None:
     model = new_model(normalize=normalize)
-    found = CompiledModel(model).logits(images(), 7)
+    found = CompiledModel(model, SHAPE).logits(images(), 7)
     assert (found.dtype, found.shape) == (torch.float32, (20, 5))
     torch.testing.assert_close(found, predict_logits(model, images()))
     assert all(module.training for module in model.modules())  # nobody has changed the mode
@@ -40,7 +46,7 @@ def test_logits_are_those_of_the_module(normalize: bool) -> None:
 
 @needs_kernels
 def test_batches_make_no_difference_to_the_bits() -> None:
-    compiled = CompiledModel(new_model())
+    compiled = CompiledModel(new_model(), SHAPE)
     wanted = compiled.logits(images(50), 1024)
     for size in (1, 3, 16, 50):
         assert torch.equal(compiled.logits(images(50), size), wanted)
@@ -50,7 +56,7 @@ def test_batches_make_no_difference_to_the_bits() -> None:
 def test_images_of_any_size_that_the_network_takes() -> None:
     """One after the other, and back again."""
     model = new_model()
-    compiled = CompiledModel(model)
+    compiled = CompiledModel(model, SHAPE)
     for shape in ((3, 8, 8), (3, 13, 9), (3, 8, 8)):
         found = compiled.logits(images(4, shape), 2)
         torch.testing.assert_close(found, predict_logits(model, images(4, shape)))
@@ -59,7 +65,7 @@ def test_images_of_any_size_that_the_network_takes() -> None:
 
 @needs_kernels
 def test_images_in_another_layout() -> None:
-    compiled = CompiledModel(new_model())
+    compiled = CompiledModel(new_model(), SHAPE)
     wanted = compiled.logits(images(), 8)
     turned = images().contiguous(memory_format=torch.channels_last)
     assert torch.equal(compiled.logits(turned, 8), wanted)
@@ -68,7 +74,7 @@ def test_images_in_another_layout() -> None:
 
 @needs_kernels
 def test_images_that_do_not_fit_are_refused() -> None:
-    compiled = CompiledModel(new_model())
+    compiled = CompiledModel(new_model(), SHAPE)
     with pytest.raises(UsageError, match=r"layer 0 \(conv2d\): it reads 1x8x8, wanted 3 channels"):
         compiled.logits(images(2, (1, 8, 8)), 2)
 
@@ -76,7 +82,7 @@ def test_images_that_do_not_fit_are_refused() -> None:
 @needs_kernels
 def test_the_weights_are_read_where_they_are() -> None:
     model = new_model()
-    compiled = CompiledModel(model)
+    compiled = CompiledModel(model, SHAPE)
     before = compiled.logits(images(), 8)
     with torch.no_grad():
         model.network.stem[0].weight.mul_(2)
@@ -92,7 +98,7 @@ def test_the_weights_are_read_where_they_are() -> None:
 @needs_kernels
 def test_a_model_that_moved_away_is_refused() -> None:
     model = new_model()
-    compiled = CompiledModel(model)
+    compiled = CompiledModel(model, SHAPE)
     model.network.stem[0].weight.data = model.network.stem[0].weight.data.double()
     with pytest.raises(NotNativeError, match=r"stem\.0\.weight is torch\.float64 with strides"):
         compiled.logits(images(), 8)
@@ -103,11 +109,11 @@ def test_layers_that_are_known_need_not_be_looked_for(monkeypatch: pytest.Monkey
     model = new_model()
     layers = layer_list(model.network)
 
-    def looked_for(network: nn.Module) -> None:
+    def looked_for(network: nn.Module, image_shape: tuple[int, ...]) -> None:
         raise AssertionError("the layers were looked for")
 
     monkeypatch.setattr("tenfold.evaluation.compiled.require_layer_list", looked_for)
-    assert CompiledModel(model, layers).layers == layers
+    assert CompiledModel(model, SHAPE, layers).layers == layers
 
 
 class Doubling(nn.Module):
@@ -128,13 +134,68 @@ def test_pytorch_predicts_what_the_kernels_cannot(model: object) -> None:
     module = model()  # type: ignore[operator]
     if next(module.parameters(), torch.zeros(())).dtype == torch.float64:
         module.preprocessing.register_forward_hook(lambda m, i, pixels: pixels.double())
-    found = predictor(module)(images(), 8)
+    found = predictor(module, SHAPE)(images(), 8)
     assert torch.equal(found, predict_logits(module, images(), batch_size=8))
 
 
 @needs_kernels
 def test_the_kernels_predict_what_they_can_unless_they_are_not_wanted() -> None:
     model = new_model()
-    by_kernels, by_pytorch = (predictor(model, use_kernels=use) for use in (True, False))
-    assert torch.equal(by_kernels(images(), 8), CompiledModel(model).logits(images(), 8))
+    by_kernels, by_pytorch = (predictor(model, SHAPE, use_kernels=use) for use in (True, False))
+    assert torch.equal(by_kernels(images(), 8), CompiledModel(model, SHAPE).logits(images(), 8))
     assert torch.equal(by_pytorch(images(), 8), predict_logits(model, images(), batch_size=8))
+
+
+class Broadcasting(nn.Module):
+    """PyTorch adds one number of a channel to all its pixels; layers add maps of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.classifier = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x = x + functional.adaptive_avg_pool2d(x, 1)
+        logits: Tensor = self.classifier(x.flatten(1))
+        return logits
+
+
+@needs_kernels
+def test_a_list_that_images_of_this_shape_do_not_fit_is_none() -> None:
+    model = ImageModel(Preprocessing(), Broadcasting())
+    assert layer_list(model.network) is not None  # for images of another shape
+    assert layer_list(model.network, SHAPE) is None
+    with pytest.raises(NotNativeError, match=r"\(add\): it reads 4x1x1, wanted 4x6x6"):
+        CompiledModel(model, SHAPE)
+    found = predictor(model, SHAPE)(images(), 8)
+    assert torch.equal(found, predict_logits(model, images(), batch_size=8))
+
+
+def negated(model: ImageModel) -> None:
+    model.network.register_forward_hook(lambda module, inputs, output: -output)
+
+
+def with_another_layer(model: ImageModel) -> None:
+    model.network.stem = nn.Sequential(*model.network.stem, nn.ReLU6())
+
+
+@needs_kernels
+@pytest.mark.parametrize("change", [negated, with_another_layer])
+def test_pytorch_goes_on_where_a_model_is_changed(change: Callable[[ImageModel], None]) -> None:
+    model = new_model()
+    predict = predictor(model, SHAPE)
+    before = predict(images(), 8)
+    change(model)
+    after = predict(images(), 8)
+    assert not torch.equal(after, before)
+    assert torch.equal(after, predict_logits(model, images(), batch_size=8))
+
+
+@needs_kernels
+def test_a_layer_in_the_place_of_another_of_its_kind_changes_nothing_but_the_numbers() -> None:
+    model = new_model()
+    compiled = CompiledModel(model, SHAPE)
+    model.network.classifier = copy.deepcopy(model.network.classifier)
+    with torch.no_grad():
+        model.network.classifier.weight *= 2
+    torch.testing.assert_close(compiled.logits(images(), 8), predict_logits(model, images()))

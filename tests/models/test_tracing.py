@@ -376,6 +376,22 @@ def changed(layer, **attributes):
     return nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(3))
 
 
+def changed_methods(**methods):
+    model = flat(nn.Linear(64, 64), nn.Dropout(), head(64))
+    for name, method in methods.items():
+        setattr(model[2], name, method)
+    return model
+
+
+class CalledInside(nn.Identity):
+    def _call_impl(self, x):
+        return -x
+
+
+def chance(self, x):
+    return self.fc(x if self.rng.random() < 0.9 else -x)
+
+
 def window(layer):
     return nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(3))
 
@@ -459,6 +475,15 @@ NO_LISTS = {
     "another forward": other_forward,
     "another train": lambda: FrozenNormalization(
         conv(), nn.BatchNorm2d(4), nn.Flatten(), head(144)
+    ),
+    "a train of its own": lambda: changed_methods(train=lambda mode=True: None),
+    "an eval of its own": lambda: changed_methods(eval=lambda: None),
+    "another way to call": lambda: flat(CalledInside(), head(64)),
+    "a generator of Python's": lambda: flat_forward(chance, rng=random.Random(3)),
+    "a generator of NumPy's": lambda: flat_forward(chance, rng=np.random.default_rng(3)),
+    "a generator of PyTorch's": lambda: flat_forward(
+        lambda self, x: self.fc(x if torch.rand((), generator=self.rng) < 0.9 else -x),
+        rng=torch.Generator(),
     ),
     "another __call__": lambda: CalledOtherwise(nn.Flatten(), head(64)),
     "a parameter of another kind": lambda: changed(

@@ -483,6 +483,41 @@ print(same, os.waitstatus_to_exitcode(status), work() == wanted)
     assert (answer.stdout, answer.stderr) == ("True 0 True\n", "")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_may_be_forked_while_another_thread_is_in_a_call() -> None:
+    code = """
+import os, signal, sys, threading
+sys.path[:0] = {paths!r}
+from test_network import *
+network = CompiledNetwork(LAYERS, SHAPE, 8, threads=2)
+def work():
+    return network.predict(weights(), images(3000)).tobytes()
+wanted, ended = work(), threading.Event()
+def go_on():
+    while not ended.is_set():
+        work()
+thread = threading.Thread(target=go_on)
+thread.start()
+for _ in range(5):
+    while not network._working.locked():
+        pass
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if work() == wanted else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+ended.set()
+thread.join()
+print(work() == wanted)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code.format(paths=sys.path)],
+        capture_output=True,
+        text=True,
+    )
+    assert (answer.stdout, answer.stderr) == ("0\n" * 5 + "True\n", "")
+
+
 def test_predicting_needs_no_pytorch() -> None:
     code = """
 import sys

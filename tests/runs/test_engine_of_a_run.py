@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from kill import EVERYTHING, state_of
+from torch import Tensor, nn
+from torch.nn import functional
 
 from engines import ENGINES as ENGINES_TO_TEST
 from engines import needs_kernels
@@ -15,6 +17,7 @@ from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment import Classifier
 from tenfold.errors import InterruptedRunError, UsageError
+from tenfold.models import MODELS
 from tenfold.models.calls import NotAListError
 from tenfold.native.built import INSTRUCTION_SETS, processor
 from tenfold.native.library import PACKAGE, Kernels, find_kernels, find_kernels_in
@@ -27,6 +30,7 @@ from tenfold.training.engine import Stretch
 from tenfold.training.engines import ENGINES
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.torch_engine import TorchEngine
+from tenfold.types import ImageShape
 
 
 class Counting(TorchEngine):
@@ -41,6 +45,21 @@ class Counting(TorchEngine):
     ) -> Stretch:
         type(self).steps += len(learning_rates)
         return super().advance(first, learning_rates, gradient_norms=gradient_norms)
+
+
+class Broadcasting(nn.Module):
+    """PyTorch adds one number of a channel to all its pixels; layers add maps of one size."""
+
+    def __init__(self, input_shape: ImageShape, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(input_shape.channels, 4, 3, padding=1)
+        self.classifier = nn.Linear(4 * input_shape.height * input_shape.width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.conv(images)
+        features = features + functional.adaptive_avg_pool2d(features, 1)
+        logits: Tensor = self.classifier(features.flatten(1))
+        return logits
 
 
 @pytest.fixture(autouse=True)
@@ -136,11 +155,11 @@ def everything(**changes: Any) -> Recipe:
 def unlike(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     """A recipe for a model that the kernels do not know."""
 
-    def refuse(network: object) -> None:
+    def refuse(network: object, image_shape: object) -> None:
         raise NotAListError
 
     monkeypatch.setattr("tenfold.evaluation.compiled.require_layer_list", refuse)
-    monkeypatch.setattr("tenfold.runs.fit.layer_list", lambda network: None)
+    monkeypatch.setattr("tenfold.runs.fit.layer_list", lambda network, image_shape: None)
     return recipe
 
 
@@ -231,6 +250,20 @@ def test_a_run_is_gone_on_with_by_the_other_engine_on_request(engine: str, tmp_p
     assert [session.engine for session in resumed.facts.sessions] == [engine, other]
     for figure in ("train_loss", "val_loss", "test_loss"):
         assert resumed.figures[figure] == pytest.approx(whole.figures[figure], rel=1e-4)
+
+
+@needs_kernels
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+def test_a_model_that_layers_express_for_other_images_only_is_pytorch_s(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "broadcasting", f"{__name__}:Broadcasting")
+    recipe = load_recipe("digits-quick", {"model": "broadcasting", "epochs": 1})
+    resources = Resources(threads=1, engine=engine)
+    run = train_run(recipe, out=tmp_path / "run", resources=resources)
+    assert run.facts.conditions.engine == "torch"
+    assert evaluate_run(run.folder).accuracy == run.figures["test_acc"]
+    assert len(load(run.folder).predict(sample_of_test_images(run.folder, 3)[1])) == 3
 
 
 @needs_kernels

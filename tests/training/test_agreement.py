@@ -54,7 +54,7 @@ SETTINGS = {
 def test_every_model_agrees(name: str, settings: StepSettings) -> None:
     shape = {"lenet": (3, 28, 28), "cifar-cnn": (3, 32, 32)}.get(name, SHAPE)
     torch.manual_seed(0)
-    compiled = CompiledModel(model_of(build(name, shape, 4)))
+    compiled = CompiledModel(model_of(build(name, shape, 4)), shape)
     require_agreement(compiled, data(shape=shape), settings)
 
 
@@ -65,7 +65,7 @@ def test_models_agree_by_far_more_than_is_asked_for(name: str) -> None:
     differences = []
     for seed in range(5):
         torch.manual_seed(seed)
-        compiled = CompiledModel(model_of(build(name, shape, 4)))
+        compiled = CompiledModel(model_of(build(name, shape, 4)), shape)
         batch = data(32, shape)
         differences.append(
             agreement._largest(
@@ -82,14 +82,14 @@ def test_a_gradient_that_is_zero_but_for_rounding_is_no_difference() -> None:
         *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)),
     )
-    require_agreement(CompiledModel(model_of(network)), data(), SETTINGS["plain"])
+    require_agreement(CompiledModel(model_of(network), SHAPE), data(), SETTINGS["plain"])
 
 
 def test_frozen_parameters_are_not_compared() -> None:
     model = resnet()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("classifier" in name)
-    require_agreement(CompiledModel(model), data(), SETTINGS["plain"])
+    require_agreement(CompiledModel(model, SHAPE), data(), SETTINGS["plain"])
 
 
 def test_nothing_is_changed() -> None:
@@ -106,7 +106,7 @@ def test_nothing_is_changed() -> None:
     dataset = data()
     pixels = dataset.image_array.copy()
 
-    require_agreement(CompiledModel(model), dataset, SETTINGS["another loss"])
+    require_agreement(CompiledModel(model, SHAPE), dataset, SETTINGS["another loss"])
 
     for name, each in model.state_dict().items():
         assert torch.equal(each, tensors[name]), name
@@ -128,9 +128,9 @@ def test_the_batch_has_every_class_of_sorted_data(monkeypatch: pytest.MonkeyPatc
         return real(model, batch, settings)
 
     monkeypatch.setattr(agreement, "_step_of_pytorch", spy)
-    require_agreement(CompiledModel(resnet()), data(), StepSettings(64))
-    require_agreement(CompiledModel(resnet()), data(), StepSettings(8))
-    require_agreement(CompiledModel(resnet()), data(5), StepSettings(64))
+    require_agreement(CompiledModel(resnet(), SHAPE), data(), StepSettings(64))
+    require_agreement(CompiledModel(resnet(), SHAPE), data(), StepSettings(8))
+    require_agreement(CompiledModel(resnet(), SHAPE), data(5), StepSettings(64))
     assert [len(labels) for labels in seen] == [32, 8, 5]
     assert all(set(labels) == {0, 1, 2, 3} for labels in seen)
 
@@ -140,14 +140,14 @@ def test_the_batch_has_every_class_of_sorted_data(monkeypatch: pytest.MonkeyPatc
 
 def with_layer(kind: type[Layer], **changes: object) -> list[Layer]:
     """The layers of the network, with the first of a kind changed."""
-    layers = list(CompiledModel(resnet()).layers)
+    layers = list(CompiledModel(resnet(), SHAPE).layers)
     place = next(place for place, layer in enumerate(layers) if isinstance(layer, kind))
     layers[place] = layers[place].model_copy(update=changes)
     return layers
 
 
 def without_relu() -> list[Layer]:
-    layers = list(CompiledModel(resnet()).layers)
+    layers = list(CompiledModel(resnet(), SHAPE).layers)
     place = next(place for place, layer in enumerate(layers) if isinstance(layer, ReLU))
     source = layers[place].input
     for other, layer in enumerate(layers):
@@ -168,7 +168,7 @@ WRONG_LISTS: dict[str, Callable[[], Sequence[Layer]]] = {
 def test_a_list_that_is_not_the_network_is_found_out(
     layers: Callable[[], Sequence[Layer]],
 ) -> None:
-    compiled = CompiledModel(resnet(), layers())
+    compiled = CompiledModel(resnet(), SHAPE, layers())
     with pytest.raises(NotNativeError, match=r"on 32 of the training images the kernels and .* by"):
         require_agreement(compiled, data(), SETTINGS["plain"])
 
@@ -202,7 +202,7 @@ class OtherInTraining(nn.Module):
 @pytest.mark.parametrize("kind", [LooksAtWhatItIsGiven, OtherInTraining])
 def test_a_network_that_deceives_the_tracer_is_found_out(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    compiled = CompiledModel(model_of(kind()))
+    compiled = CompiledModel(model_of(kind()), SHAPE)
     with pytest.raises(NotNativeError, match="the kernels and PyTorch differ in"):
         require_agreement(compiled, data(), SETTINGS["plain"])
 
@@ -245,7 +245,7 @@ def test_kernels_that_are_wrong_are_found_out(
 ) -> None:
     spoiled(monkeypatch, spoil)
     with pytest.raises(NotNativeError, match=place):
-        require_agreement(CompiledModel(resnet()), data(), SETTINGS["plain"])
+        require_agreement(CompiledModel(resnet(), SHAPE), data(), SETTINGS["plain"])
 
 
 def test_one_batch_that_rounding_decides_is_followed_by_another(
@@ -258,7 +258,7 @@ def test_one_batch_that_rounding_decides_is_followed_by_another(
             one_wrong_gradient(tensors)
 
     spoiled(monkeypatch, spoil)
-    require_agreement(CompiledModel(resnet()), data(), SETTINGS["plain"])
+    require_agreement(CompiledModel(resnet(), SHAPE), data(), SETTINGS["plain"])
     assert next(batches, None) is None
 
 
@@ -272,7 +272,7 @@ def test_dropout_by_function_is_left_out_of_the_comparison() -> None:
             features = nn.functional.dropout(self.first(images), 0.4, self.training)
             return self.end(nn.functional.dropout(features.flatten(1), training=self.training))
 
-    compiled = CompiledModel(model_of(ByFunction()))
+    compiled = CompiledModel(model_of(ByFunction()), SHAPE)
     assert sum(layer.op == "dropout" for layer in compiled.layers) == 2
     require_agreement(compiled, data(), SETTINGS["plain"])
     assert isinstance(compiled.layers[0], Conv2d)

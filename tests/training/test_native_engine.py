@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import NotNativeError, TrainingError, UsageError
 from tenfold.evaluation import predict_logits
 from tenfold.models import ImageModel, Preprocessing, build
+from tenfold.native.network import CompiledNetwork
 from tenfold.training import (
     NativeEngine,
     TorchEngine,
@@ -29,6 +31,7 @@ from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer, read_newest
 from tenfold.training.engine import Engine, StepSettings
+from tenfold.training.history import EpochMetrics
 
 pytestmark = needs_kernels
 
@@ -248,6 +251,85 @@ def test_parameters_that_are_frozen_stay_and_have_no_moments() -> None:
     go(wanted, TorchEngine)
     assert torch.equal(found.model.network.stem[0].weight, before)
     assert_near(found, wanted)
+
+
+class Changes(Watcher):
+    """Calls a function after the first epoch."""
+
+    def __init__(self, change: Callable[[], object]) -> None:
+        self.change = change
+
+    def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
+        if metrics.epoch == 1:
+            self.change()
+
+
+def stem_is_trained(state: TrainingState, *, trained: bool) -> None:
+    for name, parameter in state.model.named_parameters():
+        if "stem" in name:
+            parameter.requires_grad_(trained)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_parameters_may_be_frozen_during_a_run(optimizer: str) -> None:
+    found, wanted = new_state(optimizer), new_state(optimizer)
+    for state, engine in ((found, NativeEngine), (wanted, TorchEngine)):
+        go(state, engine, watcher=Changes(partial(stem_is_trained, state, trained=False)))
+    assert_near(found, wanted)
+
+
+def test_parameters_may_be_trained_later_where_no_steps_are_counted() -> None:
+    found, wanted = new_state("sgd with momentum"), new_state("sgd with momentum")
+    for state, engine in ((found, NativeEngine), (wanted, TorchEngine)):
+        stem_is_trained(state, trained=False)
+        go(state, engine, watcher=Changes(partial(stem_is_trained, state, trained=True)))
+    assert_near(found, wanted)
+
+
+def test_parameters_that_adam_would_count_anew_are_refused() -> None:
+    state = new_state("adam")
+    stem_is_trained(state, trained=False)
+    with pytest.raises(NotNativeError, match="has taken more steps with some parameters"):
+        go(state, NativeEngine, watcher=Changes(partial(stem_is_trained, state, trained=True)))
+
+
+def other_dropout(model: ImageModel) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.125
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_dropout,
+        lambda model: model.network.register_forward_hook(lambda *_: None),
+        lambda model: setattr(model.network, "stem", nn.Sequential(*model.network.stem, nn.ELU())),
+    ],
+    ids=["an option", "a hook", "a layer"],
+)
+def test_a_model_that_is_changed_during_a_run_is_refused(
+    change: Callable[[ImageModel], object],
+) -> None:
+    state = new_state(average=False, dropout=0.5)
+    with pytest.raises(NotNativeError, match=r"hooks|changed|not a list of layers"):
+        go(state, NativeEngine, watcher=Changes(partial(change, state.model)))
+    assert state.epoch == 1
+
+
+def test_a_batch_larger_than_the_data_takes_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, real = [], CompiledNetwork
+
+    def network(layers: Any, shape: Any, batch_size: int, **options: Any) -> CompiledNetwork:
+        sizes.append(batch_size)
+        return real(layers, shape, batch_size, **options)
+
+    monkeypatch.setattr("tenfold.training.native_engine.CompiledNetwork", network)
+    found, wanted = new_state(), new_state()
+    go(found, NativeEngine, batch_size=2**24 + 1)
+    go(wanted, TorchEngine, batch_size=90)
+    assert_near(found, wanted)
+    assert sizes == [90]
 
 
 def test_a_gpus_worth_of_groups_is_one_group_if_they_agree() -> None:
@@ -659,7 +741,7 @@ def test_hooks_that_come_later_are_refused_although_the_layers_are_known() -> No
     from tenfold.evaluation.compiled import CompiledModel
 
     state = new_state()
-    compiled = CompiledModel(state.model)
+    compiled = CompiledModel(state.model, SHAPE)
     next(state.model.parameters()).register_hook(lambda gradient: gradient)
     with pytest.raises(NotNativeError, match=r"the gradient of network\.stem\.0\.weight has hooks"):
         NativeEngine(state, data(), StepSettings(32), compiled)

@@ -62,7 +62,7 @@ class Classifier:
     ) -> None:
         self.bundle = bundle
         self.module = bundle.module().to(device)
-        self._predict = predictor(self.module, use_kernels=use_kernels)
+        self._predict = predictor(self.module, bundle.input_shape, use_kernels=use_kernels)
 
     @classmethod
     def from_file(cls, path: Path, device: str | torch.device = "cpu") -> Classifier:

@@ -14,7 +14,7 @@ from tenfold.models.calls import NotAListError
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
-from tenfold.models.tracing import require_layer_list, runs_only_its_code
+from tenfold.models.tracing import Attributes, require_layer_list, runs_only_its_code
 from tenfold.native.network import IMAGES_OF_A_BLOCK, CompiledNetwork, usable_kernels
 from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
@@ -22,23 +22,38 @@ from tenfold.tensors import Images, Logits
 Predict = Callable[[Images, int], Logits]
 """From raw images, and how many of them at once, to the logits of a model as it stands."""
 
+FOR_ANY_CHANGE = "train a model that is changed on the way with --engine torch"
+"""The remedy where the kernels cannot go on."""
+
 NETWORK = "network."
 """What the names of a network's tensors begin with in its `ImageModel`."""
 
 
-def predictor(model: nn.Module, *, use_kernels: bool = True) -> Predict:
+def predictor(model: nn.Module, image_shape: Sequence[int], *, use_kernels: bool = True) -> Predict:
     """What gives the logits of a model: compiled kernels where they can, else PyTorch.
+
+    Where the model is changed to what they cannot compute, PyTorch goes on.
 
     Args:
         model: raw uint8 images to logits.
+        image_shape: of an image: channels, height, width.
         use_kernels: otherwise it is always PyTorch.
     """
+    by_pytorch = torch_predictor(model)
     if not use_kernels:
-        return torch_predictor(model)
+        return by_pytorch
     try:
-        return CompiledModel(model).logits
+        compiled = CompiledModel(model, image_shape)
     except NotNativeError:
-        return torch_predictor(model)
+        return by_pytorch
+
+    def predict(images: Images, batch_size: int) -> Logits:
+        try:
+            return compiled.logits(images, batch_size)
+        except NotNativeError:
+            return by_pytorch(images, batch_size)
+
+    return predict
 
 
 def torch_predictor(model: nn.Module) -> Predict:
@@ -53,11 +68,12 @@ def torch_predictor(model: nn.Module) -> Predict:
 class CompiledModel:
     """A model that compiled kernels can compute, in the memory of the model's own tensors.
 
-    Its layers must stay as they are; the numbers in its tensors may change.
+    The numbers in its tensors may change; its layers may not.
 
     Args:
         model: an `ImageModel` on the CPU.
-        layers: its network's; None to look for them.
+        image_shape: of its images: channels, height, width.
+        layers: its network's, which accept such images; None to look for them.
 
     Attributes:
         model: see above.
@@ -68,15 +84,21 @@ class CompiledModel:
         NotNativeError: the kernels cannot compute it, or there are none here.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        image_shape: Sequence[int],
+        layers: Sequence[Layer] | None = None,
+    ) -> None:
         _require_cpu("the model", next(model.parameters(), torch.empty(0)))
         self.instruction_set = usable_kernels().instruction_set
         if type(model) is not ImageModel or type(model.preprocessing) is not Preprocessing:
             raise NotNativeError(f"the model is of class {type(model).__name__}, not an ImageModel")
-        if not runs_only_its_code(model):
-            raise NotNativeError("the model has hooks, or methods of its own in place of a class's")
+        _require_only_its_code(model)
         self.model = model
-        self.layers = _layers_of(model.network) if layers is None else tuple(layers)
+        found = _layers_of(model.network, image_shape) if layers is None else layers
+        self.layers = tuple(found)
+        self._image_shape, self._attributes = tuple(image_shape), Attributes(model.network)
         self._names = tuple(tensor_shapes(self.layers))
         self._network: CompiledNetwork | None = None
         self.arrays(model.state_dict())
@@ -91,6 +113,22 @@ class CompiledModel:
             NotNativeError: one is on another device, or does not lie in one block of memory.
         """
         return {name: array_over(name, tensors[f"{NETWORK}{name}"]) for name in self._names}
+
+    def require_same_layers(self) -> None:
+        """Refuse a model whose layers have been changed.
+
+        Raises:
+            NotNativeError: they have, or it has hooks by now.
+        """
+        _require_only_its_code(self.model)
+        network = self.model.network
+        if self._attributes.are_those_of(network):
+            return
+        if _layers_of(network, self._image_shape) != self.layers:
+            raise NotNativeError(
+                "the model's layers were changed after it had been compiled", remedy=FOR_ANY_CHANGE
+            )
+        self._attributes = Attributes(network)
 
     @property
     def normalization(self) -> Normalization | None:
@@ -111,8 +149,10 @@ class CompiledModel:
             tensors: to be used in the place of the model's own, by the same names.
 
         Raises:
-            NotNativeError: a tensor is not what it was when the model was compiled.
+            NotNativeError: a layer or tensor is not what it was when the model was compiled, or
+                the model has hooks by now.
         """
+        self.require_same_layers()
         weights = self.arrays(self.model.state_dict() if tensors is None else tensors)
         pixels = images.cpu().contiguous().numpy()
         at_once = max(batch_size, IMAGES_OF_A_BLOCK * torch.get_num_threads())
@@ -129,14 +169,19 @@ class CompiledModel:
         return self._network
 
 
-def _layers_of(network: nn.Module) -> tuple[Layer, ...]:
+def _require_only_its_code(model: nn.Module) -> None:
+    if not runs_only_its_code(model):
+        raise NotNativeError("the model has hooks, or methods of its own in place of a class's")
+
+
+def _layers_of(network: nn.Module, image_shape: Sequence[int]) -> tuple[Layer, ...]:
     """The network's list.
 
     Raises:
         NotNativeError: it is none, and what is to blame.
     """
     try:
-        return require_layer_list(network)
+        return require_layer_list(network, image_shape)
     except NotAListError as error:
         blamed = f": {error}" if str(error) else ""
         raise NotNativeError(

@@ -11,7 +11,7 @@ import io
 import operator
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -21,8 +21,9 @@ import torch
 from pydantic import TypeAdapter
 from torch import fx, nn
 
+from tenfold.errors import UsageError
 from tenfold.models.calls import NotAListError, read_calls, require
-from tenfold.models.layers import Layer, Network, require_weights
+from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.outline import without_weights
 
 _NETWORK: TypeAdapter[tuple[Layer, ...]] = TypeAdapter(Network)
@@ -30,26 +31,32 @@ _TRACING = threading.Lock()
 """While tracing, `torch.fx` changes `nn.Module` itself, for all threads."""
 
 
-def layer_list(network: nn.Module) -> tuple[Layer, ...] | None:
+def layer_list(
+    network: nn.Module, image_shape: Sequence[int] | None = None
+) -> tuple[Layer, ...] | None:
     """The network as a flat list of known layers, or None where it is not known to be one.
 
     For images of every shape that `output_shapes` accepts for the list, it computes what the
-    network computes, in evaluation and in training. The network, its mode and the random numbers
-    stay as they are, and no weight is copied.
+    network computes, in evaluation and in training. (Of other shapes PyTorch may compute something
+    that no list expresses: a sum of maps of different sizes, for one.) The network, its mode and
+    the random numbers stay as they are, and no weight is copied.
 
-    Code that asks whether it is given a tensor (`isinstance`) takes another way while it is traced;
-    such a list is wrong.
+    Code that asks whether it is given a tensor (`isinstance`) takes another way while it is traced,
+    and code that counts its calls may take another way later; such a list is wrong.
 
     Args:
         network: takes float images, n x channels x height x width; it may be on any device.
+        image_shape: of images that the list must accept: channels, height, width.
     """
     try:
-        return require_layer_list(network)
+        return require_layer_list(network, image_shape)
     except NotAListError:
         return None
 
 
-def require_layer_list(network: nn.Module) -> tuple[Layer, ...]:
+def require_layer_list(
+    network: nn.Module, image_shape: Sequence[int] | None = None
+) -> tuple[Layer, ...]:
     """`layer_list`, or why there is none.
 
     Raises:
@@ -63,11 +70,20 @@ def require_layer_list(network: nn.Module) -> tuple[Layer, ...]:
         require(trained == evaluated, "it does something else in training")
         found = _NETWORK.validate_python(trained)
         require_weights(found, {name: tuple(t.shape) for name, t in network.state_dict().items()})
+        if image_shape is not None:
+            _require_accepted(found, image_shape)
     except NotAListError:
         raise
     except Exception as error:  # a user's code runs here: whatever it raises, it is no list
         raise NotAListError from error
     return found
+
+
+def _require_accepted(layers: Sequence[Layer], image_shape: Sequence[int]) -> None:
+    try:
+        output_shapes(layers, image_shape)
+    except UsageError as error:
+        raise NotAListError(error.message) from error
 
 
 def _traced(outline: nn.Module, *, training: bool) -> tuple[Layer, ...]:
@@ -81,18 +97,45 @@ def _traced(outline: nn.Module, *, training: bool) -> tuple[Layer, ...]:
 
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-_OVERRIDES = {"forward", "_call_impl", "_compiled_call_impl"}
+_OF_THE_CLASS = ("__call__", "_call_impl", "train", "eval")
+_OVERRIDES = {"forward", "_compiled_call_impl", *_OF_THE_CLASS}
+_GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 
 
 def runs_only_its_code(model: nn.Module) -> bool:
     """Whether each module does what its class's `forward` says and nothing beside: no hooks."""
     return not nn.modules.module._has_any_global_hook() and all(  # type: ignore[no-untyped-call]
-        type(module).__call__ is nn.Module.__call__
-        and type(module).train is nn.Module.train
+        all(getattr(type(module), name) is getattr(nn.Module, name) for name in _OF_THE_CLASS)
         and _OVERRIDES.isdisjoint(vars(module))
         and not any(getattr(module, hooks) for hooks in _HOOKS)
         for module in model.modules()
     )
+
+
+class Attributes:
+    """What the modules of a network hold, to tell later whether something has been replaced.
+
+    A change within an object does not count, such as one of a weight's numbers.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._modules = [(module, _attributes(module)) for module in network.modules()]
+
+    def are_those_of(self, network: nn.Module) -> bool:
+        """Whether the network holds them now."""
+        modules = list(network.modules())
+        return len(modules) == len(self._modules) and all(
+            module is before and _are_same(_attributes(module), attributes)
+            for module, (before, attributes) in zip(modules, self._modules, strict=True)
+        )
+
+
+def _attributes(module: nn.Module) -> dict[str, object]:
+    return {name: value for name, value in vars(module).items() if name != "training"}
+
+
+def _are_same(some: Mapping[str, object], others: Mapping[str, object]) -> bool:
+    return some.keys() == others.keys() and all(some[name] is others[name] for name in some)
 
 
 def has_gradient_hooks(parameter: nn.Parameter) -> bool:
@@ -103,6 +146,9 @@ def has_gradient_hooks(parameter: nn.Parameter) -> bool:
 def _require_plain(network: nn.Module) -> None:
     """Refuse what a module does beside its class's `forward`, and tensors of an unusual kind."""
     require(runs_only_its_code(network), "a module has hooks, or methods of its own")
+    for module in network.modules():
+        has_generator = any(isinstance(value, _GENERATORS) for value in vars(module).values())
+        require(not has_generator, "a module has a generator of random numbers")
     for name, parameter in network.named_parameters():
         require(type(parameter) is nn.Parameter, f"{name} is {type(parameter).__name__}")
         require(parameter.dtype == torch.float32, f"{name} is {parameter.dtype}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import threading
 import time
 import weakref
@@ -62,11 +63,25 @@ class TakenSteps:
     largest_gradients: Mapping[str, float]
 
 
+_NETWORKS: weakref.WeakSet[CompiledNetwork] = weakref.WeakSet()
+
+
+def _unlock_all() -> None:
+    """In a child after a fork: whoever had locked a network is in the parent."""
+    for network in _NETWORKS:
+        network._working = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_unlock_all)
+
+
 class CompiledNetwork:
     """A network that the compiled kernels can compute, and the memory that they work in.
 
     Several networks may work at once, for threads of their own; one works for one thread after the
-    other. Between calls the kernels have no threads, so that a process may be forked.
+    other. Between calls the kernels have no threads, so that a process may be forked; also while
+    another of its threads is in a call, for that thread does not go on in the child.
 
     Args:
         layers: a valid `Network`, of which the last gives one number for every class.
@@ -122,6 +137,7 @@ class CompiledNetwork:
             raise MemoryError(f"a network for batches of {batch_size:,} images finds no room")
         self._free = weakref.finalize(self, self._functions.tenfold_network_free, self._address)
         self._working = threading.Lock()
+        _NETWORKS.add(self)
 
     def close(self) -> None:
         """Give the memory back; the network is of no use any more."""

@@ -212,7 +212,7 @@ def prepare(
     preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
     torch.manual_seed(derive_seed(recipe.seed, "model"))
     network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
-    layers = layer_list(network)
+    layers = layer_list(network, train.image_shape)
     if layers is not None:
         require_batches(layers, train.image_shape, len(train), recipe.batch_size)
     model = ImageModel(preprocessing, network).to(device)

@@ -103,7 +103,7 @@ def _native(
     settings: StepSettings,
     layers: Sequence[Layer] | None,
 ) -> ChosenEngine:
-    compiled = CompiledModel(state.model, layers)
+    compiled = CompiledModel(state.model, data.image_shape, layers)
     make = partial(NativeEngine, compiled=compiled)
     make(state, data, settings)  # refuses what it cannot do
     try:

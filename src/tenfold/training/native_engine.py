@@ -60,7 +60,7 @@ class NativeEngine(Engine):
         compiled: CompiledModel | None = None,
     ) -> None:
         super().__init__(state, data, settings)
-        self._compiled = compiled or CompiledModel(state.model)
+        self._compiled = compiled or CompiledModel(state.model, data.image_shape)
         assert self._compiled.model is state.model
         self._parameters = dict(state.model.named_parameters())
         self._optimizer = NativeOptimizer(state.optimizer, self._parameters)
@@ -83,14 +83,19 @@ class NativeEngine(Engine):
         self._epoch, self._order = 0, np.arange(0)
 
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
-        """See `Engine`."""
+        """See `Engine`.
+
+        Raises:
+            NotNativeError: the model's layers were changed after the engine had been made.
+        """
+        self._compiled.require_same_layers()
         self._epoch, self._order = epoch, order.contiguous().numpy()
         self.state.model.train()
         if self._network is None:
             self._network = CompiledNetwork(
                 self._compiled.layers,
                 self.data.image_shape,
-                self.settings.batch_size,
+                min(self.settings.batch_size, len(self.data)),
                 training=True,
                 threads=torch.get_num_threads(),
             )

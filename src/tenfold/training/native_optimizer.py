@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from tenfold.errors import NotNativeError, listing
+from tenfold.evaluation.compiled import FOR_ANY_CHANGE
 from tenfold.native.records import ADAM, ADAMW, SGD
 from tenfold.native.structures import StepSettingsRecord
 
@@ -52,8 +53,13 @@ class NativeOptimizer:
         _require_all_trained(optimizer, parameters)
         self._optimizer, self._is_adam = optimizer, type(optimizer) is not torch.optim.SGD
         _options(optimizer)
-        self._trained = [each for each in parameters.values() if each.requires_grad]
+        self._parameters = tuple(parameters.values())
         _ = self.steps
+
+    @property
+    def _trained(self) -> list[nn.Parameter]:
+        """As it is now: parameters may be frozen, or trained again, at any time."""
+        return [each for each in self._parameters if each.requires_grad]
 
     @property
     def steps(self) -> int:
@@ -65,8 +71,10 @@ class NativeOptimizer:
         states = [self._optimizer.state.get(parameter, {}) for parameter in self._trained]
         counts = {float(state.get("step", 0.0)) for state in states}
         if len(counts) > 1:
-            raise NotNativeError("the optimizer has taken more steps with some parameters")
-        return int(counts.pop())
+            raise NotNativeError(
+                "the optimizer has taken more steps with some parameters", remedy=FOR_ANY_CHANGE
+            )
+        return int(max(counts, default=0))
 
     def record(self) -> StepSettingsRecord:
         """Its options, as they are now, as the kernels have them.
