@@ -229,8 +229,9 @@ def test_a_library_is_not_used_with_other_sources_than_its_own(tree: Tree) -> No
         lambda source: (source / "kernels.cpp").unlink(),
         lambda source: (source / "kernels.cpp").rename(source / "kernel.cpp"),
         lambda source: (source / "deep").mkdir() or (source / "deep" / "new.h").write_text(""),
+        lambda source: (source.parent / "compiling.py").write_text("COMMON_FLAGS = ()"),
     ],
-    ids=["added", "removed", "renamed", "deep"],
+    ids=["added", "removed", "renamed", "deep", "other flags"],
 )
 def test_the_digest_is_of_every_name_and_content(tree: Tree, change) -> None:
     before = source_digest(tree.source)

@@ -72,10 +72,14 @@ def source_files(source: Path) -> list[Path]:
 
 
 def source_digest(source: Path) -> str:
-    """16 hexadecimal digits of the SHA-256 over the names and contents of the source files."""
+    """16 hexadecimal digits of the SHA-256 over what decides a library's bytes but the compiler.
+
+    That is the names and contents of the source files, and of the module beside them that has the
+    flags for the compiler.
+    """
     digest = hashlib.sha256()
-    for path in source_files(source):
-        name, content = path.relative_to(source).as_posix().encode(), path.read_bytes()
+    for path in [source.with_name("compiling.py"), *source_files(source)]:
+        name, content = path.relative_to(source.parent).as_posix().encode(), path.read_bytes()
         digest.update(b"%d %d " % (len(name), len(content)) + name + content)
     return digest.hexdigest()[:16]
 
