@@ -56,7 +56,8 @@ class BuildKernels(Command):
     """A library for each instruction set of the processor, and a record of what was built.
 
     `TENFOLD_NATIVE` in the environment decides: with 0 nothing is compiled, with 1 a failure ends
-    the installation, and else tenfold is installed without the libraries that cannot be built.
+    the installation, and else tenfold is installed without the libraries that cannot be built. An
+    instruction set, with which a program can be made to use one library, changes nothing here.
     """
 
     distribution: WithKernels
@@ -83,6 +84,14 @@ class BuildKernels(Command):
             shutil.rmtree(folder)  # so that nothing older is used
         folder.mkdir(parents=True)
         choice = os.environ.get("TENFOLD_NATIVE", "")
+        known = {
+            "",
+            "0",
+            "1",
+            *(name for names in built.INSTRUCTION_SETS.values() for name in names),
+        }
+        if choice not in known:
+            raise ExecError(f"TENFOLD_NATIVE is {choice!r}, wanted 0 or 1")
         record, said = _refused() if choice == "0" else _compiled(folder)
         if choice == "1" and (record.missing or not record.flags):
             shutil.rmtree(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import tenfold
 from engines import ENGINES, needs_kernels
@@ -20,6 +21,20 @@ def test_an_engine_is_chosen_by_name(engine: str, tmp_path: Path) -> None:
         tenfold.train(out=tmp_path / "other", engine="nativ", **changes)
 
 
+def test_a_network_in_the_place_of_a_model_s_name_is_refused() -> None:
+    with pytest.raises(tenfold.UsageError, match="model is of class Linear, wanted the name") as e:
+        tenfold.train("digits", model=nn.Linear(2, 3))
+    assert "tenfold.training.train" in str(e.value)
+
+
+def test_an_unknown_engine_is_refused_also_where_nothing_is_left_to_do(tmp_path: Path) -> None:
+    run = tenfold.train(
+        recipe="digits-quick", epochs=1, threads=1, out=tmp_path / "run", quiet=True
+    )
+    with pytest.raises(tenfold.UsageError, match="there is no engine 'nativ'"):
+        tenfold.resume(run, engine="nativ")
+
+
 @needs_kernels
 def test_a_run_is_resumed_by_another_engine_on_request(tmp_path: Path) -> None:
     changes = {"recipe": "digits-quick", "epochs": 1, "threads": 1, "quiet": True}
@@ -27,6 +42,9 @@ def test_a_run_is_resumed_by_another_engine_on_request(tmp_path: Path) -> None:
     longer = tenfold.resume(run, epochs=2, engine="torch", quiet=True)
     assert [session.engine for session in longer.facts.sessions] == ["native", "torch"]
     assert not longer.facts.sessions[-1].bit_exact
+    assert longer.facts.sessions[-1].notes == [
+        "no longer bit-exact: engine was 'native', is 'torch'"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ PUBLIC = {
         "TorchEngine",
         "TrainingState",
         "Watcher",
+        "auto_engine",
         "build_optimizer",
         "build_schedule",
         "epoch_order",

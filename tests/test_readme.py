@@ -21,14 +21,16 @@ COMMANDS = [
 
 
 def test_the_readme_has_what_is_tested_here() -> None:
-    assert len(PYTHON) == 2
+    assert len(PYTHON) == 3
     assert len(COMMANDS) == 9
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.strip().splitlines()[0])
-def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block after the other; later ones use what earlier ones made."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    names = {"__name__": "readme"}
+    for block in PYTHON:
+        exec(compile(block, "README.md", "exec"), names)
 
 
 def test_commands(tenfold: Tenfold) -> None:

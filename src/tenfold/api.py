@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.deployment.classifier import Classifier
+from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.reporting.terminal import PlainWatcher
@@ -158,6 +159,12 @@ def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:
 
 
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
+    if not isinstance(changes.get("model", ""), str):
+        raise UsageError(
+            f"model is of class {type(changes['model']).__name__}, wanted the name of one of "
+            "tenfold's models",
+            remedy="train a network of your own with tenfold.training.train",
+        )
     if isinstance(recipe, Recipe):
         return changed(recipe, changes, "given")
     return load_recipe(recipe, changes)

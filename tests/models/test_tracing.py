@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import threading
+import warnings
 
 import jaxtyping
 import numpy as np
@@ -392,6 +393,21 @@ def chance(self, x):
     return self.fc(x if self.rng.random() < 0.9 else -x)
 
 
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(flat())
+
+
+def without_gradients(self, x):
+    with torch.no_grad():
+        return self.fc(x)
+
+
+def gradients_decide(self, x):
+    return self.fc(x if torch.is_grad_enabled() else -x)
+
+
 def window(layer):
     return nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(3))
 
@@ -479,6 +495,7 @@ NO_LISTS = {
     "a train of its own": lambda: changed_methods(train=lambda mode=True: None),
     "an eval of its own": lambda: changed_methods(eval=lambda: None),
     "another way to call": lambda: flat(CalledInside(), head(64)),
+    "gradients decide": lambda: flat_forward(gradients_decide),
     "a generator of Python's": lambda: flat_forward(chance, rng=random.Random(3)),
     "a generator of NumPy's": lambda: flat_forward(chance, rng=np.random.default_rng(3)),
     "a generator of PyTorch's": lambda: flat_forward(
@@ -624,6 +641,25 @@ def test_what_is_no_list_of_known_layers_gives_none(name):
             "its code calls view with arguments",
         ),
         (lambda: flat_forward(lambda self, x: (self.fc(x), x)), "it gives something else than"),
+        (
+            lambda: flat_forward(lambda self, x: 1 / 0),
+            "tracing its code raises ZeroDivisionError: ",
+        ),
+        (
+            lambda: flat_forward(lambda self, x: self.fc(x if x.sum() > 0 else -x)),
+            "tracing its code raises TraceError: symbolically traced variables cannot be used as ",
+        ),
+        (lambda: flat_forward(without_gradients), "its code switches gradients or precision$"),
+        (
+            lambda: hooked(lambda m: m.register_forward_hook(lambda *_: None)),
+            "its module 1 has hooks$",
+        ),
+        (
+            lambda: changed_methods(train=lambda mode=True: None),
+            "its module 2 has a method train of its own$",
+        ),
+        (lambda: flat(CalledInside(), head(64)), "its module 1 has a method _call_impl of its own"),
+        (scripted, "it is compiled by torch.jit$"),
         (lambda: tied(flat(head(64), nn.Linear(64, 64))), "two of its tensors share memory"),
         (lambda: flat().double(), "1.weight is torch.float64"),
     ],

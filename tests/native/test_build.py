@@ -170,6 +170,12 @@ def test_a_refused_or_required_build_leaves_no_earlier_library(
     assert (tree.libraries / "built.json").exists() == (choice == "0")
 
 
+def test_another_choice_is_refused(tree: Tree) -> None:
+    answer = tree.try_to_build("editable", TENFOLD_NATIVE="yes")
+    assert answer.code != 0
+    assert "TENFOLD_NATIVE is 'yes', wanted 0 or 1" in answer.err
+
+
 def test_what_a_killed_build_has_left_is_taken_away(tree: Tree) -> None:
     (tree.libraries / ".kernels-avx2-k1ll3d").mkdir(parents=True)
     (tree.libraries / ".kernels-avx2-k1ll3d" / "kernels-avx2.so").write_bytes(b"half")

@@ -684,19 +684,19 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
     ),
     "a hook of a module": (
         lambda: changed(lambda s: s.model.network.stem.register_forward_hook(lambda *_: None)),
-        "the model has hooks, or methods of its own in place of a class's",
+        r"the model does more than its layers: its module network\.stem has hooks",
     ),
     "a hook of the model": (
         lambda: changed(lambda s: s.model.register_forward_pre_hook(lambda *_: None)),
-        "the model has hooks",
+        "the model does more than its layers: it has hooks",
     ),
     "a hook of the preprocessing": (
         lambda: changed(lambda s: s.model.preprocessing.register_forward_hook(lambda *_: None)),
-        "the model has hooks",
+        "the model does more than its layers: its module preprocessing has hooks",
     ),
     "a forward of its own": (
         lambda: changed(lambda s: setattr(s.model, "forward", lambda x: x)),
-        "the model has hooks, or methods of its own",
+        "the model does more than its layers: it has a method forward of its own",
     ),
     "a hook of a gradient": (
         lambda: changed(lambda s: next(s.model.parameters()).register_hook(lambda g: g)),

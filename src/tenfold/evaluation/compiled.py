@@ -14,7 +14,7 @@ from tenfold.models.calls import NotAListError
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
-from tenfold.models.tracing import Attributes, require_layer_list, runs_only_its_code
+from tenfold.models.tracing import Attributes, more_than_its_code, require_layer_list
 from tenfold.native.network import IMAGES_OF_A_BLOCK, CompiledNetwork, usable_kernels
 from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
@@ -170,8 +170,9 @@ class CompiledModel:
 
 
 def _require_only_its_code(model: nn.Module) -> None:
-    if not runs_only_its_code(model):
-        raise NotNativeError("the model has hooks, or methods of its own in place of a class's")
+    more = more_than_its_code(model)
+    if more:
+        raise NotNativeError(f"the model does more than its layers: {more}")
 
 
 def _layers_of(network: nn.Module, image_shape: Sequence[int]) -> tuple[Layer, ...]:

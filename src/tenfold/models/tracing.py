@@ -21,7 +21,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import fx, nn
 
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, printable
 from tenfold.models.calls import NotAListError, read_calls, require
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.outline import without_weights
@@ -75,7 +75,8 @@ def require_layer_list(
     except NotAListError:
         raise
     except Exception as error:  # a user's code runs here: whatever it raises, it is no list
-        raise NotAListError from error
+        said = printable(str(error).partition("\n")[0], 100)
+        raise NotAListError(f"tracing its code raises {type(error).__name__}: {said}") from error
     return found
 
 
@@ -90,7 +91,9 @@ def _traced(outline: nn.Module, *, training: bool) -> tuple[Layer, ...]:
     """The layers of a network in one of its modes."""
     for module in outline.modules():
         module.training = training
-    return read_calls(outline, _Tracer().trace(outline), training=training)
+    with torch.enable_grad() if training else torch.inference_mode():
+        graph = _Tracer().trace(outline)
+    return read_calls(outline, graph, training=training)
 
 
 # ---- Before tracing: what a trace does not show ------------------------------------------------
@@ -102,14 +105,24 @@ _OVERRIDES = {"forward", "_compiled_call_impl", *_OF_THE_CLASS}
 _GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 
 
-def runs_only_its_code(model: nn.Module) -> bool:
-    """Whether each module does what its class's `forward` says and nothing beside: no hooks."""
-    return not nn.modules.module._has_any_global_hook() and all(  # type: ignore[no-untyped-call]
-        all(getattr(type(module), name) is getattr(nn.Module, name) for name in _OF_THE_CLASS)
-        and _OVERRIDES.isdisjoint(vars(module))
-        and not any(getattr(module, hooks) for hooks in _HOOKS)
-        for module in model.modules()
-    )
+def more_than_its_code(model: nn.Module) -> str:
+    """What a module does, as text, beside what its class's `forward` says; empty if nothing."""
+    if nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
+        return "all modules have hooks"
+    for name, module in model.named_modules():
+        called = f"its module {name}" if name else "it"
+        if isinstance(module, torch.jit.ScriptModule):
+            return f"{called} is compiled by torch.jit"
+        if any(getattr(module, hooks) for hooks in _HOOKS):
+            return f"{called} has hooks"
+        of_class = {
+            method
+            for method in _OF_THE_CLASS
+            if getattr(type(module), method) is not getattr(nn.Module, method)
+        }
+        for method in sorted(of_class | (_OVERRIDES & vars(module).keys())):
+            return f"{called} has a method {method} of its own"
+    return ""
 
 
 class Attributes:
@@ -145,7 +158,8 @@ def has_gradient_hooks(parameter: nn.Parameter) -> bool:
 
 def _require_plain(network: nn.Module) -> None:
     """Refuse what a module does beside its class's `forward`, and tensors of an unusual kind."""
-    require(runs_only_its_code(network), "a module has hooks, or methods of its own")
+    more = more_than_its_code(network)
+    require(not more, more)
     for module in network.modules():
         has_generator = any(isinstance(value, _GENERATORS) for value in vars(module).values())
         require(not has_generator, "a module has a generator of random numbers")
@@ -228,7 +242,7 @@ class _Tracer(fx.Tracer):
         return _StandIn(node, self)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:  # noqa: ANN401
-        require(_switches() == self._switches)
+        require(_switches() == self._switches, "its code switches gradients or precision")
         return super().create_node(*args, **kwargs)
 
     def call_module(

@@ -41,7 +41,10 @@ def machine_conditions(device: torch.device) -> dict[str, Any]:
 
 def changed_conditions(old: Conditions, new: Conditions) -> list[str]:
     """The conditions that differ and that the bits depend on, with both values, as text."""
-    ignored = OF_NO_MATTER.get(new.engine) if old.engine == new.engine else None
+    if old.engine == new.engine:
+        ignored = OF_NO_MATTER.get(new.engine)
+    else:
+        ignored = {"engine_version", "instructions"}  # another engine has its own
     return changed(old.model_dump(exclude=ignored), new.model_dump(exclude=ignored))
 
 

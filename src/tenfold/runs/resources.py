@@ -62,6 +62,14 @@ class Resources:
             engine=self.engine or _like(facts.conditions.engine),
         )
 
+    def require_known_engine(self) -> None:
+        """Refuse an engine that there is not.
+
+        Raises:
+            UsageError: with the nearest one.
+        """
+        require_engine(self.engine or AUTO)
+
     @contextmanager
     def repeatable(self) -> Iterator[torch.device]:
         """Gives the device, and the same run the same bits, until the caller's settings return.
@@ -70,7 +78,7 @@ class Resources:
             UsageError: a device or engine that is not there, or a wrong number of threads.
         """
         device = choose_device(self.device or "auto")
-        require_engine(self.engine or AUTO)
+        self.require_known_engine()
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise UsageError(f"threads is {self.threads}, wanted 1..1024")
         cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()

@@ -66,6 +66,7 @@ def resume_run(
     """
     watcher = watcher or Watcher()
     every = parse_interval(checkpoint_every)
+    resources.require_known_engine()
     unknown = sorted(set(accept) - set(ACCEPTABLE))
     if unknown:
         raise UsageError(f"cannot accept {unknown[0]!r}, wanted one of {', '.join(ACCEPTABLE)}")

@@ -1,3 +1,4 @@
+from tenfold.training.engines import auto_engine as auto_engine
 from tenfold.training.history import EpochMetrics as EpochMetrics
 from tenfold.training.loop import epoch_order as epoch_order
 from tenfold.training.loop import train as train

@@ -86,6 +86,14 @@ def choose_engine(
         raise UsageError(f"{what}: {error.message}", remedy="choose --engine auto") from error
 
 
+def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings) -> Engine:
+    """The native engine where it can take the steps, else PyTorch's; `train` takes it to make one.
+
+    The native one is first compared with PyTorch on some of the images.
+    """
+    return choose_engine(AUTO, state, data, settings).make(state, data, settings)
+
+
 def require_engine(name: str) -> None:
     """Refuse a name that is neither in `ENGINES` nor `auto`.
 

@@ -73,7 +73,8 @@ def train(
         class_weights: see `StepSettings`.
         choose_by: the figure that the best epoch is chosen by.
         patience: stop after this many epochs without a gain; 0 never does.
-        make_engine: what takes the steps.
+        make_engine: what takes the steps: `TorchEngine`, `NativeEngine`, or `auto_engine`, which
+            takes the native one where it can take them.
         checkpointer: where and when the state is saved; None saves nothing.
         watcher: is told what happens.
         should_stop: asked several times a second; when it returns True, saves and returns.

@@ -36,7 +36,8 @@ class NativeEngine(Engine):
     """The same steps as `TorchEngine`, taken by compiled kernels in the state's own tensors.
 
     The bits do not depend on the number of threads. What dropout silences is a function of (seed,
-    layer, step, image, unit), so that there is no generator to bring back.
+    layer, step, image, unit), so that there is no generator to bring back. Nothing is compared with
+    PyTorch here: a network that deceives `layer_list` is found out by `auto_engine`, if at all.
 
     Args:
         state: see `Engine`.
