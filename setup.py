@@ -79,19 +79,14 @@ class BuildKernels(Command):
         Raises:
             ExecError: the libraries are required, and not all of them can be built.
         """
+        choice = os.environ.get("TENFOLD_NATIVE", "")
+        names = [name for names in built.INSTRUCTION_SETS.values() for name in names]
+        if choice not in ("", "0", "1", *names):
+            raise ExecError(f"TENFOLD_NATIVE is {choice!r}, wanted 0 or 1")
         folder = self.folder()
         if folder.exists():
             shutil.rmtree(folder)  # so that nothing older is used
         folder.mkdir(parents=True)
-        choice = os.environ.get("TENFOLD_NATIVE", "")
-        known = {
-            "",
-            "0",
-            "1",
-            *(name for names in built.INSTRUCTION_SETS.values() for name in names),
-        }
-        if choice not in known:
-            raise ExecError(f"TENFOLD_NATIVE is {choice!r}, wanted 0 or 1")
         record, said = _refused() if choice == "0" else _compiled(folder)
         if choice == "1" and (record.missing or not record.flags):
             shutil.rmtree(folder)

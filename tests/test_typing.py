@@ -18,7 +18,7 @@ KNOWN = [f"{module}.{name}" for module, names in PUBLIC.items() for name in sort
 UNKNOWN = [f"{module}.nonsense" for module in PUBLIC]
 
 FILES = {
-    **{f"readme_{number}": block for number, block in enumerate(PYTHON)},
+    "readme": "\n".join(PYTHON),
     "known": "\n".join(["import tenfold", *KNOWN]),
     "unknown": "\n".join(["import tenfold", *UNKNOWN]),
 }

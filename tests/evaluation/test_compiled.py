@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import sys
+import threading
 from collections.abc import Callable
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -179,8 +182,35 @@ def with_another_layer(model: ImageModel) -> None:
     model.network.stem = nn.Sequential(*model.network.stem, nn.ReLU6())
 
 
+def with_another_preprocessing(model: ImageModel) -> None:
+    class Halved(Preprocessing):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) / 2
+
+    model.preprocessing = Halved()
+
+
+def with_another_class(model: ImageModel) -> None:
+    for module in model.modules():
+        if type(module) is nn.ReLU:
+            module.__class__ = nn.Tanh  # type: ignore[assignment]
+
+
+def without_a_bias(model: ImageModel) -> None:
+    model.network.classifier.bias = None
+
+
 @needs_kernels
-@pytest.mark.parametrize("change", [negated, with_another_layer])
+@pytest.mark.parametrize(
+    "change",
+    [
+        negated,
+        with_another_layer,
+        with_another_preprocessing,
+        with_another_class,
+        without_a_bias,
+    ],
+)
 def test_pytorch_goes_on_where_a_model_is_changed(change: Callable[[ImageModel], None]) -> None:
     model = new_model()
     predict = predictor(model, SHAPE)
@@ -189,6 +219,30 @@ def test_pytorch_goes_on_where_a_model_is_changed(change: Callable[[ImageModel],
     after = predict(images(), 8)
     assert not torch.equal(after, before)
     assert torch.equal(after, predict_logits(model, images(), batch_size=8))
+
+
+@needs_kernels
+def test_a_thread_that_traces_does_not_look_like_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The checker of types draws random numbers, which would look like the network's.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model, other = new_model(), new_model()
+    compiled, traced = CompiledModel(model, SHAPE), threading.Event()
+
+    def trace() -> None:
+        while not traced.is_set():
+            layer_list(other.network)
+
+    thread, before = threading.Thread(target=trace), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(300):
+            model.network.classifier = copy.deepcopy(model.network.classifier)
+            compiled.require_same_layers()
+    finally:
+        traced.set()
+        thread.join()
+        sys.setswitchinterval(before)
 
 
 @needs_kernels

@@ -1,6 +1,7 @@
 """Networks that are lists of layers give their logits to the bit; what is not one gives None."""
 
 import copy
+import os
 import random
 import subprocess
 import sys
@@ -727,6 +728,41 @@ def test_threads_that_trace_and_run_do_not_disturb_each_other(monkeypatch):
     assert len(answers) > 40
     assert all(answers)
     assert nn.Module.__call__ is call
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_may_be_forked_while_a_thread_traces():
+    code = """
+import os, signal, sys, threading
+from torch import nn
+from tenfold.models import build
+from tenfold.models.tracing import layer_list
+network, call, ended = build("resnet-small", (1, 8, 8), 3), nn.Module.__call__, threading.Event()
+def trace():
+    while not ended.is_set():
+        layer_list(network)
+thread = threading.Thread(target=trace)
+thread.start()
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        whole = nn.Module.__call__ is call and layer_list(network) is not None
+        os._exit(0 if whole else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=sys.__stdout__)
+ended.set()
+thread.join()
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert (answer.stdout, answer.stderr) == ("0\n" * 5, "")
+
+
+def test_it_is_the_same_list_in_inference_mode():
+    model = NO_LISTS["gradients decide"]()
+    with torch.inference_mode():
+        assert layer_list(model) is None
+        assert layer_list(flat()) is not None
 
 
 def test_what_does_not_work_gives_none():

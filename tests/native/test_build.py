@@ -171,9 +171,11 @@ def test_a_refused_or_required_build_leaves_no_earlier_library(
 
 
 def test_another_choice_is_refused(tree: Tree) -> None:
+    tree.build("editable")
     answer = tree.try_to_build("editable", TENFOLD_NATIVE="yes")
     assert answer.code != 0
     assert "TENFOLD_NATIVE is 'yes', wanted 0 or 1" in answer.err
+    assert libraries(tree.libraries) == FILES  # what is there stays
 
 
 def test_what_a_killed_build_has_left_is_taken_away(tree: Tree) -> None:

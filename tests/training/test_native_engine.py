@@ -293,6 +293,9 @@ def test_parameters_that_adam_would_count_anew_are_refused() -> None:
         go(state, NativeEngine, watcher=Changes(partial(stem_is_trained, state, trained=True)))
 
 
+CHANGED = r"hooks|changed|replaced|takes a gradient|not a list of layers"
+
+
 def other_dropout(model: ImageModel) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -304,17 +307,32 @@ def other_dropout(model: ImageModel) -> None:
     [
         other_dropout,
         lambda model: model.network.register_forward_hook(lambda *_: None),
+        lambda model: next(model.parameters()).register_hook(lambda gradient: gradient * 0),
+        lambda model: setattr(
+            model.network.classifier, "bias", nn.Parameter(model.network.classifier.bias + 1)
+        ),
+        lambda model: model.requires_grad_(False),
         lambda model: setattr(model.network, "stem", nn.Sequential(*model.network.stem, nn.ELU())),
     ],
-    ids=["an option", "a hook", "a layer"],
+    ids=["an option", "a hook", "a gradient's hook", "a parameter", "all are frozen", "a layer"],
 )
 def test_a_model_that_is_changed_during_a_run_is_refused(
     change: Callable[[ImageModel], object],
 ) -> None:
     state = new_state(average=False, dropout=0.5)
-    with pytest.raises(NotNativeError, match=r"hooks|changed|not a list of layers"):
+    with pytest.raises(NotNativeError, match=CHANGED) as refused:
         go(state, NativeEngine, watcher=Changes(partial(change, state.model)))
+    assert "make_engine=TorchEngine" in str(refused.value)
     assert state.epoch == 1
+
+
+def test_a_parameter_that_the_optimizer_does_not_have_is_not_trained_later() -> None:
+    state = new_state()
+    stem_is_trained(state, trained=False)
+    trained = [each for each in state.model.parameters() if each.requires_grad]
+    own = TrainingState(state.model, torch.optim.SGD(trained, lr=0.05), None)
+    with pytest.raises(NotNativeError, match=r"does not have the parameter network\.stem"):
+        go(own, NativeEngine, watcher=Changes(partial(stem_is_trained, own, trained=True)))
 
 
 def test_a_batch_larger_than_the_data_takes_no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -14,16 +15,14 @@ from tenfold.models.calls import NotAListError
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
-from tenfold.models.tracing import Attributes, more_than_its_code, require_layer_list
+from tenfold.models.snapshot import Snapshot
+from tenfold.models.tracing import more_than_its_code, require_layer_list
 from tenfold.native.network import IMAGES_OF_A_BLOCK, CompiledNetwork, usable_kernels
 from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
 
 Predict = Callable[[Images, int], Logits]
 """From raw images, and how many of them at once, to the logits of a model as it stands."""
-
-FOR_ANY_CHANGE = "train a model that is changed on the way with --engine torch"
-"""The remedy where the kernels cannot go on."""
 
 NETWORK = "network."
 """What the names of a network's tensors begin with in its `ImageModel`."""
@@ -32,26 +31,27 @@ NETWORK = "network."
 def predictor(model: nn.Module, image_shape: Sequence[int], *, use_kernels: bool = True) -> Predict:
     """What gives the logits of a model: compiled kernels where they can, else PyTorch.
 
-    Where the model is changed to what they cannot compute, PyTorch goes on.
+    Once the model is changed to what they cannot compute, it is PyTorch.
 
     Args:
         model: raw uint8 images to logits.
         image_shape: of an image: channels, height, width.
         use_kernels: otherwise it is always PyTorch.
     """
+    compiled: CompiledModel | None = None
+    if use_kernels:
+        with suppress(NotNativeError):
+            compiled = CompiledModel(model, image_shape)
     by_pytorch = torch_predictor(model)
-    if not use_kernels:
-        return by_pytorch
-    try:
-        compiled = CompiledModel(model, image_shape)
-    except NotNativeError:
-        return by_pytorch
 
     def predict(images: Images, batch_size: int) -> Logits:
-        try:
-            return compiled.logits(images, batch_size)
-        except NotNativeError:
-            return by_pytorch(images, batch_size)
+        nonlocal compiled
+        if compiled is not None:
+            try:
+                return compiled.logits(images, batch_size)
+            except NotNativeError:
+                compiled = None
+        return by_pytorch(images, batch_size)
 
     return predict
 
@@ -90,15 +90,11 @@ class CompiledModel:
         image_shape: Sequence[int],
         layers: Sequence[Layer] | None = None,
     ) -> None:
-        _require_cpu("the model", next(model.parameters(), torch.empty(0)))
         self.instruction_set = usable_kernels().instruction_set
-        if type(model) is not ImageModel or type(model.preprocessing) is not Preprocessing:
-            raise NotNativeError(f"the model is of class {type(model).__name__}, not an ImageModel")
-        _require_only_its_code(model)
-        self.model = model
-        found = _layers_of(model.network, image_shape) if layers is None else layers
+        self.model = _known(model)
+        found = _layers_of(self.model.network, image_shape) if layers is None else layers
         self.layers = tuple(found)
-        self._image_shape, self._attributes = tuple(image_shape), Attributes(model.network)
+        self._image_shape, self._snapshot = tuple(image_shape), Snapshot(model)
         self._names = tuple(tensor_shapes(self.layers))
         self._network: CompiledNetwork | None = None
         self.arrays(model.state_dict())
@@ -115,20 +111,17 @@ class CompiledModel:
         return {name: array_over(name, tensors[f"{NETWORK}{name}"]) for name in self._names}
 
     def require_same_layers(self) -> None:
-        """Refuse a model whose layers have been changed.
+        """Refuse a model that has been changed to another one.
 
         Raises:
-            NotNativeError: they have, or it has hooks by now.
+            NotNativeError: it has other layers, or what the kernels cannot compute, by now.
         """
-        _require_only_its_code(self.model)
-        network = self.model.network
-        if self._attributes.are_those_of(network):
+        if self._snapshot.is_up_to_date():
             return
-        if _layers_of(network, self._image_shape) != self.layers:
-            raise NotNativeError(
-                "the model's layers were changed after it had been compiled", remedy=FOR_ANY_CHANGE
-            )
-        self._attributes = Attributes(network)
+        _known(self.model)
+        if _layers_of(self.model.network, self._image_shape) != self.layers:
+            raise NotNativeError("the model's layers were changed after it had been compiled")
+        self._snapshot = Snapshot(self.model)
 
     @property
     def normalization(self) -> Normalization | None:
@@ -169,10 +162,15 @@ class CompiledModel:
         return self._network
 
 
-def _require_only_its_code(model: nn.Module) -> None:
+def _known(model: nn.Module) -> ImageModel:
+    """The model, if it is an `ImageModel` that does no more than its code says."""
+    _require_cpu("the model", next(model.parameters(), torch.empty(0)))
+    if type(model) is not ImageModel or type(model.preprocessing) is not Preprocessing:
+        raise NotNativeError(f"the model is of class {type(model).__name__}, not an ImageModel")
     more = more_than_its_code(model)
     if more:
         raise NotNativeError(f"the model does more than its layers: {more}")
+    return model
 
 
 def _layers_of(network: nn.Module, image_shape: Sequence[int]) -> tuple[Layer, ...]:

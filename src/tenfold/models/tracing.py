@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 import operator
+import os
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -25,10 +26,18 @@ from tenfold.errors import UsageError, printable
 from tenfold.models.calls import NotAListError, read_calls, require
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.outline import without_weights
+from tenfold.models.snapshot import HOOKS
 
 _NETWORK: TypeAdapter[tuple[Layer, ...]] = TypeAdapter(Network)
-_TRACING = threading.Lock()
+_TRACING = threading.RLock()
 """While tracing, `torch.fx` changes `nn.Module` itself, for all threads."""
+
+if hasattr(os, "register_at_fork"):  # a child shall find `nn.Module` as it is, and can trace
+    os.register_at_fork(
+        before=_TRACING.acquire,
+        after_in_parent=_TRACING.release,
+        after_in_child=_TRACING.release,
+    )
 
 
 def layer_list(
@@ -42,7 +51,8 @@ def layer_list(
     the random numbers stay as they are, and no weight is copied.
 
     Code that asks whether it is given a tensor (`isinstance`) takes another way while it is traced,
-    and code that counts its calls may take another way later; such a list is wrong.
+    and code that counts its calls, or draws from a generator that is no attribute of a module, may
+    take another way later; such a list is wrong.
 
     Args:
         network: takes float images, n x channels x height x width; it may be on any device.
@@ -84,14 +94,15 @@ def _require_accepted(layers: Sequence[Layer], image_shape: Sequence[int]) -> No
     try:
         output_shapes(layers, image_shape)
     except UsageError as error:
-        raise NotAListError(error.message) from error
+        shape = "x".join(map(str, image_shape))
+        raise NotAListError(f"for images of {shape}, {error.message}") from error
 
 
 def _traced(outline: nn.Module, *, training: bool) -> tuple[Layer, ...]:
     """The layers of a network in one of its modes."""
     for module in outline.modules():
         module.training = training
-    with torch.enable_grad() if training else torch.inference_mode():
+    with torch.inference_mode(not training), torch.set_grad_enabled(training):
         graph = _Tracer().trace(outline)
     return read_calls(outline, graph, training=training)
 
@@ -99,8 +110,7 @@ def _traced(outline: nn.Module, *, training: bool) -> tuple[Layer, ...]:
 # ---- Before tracing: what a trace does not show ------------------------------------------------
 
 
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-_OF_THE_CLASS = ("__call__", "_call_impl", "train", "eval")
+_OF_THE_CLASS = {"__call__", "_call_impl", "train", "eval"}
 _OVERRIDES = {"forward", "_compiled_call_impl", *_OF_THE_CLASS}
 _GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 
@@ -113,42 +123,21 @@ def more_than_its_code(model: nn.Module) -> str:
         called = f"its module {name}" if name else "it"
         if isinstance(module, torch.jit.ScriptModule):
             return f"{called} is compiled by torch.jit"
-        if any(getattr(module, hooks) for hooks in _HOOKS):
+        if any(getattr(module, hooks) for hooks in HOOKS):
             return f"{called} has hooks"
-        of_class = {
-            method
-            for method in _OF_THE_CLASS
-            if getattr(type(module), method) is not getattr(nn.Module, method)
-        }
-        for method in sorted(of_class | (_OVERRIDES & vars(module).keys())):
+        for method in sorted(_own_methods(module)):
             return f"{called} has a method {method} of its own"
     return ""
 
 
-class Attributes:
-    """What the modules of a network hold, to tell later whether something has been replaced.
+def _own_methods(module: nn.Module) -> set[str]:
+    """Those of an object or its classes that would do something else than `nn.Module`'s.
 
-    A change within an object does not count, such as one of a weight's numbers.
+    While another thread traces, `nn.Module` has another `__call__`; so it is not looked at.
     """
-
-    def __init__(self, network: nn.Module) -> None:
-        self._modules = [(module, _attributes(module)) for module in network.modules()]
-
-    def are_those_of(self, network: nn.Module) -> bool:
-        """Whether the network holds them now."""
-        modules = list(network.modules())
-        return len(modules) == len(self._modules) and all(
-            module is before and _are_same(_attributes(module), attributes)
-            for module, (before, attributes) in zip(modules, self._modules, strict=True)
-        )
-
-
-def _attributes(module: nn.Module) -> dict[str, object]:
-    return {name: value for name, value in vars(module).items() if name != "training"}
-
-
-def _are_same(some: Mapping[str, object], others: Mapping[str, object]) -> bool:
-    return some.keys() == others.keys() and all(some[name] is others[name] for name in some)
+    classes = type(module).__mro__
+    own = {name for each in classes[: classes.index(nn.Module)] for name in vars(each)}
+    return (own & _OF_THE_CLASS) | (vars(module).keys() & _OVERRIDES)
 
 
 def has_gradient_hooks(parameter: nn.Parameter) -> bool:
@@ -160,9 +149,10 @@ def _require_plain(network: nn.Module) -> None:
     """Refuse what a module does beside its class's `forward`, and tensors of an unusual kind."""
     more = more_than_its_code(network)
     require(not more, more)
-    for module in network.modules():
+    for name, module in network.named_modules():
         has_generator = any(isinstance(value, _GENERATORS) for value in vars(module).values())
-        require(not has_generator, "a module has a generator of random numbers")
+        called = f"its module {name}" if name else "it"
+        require(not has_generator, f"{called} has a generator of random numbers")
     for name, parameter in network.named_parameters():
         require(type(parameter) is nn.Parameter, f"{name} is {type(parameter).__name__}")
         require(parameter.dtype == torch.float32, f"{name} is {parameter.dtype}")

@@ -29,7 +29,7 @@ class Record:
     """What a build has left: no times and no paths, so that the same build gives the same bytes.
 
     Attributes:
-        digest: of the sources.
+        digest: of the sources and flags.
         compiler: what it calls itself; empty where there was none.
         flags: by instruction set, what its library was built with.
         missing: by instruction set, why it has no library, as a sentence.

@@ -31,7 +31,7 @@ class Resources:
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own, in a new run for `auto`.
         threads: of a CPU; None for as many as the run had, in a new run for half the cores, at
             least two.
-        engine: `auto`, `native` or `torch`; empty for the one that began the run, in a new run for
+        engine: `auto`, `native` or `torch`; empty for the run's last one, in a new run for
             `auto`.
     """
 

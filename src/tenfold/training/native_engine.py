@@ -31,6 +31,11 @@ from tenfold.training.state import TrainingState
 LARGEST_AUGMENTATION = 2**14
 """Pixels of a padding or a square; the kernels count in 32 bits."""
 
+FOR_CHANGES = (
+    "let PyTorch train a model that is changed on the way: --engine torch, or "
+    "make_engine=TorchEngine in Python"
+)
+
 
 class NativeEngine(Engine):
     """The same steps as `TorchEngine`, taken by compiled kernels in the state's own tensors.
@@ -66,7 +71,7 @@ class NativeEngine(Engine):
         self._parameters = dict(state.model.named_parameters())
         self._optimizer = NativeOptimizer(state.optimizer, self._parameters)
         layers, shape = self._compiled.layers, data.image_shape
-        _require_plain_gradients(self._parameters)
+        self._require_unchanged()
         if type(state.averaged) not in (type(None), AveragedWeights):
             kind = type(state.averaged).__name__
             raise NotNativeError(f"the average is {kind}, wanted AveragedWeights")
@@ -87,9 +92,13 @@ class NativeEngine(Engine):
         """See `Engine`.
 
         Raises:
-            NotNativeError: the model's layers were changed after the engine had been made.
+            NotNativeError: the model, its gradients or the optimizer have been changed to what the
+                kernels cannot compute.
         """
-        self._compiled.require_same_layers()
+        try:
+            self._require_unchanged()
+        except NotNativeError as error:
+            raise NotNativeError(error.message, remedy=FOR_CHANGES) from error
         self._epoch, self._order = epoch, order.contiguous().numpy()
         self.state.model.train()
         if self._network is None:
@@ -136,6 +145,14 @@ class NativeEngine(Engine):
         """See `Engine`."""
         if self._network is not None:
             self._network.close()
+
+    def _require_unchanged(self) -> None:
+        self._compiled.require_same_layers()
+        now = dict(self.state.model.named_parameters())
+        if any(now[name] is not each for name, each in self._parameters.items()):
+            raise NotNativeError("a parameter of the model was replaced by another")
+        _require_plain_gradients(self._parameters)
+        self._optimizer.require_known()
 
     def _values(self) -> dict[str, np.ndarray]:
         return self._compiled.arrays(self.state.model.state_dict())

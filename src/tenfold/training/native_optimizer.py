@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from tenfold.errors import NotNativeError, listing
-from tenfold.evaluation.compiled import FOR_ANY_CHANGE
 from tenfold.native.records import ADAM, ADAMW, SGD
 from tenfold.native.structures import StepSettingsRecord
 
@@ -48,18 +47,26 @@ class NativeOptimizer:
         if type(optimizer) not in MOMENTS:
             kind = type(optimizer).__name__
             raise NotNativeError(f"the optimizer is {kind}, wanted SGD, Adam or AdamW")
-        if _has_hooks(optimizer):
-            raise NotNativeError("the optimizer has hooks, or a step of its own")
-        _require_all_trained(optimizer, parameters)
         self._optimizer, self._is_adam = optimizer, type(optimizer) is not torch.optim.SGD
-        _options(optimizer)
-        self._parameters = tuple(parameters.values())
+        self._parameters = parameters
+        self.require_known()
+
+    def require_known(self) -> None:
+        """Refuse what the optimizer, or parameters that are to be trained, may have become.
+
+        Raises:
+            NotNativeError: the kernels cannot take its steps.
+        """
+        if _has_hooks(self._optimizer):
+            raise NotNativeError("the optimizer has hooks, or a step of its own")
+        _require_all_trained(self._optimizer, self._parameters)
+        _options(self._optimizer)
         _ = self.steps
 
     @property
     def _trained(self) -> list[nn.Parameter]:
         """As it is now: parameters may be frozen, or trained again, at any time."""
-        return [each for each in self._parameters if each.requires_grad]
+        return [each for each in self._parameters.values() if each.requires_grad]
 
     @property
     def steps(self) -> int:
@@ -71,9 +78,7 @@ class NativeOptimizer:
         states = [self._optimizer.state.get(parameter, {}) for parameter in self._trained]
         counts = {float(state.get("step", 0.0)) for state in states}
         if len(counts) > 1:
-            raise NotNativeError(
-                "the optimizer has taken more steps with some parameters", remedy=FOR_ANY_CHANGE
-            )
+            raise NotNativeError("the optimizer has taken more steps with some parameters")
         return int(max(counts, default=0))
 
     def record(self) -> StepSettingsRecord:
