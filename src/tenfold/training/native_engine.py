@@ -149,7 +149,7 @@ class NativeEngine(Engine):
     def _require_unchanged(self) -> None:
         self._compiled.require_same_layers()
         now = dict(self.state.model.named_parameters())
-        if any(now[name] is not each for name, each in self._parameters.items()):
+        if any(now.get(name) is not each for name, each in self._parameters.items()):
             raise NotNativeError("a parameter of the model was replaced by another")
         _require_plain_gradients(self._parameters)
         self._optimizer.require_known()
