@@ -102,8 +102,8 @@ class Linear final : public Layer {
       region.blocks = Groups(batch.blocks).end(group) - region.block;
     }
     float* slot = memory_.slots.data() + group * slot_size();
-    // Few rows at a time, so that their gradients stay in the first cache; and where these go to the
-    // optimizer, the next weights arrive meanwhile.
+    // Few rows at a time, so that their gradients stay in the first cache; and where these go to
+    // the optimizer, the next weights arrive meanwhile.
     const Parts pieces(part.rows, update_tile_.rows);
     for (int64_t piece = 0; piece < pieces.count; ++piece) {
       const int64_t row = part.row + pieces.begin(piece);
