@@ -31,7 +31,7 @@ from tenfold.training.state import TrainingState
 LARGEST_AUGMENTATION = 2**14
 """Pixels of a padding or a square; the kernels count in 32 bits."""
 
-FOR_CHANGES = (
+_FOR_CHANGES = (
     "let PyTorch train a model that is changed on the way: --engine torch, or "
     "make_engine=TorchEngine in Python"
 )
@@ -98,7 +98,7 @@ class NativeEngine(Engine):
         try:
             self._require_unchanged()
         except NotNativeError as error:
-            raise NotNativeError(error.message, remedy=FOR_CHANGES) from error
+            raise NotNativeError(error.message, remedy=_FOR_CHANGES) from error
         self._epoch, self._order = epoch, order.contiguous().numpy()
         self.state.model.train()
         if self._network is None:
