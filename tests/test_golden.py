@@ -88,8 +88,21 @@ def test_a_run_is_trained_further(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_ends_with_the_bits_that_it_would_have_had(tmp_path: Path) -> None:
-    require_same(make.bits_after_resume(tmp_path), BITS["interrupted, resumed"])
+    require_same(make.bits_after_resume("interrupted", tmp_path), BITS["interrupted, resumed"])
     assert tenfold.open_run(tmp_path / "interrupted").status == "finished"
+
+
+def test_a_run_whose_weights_have_other_names_by_now_ends_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    folder = copied("perceptron", tmp_path)
+    older = tenfold.load(folder)  # its best weights so far
+    assert sorted(older.bundle.weights) == [
+        f"layers.{place}.{name}" for place in (1, 3, 5) for name in ("bias", "weight")
+    ]
+    require_same(
+        make.bits_after_resume("perceptron", tmp_path / "again"), BITS["perceptron, resumed"]
+    )
 
 
 def test_an_old_bundle_predicts_the_same_probabilities() -> None:

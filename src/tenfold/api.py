@@ -79,6 +79,7 @@ def resume(
     threads: int | None = None,
     engine: str = "",
     checkpoint_every: str = "",
+    download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
     watcher: Watcher | None = None,
@@ -96,6 +97,7 @@ def resume(
         engine: `auto`, `native` or `torch`; empty for the run's own. With another, the run does
             not end with the bits that it would have ended with.
         checkpoint_every: see `train`.
+        download: see `train`.
         quiet: see `train`.
         plot: see `train`.
         watcher: see `train`.
@@ -109,7 +111,7 @@ def resume(
         epochs=epochs,
         accept=accept,
         data=data,
-        resources=_resources(data_root, device, threads, engine=engine),
+        resources=_resources(data_root, device, threads, download, engine),
         checkpoint_every=checkpoint_every,
         watcher=_watcher(watcher, quiet, plot),
     )
@@ -123,6 +125,7 @@ def evaluate(
     data_root: str | Path | None = None,
     device: str = "",
     threads: int | None = None,
+    download: bool = True,
 ) -> Report:
     """The figures of a run's best weights, or a bundle's, on one split.
 
@@ -133,6 +136,7 @@ def evaluate(
         data_root: a folder of known data sets, before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own.
         threads: of a CPU; None for as many as the run had.
+        download: see `train`.
 
     Raises:
         TenfoldError: one of its kinds, each with what to do about it.
@@ -141,7 +145,8 @@ def evaluate(
         _path(run),
         data,
         split=split,
-        resources=_resources(data_root, device, threads),
+        resources=_resources(data_root, device, threads, download),
+        listener=PlainWatcher(),
     )
 
 
@@ -178,7 +183,7 @@ def _resources(
     data_root: str | Path | None,
     device: str,
     threads: int | None,
-    download: bool = True,
+    download: bool,
     engine: str = "",
 ) -> Resources:
     root = None if data_root is None else Path(data_root)

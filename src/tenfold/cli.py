@@ -340,6 +340,7 @@ def predict(
     top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name.")] = 1,
     device: Device = "cpu",
     data_root: DataRoot = None,
+    offline: Offline = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Lines of image, rank, class, probability.")
     ] = False,
@@ -348,28 +349,35 @@ def predict(
     """Name the most probable classes of images of any size and mode."""
     import csv
 
-    from tenfold.runs import load
+    from tenfold.deployment import Classifier
     from tenfold.runs.evaluate import sample_of_test_images
+    from tenfold.runs.resources import Resources, choose_device
+    from tenfold.runs.run import read_own_bundle, unfinished_note
 
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", remedy="choose one")
     if not images and run.is_file():
         raise UsageError(f"{run}: a bundle alone has no images to show", remedy="name image files")
-    classifier = load(run, device=device)
-    if images:
-        names = [str(path) for path in images]
-        guesses = classifier.top(images, top)
-    else:
-        names, sample = sample_of_test_images(run, data_root=data_root)
-        guesses = classifier.top(sample, top)
+    bundle, own = read_own_bundle(run)
+    classifier = Classifier(bundle, choose_device(device))
+    with _watching() as watcher:
+        if own is not None and (note := unfinished_note(own, bundle)):
+            watcher.note(note)
+        if images:
+            names = [str(path) for path in images]
+            guesses = classifier.top(images, top)
+        else:
+            resources = Resources(data_root, not offline)
+            names, sample = sample_of_test_images(run, resources=resources, listener=watcher)
+            guesses = classifier.top(sample, top)
     pairs = list(zip(names, guesses, strict=True))
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["image", "rank", "class", "probability"])
         for name, row in pairs:
-            encodable = name.encode(errors="backslashreplace").decode()
             for rank, guess in enumerate(row, start=1):
-                writer.writerow([encodable, rank, guess.name, f"{guess.probability:.6f}"])
+                texts = _encodable(name), rank, _encodable(guess.name), f"{guess.probability:.6f}"
+                writer.writerow(texts)
         return
     predictions = [
         {
@@ -551,11 +559,13 @@ def info(as_json: Json = False) -> None:
 @contextmanager
 def _watching(quiet: bool = False, log_every: int = 0, plot: bool = False) -> Iterator[Watcher]:
     """What a person is told: by a bar on a terminal, by plain lines elsewhere."""
-    from tenfold.reporting.terminal import BarWatcher, PlainWatcher
-
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        from tenfold.reporting.terminal import PlainWatcher
+
         yield _plotting(PlainWatcher(log_every=log_every, quiet=quiet), plot)
         return
+    from tenfold.reporting.bar import BarWatcher
+
     with BarWatcher(log_every, quiet=quiet) as bar:
         yield _plotting(bar, plot)
 
@@ -582,6 +592,11 @@ def _guesses_text(pairs: Sequence[tuple[str, Sequence[Guess]]]) -> str:
         f"{printable(name)}: " + ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in row)
         for name, row in pairs
     )
+
+
+def _encodable(name: str) -> str:
+    """A name that need not be Unicode, as standard output can take it."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _key_and_value(text: str) -> tuple[str, Any]:

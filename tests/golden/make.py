@@ -3,7 +3,8 @@
     python tests/golden/make.py
 
 What lies in this folder was made by tenfold 0.1.0 when the formats of its files were version 1, on
-the processor that `bits.json` names. Making it anew forgets what it is there to remember.
+the processor that `bits.json` names; `perceptron` when checkpoints were version 2. Making it again
+forgets what it is there to remember.
 """
 
 from __future__ import annotations
@@ -130,9 +131,9 @@ def make_pictures() -> None:
             Image.fromarray(pixels).save(folder / f"{index:02d}.png")
 
 
-def bits_after_resume(folder: Path) -> object:
-    """Those of the interrupted run, in a process of its own: threads remember what came before."""
-    copy = shutil.copytree(HERE / "interrupted", folder / "interrupted")
+def bits_after_resume(name: str, folder: Path) -> object:
+    """Those of an interrupted run, in a process of its own: threads remember what came before."""
+    copy = shutil.copytree(HERE / name, folder / name)
     code = (
         f"import sys, json; sys.path.insert(0, {str(HERE)!r}); import make, tenfold; "
         f"print(json.dumps(make.bits_of(tenfold.resume({str(copy)!r}, quiet=True))))"
@@ -144,7 +145,7 @@ def bits_after_resume(folder: Path) -> object:
 
 
 def main() -> None:
-    for old in ("pictures", "finished", "interrupted", "folder"):
+    for old in ("pictures", "finished", "interrupted", "perceptron", "folder"):
         shutil.rmtree(HERE / old, ignore_errors=True)
     make_pictures()
     tenfold.train(
@@ -167,6 +168,22 @@ def main() -> None:
             engine="torch",
             quiet=True,
             watcher=StopAt(47),
+        )
+    except tenfold.TenfoldError as error:
+        print(error)
+    try:
+        tenfold.train(
+            recipe="digits-quick",
+            out=HERE / "perceptron",
+            epochs=3,
+            threads=1,
+            device="cpu",
+            engine="torch",
+            quiet=True,
+            model="mlp",
+            model_args={"hidden": [16, 8]},
+            average_decay=0.9,
+            watcher=StopAt(31),
         )
     except tenfold.TenfoldError as error:
         print(error)
@@ -195,7 +212,8 @@ def main() -> None:
             for name in NARROW:
                 run = train_narrow(name, Path(folder) / f"{name}-{threads}", threads)
                 bits[f"{name}, threads {threads}"] = bits_of(run)
-        bits["interrupted, resumed"] = bits_after_resume(Path(folder))
+        for name in ("interrupted", "perceptron"):
+            bits[f"{name}, resumed"] = bits_after_resume(name, Path(folder))
     pictures = sorted((HERE / "pictures").rglob("*.png"))[::5]
     probabilities = tenfold.load(HERE / "folder").predict_proba(pictures)
     bits["folder, probabilities"] = probabilities.tolist()

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tenfold.data.catalog.entries import CatalogEntry
 from tenfold.data.catalog.locate import named_root
 from tenfold.data.catalog.reading import read_known_folder, read_named
@@ -21,10 +19,12 @@ from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
+from tenfold.data.folders.layout import UNSPLIT
 from tenfold.data.objects import HandedOver, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, did_you_mean, listing
 from tenfold.listening import Listener, Recorder
+from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
 
 TEST_SPLIT_SEED = 0
@@ -32,15 +32,33 @@ TEST_SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
+class ReadData:
+    """A data set as it is, whether or not a model can be trained on it.
+
+    Attributes:
+        parts: by split; what is not split is `train`.
+        notes: what a person should know about the data, one sentence each.
+        source: a name or path that can be opened again, or what kind of object was handed over.
+        root: the folder of data sets that was searched, given or named by `TENFOLD_DATA`.
+        has_class_folders: whether each class is a folder, which may be empty.
+    """
+
+    parts: Mapping[str, ImageDataset]
+    notes: tuple[str, ...]
+    source: str
+    root: Path | None = None
+    has_class_folders: bool = False
+
+
+@dataclass(frozen=True)
 class LoadedData:
-    """A data set that was read and checked.
+    """A data set that a model can be trained on.
 
     Attributes:
         splits: a validation split only if the source has one.
-        notes: what a person should know about the data, one sentence each.
-        source: what it was made of, for people; a name or path that can be opened again, or what
-            kind of object was handed over.
-        root: the folder of data sets that was looked into, given or named by `TENFOLD_DATA`.
+        notes: see `ReadData`.
+        source: see `ReadData`.
+        root: see `ReadData`.
     """
 
     splits: Splits
@@ -72,16 +90,54 @@ def load_splits(
         test_fraction: how much of every class is held out, 0 <= fraction < 1, if the source has no
             test split; 0 for no test split.
         download: whether the network may be used.
-        listener: told what a person should know, and how far long reading has come.
+        listener: told what a person should know, and the progress of long reading.
 
     Raises:
-        UsageError: the name is unknown, an option is out of range, or the object is no data set.
+        UsageError: the name is unknown, an option is out of range, or the object is not a data set.
         DataError: the data is not there, cannot be read, or cannot be trained on.
     """
     if not 0 <= test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}, wanted 0 <= test_fraction < 1")
+    recorder = Recorder(listener or Listener())
+    read = read_data(
+        data,
+        data_root=data_root,
+        image_size=image_size,
+        channels=channels,
+        download=download,
+        listener=recorder,
+    )
+    _require_training_images(read)
+    splits = _with_test(read.parts, test_fraction, recorder)
+    _check(splits, recorder)
+    return LoadedData(splits, tuple(recorder.notes), read.source, read.root)
+
+
+def read_data(
+    data: HandedOver,
+    *,
+    data_root: Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    download: bool = True,
+    listener: Listener | None = None,
+) -> ReadData:
+    """Read a data set from wherever it is, with no more demands than that it has an image.
+
+    Args:
+        data: see `load_splits`.
+        data_root: see `load_splits`.
+        image_size: see `load_splits`.
+        channels: see `load_splits`.
+        download: see `load_splits`.
+        listener: see `load_splits`.
+
+    Raises:
+        UsageError: the name is unknown, an option is out of range, or the object is not a data set.
+        DataError: the data is not there or cannot be read.
+    """
     wanted = WantedShape(image_size, channels)
-    recorder, root = Recorder(listener or Listener()), None
+    recorder, root, has_class_folders = Recorder(listener or Listener()), None, False
     if isinstance(data, str | os.PathLike):
         found = _understand(data, recorder)
         if isinstance(found, CatalogEntry):
@@ -90,15 +146,19 @@ def load_splits(
             root = named_root(data_root) if found.file_sets else None
         else:
             source = str(found)
-            arrays = _read_path(found, wanted, recorder)
-        parts = _data_sets(arrays, source)
+            known = _read_files(found, recorder)
+            has_class_folders = known is None
+            arrays = load_image_folder(found, wanted, recorder) if known is None else known
+        named = {"train" if name == UNSPLIT else name: part for name, part in arrays.items()}
+        parts = {
+            split: ImageDataset.from_arrays(part, split=split, source=source)
+            for split, part in named.items()
+        }
     else:
         source = _description(data)
         parts = _read_objects(data, source, wanted, recorder)
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
-    splits = _with_test(fitted, test_fraction, recorder)
-    _check(splits, recorder)
-    return LoadedData(splits, tuple(recorder.notes), source, root)
+    return ReadData(fitted, tuple(recorder.notes), source, root, has_class_folders)
 
 
 # --- names and paths
@@ -127,7 +187,7 @@ def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntr
             f"{path}: there is no such folder or file",
             remedy=f"check the path, or name one of the catalog: {listing(sorted(DATASETS))}",
         )
-    return path.absolute()
+    return absolute(path)
 
 
 def _looks_like_a_path(text: str) -> bool:
@@ -135,34 +195,17 @@ def _looks_like_a_path(text: str) -> bool:
     return has_separator or text.startswith((".", "~")) or Path(text).suffix != ""
 
 
-def _read_path(path: Path, wanted: WantedShape, listener: Listener) -> dict[str, LabeledArrays]:
-    """By split: an `.npz` file, a folder of IDX or CIFAR files, or class folders of images."""
+def _read_files(path: Path, listener: Listener) -> dict[str, LabeledArrays] | None:
+    """The splits of an `.npz` file or a folder of IDX or CIFAR files; None for anything else."""
     if path.suffix.lower() == ".npz" and path.is_file():
         return read_npz(path)
     if path.is_dir():
-        known = read_known_folder(path, listener=listener)
-        if known is not None:
-            return known
-    elif not path.is_file():
+        return read_known_folder(path, listener=listener)
+    if not path.is_file():
         raise DataError(
             f"{path}: this is neither a folder nor a regular file", remedy="name one of these"
         )
-    return load_image_folder(path, wanted, listener)
-
-
-def _data_sets(arrays: Mapping[str, LabeledArrays], source: str) -> dict[str, ImageDataset]:
-    """By split; what is not split is `train`."""
-    if "all" in arrays:
-        arrays = {"train": arrays["all"]}
-    if "train" not in arrays:
-        raise DataError(
-            f"{source}: there is no training split, only {listing(sorted(arrays))}",
-            remedy="add a `train` folder or array",
-        )
-    return {
-        split: ImageDataset.from_arrays(part, split=split, source=source)
-        for split, part in arrays.items()
-    }
+    return None
 
 
 # --- objects from Python
@@ -221,6 +264,46 @@ def _fitted(dataset: ImageDataset, wanted: WantedShape, listener: Listener) -> I
     return fitted
 
 
+def _require_training_images(read: ReadData) -> None:
+    """Refuse data with images of a class that none of the training images has, and empty folders.
+
+    Raises:
+        DataError: all such classes are named.
+    """
+    source, train = read.source, read.parts.get("train")
+    if train is None:
+        raise DataError(
+            f"{source}: there is no training split, only {listing(sorted(read.parts))}",
+            remedy="add a `train` folder or array",
+        )
+    counts = {name: _counts_by_class(part) for name, part in read.parts.items()}
+    present = [name for name, n in counts["train"].items() if n]
+    for split, found in counts.items():
+        untrained = [name for name, n in found.items() if n and name not in present]
+        if untrained:
+            raise DataError(
+                f"{source}: there are {split} images of {listing(untrained)}, "
+                "but no training images of that name",
+                remedy=f"add training images of that name, or remove its {split} images",
+            )
+    if len(present) < 2:
+        folders = "; each class is a folder of its own" if read.has_class_folders else ""
+        raise DataError(
+            f"{source}: all {len(train):,} training images are of one class, {present[0]!r}",
+            remedy=f"add images of at least one other class{folders}",
+        )
+    empty = [name for name, n in counts["train"].items() if not n]
+    if empty and read.has_class_folders:
+        raise DataError(
+            f"{source}: class folders have no images: {listing(empty)}",
+            remedy="add images to these folders, or remove them",
+        )
+
+
+def _counts_by_class(part: ImageDataset) -> dict[str, int]:
+    return dict(zip(part.classes, part.class_counts().tolist(), strict=True))
+
+
 def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Listener) -> Splits:
     """The splits, with a test split held out of the training images if there was none."""
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
@@ -235,31 +318,21 @@ def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Lis
 
 
 def _check(splits: Splits, listener: Listener) -> None:
-    """Refuse what cannot be trained on, and note what a person should know."""
+    """Note what a person should know before training."""
     train, *others = splits
-    has_images = np.array([part.class_counts() > 0 for part in splits])
-    present, elsewhere = has_images[0], has_images[1:].any(axis=0)
-    if present.sum() < 2:
-        raise DataError(
-            f"{train.source}: all {len(train):,} training images are of one class, "
-            f"{train.classes[present.argmax()]!r}",
-            remedy="add images of at least one other class",
-        )
-    untrained = [train.classes[i] for i in np.flatnonzero(elsewhere & ~present)]
-    if untrained:
-        raise DataError(
-            f"{train.source}: there are no training images of {listing(untrained)}, but others are",
-            remedy="add training images of them, or remove the others",
-        )
-    unused = [train.classes[i] for i in np.flatnonzero(~elsewhere & ~present)]
+    unused = [name for name, n in _counts_by_class(train).items() if not n]
     if unused:
         listener.note(f"there are no images of {listing(unused)}")
     for part in others:
+        absent = [name for name, n in _counts_by_class(part).items() if not n]
+        missing = [name for name in absent if name not in unused]
+        if missing:
+            listener.note(f"there are no {part.split} images of {listing(missing)}")
         shared = shared_images(train, part)
         if shared:
             listener.note(
-                f"{shared:,} of the {len(part):,} {part.split} images are also in the training "
-                "images, pixel for pixel"
+                f"{shared:,} of the {len(part):,} {part.split} images are also training images, "
+                "pixel for pixel"
             )
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from tenfold.errors import FileRefusedError, UsageError, listing
-from tenfold.models.layers import Network, output_shapes, require_weights
+from tenfold.models.layers import Layer, Network, output_shapes, require_weights
+from tenfold.models.older import renamed_weights
 from tenfold.storage import Facts, StoredTensor, checked, read_tensors, write_tensors
 from tenfold.types import ImageShape
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 else:
     nn = ImageModel = Any
 
-KIND, VERSION = "tenfold-bundle", 1
+KIND, VERSION = "tenfold-bundle", 2
 
 MOST_CLASSES = 65_536
 
@@ -184,12 +185,31 @@ def read_bundle(path: Path) -> Bundle:
     """
     file = read_tensors(path, kind=KIND, version=VERSION)
     header = checked(BundleHeader, file.header, f"{path}: {_UNUSABLE}", remedy=_NAME_ONE)
+    weights = file.tensors
+    if file.version == 1:
+        header, weights = _from_version_1(header, weights)
     with _refused_as_unusable(str(path)):
-        _require_finite(file.tensors)
+        _require_finite(weights)
         if header.layers is not None:
-            require_weights(header.layers, {n: t.shape for n, t in file.tensors.items()})
+            require_weights(header.layers, {n: t.shape for n, t in weights.items()})
             _require_logits(header, output_shapes(header.layers, header.input_shape)[-1])
-    return Bundle(header, file.tensors, str(path), file.sha256)
+    return Bundle(header, weights, str(path), file.sha256)
+
+
+def _from_version_1(
+    header: BundleHeader, weights: Mapping[str, StoredTensor]
+) -> tuple[BundleHeader, dict[str, StoredTensor]]:
+    """Some weights had other names; dropout layers that drop nothing may stay in the list."""
+    new_names = renamed_weights(header.model, header.arguments, weights)
+
+    def renamed(layer: Layer) -> Layer:
+        fields = layer.model_dump(include={"weight", "bias"})
+        return layer.model_copy(update={f: new_names.get(n, n) for f, n in fields.items()})
+
+    if header.layers is not None:
+        layers = tuple(renamed(layer) for layer in header.layers)
+        header = header.model_copy(update={"layers": layers})
+    return header, {new_names.get(name, name): tensor for name, tensor in weights.items()}
 
 
 def _require_finite(weights: Mapping[str, StoredTensor]) -> None:

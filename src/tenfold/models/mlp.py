@@ -55,6 +55,9 @@ def perceptron(
 ) -> nn.Sequential:
     """Linear layers over all numbers of an image, with ReLU and dropout after the hidden ones.
 
+    Where the probability is 0 there are no dropout layers, and names such as `layers.3.weight` are
+    those of the same network written without them.
+
     Args:
         inputs: how many numbers an image is.
         hidden: the width of every hidden layer.
@@ -65,7 +68,7 @@ def perceptron(
     layers: list[nn.Module] = [nn.Flatten()]
     for place, width in enumerate(hidden):
         layers += [nn.Linear(inputs, width), nn.ReLU()]
-        if place == 0 or not only_the_first_drops:
+        if dropout and (place == 0 or not only_the_first_drops):
             layers.append(nn.Dropout(dropout))
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, classes))

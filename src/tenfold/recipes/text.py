@@ -64,7 +64,7 @@ def parse_recipe(text: str, place: str) -> dict[str, Any]:
             "dots in a line, wanted a few lines of TOML"
         )
     try:
-        values = tomllib.loads(text.removeprefix("\ufeff"))  # editors on Windows begin files so
+        values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"recipe {place}: this is not TOML: {error}") from error
     whole = (number for number in numbers_in(values) if isinstance(number, int))

@@ -11,6 +11,7 @@ import tenfold
 from tenfold.errors import printable
 from tenfold.runs.facts import Conditions
 from tenfold.training.engines import ChosenEngine
+from tenfold.training.flushing import FlushingThread, denormals_are_flushed
 from tenfold.training.native_engine import NativeEngine
 
 OF_NO_MATTER = {NativeEngine.name: {"threads", "denormals"}}
@@ -33,7 +34,7 @@ def machine_conditions(device: torch.device) -> dict[str, Any]:
         "device": device_name(device),
         "threads": threads,
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "denormals": "flushed" if denormals_are_flushed(threads) else "kept",
+        "denormals": "flushed" if FlushingThread()(denormals_are_flushed, threads) else "kept",
         "torch": torch.__version__,
         "tenfold": tenfold.__version__,
     }
@@ -46,17 +47,6 @@ def changed_conditions(old: Conditions, new: Conditions) -> list[str]:
     else:
         ignored = {"engine_version", "instructions"}  # another engine has its own
     return changed(old.model_dump(exclude=ignored), new.model_dump(exclude=ignored))
-
-
-def denormals_are_flushed(threads: int) -> bool:
-    """Whether denormals are flushed to zero: on this thread if it is the only one, or on them all.
-
-    Threads that were there before the setting was made do not know of it.
-    """
-    enough_for_all = threads * 2**16 if threads > 1 else 1
-    # Made and looked at as bits: as numbers, a thread that flushes would see zeros.
-    denormal = torch.full((enough_for_all,), 1000, dtype=torch.int32).view(torch.float32)
-    return not bool((denormal * 0.5).view(torch.int32).count_nonzero())
 
 
 def device_name(device: torch.device) -> str:

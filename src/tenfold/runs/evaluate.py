@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tenfold.data.catalog.table import DATASETS
-from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.data.load import load_splits
+from tenfold.data.dataset import ImageDataset
+from tenfold.data.load import load_splits, read_data
 from tenfold.deployment.classifier import Classifier
-from tenfold.errors import DataError, UsageError
+from tenfold.errors import DataError, UsageError, listing
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe
@@ -19,8 +20,11 @@ from tenfold.runs.facts import RunFacts
 from tenfold.runs.fit import with_validation
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.resources import USUAL, Resources
-from tenfold.runs.run import read_own_bundle, read_recipe
+from tenfold.runs.run import read_own_bundle, read_recipe, unfinished_note
 from tenfold.training.engines import AUTO
+from tenfold.training.flushing import FlushingThread
+
+_NAME_FILES = "name image files"
 
 
 def evaluate_run(
@@ -34,18 +38,19 @@ def evaluate_run(
     """The figures of a run's model, or a bundle's, on a split of the run's data or other data.
 
     A run's own test split gives exactly the figures that training ended with, on the same
-    machine; so does the same data named or handed over again. Other data without splits is
-    evaluated whole; its classes may be some of the model's, in any order.
+    machine; so does the same data named or handed over again. Other data that has no splits, or
+    only one, is evaluated whole; its classes may be some of the model's, in any order.
 
     Args:
         path: a run's folder or a bundle.
-        data: what to evaluate on; None for the data that the run learned from.
+        data: what to evaluate on; None for the data that the run was trained on.
         split: `train`, `val` or `test`.
         resources: what may be used.
-        listener: is told about the data, and about long reading.
+        listener: told about the data, about long reading, and if the run has not finished.
 
     Raises:
-        FileRefusedError: there is no usable model, or no run that says what its data is.
+        FileRefusedError: there is no usable model.
+        UsageError: a bundle's data is not named.
         DataError: the data cannot be read, has changed, or has no such split.
     """
     if split not in ("train", "val", "test"):
@@ -54,38 +59,57 @@ def evaluate_run(
     if data is None and own is None:
         raise UsageError(
             f"{path}: a bundle alone does not say where its data lies",
-            remedy="name the data to evaluate on",
+            remedy=f"name the data: {RunFolder(path).command('evaluate', 'DATA')}",
         )
-    listener, splits, batch_size = listener or Listener(), None, 1024
+    listener, parts, batch_size = listener or Listener(), None, 1024
     if own is not None:
         facts = own.read_facts()
         recipe = read_recipe(own, facts)
         resources, batch_size = resources.or_those_of(facts, data), recipe.eval_batch_size
+        if note := unfinished_note(own, bundle):
+            listener.note(note)
     with resources.repeatable() as device:
         # A run's figures are computed by what computed them while it was trained.
         classifier = Classifier(bundle, device, use_kernels=resources.engine in ("", AUTO))
         if own is not None:
-            splits = _own_splits(own, facts, recipe, data, resources, listener)
-        if splits is None:
-            splits = _other_splits(data, classifier, resources, listener)
-        part = {"train": splits.train, "val": splits.val, "test": splits.test}[split]
-        if part is None:
-            raise DataError(
-                f"{splits.train.source}: it has no {split} split",
-                remedy="name another one with --split",
-            )
-        return classifier.evaluate(part, batch_size=batch_size)
+            parts = _own_parts(own, facts, recipe, data, resources, listener)
+        if parts is None:
+            parts = _other_parts(data, split, classifier, resources, listener)
+        part = _chosen(parts, split)
+        if device.type != "cpu":
+            return classifier.evaluate(part, batch_size=batch_size)
+        return FlushingThread()(classifier.evaluate, part, batch_size=batch_size)
+
+
+def _chosen(parts: Mapping[str, ImageDataset], split: str) -> ImageDataset:
+    """The part of this name.
+
+    Raises:
+        DataError: there is none.
+    """
+    if split not in parts:
+        there = [name for name in parts if name != split]
+        raise DataError(
+            f"{parts[there[0]].source}: it has no {split} split, only {listing(there)}",
+            remedy=f"choose another one, such as --split {there[-1]}",
+        )
+    return parts[split]
 
 
 def sample_of_test_images(
-    path: Path, n: int = 5, *, data_root: Path | None = None
+    path: Path,
+    n: int = 5,
+    *,
+    resources: Resources = USUAL,
+    listener: Listener | None = None,
 ) -> tuple[list[str], ImageDataset]:
     """A few of a run's test images, with names that tell their true classes.
 
     Args:
         path: the run's folder.
         n: how many at the most; spread evenly over the split.
-        data_root: a folder of known data sets.
+        resources: what may be used.
+        listener: told about long reading.
 
     Raises:
         FileRefusedError: there is no such run.
@@ -93,35 +117,57 @@ def sample_of_test_images(
     """
     folder = existing_run(path)
     facts = folder.read_facts()
-    resources = Resources(data_root).or_those_of(facts, None)
-    splits = _own_splits(folder, facts, read_recipe(folder, facts), None, resources, Listener())
-    if splits is None or splits.test is None:
-        raise DataError(f"{folder}: the data has no test split", remedy="name image files")
-    chosen = np.linspace(0, len(splits.test) - 1, min(n, len(splits.test))).astype(np.int64)
-    sample = splits.test.select(chosen)
+    resources = resources.or_those_of(facts, None)
+    recipe = read_recipe(folder, facts)
+    listener = listener or Listener()
+    parts = _own_parts(folder, facts, recipe, None, resources, listener, remedy=_NAME_FILES)
+    test = None if parts is None else parts.get("test")
+    if test is None:
+        raise DataError(f"{folder}: the run's data has no test split", remedy=_NAME_FILES)
+    chosen = np.linspace(0, len(test) - 1, min(n, len(test))).astype(np.int64)
+    sample = test.select(chosen)
     names = [
-        f"test image {index} ({splits.test.classes[label]})"
+        f"test image {index} ({test.classes[label]})"
         for index, label in zip(chosen.tolist(), sample.label_array.tolist(), strict=True)
     ]
     return names, sample
 
 
-def _own_splits(
+def _own_parts(
     folder: RunFolder,
     facts: RunFacts,
     recipe: Recipe,
     data: object,
     resources: Resources,
     listener: Listener,
-) -> Splits | None:
+    *,
+    remedy: str = "",
+) -> dict[str, ImageDataset] | None:
     """The splits that a run was made with; None if `data` is given and is not the run's.
+
+    Args:
+        folder: the run's.
+        facts: of the run.
+        recipe: of the run.
+        data: what was named or handed over; None for the run's own.
+        resources: what may be used.
+        listener: told about long reading.
+        remedy: what to do if the run's data is not there; empty to name it in `evaluate`.
 
     Raises:
         DataError: the run's data is no longer what it was.
     """
+    evaluate = f"tenfold.evaluate({str(folder)!r}, data)"
     try:
         loaded = load_splits(
-            data if data is not None else reopened_data(folder, facts),
+            data
+            if data is not None
+            else reopened_data(
+                folder,
+                facts,
+                handed_over=remedy or f"evaluate in Python, and hand it over again: {evaluate}",
+                moved=remedy or f"say where it is now: {folder.command('evaluate', 'PLACE')}",
+            ),
             data_root=resources.data_root,
             image_size=recipe.image_size,
             channels=recipe.channels,
@@ -135,45 +181,58 @@ def _own_splits(
             raise
         return None  # data that cannot be split as the run's was is other data
     if splits.fingerprint == facts.data.fingerprint:
-        return splits
+        return {part.split: part for part in splits}
     if data is None:
+        as_it_is = folder.command("evaluate", loaded.source)
         raise DataError(
-            f"{loaded.source}: the data has changed since the run learned from it, so "
-            "its splits may share images with what was learned",
-            remedy="put it back, or name it as DATA to evaluate on all of it as it is now",
+            f"{loaded.source}: the data has changed since the run was trained on it, so images "
+            "that it was trained on may be in any split now",
+            remedy=remedy or f"put it back, or evaluate it as it is now: {as_it_is}",
         )
     return None
 
 
-def _other_splits(
-    data: object, classifier: Classifier, resources: Resources, listener: Listener
-) -> Splits:
-    """The splits of other data in the model's shape; without any, all of it is the test split."""
+def _other_parts(
+    data: object, split: str, classifier: Classifier, resources: Resources, listener: Listener
+) -> dict[str, ImageDataset]:
+    """The splits of other data in the model's shape; a single one is evaluated as any split."""
     shape = classifier.bundle.input_shape
-    splits = load_splits(
+    read = read_data(
         data,
         data_root=resources.data_root,
         image_size=(shape.height, shape.width),
         channels=shape.channels,
-        test_fraction=0.0,
         download=resources.download,
         listener=listener,
-    ).splits
-    parts = {part.split: _with_classes(part, classifier.classes) for part in splits}
-    train = parts["train"]
+    )
+    parts = {name: _with_classes(part, classifier.classes) for name, part in read.parts.items()}
     if len(parts) == 1:
-        return Splits(train, None, train.renamed("test"))
-    return Splits(train, parts.get("val"), parts.get("test"))
+        (only,) = parts.values()
+        return {split: only.renamed(split)}
+    return parts
 
 
 def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
-    """The images with the model's classes in the model's order, where it has all of theirs."""
-    if part.classes == classes or not set(part.classes) <= set(classes):
+    """The images with the model's classes in the model's order.
+
+    Raises:
+        DataError: there are images of other classes.
+    """
+    if part.classes == classes:
         return part
-    places = np.array([classes.index(name) for name in part.classes])
+    known = {name: label for label, name in enumerate(classes)}
+    counts = zip(part.classes, part.class_counts().tolist(), strict=True)
+    unknown = [name for name, n in counts if n and name not in known]
+    if unknown:
+        raise DataError(
+            f"{part.source}: there are images of {listing(unknown)}, "
+            f"but the model's classes are {listing(classes)}",
+            remedy="leave these images out, or give their class the name that the model has for it",
+        )
+    labels = np.array([known.get(name, 0) for name in part.classes])  # 0 for those without images
     return ImageDataset(
         part.image_array,
-        places[part.label_array],
+        labels[part.label_array],
         classes,
         split=part.split,
         source=part.source,
@@ -181,22 +240,22 @@ def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
     )
 
 
-def reopened_data(folder: RunFolder, facts: RunFacts) -> str:
+def reopened_data(folder: RunFolder, facts: RunFacts, *, handed_over: str, moved: str) -> str:
     """The data of a run, to be opened again by name or path.
 
+    Args:
+        folder: the run's.
+        facts: of the run.
+        handed_over: what to do if it was handed over in Python, so that it has neither.
+        moved: what to do if it is no longer there.
+
     Raises:
-        UsageError: it was handed over in Python and has neither.
+        UsageError: it was handed over in Python.
         DataError: it has moved.
     """
     if not facts.data.can_be_reopened:
-        raise UsageError(
-            f"{folder}: the run's data was handed over in Python",
-            remedy="hand it over again as data=",
-        )
+        raise UsageError(f"{folder}: the run's data was handed over in Python", remedy=handed_over)
     source = facts.data.source
     if source not in DATASETS and not os.path.exists(source):  # noqa: PTH110 (Path's raises)
-        raise DataError(
-            f"{folder}: the run's data is no longer at {source}",
-            remedy="say where it is now: resume with --data PLACE, or evaluate RUN PLACE",
-        )
+        raise DataError(f"{folder}: the run's data is no longer at {source}", remedy=moved)
     return source

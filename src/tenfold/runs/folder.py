@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import filelock
 from tenfold.errors import FileRefusedError, StorageError, UsageError, printable
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
 from tenfold.storage import (
+    absolute,
     checked,
     make_folder,
     read_text,
@@ -26,25 +28,35 @@ from tenfold.training.history import EpochMetrics
 LARGEST_TEXT = 64 * 2**20
 """Maximum size of a text file in a run folder, in bytes."""
 
+LONGEST_LOOK = 0.2
+"""Seconds to wait for a run's lock: whoever only looks whether it is held lets go at once."""
+
+_LOCK = ".lock"
+
 
 class RunFolder:
-    """The paths of one run.
+    """The paths of one run; they stay the same when the process changes its working directory.
 
     Args:
-        path: the run's folder.
+        path: the run's folder; messages name it as it is written here.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.recipe = path / "recipe.toml"
-        self.facts = path / "run.json"
-        self.metrics = path / "metrics.jsonl"
-        self.checkpoints = path / "checkpoints"
+        self._name = path
+        self.path = absolute(path)
+        self.recipe = self.path / "recipe.toml"
+        self.facts = self.path / "run.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.checkpoints = self.path / "checkpoints"
         self.best = self.checkpoints / "best.safetensors"
-        self.model = path / "model.safetensors"
+        self.model = self.path / "model.safetensors"
 
     def __str__(self) -> str:
-        return printable(self.path)
+        return printable(self._name)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """A command of tenfold's for this run, as it is typed into a shell."""
+        return printable(shlex.join(["tenfold", name, str(self._name), *arguments]))
 
     def read_text(self, path: Path, remedy: str = PUT_BACK) -> str:
         """The text of one of the run's files.
@@ -69,7 +81,7 @@ class RunFolder:
             FileRefusedError: another process is writing it.
         """
         try:
-            held = filelock.FileLock(self.path / ".lock").acquire(timeout=0)
+            held = filelock.FileLock(self.path / _LOCK).acquire(timeout=LONGEST_LOOK)
         except filelock.Timeout as error:
             raise FileRefusedError(
                 f"{self}: another process is writing this run", remedy="wait for it or stop it"
@@ -82,6 +94,16 @@ class RunFolder:
             ) from error
         with held:
             yield
+
+    def is_being_written(self) -> bool:
+        """Whether a process holds the run's lock; True where that cannot be found out."""
+        try:
+            if not (self.path / _LOCK).exists():
+                return False
+            with filelock.FileLock(self.path / _LOCK).acquire(timeout=0):
+                return False
+        except (OSError, NotImplementedError):  # a timeout is an OSError, too
+            return True
 
     def clean(self) -> None:
         """Remove what a killed writer left half-written; only while the run is locked."""
@@ -115,7 +137,7 @@ class RunFolder:
         """
         if not facts.has_ended and not self.metrics.exists():
             return []
-        remedy = f"make it anew with tenfold resume {self}"
+        remedy = f"write it again with: {self.command('resume')}"
         text = self.read_text(self.metrics, remedy)
         if facts.digests.get(self.metrics.name, sha256_of(text)) != sha256_of(text):
             raise FileRefusedError(
@@ -146,8 +168,9 @@ def _from_json(text: str, place: str | Path, remedy: str) -> object:
 
 
 def sha256_of(text: str) -> str:
-    """The digest of a text file's contents."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    """The digest of a text file's contents, whichever line ends an editor has given it."""
+    unix = text.replace("\r\n", "\n")
+    return hashlib.sha256(unix.encode(errors="surrogatepass")).hexdigest()
 
 
 def existing_run(path: Path) -> RunFolder:
@@ -204,7 +227,7 @@ def require_new(folder: RunFolder) -> None:
     if path.exists() and (not path.is_dir() or _holds_something(path)):
         remedy = "choose another folder"
         if folder.facts.is_file():
-            remedy += ", or continue the run in it with tenfold resume"
+            remedy += f", or continue the run in it with: {folder.command('resume')}"
         raise UsageError(f"{path}: there is something already", remedy=remedy)
 
 

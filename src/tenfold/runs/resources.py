@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from pathlib import Path
 import torch
 
 from tenfold.errors import UsageError, did_you_mean
-from tenfold.runs.conditions import denormals_are_flushed
 from tenfold.runs.facts import RunFacts
 from tenfold.training.engines import AUTO, ENGINES, require_engine
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.torch_engine import TorchEngine
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @dataclass(frozen=True)
@@ -74,34 +76,67 @@ class Resources:
     def repeatable(self) -> Iterator[torch.device]:
         """Gives the device, and the same run the same bits, until the caller's settings return.
 
+        The settings and the random numbers belong to the process, so one thread at a time can be
+        inside; it may enter again, as a watcher does that evaluates while its run is training.
+
         Raises:
-            UsageError: a device or engine that is not there, or a wrong number of threads.
+            UsageError: a device or engine that is not there, a wrong number of threads, or another
+                thread is inside.
         """
         device = choose_device(self.device or "auto")
         self.require_known_engine()
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise UsageError(f"threads is {self.threads}, wanted 1..1024")
-        cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
-        deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
-        flushed_before = denormals_are_flushed(threads=1)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-        try:
-            torch.set_num_threads(self.threads or usual_threads(threads_before))
-            torch.set_flush_denormal(True)
-            if not denormals_are_flushed(torch.get_num_threads()):
-                torch.set_flush_denormal(False)
-            cudnn.deterministic, cudnn.benchmark = True, False
-            with torch.random.fork_rng(devices=devices):
-                yield device
-        finally:
-            torch.set_num_threads(threads_before)
-            torch.set_flush_denormal(flushed_before)
-            cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+        with _only_thread():
+            cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
+            deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
+            cublas = os.environ.get(_CUBLAS)
+            devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+            try:
+                torch.set_num_threads(self.threads or usual_threads(threads_before))
+                cudnn.deterministic, cudnn.benchmark = True, False
+                os.environ.setdefault(_CUBLAS, ":4096:8")  # cuBLAS is deterministic only with it
+                with torch.random.fork_rng(devices=devices):
+                    yield device
+            finally:
+                torch.set_num_threads(threads_before)
+                cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+                if cublas is None:
+                    os.environ.pop(_CUBLAS, None)
 
 
 USUAL = Resources()
 """What a run uses if nobody says."""
+
+
+class _Inside:
+    """Held by the thread that is inside `Resources.repeatable`."""
+
+    lock = threading.RLock()
+
+    @classmethod
+    def forget(cls) -> None:
+        """In a child process: the thread that held the lock may not have come along."""
+        cls.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Inside.forget)
+
+
+@contextmanager
+def _only_thread() -> Iterator[None]:
+    lock = _Inside.lock
+    if not lock.acquire(blocking=False):
+        raise UsageError(
+            "another thread of this process is training or evaluating, and the two would change "
+            "each other's results",
+            remedy="run them one after the other, or each in a process of its own",
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _like(began: str) -> str:

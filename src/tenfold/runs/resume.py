@@ -83,7 +83,7 @@ def resume_run(
         with resources.repeatable() as device:
             prepared = prepare(
                 recipe,
-                data if data is not None else reopened_data(folder, facts),
+                data if data is not None else _own_data(folder, facts),
                 resources,
                 device,
                 listener=watcher,
@@ -93,6 +93,16 @@ def resume_run(
                 watcher.note(note)
             facts = facts.updated(data=prepared.data)
             return run_session(folder, prepared, facts, every, watcher, beginning)
+
+
+def _own_data(folder: RunFolder, facts: RunFacts) -> str:
+    again = f"tenfold.resume({str(folder)!r}, data=...)"
+    return reopened_data(
+        folder,
+        facts,
+        handed_over=f"resume in Python, and hand it over again: {again}",
+        moved=f"say where it is now: {folder.command('resume', '--data', 'PLACE')}",
+    )
 
 
 def _restore(
@@ -120,15 +130,11 @@ def _restore(
     new = _differences(began, now, epochs_changed)
     since = _differences(before, now, epochs_changed or is_accepted)
     differences = list(dict.fromkeys([*since, *new]))
-    refused = [
-        each
-        for each in (new if is_accepted else differences)
-        if each.partition(".")[0].split()[0] not in accept
-    ]
+    refused = [each for each in (new if is_accepted else differences) if _part(each) not in accept]
     if refused:
         raise FileRefusedError(
             f"{folder}: this is not the run that was stopped: {'; '.join(refused)}",
-            remedy=f"undo that, or accept it with --accept {'|'.join(ACCEPTABLE)}",
+            remedy=f"undo that, or accept it: add {_accepting(refused)}",
         )
     notes = [f"accepted: {each}" for each in differences]
     if checkpoint is None:
@@ -145,6 +151,16 @@ def _restore(
         changed=checkpoint is not None and (bool(differences) or before.recipe != now.recipe),
         notes=notes,
     )
+
+
+def _accepting(differences: Sequence[str]) -> str:
+    """The options of `tenfold resume` that accept these differences."""
+    return " ".join(f"--accept {part}" for part in dict.fromkeys(map(_part, differences)))
+
+
+def _part(difference: str) -> str:
+    """Which of `ACCEPTABLE` a difference is in."""
+    return difference.partition(".")[0].split()[0]
 
 
 def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
@@ -217,10 +233,14 @@ def _require_same_recipe(
         now = facts.context.model_copy(update={"recipe": recipe.decisive()})
         refused += _differences(facts.context, now, epochs is not None)
     if refused:
-        remedy = "undo that, or accept it with --accept recipe; --data names data that has moved"
+        remedy = f"undo that, or accept it: add {_accepting(refused)}"
         if all(each.startswith("recipe.epochs ") for each in refused):
-            # So it is left, too, by a process that died while it began to train further.
-            remedy = f"undo that, or train for that many with --epochs {recipe.epochs}"
+            # A process that died just after `resume --epochs` leaves the same.
+            further = folder.command("resume", "--epochs", str(recipe.epochs))
+            remedy = f"undo that, or train for that many with: {further}"
+        elif any(each.startswith("recipe.data ") for each in refused):
+            moved = folder.command("resume", "--data", recipe.data)
+            remedy = f"undo that; data that has moved is named with: {moved}"
         raise FileRefusedError(
             f"{folder.recipe}: this is not the recipe of the run: {'; '.join(refused)}",
             remedy=remedy,

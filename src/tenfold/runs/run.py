@@ -14,6 +14,7 @@ from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.runs.facts import PUT_BACK, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run, sha256_of
 from tenfold.runs.resources import choose_device
+from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
 
 SCHEMA = 1
@@ -25,7 +26,7 @@ class Run:
     """A run in its folder.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies, as an absolute path.
         history: one entry for each finished epoch.
         facts: what `run.json` says.
     """
@@ -41,8 +42,11 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running`, `interrupted`, `failed`, `stopped early` or `finished`."""
-        return self.facts.status
+        """`running`, `crashed`, `interrupted`, `failed`, `stopped early` or `finished`.
+
+        It has crashed if it was running when its process died.
+        """
+        return status_of(RunFolder(self.folder), self.facts)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -81,6 +85,13 @@ class Run:
         return f"<b>{_escaped(self.folder)}</b> ({self.status})<table>{rows}</table>"
 
 
+def status_of(folder: RunFolder, facts: RunFacts) -> str:
+    """The status in `run.json`, but `crashed` for a run that no process is running any more."""
+    if facts.status == "running" and not folder.is_being_written():
+        return "crashed"
+    return facts.status
+
+
 def open_run(path: str | Path) -> Run:
     """The run in a folder.
 
@@ -107,7 +118,8 @@ def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
     if digests.get(folder.recipe.name, sha256_of(text)) != sha256_of(text):
         raise FileRefusedError(
             f"{place}: this is not the recipe that the run ended with",
-            remedy=f"put it back, or accept it with tenfold resume {folder} --accept recipe",
+            remedy="put it back, or accept it with: "
+            f"{folder.command('resume', '--accept', 'recipe')}",
         )
     try:
         return validate(parse_recipe(text, place), place)
@@ -131,6 +143,23 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     return Classifier(read_own_bundle(Path(path))[0], choose_device(device))
 
 
+def unfinished_note(folder: RunFolder, bundle: Bundle) -> str:
+    """What to say when the model of a run that has not finished is used; empty if it has.
+
+    Args:
+        folder: the run's.
+        bundle: its model.
+    """
+    facts = folder.read_facts()
+    if facts.has_ended:
+        return ""
+    epoch = bundle.header.figures.get("epochs", "an earlier one")
+    return (
+        f"{folder}: the run has not finished (status: {status_of(folder, facts)}); "
+        f"its model is the one after epoch {epoch}"
+    )
+
+
 def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
     """The bundle that a path means, and the run that it belongs to, if it lies in one.
 
@@ -140,7 +169,7 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
     found = bundle_path(path)
     bundle = read_bundle(found)
     folder = RunFolder(path if path.is_dir() else path.parent)
-    if not folder.facts.is_file() or found not in (folder.model, folder.best):
+    if not folder.facts.is_file() or absolute(found) not in (folder.model, folder.best):
         return bundle, None
     if path.is_dir() and found == folder.model:
         require_own_model(folder, folder.read_facts(), bundle)
@@ -156,7 +185,8 @@ def require_own_model(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> Non
     if facts.digests.get(folder.model.name, bundle.sha256) != bundle.sha256:
         raise FileRefusedError(
             f"{folder.model}: this is not the model that the run ended with",
-            remedy=f"make it anew with tenfold resume {folder}, or name the file itself to use it",
+            remedy=f"write it again with: {folder.command('resume')}; or name the file itself to "
+            "use it as it is",
         )
 
 
@@ -179,11 +209,14 @@ def bundle_path(path: Path) -> Path:
     for bundle in bundles:
         if bundle.is_file():
             return bundle
-    if is_run:
-        raise FileRefusedError(
-            f"{folder}: the run has no model yet", remedy=f"finish it with: tenfold resume {folder}"
-        )
-    raise FileRefusedError(f"{folder}: there is no model.safetensors in this folder")
+    if not is_run:
+        raise FileRefusedError(f"{folder}: there is no model.safetensors in this folder")
+    failure = folder.read_facts().failure
+    if failure is not None:
+        raise FileRefusedError(f"{folder}: the run has no model, because it failed: {failure}")
+    raise FileRefusedError(
+        f"{folder}: the run has no model yet", remedy=f"finish it with: {folder.command('resume')}"
+    )
 
 
 def _shown(value: object) -> str:

@@ -93,9 +93,17 @@ def read_text(path: Path, limit: int) -> str:
             data = file.read(limit + 1)
         if len(data) > limit:
             raise FileRefusedError(f"{path}: it has more than {limit:,} bytes")
-        return data.decode()
+        return data.decode("utf-8-sig")  # editors on Windows begin a file with a byte-order mark
     except UnicodeDecodeError as error:
         raise FileRefusedError(f"{path}: it is not UTF-8 text") from error
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root of the file system; as it is if the working directory is gone."""
+    try:
+        return path.absolute()
+    except OSError:  # whoever uses the path will say what is wrong with it
+        return path
 
 
 def make_folder(path: Path) -> bool:

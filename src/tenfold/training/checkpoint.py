@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from tenfold.errors import FileRefusedError, NewerFormatError, listing
+from tenfold.models.older import renamed_weights
 from tenfold.storage import (
     checked,
     make_folder,
@@ -24,7 +25,7 @@ from tenfold.tensors import from_stored, to_stored
 from tenfold.training.state import StateHeader, TrainingState
 from tenfold.training.watching import next_multiple
 
-KIND, VERSION = "tenfold-checkpoint", 2
+KIND, VERSION = "tenfold-checkpoint", 3
 GENERATIONS = 2
 """How many checkpoints a run keeps."""
 
@@ -185,6 +186,8 @@ def read_newest(folder: Path) -> Checkpoint | None:
     tensors = from_stored(file.tensors)
     if file.version == 1:
         header, tensors = _from_version_1(header, tensors)
+    if file.version <= 2:
+        header, tensors = _from_version_2(header, tensors)
     return Checkpoint(path, header, tensors, tuple(passed_over))
 
 
@@ -211,6 +214,22 @@ def _from_version_1(
         for name, tensor in tensors.items()
     }
     return header.model_copy(update={"context": context, "parameters": parameters}), renamed
+
+
+def _from_version_2(
+    header: CheckpointHeader, tensors: dict[str, Tensor]
+) -> tuple[CheckpointHeader, dict[str, Tensor]]:
+    """Some weights of a run's network had other names."""
+    recipe = header.context.get("recipe")
+    if not isinstance(recipe, dict):
+        return header, tensors
+    kind = recipe.get("model"), recipe.get("model_args")
+    new_names = renamed_weights(*kind, header.parameters, prefix="network.")
+    for part in ("model", "averaged", "best"):
+        new_names |= renamed_weights(*kind, tensors, prefix=f"{part}.network.")
+    parameters = [new_names.get(name, name) for name in header.parameters]
+    renamed = {new_names.get(name, name): tensor for name, tensor in tensors.items()}
+    return header.model_copy(update={"parameters": parameters}), renamed
 
 
 def upgraded_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:

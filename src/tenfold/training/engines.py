@@ -15,6 +15,7 @@ from tenfold.models.layers import Layer
 from tenfold.native.library import NoKernels, find_kernels
 from tenfold.training.agreement import require_agreement
 from tenfold.training.engine import Engine, MakeEngine, StepSettings
+from tenfold.training.flushing import FlushingEngine, FlushingThread
 from tenfold.training.memory import is_out_of_memory
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.state import TrainingState
@@ -91,7 +92,10 @@ def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings
 
     The native one is first compared with PyTorch on some of the images.
     """
-    return choose_engine(AUTO, state, data, settings).make(state, data, settings)
+    try:
+        return _native(state, data, settings).make(state, data, settings)
+    except NotNativeError:
+        return TorchEngine(state, data, settings)
 
 
 def require_engine(name: str) -> None:
@@ -109,7 +113,7 @@ def _native(
     state: TrainingState,
     data: ImageDataset,
     settings: StepSettings,
-    layers: Sequence[Layer] | None,
+    layers: Sequence[Layer] | None = None,
 ) -> ChosenEngine:
     compiled = CompiledModel(state.model, data.image_shape, layers)
     make = partial(NativeEngine, compiled=compiled)
@@ -129,7 +133,17 @@ def _native(
 
 
 def _by_pytorch(kind: type[Engine], state: TrainingState, why_not_native: str = "") -> ChosenEngine:
-    return ChosenEngine(kind, kind, torch_predictor(state.model), _of_pytorch(), why_not_native)
+    predict = torch_predictor(state.model)
+    if state.device.type != "cpu":
+        return ChosenEngine(kind, kind, predict, _of_pytorch(), why_not_native)
+    thread = FlushingThread()
+    return ChosenEngine(
+        kind,
+        partial(FlushingEngine, kind, thread),
+        lambda images, batch_size: thread(predict, images, batch_size),
+        _of_pytorch(),
+        why_not_native,
+    )
 
 
 def _of_pytorch() -> str:

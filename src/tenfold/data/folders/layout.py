@@ -47,18 +47,16 @@ def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Pla
         folders: the folders that are known besides those of the images, such as empty ones.
 
     Raises:
-        DataError: images share a name or lie outside of class folders, splits have different
-            classes, or classes are empty, only one, or of names that cannot be shown.
+        DataError: images share a name or lie outside of class folders, or a class has a name that
+            cannot be shown.
     """
     _refuse_duplicates(path, images)
     tree = _Tree(images, folders)
     roots = _split_roots(path, tree, tree.wrapped_root())
     _refuse_outsiders(path, images, roots)
-    classes = _shared_classes(path, tree, roots)
     depth = len(next(iter(roots)))
-    places = Places(classes, [(roots[parts[:depth]], parts[depth]) for parts in images])
-    _refuse_empty_classes(path, roots.values(), places)
-    return places
+    of_image = [(roots[parts[:depth]], parts[depth]) for parts in images]
+    return Places(_classes(path, tree, roots), of_image)
 
 
 class _Tree:
@@ -134,44 +132,13 @@ def _refuse_outsiders(path: Path, images: Sequence[Parts], roots: Mapping[Parts,
         )
 
 
-def _shared_classes(path: Path, tree: _Tree, roots: Mapping[Parts, str]) -> tuple[str, ...]:
-    """The sorted classes, which every split must have."""
-    by_split = {split: set(tree.children(root)) for root, split in roots.items()}
-    classes = sorted(set.union(*by_split.values()))
-    missing = [
-        f"{split} lacks {listing(sorted(set(classes) - own))}"
-        for split, own in by_split.items()
-        if own != set(classes)
-    ]
-    if missing:
-        raise DataError(
-            f"{path}: the splits have different classes: {'; '.join(missing)}",
-            remedy="give every split the same class folders",
-        )
+def _classes(path: Path, tree: _Tree, roots: Iterable[Parts]) -> tuple[str, ...]:
+    """The sorted names of the class folders in any split."""
+    classes = sorted({name for root in roots for name in tree.children(root)})
     odd = [name for name in classes if not name.isprintable()]
     if odd:
         raise DataError(
             f"{path}: class names have characters that cannot be shown: {listing(odd)}",
             remedy="rename the folders",
         )
-    if len(classes) == 1:
-        raise DataError(
-            f"{path}: there is only one class, {classes[0]!r}, wanted two or more",
-            remedy=WANTED_LAYOUT,
-        )
     return tuple(classes)
-
-
-def _refuse_empty_classes(path: Path, splits: Iterable[str], places: Places) -> None:
-    filled = set(places.of_image)
-    empty = [
-        name if split == UNSPLIT else f"{split}/{name}"
-        for split in splits
-        for name in places.classes
-        if (split, name) not in filled
-    ]
-    if empty:
-        raise DataError(
-            f"{path}: class folders have no images: {listing(empty)}",
-            remedy="add images to the folders or remove them",
-        )

@@ -1,0 +1,110 @@
+"""PyTorch on a CPU with denormals flushed to zero, in a thread of its own.
+
+Arithmetic with denormals can be a hundred times slower, and training is full of them once
+gradients vanish. But the setting belongs to a thread, each worker of PyTorch's inherits it when it
+starts, and there is no way to take it back from a worker. In a thread of their own these workers
+begin with it and end with that thread, so the caller's keep theirs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.tensors import Images, Logits
+from tenfold.training.engine import Engine, StepSettings, Stretch
+from tenfold.training.state import TrainingState
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class FlushingThread:
+    """Calls functions in one thread, whose PyTorch flushes denormals to zero.
+
+    It has as many workers as the thread that makes it. Settings of PyTorch that belong to a thread,
+    such as `no_grad` or autocast, are the defaults there. The thread ends with this object.
+    """
+
+    def __init__(self) -> None:
+        self._threads = torch.get_num_threads()
+        self._start()
+
+    def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """What the function returns or raises."""
+        if os.getpid() != self._process:  # a fork has copied this object, but not the thread
+            self._start()
+        return self._executor.submit(function, *args, **kwargs).result()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._executor = ThreadPoolExecutor(
+            1, thread_name_prefix="tenfold", initializer=_flush, initargs=(self._threads,)
+        )
+
+
+class FlushingEngine(Engine):
+    """Another engine, all of whose work is done in a thread that flushes denormals.
+
+    Args:
+        kind: the other engine's class.
+        thread: where it works.
+        state: see `Engine`.
+        data: see `Engine`.
+        settings: see `Engine`.
+    """
+
+    def __init__(
+        self,
+        kind: type[Engine],
+        thread: FlushingThread,
+        state: TrainingState,
+        data: ImageDataset,
+        settings: StepSettings,
+    ) -> None:
+        super().__init__(state, data, settings)
+        self._thread, self._engine = thread, thread(kind, state, data, settings)
+
+    def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
+        """See `Engine`."""
+        self._thread(self._engine.begin_epoch, epoch, order)
+
+    def advance(
+        self, first: int, learning_rates: Sequence[float], *, gradient_norms: bool = False
+    ) -> Stretch:
+        """See `Engine`."""
+        return self._thread(
+            self._engine.advance, first, learning_rates, gradient_norms=gradient_norms
+        )
+
+    def logits(self, images: Images, batch_size: int) -> Logits:
+        """See `Engine`."""
+        return self._thread(self._engine.logits, images, batch_size)
+
+    def close(self) -> None:
+        """See `Engine`."""
+        self._thread(self._engine.close)
+
+
+def denormals_are_flushed(threads: int) -> bool:
+    """Whether PyTorch flushes denormals to zero in this thread and all its workers.
+
+    Args:
+        threads: how many PyTorch uses; with 1 it has no workers.
+    """
+    enough_for_all = threads * 2**16 if threads > 1 else 1
+    # Made and looked at as bits: as numbers, a thread that flushes would see zeros.
+    denormal = torch.full((enough_for_all,), 1000, dtype=torch.int32).view(torch.float32)
+    return not bool((denormal * 0.5).view(torch.int32).count_nonzero())
+
+
+def _flush(threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
