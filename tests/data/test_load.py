@@ -243,7 +243,7 @@ def test_npz(tmp_path: Path) -> None:
     assert torch.equal(loaded.splits.train.images, torch.tensor(PIXELS))
     assert len(loaded.splits.test) == 8
     assert loaded.source == str(path)
-    assert any("8 of the 8 test images are also in the training" in n for n in loaded.notes)
+    assert any("8 of the 8 test images are also training images" in n for n in loaded.notes)
 
 
 def test_npz_with_one_name_for_two_classes(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_one_class_is_refused() -> None:
 
 def test_a_class_that_is_only_tested_is_refused() -> None:
     train = image_dataset(labels=LABELS % 3)
-    with pytest.raises(DataError, match="no training images of d, but others are"):
+    with pytest.raises(DataError, match="test images of d, but no training images of that name"):
         load_splits((train, image_dataset(COLOR[:, :1])))
 
 
@@ -296,4 +296,4 @@ def test_shared_images_are_counted_in_the_second() -> None:
 
 def test_the_same_images_in_both_splits_are_noted() -> None:
     notes = load_splits((image_dataset(), image_dataset())).notes
-    assert notes == ("40 of the 40 test images are also in the training images, pixel for pixel",)
+    assert notes == ("40 of the 40 test images are also training images, pixel for pixel",)

@@ -123,7 +123,7 @@ def test_no_preprocessing_but_the_scale(tmp_path):
 def test_the_header_can_be_read_by_anyone(tmp_path):
     """The format is a promise: what other programs may rely on."""
     header, weights = read_tensors(
-        written(tmp_path / "model.safetensors"), kind="tenfold-bundle", version=1
+        written(tmp_path / "model.safetensors"), kind="tenfold-bundle", version=2
     )
     assert header == {
         "model": "mlp",
@@ -143,14 +143,13 @@ def test_the_header_can_be_read_by_anyone(tmp_path):
                 "transposed": False,
             },
             {"op": "relu", "input": 1},
-            {"op": "dropout", "input": 2, "p": 0.0},
             {
                 "op": "linear",
-                "input": 3,
+                "input": 2,
                 "in_features": 16,
                 "out_features": 5,
-                "weight": "layers.4.weight",
-                "bias": "layers.4.bias",
+                "weight": "layers.3.weight",
+                "bias": "layers.3.bias",
                 "transposed": False,
             },
         ],
@@ -161,9 +160,16 @@ def test_the_header_can_be_read_by_anyone(tmp_path):
 
 
 def test_a_bundle_of_the_first_version_will_always_be_read(tmp_path):
-    """It had no list of layers."""
-    assert VERSION == 1
-    bundle = read_forged(tmp_path, {"layers": MISSING})
+    """Its linear layers had other numbers, and the very first had no list of layers."""
+    header, weights = header_and_weights(tmp_path)
+    older = {name.replace("layers.3.", "layers.4."): t for name, t in weights.items()}
+    assert older.keys() != weights.keys()
+    layers = json.loads(json.dumps(header["layers"]).replace("layers.3.", "layers.4."))
+    module = read_forged(tmp_path).module()
+    found = read_forged(tmp_path, {"layers": layers}, lambda _: older, version=1)
+    assert found.header.layers == read_forged(tmp_path).header.layers
+    assert found.module().state_dict().keys() == module.state_dict().keys()
+    bundle = read_forged(tmp_path, {"layers": MISSING}, lambda _: older, version=1)
     assert bundle.classes == ("cat", "dog", "Ämse", "caf\udce9", "\x1b[2J")
     assert bundle.header.layers is None
     bundle.module()

@@ -79,11 +79,24 @@ def test_training_mode_differs_from_evaluation_only_by_dropout_and_normalization
     "name", [name for name in MODELS if "dropout" in model_arguments(name, {})]
 )
 def test_dropout_acts_in_training_and_is_silent_in_evaluation(name):
-    model, without = small(name, dropout=0.5), small(name, dropout=0.0)
+    model, other = small(name, dropout=0.5), small(name, dropout=0.1)
     batch = images((1, 28, 28), n=8)
     assert not torch.equal(model.train()(batch), model.train()(batch))
-    without.load_state_dict(model.state_dict())
-    assert torch.equal(model.eval()(batch), without.eval()(batch))
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval()(batch), other.eval()(batch))
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet", "cifar-cnn", "convpool"])
+def test_without_dropout_layers_are_numbered_as_in_a_network_written_without_them(name):
+    model = small(name, dropout=0.0)
+    assert not [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    sequence = "layers" if name == "mlp" else "classifier"
+    linear = [
+        int(key.split(".")[1])
+        for key in model.state_dict()
+        if key.startswith(sequence) and key.endswith("weight")
+    ]
+    assert linear == [1 + 2 * place for place in range(len(linear))]
 
 
 @TABLE

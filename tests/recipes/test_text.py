@@ -18,8 +18,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(name, tmp_path):
 
 
 def test_a_byte_order_mark_anywhere_else_is_refused():
-    assert parse_recipe("\ufeff", "here") == {}
-    for text in ("\ufeff\ufeffepochs = 3", "epochs\ufeff = 3"):
+    for text in ("\ufeffepochs = 3", "epochs\ufeff = 3"):
         with pytest.raises(UsageError, match="not TOML"):
             parse_recipe(text, "here")
 

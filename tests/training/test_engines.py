@@ -57,7 +57,7 @@ def test_the_instructions_are_those_of_kernels_and_pytorch() -> None:
 def test_pytorch_is_used_where_it_is_asked_for() -> None:
     state = new_state()
     chosen = choose("torch", state)
-    assert (chosen.kind, chosen.make, chosen.why_not_native) == (TorchEngine, TorchEngine, "")
+    assert (chosen.kind, chosen.why_not_native) == (TorchEngine, "")
     images = data().images
     assert torch.equal(chosen.predict(images, 8), predict_logits(state.model, images))
 

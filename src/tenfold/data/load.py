@@ -278,6 +278,12 @@ def _require_training_images(read: ReadData) -> None:
         )
     counts = {name: _counts_by_class(part) for name, part in read.parts.items()}
     present = [name for name, n in counts["train"].items() if n]
+    if len(present) < 2:
+        folders = "; each class is a folder of its own" if read.has_class_folders else ""
+        raise DataError(
+            f"{source}: all {len(train):,} training images are of one class, {present[0]!r}",
+            remedy=f"add images of at least one other class{folders}",
+        )
     for split, found in counts.items():
         untrained = [name for name, n in found.items() if n and name not in present]
         if untrained:
@@ -286,12 +292,6 @@ def _require_training_images(read: ReadData) -> None:
                 "but no training images of that name",
                 remedy=f"add training images of that name, or remove its {split} images",
             )
-    if len(present) < 2:
-        folders = "; each class is a folder of its own" if read.has_class_folders else ""
-        raise DataError(
-            f"{source}: all {len(train):,} training images are of one class, {present[0]!r}",
-            remedy=f"add images of at least one other class{folders}",
-        )
     empty = [name for name, n in counts["train"].items() if not n]
     if empty and read.has_class_folders:
         raise DataError(
