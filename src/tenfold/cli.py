@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import tenfold
 from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable
 from tenfold.listening import WithoutNotes
+from tenfold.reporting.usage import misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -28,8 +30,30 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
+class _Command(TyperCommand):
+    """A command whose help shows no type beside `--help`."""
+
+    def get_help_option(self, ctx: Any) -> TyperOption | None:  # noqa: ANN401
+        return _without_type(super().get_help_option(ctx))
+
+
+class _Group(TyperGroup):
+    """The same for all commands together."""
+
+    def get_help_option(self, ctx: Any) -> TyperOption | None:  # noqa: ANN401
+        return _without_type(super().get_help_option(ctx))
+
+
+def _without_type(option: TyperOption | None) -> TyperOption | None:
+    if option is not None:
+        option.metavar = ""
+    return option
+
+
 app = typer.Typer(
     name="tenfold",
+    cls=_Group,
     help="Train small-image classifiers in seconds, and trust what they say.",
     epilog="Begin with: tenfold train digits",
     no_args_is_help=True,
@@ -78,13 +102,19 @@ Engine = Annotated[
 OtherEngine = Annotated[
     str, typer.Option(metavar="auto|native|torch", help="Instead of the run's own.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="While training, nothing but warnings.")]
+Json = Annotated[
+    bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", metavar="", help="While training, print nothing but notes."),
+]
 LogEvery = Annotated[
     int, typer.Option(metavar="N", min=0, help="Print the running loss every N batches.")
 ]
 Plot = Annotated[
-    bool, typer.Option("--plot", help="Draw training.png in the run's folder as epochs end.")
+    bool,
+    typer.Option("--plot", metavar="", help="Draw training.png in the run's folder as epochs end."),
 ]
 CheckpointEvery = Annotated[
     str,
@@ -93,7 +123,7 @@ CheckpointEvery = Annotated[
         help="Save within epochs too: every so many seconds or batches.",
     ),
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Download nothing.")]
+Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
 
 
 def main() -> None:
@@ -126,21 +156,7 @@ def _run_app() -> int | None:
         if len(sys.argv) == 1:  # what it says is the help
             typer.echo(error.format_message(), err=True)
             return error.exit_code
-        raise _not_understood(error) from error
-
-
-def _not_understood(error: typer.TyperException) -> UsageError:
-    """What is wrong with the command line, in one sentence."""
-    context = getattr(error, "ctx", None)
-    remedy = f"see {context.command_path if context else 'tenfold'} --help"
-    message = error.format_message().rstrip(".")
-    details: list[Any] = getattr(error.__cause__, "errors", list)()
-    if details:
-        option = message.removeprefix("Invalid value for ").partition(":")[0]
-        found = printable(repr(details[0]["input"]), 80)
-        wanted = details[0]["msg"].removeprefix("Input should be ").partition(",")[0]
-        return UsageError(f"{option} is {found}, wanted {wanted}", remedy=remedy)
-    return UsageError(f"{message[:1].lower()}{message[1:]}", remedy=remedy)
+        raise misunderstood(error, sys.argv[1:]) from error
 
 
 def _stoppable(command: Callable[P, R]) -> Callable[P, R]:
@@ -167,16 +183,21 @@ def _version(wanted: bool | None) -> None:
 def _options(
     version: Annotated[
         bool | None,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version", metavar="", callback=_version, is_eager=True, help="Show the version."
+        ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show a traceback with an error; anywhere in the line.")
+        bool,
+        typer.Option(
+            "--debug", metavar="", help="Show a traceback with an error; anywhere in the line."
+        ),
     ] = False,
 ) -> None:
     del version, debug  # acted on elsewhere; they stand here for --help
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def train(
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)] = None,
@@ -253,7 +274,7 @@ def train(
     _show_run(run, as_json)
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
@@ -297,7 +318,7 @@ def resume(
     _show_run(resumed, as_json)
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def evaluate(
     run: RunArgument,
@@ -327,7 +348,7 @@ def evaluate(
     _show({"run": str(run), **report.to_dict()}, as_json, lambda: report_text(report))
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def predict(
     run: RunArgument,
@@ -342,7 +363,8 @@ def predict(
     data_root: DataRoot = None,
     offline: Offline = False,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Lines of image, rank, class, probability.")
+        bool,
+        typer.Option("--csv", metavar="", help="Lines of image, rank, class, probability."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -389,7 +411,7 @@ def predict(
     _show({"run": str(run), "predictions": predictions}, as_json, lambda: _guesses_text(pairs))
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def summary(
     model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's name, or a run.")],
@@ -427,7 +449,7 @@ def summary(
     _show(table.to_dict(), as_json, lambda: str(table))
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def data(
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=DATA_HELP)] = None,
@@ -452,7 +474,7 @@ def data(
     _show(facts, as_json, lambda: data_text(facts))
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def recipes(
     name: Annotated[
@@ -473,7 +495,7 @@ def recipes(
     _show({"recipes": tables}, as_json, lambda: _in_columns(descriptions))
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def reproduce(
     names: Annotated[
@@ -491,6 +513,7 @@ def reproduce(
         bool,
         typer.Option(
             "--full",
+            metavar="",
             help="As many epochs as the tutorials ran: cnn-cifar10 100 instead of 5, "
             "convpool-mnist 10 instead of 2.",
         ),
@@ -546,7 +569,7 @@ def reproduce(
     raise typer.Exit(reproduction.exit_code)
 
 
-@app.command()
+@app.command(cls=_Command)
 @_stoppable
 def info(as_json: Json = False) -> None:
     """Show versions, devices and folders: what a bug report needs."""

@@ -14,8 +14,17 @@ from typing import Any
 LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
 """Characters of an error's words and of its message, at the most: names may be endless."""
 
+_SAME_BEGINNING, _ALIKE = 4, 0.6
+"""Letters, and share of all letters, in which names that are alike agree."""
+
 _WANTED = {
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
     "float_type": "a number",
     "finite_number": "a finite number",
     "string_type": "a text in quotes",
@@ -108,10 +117,23 @@ class InterruptedRunError(TenfoldError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     choices = sorted(known)
-    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
-    if nearest:
-        return f"did you mean {nearest[0]!r}?"
-    return f"choose one of: {', '.join(choices)}"
+    similar = nearest(name, choices)
+    return f"did you mean {similar!r}?" if similar else f"choose one of: {', '.join(choices)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like an unknown one; empty if none is much like it.
+
+    Names that begin alike come first: `resnet18` is more like `resnet-small` than like `lenet`.
+    """
+
+    def likeness(other: str) -> tuple[bool, float]:
+        begin_alike = name[:_SAME_BEGINNING] == other[:_SAME_BEGINNING]
+        ratio = difflib.SequenceMatcher(None, other, name).ratio()
+        return begin_alike and len(name) >= _SAME_BEGINNING, ratio
+
+    scored = max(((*likeness(other), other) for other in known), default=(False, 0.0, ""))
+    return scored[2] if scored[0] or scored[1] >= _ALIKE else ""
 
 
 def wanted(problem: Mapping[str, Any]) -> str:
