@@ -13,17 +13,20 @@ Outside a notebook the same calls write files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import UsageError
+from tenfold.evaluation.passes import evaluation_mode
+from tenfold.models.preprocessing import Preprocessing
 from tenfold.reporting.live import LivePlot, show_figure
 from tenfold.reporting.plots import (
     checked_indices,
@@ -32,6 +35,7 @@ from tenfold.reporting.plots import (
     images_figure,
 )
 from tenfold.reporting.style import save_figure
+from tenfold.scratch import as_floats
 
 __all__ = [
     "LivePlot",
@@ -43,8 +47,11 @@ __all__ = [
     "show_images",
 ]
 
-Predictions = Classifier | Sequence[SupportsIndex | str] | Tensor | np.ndarray
-"""A classifier to ask, or for every image a class's index or name."""
+Network = Callable[[Tensor], Tensor]
+"""A module or another function from images to logits, n x classes."""
+
+Predictions = Classifier | Network | Sequence[SupportsIndex | str] | Tensor | np.ndarray
+"""A classifier or network to ask, or for every image a class's index or name."""
 
 Indices = Sequence[SupportsIndex] | Tensor | np.ndarray
 
@@ -61,7 +68,8 @@ def show_images(
     """Show pictures, each under its true label's name, and that over the predicted one's.
 
     A list of predictions is for the whole data set, or for `indices`, or without these for the
-    first images.
+    first images. A network is called in evaluation mode with raw pixels if a
+    `tenfold.models.Preprocessing` is a part of it, otherwise with floats 0..1.
 
     Args:
         dataset: where the pictures are.
@@ -72,15 +80,20 @@ def show_images(
         path: a file that ends in `.png` or `.svg`; needed outside a notebook.
 
     Raises:
-        UsageError: the predictions do not fit the images, an index is out of range, or there is
-            neither a notebook nor a path.
+        UsageError: the predictions do not fit the images, the network does not give one logit for
+            every class, an index is out of range, or there is neither a notebook nor a path.
         DataError: the classifier is for images of another shape.
         StorageError: the file cannot be written.
     """
     if rows < 1 or columns < 1:
         raise UsageError(f"images: rows and columns are {rows} and {columns}, wanted at least 1")
     listed: list[SupportsIndex | str] | None = None
-    if predictions is not None and not isinstance(predictions, Classifier):
+    ask: Callable[[ImageDataset], Sequence[SupportsIndex | str]] | None = None
+    if isinstance(predictions, Classifier):
+        ask = predictions.predict
+    elif callable(predictions):
+        ask = partial(_answers, predictions)
+    elif predictions is not None:
         listed = [*predictions]
         if len(listed) > len(dataset):
             raise UsageError(
@@ -92,8 +105,8 @@ def show_images(
         places = _spread(dataset, rows * columns)
     else:
         places = [*range(min(rows * columns, len(listed)))]
-    if isinstance(predictions, Classifier):
-        listed = [*predictions.predict(dataset.select(torch.tensor(places)))]
+    if ask is not None:
+        listed = [*ask(dataset.select(torch.tensor(places)))]
     elif listed is not None and (indices is None or len(listed) == len(dataset)):
         # Fewer than all, with indices, are those of the indices already.
         listed = [listed[place] for place in places]
@@ -102,6 +115,28 @@ def show_images(
         path,
         alt=f"{len(places)} images of {dataset.source} ({dataset.split})",
     )
+
+
+def _answers(net: Network, dataset: ImageDataset) -> list[int]:
+    """The class that a network gives each image.
+
+    Raises:
+        UsageError: it does not give one logit for every class.
+    """
+    modules = list(net.modules()) if isinstance(net, nn.Module) else []
+    scales = any(isinstance(module, Preprocessing) for module in modules)
+    images = dataset.images if scales else as_floats(dataset.images)
+    tensors = net.parameters() if isinstance(net, nn.Module) else iter(())
+    with evaluation_mode(net), torch.inference_mode():
+        logits = net(images.to(next(tensors, images).device))
+    wanted = (len(dataset), len(dataset.classes))
+    if not isinstance(logits, Tensor) or logits.shape != wanted:
+        found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(
+            f"images: the network gives {found}, wanted logits of shape {list(wanted)}"
+        )
+    labels: list[int] = logits.argmax(1).tolist()
+    return labels
 
 
 def _spread(dataset: ImageDataset, most: int) -> list[int]:

@@ -20,7 +20,7 @@ floats, or raw pixels 0..255 as uint8, which are scaled to 0..1 before `net` see
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import torch
 from jaxtyping import Float
@@ -131,8 +131,8 @@ class Accumulator:
     def __init__(self, n: int) -> None:
         self._sums = [0.0] * n
 
-    def add(self, *numbers: float | int) -> None:
-        """Add one number to every sum.
+    def add(self, *numbers: SupportsFloat) -> None:
+        """Add one number to every sum; a tensor of one element counts as its value.
 
         Raises:
             UsageError: there are more or fewer numbers than sums.
@@ -141,7 +141,9 @@ class Accumulator:
             raise UsageError(
                 f"accumulator: {len(numbers)} numbers to add, wanted {len(self._sums)}"
             )
-        self._sums = [total + number for total, number in zip(self._sums, numbers, strict=True)]
+        # A float of each: a sum of tensors would keep the graphs of all their gradients alive.
+        values = [float(n.detach() if isinstance(n, Tensor) else n) for n in numbers]
+        self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
 
     def reset(self) -> None:
         """Set every sum to 0."""

@@ -13,6 +13,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import DataError, UsageError
 from tenfold.evaluation.metrics import confusion_matrix
 from tenfold.evaluation.report import Report
+from tenfold.models.preprocessing import raw_pixels_explained
 from tenfold.tensors import Images, Labels, Logits
 
 
@@ -77,11 +78,14 @@ def evaluate_accuracy(
 
     Raises:
         DataError: there is no batch.
+        UsageError: the images are raw pixels, and the network fails on them.
     """
     correct = seen = 0
     with evaluation_mode(net), torch.inference_mode():
         for images, labels in data:
-            correct += int((net(images).argmax(1) == labels).sum())
+            with raw_pixels_explained(net, images):
+                logits = net(images)
+            correct += int((logits.argmax(1) == labels).sum())
             seen += len(labels)
     if not seen:
         raise DataError("evaluate_accuracy: the data has no batches, wanted at least one")

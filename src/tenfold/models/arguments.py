@@ -96,11 +96,12 @@ def flattened_size(model: str, features: nn.Sequential, input_shape: ImageShape)
         height, width = ((size + 2 * padding - kernel) // stride + 1 for size in (height, width))
         if height < 1 or width < 1:
             smallest = _smallest_size(features)
+            larger = ",".join(str(max(side, smallest)) for side in input_shape[1:])
             raise UsageError(
                 f"{model}: images of {input_shape} are too small: "
                 f"layer features.{place} ({type(layer).__name__}) would have no pixels left, "
                 f"wanted at least {smallest}x{smallest} pixels",
-                remedy="choose another model or larger images",
+                remedy=f"choose another model, or larger images with --set image_size=[{larger}]",
             )
         if isinstance(layer, nn.Conv2d):
             channels = layer.out_channels

@@ -8,6 +8,7 @@ that differs. Weights are named, not held: they lie beside the list, under these
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ LARGEST_OUTPUT = 2**30
 
 Shape = tuple[int, ...]
 """Of a tensor, or of a layer's output for one image: channels, height, width, or only features."""
+
+_LARGEST_TRIED = 256  # pixels of a side, where images that are large enough are looked for
 
 _Place = Annotated[int, Field(ge=IMAGES, lt=MOST_LAYERS)]
 _Count = Annotated[int, Field(ge=1, le=LARGEST_OUTPUT)]
@@ -330,14 +333,34 @@ def require_batches(
     """
     if batch_size != 1 and images % batch_size != 1:
         return
+    weight = _sees_one_pixel(layers, input_shape)
+    if weight:
+        sizes = (size for size in range(batch_size + 1, images + 1) if images % size != 1)
+        remedies = [f"--batch-size {size}" for size in itertools.islice(sizes, 1)]
+        if smallest := _smallest_side(layers, input_shape):
+            height, width = (max(side, smallest) for side in input_shape[1:])
+            remedies.append(f"--set image_size=[{height},{width}]")
+        raise UsageError(
+            f"batch_size is {batch_size}, so the last batch of {images:,} training images has "
+            f"one image, which leaves batch normalization ({weight}) with one value a channel, "
+            "wanted at least two",
+            remedy=f"choose {' or '.join([*remedies, 'another model'])}",
+        )
+
+
+def _sees_one_pixel(layers: Sequence[Layer], input_shape: Sequence[int]) -> str:
+    """The weight of the first batch normalization of a single pixel; empty if there is none."""
     for layer, shape in zip(layers, output_shapes(layers, input_shape), strict=True):
         if isinstance(layer, BatchNorm2d) and shape[1:] == (1, 1):
-            raise UsageError(
-                f"batch_size is {batch_size}, so the last batch of {images:,} training images has "
-                f"one image, which leaves batch normalization ({layer.weight}) with one value a "
-                "channel, wanted at least two",
-                remedy="choose another batch size, larger images or another model",
-            )
+            return layer.weight
+    return ""
+
+
+def _smallest_side(layers: Sequence[Layer], input_shape: Sequence[int]) -> int:
+    """The side of the smallest square image that leaves more than one pixel; 0 if none is found."""
+    sides = range(min(input_shape[1:]), _LARGEST_TRIED)
+    fitting = (s for s in sides if not _sees_one_pixel(layers, (input_shape[0], s, s)))
+    return next(fitting, 0)
 
 
 def _if_named(name: str | None, shape: Shape) -> list[tuple[str, Shape]]:

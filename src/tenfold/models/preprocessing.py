@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
@@ -95,6 +96,31 @@ class Preprocessing(nn.Module):
     def extra_repr(self) -> str:
         """The values, for the module's text."""
         return f"mean={self._mean}, std={self._std}" if self._mean else ""
+
+
+@contextmanager
+def raw_pixels_explained(net: object, images: Tensor) -> Iterator[None]:
+    """Say what to do where a network is called with raw pixels, and fails, inside the block.
+
+    Args:
+        net: a module or any other function of the images.
+        images: what it is called with.
+
+    Raises:
+        UsageError: the images are uint8, and nothing in the network scales them.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        modules = net.modules() if isinstance(net, nn.Module) else ()
+        if images.dtype != torch.uint8 or any(isinstance(m, Preprocessing) for m in modules):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"the images are raw pixels 0..255 (torch.uint8), and the network failed: {reason}",
+            remedy="scale them to 0..1: begin the network with tenfold.models.Preprocessing(), or "
+            "load with tenfold.data.DataLoader(..., scale=True)",
+        ) from error
 
 
 def _mean_and_std(pixels: UInt8[Tensor, "n height width"]) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from tenfold.errors import UsageError, printable
+from tenfold.reporting.terminal import PlainWatcher
 from tenfold.storage import make_folder, write_bytes
 
 PictureFormat = Literal["png", "svg"]
@@ -25,6 +26,9 @@ PIXELS_PER_INCH = 100
 """On the screen; a PNG has `PNG_SCALE` times as many, for screens with fine pixels."""
 
 PNG_SCALE = 2
+
+_CJK = ((0x1100, 0x11FF), (0x2E80, 0xD7FF), (0xF900, 0xFAFF), (0xFF00, 0xFFEF), (0x20000, 0x323AF))
+"""Code points of Chinese, Japanese and Korean."""
 
 STYLE = mpl.rc_params_from_file(
     Path(__file__).with_name("tenfold.mplstyle"), use_default_template=False
@@ -42,16 +46,47 @@ def house_style() -> Iterator[None]:
 @cache
 def _families() -> tuple[str, ...]:
     """The fonts of the style that are installed; DejaVu Sans comes with matplotlib."""
+    _find_new_fonts()
     installed = set(font_manager.get_font_names())
     return tuple(family for family in STYLE["font.family"] if family in installed)
 
 
+def _find_new_fonts() -> None:
+    """Tell matplotlib of the fonts that were installed after it had made its list of them."""
+    manager = font_manager.fontManager
+    known = {font.fname for font in manager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if path not in known:
+            with suppress(Exception):  # a file that is not a font: matplotlib passed it over, too
+                manager.addfont(path)
+
+
 def legible(name: str) -> str:
-    """A name from outside as it can be drawn: what no font here has stands as its code."""
-    return "".join(
-        character if _has_glyph(character) else f"\\u{ord(character):04x}"
-        for character in printable(name)
-    )
+    """A name from outside as it can be drawn: what no font here has stands as its code.
+
+    A note says so once, and which fonts to install.
+    """
+    shown = printable(name)
+    missing = "".join(dict.fromkeys(each for each in shown if not _has_glyph(each)))
+    if missing:
+        _note_once(_without_font(missing))
+    return "".join(f"\\u{ord(each):04x}" if each in missing else each for each in shown)
+
+
+@cache
+def _note_once(text: str) -> None:
+    PlainWatcher().note(text)
+
+
+def _without_font(missing: str) -> str:
+    """That no font has these characters, and what to install; one sentence for all of a script."""
+    if any(first <= ord(each) <= last for each in missing for first, last in _CJK):
+        return (
+            "no installed font has Chinese, Japanese or Korean characters, so pictures show their "
+            "codes; install fonts-noto-cjk (Debian, Ubuntu), google-noto-sans-cjk-fonts (Fedora) "
+            "or noto-fonts-cjk (Arch)"
+        )
+    return "no installed font has some of the characters in class names, so pictures show codes"
 
 
 @cache

@@ -34,7 +34,7 @@ def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> Usag
         return UsageError(f"{option.strip(chr(39))} is {found}, wanted {words}")
     unknown = getattr(error, "option_name", None)
     if unknown is not None and hasattr(error, "possibilities"):
-        remedy = _remedy_for(unknown, arguments, options) or help_for_command
+        remedy = _remedy_for(unknown, command, arguments, options) or help_for_command
         found = printable(unknown, 80)
         return UsageError(f"there is no option {found} in {command}", remedy=remedy)
     message = error.format_message().rstrip(".")
@@ -53,41 +53,48 @@ def _options(context: typer.Context | None) -> list[TyperOption]:
     return [each for each in found if isinstance(each, TyperOption)]
 
 
-def _remedy_for(unknown: str, arguments: Sequence[str], options: Iterable[TyperOption]) -> str:
-    """The option or the key of a recipe that was probably meant; empty if there is none."""
+def _remedy_for(
+    unknown: str, command: str, arguments: Sequence[str], options: Iterable[TyperOption]
+) -> str:
+    """The option or the setting that was probably meant; empty if there is none."""
     names = {name for option in options for name in option.opts}
-    if "--set" in names and (setting := _setting(unknown, arguments)):
-        return f"write --set {setting}"
+    if "--set" in names:
+        of_the_recipe = not command.endswith("summary")  # whose settings are a model's arguments
+        setting = _setting(unknown, _value_of(unknown, arguments), of_the_recipe)
+        if setting:
+            return f"write --set {printable(setting, 80)}"
     similar = _SYNONYMS.get(unknown) or nearest(unknown, names)
     return f"did you mean {similar}?" if similar else ""
 
 
-def _setting(unknown: str, arguments: Sequence[str]) -> str:
-    """The value that an option was given, as a setting of the recipe's key of this name, if any."""
+def _value_of(option: str, arguments: Sequence[str]) -> str:
+    """What stands behind an option on the command line; empty if nothing does."""
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == option:
+            following = "".join(arguments[place + 1 : place + 2])
+            return value if equals else "" if following.startswith("-") else following
+    return ""
+
+
+def _setting(unknown: str, value: str, of_the_recipe: bool) -> str:
+    """An option with its value as a setting of the key of this name; empty if there is no key."""
     from tenfold.recipes import AugmentRecipe, Recipe
 
     name = unknown.lstrip("-").replace("-", "_")
-    value = "VALUE"
-    for place, argument in enumerate(arguments):
-        option, equals, inline = argument.partition("=")
-        if option == unknown:
-            following = [*arguments[place + 1 : place + 2], ""][0]
-            value = inline if equals else following
-            break
-    if not value or value.startswith("-"):
-        value = "VALUE"
+    if name in _model_arguments():
+        return f"{'model_args.' if of_the_recipe else ''}{name}={value or 'VALUE'}"
+    if not of_the_recipe:
+        return ""
     if name == "image_size":
         sides = [side for side in value.lower().split("x") if side.isdecimal()]
         height, width = (sides * 2)[:2] if len(sides) in (1, 2) else ("HEIGHT", "WIDTH")
         return f"image_size=[{height},{width}]"
-    fields = {**Recipe.model_fields, **AugmentRecipe.model_fields}
-    if value == "VALUE" and name in fields and fields[name].annotation is bool:
-        value = "true"
-    if name in Recipe.model_fields:
-        return printable(f"{name}={value}", 80)
-    if name in AugmentRecipe.model_fields:
-        return printable(f"augment.{name}={value}", 80)
-    return printable(f"model_args.{name}={value}", 80) if name in _model_arguments() else ""
+    for model, prefix in ((Recipe, ""), (AugmentRecipe, "augment.")):
+        if name in model.model_fields:
+            example = "true" if model.model_fields[name].annotation is bool else "VALUE"
+            return f"{prefix}{name}={value or example}"
+    return ""
 
 
 def _model_arguments() -> set[str]:

@@ -385,7 +385,7 @@ def _require_fit(recipe: Recipe, splits: Splits) -> None:
         raise UsageError(
             f"batch_size is {recipe.batch_size:,}, but there are only {len(splits.train):,} "
             "training images",
-            remedy=f"choose at most {len(splits.train)}",
+            remedy=f"choose --batch-size {len(splits.train)} or less",
         )
     if recipe.patience and splits.val is None:
         raise UsageError(

@@ -19,6 +19,8 @@ from tenfold.training.torch_engine import TorchEngine
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
+MOST_THREADS = 1024
+
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
@@ -85,8 +87,12 @@ class Resources:
         """
         device = choose_device(self.device or "auto")
         self.require_known_engine()
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise UsageError(f"threads is {self.threads}, wanted 1..1024")
+        if self.threads is not None and not (
+            type(self.threads) is int and 1 <= self.threads <= MOST_THREADS
+        ):
+            raise UsageError(
+                f"threads is {self.threads!r}, wanted a whole number, 1..{MOST_THREADS}"
+            )
         with _only_thread():
             cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
             deterministic, benchmark = cudnn.deterministic, cudnn.benchmark

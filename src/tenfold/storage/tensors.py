@@ -49,6 +49,29 @@ _TYPES = {
 }
 _TYPE_NAMES = {code: name for name, (code, _) in _TYPES.items()}
 
+_KINDS = {
+    "tenfold-bundle": (
+        "a model such as a run's model.safetensors",
+        "load it with tenfold.load",
+    ),
+    "tenfold-checkpoint": (
+        "a checkpoint of a run",
+        "name the run's folder instead",
+    ),
+    "tenfold-parts": (
+        "a checkpoint that save_checkpoint wrote",
+        "load it with tenfold.training.load_checkpoint",
+    ),
+    "tenfold-decoded": ("an entry of the cache of decoded images", ""),
+}
+"""By kind: what a file is, and what to do with one that was not wanted."""
+
+_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+"""How files of torch.save begin that are not zip files: its magic number, pickled."""
+
+_ENOUGH_TO_TELL = 500
+"""Bytes from the start of a file that tell its format."""
+
 _MOST_AXES, _MOST_VALUES = 32, 2**48
 
 
@@ -166,7 +189,7 @@ def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
         NewerFormatError: it is newer than this tenfold.
     """
     with read_regular_file(path) as (file, size):
-        top = _top(path, file, size)
+        top = _top(path, file, size, kind)
         metadata = _metadata(path, top.pop("__metadata__", None), kind, version)
         data = memoryview(bytearray(size - file.tell()))
         file.readinto(data)
@@ -178,12 +201,12 @@ def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
     return TensorFile(header, tensors, int(metadata["version"]), metadata["sha256"])
 
 
-def _top(path: Path, file: io.BufferedReader, size: int) -> dict[str, Any]:
+def _top(path: Path, file: io.BufferedReader, size: int, kind: str) -> dict[str, Any]:
     """The entries at the top of a safetensors file; the tensors' bytes come next."""
     start = file.read(8)
     header_size = int.from_bytes(start, "little")
     if header_size > LARGEST_HEADER:  # the bytes of another format, read as a size
-        raise _foreign(path)
+        raise _foreign(path, kind, start + file.read(_ENOUGH_TO_TELL))
     if len(start) < 8 or header_size > size - 8:
         raise _damaged(path, f"its {size:,} bytes are too few for a safetensors file")
     return _json_object(path, file.read(header_size).decode(errors="replace"))
@@ -212,9 +235,13 @@ def _metadata(path: Path, metadata: object, kind: str, version: int) -> dict[str
     if not isinstance(metadata, dict) or not all(
         isinstance(metadata.get(key), str) for key in ("kind", "version", "header", "sha256")
     ):
-        raise _foreign(path)
-    if metadata["kind"] != kind:
-        raise FileRefusedError(f"{path}: it is a {metadata['kind']!r}, wanted a {kind!r}")
+        raise _foreign(path, kind)
+    found = metadata["kind"]
+    if found != kind:
+        remedy = _KINDS[found][1] if found in _KINDS else ""
+        raise FileRefusedError(
+            f"{path}: this is {_what(found)}, wanted {_what(kind)}", remedy=remedy
+        )
     if not re.fullmatch(r"[1-9][0-9]{0,8}", metadata["version"]):
         raise _damaged(path, f"its version is {metadata['version']!r}")
     require_readable(int(metadata["version"]), version, path)
@@ -254,10 +281,20 @@ def _tensors(path: Path, top: Mapping[str, Any], data: memoryview) -> dict[str, 
     return tensors
 
 
-def _foreign(path: Path) -> FileRefusedError:
+def _what(kind: str) -> str:
+    return _KINDS[kind][0] if kind in _KINDS else f"a file of kind {kind!r}"
+
+
+def _foreign(path: Path, kind: str, start: bytes = b"") -> FileRefusedError:
+    if start.startswith(_LEGACY_TORCH) or (start.startswith(b"PK") and b"data.pkl" in start):
+        return FileRefusedError(
+            f"{path}: torch.save wrote this file, wanted one that tenfold wrote",
+            remedy="bring it into a network with load_state_dict(torch.load(..., "
+            "weights_only=True)), and save that with tenfold.training.save_checkpoint",
+        )
     return FileRefusedError(
         f"{path}: this is not a file that tenfold wrote",
-        remedy="name a run folder or its model.safetensors",
+        remedy=f"name {_what(kind)}",
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError, UsageError
+from tenfold.models.preprocessing import raw_pixels_explained
 from tenfold.storage import Facts, checked, read_tensors, write_tensors
 from tenfold.tensors import from_stored, part_of, to_stored
 from tenfold.training.optimizer_state import OptimizerHeader, load_optimizer, optimizer_to_parts
@@ -42,11 +45,13 @@ def train_epoch(
 
     Raises:
         DataError: there is no batch.
+        UsageError: the images are raw pixels, and the network fails on them.
     """
     model.train()
     loss_sum, correct, seen = 0.0, 0, 0
     for number, (images, labels) in enumerate(data, start=1):
-        logits = model(images)
+        with raw_pixels_explained(model, images):
+            logits = model(images)
         batch_loss = loss(logits, labels)
         optimizer.zero_grad()
         batch_loss.backward()  # type: ignore[no-untyped-call]
@@ -72,20 +77,13 @@ def save_checkpoint(
         path: the file; by custom its name ends in `.safetensors`.
         model: any module.
         optimizer: any PyTorch optimizer.
-        facts: what JSON can hold.
+        facts: what JSON can hold; tensors and NumPy arrays of one element are saved as numbers.
 
     Raises:
         UsageError: JSON cannot hold one of the facts.
         StorageError: it could not be written.
     """
-    for name, fact in facts.items():
-        try:
-            json.dumps(fact)
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"save_checkpoint: {name} is a {type(fact).__name__}, wanted what JSON can hold",
-                remedy="save the number in a tensor as tensor.item()",
-            ) from error
+    plain = {name: _plain(name, fact) for name, fact in facts.items()}
     header, moments = optimizer_to_parts(optimizer)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in moments.items()}
@@ -94,8 +92,23 @@ def save_checkpoint(
         to_stored(tensors),
         kind=KIND,
         version=VERSION,
-        header={"optimizer": header.model_dump(), "facts": facts},
+        header={"optimizer": header.model_dump(), "facts": plain},
     )
+
+
+def _plain(name: str, fact: object) -> object:
+    """A fact as JSON can hold it."""
+    if isinstance(fact, Tensor | np.ndarray | np.generic) and math.prod(fact.shape) == 1:
+        fact = fact.item()
+    try:
+        json.dumps(fact)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"save_checkpoint: {name} is a {type(fact).__name__}, wanted what JSON can hold: "
+            "numbers, text, lists and dicts of these",
+            remedy="convert it first, a tensor for instance with .tolist()",
+        ) from error
+    return fact
 
 
 def load_checkpoint(

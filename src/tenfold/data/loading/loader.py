@@ -25,6 +25,7 @@ from torch.utils.data import Dataset, get_worker_info
 from tenfold.data.loading.gathering import Column, Indices, Rows
 from tenfold.data.loading.rows import find_rows
 from tenfold.data.loading.untouched import raise_as_worker, stacks
+from tenfold.errors import UsageError
 
 ItemT = TypeVar("ItemT", covariant=True)
 
@@ -48,9 +49,35 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
     With `num_workers > 0` such a data set of at most `LARGEST_COPY` bytes is copied as it stands
     when the iteration starts, as workers have it, and read in this process. Batches then do not lie
     in shared memory. With `worker_init_fn`, `persistent_workers` or `timeout`, workers are started.
+
+    Args:
+        dataset: see PyTorch's.
+        args: see PyTorch's.
+        scale: the images of each batch, its first part, as floats 0..1 and not as raw pixels; for
+            networks that do not begin with `tenfold.models.Preprocessing`.
+        kwargs: see PyTorch's.
     """
 
+    def __init__(
+        self,
+        dataset: Dataset[ItemT],
+        *args: Any,  # noqa: ANN401 - PyTorch's
+        scale: bool = False,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(dataset, *args, **kwargs)
+        self.scale = scale
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override] # PyTorch names a private class
+        """The batches.
+
+        Raises:
+            UsageError: they are to be scaled, but do not begin with raw pixels.
+        """
+        batches = self._batches()
+        return map(_scaled, batches) if self.scale else batches
+
+    def _batches(self) -> Iterator[Any]:
         if not self._gathers_here():
             return super().__iter__()
         if self.num_workers > 0:
@@ -126,6 +153,18 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
         iterator = self._iterate(ahead, read)
         ahead.start(self.prefetch_factor * self.num_workers)
         return iterator
+
+
+def _scaled(batch: Any) -> list[Any]:  # noqa: ANN401
+    """A batch with its images, raw pixels, as floats 0..1."""
+    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        found = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise UsageError(
+            f"DataLoader: the images are {found}, wanted raw pixels 0..255 as torch.uint8 to scale",
+            remedy="leave out scale=True",
+        )
+    return [images.to(torch.get_default_dtype()).div_(255), *batch[1:]]
 
 
 class _Indices(Dataset[Any]):
