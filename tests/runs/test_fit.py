@@ -16,7 +16,6 @@ from tenfold.errors import DataError, TrainingError, UsageError
 from tenfold.evaluation import evaluate
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import Run, train_run
-from tenfold.runs.conditions import denormals_are_flushed
 from tenfold.runs.fit import Fitted, fit
 from tenfold.runs.resources import Resources
 from tenfold.training.history import EpochMetrics
@@ -163,27 +162,6 @@ def test_data_without_other_splits_has_training_figures_alone() -> None:
     figures = found.figures.to_dict()
     assert figures["val_acc"] is None
     assert not [name for name in figures if name.startswith("test_")]
-
-
-@pytest.mark.parametrize("own", [False, True])
-def test_the_caller_s_settings_and_random_numbers_are_left_alone(own: bool) -> None:
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    torch.manual_seed(1)
-    wanted = torch.rand(3)
-    threads = torch.get_num_threads()
-    torch.manual_seed(1)
-    try:
-        torch.set_flush_denormal(own)
-        cudnn.deterministic, cudnn.benchmark = own, own
-        fit(recipe(epochs=1), resources=Resources(threads=2))
-        assert torch.equal(torch.rand(3), wanted)
-        assert torch.get_num_threads() == threads
-        assert denormals_are_flushed(threads=1) == own
-        assert (cudnn.deterministic, cudnn.benchmark) == (own, own)
-    finally:
-        torch.set_flush_denormal(False)
-        cudnn.deterministic, cudnn.benchmark = before
 
 
 def test_what_does_not_fit_is_refused_before_training() -> None:

@@ -30,11 +30,13 @@ def conditions(device: torch.device, engine: ChosenEngine) -> Conditions:
 def machine_conditions(device: torch.device) -> dict[str, Any]:
     """The same but for the engine: what PyTorch has here, inside `repeatable`."""
     threads = torch.get_num_threads()
+    with FlushingThread() as thread:
+        are_flushed = thread(denormals_are_flushed, threads)
     return {
         "device": device_name(device),
         "threads": threads,
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "denormals": "flushed" if FlushingThread()(denormals_are_flushed, threads) else "kept",
+        "denormals": "flushed" if are_flushed else "kept",
         "torch": torch.__version__,
         "tenfold": tenfold.__version__,
     }

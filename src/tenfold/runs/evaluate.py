@@ -78,7 +78,8 @@ def evaluate_run(
         part = _chosen(parts, split)
         if device.type != "cpu":
             return classifier.evaluate(part, batch_size=batch_size)
-        return FlushingThread()(classifier.evaluate, part, batch_size=batch_size)
+        with FlushingThread() as thread:
+            return thread(classifier.evaluate, part, batch_size=batch_size)
 
 
 def _chosen(parts: Mapping[str, ImageDataset], split: str) -> ImageDataset:

@@ -15,7 +15,7 @@ from tenfold.models.layers import Layer
 from tenfold.native.library import NoKernels, find_kernels
 from tenfold.training.agreement import require_agreement
 from tenfold.training.engine import Engine, MakeEngine, StepSettings
-from tenfold.training.flushing import FlushingEngine, FlushingThread
+from tenfold.training.flushing import FlushingEngine, flushing
 from tenfold.training.memory import is_out_of_memory
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.state import TrainingState
@@ -136,14 +136,8 @@ def _by_pytorch(kind: type[Engine], state: TrainingState, why_not_native: str = 
     predict = torch_predictor(state.model)
     if state.device.type != "cpu":
         return ChosenEngine(kind, kind, predict, _of_pytorch(), why_not_native)
-    thread = FlushingThread()
-    return ChosenEngine(
-        kind,
-        partial(FlushingEngine, kind, thread),
-        lambda images, batch_size: thread(predict, images, batch_size),
-        _of_pytorch(),
-        why_not_native,
-    )
+    make = partial(FlushingEngine, kind)
+    return ChosenEngine(kind, make, flushing(predict), _of_pytorch(), why_not_native)
 
 
 def _of_pytorch() -> str:

@@ -18,6 +18,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.evaluation.compiled import Predict
 from tenfold.tensors import Images, Logits
 from tenfold.training.engine import Engine, StepSettings, Stretch
 from tenfold.training.state import TrainingState
@@ -30,7 +31,7 @@ class FlushingThread:
     """Calls functions in one thread, whose PyTorch flushes denormals to zero.
 
     It has as many workers as the thread that makes it. Settings of PyTorch that belong to a thread,
-    such as `no_grad` or autocast, are the defaults there. The thread ends with this object.
+    such as `no_grad` or autocast, are the defaults there. Use it as a context manager, or close it.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,17 @@ class FlushingThread:
             self._start()
         return self._executor.submit(function, *args, **kwargs).result()
 
+    def __enter__(self) -> FlushingThread:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread and its workers, once it has done what it is doing."""
+        if os.getpid() == self._process:
+            self._executor.shutdown()
+
     def _start(self) -> None:
         self._process = os.getpid()
         self._executor = ThreadPoolExecutor(
@@ -50,12 +62,21 @@ class FlushingThread:
         )
 
 
+def flushing(predict: Predict) -> Predict:
+    """The same, but in a thread that flushes denormals."""
+
+    def flushing_predict(images: Images, batch_size: int) -> Logits:
+        with FlushingThread() as thread:
+            return thread(predict, images, batch_size)
+
+    return flushing_predict
+
+
 class FlushingEngine(Engine):
     """Another engine, all of whose work is done in a thread that flushes denormals.
 
     Args:
         kind: the other engine's class.
-        thread: where it works.
         state: see `Engine`.
         data: see `Engine`.
         settings: see `Engine`.
@@ -64,13 +85,17 @@ class FlushingEngine(Engine):
     def __init__(
         self,
         kind: type[Engine],
-        thread: FlushingThread,
         state: TrainingState,
         data: ImageDataset,
         settings: StepSettings,
     ) -> None:
         super().__init__(state, data, settings)
-        self._thread, self._engine = thread, thread(kind, state, data, settings)
+        self._thread = FlushingThread()
+        try:
+            self._engine = self._thread(kind, state, data, settings)
+        except BaseException:
+            self._thread.close()
+            raise
 
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
         """See `Engine`."""
@@ -90,7 +115,10 @@ class FlushingEngine(Engine):
 
     def close(self) -> None:
         """See `Engine`."""
-        self._thread(self._engine.close)
+        try:
+            self._thread(self._engine.close)
+        finally:
+            self._thread.close()
 
 
 def denormals_are_flushed(threads: int) -> bool:

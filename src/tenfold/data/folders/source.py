@@ -20,8 +20,8 @@ MOST_MEMBERS = 4_000_000
 def source_fingerprint(path: Path) -> str:
     """A digest that changes when the data at this path does.
 
-    For an archive it is the SHA-256 of its bytes; for a directory one over the sorted names,
-    sizes and times of change of all files in it, which does not read them.
+    For an archive it is the SHA-256 of its bytes; for a directory one over the sorted names of all
+    files and folders in it, and the files' sizes and times of change, which does not read them.
 
     Raises:
         DataError: there is nothing at the path, or it cannot be read.
@@ -32,9 +32,9 @@ def source_fingerprint(path: Path) -> str:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256(b"directory")
     for parts, entry in _walk(path):
-        if not entry.is_dir(follow_symlinks=False):
-            facts = ("/".join(parts), *_size_and_times(entry))
-            digest.update(repr(facts).encode("utf-8", "backslashreplace"))
+        is_folder = entry.is_dir(follow_symlinks=False)
+        facts = ("/".join(parts), *(() if is_folder else _size_and_times(entry)))
+        digest.update(repr(facts).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 

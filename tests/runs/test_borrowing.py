@@ -1,0 +1,221 @@
+"""What a run borrows from its process it gives back, and no two threads borrow it at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+import tenfold
+from engines import ENGINES
+from tenfold.data import load_splits
+from tenfold.errors import UsageError
+from tenfold.recipes import load_recipe
+from tenfold.runs.fit import Fitted, fit
+from tenfold.runs.resources import Resources
+from tenfold.training import Watcher
+
+RECIPE = load_recipe("digits-quick", {"epochs": 1, "model": "mlp", "model_args.hidden": [8]})
+
+
+def settings_of_the_process() -> dict[str, object]:
+    """All that a caller might notice, but for `random`: checks of types draw from it in tests."""
+    numpy_state = np.random.get_state()  # noqa: NPY002 - the caller's
+    return {
+        "environment": {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")},
+        "working directory": Path.cwd(),
+        "NumPy's random": (numpy_state[1].tolist(), *numpy_state[2:]),
+        "PyTorch's random": torch.get_rng_state().tolist(),
+        "threads": torch.get_num_threads(),
+        "flush denormals": bool(torch.tensor(1e-310, dtype=torch.float64) * 0.5 == 0),
+        "cuDNN": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "gradients": torch.is_grad_enabled(),
+        "default type": torch.get_default_dtype(),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "warnings": list(warnings.filters),
+        "matplotlib": dict(mpl.rcParams),
+        "threads of Python's": {t for t in threading.enumerate() if t.name.startswith("tenfold")},
+    }
+
+
+USES: dict[str, Callable[[str, Path], object]] = {
+    "read": lambda _, __: load_splits("digits"),
+    "fit": lambda engine, _: fit(RECIPE, resources=Resources(threads=2, engine=engine)).figures,
+    "train": lambda engine, folder: tenfold.train(
+        recipe=RECIPE, out=folder / "run", threads=2, engine=engine, quiet=True, plot=True
+    ),
+    "evaluate": lambda engine, folder: tenfold.evaluate(USES["train"](engine, folder)),
+    "predict": lambda engine, folder: USES["train"](engine, folder).model.predict(
+        load_splits("digits").splits.train
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("use", USES)
+def test_the_caller_finds_everything_as_it_was(use: str, engine: str, tmp_path: Path) -> None:
+    USES[use](engine, tmp_path / "before")  # what is imported, and made once, is made now
+    before = settings_of_the_process()
+    USES[use](engine, tmp_path)
+    after = settings_of_the_process()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_it_gives_back_settings_of_either_kind(own: bool) -> None:
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    try:
+        torch.set_flush_denormal(own)
+        cudnn.deterministic, cudnn.benchmark = own, own
+        wanted = settings_of_the_process()
+        fit(RECIPE, resources=Resources(threads=2, engine="torch"))
+        found = settings_of_the_process()
+        assert found["flush denormals"] == wanted["flush denormals"] == own
+        assert found["cuDNN"] == (own, own)
+    finally:
+        torch.set_flush_denormal(False)
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_importing_and_training_leave_the_random_module_alone(engine: str, tmp_path: Path) -> None:
+    """In a new process: a module that draws a number as it is imported does so only once."""
+    code = f"""
+import random
+before = random.getstate()
+import tenfold, tenfold.notebook
+out, engine = {str(tmp_path / "run")!r}, {engine!r}
+run = tenfold.train("digits", epochs=1, out=out, engine=engine, quiet=True, plot=True)
+tenfold.evaluate(run)
+run.model.predict(tenfold.data.load_splits("digits").splits.train)
+assert random.getstate() == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("has_workers_before", [False, True])
+def test_denormals_are_flushed_in_a_run_and_nowhere_else(
+    has_workers_before: bool, tmp_path: Path
+) -> None:
+    """Also in PyTorch's workers, which a caller may have had before, or get from now on."""
+    code = f"""
+import json, torch, tenfold
+torch.set_num_threads(2)
+def kept():
+    denormals = torch.full((2**20,), 1000, dtype=torch.int32).view(torch.float32)
+    return int((denormals * 0.5).view(torch.int32).count_nonzero())
+if {has_workers_before}:
+    kept()
+run = tenfold.train(
+    "digits", epochs=1, out={str(tmp_path / "run")!r}, engine="torch", threads=2, quiet=True
+)
+print(json.dumps([run.facts.conditions.denormals, kept()]))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert json.loads(answer.stdout) == ["flushed", 2**20]
+
+
+# ---- One thread at a time ----------------------------------------------------------------------
+
+
+class Does(Watcher):
+    """Does something once while a run is training, and keeps what comes of it."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action, self.outcome = action, None
+
+    def epoch_done(self, metrics: object, epochs: int) -> None:
+        if self.outcome is None:
+            try:
+                self.outcome = self.action()
+            except UsageError as error:
+                self.outcome = error
+
+
+def fitted(engine: str, watcher: Watcher | None = None) -> Fitted:
+    return fit(RECIPE, resources=Resources(threads=1, engine=engine), watcher=watcher)
+
+
+def in_another_thread(action: Callable[[], object]) -> object:
+    outcome: list[object] = []
+
+    def work() -> None:
+        try:
+            outcome.append(action())
+        except UsageError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return outcome[0]
+
+
+def weights(run: Fitted) -> list[list[float]]:
+    return [tensor.flatten().tolist() for tensor in run.weights.values()]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_second_thread_is_refused_and_changes_nothing(engine: str) -> None:
+    watcher = Does(lambda: in_another_thread(lambda: fitted(engine)))
+    assert weights(fitted(engine, watcher)) == weights(fitted(engine))
+    assert isinstance(watcher.outcome, UsageError)
+    assert "another thread of this process is training or evaluating" in str(watcher.outcome)
+
+
+def test_one_thread_after_the_other_trains_the_same() -> None:
+    there, here = in_another_thread(lambda: fitted("auto")), fitted("auto")
+    assert isinstance(there, Fitted)
+    assert weights(there) == weights(here)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_watcher_may_train_and_evaluate_in_between(engine: str, tmp_path: Path) -> None:
+    watcher = Does(lambda: tenfold.evaluate(tenfold.train(recipe=RECIPE, out=tmp_path / "run")).n)
+    assert weights(fitted(engine, watcher)) == weights(fitted(engine))
+    assert watcher.outcome == 359
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_process_that_was_forked_in_between_can_train(tmp_path: Path) -> None:
+    """Even if the thread that was training has not come along."""
+    code = f"""
+import os, sys, threading
+import torch
+torch.set_num_threads(1)
+import tenfold
+from tenfold.training import Watcher
+forked = []
+class Forks(Watcher):
+    def epoch_done(self, metrics, epochs):
+        if not forked:
+            forked.append(os.fork())
+            if forked[0] == 0:
+                run = tenfold.train("digits", epochs=1, out={str(tmp_path / "child")!r}, threads=1)
+                os._exit(0 if run.status == "finished" else 1)
+def train():
+    out = {str(tmp_path / "parent")!r}
+    tenfold.train("digits", epochs=1, out=out, threads=1, engine="native", watcher=Forks())
+thread = threading.Thread(target=train)
+thread.start()
+thread.join()
+_, status = os.waitpid(forked[0], 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False)
+    assert answer.returncode == 0
