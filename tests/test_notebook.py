@@ -16,12 +16,13 @@ import pytest
 import torch
 from nbclient import NotebookClient
 from PIL import Image
+from torch import nn
 
 from small_bundles import bundle_with
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import DataError, UsageError
-from tenfold.models import build
+from tenfold.models import Preprocessing, build
 from tenfold.notebook import images_figure, show_images
 from tenfold.reporting.style import figure_bytes
 from tenfold.types import ImageShape
@@ -277,6 +278,28 @@ class TestShowImages:
     def test_a_classifier_is_asked(self, path: Path) -> None:
         show_images(shades(), classifier(), [0, 25], path=path)
         assert path.read_bytes() == self.expected([0, 25], ["c", "c"])
+
+    def test_a_network_is_asked(self, path: Path) -> None:
+        """With what it expects: raw pixels where it scales them itself, else floats 0..1."""
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+        floats = shades().images / 255
+        wanted = net(floats[[0, 25]]).argmax(1).tolist()
+        for asked in (net, lambda images: net(images), nn.Sequential(Preprocessing(), net)):
+            show_images(shades(), asked, [0, 25], path=path)
+            assert path.read_bytes() == self.expected([0, 25], wanted)
+
+    def test_a_network_in_training_mode_is_asked_in_evaluation_mode(self, path: Path) -> None:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4)).train()
+        show_images(shades(), net, [0, 25], path=path)
+        assert net.training
+        assert net[2].num_batches_tracked == 0
+
+    def test_a_network_with_other_outputs_is_refused(self, path: Path) -> None:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        with pytest.raises(UsageError, match=r"gives \[2, 3\], wanted logits of shape \[2, 4\]"):
+            show_images(shades(), net, [0, 25], path=path)
+        with pytest.raises(UsageError, match="gives NoneType, wanted logits"):
+            show_images(shades(), lambda images: None, [0, 25], path=path)
 
     def test_a_classifier_of_other_shapes_is_refused(self, path: Path) -> None:
         with pytest.raises(DataError, match="1, 5, 5"):

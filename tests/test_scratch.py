@@ -120,6 +120,12 @@ def test_an_accumulator_keeps_running_sums_until_it_is_reset():
         sums.add(1, 2, 3)
 
 
+def test_an_accumulator_keeps_numbers_and_no_tensors():
+    sums = scratch.Accumulator(2)
+    sums.add(torch.tensor([0.5], requires_grad=True) * 2, np.float32(0.25))
+    assert [(type(total), total) for total in (sums[0], sums[1])] == [(float, 1.0), (float, 0.25)]
+
+
 def batches(n=70, batch_size=16, classes=3):
     """Small images whose class is the row that is bright, the last batch smaller."""
     generator = torch.Generator().manual_seed(3)

@@ -1,6 +1,7 @@
 """The list of layers: what may stand in it, the shapes that follow, and the weights it names."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -306,6 +307,17 @@ def test_a_batch_is_refused_exactly_where_pytorch_cannot_normalize_it(size, batc
     assert f"batch_size is {batch_size}, so the last batch of {images} " in str(refusal.value)
     first = {1: "stem.1", 2: "stages.1.0.residual.1"}.get(size, "stages.2.0.residual.1")
     assert f"batch normalization ({first}.weight) with one value a channel" in str(refusal.value)
+    # What it advises works.
+    smaller = re.search(r"--batch-size (\d+)", refusal.value.remedy)
+    larger = re.search(r"image_size=\[(\d+),(\d+)\]", refusal.value.remedy)
+    assert smaller is not None or images == 1
+    if smaller is not None:
+        require_batches(layer_list(model), (1, size, size), images, int(smaller[1]))
+    assert larger is not None
+    sides = int(larger[1]), int(larger[2])
+    require_batches(layer_list(model), (1, *sides), images, batch_size)
+    with pytest.raises(UsageError):  # no smaller one does
+        require_batches(layer_list(model), (1, sides[0] - 1, sides[1] - 1), images, batch_size)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "resnet-small"])

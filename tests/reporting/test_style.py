@@ -10,11 +10,13 @@ import matplotlib as mpl
 import matplotlib.style
 import pytest
 import torch
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import StorageError, UsageError
+from tenfold.reporting import style
 from tenfold.reporting.plots import curves_figure, images_figure
 from tenfold.reporting.style import figure_bytes, save_figure
 
@@ -24,6 +26,43 @@ def curves() -> Figure:
     return curves_figure(
         {"train_loss": {1: 2.0, 2: 1.0, 3: 0.5}, "train_acc": {1: 0.5, 2: 0.75, 3: 0.875}}
     )
+
+
+def test_characters_that_no_font_has_are_noted_once_with_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "_families", lambda: ("DejaVu Sans",))
+    for remembered in (style._has_glyph, style._note_once):
+        remembered.cache_clear()
+    try:
+        assert style.legible("\u732bcat\u72d7") == r"\u732bcat\u72d7"
+        assert style.legible("\u732b") == r"\u732b"
+        note = capsys.readouterr().err
+        assert note.count("note: ") == 1
+        assert "install fonts-noto-cjk (Debian, Ubuntu)" in note
+        assert style.legible("caf\u00e9") == "caf\u00e9"
+        assert capsys.readouterr().err == ""
+    finally:
+        for remembered in (style._has_glyph, style._note_once):
+            remembered.cache_clear()
+
+
+def test_a_font_that_was_installed_since_matplotlib_looked_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dejavu = Path(font_manager.findfont("DejaVu Sans"))
+    new = tmp_path / "New.ttf"
+    new.write_bytes(dejavu.read_bytes())
+    (tmp_path / "Broken.ttf").write_bytes(b"not a font")
+    monkeypatch.setattr(
+        font_manager, "findSystemFonts", lambda: [str(new), str(tmp_path / "Broken.ttf")]
+    )
+    before = list(font_manager.fontManager.ttflist)
+    try:
+        style._find_new_fonts()
+        assert [f.fname for f in font_manager.fontManager.ttflist if f not in before] == [str(new)]
+    finally:
+        font_manager.fontManager.ttflist = before
 
 
 def settings() -> dict[str, object]:

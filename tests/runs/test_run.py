@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tenfold
 from stopping import StopsAt
 from tenfold.data import ImageDataset, Splits, load_splits
 from tenfold.deployment import read_bundle
-from tenfold.errors import DataError, FileRefusedError, InterruptedRunError, UsageError
+from tenfold.errors import (
+    DataError,
+    FileRefusedError,
+    InterruptedRunError,
+    TrainingError,
+    UsageError,
+)
 from tenfold.runs import resume_run
+from tenfold.runs.folder import RunFolder
+from tenfold.training import Watcher
 
 CHANGES = {"recipe": "digits-quick", "epochs": 2, "threads": 1, "quiet": True}
 
@@ -71,7 +81,9 @@ def test_some_of_the_classes_in_another_order_are_found_by_name(
     named = ImageDataset(some.images, (some.labels == 3).long(), ("7", "3"))
     assert tenfold.evaluate(folder, named).correct == tenfold.evaluate(folder, some).correct
     foreign = ImageDataset(some.images, (some.labels == 3).long(), ("seven", "three"))
-    with pytest.raises(DataError, match="seven, three, the model's are 0, 1"):
+    with pytest.raises(
+        DataError, match="there are images of seven, three, but the model's classes are 0, 1"
+    ):
         tenfold.evaluate(folder, foreign)
 
 
@@ -87,7 +99,7 @@ def test_data_that_has_changed_since_is_not_taken_for_the_same(tmp_path: Path) -
     )
     images[0, 0, 0] ^= 1
     savez(tmp_path / "set.npz", images=images, labels=labels)
-    with pytest.raises(DataError, match="the data has changed since the run learned from it"):
+    with pytest.raises(DataError, match="the data has changed since the run was trained on it"):
         tenfold.evaluate(run)
     assert tenfold.evaluate(run, tmp_path / "set.npz").n == 60
 
@@ -145,3 +157,190 @@ def test_data_that_has_moved_is_named_once(tmp_path: Path) -> None:
             use(run)
     resumed = tenfold.resume(run, epochs=3, data=new, quiet=True)
     assert tenfold.evaluate(run).test_acc == resumed.figures["test_acc"]
+
+
+# ---- What a run says of itself ------------------------------------------------------------------
+
+
+def test_a_relative_folder_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Leaves(Watcher):
+        def epoch_done(self, metrics: object, epochs: int) -> None:
+            monkeypatch.chdir("/")
+
+    run = tenfold.train("digits", out="run", watcher=Leaves(), **CHANGES)
+    assert run.folder == tmp_path / "run"
+    assert run.model.classes == run.model.bundle.classes
+    assert tenfold.evaluate(run).test_acc == run.figures["test_acc"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    monkeypatch.chdir(tmp_path)
+    assert tenfold.open_run("run").folder == tmp_path / "run"
+
+
+def test_the_status_says_whether_a_process_is_still_running_it(
+    tmp_path: Path, folder: Path
+) -> None:
+    """What `run.json` says is what the process wrote last, which may have died since."""
+    seen = []
+
+    class Looks(Watcher):
+        def epoch_done(self, metrics: object, epochs: int) -> None:
+            seen.append(tenfold.open_run(tmp_path / "run").status)
+
+    tenfold.train("digits", out=tmp_path / "run", watcher=Looks(), **CHANGES)
+    assert seen == ["running", "running"]
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    text = json.dumps({**facts, "status": "running"})
+    (tmp_path / "run" / "run.json").write_text(text)
+    run = tenfold.open_run(tmp_path / "run")
+    assert run.status == run.to_dict()["status"] == "crashed"
+    assert "crashed" in repr(run)
+    (tmp_path / "run" / ".lock").unlink()  # as in a copy without hidden files
+    assert run.status == "crashed"
+
+
+def test_looking_at_a_run_keeps_nobody_from_writing_it(folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(folder, tmp_path / "run"))
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            run.is_being_written()
+
+    onlookers = [threading.Thread(target=look) for _ in range(2)]
+    for thread in onlookers:
+        thread.start()
+    try:
+        for _ in range(50):
+            with run.locked():
+                assert run.is_being_written()
+    finally:
+        stop.set()
+        for thread in onlookers:
+            thread.join()
+
+
+def test_evaluating_a_run_that_has_not_finished_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        tenfold.train("digits", out=run, watcher=StopsAt(30), **(CHANGES | {"epochs": 3}))
+    tenfold.evaluate(run)
+    assert capsys.readouterr().err == (
+        f"note: {run}: the run has not finished (status: interrupted); its model is the one after "
+        "epoch 1\n"
+    )
+    tenfold.resume(run, quiet=True)
+    capsys.readouterr()
+    tenfold.evaluate(run)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_that_failed_is_not_to_be_finished(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError):
+        tenfold.train("digits", out=tmp_path / "run", lr=1e6, optimizer="sgd", **CHANGES)
+    for use in (tenfold.load, tenfold.evaluate):
+        with pytest.raises(
+            FileRefusedError, match="has no model, because it failed: the loss"
+        ) as e:
+            use(tmp_path / "run")
+        assert "tenfold resume" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "run.json", "metrics.jsonl"])
+def test_an_editor_s_byte_order_mark_and_line_ends_change_nothing(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    """As Notepad saves a file; of a run that has ended, the digest is compared as well."""
+    run = Path(shutil.copytree(folder, tmp_path / "run"))
+    text = (run / name).read_bytes()
+    (run / name).write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+    again = tenfold.open_run(run)
+    assert again.recipe == tenfold.open_run(folder).recipe
+    assert again.history == tenfold.open_run(folder).history
+    assert tenfold.evaluate(run).test_loss == again.figures["test_loss"]
+    assert tenfold.resume(run, quiet=True).status == "finished"
+
+
+# ---- Data that could not be trained on ----------------------------------------------------------
+
+
+def write_pictures(folder: Path, **counts: int) -> Path:
+    """Pictures of digits in class folders, named as `test__3=2`: two threes in `test/3`."""
+    digits = load_splits("digits").splits.train
+    for name, count in counts.items():
+        place = folder.joinpath(*name.split("__"))
+        place.mkdir(parents=True)
+        label = int(place.name[-1]) if place.name[-1].isdigit() else 0
+        chosen = np.flatnonzero(digits.label_array == label)[:count]
+        for index in chosen.tolist():
+            Image.fromarray(digits.image_array[index, 0]).save(place / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("counts", "n"),
+    [
+        ({"test__3": 4, "test__7": 5}, 9),
+        ({"test__3": 4}, 4),
+        ({"3": 4}, 4),
+        ({"train__3": 2, "train__7": 2, "test__3": 5, "test__7": 0}, 5),
+        ({"train__3": 2, "test__3": 3, "test__7": 1}, 4),
+        ({"val__1": 3}, 3),
+    ],
+    ids=str,
+)
+def test_evaluation_demands_no_more_than_images_of_known_classes(
+    counts: dict[str, int], n: int, folder: Path, tmp_path: Path
+) -> None:
+    data = write_pictures(tmp_path / "data", **counts)
+    report = tenfold.evaluate(folder, data)
+    assert report.n == n
+    assert report.accuracy > 0.5
+    assert report.classes == tuple("0123456789")
+
+
+def test_a_split_that_other_data_lacks_is_named_with_those_it_has(
+    folder: Path, tmp_path: Path
+) -> None:
+    data = write_pictures(tmp_path / "data", train__1=2, val__1=2)
+    with pytest.raises(DataError, match=r"has no test split, only train, val; .* --split val"):
+        tenfold.evaluate(folder, data)
+    assert tenfold.evaluate(folder, data, split="val").n == 2
+
+
+def test_the_remedies_for_classes_that_differ_do_not_lead_in_a_circle(tmp_path: Path) -> None:
+    data = write_pictures(tmp_path / "data", train__1=20, train__2=20, test__1=5, test__x3=5)
+    train = partial(tenfold.train, data, **(CHANGES | {"batch_size": 8, "epochs": 1}))
+    with pytest.raises(DataError, match="test images of x3, but no training images") as caught:
+        train(out=tmp_path / "a")
+    assert caught.value.remedy == "add training images of that name, or remove its test images"
+    for picture in (data / "test" / "x3").iterdir():
+        picture.unlink()
+    with pytest.raises(DataError, match="class folders have no images: x3") as caught:
+        train(out=tmp_path / "b")
+    assert caught.value.remedy == "add images to these folders, or remove them"
+    (data / "test" / "x3").rmdir()
+    run = train(out=tmp_path / "c")  # class 2 has no test images, which is only noted
+    assert "there are no test images of 2" in run.facts.data.notes
+
+
+def test_nothing_is_downloaded_where_that_is_switched_off(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(folder, tmp_path / "run"))
+    facts = json.loads((run / "run.json").read_text())
+    facts["data"]["source"] = "mnist"
+    (run / "run.json").write_text(json.dumps(facts))
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe.replace('data = "digits"', 'data = "mnist"'))
+    monkeypatch.delenv("TENFOLD_DATA", raising=False)
+    facts["digests"] = {}
+    (run / "run.json").write_text(json.dumps(facts))
+    for use in (tenfold.evaluate, partial(tenfold.resume, epochs=9)):
+        with pytest.raises(DataError, match="downloading is switched off"):
+            use(run, download=False)

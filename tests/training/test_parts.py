@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import tenfold
 from tenfold.errors import DataError, FileRefusedError, UsageError
 from tenfold.training.parts import load_checkpoint, save_checkpoint, train_epoch
 
@@ -105,12 +108,80 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
 def test_a_fact_that_json_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(UsageError, match=r"loss is a Tensor.*tensor\.item\(\)"):
-        save_checkpoint(tmp_path / "x.safetensors", model, optimizer, loss=torch.tensor(1.0))
+    for fact in (torch.zeros(2), np.zeros(2), object(), {1, 2}):
+        with pytest.raises(UsageError, match=f"loss is a {type(fact).__name__}, wanted what JSON"):
+            save_checkpoint(tmp_path / "x.safetensors", model, optimizer, loss=fact)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_file_that_pytorch_saved_is_not_called_damaged(tmp_path: Path) -> None:
-    torch.save(network().state_dict(), tmp_path / "own.pt")
-    with pytest.raises(FileRefusedError, match=r"own\.pt: this is not a file that tenfold wrote"):
-        load_checkpoint(tmp_path / "own.pt", network())
+@pytest.mark.parametrize(
+    ("fact", "saved"),
+    [
+        (torch.tensor(1.5, requires_grad=True), 1.5),
+        (torch.tensor([[3]]), 3),
+        (np.float32(0.5), 0.5),
+        (np.array([7]), 7),
+        (np.int64(2), 2),
+        ([1, {"a": None}], [1, {"a": None}]),
+    ],
+    ids=str,
+)
+def test_one_number_of_any_kind_is_saved(fact: object, saved: object, tmp_path: Path) -> None:
+    model, path = network(), tmp_path / "x.safetensors"
+    save_checkpoint(path, model, torch.optim.SGD(model.parameters(), lr=0.1), loss=fact)
+    assert load_checkpoint(path, model) == {"loss": saved}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("load", [tenfold.load, lambda path: load_checkpoint(path, network())])
+def test_a_file_of_torch_save_is_called_so_and_what_is_advised_works(
+    load: Callable[[Path], object], zipped: bool, tmp_path: Path
+) -> None:
+    path, model = tmp_path / "own.pt", network()
+    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(FileRefusedError, match=r"own\.pt: torch\.save wrote this file") as caught:
+        load(path)
+    assert "load_state_dict(torch.load(..., weights_only=True))" in caught.value.remedy
+    other = network()
+    other.load_state_dict(torch.load(path, weights_only=True))
+    save_checkpoint(path, other, torch.optim.SGD(other.parameters(), lr=0.1))
+    found = network()
+    load_checkpoint(path, found)
+    for key, value in model.state_dict().items():
+        assert torch.equal(found.state_dict()[key], value)
+
+
+def test_a_zip_file_of_something_else_is_just_foreign(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=1)
+    with pytest.raises(FileRefusedError, match="not a file that tenfold wrote; name a checkpoint"):
+        load_checkpoint(tmp_path / "x.npz", network())
+
+
+def test_files_of_tenfold_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    path, model = tmp_path / "x.safetensors", network()
+    save_checkpoint(path, model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(FileRefusedError, match="is a checkpoint that save_checkpoint wrote"):
+        tenfold.load(path)
+
+
+def test_raw_pixels_that_a_network_cannot_take_are_explained() -> None:
+    splits = tenfold.data.load_splits("digits").splits
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    raw = tenfold.data.DataLoader(splits.train, batch_size=512)
+    for use in (
+        lambda: train_epoch(net, raw, optimizer),
+        lambda: tenfold.evaluation.evaluate_accuracy(net, raw),
+        lambda: tenfold.evaluation.evaluate_accuracy(lambda images: net(images), raw),
+    ):
+        with pytest.raises(UsageError, match=r"raw pixels .* and the network failed") as caught:
+            use()
+        assert "tenfold.models.Preprocessing()" in caught.value.remedy
+    scaled = tenfold.data.DataLoader(splits.train, batch_size=512, scale=True)
+    train_epoch(net, scaled, optimizer)
+    tenfold.evaluation.evaluate_accuracy(net, scaled)
+    with_first_step = nn.Sequential(tenfold.models.Preprocessing(), net)
+    train_epoch(with_first_step, raw, optimizer)
+    wrong_shape = nn.Sequential(tenfold.models.Preprocessing(), nn.Flatten(), nn.Linear(65, 10))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # PyTorch's own words
+        train_epoch(wrong_shape, raw, torch.optim.SGD(wrong_shape.parameters(), lr=0.1))

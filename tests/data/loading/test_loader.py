@@ -39,6 +39,7 @@ from torch.utils.data import DataLoader as TorchDataLoader
 
 from tenfold.data import DataLoader
 from tenfold.data.loading import loader as loader_module
+from tenfold.errors import UsageError
 
 # An iterator of PyTorch's that failed in its making complains when it goes, whenever that is.
 pytestmark = pytest.mark.filterwarnings(
@@ -340,3 +341,27 @@ def test_warnings_about_pinned_memory(device, num_workers):
         return batch, [str(warning.message) for warning in caught]
 
     assert_same(run(DataLoader), run(TorchDataLoader))
+
+
+# --- Scaled images ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [{}, {"num_workers": 2}, {"num_workers": 1, "timeout": 60}])
+def test_scaled_batches_are_those_of_to_tensor(arguments):
+    data = images()
+    raw, scaled = DataLoader(data, batch_size=4), DataLoader(data, batch_size=4, scale=True)
+    assert len(raw) == len(scaled)
+    pairs = list(zip(raw, DataLoader(data, batch_size=4, scale=True, **arguments), strict=True))
+    assert pairs
+    for (pixels, labels), (floats, same_labels) in pairs:
+        assert floats.dtype == torch.float32
+        assert torch.equal(floats, pixels.to(torch.float32) / 255)  # as `ToTensor` divides
+        assert torch.equal(labels, same_labels)
+
+
+def test_what_is_not_raw_pixels_cannot_be_scaled():
+    floats = TensorDataset(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(UsageError, match=r"the images are torch\.float32, wanted raw pixels"):
+        list(DataLoader(floats, scale=True))
+    with pytest.raises(UsageError, match="the images are dict, wanted raw pixels"):
+        list(DataLoader([{"image": 1}], scale=True, batch_size=None, collate_fn=lambda x: x))

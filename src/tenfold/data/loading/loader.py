@@ -16,7 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -58,15 +58,23 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
         kwargs: see PyTorch's.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset[ItemT],
-        *args: Any,  # noqa: ANN401 - PyTorch's
-        scale: bool = False,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> None:
-        super().__init__(dataset, *args, **kwargs)
-        self.scale = scale
+    scale: bool = False
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            dataset: Dataset[ItemT],
+            *args: Any,  # noqa: ANN401
+            scale: bool = False,
+            **kwargs: Any,  # noqa: ANN401
+        ) -> None: ...
+
+    else:  # PyTorch asks no more of a data set than of `MapStyle`
+
+        def __init__(self, *args: Any, scale: bool = False, **kwargs: Any) -> None:  # noqa: ANN401
+            super().__init__(*args, **kwargs)
+            self.scale = scale
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override] # PyTorch names a private class
         """The batches.
