@@ -7,6 +7,7 @@ import ctypes
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,11 @@ from PIL import Image
 
 from command_line import Tenfold
 from engines import ENGINES
+from small_bundles import bundle_with
+from tenfold import evaluate, resume, train
+from tenfold.data import load_splits
+from tenfold.deployment import write_bundle
+from tenfold.models import build
 from tenfold.native.library import Kernels, NoKernels
 from tenfold.reporting import describe
 from tensor_files import read_tensors, sha256_of_tensors
@@ -328,3 +334,81 @@ def test_a_folder_of_pictures_from_start_to_end(tenfold: Tenfold, tmp_path: Path
     assert again["test_loss"] == result["test_loss"]
     named = json.loads(tenfold("evaluate", result["run"], "photos", "--json").out)
     assert (named["n_test"], named["test_loss"]) == (16, result["test_loss"])
+
+
+# --- What it recommends can be typed ---------------------------------------------------------
+
+
+def recommended(text: str) -> list[list[str]]:
+    """The commands on the lines of a run that say what to do next, without `tenfold`."""
+    lines = [line.removeprefix("next").strip() for line in text.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("tenfold ")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "out"),
+    [
+        ([], "run"),
+        ([], "my runs/it's a run"),
+        (["--set", "test=0"], "run"),
+        (["--set", "test=0", "--val", "0"], "run"),
+    ],
+    ids=["usual", "odd name", "no test split", "training images alone"],
+)
+def test_what_comes_next_works_as_it_is_written(
+    settings: list[str], out: str, tenfold: Tenfold, tmp_path: Path
+) -> None:
+    answer = tenfold("train", "digits", *SMALL, *settings, "--out", out)
+    assert answer.code == 0
+    evaluate, predict = recommended(answer.out)
+    assert tenfold(*evaluate).code == 0
+    Image.new("L", (8, 8)).save("zero.png")
+    assert predict[-1] == "IMAGE..."
+    assert tenfold(*predict[:-1], "zero.png").code == 0
+
+
+def test_remedies_on_the_command_line_are_commands(tenfold: Tenfold, tmp_path: Path) -> None:
+    """Each is typed as it is advised, with the place of the data filled in."""
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8), np.uint8)
+    np.savez("old set.npz", images=pixels, labels=np.arange(200) % 4)
+    assert tenfold("train", "./old set.npz", *SMALL, "--out", "my run").code == 0
+    Path("old set.npz").rename("new set.npz")
+    for command, more in (("evaluate", []), ("resume", ["--epochs", "3"])):
+        refused = tenfold(command, "my run", *more)
+        assert refused.code == 3
+        advised = refused.err.rpartition("say where it is now: ")[2].strip()
+        assert advised.startswith(f"tenfold {command} 'my run'")
+        typed = shlex.split(advised.replace("PLACE", "'new set.npz'"))[1:]
+        assert tenfold(*typed, *more).code == 0
+
+
+def test_commands_do_not_advise_what_only_python_can_take(tenfold: Tenfold, tmp_path: Path) -> None:
+    """Data that was handed over in Python can be handed over again there, and only there."""
+    digits = load_splits("digits").splits
+    run = train(digits, recipe="digits-quick", epochs=1, out="run", quiet=True)
+    refused = tenfold("evaluate", "run")
+    again = "hand it over again: tenfold."
+    assert f"evaluate in Python, and {again}evaluate('run', data)" in refused.err
+    assert evaluate("run", digits).n == run.figures["n_test"]
+    refused = tenfold("resume", "run", "--epochs", "2")
+    assert f"resume in Python, and {again}resume('run', data=...)" in refused.err
+    assert len(resume("run", data=digits, epochs=2, quiet=True).history) == 2
+    assert tenfold("predict", "run").err.endswith("; name image files\n")
+
+
+def test_class_names_that_are_not_unicode_are_written_as_csv(
+    tenfold: Tenfold, tmp_path: Path
+) -> None:
+    bundle = bundle_with(
+        build("softmax", (1, 8, 8), 2).state_dict(),
+        model="softmax",
+        input_shape=(1, 8, 8),
+        classes=["caf\udce9", "\ud800"],
+    )
+    write_bundle(tmp_path / "odd.safetensors", bundle)
+    Image.new("L", (8, 8)).save("caf\udce9.png")
+    answer = tenfold("predict", "odd.safetensors", "caf\udce9.png", "--csv", "--top", "2")
+    assert answer.code == 0
+    rows = list(csv.reader(answer.out.splitlines()))
+    assert [row[0] for row in rows[1:]] == [r"caf\udce9.png"] * 2
+    assert {row[2] for row in rows[1:]} == {r"caf\udce9", r"\ud800"}

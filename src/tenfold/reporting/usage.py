@@ -48,7 +48,7 @@ def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> Usag
     return UsageError(f"{message[:1].lower()}{message[1:]}", remedy=help_for_command)
 
 
-def _options(context: typer.Context | None) -> list[TyperOption]:
+def _options(context: Any) -> list[TyperOption]:  # noqa: ANN401 - typer's own
     found = [] if context is None else context.command.params
     return [each for each in found if isinstance(each, TyperOption)]
 
