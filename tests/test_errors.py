@@ -159,7 +159,7 @@ def test_a_long_listing_says_how_many_more_there_are():
         (int, 1.5, "a whole number"),
         (float, "x", "a number"),
         (Annotated[float, Field(allow_inf_nan=False)], float("nan"), "a finite number"),
-        (Annotated[float, Field(ge=0, le=1)], 2, "less than or equal to 1"),
+        (Annotated[float, Field(ge=0, le=1)], 2, "at most 1"),
         (str, 3, "a text in quotes"),
         (Annotated[str, Field(pattern=r"^\S")], "", "a name"),
         (Annotated[str, Field(min_length=2)], "x", "a text of 2 or more characters"),

@@ -145,7 +145,11 @@ def wanted(problem: Mapping[str, Any]) -> str:
     words = _WANTED.get(problem["type"])
     if words is None:
         return str(problem["msg"]).removeprefix("Input should be ")
-    return words.format(**problem.get("ctx", {}))
+    whole = {  # 1 and not 1.0
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in problem.get("ctx", {}).items()
+    }
+    return words.format(**whole)
 
 
 def printable(name: object, limit: int = 200) -> str:

@@ -320,7 +320,7 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
     ("change", "sentence"),
     [
         ({"input_shape": [3, 8]}, "input_shape is [3, 8], wanted a longer list"),
-        ({"input_shape": [3, 8, 0]}, "input_shape.2 is 0, wanted greater than 0"),
+        ({"input_shape": [3, 8, 0]}, "input_shape.2 is 0, wanted more than 0"),
         ({"input_shape": [3, 8, 10**4000]}, "input_shape.2 is 1000"),
         (
             {"input_shape": [3, 8, 9]},
