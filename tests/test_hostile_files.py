@@ -33,6 +33,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import tenfold
+from bad_inputs.makers.bundles import bundle, declared_header, framed
+from bad_inputs.makers.files import file
+from bad_inputs.makers.pictures import png
 from small_bundles import bundle_with
 from tenfold.deployment import read_bundle, write_bundle
 from tenfold.deployment.bundle import PreprocessingHeader
@@ -50,7 +53,6 @@ from tenfold.training.optimizers import build_optimizer
 from tenfold.training.state import Best, TrainingState
 from tenfold.types import ImageShape
 from tensor_files import read_tensors, sha256_of_tensors, write_tensors
-from test_bad_inputs import bundle, declared_header, file, framed, png
 
 any_input = settings(
     deadline=None,
