@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ctypes import c_float
 from pathlib import Path
 from typing import Any
@@ -154,6 +154,15 @@ def test_slices_of_any_size_have_the_same_bits(
     assert np.array_equal(network.predict(weights(), images(100)), wanted)
 
 
+@pytest.fixture
+def answered_signals() -> Iterator[None]:
+    """Ctrl-C raises an error, also where a shell began these tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("answered_signals")
 def test_a_signal_is_answered_between_slices(
     network: CompiledNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
