@@ -312,7 +312,10 @@ def test_an_older_version_is_read_and_a_newer_one_is_not(tmp_path):
 
 def test_another_kind_is_refused_by_name(tmp_path):
     path = write(tmp_path / "file.safetensors", kind="tenfold-other")
-    with pytest.raises(FileRefusedError, match="it is a 'tenfold-other', wanted a 'tenfold-test'"):
+    with pytest.raises(
+        FileRefusedError,
+        match="this is a file of kind 'tenfold-other', wanted a file of kind 'tenfold-test'",
+    ):
         read(path)
 
 

@@ -46,15 +46,15 @@ ROWS = [
         "bundle-that-is-a-checkpoint",
         "predict model.safetensors x.png",
         4,
-        ("'tenfold-checkpoint'", "wanted a 'tenfold-bundle'"),
+        ("a checkpoint of a run, wanted a model", "name the run's folder"),
         tensor_file({}, kind="tenfold-checkpoint"),
     ),
     Row(
         "bundle-newer",
         "predict model.safetensors x.png",
         4,
-        ("version 2", "reads up to 1", "install a newer tenfold"),
-        tensor_file({}, version=2),
+        ("version 3", "reads up to 2", "install a newer tenfold"),
+        tensor_file({}, version=3),
     ),
     Row(
         "bundle-without-entries",
@@ -67,7 +67,7 @@ ROWS = [
         "bundle-header-of-100-mb",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "not a file that tenfold wrote", "name a run folder"),
+        ("model.safetensors", "not a file that tenfold wrote", "name a model"),
         declared_header(100 * 2**20, 200 * 2**20),
     ),
     Row(
@@ -130,7 +130,7 @@ ROWS = [
         "bundle-shape-negative",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "input_shape.1 is -8, wanted greater than 0"),
+        ("model.safetensors", "input_shape.1 is -8, wanted more than 0"),
         bundle(input_shape=[1, -8, 8]),
     ),
     Row(

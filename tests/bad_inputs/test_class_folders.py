@@ -46,7 +46,7 @@ ROWS = [
         "one-class",
         "train photos",
         3,
-        ("photos", "only one class, 'cat'", "two or more"),
+        ("photos", "are of one class, 'cat'", "each class is a folder of its own"),
         pictures(cat=3),
     ),
     Row(
@@ -60,7 +60,7 @@ ROWS = [
         "classes-differ-between-splits",
         "train photos",
         3,
-        ("photos", "train lacks cow", "test lacks dog", "same class folders"),
+        ("photos", "test images of cow, but no training images", "add training images"),
         split_pictures("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/cow/1.png"),
     ),
     Row(

@@ -78,7 +78,7 @@ ROWS = [
         "one-class-npz",
         "train set.npz",
         3,
-        ("set.npz", "8 training images are of one class, 'a'", "add images"),
+        ("set.npz", "10 training images are of one class, 'a'", "add images"),
         npz(images=np.zeros((10, 8, 8), np.uint8), labels=np.zeros(10, int), classes=["a", "b"]),
     ),
 ]

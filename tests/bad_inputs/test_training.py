@@ -21,13 +21,13 @@ ROWS = [
         "model-too-deep-for-the-images",
         "train digits --model lenet",
         2,
-        ("lenet", "1x8x8", "too small", "at least", "choose another model or larger images"),
+        ("lenet", "1x8x8", "too small", "at least", "--set image_size=[28,28]"),
     ),
     Row(
         "batch-size-larger-than-the-data",
         "train digits --batch-size 100000",
         2,
-        ("batch_size is 100,000", "only 1,294", "training images", "at most"),
+        ("batch_size is 100,000", "only 1,294", "training images", "--batch-size 1294"),
     ),
     Row(
         "patience-without-validation",

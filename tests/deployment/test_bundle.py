@@ -433,7 +433,7 @@ def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
 
 
 def test_other_files_of_ours_and_newer_bundles_are_told_apart(tmp_path):
-    with pytest.raises(FileRefusedError, match="it is a 'tenfold-checkpoint', wanted a 'tenfold-b"):
+    with pytest.raises(FileRefusedError, match="this is a checkpoint of a run, wanted a model"):
         forged(tmp_path, kind="tenfold-checkpoint")
     with pytest.raises(FileRefusedError, match="install a newer tenfold"):
         forged(tmp_path, version=VERSION + 1)

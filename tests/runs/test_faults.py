@@ -184,7 +184,7 @@ def quick() -> Any:
 
 def tensors_of(run: Path) -> str:
     return sha256_of_tensors(
-        read_tensors(run / "model.safetensors", kind="tenfold-bundle", version=1)[1]
+        read_tensors(run / "model.safetensors", kind="tenfold-bundle", version=2)[1]
     )
 
 
@@ -229,7 +229,8 @@ def test_when_the_failure_cannot_be_noted_either_the_first_error_is_told(tmp_pat
             train_run(quick(), out=run, resources=Resources(threads=1), checkpoint_every="7")
     finally:
         os.write = real
-    assert open_run(run).status == "running"
+    assert open_run(run).facts.status == "running"
+    assert open_run(run).status == "crashed"
     assert not list(run.rglob(".*.tmp"))
 
 

@@ -46,7 +46,7 @@ def test_the_engine_that_began_a_run_goes_on_where_it_can(
 def test_no_threads_are_not_taken_for_none_given(facts: RunFacts) -> None:
     resources = Resources(threads=0).or_those_of(facts, None)
     with (
-        pytest.raises(UsageError, match=r"threads is 0, wanted 1\.\.1024"),
+        pytest.raises(UsageError, match=r"threads is 0, wanted a whole number"),
         resources.repeatable(),
     ):
         pass

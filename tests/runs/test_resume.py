@@ -366,7 +366,9 @@ def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named
     run = after_one_epoch(tmp_path)
     with dies_before(monkeypatch, RunFolder, "write_facts"):
         resume_run(run, epochs=2)
-    with pytest.raises(FileRefusedError, match=r"epochs was 1, is 2; .* with --epochs 2$"):
+    with pytest.raises(
+        FileRefusedError, match=r"epochs was 1, is 2; .* with: tenfold resume .* --epochs 2$"
+    ):
         resume_run(run)
     assert len(resume_run(run, epochs=2).history) == 2
 

@@ -290,7 +290,6 @@ def write_pictures(folder: Path, **counts: int) -> Path:
         ({"3": 4}, 4),
         ({"train__3": 2, "train__7": 2, "test__3": 5, "test__7": 0}, 5),
         ({"train__3": 2, "test__3": 3, "test__7": 1}, 4),
-        ({"val__1": 3}, 3),
     ],
     ids=str,
 )
@@ -311,6 +310,10 @@ def test_a_split_that_other_data_lacks_is_named_with_those_it_has(
     with pytest.raises(DataError, match=r"has no test split, only train, val; .* --split val"):
         tenfold.evaluate(folder, data)
     assert tenfold.evaluate(folder, data, split="val").n == 2
+    only = write_pictures(tmp_path / "only", val__1=3)
+    with pytest.raises(DataError, match=r"has no test split, only val; .* --split val"):
+        tenfold.evaluate(folder, only)
+    assert tenfold.evaluate(folder, only, split="val").n == 3
 
 
 def test_the_remedies_for_classes_that_differ_do_not_lead_in_a_circle(tmp_path: Path) -> None:

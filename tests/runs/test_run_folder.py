@@ -66,7 +66,7 @@ def test_a_line_of_the_history_that_is_wrong_is_named(
     with pytest.raises(FileRefusedError) as raised:
         folder.read_history(facts)
     assert str(raised.value) == (
-        f"{folder.metrics}: line 2 is damaged: {said}; make it anew with tenfold resume {folder}"
+        f"{folder.metrics}: line 2 is damaged: {said}; write it again with: tenfold resume {folder}"
     )
 
 
@@ -76,7 +76,9 @@ def test_a_line_of_the_history_that_is_no_table_is_named(
 ) -> None:
     whole = folder.metrics.read_text()
     folder.metrics.write_text(f"{whole}{line}\n")
-    with pytest.raises(FileRefusedError, match=r"line 4 is damaged: .*; make it anew with tenfold"):
+    with pytest.raises(
+        FileRefusedError, match=r"line 4 is damaged: .*; write it again with: tenfold"
+    ):
         folder.read_history(facts)
 
 
@@ -85,7 +87,7 @@ def test_only_a_run_that_goes_on_may_have_no_history(folder: RunFolder, facts: R
     assert folder.read_history(facts.updated(status="running")) == []
     assert folder.read_history(facts.updated(status="interrupted")) == []
     for status in ("finished", "stopped early"):
-        with pytest.raises(FileRefusedError, match=r"metrics\.jsonl: there is no such file; make"):
+        with pytest.raises(FileRefusedError, match=r"metrics\.jsonl: there is no such file; write"):
             folder.read_history(facts.updated(status=status))
 
 
@@ -152,7 +154,7 @@ def test_only_a_run_is_said_to_be_one_that_can_be_continued(
     for path in (tmp_path, tmp_path / "file"):
         with pytest.raises(UsageError, match=r"there is something already; choose another folder$"):
             new_folder(path, "a")
-    with pytest.raises(UsageError, match=r"or continue the run in it with tenfold resume$"):
+    with pytest.raises(UsageError, match=r"or continue the run in it with: tenfold resume"):
         new_folder(folder.path, "a")
 
 

@@ -161,7 +161,8 @@ FALLS_BACK: dict[str, Callable[[Case], object]] = {
     "first byte of the header": lambda c: flip(c.newest, 8),
     "name of the metadata": lambda c: flip_in(c.newest, b"__metadata__"),
     "kind": lambda c: flip_in(c.newest, b"tenfold-checkpoint"),
-    "version, to 0": lambda c: flip_in(c.newest, b'"version": "2"', 12, bit=1),
+    "version, to 1": lambda c: flip_in(c.newest, b'"version": "3"', 12, bit=1),
+    "version, to no number": lambda c: flip_in(c.newest, b'"version": "3"', 12, bit=6),
     "digest": lambda c: flip_in(c.newest, b'"sha256": "', 13),
     "history": lambda c: flip_in(c.newest, b"train_loss", 15),
     "step": lambda c: flip_in(c.newest, b'\\"step\\":', 10),
@@ -513,7 +514,7 @@ MENDED: dict[str, tuple[Callable[[Case], object], str]] = {
     "no model": (remove("model.safetensors"), "no such file"),
     "a checkpoint as the model": (
         lambda c: shutil.copy(c.newest, c.run / "model.safetensors"),
-        "it is a 'tenfold-checkpoint', wanted a 'tenfold-bundle'",
+        "this is a checkpoint of a run, wanted a model",
     ),
     "a damaged history": (write("metrics.jsonl", b'{"epoch": 1'), "this is not the history"),
     "a damaged history, and no digests": (
@@ -590,8 +591,8 @@ def test_a_finished_run_that_was_changed_is_refused(name: str, finished: Case) -
 
 def test_a_model_of_a_newer_format_is_not_overwritten(finished: Case) -> None:
     path = finished.run / "model.safetensors"
-    header, tensors = read_tensors(path, kind="tenfold-bundle", version=1)
-    write_tensors(path, tensors, kind="tenfold-bundle", version=2, header=header)
+    header, tensors = read_tensors(path, kind="tenfold-bundle", version=2)
+    write_tensors(path, tensors, kind="tenfold-bundle", version=3, header=header)
     before = path.read_bytes()
     with pytest.raises(NewerFormatError, match="install a newer tenfold"):
         resume_run(finished.run)

@@ -278,6 +278,12 @@ def _require_training_images(read: ReadData) -> None:
         )
     counts = {name: _counts_by_class(part) for name, part in read.parts.items()}
     present = [name for name, n in counts["train"].items() if n]
+    empty = [name for name in train.classes if not any(n.get(name) for n in counts.values())]
+    if empty and read.has_class_folders:
+        raise DataError(
+            f"{source}: class folders have no images: {listing(empty)}",
+            remedy="add images to these folders, or remove them",
+        )
     if len(present) < 2:
         folders = "; each class is a folder of its own" if read.has_class_folders else ""
         raise DataError(
@@ -292,12 +298,6 @@ def _require_training_images(read: ReadData) -> None:
                 "but no training images of that name",
                 remedy=f"add training images of that name, or remove its {split} images",
             )
-    empty = [name for name, n in counts["train"].items() if not n]
-    if empty and read.has_class_folders:
-        raise DataError(
-            f"{source}: class folders have no images: {listing(empty)}",
-            remedy="add images to these folders, or remove them",
-        )
 
 
 def _counts_by_class(part: ImageDataset) -> dict[str, int]:

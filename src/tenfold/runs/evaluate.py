@@ -38,8 +38,8 @@ def evaluate_run(
     """The figures of a run's model, or a bundle's, on a split of the run's data or other data.
 
     A run's own test split gives exactly the figures that training ended with, on the same
-    machine; so does the same data named or handed over again. Other data that has no splits, or
-    only one, is evaluated whole; its classes may be some of the model's, in any order.
+    machine; so does the same data named or handed over again. Other data without splits is
+    evaluated whole; its classes may be some of the model's, in any order.
 
     Args:
         path: a run's folder or a bundle.
@@ -74,8 +74,8 @@ def evaluate_run(
         if own is not None:
             parts = _own_parts(own, facts, recipe, data, resources, listener)
         if parts is None:
-            parts = _other_parts(data, split, classifier, resources, listener)
-        part = _chosen(parts, split)
+            parts = _other_parts(data, classifier, resources, listener)
+        part = _with_classes(_chosen(parts, split), classifier.classes)
         if device.type != "cpu":
             return classifier.evaluate(part, batch_size=batch_size)
         with FlushingThread() as thread:
@@ -194,9 +194,9 @@ def _own_parts(
 
 
 def _other_parts(
-    data: object, split: str, classifier: Classifier, resources: Resources, listener: Listener
+    data: object, classifier: Classifier, resources: Resources, listener: Listener
 ) -> dict[str, ImageDataset]:
-    """The splits of other data in the model's shape; a single one is evaluated as any split."""
+    """The splits of other data in the model's shape; without any, all of it is the test split."""
     shape = classifier.bundle.input_shape
     read = read_data(
         data,
@@ -206,10 +206,9 @@ def _other_parts(
         download=resources.download,
         listener=listener,
     )
-    parts = {name: _with_classes(part, classifier.classes) for name, part in read.parts.items()}
-    if len(parts) == 1:
-        (only,) = parts.values()
-        return {split: only.renamed(split)}
+    parts = dict(read.parts)
+    if parts.keys() == {"train"}:
+        parts["test"] = parts["train"].renamed("test")
     return parts
 
 
