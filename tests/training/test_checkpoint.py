@@ -139,7 +139,7 @@ def test_another_kind_of_file_is_passed_over(tmp_path):
     write_tensors(other, {}, kind="tenfold-bundle", version=1, header={"step": 20})
     checkpoint = read_newest(tmp_path)
     assert checkpoint.header.step == 10
-    assert "it is a 'tenfold-bundle'" in str(checkpoint.passed_over)
+    assert "this is a model such as a run's model.safetensors" in str(checkpoint.passed_over)
 
 
 def test_a_file_under_another_steps_name_is_passed_over(tmp_path):

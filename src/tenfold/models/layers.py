@@ -358,9 +358,13 @@ def _sees_one_pixel(layers: Sequence[Layer], input_shape: Sequence[int]) -> str:
 
 def _smallest_side(layers: Sequence[Layer], input_shape: Sequence[int]) -> int:
     """The side of the smallest square image that leaves more than one pixel; 0 if none is found."""
-    sides = range(min(input_shape[1:]), _LARGEST_TRIED)
-    fitting = (s for s in sides if not _sees_one_pixel(layers, (input_shape[0], s, s)))
-    return next(fitting, 0)
+    for side in range(min(input_shape[1:]), _LARGEST_TRIED):
+        try:
+            if not _sees_one_pixel(layers, (input_shape[0], side, side)):
+                return side
+        except UsageError:  # a network for images of one size
+            return 0
+    return 0
 
 
 def _if_named(name: str | None, shape: Shape) -> list[tuple[str, Shape]]:
