@@ -242,7 +242,7 @@ def test_the_shapes_are_pytorchs(name, shape):
         (
             [CONV | {"out_channels": LARGEST_OUTPUT}],
             (1, 9, 9),
-            "layer 0 (conv2d): it gives 1073741824x5x7 numbers an image, wanted at most",
+            "layer 0 (conv2d): its output is 1073741824x5x7 per image, wanted at most",
         ),
         ([{"op": "relu", "input": -1}], (1, 0, 9), "the images are 1x0x9, wanted channels, height"),
         ([{"op": "relu", "input": -1}], (9, 9), "the images are 9x9, wanted channels, height and"),
@@ -306,7 +306,7 @@ def test_a_batch_is_refused_exactly_where_pytorch_cannot_normalize_it(size, batc
         require_batches(layer_list(model), (1, size, size), images, batch_size)
     assert f"batch_size is {batch_size}, so the last batch of {images} " in str(refusal.value)
     first = {1: "stem.1", 2: "stages.1.0.residual.1"}.get(size, "stages.2.0.residual.1")
-    assert f"batch normalization ({first}.weight) with one value a channel" in str(refusal.value)
+    assert f"batch normalization ({first}.weight) with one value per channel" in str(refusal.value)
     # What it advises works.
     smaller = re.search(r"--batch-size (\d+)", refusal.value.remedy)
     larger = re.search(r"image_size=\[(\d+),(\d+)\]", refusal.value.remedy)

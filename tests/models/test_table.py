@@ -359,7 +359,7 @@ def test_an_unknown_argument_is_refused_with_the_nearest_one_and_the_list():
         ("convpool", "kernels", [11, 129], r"kernels\[1\] is 129, wanted 1\.\.127"),
         ("convpool", "channels", [64, 0], r"channels\[1\] is 0"),
         ("convpool", "hidden", [0], r"hidden\[0\] is 0"),
-        ("resnet-small", "widths", [], "one width for every stage"),
+        ("resnet-small", "widths", [], "one width per stage"),
         ("resnet-small", "blocks", 0, r"blocks is 0, wanted 1\.\.21"),
         ("resnet-small", "blocks", 1.0, "a whole number"),
         ("softmax", "init_std", float("inf"), "wanted 0 <= init_std"),

@@ -714,7 +714,7 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
     ),
     "a forward of its own": (
         lambda: changed(lambda s: setattr(s.model, "forward", lambda x: x)),
-        "the model does more than its layers: it has a method forward of its own",
+        "the model does more than its layers: it has its own method forward",
     ),
     "a hook of a gradient": (
         lambda: changed(lambda s: next(s.model.parameters()).register_hook(lambda g: g)),

@@ -1,4 +1,4 @@
-"""The models: plain modules that take flat arguments, and the table that gives them names."""
+"""Models: plain modules with flat arguments, and the table of their names."""
 
 from tenfold._lazy import lazy_names
 

@@ -1,7 +1,7 @@
-"""What the models demand of their arguments, and what follows from them.
+"""Checks of model arguments, and sizes derived from them.
 
-The largest values are far above what small images need; they keep a file from a stranger from
-asking for a model that no machine can hold.
+The limits are far above what small images need; they keep an untrusted file from requesting a model
+that no machine can hold.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from tenfold.errors import UsageError
 from tenfold.types import ImageShape
 
 LARGEST_SIDE = 2**14
-"""Channels, height or width of an image, at the most."""
+"""Maximum channels, height or width of an image."""
 
 LARGEST_WIDTH = 2**16
-"""Units or channels of a layer, or classes, at the most."""
+"""Maximum units or channels of a layer, and maximum number of classes."""
 
 LARGEST_KERNEL = 127
-"""Pixels along one side of a convolution's kernel, at the most."""
+"""Maximum side of a convolution's kernel in pixels."""
 
 MOST_LAYERS = 64
-"""Layers that one argument can ask for, at the most."""
+"""Maximum number of layers that one argument can request."""
 
 
 def require_arguments(
@@ -35,15 +35,15 @@ def require_arguments(
     init_std: float = 0.0,
     layers: Mapping[str, Sequence[int]] = {},
 ) -> None:
-    """Refuse images without pixels, no classes, and numbers beyond all reason.
+    """Refuse arguments out of range.
 
     Args:
-        model: its name, for the message.
-        input_shape: of one image.
-        classes: how many there are.
+        model: the model's name, for messages.
+        input_shape: shape of one image.
+        classes: number of classes.
         dropout: 0 <= dropout < 1.
         init_std: 0 <= init_std <= 100.
-        layers: lists with one number a layer, by the argument's name: `kernels`, or else widths.
+        layers: by argument name, a list with one number per layer: `kernels`, or else widths.
 
     Raises:
         UsageError: with the model, the argument, its value and the range.
@@ -51,7 +51,7 @@ def require_arguments(
     if not all(1 <= size <= LARGEST_SIDE for size in input_shape):
         raise UsageError(
             f"{model}: the images' shape is {input_shape}, "
-            f"wanted 1..{LARGEST_SIDE} channels, pixels in height and pixels in width"
+            f"wanted 1..{LARGEST_SIDE} for channels, height and width"
         )
     require_whole(model, "the number of classes", classes, LARGEST_WIDTH)
     for argument, values in layers.items():
@@ -79,16 +79,16 @@ def require_whole(model: str, argument: str, value: int, largest: int) -> None:
 
 
 def flattened_size(model: str, features: nn.Sequential, input_shape: ImageShape) -> int:
-    """How many numbers an image has become once it has passed convolutions and pools.
+    """The number of features of an image after convolutions and pooling.
 
     Args:
-        model: its name, for the message.
-        features: a row of layers; convolutions and max-pools change the size, others do not.
-        input_shape: of one image.
+        model: the model's name, for messages.
+        features: the layers; only convolutions and max-pooling change the size.
+        input_shape: shape of one image.
 
     Raises:
-        UsageError: a layer would have no pixels left to give; the message names it, and the
-            smallest images that work.
+        UsageError: a layer's output would have no pixels; the message names the layer and the
+            smallest image size that works.
     """
     channels, height, width = input_shape
     for place, layer in enumerate(features):
@@ -118,7 +118,7 @@ def _smallest_size(features: nn.Sequential) -> int:
 
 
 def _window(layer: nn.Module) -> tuple[int, int, int]:
-    """Side, stride and padding of the square window that a layer moves over the pixels."""
+    """Kernel size, stride and padding of a layer with square windows."""
     match layer:
         case nn.Conv2d(kernel_size=(kernel, _), stride=(stride, _), padding=(int(padding), _)):
             return kernel, stride, padding

@@ -1,4 +1,4 @@
-"""From the calls that a trace wrote down to layers: what is known, and nothing else."""
+"""Turn the calls recorded by a trace into layers; unknown calls are refused."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ AnyLayer = TypeVar("AnyLayer", layers.Conv2d, layers.Linear, layers.BatchNorm2d)
 
 
 class NotAListError(Exception):
-    """Something that no list of layers expresses; its text, if any, says what."""
+    """The network cannot be expressed as a list of layers; the message, if any, says why."""
 
 
 def require(expressible: object, otherwise: str = "") -> None:
-    """Refuse what is not.
+    """Refuse what no layer expresses.
 
     Raises:
-        NotAListError: it is false; with the text `otherwise`.
+        NotAListError: `expressible` is false; with the message `otherwise`.
     """
     if not expressible:
         raise NotAListError(otherwise)
 
 
 def read_calls(network: nn.Module, graph: fx.Graph, *, training: bool) -> tuple[Layer, ...]:
-    """The layers of a network that was traced.
+    """The layers of a traced network.
 
     Args:
-        network: that was traced.
-        graph: what was written down.
-        training: the mode it was in.
+        network: the traced network.
+        graph: the recorded trace.
+        training: the network's mode during tracing.
 
     Raises:
-        NotAListError: a call is not known, or has an argument that no layer expresses.
+        NotAListError: a call is unknown, or has an argument that no layer expresses.
     """
     return _Reader(network, training).read(graph)
 
 
 @dataclass(frozen=True)
 class _Output:
-    """What a layer gives, or the images."""
+    """A layer's output, or the images."""
 
     place: int
 
@@ -62,24 +62,24 @@ class _Parameter:
 
 @dataclass(frozen=True)
 class _Product:
-    """Features times a parameter: a linear layer as soon as its bias is added."""
+    """Features times a parameter: becomes a linear layer when its bias is added."""
 
     input: int
     weight: _Parameter
 
 
 class _Sizes(Enum):
-    """What is known of a tensor's shape."""
+    """The known parts of a tensor's shape."""
 
     ALL = "all"
     BATCH = "batch"
 
 
 class _Reader:
-    """Reads call by call.
+    """Reads the trace call by call.
 
-    Most methods are named and called as the function of PyTorch that they read, with outputs in
-    the place of tensors, so that Python itself sorts its arguments out and refuses unknown ones.
+    Most methods have the name and signature of the PyTorch function that they read, with outputs
+    instead of tensors, so that Python itself binds the arguments and rejects unknown ones.
     """
 
     def __init__(self, network: nn.Module, training: bool) -> None:
@@ -88,10 +88,10 @@ class _Reader:
         self._training = training
         self._layers: list[Layer] = []
         self._overwritten: list[int] = []
-        self._users: list[fx.Node] = []  # of the call that is being read
+        self._users: list[fx.Node] = []  # of the call being read
 
     def read(self, graph: fx.Graph) -> tuple[Layer, ...]:
-        """All calls."""
+        """Read all calls."""
         require(len(graph.find_nodes(op="placeholder")) == 1)
         values: dict[fx.Node, Any] = {}
         for node in graph.nodes:
@@ -102,7 +102,7 @@ class _Reader:
             )
             try:
                 values[node] = self._value(node, args, kwargs)
-            except Exception as error:  # what a wrong argument leads to
+            except Exception as error:  # a wrong argument can raise anything
                 raise NotAListError(self._what_is_wrong_with(node)) from error
         self._require_harmless_overwriting()
         return tuple(self._layers)
@@ -119,8 +119,8 @@ class _Reader:
                 arguments = " with arguments that no layer has" if node.target in _FUNCTIONS else ""
                 return f"its code calls {name}{arguments}"
             case "get_attr":
-                return f"its code uses {node.target}, which is no parameter"
-        return "it gives something else than what its last layer gives"
+                return f"its code uses {node.target}, which is not a parameter"
+        return "its output is not the output of its last layer"
 
     def _value(self, node: fx.Node, args: Any, kwargs: Any) -> object:  # noqa: ANN401
         match node.op:
@@ -137,7 +137,7 @@ class _Reader:
         return None
 
     def _call(self, name: str, x: object) -> object:
-        """A module with weights, or one that calls a function with its attributes."""
+        """Read a call of a module: one with weights, or one that wraps a function."""
         module = self._modules[name]
         if type(module) in _WEIGHTED:
             return self._append(_WEIGHTED[type(module)](name, module, self._place(x)))
@@ -145,7 +145,7 @@ class _Reader:
         return function(self, x, **{key: getattr(module, key) for key in attributes})
 
     def _place(self, x: object, *, overwritten: bool = False) -> int:
-        """The place of an output that a layer reads."""
+        """The place of a layer's input."""
         if not isinstance(x, _Output):
             raise NotAListError
         if overwritten:
@@ -157,7 +157,7 @@ class _Reader:
         return _Output(len(self._layers) - 1)
 
     def _require_harmless_overwriting(self) -> None:
-        """What is overwritten must be read by nobody else, under any name for the same memory."""
+        """Refuse an in-place operation on memory that another layer reads, under any name."""
         sources = [source for layer in self._layers for source in layer.sources()]
         for place in self._overwritten:
             layer = self._layers[place]
@@ -165,7 +165,7 @@ class _Reader:
                 place != IMAGES
                 and sources.count(place) == 1
                 and not isinstance(layer, layers.Flatten | layers.Dropout),
-                "it overwrites numbers that are read elsewhere",
+                "it overwrites values that are read elsewhere",
             )
 
     def identity(self, x: object) -> object:
@@ -224,7 +224,7 @@ class _Reader:
     def reshape(self, x: object, *shape: Any) -> _Output:  # noqa: ANN401
         batch, features = shape[0] if len(shape) == 1 else shape
         if batch == -1:
-            # Images of another number of features would become another number of images.
+            # With any other number of features, the number of images would change.
             require(all(self._is_linear(user, features) for user in self._users))
         else:
             require(batch is _Sizes.BATCH)
@@ -284,10 +284,10 @@ def _batch_norm2d(name: str, module: nn.BatchNorm2d, place: int) -> Layer:
 
 
 def _layer_of(kind: type[AnyLayer], name: str, module: nn.Module, **others: object) -> AnyLayer:
-    """A layer that has its other fields' values from the module's attributes of the same names.
+    """A layer whose other fields come from the module's attributes of the same names.
 
-    Tensors stand in it by their names. What the module does without and the layer does not, such as
-    the weight of batch normalization, the layer refuses itself.
+    Tensors are replaced by their names. If the module lacks something the layer requires, such as
+    the weight of batch normalization, the layer's own validation refuses it.
     """
     found = {key: getattr(module, key) for key in kind.model_fields if hasattr(module, key)}
     tensors = {key: f"{name}.{key}" for key, value in found.items() if isinstance(value, Tensor)}
@@ -341,7 +341,7 @@ _PLAIN: dict[type[nn.Module], tuple[Callable[..., object], tuple[str, ...]]] = {
     nn.AvgPool2d: (_Reader.avg_pool2d, (*_POOL, "count_include_pad", "divisor_override")),
     nn.AdaptiveAvgPool2d: (_Reader.adaptive_avg_pool2d, ("output_size",)),
 }
-"""By module: the function that it calls, and its attributes that are the arguments."""
+"""For each module: the function it calls, and the attributes it passes as arguments."""
 
 _FUNCTIONS: dict[object, Callable[..., object]] = {
     **dict.fromkeys(("relu", torch.relu, F.relu), _Reader.relu),
@@ -359,4 +359,4 @@ _FUNCTIONS: dict[object, Callable[..., object]] = {
     getattr: _Reader.attribute,
     "size": _Reader.size,
 }
-"""By function, or name of a tensor's method."""
+"""The readers, by function or by name of a tensor method."""

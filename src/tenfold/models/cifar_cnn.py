@@ -1,4 +1,4 @@
-"""The small convolutional network with which CIFAR-10 is often taught."""
+"""The small convolutional network often used to teach CIFAR-10."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ class CifarCNN(nn.Module):
     """Two small convolutions with max-pooling, then a perceptron.
 
     Args:
-        input_shape: of one image, at least 10x10 pixels.
-        classes: how many there are.
-        hidden: the width of every hidden linear layer.
-        dropout: the probability that a unit of a hidden linear layer is silenced in training,
-            0 <= dropout < 1.
+        input_shape: shape of one image, at least 10x10 pixels.
+        classes: number of classes.
+        hidden: width of each hidden linear layer.
+        dropout: dropout probability after each hidden linear layer, 0 <= dropout < 1.
 
     Raises:
         UsageError: an argument is out of range, or the images are too small.
@@ -48,6 +47,6 @@ class CifarCNN(nn.Module):
         self.classifier = perceptron(inputs, hidden, classes, dropout)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
-        """One logit for every image and class."""
+        """Logits, one per image and class."""
         logits: Tensor = self.classifier(self.features(images))
         return logits

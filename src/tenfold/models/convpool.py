@@ -13,16 +13,16 @@ from tenfold.types import ImageShape
 
 
 class ConvPool(nn.Module):
-    """Blocks of (convolution that keeps the size, ReLU, max-pool 2), then a perceptron.
+    """Blocks of (size-preserving convolution, ReLU, 2x2 max-pooling), then a perceptron.
 
     Args:
-        input_shape: of one image; every block halves it, so two blocks want at least 4x4 pixels.
-        classes: how many there are.
-        channels: of every block.
-        kernels: the side of every block's kernel in pixels, odd, one for each of `channels`.
-        hidden: the width of every hidden linear layer.
-        dropout: the probability that a unit of the first hidden linear layer is silenced in
-            training, 0 <= dropout < 1.
+        input_shape: shape of one image; each block halves it, so two blocks need at least 4x4
+            pixels.
+        classes: number of classes.
+        channels: channels of each block.
+        kernels: kernel size of each block in pixels, odd, one for each of `channels`.
+        hidden: width of each hidden linear layer.
+        dropout: dropout probability after the first hidden linear layer, 0 <= dropout < 1.
 
     Raises:
         UsageError: an argument is out of range, or the images are too small.
@@ -47,7 +47,7 @@ class ConvPool(nn.Module):
         self.classifier = perceptron(inputs, hidden, classes, dropout, only_the_first_drops=True)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
-        """One logit for every image and class."""
+        """Logits, one per image and class."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
@@ -56,13 +56,13 @@ def _require_kernels(channels: tuple[int, ...], kernels: tuple[int, ...]) -> Non
     if len(kernels) != len(channels):
         raise UsageError(
             f"convpool: {len(channels)} channels but {len(kernels)} kernels, "
-            "wanted one kernel for every block"
+            "wanted one kernel per block"
         )
     for place, kernel in enumerate(kernels):
         if kernel % 2 == 0:
             raise UsageError(
                 f"convpool: kernels[{place}] is {kernel}, wanted an odd number: "
-                "an even kernel has no middle to keep the size around"
+                "an even kernel cannot keep the size"
             )
 
 

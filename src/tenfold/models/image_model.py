@@ -12,8 +12,8 @@ class ImageModel(nn.Module):
     """From raw uint8 images to logits.
 
     Args:
-        preprocessing: from raw pixels to what the network expects; it has no weights.
-        network: the rest.
+        preprocessing: from raw pixels to the network's input; it has no weights.
+        network: from preprocessed images to logits.
     """
 
     def __init__(self, preprocessing: Preprocessing, network: nn.Module) -> None:
@@ -22,10 +22,11 @@ class ImageModel(nn.Module):
         self.network = network
 
     def forward(self, images: Shaped[Tensor, "n channels height width"]) -> Tensor:
-        """What the network makes of the images: logits, n x classes.
+        """Logits, n x classes.
 
         Raises:
-            UsageError: the images are not uint8, or have other channels than the preprocessing.
+            UsageError: the images are not uint8, or their number of channels is not that of the
+                preprocessing.
         """
         logits: Tensor = self.network(self.preprocessing(images))
         return logits

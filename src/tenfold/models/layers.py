@@ -1,9 +1,9 @@
-"""A network as a flat list of known layers, as JSON can hold it.
+"""A network as a flat, JSON-serializable list of known layers.
 
-Every layer computes one output from the images (-1) or from the outputs of layers before it, given
-by their places in the list. The last output is the logits. Numbers are float32, images and
-features channels first; a layer's docstring says what it does in evaluation, and in training where
-that differs. Weights are named, not held: they lie beside the list, under these names.
+Each layer computes one output from the images (-1) or from outputs of earlier layers, given by
+their places in the list. The last output is the logits. Values are float32, images and features
+channels-first. A layer's docstring describes evaluation, and training if that differs. Layers refer
+to weights by name; the weights are kept separately.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from tenfold.errors import UsageError
 
 IMAGES = -1
-"""The place that a layer reads from where it reads the images."""
+"""The place that stands for the images."""
 
 MOST_LAYERS = 4096
 LARGEST_OUTPUT = 2**30
-"""Numbers that a layer gives for one image, at the most."""
+"""Maximum number of values in a layer's output for one image."""
 
 Shape = tuple[int, ...]
-"""Of a tensor, or of a layer's output for one image: channels, height, width, or only features."""
+"""Shape of a tensor, or of a layer's output for one image: channels, height, width; or features."""
 
-_LARGEST_TRIED = 256  # pixels of a side, where images that are large enough are looked for
+_LARGEST_TRIED = 256  # pixels per side, when searching for a large enough image size
 
 _Place = Annotated[int, Field(ge=IMAGES, lt=MOST_LAYERS)]
 _Count = Annotated[int, Field(ge=1, le=LARGEST_OUTPUT)]
 _Pixels = Annotated[int, Field(ge=1, le=2**14)]
 _Padding = Annotated[int, Field(ge=0, le=2**14)]
-# A list will do, which is what JSON's reader gives.
+# Not strict, because JSON gives lists.
 _Size = Annotated[tuple[_Pixels, _Pixels], Field(strict=False)]
 _PaddingSize = Annotated[tuple[_Padding, _Padding], Field(strict=False)]
 _Name = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class _Layer(BaseModel):
-    """What every layer has; `input` is the place that it reads."""
+    """Base class of the layers; `input` is the place that it reads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -52,14 +52,14 @@ class _Layer(BaseModel):
         return (self.input,)
 
     def tensors(self) -> list[tuple[str, Shape]]:
-        """Names and shapes of its weights and of what else it keeps."""
+        """Names and shapes of its parameters and buffers."""
         return []
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The shape of its output for one image, from that of what it reads.
+        """The shape of its output for one image, from that of its input.
 
         Raises:
-            UsageError: it cannot take this shape.
+            UsageError: it does not accept this shape.
         """
         return shape
 
@@ -72,7 +72,7 @@ class _Windows(_Layer):
     padding: _PaddingSize
 
     def positions(self, shape: Shape) -> tuple[int, int]:
-        """How many places the window has from top to bottom and from left to right."""
+        """The number of vertical and horizontal window positions."""
         _require(len(shape) == 3, shape, "channels, height and width")
         padded = [size + 2 * pad for size, pad in zip(shape[1:], self.padding, strict=True)]
         height, width = (
@@ -84,7 +84,7 @@ class _Windows(_Layer):
 
 
 class Conv2d(_Windows):
-    """A cross-correlation with zeros around the image; weight is outputs x inputs x kernel."""
+    """A cross-correlation with zero padding; weight is outputs x inputs x kernel."""
 
     op: Literal["conv2d"] = "conv2d"
     in_channels: _Count
@@ -98,7 +98,7 @@ class Conv2d(_Windows):
         return [(self.weight, weight), *_if_named(self.bias, (self.out_channels,))]
 
     def output_shape(self, shape: Shape) -> Shape:
-        """One channel for every output."""
+        """One channel per output."""
         height, width = self.positions(shape)
         _require(shape[0] == self.in_channels, shape, f"{self.in_channels} channels")
         return (self.out_channels, height, width)
@@ -107,36 +107,36 @@ class Conv2d(_Windows):
 class _Pool2d(_Windows):
     @model_validator(mode="after")
     def _require_pixels(self) -> _Pool2d:
-        """Refuse windows that may lie wholly in the padding."""
+        """Refuse windows that can lie entirely in the padding."""
         if any(2 * pad > size for pad, size in zip(self.padding, self.kernel_size, strict=True)):
-            raise ValueError(f"padding is {self.padding}, wanted half of kernel_size at most")
+            raise ValueError(f"padding is {self.padding}, wanted at most half of kernel_size")
         return self
 
     def output_shape(self, shape: Shape) -> Shape:
-        """As many channels as before."""
+        """The same number of channels."""
         height, width = self.positions(shape)
         return (shape[0], height, width)
 
 
 class MaxPool2d(_Pool2d):
-    """The largest pixel in every window; padding never is."""
+    """The largest pixel in each window, never the padding."""
 
     op: Literal["max_pool2d"] = "max_pool2d"
 
 
 class AveragePool2d(_Pool2d):
-    """The mean over every window; padding counts as zeros."""
+    """The mean of each window; padding counts as zeros."""
 
     op: Literal["average_pool2d"] = "average_pool2d"
 
 
 class GlobalAveragePool(_Layer):
-    """The mean over all pixels of every channel, which leaves one pixel."""
+    """The mean over all pixels of each channel, as one pixel."""
 
     op: Literal["global_average_pool"] = "global_average_pool"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """One pixel a channel."""
+        """One pixel per channel."""
         _require(len(shape) == 3, shape, "channels, height and width")
         return (shape[0], 1, 1)
 
@@ -148,7 +148,7 @@ class ReLU(_Layer):
 
 
 class Flatten(_Layer):
-    """The same numbers in a row: all of the first channel, row by row, then the next."""
+    """The same values as a vector: the whole first channel, row by row, then the next."""
 
     op: Literal["flatten"] = "flatten"
 
@@ -160,7 +160,7 @@ class Flatten(_Layer):
 class Linear(_Layer):
     """`x @ weight.T + bias`, with weight as outputs x inputs.
 
-    Where it is transposed, `x @ weight + bias`, with weight as inputs x outputs.
+    If transposed, `x @ weight + bias`, with weight as inputs x outputs.
     """
 
     op: Literal["linear"] = "linear"
@@ -178,24 +178,24 @@ class Linear(_Layer):
         return [(self.weight, weight), *_if_named(self.bias, (self.out_features,))]
 
     def output_shape(self, shape: Shape) -> Shape:
-        """One number for every output."""
+        """One value per output."""
         _require(shape == (self.in_features,), shape, f"{self.in_features} features")
         return (self.out_features,)
 
 
 class Dropout(_Layer):
-    """Nothing; in training, a number is 0 with probability p, or else divided by 1 - p."""
+    """Identity; in training, each value is set to 0 with probability p, else divided by 1 - p."""
 
     op: Literal["dropout"] = "dropout"
     p: float = Field(ge=0, lt=1)
 
 
 class BatchNorm2d(_Layer):
-    """`(x - running_mean) / sqrt(running_var + eps) * weight + bias`, for every channel.
+    """`(x - running_mean) / sqrt(running_var + eps) * weight + bias`, per channel.
 
-    In training, mean and variance are the batch's own (the variance divided by the count), and the
-    running ones move to `(1 - momentum) * running + momentum * batch's` (the variance divided by
-    the count less one); num_batches_tracked, an int64, grows by 1.
+    In training, mean and (biased) variance are the batch's, and the running ones become
+    `(1 - momentum) * running + momentum * batch's` (with the unbiased variance);
+    num_batches_tracked, an int64, grows by 1.
     """
 
     op: Literal["batch_norm2d"] = "batch_norm2d"
@@ -209,7 +209,7 @@ class BatchNorm2d(_Layer):
     momentum: float = Field(ge=0, le=1)
 
     def tensors(self) -> list[tuple[str, Shape]]:
-        """Four tensors with one number a channel, and a count."""
+        """Four tensors with one value per channel, and a count."""
         per_channel = (self.weight, self.bias, self.running_mean, self.running_var)
         return [*((name, (self.channels,)) for name in per_channel), (self.num_batches_tracked, ())]
 
@@ -247,13 +247,13 @@ Layer = Annotated[
 
 
 def _in_order(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """The layers, of which each reads only those before it, and is read unless it is the last."""
+    """Check that each layer reads only earlier ones, and that all but the last are read."""
     for place, layer in enumerate(layers):
         if max(layer.sources()) >= place:
-            raise ValueError(f"layer {place} ({layer.op}) reads a layer that is not before it")
+            raise ValueError(f"layer {place} ({layer.op}) reads a layer that does not precede it")
     unread = set(range(len(layers) - 1)).difference(*(layer.sources() for layer in layers))
     if unread:
-        raise ValueError(f"layer {min(unread)} is read by no other")
+        raise ValueError(f"layer {min(unread)} is not read by any other")
     return layers
 
 
@@ -262,7 +262,7 @@ Network = Annotated[
     Field(min_length=1, max_length=MOST_LAYERS, strict=False),
     AfterValidator(_in_order),
 ]
-"""The type of a list of layers in a pydantic model: a tuple, from a tuple or a list."""
+"""Pydantic type of a list of layers: a tuple, from a tuple or a list."""
 
 
 def output_shapes(layers: Sequence[Layer], input_shape: Sequence[int]) -> tuple[Shape, ...]:
@@ -273,7 +273,7 @@ def output_shapes(layers: Sequence[Layer], input_shape: Sequence[int]) -> tuple[
         input_shape: channels, height and width of one image.
 
     Raises:
-        UsageError: a layer cannot take what it reads, or gives more than `LARGEST_OUTPUT` numbers.
+        UsageError: a layer does not accept its input, or its output is over `LARGEST_OUTPUT`.
     """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise UsageError(f"the images are {_text(input_shape)}, wanted channels, height and width")
@@ -288,7 +288,7 @@ def output_shapes(layers: Sequence[Layer], input_shape: Sequence[int]) -> tuple[
             raise UsageError(f"layer {place} ({layer.op}): {error.message}") from None
         if math.prod(shapes[place]) > LARGEST_OUTPUT:
             raise UsageError(
-                f"layer {place} ({layer.op}): it gives {_text(shapes[place])} numbers an image, "
+                f"layer {place} ({layer.op}): its output is {_text(shapes[place])} per image, "
                 f"wanted at most {LARGEST_OUTPUT:,}"
             )
     del shapes[IMAGES]
@@ -296,11 +296,11 @@ def output_shapes(layers: Sequence[Layer], input_shape: Sequence[int]) -> tuple[
 
 
 def require_weights(layers: Sequence[Layer], shapes: Mapping[str, Sequence[int]]) -> None:
-    """Refuse weights that are not, by name and shape, exactly those that the layers use.
+    """Refuse weights whose names and shapes are not exactly those that the layers use.
 
     Args:
         layers: a valid `Network`.
-        shapes: of all weights there are, by name.
+        shapes: the shape of every weight, by name.
 
     Raises:
         UsageError: one is missing, has another shape, or is used by no layer or more than once.
@@ -320,13 +320,13 @@ def require_weights(layers: Sequence[Layer], shapes: Mapping[str, Sequence[int]]
 def require_batches(
     layers: Sequence[Layer], input_shape: Sequence[int], images: int, batch_size: int
 ) -> None:
-    """Refuse a last batch of one image where batch normalization has one pixel of it left.
+    """Refuse a last batch of one image if batch normalization would see only one pixel of it.
 
     Args:
         layers: a valid `Network`.
         input_shape: channels, height and width of one image.
-        images: that are trained on.
-        batch_size: in images; the last batch of an epoch has what is left.
+        images: number of training images.
+        batch_size: in images; the last batch of an epoch has the remaining ones.
 
     Raises:
         UsageError: with the layer, and what to change.
@@ -342,14 +342,14 @@ def require_batches(
             remedies.append(f"--set image_size=[{height},{width}]")
         raise UsageError(
             f"batch_size is {batch_size}, so the last batch of {images:,} training images has "
-            f"one image, which leaves batch normalization ({weight}) with one value a channel, "
+            f"one image, which leaves batch normalization ({weight}) with one value per channel, "
             "wanted at least two",
             remedy=f"choose {' or '.join([*remedies, 'another model'])}",
         )
 
 
 def _sees_one_pixel(layers: Sequence[Layer], input_shape: Sequence[int]) -> str:
-    """The weight of the first batch normalization of a single pixel; empty if there is none."""
+    """The weight of the first batch normalization that sees a single pixel; empty if none does."""
     for layer, shape in zip(layers, output_shapes(layers, input_shape), strict=True):
         if isinstance(layer, BatchNorm2d) and shape[1:] == (1, 1):
             return layer.weight
@@ -362,7 +362,7 @@ def _smallest_side(layers: Sequence[Layer], input_shape: Sequence[int]) -> int:
         try:
             if not _sees_one_pixel(layers, (input_shape[0], side, side)):
                 return side
-        except UsageError:  # a network for images of one size
+        except UsageError:  # the network accepts only one image size
             return 0
     return 0
 

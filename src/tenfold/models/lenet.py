@@ -15,13 +15,12 @@ class LeNet(nn.Module):
     """LeNet-5 with ReLU, max-pooling and a full third convolution.
 
     After LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
-    recognition", 1998. On images of 28x28 the third convolution sees everything at once, as there.
+    recognition", 1998. As there, on 28x28 images the third convolution covers its whole input.
 
     Args:
-        input_shape: of one image, at least 28x28 pixels.
-        classes: how many there are.
-        dropout: the probability that a unit of the last hidden layer is silenced in training,
-            0 <= dropout < 1.
+        input_shape: shape of one image, at least 28x28 pixels.
+        classes: number of classes.
+        dropout: dropout probability after the last hidden layer, 0 <= dropout < 1.
 
     Raises:
         UsageError: an argument is out of range, or the images are too small.
@@ -44,6 +43,6 @@ class LeNet(nn.Module):
         self.classifier = perceptron(inputs, [84], classes, dropout)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
-        """One logit for every image and class."""
+        """Logits, one per image and class."""
         logits: Tensor = self.classifier(self.features(images))
         return logits

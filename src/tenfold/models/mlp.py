@@ -17,10 +17,10 @@ class MLP(nn.Module):
     """A multilayer perceptron over the pixels.
 
     Args:
-        input_shape: of one image; any.
-        classes: how many there are.
-        hidden: the width of every hidden layer; none makes the model linear.
-        dropout: the probability that a hidden unit is silenced in training, 0 <= dropout < 1.
+        input_shape: shape of one image; any.
+        classes: number of classes.
+        hidden: width of each hidden layer; empty makes the model linear.
+        dropout: dropout probability after each hidden layer, 0 <= dropout < 1.
 
     Raises:
         UsageError: an argument is out of range.
@@ -40,7 +40,7 @@ class MLP(nn.Module):
         self.layers = perceptron(math.prod(input_shape), hidden, classes, dropout)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
-        """One logit for every image and class."""
+        """Logits, one per image and class."""
         logits: Tensor = self.layers(images)
         return logits
 
@@ -53,17 +53,17 @@ def perceptron(
     *,
     only_the_first_drops: bool = False,
 ) -> nn.Sequential:
-    """Linear layers over all numbers of an image, with ReLU and dropout after the hidden ones.
+    """Linear layers over flattened features, with ReLU and dropout after the hidden ones.
 
-    Where the probability is 0 there are no dropout layers, and names such as `layers.3.weight` are
-    those of the same network written without them.
+    With probability 0 there are no dropout layers, so that weights have the names, such as
+    `layers.3.weight`, of a network written without dropout.
 
     Args:
-        inputs: how many numbers an image is.
-        hidden: the width of every hidden layer.
-        classes: the width of the last layer.
-        dropout: the probability that a hidden unit is silenced in training, 0 <= dropout < 1.
-        only_the_first_drops: no dropout after the other hidden layers.
+        inputs: number of features of an image.
+        hidden: width of each hidden layer.
+        classes: width of the last layer.
+        dropout: dropout probability after the hidden layers, 0 <= dropout < 1.
+        only_the_first_drops: dropout only after the first hidden layer.
     """
     layers: list[nn.Module] = [nn.Flatten()]
     for place, width in enumerate(hidden):

@@ -1,4 +1,4 @@
-"""Names that weights had in older versions of tenfold."""
+"""Weight names of older versions of tenfold."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ _PERCEPTRONS = {
     "cifar-cnn": ("classifier", None),
     "convpool": ("classifier", 1),
 }
-"""By model: its sequence of linear layers, and how many dropout layers that had; None for one after
-each hidden layer."""
+"""For each model: its sequence of linear layers, and its number of dropout layers; None for one
+after each hidden layer."""
 
 
 def renamed_weights(
     model: object, arguments: object, names: Iterable[str], *, prefix: str = ""
 ) -> dict[str, str]:
-    """New names by old ones, for a model's weights in a bundle of version 1.
+    """A map from old to new names of a model's weights, for a bundle of version 1.
 
-    Its sequence of linear layers, ReLU and dropout then had the dropout layers even where their
-    probability was 0. Without them `layers.4.weight` is `layers.3.weight`. Names that have not
-    changed are left out.
+    In version 1, the sequence of linear layers had its dropout layers even with probability 0.
+    Without them, `layers.4.weight` becomes `layers.3.weight`. Unchanged names are left out.
 
     Args:
-        model: its name.
-        arguments: the model's own.
-        names: of its weights, all of them or some.
-        prefix: what all names begin with.
+        model: the model's name.
+        arguments: the model's arguments.
+        names: of some or all of its weights.
+        prefix: the prefix of all names.
     """
     sequence, most = _PERCEPTRONS.get(str(model), ("", 0))
     if not sequence or not isinstance(arguments, Mapping) or arguments.get("dropout") != 0:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def without_weights(model: nn.Module) -> nn.Module:
-    """A copy on the meta device, for which no weight is copied; what is shared stays shared."""
+    """A copy on the meta device; no weight is copied, and shared tensors stay shared."""
     shapes: dict[int, Tensor] = {id(buffer): buffer.to("meta") for buffer in model.buffers()}
     for parameter in model.parameters():
         shapes[id(parameter)] = nn.Parameter(

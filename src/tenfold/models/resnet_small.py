@@ -13,20 +13,19 @@ from tenfold.types import ImageShape
 
 
 class ResNetSmall(nn.Module):
-    """A residual network: a convolution, stages of residual blocks, the mean over all pixels.
+    """A residual network: a convolution, stages of residual blocks, global average pooling.
 
     After He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015
-    (arXiv:1512.03385), section 4.2, but wider and less deep. Every stage after the first halves
-    the size. The mean over all pixels at the end makes any size fit; 8x8 is the smallest that is
-    tested. In training a batch needs two images or more where the last stage has one pixel.
+    (arXiv:1512.03385), section 4.2, but wider and less deep. Each stage after the first halves the
+    size. Thanks to the global average pooling any size works; the smallest tested is 8x8. If the
+    last stage has one pixel, a training batch needs at least two images.
 
     Args:
-        input_shape: of one image.
-        classes: how many there are.
-        widths: the channels of every stage.
-        blocks: residual blocks in every stage.
-        dropout: the probability that one of the last features is silenced in training,
-            0 <= dropout < 1.
+        input_shape: shape of one image.
+        classes: number of classes.
+        widths: channels of each stage.
+        blocks: residual blocks per stage.
+        dropout: dropout probability of the last features, 0 <= dropout < 1.
 
     Raises:
         UsageError: an argument is out of range.
@@ -45,7 +44,7 @@ class ResNetSmall(nn.Module):
         layers = {"widths": widths}
         require_arguments("resnet-small", input_shape, classes, dropout=dropout, layers=layers)
         if not widths:
-            raise UsageError("resnet-small: widths is empty, wanted one width for every stage")
+            raise UsageError("resnet-small: widths is empty, wanted one width per stage")
         require_whole("resnet-small", "blocks", blocks, MOST_LAYERS // len(widths))
         self.stem = nn.Sequential(
             _convolution(input_shape.channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
@@ -55,21 +54,21 @@ class ResNetSmall(nn.Module):
         self.classifier = nn.Linear(widths[-1], classes)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
-        """One logit for every image and class."""
-        # A plain mean and not nn.AdaptiveAvgPool2d, whose gradient is not deterministic on CUDA.
+        """Logits, one per image and class."""
+        # A plain mean, because the gradient of nn.AdaptiveAvgPool2d is not deterministic on CUDA.
         features: Tensor = self.stages(self.stem(images)).mean(dim=(2, 3))
         logits: Tensor = self.classifier(self.dropout(features))
         return logits
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions whose result is added to what went in.
+    """Two 3x3 convolutions whose result is added to the input.
 
-    Where size or channels change, what went in passes a 1x1 convolution (option B of the paper).
+    If size or channels change, the input goes through a 1x1 convolution (option B of the paper).
 
     Args:
-        inputs: channels that go in.
-        outputs: channels that come out.
+        inputs: input channels.
+        outputs: output channels.
         stride: 2 halves height and width, 1 keeps them.
     """
 
@@ -92,7 +91,7 @@ class ResidualBlock(nn.Module):
     def forward(
         self, features: Float[Tensor, "n inputs height width"]
     ) -> Float[Tensor, "n outputs smaller_height smaller_width"]:
-        """The block's result, after ReLU."""
+        """The block's output, after ReLU."""
         return F.relu(self.residual(features) + self.shortcut(features))
 
 
@@ -112,7 +111,7 @@ def _convolution(inputs: int, outputs: int, *, kernel_size: int = 3, stride: int
     layer = nn.Conv2d(
         inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
     )
-    # On the meta device there is nothing to fill, and PyTorch would load its compiler for it.
+    # On the meta device there is nothing to initialize, and PyTorch would import its compiler.
     if not layer.weight.is_meta:
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer

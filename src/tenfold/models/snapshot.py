@@ -1,27 +1,27 @@
-"""What a model is made of, to tell later whether it still is."""
+"""Snapshots of a model's structure, to detect later changes."""
 
 from __future__ import annotations
 
 from torch import nn
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-"""Where a module keeps what is called beside its `forward`."""
+"""Attributes in which a module keeps its hooks."""
 
 _TABLES = ("_modules", "_parameters", "_buffers")
 
 
 class Snapshot:
-    """The classes, parts, tensors and attributes of a model's modules, by identity.
+    """The classes, submodules, tensors and attributes of a model's modules, by identity.
 
-    What changes within an object does not count, such as the numbers of a weight; nor does the
-    mode, training or evaluation.
+    Changes inside an object, such as the values of a weight, do not count; nor does the mode,
+    training or evaluation.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._held = [(module, type(module), _held(module)) for module in model.modules()]
 
     def is_up_to_date(self) -> bool:
-        """Whether nothing has been replaced, added or taken away, and no module has hooks."""
+        """Whether nothing has been replaced, added or removed, and no module has hooks."""
         return not nn.modules.module._has_any_global_hook() and all(  # type: ignore[no-untyped-call]
             type(module) is kind
             and not any(vars(module)[hooks] for hooks in HOOKS)

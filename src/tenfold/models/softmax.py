@@ -13,13 +13,13 @@ from tenfold.types import ImageShape
 
 
 class Softmax(nn.Module):
-    """Softmax regression, of which this is the linear part: the loss applies the softmax.
+    """The linear part of softmax regression; the loss applies the softmax.
 
     Args:
-        input_shape: of one image; any.
-        classes: how many there are.
-        init_std: the weights start from a normal distribution with mean 0 and this deviation, the
-            biases from 0; 0 <= init_std <= 100.
+        input_shape: shape of one image; any.
+        classes: number of classes.
+        init_std: standard deviation of the initial weights, which are normal with mean 0; biases
+            start at 0; 0 <= init_std <= 100.
 
     Raises:
         UsageError: an argument is out of range.
@@ -30,12 +30,12 @@ class Softmax(nn.Module):
         require_arguments("softmax", input_shape, classes, init_std=init_std)
         self.flatten = nn.Flatten()
         self.linear = nn.Linear(math.prod(input_shape), classes)
-        # On the meta device there is nothing to fill, and PyTorch would load its compiler for it.
+        # On the meta device there is nothing to initialize, and PyTorch would import its compiler.
         if not self.linear.weight.is_meta:
             nn.init.normal_(self.linear.weight, mean=0.0, std=init_std)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
-        """One logit for every image and class."""
+        """Logits, one per image and class."""
         logits: Tensor = self.linear(self.flatten(images))
         return logits

@@ -15,13 +15,13 @@ from tenfold.types import ImageShape
 
 
 class SoftmaxScratch(nn.Module):
-    """Softmax regression as `tenfold.scratch` writes it: the parameters are `W` and `b`.
+    """Softmax regression as in `tenfold.scratch`: the parameters are `W` and `b`.
 
     Args:
-        input_shape: of one image; any.
-        classes: how many there are.
-        init_std: the weights start from a normal distribution with mean 0 and this deviation, the
-            biases from 0; 0 <= init_std <= 100.
+        input_shape: shape of one image; any.
+        classes: number of classes.
+        init_std: standard deviation of the initial weights, which are normal with mean 0; biases
+            start at 0; 0 <= init_std <= 100.
 
     Raises:
         UsageError: an argument is out of range.
@@ -32,11 +32,11 @@ class SoftmaxScratch(nn.Module):
         require_arguments("softmax-scratch", input_shape, classes, init_std=init_std)
         self.W = nn.Parameter(torch.empty(math.prod(input_shape), classes))
         self.b = nn.Parameter(torch.empty(classes))
-        # On the meta device there is nothing to fill, and PyTorch would load its compiler for it.
+        # On the meta device there is nothing to initialize, and PyTorch would import its compiler.
         if not self.W.is_meta:
             nn.init.normal_(self.W, mean=0.0, std=init_std)
         nn.init.zeros_(self.b)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Logits:
-        """One logit for every image and class."""
+        """Logits, one per image and class."""
         return linear(images, self.W, self.b)

@@ -1,4 +1,4 @@
-"""What a model consists of, layer by layer: output shapes, parameters, multiply-adds."""
+"""Layer-by-layer model summary: output shapes, parameters, multiply-adds."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ class LayerSummary:
     """One row of the table.
 
     Attributes:
-        name: the layer's place in the model, as in the names of its parameters; empty for the
-            model itself.
+        name: the layer's name in the model, as in the names of its parameters; empty for the model
+            itself.
         kind: its class.
-        output: the shape of what it gives for one image, such as `6x28x28`; empty if it is not
-            used.
-        parameters: of its own, without those of layers inside it or of an earlier row.
+        output: the shape of its output for one image, such as `6x28x28`; empty if it is not used.
+        parameters: its own, without those of layers inside it or of an earlier row.
         multiply_adds: for one image, in matrix products and convolutions; other work counts 0.
     """
 
@@ -40,15 +39,15 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """The table of layers, and its totals; `str()` of it is the table as plain text.
+    """The table of layers and its totals; `str()` gives the table as plain text.
 
     Attributes:
         model: the model's class.
         input: the shape of one image, such as `1x28x28`.
-        layers: in the order in which the model holds them.
-        parameters: all of them; shared ones count once.
-        trainable_parameters: those that receive gradients.
-        parameter_bytes: the memory that the parameters take.
+        layers: in the model's order.
+        parameters: total number; shared ones count once.
+        trainable_parameters: number that receive gradients.
+        parameter_bytes: memory of the parameters in bytes.
         multiply_adds: for one image.
     """
 
@@ -61,7 +60,7 @@ class ModelSummary:
     multiply_adds: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON can hold it."""
+        """The summary as a JSON-serializable dict."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -92,11 +91,11 @@ def summarize(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
     """Count a model's parameters and work, and follow one image's shape through its layers.
 
     The image passes through a copy without weights, in evaluation mode: the model, its mode and
-    the random numbers stay as they are. A layer that is used several times has one row, with the
-    work of all its uses and the output of the last.
+    the random state do not change. A layer that is used several times has one row, with the work
+    of all uses and the output of the last.
 
     Args:
-        model: takes float images, n x channels x height x width.
+        model: accepts float images, n x channels x height x width.
         input_shape: channels, height and width of one image.
     """
     shape = ImageShape(*input_shape)
@@ -118,7 +117,7 @@ def summarize(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
 
 
 def _layers_of(model: nn.Module) -> dict[str, nn.Module]:
-    """By name, the layers without layers inside, and those that have parameters of their own."""
+    """By name, the leaf layers and those that directly own parameters."""
     return {
         name: layer
         for name, layer in model.named_modules()
@@ -127,13 +126,13 @@ def _layers_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 class _Watch:
-    """Notes what every layer gives and how much work it does itself, while a model runs."""
+    """Records each layer's output shape and own work while a model runs."""
 
     def __init__(self, layers: dict[str, nn.Module], counter: FlopCounterMode) -> None:
         self.outputs = dict.fromkeys(layers, "")
         self.flops = dict.fromkeys(layers, 0)
         self._counter = counter
-        self._counted = 0  # of the counter's, those that are in `flops`
+        self._counted = 0  # the part of the counter's total already in `flops`
         self._running: list[str] = []  # outermost first
         for name, layer in layers.items():
             layer.register_forward_pre_hook(partial(self._enter, name))
@@ -174,14 +173,14 @@ def _count(parameters: Iterable[Tensor]) -> int:
 
 
 def _shape_text(output: object) -> str:
-    """The shape for one image, such as `6x28x28`; the type of what is not a tensor."""
+    """The shape for one image, such as `6x28x28`; the type name if it is not a tensor."""
     if isinstance(output, Tensor):
         return "x".join(str(size) for size in output.shape[1:])
     return type(output).__name__
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Rows as lines: text to the left, the last two columns, which are numbers, to the right."""
+    """Rows as lines: text columns left-aligned, the last two, which are numbers, right-aligned."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         texts = [cell.ljust(width) for cell, width in zip(row[:-2], widths[:-2], strict=True)]

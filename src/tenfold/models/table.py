@@ -1,4 +1,4 @@
-"""The table of models, and how one is built from a name and plain arguments."""
+"""The table of models, and building a model from a name and plain arguments."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MODELS: dict[str, str] = {
     "convpool": "tenfold.models.convpool:ConvPool",
     "resnet-small": "tenfold.models.resnet_small:ResNetSmall",
 }
-"""The class of every model that has a name, as `module:Class`, imported when one is built.
+"""The class of each model, as `module:Class`, imported when a model is built.
 
-A class takes the images' shape, the number of classes, and its own arguments, which are
-keyword-only and have defaults.
+A class takes the image shape, the number of classes, and its own arguments, which are keyword-only
+and have defaults.
 """
 
 _WANTED = {
@@ -41,7 +41,7 @@ _WANTED = {
 """What a model's argument may be, in words, by the type of its default."""
 
 LARGEST_MODEL = 2**30
-"""Parameters of a model, at the most: 4 GiB in single precision."""
+"""Maximum number of parameters of a model: 4 GiB in single precision."""
 
 
 def build(
@@ -52,18 +52,18 @@ def build(
     device: str | torch.device | None = None,
     **arguments: object,
 ) -> nn.Module:
-    """A new model with fresh weights, in training mode.
+    """A new model with random weights, in training mode.
 
     Args:
         name: one of `MODELS`.
         input_shape: channels, height and width of one image.
-        classes: how many there are.
-        device: where the weights are made; `"meta"` makes shapes without weights.
-        arguments: the model's own, with its defaults for the rest; lists will do for tuples.
+        classes: number of classes.
+        device: where to create the weights; `"meta"` gives shapes without weights.
+        arguments: the model's own arguments; missing ones get their defaults, lists work as tuples.
 
     Raises:
-        UsageError: a name that is not known, a value of a wrong type or out of range, images that
-            are too small for the model, or a model of more than `LARGEST_MODEL` parameters.
+        UsageError: an unknown name, a value of the wrong type or out of range, images too small for
+            the model, or more than `LARGEST_MODEL` parameters.
     """
     import torch
 
@@ -86,16 +86,16 @@ def build(
 
 
 def model_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:
-    """All of a model's own arguments, defaults included, as JSON and TOML can hold them.
+    """All of a model's own arguments, defaults included, in a form that JSON and TOML can hold.
 
-    What comes back gives the same again, and `build` takes it.
+    `build` accepts the result, and passing it here again does not change it.
 
     Args:
         name: one of `MODELS`.
-        given: some of the arguments; lists will do for tuples.
+        given: some of the arguments; lists work as tuples.
 
     Raises:
-        UsageError: a name that is not known, or a value of a wrong type.
+        UsageError: an unknown name, or a value of the wrong type.
     """
     complete = _complete_arguments(name, _model_class(name), given)
     return {
@@ -124,7 +124,7 @@ def _image_shape(name: str, input_shape: Sequence[object]) -> ImageShape:
 def _complete_arguments(
     name: str, model_class: Callable[..., nn.Module], given: Mapping[str, object]
 ) -> dict[str, Any]:
-    """The model's defaults with the given values in their place, checked for their type."""
+    """The model's defaults, overridden by the given values, with their types checked."""
     complete = _defaults(model_class)
     for argument, value in given.items():
         if argument not in complete:
@@ -147,7 +147,7 @@ def _defaults(model_class: Callable[..., nn.Module]) -> dict[str, Any]:
 
 
 def _as_type_of(default: object, value: object, name: str, argument: str) -> object:
-    """The value as the default's type; lists will do for tuples, whole numbers for numbers."""
+    """The value as the default's type; lists work as tuples, whole numbers as floats."""
     match default, value:
         case (bool(), bool()) | (str(), str()):
             return value

@@ -1,8 +1,8 @@
-"""From a module to its flat list of layers, where it is one.
+"""Trace a module into a flat list of layers, if possible.
 
-`torch.fx` runs the module's own code with a stand-in for the images and writes down what is done
-to it. What is written down is then read strictly: a call that is not known, or a known one with an
-argument that a layer cannot express, means that there is no list.
+`torch.fx` runs the module's code with a proxy for the images and records the calls. The recording
+is then read strictly: if a call is unknown, or has an argument that no layer expresses, there is no
+list.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NETWORK: TypeAdapter[tuple[Layer, ...]] = TypeAdapter(Network)
 _TRACING = threading.RLock()
 """While tracing, `torch.fx` changes `nn.Module` itself, for all threads."""
 
-if hasattr(os, "register_at_fork"):  # a child shall find `nn.Module` as it is, and can trace
+if hasattr(os, "register_at_fork"):  # a child must get an unpatched `nn.Module` and a free lock
     os.register_at_fork(
         before=_TRACING.acquire,
         after_in_parent=_TRACING.release,
@@ -43,20 +43,20 @@ if hasattr(os, "register_at_fork"):  # a child shall find `nn.Module` as it is, 
 def layer_list(
     network: nn.Module, image_shape: Sequence[int] | None = None
 ) -> tuple[Layer, ...] | None:
-    """The network as a flat list of known layers, or None where it is not known to be one.
+    """The network as a flat list of known layers, or None if it is not known to be one.
 
-    For images of every shape that `output_shapes` accepts for the list, it computes what the
-    network computes, in evaluation and in training. (Of other shapes PyTorch may compute something
-    that no list expresses: a sum of maps of different sizes, for one.) The network, its mode and
-    the random numbers stay as they are, and no weight is copied.
+    For every image shape that `output_shapes` accepts for the list, the list computes what the
+    network computes, in evaluation and in training. (For other shapes, PyTorch may compute
+    something that no list expresses, such as a broadcast sum of maps of different sizes.) The
+    network, its mode and the random state do not change, and no weight is copied.
 
-    Code that asks whether it is given a tensor (`isinstance`) takes another way while it is traced,
-    and code that counts its calls, or draws from a generator that is no attribute of a module, may
-    take another way later; such a list is wrong.
+    The list is wrong for code that branches differently later: code that checks whether its input
+    is a tensor (`isinstance`), counts its calls, or draws from a generator that is not an attribute
+    of a module.
 
     Args:
-        network: takes float images, n x channels x height x width; it may be on any device.
-        image_shape: of images that the list must accept: channels, height, width.
+        network: accepts float images, n x channels x height x width; on any device.
+        image_shape: channels, height, width of images that the list must accept.
     """
     try:
         return require_layer_list(network, image_shape)
@@ -67,24 +67,24 @@ def layer_list(
 def require_layer_list(
     network: nn.Module, image_shape: Sequence[int] | None = None
 ) -> tuple[Layer, ...]:
-    """`layer_list`, or why there is none.
+    """Like `layer_list`, but raises if there is no list.
 
     Raises:
-        NotAListError: its text says what no layer expresses, or is empty.
+        NotAListError: the message says what no layer expresses, or is empty.
     """
     try:
         _require_plain(network)
         outline = without_weights(network)
         with _TRACING, _no_shape_checks(), _no_randomness(), redirect_stdout(io.StringIO()):
             trained, evaluated = (_traced(outline, training=mode) for mode in (True, False))
-        require(trained == evaluated, "it does something else in training")
+        require(trained == evaluated, "it does something different in training")
         found = _NETWORK.validate_python(trained)
         require_weights(found, {name: tuple(t.shape) for name, t in network.state_dict().items()})
         if image_shape is not None:
             _require_accepted(found, image_shape)
     except NotAListError:
         raise
-    except Exception as error:  # a user's code runs here: whatever it raises, it is no list
+    except Exception as error:  # user code runs here and may raise anything
         said = printable(str(error).partition("\n")[0], 100)
         raise NotAListError(f"tracing its code raises {type(error).__name__}: {said}") from error
     return found
@@ -107,7 +107,7 @@ def _traced(outline: nn.Module, *, training: bool) -> tuple[Layer, ...]:
     return read_calls(outline, graph, training=training)
 
 
-# ---- Before tracing: what a trace does not show ------------------------------------------------
+# ---- Before tracing: checks of what a trace does not show --------------------------------------
 
 
 _OF_THE_CLASS = {"__call__", "_call_impl", "train", "eval"}
@@ -116,7 +116,7 @@ _GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.
 
 
 def more_than_its_code(model: nn.Module) -> str:
-    """What a module does, as text, beside what its class's `forward` says; empty if nothing."""
+    """A description of what a module does besides its class's `forward`; empty if nothing."""
     if nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
         return "all modules have hooks"
     for name, module in model.named_modules():
@@ -126,14 +126,14 @@ def more_than_its_code(model: nn.Module) -> str:
         if any(getattr(module, hooks) for hooks in HOOKS):
             return f"{called} has hooks"
         for method in sorted(_own_methods(module)):
-            return f"{called} has a method {method} of its own"
+            return f"{called} has its own method {method}"
     return ""
 
 
 def _own_methods(module: nn.Module) -> set[str]:
-    """Those of an object or its classes that would do something else than `nn.Module`'s.
+    """Methods of an object or its classes that override `nn.Module`'s behavior.
 
-    While another thread traces, `nn.Module` has another `__call__`; so it is not looked at.
+    `nn.Module` itself is not inspected: while another thread traces, its `__call__` is replaced.
     """
     classes = type(module).__mro__
     own = {name for each in classes[: classes.index(nn.Module)] for name in vars(each)}
@@ -141,18 +141,18 @@ def _own_methods(module: nn.Module) -> set[str]:
 
 
 def has_gradient_hooks(parameter: nn.Parameter) -> bool:
-    """Whether something else is done with its gradient."""
+    """Whether the parameter's gradient has hooks."""
     return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
 
 
 def _require_plain(network: nn.Module) -> None:
-    """Refuse what a module does beside its class's `forward`, and tensors of an unusual kind."""
+    """Refuse modules that do more than their class's `forward`, and unusual tensors."""
     more = more_than_its_code(network)
     require(not more, more)
     for name, module in network.named_modules():
         has_generator = any(isinstance(value, _GENERATORS) for value in vars(module).values())
         called = f"its module {name}" if name else "it"
-        require(not has_generator, f"{called} has a generator of random numbers")
+        require(not has_generator, f"{called} has a random number generator")
     for name, parameter in network.named_parameters():
         require(type(parameter) is nn.Parameter, f"{name} is {type(parameter).__name__}")
         require(parameter.dtype == torch.float32, f"{name} is {parameter.dtype}")
@@ -165,12 +165,14 @@ def _require_plain(network: nn.Module) -> None:
 
 
 def _require_unshared(network: nn.Module) -> None:
-    """Refuse tensors that are, or start at, the same memory, and those that are not saved."""
+    """Refuse tensors that share memory, and tensors that are not in the state dict."""
     tensors = {
         **dict(network.named_parameters(remove_duplicate=False)),
         **dict(network.named_buffers(remove_duplicate=False)),
     }
-    require(tensors.keys() == network.state_dict().keys(), "a tensor of it is not saved with it")
+    require(
+        tensors.keys() == network.state_dict().keys(), "one of its tensors is not in its state dict"
+    )
     places = [tensor.data_ptr() for tensor in tensors.values() if not tensor.is_meta]
     require(
         len({id(tensor) for tensor in tensors.values()}) == len(tensors)
@@ -184,7 +186,7 @@ def _require_unshared(network: nn.Module) -> None:
 
 @contextmanager
 def _no_shape_checks() -> Iterator[None]:
-    """The stand-in for the images is no tensor, so that functions that check shapes refuse it."""
+    """Turn off shape checks, which would reject the proxy because it is not a tensor."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
@@ -195,7 +197,7 @@ def _no_shape_checks() -> Iterator[None]:
 
 @contextmanager
 def _no_randomness() -> Iterator[None]:
-    """Refuse code that draws random numbers of its own: it may take another way each time."""
+    """Refuse code that draws random numbers: it may branch differently each time."""
     of_python, of_torch = random.getstate(), torch.get_rng_state()
     of_numpy = np.random.get_state()  # noqa: NPY002 - users' code draws from it
     try:
@@ -210,26 +212,26 @@ def _no_randomness() -> Iterator[None]:
             random.setstate(of_python)
             torch.set_rng_state(of_torch)
             np.random.set_state(of_numpy)  # noqa: NPY002
-    require(unchanged, "its code draws random numbers of its own")
+    require(unchanged, "its code draws random numbers")
 
 
-class _StandIn(fx.Proxy):
-    """Stands in for a tensor."""
+class _Proxy(fx.Proxy):
+    """A proxy for a tensor that also records `+=`."""
 
     def __iadd__(self, other: object) -> fx.Proxy:
-        """Python would take `+` for `+=`, but this one changes the tensor itself."""
+        """Record the in-place addition; by default Python would call `+` instead."""
         return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
 
 
 class _Tracer(fx.Tracer):
-    """Refuses code that switches gradients or precision, which a trace does not show."""
+    """Refuses code that switches gradients or autocast, which a trace does not show."""
 
     def __init__(self) -> None:
         super().__init__()
         self._switches = _switches()
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _StandIn(node, self)
+        return _Proxy(node, self)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:  # noqa: ANN401
         require(_switches() == self._switches, "its code switches gradients or precision")
@@ -242,7 +244,7 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:  # noqa: ANN401
-        """Other threads' modules come here as well, and run as ever."""
+        """Trace a call; modules of other threads also end up here, and run normally."""
         if m not in (self.submodule_paths or {}):
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
