@@ -239,7 +239,7 @@ def test_raw_pixels_are_scaled_and_floats_are_not():
     assert scratch.evaluate_accuracy(net, raw) == scratch.evaluate_accuracy(net, scaled)
     assert scratch.as_floats(torch.tensor([255], dtype=torch.uint8)).item() == 1.0
     assert scratch.as_floats(torch.tensor([255.0])).item() == 255.0
-    with pytest.raises(UsageError, match=r"they are torch.int64, wanted raw pixels"):
+    with pytest.raises(UsageError, match=r"the dtype is torch.int64, wanted raw pixels"):
         scratch.as_floats(torch.tensor([255]))
 
 
@@ -254,7 +254,9 @@ def test_predictions_are_for_the_first_images():
 
 def test_a_loss_that_is_already_a_mean_is_refused():
     net, params = a_net()
-    with pytest.raises(UsageError, match=r"shape \[\], wanted one number .* reduction='none'"):
+    with pytest.raises(
+        UsageError, match=r"shape is \[\], wanted one number per image.* reduction='none'"
+    ):
         scratch.train_epoch(net, batches(), nn.CrossEntropyLoss(), by_hand(params))
 
 

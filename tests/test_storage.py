@@ -124,7 +124,7 @@ def test_folders_are_made_with_their_parents_and_may_stand_already(tmp_path):
 def test_a_file_in_a_folders_place_is_named(tmp_path):
     (tmp_path / "a").write_text("")
     for folder in (tmp_path / "a", tmp_path / "a" / "b"):
-        with pytest.raises(StorageError, match=r"of this name|cannot be made"):
+        with pytest.raises(StorageError, match=r"wanted a folder|cannot create"):
             make_folder(folder)
 
 
@@ -412,7 +412,7 @@ def test_any_bytes_are_refused(tmp_path, data, framed):
 
 
 def test_what_is_not_a_file_is_refused(tmp_path):
-    with pytest.raises(FileRefusedError, match="there is no such file"):
+    with pytest.raises(FileRefusedError, match="no such file"):
         read(tmp_path / "missing.safetensors")
     with pytest.raises(FileRefusedError, match="directory"):
         read(tmp_path)

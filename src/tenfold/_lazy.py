@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used."""
+"""Lazy imports: a package's names are imported on first use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 
 def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
-    """The `__getattr__`, `__dir__` and `__all__` of a package that imports nothing yet.
+    """`__getattr__`, `__dir__` and `__all__` for a package that imports its names lazily.
 
-    The names are those that the stub beside its `__init__.py` imports. Type checkers read the same
-    stub: to them, `from module import name as name` says that the package hands the name on.
+    The names are the ones imported by the stub next to its `__init__.py`. Type checkers read the
+    same stub: to them, `from module import name as name` is a re-export.
 
     Args:
         package: its `__name__`.
@@ -26,7 +26,7 @@ def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list
     def get(name: str) -> object:
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        if home_of[name] == package:  # a module of its own
+        if home_of[name] == package:  # a submodule
             value: object = importlib.import_module(f"{package}.{name}")
         else:
             value = getattr(importlib.import_module(home_of[name]), name)
@@ -38,14 +38,14 @@ def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list
 
 
 def _imports_of_stub(package: str) -> dict[str, str]:
-    """By name, the module that a package's stub imports it from."""
+    """For each name in a package's stub, the module it is imported from."""
     (folder,) = sys.modules[package].__path__
     try:
-        # `pathlib` is slow to import, and `import tenfold` is to cost next to nothing.
+        # `pathlib` is slow to import, and `import tenfold` should cost next to nothing.
         with io.open_code(f"{folder}/__init__.pyi") as file:
             stub = ast.parse(file.read())
     except OSError as error:
-        raise ImportError(f"{package}: the stub with its names cannot be read: {error}") from None
+        raise ImportError(f"{package}: cannot read the stub with its names: {error}") from None
     return {
         alias.name: str(node.module)
         for node in stub.body

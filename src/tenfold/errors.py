@@ -1,7 +1,7 @@
-"""The errors that tenfold raises on purpose, and the words they are made of.
+"""tenfold's exceptions, and helpers for writing their messages.
 
-Each error is one sentence that names the place, what was found, what was wanted and what to do,
-and each knows the exit code that the command line ends with.
+Each message is one sentence: the place, what was found, what was wanted, and what to do. Each
+class carries the exit code of the command line.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
-"""Characters of an error's words and of its message, at the most: names may be endless."""
+"""Maximum length of one word and of a whole message, in characters: names can be arbitrarily long.
+"""
 
 _SAME_BEGINNING, _ALIKE = 4, 0.6
-"""Letters, and share of all letters, in which names that are alike agree."""
+"""Length of the common prefix, and minimum similarity ratio, of similar names."""
 
 _WANTED = {
     "int_type": "a whole number",
@@ -27,10 +28,10 @@ _WANTED = {
     "less_than": "less than {lt}",
     "float_type": "a number",
     "finite_number": "a finite number",
-    "string_type": "a text in quotes",
+    "string_type": "a string in quotes",
     "string_pattern_mismatch": "a name",
-    "string_too_short": "a text of {min_length} or more characters",
-    "string_too_long": "a text of {max_length} or fewer characters",
+    "string_too_short": "a string of {min_length} or more characters",
+    "string_too_long": "a string of {max_length} or fewer characters",
     "bool_type": "true or false",
     "dict_type": "a table",
     "model_type": "a table",
@@ -42,11 +43,11 @@ _WANTED = {
     "too_short": "a list of {min_length} or more",
     "too_long": "a list of {max_length} or fewer",
 }
-"""What was wanted, in a reader's words, by pydantic's name of the problem."""
+"""What was wanted, in plain words, by pydantic's error type."""
 
 
 class TenfoldError(Exception):
-    """Base class of tenfold's errors; what it says can be shown on any terminal.
+    """Base class of tenfold's errors; the message is safe to print on any terminal.
 
     Args:
         message: the place, what was found and what was wanted, without a full stop.
@@ -62,13 +63,13 @@ class TenfoldError(Exception):
 
 
 class UsageError(TenfoldError):
-    """A wrong call: an unknown name, a value out of range, a recipe that does not validate."""
+    """Wrong usage: an unknown name, a value out of range, an invalid recipe."""
 
     exit_code = 2
 
 
 class NotNativeError(UsageError):
-    """What the compiled kernels cannot compute, or not on this machine; PyTorch can."""
+    """A network or setup that the compiled kernels cannot run, here or at all; PyTorch can."""
 
 
 class DataError(TenfoldError):
@@ -78,13 +79,13 @@ class DataError(TenfoldError):
 
 
 class FileRefusedError(TenfoldError):
-    """A checkpoint, bundle or run that is damaged, foreign, or does not fit."""
+    """A checkpoint, bundle or run that is damaged, foreign or incompatible."""
 
     exit_code = 4
 
 
 class NewerFormatError(FileRefusedError):
-    """A file that a newer tenfold wrote; an older one in its place would not mean the same."""
+    """A file that a newer tenfold wrote; falling back to an older file would not be equivalent."""
 
 
 class StorageError(TenfoldError):
@@ -92,7 +93,7 @@ class StorageError(TenfoldError):
 
 
 class TrainingError(TenfoldError):
-    """Training that cannot go on: a loss that is not finite, memory that ran out."""
+    """Training that cannot continue: a loss that is not finite, or out of memory."""
 
 
 class InterruptedRunError(TenfoldError):
@@ -101,7 +102,7 @@ class InterruptedRunError(TenfoldError):
     Args:
         message: where it stopped.
         remedy: the command that continues it.
-        signal_number: the signal that asked for it, 2 for SIGINT, 15 for SIGTERM.
+        signal_number: the signal received, 2 for SIGINT, 15 for SIGTERM.
     """
 
     def __init__(self, message: str, *, remedy: str, signal_number: int) -> None:
@@ -110,21 +111,21 @@ class InterruptedRunError(TenfoldError):
         self.exit_code = 128 + signal_number
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Unpickled without __init__, which would miss the signal's number.
+        # Unpickling must skip __init__, which would be missing the signal number.
         return Exception.__new__, (type(self), *self.args), vars(self)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    """The remedy for an unknown name: the closest known name, or all of them."""
     choices = sorted(known)
     similar = nearest(name, choices)
     return f"did you mean {similar!r}?" if similar else f"choose one of: {', '.join(choices)}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like an unknown one; empty if none is much like it.
+    """The known name closest to an unknown one; empty if none is close.
 
-    Names that begin alike come first: `resnet18` is more like `resnet-small` than like `lenet`.
+    Names with the same prefix win: `resnet18` is closer to `resnet-small` than to `lenet`.
     """
 
     def likeness(other: str) -> tuple[bool, float]:
@@ -140,7 +141,7 @@ def wanted(problem: Mapping[str, Any]) -> str:
     """What was wanted instead of a wrong value, in plain words.
 
     Args:
-        problem: one of pydantic's errors; what is "missing" is here an entry of a list.
+        problem: one of pydantic's error dicts; "missing" here means a list entry.
     """
     words = _WANTED.get(problem["type"])
     if words is None:
@@ -153,7 +154,7 @@ def wanted(problem: Mapping[str, Any]) -> str:
 
 
 def printable(name: object, limit: int = 200) -> str:
-    """A name from outside as it may be shown on a terminal: no control characters, not endless."""
+    """A name from outside, safe to print: control characters escaped, cut to `limit` characters."""
     text = "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
         for c in str(name)
@@ -162,18 +163,18 @@ def printable(name: object, limit: int = 200) -> str:
 
 
 def listing(items: Sequence[str], limit: int = 20) -> str:
-    """Items joined by commas, and how many more there are past the limit."""
+    """The first `limit` items joined by commas, and the number of items left out."""
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
 
 
 def _shown(sentence: str) -> str:
-    """A sentence that may hold names from outside, without control characters or endless words."""
+    """A sentence that may contain names from outside, made safe to print and cut to length."""
     words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _shortened, sentence)
     return printable(words, LONGEST_SENTENCE)
 
 
 def _shortened(word: re.Match[str]) -> str:
-    """Both ends of a word: the end of a path says most, and a quotation must be closed."""
+    """Both ends of a word: the end of a path says most, and closing quotes must stay."""
     half = LONGEST_WORD // 2
     return f"{word[0][:half]}…{word[0][1 - half :]}"

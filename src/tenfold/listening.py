@@ -1,32 +1,32 @@
-"""The one channel by which a person is told things while something long goes on."""
+"""How long-running work reports notes and progress to the user."""
 
 from __future__ import annotations
 
 
 class Listener:
-    """Is told what a person should know. Every method does nothing; override what interests you."""
+    """Receives notes and progress. Every method does nothing; override the ones you need."""
 
     def note(self, text: str) -> None:
-        """Something that a person should know, one sentence without a full stop."""
+        """Something the user should know: one sentence without a full stop."""
 
     def reading(self, what: str, done: int, total: int | None) -> None:
-        """How far a long reading has come.
+        """Progress of a long read or download.
 
         Args:
-            what: `images`, or the name of a file that is downloaded.
+            what: `images`, or the name of the file being downloaded.
             done: images or bytes so far.
-            total: how many there are; None while that is not known.
+            total: images or bytes in all; None while unknown.
         """
 
 
 class Recorder(Listener):
-    """Keeps the notes, and passes everything on.
+    """Keeps the notes, and forwards everything.
 
     Args:
-        listener: is told as well.
+        listener: receives everything too.
 
     Attributes:
-        notes: all of them, in their order.
+        notes: all notes, in order.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -34,25 +34,25 @@ class Recorder(Listener):
         self._listener = listener
 
     def note(self, text: str) -> None:
-        """Keep the note."""
+        """Keep and forward the note."""
         self.notes.append(text)
         self._listener.note(text)
 
     def reading(self, what: str, done: int, total: int | None) -> None:
-        """Pass it on."""
+        """Forward the progress."""
         self._listener.reading(what, done, total)
 
 
 class WithoutNotes(Listener):
-    """Passes on how far long reading has come, and drops the notes: they were told before.
+    """Forwards progress and drops the notes, for data whose notes were already shown.
 
     Args:
-        listener: is told.
+        listener: receives the progress.
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
     def reading(self, what: str, done: int, total: int | None) -> None:
-        """Pass it on."""
+        """Forward the progress."""
         self._listener.reading(what, done, total)

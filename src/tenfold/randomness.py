@@ -1,7 +1,7 @@
-"""Randomness that is keyed, not consumed.
+"""Keyed randomness.
 
-What is random in a run is a function of (seed, purpose, epoch, ...), never of how many numbers
-were drawn before. So resuming, logging and the number of workers cannot disturb it.
+Every random choice of a run is a function of (seed, purpose, epoch, ...), never of how many
+numbers were drawn before. So resuming, logging and the number of workers cannot affect it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ def derive_seed(seed: int, *key: str | int) -> int:
 
     Args:
         seed: the run's seed, any integer.
-        key: what the numbers are for, such as `"order", epoch`.
+        key: the purpose, such as `"order", epoch`.
     """
     text = "/".join(str(part) for part in (seed, *key))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def keyed_permutation(n: int, seed: int, *key: str | int) -> Int64[np.ndarray, " n"]:
-    """The numbers 0..n-1 in an order that depends on seed and key alone.
+    """A random permutation of 0..n-1 that depends only on seed and key.
 
-    It is the order that `torch.randperm` gives with a generator seeded by `derive_seed`, for fewer
+    The same permutation as `torch.randperm` with a generator seeded by `derive_seed`, for fewer
     than 200 million numbers: swaps from the front, driven by the 32-bit Mersenne Twister
     (Matsumoto and Nishimura, 1998).
     """

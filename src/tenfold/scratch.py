@@ -13,8 +13,8 @@ batches, this trains a classifier of 28x28 pixels into 10 classes:
 
     train(net, train_data, test_data, cross_entropy, 10, updater)
 
-Nothing here asks that `net` be a module: any function from images to logits will do. Images are
-floats, or raw pixels 0..255 as uint8, which are scaled to 0..1 before `net` sees them.
+`net` need not be a module: any function from images to logits works. Images are floats, or raw
+pixels 0..255 as uint8, which are scaled to 0..1 before `net` sees them.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from tenfold.errors import DataError, UsageError
 from tenfold.tensors import Labels, Logits
 
 Net = Callable[[Tensor], Tensor]
-"""From float images to logits, or to other scores of which the largest wins."""
+"""From float images to logits, or to any scores whose argmax is the prediction."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""From scores and labels to one loss for every image."""
+"""From scores and labels to one loss per image."""
 
 Updater = torch.optim.Optimizer | Callable[[int], None]
-"""An optimizer, or a function of the batch size that changes the parameters by their gradients."""
+"""An optimizer, or a function of the batch size that updates the parameters by their gradients."""
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-"""Batches of images and labels; something that can be gone through once an epoch."""
+"""Batches of images and labels; must be iterable once per epoch."""
 
 
 # ---- The model ---------------------------------------------------------------------------------
 
 
 def new_parameters(inputs: int, classes: int, *, std: float = 0.01) -> tuple[Tensor, Tensor]:
-    """Weights from a normal distribution (mean 0, deviation `std`) and biases of 0."""
+    """Weights from a normal distribution (mean 0, standard deviation `std`), and zero biases."""
     weights = (std * torch.randn(inputs, classes)).requires_grad_()
     bias = torch.zeros(classes).requires_grad_()
     return weights, bias
@@ -57,7 +57,7 @@ def linear(
     weights: Float[Tensor, "inputs classes"],
     bias: Float[Tensor, " classes"],
 ) -> Logits:
-    """Every class's logit is a weighted sum of all pixels, and a bias."""
+    """Logits: for each class a weighted sum of all pixels, plus a bias."""
     return images.flatten(start_dim=1) @ weights + bias
 
 
@@ -65,23 +65,23 @@ def linear(
 
 
 def naive_softmax(logits: Logits) -> Float[Tensor, "n classes"]:
-    """Probabilities as the formula says; above about 88, exp is no longer a float32."""
+    """Probabilities straight from the formula; in float32, exp overflows above about 88."""
     powers = torch.exp(logits)
     return powers / powers.sum(dim=1, keepdim=True)
 
 
 def softmax(logits: Logits) -> Float[Tensor, "n classes"]:
-    """Probabilities: positive, and in every row they add up to 1.
+    """Probabilities: positive, each row sums to 1.
 
-    Shifting a row of logits does not change its probabilities. So the largest becomes 0, and no
-    exp is larger than 1.
+    Shifting a row of logits does not change its probabilities. So the largest is shifted to 0, and
+    no exp is larger than 1.
     """
     powers = torch.exp(logits - largest(logits))
     return powers / powers.sum(dim=1, keepdim=True)
 
 
 def largest(logits: Logits) -> Float[Tensor, "n 1"]:
-    """Every row's largest logit, as a number that no gradient flows through."""
+    """The largest logit of each row, detached from the graph."""
     return logits.detach().amax(dim=1, keepdim=True)
 
 
@@ -96,9 +96,9 @@ def naive_cross_entropy(
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> Float[Tensor, " n"]:
-    """The same loss from logits, finite for all of them: one loss for every image.
+    """The same loss from logits, always finite: one loss per image.
 
-    The logarithm of softmax's quotient is a difference: -log(exp(z_true) / sum(exp(z))) is
+    The log of the quotient is a difference: -log(exp(z_true) / sum(exp(z))) is
     log(sum(exp(z))) - z_true. With all z shifted by their largest, the sum is between 1 and the
     number of classes.
     """
@@ -108,8 +108,8 @@ def cross_entropy(logits: Logits, labels: Labels) -> Float[Tensor, " n"]:
 
 
 def of_true_class(scores: Float[Tensor, "n classes"], labels: Labels) -> Float[Tensor, " n"]:
-    """Out of every row the entry that the label points at."""
-    # Unlike scores[rows, labels], gather refuses a label of -1 instead of taking the last class.
+    """From each row, the score of the labeled class."""
+    # Unlike scores[rows, labels], gather rejects a label of -1 instead of taking the last class.
     return scores.gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
@@ -117,7 +117,7 @@ def of_true_class(scores: Float[Tensor, "n classes"], labels: Labels) -> Float[T
 
 
 def accuracy(scores: Float[Tensor, "n classes"], labels: Labels) -> int:
-    """How many predictions are correct: a count, so that batches of any size can be added."""
+    """The number of correct predictions: a count, so that batches of any size can be added."""
     return int((scores.argmax(dim=1) == labels).sum())
 
 
@@ -125,7 +125,7 @@ class Accumulator:
     """Running sums of n numbers.
 
     Args:
-        n: how many sums there are.
+        n: the number of sums.
     """
 
     def __init__(self, n: int) -> None:
@@ -135,13 +135,13 @@ class Accumulator:
         """Add one number to every sum; a tensor of one element counts as its value.
 
         Raises:
-            UsageError: there are more or fewer numbers than sums.
+            UsageError: the count of numbers is not n.
         """
         if len(numbers) != len(self._sums):
             raise UsageError(
-                f"accumulator: {len(numbers)} numbers to add, wanted {len(self._sums)}"
+                f"accumulator: got {len(numbers)} numbers to add, wanted {len(self._sums)}"
             )
-        # A float of each: a sum of tensors would keep the graphs of all their gradients alive.
+        # Plain floats: a sum of tensors would keep every autograd graph alive.
         values = [float(n.detach() if isinstance(n, Tensor) else n) for n in numbers]
         self._sums = [total + value for total, value in zip(self._sums, values, strict=True)]
 
@@ -158,9 +158,9 @@ class Accumulator:
 
 @torch.no_grad()
 def evaluate_accuracy(net: Net, data: Batches) -> float:
-    """The share of images, 0..1, whose largest score is the true class's.
+    """The share of images classified correctly, 0..1.
 
-    A module is put into evaluation mode, and stays in it.
+    A module is switched to evaluation mode, and stays there.
 
     Raises:
         DataError: there are no images.
@@ -181,9 +181,9 @@ def sgd(params: Iterable[Tensor], lr: float, batch_size: int) -> None:
     """One step of stochastic gradient descent, for gradients of a loss summed over the batch.
 
     Args:
-        params: changed in place; their gradients are set to 0 for the next step.
+        params: updated in place; their gradients are reset to 0 for the next step.
         lr: the learning rate.
-        batch_size: how many images the loss was summed over.
+        batch_size: the number of images the loss was summed over.
 
     Raises:
         UsageError: a parameter has no gradient.
@@ -199,16 +199,16 @@ def sgd(params: Iterable[Tensor], lr: float, batch_size: int) -> None:
 
 
 def train_epoch(net: Net, data: Batches, loss: Loss, updater: Updater) -> tuple[float, float]:
-    """Go through the data once and learn from every batch.
+    """Train for one pass over the data.
 
-    A module is put into training mode.
+    A module is switched to training mode.
 
     Returns:
         The mean loss and the share of correct predictions, 0..1, over all images, each measured
-        before its batch was learned from.
+        before the update on its batch.
 
     Raises:
-        UsageError: the loss is not one number for every image.
+        UsageError: the loss is not one number per image.
         DataError: there are no images.
     """
     set_training(net, training=True)
@@ -223,17 +223,17 @@ def train_epoch(net: Net, data: Batches, loss: Loss, updater: Updater) -> tuple[
 
 
 def learn(losses: Tensor, updater: Updater) -> None:
-    """Compute the gradients and let the updater use them.
+    """Compute the gradients and update the parameters.
 
-    An optimizer works with the mean loss. A function gets the gradients of the summed loss, and
-    the batch size to divide them by; it also sets them back to 0.
+    An optimizer steps on the mean loss. A function gets the gradients of the summed loss, and the
+    batch size to divide them by; it also resets them to 0.
 
     Raises:
-        UsageError: the loss is not one number for every image.
+        UsageError: the loss is not one number per image.
     """
     if losses.ndim != 1:
         raise UsageError(
-            f"loss: it has shape {list(losses.shape)}, wanted one number for every image",
+            f"loss: its shape is {list(losses.shape)}, wanted one number per image",
             remedy="with PyTorch's losses, pass reduction='none'",
         )
     if isinstance(updater, torch.optim.Optimizer):
@@ -264,19 +264,19 @@ def train(
     *,
     watch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Train for some epochs, and look at the test data after each, without learning from it.
+    """Train for some epochs, and measure the test accuracy after each.
 
     Args:
         net: any function from float images to logits.
         train_data: batches to learn from.
-        test_data: batches to measure the accuracy on.
-        loss: one loss for every image, such as `cross_entropy`.
+        test_data: batches to measure the accuracy on, never trained on.
+        loss: one loss per image, such as `cross_entropy`.
         epochs: passes over the training data.
         updater: an optimizer, or a function of the batch size.
-        watch: called with the figures of every epoch as it ends, to print or plot them.
+        watch: called with the figures of each epoch as it ends, to print or plot them.
 
     Raises:
-        UsageError: the loss is not one number for every image.
+        UsageError: the loss is not one number per image.
         DataError: there are no images.
     """
     history = []
@@ -293,7 +293,7 @@ def train(
 
 
 class Predictions(NamedTuple):
-    """Some images, their true labels, and what the model takes them for."""
+    """Some images, their true labels, and the predicted ones."""
 
     images: Tensor
     labels: Tensor
@@ -302,9 +302,9 @@ class Predictions(NamedTuple):
 
 @torch.no_grad()
 def predict(net: Net, data: Batches, n: int = 6) -> Predictions:
-    """The model's answers for the first n images of the first batch.
+    """Predictions for the first n images of the first batch.
 
-    A module is put into evaluation mode, and stays in it.
+    A module is switched to evaluation mode, and stays there.
 
     Raises:
         DataError: there are no images.
@@ -316,11 +316,11 @@ def predict(net: Net, data: Batches, n: int = 6) -> Predictions:
     return Predictions(images, labels, net(as_floats(images)).argmax(dim=1))
 
 
-# ---- Small things that the functions above share -----------------------------------------------
+# ---- Shared helpers ----------------------------------------------------------------------------
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """Raw pixels scaled to 0..1; floats as they are.
+    """Raw pixels scaled to 0..1; floats unchanged.
 
     Raises:
         UsageError: the images are neither uint8 nor floats.
@@ -329,25 +329,26 @@ def as_floats(images: Tensor) -> Tensor:
         return images.float() / 255
     if not images.is_floating_point():
         raise UsageError(
-            f"images: they are {images.dtype}, wanted raw pixels 0..255 as torch.uint8, or floats"
+            f"images: the dtype is {images.dtype}, wanted raw pixels 0..255 as torch.uint8, or "
+            "floats"
         )
     return images
 
 
 def set_training(net: Net, *, training: bool) -> None:
-    """Tell a module whether it is being trained; a plain function does not need to know."""
+    """Switch a module between training and evaluation mode; a plain function has no modes."""
     if isinstance(net, nn.Module):
         net.train(training)
 
 
 def require_images(count: float | int) -> None:
-    """Refuse data that gave no images.
+    """Refuse data without images.
 
     Raises:
         DataError: the count is 0.
     """
     if count == 0:
         raise DataError(
-            "data: there are no images in it",
-            remedy="hand over a list or a loader; a generator is used up after one epoch",
+            "data: it has no images",
+            remedy="pass a list or a loader; a generator is used up after one epoch",
         )

@@ -1,6 +1,6 @@
-"""Tensors: shapes as types, and to and from the bytes of a file.
+"""Tensor shapes as types, and conversion to and from stored bytes.
 
-The names are checked while the tests run; a type checker reads them as plain tensors.
+Shapes are checked while the tests run; a type checker sees plain tensors.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Logits = Float[Tensor, "n classes"]
 
 
 def to_stored(tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
-    """The bytes of tensors on any device; those on the CPU share memory where they can."""
+    """Tensors on any device as stored tensors; those on the CPU share memory where possible."""
     return {name: _stored(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
 
 
 def from_stored(tensors: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
-    """Tensors over the memory of what was read from a file.
+    """Stored tensors as PyTorch tensors over the same memory.
 
     Raises:
-        FileRefusedError: PyTorch does not have a tensor's type.
+        FileRefusedError: PyTorch does not have a tensor's dtype.
     """
     return {name: _tensor(stored) for name, stored in tensors.items()}
 
 
 def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with a prefix and a dot, under the rest of their names."""
+    """The tensors whose names start with `prefix` and a dot, with both removed."""
     start = f"{prefix}."
     return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
 def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Which tensors are missing, too many, or of another shape or type, one text for each."""
+    """One line for each tensor that is missing, unexpected, or of another shape or dtype."""
     ours, theirs = (
         {name: f"{list(t.shape)} {str(t.dtype).removeprefix('torch.')}" for name, t in part.items()}
         for part in (wanted, found)
@@ -65,7 +65,7 @@ def _stored(tensor: Tensor) -> StoredTensor:
 def _tensor(stored: StoredTensor) -> Tensor:
     dtype = getattr(torch, stored.dtype, None)
     if not isinstance(dtype, torch.dtype):
-        raise FileRefusedError(f"a tensor is of type {stored.dtype}, which PyTorch does not have")
+        raise FileRefusedError(f"a tensor has dtype {stored.dtype}, which PyTorch does not have")
     if not stored.data.nbytes:
         return torch.empty(stored.shape, dtype=dtype)
     return torch.frombuffer(stored.data, dtype=dtype).reshape(stored.shape)

@@ -1,6 +1,6 @@
-"""Array shapes as types: what is in an array, in which order.
+"""Array shapes as types.
 
-The names are checked while the tests run; a type checker reads them as plain arrays.
+Shapes are checked while the tests run; a type checker sees plain arrays.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ class ImageShape(NamedTuple):
 
 
 class WantedShape(NamedTuple):
-    """What images are brought to; None leaves them as they are, or to the reader of folders."""
+    """The target size and channels of images.
+
+    None leaves the choice to the reader of class folders, and other images as they are.
+    """
 
     size: tuple[int, int] | None = None
     """Height and width."""
@@ -41,44 +44,44 @@ class WantedShape(NamedTuple):
 
 
 class LabeledArrays(NamedTuple):
-    """What a reader of files returns for one split, not yet a data set."""
+    """One split as a file reader returns it, not yet a data set."""
 
     images: PixelArray
     labels: LabelArray
     classes: tuple[str, ...]
     names: tuple[str, ...] | None = None
-    """Where each image came from, one name an image; None for formats without names."""
+    """Where each image came from, one name per image; None for formats without names."""
 
 
 def is_tensor(value: object) -> bool:
-    """Whether this is a tensor of PyTorch's, or of a subclass, without importing it."""
+    """Whether this is a `torch.Tensor`, checked without importing PyTorch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def as_array(values: Any) -> np.ndarray:  # noqa: ANN401 (whatever NumPy takes, and tensors)
-    """A NumPy array of these values, over the same memory where that can be.
+def as_array(values: Any) -> np.ndarray:  # noqa: ANN401 (anything NumPy takes, and tensors)
+    """The values as a NumPy array, sharing memory where possible.
 
     A tensor on another device is copied.
 
     Raises:
-        UsageError: a tensor is of a type that NumPy does not have.
+        UsageError: a tensor's dtype does not exist in NumPy.
     """
     if not is_tensor(values):
         return np.asarray(values)
     try:
         array: np.ndarray = values.detach().cpu().numpy()
     except TypeError as error:
-        raise UsageError(f"found a tensor of {values.dtype}, which NumPy does not have") from error
+        raise UsageError(f"found a {values.dtype} tensor, a dtype NumPy does not have") from error
     return array
 
 
 def in_memory_order(array: np.ndarray) -> np.ndarray:
-    """The array as one writable block of memory that a tensor can be made over.
+    """The array as one contiguous, writable block that a tensor can share.
 
-    It is not copied where that can be avoided. An axis of length 1 gets the stride that PyTorch
-    would give it: by other strides PyTorch may take the images for channels-last, and convolve
-    them by another algorithm, with other last bits.
+    Copies only if necessary. An axis of length 1 gets the stride that PyTorch would give it: with
+    other strides PyTorch may treat the images as channels-last and pick another convolution
+    algorithm, whose results differ in the last bits.
     """
     block = np.require(array, requirements=["C", "W"])
     return block.reshape(-1).reshape(block.shape)

@@ -332,10 +332,10 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
         ),
         ({"classes": []}, "classes is [], wanted a list of 1 or more"),
         ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is called a, b"),
-        ({"classes": ["a", "b", "c", "d", None]}, "classes.4 is None, wanted a text in quotes"),
+        ({"classes": ["a", "b", "c", "d", None]}, "classes.4 is None, wanted a string in quotes"),
         (
             {"preprocessing": {"mean": [], "std": [], "more": []}},
-            "the key preprocessing.more is not known",
+            "unknown key preprocessing.more",
         ),
         (
             {"preprocessing": {"mean": [0.5], "std": [0.5]}},
@@ -428,7 +428,7 @@ def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
     def halved(weights):
         return {name: tensor.bfloat16() for name, tensor in weights.items()}
 
-    with pytest.raises(FileRefusedError, match=r"forged\.safetensors: .* of type bfloat16"):
+    with pytest.raises(FileRefusedError, match=r"forged\.safetensors: .* has dtype bfloat16"):
         read_forged(tmp_path, weights=halved)
 
 

@@ -15,13 +15,13 @@ from tenfold.types import ImageShape
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(DataError, match=r"pipe\.png: this is not a regular file"):
+    with pytest.raises(DataError, match=r"pipe\.png: not a regular file"):
         raw_pixels(tmp_path / "pipe.png", ImageShape(1, 8, 8))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no endless file here")  # noqa: PTH110
 def test_a_file_without_an_end_is_refused() -> None:
-    with pytest.raises(DataError, match="this is not a regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         raw_pixels("/dev/zero", ImageShape(1, 8, 8))
 
 

@@ -276,7 +276,7 @@ def test_a_recipe_cannot_be_changed():
         ({"image_size": [28, 0]}, "image_size.1 is 0"),
         ({"image_size": 28}, "image_size is 28, wanted a list"),
         ({"model_args": []}, "model_args is [], wanted a table"),
-        ({"model": 3}, "model is 3, wanted a text in quotes"),
+        ({"model": 3}, "model is 3, wanted a string in quotes"),
         ({"seed": 2**63}, "seed"),
         ({"optimizer": ["sgd"]}, "optimizer is ['sgd'], wanted 'sgd', 'adam' or 'adamw'"),
         (

@@ -134,7 +134,7 @@ def test_a_write_that_never_gets_on_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "write", lambda fd, data: 0)
-    with pytest.raises(StorageError, match="nothing more could be written"):
+    with pytest.raises(StorageError, match="no more bytes could be written"):
         write_bytes(tmp_path / "file", b"data")
 
 
@@ -322,7 +322,7 @@ def test_a_folder_that_may_only_be_read(read_only: Path) -> None:
     with pytest.raises(StorageError, match="cannot be locked") as caught:
         resume_run(read_only)
     assert str(read_only) in str(caught.value)
-    with pytest.raises(StorageError, match="below: the folder cannot be made"):
+    with pytest.raises(StorageError, match="below: cannot create the folder"):
         train_run(quick(), out=read_only / "below")
     assert open_run(read_only).status == "finished"
 

@@ -87,16 +87,16 @@ def test_only_a_run_that_goes_on_may_have_no_history(folder: RunFolder, facts: R
     assert folder.read_history(facts.updated(status="running")) == []
     assert folder.read_history(facts.updated(status="interrupted")) == []
     for status in ("finished", "stopped early"):
-        with pytest.raises(FileRefusedError, match=r"metrics\.jsonl: there is no such file; write"):
+        with pytest.raises(FileRefusedError, match=r"metrics\.jsonl: no such file; write"):
             folder.read_history(facts.updated(status=status))
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\xff", "it is not UTF-8 text; put back the file as tenfold wrote it"),
-        (b" " * (LARGEST_TEXT + 1), "it has more than 67,108,864 bytes; put back the file"),
-        (None, "there is no such file; put back the file as tenfold wrote it"),
+        (b"\xff", "not UTF-8 text; put back the file as tenfold wrote it"),
+        (b" " * (LARGEST_TEXT + 1), "larger than 67,108,864 bytes; put back the file"),
+        (None, "no such file; put back the file as tenfold wrote it"),
     ],
     ids=["no text", "too long", "missing"],
 )
@@ -116,7 +116,7 @@ def test_a_text_that_cannot_be_read_is_named(
 def test_a_pipe_is_refused_and_not_waited_for(folder: RunFolder) -> None:
     folder.facts.unlink()
     os.mkfifo(folder.facts)
-    with pytest.raises(FileRefusedError, match=r"run\.json: this is not a regular file; put back"):
+    with pytest.raises(FileRefusedError, match=r"run\.json: not a regular file; put back"):
         folder.read_facts()
 
 

@@ -375,7 +375,7 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     "an unknown key": (recipe_edit("lr = 0.2", "lr = 0.2\nrate = 1"), "'rate'", FileRefusedError),
     "no TOML": (write("recipe.toml", b"lr ="), r"recipe\.toml", FileRefusedError),
     "no text": (write("recipe.toml", b"\xff\xfe"), r"recipe\.toml", FileRefusedError),
-    "no recipe": (remove("recipe.toml"), r"recipe\.toml: there is no such file", FileRefusedError),
+    "no recipe": (remove("recipe.toml"), r"recipe\.toml: no such file", FileRefusedError),
     # run.json
     "no facts": (remove("run.json"), "not a run folder", FileRefusedError),
     "facts cut off": (lambda c: cut(c.run / "run.json", 0.5), "not JSON", FileRefusedError),
@@ -524,7 +524,7 @@ MENDED: dict[str, tuple[Callable[[Case], object], str]] = {
         ),
         "line 1 is damaged",
     ),
-    "no history": (remove("metrics.jsonl"), "metrics.jsonl: there is no such file"),
+    "no history": (remove("metrics.jsonl"), "metrics.jsonl: no such file"),
     "a line of the history less": (
         lambda c: (c.run / "metrics.jsonl").write_text(
             (c.run / "metrics.jsonl").read_text().partition("\n")[0]

@@ -40,7 +40,7 @@ class Sample(Facts):
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ({"name": 3}, "name is 3, wanted a text in quotes"),
+        ({"name": 3}, "name is 3, wanted a string in quotes"),
         ({"device": ""}, "device is '', wanted a name"),
         ({"count": "1"}, "count is '1', wanted a whole number"),
         ({"count": True}, "count is True, wanted a whole number"),
@@ -57,11 +57,11 @@ class Sample(Facts):
         ({"inner": 3}, "inner is 3, wanted a table"),
         ({"inner": {}}, "inner.share is missing"),
         ({"inner": {"share": 1.5}}, "inner.share is 1.5, wanted at most 1"),
-        ({"inner": {"share": 1, "more": 2}}, "the key inner.more is not known"),
+        ({"inner": {"share": 1, "more": 2}}, "unknown key inner.more"),
         ({"names": "abc"}, "names is 'abc', wanted a list"),
         ({"names": []}, "names is [], wanted a list of 1 or more"),
         ({"names": list("abcd")}, "names is ['a', 'b', 'c', 'd'], wanted a list of 3 or fewer"),
-        ({"names": ["a", 1]}, "names.1 is 1, wanted a text in quotes"),
+        ({"names": ["a", 1]}, "names.1 is 1, wanted a string in quotes"),
         ({"names": ["x"]}, "names: none may be called x"),
         ({"pair": 1}, "pair is 1, wanted a list"),
         ({"pair": [0.5]}, "pair is [0.5], wanted a longer list"),

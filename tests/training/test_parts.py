@@ -160,7 +160,7 @@ def test_a_zip_file_of_something_else_is_just_foreign(tmp_path: Path) -> None:
 def test_files_of_tenfold_are_not_taken_for_one_another(tmp_path: Path) -> None:
     path, model = tmp_path / "x.safetensors", network()
     save_checkpoint(path, model, torch.optim.SGD(model.parameters(), lr=0.1))
-    with pytest.raises(FileRefusedError, match="is a checkpoint that save_checkpoint wrote"):
+    with pytest.raises(FileRefusedError, match="is a checkpoint written by save_checkpoint"):
         tenfold.load(path)
 
 

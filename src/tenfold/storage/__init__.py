@@ -1,4 +1,4 @@
-"""The one way a file is written, tensor files with a JSON header, and the user's cache folder."""
+"""Atomic file writes, tensor files with a JSON header, and the user's cache folder."""
 
 from tenfold.storage.checked import Facts as Facts
 from tenfold.storage.checked import checked as checked

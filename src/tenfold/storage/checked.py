@@ -1,4 +1,4 @@
-"""Facts from a file as typed objects: the one place where JSON becomes one of our models."""
+"""Facts from a file as typed objects: the one place where JSON becomes a pydantic model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tenfold.errors import FileRefusedError, NewerFormatError, printable, wanted
 
 
 class Facts(BaseModel):
-    """Base class of what a file says: strict types, finite numbers, nothing that changes.
+    """Base class for the contents of a file: strict types, finite numbers, frozen.
 
-    A number is not a text, a text is not a number, and nothing is converted but whole numbers to
-    floats. JSON has lists only: a field that is a tuple needs `Field(strict=False)`.
+    Nothing is converted except whole numbers to floats. JSON only has lists: a tuple field needs
+    `Field(strict=False)`.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
@@ -27,16 +27,17 @@ AnyFacts = TypeVar("AnyFacts", bound=Facts)
 def checked(
     model: type[AnyFacts], value: object, place: str | Path, *, remedy: str = ""
 ) -> AnyFacts:
-    """What a file says, as an object of one of our models.
+    """Validate a JSON value as one of our models.
 
     Args:
         model: the class.
-        value: what JSON has given.
-        place: where it stands, for the message.
-        remedy: what to do about it.
+        value: the decoded JSON.
+        place: where it came from, for the message.
+        remedy: what to do about an error.
 
     Raises:
-        FileRefusedError: a key is missing, of another type, or out of range; the first is named.
+        FileRefusedError: a key is missing, unknown, of the wrong type, or out of range; names the
+            first.
     """
     try:
         return model.model_validate(value)
@@ -49,12 +50,12 @@ def require_readable(version: int, newest: int, place: str | Path) -> None:
     """Refuse a file that a newer tenfold wrote.
 
     Args:
-        version: of the file's format.
+        version: the file's format version.
         newest: the newest version that this tenfold reads.
-        place: where it stands, for the message.
+        place: where it came from, for the message.
 
     Raises:
-        NewerFormatError: the version is above it.
+        NewerFormatError: the version is newer.
     """
     if version > newest:
         raise NewerFormatError(
@@ -65,7 +66,7 @@ def require_readable(version: int, newest: int, place: str | Path) -> None:
 
 def _sentence(problem: Mapping[str, Any]) -> str:
     place, kind = problem["loc"], problem["type"]
-    if kind == "missing" and isinstance(place[-1], int):  # said of the list that lacks it
+    if kind == "missing" and isinstance(place[-1], int):  # report the list, not the missing entry
         place = place[:-1]
     key = ".".join(str(part) for part in place)
     if kind == "value_error":
@@ -74,5 +75,5 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if kind == "missing" and place == problem["loc"]:
         return f"{key} is missing"
     if kind == "extra_forbidden":
-        return f"the key {key} is not known"
+        return f"unknown key {key}"
     return f"{key or 'it'} is {printable(repr(problem['input']), 80)}, wanted {wanted(problem)}"

@@ -1,8 +1,8 @@
-"""The one way a file is written.
+"""Atomic file writes.
 
-A write goes to a temporary file in the same folder, is flushed to the disk, read back and
-compared, and renamed into place; then the folder is flushed. So a reader sees the old file or the
-new one, whole, whenever the process dies; and a write that fails leaves the old one.
+A write goes to a temporary file in the same folder, which is synced to disk, read back, compared,
+and renamed into place; then the folder is synced. So a reader always sees the whole old file or
+the whole new one, even if the process dies; a failed write leaves the old one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file so that a death at any instant leaves the old one or the new one.
+    """Write a file atomically: a crash at any time leaves the old file or the new one, whole.
 
     Raises:
-        StorageError: the disk is full, the folder is read-only, the sync failed; the old file is
-            as it was and nothing else is left behind. Only where the file system knows no hard
-            links, a failed sync of the folder leaves the new file, whole.
+        StorageError: the disk is full, the folder is read-only, or a sync failed. The old file is
+            unchanged and nothing else is left behind; but on a file system without hard links, a
+            failed sync of the folder leaves the new file, whole.
     """
     temporary = _temporary(path)
     failure = f"writing {len(data):,} bytes failed"
@@ -43,38 +43,38 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file, as `write_bytes` does."""
+    """Write a UTF-8 text file, like `write_bytes`."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write an indented JSON file, as `write_bytes` does."""
+    """Write an indented JSON file, like `write_bytes`."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    # Names of files need not be Unicode; what stands for such a byte is escaped as JSON does it.
+    # File names need not be valid Unicode; surrogates for such bytes get JSON's own escapes.
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 @contextmanager
 def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
-    """A file to be read inside the block, and its size in bytes.
+    """Open a file for reading; gives the file and its size in bytes.
 
     Raises:
-        FileRefusedError: it is missing, cannot be read, or is a pipe, a device or a folder.
+        FileRefusedError: it is missing, unreadable, or a pipe, a device or a folder.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=_open_without_blocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise FileRefusedError(f"{path}: this is not a regular file")
+                raise FileRefusedError(f"{path}: not a regular file")
             yield file, status.st_size
     except FileNotFoundError as error:
-        raise FileRefusedError(f"{path}: there is no such file") from error
-    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
-        raise FileRefusedError(f"{path}: it cannot be read: {reason_of(error)}") from error
+        raise FileRefusedError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise FileRefusedError(f"{path}: cannot be read: {reason_of(error)}") from error
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Without waiting: a pipe would be opened only when somebody writes to it."""
+def _open_without_blocking(path: str, flags: int) -> int:
+    """Open without blocking: opening a pipe would wait for a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -86,34 +86,34 @@ def read_text(path: Path, limit: int) -> str:
         limit: maximum size in bytes.
 
     Raises:
-        FileRefusedError: it is missing, unreadable, too long, not a regular file or not text.
+        FileRefusedError: it is missing, unreadable, too large, not a regular file or not text.
     """
     try:
         with read_regular_file(path) as (file, _):
             data = file.read(limit + 1)
         if len(data) > limit:
-            raise FileRefusedError(f"{path}: it has more than {limit:,} bytes")
-        return data.decode("utf-8-sig")  # editors on Windows begin a file with a byte-order mark
+            raise FileRefusedError(f"{path}: larger than {limit:,} bytes")
+        return data.decode("utf-8-sig")  # editors on Windows start a file with a byte-order mark
     except UnicodeDecodeError as error:
-        raise FileRefusedError(f"{path}: it is not UTF-8 text") from error
+        raise FileRefusedError(f"{path}: not UTF-8 text") from error
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root of the file system; as it is if the working directory is gone."""
+    """The absolute path; unchanged if the working directory no longer exists."""
     try:
         return path.absolute()
-    except OSError:  # whoever uses the path will say what is wrong with it
+    except OSError:  # using the path will report the error
         return path
 
 
 def make_folder(path: Path) -> bool:
-    """Create a folder and its parents, and flush them to the disk; whether it was not there.
+    """Create a folder and its parents and sync them to disk; True if it did not exist.
 
     Raises:
-        StorageError: it could not be made, or something else has its name.
+        StorageError: it cannot be created, or a file has its name.
     """
-    remedy = "choose a folder that can be written"
-    with _explained(path, "the folder cannot be made", remedy=remedy):
+    remedy = "choose a writable folder"
+    with _explained(path, "cannot create the folder", remedy=remedy):
         if path.is_dir():
             return False
         if path.parent != path:
@@ -124,7 +124,7 @@ def make_folder(path: Path) -> bool:
             if path.is_dir():  # another process was faster
                 return False
             raise StorageError(
-                f"{path}: there is a file of this name, wanted a folder",
+                f"{path}: this is a file, wanted a folder",
                 remedy="choose another folder",
             ) from error
         _sync_folder(path.parent)
@@ -132,37 +132,37 @@ def make_folder(path: Path) -> bool:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file that may be gone already.
+    """Remove a file; does nothing if it does not exist.
 
     Raises:
-        StorageError: it could not be removed.
+        StorageError: it cannot be removed.
     """
-    with _explained(path, "it cannot be removed"):
+    with _explained(path, "cannot be removed"):
         path.unlink(missing_ok=True)
 
 
 def set_aside(path: Path, word: str) -> Path:
-    """Rename a file so that nobody takes it for what its name says; its new, unused name.
+    """Rename a file out of the way, to a name that is not in use; returns the new path.
 
     Args:
         path: the file.
-        word: what is appended to its name, such as `"damaged"`.
+        word: appended to its name, such as `"damaged"`.
 
     Raises:
-        StorageError: it could not be renamed.
+        StorageError: it cannot be renamed.
     """
     aside = path.with_name(f"{path.name}.{word}")
     number = 1
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.{word}-{number}")
-    with _explained(path, "it cannot be renamed"):
+    with _explained(path, "cannot be renamed"):
         os.replace(path, aside)
     return aside
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed writer left in a folder.
+    """Remove the temporary files that a killed process left in a folder.
 
     Call it only while no other process writes there.
     """
@@ -173,7 +173,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _explained(path: Path, failure: str, *, remedy: str = "") -> Iterator[None]:
-    """Turn what the system refuses inside the block into a sentence."""
+    """Turn an OSError inside the block into a StorageError."""
     try:
         yield
     except OSError as error:
@@ -189,7 +189,7 @@ def _write_and_sync(path: Path, data: bytes) -> None:
         while rest:
             written = os.write(descriptor, rest)
             if not written:
-                raise OSError(errno.EIO, "nothing more could be written")
+                raise OSError(errno.EIO, "no more bytes could be written")
             rest = rest[written:]
         os.fsync(descriptor)
     finally:
@@ -198,11 +198,11 @@ def _write_and_sync(path: Path, data: bytes) -> None:
 
 def _verify(path: Path, data: bytes) -> None:
     if path.read_bytes() != data:
-        raise OSError(errno.EIO, "what was read back is not what was written")
+        raise OSError(errno.EIO, "the bytes read back differ from those written")
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename a file and flush its folder; if that fails, undo the renaming."""
+    """Rename a file and sync its folder; if that fails, undo the rename."""
     old = _temporary(path)
     undo = _way_back(path, old)
     try:
@@ -217,7 +217,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
 
 
 def _way_back(path: Path, second: Path) -> Callable[[], object]:
-    """Give a file a second name; what brings back the file, or its absence, once it is replaced."""
+    """Hard-link a file to a second name; returns what restores its state once it is replaced."""
     try:
         os.link(path, second)
     except FileNotFoundError:
@@ -232,23 +232,23 @@ def _temporary(path: Path) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there, and the rename is journalled
+    if os.name == "nt":  # folders cannot be opened there, and renames are journaled
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system whose folders need no flushing says that
+        if error.errno != errno.EINVAL:  # EINVAL: this file system does not sync folders
             raise
     finally:
         os.close(descriptor)
 
 
 def _remove_if_there(path: Path) -> None:
-    with suppress(OSError):  # an unreachable folder: the error that led here is the one to tell
+    with suppress(OSError):  # if the folder is unreachable, the original error is the one to report
         path.unlink(missing_ok=True)
 
 
 def reason_of(error: OSError | ValueError) -> str:
-    """Why the system refused, in its own words."""
+    """The system's own error text."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,9 +1,9 @@
-"""A tensor file with its JSON header.
+"""Tensor files with a JSON header.
 
-The file is a safetensors file, as the library of that name reads it too, with four entries of
-metadata: what kind of file it is, the version of its header, a JSON header, and a SHA-256 over
-these and the tensors, which `read_tensors` checks. The format is read and written here, on plain
-bytes: the library has no interface for tensors of any type that needs neither PyTorch nor copies.
+A tensor file is a valid safetensors file with four metadata entries: the kind of file, the version
+of its header, a JSON header, and a SHA-256 over these and the tensors, which `read_tensors` checks.
+We read and write the format ourselves, on plain bytes: the safetensors library cannot handle every
+dtype without PyTorch or copies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tenfold.storage.files import read_regular_file, write_bytes
 LARGEST_HEADER = 16 * 2**20
 """Maximum size of a file's header in bytes; ours are a few kilobytes."""
 
-# By the name that NumPy and PyTorch have for a type: safetensors' name for it, and its bytes.
+# By the dtype's name in NumPy and PyTorch: its name in safetensors, and its size in bytes.
 _TYPES = {
     "bool": ("BOOL", 1),
     "uint8": ("U8", 1),
@@ -59,33 +59,33 @@ _KINDS = {
         "name the run's folder instead",
     ),
     "tenfold-parts": (
-        "a checkpoint that save_checkpoint wrote",
+        "a checkpoint written by save_checkpoint",
         "load it with tenfold.training.load_checkpoint",
     ),
     "tenfold-decoded": ("an entry of the cache of decoded images", ""),
 }
-"""By kind: what a file is, and what to do with one that was not wanted."""
+"""By kind: a description, and the remedy if another kind was wanted."""
 
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
-"""How files of torch.save begin that are not zip files: its magic number, pickled."""
+"""How torch.save files that are not zip files begin: its magic number, pickled."""
 
 _ENOUGH_TO_TELL = 500
-"""Bytes from the start of a file that tell its format."""
+"""Bytes from the start of a file that are enough to tell its format."""
 
 _MOST_AXES, _MOST_VALUES = 32, 2**48
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredTensor:
-    """The bytes of one tensor, and what they mean.
+    """One tensor as bytes, with its dtype and shape.
 
     Attributes:
-        dtype: the name that PyTorch has for the type, and NumPy where it knows it: `float32`.
-        shape: of the tensor.
+        dtype: PyTorch's name, which is also NumPy's if NumPy has the dtype: `float32`.
+        shape: the tensor's shape.
         data: its values in C order, little-endian.
 
     Raises:
-        UsageError: safetensors files have no such type.
+        UsageError: safetensors files do not support the dtype.
     """
 
     dtype: str
@@ -95,13 +95,13 @@ class StoredTensor:
     def __post_init__(self) -> None:
         if self.dtype not in _TYPES:
             raise UsageError(
-                f"a tensor is of type {self.dtype}, which cannot be saved, "
+                f"a tensor has dtype {self.dtype}, which cannot be saved, "
                 f"wanted one of {listing([*_TYPES])}"
             )
 
     @classmethod
     def of(cls, array: np.ndarray) -> StoredTensor:
-        """A NumPy array's; without a copy if it is contiguous."""
+        """From a NumPy array; not copied if it is contiguous."""
         plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
         return cls(plain.dtype.name, array.shape, plain.reshape(-1).view(np.uint8).data)
 
@@ -109,28 +109,28 @@ class StoredTensor:
         """The values as a NumPy array over the same memory.
 
         Raises:
-            FileRefusedError: NumPy does not have this type.
+            FileRefusedError: NumPy does not have the dtype.
         """
         try:
             dtype = np.dtype(self.dtype)
         except TypeError as error:
             raise FileRefusedError(
-                f"a tensor is of type {self.dtype}, which NumPy does not have"
+                f"a tensor has dtype {self.dtype}, which NumPy does not have"
             ) from error
         return np.frombuffer(self.data, dtype).reshape(self.shape)
 
 
 class TensorFile(NamedTuple):
-    """What `read_tensors` has read and checked."""
+    """The checked contents of a tensor file."""
 
     header: dict[str, Any]
     """The JSON header."""
     tensors: dict[str, StoredTensor]
-    """By name."""
+    """The tensors by name."""
     version: int
-    """Of the header, at most the one that was asked for."""
+    """The header's version, at most the requested one."""
     sha256: str
-    """Over kind, version, header and tensors: equal if and only if the files mean the same."""
+    """Over kind, version, header and tensors: equal if and only if all of these are."""
 
 
 def write_tensors(
@@ -141,14 +141,14 @@ def write_tensors(
     version: int,
     header: Mapping[str, Any],
 ) -> str:
-    """Write tensors and a JSON header as one safetensors file, as `write_bytes` does.
+    """Write tensors and a JSON header as one safetensors file, like `write_bytes`.
 
     Args:
-        path: the file; by custom its name ends in `.safetensors`.
+        path: the file; by convention its name ends in `.safetensors`.
         tensors: by name.
-        kind: what the file is, such as `"tenfold-bundle"`.
-        version: of this kind's header; readers refuse a newer one.
-        header: anything that JSON can hold.
+        kind: the kind of file, such as `"tenfold-bundle"`.
+        version: the version of this kind's header; readers refuse a newer one.
+        header: any JSON-serializable mapping.
 
     Returns:
         The digest that `read_tensors` will find.
@@ -156,7 +156,7 @@ def write_tensors(
     text = json.dumps(header, sort_keys=True)
     sha256 = _digest((kind, str(version), text), tensors)
     metadata = {"kind": kind, "version": str(version), "header": text, "sha256": sha256}
-    # The widest types first, so that every tensor lies at a multiple of its type's size.
+    # The widest dtypes first, so that every tensor is aligned to its item size.
     assert "__metadata__" not in tensors
     ordered = sorted(tensors.items(), key=lambda item: (-_TYPES[item[1].dtype][1], item[0]))
     entries: dict[str, object] = {"__metadata__": metadata}
@@ -177,16 +177,16 @@ def write_tensors(
 
 
 def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
-    """Read a file that `write_tensors` wrote; the tensors lie in memory once.
+    """Read a file written by `write_tensors`, without copying the tensors.
 
     Args:
         path: the file.
-        kind: what it must be.
-        version: the newest version of the header that the caller understands.
+        kind: the kind of file wanted.
+        version: the newest header version that the caller understands.
 
     Raises:
         FileRefusedError: it is missing, damaged or of another kind.
-        NewerFormatError: it is newer than this tenfold.
+        NewerFormatError: a newer tenfold wrote it.
     """
     with read_regular_file(path) as (file, size):
         top = _top(path, file, size, kind)
@@ -196,36 +196,36 @@ def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
     tensors = _tensors(path, top, data)
     written_with = (metadata["kind"], metadata["version"], metadata["header"])
     if metadata["sha256"] != _digest(written_with, tensors):
-        raise _damaged(path, "its contents do not have the digest that they were written with")
+        raise _damaged(path, "its contents do not match its digest")
     header = _json_object(path, metadata["header"])
     return TensorFile(header, tensors, int(metadata["version"]), metadata["sha256"])
 
 
 def _top(path: Path, file: io.BufferedReader, size: int, kind: str) -> dict[str, Any]:
-    """The entries at the top of a safetensors file; the tensors' bytes come next."""
+    """The safetensors header; leaves the file at the tensors' bytes."""
     start = file.read(8)
     header_size = int.from_bytes(start, "little")
     if header_size > LARGEST_HEADER:  # the bytes of another format, read as a size
         raise _foreign(path, kind, start + file.read(_ENOUGH_TO_TELL))
     if len(start) < 8 or header_size > size - 8:
-        raise _damaged(path, f"its {size:,} bytes are too few for a safetensors file")
+        raise _damaged(path, f"{size:,} bytes are too few for this safetensors file")
     return _json_object(path, file.read(header_size).decode(errors="replace"))
 
 
 def _json_object(path: Path, text: str) -> dict[str, Any]:
-    """A JSON object in which no key comes twice."""
+    """A JSON object without duplicate keys."""
 
     def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) < len(pairs):
-            raise ValueError(f"a key comes twice among {listing([*table], 5)}")
+            raise ValueError(f"duplicate key among {listing([*table], 5)}")
         return table
 
     try:
         found = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise _damaged(path, f"its header is not JSON: {reason}") from error
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise _damaged(path, f"its header is not valid JSON: {reason}") from error
     if not isinstance(found, dict):
         raise _damaged(path, "its header is not a JSON object")
     return found
@@ -249,7 +249,7 @@ def _metadata(path: Path, metadata: object, kind: str, version: int) -> dict[str
 
 
 class _Entry(Facts):
-    """What the top says of one tensor; offsets are counted from behind the top."""
+    """A tensor's entry in the safetensors header; offsets count from the end of that header."""
 
     dtype: str
     shape: Annotated[list[NonNegativeInt], Field(max_length=_MOST_AXES)]
@@ -257,7 +257,7 @@ class _Entry(Facts):
 
 
 def _tensors(path: Path, top: Mapping[str, Any], data: memoryview) -> dict[str, StoredTensor]:
-    """The tensors that the entries describe, which must cover the data just once."""
+    """The tensors that the entries describe; they must cover the data exactly once."""
     entries = {
         name: checked(_Entry, entry, f"{path}: the file is damaged: its tensor {name!r}")
         for name, entry in top.items()
@@ -266,7 +266,7 @@ def _tensors(path: Path, top: Mapping[str, Any], data: memoryview) -> dict[str, 
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
         dtype, shape = _TYPE_NAMES.get(entry.dtype), tuple(entry.shape)
-        # NumPy and PyTorch multiply the sides of an empty tensor, too, and refuse an overflow.
+        # NumPy and PyTorch multiply the sides of empty tensors too, and refuse an overflow.
         if dtype is None or math.prod(side or 1 for side in shape) > _MOST_VALUES:
             raise _damaged(path, f"its tensor {name!r} is {entry.dtype} of shape {entry.shape}")
         start, end = end, end + math.prod(shape) * _TYPES[dtype][1]
@@ -289,7 +289,7 @@ def _foreign(path: Path, kind: str, start: bytes = b"") -> FileRefusedError:
     if start.startswith(_LEGACY_TORCH) or (start.startswith(b"PK") and b"data.pkl" in start):
         return FileRefusedError(
             f"{path}: torch.save wrote this file, wanted one that tenfold wrote",
-            remedy="bring it into a network with load_state_dict(torch.load(..., "
+            remedy="load it into a network with load_state_dict(torch.load(..., "
             "weights_only=True)), and save that with tenfold.training.save_checkpoint",
         )
     return FileRefusedError(
@@ -314,6 +314,6 @@ def _digest(texts: Iterable[str], tensors: Mapping[str, StoredTensor]) -> str:
 
 
 def _framed(text: str) -> bytes:
-    """A text with its length in front, so that no two lists of texts give one stream."""
-    data = text.encode(errors="surrogatepass")  # JSON may hold half a pair
+    """A string prefixed with its length, so that different lists give different streams."""
+    data = text.encode(errors="surrogatepass")  # JSON may contain lone surrogates
     return len(data).to_bytes(8, "big") + data

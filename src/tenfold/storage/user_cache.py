@@ -1,4 +1,4 @@
-"""The user's cache folder: what is there can be had again."""
+"""The user's cache folder; everything in it can be rebuilt or downloaded again."""
 
 from __future__ import annotations
 
