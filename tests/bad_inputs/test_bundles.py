@@ -81,7 +81,7 @@ ROWS = [
         "bundle-header-nested-too-deeply",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "damaged", "its header is not JSON"),
+        ("model.safetensors", "damaged", "its header is not valid JSON"),
         file("model.safetensors", framed(b'{"__metadata__":' + b"[" * 200_000)),
     ),
     Row(
@@ -116,7 +116,7 @@ ROWS = [
         "bundle-of-a-model-that-is-no-name",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "not a bundle that can be used", "model is ['mlp'], wanted a text"),
+        ("model.safetensors", "not a bundle that can be used", "model is ['mlp'], wanted a string"),
         bundle(model=["mlp"]),
     ),
     Row(
@@ -144,7 +144,7 @@ ROWS = [
         "bundle-classes-are-no-names",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "classes.0 is 1, wanted a text"),
+        ("model.safetensors", "classes.0 is 1, wanted a string"),
         bundle(classes=[1, 2]),
     ),
     Row(

@@ -33,7 +33,7 @@ ROWS = [
         "idx-truncated",
         "train set",
         3,
-        ("train-images-idx3-ubyte", "declares 6 x 4 x 4", "cut off", "fetch the file again"),
+        ("train-images-idx3-ubyte", "declares 6 x 4 x 4", "truncated", "fetch the file again"),
         idx_set(train_images=idx((6, 4, 4), bytes(95))),
     ),
     Row(
@@ -70,7 +70,7 @@ ROWS = [
         "idx-trailing-bytes",
         "train set",
         3,
-        ("train-labels-idx1-ubyte", "declares 6 bytes", "more follow"),
+        ("train-labels-idx1-ubyte", "declares 6 bytes", "but it has more"),
         idx_set(train_labels=idx((6,), bytes(7))),
     ),
     Row(
@@ -84,14 +84,14 @@ ROWS = [
         "idx-gzip-corrupt",
         "train set",
         3,
-        ("train-images-idx3-ubyte", "gzip", "damaged or cut off"),
+        ("train-images-idx3-ubyte", "gzip", "damaged or truncated"),
         idx_set(train_images=gzip.compress(idx((6, 4, 4), bytes(96)))[:-8] + bytes(8)),
     ),
     Row(
         "idx-gzip-cut-off",
         "train set",
         3,
-        ("train-images-idx3-ubyte", "gzip", "damaged or cut off"),
+        ("train-images-idx3-ubyte", "gzip", "damaged or truncated"),
         idx_set(train_images=gzip.compress(idx((6, 4, 4), os.urandom(96)))[:-20]),
     ),
     Row(
@@ -132,7 +132,12 @@ ROWS = [
         ("MNIST", "put train-images-idx3-ubyte", "TENFOLD_DATA"),
         empty_folder("root"),
     ),
-    Row("data-root-missing", "train mnist --data-root root", 3, ("root", "not there", "make it")),
+    Row(
+        "data-root-missing",
+        "train mnist --data-root root",
+        3,
+        ("root", "does not exist", "create it"),
+    ),
     Row(
         "cifar-binary-wrong-length",
         "train set",

@@ -62,7 +62,7 @@ ROWS = [
         "npz-truncated",
         "train set.npz",
         3,
-        ("set.npz", "damaged or cut off"),
+        ("set.npz", "damaged or truncated"),
         all_of(
             npz(images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4)), truncated("set.npz", 30)
         ),

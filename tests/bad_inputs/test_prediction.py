@@ -36,7 +36,7 @@ ROWS = [
         (
             "4 of 4 images cannot be used",
             "a.png",
-            "text that begins with 'hello'",
+            "text that starts with 'hello'",
             "b.png",
             "the file is empty",
             "photos",

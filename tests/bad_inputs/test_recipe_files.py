@@ -42,7 +42,7 @@ ROWS = [
         "recipe-of-10-mb",
         "train digits --recipe own.toml",
         2,
-        ("own.toml", "more than 65,536 bytes", "TOML"),
+        ("own.toml", "larger than 65,536 bytes", "TOML"),
         file("own.toml", b"#" * 10_000_000),
     ),
     Row(

@@ -130,7 +130,7 @@ DAMAGED = [
         "run-predicts-nothing-decodable",
         "predict run run.txt --json",
         3,
-        ("1 of 1 images", "run.txt", "text that begins with 'hello'"),
+        ("1 of 1 images", "run.txt", "text that starts with 'hello'"),
         file("run.txt", "hello"),
     ),
 ]

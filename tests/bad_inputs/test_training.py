@@ -87,7 +87,7 @@ ROWS = [
         "runs-is-a-file",
         f"train digits {QUICK}",
         1,
-        ("runs", "file of this name", "wanted a folder"),
+        ("runs", "wanted a folder", "wanted a folder"),
         file("runs", "kept"),
     ),
 ]

@@ -114,7 +114,7 @@ def test_a_path_that_is_not_there_is_missing_data(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="there is no such folder or file"):
+    with pytest.raises(DataError, match="no such folder or file"):
         load_splits(path)
 
 
@@ -210,7 +210,7 @@ def test_unknown_idx_files_have_numbers_for_names(tmp_path: Path) -> None:
     loaded = load_splits(tmp_path, test_fraction=0.0)
     assert torch.equal(whole(loaded), torch.tensor(PIXELS))
     assert loaded.splits.train.classes == tuple(str(i) for i in range(13))
-    assert any("not known as a published data set" in note for note in loaded.notes)
+    assert any("not the files of a known data set" in note for note in loaded.notes)
 
 
 def test_cifar_binary_files(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_one_class_is_refused() -> None:
 
 def test_a_class_that_is_only_tested_is_refused() -> None:
     train = image_dataset(labels=LABELS % 3)
-    with pytest.raises(DataError, match="test images of d, but no training images of that name"):
+    with pytest.raises(DataError, match="test images of d, but no training images of that class"):
         load_splits((train, image_dataset(COLOR[:, :1])))
 
 

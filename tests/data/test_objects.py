@@ -220,7 +220,7 @@ def test_what_is_no_data_set_is_refused() -> None:
     for thing in (PIXELS, torch.tensor(PIXELS), Stream(), 5, None, [image_dataset()]):
         with pytest.raises(UsageError, match="is not a data set"):
             load_splits(thing)
-    with pytest.raises(UsageError, match="a tuple of 3"):
+    with pytest.raises(UsageError, match="got a tuple of 3"):
         load_splits((image_dataset(),) * 3)
     with pytest.raises(UsageError, match=r"wrap arrays in torch\.utils\.data\.TensorDataset"):
         load_splits((PIXELS, LABELS))
@@ -311,7 +311,7 @@ def test_images_of_another_size_or_color() -> None:
     expected = Image.fromarray(PIXELS[7, 0]).resize((10, 12), Image.Resampling.BILINEAR)
     assert np.array_equal(images[7, 0].numpy(), np.asarray(expected))
     assert torch.equal(images[:, 0], images[:, 2])
-    assert any("changed from 1x6x5 to 3x12x10" in note for note in loaded.notes)
+    assert any("converted from 1x6x5 to 3x12x10" in note for note in loaded.notes)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

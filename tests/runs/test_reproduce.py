@@ -380,7 +380,7 @@ def test_a_folder_of_an_unknown_user(in_a_folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("TENFOLD_DATA", "~nobody-of-this-name/data")
     done = reproduce(["cnn-cifar10"], out=Path("table"), resources=Resources(threads=1))
     assert done.exit_code == 3
-    assert "the folder of data sets that TENFOLD_DATA names is not there" in reproduction_text(
+    assert "the folder of data sets named by TENFOLD_DATA does not exist" in reproduction_text(
         done.to_dict()
     )
 

@@ -321,7 +321,7 @@ def test_the_remedies_for_classes_that_differ_do_not_lead_in_a_circle(tmp_path: 
     train = partial(tenfold.train, data, **(CHANGES | {"batch_size": 8, "epochs": 1}))
     with pytest.raises(DataError, match="test images of x3, but no training images") as caught:
         train(out=tmp_path / "a")
-    assert caught.value.remedy == "add training images of that name, or remove its test images"
+    assert caught.value.remedy == "add training images of that class, or remove its test images"
     for picture in (data / "test" / "x3").iterdir():
         picture.unlink()
     with pytest.raises(DataError, match="class folders have no images: x3") as caught:

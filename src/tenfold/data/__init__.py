@@ -1,4 +1,4 @@
-"""From files to arrays: readers, the catalog, the in-memory data set, loading."""
+"""Data: file readers, the catalog, the in-memory data set, and the loader."""
 
 from tenfold._lazy import lazy_names
 

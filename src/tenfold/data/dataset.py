@@ -1,4 +1,4 @@
-"""The in-memory image data set, its fingerprint, and the splits made of it."""
+"""The in-memory image data set, its fingerprint, and splits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     MapDataset = Dataset[tuple[Tensor, int]]
     MapDatasets = ConcatDataset[tuple[Tensor, int]]
-else:  # what follows needs no PyTorch until somebody asks for a tensor
+else:  # PyTorch is imported only when a tensor is needed
     Images = Labels = Tensor = Any
     MapDataset = MapDatasets = object
 
@@ -39,18 +39,17 @@ else:  # what follows needs no PyTorch until somebody asks for a tensor
 class ImageDataset(MapDataset):
     """Labeled images of one size, all in memory as one array of raw pixels.
 
-    It is a map-style PyTorch data set: `len(dataset)`, and `dataset[i]`, which is an image
-    (a uint8 tensor, channels x height x width) and its label as an int. Whole batches come from
-    `batch`.
+    A map-style PyTorch data set: `dataset[i]` is an image (a uint8 tensor, channels x height x
+    width) and its label as an int. `batch` gives whole batches.
 
     Args:
-        images: uint8, 0..255, shape (n, channels, height, width); an array or a tensor. It is not
-            copied where that can be avoided.
+        images: uint8, 0..255, shape (n, channels, height, width); an array or a tensor. Copied
+            only if necessary.
         labels: int64, 0..len(classes)-1, shape (n,); likewise.
-        classes: the classes' names, in the order of their indices.
+        classes: class names, in index order.
         split: which part this is: `train`, `val`, `test`, ...
-        source: where it came from, for people: a catalog name or a path.
-        names: where each image came from, one name an image, if that is known.
+        source: where the data came from, for display: a catalog name or a path.
+        names: where each image came from, one name per image, if known.
 
     Attributes:
         image_array: the images as a NumPy array.
@@ -58,7 +57,7 @@ class ImageDataset(MapDataset):
 
     Raises:
         DataError: no images, a wrong shape or type, counts that differ, a label out of range,
-            or two classes of one name.
+            or duplicate class names.
     """
 
     def __init__(
@@ -107,13 +106,13 @@ class ImageDataset(MapDataset):
         return self.images[place], int(self.label_array[place])
 
     def __add__(self, other: MapDataset) -> MapDatasets:
-        """Both, one after the other, as PyTorch's data sets are added."""
+        """Concatenate, like PyTorch's data sets."""
         from torch.utils.data import ConcatDataset
 
         return ConcatDataset([self, other])
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the tensors, which are made again where they are asked for."""
+        """The state without the cached tensors, which are recreated on demand."""
         return {key: v for key, v in vars(self).items() if key not in ("images", "labels")}
 
     def __repr__(self) -> str:
@@ -128,15 +127,15 @@ class ImageDataset(MapDataset):
         return ImageShape(*self.image_array.shape[1:])
 
     def batch(self, indices: Tensor) -> tuple[Images, Labels]:
-        """The images and labels at these indices (int64, shape (batch,)), gathered at once."""
+        """The images and labels at these indices (int64, shape (batch,))."""
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
     def select(self, indices: LabelArray | Tensor, *, split: str | None = None) -> ImageDataset:
-        """A data set of these images only, in this order.
+        """A data set of the selected images, in the given order.
 
         Args:
-            indices: of the images, int64, shape (chosen,); or for every image whether it is chosen.
-            split: another name of the part; None for the same.
+            indices: image indices, int64, shape (chosen,); or a boolean mask over all images.
+            split: the new split name; None keeps the current one.
         """
         chosen = np.arange(len(self))[as_array(indices)]
         images, labels = self.image_array[chosen], self.label_array[chosen]
@@ -144,11 +143,11 @@ class ImageDataset(MapDataset):
         return self._like(images, labels, names, split or self.split)
 
     def renamed(self, split: str) -> ImageDataset:
-        """The same images as another split."""
+        """The same images under another split name."""
         return self._like(self.image_array, self.label_array, self.names, split)
 
     def with_images(self, images: PixelArray) -> ImageDataset:
-        """Other pixels, of any one size, for the same images."""
+        """The same labels and names with other pixels, of any one size."""
         return self._like(images, self.label_array, self.names, self.split)
 
     def _like(
@@ -158,12 +157,12 @@ class ImageDataset(MapDataset):
         return ImageDataset(images, labels, self.classes, split=split, source=source, names=names)
 
     def class_counts(self) -> Int64[np.ndarray, " classes"]:
-        """How many images each class has."""
+        """The number of images in each class."""
         return np.bincount(self.label_array, minlength=len(self.classes))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over shape, pixels, labels and class names: equal if and only if the data is."""
+        """SHA-256 of shape, pixels, labels and class names: equal if and only if the data is."""
         digest = hashlib.sha256()
         digest.update(repr((self.image_array.shape, self.classes)).encode())
         digest.update(self.image_array.data)
@@ -191,7 +190,7 @@ def _require_sound(dataset: ImageDataset) -> None:
         twice = [name for name in dict.fromkeys(classes) if classes.count(name) > 1]
         raise DataError(
             f"{where}: {len(classes)} classes, but more than one is called {listing(twice)}",
-            remedy="give every class a name of its own",
+            remedy="give every class its own name",
         )
     if dataset.names is not None and len(dataset.names) != len(images):
         raise DataError(f"{where}: {len(images)} images but {len(dataset.names)} names")
@@ -199,12 +198,12 @@ def _require_sound(dataset: ImageDataset) -> None:
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a data set that never overlap, with the same classes and image shape.
+    """The disjoint splits of a data set, with the same classes and image shape.
 
     Attributes:
-        train: what the model learns from.
-        val: what chooses among epochs; None if there is none.
-        test: what is looked at once, at the end; None if there is none.
+        train: what the model is trained on.
+        val: what selects the best epoch; None without a validation split.
+        test: used once, at the end; None without a test split.
     """
 
     train: ImageDataset
@@ -225,7 +224,7 @@ class Splits:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the fingerprints of the parts."""
+        """SHA-256 of the splits' fingerprints."""
         text = "/".join(f"{part.split}:{part.fingerprint}" for part in self)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -236,9 +235,9 @@ def _require_same_classes(train: ImageDataset, other: ImageDataset) -> None:
         return
     if sorted(found) == sorted(wanted):
         raise DataError(
-            f"{train.source}: the classes of {train.split} stand in another order in "
-            f"{other.split}: found {listing(found)}, wanted {listing(wanted)}",
-            remedy="name the classes in one order for all splits",
+            f"{train.source}: the classes of {other.split} are in another order than those of "
+            f"{train.split}: found {listing(found)}, wanted {listing(wanted)}",
+            remedy="use the same class order in all splits",
         )
     missing = listing(sorted(set(wanted) - set(found))) or "none"
     added = listing(sorted(set(found) - set(wanted))) or "none"

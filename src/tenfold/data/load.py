@@ -1,8 +1,8 @@
-"""Whatever a person names or hands over, as the splits of one image data set.
+"""Load a data set from a name, a path or a Python object.
 
-How a text is understood: a name of the catalog, in any spelling that it allows, is that data set,
-also where a folder of this name exists (which is then noted). Everything else is a path. So `mnist`
-is the catalog's, and `./mnist` or `mnist/` the folder.
+A string is a catalog name if it matches one, in any allowed spelling, even if a folder of that name
+exists (a note says so). Everything else is a path. So `mnist` is the catalog's data set, and
+`./mnist` or `mnist/` the folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
 from tenfold.data.folders.layout import UNSPLIT
-from tenfold.data.objects import HandedOver, class_names, read_items, resize_images
+from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, did_you_mean, listing
 from tenfold.listening import Listener, Recorder
@@ -28,18 +28,18 @@ from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
 
 TEST_SPLIT_SEED = 0
-"""What chooses the test images of a source without a test split: the same ones in every run."""
+"""Seed for holding out test images if the source has no test split: the same ones in every run."""
 
 
 @dataclass(frozen=True)
 class ReadData:
-    """A data set as it is, whether or not a model can be trained on it.
+    """A data set as read, not checked for training.
 
     Attributes:
-        parts: by split; what is not split is `train`.
-        notes: what a person should know about the data, one sentence each.
-        source: a name or path that can be opened again, or what kind of object was handed over.
-        root: the folder of data sets that was searched, given or named by `TENFOLD_DATA`.
+        parts: by split; data without splits is `train`.
+        notes: what the user should know about the data, one sentence each.
+        source: a name or path that can be loaded again, or the type of the object passed in.
+        root: the folder of data sets that was searched, given or from `TENFOLD_DATA`.
         has_class_folders: whether each class is a folder, which may be empty.
     """
 
@@ -52,7 +52,7 @@ class ReadData:
 
 @dataclass(frozen=True)
 class LoadedData:
-    """A data set that a model can be trained on.
+    """A data set ready for training.
 
     Attributes:
         splits: a validation split only if the source has one.
@@ -68,7 +68,7 @@ class LoadedData:
 
 
 def load_splits(
-    data: HandedOver,
+    data: DatasetLike,
     *,
     data_root: Path | None = None,
     image_size: tuple[int, int] | None = None,
@@ -77,24 +77,24 @@ def load_splits(
     download: bool = True,
     listener: Listener | None = None,
 ) -> LoadedData:
-    """Read a data set from wherever it is, and check what can be checked before training.
+    """Read a data set and check that a model can be trained on it.
 
     Args:
-        data: a name of the catalog; the path of a folder or archive of class folders, of a
-            folder of IDX or CIFAR files, or of an `.npz`; a map-style PyTorch data set of
-            (image, label); an `ImageDataset`; a pair (train, test) of data sets; or `Splits`.
-        data_root: a folder of known data sets, before the one that `TENFOLD_DATA` names.
-        image_size: (height, width) that images are scaled to; by default they are left as they
-            are, or as the reader of folders decides.
-        channels: 1 for gray, 3 for color; by default what the images have.
-        test_fraction: how much of every class is held out, 0 <= fraction < 1, if the source has no
+        data: a catalog name; the path of a folder or archive of class folders, of a folder of IDX
+            or CIFAR files, or of an `.npz` file; a map-style PyTorch data set of (image, label);
+            an `ImageDataset`; a pair (train, test) of data sets; or `Splits`.
+        data_root: a folder of known data sets, used instead of `TENFOLD_DATA`.
+        image_size: (height, width) to scale images to; by default unchanged, and for class folders
+            a size chosen from the images.
+        channels: 1 for gray, 3 for color; by default those of the images.
+        test_fraction: share of every class to hold out, 0 <= fraction < 1, if the source has no
             test split; 0 for no test split.
         download: whether the network may be used.
-        listener: told what a person should know, and the progress of long reading.
+        listener: receives notes and progress.
 
     Raises:
         UsageError: the name is unknown, an option is out of range, or the object is not a data set.
-        DataError: the data is not there, cannot be read, or cannot be trained on.
+        DataError: the data is missing, cannot be read, or cannot be trained on.
     """
     if not 0 <= test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}, wanted 0 <= test_fraction < 1")
@@ -114,7 +114,7 @@ def load_splits(
 
 
 def read_data(
-    data: HandedOver,
+    data: DatasetLike,
     *,
     data_root: Path | None = None,
     image_size: tuple[int, int] | None = None,
@@ -122,7 +122,7 @@ def read_data(
     download: bool = True,
     listener: Listener | None = None,
 ) -> ReadData:
-    """Read a data set from wherever it is, with no more demands than that it has an image.
+    """Read a data set that has at least one image, without checking that it can be trained on.
 
     Args:
         data: see `load_splits`.
@@ -134,7 +134,7 @@ def read_data(
 
     Raises:
         UsageError: the name is unknown, an option is out of range, or the object is not a data set.
-        DataError: the data is not there or cannot be read.
+        DataError: the data is missing or cannot be read.
     """
     wanted = WantedShape(image_size, channels)
     recorder, root, has_class_folders = Recorder(listener or Listener()), None, False
@@ -173,8 +173,8 @@ def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntr
         if entry is not None:
             if there:
                 listener.note(
-                    f"{text!r} is the data set of the catalog; what has this name in "
-                    f"the current folder was not read: write './{text}' for it"
+                    f"{text!r} is the catalog's data set; the file or folder of this name here "
+                    f"was not read: write './{text}' for it"
                 )
             return entry
         if not there:
@@ -184,8 +184,8 @@ def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntr
             )
     if not there:
         raise DataError(
-            f"{path}: there is no such folder or file",
-            remedy=f"check the path, or name one of the catalog: {listing(sorted(DATASETS))}",
+            f"{path}: no such folder or file",
+            remedy=f"check the path, or use a catalog name: {listing(sorted(DATASETS))}",
         )
     return absolute(path)
 
@@ -202,9 +202,7 @@ def _read_files(path: Path, listener: Listener) -> dict[str, LabeledArrays] | No
     if path.is_dir():
         return read_known_folder(path, listener=listener)
     if not path.is_file():
-        raise DataError(
-            f"{path}: this is neither a folder nor a regular file", remedy="name one of these"
-        )
+        raise DataError(f"{path}: neither a folder nor a regular file", remedy="name one of these")
     return None
 
 
@@ -222,7 +220,7 @@ def _description(data: object) -> str:
 
 
 def _read_objects(
-    data: HandedOver, source: str, wanted: WantedShape, listener: Listener
+    data: DatasetLike, source: str, wanted: WantedShape, listener: Listener
 ) -> dict[str, ImageDataset]:
     if isinstance(data, Splits):
         named = (("train", data.train), ("val", data.val), ("test", data.test))
@@ -230,8 +228,8 @@ def _read_objects(
     given = data if isinstance(data, tuple) else (data,)
     if len(given) not in (1, 2):
         raise UsageError(
-            f"a tuple of {len(given)} was handed over, wanted the pair (train, test)",
-            remedy="hand over tenfold.data.Splits if there is a validation split as well",
+            f"got a tuple of {len(given)}, wanted a pair (train, test)",
+            remedy="pass tenfold.data.Splits if there is a validation split as well",
         )
     splits = dict(zip(("train", "test"), given, strict=False))
     arrays = {
@@ -247,33 +245,33 @@ def _read_objects(
     }
 
 
-# --- checks and what holds for every source
+# --- checks that apply to every source
 
 
 def _fitted(dataset: ImageDataset, wanted: WantedShape, listener: Listener) -> ImageDataset:
-    """The data set with images of the wanted size and channels."""
+    """The data set with its images in the wanted size and channels."""
     where = f"{dataset.source} ({dataset.split})"
     images = resize_images(dataset.image_array, wanted, where)
     if images is dataset.image_array:
         return dataset
     fitted = dataset.with_images(images)
     listener.note(
-        f"the {dataset.split} images were changed from {dataset.image_shape} to "
-        f"{fitted.image_shape}, as (channels x height x width)"
+        f"the {dataset.split} images were converted from {dataset.image_shape} to "
+        f"{fitted.image_shape} (channels x height x width)"
     )
     return fitted
 
 
 def _require_training_images(read: ReadData) -> None:
-    """Refuse data with images of a class that none of the training images has, and empty folders.
+    """Refuse empty class folders, a single class, and classes without training images.
 
     Raises:
-        DataError: all such classes are named.
+        DataError: names every such class.
     """
     source, train = read.source, read.parts.get("train")
     if train is None:
         raise DataError(
-            f"{source}: there is no training split, only {listing(sorted(read.parts))}",
+            f"{source}: no training split, only {listing(sorted(read.parts))}",
             remedy="add a `train` folder or array",
         )
     counts = {name: _counts_by_class(part) for name, part in read.parts.items()}
@@ -285,7 +283,7 @@ def _require_training_images(read: ReadData) -> None:
             remedy="add images to these folders, or remove them",
         )
     if len(present) < 2:
-        folders = "; each class is a folder of its own" if read.has_class_folders else ""
+        folders = "; each class is its own folder" if read.has_class_folders else ""
         raise DataError(
             f"{source}: all {len(train):,} training images are of one class, {present[0]!r}",
             remedy=f"add images of at least one other class{folders}",
@@ -294,9 +292,9 @@ def _require_training_images(read: ReadData) -> None:
         untrained = [name for name, n in found.items() if n and name not in present]
         if untrained:
             raise DataError(
-                f"{source}: there are {split} images of {listing(untrained)}, "
-                "but no training images of that name",
-                remedy=f"add training images of that name, or remove its {split} images",
+                f"{source}: {split} images of {listing(untrained)}, "
+                "but no training images of that class",
+                remedy=f"add training images of that class, or remove its {split} images",
             )
 
 
@@ -305,7 +303,7 @@ def _counts_by_class(part: ImageDataset) -> dict[str, int]:
 
 
 def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Listener) -> Splits:
-    """The splits, with a test split held out of the training images if there was none."""
+    """The splits; a missing test split is held out of the training images."""
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
     if test is None and fraction:
         whole = train
@@ -318,7 +316,7 @@ def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Lis
 
 
 def _check(splits: Splits, listener: Listener) -> None:
-    """Note what a person should know before training."""
+    """Note what the user should know before training."""
     train, *others = splits
     unused = [name for name, n in _counts_by_class(train).items() if not n]
     if unused:
@@ -337,7 +335,7 @@ def _check(splits: Splits, listener: Listener) -> None:
 
 
 def shared_images(train: ImageDataset, other: ImageDataset) -> int:
-    """How many images of `other` are also in `train`, equal in every pixel."""
+    """The number of images in `other` that are also in `train`, equal in every pixel."""
     if train.image_shape != other.image_shape:
         return 0
     rows = [row.tobytes() for row in other.image_array]

@@ -1,9 +1,9 @@
-"""Data sets that are handed over from Python, as raw pixels and labels.
+"""Python data set objects to raw pixels and labels.
 
-Anything with `__len__` and an `__getitem__` that gives (image, label) will do: torchvision's data
-sets, `TensorDataset`, `Subset`, one of the user's own. An image is a Pillow image, raw pixels
-0..255 as uint8, or what scaling those to 0..1 gives, which is turned back. An image of any other
-range is refused: what a transform made cannot be undone, and the model scales by itself.
+Any object with `__len__` and an `__getitem__` that returns (image, label) works: torchvision's data
+sets, `TensorDataset`, `Subset`, your own class. An image is a Pillow image, raw pixels 0..255 as
+uint8, or raw pixels scaled to 0..1, which are scaled back. Any other range is refused: transforms
+cannot be undone, and the model does the scaling.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from tenfold.errors import DataError, UsageError
 from tenfold.listening import Listener
 from tenfold.types import LabelArray, PixelArray, WantedShape, as_array, is_tensor
 
-HandedOver: TypeAlias = Any
-"""A map-style data set of (image, label), whoever wrote it."""
+DatasetLike: TypeAlias = Any
+"""Any map-style data set of (image, label)."""
 
 _BATCH = 4096
 _ITEMS_BETWEEN_LOOKS = 500
-_PIXEL_TOLERANCE = 1e-3  # of 255 steps: what float32 may lose, far below what interpolation makes
+_PIXEL_TOLERANCE = 1e-3  # in pixel values 0..255: above float32 rounding, far below interpolation
 _GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 
 
-def class_names(datasets: Sequence[HandedOver], highest: int) -> tuple[str, ...]:
-    """The first names that one of the data sets has as its `classes`, else 0 to `highest`."""
+def class_names(datasets: Sequence[DatasetLike], highest: int) -> tuple[str, ...]:
+    """The first `classes` found on one of the data sets, else "0" to `highest`."""
     for dataset in datasets:
         inner = dataset
         while inner is not None:
@@ -45,18 +45,18 @@ def class_names(datasets: Sequence[HandedOver], highest: int) -> tuple[str, ...]
 
 
 def read_items(
-    dataset: HandedOver, where: str, wanted: WantedShape, listener: Listener
+    dataset: DatasetLike, where: str, wanted: WantedShape, listener: Listener
 ) -> tuple[PixelArray, LabelArray]:
-    """All items of a map-style data set; in batches where it keeps them in memory.
+    """All items of a map-style data set, read in batches if they are in memory.
 
     Args:
-        dataset: what was handed over.
-        where: what messages call it.
-        wanted: what images are brought to here if they are read one by one.
-        listener: told as images are read.
+        dataset: any map-style data set.
+        where: its name in messages.
+        wanted: target size and channels; applied here only to images read one by one.
+        listener: receives progress.
 
     Raises:
-        UsageError: it is no map-style data set.
+        UsageError: it is not a map-style data set.
         DataError: it is empty, an item is not (image, label), an image is neither raw pixels nor
             scaled ones, or the images differ in shape.
     """
@@ -69,16 +69,16 @@ def read_items(
 
 @dataclass(frozen=True)
 class _Items:
-    """A data set that is read.
+    """A data set being read.
 
     Attributes:
-        dataset: what was handed over.
-        where: what messages call it.
-        wanted: what images are brought to where they are read one by one.
-        listener: told as images are read.
+        dataset: any map-style data set.
+        where: its name in messages.
+        wanted: target size and channels of images read one by one.
+        listener: receives progress.
     """
 
-    dataset: HandedOver
+    dataset: DatasetLike
     where: str
     wanted: WantedShape
     listener: Listener
@@ -96,7 +96,7 @@ class _Items:
             raise DataError(f"{self.where}: the data set is empty")
 
     def gathered(self) -> tuple[PixelArray, LabelArray] | None:
-        """Read a data set that lies in memory as rows, in batches; None if it does not."""
+        """Read a data set held in memory, in batches; None if it is not."""
         from tenfold.data.loading.rows import find_rows
 
         rows = find_rows(self.dataset, pictures=True)
@@ -116,7 +116,7 @@ class _Items:
         return np.concatenate(images), np.concatenate(labels)
 
     def one_by_one(self) -> tuple[PixelArray, LabelArray]:
-        """Read item after item, each scaled, so that images of several sizes can be read."""
+        """Read item by item, each scaled at once, so that image sizes may differ."""
         n = len(self.dataset)
         first, _ = self._item(0)
         images, labels = np.empty((n, *first.shape), np.uint8), np.empty(n, np.int64)
@@ -128,7 +128,7 @@ class _Items:
                     "image",
                     index,
                     f"has shape {shapes}, as (channels, height, width)",
-                    remedy="choose an image size and the number of channels for all",
+                    remedy="choose one image size and number of channels",
                 )
             images[index] = pixels
             if (index + 1) % _ITEMS_BETWEEN_LOOKS == 0:
@@ -136,7 +136,7 @@ class _Items:
         return images, labels
 
     def _item(self, index: int) -> tuple[UInt8[np.ndarray, "channels height width"], int]:
-        """One item: its pixels, of the wanted size and channels, and its label."""
+        """One item: its pixels in the wanted size and channels, and its label."""
         item = self.dataset[index]
         if not isinstance(item, tuple | list) or len(item) != 2:
             found = f"is a {type(item).__name__}, wanted (image, label)"
@@ -155,10 +155,10 @@ class _Items:
         return resize_images(images, self.wanted, self.where)[0], int(labels[0])
 
     def _images(self, values: Any, start: int) -> PixelArray:  # noqa: ANN401
-        """Raw pixels, channels first; the first axis counts from `start`.
+        """Raw pixels, channels first; image 0 has index `start` in messages.
 
         Images are (n, height, width), (n, channels, height, width) or (n, height, width,
-        channels). Where both ends could be the channels, tensors have them first and arrays last.
+        channels). If both could be meant, tensors are channels-first and arrays channels-last.
         """
         pixels = self._raw_pixels(self._array(values, "image", start), start)
         if pixels.ndim == 3:
@@ -170,10 +170,10 @@ class _Items:
             if is_last:
                 return np.moveaxis(pixels, 3, 1)
         found = f"has shape {list(pixels.shape[1:])}, wanted [height, width] with 1 or 3 channels"
-        raise self._wrong("image", start, f"{found} before or behind")
+        raise self._wrong("image", start, f"{found} first or last")
 
     def _raw_pixels(self, pixels: np.ndarray, start: int) -> np.ndarray:
-        """Raw pixels as they are, floats that are k / 255 as k."""
+        """Raw pixels unchanged, floats k / 255 as k."""
         if pixels.dtype == np.uint8:
             return pixels
         if pixels.dtype not in (np.float32, np.float64):
@@ -187,9 +187,10 @@ class _Items:
             raise self._wrong(
                 "image",
                 start + int(place[0]),
-                f"has the value {float(pixels[place]):.6g}, not one of 0/255, 1/255, ... 255/255",
-                remedy="hand the data set over without transforms that normalize, scale or "
-                "augment: scaling belongs to the model here, and augmentation to training",
+                f"has the value {float(pixels[place]):.6g}, wanted one of 0/255, 1/255, ... "
+                "255/255",
+                remedy="pass the data set without transforms that normalize, scale or augment: "
+                "here the model does the scaling, and training the augmentation",
             )
         raw: np.ndarray = nearest.astype(np.uint8)
         return raw
@@ -220,10 +221,10 @@ class _Items:
 def resize_images(
     images: PixelArray, wanted: WantedShape, where: str
 ) -> UInt8[np.ndarray, "n new_channels new_height new_width"]:
-    """Images of another size or number of channels, by the rule that files are read by.
+    """Convert images to another size or number of channels, by the same rule as image files.
 
     Raises:
-        DataError: they are neither gray nor color.
+        DataError: the images have neither 1 nor 3 channels.
     """
     size = wanted.size or (images.shape[2], images.shape[3])
     channels = wanted.channels or images.shape[1]
@@ -231,9 +232,9 @@ def resize_images(
         return images
     if images.shape[1] not in (1, 3):
         raise DataError(
-            f"{where}: images of {images.shape[1]} channels cannot be scaled or changed in color, "
+            f"{where}: images of {images.shape[1]} channels cannot be scaled or converted, "
             "wanted 1 or 3 channels",
-            remedy="bring them to one shape first",
+            remedy="convert them to one shape first",
         )
     arrays = [
         image_to_array(

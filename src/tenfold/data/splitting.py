@@ -1,4 +1,4 @@
-"""A share of a data set held out at random, the same share of every class."""
+"""Random stratified splits."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tenfold.randomness import keyed_permutation
 def split_stratified(
     dataset: ImageDataset, fraction: float, *, seed: int, name: str
 ) -> tuple[ImageDataset, ImageDataset]:
-    """Hold out a share of every class at random; the rest and the held-out part.
+    """Hold out a random share of every class; returns the rest and the held-out part.
 
-    Both parts keep the order of the images in `dataset`. The choice depends on the seed, the name
-    and the labels alone. The held-out part has `round(fraction * n)` images, shared among the
-    classes by the largest remainder.
+    Both parts keep the order of the images in `dataset`. The choice depends only on the seed, the
+    name and the labels. The held-out part has `round(fraction * n)` images, distributed among the
+    classes by the largest remainder method.
 
     Args:
-        dataset: what to split.
-        fraction: how much to hold out, 0 < fraction < 1.
+        dataset: the data set to split.
+        fraction: share to hold out, 0 < fraction < 1.
         seed: any integer.
         name: the held-out part's split name, such as `val`.
 
     Raises:
         UsageError: the fraction is not between 0 and 1.
-        DataError: a class would have no image left on one of the two sides.
+        DataError: a class would have no image in one of the two parts.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"{name}: the held-out fraction is {fraction}, wanted 0 < fraction < 1")
@@ -55,7 +55,7 @@ def split_stratified(
 
 
 def _largest_remainder(shares: list[float], total: int) -> list[int]:
-    """Whole numbers nearest to the shares that add up to the total (Hamilton's method)."""
+    """Round the shares to whole numbers with the given total (Hamilton's method)."""
     whole = [math.floor(share) for share in shares]
     by_remainder = sorted(range(len(shares)), key=lambda i: (whole[i] - shares[i], i))
     for i in by_remainder[: total - sum(whole)]:

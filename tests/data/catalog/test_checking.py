@@ -1,4 +1,4 @@
-"""Whether a file has the content that the catalog says."""
+"""Checks of files against the catalog's digests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_files_without_a_published_content_digest(tmp_path: Path) -> None:
     file = CatalogFile("labels", "train", 1000, gzip_digest=sha256(published))
     for name, data, said in [
         ("labels.gz", published, ""),
-        ("again.gz", gzip.compress(CONTENTS["labels"], mtime=2), "compressed anew"),
+        ("again.gz", gzip.compress(CONTENTS["labels"], mtime=2), "recompressed"),
         ("labels", CONTENTS["labels"], "no digest is published"),
     ]:
         (tmp_path / name).write_bytes(data)

@@ -178,7 +178,7 @@ def test_a_mirror_that_continues_at_the_wrong_place(serve: Callable[..., Mirror]
     fine = serve(good())
     located, told = find(stand_in(short.url, odd.url, fine.url))
     assert contents_of(located) == CONTENTS
-    assert "another place" in told.notes[1]
+    assert "wrong position" in told.notes[1]
 
 
 def test_a_redirect_is_followed(serve: Callable[..., Mirror]) -> None:
@@ -221,7 +221,7 @@ def test_when_all_mirrors_fail_the_message_says_what_to_put_where(
     assert f"{missing.url}: 404 Not Found" in message
     assert f"{refused}: Connection refused" in message
     assert f"put images, labels into {cache() / 'datasets/Tiny/raw'}" in message
-    assert "set TENFOLD_DATA to a folder that has Tiny/raw in it" in message
+    assert "set TENFOLD_DATA to a folder that contains Tiny/raw" in message
     assert files_below(cache()) == []
     put(cache() / "datasets/Tiny/raw", GZIPPED)
     assert contents_of(find(stand_in(), download=False)[0]) == CONTENTS
@@ -264,7 +264,7 @@ def test_an_archive_is_unpacked_by_name(serve: Callable[..., Mirror], tmp_path: 
     [
         ({"images": CONTENTS["images"]}, "it lacks raw/labels"),
         ({**CONTENTS, "labels": b"x" * 1001}, "1,001 bytes, wanted at most 1,000"),
-        ({**CONTENTS, "labels": b"x" * 1000}, "raw/labels in it has the wrong digest"),
+        ({**CONTENTS, "labels": b"x" * 1000}, "raw/labels has the wrong digest"),
     ],
     ids=["member missing", "member too long", "member wrong"],
 )

@@ -90,7 +90,7 @@ def test_unknown_files_have_numbers_for_names(tmp_path: Path, below: str) -> Non
     assert arrays["test"].labels.tolist() == [0, 12]
     assert arrays["test"].classes == tuple(str(i) for i in range(13))
     (note,) = told.notes
-    assert note.startswith(f"{tmp_path / below}: the files are not known as a published data set")
+    assert note.startswith(f"{tmp_path / below}: not the files of a known data set")
 
 
 def test_test_images_may_be_absent_but_not_in_part(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_test_images_may_be_absent_but_not_in_part(tmp_path: Path) -> None:
     assert arrays is not None
     assert list(arrays) == ["train"]
     put(tmp_path, {"t10k-images-idx3-ubyte": TEST["t10k-images-idx3-ubyte"]})
-    with pytest.raises(DataError, match="no t10k-labels-idx1-ubyte beside t10k-images-idx3-ubyte"):
+    with pytest.raises(DataError, match="no t10k-labels-idx1-ubyte next to t10k-images-idx3-ubyte"):
         read_known_folder(tmp_path, listener=Listener())
 
 
@@ -122,7 +122,7 @@ def test_files_that_lack_others_are_refused(
     tmp_path: Path, files: dict[str, bytes], missing: str
 ) -> None:
     put(tmp_path, files)
-    with pytest.raises(DataError, match=f"there is no {missing}.* beside .*gzipped or not"):
+    with pytest.raises(DataError, match=f"there is no {missing}.* next to .*gzipped or not"):
         read_known_folder(tmp_path, listener=Listener())
 
 

@@ -105,7 +105,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, name):
     for path in paths:
         data = path.read_bytes()
         path.write_bytes(data[:-1])
-        with pytest.raises(DataError, match=r"cut off|not whole records") as caught:
+        with pytest.raises(DataError, match=r"truncated|not whole records") as caught:
             FORMATS[name].read(paths, "abcdef")
         assert str(path) in str(caught.value)
         path.write_bytes(data)
@@ -123,7 +123,7 @@ def test_more_images_than_labels_are_refused(tmp_path, name):
 def test_a_file_that_is_not_there_is_refused(tmp_path, name):
     paths = EXAMPLES[name].write(tmp_path, *sample(name))
     paths[-1].unlink()
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="no such file"):
         FORMATS[name].read(paths, [str(i) for i in range(100)])
 
 

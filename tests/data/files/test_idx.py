@@ -61,13 +61,13 @@ def test_content_and_not_the_name_says_whether_idx_is_gzipped(tmp_path):
         (b"\0\0\x08\x03\0\0", "ends after 6 bytes, inside its header"),
         (b"<!DOCTYPE html><html>", "begins with 3c 21 44 4f, wanted 00 00 08 03"),
         (idx(np.zeros(4, np.uint8)), "an IDX file of labels, wanted an IDX file of images; swap"),
-        (idx(np.zeros((2, 3, 3), np.uint8))[:-1], "cut off"),
-        (idx(np.zeros((2, 3, 3), np.uint8)) + b"\0", "more follow"),
-        (idx(np.zeros((0, 3, 3), np.uint8)), "nothing in it"),
-        (idx(np.zeros((2, 0, 3), np.uint8)), "nothing in it"),
+        (idx(np.zeros((2, 3, 3), np.uint8))[:-1], "truncated"),
+        (idx(np.zeros((2, 3, 3), np.uint8)) + b"\0", "but it has more"),
+        (idx(np.zeros((0, 3, 3), np.uint8)), "so it is empty"),
+        (idx(np.zeros((2, 0, 3), np.uint8)), "so it is empty"),
         (struct.pack(">4I", 0x803, 2**31, 28, 28), "over the limit of 17,179,869,184"),
         (struct.pack(">4I", 0x803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "over the limit"),
-        (struct.pack(">4I", 0x803, 10_000_000, 28, 28), "cut off"),
+        (struct.pack(">4I", 0x803, 10_000_000, 28, 28), "truncated"),
     ],
 )
 def test_damaged_idx_files_are_told(tmp_path, pack, data, message):
@@ -97,7 +97,7 @@ def test_damaged_gzip_is_told(tmp_path, damage):
         data[-7] ^= 1  # in the checksum
     else:
         data += b"junk"
-    with pytest.raises(DataError, match="the gzip data is damaged or cut off"):
+    with pytest.raises(DataError, match="the gzip data is damaged or truncated"):
         read_idx_images(placed(tmp_path, bytes(data)))
 
 

@@ -61,27 +61,27 @@ def nested_lists(depth: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "damaged or cut off"),
-        (b"garbage", "damaged or cut off"),
-        (b"\x80\x04K\x01.", "it holds a int, wanted a dict"),
-        (b"\x80\x04}.more", "4 bytes follow the pickle's end"),
-        (array_state(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"), "but 4 bytes of it"),
-        (array_state(b"J\xff\xff\xff\xffK\xfc\x86"), "but 4 bytes of it"),
-        (array_state(b"\x8a\x09\0\0\0\0\0\0\0\0\x01K\x00\x86"), "but 4 bytes of it"),
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "numbers an object 2,147,483,647"),
-        (b"\x80\x04\x96" + b"\xff" * 7 + b"\x7f.", "damaged or cut off|BYTEARRAY8"),
-        (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x0f.", "damaged or cut off"),
-        (b"\x80\x02\x8b\xff\xff\xff\x7f.", "damaged or cut off"),
-        (b"\x80\x04\x8e" + b"\x00" * 6 + b"\x01\x00.", "damaged or cut off"),
-        (b"I" + b"9" * 10_000 + b"\n.", "damaged or cut off"),
-        (nested_tuples(60), "the instruction POP|one tuple twice"),
+        (b"", "damaged or truncated"),
+        (b"garbage", "damaged or truncated"),
+        (b"\x80\x04K\x01.", "it contains a int, wanted a dict"),
+        (b"\x80\x04}.more", "4 bytes follow the end of the pickle"),
+        (array_state(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"), "but 4 bytes of data"),
+        (array_state(b"J\xff\xff\xff\xffK\xfc\x86"), "but 4 bytes of data"),
+        (array_state(b"\x8a\x09\0\0\0\0\0\0\0\0\x01K\x00\x86"), "but 4 bytes of data"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "uses memo slot 2,147,483,647"),
+        (b"\x80\x04\x96" + b"\xff" * 7 + b"\x7f.", "damaged or truncated|BYTEARRAY8"),
+        (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x0f.", "damaged or truncated"),
+        (b"\x80\x02\x8b\xff\xff\xff\x7f.", "damaged or truncated"),
+        (b"\x80\x04\x8e" + b"\x00" * 6 + b"\x01\x00.", "damaged or truncated"),
+        (b"I" + b"9" * 10_000 + b"\n.", "damaged or truncated"),
+        (nested_tuples(60), "the opcode POP|a tuple twice"),
         (b"\x80\x02}K\x00\x85q\x00\x95\x00\0\0\0\0\0\0\0q\x01h\x01h\x01\x86K\x01s.", "twice"),
-        (b"(i__main__\nX\n.", "the instruction INST"),
-        (b"\x80\x02P1\n.", "the instruction PERSID|damaged"),
-        (b"\x80\x02cnumpy\ndtype\n}b.", "changes what it may only call"),
+        (b"(i__main__\nX\n.", "the opcode INST"),
+        (b"\x80\x02P1\n.", "the opcode PERSID|damaged"),
+        (b"\x80\x02cnumpy\ndtype\n}b.", "changes a global that it may only call"),
         (b"(" * 100_000 + b"l" * 100_000 + b".", "wanted a dict|damaged"),
-        (array_state(b"(" + nested_lists(40) + b"t"), r"of shape (a list) and type uint8"),
-        (b"\x80\x02cnumpy\ndtype\n(" + nested_lists(40) + b"tR.", "an array of type 'a list'"),
+        (array_state(b"(" + nested_lists(40) + b"t"), r"of shape (a list) and dtype uint8"),
+        (b"\x80\x02cnumpy\ndtype\n(" + nested_lists(40) + b"tR.", "an array of dtype 'a list'"),
     ],
 )  # fmt: skip
 def test_hostile_pickles_are_refused_without_taking_memory(tmp_path, data, message):
@@ -97,5 +97,5 @@ def test_hostile_pickles_are_refused_without_taking_memory(tmp_path, data, messa
 
 def test_the_size_of_a_pickle_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("tenfold.data.files.pickles.LARGEST_PICKLE", 1000)
-    with pytest.raises(DataError, match="more than 1,000 bytes"):
+    with pytest.raises(DataError, match="larger than 1,000 bytes"):
         read_pickled_dict(placed(tmp_path, bytes(1001)))

@@ -57,7 +57,7 @@ def test_a_tar_is_known_by_its_content_or_its_name(tmp_path):
     for name in ("old.tar", "old"):
         (tmp_path / name).write_bytes(bytes(header) + bytes(1024))
     assert [member.name for member in read_members(tmp_path / "old.tar")] == ["a"]
-    with pytest.raises(DataError, match="neither a folder nor an archive"):
+    with pytest.raises(DataError, match="neither a folder nor a supported archive"):
         list(read_members(tmp_path / "old"))
 
 
@@ -71,7 +71,7 @@ def test_names_that_lead_elsewhere_lead_nowhere(tmp_path):
     for path in (zipped(inside / "y.zip", climbing), tar(inside / "y.tar", climbing)):
         splits, notes = read(path)
         assert splits["all"].classes == ("cat", "dog")
-        assert notes == ["passed over as hidden (1): ../../evil/1.png"]
+        assert notes == ["skipped hidden files (1): ../../evil/1.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["inside"]
     assert len(list(inside.iterdir())) == 4
 
@@ -88,7 +88,7 @@ def test_encrypted_archives_are_refused(tmp_path):
     at = data.index(b"PK\x01\x02")
     data[at + 8] |= 1
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"encrypted: cat/1\.png; make an archive without"):
+    with pytest.raises(DataError, match=r"encrypted: cat/1\.png; create the archive without"):
         read(path)
 
 

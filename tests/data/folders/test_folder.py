@@ -113,27 +113,27 @@ def test_it_is_read_whether_or_not_it_can_be_trained_on(tmp_path, kind, case):
 
 
 REFUSED = {
-    "nothing at all": ({}, "there are no images in it, nothing was found"),
-    "other files": ({"a/b.csv": b"1"}, r"no images in it, a/b\.csv was found"),
+    "nothing at all": ({}, "no images in it; wanted"),
+    "other files": ({"a/b.csv": b"1"}, r"no images in it, only a/b\.csv"),
     "images outside": (
         {**TWO_CLASSES, "a.png": picture(), "b.png": picture()},
-        r"2 images lie outside of class folders: a\.png, b\.png; wanted CLASS/IMAGE",
+        r"2 images are outside class folders: a\.png, b\.png; wanted CLASS/IMAGE",
     ),
-    "images only": ({"a.png": picture(), "b.png": picture()}, "2 images lie outside"),
+    "images only": ({"a.png": picture(), "b.png": picture()}, "2 images are outside"),
     "images in a split": (
-        {**SPLIT, "train/a.png": picture()}, r"1 images lie outside .*: train/a\.png"
+        {**SPLIT, "train/a.png": picture()}, r"1 images are outside .*: train/a\.png"
     ),
     "splits of images": (
-        {"train/1.png": picture(), "test/1.png": picture()}, "2 images lie outside"
+        {"train/1.png": picture(), "test/1.png": picture()}, "2 images are outside"
     ),
     "splits beside others": (
-        {**SPLIT, "extra/cat/1.png": picture()}, "beside the split folders .* lie others: extra"
+        {**SPLIT, "extra/cat/1.png": picture()}, "other folders next to the split folders .*: extra"
     ),
     "one split twice": (
         {**SPLIT, "valid/cat/1.png": picture()}, "several folders are the same split"
     ),
     "unprintable classes": (
-        {**TWO_CLASSES, "\x1b[31m/1.png": picture()}, r"cannot be shown: \\x1b\[31m"
+        {**TWO_CLASSES, "\x1b[31m/1.png": picture()}, r"unprintable characters: \\x1b\[31m"
     ),
 }  # fmt: skip
 
@@ -194,7 +194,7 @@ def test_one_name_twice_is_refused(tmp_path, pack, recwarn):
     path = pack(tmp_path / "x", {**TWO_CLASSES, "./cat/1.png": picture()})
     if pack is tar:
         path = path.rename(tmp_path / "x.tar")
-    with pytest.raises(DataError, match=r"more than once in the archive: cat/1\.png"):
+    with pytest.raises(DataError, match=r"duplicate names in the archive: cat/1\.png"):
         read(path)
 
 
@@ -271,7 +271,7 @@ def test_files_that_change_meanwhile_are_not_cached(tmp_path, monkeypatch):
         return splits
 
     monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", read_and_change)
-    assert "changed while they were read" in load(root)[1][-1]
+    assert "changed during reading" in load(root)[1][-1]
     assert not list(Path(os.environ["TENFOLD_CACHE"]).rglob("*.safetensors"))
 
 

@@ -17,14 +17,14 @@ from tenfold.errors import DataError
     ("data", "found"),
     [
         (b"", "the file is empty"),
-        (b"<html>not here</html>", "text that begins with '<html>not here</"),
-        (b"\x00\x01\x02\x03", "begins with the bytes 00 01 02 03"),
+        (b"<html>not here</html>", "text that starts with '<html>not here</"),
+        (b"\x00\x01\x02\x03", "starts with the bytes 00 01 02 03"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "it is text"),
-        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "begins with the bytes 52 49 46 46"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "starts with the bytes 52 49 46 46"),
     ],
 )
 def test_what_is_no_image_is_said(data, found):
-    with pytest.raises(DataError, match=r"cat/1\.png: this is not an image") as caught:
+    with pytest.raises(DataError, match=r"cat/1\.png: not an image") as caught:
         open_image(data, "cat/1.png")
     assert found in str(caught.value)
 
@@ -55,6 +55,6 @@ def test_the_filters_of_warnings_are_restored_after_many_threads():
 
 
 def test_whatever_is_raised_names_the_image():
-    message = r"1\.png: the image \(3 bytes\) is damaged or cut off: KeyError; replace"
+    message = r"1\.png: the image \(3 bytes\) is damaged or truncated: KeyError; replace"
     with pytest.raises(DataError, match=message), pillow_errors(b"abc", "1.png"):
         raise KeyError

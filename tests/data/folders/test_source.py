@@ -28,7 +28,7 @@ def test_what_is_neither_folder_nor_archive_is_told(tmp_path):
         read(tmp_path / "absent")
     for data in (b"", b"words", picture(), b"\x28\xb5\x2f\xfd"):
         (tmp_path / "file").write_bytes(data)
-        with pytest.raises(DataError, match="neither a folder nor an archive"):
+        with pytest.raises(DataError, match="neither a folder nor a supported archive"):
             read(tmp_path / "file")
 
 

@@ -18,14 +18,14 @@ def test_what_desktops_leave_behind_is_noted(tmp_path, kind):
     }  # fmt: skip
     splits, (hidden, others) = read(source(kind, tmp_path, {**TWO_CLASSES, **left}))
     assert len(splits["all"].images) == 3
-    assert hidden.startswith("passed over as hidden (4): .DS_Store, __MACOSX/cat/._1.png")
-    assert others == "passed over, not images by their names (2): README, cat/notes.txt"
+    assert hidden.startswith("skipped hidden files (4): .DS_Store, __MACOSX/cat/._1.png")
+    assert others == "skipped files without an image extension (2): README, cat/notes.txt"
 
 
 def test_endless_names_are_noted_in_brief(tmp_path):
     path = tar(tmp_path / "x.tar", {**TWO_CLASSES, "cat/" + "x" * 100_000: b""})
     _, (note,) = read(path)
-    assert note.startswith("passed over, not images by their names (1): cat/xxx")
+    assert note.startswith("skipped files without an image extension (1): cat/xxx")
     assert len(note) < 300
 
 
@@ -45,7 +45,7 @@ def test_links_and_devices_in_archives_are_noted(tmp_path):
             entry = tarfile.TarInfo(f"cat/{letter}.png")
             entry.type, entry.linkname = kind, "/etc/passwd"
             archive.addfile(entry)
-    note = "passed over, links and the like in the archive (4): cat/d.png, cat/f.png, cat/h.png"
+    note = "skipped links and special files in the archive (4): cat/d.png, cat/f.png, cat/h.png"
     assert read(path)[1][0].startswith(note)
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -71,7 +71,7 @@ READ_BY_PYTORCH = {
     "joined ints and tensors": lambda: images() + TensorDataset(images().images, some_labels()),
     "gradients": lambda: TensorDataset(torch.ones(9, 2, requires_grad=True)),
     "complex": lambda: TensorDataset(torch.arange(9) * 1j),
-    "nothing in it": lambda: TensorDataset(torch.ones(9, 0)),
+    "so it is empty": lambda: TensorDataset(torch.ones(9, 0)),
     "other layout": lambda: TensorDataset(torch.arange(162).view(9, 3, 6).mT),
     "list": lambda: [1.5, 2.5, 3.5],
     "dicts": lambda: [{"x": i, "y": torch.ones(2) * i} for i in range(9)],

@@ -1,1 +1,1 @@
-"""The data sets that have a name: what they are, and where their files are or can be had."""
+"""The catalog of known data sets: facts about them, and where to find or download their files."""

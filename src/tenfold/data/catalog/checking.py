@@ -1,4 +1,4 @@
-"""Whether a file has the content that the catalog says."""
+"""Checks of files against the catalog's digests."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from tenfold.listening import Listener
 from tenfold.storage import cache_folder, make_folder, write_bytes
 
 _READ_CHUNK = 2**20
-_SETTLED = 2.0  # seconds after which a changed file surely has another time stamp
+_SETTLED = 2.0  # seconds after which another change is sure to get a new time stamp
 
 
 class MirrorError(Exception):
-    """A mirror that did not give the file; what it did give may be continued elsewhere."""
+    """A mirror failed to deliver the file; another mirror can continue a partial download."""
 
 
 class UnusableError(MirrorError):
-    """Bytes that are not the file, whoever sent them."""
+    """The received bytes are not the file; the download must start over."""
 
 
 def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
-    """Compare a file's content with its digest: whether there was one to compare it with.
+    """Compare a file's content with its digest; False if there is no digest to compare with.
 
-    A success is remembered in the user's cache for as long as the file does not change.
+    A success is remembered in the user's cache until the file changes.
 
     Raises:
-        DataError: the content is not what the catalog says, or cannot be read.
+        DataError: the content does not match the catalog, or cannot be read.
     """
     wanted = file.digest or file.gzip_digest
     try:
         with file_errors(path), path.open("rb") as stream:
             if wanted is None or (file.digest is None and not is_gzip(stream)):
-                listener.note(f"{path}: its content could not be checked, no digest is published")
+                listener.note(f"{path}: not checked, no digest is published")
                 return False
             memory = _memory_of(path, wanted)
             if memory.exists():
@@ -49,7 +49,7 @@ def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
     except UnusableError as error:
         raise wrong_file(path, str(error)) from error
     if found != wanted and file.digest is None:
-        listener.note(f"{path}: it was compressed anew, so its content could not be checked")
+        listener.note(f"{path}: not checked, the file was recompressed")
         return False
     if found != wanted:
         raise wrong_file(path, f"the digest of its content is {found}, wanted {wanted}")
@@ -58,7 +58,7 @@ def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
 
 
 def is_known_good(path: Path, file: CatalogFile) -> bool:
-    """Whether a file's content has been compared with the catalog's digest, and is that."""
+    """Whether a file's content matches the catalog's digest."""
     try:
         return check_file(path, file, listener=Listener())
     except DataError:
@@ -66,18 +66,18 @@ def is_known_good(path: Path, file: CatalogFile) -> bool:
 
 
 def digest_as(stream: BufferedIOBase, file: CatalogFile, wanted: str) -> str:
-    """The digest of what the catalog's digest is of: the content, or else the gzipped file."""
+    """A file's digest, comparable to the catalog's: of the content, or else of the gzipped file."""
     if file.digest is None or not is_gzip(stream):
         return digest(stream.read, wanted)
     try:
         with gzip.GzipFile(fileobj=stream) as content:
             return digest(content.read, wanted, largest=file.largest)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnusableError(f"it is a damaged gzip file: {error}") from error
+        raise UnusableError(f"damaged gzip file: {error}") from error
 
 
 def digest(read: Callable[[int], bytes], like: str, *, largest: int | None = None) -> str:
-    """The digest of what `read` gives until its end, by the algorithm of another digest."""
+    """The digest of everything `read` returns, by the same algorithm as `like`."""
     algorithm = like.partition(":")[0]
     digest = hashlib.new(algorithm, usedforsecurity=False)
     size = 0
@@ -90,7 +90,7 @@ def digest(read: Callable[[int], bytes], like: str, *, largest: int | None = Non
 
 
 def _memory_of(path: Path, digest: str) -> Path:
-    """The empty file that is there if this file, unchanged since, had this digest."""
+    """The path of an empty marker file: it exists if the file, unchanged since, had this digest."""
     status = path.stat()
     text = (
         f"{path.absolute()} {status.st_ino} {status.st_size} "
@@ -108,11 +108,11 @@ def _remember(path: Path, memory: Path) -> None:
         make_folder(memory.parent)
         write_bytes(memory, b"")
     except StorageError:
-        pass  # without a memory the file is read once more next time, with the same outcome
+        pass  # without the marker, the file is just checked again next time
 
 
 def wrong_file(path: Path, what: str) -> DataError:
-    """The error about a file whose content is wrong."""
+    """The error for a file with the wrong content."""
     return DataError(
         f"{path}: {what}", remedy="replace the file, or remove it so that it is downloaded"
     )

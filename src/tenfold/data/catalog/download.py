@@ -1,7 +1,7 @@
-"""Files received from mirrors, checked, and only then written in their place.
+"""Downloads from mirrors, checked before they are written.
 
-A download stays in memory until it is whole and checked, so nothing half-received is ever found by
-a later run. The largest one is smaller than the arrays that are made of it.
+A download stays in memory until it is complete and checked, so no later run can find a partial
+file. The largest download is smaller than the arrays decoded from it.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from requests import Response
 
 _LONGEST_CONNECT = 10.0
-_PATIENCE = 30.0  # seconds without an answer, or with next to no data, until a mirror is given up
+_PATIENCE = 30.0  # seconds without an answer, or below _SLOWEST, before giving up on a mirror
 _SLOWEST = 1024  # bytes a second, over _PATIENCE
 _CHUNK = 16 * 1024
 _SLACK = 2**20  # what gzip and tar may add to content that does not compress
 
 
 def download_files(entry: CatalogEntry, cache: Path, *, listener: Listener) -> None:
-    """Receive what the first set lacks in the cache, from whichever mirror can give it.
+    """Download the files of the first set that the cache lacks, from the first mirror that works.
 
     Raises:
-        DataError: no mirror gave a file.
+        DataError: no mirror delivered a file.
         StorageError: the cache cannot be written.
     """
     file_set = entry.file_sets[0]
@@ -52,14 +52,14 @@ def download_files(entry: CatalogEntry, cache: Path, *, listener: Listener) -> N
         received = _Received(name, largest, listener)
         failures = []
         for mirror in file_set.mirrors:
-            # What a mirror that breaks off has sent is continued by the next one.
+            # The next mirror continues a partial download.
             try:
                 _receive_and_accept(received, mirror + name, accept)
                 break
             except MirrorError as error:
                 failures.append(f"{mirror}: {error}")
         else:
-            raise not_here(entry, cache, f"and no mirror gave {name} ({'; '.join(failures)})")
+            raise not_here(entry, cache, f"and no mirror delivered {name} ({'; '.join(failures)})")
         for failure in failures:
             listener.note(f"{name}: {failure}; another mirror was used")
 
@@ -67,9 +67,9 @@ def download_files(entry: CatalogEntry, cache: Path, *, listener: Listener) -> N
 def _wanted(
     file_set: FileSet, cache: Path
 ) -> Iterator[tuple[str, int, Callable[[BufferedIOBase], None]]]:
-    """What to ask the mirrors for: its name, its largest size, and what takes it once it is whole.
+    """Each file to download: name, maximum size in bytes, and a function that accepts it.
 
-    What takes it raises `UnusableError` for wrong content.
+    The function raises `UnusableError` for wrong content.
     """
     if file_set.archive is not None:
         largest = sum(file.largest for file in file_set.files) + _SLACK
@@ -102,15 +102,15 @@ def _receive_and_accept(
 
 @dataclass
 class _Received:
-    """What has come in of a file, over one mirror or several.
+    """A file being downloaded, from one mirror or several.
 
     Attributes:
-        name: on a mirror.
-        largest: bytes after which a mirror cannot be sending the right file.
-        listener: is told after every chunk.
+        name: its name on a mirror.
+        largest: maximum size in bytes; beyond it, it cannot be the right file.
+        listener: receives progress after every chunk.
         file: the bytes so far.
-        size: how many they are.
-        total: how many there will be, as far as the present mirror says.
+        size: the number of bytes so far.
+        total: the expected number of bytes, if the current mirror announces it.
     """
 
     name: str
@@ -121,7 +121,7 @@ class _Received:
     total: int | None = None
 
     def receive(self, url: str) -> None:
-        """Receive what is missing; `size` grows also if that fails in the middle."""
+        """Download the missing bytes; on failure, the bytes received so far are kept."""
         import requests
 
         self.total = None
@@ -135,43 +135,43 @@ class _Received:
                 for chunk in _steady(response.iter_content(_CHUNK)):
                     if self.size + len(chunk) > self.largest:
                         raise UnusableError(
-                            f"sends more than the {self.largest:,} bytes it can have"
+                            f"sends more than the expected {self.largest:,} bytes at most"
                         )
                     self.file.write(chunk)
                     self.size += len(chunk)
                     self.listener.reading(self.name, self.size, self.total)
-        except OSError as error:  # all errors of the network are
+        except OSError as error:  # includes all network errors
             raise MirrorError(self._told(error)) from error
         if broken_off := self._broken_off():
             raise MirrorError(broken_off)
 
     def restart(self) -> None:
-        """Forget what has come in."""
+        """Discard what was received."""
         self.file = BytesIO()
         self.size = 0
 
     def _begin(self, response: Response) -> None:
         status, headers = response.status_code, response.headers
         if status == 416:
-            raise UnusableError("has no more than what another mirror sent")
+            raise UnusableError("has no more bytes than another mirror already sent")
         if status not in (200, 206):
             raise MirrorError(f"{status} {response.reason}")
         if status == 200:
             self.restart()
         elif not headers.get("Content-Range", "").startswith(f"bytes {self.size}-"):
-            raise MirrorError("continued at another place than it was asked to")
+            raise MirrorError("continued at the wrong position")
         length = headers.get("Content-Length", "")
         if length.isdecimal() and headers.get("Content-Encoding", "identity") == "identity":
             self.total = self.size + int(length)
 
     def _broken_off(self) -> str:
-        """How far it came, if the mirror announced more."""
+        """How far the download got, if the mirror announced more; else empty."""
         if self.total is None or self.size >= self.total:
             return ""
         return f"broke off after {self.size:,} of {self.total:,} bytes"
 
     def _told(self, error: OSError) -> str:
-        """The innermost reason of an error that wraps others, in a few words."""
+        """The root cause of a network error, in a few words."""
         innermost: BaseException = error
         while (inner := innermost.__cause__ or innermost.__context__) is not None:
             innermost = inner
@@ -183,7 +183,7 @@ class _Received:
 
 
 def _steady(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, as long as they do not come too slowly."""
+    """The chunks, with a `MirrorError` if they arrive too slowly."""
     start, received = time.monotonic(), 0
     for chunk in chunks:
         yield chunk
@@ -196,7 +196,7 @@ def _steady(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _keep(stream: BufferedIOBase, *, file: CatalogFile, folder: Path) -> None:
-    """Check a received file and write it, gzipped or not as it came."""
+    """Check a received file and write it as received, gzipped or not."""
     wanted = file.digest or file.gzip_digest
     assert wanted is not None, f"{file.name} cannot be checked"
     _require_digest(digest_as(stream, file, wanted), wanted)
@@ -207,10 +207,10 @@ def _keep(stream: BufferedIOBase, *, file: CatalogFile, folder: Path) -> None:
 
 
 def unpack(stream: BufferedIOBase, file_set: FileSet, cache: Path) -> None:
-    """Check the archive of a set and write its files, and nothing else, below the cache.
+    """Check the archive of a set and write only the set's files into the cache.
 
     Raises:
-        UnusableError: the archive is not the published one, or damaged.
+        UnusableError: the archive is not the published one, or is damaged.
         StorageError: the cache cannot be written.
     """
     archive = file_set.archive
@@ -226,7 +226,7 @@ def unpack(stream: BufferedIOBase, file_set: FileSet, cache: Path) -> None:
                 if file is not None:
                     _write_member(tar, member, file, folder)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnusableError(f"it is a damaged archive: {error}") from error
+        raise UnusableError(f"damaged archive: {error}") from error
     if wanted:
         raise UnusableError(f"it lacks {listing(sorted(wanted))}")
 
@@ -241,18 +241,18 @@ def _write_member(
 ) -> None:
     if member.size > file.largest:
         raise UnusableError(
-            f"{member.name} in it is {member.size:,} bytes, wanted at most {file.largest:,}"
+            f"its {member.name} is {member.size:,} bytes, wanted at most {file.largest:,}"
         )
     content = tar.extractfile(member)
     assert content is not None, "it is a regular file"
     data = content.read()
     if file.digest is not None and digest(BytesIO(data).read, file.digest) != file.digest:
-        raise UnusableError(f"{member.name} in it has the wrong digest")
+        raise UnusableError(f"its {member.name} has the wrong digest")
     write_bytes(folder / file.name, data)
 
 
 def not_here(entry: CatalogEntry, cache: Path, why: str) -> DataError:
-    """The error about files that could not be had, with the places to put them."""
+    """The error for missing files, with the places to put them."""
     file_set = entry.file_sets[0]
     names = listing([file.name for file in file_set.files])
     archive = f", or {file_set.archive.name} into {cache}" if file_set.archive else ""
@@ -260,5 +260,5 @@ def not_here(entry: CatalogEntry, cache: Path, why: str) -> DataError:
     return DataError(
         f"{entry.title}: its files are not on this machine, {why}",
         remedy=f"put {names} into {cache / file_set.folder}{gzipped}{archive}; "
-        f"or set {DATA_VARIABLE} to a folder that has {file_set.folder} in it",
+        f"or set {DATA_VARIABLE} to a folder that contains {file_set.folder}",
     )

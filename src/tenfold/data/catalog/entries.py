@@ -1,4 +1,4 @@
-"""What the catalog knows of a data set, as types."""
+"""Types of the catalog's entries."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class CatalogFile:
     """One file of a data set.
 
     Attributes:
-        name: of the decompressed file; on a disk or a mirror it may have `.gz` behind it.
-        split: what its images or labels belong to.
-        largest: bytes that its content has at the most.
-        digest: of its content; None where none was published.
-        gzip_digest: of the `.gz` file as its authors published it; only where `digest` is None.
+        name: of the decompressed file; on disk or on a mirror, `.gz` may be appended.
+        split: the split of its images or labels.
+        largest: maximum size of its content in bytes.
+        digest: of its content; None if none was published.
+        gzip_digest: of the `.gz` file as its authors published it; only if `digest` is None.
     """
 
     name: str
@@ -33,11 +33,11 @@ class CatalogFile:
 
 @dataclass(frozen=True)
 class Archive:
-    """A gzipped tar file that holds all files of a set in one folder.
+    """A gzipped tar file with all files of a set in one folder.
 
     Attributes:
-        name: on a mirror.
-        digest: of the archive as it is published.
+        name: its name on a mirror.
+        digest: of the archive as published.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Archive:
 
 @dataclass(frozen=True)
 class FileSet:
-    """All files of a data set in one of the formats that it is published in.
+    """All files of a data set in one of its published formats.
 
     Attributes:
         folder: below the folder of data sets, as torchvision names it.
         format: a key of `FORMATS`.
         files: in reading order; for `idx`, the images before the labels of each split.
-        mirrors: addresses that a file's or the archive's name is appended to, in the order in
-            which they are tried.
-        archive: what the mirrors have; None where they have each file with `.gz` behind its name.
+        mirrors: base URLs, to which the name of a file or of the archive is appended; tried in
+            order.
+        archive: what the mirrors offer; None if they offer each file with `.gz` appended.
     """
 
     folder: str
@@ -66,17 +66,17 @@ class FileSet:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A data set that has a name.
+    """A known data set.
 
     Attributes:
-        name: what a person types.
-        title: what a report calls it.
-        classes: in the order of their indices.
-        image_shape: of every image.
-        n_train: images of the training split; all of them where there is no test split.
-        n_test: images of the test split; 0 where there is none.
-        file_sets: any of them will do, the first is downloaded; none for a data set that ships
-            beside the table, as an `.npz` file of its name.
+        name: what the user types.
+        title: its name in reports.
+        classes: class names, in index order.
+        image_shape: the shape of every image.
+        n_train: number of training images; all images if there is no test split.
+        n_test: number of test images; 0 without a test split.
+        file_sets: alternatives, of which the first is downloaded; empty for a data set that ships
+            with tenfold, as an `.npz` file of its name next to the table.
         license: as its authors state it.
         citation: one line.
     """
@@ -93,11 +93,11 @@ class CatalogEntry:
 
 
 def files_in(folder: Path, file_set: FileSet) -> dict[str, Path]:
-    """Which files of the set this folder has, gzipped or not, by their names in the catalog."""
+    """The files of the set that are in this folder, gzipped or not, by catalog name."""
     found = {}
     for file in file_set.files:
         plain, gzipped = folder / file.name, folder / f"{file.name}.gz"
-        # Plain content is read faster, but for some files only the gzipped one can be checked.
+        # Plain files are faster to read, but some can only be checked gzipped.
         candidates = (gzipped, plain) if file.digest is None else (plain, gzipped)
         there = [path for path in candidates if path.is_file()]
         if there:

@@ -1,7 +1,7 @@
-"""The files of a data set in the catalog: found on the disk, or downloaded into the user's cache.
+"""Find the files of a catalog data set on disk, or download them into the user's cache.
 
-Whatever a file's origin, its content has the catalog's digest before it is used; and two processes
-may ask for the same data set.
+Every file is checked against the catalog's digest before use. Two processes may request the same
+data set at the same time.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tenfold.storage.files import reason_of
 
 @dataclass(frozen=True)
 class LocatedFiles:
-    """The files of one data set; those that `locate` gives are complete and checked.
+    """The files of one data set; complete and checked if returned by `locate`.
 
     Attributes:
-        file_set: which of the entry's sets they are.
-        paths: by the file's name in the catalog; gzipped or not.
-        folder: where they lie.
+        file_set: the set they belong to.
+        paths: by catalog name; gzipped or not.
+        folder: the folder they are in.
     """
 
     file_set: FileSet
@@ -47,14 +47,14 @@ def locate(
     """The files of a data set: in `data_root`, else in the user's cache, else downloaded there.
 
     Args:
-        entry: with at least one set of files.
-        data_root: a folder of data sets in torchvision's layout, gzipped or not; by default the
-            one that the environment variable `TENFOLD_DATA` names, if it is set.
+        entry: has at least one set of files.
+        data_root: a folder of data sets in torchvision's folder structure, gzipped or not; by
+            default the one in the environment variable `TENFOLD_DATA`, if set.
         download: whether the network may be used.
-        listener: is told what a person should know, and how far a download has come.
+        listener: receives notes and download progress.
 
     Raises:
-        DataError: a file has the wrong content, or the files are nowhere to be had.
+        DataError: a file has the wrong content, or the files cannot be found or downloaded.
         StorageError: the cache cannot be written.
     """
     assert entry.file_sets, f"{entry.name} has no files"
@@ -69,20 +69,20 @@ def locate(
 
 
 def named_root(given: Path | None) -> Path | None:
-    """The folder of data sets that is given, or else named by `TENFOLD_DATA`; None without one.
+    """The given folder of data sets, or else the one in `TENFOLD_DATA`; None without either.
 
     Raises:
-        DataError: it is not there.
+        DataError: it does not exist.
     """
     text = os.environ.get(DATA_VARIABLE, "") if given is None else str(given)
     if not text:
         return None
     root = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
     if not root.is_dir():
-        origin = "" if given is not None else f" that {DATA_VARIABLE} names"
+        origin = "" if given is not None else f" named by {DATA_VARIABLE}"
         raise DataError(
-            f"{root}: the folder of data sets{origin} is not there",
-            remedy="make it, or name another one",
+            f"{root}: the folder of data sets{origin} does not exist",
+            remedy="create it, or name another one",
         )
     return root.absolute()
 
@@ -90,7 +90,7 @@ def named_root(given: Path | None) -> Path | None:
 def _find(
     root: Path, entry: CatalogEntry, listener: Listener, *, is_cache: bool = False
 ) -> LocatedFiles | None:
-    """The first set that is complete under this root; its files are checked."""
+    """The first complete set under this root, checked; None without one."""
     for file_set in entry.file_sets:
         folder = root / file_set.folder
         paths = files_in(folder, file_set)
@@ -99,7 +99,7 @@ def _find(
             for file in file_set.files:
                 check_file(paths[file.name], file, listener=listener)
             return LocatedFiles(file_set, paths, folder)
-        if paths and not is_cache:  # an unfinished download in our own folder is no news
+        if paths and not is_cache:  # an unfinished download in our own cache is not worth a note
             listener.note(f"{folder} was not used: it lacks {listing(missing)}")
     return None
 
@@ -112,17 +112,17 @@ def _find_in_cache(
     except DataError as error:
         if not may_replace:
             raise
-        listener.note(f"{error.message}; it is downloaded again")
+        listener.note(f"{error.message}; downloading it again")
         return None
 
 
 def _obtain(
     entry: CatalogEntry, root: Path | None, cache: Path, told: Recorder, download: bool
 ) -> LocatedFiles:
-    """Fill the cache, from an archive in the root or from the mirrors, and find the files there."""
+    """Fill the cache from an archive in the root, or from the mirrors, and return its files."""
     make_folder(cache / entry.file_sets[0].folder)
     with _locked(cache / f".{entry.name}.lock"):
-        # Another process may have filled it while this one waited.
+        # Another process may have filled the cache while this one waited.
         is_filled = _find_in_cache(cache, entry, Listener(), may_replace=True) is not None
         if not is_filled and not _unpack_from_disk(entry, root, cache):
             if not download:
@@ -130,25 +130,25 @@ def _obtain(
                 raise not_here(entry, cache, reasons)
             download_files(entry, cache, listener=told)
         located = _find_in_cache(cache, entry, told, may_replace=False)
-    assert located is not None, "what was just written is there"
+    assert located is not None, "the files were just written"
     return located
 
 
 def _locked(path: Path) -> AbstractContextManager[object]:
-    """A lock between processes, held until the block ends or its process dies."""
+    """An inter-process lock, held until the block ends or the process dies."""
     from filelock import FileLock
 
     try:
         return FileLock(path).acquire()
     except OSError as error:
         raise StorageError(
-            f"{path}: the lock cannot be taken: {reason_of(error)}",
-            remedy="choose a cache folder that can be written, by TENFOLD_CACHE",
+            f"{path}: cannot take the lock: {reason_of(error)}",
+            remedy="set TENFOLD_CACHE to a writable folder",
         ) from error
 
 
 def _unpack_from_disk(entry: CatalogEntry, root: Path | None, cache: Path) -> bool:
-    """Fill the cache from an archive that lies in the root or in the cache, if there is one."""
+    """Fill the cache from an archive in the root or in the cache; False without one."""
     for folder, file_set in itertools.product((root, cache), entry.file_sets):
         if folder is None or file_set.archive is None:
             continue

@@ -1,4 +1,4 @@
-"""The files of known data sets to arrays: those of a catalog entry, or those found in a folder."""
+"""Read known data sets into arrays, by catalog entry or from a folder of their files."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _FILE_SETS = [(entry, file_set) for entry in DATASETS.values() for file_set in e
 def read_named(
     entry: CatalogEntry, *, data_root: Path | None, download: bool, listener: Listener
 ) -> dict[str, LabeledArrays]:
-    """The splits of a data set in the catalog, or `all` of it where it is not split.
+    """The splits of a catalog data set; `all` if it has none.
 
     Args:
-        entry: of the catalog.
+        entry: the catalog entry.
         data_root: see `locate`.
         download: whether the network may be used.
-        listener: is told what a person should know, and of downloads as they come in.
+        listener: receives notes and download progress.
 
     Raises:
-        DataError: the files are nowhere to be had, damaged, or not those of the data set.
+        DataError: the files cannot be found or downloaded, are damaged, or are not the data set's.
         StorageError: the cache cannot be written.
     """
     if not entry.file_sets:
@@ -49,17 +49,17 @@ def read_named(
 
 
 def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabeledArrays] | None:
-    """The splits in IDX or CIFAR files at or below a folder; None where there are no such files.
+    """The splits in IDX or CIFAR files in or below a folder; None if there are no such files.
 
-    They have class names if the catalog knows their contents.
+    They get class names if the catalog has these files.
 
     Args:
-        path: the folder; the files may also lie in `raw` or in their usual folder below it.
-        listener: is told if the classes have numbers for names.
+        path: the folder; the files may also be in `raw` or in their usual folder below it.
+        listener: receives a note if the classes are only numbered.
 
     Raises:
-        UsageError: several data sets lie there.
-        DataError: files are missing beside others, or damaged.
+        UsageError: the folder has several data sets.
+        DataError: some of the files are missing or damaged.
     """
     known = list(_known_files(path))
     if not known:
@@ -68,14 +68,14 @@ def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabeledArr
     folders = dict.fromkeys(str(found.folder.relative_to(path)) for found in whole)
     if len(folders) > 1:
         raise UsageError(
-            f"{path}: there are several data sets: {listing(list(folders))}",
+            f"{path}: several data sets: {listing(list(folders))}",
             remedy="name one of these folders",
         )
     return _read_known((whole or known)[0], listener)
 
 
 def _known_files(path: Path) -> Iterator[LocatedFiles]:
-    """Every folder at or below this one that has files of a set in the catalog."""
+    """This folder and those below it that have files of a catalog set."""
     for _, file_set in _FILE_SETS:
         for folder in (path, path / "raw", path / file_set.folder):
             paths = files_in(folder, file_set)
@@ -91,15 +91,14 @@ def _read_known(located: LocatedFiles, listener: Listener) -> dict[str, LabeledA
                 return _read(file_set, paths, entry.classes)
     arrays = _read(located.file_set, located.paths, None)
     listener.note(
-        f"{located.folder}: the files are not known as a published data set, "
-        "so the classes have numbers for names"
+        f"{located.folder}: not the files of a known data set, so the classes are named by number"
     )
     return arrays
 
 
 def _are_published(file_set: FileSet, paths: Mapping[str, Path]) -> bool:
-    """Whether all files are there and have the catalog's digests."""
-    # The smallest first: one wrong file is enough to know.
+    """Whether all files exist and match the catalog's digests."""
+    # The smallest first: one wrong file settles it.
     files = sorted(file_set.files, key=lambda file: file.largest)
     return all(file.name in paths and is_known_good(paths[file.name], file) for file in files)
 
@@ -107,7 +106,7 @@ def _are_published(file_set: FileSet, paths: Mapping[str, Path]) -> bool:
 def _read(
     file_set: FileSet, paths: Mapping[str, Path], classes: Sequence[str] | None
 ) -> dict[str, LabeledArrays]:
-    """The splits whose files are there; the classes are numbered where they have no names."""
+    """The splits whose files exist; without class names, the classes are numbered."""
     file_format = FORMATS[file_set.format]
     splits = _by_split(file_set, paths)
     if classes is None:
@@ -117,7 +116,7 @@ def _read(
 
 
 def _by_split(file_set: FileSet, paths: Mapping[str, Path]) -> dict[str, list[Path]]:
-    """The files of each split that is there, in reading order; a split in part is refused."""
+    """The files of each split, in reading order; an incomplete split is refused."""
     splits = {}
     for split in ("train", "test"):
         there = [paths[f.name] for f in file_set.files if f.split == split and f.name in paths]
@@ -125,7 +124,7 @@ def _by_split(file_set: FileSet, paths: Mapping[str, Path]) -> dict[str, list[Pa
         if missing and (there or split == "train"):
             beside = there or list(paths.values())
             raise DataError(
-                f"{beside[0].parent}: there is no {listing(sorted(missing))} beside "
+                f"{beside[0].parent}: there is no {listing(sorted(missing))} next to "
                 f"{listing([file.name for file in beside])}",
                 remedy="put it there too, gzipped or not",
             )

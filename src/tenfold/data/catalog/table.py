@@ -1,4 +1,4 @@
-"""The data sets that have a name, as `catalog.toml` has them."""
+"""The known data sets, loaded from `catalog.toml`."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def _datasets() -> dict[str, CatalogEntry]:
             file_set["files"] = catalog["files"][file_set["files"]]
             _add_digests(file_set, "digest")
             _add_digests(file_set, "gzip_digest")
-    # A key that is misspelled is refused: nobody would miss an optional one.
+    # Refuse misspelled keys: a misspelled optional one would go unnoticed.
     entries = TypeAdapter(list[CatalogEntry], config=ConfigDict(extra="forbid"))
     return {entry.name: entry for entry in entries.validate_python(catalog["dataset"])}
 
 
 def _add_digests(file_set: dict[str, Any], kind: str) -> None:
-    """Give each file its own of the digests that the set has in one list, if it has one."""
+    """Move the set's list of digests, if any, to its files."""
     if digests := file_set.pop(f"{kind}s", None):
         pairs = zip(file_set["files"], digests, strict=True)
         file_set["files"] = [{**file, kind: digest} for file, digest in pairs]
 
 
 DATASETS = _datasets()
-"""The data sets by name, in the order in which a person is shown them."""
+"""The data sets by name, in display order."""
 
 
 def find(name: str) -> CatalogEntry | None:

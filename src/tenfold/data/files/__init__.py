@@ -1,1 +1,1 @@
-"""Bytes of the known data sets' files to arrays."""
+"""Readers for the file formats of the known data sets."""

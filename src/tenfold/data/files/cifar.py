@@ -1,4 +1,4 @@
-"""The batches of CIFAR-10 and CIFAR-100, binary and Python version, to arrays."""
+"""Reader for the batches of CIFAR-10 and CIFAR-100, binary and Python version."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _CIFAR_PIXELS = 3 * 32 * 32
 def read_cifar_binary(
     paths: Sequence[Path], classes: Sequence[str], *, label_bytes: Literal[1, 2]
 ) -> LabeledArrays:
-    """The batches of CIFAR's binary version, one after the other, as (n, 3, 32, 32).
+    """The batches of CIFAR's binary version, concatenated, as (n, 3, 32, 32).
 
     Args:
         paths: the batches.
-        classes: the names of the classes.
-        label_bytes: 1 for CIFAR-10; 2 for CIFAR-100, whose second, fine label is the one used.
+        classes: class names.
+        label_bytes: 1 for CIFAR-10; 2 for CIFAR-100, whose second, fine label is used.
 
     Raises:
-        DataError: a file is missing or not made of whole records, or a label is out of range.
+        DataError: a file is missing or has a partial record, or a label is out of range.
     """
     record = label_bytes + _CIFAR_PIXELS
     batches = []
@@ -56,18 +56,18 @@ def read_cifar_binary(
 def read_cifar_python(
     paths: Sequence[Path], classes: Sequence[str], *, label_key: str
 ) -> LabeledArrays:
-    """The batches of CIFAR's python version, one after the other, as (n, 3, 32, 32).
+    """The batches of CIFAR's Python version, concatenated, as (n, 3, 32, 32).
 
-    A batch is a pickled dict. It is not run: whatever it names beyond the parts of a numpy array
-    is refused.
+    A batch is a pickled dict. The pickle is not executed: globals other than the parts of a NumPy
+    array are refused.
 
     Args:
         paths: the batches.
-        classes: the names of the classes.
+        classes: class names.
         label_key: `labels` for CIFAR-10, `fine_labels` for CIFAR-100.
 
     Raises:
-        DataError: a file is missing, damaged or not such a batch, or a label is out of range.
+        DataError: a file is missing, damaged or not a CIFAR batch, or a label is out of range.
     """
     batches = []
     for path in paths:

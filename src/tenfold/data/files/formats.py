@@ -1,4 +1,4 @@
-"""The formats of the known data sets' files, one entry each."""
+"""The file formats of the known data sets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tenfold.types import LabeledArrays
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How the files of one split become arrays.
+    """How to read the files of one split.
 
     Attributes:
-        read: takes the files in the order that the catalog lists them in, and the class names.
-        count_classes: how many classes those files have where nobody knows the names.
+        read: takes the files in catalog order, and the class names.
+        count_classes: the number of classes in those files, for when the names are not known.
     """
 
     read: Callable[[Sequence[Path], Sequence[str]], LabeledArrays]

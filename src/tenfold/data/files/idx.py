@@ -1,7 +1,7 @@
-"""IDX files, as MNIST and its relatives come in, to arrays.
+"""Reader for IDX files, the format of MNIST and its relatives.
 
-Every count and shape in a file is a claim, which is compared with the bytes that are there before
-anything of that size is allocated.
+Every count and shape in a file is compared with the file's actual size before any memory of that
+size is allocated.
 """
 
 from __future__ import annotations
@@ -33,38 +33,40 @@ _IDX_NAMES = {_IDX_IMAGES: "an IDX file of images", _IDX_LABELS: "an IDX file of
 
 
 def read_idx_images(path: Path) -> PixelArray:
-    """The images of an IDX file, as MNIST has them, as (n, 1, height, width).
+    """The images of an IDX file, as (n, 1, height, width).
 
     Args:
-        path: gzipped or not, which its content says and not its name.
+        path: gzipped or not, detected from its content.
 
     Raises:
-        DataError: it is missing, no IDX file of images, damaged, cut off, too long or too large.
+        DataError: it is missing, not an IDX file of images, damaged, truncated, too long or too
+            large.
     """
     return _read_idx_array(path, _IDX_IMAGES)[:, None]
 
 
 def read_idx_labels(path: Path) -> LabelArray:
-    """The labels of an IDX file, as MNIST has them.
+    """The labels of an IDX file.
 
     Args:
-        path: gzipped or not, which its content says and not its name.
+        path: gzipped or not, detected from its content.
 
     Raises:
-        DataError: it is missing, no IDX file of labels, damaged, cut off, too long or too large.
+        DataError: it is missing, not an IDX file of labels, damaged, truncated, too long or too
+            large.
     """
     return _read_idx_array(path, _IDX_LABELS).astype(np.int64)
 
 
 def read_idx(paths: Sequence[Path], classes: Sequence[str]) -> LabeledArrays:
-    """Images and labels of two IDX files that belong together.
+    """Images and labels from a pair of IDX files.
 
     Args:
         paths: the images, then the labels.
-        classes: the names of the classes.
+        classes: class names.
 
     Raises:
-        DataError: as the readers of each; the counts differ, or a label is out of range.
+        DataError: a file cannot be read, the counts differ, or a label is out of range.
     """
     images_path, labels_path = paths
     images, labels = read_idx_images(images_path), read_idx_labels(labels_path)
@@ -72,7 +74,7 @@ def read_idx(paths: Sequence[Path], classes: Sequence[str]) -> LabeledArrays:
 
 
 def count_idx_classes(paths: Sequence[Path]) -> int:
-    """As many classes as the labels, the second of two files, need, but at least ten."""
+    """The number of classes in the labels, the second of two files; at least ten."""
     return int(read_idx_labels(paths[1]).max(initial=9)) + 1
 
 
@@ -89,7 +91,7 @@ def _read_idx_array(path: Path, wanted: bytes) -> NDArray[np.uint8]:
 def _read_idx_stream(
     path: Path, file: io.BufferedIOBase, wanted: bytes, largest: int
 ) -> NDArray[np.uint8]:
-    """The array of an opened IDX file that has at most `largest` bytes."""
+    """The array of an open IDX file of at most `largest` bytes."""
     header_size = 4 + 4 * wanted[-1]
     header = file.read(header_size)
     _require_idx_magic(path, header[:4], wanted)
@@ -99,17 +101,17 @@ def _read_idx_stream(
     size = math.prod(shape)
     declared = f"its header declares {' x '.join(f'{n:,}' for n in shape)} bytes"
     if size == 0:
-        raise DataError(f"{path}: {declared}, so there is nothing in it")
+        raise DataError(f"{path}: {declared}, so it is empty")
     if size > LARGEST_ARRAY:
         raise DataError(f"{path}: {declared}, over the limit of {LARGEST_ARRAY:,}")
     if size > largest:
-        raise damaged(path, f"{declared}, more than the file can hold; it is cut off")
+        raise damaged(path, f"{declared}, more than the file can hold; it is truncated")
     array = np.empty(size, np.uint8)
     filled = fill(file, array)
     if filled < size:
-        raise damaged(path, f"{declared}, but only {filled:,} are there; it is cut off")
+        raise damaged(path, f"{declared}, but it has only {filled:,}; it is truncated")
     if file.read(1):
-        raise damaged(path, f"{declared}, but more follow them")
+        raise damaged(path, f"{declared}, but it has more")
     return array.reshape(shape)
 
 
@@ -123,5 +125,5 @@ def _require_idx_magic(path: Path, found: bytes, wanted: bytes) -> None:
         )
     start = found.hex(" ") or "nothing"
     raise damaged(
-        path, f"it begins with {start}, wanted {wanted.hex(' ')}, as {_IDX_NAMES[wanted]} does"
+        path, f"it begins with {start}, wanted {wanted.hex(' ')} as in {_IDX_NAMES[wanted]}"
     )

@@ -1,4 +1,4 @@
-"""`.npz` files of images and labels, to arrays."""
+"""Reader for `.npz` files of images and labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NPZ_SPLITS = {
     "x_val": ("val", "y_val"),
     "x_test": ("test", "y_test"),
 }
-"""By the key of the images: the split and the key of its labels."""
+"""For each key of images: the split, and the key of its labels."""
 
 _NPZ_KEYS = frozenset(_NPZ_SPLITS) | {labels for _, labels in _NPZ_SPLITS.values()} | {"classes"}
 _LARGEST_NPY_HEADER = 10_000
@@ -43,20 +43,20 @@ _MOST_UNNAMED_CLASSES = 10_000
 def read_npz(path: Path) -> dict[str, LabeledArrays]:
     """The splits of an `.npz` file: `train`, `val`, `test`, or `all`.
 
-    The keys are `images` and `labels`; or those of splits, as `train_images` and `train_labels`
-    or `x_train` and `y_train`, and likewise for val and test; and optionally `classes`, the names
-    as an array of text, else they are "0" up to the largest label. Any other key is refused.
+    The keys are `images` and `labels`; or per split, `train_images` and `train_labels` or
+    `x_train` and `y_train`, and likewise for val and test; and optionally `classes`, an array of
+    strings. Without it, the class names are "0" up to the largest label. Any other key is refused.
 
     Images are whole numbers 0..255 of shape (n, height, width), (n, height, width, channels) or
-    (n, channels, height, width) with 1 or 3 channels. Where both of the latter would do, the
-    channels are last. Labels are whole numbers of shape (n,) or (n, 1).
+    (n, channels, height, width) with 1 or 3 channels. If both of the latter fit, the channels are
+    last. Labels are whole numbers of shape (n,) or (n, 1).
 
     Raises:
-        DataError: it is missing, damaged, too large, or holds anything else.
+        DataError: it is missing, damaged, too large, or has any other content.
     """
     with file_errors(path), path.open("rb") as file:
         if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
-            raise _wrong_arrays(path, "this is not an .npz file")
+            raise _wrong_arrays(path, "not an .npz file")
         arrays = _npz_arrays(path, file)
     names = arrays.pop("classes", None)
     pairs = _npz_pairs(path, arrays)
@@ -69,18 +69,18 @@ def read_npz(path: Path) -> dict[str, LabeledArrays]:
 
 
 def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.generic]]:
-    """All arrays of the file by key, after their sizes were checked."""
+    """All arrays of the file by key, with their sizes checked first."""
     with (
-        library_errors(f"{path}: the .npz file is damaged or cut off"),
+        library_errors(f"{path}: the .npz file is damaged or truncated"),
         zipfile.ZipFile(file) as archive,
     ):
         entries = archive.infolist()
         keys = [entry.filename.removesuffix(".npy") for entry in entries]
         unknown = [key for key in keys if key not in _NPZ_KEYS]
         if unknown or not keys:
-            raise _wrong_arrays(path, f"unknown arrays in it: {listing(unknown) or 'nothing'}")
+            raise _wrong_arrays(path, f"unknown arrays: {listing(unknown) or 'nothing'}")
         if len(set(keys)) < len(keys):
-            raise _wrong_arrays(path, "it has several arrays of one name")
+            raise _wrong_arrays(path, "several arrays have the same name")
         total = sum(entry.file_size for entry in entries)
         if total > LARGEST_ARRAY:
             raise DataError(
@@ -91,7 +91,7 @@ def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.gen
 
 
 def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
-    """One array, if its header fits the bytes that the archive has for it."""
+    """One array, if its header matches its size in the archive."""
     place = f"{path}: {entry.filename}"
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
         raise damaged(place, f"{entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}")
@@ -101,7 +101,7 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
 
 
 def _require_true_header(place: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Refuse an array of another type or size than what there is, before memory is taken for it."""
+    """Refuse an array whose header has the wrong dtype or size, before allocating memory for it."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -114,12 +114,12 @@ def _require_true_header(place: str, archive: zipfile.ZipFile, entry: zipfile.Zi
         there = entry.file_size - file.tell()
     if any(side < 0 for side in shape):
         raise DataError(f"{place}: its header declares the shape {shape}")
-    # Any number of texts without characters would fit into no bytes at all.
+    # With an item size of 0, an array of any shape fits into 0 bytes.
     if dtype.itemsize == 0 or dtype.kind not in "biufU":
-        raise DataError(f"{place}: it holds {dtype}", remedy="save whole numbers 0..255")
+        raise DataError(f"{place}: its dtype is {dtype}", remedy="save whole numbers 0..255")
     size = math.prod(shape) * dtype.itemsize
     if size != there:
-        raise damaged(place, f"its header declares {size:,} bytes, but {there:,} are there")
+        raise damaged(place, f"its header declares {size:,} bytes, but it has {there:,}")
 
 
 def _numbered(path: Path, highest: int) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def _named(path: Path, names: NDArray[np.generic]) -> tuple[str, ...]:
 def _npz_pairs(
     path: Path, arrays: Mapping[str, NDArray[np.generic]]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images and labels by split, of which there may yet be more of one than of the other."""
+    """Images and labels by split; their counts are not compared yet."""
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for images_key, (split, labels_key) in _NPZ_SPLITS.items():
         if images_key not in arrays and labels_key not in arrays:
@@ -151,7 +151,9 @@ def _npz_pairs(
         if absent:
             raise _wrong_arrays(path, f"there is no {absent[0]!r}")
         if split in pairs or (pairs and "all" in (split, *pairs)):
-            raise _wrong_arrays(path, f"{images_key!r} comes on top of {listing(list(pairs))}")
+            raise _wrong_arrays(
+                path, f"{images_key!r} is not possible together with {listing(list(pairs))}"
+            )
         images = _npz_images(f"{path}: {images_key}", arrays[images_key])
         labels = _npz_labels(f"{path}: {labels_key}", arrays[labels_key])
         pairs[split] = images, labels
@@ -168,7 +170,7 @@ def _wrong_arrays(path: Path, what: str) -> DataError:
 
 
 def _npz_images(place: str, images: NDArray[np.generic]) -> PixelArray:
-    """Any of the accepted shapes and types as uint8 of (n, channels, height, width)."""
+    """Any accepted shape and dtype as uint8 of (n, channels, height, width)."""
     if images.size == 0:
         raise DataError(f"{place}: there are no pixels, its shape is {images.shape}")
     if images.dtype.kind not in "iu":

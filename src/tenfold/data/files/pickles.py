@@ -1,7 +1,6 @@
-"""Plain values and arrays out of a pickle, without running it.
+"""Restricted pickle reader for CIFAR's Python batches.
 
-Of CIFAR's batches only the few things that make up an array are understood; whatever else a pickle
-asks for is refused.
+It reads plain values and NumPy arrays without executing the pickle, and refuses everything else.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ from tenfold.data.files.reading import damaged, described, read_whole
 from tenfold.errors import DataError, TenfoldError
 
 LARGEST_PICKLE = 512 * 2**20
-"""Bytes of one batch of CIFAR's python version; the largest known one has 155 million."""
+"""Maximum size of a batch of CIFAR's Python version, in bytes; the largest known has 155 million.
+"""
 
 
 def read_pickled_dict(path: Path) -> dict[str, object]:
-    """The dict of a pickle, its keys as text, its arrays as numpy arrays."""
+    """A pickled dict, with its keys as strings and its arrays as NumPy arrays."""
     data = read_whole(path, LARGEST_PICKLE)
     try:
         _require_harmless_opcodes(data)
@@ -32,15 +32,13 @@ def read_pickled_dict(path: Path) -> dict[str, object]:
     except TenfoldError as error:
         raise DataError(
             f"{path}: {error.message}",
-            remedy="use it only if you made it yourself, and save it as .npz then",
+            remedy="use it only if you made it yourself, and then save it as .npz",
         ) from error
-    except Exception as error:  # on bytes that were made up an unpickler raises about any exception
+    except Exception as error:  # on malformed bytes, an unpickler can raise any exception
         reason = f"{type(error).__name__}: {error}"
-        raise damaged(path, f"the pickle is damaged or cut off: {reason}") from error
+        raise damaged(path, f"the pickle is damaged or truncated: {reason}") from error
     if not isinstance(value, dict):
-        raise DataError(
-            f"{path}: it holds {described(value)}, wanted a dict as CIFAR's batches are"
-        )
+        raise DataError(f"{path}: it contains {described(value)}, wanted a dict, as CIFAR's do")
     batch: dict[str, object] = {}
     for key, item in value.items():
         name = key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else str(key)
@@ -68,11 +66,10 @@ _LARGEST_MEMO = 2_000_000
 
 
 def _require_harmless_opcodes(data: bytes) -> None:
-    """Refuse what plain data never needs and an attack may, before anything is built.
+    """Refuse opcodes that plain data never needs but an attack might, before building anything.
 
-    A memo slot of a huge number would make the unpickler allocate all the slots below it, and a
-    tuple made of one tuple over and over takes for ever to hash; so only values that are surely
-    no tuples may be used again.
+    A huge memo slot would make the unpickler allocate all slots below it, and a tuple nested in
+    itself many times takes forever to hash; so only values that cannot be tuples may be reused.
     """
     is_plain: dict[int, bool] = {}
     top_is_plain = False
@@ -80,32 +77,32 @@ def _require_harmless_opcodes(data: bytes) -> None:
     for opcode, argument, position in pickletools.genops(data):
         name = opcode.name
         if name not in _HARMLESS_OPCODES:
-            raise DataError(f"the pickle has the instruction {name}, which plain data never has")
+            raise DataError(f"the pickle has the opcode {name}, which plain data never has")
         if name in _MEMO_WRITERS:
             slot = len(is_plain) if argument is None else int(argument)
             if slot > _LARGEST_MEMO:
-                raise DataError(f"the pickle numbers an object {slot:,}, which no batch needs")
+                raise DataError(f"the pickle uses memo slot {slot:,}, which no batch needs")
             is_plain[slot] = top_is_plain
         elif name in _MEMO_READERS:
             if not is_plain.get(int(argument or 0), False):
-                raise DataError("the pickle uses one tuple twice, which no batch does")
+                raise DataError("the pickle uses a tuple twice, which no batch does")
             top_is_plain = True
         elif name not in ("PROTO", "FRAME"):
             top_is_plain = name in _PLAIN_VALUES
         end = (position or 0) + 1
     if end != len(data):
-        raise DataError(f"{len(data) - end:,} bytes follow the pickle's end")
+        raise DataError(f"{len(data) - end:,} bytes follow the end of the pickle")
 
 
 class _PickledDtype:
-    """A dtype under construction, whose state will say its byte order."""
+    """A dtype under construction; its state will set the byte order."""
 
     __slots__ = ("dtype",)
 
     def __init__(self, code: object) -> None:
         text = _text(code)
         if text not in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"):
-            raise DataError(f"the pickle has an array of type {text!r}")
+            raise DataError(f"the pickle has an array of dtype {text!r}")
         self.dtype: np.dtype[np.integer] = np.dtype(text)
 
     def __setstate__(self, state: object) -> None:
@@ -116,14 +113,14 @@ class _PickledDtype:
 
 
 def _text(value: object) -> str:
-    """A short text, which Python 2 wrote as bytes."""
-    # What is no text is described, not shown: lists inside of lists can have endless words.
+    """A short string, which Python 2 wrote as bytes."""
+    # Other values are only described: nested lists can be arbitrarily long when printed.
     text = value.decode("ascii") if isinstance(value, bytes) else value
     return text if isinstance(text, str) else described(text)
 
 
 class _PickledArray:
-    """An array under construction, whose shape is checked against the bytes that are there."""
+    """An array under construction; its shape is checked against its actual bytes."""
 
     __slots__ = ("array",)
 
@@ -135,7 +132,7 @@ class _PickledArray:
             case (int(), tuple() as shape, _PickledDtype() as kind, is_fortran, bytes() as raw):
                 self.array = _array(raw, kind.dtype, shape, is_fortran=bool(is_fortran))
             case _:
-                raise DataError("the pickle has an array of unknown make")
+                raise DataError("the pickle has an array in an unknown form")
 
 
 def _array(
@@ -145,15 +142,15 @@ def _array(
     if len(sides) != len(shape) or len(sides) > 4 or math.prod(sides) * dtype.itemsize != len(raw):
         shown = ", ".join(str(side) if type(side) is int else described(side) for side in shape)
         raise DataError(
-            f"the pickle has an array of shape ({shown}) and type {dtype}, "
-            f"but {len(raw):,} bytes of it"
+            f"the pickle has an array of shape ({shown}) and dtype {dtype}, "
+            f"but {len(raw):,} bytes of data"
         )
     array = np.frombuffer(raw, dtype).reshape(sides, order="F" if is_fortran else "C")
     return array.astype(dtype.newbyteorder("="), order="C")
 
 
 class _Stand:
-    """What a pickle gets for a global's name: a call that we wrote, and no way to change it."""
+    """Replaces a global that the pickle names: callable, but the pickle cannot change it."""
 
     __slots__ = ("_role",)
 
@@ -177,10 +174,10 @@ class _Stand:
             case "encode", (str() as text, "latin1" | b"latin1"):
                 return text.encode("latin-1")
             case _:
-                raise DataError(f"the pickle makes an array in an unknown way ({self._role})")
+                raise DataError(f"the pickle builds an array in an unknown way ({self._role})")
 
     def __setstate__(self, state: object) -> NoReturn:
-        raise DataError("the pickle changes what it may only call")
+        raise DataError("the pickle changes a global that it may only call")
 
 
 _GLOBALS = {
@@ -192,14 +189,14 @@ _GLOBALS = {
     ("numpy._core.numeric", "_frombuffer"): "frombuffer",
     ("_codecs", "encode"): "encode",
 }
-"""All that a batch may name; none of it is imported."""
+"""The globals that a batch may name; none of them is imported."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads plain values and arrays, and refuses whatever else a pickle may ask for."""
+    """Reads plain values and arrays, and refuses everything else."""
 
     def find_class(self, module: str, name: str) -> _Stand:
         role = _GLOBALS.get((module, name))
         if role is None:
-            raise DataError(f"the pickle asks for {module}.{name}")
+            raise DataError(f"the pickle uses {module}.{name}")
         return _Stand(role)

@@ -1,4 +1,4 @@
-"""What the readers of files share: limits, errors that name the file, and careful reading."""
+"""Shared helpers of the file readers: size limits, errors that name the file, bounded reads."""
 
 from __future__ import annotations
 
@@ -17,47 +17,46 @@ from tenfold.storage.files import reason_of
 from tenfold.types import LabeledArrays
 
 LARGEST_ARRAY = 16 * 2**30
-"""Bytes of pixels that one split may have once decoded."""
+"""Maximum size of the decoded pixels of one split, in bytes."""
 
 LARGEST_DEFLATE_RATIO = 1032
-"""How many times its size deflate, which gzip and npz use, can unpack to at the most."""
+"""Maximum compression ratio of deflate, which gzip and npz use."""
 
 CHUNK = 2**20
-FETCH_AGAIN = "fetch the file again or make it anew"
+FETCH_AGAIN = "fetch the file again or recreate it"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def damaged(place: Path | str, what: str) -> DataError:
-    """The error about a file that is not as whoever made it meant it to be."""
+    """The error for a damaged file."""
     return DataError(f"{place}: {what}", remedy=FETCH_AGAIN)
 
 
 def unreadable(place: Path | str, error: OSError | ValueError) -> DataError:
-    """The error about a file or folder that the system refuses to read."""
-    return DataError(f"{place}: it cannot be read: {reason_of(error)}")
+    """The error for a file or folder that the system cannot read."""
+    return DataError(f"{place}: cannot be read: {reason_of(error)}")
 
 
 @contextmanager
 def file_errors(path: Path, what: str = "file") -> Iterator[None]:
-    """Failures of the file system and of decompression as errors that name the file."""
+    """Turn file-system and decompression failures into errors that name the file."""
     try:
         yield
     except FileNotFoundError as error:
         raise DataError(
-            f"{path}: there is no such {what}", remedy="check the name or fetch the data"
+            f"{path}: no such {what}", remedy="check the name or fetch the data"
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise damaged(path, f"the gzip data is damaged or cut off: {error}") from error
+        raise damaged(path, f"the gzip data is damaged or truncated: {error}") from error
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
 
 
 @contextmanager
 def library_errors(what: str, *, remedy: str = FETCH_AGAIN) -> Iterator[None]:
-    """Whatever a library raises becomes a DataError; tenfold's own errors pass.
+    """Turn any exception from a library into a DataError; tenfold's own errors pass through.
 
-    On bytes that were made up, readers of archives and images raise about any exception, so any is
-    caught here.
+    On malformed bytes, archive and image readers can raise any exception, so all are caught.
     """
     try:
         yield
@@ -70,11 +69,11 @@ def library_errors(what: str, *, remedy: str = FETCH_AGAIN) -> Iterator[None]:
 def require_matching(
     place: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> None:
-    """Refuse another number of labels than of images, and labels out of range."""
+    """Refuse unequal numbers of images and labels, and labels out of range."""
     if len(images) != len(labels):
         raise DataError(
             f"{place}: {len(images):,} images but {len(labels):,} labels",
-            remedy="use images and labels that belong together",
+            remedy="use matching images and labels",
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if len(wrong):
@@ -88,29 +87,29 @@ def require_matching(
 def labeled(
     place: str, images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> LabeledArrays:
-    """Images and labels together, if they match."""
+    """Combine images and labels, if they match."""
     require_matching(place, images, labels, classes)
     return LabeledArrays(images, labels, tuple(classes))
 
 
 def joined(batches: Sequence[LabeledArrays]) -> LabeledArrays:
-    """Batches of the same classes, one after the other."""
+    """Concatenate batches of the same classes."""
     images = np.concatenate([batch.images for batch in batches])
     labels = np.concatenate([batch.labels for batch in batches])
     return LabeledArrays(images, labels, batches[0].classes)
 
 
 def read_whole(path: Path, limit: int) -> bytes:
-    """A file's bytes, at most so many."""
+    """A file's contents; refuses a file of more than `limit` bytes."""
     with file_errors(path), path.open("rb") as file:
         data = file.read(min(path.stat().st_size, limit + 1))
     if len(data) > limit:
-        raise DataError(f"{path}: it has more than {limit:,} bytes")
+        raise DataError(f"{path}: larger than {limit:,} bytes")
     return data
 
 
 def is_gzip(file: io.BufferedIOBase) -> bool:
-    """Whether a file holds gzipped data; it is rewound."""
+    """Whether a file is gzipped; rewinds it."""
     file.seek(0)
     start = file.read(len(_GZIP_MAGIC))
     file.seek(0)
@@ -118,16 +117,16 @@ def is_gzip(file: io.BufferedIOBase) -> bool:
 
 
 def fill(file: io.BufferedIOBase, array: NDArray[np.uint8]) -> int:
-    """Read into an array as far as the file goes, and how many bytes that was."""
+    """Fill an array from a file; returns the number of bytes read."""
     filled = 0
-    # In chunks: a decompressor first makes bytes of its own of all that it is asked for.
+    # In chunks: a decompressor first buffers everything that it is asked for.
     while count := file.readinto(array.data[filled : filled + CHUNK]):
         filled += count
     return filled
 
 
 def described(value: object) -> str:
-    """What a value is, for messages."""
+    """A short description of a value, for messages."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     return "missing" if value is None else f"a {type(value).__name__}"

@@ -1,1 +1,1 @@
-"""Class folders of images, in a directory or an archive; `folder` leads from path to arrays."""
+"""Reader for class folders of images, in a directory or an archive; start at `folder`."""

@@ -1,7 +1,7 @@
-"""The members of a zip or tar archive, read as a stream and never unpacked to the disk.
+"""The members of a zip or tar archive, streamed and never extracted to disk.
 
-A tar file may be plain or compressed by gzip, bzip2 or xz; archives are told apart by their first
-bytes.
+A tar file may be uncompressed, or compressed with gzip, bzip2 or xz. The type is detected from the
+first bytes.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _DAMAGED = "the archive is damaged or cannot be read"
 
 
 def archive_members(path: Path) -> Iterator[Member]:
-    """The members of an archive, in its order.
+    """The members of an archive, in archive order.
 
     Raises:
-        DataError: it is no archive, or, once members are asked for, it is damaged, encrypted or
-            over a limit.
+        DataError: it is not an archive; or, during iteration, it is damaged, encrypted or over a
+            limit.
         OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
         start = file.read(tarfile.BLOCKSIZE)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_members(path)
-    # A tar file from before POSIX has no mark of its own, so its name has to do.
+    # Pre-POSIX tar files have no magic number, so go by the file name.
     is_plain_tar = start[257:262] == b"ustar" or path.suffix.lower() == ".tar"
     if is_plain_tar or start.startswith(tuple(DECOMPRESSORS)):
         return _tar_members(path, start)
     raise DataError(
-        f"{path}: this is neither a folder nor an archive that can be read",
+        f"{path}: neither a folder nor a supported archive",
         remedy="name a folder or a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2 archive of it",
     )
 
@@ -51,12 +51,12 @@ def _zip_members(path: Path) -> Iterator[Member]:
         if encrypted:
             raise DataError(
                 f"{path}: members are encrypted: {listing(encrypted, 3)}",
-                remedy="make an archive without a password",
+                remedy="create the archive without a password",
             )
         budget = Budget(path)
         for entry in entries:
             budget.spend(entry.file_size)
-            # Some programs on Windows write backslashes, against the format's rule.
+            # Some Windows programs write backslashes, contrary to the format.
             parts = _parts(entry.filename.replace("\\", "/"))
             yield Member(parts, _zip_kind(entry), partial(_read_zip_entry, path, archive, entry))
 
@@ -65,7 +65,7 @@ def _zip_kind(entry: zipfile.ZipInfo) -> Kind:
     if entry.filename.endswith(("/", "\\")):
         return Kind.FOLDER
     mode = entry.external_attr >> 16
-    # Archives made on Windows have no mode at all.
+    # Archives made on Windows have no mode.
     return Kind.FILE if stat.S_ISREG(mode) or not stat.S_IFMT(mode) else Kind.NOT_FOLLOWED
 
 
@@ -77,7 +77,7 @@ def _read_zip_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
         if len(data) != entry.file_size:
             raise damaged(
                 entry.filename,
-                f"{len(data):,} bytes in the archive, wanted the {entry.file_size:,} it declares",
+                f"it unpacks to {len(data):,} bytes, wanted the {entry.file_size:,} it declares",
             )
         return data
 
@@ -88,7 +88,7 @@ def _tar_members(path: Path, start: bytes) -> Iterator[Member]:
         while (entry := archive.next()) is not None:
             parts = _parts(entry.name)
             yield Member(parts, _tar_kind(entry), partial(_read_tar_entry, path, stream, entry))
-            # TarFile keeps every member that it has seen; millions of them would fill the memory.
+            # TarFile keeps every member that it has seen; millions would fill memory.
             archive.members.clear()  # type: ignore[attr-defined]
         stream.require_end()
 

@@ -1,7 +1,7 @@
-"""Decoded arrays kept on disk, so that a folder of images is decoded once.
+"""Disk cache of decoded arrays, so that a folder of images is decoded once.
 
-One file an entry, named by a digest of its key. A cache that is damaged, full or not writable
-costs time and nothing else: what happened is a note, for a person to be told.
+One file per entry, named by a digest of its key. A damaged, full or read-only cache only costs
+time: the user gets a note.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tenfold.storage import (
 from tenfold.types import LabeledArrays
 
 LARGEST_CACHE = 10 * 2**30
-"""Bytes that all entries may have together; the ones used longest ago go first."""
+"""Maximum total size of the entries in bytes; the least recently used are removed first."""
 
 _KIND = "tenfold-decoded"
 _VERSION = 1
@@ -42,11 +42,11 @@ _LOCK_SECONDS = 60
 
 
 class Decoded(NamedTuple):
-    """What an entry keeps."""
+    """The contents of an entry."""
 
     splits: dict[str, LabeledArrays]
     notes: list[str]
-    """What was told when the images were decoded, to be told again."""
+    """The notes given when the images were decoded, to be repeated."""
 
 
 class _Split(Facts):
@@ -59,7 +59,7 @@ class _Told(Facts):
 
 
 class _Header(Facts):
-    """What of an entry is no array. Version 1 has the notes in an object of their own."""
+    """An entry's JSON header. Version 1 nests the notes in their own object."""
 
     key: str
     splits: list[_Split] = Field(min_length=1)
@@ -67,7 +67,7 @@ class _Header(Facts):
 
 
 def load_cached(key: str, listener: Listener) -> Decoded | None:
-    """What was stored under this key, if it is there and whole; it never raises."""
+    """The entry for this key, or None if it is missing or damaged; never raises."""
     path = _entry(key)
     try:
         if not path.exists():
@@ -77,20 +77,20 @@ def load_cached(key: str, listener: Listener) -> Decoded | None:
         listener.note(f"the cached copy was not used: {error}")
         return None
     except (KeyError, TypeError, ValueError, RecursionError):
-        listener.note(f"the cached copy {path} was not used: it is not what this version stores")
+        listener.note(f"the cached copy {path} was not used: it has unexpected contents")
         return None
-    with suppress(OSError):  # a cache that can only be read still serves, its order as it is
+    with suppress(OSError):  # a read-only cache still works, but does not track use
         os.utime(path)
     return decoded
 
 
 def store_cached(key: str, decoded: Decoded, listener: Listener) -> None:
-    """Store arrays under a key, dropping what was used longest ago where there is no room.
+    """Store arrays under a key, evicting the least recently used entries if necessary.
 
     Args:
-        key: any text that says all that the arrays depend on.
-        decoded: what is stored.
-        listener: is told why it was not stored.
+        key: a string that covers everything the arrays depend on.
+        decoded: the contents.
+        listener: receives a note if they cannot be stored.
     """
     folder = _entries_folder()
     size = sum(part.images.nbytes + part.labels.nbytes for part in decoded.splits.values())
@@ -154,10 +154,10 @@ def _read(path: Path, key: str) -> Decoded:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Remove the entries used longest ago until one of this size fits."""
+    """Remove the least recently used entries until one of this size fits."""
     entries = []
     for path in folder.glob(f"*{_SUFFIX}"):
-        with suppress(FileNotFoundError):  # removed by hand meanwhile
+        with suppress(FileNotFoundError):  # removed by hand in the meantime
             status = path.stat()
             entries.append((status.st_mtime_ns, status.st_size, path))
     total = sum(entry_size for _, entry_size, _ in entries)

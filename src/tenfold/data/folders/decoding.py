@@ -1,4 +1,4 @@
-"""The second pass over class folders: every image decoded into its place."""
+"""The second pass over class folders: decode every image into its array."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ _MOST_WORKERS = 4
 _PIXELS_WORTH_A_THREAD = 256 * 256
 
 _Chunk = list[tuple[ImageFile, bytes]]
-"""Images and what they are encoded as."""
+"""Images and their encoded bytes."""
 
 _Outcome = tuple[int, list[str]]
-"""How many images a chunk has, and what is wrong with those that are damaged."""
+"""The number of images in a chunk, and the error messages of the damaged ones."""
 
 
 def decode_images(
     path: Path, survey: Survey, places: Places, shape: ImageShape, listener: Listener
 ) -> dict[str, LabeledArrays]:
-    """The splits with the pixels of all images, sorted by class and name.
+    """Decode all images into splits, sorted by class and name.
 
     Args:
         path: the directory or archive, for messages and to read it again.
-        survey: what was found there.
-        places: where each of its images belongs.
-        shape: of every image; 1 or 3 channels.
-        listener: is told of progress.
+        survey: the result of the first pass.
+        places: the split and class of each image.
+        shape: the shape of every image; 1 or 3 channels.
+        listener: receives progress.
 
     Raises:
-        DataError: images are damaged (all are named), vanished, or are too much data.
+        DataError: images are damaged (all are named) or vanished, or they are too much data.
     """
     _require_room(path, len(survey.images), shape)
     splits, targets = _allocate(survey, places, shape)
@@ -90,8 +90,8 @@ def _require_room(path: Path, count: int, shape: ImageShape) -> None:
 def _allocate(
     survey: Survey, places: Places, shape: ImageShape
 ) -> tuple[dict[str, LabeledArrays], dict[Parts, np.ndarray]]:
-    """The splits with pixels yet to be filled in, and where the pixels of each image go."""
-    # Names in a split are alike up to the class, so sorting by name sorts by class first.
+    """The splits with uninitialized pixels, and for each image the array to fill."""
+    # Names within a split share everything before the class, so this sorts by class first.
     placed = sorted(
         zip(survey.images, places.of_image, strict=True), key=lambda pair: pair[0].parts
     )
@@ -110,7 +110,7 @@ def _allocate(
 
 
 def _encoded(path: Path, survey: Survey) -> Iterator[tuple[ImageFile, bytes]]:
-    """Every image whose header is sound, and its bytes."""
+    """Every image with a valid header, and its bytes."""
     if survey.encoded is not None:
         for image, data in zip(survey.images, survey.encoded, strict=True):
             if image.size is not None:
@@ -123,13 +123,13 @@ def _encoded(path: Path, survey: Survey) -> Iterator[tuple[ImageFile, bytes]]:
             yield found, member.read()
     if sound:
         raise DataError(
-            f"{path}: {len(sound):,} images vanished while they were read",
-            remedy="read it again when nobody changes it",
+            f"{path}: {len(sound):,} images disappeared during reading",
+            remedy="read it again when nothing is changing it",
         )
 
 
 def _chunks(encoded: Iterable[tuple[ImageFile, bytes]]) -> Iterator[_Chunk]:
-    """Images grouped so that handing them to a thread costs little, and memory stays bounded."""
+    """Images grouped so that the overhead per thread task is small and memory stays bounded."""
     chunk: _Chunk = []
     room = _BYTES_A_CHUNK
     for image, data in encoded:
@@ -143,7 +143,7 @@ def _chunks(encoded: Iterable[tuple[ImageFile, bytes]]) -> Iterator[_Chunk]:
 
 
 def _workers(survey: Survey) -> int:
-    """How many threads decode: small images cost more to hand over than to decode."""
+    """The number of decoding threads: for small images, more threads cost more than they save."""
     pixels = [height * width for height, width in survey.sizes()]
     if not pixels or median(pixels) < _PIXELS_WORTH_A_THREAD:
         return 1
@@ -153,7 +153,7 @@ def _workers(survey: Survey) -> int:
 def _mapped(
     function: Callable[[_Chunk], _Outcome], chunks: Iterable[_Chunk], workers: int
 ) -> Iterator[_Outcome]:
-    """What the function makes of each chunk, with few chunks under way."""
+    """The function's result for each chunk, in order, with a bounded number of chunks in flight."""
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque[Future[_Outcome]] = deque()
         for chunk in chunks:

@@ -1,16 +1,17 @@
-"""Class folders of images, in a directory or in an archive, to arrays.
+"""Read class folders of images, in a directory or in an archive, into arrays.
 
-The way of an image, each step in a module of its own:
+The path of an image, one module per step:
 
-- `source`: the path becomes a stream of members, never unpacked to the disk.
-- `survey`: the first pass reads the images' headers, so that arrays of the right size can be
-  allocated. In between the encoded files stay in memory if they are few, and else are read again.
-- `layout`: each image's split and class, by the folders that it lies in.
-- `decoding`: the second pass makes pixels of the images.
-- `cache`: what came of it is kept, and next time it is all that is read.
+- `source`: the path becomes a stream of members, never extracted to disk.
+- `survey`: the first pass reads the image headers, so that arrays of the right size can be
+  allocated. The encoded files stay in memory for the second pass if they are small enough, and are
+  read again otherwise.
+- `layout`: the split and class of each image, from the folders it is in.
+- `decoding`: the second pass decodes the images.
+- `cache`: the result is kept, and is all that is read next time.
 
-Hidden files and what desktops leave behind are passed over and noted; whatever else does not fit
-is an error that names all it is about.
+Hidden files and files that desktops leave behind are skipped with a note; anything else that does
+not fit is an error that names everything it concerns.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ from tenfold.listening import Listener, Recorder
 from tenfold.types import ImageShape, LabeledArrays, WantedShape
 
 DEFAULT_LARGEST_SIDE = 64
-"""Pixels of the longer side that images keep unless a size is asked for."""
+"""Maximum side in pixels if no size is requested."""
 
 LARGEST_IMAGE_SIDE = 4096
-"""Pixels a side of the size that may be asked for."""
+"""Maximum side in pixels that can be requested."""
 
 DECODING_VERSION = 1
-"""To be raised when the same files would give other arrays than before."""
+"""Raise this when the same files would decode to different arrays."""
 
 
 def load_image_folder(
     path: Path, wanted: WantedShape, listener: Listener
 ) -> dict[str, LabeledArrays]:
-    """The same as `read_image_folder`, decoded once and read from the cache afterwards.
+    """Like `read_image_folder`, but decodes once and then reads from the cache.
 
-    The cache is asked by the source's fingerprint and the wanted shape, so a change of either
-    decodes anew. A cache that fails never fails the call; the listener is told what happened.
+    The cache key is the source's fingerprint and the wanted shape, so a change of either decodes
+    again. A cache failure never fails the call; the listener gets a note.
 
     Raises:
         DataError: as `read_image_folder`.
@@ -65,29 +66,29 @@ def load_image_folder(
         key = _cache_key(fingerprint, wanted)
         store_cached(key, Decoded(splits, recorder.notes), listener)
     else:
-        listener.note("the files changed while they were read, so nothing was cached")
+        listener.note("the files changed during reading, so nothing was cached")
     return splits
 
 
 def read_image_folder(
     path: Path, wanted: WantedShape, listener: Listener
 ) -> dict[str, LabeledArrays]:
-    """Class folders of images, in a directory or an archive, decoded into memory.
+    """Decode class folders of images, in a directory or an archive, into memory.
 
     Args:
         path: the directory or archive.
-        wanted: the size and channels of every image. The size is by default the images' own, if
-            all have the same of at most `DEFAULT_LARGEST_SIDE`; else a square of the median shorter
-            side, of at most that. `tenfold.data.folders.images` says how an image is made to fit.
-            The channels are by default 1 if every image is gray, else 3.
-        listener: is told of progress, and what a person should know about how it was read.
+        wanted: the size and channels of every image. The default size is that of the images, if
+            all have the same and no side is over `DEFAULT_LARGEST_SIDE`; else a square with the
+            median shorter side, at most that. `tenfold.data.folders.images` describes how an image
+            is fitted. The default is 1 channel if every image is gray, else 3.
+        listener: receives progress, and notes about how the images were read.
 
     Returns:
-        `train`, `val`, `test`, those that there are; or `all` without split folders.
+        `train`, `val` and `test`, as available; or `all` without split folders.
 
     Raises:
-        DataError: the path or the archive cannot be read, the layout is none, classes are empty
-            or differ among splits, images are damaged (all are named), or it is too much data.
+        DataError: the path or the archive cannot be read, the layout is wrong, images are damaged
+            (all are named), or it is too much data.
         UsageError: the wanted size or number of channels is out of range.
     """
     _require_in_range(wanted)
@@ -115,15 +116,16 @@ def _require_in_range(wanted: WantedShape) -> None:
 def _places(path: Path, survey: Survey) -> Places:
     if not survey.images:
         others = [*survey.not_images, *survey.hidden, *survey.not_followed]
+        found = f", only {listing(others, 5)}" if others else ""
         raise DataError(
-            f"{path}: there are no images in it, {listing(others, 5) or 'nothing'} was found",
+            f"{path}: no images in it{found}",
             remedy=WANTED_LAYOUT,
         )
     return find_places(path, [image.parts for image in survey.images], survey.folders)
 
 
 def _default_size(survey: Survey) -> tuple[int, int]:
-    # Where no header can be read any size will do: all images will be refused as damaged.
+    # If no header can be read, any size works: all images will be refused as damaged.
     sizes = survey.sizes() or [(1, 1)]
     if len(set(sizes)) == 1 and max(sizes[0]) <= DEFAULT_LARGEST_SIDE:
         return sizes[0]
@@ -132,7 +134,7 @@ def _default_size(survey: Survey) -> tuple[int, int]:
 
 
 def _tell(survey: Survey, shape: ImageShape, listener: Listener) -> None:
-    """Note what a person should know about how the images were read."""
+    """Note what the user should know about how the images were read."""
     channels, size = shape.channels, shape[1:]
     sizes = sorted(set(survey.sizes()))
     if sizes != [size]:
@@ -149,9 +151,9 @@ def _tell(survey: Survey, shape: ImageShape, listener: Listener) -> None:
     if channels == 1 and gray < count:
         listener.note(f"{count - gray:,} of {count:,} images are in color, read as gray")
     for what, names in (
-        ("passed over as hidden", survey.hidden),
-        ("passed over, not images by their names", survey.not_images),
-        ("passed over, links and the like in the archive", survey.not_followed),
+        ("skipped hidden files", survey.hidden),
+        ("skipped files without an image extension", survey.not_images),
+        ("skipped links and special files in the archive", survey.not_followed),
     ):
         if names:
             # A name in an archive may have millions of characters, and notes are stored.
@@ -164,7 +166,7 @@ def _by(size: tuple[int, int]) -> str:
 
 
 def _from_cache(fingerprint: str, wanted: WantedShape, listener: Listener) -> Decoded | None:
-    """What was decoded to this shape, or without one if that came to the same."""
+    """The entry for this shape, or the one for the default shape if that gave the same."""
     for asked in dict.fromkeys([wanted, WantedShape()]):
         found = load_cached(_cache_key(fingerprint, asked), listener)
         if found is not None:

@@ -1,16 +1,16 @@
-"""One image's bytes to pixels, the same for training and for prediction.
+"""Decode one image to pixels, the same way for training and prediction.
 
-The rule, which a model may rely on:
+The rules, which a model can rely on:
 
-- The formats are PNG, JPEG, GIF, BMP, TIFF, WebP and PNM, told apart by their first bytes and
-  never by the file's name; of an animation or a multi-page file the first frame counts.
-- The EXIF orientation is applied, so pixels lie as a viewer shows them.
+- The formats are PNG, JPEG, GIF, BMP, TIFF, WebP and PNM, detected from the first bytes and never
+  from the file name. Of an animation or a multi-page file, the first frame is used.
+- The EXIF orientation is applied, so pixels are as a viewer shows them.
 - Transparency, whether alpha channel, transparent palette entry or transparent color, is
   composited on white.
 - 16-bit gray keeps its high byte. Bilevel, palette, CMYK, YCbCr and LAB images go through RGB.
-  Images of 32-bit integers or floats are refused, as nobody knows their range.
-- Color becomes gray by ITU-R 601 luma (Pillow's `L`), gray becomes color by repetition.
-- To fit a size, the largest centered part that has the wanted aspect ratio is scaled to it by an
+  Images of 32-bit integers or floats are refused, because their range is unknown.
+- Color becomes gray by ITU-R 601 luma (Pillow's `L`); gray becomes color by repetition.
+- To fit a size, the largest centered crop with the wanted aspect ratio is scaled to it with an
   antialiased bilinear filter: the shorter side fits, the longer one is cropped at both ends.
 """
 
@@ -59,7 +59,7 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
         name: where it came from, for messages.
 
     Raises:
-        DataError: this is no image, its header is damaged, or it is over `LARGEST_PIXELS`.
+        DataError: it is not an image, its header is damaged, or it is over `LARGEST_PIXELS`.
     """
     from_jpeg = _jpeg_header(data)
     if from_jpeg is not None:
@@ -68,7 +68,7 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
     with pillow_errors(data, name):
         image = open_image(data, name)
         width, height = image.size
-        # Pillow swaps the sides of a TIFF itself when it reads the header.
+        # For a TIFF, Pillow itself swaps the sides when it reads the header.
         if not isinstance(image, TiffImageFile):
             orientation = _exif_without_pixels(image, data).get(_ORIENTATION_TAG, 1)
             if orientation in _ORIENTATIONS and orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
@@ -85,10 +85,10 @@ def decode_image(
         data: the encoded image.
         name: where it came from, for messages.
         channels: 1 for gray, 3 for RGB.
-        size: (height, width) of the result; None keeps the image's own.
+        size: (height, width) of the result; None keeps the image's size.
 
     Raises:
-        DataError: this is no image, it is damaged or cut off, its mode is refused, or it is over
+        DataError: it is not an image, is damaged or truncated, its mode is refused, or it is over
             `LARGEST_PIXELS`.
         UsageError: the channels are not 1 or 3, or the size is not positive.
     """
@@ -102,7 +102,7 @@ def decode_image(
 def image_to_array(
     image: Image.Image, *, channels: int, size: tuple[int, int] | None
 ) -> UInt8[np.ndarray, "channels height width"]:
-    """A Pillow image as raw pixels, by the same rule as `decode_image`; the image is not changed.
+    """A Pillow image as raw pixels, by the same rules as `decode_image`; the image is unchanged.
 
     Raises:
         DataError: it cannot be decoded, its mode is refused, or it is over `LARGEST_PIXELS`.
@@ -115,17 +115,20 @@ def image_to_array(
 
 
 def _exif_without_pixels(image: ImageFile, data: bytes) -> Image.Exif:
-    """The image's EXIF; a PNG may have it after its pixels, which Pillow decodes to get there."""
+    """The image's EXIF data.
+
+    A PNG can have it after the pixels, and Pillow would decode them to get there.
+    """
     if isinstance(image, PngImageFile) and b"eXIf" not in data:
         return Image.Image.getexif(image)
     return image.getexif()
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int, bool] | None:
-    """What `read_size_and_mode` says of a plain JPEG; None leaves the answer to Pillow.
+    """The result of `read_size_and_mode` for a plain JPEG; None leaves it to Pillow.
 
-    It is several times as fast, which counts where there are many small images. A file with a
-    block that may turn the image (EXIF, XMP) is not plain, nor is one with anything unexpected.
+    Several times as fast, which matters for many small images. A file with a segment that can
+    rotate the image (EXIF, XMP) is not plain, nor is one with anything unexpected.
     """
     position = 2
     while data.startswith(b"\xff\xd8\xff") and position + 10 <= len(data):
@@ -140,10 +143,10 @@ def _jpeg_header(data: bytes) -> tuple[int, int, bool] | None:
 
 
 def _shrink_while_decoding(image: JpegImageFile, size: tuple[int, int]) -> None:
-    """Let the JPEG decoder skip detail that is far below the wanted resolution.
+    """Let the JPEG decoder skip detail far beyond the wanted resolution.
 
-    It stays at least twice as large as wanted, so the filter afterwards still decides the pixels.
-    The larger wanted side is asked for on both sides, as the image may yet be turned.
+    The result stays at least twice as large as wanted, so the later filter still determines the
+    pixels. Both sides get the larger wanted side, because the image may still be rotated.
     """
     side = 2 * max(size)
     if min(image.size) >= 2 * side:
@@ -175,27 +178,27 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _opaque_gray_or_rgb(image: Image.Image, name: str) -> Image.Image:
-    """The image in mode L or RGB, by the rule of this module."""
+    """The image in mode L or RGB, by the rules of this module."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if _is_sixteen_bit(image):
         return _high_byte(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        # The colors of La are multiplied by alpha, which only the way through LA undoes.
+        # The colors of La are premultiplied by alpha, which only a conversion to LA undoes.
         straight = image.convert("LA") if image.mode == "La" else image
         opaque = Image.alpha_composite(white, straight.convert("RGBA")).convert("RGB")
         return opaque.convert("L") if image.mode in _GRAY else opaque
     if image.mode in _THROUGH_RGB:
         return image.convert("RGB")
     raise DataError(
-        f"{name}: its pixels are of mode {image.mode!r}, whose range is unknown",
-        remedy="save it with 8 bits a channel",
+        f"{name}: its pixels have mode {image.mode!r}, whose range is unknown",
+        remedy="save it with 8 bits per channel",
     )
 
 
 def _is_sixteen_bit(image: Image.Image) -> bool:
-    # Pillow gives some 16-bit gray files the 32-bit mode "I"; these two formats have no wider one.
+    # Pillow opens some 16-bit gray files in the 32-bit mode "I"; these formats end at 16 bits.
     return image.mode in _SIXTEEN_BIT or (
         image.mode == "I" and isinstance(image, PngImageFile | PpmImageFile)
     )

@@ -1,9 +1,8 @@
-"""Which split and which class an image belongs to, by the folders that it lies in.
+"""The layout of class folders: each image's split and class, from the folders it is in.
 
-The layout, from the outside in: any number of single folders that wrap the rest; optionally the
-split folders `train`, `val` (or `valid`, `validation`) and `test`, in upper or lower case; one
-folder a class; images at any depth below it. Classes are numbered in the order of their sorted
-names.
+From the outside in: any number of single folders that wrap the rest; optionally the split folders
+`train`, `val` (or `valid`, `validation`) and `test`, in any case; one folder per class; images at
+any depth below it. Classes are numbered in the order of their sorted names.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from tenfold.data.folders.members import Parts
 from tenfold.errors import DataError, listing
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""By the lower-case name of a folder: the split that it is; in the order of reading."""
+"""The split for each lower-case folder name, in reading order."""
 
 UNSPLIT = "all"
-"""The one split where there are no split folders."""
+"""The only split if there are no split folders."""
 
 WANTED_LAYOUT = "wanted CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE, for every image"
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where every image belongs.
+    """The split and class of every image.
 
     Attributes:
         classes: the names of all classes, sorted.
-        of_image: split and class of every image, in the order that they were given.
+        of_image: split and class of every image, in the order given.
     """
 
     classes: tuple[str, ...]
@@ -39,16 +38,16 @@ class Places:
 
 
 def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Places:
-    """Split and class of every image.
+    """Find the split and class of every image.
 
     Args:
         path: the directory or archive, for messages.
         images: the images' names, one or more.
-        folders: the folders that are known besides those of the images, such as empty ones.
+        folders: known folders beyond those of the images, such as empty ones.
 
     Raises:
-        DataError: images share a name or lie outside of class folders, or a class has a name that
-            cannot be shown.
+        DataError: images share a name or are outside the class folders, split folders conflict, or
+            a class name is not printable.
     """
     _refuse_duplicates(path, images)
     tree = _Tree(images, folders)
@@ -60,7 +59,7 @@ def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Pla
 
 
 class _Tree:
-    """The folders that are not hidden, and which of them have images lying directly in them."""
+    """The folders that are not hidden, and which of them directly contain images."""
 
     def __init__(self, images: Sequence[Parts], folders: Set[Parts]) -> None:
         self.with_images = {parts[:-1] for parts in images}
@@ -73,7 +72,7 @@ class _Tree:
         return sorted(self._children.get(folder, ()))
 
     def wrapped_root(self) -> Parts:
-        """The folder that splits or classes lie in, inside of those that only wrap it."""
+        """The folder that contains the splits or classes, inside any wrapping folders."""
         root: Parts = ()
         while root not in self.with_images and len(self.children(root)) == 1:
             (only,) = self.children(root)
@@ -89,8 +88,8 @@ def _refuse_duplicates(path: Path, images: Sequence[Parts]) -> None:
     twice = sorted("/".join(parts) for parts, count in counts.items() if count > 1)
     if twice:
         raise DataError(
-            f"{path}: names appear more than once in the archive: {listing(twice)}",
-            remedy="make an archive in which every image has its own name",
+            f"{path}: duplicate names in the archive: {listing(twice)}",
+            remedy="create an archive in which every image has its own name",
         )
 
 
@@ -99,14 +98,14 @@ def _split_roots(path: Path, tree: _Tree, root: Parts) -> dict[Parts, str]:
     children = tree.children(root)
     named = [name for name in children if name.lower() in SPLITS]
     if len(named) < len(children):
-        # A class may well be called "train"; then images lie directly in it.
+        # A class can be called "train"; then it directly contains images.
         named = [name for name in named if (*root, name) not in tree.with_images]
     if not named:
         return {root: UNSPLIT}
     others = [name for name in children if name not in named]
     if others:
         raise DataError(
-            f"{path}: beside the split folders {listing(named)} lie others: {listing(others)}",
+            f"{path}: other folders next to the split folders {listing(named)}: {listing(others)}",
             remedy="move each image into a class folder inside train, val or test",
         )
     named.sort(key=lambda name: list(SPLITS).index(name.lower()))
@@ -114,20 +113,20 @@ def _split_roots(path: Path, tree: _Tree, root: Parts) -> dict[Parts, str]:
     if len(set(roots.values())) < len(roots):
         raise DataError(
             f"{path}: several folders are the same split: {listing(named)}",
-            remedy="keep one folder a split: train, val, test",
+            remedy="keep one folder per split: train, val, test",
         )
     return roots
 
 
 def _refuse_outsiders(path: Path, images: Sequence[Parts], roots: Mapping[Parts, str]) -> None:
-    """Refuse images that lie in no class folder."""
+    """Refuse images outside the class folders."""
     depth = len(next(iter(roots)))
     outside = [
         "/".join(parts) for parts in images if parts[:depth] not in roots or len(parts) < depth + 2
     ]
     if outside:
         raise DataError(
-            f"{path}: {len(outside):,} images lie outside of class folders: {listing(outside)}",
+            f"{path}: {len(outside):,} images are outside class folders: {listing(outside)}",
             remedy=WANTED_LAYOUT,
         )
 
@@ -138,7 +137,7 @@ def _classes(path: Path, tree: _Tree, roots: Iterable[Parts]) -> tuple[str, ...]
     odd = [name for name in classes if not name.isprintable()]
     if odd:
         raise DataError(
-            f"{path}: class names have characters that cannot be shown: {listing(odd)}",
+            f"{path}: class names have unprintable characters: {listing(odd)}",
             remedy="rename the folders",
         )
     return tuple(classes)

@@ -1,8 +1,8 @@
-"""What a directory or an archive consists of, whichever of them it is.
+"""Members: the files and folders of a directory or an archive.
 
-A member's name is text that says where an image came from. It is never used as a path, so no name
-can lead anywhere. Links, devices and the like are members too, so that they can be told of, but
-are not followed.
+A member's name is only text that says where an image came from. It is never used as a path, so a
+malicious name does no harm. Links, devices and other special files are members too, so that they
+can be reported, but they are not followed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from enum import Enum
 from tenfold.errors import DataError
 
 LARGEST_MEMBER = 64 * 2**20
-"""Bytes that one image file may have."""
+"""Maximum size of one image file in bytes."""
 
 Parts = tuple[str, ...]
-"""A name, taken apart at its slashes."""
+"""A name, split at its slashes."""
 
 
 class Kind(Enum):
-    """What a member is."""
+    """The kind of a member."""
 
     FILE = "file"
     FOLDER = "folder"
-    NOT_FOLLOWED = "a link, a device or the like"
+    NOT_FOLLOWED = "a link or special file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Member:
 
     Attributes:
         parts: its name relative to the root, without empty parts and `.`.
-        kind: what it is.
-        read: the file's bytes; to be called before the next member is asked for. It raises
-            DataError if they cannot be had.
+        kind: file, folder or not followed.
+        read: returns the file's bytes; must be called before the next member is requested. It
+            raises DataError if they cannot be read.
     """
 
     parts: Parts
@@ -50,7 +50,7 @@ class Member:
 
 
 def too_large(name: str, size: int) -> DataError:
-    """What to say of a file that is over `LARGEST_MEMBER`."""
+    """The error for a file over `LARGEST_MEMBER`."""
     return DataError(
         f"{name}: the file has {size:,} bytes or more, over the limit of {LARGEST_MEMBER:,}",
         remedy="scale the image down or remove it",

@@ -1,7 +1,7 @@
-"""Pillow behind a fence: it opens the formats named here, no larger than allowed, and in silence.
+"""Restricted use of Pillow: only the formats listed here, bounded image sizes, no warnings.
 
-Pillow's own `Image.open` tries every format that it knows, one of which starts a program. Here the
-first bytes name the reader.
+Pillow's `Image.open` tries every format that it knows, one of which runs an external program. Here
+the first bytes select the reader.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tenfold.data.files.reading import library_errors
 from tenfold.errors import DataError
 
 LARGEST_PIXELS = 50_000_000
-"""Pixels that an image may declare; more is refused before any of them is decoded."""
+"""Maximum number of pixels an image may declare; checked before anything is decoded."""
 
 FORMAT_NAMES = "PNG, JPEG, GIF, BMP, TIFF, WebP or PNM"
 
@@ -41,10 +41,10 @@ _FORMATS: tuple[tuple[tuple[bytes, ...], Callable[[io.BytesIO], ImageFile]], ...
 
 
 def open_image(data: bytes, name: str) -> ImageFile:
-    """The image with its header read and its size checked, by the reader that its bytes name.
+    """Open an image with the reader for its first bytes: reads the header and checks the size.
 
     Raises:
-        DataError: it is of no known format, or over `LARGEST_PIXELS`.
+        DataError: the format is unknown, or the image is over `LARGEST_PIXELS`.
     """
     for starts, reader in _FORMATS:
         if data.startswith(starts) and (reader is not WebPImageFile or data[8:12] == b"WEBP"):
@@ -52,7 +52,7 @@ def open_image(data: bytes, name: str) -> ImageFile:
             require_bounded(*image.size, name)
             return image
     raise DataError(
-        f"{name}: this is not an image: {_description(data)}, wanted {FORMAT_NAMES}",
+        f"{name}: not an image: {_description(data)}, wanted {FORMAT_NAMES}",
         remedy="replace or remove the file",
     )
 
@@ -71,19 +71,19 @@ def require_bounded(width: int, height: int, name: str) -> None:
 
 @contextmanager
 def pillow_errors(data: bytes | None, name: str) -> Iterator[None]:
-    """Whatever Pillow raises becomes a DataError that names the image; it gives no warnings."""
+    """Turn Pillow's exceptions into a DataError that names the image, and silence its warnings."""
     size = "" if data is None else f" ({len(data):,} bytes)"
-    what = f"{name}: the image{size} is damaged or cut off"
+    what = f"{name}: the image{size} is damaged or truncated"
     with library_errors(what, remedy="replace or remove the file"), quiet_pillow():
         yield
 
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silence the warnings that Pillow gives about damaged files, on all threads that ask for it.
+    """Silence Pillow's warnings about damaged files, safely across threads.
 
-    What is wrong with a file is an error here or nothing. The filters of `warnings` belong to the
-    process, so the first thread to enter silences and the last to leave restores.
+    Here a problem with a file is either an error or ignored. Warning filters are process-wide, so
+    the first thread to enter silences them and the last to leave restores them.
     """
     with _Quiet.lock:
         if _Quiet.depth == 0:
@@ -100,7 +100,7 @@ def quiet_pillow() -> Iterator[None]:
 
 
 class _Quiet:
-    """How many threads want Pillow's warnings silenced, and what to restore after the last."""
+    """The number of threads inside `quiet_pillow`, and the filters to restore after the last."""
 
     lock = threading.Lock()
     depth = 0
@@ -112,5 +112,5 @@ def _description(data: bytes) -> str:
         return "the file is empty"
     start = data[:16]
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in data[:64]):
-        return f"it is text that begins with {start.decode('ascii')!r}"
-    return f"it begins with the bytes {start.hex(' ')}"
+        return f"it is text that starts with {start.decode('ascii')!r}"
+    return f"it starts with the bytes {start.hex(' ')}"

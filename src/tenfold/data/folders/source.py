@@ -1,4 +1,4 @@
-"""A directory or an archive as a stream of members, and a digest that tells when it changed."""
+"""A directory or an archive as a stream of members, and a fingerprint to detect changes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, to
 from tenfold.errors import DataError
 
 MOST_MEMBERS = 4_000_000
-"""Files and folders that a directory or archive may have."""
+"""Maximum number of files and folders in a directory or archive."""
 
 
 def source_fingerprint(path: Path) -> str:
     """A digest that changes when the data at this path does.
 
-    For an archive it is the SHA-256 of its bytes; for a directory one over the sorted names of all
-    files and folders in it, and the files' sizes and times of change, which does not read them.
+    For an archive, the SHA-256 of its bytes; for a directory, of the sorted names of its files and
+    folders and the files' sizes, mtimes and ctimes, without reading the files.
 
     Raises:
-        DataError: there is nothing at the path, or it cannot be read.
+        DataError: the path does not exist or cannot be read.
     """
     with file_errors(path, "folder or archive"):
         if not path.is_dir():
@@ -39,20 +39,20 @@ def source_fingerprint(path: Path) -> str:
 
 
 def read_members(path: Path) -> Iterator[Member]:
-    """The members of a directory (sorted by name) or of an archive (in its order).
+    """The members of a directory (sorted by name) or of an archive (in archive order).
 
-    Links in a directory that lead to a file inside that directory are files.
+    A link in a directory to a file inside that directory counts as a file.
 
     Raises:
-        DataError: there is nothing at the path, it is no archive, the archive is damaged,
-            encrypted, or over one of the limits of this room.
+        DataError: the path does not exist or is not an archive; or the archive is damaged,
+            encrypted or over a limit.
     """
     with file_errors(path, "folder or archive"):
         members = _directory_members(path) if path.is_dir() else archive_members(path)
     for count, member in enumerate(members, 1):
         if count > MOST_MEMBERS:
             raise DataError(
-                f"{path}: it has more than {MOST_MEMBERS:,} files and folders",
+                f"{path}: more than {MOST_MEMBERS:,} files and folders",
                 remedy="split it into smaller data sets",
             )
         if member.parts:
@@ -60,7 +60,7 @@ def read_members(path: Path) -> Iterator[Member]:
 
 
 def _walk(root: Path) -> Iterator[tuple[Parts, os.DirEntry[str]]]:
-    """Every entry below a directory, a folder before what is in it, sorted; links not followed."""
+    """Every entry below a directory, sorted, parents first; links are not followed."""
     pending: list[tuple[Parts, str]] = [((), os.fspath(root))]
     while pending:
         parts, folder = pending.pop()
@@ -75,10 +75,10 @@ def _walk(root: Path) -> Iterator[tuple[Parts, os.DirEntry[str]]]:
 
 
 def _size_and_times(entry: os.DirEntry[str]) -> tuple[int, int, int]:
-    """Size, mtime and ctime (in nanoseconds) of a file, or of what a link leads to."""
+    """Size, mtime and ctime (in nanoseconds) of a file, or of a link's target."""
     try:
         status = entry.stat()
-    except OSError:  # a link to nothing: its name is all there is to it
+    except OSError:  # a dangling link: only its name counts
         return -1, 0, 0
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
@@ -96,7 +96,7 @@ def _kind(entry: os.DirEntry[str], inside: str) -> Kind:
             return Kind.FOLDER
         leads_out = entry.is_symlink() and not os.path.realpath(entry.path).startswith(inside)
         return Kind.FILE if entry.is_file() and not leads_out else Kind.NOT_FOLLOWED
-    except OSError:  # it cannot be looked at; reading it will say why
+    except OSError:  # reading it will report the error
         return Kind.FILE
 
 

@@ -1,4 +1,4 @@
-"""An archive's bytes within bounds: they are counted, and a tar file's are only read forward."""
+"""Bounded reading of archives: a budget of decompressed bytes, and a forward-only tar stream."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tenfold.data.folders.members import LARGEST_MEMBER, too_large
 from tenfold.errors import DataError
 
 LARGEST_ARCHIVE = 64 * 2**30
-"""Bytes that all members of an archive may have together, decompressed."""
+"""Maximum total size of an archive's members in bytes, decompressed."""
 
 LARGEST_RATIO = 200
-"""How many times its own size an archive may unpack to; photographs hardly compress at all."""
+"""Maximum ratio of decompressed size to archive size; photographs hardly compress at all."""
 
 ALWAYS_ALLOWED = 2**30
-"""Decompressed bytes that are read whatever the ratio."""
+"""Decompressed bytes allowed regardless of the ratio."""
 
 DECOMPRESSORS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"BZh": bz2.BZ2File,
 }
-"""By the first bytes of a compressed file: what opens it."""
+"""What opens a compressed file, by its first bytes."""
 
 _CHUNK = 2**20
 _CHUNKS_AHEAD = 8
 
 
 class Budget:
-    """How many decompressed bytes an archive may still have."""
+    """The decompressed bytes that an archive has left to spend."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -45,25 +45,24 @@ class Budget:
         self._spent = 0
 
     def spend(self, size: int) -> None:
-        """Count bytes, or claims of them, and refuse the archive when they are too many."""
+        """Count bytes, actual or declared, and refuse the archive if the limit is exceeded."""
         self._spent += size
         if self._spent > self._limit:
             raise DataError(
-                f"{self._path}: it unpacks to more than {self._limit:,} bytes, "
-                "which is more than images do",
+                f"{self._path}: it unpacks to more than {self._limit:,} bytes, which images do not",
                 remedy="unpack it into a folder if you trust it",
             )
 
 
 class ForwardStream:
-    """What `tarfile` needs of a file, over a decompressor: it reads on, never back, and counts.
+    """The file interface that `tarfile` needs: forward-only, decompressing, with a byte budget.
 
-    Every size in a tar file is a claim. Here none of them allocates more than `LARGEST_MEMBER`
-    at once, makes the reader go in circles, or unpacks more than an archive may hold.
+    Sizes in a tar file cannot be trusted. Here none of them can allocate more than `LARGEST_MEMBER`
+    at once, send the reader in circles, or unpack more than the budget.
 
     Args:
         path: the tar file, compressed or not.
-        start: its first bytes, by which its compression is known.
+        start: its first bytes, which tell its compression.
     """
 
     def __init__(self, path: Path, start: bytes) -> None:
@@ -92,7 +91,7 @@ class ForwardStream:
         return self._last_read
 
     def seek(self, position: int) -> None:
-        """Read on to a position."""
+        """Read forward to a position."""
         if position < self._position:
             raise damaged(self._path, "the archive is damaged: a header has a negative size")
         while self._position < position:
@@ -100,7 +99,7 @@ class ForwardStream:
                 raise self._cut_off()
 
     def read_at(self, position: int, size: int) -> bytes:
-        """Exactly so many bytes from a position that is still ahead."""
+        """Exactly `size` bytes from a position ahead."""
         self.seek(position)
         data = self.read(size)
         if len(data) != size:
@@ -108,21 +107,21 @@ class ForwardStream:
         return data
 
     def require_end(self) -> None:
-        """Refuse an archive that stopped without its end mark, or that goes on after it.
+        """Refuse an archive without an end marker, or with data after it.
 
-        Reading to the end also lets the decompressor compare its checksum.
+        Reading to the end also makes the decompressor verify its checksum.
         """
         if self._last_read != bytes(BLOCKSIZE):
             raise self._cut_off()
         while rest := self.read(_CHUNK):
             if rest.count(0) != len(rest):
                 raise DataError(
-                    f"{self._path}: there is more data after the archive's end",
-                    remedy="make one archive of it, not several joined ones",
+                    f"{self._path}: there is data after the end of the archive",
+                    remedy="create one archive, not several joined ones",
                 )
 
     def close(self) -> None:
-        """Close the file, and end the thread that decompresses it."""
+        """Close the file and stop the decompression thread."""
         self._chunks.close()
 
     def _cut_off(self) -> DataError:
@@ -132,9 +131,9 @@ class ForwardStream:
 
 
 class _ChunksAhead:
-    """A file that a thread of its own reads and decompresses, a few chunks ahead of the reader.
+    """A file that a background thread reads and decompresses, a few chunks ahead of the reader.
 
-    Decompressors release the interpreter's lock, so headers are parsed meanwhile.
+    Decompressors release the GIL, so headers are parsed in parallel.
     """
 
     def __init__(self, file: io.BufferedIOBase) -> None:
@@ -144,7 +143,7 @@ class _ChunksAhead:
 
     def next(self) -> bytes:
         """The next chunk; empty at the end."""
-        # The end and an error stay in front of the queue: whoever reads on meets them again.
+        # The end or an error stays at the front of the queue: the next read gets it again.
         chunk = self._ahead[0].result()
         if chunk:
             self._ahead.popleft()
@@ -152,6 +151,6 @@ class _ChunksAhead:
         return chunk
 
     def close(self) -> None:
-        """Close the file once the thread has ended."""
+        """Stop the thread and close the file."""
         self._thread.shutdown(cancel_futures=True)
         self._file.close()

@@ -1,4 +1,4 @@
-"""The first pass over class folders: the header of every image, and what else lies there."""
+"""The first pass over class folders: the header of every image, and all other files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ IMAGE_EXTENSIONS = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
     ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
-"""Files whose names end so, in any case, are images; others are noted and passed over."""
+"""Files with these extensions, in any case, are images; others are skipped with a note."""
 
 LARGEST_KEPT = 512 * 2**20
-"""Bytes of encoded images that stay in memory between the two passes over the source."""
+"""Maximum bytes of encoded images that stay in memory between the two passes over the source."""
 
 _IMAGES_BETWEEN_LOOKS = 64
 _LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
@@ -26,7 +26,7 @@ _LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 @dataclass(slots=True)
 class ImageFile:
-    """One image file: where it lies, and what its header says if that can be read."""
+    """One image file: its name, and its size and mode if the header can be read."""
 
     parts: Parts
     size: tuple[int, int] | None = None
@@ -40,14 +40,14 @@ class ImageFile:
 
 @dataclass
 class Survey:
-    """What the first pass found.
+    """The result of the first pass.
 
     Attributes:
-        images: in the order of the source.
-        encoded: the images' bytes in the same order; None if they were too many to keep.
-        damaged: what is wrong with each image that has no readable header.
-        folders: all folders that are not hidden, the empty ones too.
-        hidden, not_images, not_followed: names of what was passed over.
+        images: in source order.
+        encoded: the images' bytes in the same order; None if they were too large to keep.
+        damaged: one message for each image without a readable header.
+        folders: all folders that are not hidden, including empty ones.
+        hidden, not_images, not_followed: names of skipped files.
     """
 
     images: list[ImageFile] = field(default_factory=list)
@@ -64,10 +64,10 @@ class Survey:
 
 
 def survey_images(path: Path, listener: Listener) -> Survey:
-    """The header of every image, and what else lies there.
+    """Read the header of every image, and list all other files.
 
     Raises:
-        DataError: as `read_members`; or a directory has links that are not followed.
+        DataError: as `read_members`; or a directory has links that are not followed, or devices.
     """
     survey = Survey()
     kept = 0
@@ -91,11 +91,11 @@ def survey_images(path: Path, listener: Listener) -> Survey:
                 survey.encoded = None
             if len(survey.images) % _IMAGES_BETWEEN_LOOKS == 0:
                 listener.reading("images", len(survey.images), None)
-    # In an archive they can lead nowhere, so there they are only noted.
+    # In an archive, links are harmless, so they are only noted.
     if survey.not_followed and path.is_dir():
         raise DataError(
-            f"{path}: links out of the folder, or to folders, are not followed, nor are "
-            f"devices read: {listing(survey.not_followed)}",
+            f"{path}: links to folders or out of the folder, and special files, are not read: "
+            f"{listing(survey.not_followed)}",
             remedy="put the files themselves there",
         )
     return survey
@@ -106,7 +106,7 @@ def _is_hidden(member: Member) -> bool:
 
 
 def _survey_image(survey: Survey, member: Member) -> bytes:
-    """Add an image to the survey; its bytes, none if it cannot be read."""
+    """Add an image to the survey; returns its bytes, empty if it cannot be read."""
     image = ImageFile(member.parts)
     survey.images.append(image)
     data = b""

@@ -1,1 +1,1 @@
-"""The loader in the place of PyTorch's."""
+"""A drop-in replacement for PyTorch's data loader."""

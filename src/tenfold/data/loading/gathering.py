@@ -1,4 +1,4 @@
-"""Items that lie in memory as rows, and how whole batches of them are gathered."""
+"""Items held in memory as rows, and gathering of whole batches of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 Column: TypeAlias = Tensor | list[Any]
-"""What each item has a row of: a tensor, or a list that may hold ints."""
+"""One row per item: a tensor, or a list that may hold ints."""
 
 Indices: TypeAlias = Any
-"""What a sampler yields for a batch."""
+"""What a batch sampler yields."""
 
 _TYPES = frozenset(
     {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
@@ -24,15 +24,15 @@ _TYPES = frozenset(
 
 @dataclass(frozen=True)
 class Rows:
-    """A data set whose items lie in memory.
+    """A data set whose items are in memory.
 
     Attributes:
-        parts: what an item is made of, each part `int` or a tensor's type and shape; items of
-            equal parts can stand in one batch.
+        parts: the parts of an item, each `int` or a tensor's dtype and shape; items with equal
+            parts can be in one batch.
         length: the number of items.
-        columns: what is read.
-        gather: stacks the items at these places, 0..length-1, in fresh memory; None if they must
-            be read one by one.
+        columns: the data that items are read from.
+        gather: stacks the items at the given places, 0..length-1, in new memory; None if they
+            must be read one by one.
     """
 
     parts: tuple[object, ...]
@@ -41,11 +41,11 @@ class Rows:
     gather: Callable[[np.ndarray], list[Tensor] | None]
 
     def batch(self, indices: Indices) -> list[Tensor] | None:
-        """The stacked parts of the items at these indices, as PyTorch's default collation has them.
+        """The stacked parts of the items at these indices, as PyTorch's default collation gives.
 
         Returns:
-            None if the items must be read one by one: an index is out of range, or of a kind that
-            data sets do not agree about.
+            None if the items must be read one by one: an index is out of range, or of a type that
+            data sets treat differently.
         """
         places = _whole_numbers(indices)
         if places is None or (first := places.min()) < -self.length or places.max() >= self.length:
@@ -54,7 +54,7 @@ class Rows:
 
 
 def take(columns: Sequence[Column], places: np.ndarray) -> list[Tensor] | None:
-    """The rows of these columns; None if what a list has there is not all ints."""
+    """The rows of these columns at these places; None if a list has anything but ints there."""
     batch, chosen = [], torch.from_numpy(places)
     for column in columns:
         if isinstance(column, Tensor):
@@ -69,14 +69,14 @@ def take(columns: Sequence[Column], places: np.ndarray) -> list[Tensor] | None:
 
 
 def part(column: Tensor) -> tuple[object, ...]:
-    """The type and shape of a tensor's rows."""
+    """The dtype and shape of a tensor's rows."""
     return column.dtype, column.shape[1:]
 
 
 def can_be_gathered(tensor: object) -> TypeGuard[Tensor]:
-    """Whether selecting this tensor's rows gives the bits and strides that stacking them gives.
+    """Whether selecting this tensor's rows gives the same bits and strides as stacking them.
 
-    On other devices than the CPU that is not known.
+    False on devices other than the CPU, where this is not known.
     """
     return (
         type(tensor) is Tensor
@@ -91,12 +91,12 @@ def can_be_gathered(tensor: object) -> TypeGuard[Tensor]:
 
 
 def are_class_indices(labels: object) -> bool:
-    """Whether this is a vector of int64 that can be gathered from."""
+    """Whether this is an int64 vector that can be gathered from."""
     return can_be_gathered(labels) and labels.dtype == torch.int64 and labels.ndim == 1
 
 
 def _whole_numbers(indices: Indices) -> np.ndarray | None:
-    """Indices as a vector of int64, not empty; None if they are something else than that."""
+    """Indices as a non-empty int64 vector; None if they are anything else."""
     if type(indices) in (list, tuple):
         kinds = set(map(type, indices))
         if kinds == {Tensor} and all(i.ndim == 0 and i.dtype == torch.int64 for i in indices):
@@ -107,6 +107,6 @@ def _whole_numbers(indices: Indices) -> np.ndarray | None:
         indices = indices.numpy()
     if type(indices) is not np.ndarray or indices.ndim != 1 or len(indices) == 0:
         return None
-    # Small types overflow where data sets calculate with them; those of bytes may be masks.
+    # Small dtypes can overflow in a data set's own arithmetic, and uint8 may be a mask.
     is_wide = indices.dtype in (np.int64, np.int32)
     return indices.astype(np.int64, copy=False) if is_wide else None

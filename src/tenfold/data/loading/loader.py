@@ -1,11 +1,11 @@
-"""A loader in the place of PyTorch's that gathers whole batches where the data allows it.
+"""A drop-in replacement for PyTorch's loader that gathers whole batches from memory if it can.
 
-Which images make a batch, which random numbers are drawn and when, and every error are PyTorch's,
-because its own loader iterates. Only what it collates differs: the indices of a batch, for which
-rows in memory are gathered at once. What is not known to be such rows is left to it altogether.
+PyTorch's loader still does the iteration, so the batches, the random numbers and when they are
+drawn, and the errors are PyTorch's. Only collation differs: it gets a batch's indices, and gathers
+its rows from memory at once. Data sets not known to be rows in memory are left to PyTorch.
 """
 
-# PyTorch's own loading, which is built on here, has no types.
+# PyTorch's loader, the base of this one, is untyped.
 # mypy: allow-untyped-calls
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ MapStyle: TypeAlias = Any
 """A data set with `__len__` and `__getitem__`, of PyTorch's class or not."""
 
 LARGEST_COPY = 2**30
-"""Up to how many bytes a data set is copied so that no worker process has to hold it."""
+"""Maximum size in bytes of a data set that is copied to avoid starting worker processes."""
 
 
 class DataLoader(torch.utils.data.DataLoader[ItemT]):
-    """`torch.utils.data.DataLoader`, faster where the data set lies in memory.
+    """`torch.utils.data.DataLoader`, but faster for data sets in memory.
 
-    Arguments, errors, the batches and their order, and what is drawn from PyTorch's global
-    generator or from `generator` are PyTorch's. With the default `collate_fn`, whole batches are
-    gathered at once from `ImageDataset` and `TensorDataset` on the CPU, from torchvision's MNIST
-    and CIFAR families (but not QMNIST) with `ToTensor()` (alone, or in a `Compose`, also before
-    `Normalize`), and from `Subset` and `ConcatDataset` of these. Everything else goes through
-    PyTorch's own loading, subclasses of these data sets included.
+    Arguments, errors, batches, their order, and the numbers drawn from PyTorch's global generator
+    or from `generator` are the same. With the default `collate_fn`, whole batches are gathered at
+    once from `ImageDataset` and `TensorDataset` on the CPU, from torchvision's MNIST and CIFAR
+    families (except QMNIST) with `ToTensor()` (alone, or in a `Compose`, optionally followed by
+    `Normalize`), and from `Subset` and `ConcatDataset` of these. Everything else, including
+    subclasses of these data sets, is loaded by PyTorch.
 
-    With `num_workers > 0` such a data set of at most `LARGEST_COPY` bytes is copied as it stands
-    when the iteration starts, as workers have it, and read in this process. Batches then do not lie
-    in shared memory. With `worker_init_fn`, `persistent_workers` or `timeout`, workers are started.
+    With `num_workers > 0`, such a data set of at most `LARGEST_COPY` bytes is copied when the
+    iteration starts, as it would be for workers, and read in this process. Batches are then not in
+    shared memory. `worker_init_fn`, `persistent_workers` or `timeout` do start workers.
 
     Args:
         dataset: see PyTorch's.
         args: see PyTorch's.
-        scale: the images of each batch, its first part, as floats 0..1 and not as raw pixels; for
-            networks that do not begin with `tenfold.models.Preprocessing`.
+        scale: give the images of each batch, its first part, as floats 0..1 instead of raw pixels;
+            for networks that do not start with `tenfold.models.Preprocessing`.
         kwargs: see PyTorch's.
     """
 
@@ -70,7 +70,7 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
             **kwargs: Any,  # noqa: ANN401
         ) -> None: ...
 
-    else:  # PyTorch asks no more of a data set than of `MapStyle`
+    else:  # PyTorch accepts any `MapStyle` data set
 
         def __init__(self, *args: Any, scale: bool = False, **kwargs: Any) -> None:  # noqa: ANN401
             super().__init__(*args, **kwargs)
@@ -80,7 +80,7 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
         """The batches.
 
         Raises:
-            UsageError: they are to be scaled, but do not begin with raw pixels.
+            UsageError: `scale` is set, but a batch does not start with raw pixels.
         """
         batches = self._batches()
         return map(_scaled, batches) if self.scale else batches
@@ -93,12 +93,12 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
         return self._iterate(self.batch_sampler, partial(_read, self.dataset, self.collate_fn))
 
     def check_worker_number_rationality(self) -> None:
-        """Warns of too many worker processes, unless none will be started."""
+        """Warn about too many worker processes, unless none will be started."""
         if not self._gathers_here():
             super().check_worker_number_rationality()
 
     def _gathers_here(self) -> bool:
-        """Whether whole batches are read in this process; if not, PyTorch's own loading serves."""
+        """Whether whole batches are read in this process; if not, PyTorch loads them."""
         rows = _stacked_rows(self.dataset, self.collate_fn)
         return (
             rows is not None
@@ -110,13 +110,13 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
         )
 
     def _needs_no_worker(self, rows: Rows) -> bool:
-        """Whether nobody can tell reading a copy here from reading in worker processes."""
+        """Whether reading a copy here is indistinguishable from reading in worker processes."""
         return (
             self.worker_init_fn is None
             and not self.persistent_workers
             and type(self.prefetch_factor) is int
             and self.prefetch_factor > 0
-            # A worker that is spawned, not forked, does not inherit another default type.
+            # A spawned worker, unlike a forked one, does not inherit a changed default dtype.
             and torch.get_default_dtype() == torch.float32
             and sum(map(_bytes_to_copy, rows.columns)) <= LARGEST_COPY
         )
@@ -124,7 +124,7 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
     def _iterate(
         self, batch_sampler: Iterable[Any] | None, read: Callable[[Any], Any]
     ) -> Iterator[Any]:
-        """PyTorch's iterator in this process, with `read` to turn indices into a batch."""
+        """PyTorch's iterator in this process, with `read` turning indices into a batch."""
         loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
             _Indices(),
             batch_size=None,
@@ -138,7 +138,7 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
     def _iterate_in_place_of_workers(self) -> Iterator[Any]:
         try:
             dataset = copy.deepcopy(self.dataset)
-        except Exception:  # noqa: BLE001 - whatever a user attached to it may raise
+        except Exception:  # noqa: BLE001 - anything attached to it by the user may raise
             return super().__iter__()
         rows, collate_fn = find_rows(dataset), self.collate_fn
         turns = itertools.cycle(range(self.num_workers))
@@ -164,7 +164,7 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
 
 
 def _scaled(batch: Any) -> list[Any]:  # noqa: ANN401
-    """A batch with its images, raw pixels, as floats 0..1."""
+    """A batch with its raw pixels as floats 0..1."""
     images = batch[0] if isinstance(batch, list | tuple) and batch else batch
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         found = images.dtype if isinstance(images, Tensor) else type(images).__name__
@@ -176,14 +176,14 @@ def _scaled(batch: Any) -> list[Any]:  # noqa: ANN401
 
 
 class _Indices(Dataset[Any]):
-    """A data set whose items are their own indices: what is made of these is up to collation."""
+    """A data set whose items are their own indices, so that collation does the reading."""
 
     def __getitem__(self, indices: object) -> object:
         return indices
 
 
 class _DrawnAhead:
-    """The batches of a sampler, drawn as far ahead as PyTorch draws them for its workers."""
+    """A sampler's batches, drawn as far ahead as PyTorch draws them for its workers."""
 
     def __init__(self, sampler: Iterable[Any]) -> None:
         self._sampler = sampler
@@ -197,7 +197,7 @@ class _DrawnAhead:
         return self
 
     def start(self, most_ahead: int) -> None:
-        """Begins anew and draws ahead, which PyTorch does after drawing its seed."""
+        """Start over and draw ahead, which PyTorch does after drawing its seed."""
         self._rest = map(_kept, self._sampler)
         self._drawn.extend(itertools.islice(self._rest, most_ahead))
 
@@ -210,7 +210,7 @@ class _DrawnAhead:
 
 
 def _kept(indices: Indices) -> Indices:
-    """The indices of a batch for later: a sampler may fill the same list again for its next."""
+    """A copy of a batch's indices: a sampler may reuse the same list for its next batch."""
     return list(indices) if type(indices) is list else indices
 
 
@@ -219,15 +219,15 @@ def _stacked_rows(dataset: object, collate_fn: object) -> Rows | None:
 
 
 def _bytes_to_copy(column: Column) -> float:
-    """The size of a copy that stays what workers read; infinite where no copy does."""
+    """The size of a copy equivalent to what workers read; infinite if no copy is."""
     if isinstance(column, Tensor):
-        # Workers see it when shared memory changes. A copy is made of all of a tensor's storage.
+        # Workers see changes of shared memory, a copy does not. Copying copies the whole storage.
         return math.inf if column.is_shared() else float(column.untyped_storage().nbytes())
     return 0.0 if set(map(type, column)) == {int} else math.inf
 
 
 def _read(dataset: MapStyle, collate_fn: Callable[[Any], Any], indices: Indices) -> object:
-    """A batch, gathered if the data set lies in memory now, else read item by item."""
+    """A batch, gathered if the data set is in memory now, else read item by item."""
     rows = _stacked_rows(dataset, collate_fn)
     batch = None if rows is None else rows.batch(indices)
     return _collated(dataset, collate_fn, indices) if batch is None else batch

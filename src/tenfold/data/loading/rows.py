@@ -1,6 +1,6 @@
-"""Data sets that lie in memory as rows.
+"""Recognition of data sets that are rows in memory.
 
-`find_rows` recognizes them; what it does not know exactly must be read item by item.
+A data set that `find_rows` does not recognize exactly must be read item by item.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _OWN_GETITEM = ImageDataset.__getitem__
 
 
 def find_rows(dataset: object, *, pictures: bool = False) -> Rows | None:
-    """Where batches of this data set can be gathered, or None if its items must be asked for.
+    """The rows of this data set, or None if its items must be read one by one.
 
-    Exact types only: a subclass may read its items differently, and so may a replaced method.
+    Exact types only: a subclass or a replaced method may read items differently.
 
     Args:
-        dataset: of any kind.
-        pictures: whether items may be Pillow images, of which PyTorch makes no batches; their rows
-            have the raw pixels.
+        dataset: any object.
+        pictures: whether items may be Pillow images, which PyTorch cannot collate; their rows are
+            raw pixels.
     """
     if type(dataset) is Subset:
         return _subset_rows(dataset, pictures)
@@ -41,12 +41,12 @@ def find_rows(dataset: object, *, pictures: bool = False) -> Rows | None:
         rows = _joined_rows(dataset, pictures)
     else:
         rows = torchvision_rows(dataset, pictures)
-    # PyTorch would read whole batches through this.
+    # PyTorch would use this to read whole batches.
     return None if rows is None or hasattr(dataset, "__getitems__") else rows
 
 
 def _image_rows(dataset: ImageDataset) -> Rows | None:
-    # The images of an item are the tensor's, its label is the array's: either may be replaced.
+    # An item's image comes from the tensor, its label from the array: either may be replaced.
     array = dataset.label_array
     if type(array) is not np.ndarray or array.dtype != np.int64:
         return None

@@ -1,4 +1,4 @@
-"""torchvision's data sets whose items lie in memory; recognized without importing torchvision."""
+"""Recognition of torchvision's in-memory data sets, without importing torchvision."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tenfold.data.loading.gathering import Rows, are_class_indices, can_be_gathe
 from tenfold.data.loading.untouched import is_original, only_calls_forward
 
 Foreign: TypeAlias = Any
-"""An object of torchvision's."""
+"""A torchvision object."""
 
 _READERS = {"torchvision.datasets.mnist": "MNIST", "torchvision.datasets.cifar": "CIFAR10"}
-"""By module, the class whose `__getitem__` the others there inherit."""
+"""For each module, the class whose `__getitem__` the others inherit."""
 
 
 def torchvision_rows(dataset: Foreign, pictures: bool) -> Rows | None:
-    """Where batches of a data set of MNIST's or CIFAR's family are gathered and scaled.
+    """The rows of a data set of the MNIST or CIFAR family, with scaling; None if not recognized.
 
-    Known transforms are `ToTensor()`, and a `Compose` of it, with or without a `Normalize` after;
-    and no transform, which leaves raw pixels, where items may be pictures.
+    Known transforms are `ToTensor()`, and a `Compose` of it, optionally followed by `Normalize`;
+    and, if items may be pictures, no transform, which leaves raw pixels.
     """
     kind = type(dataset)
     module = sys.modules.get(kind.__module__)
@@ -54,7 +54,7 @@ def torchvision_rows(dataset: Foreign, pictures: bool) -> Rows | None:
 
 
 def _planes(pixels: Foreign, family: str) -> Tensor | None:
-    """What a family keeps, as (n, channels, height, width): gray tensors, or arrays of colors."""
+    """A family's pixels as (n, channels, height, width): gray tensors, or color arrays."""
     if family == "MNIST":
         is_known = can_be_gathered(pixels) and pixels.dtype == torch.uint8 and pixels.ndim == 3
         return pixels.unsqueeze(1) if is_known else None
@@ -64,7 +64,7 @@ def _planes(pixels: Foreign, family: str) -> Tensor | None:
         and pixels.ndim == 4
         and pixels.shape[3] == 3
         and pixels.size > 0
-        # A tensor is made over this memory.
+        # A tensor will share this memory.
         and pixels.flags.writeable
         and min(pixels.strides) > 0
     )
@@ -72,7 +72,7 @@ def _planes(pixels: Foreign, family: str) -> Tensor | None:
 
 
 def _batch_transform(transform: Foreign, channels: int) -> Callable[[Tensor], Tensor] | None:
-    """What a transform of single pictures does, for a whole batch of raw pixels."""
+    """The equivalent of a per-image transform for a whole batch of raw pixels; None if unknown."""
     transforms = sys.modules.get("torchvision.transforms.transforms")
     functional = sys.modules.get("torchvision.transforms.functional")
     if transforms is None or functional is None:
@@ -106,7 +106,7 @@ def _batch_transform(transform: Foreign, channels: int) -> Callable[[Tensor], Te
         and all(type(number) in (float, int) for number in numbers)
         for numbers in (mean, std)
     )
-    # A deviation of 0 is an error, also where it is 0 only as this type.
+    # A standard deviation of 0 is an error, even if it is 0 only after conversion to this dtype.
     if not fits or not only_calls_forward(steps[1]) or min(map(abs, std)) < torch.finfo(dtype).tiny:
         return None
     normalize = partial(functional.normalize, mean=tuple(mean), std=tuple(std), inplace=True)

@@ -1,7 +1,7 @@
-"""Whether PyTorch's and torchvision's own functions do what they were written to do.
+"""Checks that PyTorch's and torchvision's functions have not been replaced.
 
-This is the one place that looks at private names of PyTorch. Where one is missing or is not what
-it was, the answer is no, and PyTorch's loader serves.
+This is the only place that uses PyTorch's private names. If one is missing or has changed, the
+answer is no, and PyTorch's loader is used.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 
 def is_original(owner: object, name: str) -> bool:
-    """Whether a class or module still has the function written in it, not one put in its place."""
+    """Whether a class or module still has its original function of this name."""
     function = getattr(owner, name, None)
     return type(function) is FunctionType and _is_written_in(owner, function, name)
 
 
-@lru_cache(maxsize=64)  # it is asked for every batch
+@lru_cache(maxsize=64)  # called for every batch
 def _is_written_in(owner: object, function: FunctionType, name: str) -> bool:
     prefix, home = "", owner
     if isinstance(owner, type):
@@ -33,10 +33,10 @@ def _is_written_in(owner: object, function: FunctionType, name: str) -> bool:
 
 
 def stacks(collate_fn: object) -> bool:
-    """Whether tuples of tensors and ints become a list of stacked tensors, those on the CPU.
+    """Whether tuples of CPU tensors and ints are collated to a list of stacked tensors.
 
-    Users may put functions of their own into the table of PyTorch's default collation, and a mode
-    for torch functions, such as a default device, changes what is made of ints.
+    Users can add functions to the table of PyTorch's default collation, and a torch function mode,
+    such as a default device, changes how ints are collated.
     """
     collate = sys.modules.get("torch.utils.data._utils.collate")
     table = getattr(collate, "default_collate_fn_map", None)
@@ -63,7 +63,7 @@ def only_calls_forward(module: nn.Module) -> bool:
         and is_original(nn.Module, "_wrapped_call_impl")
         and callable(has_global_hook)
         and not has_global_hook()
-        # A module's own hooks are in dicts; `compile` and replacing `forward` leave a callable.
+        # A module's hooks are in dicts; `compile` or a replaced `forward` leaves a callable.
         and not any(
             callable(value) or (isinstance(value, dict) and len(value) > 0)
             for value in vars(module).values()
@@ -72,9 +72,9 @@ def only_calls_forward(module: nn.Module) -> bool:
 
 
 def raise_as_worker(number: int) -> None:
-    """Raise the error that is being handled as a worker process of PyTorch's hands it over.
+    """Re-raise the current exception the way PyTorch re-raises it from a worker process.
 
-    Returns where PyTorch no longer has what wraps such errors.
+    Returns normally if PyTorch no longer has the wrapper for such errors.
     """
     wrapper = getattr(sys.modules.get("torch._utils"), "ExceptionWrapper", None)
     if wrapper is not None:
