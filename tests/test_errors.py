@@ -1,4 +1,4 @@
-"""The words of errors, their exit codes, and what they do with text from outside."""
+"""Error messages, exit codes, and text from outside in messages."""
 
 import copy
 import inspect
@@ -34,7 +34,7 @@ EXIT_CODES = {
     "StorageError": 1,
     "TrainingError": 1,
 }
-"""As the command line documents them."""
+"""As documented for the command line."""
 
 
 def family() -> dict[str, type]:
@@ -42,7 +42,7 @@ def family() -> dict[str, type]:
     return {name: kind for name, kind in classes if issubclass(kind, Exception)}
 
 
-def test_every_error_is_of_the_family():
+def test_every_error_is_a_tenfold_error():
     assert family().keys() == EXIT_CODES.keys() | {"InterruptedRunError"}
     assert all(issubclass(kind, TenfoldError) for kind in family().values())
 
@@ -58,7 +58,7 @@ def test_an_interrupted_run_ends_with_its_signals_code(signal_number, code):
     assert error.exit_code == code
 
 
-def test_the_remedy_stands_behind_the_message():
+def test_the_remedy_follows_the_message():
     error = DataError("a.png: it is cut off", remedy="replace the file")
     assert str(error) == "a.png: it is cut off; replace the file"
     assert (error.message, error.remedy) == ("a.png: it is cut off", "replace the file")
@@ -74,7 +74,7 @@ def test_the_remedy_stands_behind_the_message():
         InterruptedRunError("stopped", remedy="resume it", signal_number=15),
     ],
 )
-def test_errors_pass_from_process_to_process(error, duplicate):
+def test_errors_can_be_pickled(error, duplicate):
     other = duplicate(error)
     assert type(other) is type(error)
     assert str(other) == str(error)
@@ -92,12 +92,12 @@ def test_one_kind_of_error_can_be_caught_alone():
     ("name", "nearest"),
     [("fashion-minst", "fashion-mnist"), ("mnists", "mnist"), ("cifar-10", "cifar10")],
 )
-def test_a_misspelt_name_is_answered_with_the_nearest(name, nearest):
+def test_a_misspelled_name_gets_the_nearest_suggested(name, nearest):
     known = ["mnist", "fashion-mnist", "cifar10", "digits"]
     assert did_you_mean(name, known) == f"did you mean {nearest!r}?"
 
 
-def test_a_name_like_no_other_is_answered_with_all_of_them():
+def test_a_name_unlike_any_other_gets_all_names_listed():
     assert did_you_mean("zzz", {"b": 1, "a": 2}) == "choose one of: a, b"
 
 
@@ -117,19 +117,19 @@ def test_control_characters_never_reach_a_terminal(name, shown):
     shown.encode()
 
 
-def test_endless_names_are_cut():
+def test_very_long_names_are_cut():
     assert printable("x" * 200) == "x" * 200
     assert printable("x" * 10_000) == "x" * 199 + "…"
     assert len(printable("\x1b" * 10_000, 40)) == 40
 
 
-def test_what_an_error_says_can_be_shown_on_any_terminal():
+def test_an_error_message_is_safe_on_any_terminal():
     error = DataError("\x1b[2J\u202e.png: it is\ncaf\udce9", remedy="rename \x07")
     assert str(error) == "\\x1b[2J\\u202e.png: it is\\ncaf\\udce9; rename \\x07"
     assert (error.message, error.remedy) == tuple(str(error).split("; "))
 
 
-def test_endless_words_of_an_error_are_cut_in_the_middle():
+def test_very_long_words_of_an_error_are_cut_in_the_middle():
     path = f"/tmp/{'a' * 500}/photo.png"
     message = f"{path}: found {'9' * 300!r}, wanted 9"
     words = DataError(message).message.split(" ")
@@ -141,12 +141,12 @@ def test_endless_words_of_an_error_are_cut_in_the_middle():
     assert DataError("x" * LONGEST_WORD).message == "x" * LONGEST_WORD
 
 
-def test_endless_sentences_of_an_error_are_cut():
+def test_very_long_error_messages_are_cut():
     assert len(DataError("many words " * 10_000).message) == LONGEST_SENTENCE
     assert len(DataError("\x1b " * 10_000).message) == LONGEST_SENTENCE
 
 
-def test_a_long_listing_says_how_many_more_there_are():
+def test_a_long_listing_counts_the_rest():
     assert listing([]) == ""
     assert listing(["a", "b"], 2) == "a, b"
     assert listing(["a", "b", "c", "d"], 2) == "a, b and 2 more"
@@ -172,7 +172,7 @@ def test_a_long_listing_says_how_many_more_there_are():
         (Annotated[list[str], Field(max_length=1)], ["a", "b"], "a list of 1 or fewer"),
     ],
 )
-def test_what_pydantic_wanted_is_said_in_plain_words(kind, value, words):
+def test_pydantics_errors_in_plain_words(kind, value, words):
     with pytest.raises(ValidationError) as raised:
         TypeAdapter(kind).validate_python(value, strict=True)
     assert wanted(raised.value.errors()[0]) == words

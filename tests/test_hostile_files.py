@@ -1,8 +1,8 @@
-"""Files from strangers: no bytes do anything but give one of our errors.
+"""Untrusted files: any bytes raise only our errors.
 
-Whatever a run's folder, a checkpoint, a recipe or a tensor file says: nothing but a `TenfoldError`
-comes out, no code in it is run, nothing is written elsewhere, and no more memory is taken than
-is stated below. The readers of data sets and the bundle have their own such tests beside them.
+For any contents of a run's folder, a checkpoint, a recipe or a tensor file: only a `TenfoldError`
+is raised, no code in it is run, nothing is written elsewhere, and memory stays within the limits
+below. The readers of data sets and the bundle have their own such tests.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ json_values = st.recursive(
 
 
 def places_in(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Where in nested tables and lists something stands."""
+    """The position of a value in nested tables and lists."""
     yield place
     inner = enumerate(value) if isinstance(value, list) else ()
     for key, item in value.items() if isinstance(value, dict) else inner:
@@ -85,7 +85,7 @@ def places_in(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tupl
 
 
 def with_change(whole: Any, place: tuple[str | int, ...], change: object) -> Any:
-    """A copy in which something else stands at one place; `...` takes away what stands there."""
+    """A copy with one value replaced; `...` removes it."""
     if not place:
         return change
     copy = dict(whole) if isinstance(whole, dict) else list(whole)
@@ -97,7 +97,7 @@ def with_change(whole: Any, place: tuple[str | int, ...], change: object) -> Any
 
 
 def changed(data: st.DataObject, whole: dict[str, Any]) -> dict[str, Any]:
-    """A sound table with one or two of its entries replaced by anything or taken away."""
+    """A valid table with one or two of its entries replaced by anything or removed."""
     for _ in range(data.draw(st.integers(1, 2))):
         place = data.draw(st.sampled_from([place for place in places_in(whole) if place] or [()]))
         if place:
@@ -106,7 +106,7 @@ def changed(data: st.DataObject, whole: dict[str, Any]) -> dict[str, Any]:
 
 
 def only_our_errors(action: Callable[[], object]) -> TenfoldError | None:
-    """Use a hostile file: that works, or one of our errors says in one line why it does not."""
+    """Use a hostile file: it works, or one of our errors says why not, in one line."""
     refusal = None
     try:
         action()
@@ -118,7 +118,7 @@ def only_our_errors(action: Callable[[], object]) -> TenfoldError | None:
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch on 16 pictures, with all that a checkpoint can hold."""
+    """A run of one epoch on 16 images, with everything that a checkpoint can hold."""
     folder = tmp_path_factory.mktemp("small")
     pictures = np.arange(16 * 16, dtype=np.uint8).reshape(16, 4, 4)
     np.savez(folder / "data.npz", images=pictures, labels=np.arange(16) % 2)
@@ -127,7 +127,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'model = "softmax"\nval = 0.25\nbatch_size = 4\noptimizer = "adam"\naverage_decay = 0.5\n'
     )
     run = tenfold.train(folder / "data.npz", recipe=recipe, epochs=1, threads=1, out=folder / "run")
-    # Whoever wants a changed file to be read takes away the digests that it would not have.
+    # To have a changed file read, remove the digests that it would not match.
     RunFolder(run.folder).write_facts(run.facts.updated(digests={}))
     return run.folder
 
@@ -152,7 +152,7 @@ def run(small_run: Path, home: Path) -> Path:
 
 
 def another(run: Path) -> Path:
-    """A fresh copy of a run, in the place of the last one."""
+    """A fresh copy of a run, replacing the last one."""
     folder = run.with_name("another")
     shutil.rmtree(folder, ignore_errors=True)
     return Path(shutil.copytree(run, folder))
@@ -182,7 +182,7 @@ OTHER_CONTENTS: list[Callable[[Tensor], Tensor]] = [
     lambda tensor: tensor.to(torch.int64),
     lambda tensor: tensor.bool(),
 ]
-"""From a checkpoint's tensor to what may lie there instead."""
+"""Replacements for a checkpoint's tensor."""
 
 
 def rewrite_checkpoint(
@@ -190,7 +190,7 @@ def rewrite_checkpoint(
     change: Callable[[dict[str, Any], dict[str, Tensor]], dict[str, Any]],
     version: int = VERSION,
 ) -> None:
-    """Leave a run one checkpoint, of other contents and with a right digest."""
+    """Leave a run with one checkpoint, with other contents and a correct digest."""
     newest, *older = checkpoint_files(run / "checkpoints")
     header, tensors = read_tensors(newest, kind=CHECKPOINT, version=VERSION)
     for path in older:
@@ -213,7 +213,7 @@ def test_a_run_with_any_header_in_its_checkpoint_is_resumed_or_refused(
 def other_tensor(
     run: Path, name: str, other: Callable[[Tensor], Tensor] | None
 ) -> Callable[[], object]:
-    """Resuming a run in whose checkpoint a tensor is another one, or gone where `other` is None."""
+    """Resume a run with one tensor of its checkpoint replaced, or removed if `other` is None."""
 
     def change(header: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
         tensor = tensors.pop(name)
@@ -305,7 +305,7 @@ def test_a_run_of_any_recipe_is_used_or_refused(
 
 
 def as_toml(table: dict[str, Any]) -> str:
-    """The table as TOML; what TOML has no word for is left out."""
+    """The table as TOML; values that TOML cannot hold are left out."""
 
     def known(value: object) -> object:
         if isinstance(value, dict):
@@ -327,9 +327,7 @@ def as_toml(table: dict[str, Any]) -> str:
 @example(name="metrics.jsonl", content=b'{"epoch": 1e999}\n')
 @example(name="recipe.toml", content=b"x = " + b"[" * 50_000)
 @example(name="recipe.toml", content=b"x = " + b"9" * 50_000)
-def test_any_bytes_may_lie_in_the_place_of_a_runs_file(
-    name: str, content: bytes, run: Path
-) -> None:
+def test_any_bytes_may_replace_a_runs_file(name: str, content: bytes, run: Path) -> None:
     folder = another(run)
     (folder / name).write_bytes(content)
     only_our_errors(lambda: open_run(folder).to_dict())
@@ -354,7 +352,7 @@ CANARY = "harm-was-done"
 
 
 class Harm:
-    """Unpickled, it runs a program."""
+    """Its pickle runs a program when loaded."""
 
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, (f"touch {CANARY}",)
@@ -375,9 +373,7 @@ def test_the_canary_sings(home: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_pickle, write_checkpoint_of_torch])
-def test_no_pickle_is_read_in_the_place_of_a_file_of_ours(
-    write: Callable[[Path], None], run: Path
-) -> None:
+def test_no_pickle_is_read_instead_of_our_file(write: Callable[[Path], None], run: Path) -> None:
     for path in checkpoint_files(run / "checkpoints"):
         write(path)
     assert isinstance(only_our_errors(resuming(run)), FileRefusedError)
@@ -393,7 +389,7 @@ def test_no_pickle_is_read_in_the_place_of_a_file_of_ours(
 SOURCES = sorted(Path(tenfold.__file__).parent.rglob("*.py"))
 
 RESTRICTED_READER = "data/files/pickles.py"
-"""The one module that may name pickle, for a subclass of its reader that knows no globals."""
+"""The only module that may use pickle, for a subclass of its reader without globals."""
 
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 READERS = {
@@ -405,10 +401,10 @@ MODULES = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpi
 
 
 def forbidden(source: str) -> list[str]:
-    """What in a module runs code from elsewhere or unpacks without looking, by line.
+    """Lines of a module that run outside code or unpack without checks.
 
-    `model.eval()` is a method of modules and `re.compile` makes a pattern; the functions of these
-    names are Python's own.
+    `model.eval()` is a method of modules and `re.compile` creates a pattern; only Python's builtins
+    of these names count.
     """
     found = []
     for node in ast.walk(ast.parse(source)):
@@ -473,7 +469,7 @@ def test_what_runs_code_is_found(source: str) -> None:
     "source",
     ["network.eval()", "re.compile('x')", "torch.compile(f)", "evaluate(x)", "run(shell=False)"],
 )
-def test_what_only_sounds_alike_is_not(source: str) -> None:
+def test_similar_names_are_not_found(source: str) -> None:
     assert not forbidden(source)
 
 
@@ -522,11 +518,11 @@ def test_any_entries_are_a_tensor_file_or_refused(data: st.DataObject, home: Pat
 # --- How much memory a file may take ----------------------------------------------------------
 
 BOUND_MIB = 100
-"""What reading a file may take beyond what was taken before it; each unpacks to more than that."""
+"""Memory that reading a file may take in addition; each file unpacks to more than that."""
 
 BOUND_OF_HEADERS_MIB = 500
-"""The same for the header of a tensor file: it may be 16 MiB of JSON, of which Python makes objects
-of 25 times that size before it is seen that they are none of ours."""
+"""The same for the header of a tensor file: up to 16 MiB of JSON, which Python turns into objects
+of 25 times that size before they are found not to be ours."""
 
 
 def tensor_file(entries: dict[str, object], data: bytes = b"") -> Callable[[Path], None]:
@@ -626,7 +622,7 @@ BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
     "npz-of-zeros": (zeros_in_an_npz, "load_splits('./set.npz')"),
     "idx-of-zeros": (zeros_in_an_idx_file, "load_splits('./set')"),
 }
-"""By name: what makes the bomb in a folder, and what lights it; each ends in an error of ours."""
+"""By name: what creates the bomb in a folder, and what opens it; each ends in our error."""
 
 MEASURE = """
     import json, os, resource, sys
@@ -648,7 +644,7 @@ MEASURE = """
 
     for name, light in json.loads(sys.argv[1]).items():
         sys.stdout.flush()
-        if os.fork() == 0:  # a process of its own, whose peak starts from what is in use now
+        if os.fork() == 0:  # a separate process, whose peak starts at the current use
             os.chdir(name)
             before = peak()
             try:
@@ -664,7 +660,7 @@ MEASURE = """
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, float]]:
-    """By the name of a bomb: what came of it, and by how many MiB the peak of memory grew."""
+    """By bomb: the outcome, and the growth of peak memory in MiB."""
     if not hasattr(os, "fork"):
         pytest.skip("the peak of a part of a program can only be measured where there is fork")
     folder = tmp_path_factory.mktemp("bombs")
@@ -696,7 +692,7 @@ def test_a_bomb_is_refused_in_little_memory(
     assert growth < (BOUND_OF_HEADERS_MIB if name.startswith("header-") else BOUND_MIB)
 
 
-# --- What is written is read as it was --------------------------------------------------------
+# --- Round trips ------------------------------------------------------------------------------
 
 metrics = st.builds(
     EpochMetrics,
@@ -711,7 +707,7 @@ metrics = st.builds(
 
 
 def numbered(history: list[EpochMetrics]) -> list[EpochMetrics]:
-    """The entries counted from 1, as a run's are."""
+    """The entries numbered from 1, as in a run."""
     return [each.model_copy(update={"epoch": place}) for place, each in enumerate(history, 1)]
 
 

@@ -1,4 +1,4 @@
-"""The page about raw tensors, against PyTorch's own functions and on the real data."""
+"""The raw-tensor lesson, against PyTorch's functions and on the real data."""
 
 import gzip
 import math
@@ -127,7 +127,7 @@ def test_an_accumulator_keeps_numbers_and_no_tensors():
 
 
 def batches(n=70, batch_size=16, classes=3):
-    """Small images whose class is the row that is bright, the last batch smaller."""
+    """Small images whose class is the bright row; the last batch is smaller."""
     generator = torch.Generator().manual_seed(3)
     labels = torch.randint(0, classes, (n,), generator=generator)
     images = torch.randint(0, 100, (n, 1, classes, 4), dtype=torch.uint8, generator=generator)
@@ -187,7 +187,7 @@ def test_an_epochs_figures_are_over_images_and_not_over_batches():
     assert scratch.evaluate_accuracy(net, data) == share
 
 
-def test_it_learns_what_can_be_learnt_and_reports_every_epoch():
+def test_it_learns_what_can_be_learned_and_reports_every_epoch():
     data = batches()
     net, params = a_net()
     watched = []
@@ -200,7 +200,7 @@ def test_it_learns_what_can_be_learnt_and_reports_every_epoch():
     assert history[-1].test_acc == 1.0
 
 
-def test_a_module_is_told_whether_it_is_trained():
+def test_a_module_is_switched_between_training_and_evaluation():
     class Remembers(nn.Module):
         def __init__(self):
             super().__init__()
@@ -300,6 +300,6 @@ def test_on_fashion_mnist_it_reaches_the_published_figures(real_data):
     assert history[-1].train_loss < 0.5
     assert 0.7 < history[-1].train_acc <= 1
     assert 0.7 < history[-1].test_acc <= 1
-    # What a right run gives: a loss of about 0.45 and an accuracy of about 0.83.
+    # A correct run gives a loss of about 0.45 and an accuracy of about 0.83.
     assert history[-1].train_loss == pytest.approx(0.45, abs=0.02)
     assert history[-1].test_acc == pytest.approx(0.83, abs=0.03)

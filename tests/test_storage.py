@@ -74,7 +74,7 @@ def test_json_is_for_people_too(tmp_path):
     assert text.endswith("}\n")
 
 
-def test_numbers_that_json_has_no_word_for_are_refused_before_writing(tmp_path):
+def test_numbers_that_json_cannot_hold_are_refused_before_writing(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
@@ -94,7 +94,7 @@ def test_a_missing_folder_is_named(tmp_path):
         write_bytes(tmp_path / "nowhere" / "file.bin", bytes(1000))
 
 
-def test_a_folder_in_the_files_place_is_left_as_it_was(tmp_path):
+def test_a_folder_at_the_files_path_is_left_unchanged(tmp_path):
     (tmp_path / "file.bin").mkdir()
     with pytest.raises(StorageError, match="directory"):
         write_bytes(tmp_path / "file.bin", b"x")
@@ -115,13 +115,13 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.bin"]
 
 
-def test_folders_are_made_with_their_parents_and_may_stand_already(tmp_path):
+def test_folders_are_created_with_their_parents_and_may_exist(tmp_path):
     make_folder(tmp_path / "a" / "b" / "c")
     make_folder(tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
 
 
-def test_a_file_in_a_folders_place_is_named(tmp_path):
+def test_a_file_at_a_folders_path_is_named(tmp_path):
     (tmp_path / "a").write_text("")
     for folder in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(StorageError, match=r"wanted a folder|cannot create"):
@@ -164,7 +164,7 @@ DTYPES = [
 
 @st.composite
 def any_tensor(draw):
-    """Any bits, as any type and shape, of any layout; NaN and -0.0 among them."""
+    """Any bits, dtype, shape and memory layout; NaN and -0.0 included."""
     dtype = draw(st.sampled_from(DTYPES))
     shape = draw(st.lists(st.integers(0, 4), max_size=4))
     seed = draw(st.integers(0, 2**32))
@@ -176,14 +176,14 @@ def any_tensor(draw):
         generator=torch.Generator().manual_seed(seed),
     )
     tensor = raw.view(dtype).reshape(shape)
-    layout = draw(st.sampled_from(["plain", "transposed", "part", "expanded", "parameter"]))
-    if layout == "transposed" and tensor.ndim > 1:
+    form = draw(st.sampled_from(["plain", "transposed", "part", "expanded", "parameter"]))
+    if form == "transposed" and tensor.ndim > 1:
         return tensor.transpose(0, -1)
-    if layout == "part" and tensor.ndim:
+    if form == "part" and tensor.ndim:
         return tensor[1:]
-    if layout == "expanded":
+    if form == "expanded":
         return tensor.expand(2, *tensor.shape)
-    if layout == "parameter" and dtype.is_floating_point:
+    if form == "parameter" and dtype.is_floating_point:
         return torch.nn.Parameter(tensor)
     return tensor
 
@@ -222,7 +222,7 @@ def test_tensors_may_share_memory(tmp_path):
 
 
 def test_the_file_is_plain_safetensors_of_the_documented_format(tmp_path):
-    """Whoever has safetensors can read it; a change of the format would orphan old files."""
+    """The safetensors library can read it; a change of the format would orphan old files."""
     path = write(tmp_path / "file.safetensors")
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata()
@@ -270,7 +270,7 @@ def test_what_the_library_of_the_format_writes_is_read(tmp_path, tensors):
     ],
     ids=["big-endian", "by columns", "backwards", "scalar", "empty", "repeated"],
 )
-def test_arrays_of_any_layout_come_back(tmp_path, array):
+def test_arrays_of_any_memory_layout_come_back(tmp_path, array):
     path = tmp_path / "file.safetensors"
     storage.write_tensors(path, {"x": StoredTensor.of(array)}, kind=KIND, version=1, header={})
     found = storage.read_tensors(path, kind=KIND, version=1).tensors["x"].array()
@@ -280,7 +280,7 @@ def test_arrays_of_any_layout_come_back(tmp_path, array):
 
 
 @pytest.mark.parametrize("dtype", [torch.complex128, torch.float8_e8m0fnu])
-def test_a_type_that_the_format_does_not_have_is_named(dtype):
+def test_an_unsupported_dtype_is_named(dtype):
     with pytest.raises(UsageError, match=f"{str(dtype).removeprefix('torch.')}, which cannot be"):
         to_stored({"x": torch.zeros(1).to(dtype)})
 
@@ -289,7 +289,7 @@ TENSORS = {"steps": torch.tensor(7), "weights": torch.arange(6.0).reshape(2, 3)}
 
 
 def digest(header, tensors, kind=KIND, version="1"):
-    """The file's digest, written down a second time."""
+    """The file's digest, implemented a second time."""
     whole = hashlib.sha256()
 
     def add(text):
@@ -374,7 +374,7 @@ def test_every_truncation_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("more", [b"\0", b"\0" * 4096, b"more"])
-def test_bytes_behind_the_end_are_found(tmp_path, more):
+def test_bytes_after_the_end_are_found(tmp_path, more):
     path = write(tmp_path / "file.safetensors")
     path.write_bytes(path.read_bytes() + more)
     with pytest.raises(FileRefusedError, match="damaged"):
@@ -421,7 +421,7 @@ def test_what_is_not_a_file_is_refused(tmp_path):
         read(tmp_path / "empty.safetensors")
 
 
-def test_a_file_of_somebody_elses_is_called_foreign(tmp_path):
+def test_a_foreign_file_is_reported_as_such(tmp_path):
     path = tmp_path / "other.safetensors"
     for metadata in (None, {"format": "pt"}, {"kind": KIND}):
         safetensors.torch.save_file({"x": torch.zeros(3)}, path, metadata)
@@ -429,11 +429,11 @@ def test_a_file_of_somebody_elses_is_called_foreign(tmp_path):
             read(path)
 
 
-# --- Files made to harm ----------------------------------------------------------------------
+# --- Malicious files -------------------------------------------------------------------------
 
 
 def forge(path, *, tensors=None, header="{}", data=b"", **metadata):
-    """A file with a right digest and whatever else is wanted."""
+    """A file with a correct digest and arbitrary contents."""
     whole = {"kind": KIND, "version": "1", "header": header}
     if "sha256" not in metadata:
         metadata["sha256"] = digest(header, {})
@@ -458,13 +458,13 @@ def test_a_folder_that_is_refused_leaves_nothing_open(tmp_path):
 
 
 @pytest.mark.parametrize("header", ["", "[]", "3", "null", '"text"', "{", "[" * 100_000])
-def test_a_header_that_is_no_object_is_refused(tmp_path, header):
+def test_a_header_that_is_not_an_object_is_refused(tmp_path, header):
     with pytest.raises(FileRefusedError, match="header is not"):
         read(forge(tmp_path / "x.safetensors", header=header))
 
 
 @pytest.mark.parametrize("version", ["", "-1", "1.0", " 1", "one", "\x1b[2J", "9" * 5000])
-def test_a_version_that_is_no_number_is_refused(tmp_path, version):
+def test_a_version_that_is_not_a_number_is_refused(tmp_path, version):
     forged = forge(
         tmp_path / "x.safetensors", version=version, sha256=digest("{}", {}, version=version)
     )
@@ -476,7 +476,7 @@ def test_a_version_that_is_no_number_is_refused(tmp_path, version):
 
 @pytest.mark.parametrize("value", [None, 1, ["tenfold-test"], {}])
 @pytest.mark.parametrize("key", ["kind", "version", "header", "sha256"])
-def test_metadata_that_is_no_text_is_refused(tmp_path, key, value):
+def test_metadata_that_is_not_text_is_refused(tmp_path, key, value):
     path = tmp_path / "x.safetensors"
     forge(path)
     size = struct.unpack("<Q", path.read_bytes()[:8])[0]
@@ -509,7 +509,7 @@ def test_a_header_that_is_too_long_is_refused_unread(tmp_path):
     path = tmp_path / "x.safetensors"
     with path.open("wb") as file:
         file.write(struct.pack("<Q", LARGEST_HEADER + 1))
-        file.truncate(2**33)  # no bytes on the disk, but 8 GiB to whoever reads it all
+        file.truncate(2**33)  # no bytes on disk, but 8 GiB when read
     tracemalloc.start()
     with pytest.raises(FileRefusedError, match="not a file that tenfold wrote"):
         read(path)
@@ -534,7 +534,7 @@ def test_a_header_that_is_too_long_is_refused_unread(tmp_path):
         None,
     ],
 )
-def test_tensors_that_lie_about_themselves_are_refused(tmp_path, entry):
+def test_false_claims_about_tensors_are_refused(tmp_path, entry):
     path = forge(tmp_path / "x.safetensors", tensors={"x": entry} if entry else {}, data=bytes(4))
     with pytest.raises(FileRefusedError):
         read(path)
@@ -542,7 +542,7 @@ def test_tensors_that_lie_about_themselves_are_refused(tmp_path, entry):
 
 @pytest.mark.parametrize("shape", [(0, 2**62, 4), (2**40, 2**40, 0), (0, 2**63)])
 def test_an_empty_tensor_of_an_impossible_shape_is_refused(tmp_path, shape):
-    """Its bytes are none, but NumPy and PyTorch cannot make it."""
+    """It has no bytes, but NumPy and PyTorch cannot create it."""
     stored = StoredTensor("float32", shape, memoryview(b""))
     path = tmp_path / "x.safetensors"
     storage.write_tensors(path, {"x": stored}, kind=KIND, version=1, header={})
@@ -554,7 +554,7 @@ EMPTY = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
 
 
 @pytest.mark.parametrize("changes", [{"header": '"\ud800"'}, {"tensors": {"\ud800": EMPTY}}])
-def test_half_of_a_pair_of_characters_is_refused(tmp_path, changes):
+def test_lone_surrogates_are_refused(tmp_path, changes):
     """JSON can write it, UTF-8 cannot."""
     with pytest.raises(FileRefusedError, match="damaged"):
         read(forge(tmp_path / "x.safetensors", **changes, sha256="0" * 64))

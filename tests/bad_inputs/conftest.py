@@ -1,4 +1,4 @@
-"""Failures of what every row must pass are explained as those of the tests themselves."""
+"""Assertion details also for the helpers shared by all rows."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The tables of wrong inputs: what a row says, and what must hold for every one.
+"""The tables of wrong inputs: the format of a row, and what must hold for every row.
 
 Every wrong input gives one clear sentence and the right exit code, and leaves nothing behind. Each
-row of the tables in the test files makes its input in an empty folder, runs one command line there,
-and says with which exit code and which words that must end. The words are those that a reader acts
-on: the place, what was found, what was wanted, what to do.
+row of the tables in the test files creates its input in an empty folder, runs one command there,
+and gives the expected exit code and words. The words are those that a reader acts on: the place,
+what was found, what was wanted, what to do.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Row:
 
     Attributes:
         id: its name.
-        command: the line behind `tenfold`, as a shell splits it.
+        command: the arguments of `tenfold`, as a shell line.
         code: the exit code.
         words: what the message must contain.
-        make: makes the input in the folder that the command runs in.
-        leaves: what may be there afterwards that was not there before; nothing below it is left
-            half-written either.
+        make: creates the input in the folder that the command runs in.
+        leaves: what may be new afterwards; nothing below it may be left half-written
+            either.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Row:
 
 
 def check(row: Row, tenfold: Tenfold, folder: Path) -> None:
-    """Make the input of a row in an empty folder and run its command line there."""
+    """Create the input of a row in an empty folder and run its command there."""
     if row.make is not None:
         row.make(folder)
     before, beside = contents(folder), set(folder.parent.iterdir())
@@ -68,7 +68,7 @@ def check(row: Row, tenfold: Tenfold, folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every file and folder below, with what is in it; links as what they say."""
+    """Every file and folder below, with contents; links with their targets."""
     return {
         str(path.relative_to(folder)): str(path.readlink()).encode()
         if path.is_symlink()
@@ -76,15 +76,15 @@ def contents(folder: Path) -> dict[str, bytes | None]:
         if path.is_file()
         else None
         for path in folder.rglob("*")
-        if path.name != ".lock"  # a run's lock stays when it is let go
+        if path.name != ".lock"  # a run's lock file stays after release
     }
 
 
 def control_characters(text: str) -> set[str]:
-    """What could move the cursor, color a terminal or turn the direction of writing."""
+    """Characters that move the cursor, color the terminal or reverse the text direction."""
     return {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n"}
 
 
 def errors(err: str) -> list[str]:
-    """The lines of standard error that are no notes."""
+    """The lines of standard error that are not notes."""
     return [line for line in err.splitlines() if not line.startswith("note: ")]

@@ -1,4 +1,4 @@
-"""No name, typed or of a file, reaches the terminal as anything but plain characters."""
+"""Typed names and file names reach the terminal only as printable characters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NASTY = [
     "c1\x9b2J",
     "\udcff",
 ]
-"""A new line, a color, a turned direction, a bell, an 8-bit escape, a byte that is no Unicode."""
+"""Newline, color, reversed direction, bell, 8-bit escape, a byte that is not Unicode."""
 
 COMMANDS = {
     "data": ["train", "{}"],
@@ -104,9 +104,9 @@ def test_an_answer_about_an_image_of_any_name_can_be_printed(
     all_of(bundle(), file(f"{name}.png", picture()))(tmp_path)
     answer = tenfold("predict", "model.safetensors", f"{name}.png", *filter(None, [form]))
     assert answer.code == 0, answer.err
-    answer.out.encode()  # a terminal takes UTF-8 and no surrogates
+    answer.out.encode()  # a terminal accepts UTF-8, not surrogates
     if form == "--json":
         (prediction,) = json.loads(answer.out)["predictions"]
         assert prediction["image"] == f"{name}.png"
-    if form != "--csv":  # which is for programs, and quotes what it must
+    if form != "--csv":  # CSV is for programs, and has its own quoting
         assert not control_characters(answer.out)

@@ -85,7 +85,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_wrong_input_is_told_in_one_sentence_and_leaves_nothing(
+def test_a_wrong_input_gives_one_sentence_and_leaves_nothing(
     row: Row, tenfold: Tenfold, tmp_path: Path
 ) -> None:
     check(row, tenfold, tmp_path)

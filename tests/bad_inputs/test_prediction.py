@@ -1,4 +1,4 @@
-"""Images and data that a sound bundle cannot be used on."""
+"""Images and data that a valid bundle cannot be used on."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_wrong_input_is_told_in_one_sentence_and_leaves_nothing(
+def test_a_wrong_input_gives_one_sentence_and_leaves_nothing(
     row: Row, tenfold: Tenfold, tmp_path: Path
 ) -> None:
     check(row, tenfold, tmp_path)

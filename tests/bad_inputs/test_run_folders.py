@@ -1,4 +1,4 @@
-"""Folders that are not runs, and runs whose files are damaged, changed or gone."""
+"""Folders that are not runs, and runs with damaged, changed or missing files."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ DAMAGED = [
         file("run.txt", "hello"),
     ),
 ]
-"""A finished run lies in `run` before the input is made."""
+"""A finished run is in `run` before the input is created."""
 
 
 @pytest.fixture(scope="module")
@@ -148,14 +148,14 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_wrong_input_is_told_in_one_sentence_and_leaves_nothing(
+def test_a_wrong_input_gives_one_sentence_and_leaves_nothing(
     row: Row, tenfold: Tenfold, tmp_path: Path
 ) -> None:
     check(row, tenfold, tmp_path)
 
 
 @pytest.mark.parametrize("row", DAMAGED, ids=lambda row: row.id)
-def test_a_damaged_run_is_told_in_one_sentence_and_leaves_nothing(
+def test_a_damaged_run_gives_one_sentence_and_leaves_nothing(
     row: Row, tenfold: Tenfold, tmp_path: Path, finished_run: Path
 ) -> None:
     shutil.copytree(finished_run, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Training that cannot begin, or cannot go on."""
+"""Training that cannot start or continue."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_wrong_input_is_told_in_one_sentence_and_leaves_nothing(
+def test_a_wrong_input_gives_one_sentence_and_leaves_nothing(
     row: Row, tenfold: Tenfold, tmp_path: Path
 ) -> None:
     check(row, tenfold, tmp_path)

@@ -1,4 +1,4 @@
-"""Small data sets that are made in memory: real digits, numbered images, random pixels."""
+"""Small data sets made in memory: real digits, numbered images, random pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LABELS = np.arange(40) % 4
 
 
 class Readings(Listener):
-    """Keeps how far long reading has come."""
+    """Keeps the progress reports."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, int | None]] = []
@@ -40,7 +40,7 @@ def image_dataset(
 
 
 def whole(loaded: LoadedData) -> Tensor:
-    """All images of a source that was not to be split."""
+    """All images of a source that has no splits."""
     assert loaded.splits.test is None
     return loaded.splits.train.images
 
@@ -53,7 +53,7 @@ def digits(n: int = 1797, **named: Any) -> ImageDataset:
 
 
 def numbered(labels: list[int], classes: int) -> ImageDataset:
-    """A data set whose images say which one they are."""
+    """A data set whose images encode their own index."""
     n = len(labels)
     pixels = np.arange(n, dtype="<u4").view(np.uint8).reshape(n, 1, 2, 2).copy()
     return ImageDataset(
@@ -65,6 +65,6 @@ def numbered(labels: list[int], classes: int) -> ImageDataset:
 
 
 def numbers(dataset: ImageDataset) -> list[int]:
-    """Which images of a numbered data set these are."""
+    """The indices of images in a numbered data set."""
     found: list[int] = dataset.image_array.reshape(-1).view("<u4").tolist()
     return found

@@ -19,7 +19,7 @@ from tenfold.types import ImageShape, LabeledArrays
 # --- The data set ----------------------------------------------------------------------------
 
 
-def test_it_is_a_data_set_as_pytorch_knows_them():
+def test_it_is_a_pytorch_data_set():
     dataset = digits(20)
     assert len(dataset) == 20
     image, label = dataset[3]
@@ -31,7 +31,7 @@ def test_it_is_a_data_set_as_pytorch_knows_them():
         dataset[20]
 
 
-def test_pytorchs_own_tools_take_it():
+def test_pytorchs_tools_accept_it():
     dataset = digits(20)
     images, labels = next(iter(DataLoader(dataset, batch_size=20)))
     assert torch.equal(images, dataset.images)
@@ -50,7 +50,7 @@ def test_iterating_ends():
     assert [label for _, label in digits(12)] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
 
 
-def test_what_it_says_of_itself():
+def test_its_repr():
     dataset = digits(20, split="test", source="digits")
     assert dataset.image_shape == ImageShape(1, 8, 8)
     assert str(dataset.image_shape) == "1x8x8"
@@ -106,7 +106,7 @@ def test_no_images_are_refused():
         ImageDataset(pixels(0, 1, 4, 4), torch.zeros(0, dtype=torch.int64), ["a"])
 
 
-def test_no_classes_and_wrong_counts_of_names_are_refused():
+def test_no_classes_and_wrong_numbers_of_names_are_refused():
     labels = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(DataError, match="label 0 at index 0 is out of range"):
         ImageDataset(pixels(2, 1, 4, 4), labels, [])
@@ -115,7 +115,7 @@ def test_no_classes_and_wrong_counts_of_names_are_refused():
 
 
 @pytest.mark.parametrize("as_given", [torch.from_numpy, np.asarray], ids=["tensors", "arrays"])
-def test_arrays_and_tensors_lie_in_the_memory_of_what_was_given(as_given):
+def test_arrays_and_tensors_share_the_given_memory(as_given):
     array = np.arange(16, dtype=np.uint8).reshape(4, 1, 2, 2)
     labels = np.array([0, 1, 2, 3])
     dataset = ImageDataset(as_given(array), as_given(labels), DIGITS[:4])
@@ -127,7 +127,7 @@ def test_arrays_and_tensors_lie_in_the_memory_of_what_was_given(as_given):
     assert dataset.images is dataset.images
 
 
-def test_tensors_are_made_when_they_are_asked_for_and_are_not_pickled():
+def test_tensors_are_created_on_demand_and_not_pickled():
     dataset = digits(20)
     assert not {"images", "labels"} & vars(dataset).keys()
     assert torch.equal(
@@ -141,7 +141,7 @@ def test_tensors_are_made_when_they_are_asked_for_and_are_not_pickled():
 
 
 def test_tensors_have_the_strides_that_pytorch_would_give_them():
-    """By others PyTorch may convolve by another algorithm, with other last bits."""
+    """With other strides PyTorch may pick another algorithm, with other last bits."""
     last = np.zeros((6, 4, 4, 1), dtype=np.uint8)
     for images in (
         np.moveaxis(last, 3, 1),
@@ -164,7 +164,7 @@ def test_read_only_arrays_are_copied_and_others_need_not_be():
 
 
 @pytest.mark.parametrize("order", [slice(None, None, -1), slice(None, None, 2)])
-def test_arrays_of_any_layout_are_taken(order):
+def test_arrays_of_any_memory_layout_are_accepted(order):
     array = np.arange(4 * 3 * 2 * 2, dtype=np.uint8).reshape(4, 3, 2, 2)
     labels = np.array([0, 1, 2, 3])
     dataset = ImageDataset.from_arrays(
@@ -197,7 +197,7 @@ def test_images_may_be_selected_by_place_from_the_end_or_by_a_mask(as_given):
         assert chosen.label_array.tolist() == [1, 1]
 
 
-def test_a_selection_of_nothing_or_of_what_is_not_there_is_refused():
+def test_empty_and_out_of_range_selections_are_refused():
     dataset = numbered([0, 1], 2)
     with pytest.raises(DataError, match="there are no pixels"):
         dataset.select(torch.zeros(0, dtype=torch.int64))
@@ -213,7 +213,7 @@ def test_another_name_for_the_same_images():
     assert other.names == dataset.names
 
 
-def test_two_classes_of_one_name_are_refused() -> None:
+def test_duplicate_class_names_are_refused() -> None:
     images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2])
     with pytest.raises(DataError, match="more than one is called cat"):
         ImageDataset(images, labels, ["cat", "dog", "cat"])
@@ -223,7 +223,7 @@ def test_two_classes_of_one_name_are_refused() -> None:
 
 
 def test_the_fingerprint_is_the_documented_digest():
-    """It stands in every run and bundle; a change would make old ones look like other data."""
+    """It is in every run and bundle; a change would make old ones look like other data."""
     dataset = digits(20)
     bunch = load_digits()
     whole = hashlib.sha256(repr(((20, 1, 8, 8), DIGITS)).encode())
@@ -234,7 +234,7 @@ def test_the_fingerprint_is_the_documented_digest():
 
 @settings(deadline=None, max_examples=50)
 @given(st.data())
-def test_any_byte_makes_another_fingerprint(data):
+def test_any_byte_changes_the_fingerprint(data):
     dataset = digits(30)
     images = dataset.images.clone()
     place = data.draw(st.integers(0, images.numel() - 1))
@@ -242,7 +242,7 @@ def test_any_byte_makes_another_fingerprint(data):
     assert ImageDataset(images, dataset.labels, DIGITS).fingerprint != dataset.fingerprint
 
 
-def test_labels_names_order_and_shape_make_another_fingerprint():
+def test_labels_names_order_and_shape_change_the_fingerprint():
     dataset = digits(20)
     images, labels = dataset.images, dataset.labels
     other_label = labels.clone()
@@ -260,7 +260,7 @@ def test_labels_names_order_and_shape_make_another_fingerprint():
     assert len({other.fingerprint for other in [dataset, *others]}) == len(others) + 1
 
 
-def test_where_data_came_from_and_how_it_lies_make_no_difference():
+def test_source_and_memory_layout_do_not_change_the_fingerprint():
     dataset = digits(20)
     other = ImageDataset(
         dataset.images.to(memory_format=torch.channels_last),
@@ -282,7 +282,7 @@ def test_class_names_cannot_be_shifted_against_each_other():
 # --- Splits ----------------------------------------------------------------------------------
 
 
-def test_splits_are_gone_through_without_the_missing_ones():
+def test_iteration_skips_missing_splits():
     train, val, test = (digits(20, split=name) for name in ("train", "val", "test"))
     assert list(Splits(train)) == [train]
     assert list(Splits(train, test=test)) == [train, test]

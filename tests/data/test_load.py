@@ -1,4 +1,4 @@
-"""From a name, a path or an object to checked splits; objects have a test module of their own."""
+"""From a name, a path or an object to checked splits; objects have their own test module."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_pipe_is_refused_and_not_waited_for(name: str, tmp_path: Path) -> None
     "path",
     ["./photos", "no/such", "photos.zip", "~/no-such-photos", "~no-such-user/x", "./" + "a" * 300],
 )
-def test_a_path_that_is_not_there_is_missing_data(
+def test_a_path_that_does_not_exist_is_missing_data(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -118,7 +118,7 @@ def test_a_path_that_is_not_there_is_missing_data(
         load_splits(path)
 
 
-def test_notes_are_told_at_once_and_kept_with_the_data() -> None:
+def test_notes_are_sent_at_once_and_kept_with_the_data() -> None:
     told = Recorder(Listener())
     loaded = load_splits(image_dataset(classes="abcde"), listener=told)
     assert loaded.notes == tuple(told.notes)
@@ -203,7 +203,7 @@ def idx(array: np.ndarray) -> bytes:
     return header + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
 
 
-def test_unknown_idx_files_have_numbers_for_names(tmp_path: Path) -> None:
+def test_classes_of_unknown_idx_files_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(PIXELS[:, 0]))
     labels = idx(LABELS * 4)  # up to 12
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
@@ -246,7 +246,7 @@ def test_npz(tmp_path: Path) -> None:
     assert any("8 of the 8 test images are also training images" in n for n in loaded.notes)
 
 
-def test_npz_with_one_name_for_two_classes(tmp_path: Path) -> None:
+def test_npz_with_duplicate_class_names(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, images=PIXELS, labels=LABELS, classes=np.array(["cat", "dog", "cat", "owl"]))
     with pytest.raises(DataError, match=r"data\.npz \(train\): .* more than one is called cat"):

@@ -1,4 +1,4 @@
-"""Data sets that are handed over from Python: every kind of object, and what is refused."""
+"""Data sets as Python objects: every kind, and what is refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Items(Dataset[Any]):
 
 
 class LikeTorchvision(Dataset[Any]):
-    """What torchvision's MNIST and CIFAR10 have: raw arrays, and items made of Pillow images."""
+    """Like torchvision's MNIST and CIFAR10: raw arrays, and items with Pillow images."""
 
     classes = ("ant", "bee", "cow", "dog")
 
@@ -58,11 +58,11 @@ class LikeTorchvision(Dataset[Any]):
 
 
 class Picture(Tensor):
-    """A tensor of a type of its own, as torchvision's `tv_tensors.Image` is."""
+    """A subclass of tensor, like torchvision's `tv_tensors.Image`."""
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """Scaled to 0..1 and channels first, as torchvision's `ToTensor` does it."""
+    """Scaled to 0..1 and channels-first, like torchvision's `ToTensor`."""
     array = np.asarray(image)
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     return torch.tensor(array).float().div(255)
@@ -169,7 +169,7 @@ def test_pixels_that_are_not_raw_are_refused(images: Tensor) -> None:
             load_splits(dataset)
 
 
-def test_the_place_of_a_wrong_pixel_is_told() -> None:
+def test_the_index_of_a_wrong_pixel_is_reported() -> None:
     images = torch.tensor(PIXELS) / 255
     images[17, 0, 3, 2] = 0.5
     with pytest.raises(DataError, match=r"image at index 17 has the value 0\.5"):
@@ -212,7 +212,7 @@ def test_items_that_do_not_fit_are_named(items: list[Any], said: str) -> None:
         load_splits(Items(items))
 
 
-def test_what_is_no_data_set_is_refused() -> None:
+def test_other_objects_are_refused() -> None:
     class Stream(IterableDataset[Any]):
         def __iter__(self) -> Any:
             return iter([])
@@ -271,7 +271,7 @@ def test_labels_may_be_any_one_whole_number() -> None:
     ],
     ids=["one by one", "gathered"],
 )
-def test_long_reading_is_told(make: Callable[..., Any], n: int, told: list[int]) -> None:
+def test_progress_is_reported(make: Callable[..., Any], n: int, told: list[int]) -> None:
     images, labels = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.int64)
     readings = Readings()
     read_items(make(images, labels), "here", WantedShape(), readings)
@@ -288,7 +288,7 @@ def test_unnamed_classes_are_counted_over_both_splits() -> None:
     assert load_splits(pair).splits.train.classes == ("0", "1", "2", "3")
 
 
-def test_images_of_the_wanted_shape_are_let_be() -> None:
+def test_images_of_the_wanted_shape_are_left_alone() -> None:
     five = np.zeros((2, 5, 4, 3), dtype=np.uint8)
     for pixels in (PIXELS, five):
         _, channels, *size = pixels.shape
@@ -297,7 +297,7 @@ def test_images_of_the_wanted_shape_are_let_be() -> None:
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
-def test_only_gray_and_color_images_are_brought_to_another_shape(channels: int) -> None:
+def test_only_gray_and_color_images_are_converted(channels: int) -> None:
     images = image_dataset(np.zeros((40, channels, 4, 3), dtype=np.uint8), source="satellite")
     for wanted in ({"image_size": (2, 2)}, {"channels": 3}):
         with pytest.raises(DataError, match=rf"satellite \(train\): images of {channels} channels"):
@@ -318,7 +318,7 @@ def test_images_of_another_size_or_color() -> None:
 def test_pictures_of_any_size_and_mode_are_read_as_files_are(channels: int) -> None:
     color = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 4), dtype=np.uint8))
     modes = ["1", "L", "LA", "La", "P", "RGB", "RGBA", "CMYK", "I;16"]
-    # Pillow makes these two of no other mode than the one named first.
+    # Pillow converts to these two modes only from the one named first.
     ways = {"La": ("LA", "La"), "I;16": ("L", "I;16")}
     pictures = []
     for mode in modes:

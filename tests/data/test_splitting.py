@@ -57,7 +57,7 @@ def test_properties_of_a_split(counts, fraction, seed, shuffler):
 
 
 def test_the_split_of_mnists_size_is_the_tutorials():
-    """20 % of 60,000 are 12,000, and every class gives its fifth to within one image."""
+    """20 % of 60,000 is 12,000, and every class gives its fifth to within one image."""
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     rest, held = split_stratified(numbered(labels, 10), 0.2, seed=0, name="val")
@@ -66,7 +66,7 @@ def test_the_split_of_mnists_size_is_the_tutorials():
         assert abs(held_count - count / 5) < 1
 
 
-def test_seed_and_name_make_another_split():
+def test_seed_and_name_change_the_split():
     dataset = digits()
     chosen = {
         split_stratified(dataset, 0.1, seed=seed, name=name)[1].fingerprint
@@ -76,7 +76,7 @@ def test_seed_and_name_make_another_split():
     assert len(chosen) == 4
 
 
-def test_pixels_do_not_choose():
+def test_pixels_do_not_affect_the_split():
     dataset = numbered([0, 1] * 20, 2)
     dark = ImageDataset(torch.zeros_like(dataset.images), dataset.labels, dataset.classes)
     dark.names = dataset.names
@@ -92,11 +92,11 @@ def test_every_image_is_as_likely_to_be_held_out_as_any_other():
     for seed in range(1000):
         held.update(numbers(split_stratified(dataset, 0.3, seed=seed, name="val")[1]))
     assert len(held) == 40
-    assert all(240 <= count <= 360 for count in held.values())  # 300, deviation 14.5
+    assert all(240 <= count <= 360 for count in held.values())  # 300, standard deviation 14.5
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
-def test_a_fraction_that_is_none_is_refused(fraction):
+def test_an_invalid_fraction_is_refused(fraction):
     with pytest.raises(UsageError, match="wanted 0 < fraction < 1"):
         split_stratified(digits(20), fraction, seed=0, name="val")
 
@@ -107,7 +107,7 @@ def test_a_class_of_one_image_is_named():
         split_stratified(dataset, 0.2, seed=0, name="val")
 
 
-def test_a_class_without_images_is_let_be():
+def test_a_class_without_images_is_left_alone():
     rest, held = split_stratified(numbered([0] * 10 + [2] * 10, 3), 0.2, seed=0, name="val")
     assert held.class_counts().tolist() == [2, 0, 2]
     assert rest.classes == held.classes

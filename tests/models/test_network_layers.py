@@ -1,4 +1,4 @@
-"""The list of layers: what may stand in it, the shapes that follow, and the weights it names."""
+"""The list of layers: valid entries, output shapes, and the weights it names."""
 
 import json
 import re
@@ -96,10 +96,10 @@ def network(*layers):
     return NETWORK.validate_python(layers)
 
 
-# ---- What may stand in it ----------------------------------------------------------------------
+# ---- Valid lists -------------------------------------------------------------------------------
 
 
-def test_it_goes_through_json_and_stays_what_it_is():
+def test_it_survives_json():
     layers = network(*BRANCHES)
     text = json.dumps([layer.model_dump() for layer in layers])
     assert json.loads(text) == BRANCHES
@@ -108,7 +108,7 @@ def test_it_goes_through_json_and_stays_what_it_is():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_models_list_goes_through_json(name):
+def test_a_models_list_survives_json(name):
     layers = layer_list(build(name, (3, 28, 28), 10, device="meta"))
     text = NETWORK.dump_json(layers)
     assert NETWORK.validate_json(text) == layers
@@ -162,12 +162,12 @@ def test_it_needs_no_pytorch():
         [{**NORM, "input": -1, "momentum": None}],
     ],
 )
-def test_what_is_no_list_of_layers_is_refused(layers):
+def test_an_invalid_list_of_layers_is_refused(layers):
     with pytest.raises(ValidationError):
         NETWORK.validate_python(layers)
 
 
-def test_a_layer_does_not_change():
+def test_a_layer_is_frozen():
     (layer,) = network({"op": "relu", "input": -1})
     with pytest.raises(ValidationError):
         layer.input = 3
@@ -257,7 +257,7 @@ def test_what_does_not_fit_is_refused(layers, shape, message):
 # ---- Weights -----------------------------------------------------------------------------------
 
 
-def test_weights_that_fit_are_taken():
+def test_matching_weights_are_accepted():
     require_weights(network(*BRANCHES), WEIGHTS)
     require_weights(
         network(LINEAR | {"transposed": True, "bias": "b"}), {"fc.weight": [6, 3], "b": [3]}
@@ -307,7 +307,7 @@ def test_a_batch_is_refused_exactly_where_pytorch_cannot_normalize_it(size, batc
     assert f"batch_size is {batch_size}, so the last batch of {images} " in str(refusal.value)
     first = {1: "stem.1", 2: "stages.1.0.residual.1"}.get(size, "stages.2.0.residual.1")
     assert f"batch normalization ({first}.weight) with one value per channel" in str(refusal.value)
-    # What it advises works.
+    # The remedy works.
     smaller = re.search(r"--batch-size (\d+)", refusal.value.remedy)
     larger = re.search(r"image_size=\[(\d+),(\d+)\]", refusal.value.remedy)
     assert smaller is not None or images == 1
@@ -321,11 +321,11 @@ def test_a_batch_is_refused_exactly_where_pytorch_cannot_normalize_it(size, batc
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "resnet-small"])
-def test_without_batch_normalization_every_batch_will_do(name):
+def test_without_batch_normalization_any_batch_works(name):
     layers = layer_list(build(name, (1, 28, 28), 3, device="meta"))
     require_batches(layers, (1, 28, 28), 7, 1)
 
 
-def test_layers_are_made_by_hand_as_well():
+def test_layers_can_be_created_directly():
     assert network({"op": "relu", "input": -1}) == (ReLU(input=-1),)
     assert Add(input=2, other=0).sources() == (2, 0)

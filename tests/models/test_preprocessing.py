@@ -1,4 +1,4 @@
-"""From raw pixels to what the network expects."""
+"""From raw pixels to the network's input."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ def test_every_pixel_value_becomes_the_nearest_float_to_its_255th():
     assert torch.equal(pixels.flatten(), exact.float())
 
 
-def test_raw_pixels_stay_as_they_are():
+def test_raw_pixels_are_not_changed():
     raw = EVERY_PIXEL.clone()
     Preprocessing([0.5], [0.5])(raw)
     assert torch.equal(raw, EVERY_PIXEL)
@@ -54,7 +54,7 @@ def test_a_channel_of_equal_pixels_cannot_be_fitted_to():
 
 
 @pytest.mark.real_data
-def test_fitted_to_mnist_it_has_the_numbers_that_everyone_uses(real_data):
+def test_fitted_to_mnist_it_has_the_usual_numbers(real_data):
     packed = (real_data / "MNIST/raw/train-images-idx3-ubyte.gz").read_bytes()
     pixels = np.frombuffer(gzip.decompress(packed), dtype=np.uint8, offset=16).copy()
     fitted = Preprocessing.fitted_to(torch.from_numpy(pixels).reshape(60_000, 1, 28, 28))

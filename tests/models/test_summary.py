@@ -15,7 +15,7 @@ def rows(summary):
 
 def test_lenet_by_hand():
     summary = summarize(build("lenet", (1, 28, 28), 10), (1, 28, 28))
-    # Multiply-adds of a convolution: outputs x inputs x kernel x kernel x pixels that come out.
+    # Multiply-adds of a convolution: outputs x inputs x kernel x kernel x output pixels.
     assert [
         (layer.name, layer.kind, layer.output, layer.parameters, layer.multiply_adds)
         for layer in summary.layers
@@ -54,7 +54,7 @@ def test_the_rows_add_up_to_the_totals(name):
     assert summary.layers[-1].output == "10"
 
 
-def test_the_model_and_the_random_numbers_stay_as_they_are():
+def test_the_model_and_the_random_state_do_not_change():
     model = build("resnet-small", (1, 28, 28), 10)
     model.stages.eval()
     modes = [layer.training for layer in model.modules()]
@@ -117,7 +117,7 @@ def test_frozen_parameters_are_not_trainable():
     assert summary.parameters == 61_706
 
 
-def test_a_model_on_the_meta_device_will_do():
+def test_a_model_on_the_meta_device_works():
     outline = build("convpool", (1, 28, 28), 10, device="meta")
     assert summarize(outline, (1, 28, 28)).parameters == 15_168_266
 

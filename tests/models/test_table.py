@@ -1,4 +1,4 @@
-"""One suite that every model of the table passes, and what `build` refuses."""
+"""One suite for every model of the table, and what `build` refuses."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ SMALLEST = {"lenet": 28, "cifar-cnn": 10, "convpool": 4}
 """By hand: lenet 28, 28, 14, 10, 5, 1; cifar-cnn 10, 8, 4, 2, 1; convpool 4, 2, 1 pixels."""
 
 SMALL = {"convpool": {"channels": [4, 8], "hidden": [16, 8]}}
-"""Arguments that keep the widest model quick where its width does not matter."""
+"""Arguments that keep the widest model fast in tests where its width does not matter."""
 
 
 def small(name, shape=(1, 28, 28), classes=10, **arguments):
@@ -58,7 +58,7 @@ def test_gradients_reach_every_parameter(name):
 
 
 @TABLE
-def test_in_evaluation_an_image_gives_the_same_logits_each_time_and_in_any_company(name):
+def test_in_evaluation_an_image_gives_the_same_logits_each_time_and_in_any_batch(name):
     model = small(name).eval()
     batch = images((1, 28, 28), n=6)
     logits = model(batch)
@@ -78,7 +78,7 @@ def test_training_mode_differs_from_evaluation_only_by_dropout_and_normalization
 @pytest.mark.parametrize(
     "name", [name for name in MODELS if "dropout" in model_arguments(name, {})]
 )
-def test_dropout_acts_in_training_and_is_silent_in_evaluation(name):
+def test_dropout_acts_only_in_training(name):
     model, other = small(name, dropout=0.5), small(name, dropout=0.1)
     batch = images((1, 28, 28), n=8)
     assert not torch.equal(model.train()(batch), model.train()(batch))
@@ -102,7 +102,7 @@ def test_without_dropout_layers_are_numbered_as_in_a_network_written_without_the
 @TABLE
 def test_a_state_dict_carries_everything_into_another_model(name):
     model = small(name)
-    model.train()(images((1, 28, 28), n=8))  # moves what batch normalization keeps
+    model.train()(images((1, 28, 28), n=8))  # updates the batch normalization statistics
     torch.manual_seed(99)
     other = build(name, (1, 28, 28), 10, **SMALL.get(name, {}))
     other.load_state_dict(model.state_dict())
@@ -146,7 +146,7 @@ def test_it_learns_four_images_by_heart(name):
 
 
 @TABLE
-def test_a_copy_is_a_model_of_its_own(name):
+def test_a_copy_is_independent(name):
     model = small(name)
     before = copy.deepcopy(model.state_dict())
     other = copy.deepcopy(model)
@@ -157,7 +157,7 @@ def test_a_copy_is_a_model_of_its_own(name):
 
 
 @TABLE
-def test_the_complete_arguments_go_through_json_and_stay_what_they_are(name):
+def test_the_complete_arguments_survive_json(name):
     complete = model_arguments(name, SMALL.get(name, {}))
     read = json.loads(json.dumps(complete))
     assert read == complete
@@ -254,7 +254,7 @@ def test_the_layers_of_convpool_are_the_tutorials():
     _load_in_order(theirs, ours)
     batch = images((1, 28, 28))
     for mode in (True, False):
-        torch.manual_seed(5)  # the same units are silenced
+        torch.manual_seed(5)  # the same units are dropped
         our_logits = ours.train(mode)(batch)
         torch.manual_seed(5)
         torch.testing.assert_close(our_logits, theirs.train(mode)(batch))
@@ -274,7 +274,7 @@ def test_the_layers_of_mlp_are_the_tutorials():
 def test_softmax_starts_from_a_narrow_normal_distribution_and_no_bias():
     linear = small("softmax").linear
     assert linear.bias.count_nonzero() == 0
-    # 7,840 draws: the deviation of their deviation is 0.01 / sqrt(2 * 7840) = 8e-5.
+    # 7,840 draws: the standard error of their deviation is 0.01 / sqrt(2 * 7840) = 8e-5.
     assert abs(linear.weight.std().item() - 0.01) < 5 * 8e-5
     assert abs(linear.weight.mean().item()) < 5 * 0.01 / 7840**0.5
     assert small("softmax", init_std=0).linear.weight.count_nonzero() == 0
@@ -372,7 +372,7 @@ def test_an_argument_of_a_wrong_type_or_out_of_range_is_refused(name, argument, 
 
 
 class EveryKind(nn.Module):
-    """A made-up model with one argument of every type."""
+    """A dummy model with one argument of every type."""
 
     def __init__(
         self,
@@ -396,7 +396,7 @@ def every_kind(monkeypatch):
 
 
 @pytest.mark.usefixtures("every_kind")
-def test_arguments_may_be_booleans_texts_numbers_and_lists():
+def test_arguments_may_be_booleans_strings_numbers_and_lists():
     given = {"bias": False, "activation": "gelu", "scale": 2, "width": 5, "hidden": [1, 2]}
     model = build("every-kind", (1, 2, 2), 3, **given)
     assert model.given == (False, "gelu", 2.0, 5, (1, 2))
@@ -439,7 +439,7 @@ def test_a_value_of_another_type_is_refused(argument, value, wanted):
 
 
 @TABLE
-def test_an_entry_names_its_class_where_it_is_written(name):
+def test_an_entry_names_the_module_that_defines_its_class(name):
     model_class = resolve_name(MODELS[name])
     assert issubclass(model_class, nn.Module)
     assert MODELS[name] == f"{model_class.__module__}:{model_class.__name__}"
@@ -462,7 +462,7 @@ def test_a_shape_that_is_not_three_whole_numbers_is_refused(shape):
 
 
 @pytest.mark.parametrize("shape", [[1, 28, 28], torch.Size([1, 28, 28]), ImageShape(1, 28, 28)])
-def test_any_three_whole_numbers_will_do_for_a_shape(shape):
+def test_any_three_whole_numbers_work_as_a_shape(shape):
     assert build("mlp", shape, 10).layers[1].in_features == 784
 
 
@@ -487,5 +487,5 @@ def _without_dropout(name):
 
 
 def _load_in_order(theirs, ours):
-    """Give one model the other's weights, layer after layer, whatever their names."""
+    """Copy one model's weights to the other, layer by layer, regardless of names."""
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))

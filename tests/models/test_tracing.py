@@ -1,4 +1,4 @@
-"""Networks that are lists of layers give their logits to the bit; what is not one gives None."""
+"""Layer lists give a network's logits to the bit; a network without one gives None."""
 
 import copy
 import os
@@ -47,13 +47,13 @@ def pictures(shape, n=5):
 
 
 def unsettled(network, shape):
-    """The network with running means and variances that differ from those it starts with."""
+    """The network with running means and variances that differ from the initial ones."""
     network.train()(pictures(shape, n=6) * 3)
     return network
 
 
 def require_same(network, shape):
-    """The list has the shapes, the logits and, in training, the gradients of the network."""
+    """Check the list's shapes, logits and, in training, gradients against the network's."""
     layers = layer_list(network)
     assert layers is not None
     images = pictures(shape)
@@ -76,7 +76,7 @@ def require_same(network, shape):
         assert torch.equal(theirs, own), name
 
 
-def test_every_model_of_the_table_is_tried():
+def test_every_model_of_the_table_is_tested():
     assert {name for name, _ in ARGUMENTS} == set(MODELS)
 
 
@@ -88,7 +88,7 @@ def test_every_model_of_the_table_is_its_list(name, arguments, shape):
 
 
 def network(forward, **parts):
-    """A module with these parts and this forward, in which `self` is the module."""
+    """A module with these submodules and this forward, which gets the module as `self`."""
 
     class Network(nn.Module):
         def __init__(self):
@@ -109,7 +109,7 @@ def head(inputs=36):
 
 
 def of_functions():
-    """PyTorch's own first example, without its softmax."""
+    """PyTorch's first example, without its softmax."""
 
     def forward(self, x):
         x = F.relu(F.max_pool2d(self.conv1(x), 2))
@@ -139,7 +139,7 @@ def pooled(pool):
 
 
 def preactivation_block():
-    """Two ways apart and together again, in which the shortcut is read twice."""
+    """Two branches joined again, where the shortcut is read twice."""
 
     def forward(self, x):
         x = self.stem(x)
@@ -180,7 +180,7 @@ def overwriting_block():
 
 
 class Noisy(nn.Module):
-    """A learner's, who prints, and counts its calls."""
+    """A beginner's network that prints and counts its calls."""
 
     def __init__(self):
         super().__init__()
@@ -263,8 +263,8 @@ def test_a_network_of_known_layers_is_its_list(name):
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_it_stays_as_it_was(name, capsys, monkeypatch):
-    # The checker of types draws random numbers itself.
+def test_the_network_does_not_change(name, capsys, monkeypatch):
+    # The type checker itself draws random numbers.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     model = initialized(LISTS[name])
     next(model.children(), model).eval()
@@ -295,7 +295,7 @@ def test_no_weights_are_needed():
     assert layer_list(real.eval()) == layer_list(outline)
 
 
-def test_what_would_turn_features_into_images_does_not_fit_its_layers():
+def test_a_reshape_of_features_into_images_gives_no_list():
     layers = layer_list(reshaped(lambda x: x.view(-1, 144)))
     output_shapes(layers, (1, 8, 8))
     with pytest.raises(UsageError, match=r"it reads 576, wanted 144 features"):
@@ -310,7 +310,7 @@ def test_the_entries_say_where_their_weights_are():
     ]
 
 
-# ---- What is no list ---------------------------------------------------------------------------
+# ---- Networks without a list -------------------------------------------------------------------
 
 
 class TwiceLinear(nn.Linear):
@@ -621,7 +621,7 @@ NO_LISTS = {
 
 @pytest.mark.parametrize("name", NO_LISTS)
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-def test_what_is_no_list_of_known_layers_gives_none(name):
+def test_other_networks_give_none(name):
     model = NO_LISTS[name]()
     parameter = next(model.parameters(), torch.empty(0))
     model(pictures((1, 8, 8)).to(getattr(parameter, "dtype", torch.float32)))  # it does work
@@ -665,7 +665,7 @@ def test_what_is_no_list_of_known_layers_gives_none(name):
         (lambda: flat().double(), "1.weight is torch.float64"),
     ],
 )
-def test_what_is_to_blame_is_named(make, blamed):
+def test_the_reason_is_named(make, blamed):
     with pytest.raises(NotAListError, match=f"^{blamed}"):
         require_layer_list(make())
 
@@ -696,7 +696,7 @@ def test_the_compiler_is_not_loaded():
 
 
 @pytest.mark.parametrize("name", ["torch", "Python", "NumPy"])
-def test_random_numbers_that_it_drew_are_put_back(name, monkeypatch):
+def test_the_random_state_is_restored(name, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     model = NO_LISTS[f"chance of {name} decides"]()
     before = random_states()
@@ -705,7 +705,7 @@ def test_random_numbers_that_it_drew_are_put_back(name, monkeypatch):
 
 
 def test_threads_that_trace_and_run_do_not_disturb_each_other(monkeypatch):
-    # The checker of types draws random numbers, which would look like the network's.
+    # The type checker draws random numbers, which would look like the network's.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     model, other = (build("resnet-small", (1, 8, 8), 3).eval() for _ in "ab")
     images, call = pictures((1, 8, 8)), nn.Module.__call__
@@ -765,6 +765,6 @@ def test_it_is_the_same_list_in_inference_mode():
         assert layer_list(flat()) is not None
 
 
-def test_what_does_not_work_gives_none():
+def test_a_network_that_fails_gives_none():
     assert layer_list(flat_forward(lambda self, x: self.nothing(x))) is None
     assert layer_list(flat(nn.LazyLinear(3))) is None  # it has no sizes yet

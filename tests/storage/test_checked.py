@@ -1,4 +1,4 @@
-"""What a file says as typed objects, and what is said when it says something else."""
+"""File contents as typed objects, and the errors for wrong contents."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_what_was_found_and_what_was_wanted(value: Any, sentence: str) -> None:
     assert str(raised.value) == f"sample.json: {sentence}; mend it"
 
 
-def test_only_the_first_problem_is_told_and_nothing_endless() -> None:
+def test_only_the_first_problem_is_reported_and_shortened() -> None:
     with pytest.raises(FileRefusedError) as raised:
         checked(Sample, {"name": ["x" * 10_000], "count": 0}, "sample.json")
     assert "count" not in str(raised.value)
@@ -91,6 +91,6 @@ def test_control_characters_are_shown_as_codes() -> None:
     assert str(raised.value).isprintable()
 
 
-def test_what_is_right_is_taken_as_it_is() -> None:
+def test_correct_values_are_not_converted() -> None:
     found = checked(Sample, {"loss": 3, "pair": [0, 1], "names": ["caf\udce9"]}, "sample.json")
     assert (found.loss, found.pair, found.names) == (3.0, (0.0, 1.0), ["caf\udce9"])

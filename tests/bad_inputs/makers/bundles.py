@@ -1,4 +1,4 @@
-"""Bundles and other tensor files: sound and wrong ones."""
+"""Bundles and other tensor files: valid and invalid."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def bundle(weight: float | None = None, **changes: object) -> Maker:
     """A bundle of a softmax regression on 1x8x8 images of digits, with a changed header.
 
     Args:
-        weight: what every weight is; None for fresh ones.
-        changes: entries of the header.
+        weight: the value of every weight; None for random ones.
+        changes: entries to change in the header.
     """
     sound = {
         "model": "softmax",
@@ -54,7 +54,7 @@ def foreign_tensors(folder: Path) -> None:
 
 
 def declared_header(declared: int, there: int) -> Maker:
-    """A safetensors file whose header claims a length; what is there takes no room on the disk."""
+    """A sparse safetensors file whose header declares a length; it takes no disk space."""
 
     def make(folder: Path) -> None:
         with (folder / "model.safetensors").open("wb") as opened:

@@ -1,4 +1,4 @@
-"""The files of known data sets, and .npz files: sound and wrong ones."""
+"""The files of known data sets, and .npz files: valid and invalid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def idx(shape: tuple[int, ...], values: bytes, *, magic: int | None = None) -> b
 
 
 def idx_set(**files: bytes | None) -> Maker:
-    """A folder `set` of four IDX files, of which some are as given; None leaves one out."""
+    """A folder `set` of four IDX files, some replaced by the given ones; None leaves one out."""
     sound: dict[str, bytes | None] = {
         "train_images": idx((6, 4, 4), bytes(range(96))),
         "train_labels": idx((6,), bytes([0, 1, 2] * 2)),
@@ -44,7 +44,7 @@ def idx_set(**files: bytes | None) -> Maker:
 
 
 def cifar_binary(damaged: bytes) -> Maker:
-    """A folder `set` of CIFAR-10's binary batches of ten images each, the third one as given."""
+    """A folder `set` of CIFAR-10's binary batches of ten images each, the third replaced."""
     sound = b"".join(bytes([label]) + bytes(3072) for label in range(10))
     names = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
     return all_of(
@@ -53,7 +53,7 @@ def cifar_binary(damaged: bytes) -> Maker:
 
 
 def cifar_python(damaged: object) -> Maker:
-    """A folder `set` of CIFAR-10's pickled batches of ten images each, the third one as given."""
+    """A folder `set` of CIFAR-10's pickled batches of ten images each, the third replaced."""
     sound = {b"data": np.zeros((10, 3072), np.uint8), b"labels": list(range(10))}
     names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
     return all_of(
@@ -76,7 +76,7 @@ def npz_bomb(folder: Path) -> None:
 
 
 class Touch:
-    """Pickled, it asks whoever reads it to make a file."""
+    """Its pickle creates a file when loaded."""
 
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, ("touch harm-was-done",)

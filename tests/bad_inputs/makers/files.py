@@ -1,4 +1,4 @@
-"""Any file or folder, and what is done to one that is there: makers of wrong inputs."""
+"""Makers of wrong inputs: any file or folder, and changes to existing ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 Maker = Callable[[Path], None]
-"""Makes a part of an input in the folder given."""
+"""Creates a part of an input in the given folder."""
 
 
 def all_of(*makers: Maker) -> Maker:

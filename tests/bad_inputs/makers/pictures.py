@@ -1,4 +1,4 @@
-"""Pictures, class folders of them, and archives of class folders: sound and wrong ones."""
+"""Pictures, class folders of them, and archives of class folders: valid and invalid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def picture(gray: int = 0, size: tuple[int, int] = (8, 8)) -> bytes:
 
 
 def png(width: int, height: int, pixels: bytes) -> bytes:
-    """A PNG file of 8-bit gray that says what it likes about its size."""
+    """An 8-bit gray PNG file that declares any size."""
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(pixels)),
@@ -34,7 +34,7 @@ def png(width: int, height: int, pixels: bytes) -> bytes:
 
 
 def pictures(**classes: int) -> Maker:
-    """Class folders in `photos`; the number of images by the class's name."""
+    """Class folders in `photos`, with the number of images by class name."""
     return all_of(
         *(
             file(f"photos/{name}/{number}.png", picture(7 * label + number))
@@ -84,5 +84,5 @@ def tarred(name: str, members: dict[str, bytes], mode: str = "w") -> Maker:
 
 
 def zip_bomb(folder: Path) -> None:
-    """One picture that unpacks to 80 MB."""
+    """One image that unpacks to 80 MB."""
     zipped("photos.zip", {"cat/1.png": bytes(80 * 2**20), "dog/1.png": picture()})(folder)

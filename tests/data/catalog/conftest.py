@@ -1,4 +1,4 @@
-"""Servers for the catalog's tests, and no data sets on the disk."""
+"""Servers for the catalog's tests, and an empty place for data sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mirrors import Mirror, Reply, not_found
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mirror]]:
-    """Start a server whose replies are by file name; other names are 404."""
+    """Start a server with replies by file name; other names give 404."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with contextlib.ExitStack() as stack:
 
@@ -51,7 +51,7 @@ def _no_data_on_disk(monkeypatch: pytest.MonkeyPatch, real_data_or_none: str | N
 
 @pytest.fixture(scope="session")
 def real_data_or_none(request: pytest.FixtureRequest) -> str | None:
-    """Resolves `real_data` before a test takes its variable away."""
+    """Resolve `real_data` before a test removes its environment variable."""
     if not os.environ.get("TENFOLD_DATA"):
         return None
     return str(request.getfixturevalue("real_data"))

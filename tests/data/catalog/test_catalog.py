@@ -65,7 +65,7 @@ def test_class_names_are_the_published_ones() -> None:
 
 
 def test_sizes_of_the_idx_files_follow_from_their_format() -> None:
-    # The IDX format's description: magic number, one 32-bit integer an axis, one byte a value.
+    # The IDX format's description: magic number, one 32-bit integer per axis, one byte per value.
     sizes = {file.name: file.largest for file in DATASETS["mnist"].file_sets[0].files}
     assert sizes == {
         "train-images-idx3-ubyte": 47_040_016,

@@ -148,7 +148,7 @@ def test_a_broken_download_is_continued_by_the_next_mirror(serve: Callable[..., 
     assert "broke off after" in told.notes[0]
 
 
-def test_a_mirror_without_ranges_starts_anew(serve: Callable[..., Mirror]) -> None:
+def test_a_mirror_without_ranges_starts_over(serve: Callable[..., Mirror]) -> None:
     short = serve({"images.gz": broken_off(GZIPPED["images.gz"], 150_000)})
     fine = serve(good(whole))
     assert contents_of(find(stand_in(short.url, fine.url))[0]) == CONTENTS
@@ -164,7 +164,7 @@ def test_a_wrong_start_is_received_again(serve: Callable[..., Mirror], garbage: 
     assert asked[1:] == [None]
 
 
-def test_a_mirror_that_continues_at_the_wrong_place(serve: Callable[..., Mirror]) -> None:
+def test_a_mirror_that_continues_at_the_wrong_position(serve: Callable[..., Mirror]) -> None:
     data = GZIPPED["images.gz"]
 
     def elsewhere(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -189,7 +189,7 @@ def test_a_redirect_is_followed(serve: Callable[..., Mirror]) -> None:
     assert told.notes == []
 
 
-def test_a_length_that_is_not_told(serve: Callable[..., Mirror]) -> None:
+def test_an_unannounced_length(serve: Callable[..., Mirror]) -> None:
     def without_length(data: bytes) -> Reply:
         def reply(handler: http.server.BaseHTTPRequestHandler) -> None:
             handler.send_response(200)

@@ -1,4 +1,4 @@
-"""Finding data sets on the disk and in the cache, whoever else looks for them."""
+"""Finding data sets on disk and in the cache, also by several processes at once."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path, data: bytes, said: str) 
         find(stand_in(), data_root=tmp_path)
 
 
-def test_a_data_root_that_is_not_there_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_data_root_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="does not exist"):
         find(stand_in(), data_root=tmp_path / "absent")
     monkeypatch.setenv("TENFOLD_DATA", str(tmp_path / "absent"))
@@ -105,7 +103,7 @@ def test_without_permission_nothing_is_requested(serve: Callable[..., Mirror]) -
     assert fine.requests == []
 
 
-def test_an_incomplete_data_root_is_told_and_not_used(
+def test_an_incomplete_data_root_is_reported_and_not_used(
     tmp_path: Path, serve: Callable[..., Mirror]
 ) -> None:
     put(tmp_path / "Tiny/raw", {"images.gz": GZIPPED["images.gz"]})

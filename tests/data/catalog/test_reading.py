@@ -1,4 +1,4 @@
-"""Known data sets as arrays: by name, and in whatever folder their files lie."""
+"""Known data sets as arrays, by name and from any folder with their files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ assert (random.getstate(), str(np.random.get_state())) == before
 
 
 def test_digits_need_no_scikit_learn_and_no_random_numbers() -> None:
-    # In a process of its own, because the checks of types here draw from Python's generator.
+    # In a separate process, because the type checks here draw from Python's generator.
     subprocess.run([sys.executable, "-c", PLAIN_PROCESS], check=True)
 
 
@@ -81,7 +81,7 @@ def test_files_of_another_data_set_are_refused(real_data: Path) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "raw", "FashionMNIST/raw"])
-def test_unknown_files_have_numbers_for_names(tmp_path: Path, below: str) -> None:
+def test_classes_of_unknown_files_are_numbered(tmp_path: Path, below: str) -> None:
     put(tmp_path / below, {**TRAIN, **TEST})
     told = Told()
     arrays = read_known_folder(tmp_path, listener=told)
@@ -103,7 +103,7 @@ def test_test_images_may_be_absent_but_not_in_part(tmp_path: Path) -> None:
         read_known_folder(tmp_path, listener=Listener())
 
 
-def test_a_folder_without_known_files_is_not_for_us(tmp_path: Path) -> None:
+def test_a_folder_without_known_files_gives_none(tmp_path: Path) -> None:
     put(tmp_path / "cats", {"1.png": b"", "train-images": b""})
     assert read_known_folder(tmp_path, listener=Listener()) is None
     assert read_known_folder(tmp_path / "absent", listener=Listener()) is None

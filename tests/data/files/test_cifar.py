@@ -1,4 +1,4 @@
-"""CIFAR's batches, both versions, of the right make and of others."""
+"""CIFAR's batches, both versions, valid and invalid."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_binary_cifar_batches_follow_each_other(tmp_path, label_bytes):
 
 
 @pytest.mark.parametrize("size", [0, 1, 3072, 3074])
-def test_binary_cifar_of_broken_records_is_told(tmp_path, size):
+def test_partial_records_of_binary_cifar_are_refused(tmp_path, size):
     with pytest.raises(DataError, match="not whole records of 3,073 bytes"):
         read_cifar_binary([placed(tmp_path, bytes(size))], TEN, label_bytes=1)
 
@@ -49,7 +49,7 @@ def test_binary_cifar_of_broken_records_is_told(tmp_path, size):
 def test_a_batch_of_python_2_is_read(tmp_path):
     images, labels = cifar_batch()
     data = python2_batch(images, labels)
-    # what numpy and pickle themselves make of it
+    # the result of NumPy and pickle themselves
     assert np.array_equal(pickle.loads(data, encoding="bytes")[b"data"], images)
     arrays = read_cifar10(placed(tmp_path, data))
     assert np.array_equal(arrays.images, images.reshape(-1, 3, 32, 32))
@@ -86,7 +86,7 @@ def test_batches_of_every_protocol_are_read(tmp_path, protocol, keys, order):
         ({}, "'data' is missing"),
     ],
 )
-def test_batches_of_another_make_are_told(tmp_path, batch, message):
+def test_other_batches_are_refused(tmp_path, batch, message):
     with pytest.raises(DataError) as caught:
         read_cifar10(placed(tmp_path, pickle.dumps(batch, 4)))
     assert message in str(caught.value)
@@ -94,7 +94,7 @@ def test_batches_of_another_make_are_told(tmp_path, batch, message):
 
 @given(st.data())
 @FUZZ
-def test_no_pickle_raises_anything_but_our_errors(tmp_path, data):
+def test_any_pickle_raises_only_our_errors(tmp_path, data):
     images, labels = cifar_batch(2)
     head, _, tail = python2_batch(images, labels).partition(images.tobytes())
     seed = head + images.tobytes() + tail
@@ -111,6 +111,6 @@ def test_no_pickle_raises_anything_but_our_errors(tmp_path, data):
 
 @given(st.binary(max_size=40))
 @FUZZ
-def test_no_short_pickle_raises_anything_but_our_errors(tmp_path, data):
+def test_any_short_pickle_raises_only_our_errors(tmp_path, data):
     with pytest.raises(DataError):
         read_cifar10(placed(tmp_path, b"\x80\x02" + data + b"."))

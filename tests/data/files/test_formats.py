@@ -17,10 +17,10 @@ from written_files import idx, placed, rng
 
 
 class Example(NamedTuple):
-    """How the tests write a format, by its published description and not by our reader.
+    """How the tests write a format: by its published description, independent of our reader.
 
     `write(folder, images, labels)` takes uint8 of (n, channels, height, width), and one label
-    fewer where the count is to be wrong.
+    too few to test a wrong count.
     """
 
     write: Callable[[Path, np.ndarray, list[int]], list[Path]]
@@ -100,7 +100,7 @@ def test_a_label_out_of_range_is_refused(tmp_path, name):
 
 
 @every_format
-def test_a_file_that_is_cut_off_is_refused(tmp_path, name):
+def test_a_truncated_file_is_refused(tmp_path, name):
     paths = EXAMPLES[name].write(tmp_path, *sample(name))
     for path in paths:
         data = path.read_bytes()
@@ -120,7 +120,7 @@ def test_more_images_than_labels_are_refused(tmp_path, name):
 
 
 @every_format
-def test_a_file_that_is_not_there_is_refused(tmp_path, name):
+def test_a_missing_file_is_refused(tmp_path, name):
     paths = EXAMPLES[name].write(tmp_path, *sample(name))
     paths[-1].unlink()
     with pytest.raises(DataError, match="no such file"):
@@ -131,6 +131,6 @@ def test_a_file_that_is_not_there_is_refused(tmp_path, name):
     "read",
     [*(file_format.read for file_format in FORMATS.values()), lambda paths, _: read_npz(paths[0])],
 )
-def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path, read):
+def test_a_folder_instead_of_a_file_is_refused(tmp_path, read):
     with pytest.raises(DataError, match="cannot be read"):
         read([tmp_path, tmp_path], "ab")

@@ -45,7 +45,7 @@ def test_real_idx_files_have_their_published_digests(real_data, name, part):
     assert digests == DIGESTS[name, part]
 
 
-def test_content_and_not_the_name_says_whether_idx_is_gzipped(tmp_path):
+def test_gzip_is_detected_by_content_not_by_name(tmp_path):
     images = rng().integers(0, 256, (3, 5, 4), np.uint8)
     plain = placed(tmp_path, idx(images), "plain.gz")
     zipped = placed(tmp_path, gzip.compress(idx(images)), "zipped")
@@ -70,7 +70,7 @@ def test_content_and_not_the_name_says_whether_idx_is_gzipped(tmp_path):
         (struct.pack(">4I", 0x803, 10_000_000, 28, 28), "truncated"),
     ],
 )
-def test_damaged_idx_files_are_told(tmp_path, pack, data, message):
+def test_damaged_idx_files_are_refused(tmp_path, pack, data, message):
     path = placed(tmp_path, pack(data), "images")
     tracemalloc.start()
     with pytest.raises(DataError) as caught:
@@ -82,14 +82,14 @@ def test_damaged_idx_files_are_told(tmp_path, pack, data, message):
     assert peak < 20_000_000
 
 
-def test_images_given_as_labels_are_told(tmp_path):
+def test_images_given_as_labels_are_refused(tmp_path):
     path = placed(tmp_path, idx(np.zeros((2, 3, 3), np.uint8)))
     with pytest.raises(DataError, match="IDX file of images, wanted an IDX file of labels; swap"):
         read_idx_labels(path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "tail"])
-def test_damaged_gzip_is_told(tmp_path, damage):
+def test_damaged_gzip_is_refused(tmp_path, damage):
     data = bytearray(gzip.compress(idx(rng().integers(0, 256, (9, 9, 9), np.uint8))))
     if damage == "cut":
         del data[-9:]
@@ -103,7 +103,7 @@ def test_damaged_gzip_is_told(tmp_path, damage):
 
 @given(st.data(), st.booleans())
 @FUZZ
-def test_no_idx_bytes_raise_anything_but_our_errors(tmp_path, data, is_gzipped):
+def test_any_idx_bytes_raise_only_our_errors(tmp_path, data, is_gzipped):
     seed = idx(rng().integers(0, 256, (3, 4, 4), np.uint8))
     sample = mutated(data, gzip.compress(seed) if is_gzipped else seed, 20)
     path = placed(tmp_path, sample)

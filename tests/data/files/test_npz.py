@@ -35,7 +35,7 @@ LABELS = np.array([0, 1, 2, 1])
         (GRAY[:, None], GRAY[:, None]),
         (np.stack([GRAY] * 3, 3), np.stack([GRAY] * 3, 1)),
         (np.stack([GRAY] * 3, 1), np.stack([GRAY] * 3, 1)),
-        # both readings would do: the channels are last
+        # both readings are possible: channels-last wins
         (GRAY[:, :3, :, None], GRAY[:, None, :3]),
         (np.asfortranarray(GRAY), GRAY[:, None]),
         (GRAY.astype(np.int64), GRAY[:, None]),
@@ -106,7 +106,7 @@ def test_npz_of_keras_and_with_splits_are_read(tmp_path):
         ),
     ],
 )
-def test_npz_files_that_do_not_fit_are_told(tmp_path, arrays, message):
+def test_npz_files_with_wrong_contents_are_refused(tmp_path, arrays, message):
     with pytest.raises(DataError) as caught:
         read_npz(npz(tmp_path, **arrays))
     assert message in str(caught.value)
@@ -166,7 +166,7 @@ def test_a_zip_that_declares_more_than_it_can_hold_is_refused(tmp_path):
         read_npz(path)
 
 
-def test_what_is_no_npz_is_told(tmp_path):
+def test_a_file_that_is_not_an_npz_is_refused(tmp_path):
     np.save(tmp_path / "data.npy", GRAY)
     with pytest.raises(DataError, match=r"not an \.npz file"):
         read_npz(tmp_path / "data.npy")
@@ -181,7 +181,7 @@ def npz_seed(compressed: bool) -> bytes:
 
 @given(st.data(), st.booleans())
 @FUZZ
-def test_no_npz_raises_anything_but_our_errors(tmp_path, data, compressed):
+def test_any_npz_raises_only_our_errors(tmp_path, data, compressed):
     seed = npz_seed(compressed)
     path = placed(tmp_path, mutated(data, seed, len(seed)))
     try:

@@ -1,4 +1,4 @@
-"""Pickles: what is plain is read, and nothing that they ask for is done."""
+"""Pickles: plain data is read, and nothing is executed."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Attack:
     ],
 )
 @pytest.mark.parametrize("protocol", [2, 5])
-def test_whatever_a_pickle_names_beyond_arrays_is_refused(tmp_path, value, named, protocol):
+def test_globals_other_than_arrays_are_refused(tmp_path, value, named, protocol):
     data = pickle.dumps({"data": value, "labels": []}, protocol)
     with pytest.raises(DataError, match=named):
         read_pickled_dict(placed(tmp_path, data))
 
 
 def array_state(shape: bytes) -> bytes:
-    """A pickle of {"data": array} whose array has these instructions as its shape, and 4 bytes."""
+    """A pickle of {"data": array} whose array has these opcodes as its shape, and 4 bytes."""
     return (
         b"\x80\x02}U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b"
         b"\x87R(K\x01" + shape + b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R\x89U\x04abcdtbs."
@@ -53,7 +53,7 @@ def nested_tuples(depth: int) -> bytes:
 
 
 def nested_lists(depth: int) -> bytes:
-    """A list of one list twice, which is likewise, and so on: 2**depth words where it is shown."""
+    """A list of one list twice, nested: 2**depth words when printed."""
     starts = b"".join(b"]q%c(" % i for i in range(1, depth + 1))
     return starts + b"]e" + b"".join(b"h%ce" % i for i in range(depth, 1, -1))
 

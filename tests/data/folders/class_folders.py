@@ -1,4 +1,4 @@
-"""Class folders made for tests, in directories and archives, and what is read from them."""
+"""Class folders for tests, in directories and archives, and loading them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SPLIT = {
 
 
 def directory(root: Path, files: dict[str, bytes]) -> Path:
-    """A directory of these files; a name that ends in a slash is an empty folder."""
+    """A directory of these files; a name ending in a slash is an empty folder."""
     for name, data in files.items():
         if name.endswith("/"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -78,12 +78,12 @@ main_sources = pytest.mark.parametrize("kind", ["directory", "zip", "w:gz"])
 
 
 def read(path: Path, **wanted: Any) -> tuple[dict[str, LabeledArrays], list[str]]:
-    """The splits of a source, and what was noted."""
+    """The splits of a source, and the notes."""
     recorder = Recorder(Listener())
     return read_image_folder(path, WantedShape(**wanted), recorder), recorder.notes
 
 
 def load(path: Path, **wanted: Any) -> tuple[dict[str, LabeledArrays], list[str]]:
-    """The same by way of the cache."""
+    """The same, through the cache."""
     recorder = Recorder(Listener())
     return load_image_folder(path, WantedShape(**wanted), recorder), recorder.notes

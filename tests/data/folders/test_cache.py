@@ -1,4 +1,4 @@
-"""The cache of decoded arrays: what it returns, what it drops, and how it fails."""
+"""The cache of decoded arrays: what it returns, what it evicts, and how it fails."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def splits(seed: int = 0, n: int = 5, *, named: bool = True) -> dict[str, Labele
 
 
 def store(key: str, stored: dict[str, LabeledArrays], notes: tuple[str, ...] = ()) -> list[str]:
-    """What is told while arrays are stored."""
+    """The notes given while storing arrays."""
     recorder = Recorder(Listener())
     store_cached(key, Decoded(stored, list(notes)), recorder)
     return recorder.notes
 
 
 def load(key: str) -> tuple[Decoded | None, list[str]]:
-    """What the cache has, and what it tells."""
+    """The cached entry and the notes."""
     recorder = Recorder(Listener())
     return load_cached(key, recorder), recorder.notes
 
@@ -92,7 +92,7 @@ def test_storing_again_replaces():
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_damaged_entry_is_said_and_never_used(place, value, cut):
+def test_a_damaged_entry_is_noted_and_never_used(place, value, cut):
     store("key", splits())
     (path,) = entries()
     data = bytearray(path.read_bytes())
@@ -147,7 +147,7 @@ def test_an_entry_of_the_first_version_of_tenfold_is_used():
     ],
     ids=str,
 )
-def test_a_header_that_is_not_ours_is_said_and_never_used(change):
+def test_a_foreign_header_is_noted_and_never_used(change):
     store("key", splits())
     header, tensors = read_tensors(entries()[0], kind="tenfold-decoded", version=1)
     write_tensors(
@@ -158,7 +158,7 @@ def test_a_header_that_is_not_ours_is_said_and_never_used(change):
     assert "was not used" in told
 
 
-def test_arrays_that_are_not_ours_are_said_and_never_used():
+def test_foreign_arrays_are_noted_and_never_used():
     for number, images in enumerate((np.zeros((5, 4, 2), np.uint8), np.zeros((4, 3, 4, 2)))):
         odd = splits()["train"]._replace(images=images)
         store(str(number), {"train": odd})
@@ -167,7 +167,7 @@ def test_arrays_that_are_not_ours_are_said_and_never_used():
         assert "its images and labels are" in told
 
 
-def test_entries_used_longest_ago_are_dropped_first(monkeypatch):
+def test_the_least_recently_used_entries_are_dropped_first(monkeypatch):
     size = 2 * (5 * 24 + 5 * 8)
     for number, key in enumerate("abc"):
         store(key, splits())
@@ -180,20 +180,20 @@ def test_entries_used_longest_ago_are_dropped_first(monkeypatch):
     assert [load(key)[0] is not None for key in "abcd"] == [True, False, True, True]
 
 
-def test_what_is_larger_than_the_cache_is_not_stored(monkeypatch):
+def test_data_larger_than_the_cache_is_not_stored(monkeypatch):
     monkeypatch.setattr(cache, "LARGEST_CACHE", 100)
     assert store("key", splits()) == ["not cached: 320 bytes are over the limit of 100"]
     assert entries() == []
 
 
-def test_a_folder_that_cannot_be_made_is_said(monkeypatch, tmp_path):
+def test_a_folder_that_cannot_be_created_is_noted(monkeypatch, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "file"))
     assert load("key")[0] is None
     assert store("key", splits())[0].startswith("not cached: ")
 
 
-def test_a_cache_locked_by_another_is_said(monkeypatch):
+def test_a_cache_locked_by_another_process_is_noted(monkeypatch):
     store("key", splits())
     monkeypatch.setattr(cache, "_LOCK_SECONDS", 0.05)
     with FileLock(cache_folder() / "decoded" / "lock"):

@@ -97,12 +97,12 @@ ACCEPTED = {
         {"train": {"cat": 1, "dog": 0, "emu": 0}, "test": {"cat": 0, "dog": 1, "emu": 0}},
     ),
 }
-"""What can be evaluated, though not all of it can be trained on: images by split and class."""
+"""Readable folders, not all of which can be trained on: images by split and class."""
 
 
 @main_sources
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_it_is_read_whether_or_not_it_can_be_trained_on(tmp_path, kind, case):
+def test_data_that_cannot_be_trained_on_is_still_read(tmp_path, kind, case):
     files, wanted = ACCEPTED[case]
     splits, _ = read(source(kind, tmp_path, files))
     found = {
@@ -190,7 +190,7 @@ def test_channels_follow_the_images(tmp_path):
 
 
 @pytest.mark.parametrize("pack", [zipped, tar])
-def test_one_name_twice_is_refused(tmp_path, pack, recwarn):
+def test_duplicate_names_are_refused(tmp_path, pack, recwarn):
     path = pack(tmp_path / "x", {**TWO_CLASSES, "./cat/1.png": picture()})
     if pack is tar:
         path = path.rename(tmp_path / "x.tar")
@@ -210,7 +210,7 @@ def test_one_name_twice_is_refused(tmp_path, pack, recwarn):
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_no_layout_raises_anything_but_our_errors(tmp_path, names):
+def test_any_layout_raises_only_our_errors(tmp_path, names):
     path = tar(tmp_path / "x.tar", {"/".join(parts): picture() for parts in names})
     try:
         splits, _ = read(path)
@@ -236,7 +236,7 @@ def test_the_second_load_comes_from_the_cache(tmp_path, monkeypatch, kind):
         assert (again.classes, again.names) == (arrays.classes, arrays.names)
 
 
-def test_options_that_name_what_the_defaults_came_to_are_not_decoded_anew(tmp_path, monkeypatch):
+def test_options_equal_to_the_chosen_defaults_are_not_decoded_again(tmp_path, monkeypatch):
     root = directory(tmp_path / "data", TWO_CLASSES)
     first, _ = load(root)
     monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", None)
@@ -244,7 +244,7 @@ def test_options_that_name_what_the_defaults_came_to_are_not_decoded_anew(tmp_pa
     assert np.array_equal(again["all"].images, first["all"].images)
 
 
-def test_other_options_and_changed_files_are_decoded_anew(tmp_path):
+def test_other_options_and_changed_files_are_decoded_again(tmp_path):
     root = directory(tmp_path / "data", TWO_CLASSES)
     assert load(root)[0]["all"].images.shape == (3, 3, 8, 8)
     assert load(root, size=(5, 5))[0]["all"].images.shape == (3, 3, 5, 5)
@@ -253,7 +253,7 @@ def test_other_options_and_changed_files_are_decoded_anew(tmp_path):
     assert load(root)[0]["all"].images[0, 0, 0, 0] == 77
 
 
-def test_a_cache_that_cannot_be_used_is_said_and_nothing_else(tmp_path, monkeypatch):
+def test_an_unusable_cache_only_gives_a_note(tmp_path, monkeypatch):
     root = directory(tmp_path / "data", TWO_CLASSES)
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "file"))
@@ -262,7 +262,7 @@ def test_a_cache_that_cannot_be_used_is_said_and_nothing_else(tmp_path, monkeypa
     assert "not cached: " in notes[0]
 
 
-def test_files_that_change_meanwhile_are_not_cached(tmp_path, monkeypatch):
+def test_files_that_change_during_reading_are_not_cached(tmp_path, monkeypatch):
     root = directory(tmp_path / "data", TWO_CLASSES)
 
     def read_and_change(path, wanted, listener):
@@ -277,7 +277,7 @@ def test_files_that_change_meanwhile_are_not_cached(tmp_path, monkeypatch):
 
 @pytest.mark.real_data
 def test_real_images_of_an_archive(real_data, tmp_path):
-    """Every hundredth image of the JPEG copy of CIFAR-10, beside what Pillow makes of it."""
+    """Every hundredth image of the JPEG copy of CIFAR-10, compared with Pillow."""
     wanted = {}
     files = {}
     with tarfile.open(real_data / "cifar10-jpeg.tar.xz", "r|xz") as archive:

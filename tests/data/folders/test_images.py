@@ -1,4 +1,4 @@
-"""Every mode, orientation and kind of damage that an image file may have."""
+"""Every mode, orientation and kind of damage of image files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_each_format_gives_its_size_and_pixels(kind):
     assert read_size_and_mode(data, "test") == (9, 13, False)
     pixels = decoded(data)
     assert pixels.shape == (3, 9, 13)
-    if kind not in ("JPEG", "GIF"):  # those two lose something
+    if kind not in ("JPEG", "GIF"):  # these two are lossy
         assert np.array_equal(pixels.transpose(1, 2, 0), np.asarray(image))
 
 
@@ -68,7 +68,7 @@ def test_plain_jpegs_have_their_size_read(progressive):
     assert read_size_and_mode(data, "test") == (47, 301, False)
 
 
-# not TIFF, whose header Pillow writes last, nor WebP, of which it wants all bytes
+# not TIFF, whose header Pillow writes last, nor WebP, which it reads whole
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "PPM"])
 def test_the_header_is_read_without_the_pixels(kind):
     noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
@@ -166,7 +166,7 @@ def test_lab_goes_through_rgb():
     )
     lab = ImageCms.applyTransform(Image.new("RGB", (1, 1), (200, 60, 40)), to_lab)
     pixels = image_to_array(lab, channels=3, size=None)[:, 0, 0]
-    assert np.abs(pixels.astype(int) - [200, 60, 40]).max() <= 3  # LAB has 8 bits an axis
+    assert np.abs(pixels.astype(int) - [200, 60, 40]).max() <= 3  # LAB has 8 bits per axis
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
@@ -187,7 +187,7 @@ def test_the_first_frame_of_an_animation_counts():
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied(kind, orientation):
-    """The stored picture has one bright corner; EXIF says where a viewer shows that corner."""
+    """The stored image has one bright corner; EXIF says where a viewer shows it."""
     image = Image.new("L", (32, 16))
     image.paste(255, (0, 0, 8, 8))
     exif = Image.Exif()
@@ -257,7 +257,7 @@ def test_an_opened_image_gives_what_its_bytes_give(tmp_path):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_cut_off_file_is_an_error(kind):
+def test_a_truncated_file_is_an_error(kind):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     data = encoded(image, kind)
     with pytest.raises(DataError, match=r"cat/1.png: .*(damaged|truncated)"):
@@ -308,9 +308,9 @@ SEEDS = [
 
 @given(st.data())
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_bytes_raise_anything_but_our_errors(data):
+def test_any_bytes_raise_only_our_errors(data):
     seed = bytearray(data.draw(st.sampled_from(SEEDS)))
-    # most of a format's traps lie in its header
+    # most of a format's traps are in its header
     places = st.one_of(st.integers(0, min(80, len(seed) - 1)), st.integers(0, len(seed) - 1))
     for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=8)):
         seed[place] = value
@@ -328,7 +328,7 @@ def test_no_bytes_raise_anything_but_our_errors(data):
 
 @given(st.binary(max_size=64), st.sampled_from([seed[:16] for seed in SEEDS]))
 @settings(max_examples=200, deadline=None)
-def test_no_tail_after_a_magic_number_raises_anything_but_our_errors(tail, start):
+def test_any_tail_after_a_magic_number_raises_only_our_errors(tail, start):
     for read in (read_size_and_mode, lambda d, n: decode_image(d, n, channels=1, size=None)):
         try:
             read(start + tail, "fuzz")

@@ -1,4 +1,4 @@
-"""Which split and class an image belongs to; the refusals are tested with `folder`."""
+"""The split and class of an image; errors are tested with `folder`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_order_of_the_images_changes_nothing(names):
         assert name.split("/")[1:3] == [split, label]
 
 
-def test_a_wrapper_is_not_taken_for_a_class_nor_a_class_for_a_wrapper():
+def test_wrappers_and_classes_are_not_confused():
     assert places("only/a/1", "only/b/1").classes == ("a", "b")
     assert places("only/a/1", "only/a/2").classes == ("a",)
     assert places("only/a/1", "only/b/1", folders=("only/c",)).classes == ("a", "b", "c")

@@ -1,4 +1,4 @@
-"""What Pillow is let open, and that it does so in silence."""
+"""The formats that Pillow may open, without warnings."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tenfold.errors import DataError
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "starts with the bytes 52 49 46 46"),
     ],
 )
-def test_what_is_no_image_is_said(data, found):
+def test_the_message_says_why_it_is_not_an_image(data, found):
     with pytest.raises(DataError, match=r"cat/1\.png: not an image") as caught:
         open_image(data, "cat/1.png")
     assert found in str(caught.value)
 
 
-def test_the_project_opens_no_format_that_starts_a_program():
+def test_no_format_that_runs_a_program_is_opened():
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "EPS")
     with pytest.raises(DataError, match="not an image"):
@@ -54,7 +54,7 @@ def test_the_filters_of_warnings_are_restored_after_many_threads():
     assert list(warnings.filters) == before
 
 
-def test_whatever_is_raised_names_the_image():
+def test_any_error_names_the_image():
     message = r"1\.png: the image \(3 bytes\) is damaged or truncated: KeyError; replace"
     with pytest.raises(DataError, match=message), pillow_errors(b"abc", "1.png"):
         raise KeyError

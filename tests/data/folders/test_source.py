@@ -1,4 +1,4 @@
-"""Directories and archives as streams of members, and how a change of them is noticed."""
+"""Directories and archives as streams of members, and detection of changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_directory_is_listed_sorted_with_its_folders(tmp_path):
     assert all(name.encode() == data for name, data in contents.items())
 
 
-def test_what_is_neither_folder_nor_archive_is_told(tmp_path):
+def test_anything_but_a_folder_or_archive_is_refused(tmp_path):
     with pytest.raises(DataError, match="no such folder or archive"):
         read(tmp_path / "absent")
     for data in (b"", b"words", picture(), b"\x28\xb5\x2f\xfd"):

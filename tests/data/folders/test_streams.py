@@ -1,4 +1,4 @@
-"""The bounds of an archive's bytes, and the thread that decompresses them."""
+"""Limits on an archive's bytes, and the decompression thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenfold.data.folders.streams import ForwardStream
 from tenfold.errors import DataError
 
 
-def test_reading_that_is_given_up_leaves_no_thread(tmp_path):
+def test_abandoned_reading_leaves_no_thread(tmp_path):
     path = tar(tmp_path / "x.tar.gz", {str(n): bytes(1_000_000) for n in range(50)}, "w:gz")
     before = threading.active_count()
     reading = read_members(path)
@@ -30,7 +30,7 @@ def read_on(stream: ForwardStream) -> None:
         pass
 
 
-def test_damage_is_met_again_by_whoever_reads_on(tmp_path):
+def test_a_read_after_damage_raises_again(tmp_path):
     path = source("w:gz", tmp_path, {"cat/1.png": random.Random(0).randbytes(3_000_000)})
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -58,7 +58,7 @@ def test_a_tar_header_that_claims_gigabytes_takes_no_memory(tmp_path):
             read(tmp_path / "x.tar")
 
 
-def test_a_tar_header_of_negative_size_ends_the_reading(tmp_path):
+def test_a_negative_size_in_a_tar_header_is_refused(tmp_path):
     entry = tarfile.TarInfo("cat/1.txt")
     header = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
     header[124:136] = b"\xff" * 10 + b"\xf8\x00"  # base 256, -2048
@@ -70,12 +70,12 @@ def test_a_tar_header_of_negative_size_ends_the_reading(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["w", "w:gz", "w:xz", "w:bz2", "zip"])
-def test_archives_that_are_cut_off_are_refused_wherever_it_is(tmp_path, kind):
+def test_archives_truncated_anywhere_are_refused(tmp_path, kind):
     path = source(kind, tmp_path, TWO_CLASSES)
     data = path.read_bytes()
     for size in range(600 if kind == "w" else 10, len(data) - 1, max(len(data) // 40, 1)):
         if kind == "w" and not any(data[size:]):
-            break  # only the end mark and its padding are left
+            break  # only the end marker and its padding are left
         path.write_bytes(data[:size])
         with pytest.raises(DataError):
             read(path)

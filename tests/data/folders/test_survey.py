@@ -1,4 +1,4 @@
-"""What the first pass passes over, and what it says of it."""
+"""What the first pass skips, and its notes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from class_folders import TWO_CLASSES, main_sources, read, source, tar
 
 
 @main_sources
-def test_what_desktops_leave_behind_is_noted(tmp_path, kind):
+def test_files_left_by_desktops_are_noted(tmp_path, kind):
     left = {
         ".DS_Store": b"x", "cat/.hidden.png": b"x", "__MACOSX/cat/._1.png": b"x",
         "dog/Thumbs.db": b"x", "cat/notes.txt": b"words", "README": b"words",
@@ -22,7 +22,7 @@ def test_what_desktops_leave_behind_is_noted(tmp_path, kind):
     assert others == "skipped files without an image extension (2): README, cat/notes.txt"
 
 
-def test_endless_names_are_noted_in_brief(tmp_path):
+def test_very_long_names_are_shortened_in_notes(tmp_path):
     path = tar(tmp_path / "x.tar", {**TWO_CLASSES, "cat/" + "x" * 100_000: b""})
     _, (note,) = read(path)
     assert note.startswith("skipped files without an image extension (1): cat/xxx")

@@ -52,7 +52,7 @@ def tensors() -> TensorDataset:
 
 
 def over(family: str, name: str, data, targets, transform):
-    """One of torchvision's data sets over given arrays, without the files that it checks."""
+    """A torchvision data set over the given arrays, without its files."""
     kind = getattr(getattr(torchvision().datasets, family), name)
     dataset = kind.__new__(kind)
     dataset.data, dataset.targets = data, targets
@@ -71,14 +71,14 @@ def normalize(*numbers):
 
 
 def mnist(name: str = "MNIST", *, targets=None, transform=None):
-    """Every value that a pixel can have is among these."""
+    """Pixels that include every possible value."""
     targets = some_labels() if targets is None else targets
     transform = transform or to_tensor(composed=False)
     return over("mnist", name, random_pixels(SIZE, 28, 28), targets, transform)
 
 
 def cifar(name: str = "CIFAR10", *, targets=None, transform=None):
-    # As torchvision lays it out: planes in memory, seen as rows of pixels.
+    # As in torchvision: planes in memory, viewed as rows of pixels.
     pixels = random_pixels(SIZE, 3, 32, 32).numpy().transpose(0, 2, 3, 1)
     targets = some_labels().tolist() if targets is None else targets
     return over("cifar", name, pixels, targets, transform or to_tensor())
@@ -108,7 +108,7 @@ GATHERED = {
     "joined pictures": lambda: mnist() + mnist("FashionMNIST", targets=[3] * SIZE),
     "subset of joined": lambda: Subset(tensors() + tensors(), range(20, 40)),
 }
-"""Data sets of which whole batches are gathered."""
+"""Data sets whose batches are gathered."""
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -128,7 +128,7 @@ def facts(tensor: torch.Tensor) -> tuple:
 
 
 def assert_same(ours, theirs) -> None:
-    """Equal types, bits, shapes, strides and places, all the way down."""
+    """Check for equal types, bits, shapes, strides and devices, recursively."""
     assert type(ours) is type(theirs)
     if isinstance(theirs, torch.Tensor):
         assert facts(ours) == facts(theirs)
@@ -144,7 +144,7 @@ def assert_same(ours, theirs) -> None:
 
 
 def attempt(act):
-    """What it gives, or the type and the first line of its error."""
+    """The result, or the type and first line of the error."""
     try:
         return act()
     except StopIteration:
@@ -165,9 +165,9 @@ def trace(
     batch_sampler=None,
     **arguments,
 ) -> list:
-    """All that can be seen of some epochs: lengths, batches, errors, and what was drawn when.
+    """Everything observable in some epochs: lengths, batches, errors, and what was drawn when.
 
-    Samplers are made of the data set; `change` is done to it after two batches of each epoch.
+    Samplers are made from the data set; `change` is applied to it after two batches per epoch.
     """
     torch.manual_seed(1234)
     dataset = make()
@@ -193,7 +193,7 @@ def trace(
 
 
 def spoil(dataset) -> None:
-    """Changes all that a data set holds, in its place."""
+    """Change all contents of a data set in place."""
     for column in find_rows(dataset).columns:
         if isinstance(column, torch.Tensor):
             column.fill_(1)
@@ -202,12 +202,12 @@ def spoil(dataset) -> None:
 
 
 def drawn(loader):
-    """A number that depends on all that was drawn from each generator."""
+    """A number that depends on everything drawn from each generator."""
     own = loader.generator
     return [torch.rand(1)] if own is None else [torch.rand(1), torch.rand(1, generator=own)]
 
 
 def assert_alike(make, **arguments) -> None:
-    """Our loader does what PyTorch's does, as far as `trace` can tell."""
+    """Check that `trace` cannot tell our loader from PyTorch's."""
     ours, theirs = (trace(kind, make, **arguments) for kind in (DataLoader, TorchDataLoader))
     assert_same(ours, theirs)

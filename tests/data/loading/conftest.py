@@ -1,4 +1,4 @@
-"""What tests of the loader watch: whether batches are gathered, and whether processes start."""
+"""Fixtures that watch whether batches are gathered and whether processes start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tenfold.data.loading.gathering import Rows
 
 @pytest.fixture(autouse=True, scope="session")
 def _workers_end_soon():
-    """PyTorch waits 5 seconds for each worker of an iterator that an error broke off."""
+    """Skip PyTorch's wait of 5 seconds for each worker after an error."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
         yield
@@ -21,7 +21,7 @@ def _workers_end_soon():
 
 
 def results(monkeypatch, kind: type, method: str) -> list:
-    """What a method has returned so far; it grows with every call."""
+    """A method's return values so far; grows with every call."""
     seen, original = [], getattr(kind, method)
 
     def call(self, *arguments):
@@ -34,11 +34,11 @@ def results(monkeypatch, kind: type, method: str) -> list:
 
 @pytest.fixture
 def gathered(monkeypatch) -> list:
-    """Every batch that was gathered so far, or None where it could not be."""
+    """Every batch gathered so far, or None if it could not be."""
     return results(monkeypatch, Rows, "batch")
 
 
 @pytest.fixture
 def started(monkeypatch) -> list:
-    """One entry for every process that was started so far."""
+    """One entry for every process started so far."""
     return results(monkeypatch, BaseProcess, "start")

@@ -1,4 +1,4 @@
-"""Gathering rows of a tensor gives what stacking them gives."""
+"""Gathering rows of a tensor gives the same as stacking them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Doubled(torch.Tensor):
         lambda values: values.requires_grad_() * 2,
     ],
 )
-def test_tensors_of_any_layout(change):
+def test_tensors_of_any_memory_layout(change):
     values = torch.arange(SIZE * 24.0).view(SIZE, 2, 3, 4)
     assert_alike(lambda: TensorDataset(change(values), values), batch_size=5)
 

@@ -1,4 +1,4 @@
-"""The loader against PyTorch's own: same batches, same bits, same random numbers, same errors."""
+"""The loader against PyTorch's: same batches, same bits, same random numbers, same errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tenfold.data import DataLoader
 from tenfold.data.loading import loader as loader_module
 from tenfold.errors import UsageError
 
-# An iterator of PyTorch's that failed in its making complains when it goes, whenever that is.
+# A PyTorch iterator whose constructor failed warns when it is garbage-collected.
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:Exception ignored in. <function _MultiProcessingDataLoaderIter.__del__"
     ":pytest.PytestUnraisableExceptionWarning"
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.filterwarnings(
 workers_or_none = pytest.mark.parametrize("num_workers", [0, 2])
 
 
-def test_the_loader_is_imported_when_it_is_asked_for():
+def test_the_loader_is_imported_on_first_use():
     code = "import sys, tenfold.data; print('tenfold.data.loading.loader' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
@@ -60,7 +60,7 @@ def test_the_loader_is_imported_when_it_is_asked_for():
 
 
 class EveryOther(Sampler):
-    """Draws from the global generator whenever it is asked for an index."""
+    """Draws from the global generator for every index."""
 
     def __init__(self, dataset):
         self.size = len(dataset)
@@ -74,7 +74,7 @@ class EveryOther(Sampler):
 
 
 class DrawsAtOnce(EveryOther):
-    """Draws when it is asked for its batches, not when it is asked for the first of them."""
+    """Draws in `__iter__`, not at the first batch."""
 
     def __iter__(self):
         return iter(torch.randint(self.size, (4, 3)).tolist())
@@ -165,7 +165,7 @@ def test_without_batches():
 
 
 @workers_or_none
-def test_a_list_that_is_filled_again_is_read_in_time(num_workers):
+def test_a_reused_index_list_is_read_in_time(num_workers):
     dataset = images()
     loader = DataLoader(dataset, batch_sampler=FillsOneList(dataset), num_workers=num_workers)
     assert [labels.tolist() for _, labels in loader] == [[label, 0] for label in dataset.labels]
@@ -179,7 +179,7 @@ BAD = [SIZE, -SIZE - 1, 10**30, "one", 1.5, None, True, np.uint8(3)]
     ("make", "num_workers"),
     [(images, 0), (cifar, 0), (GATHERED["subset"], 0), (GATHERED["joined"], 0), (tensors, 2)],
 )
-def test_indices_that_no_data_set_or_not_every_one_takes(make, num_workers, index):
+def test_indices_that_some_or_all_data_sets_reject(make, num_workers, index):
     batches = [[0, 1], [1, 1], [index, 0], [2]]
     arguments = {"num_workers": num_workers, "change": spoil}
     assert_alike(make, batch_sampler=lambda d: batches, **arguments)
@@ -196,14 +196,14 @@ def test_indices_that_no_data_set_or_not_every_one_takes(make, num_workers, inde
         {"__getitems__": lambda indices: indices},
     ],
 )
-def test_without_workers_what_is_put_in_a_place_is_seen(attributes):
+def test_without_workers_replaced_items_are_seen(attributes):
     def change(dataset):
         vars(dataset).update(attributes)
 
     assert_alike(mnist, batch_size=4, epochs=2, change=change)
 
 
-def test_a_default_device_between_batches_is_heeded():
+def test_a_default_device_set_between_batches_is_respected():
     def labels(kind):
         iterator = iter(kind(images(), batch_size=3))
         with torch.device("meta"):
@@ -219,7 +219,7 @@ def test_inference_mode(num_workers):
 
 
 @workers_or_none
-def test_attributes_changed_later_count_at_the_next_epoch(num_workers):
+def test_changed_attributes_take_effect_at_the_next_epoch(num_workers):
     def run(kind):
         loader = kind(images(), batch_size=4, num_workers=2 - num_workers)
         first = next(iter(loader))
@@ -300,7 +300,7 @@ def test_workers_may_load_with_the_loader():
     assert_same(ours, theirs)
 
 
-def test_too_many_workers_are_warned_of_where_they_are_started():
+def test_too_many_workers_cause_a_warning_if_they_are_started():
     workers = 2 * os.cpu_count()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -326,7 +326,7 @@ def test_wrong_arguments(arguments):
     assert issubclass(outcomes[0][0], Exception)
 
 
-def test_own_collation():
+def test_custom_collation():
     assert_alike(images, batch_size=3, collate_fn=len)
 
 
@@ -359,7 +359,7 @@ def test_scaled_batches_are_those_of_to_tensor(arguments):
         assert torch.equal(labels, same_labels)
 
 
-def test_what_is_not_raw_pixels_cannot_be_scaled():
+def test_only_raw_pixels_can_be_scaled():
     floats = TensorDataset(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(UsageError, match=r"the images are torch\.float32, wanted raw pixels"):
         list(DataLoader(floats, scale=True))

@@ -1,4 +1,4 @@
-"""Which data sets are read as rows in memory, and that they are read as PyTorch reads them."""
+"""Which data sets are read as rows in memory, with the same results as PyTorch's."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ READ_BY_PYTORCH = {
     "gradients": lambda: TensorDataset(torch.ones(9, 2, requires_grad=True)),
     "complex": lambda: TensorDataset(torch.arange(9) * 1j),
     "so it is empty": lambda: TensorDataset(torch.ones(9, 0)),
-    "other layout": lambda: TensorDataset(torch.arange(162).view(9, 3, 6).mT),
+    "other memory layout": lambda: TensorDataset(torch.arange(162).view(9, 3, 6).mT),
     "list": lambda: [1.5, 2.5, 3.5],
     "dicts": lambda: [{"x": i, "y": torch.ones(2) * i} for i in range(9)],
     "stream": Stream,
@@ -81,7 +81,7 @@ READ_BY_PYTORCH = {
 
 @pytest.mark.parametrize("make", READ_BY_PYTORCH.values(), ids=READ_BY_PYTORCH)
 @worker_or_none
-def test_all_else_is_read_by_pytorch(make, num_workers, gathered):
+def test_everything_else_is_read_by_pytorch(make, num_workers, gathered):
     assert_alike(make, batch_size=2, num_workers=num_workers)
     assert not any(gathered)
 
@@ -93,7 +93,7 @@ def test_unequal_items_in_one_batch_fail_as_they_do_in_workers(name, sampler):
     assert_alike(make, sampler=lambda d: sampler, batch_size=2, num_workers=1)
 
 
-def test_labels_that_were_replaced_are_those_of_the_items():
+def test_replaced_labels_are_used():
     dataset = ImageDataset(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4), "abcd")
     dataset.label_array = np.array([3, 2, 1, 0])
     rows = find_rows(dataset)

@@ -1,4 +1,4 @@
-"""torchvision's data sets: their transforms are done to whole batches, or left to them."""
+"""torchvision's data sets: transforms run on whole batches, or are left to torchvision."""
 
 from __future__ import annotations
 
@@ -131,19 +131,19 @@ READ_BY_TORCHVISION = {
 
 @pytest.mark.parametrize("make", READ_BY_TORCHVISION.values(), ids=READ_BY_TORCHVISION)
 @worker_or_none
-def test_all_else_is_left_to_torchvision(make, num_workers, gathered):
+def test_everything_else_is_left_to_torchvision(make, num_workers, gathered):
     assert_alike(make, batch_size=4, shuffle=True, num_workers=num_workers, stop_after=3)
     assert not gathered
 
 
-def test_arrays_of_any_layout(gathered):
-    layouts = (
+def test_arrays_of_any_memory_layout(gathered):
+    views = (
         lambda pixels: pixels.copy(),
         lambda pixels: pixels[:, ::-1],
         lambda pixels: pixels[:, :, 1:],
     )
-    for layout in layouts:
-        pixels = layout(random_pixels(SIZE, 3, 32, 32).numpy().transpose(0, 2, 3, 1))
+    for view in views:
+        pixels = view(random_pixels(SIZE, 3, 32, 32).numpy().transpose(0, 2, 3, 1))
         labels = some_labels().tolist()
         assert_alike(lambda: over("cifar", "CIFAR10", pixels, labels, to_tensor()), batch_size=9)  # noqa: B023
     assert len(gathered) == 8

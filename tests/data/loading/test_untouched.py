@@ -1,4 +1,4 @@
-"""Functions put in the place of PyTorch's are called, and where it changed, it serves itself."""
+"""Replaced functions of PyTorch are called, and a changed PyTorch does its own loading."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_replaced_method_is_called(name, owner, monkeypatch, gathered):
     def replacement(self, index):
         return original(self, index)[::-1]
 
-    # Whatever it calls itself, it was written elsewhere.
+    # Despite its name, it is defined elsewhere.
     functools.update_wrapper(replacement, original)
     replacement.__code__ = replacement.__code__.replace(co_qualname=original.__qualname__)
     monkeypatch.setattr(owner, method, replacement)
@@ -66,7 +66,7 @@ def test_a_replaced_default_collation_is_called(num_workers, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [int, torch.Tensor, tuple])
-def test_functions_put_into_the_default_collation_are_called(kind, monkeypatch, gathered):
+def test_functions_added_to_the_default_collation_are_called(kind, monkeypatch, gathered):
     def last(batch, *, collate_fn_map):
         return batch[-1]
 
@@ -97,7 +97,7 @@ class StacksToZero(torch.overrides.TorchFunctionMode):
         return result * 0 if function is torch.stack else result
 
 
-def test_a_mode_for_torch_functions_is_heeded(gathered):
+def test_a_torch_function_mode_is_respected(gathered):
     with StacksToZero():
         assert_alike(images, batch_size=3)
     assert not gathered
@@ -122,7 +122,7 @@ MISSING_OR_OF_ANOTHER_KIND = {
 @pytest.mark.parametrize(
     "change", MISSING_OR_OF_ANOTHER_KIND.values(), ids=MISSING_OR_OF_ANOTHER_KIND
 )
-def test_where_pytorch_is_not_as_expected_its_own_loader_serves(
+def test_where_pytorch_is_not_as_expected_its_own_loader_is_used(
     change, num_workers, monkeypatch, gathered
 ):
     usual = list(DataLoader(NORMALIZED(), batch_size=7))
