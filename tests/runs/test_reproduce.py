@@ -230,7 +230,7 @@ def test_a_history_as_measurements() -> None:
     found = measurements_of(epochs_with([0.1, 0.5, 0.4, 0.45, 0.3, 0.31]), 400)
     assert found["train_loss", 4].value == 0.45
     assert found["train_acc", 6] == Measurement(0.25, 400)
-    # From the second epoch on: the rise from 0.1 to 0.5 is the one into the printed epochs.
+    # From the second epoch on: the rise from 0.1 to 0.5 is before the printed epochs.
     assert [found["rises", epoch].value for epoch in range(1, 7)] == [0, 0, 0, 1, 1, 2]
 
 
@@ -372,7 +372,7 @@ def test_missing_data_stops_one_recipe_and_not_the_others(
     assert done.exit_code == 0
     text = reproduction_text(done.to_dict())
     assert text.count("downloading is switched off") == 2  # once a recipe, not once a figure
-    assert text.count("not run: it is the figure after epoch 10") == 3
+    assert text.count("not run: the figure is for epoch 10") == 3
     assert summary(done.to_dict()) == "20 figures (not run: 19, reproduced: 1)"
 
 
@@ -407,7 +407,7 @@ def test_a_copy_is_called_a_copy(in_a_folder: Path, monkeypatch: pytest.MonkeyPa
     [recipe] = done.to_dict()["recipes"]
     assert recipe["data"] == "CIFAR-10 (JPEG copy)"
     assert recipe["data_published"] == "CIFAR-10"
-    assert any("CIFAR-10 (JPEG copy) is used" in note for note in notes.texts)
+    assert any("using CIFAR-10 (JPEG copy)" in note for note in notes.texts)
     for text in (
         (done.folder / "reproduction.md").read_text(),
         reproduction_text(done.to_dict()),
