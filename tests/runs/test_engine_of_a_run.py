@@ -162,7 +162,7 @@ def unlike(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return recipe
 
 
-REASON = "the network is not a list of layers that the kernels know"
+REASON = "the network is not a list of layers that the kernels support"
 
 
 @needs_kernels

@@ -67,7 +67,7 @@ def test_pytorch_is_used_where_the_kernels_cannot_and_it_says_why() -> None:
     chosen = choose("auto", new_state(nn.GELU()))
     assert chosen.kind is TorchEngine
     assert chosen.why_not_native == (
-        "the network is not a list of layers that the kernels know: its module 2 is GELU"
+        "the network is not a list of layers that the kernels support: its module 2 is GELU"
     )
 
 
