@@ -203,8 +203,8 @@ def test_info_says_what_kernels_there_are_or_why_there_are_none(
 
     library = ctypes.CDLL(None)
     assert engine(Kernels(library, "avx512")) == "native (avx512)"
-    passed_over = {"avx512": "this processor has no AVX-512"}
-    assert engine(Kernels(library, "avx2", passed_over)) == (
+    skipped = {"avx512": "this processor has no AVX-512"}
+    assert engine(Kernels(library, "avx2", skipped)) == (
         "native (avx2; not avx512: this processor has no AVX-512)"
     )
     assert engine(NoKernels("no compiler was found")) == "torch (no compiler was found)"

@@ -213,9 +213,7 @@ def test_a_library_that_cannot_be_compiled_does_not_keep_the_others_away(
     assert libraries(tree.libraries) == {library_file(name) for name in others}
     found = loaded_from(tree.folder / "src")
     assert found["instruction_set"] == others[0]
-    assert found["passed_over"] == {
-        best: "old-c++ failed (unknown option) when tenfold was installed"
-    }
+    assert found["skipped"] == {best: "old-c++ failed (unknown option) when tenfold was installed"}
     assert tree.try_to_build("wheel", CXX=str(old), TENFOLD_NATIVE="1").code != 0
 
 
@@ -224,7 +222,7 @@ def test_a_library_is_not_used_with_other_sources_than_its_own(tree: Tree) -> No
     assert loaded_from(tree.folder / "src")["instruction_set"] in HERE
     with (tree.source / "kernels.cpp").open("a") as file:
         file.write("// and a comment\n")
-    again = "was built from other sources; run `pip install -e .` again"
+    again = "was built from different sources; run `pip install -e .` again"
     assert loaded_from(tree.folder / "src") == {"reason": f"{library_file(HERE[-1])} {again}"}
     tree.build("editable")
     assert loaded_from(tree.folder / "src")["instruction_set"] in HERE
@@ -272,7 +270,7 @@ def test_an_installed_library_must_be_of_the_sources_that_the_record_names(tree:
     facts = json.loads(record.read_text())
     facts["digest"] = "0123456789abcdef"
     record.write_text(json.dumps(facts))
-    other = f"{library_file(HERE[-1])} was built from other sources; install tenfold again"
+    other = f"{library_file(HERE[-1])} was built from different sources; install tenfold again"
     assert loaded_from(installed) == {"reason": other}
     record.write_text("{")
     assert "built.json" in str(loaded_from(installed)["reason"])

@@ -60,7 +60,7 @@ def test_on_windows_only_mingw_suits(path: Path) -> None:
     assert reason(system="win32") == words
     assert reason(system="win32", environment={"CXX": str(path / "cl")}) == words
     a_compiler(path / "clang++", "__x86_64__ __clang__ _MSC_VER", "1")
-    assert reason(system="win32") == "clang++ did not compile for mingw-w64, as it must on Windows"
+    assert reason(system="win32") == "clang++ did not compile for mingw-w64, which Windows requires"
     a_compiler(path / "g++", "__x86_64__ __MINGW32__", "1")
     found = find_compiler("x86_64", {}, "win32")
     assert "-Wa,-muse-unaligned-vector-move" in found.compile_flags("avx2", "0")
@@ -75,7 +75,7 @@ def test_a_compiler_that_cannot_be_run_or_is_named_badly(path: Path) -> None:
     words = "g++ 'x, which CXX names, was not found"
     assert reason(environment={"CXX": "g++ 'x"}) == words
     program(path / "silent", "exit 3")
-    assert reason(environment={"CXX": "silent"}) == "silent failed (without a word)"
+    assert reason(environment={"CXX": "silent"}) == "silent failed (no output)"
 
 
 def test_a_failure_is_told_in_english_by_the_line_that_says_most(

@@ -41,7 +41,7 @@ def test_the_installed_kernels_are_found_once(installed: Kernels) -> None:
     assert installed.instruction_set in HERE
     assert installed.functions.tenfold_runs_here() == 1
     assert find_kernels_in(PACKAGE, "") is installed
-    assert installed.instruction_set not in installed.passed_over
+    assert installed.instruction_set not in installed.skipped
 
 
 @needs_kernels
@@ -51,7 +51,7 @@ def test_the_environment_chooses(installed: Kernels, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TENFOLD_NATIVE", installed.instruction_set)
     found = find_kernels()
     assert isinstance(found, Kernels)
-    assert (found.instruction_set, found.passed_over) == (installed.instruction_set, {})
+    assert (found.instruction_set, found.skipped) == (installed.instruction_set, {})
     for usual in ("", "1"):
         monkeypatch.setenv("TENFOLD_NATIVE", usual)
         assert vars(find_kernels()) | {"functions": 0} == vars(installed) | {"functions": 0}
@@ -63,7 +63,7 @@ def test_every_library_that_is_built_can_be_asked_for(tree: Tree) -> None:
     for name in HERE:
         found = loaded_from(tree.folder / "src", TENFOLD_NATIVE=name)
         assert found in (
-            {"instruction_set": name, "passed_over": {}},
+            {"instruction_set": name, "skipped": {}},
             {"reason": library.LACKING[name]},
         )
 
@@ -116,7 +116,7 @@ def test_a_library_without_its_end_is_refused_and_does_not_kill_the_process(
     for name in HERE:
         path = tree.libraries / library_file(name)
         path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    words = f"{library_file(HERE[-1])} is cut off; run `pip install -e .` again"
+    words = f"{library_file(HERE[-1])} is truncated; run `pip install -e .` again"
     assert loaded_from(tree.folder / "src") == {"reason": words}
 
 
@@ -125,7 +125,7 @@ def test_a_library_that_lacks_a_function_is_of_other_sources(tree: Tree) -> None
     kernels = tree.source / "kernels.cpp"
     kernels.write_text(kernels.read_text().replace("tenfold_predict", "tenfold_foretell"))
     tree.build("editable")
-    assert "was built from other sources" in str(loaded_from(tree.folder / "src")["reason"])
+    assert "was built from different sources" in str(loaded_from(tree.folder / "src")["reason"])
 
 
 @needs_kernels
@@ -146,7 +146,7 @@ def test_a_worse_library_is_used_where_the_better_does_not_run_and_that_is_said(
     tree.build("editable")
     assert loaded_from(tree.folder / "src") == {
         "instruction_set": "avx2",
-        "passed_over": {"avx512": library.LACKING["avx512"]},
+        "skipped": {"avx512": library.LACKING["avx512"]},
     }
 
 

@@ -227,7 +227,7 @@ def test_a_step_on_weights_of_a_class(network: CompiledNetwork) -> None:
 def test_a_closed_network_does_nothing(network: CompiledNetwork) -> None:
     network.close()
     network.close()
-    with pytest.raises(UsageError, match="the network is closed; make it anew"):
+    with pytest.raises(UsageError, match="the network is closed; create a new one"):
         network.predict(weights(), images())
     with pytest.raises(UsageError, match="the network is closed"):
         take_steps(network)
@@ -242,7 +242,7 @@ def turned(array: np.ndarray) -> np.ndarray:
 
 
 WRONG_WEIGHTS: dict[str, tuple[Callable[[], dict[str, np.ndarray]], str]] = {
-    "missing": (lambda: without("conv.bias"), r"conv\.bias: it is missing"),
+    "missing": (lambda: without("conv.bias"), r"conv\.bias is missing"),
     "double": (
         lambda: {**weights(), "conv.bias": np.zeros(3)},
         r"conv\.bias \(value\): found float64 \[3\], wanted float32 \[3\]",
@@ -257,7 +257,7 @@ WRONG_WEIGHTS: dict[str, tuple[Callable[[], dict[str, np.ndarray]], str]] = {
     ),
     "in another layout": (
         lambda: {**weights(), "end.weight": turned(weights()["end.weight"])},
-        r"end\.weight \(value\): it does not lie in one block of memory, row after row",
+        r"end\.weight \(value\) is not C-contiguous",
     ),
 }
 
@@ -317,7 +317,7 @@ WRONG_STEPS: dict[str, tuple[dict[str, Any], str]] = {
     "an image that there is not": ({"order": np.arange(1, 21)}, r"order: found 1\.\.20, wanted"),
     "more learning rates than batches": (
         {"learning_rates": [0.1] * 4},
-        "there are 4 learning rates, but 20 images in batches of 8, wanted one for each batch",
+        "there are 4 learning rates for 20 images in batches of 8, wanted one per batch",
     ),
     "fewer learning rates than batches": ({"learning_rates": [0.1] * 2}, "there are 2 learning"),
     "no steps": ({"order": np.arange(0), "learning_rates": []}, "there are 0 learning rates"),
@@ -325,19 +325,19 @@ WRONG_STEPS: dict[str, tuple[dict[str, Any], str]] = {
     "counted steps below 0": ({"optimizer_step": -1}, r"optimizer_step is -1, wanted 0\.\."),
     "read-only weights": (
         {"tensors": read_only()},
-        r"conv\.bias \(value\): it is read-only, wanted what training can change",
+        r"conv\.bias \(value\) is read-only, wanted a writable array",
     ),
     "no momentum buffers": (
         {"settings": StepSettingsRecord(optimizer=SGD, momentum=0.9)},
-        r"conv\.weight: it has 0 moments, wanted 1",
+        r"conv\.weight has 0 moments, wanted 1",
     ),
     "no second moments": (
         {"settings": StepSettingsRecord(optimizer=ADAM), "tensors": trained(moments=1)},
-        r"conv\.weight: it has 1 moments, wanted 2",
+        r"conv\.weight has 1 moments, wanted 2",
     ),
     "no averages": (
         {"settings": StepSettingsRecord(optimizer=SGD, average_decay=0.9)},
-        r"conv\.weight: its average is missing",
+        r"conv\.weight has no average",
     ),
     "a mean for every pixel": (
         {"normalization": Normalization(np.zeros(42, np.float32), np.ones(2, np.float32))},
@@ -369,7 +369,7 @@ def test_a_wrong_number_of_threads_is_refused(threads: int) -> None:
         (LAYERS, SHAPE, 0, r"batch_size is 0, wanted 1\.\.16777216"),
         (LAYERS, SHAPE, 2**24 + 1, "batch_size is 16777217"),
         (LAYERS, (3, 6, 7), 8, r"layer 0 \(conv2d\): it reads 3x6x7, wanted 2 channels"),
-        (LAYERS[:3], SHAPE, 8, r"the last layer \(max_pool2d\) gives 3x3x3 numbers an image"),
+        (LAYERS[:3], SHAPE, 8, r"the last layer \(max_pool2d\) outputs 3x3x3 per image"),
         ((ReLU(input=-1), Flatten(input=0)), (2**20, 2**6, 2**6), 8, "wanted at most"),
     ],
 )
@@ -384,7 +384,7 @@ def test_a_network_that_finds_no_room() -> None:
     wide = Linear(
         input=0, in_features=2**20, out_features=2**30, weight="w", bias=None, transposed=False
     )
-    with pytest.raises(MemoryError, match=r"a network for batches of 16,777,216 images finds no"):
+    with pytest.raises(MemoryError, match=r"not enough memory for batches of 16,777,216 images"):
         CompiledNetwork((Flatten(input=-1), wide), (1, 2**10, 2**10), 2**24, training=True)
 
 

@@ -17,7 +17,7 @@ from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
 from tenfold.models.snapshot import Snapshot
 from tenfold.models.tracing import more_than_its_code, require_layer_list
-from tenfold.native.network import IMAGES_OF_A_BLOCK, CompiledNetwork, usable_kernels
+from tenfold.native.network import IMAGES_PER_BLOCK, CompiledNetwork, usable_kernels
 from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
 
@@ -148,7 +148,7 @@ class CompiledModel:
         self.require_same_layers()
         weights = self.arrays(self.model.state_dict() if tensors is None else tensors)
         pixels = images.cpu().contiguous().numpy()
-        at_once = max(batch_size, IMAGES_OF_A_BLOCK * torch.get_num_threads())
+        at_once = max(batch_size, IMAGES_PER_BLOCK * torch.get_num_threads())
         network = self._network_for(pixels.shape[1:], max(1, min(at_once, len(pixels))))
         return torch.from_numpy(network.predict(weights, pixels, normalization=self.normalization))
 

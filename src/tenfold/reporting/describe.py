@@ -108,7 +108,7 @@ def _engine() -> str:
     found = find_kernels()
     if isinstance(found, NoKernels):
         return f"torch ({found.reason})"
-    others = [f"not {name}: {reason}" for name, reason in found.passed_over.items()]
+    others = [f"not {name}: {reason}" for name, reason in found.skipped.items()]
     return f"native ({'; '.join([found.instruction_set, *others])})"
 
 
