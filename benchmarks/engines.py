@@ -53,8 +53,8 @@ SYSTEMS: dict[str, tuple[str, dict[str, object], int, int]] = {
     "convpool-mnist, lr 1e-4": ("convpool-mnist", {"lr": 1e-4}, 10, 240),
     "resnet-small": ("resnet-small", {}, 5, 20),
 }
-"""Recipe, changes to it, and steps per measurement with PyTorch and with the native engine: ten
-epochs for softmax regression, as in the recipe, and one for other small models."""
+"""Recipe, changes to it, and steps per measurement with PyTorch and with the native engine. The
+latter takes ten epochs of softmax regression, as the recipe does, and one of other small models."""
 
 MEMORY_PER_WEIGHT = {"sgd": 2, "adam": 6, "adamw": 6}
 """Minimum floats that an update moves: weight and moments, read and written."""
