@@ -1,4 +1,4 @@
-"""Which library is found, and the sentence that says why there is none."""
+"""The choice of a library, and the reason given if there is none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_kernels = pytest.mark.skipif(
 
 @pytest.fixture
 def installed() -> Kernels:
-    """What this environment was installed with."""
+    """The kernels that this environment was installed with."""
     found = find_kernels_in(PACKAGE, "")
     if isinstance(found, NoKernels):
         cannot_be_tested(found.reason)
@@ -58,7 +58,7 @@ def test_the_environment_chooses(installed: Kernels, monkeypatch: pytest.MonkeyP
 
 
 @needs_kernels
-def test_every_library_that_is_built_can_be_asked_for(tree: Tree) -> None:
+def test_every_library_can_be_selected(tree: Tree) -> None:
     tree.build("editable")
     for name in HERE:
         found = loaded_from(tree.folder / "src", TENFOLD_NATIVE=name)
@@ -68,9 +68,7 @@ def test_every_library_that_is_built_can_be_asked_for(tree: Tree) -> None:
         )
 
 
-def test_a_choice_that_there_is_not_is_a_mistake(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unknown_choice_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TENFOLD_NATIVE", "avx22")
     with pytest.raises(UsageError, match=r"TENFOLD_NATIVE .* 'avx22'; did you mean 'avx2'"):
         find_kernels()
@@ -79,7 +77,7 @@ def test_a_choice_that_there_is_not_is_a_mistake(
 
 
 @pytest.mark.parametrize("machine", ["riscv64", "32-bit x86_64"])
-def test_a_processor_that_nothing_is_built_for(
+def test_an_unsupported_processor(
     machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "processor", lambda: machine)
@@ -96,7 +94,7 @@ def test_libraries_that_were_never_built(tmp_path: Path) -> None:
 
 
 @needs_kernels
-def test_a_damaged_library_is_refused_in_the_loaders_words(tree: Tree) -> None:
+def test_a_damaged_library_is_refused_with_the_loaders_message(tree: Tree) -> None:
     tree.build("editable")
     for name in HERE:
         (tree.libraries / library_file(name)).write_bytes(b"\x7fELF and no more")
@@ -107,9 +105,9 @@ def test_a_damaged_library_is_refused_in_the_loaders_words(tree: Tree) -> None:
 
 
 @needs_kernels
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a file themselves")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' loaders refuse such a file")
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_a_library_without_its_end_is_refused_and_does_not_kill_the_process(
+def test_a_truncated_library_is_refused_and_does_not_kill_the_process(
     share: float, tree: Tree
 ) -> None:
     tree.build("editable")
@@ -121,7 +119,7 @@ def test_a_library_without_its_end_is_refused_and_does_not_kill_the_process(
 
 
 @needs_kernels
-def test_a_library_that_lacks_a_function_is_of_other_sources(tree: Tree) -> None:
+def test_a_library_that_lacks_a_function_has_different_sources(tree: Tree) -> None:
     kernels = tree.source / "kernels.cpp"
     kernels.write_text(kernels.read_text().replace("tenfold_predict", "tenfold_foretell"))
     tree.build("editable")
@@ -129,7 +127,7 @@ def test_a_library_that_lacks_a_function_is_of_other_sources(tree: Tree) -> None
 
 
 @needs_kernels
-def test_a_processor_that_lacks_the_instructions(tree: Tree) -> None:
+def test_a_processor_without_the_instructions(tree: Tree) -> None:
     asked = tree.source / "processor.cpp"
     text = asked.read_text().replace("avx2 ?", "!avx2 ?").replace("return 1;", "return 0;")
     asked.write_text(text.replace("avx2 && avx512 ?", "false ?"))
@@ -138,7 +136,7 @@ def test_a_processor_that_lacks_the_instructions(tree: Tree) -> None:
 
 
 @pytest.mark.skipif(len(HERE) < 2, reason="this processor has libraries for one instruction set")
-def test_a_worse_library_is_used_where_the_better_does_not_run_and_that_is_said(
+def test_if_the_best_library_does_not_run_another_is_used_with_the_reason(
     tree: Tree,
 ) -> None:
     asked = tree.source / "processor.cpp"
@@ -150,7 +148,7 @@ def test_a_worse_library_is_used_where_the_better_does_not_run_and_that_is_said(
     }
 
 
-def test_importing_the_loader_reads_no_source_and_opens_no_library() -> None:
+def test_importing_the_loader_reads_no_sources_and_opens_no_library() -> None:
     code = (
         "import sys\n"
         "seen = []\n"
