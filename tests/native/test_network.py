@@ -81,13 +81,13 @@ def by_hand(weights: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
     return pooled @ weights["end.weight"].T
 
 
-def trained(**beside: int) -> dict[str, TrainedTensor]:
-    moments = beside.get("moments", 0)
+def trained(**options: int) -> dict[str, TrainedTensor]:
+    moments = options.get("moments", 0)
     return {
         name: TrainedTensor(
             array,
             [np.zeros_like(array) for _ in range(moments)],
-            average=array.copy() if beside.get("average") else None,
+            average=array.copy() if options.get("average") else None,
             is_trained=True,
         )
         for name, array in weights().items()

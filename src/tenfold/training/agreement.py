@@ -181,7 +181,7 @@ class _WithoutDropout(TorchFunctionMode):
 
 
 def _largest(wanted: _Step, found: _Step) -> tuple[float, str]:
-    """The largest relative difference, and what it is in."""
+    """The largest relative difference and its place."""
     whole = math.hypot(*(_norm(gradient) for gradient in wanted.gradients.values()))
     loss = _ratio(abs(found.loss - wanted.loss), abs(wanted.loss))
     logits = _ratio(_norm(found.logits - wanted.logits), _norm(wanted.logits))
