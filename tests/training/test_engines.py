@@ -77,7 +77,7 @@ def test_kernels_that_are_asked_for_and_cannot_are_a_mistake() -> None:
         choose("native", new_state(nn.GELU()))
     assert str(caught.value) == (
         "the native engine cannot train this: the network is not a list of layers that the kernels "
-        "know: its module 2 is GELU; choose --engine auto"
+        "support: its module 2 is GELU; choose --engine auto"
     )
 
 

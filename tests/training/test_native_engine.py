@@ -738,7 +738,7 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
     ),
     "another layout": (
         lambda: changed(in_channels_last),
-        r"stem\.0\.weight is torch\.float32 with strides \[27, 1, 9, 3\], wanted torch\.float32",
+        r"stem\.0\.weight is torch\.float32 with strides \[27, 1, 9, 3\], wanted contiguous",
     ),
     "another device": (
         lambda: changed(lambda s: s.model.to("meta")),
