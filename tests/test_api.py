@@ -22,7 +22,7 @@ def test_an_engine_is_chosen_by_name(engine: str, tmp_path: Path) -> None:
 
 
 def test_a_network_in_the_place_of_a_model_s_name_is_refused() -> None:
-    with pytest.raises(tenfold.UsageError, match="model is of class Linear, wanted the name") as e:
+    with pytest.raises(tenfold.UsageError, match="model is a Linear, wanted the name") as e:
         tenfold.train("digits", model=nn.Linear(2, 3))
     assert "tenfold.training.train" in str(e.value)
 

@@ -387,7 +387,7 @@ def test_commands_do_not_advise_what_only_python_can_take(tenfold: Tenfold, tmp_
     digits = load_splits("digits").splits
     run = train(digits, recipe="digits-quick", epochs=1, out="run", quiet=True)
     refused = tenfold("evaluate", "run")
-    again = "hand it over again: tenfold."
+    again = "pass it again: tenfold."
     assert f"evaluate in Python, and {again}evaluate('run', data)" in refused.err
     assert evaluate("run", digits).n == run.figures["n_test"]
     refused = tenfold("resume", "run", "--epochs", "2")

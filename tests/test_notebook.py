@@ -311,7 +311,7 @@ class TestShowImages:
             ({"predictions": [0] * 41}, "41 predictions for 40 images"),
             ({"predictions": [0] * 3, "indices": [1, 2]}, "2 indices but 3 predictions"),
             ({"predictions": [0] * 40, "indices": [40]}, "index 40 is out of range"),
-            ({"predictions": []}, "there are no indices"),
+            ({"predictions": []}, "no indices"),
             ({"rows": 0}, "rows and columns are 0 and 8"),
         ],
     )
@@ -321,5 +321,5 @@ class TestShowImages:
         assert not path.exists()
 
     def test_without_a_path_it_says_what_to_do(self) -> None:
-        with pytest.raises(UsageError, match="there is no notebook"):
+        with pytest.raises(UsageError, match="not in a notebook"):
             show_images(shades())

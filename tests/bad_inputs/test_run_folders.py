@@ -84,7 +84,7 @@ DAMAGED = [
         (
             "run/recipe.toml",
             "not the recipe that the run ended with",
-            "put it back",
+            "restore it",
             "--accept recipe",
         ),
         replaced("run/recipe.toml", "label_smoothing = 0.0", "label_smoothing = 0.5"),
@@ -100,7 +100,7 @@ DAMAGED = [
         "run-without-checkpoints",
         "resume run --epochs 2",
         4,
-        ("run/checkpoints", "none of the 2 checkpoints verifies", "start the run anew"),
+        ("run/checkpoints", "none of the 2 checkpoints is valid", "start a new run"),
         all_of(
             *(truncated(f"run/checkpoints/step-{step:09d}.safetensors", 100) for step in (0, 21))
         ),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tenfold.deployment import Bundle, read_bundle, write_bundle
 from tenfold.deployment.bundle import (
     KIND,
-    MOST_CLASSES,
+    MAX_CLASSES,
     VERSION,
     BundleHeader,
     PreprocessingHeader,
@@ -310,7 +310,7 @@ WRONG = {
     ids=lambda value: str(value)[:40],
 )
 def test_wrong_header_values_are_refused(tmp_path, key, value):
-    with pytest.raises(FileRefusedError, match="not a bundle that can be used") as raised:
+    with pytest.raises(FileRefusedError, match="not a usable bundle") as raised:
         forged(tmp_path, {key: value})
     assert len(str(raised.value)) < 1000
     assert str(raised.value).isprintable()
@@ -328,10 +328,10 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
         ),
         (
             {"classes": ["a", "b", "c", "d"]},
-            "its layers end in 5 numbers an image, wanted 4, one for every class",
+            "its layers output 5 numbers per image, wanted 4, one per class",
         ),
         ({"classes": []}, "classes is [], wanted a list of 1 or more"),
-        ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is called a, b"),
+        ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is named a, b"),
         ({"classes": ["a", "b", "c", "d", None]}, "classes.4 is None, wanted a text in quotes"),
         (
             {"preprocessing": {"mean": [], "std": [], "more": []}},
@@ -339,7 +339,7 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
         ),
         (
             {"preprocessing": {"mean": [0.5], "std": [0.5]}},
-            "its preprocessing is for 1 channels, its model for 3",
+            "its preprocessing has 1 channels, its model 3",
         ),
         ({"preprocessing": {"mean": [0.5] * 3, "std": [0] * 3}}, "preprocessing.std.0 is 0"),
         ({"layers": [{"input": -1}]}, "layers.0 is {'input': -1}, wanted a table with 'op'"),
@@ -353,7 +353,7 @@ def test_what_is_wrong_is_said_in_plain_words(tmp_path, change, sentence):
     with pytest.raises(FileRefusedError) as raised:
         read_forged(tmp_path, change)
     message = str(raised.value)
-    assert f"forged.safetensors: this is not a bundle that can be used: {sentence}" in message
+    assert f"forged.safetensors: not a usable bundle: {sentence}" in message
     assert message.endswith("; name a run folder or its model.safetensors")
 
 
@@ -411,7 +411,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change):
 
 @pytest.mark.parametrize("change", ["one is missing", "one too many", "turned"])
 def test_weights_that_do_not_fit_the_list_are_named(tmp_path, change):
-    with pytest.raises(FileRefusedError, match=r"not a bundle that can be used: weight 'layers\."):
+    with pytest.raises(FileRefusedError, match=r"not a usable bundle: weight 'layers\."):
         read_forged(tmp_path, weights=CHANGES[change])
 
 
@@ -420,7 +420,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path, number):
     def spoiled(weights):
         return {**weights, "layers.1.bias": torch.full((16,), number)}
 
-    with pytest.raises(FileRefusedError, match=r"not all finite numbers: layers\.1\.bias"):
+    with pytest.raises(FileRefusedError, match=r"not all finite: layers\.1\.bias"):
         read_forged(tmp_path, weights=spoiled)
 
 
@@ -456,9 +456,9 @@ GIANT = {
     "long": {"arguments": {"hidden": [1] * 50_000}},
     "large images": {"input_shape": [16_384, 16_384, 16_384]},
     "beyond all images": {"input_shape": [2**62, 2**62, 2**62]},
-    "many classes": {"classes": [f"c{number}" for number in range(MOST_CLASSES + 1)]},
+    "many classes": {"classes": [f"c{number}" for number in range(MAX_CLASSES + 1)]},
     "as many classes as there may be": {
-        "classes": [f"c{number}" for number in range(MOST_CLASSES)]
+        "classes": [f"c{number}" for number in range(MAX_CLASSES)]
     },
     "many blocks": {
         "model": "resnet-small",

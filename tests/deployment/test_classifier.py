@@ -362,4 +362,4 @@ def test_other_things_are_refused_by_their_type(tmp_path):
     wanted = ["Tensor", "NoneType", "int", "int", "NoneType", "ndarray", "Tensor"]
     assert len(lines) == len(wanted)
     for line, kind in zip(lines, wanted, strict=True):
-        assert line.startswith(f"predict: image 0 is a {kind}, wanted a file's name or an opened")
+        assert line.startswith(f"predict: image 0 is a {kind}, wanted a file name or an opened")

@@ -243,10 +243,10 @@ def test_a_recipe_cannot_be_changed():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"optimiser": "adam"}, "the key 'optimiser' is not known, did you mean 'optimizer'?"),
-        ({"leraning_rate": 1}, "the key 'leraning_rate' is not known"),
-        ({"epoch": 3}, "the key 'epoch' is not known, did you mean 'epochs'?"),
-        ({"augment": {"flop": True}}, "'augment.flop' is not known, did you mean 'flip'?"),
+        ({"optimiser": "adam"}, "unknown key 'optimiser', did you mean 'optimizer'?"),
+        ({"leraning_rate": 1}, "unknown key 'leraning_rate'"),
+        ({"epoch": 3}, "unknown key 'epoch', did you mean 'epochs'?"),
+        ({"augment": {"flop": True}}, "unknown key 'augment.flop', did you mean 'flip'?"),
         ({"augment": 3}, "augment is 3, wanted a table"),
         ({"augment": {"crop_padding": -1}}, "augment.crop_padding is -1, wanted at least"),
         ({"augment": {"cutout": -2}}, "augment.cutout is -2, wanted at least 0"),
@@ -427,7 +427,7 @@ def test_what_is_changed_is_left_as_it_was():
         ({"epcohs": 1}, "did you mean 'epochs'?"),
         ({"augment.flipp": True}, "did you mean 'flip'?"),
         ({"lr": "fast"}, "lr is 'fast', wanted a number"),
-        ({"": 1}, "is not known"),
+        ({"": 1}, "unknown key"),
     ],
     ids=str,
 )

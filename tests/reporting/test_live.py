@@ -121,7 +121,7 @@ class TestByHand:
     @pytest.mark.parametrize(
         ("figures", "said"),
         [
-            ({"test_acc": 87.2}, "test_acc is 87.2, wanted a share between 0 and 1"),
+            ({"test_acc": 87.2}, "test_acc is 87.2, wanted a number in 0..1"),
             ({"train_acc": float("nan")}, "train_acc is nan"),
             ({"train_loss": torch.ones(2)}, "train_loss is tensor.* wanted one number"),
         ],
@@ -147,7 +147,7 @@ class TestByHand:
         plot.draw()
         assert (tmp_path / "training.png").is_file()
         captured = capsys.readouterr()
-        assert captured.err == "note: the plot grows in training.png\n"
+        assert captured.err == "note: plotting to training.png\n"
         assert captured.out == ""
 
     def test_what_is_not_drawn_yet_is_drawn_as_the_program_ends(self, tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ class TestFailures:
         assert run.status == "finished"
         said = [note for note in notes.notes if "plot" in note]
         assert len(said) == 1
-        assert "training goes on without it" in said[0]
+        assert "training continues without it" in said[0]
         assert str(tmp_path / "file") in said[0]
 
     def test_any_failure_of_the_drawing_is_said_and_the_run_goes_on(
@@ -307,7 +307,7 @@ class TestFailures:
         run = train(data, tmp_path / "run", plot=True, watcher=notes)
         assert run.status == "finished"
         assert [note for note in notes.notes if "plot" in note] == [
-            "the plot could not be drawn, training goes on without it: RuntimeError('no fonts')"
+            "the plot could not be drawn, training continues without it: RuntimeError('no fonts')"
         ]
 
     def test_it_is_drawn_again_once_that_works(self, tmp_path: Path) -> None:

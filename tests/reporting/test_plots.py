@@ -308,7 +308,7 @@ class TestImages:
     @pytest.mark.parametrize(
         ("indices", "predictions", "said"),
         [
-            ([], None, "there are no indices"),
+            ([], None, "no indices"),
             ([10], None, "index 10 is out of range, wanted 0..9"),
             ([-1], None, "index -1 is out of range"),
             ([0, 1], [1], "2 indices but 1 predictions"),

@@ -9,7 +9,7 @@ from command_line import Tenfold
 ANSWERS = {
     "train digits --plot true": "--plot takes no value, found 'true'; "
     "write --plot alone, or leave it out",
-    "train digits more": "tenfold train takes no further argument, but found 'more'; "
+    "train digits more": "tenfold train takes no more arguments, found 'more'; "
     "see tenfold train --help",
     "train --image-size 128": "there is no option --image-size in tenfold train; "
     "write --set image_size=[128,128]",

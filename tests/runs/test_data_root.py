@@ -44,7 +44,7 @@ def test_the_order_in_which_folders_count(
     assert "its files are not on this machine" in named.err
 
     (empty / "MNIST").symlink_to(real_data / "MNIST")  # other data is not looked for in its own
-    with pytest.raises(DataError, match="mnist: there are images of 0, 1"):
+    with pytest.raises(DataError, match="mnist: some images are of 0, 1"):
         package.evaluate("run", "mnist", threads=1)
     assert package.evaluate("run", "fashion-mnist", threads=1).test_acc == found
 

@@ -167,7 +167,7 @@ def test_what_is_wrong_is_said_in_plain_words(place: Keys, value: object, said: 
 
 @pytest.mark.parametrize("value", [None, 3, "run", [], [{}]], ids=str)
 def test_what_is_no_object_is_refused(value: object) -> None:
-    with pytest.raises(FileRefusedError, match=r"^run\.json: this is not a JSON object; put back"):
+    with pytest.raises(FileRefusedError, match=r"^run\.json: not a JSON object; restore"):
         parse_facts(value, PLACE)
 
 

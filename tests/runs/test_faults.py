@@ -441,7 +441,7 @@ def test_memory_that_does_not_suffice_to_compare_leaves_the_run_to_pytorch(
     run = train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1))
     (session,) = run.facts.sessions
     assert session.engine == "torch"
-    assert session.why_not_native == "memory ran out when it was compared with PyTorch"
+    assert session.why_not_native == "memory ran out while comparing it with PyTorch"
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, nth: int) -> None:

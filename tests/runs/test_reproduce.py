@@ -491,7 +491,7 @@ def test_sigterm_has_its_own_exit_code(in_a_folder: Path, monkeypatch: pytest.Mo
         ({"names": ["default"]}, "not a recipe with published figures"),
         ({"epochs": 3, "full": True}, "--full and --epochs exclude each other"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"out": Path()}, "there is something already"),
+        ({"out": Path()}, "already exists and is not an empty folder"),
     ],
 )
 def test_wrong_use(options: dict[str, Any], message: str, in_a_folder: Path) -> None:

@@ -202,7 +202,7 @@ def test_signals_on_the_command_line(
     _, error = process.communicate()
     assert process.returncode == code
     assert f"continue with: tenfold resume {run}" in error
-    assert "and saved" in error
+    assert "stopped and saved" in error
     assert "Traceback" not in error
     stopped_at = checkpoint_files(run / "checkpoints")[0]
     again = command_line("resume", run, "--epochs", len(open_run(run).history) + 1)
@@ -262,7 +262,7 @@ def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:
     run = resume_run(whole, watcher=watcher)
     assert run.status == "finished"
     assert watcher.notes == [
-        f"{whole}: the run has finished after 4 epochs, nothing to do; --epochs trains it further"
+        f"{whole}: the run finished after 4 epochs, nothing to do; to train further, add --epochs"
     ]
     assert contents() == before
 
@@ -424,14 +424,14 @@ def test_a_folder_that_another_run_took_meanwhile(
 
     real = module.new_run
     monkeypatch.setattr(module, "new_run", slow)
-    with pytest.raises(UsageError, match="there is something already"):
+    with pytest.raises(UsageError, match="already exists and is not an empty folder"):
         train_run(load_recipe(EVERYTHING), out=tmp_path / "run", resources=Resources(threads=1))
     assert (tmp_path / "run" / "run.json").read_text() == "another run's"
 
 
 def test_a_recipe_of_the_user_s_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(EVERYTHING.read_text())
-    with pytest.raises(UsageError, match="there is something already"):
+    with pytest.raises(UsageError, match="already exists and is not an empty folder"):
         train_run(
             load_recipe(tmp_path / "recipe.toml"), out=tmp_path, resources=Resources(threads=1)
         )
@@ -479,7 +479,7 @@ def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError):
         resume_run(run, accept=["recipe"], watcher=watcher)
     assert "accepted: recipe.batch_size was 64, is 128" in watcher.notes
-    assert "epoch 2 begins anew, in its changed order" in watcher.notes
+    assert "epoch 2 starts over, because its order changed" in watcher.notes
     resumed = resume_run(run)  # what was accepted once is not asked for again
     assert len(resumed.history) == 4
     newest = checkpoint_files(run / "checkpoints")[0].name
@@ -492,7 +492,7 @@ def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train_run(recipe, data, out=run, resources=Resources(threads=1), watcher=StopsAt(2))
-    with pytest.raises(UsageError, match="handed over in Python; resume in Python") as caught:
+    with pytest.raises(UsageError, match="passed in Python; resume in Python") as caught:
         resume_run(run)
     assert caught.value.remedy.endswith(f"tenfold.resume({str(run)!r}, data=...)")
     with pytest.raises(FileRefusedError, match=r"data\.train was .*, is "):

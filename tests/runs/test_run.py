@@ -55,7 +55,7 @@ def test_a_moved_run_and_a_moved_bundle_still_mean_the_same(folder: Path, tmp_pa
     assert tenfold.evaluate(moved).test_loss == tenfold.evaluate(folder).test_loss
     bundle = shutil.copy(folder / "model.safetensors", tmp_path / "some.safetensors")
     assert tenfold.load(bundle).classes == tuple("0123456789")
-    with pytest.raises(UsageError, match="does not say where its data lies"):
+    with pytest.raises(UsageError, match="does not say where its data is"):
         tenfold.evaluate(bundle)
     assert tenfold.evaluate(bundle, "digits").n == 1797
 
@@ -82,7 +82,7 @@ def test_some_of_the_classes_in_another_order_are_found_by_name(
     assert tenfold.evaluate(folder, named).correct == tenfold.evaluate(folder, some).correct
     foreign = ImageDataset(some.images, (some.labels == 3).long(), ("seven", "three"))
     with pytest.raises(
-        DataError, match="there are images of seven, three, but the model's classes are 0, 1"
+        DataError, match="some images are of seven, three, but the model's classes are 0, 1"
     ):
         tenfold.evaluate(folder, foreign)
 
@@ -231,7 +231,7 @@ def test_evaluating_a_run_that_has_not_finished_says_so(
         tenfold.train("digits", out=run, watcher=StopsAt(30), **(CHANGES | {"epochs": 3}))
     tenfold.evaluate(run)
     assert capsys.readouterr().err == (
-        f"note: {run}: the run has not finished (status: interrupted); its model is the one after "
+        f"note: {run}: the run has not finished (status: interrupted); its model is from "
         "epoch 1\n"
     )
     tenfold.resume(run, quiet=True)

@@ -13,7 +13,7 @@ import pytest
 from tenfold.errors import FileRefusedError, UsageError
 from tenfold.runs import folder as folder_module
 from tenfold.runs.facts import RunFacts
-from tenfold.runs.folder import LARGEST_TEXT, RunFolder, new_folder
+from tenfold.runs.folder import MAX_TEXT_SIZE, RunFolder, new_folder
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -94,9 +94,9 @@ def test_only_a_run_that_goes_on_may_have_no_history(folder: RunFolder, facts: R
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\xff", "it is not UTF-8 text; put back the file as tenfold wrote it"),
-        (b" " * (LARGEST_TEXT + 1), "it has more than 67,108,864 bytes; put back the file"),
-        (None, "there is no such file; put back the file as tenfold wrote it"),
+        (b"\xff", "it is not UTF-8 text; restore the file as tenfold wrote it"),
+        (b" " * (MAX_TEXT_SIZE + 1), "it has more than 67,108,864 bytes; put back the file"),
+        (None, "there is no such file; restore the file as tenfold wrote it"),
     ],
     ids=["no text", "too long", "missing"],
 )
@@ -152,7 +152,7 @@ def test_only_a_run_is_said_to_be_one_that_can_be_continued(
 ) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file"):
-        with pytest.raises(UsageError, match=r"there is something already; choose another folder$"):
+        with pytest.raises(UsageError, match=r"already exists and is not an empty folder; choose another folder$"):
             new_folder(path, "a")
     with pytest.raises(UsageError, match=r"or continue the run in it with: tenfold resume"):
         new_folder(folder.path, "a")

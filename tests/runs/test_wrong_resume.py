@@ -212,9 +212,9 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
     damaged = stopped.newest
     watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)
-    [reason] = [note for note in watcher.notes if note.startswith("passed over")]
+    [reason] = [note for note in watcher.notes if note.startswith("skipped")]
     assert str(damaged) in reason
-    assert any(note.startswith("it is now called") for note in watcher.notes)
+    assert any(note.startswith("renamed it to") for note in watcher.notes)
     assert damaged.with_name(f"{damaged.name}.damaged").exists()  # nothing is deleted
     assert state_of(stopped.run) == state_of(originals / "whole")
 
@@ -297,7 +297,7 @@ def remove(name: str) -> Callable[[Case], object]:
 
 REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     # checkpoints
-    "all damaged": (damage_all, "none of the 2 checkpoints verifies", FileRefusedError),
+    "all damaged": (damage_all, "none of the 2 checkpoints is valid", FileRefusedError),
     "all gone": (
         lambda c: shutil.rmtree(c.run / "checkpoints"),
         "the checkpoints of this run are gone",
@@ -312,12 +312,12 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     "another architecture": (other_architecture, "another architecture", FileRefusedError),
     "no context in it": (
         lambda c: c.rewrite_newest(context=None),
-        r"step-000000008\.safetensors: .* context is None, wanted a table; move it away to",
+        r"step-000000008\.safetensors: .* context is None, wanted a table; move it elsewhere",
         FileRefusedError,
     ),
     "nothing in its context": (
         lambda c: c.rewrite_newest(context={}),
-        r"step-000000008\.safetensors: it does not say what run it is of: recipe is missing",
+        r"step-000000008\.safetensors: it does not say which run it belongs to: recipe is missing",
         FileRefusedError,
     ),
     "another optimizer": (
@@ -504,7 +504,7 @@ def test_a_newest_checkpoint_that_is_gone_is_told(stopped: Case, originals: Path
     (stopped.run / "metrics.jsonl").write_text((originals / "whole/metrics.jsonl").read_text())
     watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)
-    assert any("had finished 2 epochs, but the newest checkpoint" in n for n in watcher.notes)
+    assert any("had finished 2 epochs, but the newest remaining" in n for n in watcher.notes)
     assert state_of(stopped.run) == state_of(originals / "whole")
 
 
@@ -565,7 +565,7 @@ def test_a_finished_run_is_mended_from_its_checkpoint(
 FINISHED_REFUSED: dict[str, tuple[Callable[[Case], object], str]] = {
     "lr": (recipe_edit("lr = 0.2", "lr = 0.1"), r"recipe\.lr was 0\.2, is 0\.1"),
     "epochs in the recipe": (recipe_edit("epochs = 2", "epochs = 4"), r"recipe\.epochs was 2"),
-    "epochs in the figures": (facts_edit("figures.epochs", 9), "disagree on how many epochs"),
+    "epochs in the figures": (facts_edit("figures.epochs", 9), "disagree on the number of finished epochs"),
     "a line of the history less, and no digests": (
         lambda c: (
             c.edit_facts("digests", None),
@@ -573,7 +573,7 @@ FINISHED_REFUSED: dict[str, tuple[Callable[[Case], object], str]] = {
                 (c.run / "metrics.jsonl").read_text().partition("\n")[0]
             ),
         ),
-        "disagree on how many epochs",
+        "disagree on the number of finished epochs",
     ),
     "figures of another type": (facts_edit("figures", []), "figures is"),
 }

@@ -55,7 +55,7 @@ def test_a_loss_that_sits_at_the_constant_answers_is_said_once() -> None:
     history = epochs([2.3026, 2.3030, 2.3021])
     said = [list(advisor.after_epoch(history[:n], ALIVE)) for n in (1, 2, 3)]
     assert [len(each) for each in said] == [1, 0, 0]
-    assert "sits at 2.303" in said[0][0]
+    assert "stuck at 2.303" in said[0][0]
     assert "learning rate ten times lower (it went up to 0.1)" in said[0][0]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: two generations, the most steps first, damage passed over and told."""
+"""Checkpoints: two generations, the most steps first, damaged ones skipped with a note."""
 
 import os
 import re
@@ -52,7 +52,7 @@ def test_what_is_saved_is_read_with_its_context(tmp_path):
     assert checkpoint.header.context == {"recipe": "this one"}
     assert checkpoint.header.step == 12
     assert torch.equal(checkpoint.tensors["model.weight"], state_at(12).model.weight)
-    assert checkpoint.passed_over == ()
+    assert checkpoint.skipped == ()
 
 
 def test_two_generations_are_kept(tmp_path):
@@ -101,7 +101,7 @@ def test_an_older_one_is_taken_when_the_newest_is_damaged_and_it_says_so(tmp_pat
     checkpoint = read_newest(tmp_path)
     assert checkpoint.path == older
     assert checkpoint.header.step == 10
-    ((path, reason),) = checkpoint.passed_over
+    ((path, reason),) = checkpoint.skipped
     assert path == newer
     assert "step-000000020.safetensors" in reason
     assert "damaged" in reason
@@ -115,13 +115,13 @@ def test_what_was_passed_over_is_set_aside_and_new_ones_are_kept(tmp_path):
     assert not newer.exists()
     save(tmp_path, 15, 20)
     assert steps_in(tmp_path) == [20, 15]
-    assert read_newest(tmp_path).passed_over == ()
+    assert read_newest(tmp_path).skipped == ()
 
 
 def test_when_none_verifies_all_are_named(tmp_path):
     for path in save(tmp_path, 10, 20):
         damage(path)
-    with pytest.raises(FileRefusedError, match="none of the 2 checkpoints verifies") as raised:
+    with pytest.raises(FileRefusedError, match="none of the 2 checkpoints is valid") as raised:
         read_newest(tmp_path)
     assert "step-000000010" in str(raised.value)
     assert "step-000000020" in str(raised.value)
@@ -139,7 +139,7 @@ def test_another_kind_of_file_is_passed_over(tmp_path):
     write_tensors(other, {}, kind="tenfold-bundle", version=1, header={"step": 20})
     checkpoint = read_newest(tmp_path)
     assert checkpoint.header.step == 10
-    assert "this is a model such as a run's model.safetensors" in str(checkpoint.passed_over)
+    assert "this is a model such as a run's model.safetensors" in str(checkpoint.skipped)
 
 
 def test_a_file_under_another_steps_name_is_passed_over(tmp_path):
@@ -148,7 +148,7 @@ def test_a_file_under_another_steps_name_is_passed_over(tmp_path):
     save(tmp_path, 20)
     checkpoint = read_newest(tmp_path)
     assert checkpoint.header.step == 20
-    assert len(checkpoint.passed_over) == 1
+    assert len(checkpoint.skipped) == 1
 
 
 def test_one_from_a_newer_tenfold_is_not_passed_over(tmp_path):

@@ -86,10 +86,10 @@ def test_class_weights_reach_the_loss() -> None:
 @pytest.mark.parametrize(
     ("weights", "found"),
     [
-        ((1.0, 2.0, 3.0), r"has 3 numbers, wanted 4, one for every class"),
+        ((1.0, 2.0, 3.0), r"has 3 numbers, wanted 4, one per class"),
         ((1.0, -2.0, 3.0, 1.0), r"is \[1\.0, -2\.0, 3\.0, 1\.0\], wanted finite numbers"),
         ((1.0, float("nan"), 3.0, 1.0), r"wanted finite numbers"),
-        ((0.0,) * 4, r"and not all 0"),
+        ((0.0,) * 4, r"not all of them 0"),
     ],
 )
 def test_class_weights_that_do_not_fit_are_refused(weights: tuple[float], found: str) -> None:

@@ -87,7 +87,7 @@ def test_where_there_are_no_kernels_the_reason_is_that_of_the_loader(
     monkeypatch.setenv("TENFOLD_NATIVE", "0")
     chosen = choose("auto")
     assert (chosen.kind, chosen.why_not_native) == (TorchEngine, "TENFOLD_NATIVE is 0")
-    with pytest.raises(UsageError, match=r"no native engine here: TENFOLD_NATIVE is 0; ch"):
+    with pytest.raises(UsageError, match=r"native engine is not available: TENFOLD_NATIVE is 0; ch"):
         choose("native")
     assert choose("torch").why_not_native == ""
 

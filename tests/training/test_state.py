@@ -263,7 +263,7 @@ def test_a_header_is_json():
 
 def test_any_number_of_epochs_may_be_claimed_but_takes_no_memory():
     header, _ = through_memory(SETUPS["plain"], 10, None)
-    with pytest.raises(FileRefusedError, match="each finished epoch once"):
+    with pytest.raises(FileRefusedError, match="each finished epoch exactly once"):
         checked(StateHeader, header.model_dump() | {"epoch": 2**50, "step": 2**52}, "a checkpoint")
 
 
@@ -292,8 +292,8 @@ def backwards():
     [
         (Setup(other_width), r"another architecture: 2\.bias: \[24\] float32, wanted \[25\]"),
         (Setup(with_batch_norm), "another architecture"),
-        (Setup(backwards), "parameters stand in another order"),
-        (Setup(optimizer="adam"), "the checkpoint is of a run with SGD, this one has Adam"),
+        (Setup(backwards), "parameters are in another order"),
+        (Setup(optimizer="adam"), "the checkpoint is from a run with SGD, this one has Adam"),
         (Setup(decay=0.9), "only one of checkpoint and recipe averages the weights"),
     ],
 )

@@ -36,13 +36,13 @@ def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> Usag
     if unknown is not None and hasattr(error, "possibilities"):
         remedy = _remedy_for(unknown, command, arguments, options) or help_for_command
         found = printable(unknown, 80)
-        return UsageError(f"{command} has no option {found}", remedy=remedy)
+        return UsageError(f"there is no option {found} in {command}", remedy=remedy)
     message = error.format_message().rstrip(".")
     if extra := re.search(r"unexpected extra arguments? ?\(?s?\)? ?\((\S+)", message):
         found = extra[1].removesuffix(")")
         return _extra_argument(command, found, arguments, options, help_for_command)
     if no_command := re.match(r"No such command '(.*?)'", message):
-        message = f"unknown command {printable(no_command[1], 80)!r}"
+        message = f"there is no command {printable(no_command[1], 80)!r}"
         similar = nearest(no_command[1], context.command.commands if context else ())
         help_for_command = f"did you mean {command} {similar}?" if similar else help_for_command
     return UsageError(f"{message[:1].lower()}{message[1:]}", remedy=help_for_command)

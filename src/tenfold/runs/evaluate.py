@@ -55,7 +55,7 @@ def evaluate_run(
         DataError: the data cannot be read, has changed, or has no such split.
     """
     if split not in ("train", "val", "test"):
-        raise UsageError(f"unknown split {split!r}, wanted train, val or test")
+        raise UsageError(f"there is no split {split!r}, wanted train, val or test")
     bundle, own = read_own_bundle(path)
     if data is None and own is None:
         raise UsageError(

@@ -181,7 +181,7 @@ def existing_run(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not folder.facts.is_file():
-        found = "not a run folder" if path.exists() else "no such folder"
+        found = "not a run folder" if path.exists() else "there is no such folder"
         raise FileRefusedError(
             f"{folder}: {found}", remedy="name a folder that tenfold train has made"
         )

@@ -203,7 +203,7 @@ def bundle_path(path: Path) -> Path:
     folder = RunFolder(path)
     if not path.is_dir():
         raise FileRefusedError(
-            f"{folder}: no such folder or file", remedy="name a run's folder or a bundle"
+            f"{folder}: there is no such folder or file", remedy="name a run's folder or a bundle"
         )
     bundles, is_run = [folder.model, folder.best], folder.facts.is_file()
     if is_run and not folder.read_facts().has_ended:
