@@ -72,7 +72,7 @@ def written(path, bundle=None):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_comes_back_the_same(tmp_path, name):
+def test_every_model_survives_a_round_trip(tmp_path, name):
     bundle = bundle_of(name)
     other = read_bundle(written(tmp_path / "model.safetensors", bundle))
     assert other.header == bundle.header
@@ -109,7 +109,7 @@ def test_modules_do_not_share_their_weights(tmp_path):
     assert all(bundle.weights[name].array().any() for name, _ in second.network.named_parameters())
 
 
-def test_no_preprocessing_but_the_scale(tmp_path):
+def test_no_preprocessing_except_scaling(tmp_path):
     bundle = read_bundle(
         written(
             tmp_path / "model.safetensors",
@@ -159,7 +159,7 @@ def test_the_header_can_be_read_by_anyone(tmp_path):
     assert weights.keys() == trained("mlp").state_dict().keys()
 
 
-def test_a_bundle_of_the_first_version_will_always_be_read(tmp_path):
+def test_bundles_of_version_1_stay_readable(tmp_path):
     """Its linear layers had other numbers, and the very first had no list of layers."""
     header, weights = header_and_weights(tmp_path)
     older = {name.replace("layers.3.", "layers.4."): t for name, t in weights.items()}
@@ -175,7 +175,7 @@ def test_a_bundle_of_the_first_version_will_always_be_read(tmp_path):
     bundle.module()
 
 
-def test_writing_where_nothing_can_be_written(tmp_path):
+def test_writing_to_an_unwritable_place(tmp_path):
     with pytest.raises(StorageError):
         written(tmp_path / "missing" / "model.safetensors")
 
@@ -349,7 +349,7 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_plain_words(tmp_path, change, sentence):
+def test_errors_are_in_plain_words(tmp_path, change, sentence):
     with pytest.raises(FileRefusedError) as raised:
         read_forged(tmp_path, change)
     message = str(raised.value)
@@ -424,7 +424,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path, number):
         read_forged(tmp_path, weights=spoiled)
 
 
-def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
+def test_weights_of_a_type_that_numpy_lacks(tmp_path):
     def halved(weights):
         return {name: tensor.bfloat16() for name, tensor in weights.items()}
 
@@ -432,14 +432,14 @@ def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
         read_forged(tmp_path, weights=halved)
 
 
-def test_other_files_of_ours_and_newer_bundles_are_told_apart(tmp_path):
+def test_other_tenfold_files_and_newer_bundles_are_recognized(tmp_path):
     with pytest.raises(FileRefusedError, match="this is a checkpoint of a run, wanted a model"):
         forged(tmp_path, kind="tenfold-checkpoint")
     with pytest.raises(FileRefusedError, match="install a newer tenfold"):
         forged(tmp_path, version=VERSION + 1)
 
 
-def test_what_is_no_bundle_at_all(tmp_path):
+def test_files_that_are_not_bundles(tmp_path):
     for content in (b"", b"PK\x03\x04", b"\x80\x02}q\x00.", json.dumps({"a": 1}).encode()):
         (tmp_path / "x.safetensors").write_bytes(content)
         with pytest.raises(FileRefusedError):
@@ -457,9 +457,7 @@ GIANT = {
     "large images": {"input_shape": [16_384, 16_384, 16_384]},
     "beyond all images": {"input_shape": [2**62, 2**62, 2**62]},
     "many classes": {"classes": [f"c{number}" for number in range(MAX_CLASSES + 1)]},
-    "as many classes as there may be": {
-        "classes": [f"c{number}" for number in range(MAX_CLASSES)]
-    },
+    "as many classes as there may be": {"classes": [f"c{number}" for number in range(MAX_CLASSES)]},
     "many blocks": {
         "model": "resnet-small",
         "arguments": {"widths": [65_536] * 16, "blocks": 8},
@@ -478,7 +476,7 @@ GIANT = {
 
 
 @pytest.mark.parametrize("change", GIANT.values(), ids=GIANT)
-def test_giant_models_are_refused_in_little_memory(tmp_path, change):
+def test_giant_models_are_refused_with_little_memory(tmp_path, change):
     header_and_weights(tmp_path)
     before = peak_memory()
     with pytest.raises(FileRefusedError):

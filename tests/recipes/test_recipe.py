@@ -100,7 +100,7 @@ def network_of(recipe):
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_the_tutorials_are_kept_to_the_letter(name):
+def test_the_tutorials_are_followed_exactly(name):
     recipe = load_recipe(name).to_dict()
     wanted = {**COMMON, **TUTORIALS[name]}
     assert {key: recipe[key] for key in wanted} == wanted
@@ -151,7 +151,7 @@ def test_every_recipe_can_be_trained(name):
 
 
 @EVERY_RECIPE
-def test_every_recipe_says_nothing_but_what_it_means(name):
+def test_every_recipe_has_only_known_keys(name):
     """Every key that stands in the file is known, and arguments are the model's own."""
     values = tomllib.loads(recipe_text(name))
     recipe = load_recipe(name)
@@ -172,7 +172,7 @@ def test_the_first_commands_recipes_are_there():
 
 
 @EVERY_RECIPE
-def test_a_recipe_comes_back_from_its_own_text(name, tmp_path):
+def test_a_recipe_survives_a_round_trip(name, tmp_path):
     recipe = load_recipe(name)
     path = tmp_path / "recipe.toml"
     path.write_text(recipe.to_toml(), "utf-8")
@@ -222,12 +222,12 @@ recipes = st.fixed_dictionaries(
 
 @settings(deadline=None)
 @given(recipes)
-def test_any_recipe_comes_back_from_its_own_text(values):
+def test_any_recipe_survives_a_round_trip(values):
     recipe = validate(values, "here")
     assert validate(tomllib.loads(recipe.to_toml()), "there") == recipe
 
 
-def test_a_whole_number_will_do_for_a_fraction():
+def test_a_whole_number_is_accepted_as_a_float():
     recipe = validate({"model": "mlp", "lr": 1, "weight_decay": 0}, "here")
     assert (recipe.lr, type(recipe.lr)) == (1.0, float)
 
@@ -327,7 +327,7 @@ json_values = st.recursive(
         st.sampled_from(list(Recipe.model_fields)) | st.text(max_size=5), json_values, max_size=4
     )
 )
-def test_any_table_is_a_recipe_or_wrong_use(values):
+def test_any_table_is_a_recipe_or_a_usage_error(values):
     try:
         recipe = validate({"model": "mlp", **values}, "mine.toml")
     except UsageError:
@@ -338,7 +338,7 @@ def test_any_table_is_a_recipe_or_wrong_use(values):
 # --- Changes ---------------------------------------------------------------------------------
 
 
-def test_overrides_reach_into_tables_and_make_missing_ones():
+def test_overrides_reach_into_tables_and_create_missing_ones():
     recipe = load_recipe(
         "convpool-mnist",
         {"lr": 1e-4, "model_args.dropout": 0.5, "augment.flip": True, "image_size": [14, 14]},
@@ -351,7 +351,7 @@ def test_overrides_reach_into_tables_and_make_missing_ones():
     assert (recipe.epochs, recipe.data) == (plain.epochs, plain.data)
 
 
-def test_another_model_gets_none_of_the_firsts_arguments():
+def test_another_model_drops_the_first_ones_arguments():
     recipe = load_recipe("convpool-mnist", {"model": "mlp", "model_args.hidden": [8]})
     assert (recipe.model, recipe.model_args) == ("mlp", {"hidden": [8]})
     same = load_recipe("convpool-mnist", {"model": "convpool"})
@@ -369,7 +369,7 @@ EVERY_ENTRY = pytest.mark.parametrize(
 
 
 @EVERY_ENTRY
-def test_what_is_an_entrys_own_is_a_key_of_a_recipe_with_the_same_default(choice, name):
+def test_an_entrys_own_options_are_recipe_keys_with_the_same_defaults(choice, name):
     build = {"optimizer": build_optimizer, "schedule": build_schedule}[choice]
     for key, default in TABLES[choice][name].own.items():
         assert Recipe.model_fields[key].default == default
@@ -377,7 +377,7 @@ def test_what_is_an_entrys_own_is_a_key_of_a_recipe_with_the_same_default(choice
 
 
 @EVERY_ENTRY
-def test_another_optimizer_or_schedule_gets_none_of_the_firsts_own_keys(choice, name):
+def test_another_optimizer_or_schedule_drops_the_first_ones_own_keys(choice, name):
     own = {key: OWN[key] for key in TABLES[choice][name].own}
     recipe = validate({"model": "mlp", choice: name, **own, "lr": 0.3, "epochs": 7}, "here")
     for other in TABLES[choice].keys() - {name}:
@@ -408,11 +408,11 @@ CHANGES = [
 
 @EVERY_RECIPE
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
-def test_a_recipe_is_changed_as_its_text_is(name, changes):
+def test_a_recipe_and_its_text_are_changed_alike(name, changes):
     assert changed(load_recipe(name), changes, "here") == load_recipe(name, changes)
 
 
-def test_what_is_changed_is_left_as_it_was():
+def test_the_original_is_not_changed():
     values = {"model": "mlp", "model_args": {"hidden": [8]}}
     recipe = validate(values, "here")
     for whole in (values, recipe):

@@ -65,7 +65,7 @@ USES: dict[str, Callable[[str, Path], object]] = {
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("use", USES)
-def test_the_caller_finds_everything_as_it_was(use: str, engine: str, tmp_path: Path) -> None:
+def test_the_callers_settings_are_restored(use: str, engine: str, tmp_path: Path) -> None:
     USES[use](engine, tmp_path / "before")  # what is imported, and made once, is made now
     before = settings_of_the_process()
     USES[use](engine, tmp_path)
@@ -74,7 +74,7 @@ def test_the_caller_finds_everything_as_it_was(use: str, engine: str, tmp_path: 
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_it_gives_back_settings_of_either_kind(own: bool) -> None:
+def test_settings_of_either_kind_are_restored(own: bool) -> None:
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     try:
@@ -185,14 +185,14 @@ def test_one_thread_after_the_other_trains_the_same() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_watcher_may_train_and_evaluate_in_between(engine: str, tmp_path: Path) -> None:
+def test_a_watcher_may_train_and_evaluate(engine: str, tmp_path: Path) -> None:
     watcher = Does(lambda: tenfold.evaluate(tenfold.train(recipe=RECIPE, out=tmp_path / "run")).n)
     assert weights(fitted(engine, watcher)) == weights(fitted(engine))
     assert watcher.outcome == 359
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_process_that_was_forked_in_between_can_train(tmp_path: Path) -> None:
+def test_a_process_forked_during_training_can_train(tmp_path: Path) -> None:
     """Even if the thread that was training has not come along."""
     code = f"""
 import os, sys, threading

@@ -22,7 +22,7 @@ def roots(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t
     return full, empty
 
 
-def test_the_order_in_which_folders_count(
+def test_the_order_in_which_folders_are_searched(
     roots: tuple[Path, Path], real_data: Path, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, empty = roots
@@ -53,7 +53,7 @@ def test_the_order_in_which_folders_count(
     assert package.evaluate("run", threads=1).test_acc == found
 
 
-def test_a_folder_that_is_not_looked_into_is_not_recorded(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_searched_is_not_recorded(tmp_path: Path) -> None:
     run = package.train(
         "digits", epochs=1, data_root="nowhere", out=tmp_path / "run", threads=1, quiet=True
     )

@@ -89,7 +89,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_it_is_resumed_by_the_engine_that_began_it(stopped: Path, whole: Path) -> None:
+def test_it_is_resumed_by_the_engine_that_started_it(stopped: Path, whole: Path) -> None:
     watcher = StopsAt()
     run = resume_run(stopped, watcher=watcher)
     assert Counting.steps == 42
@@ -103,7 +103,7 @@ def test_it_is_resumed_by_the_engine_that_began_it(stopped: Path, whole: Path) -
     assert {key: found[key] for key in weights} == {key: wanted[key] for key in weights}
 
 
-def test_without_it_pytorch_goes_on_and_says_so(
+def test_without_it_pytorch_continues_and_says_so(
     stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(ENGINES, Counting.name)
@@ -132,7 +132,7 @@ def test_another_version_of_it_is_noted(stopped: Path, monkeypatch: pytest.Monke
     assert Counting.steps == 42
 
 
-def test_a_run_that_is_killed_before_its_first_checkpoint_begins_again_with_it(
+def test_a_run_killed_before_its_first_checkpoint_starts_over_with_it(
     stopped: Path,
 ) -> None:
     for path in [*(stopped / "checkpoints").iterdir(), stopped / "metrics.jsonl"]:
@@ -167,7 +167,7 @@ REASON = "the network is not a list of layers that the kernels support"
 
 @needs_kernels
 @pytest.mark.parametrize("asked_for", ["", "auto", "native"])
-def test_a_run_is_native_where_it_can_be(asked_for: str, tmp_path: Path) -> None:
+def test_a_run_is_native_if_it_can_be(asked_for: str, tmp_path: Path) -> None:
     watcher = StopsAt()
     resources = Resources(device="cpu", threads=1, engine=asked_for)
     run = train_run(everything(), out=tmp_path / "run", resources=resources, watcher=watcher)
@@ -179,7 +179,7 @@ def test_a_run_is_native_where_it_can_be(asked_for: str, tmp_path: Path) -> None
 
 
 @needs_kernels
-def test_a_run_that_the_kernels_cannot_take_is_pytorch_s_and_says_why(
+def test_a_run_that_the_kernels_cannot_take_uses_pytorch_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, watcher = unlike(everything(), monkeypatch), StopsAt()
@@ -189,7 +189,7 @@ def test_a_run_that_the_kernels_cannot_take_is_pytorch_s_and_says_why(
     assert f"PyTorch takes the steps: {REASON}" in watcher.notes
 
 
-def test_a_run_that_is_pytorch_s_on_request_says_nothing(tmp_path: Path) -> None:
+def test_a_run_that_uses_pytorch_on_request_says_nothing(tmp_path: Path) -> None:
     watcher, resources = StopsAt(), Resources(threads=1, engine="torch")
     run = train_run(everything(), out=tmp_path / "run", resources=resources, watcher=watcher)
     (session,) = run.facts.sessions
@@ -213,7 +213,7 @@ def stop_at(step: int, out: Path, resources: Resources) -> None:
 
 
 @needs_kernels
-def test_a_native_run_is_gone_on_with_by_pytorch_where_its_kernels_are_gone(
+def test_pytorch_continues_a_native_run_whose_kernels_are_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_at(30, tmp_path / "run", NATIVE)
@@ -231,7 +231,7 @@ def test_a_native_run_is_gone_on_with_by_pytorch_where_its_kernels_are_gone(
 
 @needs_kernels
 @pytest.mark.parametrize("engine", ["native", "torch"])
-def test_a_run_is_gone_on_with_by_the_other_engine_on_request(engine: str, tmp_path: Path) -> None:
+def test_the_other_engine_continues_a_run_on_request(engine: str, tmp_path: Path) -> None:
     """The figures are nearly those of a run by one engine."""
     other = {"native": "torch", "torch": "native"}[engine]
     recipe = everything(model="mlp", model_args={"hidden": [16]}, lr=0.05)  # nothing is random
@@ -253,7 +253,7 @@ def test_a_run_is_gone_on_with_by_the_other_engine_on_request(engine: str, tmp_p
 
 @needs_kernels
 @pytest.mark.parametrize("engine", ["auto", "torch"])
-def test_a_model_that_layers_express_for_other_images_only_is_pytorch_s(
+def test_a_model_that_layers_express_only_for_other_images_uses_pytorch(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MODELS, "broadcasting", f"{__name__}:Broadcasting")
@@ -287,9 +287,7 @@ def is_usable(name: str) -> bool:
 
 
 @pytest.mark.parametrize("engine", ENGINES_TO_TEST)
-def test_figures_are_computed_by_what_computed_them_in_training(
-    engine: str, tmp_path: Path
-) -> None:
+def test_figures_are_computed_by_the_engine_of_training(engine: str, tmp_path: Path) -> None:
     """To the bit: the run's own, and validation's."""
     resources = Resources(device="cpu", threads=1, engine=engine)
     run = train_run(everything(), out=tmp_path / "run", resources=resources)
@@ -314,7 +312,7 @@ def sample_of(run: Run) -> ImageDataset:
 
 
 @pytest.mark.parametrize("engine", ENGINES_TO_TEST)
-def test_fit_takes_an_engine_too(engine: str) -> None:
+def test_fit_also_takes_an_engine(engine: str) -> None:
     fitted = fit(everything(), resources=Resources(threads=1, engine=engine))
     assert fitted.prepared.engine.kind.name == engine
     splits = fitted.prepared.splits

@@ -158,7 +158,7 @@ def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Ke
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said_in_plain_words(place: Keys, value: object, said: str) -> None:
+def test_errors_are_in_plain_words(place: Keys, value: object, said: str) -> None:
     with pytest.raises(FileRefusedError) as raised:
         parse_facts(with_value(today(), place, value), PLACE)
     assert said in str(raised.value)
@@ -166,7 +166,7 @@ def test_what_is_wrong_is_said_in_plain_words(place: Keys, value: object, said: 
 
 
 @pytest.mark.parametrize("value", [None, 3, "run", [], [{}]], ids=str)
-def test_what_is_no_object_is_refused(value: object) -> None:
+def test_anything_but_an_object_is_refused(value: object) -> None:
     with pytest.raises(FileRefusedError, match=r"^run\.json: not a JSON object; restore"):
         parse_facts(value, PLACE)
 
@@ -178,7 +178,7 @@ def test_no_other_format_is_read(version: object) -> None:
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 10**30])
-def test_a_newer_format_is_told_apart(version: int) -> None:
+def test_a_newer_format_has_its_own_error(version: int) -> None:
     """Even where nothing else in the file is what it was."""
     with pytest.raises(NewerFormatError, match="this tenfold reads up to 2; install a newer"):
         parse_facts({"format": version, "sessions": "elsewhere"}, PLACE)
@@ -186,7 +186,7 @@ def test_a_newer_format_is_told_apart(version: int) -> None:
 
 class TestVersion1:
     @pytest.mark.parametrize("name", ["finished", "folder", "interrupted"])
-    def test_it_is_read_in_todays_words(self, name: str) -> None:
+    def test_it_is_read_with_todays_names(self, name: str) -> None:
         old = version_1(name)
         assert old["format"] == 1
         facts = parse_facts(old, PLACE)
@@ -206,14 +206,14 @@ class TestVersion1:
         assert figures == (old.get("figures") or {})
 
     @pytest.mark.parametrize("name", ["finished", "folder", "interrupted"])
-    def test_what_is_written_of_it_is_version_2_and_reads_the_same(self, name: str) -> None:
+    def test_it_is_written_as_version_2_and_reads_the_same(self, name: str) -> None:
         facts = parse_facts(version_1(name), PLACE)
         written = json.loads(json.dumps(facts.model_dump(mode="json"), allow_nan=False))
         assert written["format"] == FORMAT
         assert parse_facts(written, PLACE) == facts
 
     @pytest.mark.parametrize("key", ["sessions", "conditions", "context", "data"])
-    def test_it_is_checked_as_today_s_is(self, key: str) -> None:
+    def test_it_is_checked_like_todays(self, key: str) -> None:
         for value in (None, 3, "words"):
             with pytest.raises(FileRefusedError, match=rf"^run\.json: {key} is "):
                 parse_facts({**version_1(), key: value}, PLACE)
@@ -221,13 +221,13 @@ class TestVersion1:
             parse_facts({**version_1(), "sessions": [3]}, PLACE)
 
 
-def test_what_is_unknown_is_kept() -> None:
+def test_unknown_keys_are_kept() -> None:
     """A run may be written by a tenfold that notes more than this one, in the same format."""
     facts = parse_facts({**today(), "host": "a"}, PLACE)
     assert facts.updated(status="running").model_dump(mode="json")["host"] == "a"
 
 
-def test_figures_of_a_split_that_there_is_not_are_left_out() -> None:
+def test_figures_of_a_missing_split_are_left_out() -> None:
     facts = parse_facts(today(), PLACE)
     assert facts.figures is not None
     assert "test_acc" in facts.figures.to_dict()

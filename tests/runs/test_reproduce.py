@@ -129,7 +129,7 @@ class TestVerdicts:
     @pytest.mark.parametrize(
         ("epoch", "published"), [(1, 0.38), (2, 0.51), (3, 0.57), (4, 0.59), (5, 0.61)]
     )
-    def test_a_copy_of_cifar10_may_lie_further_away(
+    def test_a_copy_of_cifar10_may_differ_more(
         self, epoch: int, published: float, off: float, on_copy: bool, wanted: str
     ) -> None:
         found = verdict("cnn-cifar10", "train_acc", epoch, published + off, on_copy=on_copy)
@@ -167,12 +167,12 @@ class TestVerdicts:
         found = judge(figure(SOFTMAX, "train_loss", 10), None, why_not="the data is missing")
         assert found == Verdict("not run", "the data is missing")
 
-    def test_a_training_that_fails_differs_where_something_is_published(self) -> None:
+    def test_failed_training_differs_if_something_is_published(self) -> None:
         assert judge_failure(figure(SOFTMAX, "train_loss", 10), "nan").name == "differs"
         found = judge_failure(figure("convpool-mnist", "train_loss", None), "nan")
         assert found == Verdict("nothing published", "the training failed: nan")
 
-    def test_an_expected_range_of_a_copy_holds_for_the_copy_alone(self) -> None:
+    def test_an_expected_range_of_a_copy_holds_only_for_the_copy(self) -> None:
         one = PublishedFigure(
             "test_acc",
             "x",
@@ -198,7 +198,7 @@ class TestTable:
         assert SYSTEMS[name].epochs <= SYSTEMS[name].full_epochs
 
     @pytest.mark.parametrize("name", SYSTEMS)
-    def test_what_is_published_has_a_range_and_says_where_it_comes_from(self, name: str) -> None:
+    def test_published_figures_have_a_range_and_a_source(self, name: str) -> None:
         for each in SYSTEMS[name].figures:
             assert bool(each.published) == (each.accepted is not None) == bool(each.tolerance)
             assert each.epoch is None or each.epoch <= SYSTEMS[name].full_epochs
@@ -266,7 +266,7 @@ def facts(reproduction: Reproduction) -> dict[str, Any]:
 
 
 class TestOneEpoch:
-    def test_it_is_the_recipe_unchanged_but_for_the_epochs(
+    def test_it_is_the_recipe_with_only_the_epochs_changed(
         self, reproduction: Reproduction
     ) -> None:
         run = open_run(reproduction.folder / SOFTMAX)
@@ -461,7 +461,7 @@ def test_an_interruption_keeps_what_was_finished(
     assert third["figures"][0]["reason"] == "interrupted before it began"
 
 
-def test_ctrl_c_outside_of_training_ends_it_too(
+def test_ctrl_c_outside_training_also_ends_it(
     in_a_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -494,7 +494,7 @@ def test_sigterm_has_its_own_exit_code(in_a_folder: Path, monkeypatch: pytest.Mo
         ({"out": Path()}, "already exists and is not an empty folder"),
     ],
 )
-def test_wrong_use(options: dict[str, Any], message: str, in_a_folder: Path) -> None:
+def test_wrong_usage(options: dict[str, Any], message: str, in_a_folder: Path) -> None:
     (in_a_folder / "something").touch()
     with pytest.raises(UsageError, match=re.escape(message)):
         reproduce(options.pop("names", [SOFTMAX]), **options)

@@ -119,7 +119,7 @@ def test_stopped_again_and_again(
     assert state_of(run) == state_of(whole)
 
 
-def test_the_counters_of_early_stopping_go_on(tmp_path: Path, resources: Resources) -> None:
+def test_early_stopping_counters_continue(tmp_path: Path, resources: Resources) -> None:
     recipe = load_recipe(EVERYTHING, {"patience": 1, "lr": 3.0, "epochs": 9})
     whole = train_run(recipe, out=tmp_path / "whole", resources=resources)
     assert whole.status == "stopped early"
@@ -140,7 +140,7 @@ def test_the_counters_of_early_stopping_go_on(tmp_path: Path, resources: Resourc
     assert "nothing to do" in watcher.notes[0]
 
 
-def test_several_threads_give_their_own_bits_again(tmp_path: Path) -> None:
+def test_several_threads_repeat_their_own_bits(tmp_path: Path) -> None:
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
     resources = Resources(threads=2, engine="torch")
     train_run(recipe, out=tmp_path / "whole", resources=resources)
@@ -210,7 +210,7 @@ def test_signals_on_the_command_line(
     assert stopped_at.exists()
 
 
-def test_the_command_that_is_told_ends_with_the_same_bits(
+def test_the_suggested_command_ends_with_the_same_bits(
     tmp_path: Path, whole: Path, resources: Resources
 ) -> None:
     run = tmp_path / "run"
@@ -241,7 +241,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path, resources: R
     assert state_of(run) == state_of(whole)
 
 
-def test_the_handlers_of_signals_are_put_back(tmp_path: Path) -> None:
+def test_signal_handlers_are_restored(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(InterruptedRunError):
         train_run(
@@ -270,7 +270,7 @@ def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:
 CONSTANT = {"schedule": "constant", "warmup_epochs": 0, "patience": 0}
 
 
-def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path, resources: Resources) -> None:
+def test_more_epochs_give_the_same_as_a_longer_run(tmp_path: Path, resources: Resources) -> None:
     """With a schedule that does not stretch, to the bit; a stop in between needs no --epochs."""
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 4})
     train_run(longer, out=tmp_path / "whole", resources=resources)
@@ -302,7 +302,7 @@ def dies_before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> It
             yield
 
 
-def test_more_epochs_are_remembered_from_their_first_instant(
+def test_more_epochs_are_remembered_immediately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed right after it began, a longer run goes on without --epochs."""
@@ -312,7 +312,7 @@ def test_more_epochs_are_remembered_from_their_first_instant(
     assert len(resume_run(run).history) == 2
 
 
-def test_a_death_before_the_first_checkpoint_of_more_epochs(
+def test_dying_before_the_first_checkpoint_of_more_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resources: Resources
 ) -> None:
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2})
@@ -325,7 +325,7 @@ def test_a_death_before_the_first_checkpoint_of_more_epochs(
     assert state_of(run) == state_of(tmp_path / "whole")
 
 
-def test_a_death_before_the_first_checkpoint_of_what_was_accepted(
+def test_dying_before_the_first_checkpoint_of_an_accepted_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
@@ -345,7 +345,7 @@ def test_a_death_before_the_first_checkpoint_of_what_was_accepted(
         resume_run(run, epochs=9)
 
 
-def test_what_was_accepted_lets_no_other_run_in(tmp_path: Path) -> None:
+def test_an_accepted_change_does_not_let_another_run_in(tmp_path: Path) -> None:
     run, other = tmp_path / "run", tmp_path / "other"
     for out, seed, step in ((run, 0, 35), (other, 5, 50)):
         recipe = load_recipe(EVERYTHING, {"seed": seed})
@@ -360,7 +360,7 @@ def test_what_was_accepted_lets_no_other_run_in(tmp_path: Path) -> None:
         resume_run(run)
 
 
-def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named(
+def test_dying_between_recipe_and_facts_is_repaired_by_the_suggested_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = after_one_epoch(tmp_path)
@@ -412,7 +412,7 @@ def test_two_new_runs_cannot_share_a_folder(tmp_path: Path) -> None:
         train_run(load_recipe(EVERYTHING), out=run, resources=Resources(threads=1))
 
 
-def test_a_folder_that_another_run_took_meanwhile(
+def test_a_folder_that_another_run_took_in_the_meantime(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tenfold.runs import train as module
@@ -429,7 +429,7 @@ def test_a_folder_that_another_run_took_meanwhile(
     assert (tmp_path / "run" / "run.json").read_text() == "another run's"
 
 
-def test_a_recipe_of_the_user_s_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_users_own_recipe_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(EVERYTHING.read_text())
     with pytest.raises(UsageError, match="already exists and is not an empty folder"):
         train_run(
@@ -467,7 +467,7 @@ def test_other_conditions_are_allowed_and_noted(
     assert any(each.startswith(note) for each in second.notes)
 
 
-def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
+def test_an_accepted_batch_size_restarts_the_epoch(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train_run(
@@ -486,7 +486,7 @@ def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
     assert newest == f"step-{35 + 3 * 11:09d}.safetensors"  # 1,294 images are 11 such batches
 
 
-def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:
+def test_data_passed_in_python_is_passed_again(tmp_path: Path) -> None:
     recipe = small("digits-quick")
     data = made_up(recipe)
     run = tmp_path / "run"

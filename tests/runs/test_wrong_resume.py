@@ -205,7 +205,7 @@ FALLS_BACK: dict[str, Callable[[Case], object]] = {
 
 
 @pytest.mark.parametrize("name", FALLS_BACK)
-def test_a_damaged_checkpoint_is_passed_over_loudly(
+def test_a_damaged_checkpoint_is_skipped_with_a_note(
     name: str, stopped: Case, originals: Path
 ) -> None:
     FALLS_BACK[name](stopped)
@@ -219,7 +219,7 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
     assert state_of(stopped.run) == state_of(originals / "whole")
 
 
-def test_any_bit_of_a_checkpoint(stopped: Case) -> None:
+def test_any_flipped_bit_of_a_checkpoint(stopped: Case) -> None:
     """Wherever one bit is wrong, the file is not taken for the one that was written."""
     path, dice = stopped.newest, random.Random(1)
     whole = path.read_bytes()
@@ -459,7 +459,7 @@ def test_all_differences_are_listed(stopped: Case) -> None:
         ("data", set_item("x_train", (3, 0, 0), lambda v: v ^ 1)),
     ],
 )
-def test_what_is_named_is_accepted_and_nothing_else(
+def test_only_what_is_named_is_accepted(
     part: str, damage: Callable[[Case], None], stopped: Case
 ) -> None:
     damage(stopped)
@@ -473,7 +473,7 @@ def test_what_is_named_is_accepted_and_nothing_else(
     assert not run.facts.sessions[-1].bit_exact
 
 
-def test_classes_that_are_accepted(stopped: Case) -> None:
+def test_accepted_classes(stopped: Case) -> None:
     reorder_classes(stopped)
     with pytest.raises(FileRefusedError, match="data"):
         resume_run(stopped.run, accept=["classes"])
@@ -481,7 +481,7 @@ def test_classes_that_are_accepted(stopped: Case) -> None:
 
 
 @pytest.mark.parametrize("how", ["recipe", "data"])
-def test_a_run_without_a_checkpoint_is_compared_too(how: str, stopped: Case) -> None:
+def test_a_run_without_a_checkpoint_is_also_compared(how: str, stopped: Case) -> None:
     """Killed before its first checkpoint, a run begins again, but only the same run."""
     shutil.rmtree(stopped.run / "checkpoints")
     (stopped.run / "metrics.jsonl").unlink()
@@ -493,7 +493,7 @@ def test_a_run_without_a_checkpoint_is_compared_too(how: str, stopped: Case) -> 
         resume_run(stopped.run)
 
 
-def test_a_newest_checkpoint_that_is_gone_is_told(stopped: Case, originals: Path) -> None:
+def test_a_missing_newest_checkpoint_is_noted(stopped: Case, originals: Path) -> None:
     with pytest.raises(InterruptedRunError):
         resume_run(stopped.run, checkpoint_every="1", watcher=StopsAt(9))
     for path in checkpoint_files(stopped.run / "checkpoints"):
@@ -551,7 +551,7 @@ MENDED: dict[str, tuple[Callable[[Case], object], str]] = {
 
 
 @pytest.mark.parametrize("name", MENDED)
-def test_a_finished_run_is_mended_from_its_checkpoint(
+def test_a_finished_run_is_repaired_from_its_checkpoint(
     name: str, finished: Case, originals: Path
 ) -> None:
     damage, reason = MENDED[name]
@@ -565,7 +565,10 @@ def test_a_finished_run_is_mended_from_its_checkpoint(
 FINISHED_REFUSED: dict[str, tuple[Callable[[Case], object], str]] = {
     "lr": (recipe_edit("lr = 0.2", "lr = 0.1"), r"recipe\.lr was 0\.2, is 0\.1"),
     "epochs in the recipe": (recipe_edit("epochs = 2", "epochs = 4"), r"recipe\.epochs was 2"),
-    "epochs in the figures": (facts_edit("figures.epochs", 9), "disagree on the number of finished epochs"),
+    "epochs in the figures": (
+        facts_edit("figures.epochs", 9),
+        "disagree on the number of finished epochs",
+    ),
     "a line of the history less, and no digests": (
         lambda c: (
             c.edit_facts("digests", None),
@@ -580,7 +583,7 @@ FINISHED_REFUSED: dict[str, tuple[Callable[[Case], object], str]] = {
 
 
 @pytest.mark.parametrize("name", FINISHED_REFUSED)
-def test_a_finished_run_that_was_changed_is_refused(name: str, finished: Case) -> None:
+def test_a_changed_finished_run_is_refused(name: str, finished: Case) -> None:
     damage, reason = FINISHED_REFUSED[name]
     damage(finished)
     before = untouched(finished.run)
@@ -599,7 +602,7 @@ def test_a_model_of_a_newer_format_is_not_overwritten(finished: Case) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_status_that_is_not_true_does_not_end_a_run(stopped: Case, originals: Path) -> None:
+def test_a_false_status_does_not_end_a_run(stopped: Case, originals: Path) -> None:
     stopped.edit_facts("status", "finished")
     watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)

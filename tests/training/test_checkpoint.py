@@ -44,7 +44,7 @@ def damage(path):
     path.write_bytes(data)
 
 
-def test_what_is_saved_is_read_with_its_context(tmp_path):
+def test_a_saved_checkpoint_is_read_with_its_context(tmp_path):
     (path,) = save(tmp_path / "made" / "for" / "it", 12)
     checkpoint = read_newest(path.parent)
     assert checkpoint.path == path
@@ -64,7 +64,7 @@ def test_two_generations_are_kept(tmp_path):
     ]
 
 
-def test_the_newest_is_that_with_the_most_steps_whatever_the_clock_says(tmp_path):
+def test_the_newest_is_the_one_with_the_most_steps_not_the_latest_time(tmp_path):
     newer, older = save(tmp_path, 1000, 999)
     os.utime(newer, (0, 0))
     os.utime(older, (2**31, 2**31))
@@ -78,7 +78,7 @@ def test_steps_are_compared_as_numbers(tmp_path):
     assert read_newest(tmp_path).header.step == 1_000_000_000
 
 
-def test_what_was_just_saved_is_never_pruned(tmp_path):
+def test_the_checkpoint_just_saved_is_never_pruned(tmp_path):
     """In a folder with checkpoints of more steps, whoever left them there."""
     save(tmp_path, 100, 200)
     (path,) = save(tmp_path, 50)
@@ -86,7 +86,7 @@ def test_what_was_just_saved_is_never_pruned(tmp_path):
     assert read_newest(tmp_path).header.step == 200
 
 
-def test_other_files_are_let_be(tmp_path):
+def test_other_files_are_left_alone(tmp_path):
     names = ["step-1.safetensors", "best.safetensors", "step-000000001.txt", "notes"]
     for name in names:
         (tmp_path / name).write_text("mine")
@@ -95,7 +95,7 @@ def test_other_files_are_let_be(tmp_path):
     assert all((tmp_path / name).read_text() == "mine" for name in names)
 
 
-def test_an_older_one_is_taken_when_the_newest_is_damaged_and_it_says_so(tmp_path):
+def test_an_older_one_is_used_with_the_reason_if_the_newest_is_damaged(tmp_path):
     older, newer = save(tmp_path, 10, 20)
     damage(newer)
     checkpoint = read_newest(tmp_path)
@@ -107,7 +107,7 @@ def test_an_older_one_is_taken_when_the_newest_is_damaged_and_it_says_so(tmp_pat
     assert "damaged" in reason
 
 
-def test_what_was_passed_over_is_set_aside_and_new_ones_are_kept(tmp_path):
+def test_skipped_ones_are_set_aside_and_new_ones_are_kept(tmp_path):
     _, newer = save(tmp_path, 10, 20)
     damage(newer)
     (aside,) = read_newest(tmp_path).set_newer_aside()
@@ -118,7 +118,7 @@ def test_what_was_passed_over_is_set_aside_and_new_ones_are_kept(tmp_path):
     assert read_newest(tmp_path).skipped == ()
 
 
-def test_when_none_verifies_all_are_named(tmp_path):
+def test_if_none_is_valid_all_are_named(tmp_path):
     for path in save(tmp_path, 10, 20):
         damage(path)
     with pytest.raises(FileRefusedError, match="none of the 2 checkpoints is valid") as raised:
@@ -128,12 +128,12 @@ def test_when_none_verifies_all_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_no_checkpoint_is_none(tmp_path, folder):
+def test_without_files_there_is_no_checkpoint(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     assert read_newest(tmp_path / folder) is None
 
 
-def test_another_kind_of_file_is_passed_over(tmp_path):
+def test_another_kind_of_file_is_skipped(tmp_path):
     save(tmp_path, 10)
     other = tmp_path / "step-000000020.safetensors"
     write_tensors(other, {}, kind="tenfold-bundle", version=1, header={"step": 20})
@@ -142,7 +142,7 @@ def test_another_kind_of_file_is_passed_over(tmp_path):
     assert "this is a model such as a run's model.safetensors" in str(checkpoint.skipped)
 
 
-def test_a_file_under_another_steps_name_is_passed_over(tmp_path):
+def test_a_file_named_after_another_step_is_skipped(tmp_path):
     (path,) = save(tmp_path, 10)
     path.rename(tmp_path / "step-000000999.safetensors")
     save(tmp_path, 20)
@@ -151,7 +151,7 @@ def test_a_file_under_another_steps_name_is_passed_over(tmp_path):
     assert len(checkpoint.skipped) == 1
 
 
-def test_one_from_a_newer_tenfold_is_not_passed_over(tmp_path):
+def test_one_from_a_newer_tenfold_is_not_skipped(tmp_path):
     """Going on from an older one would throw away what the newer tenfold has done."""
     save(tmp_path, 10)
     newer = tmp_path / "step-000000020.safetensors"
@@ -160,7 +160,7 @@ def test_one_from_a_newer_tenfold_is_not_passed_over(tmp_path):
         read_newest(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_tenfold_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         save(tmp_path / "file" / "checkpoints", 1)
@@ -189,14 +189,14 @@ class Clock:
         monkeypatch.setattr("time.perf_counter", lambda: self.now)
 
 
-def test_every_so_many_batches(tmp_path):
+def test_saving_at_an_interval_in_batches(tmp_path):
     checkpointer = Checkpointer(tmp_path, {}, every_batches=5)
     due = [step for step in range(1, 21) if checkpointer.due_after_batch(state_at(step))]
     assert due == [5, 10, 15, 20]
     assert checkpointer.due_after_epoch(state_at(20))
 
 
-def test_every_so_many_seconds(tmp_path, monkeypatch):
+def test_saving_at_an_interval_in_seconds(tmp_path, monkeypatch):
     clock = Clock(monkeypatch)
     checkpointer = Checkpointer(tmp_path, {}, every_seconds=30.0)
     for seconds, due in ((29.0, False), (2.0, True), (1.0, True)):
@@ -208,7 +208,7 @@ def test_every_so_many_seconds(tmp_path, monkeypatch):
     assert checkpointer.due_after_epoch(state_at(3))
 
 
-def test_without_an_interval_only_epochs_count_and_saving_must_pay(tmp_path, monkeypatch):
+def test_without_an_interval_only_epoch_ends_are_due_and_within_the_cost(tmp_path, monkeypatch):
     clock = Clock(monkeypatch)
 
     def slow(state):
@@ -227,7 +227,7 @@ def test_without_an_interval_only_epochs_count_and_saving_must_pay(tmp_path, mon
     assert checkpointer.due_after_epoch(state_at(2))
 
 
-def test_whoever_asked_is_told_after_every_save(tmp_path):
+def test_after_save_is_called_after_every_save(tmp_path):
     told = []
     state = state_at(1)
     checkpointer = Checkpointer(tmp_path, {}, after_save=told.append)

@@ -59,7 +59,7 @@ def test_where_stretches_end_makes_no_difference(every: int) -> None:
     assert {*range(every, 13, every), 13} <= set(watcher.seen)
 
 
-def test_the_gradients_of_the_last_step_are_told_on_request() -> None:
+def test_the_gradient_norms_of_the_last_step_are_returned_on_request() -> None:
     state = new_state()
     engine = TorchEngine(state, data(16, 1), StepSettings(8))
     engine.begin_epoch(0, torch.arange(16))

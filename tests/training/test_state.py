@@ -303,13 +303,13 @@ def test_another_run_is_refused(other, message):
         other.fresh(0).restore(*checkpoint)
 
 
-def test_averages_without_a_place_for_them_are_refused():
+def test_averages_that_the_run_does_not_keep_are_refused():
     checkpoint = through_memory(SETUPS["averaged"], 10, None)
     with pytest.raises(FileRefusedError, match="only one of checkpoint and recipe averages"):
         Setup(momentum=0.9).fresh(0).restore(*checkpoint)
 
 
-def test_an_optimizer_of_other_groups_is_refused():
+def test_an_optimizer_with_other_groups_is_refused():
     checkpoint = through_memory(SETUPS["plain"], 10, None)
     state = SETUPS["plain"].fresh(0)
     groups = [{"params": [p]} for p in state.model.parameters()]
