@@ -1,4 +1,4 @@
-"""The public functions, where they do more than hand on."""
+"""The public functions, where they do more than delegate."""
 
 from __future__ import annotations
 

@@ -342,7 +342,7 @@ def test_a_folder_of_pictures_from_start_to_end(tenfold: Tenfold, tmp_path: Path
 
 
 def recommended(text: str) -> list[list[str]]:
-    """The commands on the lines of a run that say what to do next, without `tenfold`."""
+    """The commands that a run suggests next, without `tenfold`."""
     lines = [line.removeprefix("next").strip() for line in text.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("tenfold ")]
 
@@ -370,7 +370,7 @@ def test_the_suggested_next_commands_work_as_written(
 
 
 def test_remedies_on_the_command_line_are_commands(tenfold: Tenfold, tmp_path: Path) -> None:
-    """Each is typed as it is advised, with the place of the data filled in."""
+    """Each is typed as suggested, with the place of the data filled in."""
     pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8), np.uint8)
     np.savez("old set.npz", images=pixels, labels=np.arange(200) % 4)
     assert tenfold("train", "./old set.npz", *SMALL, "--out", "my run").code == 0
@@ -385,7 +385,7 @@ def test_remedies_on_the_command_line_are_commands(tenfold: Tenfold, tmp_path: P
 
 
 def test_commands_do_not_advise_what_only_python_can_take(tenfold: Tenfold, tmp_path: Path) -> None:
-    """Data that was handed over in Python can be handed over again there, and only there."""
+    """Data passed in Python can be passed again only in Python."""
     digits = load_splits("digits").splits
     run = train(digits, recipe="digits-quick", epochs=1, out="run", quiet=True)
     refused = tenfold("evaluate", "run")

@@ -29,11 +29,11 @@ def _maker() -> ModuleType:
 make = _maker()
 
 SAME_PROCESSOR = (BITS["processor"], BITS["torch"]) == (make.processor(), torch.__version__)
-"""Elsewhere the last bits differ, and with them, after some steps, the last digits."""
+"""On other processors the last bits differ and, after some steps, the last digits too."""
 
 
 def require_same(found: dict[str, object], wanted: dict[str, object]) -> None:
-    """The weights to the bit on the processor that made them, the figures nearly so elsewhere."""
+    """Bit-identical weights on the processor that made them, close figures elsewhere."""
     if SAME_PROCESSOR:
         assert found == wanted
     else:

@@ -1,4 +1,4 @@
-"""Notebooks are run in a real kernel; what they store is what a person sees on opening them."""
+"""Notebooks run in a real kernel; they store what a reader sees on opening them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ run = tenfold.train(
 
 @dataclass
 class Executed:
-    """A notebook after its run, and what the kernel sent for each of its cells."""
+    """An executed notebook, and the kernel's messages for each cell."""
 
     notebook: nbformat.NotebookNode
     sent: dict[str, list[tuple[str, str | None]]] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class Executed:
 
 
 class Recorder(NotebookClient):
-    """Keeps the kernel's messages that show something, with their display ids."""
+    """Keeps the kernel's display messages with their display ids."""
 
     messages: dict[int, list[tuple[str, str | None]]]
 
@@ -159,7 +159,7 @@ PLOTS = {
     "from scratch": 4,
     "a run": 6,
 }
-"""Cells with one plot, and the epoch that it must have come to."""
+"""Cells with one plot, and the last epoch it must show."""
 
 
 class TestKernel:
@@ -222,13 +222,13 @@ class TestKernel:
 
 
 def shades(n: int = 40) -> ImageDataset:
-    """Pictures of classes 0..3 in this order, each in a shade of its own."""
+    """Pictures of classes 0..3 in order, each in a different shade."""
     images = torch.arange(n).to(torch.uint8).view(n, 1, 1, 1).expand(n, 1, 4, 4)
     return ImageDataset(images, torch.arange(n) * 4 // n, ("a", "b", "c", "d"), source="shades")
 
 
 def classifier(side: int = 4) -> Classifier:
-    """One that takes everything for class c."""
+    """A classifier that predicts class c for everything."""
     shape = ImageShape(1, side, side)
     network = build("softmax", shape, 4)
     weights = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
@@ -280,7 +280,7 @@ class TestShowImages:
         assert path.read_bytes() == self.expected([0, 25], ["c", "c"])
 
     def test_a_network_predicts(self, path: Path) -> None:
-        """With what it expects: raw pixels where it scales them itself, else floats 0..1."""
+        """With its expected input: raw pixels if it scales them itself, otherwise floats 0..1."""
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
         floats = shades().images / 255
         wanted = net(floats[[0, 25]]).argmax(1).tolist()

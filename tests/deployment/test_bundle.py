@@ -1,4 +1,4 @@
-"""Bundles: every model through one file and back, and files made to mislead or to harm."""
+"""Bundles: a round trip of every model, and misleading or malicious files."""
 
 import json
 import math
@@ -34,7 +34,7 @@ SMALL = {
 
 
 def trained(name):
-    """A network that is not as it was made: batch norm has seen images, weights have moved."""
+    """A network that has been trained: batch norm has seen images, weights have moved."""
     shape = SHAPES.get(name, (3, 8, 8))
     torch.manual_seed(0)
     network = build(name, shape, 5, **SMALL.get(name, {}))
@@ -68,7 +68,7 @@ def written(path, bundle=None):
     return path
 
 
-# --- There and back --------------------------------------------------------------------------
+# --- Round trips -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -121,7 +121,7 @@ def test_no_preprocessing_except_scaling(tmp_path):
 
 
 def test_the_header_can_be_read_by_anyone(tmp_path):
-    """The format is a promise: what other programs may rely on."""
+    """The format is a promise that other programs may rely on."""
     header, weights = read_tensors(
         written(tmp_path / "model.safetensors"), kind="tenfold-bundle", version=2
     )
@@ -160,7 +160,7 @@ def test_the_header_can_be_read_by_anyone(tmp_path):
 
 
 def test_bundles_of_version_1_stay_readable(tmp_path):
-    """Its linear layers had other numbers, and the very first had no list of layers."""
+    """Their linear layers had other numbers, and the oldest had no list of layers."""
     header, weights = header_and_weights(tmp_path)
     older = {name.replace("layers.3.", "layers.4."): t for name, t in weights.items()}
     assert older.keys() != weights.keys()
@@ -191,7 +191,7 @@ def header_and_weights(folder):
 
 
 def read_forged(folder, change=None, weights=None, kind=KIND, version=VERSION):
-    """What is read from a file with a right digest that says something else than ours do."""
+    """Read a file with a valid digest but altered contents."""
     header, tensors = header_and_weights(folder)
     header = {**header, **(change or {})}
     header = {key: value for key, value in header.items() if value is not MISSING}
@@ -207,7 +207,7 @@ def read_forged(folder, change=None, weights=None, kind=KIND, version=VERSION):
 
 
 def forged(folder, change=None, **named):
-    """A module made of such a file, which has no list of layers to be compared with."""
+    """A module made from such a file, without a list of layers to compare with."""
     return read_forged(folder, {"layers": MISSING, **(change or {})}, **named).module()
 
 
@@ -448,7 +448,7 @@ def test_files_that_are_not_bundles(tmp_path):
         read_bundle(tmp_path / "missing.safetensors")
 
 
-# --- Files that ask for more than there is ---------------------------------------------------
+# --- Files that claim too much memory --------------------------------------------------------
 
 GIANT = {
     "wide": {"arguments": {"hidden": [65_536] * 64}},
@@ -485,7 +485,7 @@ def test_giant_models_are_refused_with_little_memory(tmp_path, change):
 
 
 def peak_memory():
-    """The most bytes that this process has held so far."""
+    """This process's peak memory use in bytes."""
     resource = pytest.importorskip("resource")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
@@ -499,4 +499,4 @@ def test_a_refused_file_costs_no_more_than_its_own_size(tmp_path):
         forged(tmp_path, **forge)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 6 * size  # writing it here takes some of that
+    assert peak < 6 * size  # writing it here uses some of that

@@ -1,4 +1,4 @@
-"""A classifier says the same of the same pixels, whatever they come in."""
+"""A classifier predicts the same for the same pixels in any form."""
 
 import io
 import subprocess
@@ -51,7 +51,7 @@ def bundle_of(channels=1, classes=DIGITS):
 
 
 def learn(network, channels):
-    """Enough for predictions that differ from image to image."""
+    """Train enough for predictions that differ between images."""
     dataset = digits(200, channels)
     pixels = (dataset.images.float() / 255 - 0.3) / 0.4
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
@@ -162,7 +162,7 @@ def test_many_images_are_predicted_like_few(classifier):
     )
 
 
-# --- Answers ---------------------------------------------------------------------------------
+# --- Predictions -----------------------------------------------------------------------------
 
 
 def test_probabilities_sum_to_one(classifier):
@@ -350,7 +350,7 @@ for given in ([image, image], None, 3, b"bytes", [None], [image.numpy()], {"a": 
 
 
 def test_other_types_are_refused(tmp_path):
-    """In a process of its own, where nothing but the code itself looks at types."""
+    """In a separate process, where nothing but the code itself checks types."""
     write_bundle(tmp_path / "model.safetensors", bundle_of(classes=("a", "b")))
     result = subprocess.run(
         [sys.executable, "-c", OTHER_THINGS, str(tmp_path / "model.safetensors")],

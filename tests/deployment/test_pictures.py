@@ -1,4 +1,4 @@
-"""What a person hands to a classifier, as raw pixels."""
+"""Conversion of a classifier's input to raw pixels."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def test_an_endless_file_is_refused() -> None:
 
 def test_a_file_over_the_limit_is_refused_without_reading_it(tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as file:
-        file.truncate(2**40)  # takes no room on the disk
+        file.truncate(2**40)  # sparse: takes no disk space
     with pytest.raises(DataError, match=r"huge\.png: the file has 1,099,511,627,776 bytes or more"):
         raw_pixels(tmp_path / "huge.png", ImageShape(1, 8, 8))

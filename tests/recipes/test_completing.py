@@ -1,4 +1,4 @@
-"""What a recipe leaves open, settled by facts about the data."""
+"""Filling in what a recipe leaves to the data."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Recipes: those that come with tenfold, how values are checked, and TOML there and back."""
+"""Recipes: those that come with tenfold, validation, and round trips through TOML."""
 
 import inspect
 import math
@@ -34,7 +34,7 @@ COMMON = {
     "val": 0.0,
     "augment": {"flip": False, "crop_padding": 0, "cutout": 0},
 }
-"""What none of the five tutorials does: they scale pixels to 0..1, shuffle, and step."""
+"""Settings that none of the five tutorials uses: they scale pixels to 0..1, shuffle, and step."""
 
 TUTORIALS = {
     "lenet-mnist": {
@@ -82,7 +82,7 @@ TUTORIALS = {
         "shuffle": False,
     },
 }
-"""What the tutorials say of themselves."""
+"""The tutorials' own settings."""
 
 PARAMETERS = {
     "lenet-mnist": 61_706,
@@ -91,7 +91,7 @@ PARAMETERS = {
     "convpool-mnist": 15_168_266,
     "mlp-fashion": 669_706,
 }
-"""As published, but for softmax regression: 784 weights and a bias for each of ten classes."""
+"""As published, except for softmax regression: 784 weights and a bias for each of ten classes."""
 
 
 def network_of(recipe):
@@ -152,7 +152,7 @@ def test_every_recipe_can_be_trained(name):
 
 @EVERY_RECIPE
 def test_every_recipe_has_only_known_keys(name):
-    """Every key that stands in the file is known, and arguments are the model's own."""
+    """Every key in the file is known, and the arguments are the model's own."""
     values = tomllib.loads(recipe_text(name))
     recipe = load_recipe(name)
     complete = model_arguments(recipe.model, recipe.model_args)
@@ -168,7 +168,7 @@ def test_the_first_commands_recipes_are_there():
     assert load_recipe("digits-quick").data == "digits"
 
 
-# --- TOML there and back ---------------------------------------------------------------------
+# --- Round trips through TOML ----------------------------------------------------------------
 
 
 @EVERY_RECIPE
@@ -359,7 +359,7 @@ def test_another_model_drops_the_first_ones_arguments():
 
 
 OWN = {"momentum": 0.9, "nesterov": True, "drop_every": 3, "drop_factor": 0.5}
-"""A value that matters for every key that not every optimizer or schedule has."""
+"""A value with an effect for every key that not every optimizer or schedule has."""
 
 TABLES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 

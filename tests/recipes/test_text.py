@@ -1,4 +1,4 @@
-"""From a recipe's name or file to its text and values."""
+"""Reading a recipe by name or from a file."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A plot that grows: what is in its file when, what it costs, and what its failures cost."""
+"""The live plot: the contents of its file, its cost, and its failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tenfold.training.watching import Watcher
 
 
 def stripes(n: int, split: str) -> ImageDataset:
-    """Pictures of upright and lying stripes, with noise."""
+    """Pictures of vertical and horizontal stripes, with noise."""
     draw = torch.Generator().manual_seed(len(split))
     labels = torch.arange(n) % 2
     images = torch.randint(0, 100, (n, 1, 8, 8), generator=draw, dtype=torch.uint8)
@@ -40,7 +40,7 @@ def data() -> Splits:
 
 
 class Notes(Watcher):
-    """Keeps what it is told."""
+    """Keeps the notes."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -279,7 +279,7 @@ class TestCost:
 
     def test_after_a_batch_nothing_is_done(self) -> None:
         assert LivePlot.advanced is Watcher.advanced
-        assert LivePlot.every_batches == 0  # it asks for no stretch to end
+        assert LivePlot.every_batches == 0  # it does not make stretches shorter
 
 
 class TestFailures:

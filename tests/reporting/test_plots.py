@@ -1,4 +1,4 @@
-"""Figures say what they are given, legibly."""
+"""Figures show their data legibly."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def legend(axes: Axes) -> list[str]:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """What is seen: height, width, RGB; one row for the top."""
+    """The visible pixels: height, width, RGB; the first row is the top."""
     with Image.open(io.BytesIO(figure_bytes(figure, "png"))) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -84,7 +84,7 @@ def shown_texts(figure: Figure) -> list[Text]:
 
 
 def assert_texts_are_legible(figure: Figure) -> None:
-    """No text leaves the picture, and no two of them that stand upright overlap."""
+    """No text leaves the picture, and no two horizontal texts overlap."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     undrawn = [label for axes in figure.axes for label in labels_beyond(axes)]
@@ -104,7 +104,7 @@ def assert_texts_are_legible(figure: Figure) -> None:
 
 
 def labels_beyond(axes: Axes) -> list[Text]:
-    """The labels of ticks outside an axis, which are never drawn."""
+    """Tick labels outside an axis, which are never drawn."""
     beyond = []
     for axis, place in ((axes.xaxis, 0), (axes.yaxis, 1)):
         low, high = sorted(axis.get_view_interval())
@@ -195,7 +195,7 @@ class TestHistory:
 
     def test_an_unfinished_run_has_room_for_more_epochs(self) -> None:
         assert 10 < history_figure(history(3), epochs=10).axes[0].get_xlim()[1] < 11
-        # of very many epochs the first few would be squeezed into a corner
+        # with very many epochs, the first few would be squeezed into a corner
         assert 40 <= history_figure(history(20), epochs=1000).axes[0].get_xlim()[1] < 50
 
     def test_each_line_is_visible(self) -> None:
@@ -219,7 +219,7 @@ class TestHistory:
 
 
 def pictures(names: tuple[str, ...] = FASHION, *, shape: tuple[int, ...] = (1, 8, 8)):
-    """One even picture a class, each brighter than the one before."""
+    """One uniform picture per class, each brighter than the one before."""
     n = len(names)
     shades = torch.linspace(20, 220, n).to(torch.uint8).view(n, 1, 1, 1)
     return ImageDataset(shades.expand(n, *shape).clone(), torch.arange(n), names, source="shades")
@@ -296,7 +296,7 @@ class TestImages:
     def test_names_are_not_formulas_and_unknown_characters_are_codes(self) -> None:
         names = ("$x^2", r"$\frac", "caf\u00e9", "\U0001f408", "a\nb")
         figure = images_figure(pictures(names), range(5), range(5))
-        figure_bytes(figure, "png")  # a warning of a missing letter would be an error here
+        figure_bytes(figure, "png")  # a warning about a missing glyph would be an error here
         assert {text.get_text() for text in shown_texts(figure)} == {
             "$x^2",
             r"$\frac",

@@ -1,4 +1,4 @@
-"""Figures look the same whatever the user has set, and are written as the same bytes every time."""
+"""Figures look the same with any user settings, and are always written as the same bytes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_newly_installed_font_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def settings() -> dict[str, object]:
-    """Matplotlib's own, but for the window system, which is only looked for when it is read."""
+    """Matplotlib's settings, except the backend, which is only chosen when it is read."""
     return {key: mpl.rcParams[key] for key in mpl.rcParams if key != "backend"}
 
 

@@ -1,4 +1,4 @@
-"""A command line that cannot be understood is answered with what was probably meant."""
+"""Errors for wrong command lines suggest what was probably meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which folder of data sets a run looks into: the one that is named, then its own, then the
+"""The data set folder that a run searches: the one given, then its own, then the
 environment's, in Python as on the command line."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def test_the_order_in_which_folders_are_searched(
     run = package.train(
         recipe="softmax-fashion", epochs=1, out="run", threads=1, quiet=True, download=False
     )
-    assert run.facts.data.root == str(full)  # also where the environment named it
+    assert run.facts.data.root == str(full)  # even if the environment named it
     found = package.evaluate("run", threads=1).test_acc
     assert found == run.figures["test_acc"]
 
@@ -43,7 +43,9 @@ def test_the_order_in_which_folders_are_searched(
     assert named.code == DataError.exit_code
     assert "its files are not on this machine" in named.err
 
-    (empty / "MNIST").symlink_to(real_data / "MNIST")  # other data is not looked for in its own
+    (empty / "MNIST").symlink_to(
+        real_data / "MNIST"
+    )  # other data is not searched for in the run's own folder
     with pytest.raises(DataError, match="mnist: some images are of 0, 1"):
         package.evaluate("run", "mnist", threads=1)
     assert package.evaluate("run", "fashion-mnist", threads=1).test_acc == found

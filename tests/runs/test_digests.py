@@ -1,4 +1,4 @@
-"""A finished run with a file that is not its own is told by name, and mended by resume."""
+"""A file that is not a finished run's own is named, and resume repairs it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_reading_another_runs_file_is_refused(
     with pytest.raises(FileRefusedError) as raised:
         READERS[reader](run)
     assert str(raised.value).startswith(f"{run / name}: this is not the ")
-    assert f"tenfold resume {run}" in str(raised.value)  # how to mend it
+    assert f"tenfold resume {run}" in str(raised.value)  # how to repair it
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def edit_lr(run: Path, edited: str) -> None:
 
 
 def test_a_file_named_explicitly_is_used_as_it_is(run: Path, originals: Path) -> None:
-    """Whoever wants another model, or one's best so far, can have it."""
+    """So another model, or the best so far, can be used."""
     swap("model.safetensors", run, originals)
     pixels = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     found = tenfold.load(run / "model.safetensors").predict_proba(pixels)
@@ -146,7 +146,7 @@ def test_the_digests_are_those_of_the_files(run: Path) -> None:
 def test_a_run_that_trains_again_has_none_until_it_ends(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its files are about to change, and a kill must not leave it with wrong ones."""
+    """Its files are about to change, and a kill must not leave wrong digests."""
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A run is resumed by the engine that began it; where that is gone, it says so and goes on."""
+"""A run is resumed by its engine; if that is gone, it says so and continues with PyTorch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Counting(TorchEngine):
 
 
 class Broadcasting(nn.Module):
-    """PyTorch adds one number of a channel to all its pixels; layers add maps of one size."""
+    """Adds one number per channel to all its pixels; layers only add maps of the same size."""
 
     def __init__(self, input_shape: ImageShape, classes: int) -> None:
         super().__init__()
@@ -64,14 +64,14 @@ class Broadcasting(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The made-up engine is known, and has counted nothing."""
+    """Registers the made-up engine, with its counter at 0."""
     monkeypatch.setitem(ENGINES, Counting.name, Counting)
     monkeypatch.setattr(Counting, "steps", 0)
 
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Path:
-    """A run that the made-up engine began, stopped after 30 of its 42 steps."""
+    """A run started by the made-up engine, stopped after 30 of its 42 steps."""
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
     resources = Resources(threads=1, engine=Counting.name)
     with pytest.raises(InterruptedRunError):
@@ -82,7 +82,7 @@ def stopped(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same by PyTorch's engine, never stopped; the steps are the same."""
+    """The same steps by PyTorch's engine, never stopped."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     resources = Resources(threads=1, engine=TorchEngine.name)
     train_run(load_recipe(EVERYTHING, {"epochs": 2}), out=out, resources=resources)
@@ -116,7 +116,9 @@ def test_without_it_pytorch_continues_and_says_so(
     assert Counting.steps == 30
     assert not open_run(stopped).facts.sessions[-1].bit_exact
 
-    monkeypatch.setitem(ENGINES, Counting.name, Counting)  # it is back, but the run is PyTorch's
+    monkeypatch.setitem(
+        ENGINES, Counting.name, Counting
+    )  # it is back, but the run has switched to PyTorch
     again = StopsAt()
     run = resume_run(stopped, watcher=again)
     assert Counting.steps == 30
@@ -232,7 +234,7 @@ def test_pytorch_continues_a_native_run_whose_kernels_are_gone(
 @needs_kernels
 @pytest.mark.parametrize("engine", ["native", "torch"])
 def test_the_other_engine_continues_a_run_on_request(engine: str, tmp_path: Path) -> None:
-    """The figures are nearly those of a run by one engine."""
+    """The figures are nearly those of a run with one engine."""
     other = {"native": "torch", "torch": "native"}[engine]
     recipe = everything(model="mlp", model_args={"hidden": [16]}, lr=0.05)  # nothing is random
     whole = train_run(recipe, out=tmp_path / "whole", resources=Resources(threads=1, engine=engine))
@@ -288,7 +290,7 @@ def is_usable(name: str) -> bool:
 
 @pytest.mark.parametrize("engine", ENGINES_TO_TEST)
 def test_figures_are_computed_by_the_engine_of_training(engine: str, tmp_path: Path) -> None:
-    """To the bit: the run's own, and validation's."""
+    """Bit for bit: the run's own and validation's."""
     resources = Resources(device="cpu", threads=1, engine=engine)
     run = train_run(everything(), out=tmp_path / "run", resources=resources)
     report = evaluate_run(run.folder)

@@ -1,4 +1,4 @@
-"""`run.json`: what it must say, what older versions said, and what is said when it is wrong."""
+"""`run.json`: its required contents, its older versions, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def version_1(name: str = "finished") -> dict[str, Any]:
 
 
 def today() -> dict[str, Any]:
-    """The same in today's words, with every key filled."""
+    """The same with today's names, and every key filled in."""
     facts = parse_facts(version_1(), PLACE)
     facts = facts.updated(
         replaced=facts.context,
@@ -37,7 +37,7 @@ def today() -> dict[str, Any]:
 
 
 FREE = {("test",), ("context", "recipe"), ("replaced", "recipe")}
-"""What stands in these tables is checked by whoever reads it: a report, a recipe."""
+"""The contents of these tables are checked by their readers: a report, a recipe."""
 
 KEYED = {("data", "n"), ("context", "data"), ("replaced", "data")}
 """These have a key for each split."""
@@ -51,7 +51,7 @@ NULLABLE = {
 
 
 def places(value: object, place: Keys = ()) -> Iterator[tuple[Keys, object]]:
-    """Every place at which the types are ours to say, with what stands there."""
+    """Every place whose type `run.json` defines, with its value."""
     if place:
         yield place, value
     if place in FREE:
@@ -77,7 +77,7 @@ OTHER_TYPES: list[object] = ["words", True, 7, 0.5, [], {}, None]
 
 
 def is_allowed(place: Keys, old: object, new: object) -> bool:
-    """Whether a value of this type may stand there, whatever it is."""
+    """Whether any value of this type is allowed there."""
     if new is None:
         return place in NULLABLE or place == ("data", "root")
     if type(new) is type(old):
@@ -162,7 +162,7 @@ def test_errors_are_in_plain_words(place: Keys, value: object, said: str) -> Non
     with pytest.raises(FileRefusedError) as raised:
         parse_facts(with_value(today(), place, value), PLACE)
     assert said in str(raised.value)
-    assert "valid" not in str(raised.value)  # pydantic's word for all that is right
+    assert "valid" not in str(raised.value)  # a word from pydantic's messages
 
 
 @pytest.mark.parametrize("value", [None, 3, "run", [], [{}]], ids=str)
@@ -179,7 +179,7 @@ def test_no_other_format_is_read(version: object) -> None:
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 10**30])
 def test_a_newer_format_has_its_own_error(version: int) -> None:
-    """Even where nothing else in the file is what it was."""
+    """Even if nothing else in the file is as expected."""
     with pytest.raises(NewerFormatError, match="this tenfold reads up to 2; install a newer"):
         parse_facts({"format": version, "sessions": "elsewhere"}, PLACE)
 
@@ -222,7 +222,7 @@ class TestVersion1:
 
 
 def test_unknown_keys_are_kept() -> None:
-    """A run may be written by a tenfold that notes more than this one, in the same format."""
+    """A later tenfold may write more keys in the same format."""
     facts = parse_facts({**today(), "host": "a"}, PLACE)
     assert facts.updated(status="running").model_dump(mode="json")["host"] == "a"
 

@@ -1,4 +1,4 @@
-"""A disk that is full or fails: the old file stays, nothing is left behind, a sentence says why."""
+"""A full or failing disk: the old file stays, nothing is left behind, and an error says why."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CALLS = ["open", "write", "fsync", "close", "replace"]
 
 @contextmanager
 def failing(name: str, nth: int, error: int, within: Path) -> Iterator[list[str]]:
-    """Let the nth call of an `os` function that concerns a folder fail; the calls that came."""
+    """Make the nth call of an `os` function on a folder fail; yields the calls made."""
     real: dict[str, Callable[..., Any]] = {each: getattr(os, each) for each in CALLS}
     descriptors: set[int] = set()
     calls: list[str] = []
@@ -49,7 +49,7 @@ def failing(name: str, nth: int, error: int, within: Path) -> Iterator[list[str]
                 return real[each](first, *rest, **kwargs)
             calls.append(each)
             if each == name and calls.count(each) == nth + 1:
-                if each == "close":  # as on a network disk: it is closed, and tells of the loss
+                if each == "close":  # as on a network disk: it closes the file and reports the loss
                     real[each](first)
                 raise OSError(error, os.strerror(error))
             result = real[each](first, *rest, **kwargs)
@@ -267,7 +267,7 @@ def test_the_systems_file_size_limit(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 120 kB; skips where none can be mounted."""
+    """A file system of 120 kB; skips if none can be mounted."""
     place = tmp_path / "small"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", str(place)]
@@ -297,7 +297,7 @@ def test_a_really_full_disk(small_disk: Path, finished: Path) -> None:
 
 @pytest.fixture
 def read_only(finished: Path, tmp_path: Path) -> Iterator[Path]:
-    """A finished run that may be read only; for the administrator, mounted so."""
+    """A read-only finished run; for root, on a read-only mount."""
     if os.geteuid():
         finished.chmod(0o555)
         yield finished
@@ -348,7 +348,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
 def test_weights_that_are_not_finite_are_never_saved(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss of the step that spoils the weights is still finite."""
+    """The loss of the step that makes the weights infinite is still finite."""
     run = tmp_path / "run"
     spoil_step(monkeypatch, at=at, weights=True, value=float("nan"))
     with pytest.raises(TrainingError, match=f"undefined in epoch 1, up to batch {at}"):
@@ -361,7 +361,7 @@ def test_weights_that_are_not_finite_are_never_saved(
 
 
 def spoil_step(monkeypatch: pytest.MonkeyPatch, *, at: int, weights: bool, value: float) -> None:
-    """Make the loss, or the weights, of one step not finite."""
+    """Make the loss or the weights of one step infinite or NaN."""
     from tenfold.runs import fit as module
     from tenfold.training.torch_engine import TorchEngine, train_step
 
@@ -427,7 +427,7 @@ def test_running_out_of_memory_names_the_batch_size(
 def test_running_out_of_memory_in_the_kernels_names_the_batch_size(
     method: str, nth: int, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first call of each method, number 0, is there to compare kernels and PyTorch."""
+    """The first call of each method, number 0, compares the kernels with PyTorch."""
     fail_at(monkeypatch, method, nth)
     with pytest.raises(TrainingError, match=OUT_OF_MEMORY[place]):
         train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1, engine="native"))
@@ -445,7 +445,7 @@ def test_without_memory_for_the_comparison_the_run_uses_pytorch(
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, nth: int) -> None:
-    """Let the nth call of a method of compiled networks, counted from 0, run out of memory."""
+    """Make the nth call of a compiled network's method, counted from 0, run out of memory."""
     real, calls = getattr(CompiledNetwork, method), iter(range(100))
 
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -468,7 +468,7 @@ def test_other_errors_are_not_mistaken_for_running_out_of_memory(
 
 
 def test_really_running_out_of_memory(tmp_path: Path) -> None:
-    """PyTorch's own words for it on a CPU are those that are looked for."""
+    """PyTorch's own message on a CPU is one of those that are recognized."""
     from tenfold.training.memory import out_of_memory_explained
 
     state = TrainingState(torch.nn.Linear(1, 1), torch.optim.SGD([torch.zeros(1)]))

@@ -1,4 +1,4 @@
-"""Training in memory ends as a run in its folder does, and writes nothing."""
+"""Training in memory gives the same results as a run in a folder, and writes nothing."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def test_its_bundle_is_that_of_a_run(fitted: Fitted, run: Run, tmp_path: Path) -
 
 
 def test_its_weights_give_its_figures(fitted: Fitted) -> None:
-    """The best epoch's averaged weights, in a module made of the bundle alone."""
+    """The best epoch's averaged weights, in a module made only from the bundle."""
     splits = fitted.prepared.splits
     assert splits.test is not None
     assert splits.val is not None
     classifier = Classifier(fitted.bundle())
     assert classifier.evaluate(splits.test).accuracy == fitted.figures.test_acc
     assert classifier.evaluate(splits.val).accuracy == fitted.figures.val_acc
-    report = evaluate(fitted.prepared.model, splits.test)  # they are in the model as well
+    report = evaluate(fitted.prepared.model, splits.test)  # they are also in the model
     assert report.accuracy == fitted.figures.test_acc
 
 
@@ -97,7 +97,7 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Told(Watcher):
-    """Keeps what it was told, in order."""
+    """Records its calls in order."""
 
     every_batches = 10
 

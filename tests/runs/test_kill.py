@@ -44,7 +44,7 @@ def test_sixty_kills_make_no_difference(engine: str) -> None:
 
 
 def test_the_harness_notices_a_wrong_resume(tmp_path: Path) -> None:
-    """A change of one bit in what a run ends with is a difference."""
+    """A change of one bit in a run's results is a difference."""
     runs = [tmp_path / "one", tmp_path / "other"]
     for seed, run in enumerate(runs):
         train_run(

@@ -85,7 +85,7 @@ class TestVerdicts:
         ("value", "wanted"),
         [
             (0.996, "reproduced"),
-            (0.994, "differs"),  # neither the tutorial's nor what true test images give
+            (0.994, "differs"),  # neither the tutorial's figure nor that on real test images
             (0.993, "differs, as expected"),
             (0.989, "differs, as expected"),
             (0.985, "differs, as expected"),
@@ -101,7 +101,7 @@ class TestVerdicts:
         ("name", "epoch", "value", "wanted"),
         [
             ("train_loss", 10, 0.45, "reproduced"),
-            ("train_loss", 10, 0.5, "differs"),  # the bound itself is not below the bound
+            ("train_loss", 10, 0.5, "differs"),  # the bound itself does not count as below it
             ("train_acc", 10, 0.7, "differs"),
             ("train_acc", 10, 0.7001, "reproduced"),
             ("test_acc", 10, 0.7, "differs"),
@@ -249,7 +249,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def reproduction(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Reproduction:
     folder = tmp_path_factory.mktemp("one-epoch")
-    with pytest.MonkeyPatch.context() as patch:  # the cache of a test begins after this
+    with pytest.MonkeyPatch.context() as patch:  # a test's cache folder is set up only later
         patch.setenv("TENFOLD_CACHE", str(folder / "cache"))
         return reproduce(
             [SOFTMAX],
@@ -270,7 +270,7 @@ class TestOneEpoch:
         self, reproduction: Reproduction
     ) -> None:
         run = open_run(reproduction.folder / SOFTMAX)
-        left_open = (None, {})  # a run spells out what the recipe leaves to the data and the model
+        left_open = (None, {})  # a run fills in what the recipe leaves to the data and the model
         changed = {
             key
             for key, value in load_recipe(SOFTMAX).to_dict().items()
@@ -371,7 +371,7 @@ def test_missing_data_stops_one_recipe_and_not_the_others(
         assert "downloading is switched off" in missing.findings[0].verdict.reason
     assert done.exit_code == 0
     text = reproduction_text(done.to_dict())
-    assert text.count("downloading is switched off") == 2  # once a recipe, not once a figure
+    assert text.count("downloading is switched off") == 2  # once per recipe, not once per figure
     assert text.count("not run: the figure is for epoch 10") == 3
     assert summary(done.to_dict()) == "20 figures (not run: 19, reproduced: 1)"
 
@@ -416,7 +416,7 @@ def test_a_copy_is_called_a_copy(in_a_folder: Path, monkeypatch: pytest.MonkeyPa
 
     reasons = {finding.verdict.reason for finding in done.outcomes[0].findings}
     assert reasons == {"the training failed: not now"}
-    assert done.exit_code == 1  # a training that fails does not reproduce anything
+    assert done.exit_code == 1  # failed training does not reproduce anything
 
 
 class Notes(Watcher):

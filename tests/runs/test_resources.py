@@ -1,4 +1,4 @@
-"""What a run may use, and what it used before."""
+"""The resources a run may use, and those it used before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tenfold.runs.resources import Resources
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> RunFacts:
-    """Of a run on the CPU by PyTorch with three threads."""
+    """The facts of a PyTorch run on the CPU with three threads."""
     out = tmp_path_factory.mktemp("runs") / "run"
     resources = {"device": "cpu", "threads": 3, "engine": "torch"}
     return tenfold.train("digits", epochs=1, out=out, quiet=True, **resources).facts

@@ -1,4 +1,4 @@
-"""A run that is stopped and resumed ends with the bits of one that was never stopped."""
+"""A run that is stopped and resumed ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [16, 16]},
     "resnet-small": {"widths": [4, 8], "blocks": 1, "dropout": 0.1},
 }
-"""Arguments with which the wide models take no time."""
+"""Arguments that make the wide models fast."""
 
 
 def small(name: str) -> Recipe:
@@ -48,7 +48,7 @@ def small(name: str) -> Recipe:
 
 
 def made_up(recipe: Recipe) -> Splits:
-    """Random pictures of the shape that a recipe is for, six batches of them."""
+    """Six batches of random pictures in the shape that a recipe expects."""
     shape = {"cifar10": (3, 32, 32), "digits": (1, 8, 8)}.get(recipe.data, (1, 28, 28))
     generator = torch.Generator().manual_seed(1)
 
@@ -152,7 +152,7 @@ def test_several_threads_repeat_their_own_bits(tmp_path: Path) -> None:
 
 @needs_kernels
 def test_the_kernels_give_the_same_bits_with_any_number_of_threads(tmp_path: Path) -> None:
-    """Begun with one number of threads, gone on with by another, ended with by a third."""
+    """Started with one number of threads, continued with another, finished with a third."""
     recipe, whole, run = load_recipe(EVERYTHING), tmp_path / "whole", tmp_path / "run"
     train_run(recipe, out=whole, resources=Resources(threads=1, engine="native"))
     resources = Resources(threads=4, engine="native")
@@ -187,7 +187,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 def test_signals_on_the_command_line(
     number: int, code: int, tmp_path: Path, resources: Resources
 ) -> None:
-    """The run finishes its step, saves, and says the command that continues it."""
+    """The run finishes its step, saves, and shows the command that continues it."""
     run = tmp_path / "run"
     options = ["--out", run, "--threads", "1", "--engine", resources.engine]
     endless = ["--set", "patience=0", "--epochs", "50000"]
@@ -236,7 +236,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path, resources: R
         )
     assert caught.value.code == 130
     newest = checkpoint_files(run / "checkpoints")[0]
-    assert newest.name == "step-000000007.safetensors"  # nothing was saved any more
+    assert newest.name == "step-000000007.safetensors"  # nothing more was saved
     resume_run(run)
     assert state_of(run) == state_of(whole)
 
@@ -271,7 +271,7 @@ CONSTANT = {"schedule": "constant", "warmup_epochs": 0, "patience": 0}
 
 
 def test_more_epochs_give_the_same_as_a_longer_run(tmp_path: Path, resources: Resources) -> None:
-    """With a schedule that does not stretch, to the bit; a stop in between needs no --epochs."""
+    """Bit for bit, if the schedule does not stretch; a stop in between needs no --epochs."""
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 4})
     train_run(longer, out=tmp_path / "whole", resources=resources)
     run = tmp_path / "run"
@@ -284,7 +284,7 @@ def test_more_epochs_give_the_same_as_a_longer_run(tmp_path: Path, resources: Re
 
 
 def after_one_epoch(tmp_path: Path, resources: Resources = SINGLE) -> Path:
-    """A finished run whose learning rate does not depend on how many epochs there will be."""
+    """A finished run whose learning rate does not depend on the number of epochs."""
     recipe = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1})
     return train_run(recipe, out=tmp_path / "run", resources=resources).folder
 
@@ -305,7 +305,7 @@ def dies_before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> It
 def test_more_epochs_are_remembered_immediately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed right after it began, a longer run goes on without --epochs."""
+    """Killed right after its start, a longer run continues without --epochs."""
     run = after_one_epoch(tmp_path)
     with dies_before(monkeypatch, fit, "train_loop"):
         resume_run(run, epochs=2)
@@ -337,10 +337,10 @@ def test_dying_before_the_first_checkpoint_of_an_accepted_change(
     (run / "recipe.toml").write_text(text.replace("lr = ", "lr = 0.5 # ", 1))
     with dies_before(monkeypatch, Checkpointer, "save"):
         resume_run(run, accept=["recipe"])
-    resumed = resume_run(run)  # what was accepted once is not asked for again
+    resumed = resume_run(run)  # an accepted change need not be accepted again
     assert resumed.recipe.lr == 0.5
     assert [session.bit_exact for session in resumed.facts.sessions] == [True, False, False]
-    (run / "recipe.toml").write_text(text)  # nor is it forgotten: the old one is a change now
+    (run / "recipe.toml").write_text(text)  # and the old value is now a change
     with pytest.raises(FileRefusedError, match=r"recipe\.lr was 0\.5, is "):
         resume_run(run, epochs=9)
 
@@ -480,7 +480,7 @@ def test_an_accepted_batch_size_restarts_the_epoch(tmp_path: Path) -> None:
         resume_run(run, accept=["recipe"], watcher=watcher)
     assert "accepted: recipe.batch_size was 64, is 128" in watcher.notes
     assert "epoch 2 starts over, because its order changed" in watcher.notes
-    resumed = resume_run(run)  # what was accepted once is not asked for again
+    resumed = resume_run(run)  # an accepted change need not be accepted again
     assert len(resumed.history) == 4
     newest = checkpoint_files(run / "checkpoints")[0].name
     assert newest == f"step-{35 + 3 * 11:09d}.safetensors"  # 1,294 images are 11 such batches

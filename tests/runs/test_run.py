@@ -134,7 +134,7 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
 def test_an_unfinished_run_is_used_with_its_best_weights_so_far(
     folder: Path, tmp_path: Path
 ) -> None:
-    """Not with the model of its earlier end, which lies there until the run ends again."""
+    """Not with the model of its earlier end, which stays there until the run ends again."""
     run = shutil.copytree(folder, tmp_path / "run")
     with pytest.raises(InterruptedRunError):
         resume_run(run, epochs=6, watcher=StopsAt(5 * 21))
@@ -183,7 +183,7 @@ def test_a_relative_folder_is_found_from_anywhere(
 def test_the_status_says_whether_a_process_is_still_running_it(
     tmp_path: Path, folder: Path
 ) -> None:
-    """What `run.json` says is what the process wrote last, which may have died since."""
+    """`run.json` has what the process last wrote, and the process may have died since."""
     seen = []
 
     class Looks(Watcher):
@@ -256,7 +256,7 @@ def test_a_failed_run_does_not_suggest_finishing_it(tmp_path: Path) -> None:
 def test_an_editor_s_byte_order_mark_and_line_ends_change_nothing(
     name: str, folder: Path, tmp_path: Path
 ) -> None:
-    """As Notepad saves a file; of a run that has ended, the digest is compared as well."""
+    """As Notepad saves files; once a run has ended, the digest is compared too."""
     run = Path(shutil.copytree(folder, tmp_path / "run"))
     text = (run / name).read_bytes()
     (run / name).write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
@@ -327,7 +327,7 @@ def test_the_remedies_for_classes_that_differ_do_not_lead_in_a_circle(tmp_path: 
         train(out=tmp_path / "b")
     assert caught.value.remedy == "add images to these folders, or remove them"
     (data / "test" / "x3").rmdir()
-    run = train(out=tmp_path / "c")  # class 2 has no test images, which is only noted
+    run = train(out=tmp_path / "c")  # class 2 has no test images, which gives only a note
     assert "there are no test images of 2" in run.facts.data.notes
 
 

@@ -1,4 +1,4 @@
-"""What lies in a run's folder, read back or refused by file and line."""
+"""The files of a run folder, read back or refused by file and line."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_only_a_run_suggests_continuing_it(folder: RunFolder, tmp_path: Path) ->
 
 
 def test_facts_survive_a_round_trip(folder: RunFolder, facts: RunFacts) -> None:
-    """File names that are no Unicode included."""
+    """Including file names that are not Unicode."""
     data = facts.data.model_copy(update={"source": "caf\udce9", "classes": ["a", "\udce9"]})
     changed = facts.updated(data=data, failure="because")
     folder.write_facts(changed)

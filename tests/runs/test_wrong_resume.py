@@ -1,4 +1,4 @@
-"""Wrong resumes and damaged files: each is refused, or fallen back from, with a sentence."""
+"""Wrong resumes and damaged files: each is refused or falls back, with a message."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MODEL = "model.safetensors"
 
 @dataclass(frozen=True)
 class Case:
-    """A run of 2 epochs of 5 batches, its data, and another run of the same data.
+    """A run of 2 epochs of 5 batches, its data, and another run on the same data.
 
     The run was stopped after step 8, with checkpoints of the steps 8 and 5, or has finished.
     """
@@ -72,7 +72,7 @@ class Case:
         np.savez(self.data, **arrays)
 
     def rewrite_newest(self, version: int = VERSION, kind: str = KIND, **header: object) -> None:
-        """The checkpoint with a right digest and something else in it."""
+        """Rewrite the checkpoint with a valid digest and other contents."""
         old, tensors = read_tensors(self.newest, kind=KIND, version=VERSION)
         write_tensors(self.newest, tensors, kind=kind, version=version, header={**old, **header})
 
@@ -85,7 +85,7 @@ def recipe(**changes: Any) -> Recipe:
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data, a run that was never stopped, a stopped one, and one of another seed."""
+    """A folder with data, an uninterrupted run, a stopped one, and one with another seed."""
     place = tmp_path_factory.mktemp("originals")
     numbers = np.random.default_rng(0)
     np.savez(
@@ -113,7 +113,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(originals: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the runs; their data is put back as it was afterwards."""
+    """A copy of the runs; their data is restored afterwards."""
     data = (originals / "data.npz").read_bytes()
     shutil.copytree(originals, tmp_path / "copy")
     yield tmp_path / "copy"
@@ -220,7 +220,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_note(
 
 
 def test_any_flipped_bit_of_a_checkpoint(stopped: Case) -> None:
-    """Wherever one bit is wrong, the file is not taken for the one that was written."""
+    """Whichever bit is wrong, the file is refused."""
     path, dice = stopped.newest, random.Random(1)
     whole = path.read_bytes()
     header = dice.sample(range(header_end(path)), 300)
@@ -482,7 +482,7 @@ def test_accepted_classes(stopped: Case) -> None:
 
 @pytest.mark.parametrize("how", ["recipe", "data"])
 def test_a_run_without_a_checkpoint_is_also_compared(how: str, stopped: Case) -> None:
-    """Killed before its first checkpoint, a run begins again, but only the same run."""
+    """Killed before its first checkpoint, a run starts over, but only if it is the same run."""
     shutil.rmtree(stopped.run / "checkpoints")
     (stopped.run / "metrics.jsonl").unlink()
     if how == "recipe":

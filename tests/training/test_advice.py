@@ -1,4 +1,4 @@
-"""What is said, when, and only once."""
+"""The advice, when it is given, and that it is given only once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def epochs(train: list[float], val: list[float | None] | None = None) -> list[Ep
 
 
 ALIVE = {"0.weight": 0.0, "2.weight": 1e-3}
-"""The largest entry of every weight's gradient in a model that learns."""
+"""The largest entry of each weight's gradient in a model that learns."""
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])

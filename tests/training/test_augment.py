@@ -1,4 +1,4 @@
-"""Augmentation: what it does to one image, that it is keyed, and that it is fair."""
+"""Augmentation: its effect on one image, its keys, and its distribution."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def everything(n):
 
 
 def split_mix_64(state):
-    """The generator of the paper's figure, one number, in Python's whole numbers."""
+    """One number from the generator in the paper's figure, in Python integers."""
     z = state & MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
@@ -36,7 +36,7 @@ def split_mix_64(state):
 
 
 def test_the_reference_gives_the_published_sequence():
-    """The first outputs for the seed 1234567, as other implementations test themselves by."""
+    """The first outputs for seed 1234567, which other implementations test against."""
     published = [
         6457827717110365317,
         3203168211198807973,
@@ -76,7 +76,7 @@ def test_neighbors_and_purposes_are_independent():
         assert stats.chi2_contingency(table).pvalue > 0.001
 
 
-# --- What is done to one image ---------------------------------------------------------------
+# --- The effect on one image -----------------------------------------------------------------
 
 
 def crop_by_hand(image, padding, row, column):
@@ -192,7 +192,7 @@ def test_seed_and_epoch_make_a_difference(other):
     assert (first != second).flatten(1).any(1).float().mean() > 0.9
 
 
-# --- Fair ------------------------------------------------------------------------------------
+# --- Distribution ----------------------------------------------------------------------------
 
 
 def test_half_the_images_are_flipped():

@@ -1,4 +1,4 @@
-"""The moving average of weights, beside one in double precision."""
+"""The moving average of weights, compared with one in double precision."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def network():
 
 
 def move(model, step):
-    """A change of all weights, and of batch norm's running figures."""
+    """Change all weights and batch norm's running statistics."""
     generator = torch.Generator().manual_seed(step)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -79,7 +79,7 @@ def test_steps_are_compared_as_numbers(tmp_path):
 
 
 def test_the_checkpoint_just_saved_is_never_pruned(tmp_path):
-    """In a folder with checkpoints of more steps, whoever left them there."""
+    """Even in a folder with leftover checkpoints of more steps."""
     save(tmp_path, 100, 200)
     (path,) = save(tmp_path, 50)
     assert path.exists()
@@ -152,7 +152,7 @@ def test_a_file_named_after_another_step_is_skipped(tmp_path):
 
 
 def test_one_from_a_newer_tenfold_is_not_skipped(tmp_path):
-    """Going on from an older one would throw away what the newer tenfold has done."""
+    """Continuing from an older one would discard the newer tenfold's work."""
     save(tmp_path, 10)
     newer = tmp_path / "step-000000020.safetensors"
     write_tensors(newer, {}, kind=KIND, version=VERSION + 1, header={"step": 20})
@@ -223,7 +223,7 @@ def test_without_an_interval_only_epoch_ends_are_due_and_within_the_cost(tmp_pat
     assert not checkpointer.due_after_epoch(state_at(2))
     assert not checkpointer.due_after_batch(state_at(2))
     clock.now += 1.5
-    # The first save, one now and the last one are 3 seconds, 1 % of the 300 that have passed.
+    # The first save, this one and the last one take 3 seconds, 1 % of the 300 that have passed.
     assert checkpointer.due_after_epoch(state_at(2))
 
 

@@ -1,4 +1,4 @@
-"""The seam between the loop and what takes its steps."""
+"""The interface between the loop and the engines."""
 
 from __future__ import annotations
 

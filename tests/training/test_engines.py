@@ -1,4 +1,4 @@
-"""Which engine takes a run's steps, and why it is not the native one."""
+"""The choice of a run's engine, and why it is not the native one."""
 
 from __future__ import annotations
 

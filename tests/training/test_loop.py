@@ -1,4 +1,4 @@
-"""The loop beside a plain PyTorch loop, and what it does at the ends of epochs and of its luck."""
+"""The loop compared with a plain PyTorch loop, at epoch ends, and on divergence."""
 
 import itertools
 import math
@@ -91,7 +91,7 @@ def order_by_hand(n, seed, epoch, shuffle):
 
 
 def plain_loop(model, dataset, *, lr, epochs, batch_size, seed, shuffle, **named):
-    """What a tutorial writes: one image at a time, stacked, scaled, stepped."""
+    """A tutorial's loop: one image at a time, stacked, scaled, stepped."""
     network, optimizer = model[1:], torch.optim.SGD(model.parameters(), lr=lr, **named)
     history = []
     for epoch in range(epochs):
@@ -254,7 +254,7 @@ def test_augmentation_gets_the_images_their_indices_and_the_epoch():
 
 
 def rising(step):
-    """Learns for two epochs of 8 steps, then is thrown off."""
+    """Learns for two epochs of 8 steps, then diverges."""
     return 0.1 if step < 16 else 5.0
 
 
@@ -278,7 +278,7 @@ def test_the_best_epochs_weights_are_kept():
 
 
 def scripted_validation(monkeypatch, figures):
-    """The validation says these (loss, accuracy) in turn."""
+    """Make validation return these (loss, accuracy) pairs in turn."""
     turn = iter(figures)
 
     def said(logits, dataset):
@@ -354,7 +354,7 @@ def test_averaged_weights_are_validated_and_kept_but_not_trained():
 
 
 class Poisoned:
-    """A step whose loss is not a number from a certain call on."""
+    """A step whose loss is NaN from a given call on."""
 
     def __init__(self, at, value=math.nan):
         self.calls, self.at, self.value = itertools.count(), at, value

@@ -1,4 +1,4 @@
-"""The optimizers that a recipe can name, beside PyTorch's own and beside their formulas."""
+"""The optimizers by name, compared with PyTorch's and with their formulas."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tenfold.training import OPTIMIZERS, build_optimizer
 EVERY_ENTRY = pytest.mark.parametrize("name", OPTIMIZERS)
 
 SWITCHED_ON = {"momentum": 0.9, "nesterov": True}
-"""A value that matters for every option that not every optimizer has."""
+"""A value with an effect for every option that not every optimizer has."""
 
 
 def problem():

@@ -1,4 +1,4 @@
-"""An epoch, and a checkpoint by hand, for those who write their own loop."""
+"""Building blocks for your own training loop: an epoch, and checkpoints by hand."""
 
 from __future__ import annotations
 
@@ -183,5 +183,5 @@ def test_raw_pixels_that_a_network_cannot_take_are_explained() -> None:
     with_first_step = nn.Sequential(tenfold.models.Preprocessing(), net)
     train_epoch(with_first_step, raw, optimizer)
     wrong_shape = nn.Sequential(tenfold.models.Preprocessing(), nn.Flatten(), nn.Linear(65, 10))
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # PyTorch's own words
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # PyTorch's own message
         train_epoch(wrong_shape, raw, torch.optim.SGD(wrong_shape.parameters(), lr=0.1))

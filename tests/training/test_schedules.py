@@ -1,4 +1,4 @@
-"""Schedules, beside PyTorch's step by step, and by hand at their corners."""
+"""Schedules, compared with PyTorch's step by step, and by hand at their ends."""
 
 import math
 import warnings
@@ -26,7 +26,7 @@ def pytorchs(make, steps, lr=0.1):
         rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # OneCycleLR complains after its last step
+            warnings.simplefilter("ignore")  # OneCycleLR warns after its last step
             try:
                 scheduler.step()
             except ValueError:

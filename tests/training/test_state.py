@@ -1,4 +1,4 @@
-"""A run taken apart and put together again goes on as if nothing had happened, to the bit."""
+"""A run that is saved and restored continues with the same bits."""
 
 import dataclasses
 
@@ -59,7 +59,7 @@ def with_batch_norm():
 
 
 def thrown_off(step):
-    """Learns for two epochs, then never again as well."""
+    """Learns for two epochs, then never does as well again."""
     return 0.1 if step < 2 * BATCHES else 5.0
 
 
@@ -147,7 +147,7 @@ def copied(tensors):
 
 
 def snapshot(state):
-    """A checkpoint as it would come back from a file."""
+    """A checkpoint as it would be read from a file."""
     header, tensors = state.to_checkpoint()
     return checked(StateHeader, header.model_dump(), "a checkpoint"), copied(tensors)
 
@@ -277,7 +277,7 @@ def other_width():
 
 
 class Backwards(nn.Sequential):
-    """The same names and shapes, but the optimizer's numbers would mean other parameters."""
+    """The same names and shapes, but the optimizer's indices mean other parameters."""
 
     def named_parameters(self, *arguments, **named):
         return iter(list(super().named_parameters(*arguments, **named))[::-1])

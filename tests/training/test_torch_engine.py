@@ -1,4 +1,4 @@
-"""One training step, beside the formulas of its loss, its clipping and its update."""
+"""One training step, compared with the formulas for loss, clipping and update."""
 
 import math
 
