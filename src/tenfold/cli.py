@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 class _Command(TyperCommand):
-    """A command whose help shows no type beside `--help`."""
+    """A command whose help shows no type for `--help`."""
 
     def get_help_option(self, ctx: Any) -> TyperOption | None:  # noqa: ANN401
         return _without_type(super().get_help_option(ctx))
@@ -509,7 +509,8 @@ def reproduce(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Epochs for every recipe.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Epochs for every recipe, instead of its own."),
     ] = None,
     full: Annotated[
         bool,

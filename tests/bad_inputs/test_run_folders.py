@@ -25,14 +25,14 @@ DAMAGED = [
         "run-json-not-json",
         "resume run",
         4,
-        ("run/run.json", "not JSON", "put back"),
+        ("run/run.json", "not JSON", "restore"),
         file("run/run.json", "{"),
     ),
     Row(
         "run-json-binary",
         "resume run",
         4,
-        ("run/run.json", "not UTF-8", "put back"),
+        ("run/run.json", "not UTF-8", "restore"),
         file("run/run.json", bytes(range(256))),
     ),
     Row(
@@ -60,7 +60,7 @@ DAMAGED = [
         "run-recipe-damaged",
         "resume run",
         4,
-        ("run/recipe.toml", "put back"),
+        ("run/recipe.toml", "restore"),
         file("run/recipe.toml", "model = "),
     ),
     Row(

@@ -173,7 +173,7 @@ def test_anything_but_an_object_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("version", [None, 0, -1, "2", 1.0, 2.0, True, []], ids=repr)
 def test_no_other_format_is_read(version: object) -> None:
-    with pytest.raises(FileRefusedError, match=r"^run\.json: its format is .*, wanted 2; put back"):
+    with pytest.raises(FileRefusedError, match=r"^run\.json: its format is .*, wanted 2; restore"):
         parse_facts({**today(), "format": version}, PLACE)
 
 

@@ -95,7 +95,7 @@ def test_only_an_unfinished_run_may_have_no_history(folder: RunFolder, facts: Ru
     ("content", "said"),
     [
         (b"\xff", "it is not UTF-8 text; restore the file as tenfold wrote it"),
-        (b" " * (MAX_TEXT_SIZE + 1), "it has more than 67,108,864 bytes; put back the file"),
+        (b" " * (MAX_TEXT_SIZE + 1), "it has more than 67,108,864 bytes; restore the file"),
         (None, "there is no such file; restore the file as tenfold wrote it"),
     ],
     ids=["no text", "too long", "missing"],
@@ -116,7 +116,7 @@ def test_a_text_that_cannot_be_read_is_named(
 def test_a_pipe_is_refused_without_waiting(folder: RunFolder) -> None:
     folder.facts.unlink()
     os.mkfifo(folder.facts)
-    with pytest.raises(FileRefusedError, match=r"run\.json: this is not a regular file; put back"):
+    with pytest.raises(FileRefusedError, match=r"run\.json: this is not a regular file; restore"):
         folder.read_facts()
 
 

@@ -558,7 +558,7 @@ def test_a_finished_run_is_repaired_from_its_checkpoint(
     damage(finished)
     watcher = StopsAt()
     resume_run(finished.run, watcher=watcher)
-    assert any(reason in note and " anew" in note for note in watcher.notes)
+    assert any(reason in note and "rewriting" in note for note in watcher.notes)
     assert state_of(finished.run) == state_of(originals / "whole")
 
 

@@ -45,7 +45,7 @@ def evaluate_run(
         path: a run's folder or a bundle.
         data: what to evaluate on; None for the data that the run was trained on.
         split: `train`, `val` or `test`.
-        resources: what may be used.
+        resources: what the evaluation may use.
         listener: gets notes on the data, the progress of long reads, and a note if the run has
             not finished.
 
@@ -110,7 +110,7 @@ def sample_of_test_images(
     Args:
         path: the run's folder.
         n: maximum number of images, spread evenly over the split.
-        resources: what may be used.
+        resources: what the evaluation may use.
         listener: gets the progress of long reads.
 
     Raises:
@@ -152,7 +152,7 @@ def _own_parts(
         facts: the run's.
         recipe: the run's.
         data: a name, path or Python object; None for the run's own.
-        resources: what may be used.
+        resources: what the evaluation may use.
         listener: gets the progress of long reads.
         remedy: what to do if the run's data is missing; empty to pass it to `evaluate`.
 

@@ -144,7 +144,7 @@ def fit(
     Args:
         recipe: what to do.
         data: see `load_splits`; None for the recipe's own.
-        resources: what may be used.
+        resources: what the run may use.
         watcher: called as training proceeds.
 
     Raises:
@@ -176,7 +176,7 @@ def prepare(
     Args:
         recipe: what to do.
         data: see `load_splits`; None for the recipe's own.
-        resources: what may be used.
+        resources: what the run may use.
         device: where to train.
         listener: gets notes on the data, the progress of long reads, and, if no engine was
             requested, why PyTorch takes the steps on a CPU.

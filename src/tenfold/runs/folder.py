@@ -212,7 +212,7 @@ def new_folder(out: Path | None, stem: str) -> Path:
     make_folder(parent)
     names = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", path.name) for path in parent.iterdir())
     number = 1 + max((int(name[1]) for name in names if name), default=0)
-    while not make_folder(parent / f"{stem}-{number:03d}"):  # another process may be faster
+    while not make_folder(parent / f"{stem}-{number:03d}"):  # another process may have taken it
         number += 1
     return parent / f"{stem}-{number:03d}"
 

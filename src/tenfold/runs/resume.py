@@ -55,7 +55,7 @@ def resume_run(
         epochs: a new total number of epochs; the schedule stretches with it.
         accept: what may differ from the checkpoint, of `ACCEPTABLE`.
         data: the data again, if it was passed in Python or has moved.
-        resources: what may be used.
+        resources: what the run may use.
         checkpoint_every: see `train_run`.
         watcher: called as training proceeds.
 

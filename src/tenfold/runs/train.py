@@ -43,7 +43,7 @@ def train_run(
         recipe: what to do.
         data: see `load_splits`; None for the recipe's own.
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
-        resources: what may be used.
+        resources: what the run may use.
         checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for only at epoch ends.
         watcher: called as training proceeds.
 
