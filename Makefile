@@ -1,16 +1,16 @@
-# make train   set up and train on digits, in one go
+# make train   set up and train on digits
 # make test    set up and run every check and test
-# make format  put the code into shape
+# make format  format the code
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/first-run
 
-# Tests with real data run where the data sets lie; elsewhere they say why they are skipped.
+# Tests on real data run if the data sets are there; otherwise they are skipped with a reason.
 export TENFOLD_DATA ?= $(abspath $(wildcard ../shared/data))
 
-# What the libraries are made of: when it changes, tenfold is installed again.
+# The sources of the libraries: when they change, tenfold is reinstalled.
 NATIVE := src/tenfold/native
 KERNELS := setup.py $(NATIVE)/built.py $(NATIVE)/compiling.py $(wildcard $(NATIVE)/source/*)
 CPP := $(wildcard $(NATIVE)/source/*.cpp $(NATIVE)/source/*.h tests/native/*.cpp)
@@ -20,7 +20,7 @@ CPP := $(wildcard $(NATIVE)/source/*.cpp $(NATIVE)/source/*.h tests/native/*.cpp
 train: $(VENV)/installed
 	rm -rf $(RUN)
 	$(BIN)/tenfold train digits --recipe digits-quick --out $(RUN)
-	@echo "a few test images, with their true classes:"
+	@echo "predictions for a few test images, with their true classes:"
 	@$(BIN)/tenfold predict $(RUN) --top 2
 
 test: $(VENV)/installed-dev
@@ -33,7 +33,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	@if command -v clang-format; then clang-format -i $(CPP); \
-	else echo "clang-format is not installed, so the C++ sources stay as they are"; fi
+	else echo "clang-format is not installed, so the C++ sources are left unchanged"; fi
 
 clean:
 	rm -rf $(VENV) $(NATIVE)/libraries build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,10 +1,10 @@
-"""What checkpoints cost: the share of a run's time that saving takes.
+"""Cost of checkpoints: the share of a run's time spent on saving.
 
     python benchmarks/checkpointing.py
 
-Trains each recipe on random images of its data's shape and size, once with checkpoints at the ends
-of epochs (those that are worth their cost) and once with one every 30 seconds besides, and prints
-how long all saving took, the first and the last one included.
+Trains each recipe on random images with the shape and number of its data, once with checkpoints at
+ends of epochs (within their time budget) and once with additional ones every 30 seconds. Prints the
+total time for saving, including the first and last checkpoint.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def made_up(data: str) -> Splits:
 
 
 class Meter:
-    """Sums up what the checkpointers of a block spend."""
+    """Records the seconds of every save inside the block."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -62,7 +62,7 @@ class Meter:
 
 
 def measure(name: str, every: str, seconds: float, threads: int) -> dict[str, object]:
-    """Train a recipe for about so many seconds and compare saving with all."""
+    """Train a recipe for about `seconds` and measure the share of time spent on saving."""
     recipe = load_recipe(name)
     data = made_up(recipe.data)
     epoch_seconds = time_of_an_epoch(name, data, threads)
@@ -92,7 +92,7 @@ def measure(name: str, every: str, seconds: float, threads: int) -> dict[str, ob
 
 
 def time_of_an_epoch(name: str, data: Splits, threads: int) -> float:
-    """Measured over the first 1,000 images or 20 batches."""
+    """Seconds per epoch, extrapolated from the first 1,000 images or 20 batches."""
     recipe = load_recipe(name, {"epochs": 1})
     n = min(len(data.train), max(1_000, 20 * recipe.batch_size))
     part = Splits(data.train.select(torch.arange(n)))
@@ -105,7 +105,7 @@ def time_of_an_epoch(name: str, data: Splits, threads: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("recipes", nargs="*", default=["digits-quick", "mlp-fashion"])
-    parser.add_argument("--seconds", type=float, default=60.0, help="of training, about")
+    parser.add_argument("--seconds", type=float, default=60.0, help="approximate training time")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     print(json.dumps({"machine": platform.platform(), "threads": options.threads}))

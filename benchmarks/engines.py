@@ -1,20 +1,20 @@
-"""What a step of the five teaching systems costs, in four ways: the tutorials', and three others.
+"""Cost of a training step of the five teaching systems: the tutorials' way and three others.
 
     python benchmarks/engines.py                                      # all systems, 2 threads
     python benchmarks/engines.py lenet-mnist mlp-fashion --threads 1
     python benchmarks/engines.py cnn-cifar10 --cifar10 cifar10.tar    # an archive of class folders
 
-- *tutorial*: a Dataset that opens one image after the other with Pillow, PyTorch's DataLoader, and
-  a step that keeps a running loss and counts correct predictions;
-- *bare*: the plainest PyTorch loop, with all images as floats in memory;
-- *torch* and *native*: tenfold's loop with its two engines, figures and checks included.
+- *tutorial*: a Dataset that opens images one by one with Pillow, PyTorch's DataLoader, and a step
+  that keeps a running loss and counts correct predictions;
+- *bare*: a minimal PyTorch loop, with all images as floats in memory;
+- *torch* and *native*: tenfold's loop with its two engines, metrics and checks included.
 
-All train the same model on the same images, in turn, so that a noisy machine disturbs them alike.
-One JSON object a system on standard output: the median and range of each way's milliseconds a step,
-the ratios of the medians, and how far the native engine is from the floor that the machine sets:
-the step's operations at the rate of PyTorch's own large matrix product, or the bytes that its
-weights must move at the rate of PyTorch's in-place addition, whichever takes longer. Beside them
-the share of gradients that are 0 in the end: a network that has died is no measure of a living one.
+All train the same model on the same images, in turn, so that noise on the machine affects them
+equally. Prints one JSON object per system: the median and range of each way's milliseconds per
+step, the ratios of the medians, and how far the native engine is from the machine's floor, which is
+the longer of two times: the step's operations at the rate of PyTorch's large matrix product, and
+the memory traffic of its weights at the rate of PyTorch's in-place addition. Also prints the share
+of gradients that are 0 at the end, since timings of a dead network say nothing about a live one.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ SYSTEMS: dict[str, tuple[str, dict[str, object], int, int]] = {
     "convpool-mnist, lr 1e-4": ("convpool-mnist", {"lr": 1e-4}, 10, 240),
     "resnet-small": ("resnet-small", {}, 5, 20),
 }
-"""Recipe, what is changed in it, and steps at a time of PyTorch's ways and of the native one: of
-softmax regression the recipe's ten epochs, of other small models one."""
+"""Recipe, changes to it, and steps per measurement with PyTorch and with the native engine. The
+latter takes ten epochs of softmax regression, as the recipe does, and one of other small models."""
 
 MEMORY_PER_WEIGHT = {"sgd": 2, "adam": 6, "adamw": 6}
-"""Numbers that an update must move at the least: weight and moments, read and written."""
+"""Minimum floats that an update moves: weight and moments, read and written."""
 
 
 class PillowDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """As the tutorials read images: one by one, from picture to tensor."""
+    """Reads images as the tutorials do: one by one, from picture to tensor."""
 
     def __init__(self, data: ImageDataset) -> None:
         self.images, self.labels = data.image_array, data.label_array
@@ -78,7 +78,7 @@ class PillowDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 
 class System:
-    """A recipe's model and data, and the ways to train it."""
+    """A recipe's model and data, with the ways to train it."""
 
     def __init__(self, name: str, data: ImageDataset) -> None:
         recipe_name, changes, self.steps, self.native_steps = SYSTEMS[name]
@@ -98,7 +98,7 @@ class System:
         }
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The recipe's, without tenfold's choice of kernels."""
+        """The recipe's optimizer, with PyTorch's default implementation."""
         recipe = self.recipe
         options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
         if recipe.optimizer == "sgd":
@@ -107,7 +107,7 @@ class System:
         return kinds[recipe.optimizer](model.parameters(), **options)
 
     def tutorial(self) -> float:
-        """Seconds of a step as the tutorials take it."""
+        """Seconds per step of the tutorials' loop."""
         model, running, correct = self.network.train(), 0.0, 0
         optimizer = self.optimizer(model)
         loader = torch.utils.data.DataLoader(
@@ -127,7 +127,7 @@ class System:
         return (time.perf_counter() - started) / self.steps
 
     def bare(self) -> float:
-        """Seconds of a step of the plainest loop over images in memory."""
+        """Seconds per step of a minimal loop over images in memory."""
         model, size = self.network.train(), self.recipe.batch_size
         optimizer = self.optimizer(model)
         started = time.perf_counter()
@@ -141,7 +141,7 @@ class System:
         return (time.perf_counter() - started) / self.steps
 
     def tenfold(self, engine: type[Engine], steps: int) -> float:
-        """Seconds of a step of tenfold's loop."""
+        """Seconds per step of tenfold's loop."""
         recipe = self.recipe
         preprocessing = (
             Preprocessing.fitted_to(self.data.images) if recipe.normalize else Preprocessing()
@@ -171,7 +171,7 @@ class System:
         return (time.perf_counter() - started) / (epochs * of_epoch)
 
     def work(self) -> tuple[float, float]:
-        """Operations and bytes of a step that no order of doing it can spare."""
+        """Operations and bytes that a step cannot avoid."""
         layers = layer_list(self.network)
         assert layers is not None
         shapes = output_shapes(layers, self.data.image_shape)
@@ -181,7 +181,7 @@ class System:
                 continue
             (_, size), *_ = layer.tensors()
             products = math.prod(size) * math.prod(shape[1:])
-            # Forward, for the weights, and for the input unless nothing before it learns.
+            # Forward, gradient of the weights, and gradient of the input if a layer before learns.
             operations += 2 * products * (3 if weights else 2)
             weights += math.prod(size)
         return (
@@ -190,7 +190,7 @@ class System:
         )
 
     def zero_gradients(self) -> float:
-        """The share of the weights whose gradient is exactly 0, as the network is now."""
+        """The share of weights whose gradient is exactly 0 in the network's current state."""
         model, size = self.network.train(), self.recipe.batch_size
         self.loss(model(self.floats[:size]), self.labels[:size]).backward()
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
@@ -200,13 +200,13 @@ class System:
 
 
 def matrix_rate() -> float:
-    """Operations a second of PyTorch's product of two large matrices."""
+    """Operations per second of PyTorch's product of two large matrices."""
     a, b = torch.rand(2048, 2048), torch.rand(2048, 2048)
     return 2 * 2048**3 / min(_seconds(lambda: torch.mm(a, b)) for _ in range(5))
 
 
 def memory_rate() -> float:
-    """Bytes a second, read and written, of PyTorch's in-place addition to a large array."""
+    """Bytes read and written per second by PyTorch's in-place addition to a large array."""
     numbers = torch.zeros(2**26)
     return 8 * 2**26 / min(_seconds(lambda: numbers.add_(1)) for _ in range(5))
 
@@ -218,7 +218,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def measure(name: str, data: ImageDataset, repetitions: int) -> dict[str, object]:
-    """All ways in turn, after one turn that does not count."""
+    """Time all ways in turn, after one warm-up turn."""
     system = System(name, data)
     seconds: dict[str, list[float]] = {way: [] for way in system.ways}
     for turn in range(repetitions + 1):

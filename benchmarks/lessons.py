@@ -1,13 +1,13 @@
-"""The figures that the lessons state: each recipe as it is, and with one thing changed.
+"""The figures in the lessons: each recipe unchanged, and with one thing changed.
 
     python benchmarks/lessons.py                        # all lessons
     python benchmarks/lessons.py mlp-fashion --seeds 3  # one of them, three seeds
-    python benchmarks/lessons.py loading                # how long one pass of a loader takes
+    python benchmarks/lessons.py loading                # time of one pass through a loader
 
-The data sets are looked for as `tenfold train` does; `--cifar10` names another source for the
-lesson on CIFAR-10, such as an archive of class folders. `--images` takes the first so many training
-images, where a whole epoch takes too long. One JSON object a run on standard output. Test images
-are looked at once a run, after its last epoch.
+Data sets are found as by `tenfold train`; `--cifar10` names another source for the lesson on
+CIFAR-10, such as an archive of class folders. `--images` limits the number of training images if a
+whole epoch takes too long. Prints one JSON object per run. Each run uses the test images once,
+after its last epoch.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ CHANGES: dict[str, dict[str, dict[str, object]]] = {
         },
     },
 }
-"""By recipe: what is changed, and the keys of the recipe that do it."""
+"""By recipe: each change's name and the recipe's keys that make it."""
 
 
 class Notes(tenfold.training.Watcher):
-    """Keeps what would have been said to the person who trains."""
+    """Collects the notes shown during training."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -105,7 +105,7 @@ class OneByOne(torch.utils.data.Dataset):
 
 
 def time_loading(repetitions: int = 5) -> dict[str, list[float]]:
-    """Seconds of single passes over Fashion-MNIST's training images in batches of 64."""
+    """Seconds per pass over Fashion-MNIST's training images in batches of 64."""
     part = load_splits("fashion-mnist").splits.train
     datasets = {
         "one by one": OneByOne(part),
@@ -122,7 +122,7 @@ def time_loading(repetitions: int = 5) -> dict[str, list[float]]:
 
 
 def chosen_data(recipe: str, cifar10: str, images: int) -> object:
-    """What to train on: the recipe's own data, another source of it, or a part of it."""
+    """The data to train on: the recipe's own, another source of it, or part of it."""
     data = cifar10 if recipe == "cnn-cifar10" else None
     if not images:
         return data
@@ -133,7 +133,7 @@ def chosen_data(recipe: str, cifar10: str, images: int) -> object:
 def measure(
     recipe: str, change: dict[str, object], data: object, seed: int, threads: int
 ) -> dict[str, object]:
-    """Train once and tell what came of it."""
+    """Train once and return the results."""
     notes = Notes()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -162,7 +162,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", default=list(CHANGES), metavar="RECIPE")
-    parser.add_argument("--only", help="this change alone")
+    parser.add_argument("--only", help="run only this change")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cifar10", default="cifar10", help="the data of cnn-cifar10")

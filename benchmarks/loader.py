@@ -1,11 +1,11 @@
-"""How many images a second the loader yields, beside PyTorch's own over the same data.
+"""Images per second from tenfold's loader and from PyTorch's, over the same data.
 
     python benchmarks/loader.py [--data FOLDER] [--repetitions 5] [--threads 2]
 
-`FOLDER` holds torchvision's `MNIST/raw`, gzipped or not; without it, and for CIFAR-10, random
-pixels of the same size and layout stand in. Each repetition is one shuffled epoch, the two loaders
-taking turns; the first epoch of each is not counted. Printed are medians and, in brackets, the
-slowest and fastest epoch.
+`FOLDER` contains torchvision's `MNIST/raw`, gzipped or not; without it, and for CIFAR-10, random
+pixels of the same size and layout are used. Each repetition is one shuffled epoch; the two loaders
+take turns, and the first epoch of each is not counted. Prints medians and, in brackets, the slowest
+and fastest epoch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def processor() -> str:
 
 
 def import_torchvision():
-    """torchvision, also beside a CPU build of PyTorch, which lacks two operators it asks for."""
+    """Import torchvision, even with a CPU build of PyTorch that lacks two operators it needs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -53,7 +53,7 @@ def import_torchvision():
 
 
 def over(kind: type, images, labels, transform):
-    """A data set of torchvision's over arrays, without the files that it checks."""
+    """A torchvision data set over arrays, without the files that its constructor checks."""
     dataset = kind.__new__(kind)
     dataset.data, dataset.targets = images, labels
     dataset.transform, dataset.target_transform = transform, None
@@ -76,7 +76,7 @@ def mnist(torchvision, folder: Path | None):
 
 
 def cifar(torchvision, *steps):
-    # Planes in memory, seen as rows of pixels, as torchvision lays them out.
+    # Color planes in memory, viewed as rows of pixels: torchvision's layout.
     planes = torch.randint(0, 256, (CIFAR_IMAGES, 3, 32, 32), dtype=torch.uint8).numpy()
     labels = torch.randint(0, 10, (CIFAR_IMAGES,)).tolist()
     transform = torchvision.transforms.Compose([torchvision.transforms.ToTensor(), *steps])

@@ -1,10 +1,10 @@
-"""The loop's epoch time over a bare PyTorch loop on the same in-memory tensors.
+"""Ratio of the loop's epoch time to that of a bare PyTorch loop on the same in-memory tensors.
 
     python benchmarks/loop.py
 
-Both train the same model from the same weights on the same 20,000 random 28x28 images with batches
-of 64, in turn, so that a noisy machine disturbs both alike. The bare loop does nothing but the
-step: no running figures, no checks, no history.
+Both train the same model from the same weights on the same 20,000 random 28x28 images in batches of
+64, in turn, so that noise on the machine affects both equally. The bare loop only takes steps: no
+running metrics, no checks, no history.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LR = 0.01
 
 
 def bare_epoch(model: nn.Module, data: ImageDataset) -> float:
-    """Seconds of an epoch of the plainest loop there is."""
+    """Seconds per epoch of a minimal loop."""
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
     start = time.perf_counter()
     order = torch.randperm(len(data))
@@ -46,7 +46,7 @@ def bare_epoch(model: nn.Module, data: ImageDataset) -> float:
 
 
 def tenfold_epoch(model: nn.Module, data: ImageDataset) -> float:
-    """Seconds of an epoch of tenfold's loop, figures and checks included."""
+    """Seconds per epoch of tenfold's loop, including metrics and checks."""
     optimizer = build_optimizer("sgd", model.parameters(), lr=LR)
     state = TrainingState(model, optimizer)
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Where a benchmark's figures come from."""
+"""The machine and versions behind a benchmark's figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tenfold
 
 
 def machine(threads: int) -> dict[str, object]:
-    """What belongs to every figure: the machine and the versions."""
+    """Context for every figure: the machine and the versions."""
     return {
         "threads": threads,
         "machine": platform.processor() or platform.machine(),

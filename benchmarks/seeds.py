@@ -1,14 +1,14 @@
-"""Whether the two engines train equally good models: test accuracies of the same runs, over seeds.
+"""Compare the models that the two engines train: test accuracies of the same runs, over seeds.
 
     python benchmarks/seeds.py                                     # all systems, seeds 0..9
     python benchmarks/seeds.py lenet-mnist --seeds 20 --epochs 3
     python benchmarks/seeds.py cnn-cifar10 --cifar10 cifar10.tar   # an archive of class folders
 
-For each seed the recipe is trained by the native engine and by PyTorch's, from the same weights and
-over the same batches. Training is chaotic: after some hundred steps, two runs that differ in the
-last bit of one number differ as much as two seeds do. With `--rounding` a third run, PyTorch's with
-one thread, shows what difference rounding alone makes. One JSON object a system on standard output:
-the mean of the differences in percentage points, and its 95 % interval by Student's t.
+For each seed, the recipe is trained by the native engine and by the PyTorch engine, from the same
+weights and on the same batches. Training is chaotic: after a few hundred steps, two runs that
+started one bit apart differ as much as two seeds do. With `--rounding`, a third run, by PyTorch
+with one thread, shows how much difference rounding alone makes. Prints one JSON object per system:
+the mean difference in percentage points and its 95 % interval by Student's t.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ SYSTEMS: dict[str, tuple[str, dict[str, object], int | None]] = {
     "convpool-mnist": ("convpool-mnist", {"epochs": 1}, 2000),
     "convpool-mnist, lr 1e-4": ("convpool-mnist", {"epochs": 1, "lr": 1e-4}, 2000),
 }
-"""Recipe, what is changed in it, and how many images of its data it has, if not all."""
+"""Recipe, changes to it, and the number of images to use; None for all."""
 
 
 def data_of(recipe: str, cifar10: str, images: int | None) -> Splits:
-    """The recipe's data, or the first of its images."""
+    """The recipe's data, or the first `images` of each split."""
     source = load_recipe(recipe).data
     splits = load_splits(cifar10 if source == "cifar10" else source).splits
     if images is None:
@@ -55,7 +55,7 @@ def data_of(recipe: str, cifar10: str, images: int | None) -> Splits:
 
 
 def accuracy(recipe: Recipe, data: Splits, engine: str, threads: int) -> float:
-    """Of a run on the test split, in percent."""
+    """Test accuracy of a run, in percent."""
     with tempfile.TemporaryDirectory() as folder:
         run = train_run(
             recipe,
@@ -68,7 +68,7 @@ def accuracy(recipe: Recipe, data: Splits, engine: str, threads: int) -> float:
 
 
 def difference(first: list[float], second: list[float]) -> dict[str, object]:
-    """The mean of the paired differences and its 95 % interval."""
+    """The mean paired difference and its 95 % interval."""
     pairs = [a - b for a, b in zip(first, second, strict=True)]
     mean = statistics.mean(pairs)
     half = student_t.ppf(0.975, len(pairs) - 1) * statistics.stdev(pairs) / len(pairs) ** 0.5
@@ -82,7 +82,7 @@ def difference(first: list[float], second: list[float]) -> dict[str, object]:
 def measure(
     name: str, data: Splits, changes: dict[str, object], seeds: int, threads: int, rounding: bool
 ) -> dict[str, object]:
-    """All seeds, each in a run of each way."""
+    """Train every seed in each way."""
     ways = {"native": ("native", threads), "torch": ("torch", threads)}
     if rounding:
         ways["torch_with_one_thread"] = ("torch", 1)
@@ -112,9 +112,9 @@ def main() -> None:
     )
     parser.add_argument("systems", nargs="*", default=[*SYSTEMS], metavar="SYSTEM")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=None, help="other than the usual ones")
+    parser.add_argument("--epochs", type=int, default=None, help="instead of the default")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounding", action="store_true", help="PyTorch with one thread as well")
+    parser.add_argument("--rounding", action="store_true", help="also run PyTorch with one thread")
     parser.add_argument("--cifar10", default="cifar10", help="where CIFAR-10 is")
     options = parser.parse_args()
     if options.seeds < 2:

@@ -1,4 +1,4 @@
-"""The public functions, where they do more than hand on."""
+"""The public functions, where they do more than delegate."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_an_engine_is_chosen_by_name(engine: str, tmp_path: Path) -> None:
         tenfold.train(out=tmp_path / "other", engine="nativ", **changes)
 
 
-def test_a_network_in_the_place_of_a_model_s_name_is_refused() -> None:
-    with pytest.raises(tenfold.UsageError, match="model is of class Linear, wanted the name") as e:
+def test_a_network_instead_of_a_models_name_is_refused() -> None:
+    with pytest.raises(tenfold.UsageError, match="model is a Linear, wanted the name") as e:
         tenfold.train("digits", model=nn.Linear(2, 3))
     assert "tenfold.training.train" in str(e.value)
 
 
-def test_an_unknown_engine_is_refused_also_where_nothing_is_left_to_do(tmp_path: Path) -> None:
+def test_an_unknown_engine_is_refused_even_if_nothing_is_left_to_do(tmp_path: Path) -> None:
     run = tenfold.train(
         recipe="digits-quick", epochs=1, threads=1, out=tmp_path / "run", quiet=True
     )
@@ -50,7 +50,7 @@ def test_a_run_is_resumed_by_another_engine_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "recipe", ["digits-quick", load_recipe("digits-quick")], ids=["name", "object"]
 )
-def test_a_recipe_is_changed_in_the_same_way_by_name_and_as_an_object(
+def test_a_recipe_is_changed_alike_by_name_and_as_an_object(
     recipe: str | tenfold.Recipe, tmp_path: Path
 ) -> None:
     changes = {"model": "mlp", "model_args.hidden": [8], "epochs": 1, "batch_size": 256}

@@ -75,7 +75,9 @@ def test_a_whole_journey(tenfold: Tenfold, tmp_path: Path) -> None:
     assert all(guess["class"] in "0123456789" for guess in prediction["top"])
 
 
-def test_results_go_to_standard_output_and_all_else_to_standard_error(tenfold: Tenfold) -> None:
+def test_results_go_to_standard_output_and_everything_else_to_standard_error(
+    tenfold: Tenfold,
+) -> None:
     answer = tenfold("train", "digits", *SMALL, "--out", "run")
     assert answer.code == 0
     assert "test_acc" in answer.out
@@ -86,7 +88,7 @@ def test_results_go_to_standard_output_and_all_else_to_standard_error(tenfold: T
     assert "note: there is no test split" in quiet.err
 
 
-def test_no_test_images_are_noted_where_a_run_goes_without_and_nowhere_else(
+def test_missing_test_images_are_noted_only_when_a_run_has_none(
     tenfold: Tenfold, tmp_path: Path
 ) -> None:
     answer = tenfold("train", "digits", *SMALL, "--out", "run", "--set", "test=0", "--json")
@@ -123,7 +125,7 @@ def test_the_running_loss_is_counted_from_each_epochs_own_start(tenfold: Tenfold
     assert last == pytest.approx(history, rel=0.02)
 
 
-def test_resume_trains_further_and_has_nothing_to_do_after_that(tenfold: Tenfold) -> None:
+def test_resume_trains_further_and_then_has_nothing_to_do(tenfold: Tenfold) -> None:
     tenfold("train", "digits", *SMALL, "--out", "run")
     done = tenfold("resume", "run")
     assert done.code == 0
@@ -178,7 +180,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert answer.stderr.strip() == "[]"
 
 
-def test_another_optimizer_drops_what_was_the_firsts_own(tenfold: Tenfold) -> None:
+def test_another_optimizer_drops_the_first_ones_own_options(tenfold: Tenfold) -> None:
     small = ["--set", "model_args.widths=[4]", "--epochs", "1", "--threads", "1", "--out", "run"]
     eight_by_eight = ["--set", "augment.crop_padding=1", "--set", "augment.cutout=2"]
     line = ["train", "digits", "--recipe", "resnet-small", *small, *eight_by_eight]
@@ -192,7 +194,7 @@ def test_another_optimizer_drops_what_was_the_firsts_own(tenfold: Tenfold) -> No
     assert "optimizer adamw takes no momentum" in refused.err
 
 
-def test_info_says_what_kernels_there_are_or_why_there_are_none(
+def test_info_shows_the_kernels_or_why_there_are_none(
     tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def engine(found: Kernels | NoKernels) -> str:
@@ -203,8 +205,8 @@ def test_info_says_what_kernels_there_are_or_why_there_are_none(
 
     library = ctypes.CDLL(None)
     assert engine(Kernels(library, "avx512")) == "native (avx512)"
-    passed_over = {"avx512": "this processor has no AVX-512"}
-    assert engine(Kernels(library, "avx2", passed_over)) == (
+    skipped = {"avx512": "this processor has no AVX-512"}
+    assert engine(Kernels(library, "avx2", skipped)) == (
         "native (avx2; not avx512: this processor has no AVX-512)"
     )
     assert engine(NoKernels("no compiler was found")) == "torch (no compiler was found)"
@@ -249,12 +251,12 @@ def test_recipes_and_data_and_info_and_summary_say_the_same_in_json(tenfold: Ten
     assert "410 (410 trainable)" in wide.out  # 48 * 8 + 8 + 8 * 2 + 2
 
 
-def test_summary_of_a_run_is_that_of_its_model(tenfold: Tenfold) -> None:
+def test_the_summary_of_a_run_is_that_of_its_model(tenfold: Tenfold) -> None:
     tenfold("train", "digits", *SMALL, "--out", "run")
     assert json.loads(tenfold("summary", "run", "--json").out)["parameters"] == 53_002
 
 
-def test_a_traceback_only_with_debug(tenfold: Tenfold) -> None:
+def test_tracebacks_are_shown_only_with_debug(tenfold: Tenfold) -> None:
     plain = tenfold("train", "mnits")
     assert plain.code == 2
     assert plain.out == ""
@@ -272,7 +274,7 @@ def test_json_leaves_standard_output_empty_when_it_fails(tenfold: Tenfold) -> No
     assert (answer.code, answer.out) == (2, "")
 
 
-def test_no_color_codes_where_there_is_no_terminal(tmp_path: Path) -> None:
+def test_no_color_codes_without_a_terminal(tmp_path: Path) -> None:
     answer = subprocess.run(
         [
             *(sys.executable, "-m", "tenfold", "train", "digits", *SMALL, "--out", "run"),
@@ -288,7 +290,7 @@ def test_no_color_codes_where_there_is_no_terminal(tmp_path: Path) -> None:
     assert answer.stderr.count("\n") == 3  # a note and two epochs
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(tenfold: Tenfold) -> None:
+def test_only_the_same_seed_gives_the_same_bits(tenfold: Tenfold) -> None:
     digests, histories = [], []
     for number, seed in enumerate(("1", "1", "2")):
         out = f"run{number}"
@@ -301,7 +303,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tenfold: Tenfold
     assert histories[0] == histories[1] != histories[2]
 
 
-def test_mnist_on_one_epoch_of_lenet(tenfold: Tenfold, real_data: Path) -> None:
+def test_one_epoch_of_lenet_on_mnist(tenfold: Tenfold, real_data: Path) -> None:
     answer = tenfold(
         "train", "mnist", "--recipe", "lenet-mnist", "--epochs", "1", "--json",
         "--data-root", str(real_data),
@@ -340,7 +342,7 @@ def test_a_folder_of_pictures_from_start_to_end(tenfold: Tenfold, tmp_path: Path
 
 
 def recommended(text: str) -> list[list[str]]:
-    """The commands on the lines of a run that say what to do next, without `tenfold`."""
+    """The commands that a run suggests next, without `tenfold`."""
     lines = [line.removeprefix("next").strip() for line in text.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("tenfold ")]
 
@@ -355,7 +357,7 @@ def recommended(text: str) -> list[list[str]]:
     ],
     ids=["usual", "odd name", "no test split", "training images alone"],
 )
-def test_what_comes_next_works_as_it_is_written(
+def test_the_suggested_next_commands_work_as_written(
     settings: list[str], out: str, tenfold: Tenfold, tmp_path: Path
 ) -> None:
     answer = tenfold("train", "digits", *SMALL, *settings, "--out", out)
@@ -368,7 +370,7 @@ def test_what_comes_next_works_as_it_is_written(
 
 
 def test_remedies_on_the_command_line_are_commands(tenfold: Tenfold, tmp_path: Path) -> None:
-    """Each is typed as it is advised, with the place of the data filled in."""
+    """Each is typed as suggested, with the place of the data filled in."""
     pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8), np.uint8)
     np.savez("old set.npz", images=pixels, labels=np.arange(200) % 4)
     assert tenfold("train", "./old set.npz", *SMALL, "--out", "my run").code == 0
@@ -383,11 +385,11 @@ def test_remedies_on_the_command_line_are_commands(tenfold: Tenfold, tmp_path: P
 
 
 def test_commands_do_not_advise_what_only_python_can_take(tenfold: Tenfold, tmp_path: Path) -> None:
-    """Data that was handed over in Python can be handed over again there, and only there."""
+    """Data passed in Python can be passed again only in Python."""
     digits = load_splits("digits").splits
     run = train(digits, recipe="digits-quick", epochs=1, out="run", quiet=True)
     refused = tenfold("evaluate", "run")
-    again = "hand it over again: tenfold."
+    again = "pass it again: tenfold."
     assert f"evaluate in Python, and {again}evaluate('run', data)" in refused.err
     assert evaluate("run", digits).n == run.figures["n_test"]
     refused = tenfold("resume", "run", "--epochs", "2")

@@ -29,11 +29,11 @@ def _maker() -> ModuleType:
 make = _maker()
 
 SAME_PROCESSOR = (BITS["processor"], BITS["torch"]) == (make.processor(), torch.__version__)
-"""Elsewhere the last bits differ, and with them, after some steps, the last digits."""
+"""On other processors the last bits differ and, after some steps, the last digits too."""
 
 
 def require_same(found: dict[str, object], wanted: dict[str, object]) -> None:
-    """The weights to the bit on the processor that made them, the figures nearly so elsewhere."""
+    """Bit-identical weights on the processor that made them, close figures elsewhere."""
     if SAME_PROCESSOR:
         assert found == wanted
     else:
@@ -74,7 +74,7 @@ def test_a_finished_run_evaluates_to_its_figures(tmp_path: Path) -> None:
     assert report.test_loss == pytest.approx(run.figures["test_loss"], rel=1e-6)
 
 
-def test_a_run_on_a_folder_that_has_moved_evaluates_to_its_figures(tmp_path: Path) -> None:
+def test_a_run_on_a_moved_folder_evaluates_to_its_figures(tmp_path: Path) -> None:
     run = tenfold.open_run(copied("folder", tmp_path))
     report = tenfold.evaluate(run, GOLDEN / "pictures")
     assert report.n == run.figures["n_test"]
@@ -87,12 +87,12 @@ def test_a_run_is_trained_further(tmp_path: Path) -> None:
     assert len(run.history) == 4
 
 
-def test_an_interrupted_run_ends_with_the_bits_that_it_would_have_had(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
     require_same(make.bits_after_resume("interrupted", tmp_path), BITS["interrupted, resumed"])
     assert tenfold.open_run(tmp_path / "interrupted").status == "finished"
 
 
-def test_a_run_whose_weights_have_other_names_by_now_ends_with_the_same_bits(
+def test_a_run_whose_weights_have_been_renamed_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
     folder = copied("perceptron", tmp_path)
@@ -111,7 +111,7 @@ def test_an_old_bundle_predicts_the_same_probabilities() -> None:
     assert found.tolist() == [pytest.approx(row, abs=1e-6) for row in BITS["folder, probabilities"]]
 
 
-def test_a_checkpoint_by_hand_comes_back_in_every_type() -> None:
+def test_a_checkpoint_by_hand_is_loaded_in_every_type() -> None:
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(torch.bfloat16)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
     facts = tenfold.training.load_checkpoint(GOLDEN / "parts.safetensors", network, optimizer)

@@ -1,4 +1,4 @@
-"""Notebooks are run in a real kernel; what they store is what a person sees on opening them."""
+"""Notebooks run in a real kernel; they store what a reader sees on opening them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ run = tenfold.train(
 
 @dataclass
 class Executed:
-    """A notebook after its run, and what the kernel sent for each of its cells."""
+    """An executed notebook, and the kernel's messages for each cell."""
 
     notebook: nbformat.NotebookNode
     sent: dict[str, list[tuple[str, str | None]]] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class Executed:
 
 
 class Recorder(NotebookClient):
-    """Keeps the kernel's messages that show something, with their display ids."""
+    """Keeps the kernel's display messages with their display ids."""
 
     messages: dict[int, list[tuple[str, str | None]]]
 
@@ -159,7 +159,7 @@ PLOTS = {
     "from scratch": 4,
     "a run": 6,
 }
-"""Cells with one plot, and the epoch that it must have come to."""
+"""Cells with one plot, and the last epoch it must show."""
 
 
 class TestKernel:
@@ -183,10 +183,10 @@ class TestKernel:
             assert "stream" not in [output.output_type for output in executed.outputs(cell)], cell
 
     @pytest.mark.parametrize("cell", [cell for cell in PLOTS if cell != "an error"])
-    def test_what_is_stored_is_the_last_epoch(self, executed: Executed, cell: str) -> None:
+    def test_the_stored_picture_has_the_last_epoch(self, executed: Executed, cell: str) -> None:
         assert f"up to epoch {PLOTS[cell]}:" in executed.alt(cell)
 
-    def test_it_is_an_image_of_the_size_it_is_shown_at_twice_as_fine(
+    def test_the_image_has_twice_the_resolution_of_its_display_size(
         self, executed: Executed
     ) -> None:
         output = executed.picture("by hand")
@@ -195,7 +195,7 @@ class TestKernel:
             assert image.size == (2 * shown["width"], 2 * shown["height"])
             assert len(np.unique(np.asarray(image))) > 10
 
-    def test_the_newest_figures_are_there_in_words(self, executed: Executed) -> None:
+    def test_the_alternative_text_has_the_newest_figures(self, executed: Executed) -> None:
         assert executed.alt("by hand") == (
             "Plot of the training up to epoch 7: "
             "train_loss 0.1429, train_acc 0.5000, test_acc 0.2500"
@@ -222,13 +222,13 @@ class TestKernel:
 
 
 def shades(n: int = 40) -> ImageDataset:
-    """Pictures of classes 0..3 in this order, each in a shade of its own."""
+    """Pictures of classes 0..3 in order, each in a different shade."""
     images = torch.arange(n).to(torch.uint8).view(n, 1, 1, 1).expand(n, 1, 4, 4)
     return ImageDataset(images, torch.arange(n) * 4 // n, ("a", "b", "c", "d"), source="shades")
 
 
 def classifier(side: int = 4) -> Classifier:
-    """One that takes everything for class c."""
+    """A classifier that predicts class c for everything."""
     shape = ImageShape(1, side, side)
     network = build("softmax", shape, 4)
     weights = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
@@ -261,26 +261,26 @@ class TestShowImages:
         show_images(shades(), predictions, [7, 30], path=path)
         assert path.read_bytes() == self.expected([7, 30], [3, 2])
 
-    def test_predictions_for_the_indices_go_with_these(self, path: Path) -> None:
+    def test_predictions_for_the_indices_go_with_them(self, path: Path) -> None:
         show_images(shades(), ["b", "c"], [7, 30], path=path)
         assert path.read_bytes() == self.expected([7, 30], [1, 2])
 
     @pytest.mark.parametrize("n", [3, 30])
-    def test_predictions_for_the_first_images_show_these(self, path: Path, n: int) -> None:
+    def test_predictions_for_the_first_images_show_them(self, path: Path, n: int) -> None:
         show_images(shades(), [1] * n, rows=1, columns=5, path=path)
         shown = min(n, 5)
         assert path.read_bytes() == self.expected(range(shown), [1] * shown, columns=5)
 
-    def test_tensors_and_arrays_do_as_well_as_lists(self, path: Path) -> None:
+    def test_tensors_and_arrays_work_like_lists(self, path: Path) -> None:
         show_images(shades(), torch.tensor([1, 2]), np.array([7, 30]), path=path)
         assert path.read_bytes() == self.expected([7, 30], [1, 2])
 
-    def test_a_classifier_is_asked(self, path: Path) -> None:
+    def test_a_classifier_predicts(self, path: Path) -> None:
         show_images(shades(), classifier(), [0, 25], path=path)
         assert path.read_bytes() == self.expected([0, 25], ["c", "c"])
 
-    def test_a_network_is_asked(self, path: Path) -> None:
-        """With what it expects: raw pixels where it scales them itself, else floats 0..1."""
+    def test_a_network_predicts(self, path: Path) -> None:
+        """With its expected input: raw pixels if it scales them itself, otherwise floats 0..1."""
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
         floats = shades().images / 255
         wanted = net(floats[[0, 25]]).argmax(1).tolist()
@@ -288,7 +288,7 @@ class TestShowImages:
             show_images(shades(), asked, [0, 25], path=path)
             assert path.read_bytes() == self.expected([0, 25], wanted)
 
-    def test_a_network_in_training_mode_is_asked_in_evaluation_mode(self, path: Path) -> None:
+    def test_a_network_in_training_mode_predicts_in_evaluation_mode(self, path: Path) -> None:
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4)).train()
         show_images(shades(), net, [0, 25], path=path)
         assert net.training
@@ -311,7 +311,7 @@ class TestShowImages:
             ({"predictions": [0] * 41}, "41 predictions for 40 images"),
             ({"predictions": [0] * 3, "indices": [1, 2]}, "2 indices but 3 predictions"),
             ({"predictions": [0] * 40, "indices": [40]}, "index 40 is out of range"),
-            ({"predictions": []}, "there are no indices"),
+            ({"predictions": []}, "no indices"),
             ({"rows": 0}, "rows and columns are 0 and 8"),
         ],
     )
@@ -321,5 +321,5 @@ class TestShowImages:
         assert not path.exists()
 
     def test_without_a_path_it_says_what_to_do(self) -> None:
-        with pytest.raises(UsageError, match="there is no notebook"):
+        with pytest.raises(UsageError, match="not in a notebook"):
             show_images(shades())

@@ -35,28 +35,28 @@ def train(
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
 ) -> Run:
-    """Train a classifier; the run, finished and evaluated.
+    """Train a classifier; returns the run, finished and evaluated.
 
     Args:
         data: a name from the catalog; a folder or archive of class folders; an `.npz` file; an
             `ImageDataset`, `Splits`, or any map-style PyTorch data set; None for the recipe's own.
-        recipe: the name of a recipe, the path of one, or a `Recipe`.
+        recipe: a recipe's name or path, or a `Recipe`.
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
-        data_root: a folder of known data sets, before `TENFOLD_DATA`.
+        data_root: a folder of known data sets, searched before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        threads: of a CPU; None for half the cores, at least two.
+        threads: CPU threads; None for half the cores, at least two.
         engine: what takes the steps: `native`, tenfold's compiled kernels; `torch`; or `auto`,
-            the kernels where they can take them.
-        checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
-        download: whether a known data set that is missing may be fetched.
-        quiet: while training, print nothing but warnings, as in a notebook with a plot.
-        plot: draw losses and accuracies while training: in a notebook under the cell, elsewhere
+            the kernels if they can take them, otherwise PyTorch.
+        checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for only at epoch ends.
+        download: whether missing known data sets may be downloaded.
+        quiet: while training, print only notes, as in a notebook with a plot.
+        plot: plot losses and accuracies while training: under the cell in a notebook, elsewhere
             to `training.png` in the run's folder, or to a path that ends in `.png` or `.svg`.
-        watcher: is told what happens, in place of the lines.
-        changes: keys of the recipe with other values, such as `epochs=5` or `model="mlp"`.
+        watcher: called as training proceeds, instead of printing lines.
+        changes: recipe keys to change, such as `epochs=5` or `model="mlp"`.
 
     Raises:
-        TenfoldError: one of its kinds, each with what to do about it.
+        TenfoldError: one of its subclasses, each with a remedy.
     """
     return train_run(
         _recipe(recipe, changes),
@@ -84,18 +84,18 @@ def resume(
     plot: bool | str | Path = False,
     watcher: Watcher | None = None,
 ) -> Run:
-    """Continue a run at its next batch; see `train` for the arguments.
+    """Continue a run at its next batch.
 
     Args:
         run: a run or its folder.
-        epochs: train up to this many instead.
-        accept: of `recipe`, `data`, `classes`: what may have changed.
-        data: the data again, if it was handed over in Python or has moved.
+        epochs: a new total number of epochs.
+        accept: which of `recipe`, `data` and `classes` may have changed.
+        data: the data again, if it was passed in Python or has moved.
         data_root: see `train`.
-        device: empty for the run's own.
-        threads: None for as many as the run had.
-        engine: `auto`, `native` or `torch`; empty for the run's own. With another, the run does
-            not end with the bits that it would have ended with.
+        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own.
+        threads: None for the run's own number.
+        engine: `auto`, `native` or `torch`; empty for the run's own. With another engine, the
+            final bits differ from those of an uninterrupted run.
         checkpoint_every: see `train`.
         download: see `train`.
         quiet: see `train`.
@@ -103,7 +103,7 @@ def resume(
         watcher: see `train`.
 
     Raises:
-        FileRefusedError: there is nothing to continue, or it is not the same run any more.
+        FileRefusedError: there is no run to continue, or it has changed.
         TenfoldError: as in `train`.
     """
     return resume_run(
@@ -127,19 +127,19 @@ def evaluate(
     threads: int | None = None,
     download: bool = True,
 ) -> Report:
-    """The figures of a run's best weights, or a bundle's, on one split.
+    """Evaluate a run's best weights, or a bundle, on one split.
 
     Args:
         run: a run, its folder, or a bundle.
         data: what to evaluate on, as in `train`; None for the run's own data.
         split: `train`, `val` or `test`.
-        data_root: a folder of known data sets, before `TENFOLD_DATA`.
+        data_root: a folder of known data sets, searched before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own.
-        threads: of a CPU; None for as many as the run had.
+        threads: CPU threads; None for the run's own number.
         download: see `train`.
 
     Raises:
-        TenfoldError: one of its kinds, each with what to do about it.
+        TenfoldError: one of its subclasses, each with a remedy.
     """
     return evaluate_run(
         _path(run),
@@ -151,7 +151,7 @@ def evaluate(
 
 
 def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:
-    """The classifier of a run, or of a bundle wherever it lies.
+    """The classifier of a run or of a bundle.
 
     Args:
         path: a run, its folder, or a bundle such as its `model.safetensors`.
@@ -166,9 +166,8 @@ def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
     if not isinstance(changes.get("model", ""), str):
         raise UsageError(
-            f"model is of class {type(changes['model']).__name__}, wanted the name of one of "
-            "tenfold's models",
-            remedy="train a network of your own with tenfold.training.train",
+            f"model is a {type(changes['model']).__name__}, wanted the name of a tenfold model",
+            remedy="train your own network with tenfold.training.train",
         )
     if isinstance(recipe, Recipe):
         return changed(recipe, changes, "given")

@@ -32,14 +32,14 @@ R = TypeVar("R")
 
 
 class _Command(TyperCommand):
-    """A command whose help shows no type beside `--help`."""
+    """A command whose help shows no type for `--help`."""
 
     def get_help_option(self, ctx: Any) -> TyperOption | None:  # noqa: ANN401
         return _without_type(super().get_help_option(ctx))
 
 
 class _Group(TyperGroup):
-    """The same for all commands together."""
+    """The same for the group of all commands."""
 
     def get_help_option(self, ctx: Any) -> TyperOption | None:  # noqa: ANN401
         return _without_type(super().get_help_option(ctx))
@@ -55,7 +55,7 @@ app = typer.Typer(
     name="tenfold",
     cls=_Group,
     help="Train small-image classifiers in seconds, and trust what they say.",
-    epilog="Begin with: tenfold train digits",
+    epilog="Start with: tenfold train digits",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -63,11 +63,11 @@ app = typer.Typer(
 )
 
 SCHEMA = 1
-"""Version of what `--json` prints."""
+"""Version of the `--json` output."""
 
 DATA_HELP = (
-    "A name from the catalog, as `tenfold data` lists them, or a path: a folder or archive of "
-    "class folders, or an .npz file."
+    "A name listed by `tenfold data`, or a path: a folder or archive of class folders, or an "
+    ".npz file."
 )
 
 RunArgument = Annotated[
@@ -77,7 +77,7 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of known data sets, in torchvision's layout; otherwise TENFOLD_DATA names it.",
+        help="Folder of known data sets, in torchvision's layout; by default TENFOLD_DATA.",
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
@@ -95,39 +95,39 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="auto|native|torch",
-        help="What takes the steps: native is compiled kernels, torch is PyTorch, auto the kernels "
-        "where they can.",
+        help="What takes the steps: native for compiled kernels, torch for PyTorch, auto for the "
+        "kernels if they can.",
     ),
 ]
 OtherEngine = Annotated[
     str, typer.Option(metavar="auto|native|torch", help="Instead of the run's own.")
 ]
 Json = Annotated[
-    bool, typer.Option("--json", metavar="", help="One JSON object on standard output.")
+    bool, typer.Option("--json", metavar="", help="Print one JSON object on standard output.")
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", metavar="", help="While training, print nothing but notes."),
+    typer.Option("--quiet", "-q", metavar="", help="Print only notes while training."),
 ]
 LogEvery = Annotated[
     int, typer.Option(metavar="N", min=0, help="Print the running loss every N batches.")
 ]
 Plot = Annotated[
     bool,
-    typer.Option("--plot", metavar="", help="Draw training.png in the run's folder as epochs end."),
+    typer.Option("--plot", metavar="", help="Plot each epoch to training.png in the run's folder."),
 ]
 CheckpointEvery = Annotated[
     str,
     typer.Option(
         metavar="30s|500",
-        help="Save within epochs too: every so many seconds or batches.",
+        help="Also save within epochs: every this many seconds or batches.",
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
 
 
 def main() -> None:
-    """Run the command line; a traceback of tenfold's own errors only with `--debug`."""
+    """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -141,10 +141,10 @@ def main() -> None:
 
 
 def _run_app() -> int | None:
-    """The exit code; None for 0.
+    """Run the command; returns the exit code, None for 0.
 
     Raises:
-        UsageError: the command line cannot be understood.
+        UsageError: the command line is wrong.
     """
     try:
         code: int | None = app(prog_name="tenfold", standalone_mode=False)
@@ -153,14 +153,14 @@ def _run_app() -> int | None:
         sys.stderr.write("tenfold: aborted\n")
         return 1
     except typer.TyperException as error:
-        if len(sys.argv) == 1:  # what it says is the help
+        if len(sys.argv) == 1:  # the message is the help text
             typer.echo(error.format_message(), err=True)
             return error.exit_code
         raise misunderstood(error, sys.argv[1:]) from error
 
 
 def _stoppable(command: Callable[P, R]) -> Callable[P, R]:
-    """Ctrl-C outside training: one line and exit code 130."""
+    """Turn Ctrl-C outside training into one line and exit code 130."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -190,11 +190,11 @@ def _options(
     debug: Annotated[
         bool,
         typer.Option(
-            "--debug", metavar="", help="Show a traceback with an error; anywhere in the line."
+            "--debug", metavar="", help="Show tracebacks of errors; works anywhere in the command."
         ),
     ] = False,
 ) -> None:
-    del version, debug  # acted on elsewhere; they stand here for --help
+    del version, debug  # handled elsewhere; declared here for --help
 
 
 @app.command(cls=_Command)
@@ -203,7 +203,7 @@ def train(
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)] = None,
     recipe: Annotated[
         str,
-        typer.Option(metavar="NAME|FILE", help="What to do, as `tenfold recipes` lists them."),
+        typer.Option(metavar="NAME|FILE", help="A recipe listed by `tenfold recipes`, or a file."),
     ] = "default",
     model: Annotated[
         str | None,
@@ -213,7 +213,7 @@ def train(
         int | None, typer.Option(metavar="N", help="Passes over the training images.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Images in a training step.")
+        int | None, typer.Option(metavar="N", help="Images per training step.")
     ] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="The learning rate.")] = None,
     optimizer: Annotated[
@@ -221,7 +221,7 @@ def train(
     ] = None,
     val: Annotated[
         float | None,
-        typer.Option(metavar="FRACTION", help="Share of training images held out."),
+        typer.Option(metavar="FRACTION", help="Share of training images held out for validation."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Random seed: order, split, initial weights.")
@@ -231,11 +231,11 @@ def train(
     engine: Engine = "auto",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="The run's folder; otherwise the next one in runs/."),
+        typer.Option(metavar="FOLDER", help="The run's folder; by default the next one in runs/."),
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; repeatable."),
     ] = None,
     data_root: DataRoot = None,
     checkpoint_every: CheckpointEvery = "",
@@ -279,12 +279,12 @@ def train(
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Train up to this many instead.")
+        int | None, typer.Option(metavar="N", min=1, help="New total number of epochs.")
     ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="recipe|data|classes", help="Continue although this has changed; repeatable."
+            metavar="recipe|data|classes", help="Continue even if this has changed; repeatable."
         ),
     ] = None,
     data: Annotated[
@@ -301,7 +301,7 @@ def resume(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Continue a run at its next batch, to the same bits as a run that never stopped."""
+    """Continue a run at its next batch, with the same bits as if it had never stopped."""
     from tenfold.runs import resume_run
     from tenfold.runs.resources import Resources
 
@@ -323,16 +323,16 @@ def resume(
 def evaluate(
     run: RunArgument,
     data: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="Other data than the run's own.")
+        str | None, typer.Argument(metavar="[DATA]", help="Data other than the run's own.")
     ] = None,
-    split: Annotated[str, typer.Option(metavar="train|val|test", help="Which images.")] = "test",
+    split: Annotated[str, typer.Option(metavar="train|val|test", help="Which split.")] = "test",
     device: OtherDevice = "",
     threads: OtherThreads = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a run's best weights: loss, accuracy with its interval, every class."""
+    """Evaluate a run's best weights: loss, accuracy with its interval, each class."""
     from tenfold.reporting.terminal import report_text
     from tenfold.runs import evaluate_run
     from tenfold.runs.resources import Resources
@@ -355,20 +355,20 @@ def predict(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="IMAGE...", help="Image files; without any, a few of the run's test images."
+            metavar="IMAGE...", help="Image files; by default a few of the run's test images."
         ),
     ] = None,
-    top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name.")] = 1,
+    top: Annotated[int, typer.Option(metavar="K", min=1, help="Number of classes to show.")] = 1,
     device: Device = "cpu",
     data_root: DataRoot = None,
     offline: Offline = False,
     as_csv: Annotated[
         bool,
-        typer.Option("--csv", metavar="", help="Lines of image, rank, class, probability."),
+        typer.Option("--csv", metavar="", help="Print CSV: image, rank, class, probability."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Name the most probable classes of images of any size and mode."""
+    """Predict the most probable classes of images of any size and mode."""
     import csv
 
     from tenfold.deployment import Classifier
@@ -377,7 +377,7 @@ def predict(
     from tenfold.runs.run import read_own_bundle, unfinished_note
 
     if as_csv and as_json:
-        raise UsageError("--csv and --json exclude each other", remedy="choose one")
+        raise UsageError("--csv and --json cannot be combined", remedy="choose one")
     if not images and run.is_file():
         raise UsageError(f"{run}: a bundle alone has no images to show", remedy="name image files")
     bundle, own = read_own_bundle(run)
@@ -416,12 +416,14 @@ def predict(
 def summary(
     model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's name, or a run.")],
     shape: Annotated[
-        str, typer.Option(metavar="CxHxW", help="Shape of one image, for a model's name.")
+        str, typer.Option(metavar="CxHxW", help="Image shape, if a model is named.")
     ] = "1x28x28",
-    classes: Annotated[int, typer.Option(metavar="N", min=1, help="For a model's name.")] = 10,
+    classes: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of classes, if a model is named.")
+    ] = 10,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An argument of the model; repeatable."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a model argument; repeatable."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -457,7 +459,7 @@ def data(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """List the known data sets, or show what is in one: splits, shapes, classes, counts."""
+    """List the known data sets, or describe one: splits, shapes, classes, counts."""
     from tenfold.reporting.describe import catalog_facts, catalog_text, data_facts, data_text
 
     if data is None:
@@ -478,7 +480,7 @@ def data(
 @_stoppable
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show this one, comments included.")
+        str | None, typer.Argument(metavar="[NAME]", help="Show this recipe, with its comments.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -503,18 +505,19 @@ def reproduce(
         typer.Argument(
             metavar="RECIPE",
             help="lenet-mnist, softmax-fashion, mlp-fashion, cnn-cifar10, convpool-mnist; "
-            "without any, all of them, the slowest last.",
+            "by default all of them, the slowest last.",
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Of every recipe, instead of its own.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Epochs for every recipe, instead of its own."),
     ] = None,
     full: Annotated[
         bool,
         typer.Option(
             "--full",
             metavar="",
-            help="As many epochs as the tutorials ran: cnn-cifar10 100 instead of 5, "
+            help="Train for as many epochs as the tutorials: cnn-cifar10 100 instead of 5, "
             "convpool-mnist 10 instead of 2.",
         ),
     ] = False,
@@ -524,11 +527,11 @@ def reproduce(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="For the table and the runs; otherwise the next runs/reproduction-NNN.",
+            help="Where to put the table and the runs; by default the next runs/reproduction-NNN.",
         ),
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table there as well.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the table to this file.")
     ] = None,
     data_root: DataRoot = None,
     log_every: LogEvery = 0,
@@ -536,11 +539,11 @@ def reproduce(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the teaching recipes and put their figures beside the published ones.
+    """Run the teaching recipes and compare their figures with the published ones.
 
-    Exit code 0 if no figure differs, 1 if one does, 3 if no recipe could be run.
+    Exits with 0 if no figure differs, 1 if one does, 3 if no recipe could be run.
 
-    Without CIFAR-10 on disk, its copy cifar10-jpeg.tar.xz is taken and named so.
+    Without CIFAR-10 on disk, uses its copy cifar10-jpeg.tar.xz and says so.
     """
     from tenfold.reproduction.reproduce import reproduce as run_recipes
     from tenfold.reproduction.text import reproduction_markdown, reproduction_text
@@ -549,8 +552,8 @@ def reproduce(
 
     if markdown is not None and not markdown.parent.is_dir():
         raise UsageError(
-            f"--markdown {markdown}: there is no folder {markdown.parent}",
-            remedy="make it first",
+            f"--markdown {markdown}: no such folder: {markdown.parent}",
+            remedy="create it first",
         )
     with _watching(quiet, log_every) as watcher:
         reproduction = run_recipes(
@@ -572,7 +575,7 @@ def reproduce(
 @app.command(cls=_Command)
 @_stoppable
 def info(as_json: Json = False) -> None:
-    """Show versions, devices and folders: what a bug report needs."""
+    """Show versions, devices and folders, for bug reports."""
     from tenfold.reporting.describe import machine_facts
 
     facts = machine_facts()
@@ -581,7 +584,7 @@ def info(as_json: Json = False) -> None:
 
 @contextmanager
 def _watching(quiet: bool = False, log_every: int = 0, plot: bool = False) -> Iterator[Watcher]:
-    """What a person is told: by a bar on a terminal, by plain lines elsewhere."""
+    """The watcher for this output: a progress bar on a terminal, plain lines elsewhere."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         from tenfold.reporting.terminal import PlainWatcher
 
@@ -610,7 +613,7 @@ def _show_run(run: Run, as_json: bool) -> None:
 
 
 def _guesses_text(pairs: Sequence[tuple[str, Sequence[Guess]]]) -> str:
-    """A line for every image."""
+    """One line per image."""
     return "\n".join(
         f"{printable(name)}: " + ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in row)
         for name, row in pairs
@@ -618,19 +621,19 @@ def _guesses_text(pairs: Sequence[tuple[str, Sequence[Guess]]]) -> str:
 
 
 def _encodable(name: str) -> str:
-    """A name that need not be Unicode, as standard output can take it."""
+    """A name, which may not be valid Unicode, in a form that standard output can encode."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def _key_and_value(text: str) -> tuple[str, Any]:
-    """`key=value` with the value as TOML reads it, or else as a text."""
+    """`key=value` with the value parsed as TOML, or as a string if it is not TOML."""
     from tenfold.recipes import parse_recipe
 
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UsageError(
-            f"--set {text!r}: there is no KEY=VALUE",
-            remedy="write for instance --set momentum=0.9",
+            f"--set {text!r}: not KEY=VALUE",
+            remedy="write, for example, --set momentum=0.9",
         )
     try:
         parsed = parse_recipe(f"value = {value}", "of one line")
@@ -642,7 +645,7 @@ def _key_and_value(text: str) -> tuple[str, Any]:
 def _shape(text: str) -> tuple[int, int, int]:
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isdecimal() and len(part) < 10 for part in parts):
-        raise UsageError(f"--shape is {text!r}, wanted for instance 1x28x28")
+        raise UsageError(f"--shape is {text!r}, wanted, for example, 1x28x28")
     channels, height, width = (int(part) for part in parts)
     return channels, height, width
 
@@ -653,10 +656,10 @@ def _in_columns(table: Mapping[str, object]) -> str:
 
 
 def _show(facts: Mapping[str, Any], as_json: bool, text: Callable[[], str]) -> None:
-    """Facts as one JSON object, or as a person reads them."""
+    """Print facts as one JSON object or as text."""
     if not as_json:
         typer.echo(text())
         return
     line = json.dumps({"schema": SCHEMA, **facts}, ensure_ascii=False, allow_nan=False)
-    # Inside its texts JSON may spell any character; what could move a cursor is spelled so.
+    # JSON strings may escape any character; unprintable ones could control the terminal.
     typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))

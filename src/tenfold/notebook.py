@@ -48,10 +48,10 @@ __all__ = [
 ]
 
 Network = Callable[[Tensor], Tensor]
-"""A module or another function from images to logits, n x classes."""
+"""A module or other function from images to logits, n x classes."""
 
 Predictions = Classifier | Network | Sequence[SupportsIndex | str] | Tensor | np.ndarray
-"""A classifier or network to ask, or for every image a class's index or name."""
+"""A classifier or network, or a class index or name for each image."""
 
 Indices = Sequence[SupportsIndex] | Tensor | np.ndarray
 
@@ -65,24 +65,24 @@ def show_images(
     *,
     path: str | Path | None = None,
 ) -> None:
-    """Show pictures, each under its true label's name, and that over the predicted one's.
+    """Show pictures, each titled with its true class and below that the predicted one.
 
-    A list of predictions is for the whole data set, or for `indices`, or without these for the
-    first images. A network is called in evaluation mode with raw pixels if a
-    `tenfold.models.Preprocessing` is a part of it, otherwise with floats 0..1.
+    A list of predictions is for the whole data set, for `indices`, or, without `indices`, for the
+    first images. A network is called in evaluation mode, with raw pixels if it contains a
+    `tenfold.models.Preprocessing`, otherwise with floats in 0..1.
 
     Args:
-        dataset: where the pictures are.
-        predictions: see `Predictions`; None shows the true labels alone.
-        indices: which pictures; None for some that are spread evenly over the data set.
-        rows: how many there are at the most, unless `indices` says which.
-        columns: pictures in a row.
-        path: a file that ends in `.png` or `.svg`; needed outside a notebook.
+        dataset: the pictures.
+        predictions: see `Predictions`; None to show only the true classes.
+        indices: which pictures; None for some spread evenly over the data set.
+        rows: maximum number of rows, unless `indices` is given.
+        columns: pictures per row.
+        path: a file that ends in `.png` or `.svg`; required outside a notebook.
 
     Raises:
-        UsageError: the predictions do not fit the images, the network does not give one logit for
-            every class, an index is out of range, or there is neither a notebook nor a path.
-        DataError: the classifier is for images of another shape.
+        UsageError: the predictions do not fit the images, the network does not return one logit
+            per class, an index is out of range, or there is neither a notebook nor a path.
+        DataError: the classifier takes images of another shape.
         StorageError: the file cannot be written.
     """
     if rows < 1 or columns < 1:
@@ -96,9 +96,7 @@ def show_images(
     elif predictions is not None:
         listed = [*predictions]
         if len(listed) > len(dataset):
-            raise UsageError(
-                f"images: there are {len(listed):,} predictions for {len(dataset):,} images"
-            )
+            raise UsageError(f"images: {len(listed):,} predictions for {len(dataset):,} images")
     if indices is not None:
         places = checked_indices(dataset, indices)
     elif listed is None or len(listed) == len(dataset):
@@ -108,7 +106,7 @@ def show_images(
     if ask is not None:
         listed = [*ask(dataset.select(torch.tensor(places)))]
     elif listed is not None and (indices is None or len(listed) == len(dataset)):
-        # Fewer than all, with indices, are those of the indices already.
+        # A shorter list with indices is for these indices already.
         listed = [listed[place] for place in places]
     show_figure(
         images_figure(dataset, places, listed, columns=columns),
@@ -118,10 +116,10 @@ def show_images(
 
 
 def _answers(net: Network, dataset: ImageDataset) -> list[int]:
-    """The class that a network gives each image.
+    """The class that a network predicts for each image.
 
     Raises:
-        UsageError: it does not give one logit for every class.
+        UsageError: it does not return one logit per class.
     """
     modules = list(net.modules()) if isinstance(net, nn.Module) else []
     scales = any(isinstance(module, Preprocessing) for module in modules)
@@ -133,12 +131,12 @@ def _answers(net: Network, dataset: ImageDataset) -> list[int]:
     if not isinstance(logits, Tensor) or logits.shape != wanted:
         found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UsageError(
-            f"images: the network gives {found}, wanted logits of shape {list(wanted)}"
+            f"images: the network returned {found}, wanted logits of shape {list(wanted)}"
         )
     labels: list[int] = logits.argmax(1).tolist()
     return labels
 
 
 def _spread(dataset: ImageDataset, most: int) -> list[int]:
-    """Places all over a data set; one that is sorted by class shows all of them."""
+    """Indices spread over a data set, so that one sorted by class shows all classes."""
     return torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).long().tolist()

@@ -60,7 +60,7 @@ ROWS = [
         "bundle-without-entries",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "not a bundle that can be used", "model is missing"),
+        ("model.safetensors", "not a usable bundle", "model is missing"),
         tensor_file({}),
     ),
     Row(
@@ -116,7 +116,7 @@ ROWS = [
         "bundle-of-a-model-that-is-no-name",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "not a bundle that can be used", "model is ['mlp'], wanted a string"),
+        ("model.safetensors", "not a usable bundle", "model is ['mlp'], wanted a string"),
         bundle(model=["mlp"]),
     ),
     Row(
@@ -167,7 +167,7 @@ ROWS = [
         "bundle-of-weights-that-are-no-numbers",
         "predict model.safetensors x.png --json",
         4,
-        ("model.safetensors", "not all finite numbers", "linear.bias, linear.weight"),
+        ("model.safetensors", "not all finite", "linear.bias, linear.weight"),
         all_of(bundle(weight=float("nan")), file("x.png", picture(200))),
     ),
     Row(
@@ -195,7 +195,7 @@ ROWS = [
         "bundle-evaluated-without-data",
         "evaluate model.safetensors",
         2,
-        ("model.safetensors", "where its data lies", "name the data"),
+        ("model.safetensors", "where its data is", "name the data"),
         bundle(),
     ),
 ]

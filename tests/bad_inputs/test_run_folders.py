@@ -25,14 +25,14 @@ DAMAGED = [
         "run-json-not-json",
         "resume run",
         4,
-        ("run/run.json", "not JSON", "put back"),
+        ("run/run.json", "not JSON", "restore"),
         file("run/run.json", "{"),
     ),
     Row(
         "run-json-binary",
         "resume run",
         4,
-        ("run/run.json", "not UTF-8", "put back"),
+        ("run/run.json", "not UTF-8", "restore"),
         file("run/run.json", bytes(range(256))),
     ),
     Row(
@@ -60,7 +60,7 @@ DAMAGED = [
         "run-recipe-damaged",
         "resume run",
         4,
-        ("run/recipe.toml", "put back"),
+        ("run/recipe.toml", "restore"),
         file("run/recipe.toml", "model = "),
     ),
     Row(
@@ -84,7 +84,7 @@ DAMAGED = [
         (
             "run/recipe.toml",
             "not the recipe that the run ended with",
-            "put it back",
+            "restore it",
             "--accept recipe",
         ),
         replaced("run/recipe.toml", "label_smoothing = 0.0", "label_smoothing = 0.5"),
@@ -100,7 +100,7 @@ DAMAGED = [
         "run-without-checkpoints",
         "resume run --epochs 2",
         4,
-        ("run/checkpoints", "none of the 2 checkpoints verifies", "start the run anew"),
+        ("run/checkpoints", "none of the 2 checkpoints is valid", "start a new run"),
         all_of(
             *(truncated(f"run/checkpoints/step-{step:09d}.safetensors", 100) for step in (0, 21))
         ),

@@ -65,7 +65,7 @@ ROWS = [
         "out-is-a-file",
         f"train digits {QUICK} --out out",
         2,
-        ("out", "something already", "another folder"),
+        ("out", "already exists", "another folder"),
         file("out", "kept"),
     ),
     Row(
@@ -80,7 +80,7 @@ ROWS = [
         "out-not-empty",
         f"train digits {QUICK} --out out",
         2,
-        ("out", "something already", "choose another folder"),
+        ("out", "already exists", "choose another folder"),
         file("out/thesis.txt", "kept"),
     ),
     Row(

@@ -1,4 +1,4 @@
-"""Bundles: every model through one file and back, and files made to mislead or to harm."""
+"""Bundles: a round trip of every model, and misleading or malicious files."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tenfold.deployment import Bundle, read_bundle, write_bundle
 from tenfold.deployment.bundle import (
     KIND,
-    MOST_CLASSES,
+    MAX_CLASSES,
     VERSION,
     BundleHeader,
     PreprocessingHeader,
@@ -34,7 +34,7 @@ SMALL = {
 
 
 def trained(name):
-    """A network that is not as it was made: batch norm has seen images, weights have moved."""
+    """A network that has been trained: batch norm has seen images, weights have moved."""
     shape = SHAPES.get(name, (3, 8, 8))
     torch.manual_seed(0)
     network = build(name, shape, 5, **SMALL.get(name, {}))
@@ -68,11 +68,11 @@ def written(path, bundle=None):
     return path
 
 
-# --- There and back --------------------------------------------------------------------------
+# --- Round trips -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_comes_back_the_same(tmp_path, name):
+def test_every_model_survives_a_round_trip(tmp_path, name):
     bundle = bundle_of(name)
     other = read_bundle(written(tmp_path / "model.safetensors", bundle))
     assert other.header == bundle.header
@@ -109,7 +109,7 @@ def test_modules_do_not_share_their_weights(tmp_path):
     assert all(bundle.weights[name].array().any() for name, _ in second.network.named_parameters())
 
 
-def test_no_preprocessing_but_the_scale(tmp_path):
+def test_no_preprocessing_except_scaling(tmp_path):
     bundle = read_bundle(
         written(
             tmp_path / "model.safetensors",
@@ -121,7 +121,7 @@ def test_no_preprocessing_but_the_scale(tmp_path):
 
 
 def test_the_header_can_be_read_by_anyone(tmp_path):
-    """The format is a promise: what other programs may rely on."""
+    """The format is a promise that other programs may rely on."""
     header, weights = read_tensors(
         written(tmp_path / "model.safetensors"), kind="tenfold-bundle", version=2
     )
@@ -159,8 +159,8 @@ def test_the_header_can_be_read_by_anyone(tmp_path):
     assert weights.keys() == trained("mlp").state_dict().keys()
 
 
-def test_a_bundle_of_the_first_version_will_always_be_read(tmp_path):
-    """Its linear layers had other numbers, and the very first had no list of layers."""
+def test_bundles_of_version_1_stay_readable(tmp_path):
+    """Their linear layers had other numbers, and the oldest had no list of layers."""
     header, weights = header_and_weights(tmp_path)
     older = {name.replace("layers.3.", "layers.4."): t for name, t in weights.items()}
     assert older.keys() != weights.keys()
@@ -175,7 +175,7 @@ def test_a_bundle_of_the_first_version_will_always_be_read(tmp_path):
     bundle.module()
 
 
-def test_writing_where_nothing_can_be_written(tmp_path):
+def test_writing_to_an_unwritable_place(tmp_path):
     with pytest.raises(StorageError):
         written(tmp_path / "missing" / "model.safetensors")
 
@@ -191,7 +191,7 @@ def header_and_weights(folder):
 
 
 def read_forged(folder, change=None, weights=None, kind=KIND, version=VERSION):
-    """What is read from a file with a right digest that says something else than ours do."""
+    """Read a file with a valid digest but altered contents."""
     header, tensors = header_and_weights(folder)
     header = {**header, **(change or {})}
     header = {key: value for key, value in header.items() if value is not MISSING}
@@ -207,7 +207,7 @@ def read_forged(folder, change=None, weights=None, kind=KIND, version=VERSION):
 
 
 def forged(folder, change=None, **named):
-    """A module made of such a file, which has no list of layers to be compared with."""
+    """A module made from such a file, without a list of layers to compare with."""
     return read_forged(folder, {"layers": MISSING, **(change or {})}, **named).module()
 
 
@@ -310,7 +310,7 @@ WRONG = {
     ids=lambda value: str(value)[:40],
 )
 def test_wrong_header_values_are_refused(tmp_path, key, value):
-    with pytest.raises(FileRefusedError, match="not a bundle that can be used") as raised:
+    with pytest.raises(FileRefusedError, match="not a usable bundle") as raised:
         forged(tmp_path, {key: value})
     assert len(str(raised.value)) < 1000
     assert str(raised.value).isprintable()
@@ -328,10 +328,10 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
         ),
         (
             {"classes": ["a", "b", "c", "d"]},
-            "its layers end in 5 numbers an image, wanted 4, one for every class",
+            "its layers output 5 numbers per image, wanted 4, one per class",
         ),
         ({"classes": []}, "classes is [], wanted a list of 1 or more"),
-        ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is called a, b"),
+        ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is named a, b"),
         ({"classes": ["a", "b", "c", "d", None]}, "classes.4 is None, wanted a string in quotes"),
         (
             {"preprocessing": {"mean": [], "std": [], "more": []}},
@@ -339,7 +339,7 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
         ),
         (
             {"preprocessing": {"mean": [0.5], "std": [0.5]}},
-            "its preprocessing is for 1 channels, its model for 3",
+            "its preprocessing has 1 channels, its model 3",
         ),
         ({"preprocessing": {"mean": [0.5] * 3, "std": [0] * 3}}, "preprocessing.std.0 is 0"),
         ({"layers": [{"input": -1}]}, "layers.0 is {'input': -1}, wanted a table with 'op'"),
@@ -349,11 +349,11 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_plain_words(tmp_path, change, sentence):
+def test_errors_are_in_plain_words(tmp_path, change, sentence):
     with pytest.raises(FileRefusedError) as raised:
         read_forged(tmp_path, change)
     message = str(raised.value)
-    assert f"forged.safetensors: this is not a bundle that can be used: {sentence}" in message
+    assert f"forged.safetensors: not a usable bundle: {sentence}" in message
     assert message.endswith("; name a run folder or its model.safetensors")
 
 
@@ -411,7 +411,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change):
 
 @pytest.mark.parametrize("change", ["one is missing", "one too many", "turned"])
 def test_weights_that_do_not_fit_the_list_are_named(tmp_path, change):
-    with pytest.raises(FileRefusedError, match=r"not a bundle that can be used: weight 'layers\."):
+    with pytest.raises(FileRefusedError, match=r"not a usable bundle: weight 'layers\."):
         read_forged(tmp_path, weights=CHANGES[change])
 
 
@@ -420,11 +420,11 @@ def test_weights_that_are_not_finite_are_named(tmp_path, number):
     def spoiled(weights):
         return {**weights, "layers.1.bias": torch.full((16,), number)}
 
-    with pytest.raises(FileRefusedError, match=r"not all finite numbers: layers\.1\.bias"):
+    with pytest.raises(FileRefusedError, match=r"not all finite: layers\.1\.bias"):
         read_forged(tmp_path, weights=spoiled)
 
 
-def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
+def test_weights_of_a_type_that_numpy_lacks(tmp_path):
     def halved(weights):
         return {name: tensor.bfloat16() for name, tensor in weights.items()}
 
@@ -432,14 +432,14 @@ def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
         read_forged(tmp_path, weights=halved)
 
 
-def test_other_files_of_ours_and_newer_bundles_are_told_apart(tmp_path):
+def test_other_tenfold_files_and_newer_bundles_are_recognized(tmp_path):
     with pytest.raises(FileRefusedError, match="this is a checkpoint of a run, wanted a model"):
         forged(tmp_path, kind="tenfold-checkpoint")
     with pytest.raises(FileRefusedError, match="install a newer tenfold"):
         forged(tmp_path, version=VERSION + 1)
 
 
-def test_what_is_no_bundle_at_all(tmp_path):
+def test_files_that_are_not_bundles(tmp_path):
     for content in (b"", b"PK\x03\x04", b"\x80\x02}q\x00.", json.dumps({"a": 1}).encode()):
         (tmp_path / "x.safetensors").write_bytes(content)
         with pytest.raises(FileRefusedError):
@@ -448,7 +448,7 @@ def test_what_is_no_bundle_at_all(tmp_path):
         read_bundle(tmp_path / "missing.safetensors")
 
 
-# --- Files that ask for more than there is ---------------------------------------------------
+# --- Files that claim too much memory --------------------------------------------------------
 
 GIANT = {
     "wide": {"arguments": {"hidden": [65_536] * 64}},
@@ -456,10 +456,8 @@ GIANT = {
     "long": {"arguments": {"hidden": [1] * 50_000}},
     "large images": {"input_shape": [16_384, 16_384, 16_384]},
     "beyond all images": {"input_shape": [2**62, 2**62, 2**62]},
-    "many classes": {"classes": [f"c{number}" for number in range(MOST_CLASSES + 1)]},
-    "as many classes as there may be": {
-        "classes": [f"c{number}" for number in range(MOST_CLASSES)]
-    },
+    "many classes": {"classes": [f"c{number}" for number in range(MAX_CLASSES + 1)]},
+    "as many classes as there may be": {"classes": [f"c{number}" for number in range(MAX_CLASSES)]},
     "many blocks": {
         "model": "resnet-small",
         "arguments": {"widths": [65_536] * 16, "blocks": 8},
@@ -478,7 +476,7 @@ GIANT = {
 
 
 @pytest.mark.parametrize("change", GIANT.values(), ids=GIANT)
-def test_giant_models_are_refused_in_little_memory(tmp_path, change):
+def test_giant_models_are_refused_with_little_memory(tmp_path, change):
     header_and_weights(tmp_path)
     before = peak_memory()
     with pytest.raises(FileRefusedError):
@@ -487,7 +485,7 @@ def test_giant_models_are_refused_in_little_memory(tmp_path, change):
 
 
 def peak_memory():
-    """The most bytes that this process has held so far."""
+    """This process's peak memory use in bytes."""
     resource = pytest.importorskip("resource")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
@@ -501,4 +499,4 @@ def test_a_refused_file_costs_no_more_than_its_own_size(tmp_path):
         forged(tmp_path, **forge)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 6 * size  # writing it here takes some of that
+    assert peak < 6 * size  # writing it here uses some of that

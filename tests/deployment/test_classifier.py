@@ -1,4 +1,4 @@
-"""A classifier says the same of the same pixels, whatever they come in."""
+"""A classifier predicts the same for the same pixels in any form."""
 
 import io
 import subprocess
@@ -51,7 +51,7 @@ def bundle_of(channels=1, classes=DIGITS):
 
 
 def learn(network, channels):
-    """Enough for predictions that differ from image to image."""
+    """Train enough for predictions that differ between images."""
     dataset = digits(200, channels)
     pixels = (dataset.images.float() / 255 - 0.3) / 0.4
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
@@ -111,7 +111,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_the_same_pixels_get_the_same_answer_in_any_form(classifier, form, tmp_path):
+def test_the_same_pixels_get_the_same_prediction_in_any_form(classifier, form, tmp_path):
     dataset = dataset_for(classifier)
     wanted = classifier.predict_proba(dataset)
     with torch.no_grad():
@@ -139,21 +139,21 @@ def test_gray_pixels_need_no_axis_for_channels():
     assert classifier.predict(dataset.images[:, 0].numpy()) == wanted
 
 
-def test_pictures_of_other_sizes_and_modes_are_brought_to_the_models(classifier):
+def test_pictures_of_other_sizes_and_modes_are_converted(classifier):
     image = picture(dataset_for(classifier, 1).images[0])
     larger = image.resize((64, 64), Image.Resampling.NEAREST)
     others = [larger, image.convert("RGBA"), image.convert("L"), image.convert("P")]
     assert classifier.predict_proba(others).shape == (4, 10)
 
 
-def test_pixels_given_are_not_changed(classifier):
+def test_the_given_pixels_are_not_changed(classifier):
     dataset = dataset_for(classifier)
     array = dataset.images.numpy().copy()
     classifier.predict(array)
     assert np.array_equal(array, dataset.images.numpy())
 
 
-def test_many_images_are_predicted_as_few_are(classifier):
+def test_many_images_are_predicted_like_few(classifier):
     dataset = dataset_for(classifier)
     many = dataset.images.repeat(60, 1, 1, 1)  # more than one batch
     wanted = classifier.predict_proba(dataset)
@@ -162,10 +162,10 @@ def test_many_images_are_predicted_as_few_are(classifier):
     )
 
 
-# --- Answers ---------------------------------------------------------------------------------
+# --- Predictions -----------------------------------------------------------------------------
 
 
-def test_probabilities_add_up_to_one(classifier):
+def test_probabilities_sum_to_one(classifier):
     probabilities = classifier.predict_proba(dataset_for(classifier))
     assert probabilities.dtype == np.float32
     assert (probabilities >= 0).all()
@@ -185,7 +185,7 @@ def test_the_top_guesses(classifier, k):
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_no_guesses_cannot_be_asked_for(classifier, k):
+def test_zero_guesses_are_refused(classifier, k):
     with pytest.raises(UsageError, match=f"k is {k}, wanted at least 1"):
         classifier.top(dataset_for(classifier), k)
 
@@ -197,7 +197,7 @@ def close_call():
     return Classifier(bundle_with(weights, **named))
 
 
-def test_prediction_and_evaluation_agree_to_the_last_bit():
+def test_prediction_and_evaluation_agree_bit_for_bit():
     classifier = close_call()
     pixel = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
     dataset = ImageDataset(pixel, torch.tensor([1]), ("a", "b"), split="test")
@@ -207,7 +207,7 @@ def test_prediction_and_evaluation_agree_to_the_last_bit():
     assert classifier.top(pixel, 2)[0][0].name == "b"
 
 
-def test_an_evaluation_is_that_of_the_module(classifier):
+def test_evaluation_agrees_with_the_module(classifier):
     dataset = dataset_for(classifier, 300)
     report, wanted = classifier.evaluate(dataset), evaluate(classifier.module, dataset)
     assert report.test_loss == pytest.approx(wanted.test_loss, rel=1e-6)
@@ -228,7 +228,7 @@ def test_without_kernels_pytorch_predicts(bundle):
     assert np.array_equal(classifier.predict_proba(dataset), wanted)
 
 
-def test_weights_that_are_changed_are_predicted_with(classifier):
+def test_changed_weights_are_used(classifier):
     dataset = dataset_for(classifier)
     own = Classifier(classifier.bundle)
     before = own.predict_proba(dataset)
@@ -239,7 +239,7 @@ def test_weights_that_are_changed_are_predicted_with(classifier):
 
 
 @needs_kernels
-def test_a_classifier_has_the_bits_of_validation():
+def test_a_classifier_agrees_with_validation_bit_for_bit():
     """The logits of an image depend neither on its neighbors nor on threads."""
     classifier = Classifier(bundle_of())
     images = digits(100).images
@@ -267,7 +267,7 @@ def test_from_a_file(tmp_path):
         Classifier.from_file(tmp_path / "missing.safetensors")
 
 
-def test_what_it_says_of_itself_is_fit_for_a_terminal():
+def test_its_repr_is_safe_for_a_terminal():
     assert repr(Classifier(bundle_of())) == (
         "Classifier(convpool, 1x8x8, "
         "classes=digit 0, digit 1, digit 2, digit 3, digit 4 and 5 more)"
@@ -278,7 +278,7 @@ def test_what_it_says_of_itself_is_fit_for_a_terminal():
 # --- What cannot be predicted ----------------------------------------------------------------
 
 
-def test_all_files_that_cannot_be_used_are_named(tmp_path):
+def test_all_unusable_files_are_named(tmp_path):
     classifier = Classifier(bundle_of())
     (good,) = files(tmp_path, digits(1))
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
@@ -322,7 +322,7 @@ def test_pixels_of_another_type_or_shape_are_refused(images, found):
     assert "uint8" in str(raised.value)
 
 
-def test_data_of_another_kind_is_not_evaluated(classifier):
+def test_data_that_does_not_fit_is_not_evaluated(classifier):
     dataset = dataset_for(classifier)
     renamed = ImageDataset(dataset.images, dataset.labels, DIGITS[::-1])
     with pytest.raises(DataError, match=r"its classes are digit 9, .* the model's are digit 0"):
@@ -349,8 +349,8 @@ for given in ([image, image], None, 3, b"bytes", [None], [image.numpy()], {"a": 
 """
 
 
-def test_other_things_are_refused_by_their_type(tmp_path):
-    """In a process of its own, where nothing but the code itself looks at types."""
+def test_other_types_are_refused(tmp_path):
+    """In a separate process, where nothing but the code itself checks types."""
     write_bundle(tmp_path / "model.safetensors", bundle_of(classes=("a", "b")))
     result = subprocess.run(
         [sys.executable, "-c", OTHER_THINGS, str(tmp_path / "model.safetensors")],
@@ -362,4 +362,4 @@ def test_other_things_are_refused_by_their_type(tmp_path):
     wanted = ["Tensor", "NoneType", "int", "int", "NoneType", "ndarray", "Tensor"]
     assert len(lines) == len(wanted)
     for line, kind in zip(lines, wanted, strict=True):
-        assert line.startswith(f"predict: image 0 is a {kind}, wanted a file's name or an opened")
+        assert line.startswith(f"predict: image 0 is a {kind}, wanted a file name or an opened")

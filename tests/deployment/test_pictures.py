@@ -1,4 +1,4 @@
-"""What a person hands to a classifier, as raw pixels."""
+"""Conversion of a classifier's input to raw pixels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tenfold.types import ImageShape
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match=r"pipe\.png: not a regular file"):
         raw_pixels(tmp_path / "pipe.png", ImageShape(1, 8, 8))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no endless file here")  # noqa: PTH110
-def test_a_file_without_an_end_is_refused() -> None:
+def test_an_endless_file_is_refused() -> None:
     with pytest.raises(DataError, match="not a regular file"):
         raw_pixels("/dev/zero", ImageShape(1, 8, 8))
 
 
-def test_a_file_over_the_limit_is_refused_and_not_read(tmp_path: Path) -> None:
+def test_a_file_over_the_limit_is_refused_without_reading_it(tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as file:
-        file.truncate(2**40)  # takes no room on the disk
+        file.truncate(2**40)  # sparse: takes no disk space
     with pytest.raises(DataError, match=r"huge\.png: the file has 1,099,511,627,776 bytes or more"):
         raw_pixels(tmp_path / "huge.png", ImageShape(1, 8, 8))

@@ -126,7 +126,7 @@ def test_labels_of_any_whole_type_are_counted_where_they_belong(dtype):
 
 @pytest.mark.parametrize(("labels", "predictions"), [([0, 1], [0]), ([[0, 1]], [[0, 1]])])
 def test_one_label_and_one_prediction_for_every_image(labels, predictions):
-    with pytest.raises(UsageError, match="wanted one of each for every image"):
+    with pytest.raises(UsageError, match="wanted one of each per image"):
         confusion_matrix(labels, predictions, 3)
 
 

@@ -106,7 +106,7 @@ def test_a_model_without_parameters_works_where_the_images_are():
 @pytest.mark.parametrize("outputs", [3, 9, 11, 1000])
 def test_a_model_of_other_classes_is_refused(outputs):
     model = nn.Sequential(Preprocessing(), nn.Flatten(), nn.Linear(64, outputs))
-    with pytest.raises(UsageError, match=f"gives {outputs} logits an image, wanted 10"):
+    with pytest.raises(UsageError, match=f"gives {outputs} logits per image, wanted 10"):
         evaluate(model, digits())
 
 

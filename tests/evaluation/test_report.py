@@ -60,7 +60,7 @@ def test_figures_are_named_after_their_split(split):
 
 @pytest.mark.parametrize("name", ["test_acc", "test_loss"])
 def test_validation_is_never_called_test(name):
-    with pytest.raises(UsageError, match=f"on the val split, it has no {name}; ask for val_"):
+    with pytest.raises(UsageError, match=f"on the val split and has no {name}; ask for val_"):
         getattr(report("val"), name)
 
 

@@ -1,10 +1,10 @@
-"""Make the runs and the bits that later versions must still read and still give.
+"""Make the runs and the digests that later versions must still read and reproduce.
 
     python tests/golden/make.py
 
-What lies in this folder was made by tenfold 0.1.0 when the formats of its files were version 1, on
-the processor that `bits.json` names; `perceptron` when checkpoints were version 2. Making it again
-forgets what it is there to remember.
+The files in this folder were made by tenfold 0.1.0, when its file formats were version 1, on the
+processor that `bits.json` names; `perceptron` when checkpoints were version 2. Do not make them
+again: their purpose is to test old files.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NARROW = {
     "default": {"model_args": {"channels": [4, 8], "kernels": [3, 3], "hidden": [16]}},
     "resnet-small": {"model_args": {"widths": [4, 8], "blocks": 1, "dropout": 0.1}},
 }
-"""By name: a recipe, made small."""
+"""Recipes by name, made small."""
 
 SHAPES = {"cnn-cifar10": (3, 32, 32), "resnet-small": (3, 16, 16)}
 FIGURES = ("train_loss", "train_acc", "val_loss", "val_acc", "test_loss", "test_acc")
@@ -64,7 +64,7 @@ class StopAt(Watcher):
 
 
 def made_up_splits(name: str) -> Splits:
-    """300 pictures, in which each class is brighter in another place."""
+    """300 pictures in which each class is brighter in a different place."""
     channels, height, width = SHAPES.get(name, (1, 28, 28))
 
     def part(split: str, n: int, seed: int) -> ImageDataset:
@@ -85,7 +85,7 @@ def made_up_splits(name: str) -> Splits:
 
 
 def bits_of(run: tenfold.Run) -> dict[str, object]:
-    """What a run has ended with: a digest of the weights, and its figures in full."""
+    """A run's results: a digest of the weights, and the full figures."""
     return {
         "weights": digest(tenfold.load(run.folder)),
         "figures": {key: run.figures.get(key) for key in FIGURES},
@@ -110,7 +110,7 @@ def train_narrow(name: str, out: Path, threads: int) -> tenfold.Run:
 
 
 def processor() -> str:
-    """The processor and its instructions, on which bits depend."""
+    """The processor and its instruction set, which the bits depend on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     facts = [line.partition(":")[2].strip() for line in lines]
     keys = [line.partition(":")[0].strip() for line in lines]
@@ -132,7 +132,7 @@ def make_pictures() -> None:
 
 
 def bits_after_resume(name: str, folder: Path) -> object:
-    """Those of an interrupted run, in a process of its own: threads remember what came before."""
+    """The results of an interrupted run, in a separate process: threads keep state."""
     copy = shutil.copytree(HERE / name, folder / name)
     code = (
         f"import sys, json; sys.path.insert(0, {str(HERE)!r}); import make, tenfold; "

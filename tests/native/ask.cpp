@@ -1,4 +1,4 @@
-// Opens a library as Python does and prints what it says: whether it runs here, and its digest.
+// Opens a library as Python does and prints whether it runs here, and its digest.
 #include <dlfcn.h>
 
 #include <cstdint>

@@ -9,8 +9,8 @@ namespace {
 using reference::Network;
 using reference::Shape;
 
-// How coarse the numbers are. Coarse ones are added up without any rounding, so that logits can be
-// compared bit by bit, and equal numbers are equal everywhere.
+// How coarse the numbers are. Coarse numbers add up without rounding, so that logits can be
+// compared bit by bit and ties are ties everywhere.
 enum class Grain { kFine, kCoarse };
 
 class Dice {
@@ -53,7 +53,7 @@ class Dice {
   }
 
  private:
-  // Sixteen images are a block, and eight blocks are more than there are groups of blocks.
+  // Around multiples of a block (16 images) and of the maximum number of groups (8 blocks).
   void choose_batch_size() {
     if (random_.chance(0.12)) {
       drawn_.batch_size = random_.pick<int64_t>({64, 100, 127, 128, 129, 144, 145, 200, 257, 300});
@@ -64,7 +64,7 @@ class Dice {
                             : random_.pick<int64_t>({1, 2, 8, 15, 16, 17, 31, 32, 33, 40});
   }
 
-  // Batch normalization needs two numbers a channel.
+  // Batch normalization needs two values per channel.
   int64_t smallest_batch() const {
     for (const TenfoldLayer& layer : drawn_.network.layers) {
       const bool normalizes = layer.operation == TENFOLD_BATCH_NORM2D;
@@ -117,7 +117,7 @@ class Dice {
     for (float& weight : drawn_.class_weights) {
       weight = static_cast<float>(random_.uniform(0.1, 2));
     }
-    // A class may count for nothing, but some image of each batch must count.
+    // A class may have weight 0, but each batch needs an image that counts.
     if (random_.chance(0.3)) drawn_.class_weights[0] = 0;
   }
 
@@ -221,7 +221,7 @@ class Dice {
     freeze_perhaps(layer.bias);
   }
 
-  // A coarse number is a quarter or a half, and rarely is one, so that sums stay small.
+  // A coarse number is usually 0, else a quarter or a half, so that sums stay small.
   float weight_number(double scale, double share) {
     if (grain_ == Grain::kFine) return static_cast<float>(scale * random_.normal());
     if (!random_.chance(share)) return 0;

@@ -1,4 +1,4 @@
-// One training, drawn from a seed: a network, images, settings and where everything starts.
+// One training, drawn from a seed: a network, images, settings and the initial state.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 #include "random_numbers.h"
 #include "reference.h"
 
-// A tensor and what is kept beside it; empty where nothing is kept.
+// A tensor and its training state; empty if there is none.
 struct TensorNumbers {
   std::vector<float> value;
   std::vector<float> moment1;
@@ -23,7 +23,7 @@ struct Case {
   uint64_t seed = 0;
   reference::Network network;
   int64_t batch_size = 1;
-  TenfoldStepSettings settings{};  // without class weights, which are below
+  TenfoldStepSettings settings{};  // without class weights: see below
   std::optional<TenfoldAugmentation> augmentation;
   std::vector<float> class_weights;
   std::vector<float> mean;
@@ -45,8 +45,8 @@ struct Case {
 
 Case random_case(uint64_t seed);
 
-// Small images with a pattern for each class, and `steps` steps of a given network. What else there
-// is to set is drawn.
+// Small images with a pattern per class, and `steps` steps of a given network. Everything else is
+// drawn.
 Case learnable_case(uint64_t seed, const reference::Network& network, int64_t batch_size,
                     int64_t steps, int32_t optimizer);
 

@@ -16,10 +16,10 @@ using reference::Rounding;
 
 constexpr double kAllowance = 8;
 constexpr double kUnit = 0x1p-24;         // rounding error of a number near 1 in single precision
-constexpr double kNegligible = 0x1p-100;  // a mean of gradients below this may be taken for 0
-constexpr double kSmallestNormal = 0x1p-126;  // so may a gradient below this, or a mean of squares
+constexpr double kNegligible = 0x1p-100;  // a running mean of gradients below this may become 0
+constexpr double kSmallestNormal = 0x1p-126;  // so may a gradient or a mean of squares below this
 constexpr int kFewRuns = 4;
-constexpr int kManyRuns = 40;  // before anything is called wrong
+constexpr int kManyRuns = 40;  // before a result is called wrong
 
 // ---- How far single precision may be off --------------------------------------------------------
 
@@ -35,9 +35,9 @@ double largest_error(const Numbers& exact, const Numbers& found) {
   return error;
 }
 
-// Whether ReLU or max pooling would choose otherwise in single precision. Numbers that no run
-// changed are exact. Two numbers that are equal in every run come of the same sums: they are equal
-// for everybody, and the first of them wins.
+// Whether ReLU or max pooling might choose differently in single precision. Numbers that no run
+// changed are exact. Two numbers that are equal in every run come from the same sums, so they are
+// always equal, and the first wins.
 class Choices {
  public:
   Choices(const Network& network, const Pass& exact, const std::vector<const Pass*>& runs)
@@ -52,7 +52,7 @@ class Choices {
     return true;
   }
 
-  // Images of which it is certain that the label's logit is the largest, and those where it may be.
+  // Numbers of images whose label certainly has the largest logit, and of those where it may.
   std::pair<int64_t, int64_t> correct(const std::vector<int64_t>& labels) const {
     const int32_t last = static_cast<int32_t>(network_.layers.size()) - 1;
     const int64_t classes = network_.classes();
@@ -90,7 +90,7 @@ class Choices {
     });
   }
 
-  // Also where both are exact.
+  // Even if both are exact.
   bool always_equal(int32_t place, size_t one, size_t other) const {
     return exact_.output(place)[one] == exact_.output(place)[other] &&
            std::all_of(runs_.begin(), runs_.end(), [&](const Pass* run) {
@@ -145,7 +145,7 @@ class Choices {
 
 // ---- Comparing numbers --------------------------------------------------------------------------
 
-// Remembers the worst of what is compared.
+// Remembers the worst comparison.
 class Comparison {
  public:
   explicit Comparison(Tally& tally) : tally_(tally) {}
@@ -153,7 +153,7 @@ class Comparison {
   void number(const std::string& kind, size_t place, double wanted, double found, double allowed) {
     ++tally_.numbers;
     const double error = std::fabs(wanted - found);
-    // Also where the two differ by nothing that counts as more: NaN, say.
+    // NaN equals NaN, and infinity equals infinity.
     const bool fits =
         error <= allowed || (std::isnan(wanted) && std::isnan(found)) || wanted == found;
     const double share =
@@ -288,8 +288,8 @@ class StepCheck {
         (1 - settings_.beta2) * slope * error + 16 * kUnit * wanted.moment2 + kSmallestNormal);
   }
 
-  // From the moments that the library wrote: then a gradient's error counts no more. Adam would
-  // make a whole step of it where the gradient itself is nothing but error.
+  // From the moments that the library wrote, so that errors of the gradient do not matter. If a
+  // gradient is nothing but error, Adam turns it into a whole step.
   void value(size_t place, size_t i, const Kept& kept, double gradient, double error) {
     const bool asks_for_gradient =
         settings_.optimizer == TENFOLD_SGD && (settings_.momentum == 0 || settings_.nesterov);

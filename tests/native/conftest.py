@@ -10,5 +10,5 @@ from trees import Tree
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """A small copy of the project, of which nothing is built."""
+    """A small copy of the project with nothing built yet."""
     return Tree(tmp_path / "project")

@@ -11,7 +11,7 @@ namespace {
 using reference::Network;
 using reference::Shape;
 
-// A list of layers, written down one by one.
+// A list of layers, built one by one.
 class Plan {
  public:
   explicit Plan(const Shape& image) : image_(image) {}
@@ -107,7 +107,7 @@ Network lenet() {
   return plan.network();
 }
 
-// Max-pools read all convolutions.
+// Every convolution feeds a max-pool.
 Network pooled() {
   Plan plan({3, 14, 14, false});
   plan.convolution(7, 3, 1, 1).relu().pool(TENFOLD_MAX_POOL2D, 3, 2, 1);
@@ -129,12 +129,12 @@ Network residual() {
   return plan.network();
 }
 
-// 64-bit FNV-1a over bytes, as they lie in memory.
+// 64-bit FNV-1a over the bytes in memory.
 class Bytes {
  public:
   void add(int64_t number) { add_bytes(&number, sizeof number); }
 
-  // All NaN are one: which bits a processor gives to it is its own affair.
+  // All NaN count as equal: their bits depend on the processor.
   void add(const std::vector<float>& numbers) {
     for (float number : numbers) {
       if (std::isnan(number)) number = std::numeric_limits<float>::quiet_NaN();

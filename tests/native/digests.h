@@ -1,4 +1,4 @@
-// The bits that fixed trainings end with, to be compared between processors.
+// Digests of the results of fixed trainings, for comparison between processors.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 #include "library.h"
 
-// What was trained, and a digest of its weights, moments, averages, losses and logits.
+// A training's name, and a digest of its weights, moments, averages, losses and logits.
 struct Digest {
   std::string name;
   uint64_t value;
@@ -17,6 +17,6 @@ struct Digest {
 std::vector<Digest> digests_of_networks(const Library& library, uint64_t seed, int64_t steps,
                                         int32_t threads);
 
-// Random cases, as the driver tests them.
+// The driver's random cases.
 std::vector<Digest> digests_of_cases(const Library& library, uint64_t seed, int64_t cases,
                                      int32_t threads);

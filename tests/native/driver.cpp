@@ -1,9 +1,9 @@
-// Tests one built library through its C interface, with random networks and a slow reference.
+// Tests a library through its C interface, with random networks and a slow reference.
 //
 //     driver --library kernels-avx2.so --seed 1 --cases 1000
 //
-// Case number n of a seed is case 0 of seed + n, so what fails is repeated with the seed that it
-// prints and --cases 1.
+// Case n of a seed is case 0 of seed + n, so a failure can be repeated with the printed seed and
+// --cases 1.
 
 #include <chrono>
 #include <csignal>
@@ -23,13 +23,13 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: driver [--library PATH] [MODE] [--seed N] [--cases N | --seconds N] [--verbose]\n"
-    "  (no mode)          random trainings against the reference, and against themselves\n"
-    "  --lists            changed lists: each is taken or refused as it should be\n"
-    "  --large            networks that are too large: each is refused\n"
-    "  --arguments        wrong arguments of a training: each is refused\n"
-    "  --company          two trainings at once, and one in a forked process\n"
-    "  --digest           the bits that networks end with after --steps N, and --cases N\n"
-    "  --check-reference  the reference against finite differences\n";
+    "  (no mode)          compare random trainings with the reference, and with themselves\n"
+    "  --lists            check that mutated lists are accepted or refused correctly\n"
+    "  --large            check that networks that are too large are refused\n"
+    "  --arguments        check that wrong arguments of a training are refused\n"
+    "  --company          run two trainings at once, and one in a forked process\n"
+    "  --digest           print digests of networks after --steps N, and of --cases N\n"
+    "  --check-reference  compare the reference with finite differences\n";
 
 struct Options {
   std::string library;
@@ -51,7 +51,7 @@ int64_t number_of(const std::string& option, const char* text) {
   char* end = nullptr;
   const long long number = text == nullptr ? 0 : std::strtoll(text, &end, 10);
   if (text == nullptr || end == text || *end != '\0' || number < 0) {
-    refuse(option + " needs a whole number of at least 0");
+    refuse(option + " needs a non-negative integer");
   }
   return number;
 }
@@ -92,12 +92,12 @@ Options read_options(int count, char** arguments) {
   return options;
 }
 
-// ---- What a crash belongs to --------------------------------------------------------------------
+// ---- Reporting crashes --------------------------------------------------------------------------
 
 char current[64];
 struct sigaction before[NSIG];
 
-// Says which case it was, and leaves the rest to whoever handled the signal before.
+// Prints the current case, then passes the signal to the previous handler.
 void say_current(int signal) {
   const ssize_t written = write(STDERR_FILENO, current, std::strlen(current));
   static_cast<void>(written);
@@ -115,7 +115,7 @@ void watch_signals() {
 
 // ---- Modes --------------------------------------------------------------------------------------
 
-// Calls `check` with one seed after the other until one fails; the number of those that did not.
+// Calls `check` with consecutive seeds until one fails; returns how many passed.
 int64_t for_seeds(const Options& options, const std::function<std::string(uint64_t)>& check,
                   bool& failed) {
   const auto begin = std::chrono::steady_clock::now();
@@ -156,10 +156,10 @@ int run_cases(const Library& library, const Options& options) {
               static_cast<long long>(tally.undecided), static_cast<long long>(tally.exact),
               static_cast<long long>(tally.numbers));
   for (const auto& [kind, closest] : tally.closest) {
-    if (options.verbose) std::printf("  %s: %.3f of what is allowed\n", kind.c_str(), closest);
+    if (options.verbose) std::printf("  %s: %.3f of the tolerance\n", kind.c_str(), closest);
   }
   if (failed) return 1;
-  // Where hardly any step can be compared, nothing has been tested.
+  // If hardly any steps could be compared, little has been tested.
   if (tally.steps >= 20 && 2 * tally.undecided > tally.steps) {
     std::fprintf(stderr, "more than half of the steps could not be compared\n");
     return 1;
@@ -171,7 +171,7 @@ int run_lists(const Library& library, const Options& options) {
   bool failed = false;
   const int64_t done = for_seeds(
       options, [&](uint64_t seed) { return check_changed_list(library, seed); }, failed);
-  std::printf("%lld changed lists\n", static_cast<long long>(done));
+  std::printf("%lld mutated lists\n", static_cast<long long>(done));
   return failed ? 1 : 0;
 }
 

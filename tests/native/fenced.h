@@ -1,4 +1,4 @@
-// Arrays that nobody can read or write beyond.
+// Arrays whose bounds the hardware enforces.
 #pragma once
 
 #include <sys/mman.h>
@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-// An array between two pages that nobody may touch. It touches the last of them, or, placed at the
-// front, the first; what is left of its own pages is filled and must stay so. A size of 0 is an
-// array of no numbers that has an address all the same.
+// An array between two inaccessible pages. It borders on the last of them or, with `at_front`, on
+// the first; the rest of its own pages has a fill pattern that must not change. An array of size 0
+// has a valid address too.
 template <typename T>
 class Fenced {
  public:
@@ -57,10 +57,10 @@ class Fenced {
   const T& operator[](size_t i) const { return data_[i]; }
   std::vector<T> copy() const { return std::vector<T>(data_, data_ + size_); }
 
-  // Whoever writes here from now on dies.
+  // From now on, writing to the array crashes.
   void freeze() { protect(PROT_READ); }
 
-  // Whether the rest of its pages is as it was.
+  // Whether the rest of its pages is unchanged.
   bool untouched_around() const {
     const uint8_t* begin = reinterpret_cast<const uint8_t*>(data_);
     for (const uint8_t* at = own_; at < own_ + room_; ++at) {

@@ -35,7 +35,7 @@ class CaseCheck {
         training_(library, drawn) {}
 
   std::string run() {
-    if (network().get() == nullptr) return "a valid list is refused";
+    if (network().get() == nullptr) return "a valid list was refused";
     std::string wrong = predictions();
     if (wrong.empty()) wrong = undefined_numbers();
     if (wrong.empty()) wrong = one_step_after_the_other();
@@ -68,13 +68,13 @@ class CaseCheck {
       wrong = predict(predicting, count, threads, found);
       if (!wrong.empty()) return wrong;
       if (!same_bits(wanted, found)) {
-        return "logits have other bits with " + std::to_string(threads) + " threads";
+        return "logits have different bits with " + std::to_string(threads) + " threads";
       }
     }
     return predictions_of_some(network(), random_.between(0, count), wanted);
   }
 
-  // By a network that can also train, and of fewer images, which are in other batches then.
+  // With a network that can also train, and fewer images, which changes the batches.
   std::string predictions_of_some(const LiveNetwork& training, int64_t count,
                                   const std::vector<float>& wanted) {
     std::vector<float> found;
@@ -83,7 +83,7 @@ class CaseCheck {
     const std::vector<float> first(wanted.begin(),
                                    wanted.begin() + count * drawn_.network.classes());
     if (same_bits(first, found)) return "";
-    return "logits of the first " + std::to_string(count) + " images have other bits alone";
+    return "logits of the first " + std::to_string(count) + " images alone have different bits";
   }
 
   std::string predict(const LiveNetwork& network, int64_t count, int32_t threads,
@@ -96,7 +96,7 @@ class CaseCheck {
     return training_.trespass();
   }
 
-  // NaN and infinity go where they go in the reference.
+  // NaN and infinity reach the same logits as in the reference.
   std::string undefined_numbers() {
     const std::vector<int32_t> places = tensors_to_spoil();
     if (!random_.chance(0.4) || places.empty()) return "";
@@ -118,9 +118,9 @@ class CaseCheck {
     return "with " + std::to_string(number) + " in tensor " + std::to_string(place) + ": " + wrong;
   }
 
-  // Weights of convolutions several times: they spoil some pixels of a channel and not others. But
-  // with padding it is left open whether a weight outside of the image is multiplied by 0 or by
-  // nothing at all.
+  // Weights of convolutions are listed several times, because they may affect only some pixels of a
+  // channel. Those with padding are excluded: whether a weight outside the image is multiplied by 0
+  // or skipped is unspecified.
   std::vector<int32_t> tensors_to_spoil() const {
     std::vector<int32_t> places;
     for (const TenfoldLayer& layer : drawn_.network.layers) {
@@ -172,7 +172,7 @@ class CaseCheck {
     return other.empty() ? "" : other + " with " + std::to_string(threads) + " threads";
   }
 
-  // Cut at random; each piece by a network that has done the one before, or by one that has not.
+  // Split at random; each piece runs on the same network as the last, or on a new one.
   std::string in_pieces() {
     training_.set(drawn_.tensors);
     Figures all;
@@ -196,24 +196,24 @@ class CaseCheck {
       first = last;
     }
     const std::string other = other_bits(all);
-    return other.empty() ? "" : other + " when the stretch is cut";
+    return other.empty() ? "" : other + " when the stretch is split";
   }
 
   std::string other_bits(const Figures& figures) const {
-    if (!same_bits(wanted_.losses, figures.losses)) return "losses have other bits";
-    if (wanted_.correct != figures.correct) return "other predictions are correct";
+    if (!same_bits(wanted_.losses, figures.losses)) return "losses have different bits";
+    if (wanted_.correct != figures.correct) return "the number of correct predictions differs";
     for (size_t place = 0; place < drawn_.tensors.size(); ++place) {
       const uint32_t wanted = bits_of(wanted_.largest_gradients[place]);
       const uint32_t found = bits_of(figures.largest_gradients[place]);
       if (drawn_.tensors[place].trained && wanted != found) {
-        return "largest gradients have other bits";
+        return "largest gradients have different bits";
       }
     }
     const std::string where = difference(wanted_tensors_, training_.numbers());
-    return where.empty() ? "" : where + " has other bits";
+    return where.empty() ? "" : where + " has different bits";
   }
 
-  // Predictions with weights that are no longer simple numbers, if they are numbers at all.
+  // Predictions with trained weights, which are no longer simple numbers, if they are finite.
   std::string after_training() {
     for (const TensorNumbers& tensor : wanted_tensors_) {
       for (float number : tensor.value) {
@@ -237,7 +237,7 @@ class CaseCheck {
   std::vector<TensorNumbers> wanted_tensors_;
 };
 
-// A whole case, and what it ends with.
+// Runs a whole case and returns the resulting tensors.
 std::vector<TensorNumbers> trained(const Library& library, const Case& drawn, int32_t threads) {
   Training training(library, drawn);
   const LiveNetwork network(library, drawn.network, drawn.batch_size, true, threads);
@@ -261,11 +261,11 @@ std::string check_company(const Library& library, uint64_t seed) {
   const std::vector<TensorNumbers> found = trained(library, one, 4);
   beside.join();
   if (!difference(wanted, found).empty() || !difference(wanted_other, found_other).empty()) {
-    return "two trainings at once end with other bits";
+    return "two trainings at once end with different bits";
   }
   const pid_t child = fork();
   if (child == 0) _exit(difference(wanted, trained(library, one, 4)).empty() ? 0 : 1);
   int status = 0;
   waitpid(child, &status, 0);
-  return status == 0 ? "" : "a training in a forked process fails or ends with other bits";
+  return status == 0 ? "" : "a training in a forked process fails or ends with different bits";
 }

@@ -1,4 +1,4 @@
-// One random training, checked in every way: against the reference, and against itself.
+// Checks of one random training against the reference and against itself.
 #pragma once
 
 #include <string>
@@ -7,9 +7,9 @@
 #include "comparing.h"
 #include "library.h"
 
-// What is wrong with a library, or an empty text.
+// Returns what is wrong with a library, or an empty text.
 std::string check_case(const Library& library, const Case& drawn, Tally& tally);
 
-// Two trainings at once in two threads of one process, and one in a forked process, end as they do
-// alone.
+// Checks that two trainings in concurrent threads, and one in a forked process, end with the same
+// bits as alone.
 std::string check_company(const Library& library, uint64_t seed);

@@ -20,7 +20,7 @@ Library linked_library() {
 #else
 
 Library linked_library() {
-  std::fprintf(stderr, "no library was linked in: name one with --library PATH\n");
+  std::fprintf(stderr, "no library is linked in: name one with --library PATH\n");
   std::exit(2);
 }
 
@@ -44,7 +44,7 @@ const T* address(const Fenced<T>& array) {
   return array.size() == 0 ? nullptr : array.data();
 }
 
-// Every other array lies at the front of its pages: then it is aligned, and the other end is held.
+// Every other array is at the front of its pages: it is then aligned, and its start is guarded.
 class Sides {
  public:
   explicit Sides(uint64_t seed) : random_(seed) {}
@@ -83,7 +83,7 @@ Library open_library(const std::string& path) {
 LiveNetwork::LiveNetwork(const Library& library, const reference::Network& network,
                          int64_t batch_size, bool for_training, int32_t threads)
     : library_(library) {
-  // Both are gone when this returns: a network may not keep their addresses.
+  // Both are freed when this returns: a network must not keep their addresses.
   Fenced<TenfoldLayer> layers(network.layers);
   layers.freeze();
   const int32_t shape[3] = {static_cast<int32_t>(network.image.channels),
@@ -179,7 +179,7 @@ int32_t Training::advance(const LiveNetwork& network, int64_t first, int64_t las
       library_.train(network.get(), tensors.data(), static_cast<int32_t>(tensors.size()), &set,
                      &settings, how, &stretch);
   if (!losses.untouched_around() || !correct.untouched_around() || !largest.untouched_around()) {
-    trespass_ = "beside a stretch's figures";
+    trespass_ = "outside a stretch's results";
   }
   figures.losses = losses.copy();
   figures.correct = correct[0];
@@ -198,7 +198,7 @@ int32_t Training::predict(const LiveNetwork& network, int64_t count, int32_t thr
   const int32_t result =
       library_.predict(network.get(), tensors.data(), static_cast<int32_t>(tensors.size()), &set,
                        threads, found.data());
-  if (!found.untouched_around()) trespass_ = "beside the logits";
+  if (!found.untouched_around()) trespass_ = "outside the logits";
   logits = found.copy();
   return result;
 }
@@ -208,7 +208,7 @@ std::string Training::trespass() const {
     const Arrays& arrays = tensors_[place];
     if (!arrays.value.untouched_around() || !arrays.moment1.untouched_around() ||
         !arrays.moment2.untouched_around() || !arrays.average.untouched_around()) {
-      return "beside tensor " + std::to_string(place);
+      return "outside tensor " + std::to_string(place);
     }
   }
   return trespass_;

@@ -1,4 +1,4 @@
-// The library under test, and one training that runs in it.
+// The library under test, and a training that it runs.
 #pragma once
 
 #include <string>
@@ -17,14 +17,14 @@ struct Library {
   decltype(&tenfold_predict) predict = nullptr;
 };
 
-// From a file; or, with an empty path, the one that was linked in. Ends the program where there is
-// none.
+// Opens a library or, with an empty path, uses the one that is linked in. Ends the program if there
+// is none.
 Library open_library(const std::string& path);
 
 // A network that frees itself.
 class LiveNetwork {
  public:
-  // `threads`: how many it is laid out for, which must change no bit.
+  // `threads`: expected number of threads, which must not affect the results.
   LiveNetwork(const Library& library, const reference::Network& network, int64_t batch_size,
               bool for_training, int32_t threads);
   LiveNetwork(LiveNetwork&& other) noexcept : library_(other.library_), handle_(other.handle_) {
@@ -44,23 +44,23 @@ class LiveNetwork {
   TenfoldNetwork* handle_;
 };
 
-// What some steps gave.
+// The results of some steps.
 struct Figures {
   std::vector<float> losses;
   int64_t correct = 0;
   std::vector<float> largest_gradients;  // of the last step
 };
 
-// Tensors in memory that nobody can leave, and steps with them.
+// Tensors in fenced memory, and steps on them.
 class Training {
  public:
   Training(const Library& library, const Case& drawn);
 
-  // The tensors as they are, and back to some earlier ones.
+  // The current tensors, and a way to restore earlier ones.
   std::vector<TensorNumbers> numbers() const;
   void set(const std::vector<TensorNumbers>& numbers);
 
-  // Takes the steps of batches first..last-1; TENFOLD_DONE unless something is wrong.
+  // Takes the steps of batches first..last-1; returns a TenfoldResult.
   int32_t advance(const LiveNetwork& network, int64_t first, int64_t last, int32_t threads,
                   Figures& figures);
 
@@ -68,7 +68,7 @@ class Training {
   int32_t predict(const LiveNetwork& network, int64_t count, int32_t threads,
                   std::vector<float>& logits);
 
-  // What was written where nothing may be, or an empty text.
+  // Where something was written out of bounds, or an empty text.
   std::string trespass() const;
 
  private:
@@ -88,6 +88,6 @@ class Training {
   std::string trespass_;
 };
 
-// Where two states of the tensors differ in a bit, or an empty text.
+// Where the bits of two states of the tensors differ, or an empty text.
 std::string difference(const std::vector<TensorNumbers>& wanted,
                        const std::vector<TensorNumbers>& found);

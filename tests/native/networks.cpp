@@ -39,7 +39,7 @@ class Builder {
  private:
   // ---- The plans --------------------------------------------------------------------------------
 
-  // As people write them: convolutions with their ReLU and pooling, then linear layers.
+  // As usually written: convolutions with ReLU and pooling, then linear layers.
   void chain() {
     const int64_t stages = random_.between(0, 4);
     for (int64_t stage = 0; stage < stages; ++stage) {
@@ -54,7 +54,7 @@ class Builder {
     if (random_.chance(0.7)) hidden_layers();
   }
 
-  // Max-pools read all convolutions.
+  // Every convolution feeds a max-pool.
   void pooled() {
     const int64_t stages = random_.between(1, 3);
     for (int64_t stage = 0; stage < stages; ++stage) {
@@ -118,7 +118,7 @@ class Builder {
     if (random_.chance(0.8)) plain(TENFOLD_RELU, tip_);
   }
 
-  // Whatever reads whatever came before.
+  // Any layers, reading any earlier output.
   void anything() {
     const int64_t layers = random_.between(1, 12);
     for (int64_t layer = 0; layer < layers; ++layer) {
@@ -183,7 +183,7 @@ class Builder {
     }
   }
 
-  // One row of logits out of all that nobody has read yet.
+  // Combines all unread outputs into a vector of logits.
   void classify() {
     if (ends_in_logits_already()) return;
     const int64_t classes =
@@ -206,7 +206,7 @@ class Builder {
     if (random_.chance(0.03)) dropout(tip_);
   }
 
-  // A convolution, say, can give the logits: one pixel a class, or what amounts to as many.
+  // Whether the last output, such as a convolution's, can serve as the logits when flattened.
   bool ends_in_logits_already() {
     int unread = 0;
     for (int32_t place = 0; place < count(); ++place) unread += was_read(place) ? 0 : 1;
@@ -222,7 +222,7 @@ class Builder {
   void convolve(int32_t place) {
     if (shape(place).flat) return;
     if (random_.chance(0.4)) {
-      // One after the other: compilers evaluate arguments in orders of their own.
+      // In separate statements: the evaluation order of arguments depends on the compiler.
       const int64_t channels = some_channels();
       const int64_t kernel = random_.pick<int64_t>({1, 3, 3, 3, 5});
       const int64_t stride = random_.pick<int64_t>({1, 1, 1, 2});
@@ -262,7 +262,7 @@ class Builder {
     return random_.pick<int64_t>({1, 2, 3, 5, 6, 7, 8, 8, 9, 15, 16, 16, 17, 24, 31, 32, 33});
   }
 
-  // Makes it smaller until it fits what may still be computed; false where nothing helps.
+  // Reduces the outputs until the layer fits the remaining operations; false if it never does.
   bool append_convolution(TenfoldLayer layer) {
     layer.weight = tensors_;
     for (; layer.outputs > 0; layer.outputs /= 2) {
@@ -300,7 +300,7 @@ class Builder {
     append(layer);
   }
 
-  // Of fewer outputs than wanted where they would cost too much.
+  // Reduces the outputs if they would cost too much.
   void hidden_linear(int32_t place, int64_t outputs) {
     const double inputs = static_cast<double>(shape(place).channels);
     while (outputs > 30 && inputs * static_cast<double>(outputs) > left_) outputs /= 2;
@@ -377,7 +377,7 @@ class Builder {
 
   int32_t any_place() { return static_cast<int32_t>(random_.between(-1, count() - 1)); }
 
-  // Some place of the same shape, perhaps itself.
+  // A place with the same shape, possibly itself.
   int32_t alike(int32_t place) {
     for (int attempt = 0; attempt < 10; ++attempt) {
       const int32_t other = any_place();

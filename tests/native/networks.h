@@ -1,4 +1,4 @@
-// Random networks that are valid lists of layers.
+// Random networks, as valid lists of layers.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 #include "random_numbers.h"
 #include "reference.h"
 
-// Up to some millions of multiplications and additions an image.
+// Limits the multiply-adds per image, up to a few million.
 struct NetworkLimits {
   double most_operations = 1e5;
   bool with_dropout = false;
@@ -15,8 +15,8 @@ struct NetworkLimits {
 
 reference::Network random_network(Random& random, const NetworkLimits& limits);
 
-// One layer a line, as a person reads it.
+// A readable description, one layer per line.
 std::string text_of(const reference::Network& network);
 
-// Layers that stand alone, for tests that write a network down.
+// A single layer, for tests that build a network explicitly.
 TenfoldLayer blank_layer(TenfoldOperation operation, int32_t input);

@@ -1,4 +1,4 @@
-"""Small networks in which each layer that the kernels know occurs with each of its options."""
+"""Small networks that together use every supported layer with each of its options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ending(features: int) -> list[nn.Module]:
 
 
 def row(*layers: nn.Module, features: int) -> Callable[[], nn.Module]:
-    """A sequence that ends in logits; what is handed over is copied anew by `fresh`."""
+    """A sequence that ends in logits."""
     return lambda: nn.Sequential(*layers, *ending(features))
 
 
@@ -38,7 +38,7 @@ def conv(
 
 
 class Residual(nn.Module):
-    """What goes in is added to what comes out, and both to the images through another layer."""
+    """A residual connection, and another from the images through a layer."""
 
     def __init__(self, *, norm: bool) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Residual(nn.Module):
 
 
 class Twice(nn.Module):
-    """One output is read twice by one addition, and once more by another layer."""
+    """An addition reads one output twice, and another layer reads it too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Twice(nn.Module):
 
 
 class OnImages(nn.Module):
-    """Layers without weights, and an addition, that read the images themselves."""
+    """Layers without weights and additions that read the images directly."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class OnImages(nn.Module):
 
 
 class TransposedTwice(nn.Module):
-    """Weights as inputs x outputs."""
+    """Weights stored as inputs x outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def pooled(pool: nn.Module, size: int) -> Callable[[], nn.Module]:
 
 
 class PooledOrNot(nn.Module):
-    """A convolution that a max-pool reads, and another layer that reads what it reads."""
+    """A convolution that feeds a max-pool, with another layer that reads its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class PooledOrNot(nn.Module):
 def before_pool(
     inputs: int, kernel: object, pool: nn.Module, size: int, **options: object
 ) -> Callable[[], nn.Module]:
-    """The second of two convolutions is read by a max-pool, and by nothing else."""
+    """Two convolutions; only a max-pool reads the second."""
     return lambda: nn.Sequential(
         *(nn.Conv2d(3, inputs, 3, padding=1), nn.ReLU()),
         *(nn.Conv2d(inputs, 11, kernel, **options), nn.ReLU(), pool),
@@ -150,12 +150,12 @@ LAYERS: dict[str, Case] = {
     "convolution with too much padding": Case(conv(kernel=2, padding=3, size=4 * 169), COLOR),
     "convolution with strides": Case(conv(stride=2, size=4 * 9), COLOR),
     "convolution with strides and padding": Case(conv(stride=2, padding=1, size=4 * 16), COLOR),
-    "convolution with strides past pixels": Case(conv(kernel=2, stride=3, size=4 * 9), COLOR),
-    "convolution with two of each": Case(
+    "convolution that skips pixels": Case(conv(kernel=2, stride=3, size=4 * 9), COLOR),
+    "rectangular convolution": Case(
         conv(2, 4, (3, 2), stride=(1, 3), padding=(0, 2), size=4 * 25), ODD
     ),
-    "convolution of everything": Case(conv(kernel=8, outputs=7, size=7), COLOR),
-    "convolution of everything inside": Case(
+    "convolution of the whole image": Case(conv(kernel=8, outputs=7, size=7), COLOR),
+    "convolution of the whole feature map": Case(
         lambda: nn.Sequential(
             nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 20, 3), *ending(20)
         ),
@@ -174,7 +174,7 @@ LAYERS: dict[str, Case] = {
     "max pooling with overlap": Case(pooled(nn.MaxPool2d(3, stride=1), 36), COLOR),
     "max pooling with padding": Case(pooled(nn.MaxPool2d(3, stride=2, padding=1), 16), COLOR),
     "max pooling past the border": Case(pooled(nn.MaxPool2d(3), 4), COLOR),
-    "max pooling with two of each": Case(
+    "rectangular max pooling": Case(
         pooled(nn.MaxPool2d((2, 3), stride=(2, 1), padding=(0, 1)), 32), COLOR
     ),
     "max pooling of few channels": Case(before_pool(7, 5, nn.MaxPool2d(2), 4), COLOR),
@@ -188,7 +188,7 @@ LAYERS: dict[str, Case] = {
     "max pooling of strides": Case(
         before_pool(12, 4, nn.MaxPool2d(2), 8, stride=(1, 2), padding=2), COLOR
     ),
-    "max pooling, with overlap, of many": Case(
+    "max pooling with overlap, of many channels": Case(
         before_pool(15, 3, nn.MaxPool2d(3, stride=2, padding=1), 9), COLOR
     ),
     "max pooling of a convolution of the images": Case(
@@ -197,11 +197,11 @@ LAYERS: dict[str, Case] = {
         ),
         ImageShape(12, 8, 8),
     ),
-    "max pooling beside another reader": Case(PooledOrNot, COLOR),
+    "max pooling and another reader": Case(PooledOrNot, COLOR),
     "average pooling": Case(pooled(nn.AvgPool2d(2), 16), COLOR),
     "average pooling with overlap": Case(pooled(nn.AvgPool2d(3, stride=1), 36), COLOR),
     "average pooling with padding": Case(pooled(nn.AvgPool2d(3, stride=2, padding=1), 16), COLOR),
-    "average pooling with two of each": Case(
+    "rectangular average pooling": Case(
         pooled(nn.AvgPool2d((2, 3), stride=(2, 1), padding=(0, 1)), 32), COLOR
     ),
     "pooling of the images": Case(row(nn.MaxPool2d(2), nn.AvgPool2d(2), features=12), COLOR),
@@ -244,7 +244,7 @@ LAYERS: dict[str, Case] = {
         ),
         COLOR,
     ),
-    "linear layers without anything between": Case(
+    "consecutive linear layers": Case(
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 17), nn.Linear(17, CLASSES)), COLOR
     ),
     "linear, transposed": Case(lambda: SoftmaxScratch(COLOR, CLASSES), COLOR),
@@ -254,7 +254,7 @@ LAYERS: dict[str, Case] = {
         COLOR,
     ),
     "batch norm": Case(normed(), COLOR),
-    "batch norm of its own numbers": Case(normed(eps=0.02, momentum=0.3), COLOR),
+    "batch norm with other settings": Case(normed(eps=0.02, momentum=0.3), COLOR),
     "batch norm without memory": Case(normed(momentum=1.0), COLOR),
     "batch norm that learns nothing": Case(normed(momentum=0.0), COLOR),
     "batch norm of the images": Case(lambda: nn.Sequential(nn.BatchNorm2d(3), *ending(192)), COLOR),
@@ -298,4 +298,4 @@ MODELS: dict[str, Case] = {
         ImageShape(3, 8, 8),
     ),
 }
-"""Every model of the table, the large ones made smaller."""
+"""Every model in the table; large ones are scaled down."""

@@ -1,5 +1,5 @@
-// Tests of the small pieces that kernels are made of, against scalar arithmetic and published
-// numbers. Compiled once for each instruction set, with the flags of its kernels.
+// Unit tests of the kernels' building blocks, against scalar arithmetic and published numbers.
+// Compiled once per instruction set, with the flags of its kernels.
 
 #include <algorithm>
 #include <cmath>
@@ -35,14 +35,14 @@ void check(bool holds, const std::string& what) {
   std::fprintf(stderr, "wrong: %s\n", what.c_str());
 }
 
-// The same number, sign of zero included; all NaN are one.
+// Whether two numbers have the same bits; all NaN count as equal.
 bool same(float one, float other) {
   return bits_of(one) == bits_of(other) || (std::isnan(one) && std::isnan(other));
 }
 
 // ---- Vectors ------------------------------------------------------------------------------------
 
-// Any bits at all, numbers of everyday size, and those at every edge.
+// Arbitrary bits, numbers of ordinary size, and edge cases.
 float some_number(Random& random) {
   const float largest = std::numeric_limits<float>::max();
   switch (random.between(0, 3)) {
@@ -161,9 +161,9 @@ void check_whole_numbers() {
     for (int i = 0; i < kWidth; ++i) {
       const int32_t p = static_cast<int32_t>(std::nearbyint(a[i]));
       const int32_t q = static_cast<int32_t>(b[i]);
-      check(rounded.lane[i] == static_cast<float>(p), "a number rounded to a whole one");
-      check(sum.lane[i] == static_cast<float>(p + q), "a sum of whole numbers");
-      check(difference.lane[i] == static_cast<float>(p - q), "a difference of whole numbers");
+      check(rounded.lane[i] == static_cast<float>(p), "a number rounded to an integer");
+      check(sum.lane[i] == static_cast<float>(p + q), "a sum of integers");
+      check(difference.lane[i] == static_cast<float>(p - q), "a difference of integers");
       check(common.lane[i] == static_cast<float>(p & q), "bits in common");
       check(left.lane[i] == static_cast<float>(q * 8), "a shift to the left");
       check(right.lane[i] == static_cast<float>(q >> 2), "a shift to the right");
@@ -202,7 +202,7 @@ void check_bytes() {
 
 // ---- Lanes --------------------------------------------------------------------------------------
 
-// 8 apart, 4 apart, 2 apart, neighbors.
+// Adds lanes 8 apart, then 4, 2 and 1.
 float sum_in_order(const float* lanes) {
   float sums[kLanes];
   std::memcpy(sums, lanes, sizeof sums);
@@ -228,7 +228,7 @@ void check_lane_sums() {
   tenfold::transpose_lanes(numbers, tenfold::kLanes, rows, 20);
   for (int i = 0; i < kLanes; ++i) {
     for (int lane = 0; lane < kLanes; ++lane) {
-      check(same(rows[lane * 20 + i], numbers[i * kLanes + lane]), "lanes turned into rows");
+      check(same(rows[lane * 20 + i], numbers[i * kLanes + lane]), "lanes transposed into rows");
     }
   }
   for (int height : {8, kLanes}) {
@@ -239,7 +239,7 @@ void check_lane_sums() {
         for (int lane = 0; lane < kLanes; ++lane) {
           const bool is_written = i < height && lane < width;
           const float wanted = is_written ? numbers[i * kLanes + lane] : 7.0F;
-          check(same(rows[lane * 20 + i], wanted), "some lanes turned into some rows");
+          check(same(rows[lane * 20 + i], wanted), "some lanes transposed into some rows");
         }
       }
     }
@@ -259,15 +259,15 @@ void check_packing() {
         tenfold::pack(tenfold::zero() < tenfold::load(marks), tenfold::load(from.lane), packed);
     int wanted = 0;
     for (int lane = 0; lane < kWidth; ++lane) {
-      if (marks[lane] > 0) check(same(packed[wanted++], from.lane[lane]), "a lane that is kept");
+      if (marks[lane] > 0) check(same(packed[wanted++], from.lane[lane]), "a packed lane");
     }
-    check(count == wanted, "how many lanes are kept");
+    check(count == wanted, "the number of packed lanes");
   }
 }
 
 // ---- Patches ------------------------------------------------------------------------------------
 
-// An image of so many floats, with a list of places in it where patches begin.
+// An image with a list of places in it where patches begin.
 struct Patches {
   std::vector<float> image;
   std::vector<float> values;
@@ -353,7 +353,7 @@ void check_patches() {
   }
 }
 
-// The networks of other tests that are there for the sake of sparse.h must not miss it.
+// Other tests' networks that are meant for sparse.h must actually use it.
 void check_what_suits_lists() {
   using tenfold::Shape;
   using tenfold::SparseBackward;
@@ -368,7 +368,7 @@ void check_what_suits_lists() {
   check(suits(7, 11, 5, 0, 8, 2), "few channels");
   check(suits(37, 11, 3, 1, 8, 4), "many channels");
   check(suits(12, 11, 3, 1, 8, 4), "a convolution of the images");
-  check(suits(14, 11, 3, 1, 6, 3), "a convolution beside another reader");
+  check(suits(14, 11, 3, 1, 6, 3), "a convolution and another reader");
   check(suits(7, 12, 5, 2, 7, 3), "a digest's second convolution");
   check(suits(12, 20, 3, 1, 3, 1), "a digest's third convolution");
   check(suits(6, 16, 5, 0, 14, 5), "LeNet's second convolution");
@@ -384,20 +384,20 @@ void check_parts() {
       const tenfold::Parts parts(n, most);
       int64_t end = 0;
       for (int64_t part = 0; part < parts.count; ++part) {
-        check(parts.begin(part) == end, "parts that follow each other");
-        check(parts.size(part) >= 1 && parts.size(part) <= most, "parts of a size");
+        check(parts.begin(part) == end, "consecutive parts");
+        check(parts.size(part) >= 1 && parts.size(part) <= most, "the size of a part");
         end += parts.size(part);
       }
-      check(end == n && parts.count == (n + most - 1) / most, "parts of a whole");
+      check(end == n && parts.count == (n + most - 1) / most, "the number of parts");
     }
   }
 }
 
 // ---- Functions ----------------------------------------------------------------------------------
 
-constexpr uint32_t kStep = 3001;  // every so-manieth float is tried
+constexpr uint32_t kStep = 3001;  // every 3001st float is tried
 
-// In steps between neighboring floats near the exact value.
+// In units of the spacing between floats near the exact value.
 double error_in_ulp(float found, long double exact) {
   int exponent = 0;
   std::frexp(static_cast<double>(exact), &exponent);
@@ -424,7 +424,7 @@ void check_function(const char* what, uint32_t first, uint32_t last, uint32_t st
     }
   }
   std::printf("%s: %.3f ulp at most, at %.9g\n", what, worst, static_cast<double>(worst_at));
-  check(worst <= allowed, std::string(what) + " is off by more than it may be");
+  check(worst <= allowed, std::string(what) + " exceeds its tolerance");
 }
 
 void check_exponential() {
@@ -437,7 +437,7 @@ void check_exponential() {
                  1.5, vectors, exact);
   const auto at = [&](float x) { return Numbers(vectors(tenfold::broadcast(x))).lane[0]; };
   check(at(0.0F) == 1 && at(-0.0F) == 1 && at(1e-30F) == 1, "exp of zero");
-  check(at(-87.5F) == 0 && at(-1e30F) == 0 && at(-HUGE_VALF) == 0, "exp of very little");
+  check(at(-87.5F) == 0 && at(-1e30F) == 0 && at(-HUGE_VALF) == 0, "exp of a very negative number");
   check(std::isnan(at(std::nanf(""))), "exp of NaN");
 }
 
@@ -455,7 +455,7 @@ void check_logarithm() {
 
 // ---- Random numbers -----------------------------------------------------------------------------
 
-// The known answers of Random123 for philox4x32 with 10 rounds: of zeros, of ones, of pi's digits.
+// Random123's known answers for philox4x32 with 10 rounds: for zeros, ones, and the digits of pi.
 void check_philox() {
   struct Known {
     tenfold::Philox counter;
@@ -477,7 +477,7 @@ void check_philox() {
   }
 }
 
-// The first numbers of SplitMix64 for the seed 1234567, as other implementations test themselves.
+// The first numbers of SplitMix64 for the seed 1234567, as in other implementations' tests.
 void check_split_mix() {
   const uint64_t published[] = {6457827717110365317U, 3203168211198807973U, 9817491932198370423U,
                                 4593380528125082431U, 16408922859458223821U};
@@ -518,18 +518,18 @@ void set_control(Control word) { _mm_setcsr(word); }
 
 #endif
 
-// A caller may flush denormals to zero; kernels compute with them all the same.
+// A caller may flush denormals to zero; the kernels still compute with them.
 void check_plain_arithmetic() {
   const float smallest = 0x1p-126F;
   const Control before = control();
   for (bool flushing : {false, true}) {
     if (flushing) set_control(before | kFlushing);
-    check((halved(smallest) == 0) == flushing, "what the caller does to denormals");
+    check((halved(smallest) == 0) == flushing, "the caller's treatment of denormals");
     {
       const tenfold::PlainArithmetic plain;
       check(halved(smallest) == 0x1p-127F, "a denormal in plain arithmetic");
     }
-    check((halved(smallest) == 0) == flushing, "what the caller did to denormals before");
+    check((halved(smallest) == 0) == flushing, "the caller's treatment of denormals, restored");
   }
   set_control(before);
 }

@@ -1,4 +1,4 @@
-// Random numbers that are the same on every machine, which <random>'s distributions are not.
+// Random numbers that are the same on every machine, unlike those of <random>'s distributions.
 #pragma once
 
 #include <cmath>
@@ -30,14 +30,14 @@ class Random {
     return low + static_cast<int64_t>(next() % static_cast<uint64_t>(high - low + 1));
   }
 
-  // About normal, and from additions alone, so that no library's logarithm decides its bits.
+  // Approximately normal. Uses only additions, so that the bits do not depend on a math library.
   double normal() {
     double sum = -6;
     for (int i = 0; i < 12; ++i) sum += uniform();
     return sum;
   }
 
-  // From 2**low to 2**(high + 1), each power of two as often as the next.
+  // From 2**low to 2**(high + 1), with all powers of two equally likely.
   double of_magnitude(int64_t low, int64_t high) {
     const int power = static_cast<int>(between(low, high));
     return std::ldexp(uniform(1, 2), power);

@@ -97,7 +97,7 @@ void note_size(std::vector<int64_t>& sizes, int32_t place, int64_t size) {
   sizes[static_cast<size_t>(place)] = size;
 }
 
-// 1 / sqrt(variance + eps), rounded once: all pixels of a channel share its error.
+// 1 / sqrt(variance + eps), rounded once: all pixels of a channel share the error.
 Numbers inverse_deviations(const Numbers& variance, double eps, const Rounding& rounding) {
   Numbers inverse(variance.size());
   for (size_t c = 0; c < inverse.size(); ++c) {
@@ -109,8 +109,8 @@ Numbers inverse_deviations(const Numbers& variance, double eps, const Rounding& 
 
 // ---- Layers, forward ----------------------------------------------------------------------------
 
-// Calls `visit(weight place, input place)` for every pixel of an image that a window covers and
-// that is not padding; the places are those of one channel.
+// Calls `visit(weight place, input place)` for every pixel under a window except padding; places
+// are within one channel.
 template <typename Visit>
 void for_window(const TenfoldLayer& layer, const Shape& input, int64_t row, int64_t column,
                 const Visit& visit) {
@@ -125,7 +125,7 @@ void for_window(const TenfoldLayer& layer, const Shape& input, int64_t row, int6
   }
 }
 
-// Calls `visit(image, channel, row, column, place)` for every number of a layer's output.
+// Calls `visit(image, channel, row, column, place)` for every element of a layer's output.
 template <typename Visit>
 void for_outputs(const Shape& shape, int64_t batch, const Visit& visit) {
   int64_t place = 0;
@@ -424,7 +424,7 @@ class Backward {
     pass_on(layer.input, below);
   }
 
-  // Adds to the gradient by an earlier layer's output, which others may read as well.
+  // Adds to the gradient of an earlier layer's output, which other layers may read too.
   void pass_on(int32_t place, const std::vector<Sum>& gradients) {
     if (place < 0) return;
     Numbers& sums = by_output_[static_cast<size_t>(place)];
@@ -511,7 +511,7 @@ class Backward {
     }
   }
 
-  // With batch statistics; nothing here is trained in evaluation.
+  // With batch statistics; there is no training in evaluation mode.
   void normalize(int32_t place, const TenfoldLayer& layer, const Shape& to, const Numbers& input,
                  const Numbers& above, std::vector<Sum>& below) {
     const BatchStatistics& found = pass_.statistics[static_cast<size_t>(place)];
@@ -522,7 +522,7 @@ class Backward {
     const auto normalized = [&](size_t channel, size_t at) {
       return (input[at] - found.mean[channel]) * inverse[channel];
     };
-    // What the difference to the mean was rounded from.
+    // The magnitudes behind the rounding of the difference from the mean.
     const auto lost = [&](size_t channel, size_t at) {
       return (std::fabs(input[at]) + std::fabs(found.mean[channel])) * inverse[channel];
     };
@@ -559,8 +559,8 @@ class Backward {
 // ---- Dropout ------------------------------------------------------------------------------------
 
 // Philox 4x32-10, as in figure 2 and section 3.3 of Salmon, Moraes, Dror and Shaw, "Parallel random
-// numbers: as easy as 1, 2, 3", 2011: two multiplications a round, whose low halves move along and
-// whose high halves are mixed with the other words and the round's key.
+// numbers: as easy as 1, 2, 3", 2011: two multiplications per round, whose low halves move along
+// and whose high halves are mixed with the other words and the round's key.
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> words, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t first = uint64_t{0xD2511F53} * words[0];

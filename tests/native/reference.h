@@ -1,8 +1,8 @@
-// What the compiled engine should compute: slow, obvious, and in double precision.
+// The reference for the kernels: slow, obvious, and in double precision.
 //
-// Everything is a loop over the definition. A reference can also be run with rounding errors, drawn
-// at random and as large as those of single precision: how far such runs end from the exact one
-// says how far a correct engine may.
+// Everything is a loop that follows the definition. The reference can also run with random rounding
+// errors as large as those of single precision: how far such runs end from the exact one shows how
+// far correct kernels may.
 #pragma once
 
 #include <algorithm>
@@ -20,12 +20,12 @@ namespace reference {
 
 using Numbers = std::vector<double>;
 
-// Of one image's features.
+// The shape of one image's features.
 struct Shape {
   int64_t channels = 0;
   int64_t height = 1;
   int64_t width = 1;
-  bool flat = false;  // features in a row: channels counts them
+  bool flat = false;  // a vector of features, counted by `channels`
 
   int64_t size() const { return channels * height * width; }
   int64_t pixels() const { return height * width; }
@@ -46,24 +46,24 @@ struct Network {
   int64_t classes() const { return shapes.back().channels; }
 };
 
-// A network, or nothing where the list is not valid.
+// A network, or nothing if the list is invalid.
 std::optional<Network> make_network(const std::vector<TenfoldLayer>& layers, const Shape& image);
 
-// How many numbers each tensor has, by its place; -1 where no layer uses it.
+// The size of each tensor, by index; -1 if no layer uses it.
 std::vector<int64_t> tensor_sizes(const Network& network);
 
 // Whether a tensor is a running mean or variance.
 bool is_running(const Network& network, int32_t tensor);
 
-// A sum, and how much of it single precision could lose. Each addition rounds what has been summed
-// up so far. A careful kernel sums in chains of some hundred terms, since the errors of one long
-// chain would grow without end.
+// A sum, and how much of it single precision could lose. Each addition rounds the partial sum. A
+// careful kernel sums in chains of a few hundred terms, since the error of a single long chain
+// would grow without bound.
 class Sum {
  public:
-  // The first chain may begin with a number, such as a bias.
+  // The first chain may start from a number, such as a bias.
   explicit Sum(double start = 0) : start_(start), value_(start), chain_(start) {}
 
-  // `lost`: how large the numbers were that the term itself was rounded from.
+  // `lost`: magnitude of the numbers behind the rounding of the term itself.
   void add(double term, double lost = 0) {
     value_ += term;
     magnitude_ += std::fabs(term) + lost;
@@ -76,10 +76,10 @@ class Sum {
   double value() const { return value_; }
   double magnitude() const { return std::fabs(start_) + magnitude_; }
 
-  // In rounding errors of a number near 1. They add up as random errors do; a constant term,
-  // though, is rounded the same way again and again, and part of the worst case comes true. The
-  // magnitude counts too: in another order, what has been summed up so far may be larger. Where
-  // there is nothing to add to the start, nothing is rounded.
+  // In rounding errors of a number near 1. They add up like random errors, except that a constant
+  // term is rounded the same way every time, which approaches the worst case. The magnitude counts
+  // too: in a different order, partial sums may be larger. If nothing is added to the start,
+  // nothing is rounded.
   double error() const {
     if (magnitude_ == 0) return 0;
     return std::max({magnitude(), std::sqrt(squares_), rounded_ / 8});
@@ -97,14 +97,14 @@ class Sum {
   int64_t terms_ = 0;
 };
 
-// What happens to a number when it is written down: nothing, or a rounding error. Equal numbers are
-// rounded alike, as a processor does it: where an image has one color, their errors add up.
+// Rounding of a stored number: none, or a random error. Equal numbers are rounded equally, as on a
+// processor: in an image of a single color, the errors add up.
 class Rounding {
  public:
   Rounding() = default;
   explicit Rounding(uint64_t seed) : seed_(seed) {}
 
-  // `error` in rounding errors of a number near 1, as `Sum` has it.
+  // `error` in rounding errors of a number near 1, as in `Sum`.
   double operator()(double value, double error) const {
     if (!seed_) return value;
     uint64_t bits = 0;
@@ -119,44 +119,43 @@ class Rounding {
 
 // ---- Images -------------------------------------------------------------------------------------
 
-// One image, changed as src/tenfold/training/augment.py changes it. `index` is its place in the
-// data set.
+// One image, augmented as in src/tenfold/training/augment.py. `index` is its index in the data set.
 std::vector<uint8_t> augmented(const std::vector<uint8_t>& pixels, const Shape& image,
                                int64_t index, const TenfoldAugmentation& how);
 
 // One of 0..choices-1: the top bits of SplitMix64's mixing of key and index.
 int64_t keyed_choice(uint64_t key, int64_t index, int64_t choices);
 
-// Bytes to what the network reads. Single precision defines these numbers, here as in PyTorch;
-// `mean` and `deviation` may be null.
+// Bytes scaled to the network's input, in single precision by definition, as in PyTorch. `mean` and
+// `deviation` may be null.
 Numbers scaled(const std::vector<uint8_t>& pixels, const Shape& image, const float* mean,
                const float* deviation);
 
 // ---- Forward and backward -----------------------------------------------------------------------
 
-// Whether dropout keeps a number: by layer, image of the batch, and place among its features.
+// Whether dropout keeps a unit, given by layer, image in the batch, and index among its features.
 using Keeps = std::function<bool(int32_t layer, int64_t image, int64_t place)>;
 
-// The rule of the engine's own stream: a word of Philox 4x32-10 below p * 2**32 silences. Key:
-// seed. Counter: a quarter of the unit's place, the image's place in the data set, the step, the
+// The kernels' rule: a word of Philox 4x32-10 below p * 2**32 drops the unit. The key is the seed.
+// The counter is a quarter of the unit's index, the image's index in the data set, the step and the
 // layer. `step` is the number of steps taken before.
 bool dropout_keeps(uint64_t seed, int64_t step, int32_t layer, int64_t image, int64_t unit,
                    double p);
 
-// What batch normalization found in a batch; the variance is divided by the count.
+// Batch normalization's statistics of a batch; the variance is divided by the count.
 struct BatchStatistics {
   Numbers mean;
   Numbers variance;
   int64_t count = 0;
 };
 
-// All that a forward pass leaves, each as batch x size of one image's features.
+// The results of a forward pass, each as batch x size of one image's features.
 struct Pass {
   int64_t batch = 0;
   bool training = false;
   Numbers images;
   std::vector<Numbers> outputs;
-  std::vector<std::vector<int64_t>> winners;  // of max pooling: where each number came from
+  std::vector<std::vector<int64_t>> winners;  // for max pooling: index of each maximum
   std::vector<BatchStatistics> statistics;
   double largest_magnitude = 0;  // of any sum
 
@@ -168,7 +167,7 @@ struct Pass {
 Pass forward(const Network& network, const std::vector<Numbers>& tensors, const Numbers& images,
              int64_t batch, bool training, const Rounding& rounding, const Keeps& keeps = nullptr);
 
-// The loss's gradient by tensor, from that by logits; empty for what has no gradient.
+// The loss's gradient by tensor, given that of the logits; empty for tensors without gradient.
 std::vector<Numbers> backward(const Network& network, const std::vector<Numbers>& tensors,
                               const Pass& pass, const Numbers& logit_gradients,
                               const Rounding& rounding, const Keeps& keeps = nullptr);
@@ -178,25 +177,25 @@ struct Loss {
   Numbers gradient;  // by logits
 };
 
-// torch.nn.functional.cross_entropy with its mean: a label's weight counts for both parts.
+// torch.nn.functional.cross_entropy, averaged: a label's weight counts in both parts.
 Loss cross_entropy(const Numbers& logits, const std::vector<int64_t>& labels, int64_t classes,
                    double label_smoothing, const float* class_weights, const Rounding& rounding);
 
-// The first of the largest logits; NaN is larger than all numbers.
+// The first of the largest logits; NaN is larger than any number.
 int64_t predicted(const double* logits, int64_t classes);
 
-// Whether every number of the forward pass is exact in single precision too, in whatever order its
-// sums are added up: all are multiples of one power of two, and few enough.
+// Whether every number of the forward pass is exact in single precision too, in any order of
+// summation: all are multiples of one power of two, and few enough.
 bool is_exact_in_single(const Network& network, const std::vector<Numbers>& tensors,
                         const Pass& pass);
 
 // ---- A step's end -------------------------------------------------------------------------------
 
-// What the trained gradients are multiplied by so that their common norm is at most `clip_norm`.
+// The factor for the trained gradients that limits their common norm to `clip_norm`.
 double clipping(const std::vector<Numbers>& gradients, const std::vector<bool>& trained,
                 double clip_norm, const Rounding& rounding);
 
-// One number of a tensor, and what is kept beside it.
+// One element of a tensor and its training state.
 struct Kept {
   double value = 0;
   double moment1 = 0;
@@ -206,8 +205,8 @@ struct Kept {
 // Moments after a step, from a clipped gradient; `value` stays.
 Kept with_new_moments(Kept kept, double gradient, const TenfoldStepSettings& settings);
 
-// The value after a step, from new moments. `gradient` is clipped; only SGD still asks for it.
-// `count` is the step as the optimizer counts it, from 1.
+// The value after a step, from new moments. `gradient` is clipped; only SGD still needs it. `count`
+// is the optimizer's step count, from 1.
 double new_value(const Kept& kept, double gradient, double learning_rate, int64_t count,
                  const TenfoldStepSettings& settings);
 

@@ -40,7 +40,7 @@ TenfoldNetwork* network_of(const Library& library, const List& list, bool for_tr
                              list.batch_size, for_training ? 1 : 0, list.threads);
 }
 
-// The numbers of a layer that its operation looks at.
+// The fields of a layer that its operation uses.
 std::vector<int32_t*> used_numbers(TenfoldLayer& layer) {
   std::vector<int32_t*> numbers = {&layer.operation, &layer.input};
   const bool is_convolution = layer.operation == TENFOLD_CONV2D;
@@ -105,7 +105,7 @@ void change(List& list, Random& random) {
   }
 }
 
-// Python asks for this; what becomes of a layer that nobody reads is left open.
+// Python guarantees this; the handling of an unread layer is unspecified.
 bool every_layer_is_read(const Network& network) {
   std::vector<bool> read(network.layers.size());
   for (const TenfoldLayer& layer : network.layers) {
@@ -117,7 +117,7 @@ bool every_layer_is_read(const Network& network) {
   return std::all_of(read.begin(), read.end() - 1, [](bool was_read) { return was_read; });
 }
 
-// Python never names one twice; what happens then is left open.
+// Python never names one twice; the result is unspecified.
 bool names_a_tensor_twice(const Network& network) {
   std::vector<int32_t> tensors;
   for (const TenfoldLayer& layer : network.layers) {
@@ -134,7 +134,7 @@ int32_t largest_size(const TenfoldLayer& layer) {
                    layer.stride[1], layer.padding[0], layer.padding[1]});
 }
 
-// Numbers that a machine can hold, and not beyond the limits that Python sets.
+// Whether a network fits in memory and within Python's limits.
 bool is_modest(const List& list, const Network& network) {
   double numbers = static_cast<double>(network.image.size());
   for (const Shape& shape : network.shapes) numbers += static_cast<double>(shape.size());
@@ -149,10 +149,10 @@ bool is_modest(const List& list, const Network& network) {
   return numbers * static_cast<double>(list.batch_size) < 1e8;
 }
 
-// Beyond the limits that Python sets, but there is a meaning: may be taken or refused.
+// Beyond Python's limits but meaningful: may be accepted or refused.
 bool is_extreme(const TenfoldLayer& layer) {
   const bool normalizes = layer.operation == TENFOLD_BATCH_NORM2D;
-  if (!normalizes && layer.bias < -1) return true;  // no bias, in other words
+  if (!normalizes && layer.bias < -1) return true;  // equivalent to no bias
   if (normalizes && (std::isinf(layer.eps) || layer.eps > 1 || std::isinf(layer.momentum) ||
                      layer.momentum > 1 || layer.momentum < 0)) {
     return true;
@@ -341,7 +341,7 @@ TenfoldLayer convolution(int32_t input, int32_t outputs, int32_t kernel, int32_t
   return layer;
 }
 
-// The ReLU could be part of the linear layer, but the last layer reads what comes before it.
+// The linear layer could absorb the ReLU, but the last layer reads the linear layer's own output.
 List list_with_an_unread_relu() {
   TenfoldLayer dropout = blank_layer(TENFOLD_DROPOUT, 1);
   dropout.p = 0;
@@ -387,7 +387,7 @@ std::vector<List> large_lists() {
   return lists;
 }
 
-// Bytes that this process has asked for, or 0 where the system does not say.
+// Size of this process's address space in bytes, or 0 if the system does not report it.
 rlim_t address_space_in_use() {
   std::FILE* file = std::fopen("/proc/self/statm", "r");
   if (file == nullptr) return 0;
@@ -406,9 +406,9 @@ void limit_memory(rlim_t more) {
 
 // ---- Processes ----------------------------------------------------------------------------------
 
-constexpr int kGood = 0, kTaken = 100, kChanged = 101;  // others are of crashes
+constexpr int kGood = 0, kTaken = 100, kChanged = 101;  // anything else is a crash
 
-// What is wrong with what `work` answers in a forked process, or an empty text.
+// Runs `work` in a forked process. Returns what is wrong, or an empty text.
 std::string outcome_in_child(const std::function<int()>& work) {
   std::fflush(nullptr);
   const pid_t child = fork();
@@ -420,7 +420,7 @@ std::string outcome_in_child(const std::function<int()>& work) {
     case kGood:
       return "";
     case kTaken:
-      return "was taken";
+      return "was accepted";
     case kChanged:
       return "was refused after a tensor had been changed";
     default:
@@ -443,9 +443,9 @@ std::string check_changed_list(const Library& library, uint64_t seed) {
   TenfoldNetwork* found = network_of(library, list, random.chance(0.5));
   const bool was_taken = found != nullptr;
   if (was_taken) library.network_free(found);
-  if (was_taken && !is_valid) return "an invalid list is taken: " + text_of_list(list);
+  if (was_taken && !is_valid) return "an invalid list was accepted: " + text_of_list(list);
   if (!was_taken && is_valid && every_layer_is_read(*network) && !names_a_tensor_twice(*network)) {
-    return "a valid list is refused: " + text_of_list(list);
+    return "a valid list was refused: " + text_of_list(list);
   }
   return "";
 }
@@ -453,7 +453,7 @@ std::string check_changed_list(const Library& library, uint64_t seed) {
 std::string check_wrong_arguments(const Library& library) {
   std::string wrong;
   for (const Wrong& each : wrong_arguments()) {
-    // In a process of its own, so that one crash does not hide the next.
+    // In a separate process, so that one crash does not hide the next.
     const std::string found = outcome_in_child([&] {
       SmallTraining training(library);
       if (training.train(each.change) != TENFOLD_INVALID) return kTaken;
@@ -463,12 +463,12 @@ std::string check_wrong_arguments(const Library& library) {
     if (!found.empty()) wrong += std::string(each.what) + " " + found + "\n";
   }
   TenfoldNetwork* unread = network_of(library, list_with_an_unread_relu(), false);
-  if (unread != nullptr) wrong += "a list with a layer that nobody reads was taken\n";
+  if (unread != nullptr) wrong += "a list with an unread layer was accepted\n";
   library.network_free(unread);
   SmallTraining good(library);
   if (good.predict([](Arguments&) {}) != TENFOLD_DONE ||
       good.train([](Arguments&) {}) != TENFOLD_DONE) {
-    wrong += "good arguments are refused\n";
+    wrong += "valid arguments were refused\n";
   }
   return wrong;
 }

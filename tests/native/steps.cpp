@@ -64,7 +64,7 @@ Step step_of(const Case& drawn, int64_t number, const std::vector<Numbers>& tens
 
 namespace {
 
-// Whether two passes took the same way through every ReLU and maximum.
+// Whether two passes made the same choice in every ReLU and maximum.
 bool chose_alike(const reference::Network& network, const Pass& one, const Pass& other) {
   if (one.winners != other.winners) return false;
   for (const TenfoldLayer& layer : network.layers) {
@@ -96,7 +96,7 @@ class ReferenceCheck {
       const double wanted = exact.gradients[place][at];
       bool fits = false, smooth = true;
       double found = 0;
-      // A smaller distance where the loss is too bent for a larger one.
+      // Try a smaller distance if the loss is too curved for a larger one.
       for (double distance = 1e-4; distance > 1e-7 && !fits && smooth; distance /= 10) {
         found = slope(place, at, distance, smooth);
         fits = std::fabs(found - wanted) <= 1e-5 * (std::fabs(wanted) + 0.1);

@@ -1,4 +1,4 @@
-// A step of a case, as the reference takes it.
+// A step of a case, computed by the reference.
 #pragma once
 
 #include <vector>
@@ -21,13 +21,13 @@ struct Step {
   std::vector<reference::Numbers> gradients;  // clipped
 };
 
-// Forward and backward; `number` is that of the batch in the case.
+// Forward and backward; `number` is the index of the batch in the case.
 Step step_of(const Case& drawn, int64_t number, const std::vector<reference::Numbers>& tensors,
              const Batch& batch, const reference::Rounding& forward,
              const reference::Rounding& backward);
 
 std::vector<reference::Numbers> widened(const std::vector<TensorNumbers>& tensors);
 
-// Backward against finite differences of forward, for some numbers of a random case. Gives what is
-// wrong, or an empty text; `compared` grows.
+// Compares backward with finite differences of forward for some numbers of a random case. Returns
+// what is wrong, or an empty text; adds to `compared`.
 std::string check_reference(uint64_t seed, int64_t& compared);

@@ -1,4 +1,4 @@
-"""Installing tenfold with its libraries, without them, and after a build that failed."""
+"""Installing tenfold with its libraries, without them, and after a failed build."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HERE = INSTRUCTION_SETS.get(processor(), ())
 FILES = {library_file(name) for name in HERE}
 
 BUILT = shutil.ignore_patterns("libraries", "__pycache__", "*.egg-info")
-"""What the real tree may have, and a copy is not to have."""
+"""Files that the real tree may have but a copy must not."""
 
 pytestmark = pytest.mark.skipif(
     not HERE, reason=f"there are no kernels for {processor()} processors"
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def failing(tmp_path: Path) -> str:
-    """A compiler that says it is one and compiles nothing."""
+    """A compiler that identifies itself but fails to compile."""
     compiler = shutil.which("c++") or cannot_be_tested("c++ is not installed")
     script = 'case "$*" in *-c*) echo "kernels.cpp:7:1: error: too hard" >&2; exit 1;; esac\n'
     return str(program(tmp_path / "failing", f'{script}exec {compiler} "$@"'))
@@ -43,13 +43,13 @@ def failing(tmp_path: Path) -> str:
 
 @pytest.fixture
 def nothing(tmp_path: Path) -> str:
-    """A folder with no program in it, to be the PATH."""
+    """An empty folder to use as the PATH."""
     (tmp_path / "nothing").mkdir()
     return str(tmp_path / "nothing")
 
 
 def libraries(folder: Path) -> set[str]:
-    """The files in a folder that a build has made, whole or not."""
+    """The libraries in a folder, including unfinished ones."""
     return {path.name for path in folder.glob("*") if "kernels" in path.name}
 
 
@@ -59,7 +59,7 @@ def members(wheel: Path) -> set[str]:
 
 
 def unpacked(wheel: Path) -> Path:
-    """Where the packages are when a wheel is installed."""
+    """The folder of packages of an installed wheel."""
     folder = wheel.parent / "installed"
     shutil.rmtree(folder, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
@@ -68,12 +68,12 @@ def unpacked(wheel: Path) -> Path:
 
 
 def notes(built: Built) -> list[str]:
-    """The lines in which the build says what it has done."""
+    """The lines in which the build reports what it did."""
     return [line for line in built.out.splitlines() if line.startswith("tenfold: ")]
 
 
 def tags(wheel: Path) -> list[str]:
-    """What a wheel says of itself, below its version and who made it."""
+    """A wheel's metadata after its version and generator."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/WHEEL"))
         return archive.read(name).decode().split("\n")[2:]
@@ -117,7 +117,7 @@ def test_without_a_compiler_tenfold_is_installed_without_libraries(
     assert loaded_from(unpacked(wheel.file)) == {"reason": reason}
 
 
-def test_a_compiler_that_is_named_and_not_there_is_not_replaced_by_another(tree: Tree) -> None:
+def test_a_named_compiler_that_is_missing_is_not_replaced(tree: Tree) -> None:
     tree.build("editable", CXX="no-such-c++ -O1")
     reason = "no-such-c++ -O1, which CXX names, was not found when tenfold was installed"
     assert loaded_from(tree.folder / "src") == {"reason": reason}
@@ -132,7 +132,7 @@ def test_the_named_compiler_is_used_with_its_arguments(tree: Tree, tmp_path: Pat
     assert all("-DMINE" in call for call in calls.read_text().splitlines())
 
 
-def test_when_told_not_to_nothing_is_compiled(tree: Tree, tmp_path: Path) -> None:
+def test_nothing_is_compiled_when_switched_off(tree: Tree, tmp_path: Path) -> None:
     named = program(tmp_path / "c++", f'touch "{tmp_path}/called"')
     built = tree.build("editable", TENFOLD_NATIVE="0", CXX=str(named))
     assert not (tmp_path / "called").exists()
@@ -143,9 +143,7 @@ def test_when_told_not_to_nothing_is_compiled(tree: Tree, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
-def test_a_failed_build_leaves_no_library_of_an_earlier_one(
-    kind: str, tree: Tree, failing: str
-) -> None:
+def test_a_failed_build_removes_earlier_libraries(kind: str, tree: Tree, failing: str) -> None:
     there = tree.folder / ("src" if kind == "editable" else "build/lib")
     folder = there / "tenfold" / "native" / "libraries"
     tree.build(kind)
@@ -161,7 +159,7 @@ def test_a_failed_build_leaves_no_library_of_an_earlier_one(
 
 
 @pytest.mark.parametrize("choice", ["0", "1"])
-def test_a_refused_or_required_build_leaves_no_earlier_library(
+def test_a_switched_off_or_required_build_removes_earlier_libraries(
     choice: str, tree: Tree, failing: str
 ) -> None:
     tree.build("editable")
@@ -170,22 +168,22 @@ def test_a_refused_or_required_build_leaves_no_earlier_library(
     assert (tree.libraries / "built.json").exists() == (choice == "0")
 
 
-def test_another_choice_is_refused(tree: Tree) -> None:
+def test_an_unknown_choice_is_refused(tree: Tree) -> None:
     tree.build("editable")
     answer = tree.try_to_build("editable", TENFOLD_NATIVE="yes")
     assert answer.code != 0
     assert "TENFOLD_NATIVE is 'yes', wanted 0 or 1" in answer.err
-    assert libraries(tree.libraries) == FILES  # what is there stays
+    assert libraries(tree.libraries) == FILES  # unchanged
 
 
-def test_what_a_killed_build_has_left_is_taken_away(tree: Tree) -> None:
+def test_leftovers_of_a_killed_build_are_removed(tree: Tree) -> None:
     (tree.libraries / ".kernels-avx2-k1ll3d").mkdir(parents=True)
     (tree.libraries / ".kernels-avx2-k1ll3d" / "kernels-avx2.so").write_bytes(b"half")
     tree.build("editable")
     assert libraries(tree.libraries) == FILES
 
 
-def test_when_required_a_failure_ends_the_installation_with_the_compilers_words(
+def test_if_libraries_are_required_a_failure_ends_the_installation_with_the_compilers_output(
     tree: Tree, failing: str
 ) -> None:
     for kind in ("wheel", "editable"):
@@ -195,14 +193,16 @@ def test_when_required_a_failure_ends_the_installation_with_the_compilers_words(
         assert "\nkernels.cpp:7:1: error: too hard" in answer.err
 
 
-def test_when_required_a_missing_compiler_ends_the_installation(tree: Tree, nothing: str) -> None:
+def test_if_libraries_are_required_a_missing_compiler_ends_the_installation(
+    tree: Tree, nothing: str
+) -> None:
     answer = tree.try_to_build("wheel", PATH=nothing, TENFOLD_NATIVE="1")
     assert answer.code != 0
     assert "no compiler was found" in answer.err
 
 
 @pytest.mark.skipif(len(HERE) < 2, reason="this processor has libraries for one instruction set")
-def test_a_library_that_cannot_be_compiled_does_not_keep_the_others_away(
+def test_a_library_that_cannot_be_compiled_does_not_affect_the_others(
     tree: Tree, tmp_path: Path
 ) -> None:
     best, *others = HERE
@@ -213,18 +213,16 @@ def test_a_library_that_cannot_be_compiled_does_not_keep_the_others_away(
     assert libraries(tree.libraries) == {library_file(name) for name in others}
     found = loaded_from(tree.folder / "src")
     assert found["instruction_set"] == others[0]
-    assert found["passed_over"] == {
-        best: "old-c++ failed (unknown option) when tenfold was installed"
-    }
+    assert found["skipped"] == {best: "old-c++ failed (unknown option) when tenfold was installed"}
     assert tree.try_to_build("wheel", CXX=str(old), TENFOLD_NATIVE="1").code != 0
 
 
-def test_a_library_is_not_used_with_other_sources_than_its_own(tree: Tree) -> None:
+def test_a_library_is_only_used_with_its_own_sources(tree: Tree) -> None:
     tree.build("editable")
     assert loaded_from(tree.folder / "src")["instruction_set"] in HERE
     with (tree.source / "kernels.cpp").open("a") as file:
         file.write("// and a comment\n")
-    again = "was built from other sources; run `pip install -e .` again"
+    again = "was built from different sources; run `pip install -e .` again"
     assert loaded_from(tree.folder / "src") == {"reason": f"{library_file(HERE[-1])} {again}"}
     tree.build("editable")
     assert loaded_from(tree.folder / "src")["instruction_set"] in HERE
@@ -241,13 +239,13 @@ def test_a_library_is_not_used_with_other_sources_than_its_own(tree: Tree) -> No
     ],
     ids=["added", "removed", "renamed", "deep", "other flags"],
 )
-def test_the_digest_is_of_every_name_and_content(tree: Tree, change) -> None:
+def test_the_digest_covers_every_name_and_content(tree: Tree, change) -> None:
     before = source_digest(tree.source)
     change(tree.source)
     assert source_digest(tree.source) != before
 
 
-def test_the_digest_is_not_of_what_editors_leave(tree: Tree) -> None:
+def test_the_digest_ignores_editors_leftovers(tree: Tree) -> None:
     before = source_digest(tree.source)
     (tree.source / "kernels.cpp~").write_text("old")
     (tree.source / ".kernels.cpp.swp").write_text("open")
@@ -256,7 +254,7 @@ def test_the_digest_is_not_of_what_editors_leave(tree: Tree) -> None:
     assert source_digest(tree.source) == before
 
 
-def test_build_and_loader_have_the_same_digest(tree: Tree) -> None:
+def test_build_and_loader_compute_the_same_digest(tree: Tree) -> None:
     tree.build("editable")
     record = read_record(tree.libraries)
     assert record is not None
@@ -266,13 +264,13 @@ def test_build_and_loader_have_the_same_digest(tree: Tree) -> None:
         assert record.digest.encode() in (tree.libraries / library_file(name)).read_bytes()
 
 
-def test_an_installed_library_must_be_of_the_sources_that_the_record_names(tree: Tree) -> None:
+def test_an_installed_library_must_match_the_digest_in_the_record(tree: Tree) -> None:
     installed = unpacked(tree.build("wheel").file)
     record = installed / "tenfold" / "native" / "libraries" / "built.json"
     facts = json.loads(record.read_text())
     facts["digest"] = "0123456789abcdef"
     record.write_text(json.dumps(facts))
-    other = f"{library_file(HERE[-1])} was built from other sources; install tenfold again"
+    other = f"{library_file(HERE[-1])} was built from different sources; install tenfold again"
     assert loaded_from(installed) == {"reason": other}
     record.write_text("{")
     assert "built.json" in str(loaded_from(installed)["reason"])
@@ -280,7 +278,7 @@ def test_an_installed_library_must_be_of_the_sources_that_the_record_names(tree:
     assert "built.json" in str(loaded_from(installed)["reason"])
 
 
-def test_a_source_distribution_gives_the_same_libraries_to_the_byte(tree: Tree) -> None:
+def test_a_source_distribution_builds_byte_identical_libraries(tree: Tree) -> None:
     wheel = unpacked(tree.build("wheel").file) / "tenfold" / "native" / "libraries"
     source = tree.build("sdist").file
     with tarfile.open(source) as archive:
@@ -297,7 +295,7 @@ def test_a_source_distribution_gives_the_same_libraries_to_the_byte(tree: Tree) 
 
 
 def tracked(folder: str) -> set[str]:
-    """The files in a folder that are under version control, or may come under it."""
+    """The files in a folder that are, or could be, under version control."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", folder]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if listed.returncode != 0:
@@ -311,7 +309,7 @@ def test_every_source_file_under_version_control_is_digested() -> None:
     assert tracked(str(SOURCE)) <= digested
 
 
-def test_a_wheel_has_all_files_of_the_package_but_the_sources_of_the_libraries(
+def test_a_wheel_has_all_files_of_the_package_except_the_libraries_sources(
     tree: Tree,
 ) -> None:
     shutil.copytree(ROOT / "src", tree.folder / "src", dirs_exist_ok=True, ignore=BUILT)

@@ -1,7 +1,7 @@
-"""The compiled engine through its C interface: a fuzzer in C++ against a slow reference.
+"""The kernels through their C interface: a fuzzer in C++ against a slow reference.
 
-The driver says how to repeat what fails: `driver --seed N --cases 1`. Longer runs of the same are
-`tests/soak/fuzz_kernels.py`.
+The driver says how to repeat a failure: `driver --seed N --cases 1`. `tests/soak/fuzz_kernels.py`
+runs the same for longer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ each_build = pytest.mark.parametrize(
     ("instruction_set", "sanitizer"),
     [
         *((name, sanitizer) for name in SETS_HERE for sanitizer in ("plain", "address")),
-        # Threads share out the work alike with every instruction set.
+        # Threads divide the work the same way with every instruction set.
         *((name, "thread") for name in SETS_HERE[-1:]),
     ],
 )
@@ -40,7 +40,7 @@ each_build = pytest.mark.parametrize(
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Workshop:
-    """One for all processes of a test run."""
+    """One workshop for all processes of a test run."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "workshop"
     folder.mkdir(exist_ok=True)
@@ -53,7 +53,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Worksh
 
 
 def passes(command: list[str], *arguments: str) -> Answer:
-    """Run a program that must not fail; skip where the processor cannot run the kernels."""
+    """Run a program that must not fail; skip if the processor cannot run the kernels."""
     answer = call(command, *arguments)
     if answer.code == CANNOT_RUN_HERE:
         pytest.skip(answer.err.strip())
@@ -68,7 +68,7 @@ def test_the_reference_agrees_with_finite_differences(workshop: Workshop) -> Non
 
 @each_set
 def test_the_small_pieces(workshop: Workshop, instruction_set: str) -> None:
-    passes(workshop.driver(instruction_set), "--lists", "--cases", "1")  # skips, perhaps
+    passes(workshop.driver(instruction_set), "--lists", "--cases", "1")  # may skip
     assert "ulp" in passes(workshop.pieces(instruction_set)).out
 
 
@@ -83,15 +83,13 @@ def test_random_trainings(workshop: Workshop, instruction_set: str, sanitizer: s
 
 
 @each_build
-def test_trainings_beside_each_other(
-    workshop: Workshop, instruction_set: str, sanitizer: str
-) -> None:
+def test_concurrent_trainings(workshop: Workshop, instruction_set: str, sanitizer: str) -> None:
     passes(workshop.driver(instruction_set, sanitizer), "--company", "--cases", "5")
 
 
 @pytest.mark.parametrize("sanitizer", ["plain", "address"])
 @each_set
-def test_lists_that_were_changed(workshop: Workshop, instruction_set: str, sanitizer: str) -> None:
+def test_mutated_lists(workshop: Workshop, instruction_set: str, sanitizer: str) -> None:
     passes(workshop.driver(instruction_set, sanitizer), "--lists", "--cases", "3000")
 
 
@@ -103,7 +101,7 @@ def test_wrong_arguments(workshop: Workshop, instruction_set: str, sanitizer: st
 
 @each_set
 def test_networks_that_are_too_large(workshop: Workshop, instruction_set: str) -> None:
-    """Without a sanitizer: with one, there is no end to memory, or the program ends."""
+    """Without a sanitizer: with one, memory is unlimited, or exceeding it ends the program."""
     passes(workshop.driver(instruction_set), "--large")
 
 
@@ -111,7 +109,7 @@ DIGEST = ("--digest", "--seed", "7", "--steps", "20", "--cases", "30")
 
 
 def digests(command: list[str], *arguments: str) -> list[str]:
-    """The bits that trainings end with, one training a line."""
+    """Digests of the bits that trainings end with, one per line."""
     found = passes(command, *DIGEST, *arguments).out.splitlines()
     assert len(found) == 12 + 30
     return found
@@ -139,7 +137,7 @@ class TestEmulatedArm:
 
 
 def test_a_library_by_its_path(workshop: Workshop, tmp_path: Path) -> None:
-    """The driver opens what an installation has built, or says what is wrong with it."""
+    """The driver opens an installed library, or says what is wrong with it."""
     missing = tmp_path / "kernels.so"
     answer = call(workshop.driver(SETS_HERE[-1]), "--library", str(missing))
     assert answer.code == 2

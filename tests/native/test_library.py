@@ -1,4 +1,4 @@
-"""Which library is found, and the sentence that says why there is none."""
+"""The choice of a library, and the reason given if there is none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_kernels = pytest.mark.skipif(
 
 @pytest.fixture
 def installed() -> Kernels:
-    """What this environment was installed with."""
+    """The kernels that this environment was installed with."""
     found = find_kernels_in(PACKAGE, "")
     if isinstance(found, NoKernels):
         cannot_be_tested(found.reason)
@@ -41,7 +41,7 @@ def test_the_installed_kernels_are_found_once(installed: Kernels) -> None:
     assert installed.instruction_set in HERE
     assert installed.functions.tenfold_runs_here() == 1
     assert find_kernels_in(PACKAGE, "") is installed
-    assert installed.instruction_set not in installed.passed_over
+    assert installed.instruction_set not in installed.skipped
 
 
 @needs_kernels
@@ -51,26 +51,24 @@ def test_the_environment_chooses(installed: Kernels, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TENFOLD_NATIVE", installed.instruction_set)
     found = find_kernels()
     assert isinstance(found, Kernels)
-    assert (found.instruction_set, found.passed_over) == (installed.instruction_set, {})
+    assert (found.instruction_set, found.skipped) == (installed.instruction_set, {})
     for usual in ("", "1"):
         monkeypatch.setenv("TENFOLD_NATIVE", usual)
         assert vars(find_kernels()) | {"functions": 0} == vars(installed) | {"functions": 0}
 
 
 @needs_kernels
-def test_every_library_that_is_built_can_be_asked_for(tree: Tree) -> None:
+def test_every_library_can_be_selected(tree: Tree) -> None:
     tree.build("editable")
     for name in HERE:
         found = loaded_from(tree.folder / "src", TENFOLD_NATIVE=name)
         assert found in (
-            {"instruction_set": name, "passed_over": {}},
+            {"instruction_set": name, "skipped": {}},
             {"reason": library.LACKING[name]},
         )
 
 
-def test_a_choice_that_there_is_not_is_a_mistake(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unknown_choice_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TENFOLD_NATIVE", "avx22")
     with pytest.raises(UsageError, match=r"TENFOLD_NATIVE .* 'avx22'; did you mean 'avx2'"):
         find_kernels()
@@ -79,7 +77,7 @@ def test_a_choice_that_there_is_not_is_a_mistake(
 
 
 @pytest.mark.parametrize("machine", ["riscv64", "32-bit x86_64"])
-def test_a_processor_that_nothing_is_built_for(
+def test_an_unsupported_processor(
     machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "processor", lambda: machine)
@@ -96,7 +94,7 @@ def test_libraries_that_were_never_built(tmp_path: Path) -> None:
 
 
 @needs_kernels
-def test_a_damaged_library_is_refused_in_the_loaders_words(tree: Tree) -> None:
+def test_a_damaged_library_is_refused_with_the_loaders_message(tree: Tree) -> None:
     tree.build("editable")
     for name in HERE:
         (tree.libraries / library_file(name)).write_bytes(b"\x7fELF and no more")
@@ -107,29 +105,29 @@ def test_a_damaged_library_is_refused_in_the_loaders_words(tree: Tree) -> None:
 
 
 @needs_kernels
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a file themselves")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' loaders refuse such a file")
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_a_library_without_its_end_is_refused_and_does_not_kill_the_process(
+def test_a_truncated_library_is_refused_and_does_not_kill_the_process(
     share: float, tree: Tree
 ) -> None:
     tree.build("editable")
     for name in HERE:
         path = tree.libraries / library_file(name)
         path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    words = f"{library_file(HERE[-1])} is cut off; run `pip install -e .` again"
+    words = f"{library_file(HERE[-1])} is truncated; run `pip install -e .` again"
     assert loaded_from(tree.folder / "src") == {"reason": words}
 
 
 @needs_kernels
-def test_a_library_that_lacks_a_function_is_of_other_sources(tree: Tree) -> None:
+def test_a_library_that_lacks_a_function_has_different_sources(tree: Tree) -> None:
     kernels = tree.source / "kernels.cpp"
     kernels.write_text(kernels.read_text().replace("tenfold_predict", "tenfold_foretell"))
     tree.build("editable")
-    assert "was built from other sources" in str(loaded_from(tree.folder / "src")["reason"])
+    assert "was built from different sources" in str(loaded_from(tree.folder / "src")["reason"])
 
 
 @needs_kernels
-def test_a_processor_that_lacks_the_instructions(tree: Tree) -> None:
+def test_a_processor_without_the_instructions(tree: Tree) -> None:
     asked = tree.source / "processor.cpp"
     text = asked.read_text().replace("avx2 ?", "!avx2 ?").replace("return 1;", "return 0;")
     asked.write_text(text.replace("avx2 && avx512 ?", "false ?"))
@@ -138,7 +136,7 @@ def test_a_processor_that_lacks_the_instructions(tree: Tree) -> None:
 
 
 @pytest.mark.skipif(len(HERE) < 2, reason="this processor has libraries for one instruction set")
-def test_a_worse_library_is_used_where_the_better_does_not_run_and_that_is_said(
+def test_if_the_best_library_does_not_run_another_is_used_with_the_reason(
     tree: Tree,
 ) -> None:
     asked = tree.source / "processor.cpp"
@@ -146,11 +144,11 @@ def test_a_worse_library_is_used_where_the_better_does_not_run_and_that_is_said(
     tree.build("editable")
     assert loaded_from(tree.folder / "src") == {
         "instruction_set": "avx2",
-        "passed_over": {"avx512": library.LACKING["avx512"]},
+        "skipped": {"avx512": library.LACKING["avx512"]},
     }
 
 
-def test_importing_the_loader_reads_no_source_and_opens_no_library() -> None:
+def test_importing_the_loader_reads_no_sources_and_opens_no_library() -> None:
     code = (
         "import sys\n"
         "seen = []\n"

@@ -1,4 +1,4 @@
-"""What a compiled network takes and refuses, and how it lives with threads, forks and signals."""
+"""A compiled network: arguments it accepts and refuses, threads, forks and signals."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def labels(n: int = 20) -> np.ndarray:
 
 
 def by_hand(weights: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
-    """The logits, loop by loop, in double precision."""
+    """The logits, computed with loops in double precision."""
     pixels = np.pad(images / 255.0, ((0, 0), (0, 0), (1, 1), (0, 0)))
     n = len(images)
     after = np.zeros((n, 3, 6, 6))
@@ -81,13 +81,13 @@ def by_hand(weights: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
     return pooled @ weights["end.weight"].T
 
 
-def trained(**beside: int) -> dict[str, TrainedTensor]:
-    moments = beside.get("moments", 0)
+def trained(**options: int) -> dict[str, TrainedTensor]:
+    moments = options.get("moments", 0)
     return {
         name: TrainedTensor(
             array,
             [np.zeros_like(array) for _ in range(moments)],
-            average=array.copy() if beside.get("average") else None,
+            average=array.copy() if options.get("average") else None,
             is_trained=True,
         )
         for name, array in weights().items()
@@ -95,7 +95,7 @@ def trained(**beside: int) -> dict[str, TrainedTensor]:
 
 
 def take_steps(network: CompiledNetwork, **changes: Any) -> TakenSteps:
-    """Three steps on 20 images in batches of 8, with anything changed."""
+    """Take three steps on 20 images in batches of 8, with changed arguments."""
     arguments = {
         "tensors": trained(),
         "images": images(),
@@ -129,7 +129,7 @@ def test_logits_of_any_number_of_images(network: CompiledNetwork, n: int) -> Non
 
 
 def test_normalization(network: CompiledNetwork) -> None:
-    """`(x - mean) / deviation` for every channel is another weight, and another bias."""
+    """`(x - mean) / deviation` is applied per channel."""
     mean, deviation = np.float32([0.25, 0.5]), np.float32([0.5, 2.0])
     found = network.predict(weights(), images(), normalization=Normalization(mean, deviation))
     pixels = (images() / 255.0 - mean[:, None, None]) / deviation[:, None, None]
@@ -146,7 +146,7 @@ def test_read_only_weights_predict(network: CompiledNetwork) -> None:
     assert np.array_equal(network.predict(frozen, pixels), network.predict(weights(), images()))
 
 
-def test_slices_of_any_size_have_the_same_bits(
+def test_slices_of_any_size_give_the_same_bits(
     network: CompiledNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = network.predict(weights(), images(100))
@@ -155,18 +155,18 @@ def test_slices_of_any_size_have_the_same_bits(
 
 
 @pytest.fixture
-def answered_signals() -> Iterator[None]:
-    """Ctrl-C raises an error, also where a shell began these tests in the background."""
+def handled_signals() -> Iterator[None]:
+    """Ctrl-C raises an error even if a shell started these tests in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("answered_signals")
-def test_a_signal_is_answered_between_slices(
+@pytest.mark.usefixtures("handled_signals")
+def test_a_signal_is_handled_between_slices(
     network: CompiledNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some of the images are predicted when it comes, and no more afterwards."""
+    """After the signal, no more images are predicted."""
     monkeypatch.setattr(module, "SLICE_SECONDS", 0.0)
     real, calls = network._call, []
 
@@ -195,7 +195,7 @@ def test_steps_change_the_tensors_in_place(network: CompiledNetwork) -> None:
             assert not np.array_equal(array, before), name
 
 
-def test_the_loss_and_the_hits_are_those_of_the_logits(network: CompiledNetwork) -> None:
+def test_loss_and_correct_count_match_the_logits(network: CompiledNetwork) -> None:
     logits = by_hand(weights(), images(8))
     chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     taken = take_steps(network, order=np.arange(8), learning_rates=[0.1])
@@ -204,7 +204,7 @@ def test_the_loss_and_the_hits_are_those_of_the_logits(network: CompiledNetwork)
     assert taken.correct == (logits.argmax(1) == labels(8)).sum()
 
 
-def test_what_is_not_trained_stays(network: CompiledNetwork) -> None:
+def test_untrained_tensors_stay_unchanged(network: CompiledNetwork) -> None:
     tensors = trained()
     tensors["conv.weight"] = TrainedTensor(weights()["conv.weight"])
     taken = take_steps(network, tensors=tensors)
@@ -213,8 +213,8 @@ def test_what_is_not_trained_stays(network: CompiledNetwork) -> None:
     assert taken.largest_gradients.keys() == {"conv.bias", "end.weight"}
 
 
-def test_a_step_on_weights_of_a_class(network: CompiledNetwork) -> None:
-    """Images of a class that counts nothing teach nothing."""
+def test_a_step_with_class_weights(network: CompiledNetwork) -> None:
+    """Images of a class with weight 0 have no effect."""
     settings = StepSettingsRecord(optimizer=SGD, class_weights=(c_float * 4)(1, 0, 1, 1))
     tensors, others = trained(), trained()
     order = np.array([0, 2, 3, 1, 5])  # labels 0, 2, 3, 1, 1
@@ -224,10 +224,10 @@ def test_a_step_on_weights_of_a_class(network: CompiledNetwork) -> None:
         np.testing.assert_allclose(tensors[name].value, others[name].value, rtol=1e-5, atol=1e-6)
 
 
-def test_a_closed_network_does_nothing(network: CompiledNetwork) -> None:
+def test_a_closed_network_refuses_calls(network: CompiledNetwork) -> None:
     network.close()
     network.close()
-    with pytest.raises(UsageError, match="the network is closed; make it anew"):
+    with pytest.raises(UsageError, match="the network is closed; create a new one"):
         network.predict(weights(), images())
     with pytest.raises(UsageError, match="the network is closed"):
         take_steps(network)
@@ -242,22 +242,22 @@ def turned(array: np.ndarray) -> np.ndarray:
 
 
 WRONG_WEIGHTS: dict[str, tuple[Callable[[], dict[str, np.ndarray]], str]] = {
-    "missing": (lambda: without("conv.bias"), r"conv\.bias: it is missing"),
+    "missing": (lambda: without("conv.bias"), r"conv\.bias is missing"),
     "double": (
         lambda: {**weights(), "conv.bias": np.zeros(3)},
         r"conv\.bias \(value\): found float64 \[3\], wanted float32 \[3\]",
     ),
-    "of another shape": (
+    "of the wrong shape": (
         lambda: {**weights(), "conv.bias": np.zeros(4, np.float32)},
         r"found float32 \[4\], wanted float32 \[3\]",
     ),
-    "of another byte order": (
+    "in the wrong byte order": (
         lambda: {**weights(), "conv.bias": np.zeros(3, ">f4")},
         r"found >f4 \[3\], wanted float32",
     ),
-    "in another layout": (
+    "in the wrong layout": (
         lambda: {**weights(), "end.weight": turned(weights()["end.weight"])},
-        r"end\.weight \(value\): it does not lie in one block of memory, row after row",
+        r"end\.weight \(value\) is not C-contiguous",
     ),
 }
 
@@ -271,9 +271,12 @@ def test_wrong_weights_are_refused(make: Callable[[], Any], said: str) -> None:
 
 WRONG_IMAGES = {
     "of floats": (images() / 255, r"images: found float64 \[20, 2, 6, 7\], wanted uint8"),
-    "of another shape": (images()[:, :1], r"found uint8 \[20, 1, 6, 7\], wanted .*\[20, 2, 6, 7\]"),
+    "of the wrong shape": (
+        images()[:, :1],
+        r"found uint8 \[20, 1, 6, 7\], wanted .*\[20, 2, 6, 7\]",
+    ),
     "without channels": (images()[:, 0], r"found uint8 \[20, 6, 7\], wanted .*\[20, 2, 6, 7\]"),
-    "in another layout": (turned(images()), "images: it does not lie in one block"),
+    "in the wrong layout": (turned(images()), "images is not C-contiguous"),
 }
 
 
@@ -299,45 +302,45 @@ def read_only() -> dict[str, TrainedTensor]:
 
 
 WRONG_STEPS: dict[str, tuple[dict[str, Any], str]] = {
-    "labels of another type": (
+    "labels of the wrong type": (
         {"labels": labels().astype(np.int32)},
         r"labels: found int32 \[20\], wanted int64 \[20\]",
     ),
     "too few labels": ({"labels": labels(19)}, r"found int64 \[19\], wanted int64 \[20\]"),
     "a label that is too large": ({"labels": one_wrong(4)}, r"labels: found 0\.\.4, wanted 0\.\.3"),
     "a label below 0": ({"labels": one_wrong(-1)}, r"labels: found -1\.\.3, wanted 0\.\.3"),
-    "an order of another type": (
+    "an order of the wrong type": (
         {"order": np.arange(20).astype(np.int32)},
         r"order: found int32 \[20\], wanted int64",
     ),
-    "an order of another layout": (
+    "an order in the wrong layout": (
         {"order": np.arange(40)[::2]},
-        "order: it does not lie in one block",
+        "order is not C-contiguous",
     ),
-    "an image that there is not": ({"order": np.arange(1, 21)}, r"order: found 1\.\.20, wanted"),
+    "an image that does not exist": ({"order": np.arange(1, 21)}, r"order: found 1\.\.20, wanted"),
     "more learning rates than batches": (
         {"learning_rates": [0.1] * 4},
-        "there are 4 learning rates, but 20 images in batches of 8, wanted one for each batch",
+        "there are 4 learning rates for 20 images in batches of 8, wanted one per batch",
     ),
     "fewer learning rates than batches": ({"learning_rates": [0.1] * 2}, "there are 2 learning"),
     "no steps": ({"order": np.arange(0), "learning_rates": []}, "there are 0 learning rates"),
-    "steps below 0": ({"step": -1}, r"step is -1, wanted 0\.\."),
-    "counted steps below 0": ({"optimizer_step": -1}, r"optimizer_step is -1, wanted 0\.\."),
+    "a negative step": ({"step": -1}, r"step is -1, wanted 0\.\."),
+    "a negative optimizer step": ({"optimizer_step": -1}, r"optimizer_step is -1, wanted 0\.\."),
     "read-only weights": (
         {"tensors": read_only()},
-        r"conv\.bias \(value\): it is read-only, wanted what training can change",
+        r"conv\.bias \(value\) is read-only, wanted a writable array",
     ),
     "no momentum buffers": (
         {"settings": StepSettingsRecord(optimizer=SGD, momentum=0.9)},
-        r"conv\.weight: it has 0 moments, wanted 1",
+        r"conv\.weight has 0 moments, wanted 1",
     ),
     "no second moments": (
         {"settings": StepSettingsRecord(optimizer=ADAM), "tensors": trained(moments=1)},
-        r"conv\.weight: it has 1 moments, wanted 2",
+        r"conv\.weight has 1 moments, wanted 2",
     ),
     "no averages": (
         {"settings": StepSettingsRecord(optimizer=SGD, average_decay=0.9)},
-        r"conv\.weight: its average is missing",
+        r"conv\.weight has no average",
     ),
     "a mean for every pixel": (
         {"normalization": Normalization(np.zeros(42, np.float32), np.ones(2, np.float32))},
@@ -369,22 +372,22 @@ def test_a_wrong_number_of_threads_is_refused(threads: int) -> None:
         (LAYERS, SHAPE, 0, r"batch_size is 0, wanted 1\.\.16777216"),
         (LAYERS, SHAPE, 2**24 + 1, "batch_size is 16777217"),
         (LAYERS, (3, 6, 7), 8, r"layer 0 \(conv2d\): it reads 3x6x7, wanted 2 channels"),
-        (LAYERS[:3], SHAPE, 8, r"the last layer \(max_pool2d\) gives 3x3x3 numbers an image"),
+        (LAYERS[:3], SHAPE, 8, r"the last layer \(max_pool2d\) outputs 3x3x3 per image"),
         ((ReLU(input=-1), Flatten(input=0)), (2**20, 2**6, 2**6), 8, "wanted at most"),
     ],
 )
-def test_what_is_no_network_is_refused(
+def test_an_invalid_network_is_refused(
     layers: tuple[Layer, ...], shape: tuple[int, ...], batch_size: int, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
         CompiledNetwork(layers, shape, batch_size)
 
 
-def test_a_network_that_finds_no_room() -> None:
+def test_a_network_that_is_too_large_for_memory() -> None:
     wide = Linear(
         input=0, in_features=2**20, out_features=2**30, weight="w", bias=None, transposed=False
     )
-    with pytest.raises(MemoryError, match=r"a network for batches of 16,777,216 images finds no"):
+    with pytest.raises(MemoryError, match=r"not enough memory for batches of 16,777,216 images"):
         CompiledNetwork((Flatten(input=-1), wide), (1, 2**10, 2**10), 2**24, training=True)
 
 
@@ -392,31 +395,31 @@ MEMORY = Path("/proc/self/statm")
 
 
 def resident() -> int:
-    """Bytes of this process that lie in memory."""
+    """Resident memory of this process in bytes."""
     return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.skipif(not MEMORY.exists(), reason="memory is not told here")
+@pytest.mark.skipif(not MEMORY.exists(), reason="memory usage is not available here")
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "forgotten"])
-def test_memory_is_given_back(closed: bool) -> None:
+def test_memory_is_freed(closed: bool) -> None:
     kept: list[CompiledNetwork] = []
 
     def make() -> int:
-        """The memory in use while it is there."""
+        """The memory in use while a network exists."""
         network = CompiledNetwork(LAYERS, SHAPE, 2**16, training=True)
         used = resident()
         if closed:
             network.close()
-            kept.append(network)  # itself it is small
+            kept.append(network)  # the object itself is small
         return used
 
-    of_images = 4 * 2**16 * math.prod(SHAPE)  # bytes: the least that a network needs
-    first = make()  # it may find memory that others have left
+    of_images = 4 * 2**16 * math.prod(SHAPE)  # bytes: the minimum that a network needs
+    first = make()  # may reuse memory freed earlier
     most = max(make() for _ in range(20))
     assert most - first < 3 * of_images
 
 
-def test_several_threads_use_networks_of_their_own() -> None:
+def test_several_threads_use_separate_networks() -> None:
     found: dict[int, list[bytes]] = {}
 
     def work(seed: int) -> None:
@@ -443,7 +446,7 @@ def test_several_threads_use_networks_of_their_own() -> None:
     assert all_at(once=True) == all_at(once=False)
 
 
-def test_one_network_works_for_one_thread_after_the_other() -> None:
+def test_threads_take_turns_with_one_network() -> None:
     network = CompiledNetwork(LAYERS, SHAPE, 8)
     wanted = [network.predict(weights(seed), images(200, seed)) for seed in range(4)]
     found: dict[int, np.ndarray] = {}
@@ -465,7 +468,7 @@ def test_one_network_works_for_one_thread_after_the_other() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_process_may_be_forked_between_calls() -> None:
-    """With the network in use before and after, in both processes, by several threads."""
+    """The network is used before and after, in both processes, with several threads."""
     code = """
 import os, sys
 import numpy as np
@@ -502,10 +505,10 @@ network = CompiledNetwork(LAYERS, SHAPE, 8, threads=2)
 def work():
     return network.predict(weights(), images(3000)).tobytes()
 wanted, ended = work(), threading.Event()
-def go_on():
+def keep_working():
     while not ended.is_set():
         work()
-thread = threading.Thread(target=go_on)
+thread = threading.Thread(target=keep_working)
 thread.start()
 for _ in range(5):
     while not network._working.locked():

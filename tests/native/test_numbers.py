@@ -1,4 +1,4 @@
-"""What the kernels compute, beside PyTorch in single and in double precision."""
+"""The kernels' results, compared with PyTorch in single and double precision."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BATCHES = 6
 
 @pytest.fixture(params=INSTRUCTION_SETS.get(processor(), ()))
 def kernels(request: pytest.FixtureRequest) -> Kernels:
-    """Each library that was built and runs here."""
+    """Every library that was built and runs here."""
     found = find_kernels_in(PACKAGE, request.param)
     if not isinstance(found, Kernels):
         pytest.skip(found.reason)
@@ -55,8 +55,8 @@ class Problem:
 
     Attributes:
         network: with fresh weights, in training mode.
-        layers: its list.
-        images: raw pixels: noise, and a bright square in another place for every class.
+        layers: its list of layers.
+        images: raw pixels: noise, and a bright square whose position depends on the class.
         labels: of the images.
     """
 
@@ -88,7 +88,7 @@ def problem_of(case: Case, n: int = 48) -> Problem:
     network = case.make()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if "norm" in name or parameter.ndim == 1:  # fresh ones are all 1, or all 0
+            if "norm" in name or parameter.ndim == 1:  # initially all 1 or all 0
                 parameter += 0.3 * torch.randn_like(parameter)
     channels, height, width = case.shape
     images = torch.randint(0, 150, (n, channels, height, width), dtype=torch.uint8)
@@ -99,7 +99,7 @@ def problem_of(case: Case, n: int = 48) -> Problem:
 
 
 class Trained:
-    """The kernels' side of a problem: copies of the network's tensors, and what is beside them."""
+    """The kernels' side of a problem: copies of the network's tensors with their training state."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Trained:
 
 
 Found = dict[str, Tensor]
-"""The loss of a step, each gradient, and the running figures after it."""
+"""The loss of a step, each gradient, and the running statistics after it."""
 
 
 def step_of_pytorch(
@@ -175,7 +175,7 @@ def step_of_kernels(
     label_smoothing: float = 0.0,
     **options: Any,
 ) -> Found:
-    """The same: a momentum buffer of zeros becomes the gradient."""
+    """The same; a zero-initialized momentum buffer becomes the gradient."""
     record = StepSettingsRecord(optimizer=SGD, momentum=0.5, label_smoothing=label_smoothing)
     if weight is not None:
         record.class_weights = (c_float * len(weight))(*weight)
@@ -195,11 +195,11 @@ def rms(values: Tensor) -> float:
 
 
 def assert_as_near(problem: Problem, size: int, kernels: Kernels, **options: Any) -> None:
-    """The kernels are at most 3 times as far from double precision as PyTorch in single.
+    """The kernels are at most 3 times as far from double precision as PyTorch in single precision.
 
-    That is so over several batches together: of the one number that a bias may be, PyTorch has now
-    and then every bit right. What is 0 but for rounding, such as the gradient of a bias before
-    batch normalization, is measured beside the other gradients.
+    Errors are taken over several batches: on a single number, such as a bias, PyTorch is sometimes
+    exact by chance. Values that are 0 except for rounding, such as the gradient of a bias before
+    batch normalization, are measured relative to the other gradients.
     """
     batches = [torch.randperm(len(problem.images))[:size] for _ in range(BATCHES)]
     found = [step_of_kernels(problem, batch, kernels, **options) for batch in batches]
@@ -219,7 +219,7 @@ def assert_as_near(problem: Problem, size: int, kernels: Kernels, **options: Any
         assert error <= allowed, f"{name}: {error:.2e} off, allowed {allowed:.2e}"
 
 
-def test_every_operation_and_every_model_is_looked_at() -> None:
+def test_every_operation_and_every_model_is_covered() -> None:
     layers = [layer for case in LAYERS.values() for layer in layer_list(case.make()) or ()]
     operations = {layer.op for layer in layers}
     known = {
@@ -233,7 +233,7 @@ def test_every_operation_and_every_model_is_looked_at() -> None:
 @pytest.mark.parametrize("size", [2, 16, 37])
 @pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
 def test_every_gradient_of_a_step(case: Case, size: int, kernels: Kernels) -> None:
-    """Batches of fewer images than stand side by side, of as many, and of more, not a multiple."""
+    """Batches smaller than a block, as large as a block, and larger but not a multiple."""
     assert_as_near(problem_of(case), size, kernels)
 
 
@@ -248,14 +248,14 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("name", ["linear", "model lenet", "batch norm"])
-def test_every_gradient_of_another_loss(
+def test_every_gradient_with_loss_options(
     name: str, options: dict[str, Any], kernels: Kernels
 ) -> None:
     assert_as_near(problem_of(EVERY[name]), 19, kernels, **options)
 
 
 @pytest.mark.parametrize("name", ["batch norm", "addition after batch norm", "model lenet"])
-def test_tensors_that_are_not_trained_stay_and_the_others_learn_the_same(
+def test_frozen_tensors_stay_unchanged_and_the_others_learn_the_same(
     name: str, kernels: Kernels
 ) -> None:
     problem = problem_of(EVERY[name])
@@ -307,7 +307,7 @@ def logits_of_kernels(problem: Problem, kernels: Kernels, threads: int = 1) -> T
 
 
 class Rule(NamedTuple):
-    """An optimizer of PyTorch's, and the same for the kernels."""
+    """An optimizer in PyTorch and the same for the kernels."""
 
     make: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     settings: dict[str, Any]
@@ -348,7 +348,7 @@ RULES: dict[str, Rule] = {
         1e-3,
         moments=2,
     ),
-    "Adam with numbers of its own": Rule(
+    "Adam with other settings": Rule(
         lambda p: torch.optim.Adam(p, lr=1e-3, betas=(0.7, 0.95), eps=1e-4),
         {"optimizer": ADAM, "beta1": 0.7, "beta2": 0.95, "epsilon": 1e-4},
         1e-3,
@@ -365,11 +365,11 @@ RULES: dict[str, Rule] = {
 
 @dataclass
 class Course:
-    """What a training came to.
+    """The results of a training.
 
     Attributes:
         losses: of its steps.
-        tensors: each value, moment and average at its end.
+        tensors: every value, moment and average at the end.
     """
 
     losses: Tensor
@@ -381,7 +381,7 @@ CLIP, DECAY = 0.7, 0.95
 
 
 def course_of_pytorch(problem: Problem, order: Tensor, rule: Rule, dtype: torch.dtype) -> Course:
-    """With gradients that are clipped, and averaged weights, by hand."""
+    """With clipped gradients, and weights averaged by hand."""
     network = copy.deepcopy(problem.network).to(dtype)
     optimizer = rule.make(network.parameters())
     averages = {name: each.clone() for name, each in network.state_dict().items()}
@@ -427,7 +427,7 @@ def random_batches(problem: Problem, steps: int, size: int) -> Tensor:
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("name", ["linear layers", "batch norm", "model lenet"])
-def test_what_a_few_steps_leave(name: str, rule: Rule, kernels: Kernels) -> None:
+def test_tensors_after_a_few_steps(name: str, rule: Rule, kernels: Kernels) -> None:
     problem = problem_of(EVERY[name])
     order = random_batches(problem, 4, 16)
     found = course_of_kernels(problem, order, rule, kernels).tensors
@@ -459,10 +459,10 @@ def hundred_steps(model: str, rule: str, course: int) -> tuple[Problem, Tensor, 
 @pytest.mark.parametrize("rule", ["SGD", "SGD with Nesterov's momentum", "Adam"])
 @pytest.mark.parametrize("model", MODELS)
 def test_the_losses_of_a_hundred_steps(model: str, rule: str, kernels: Kernels) -> None:
-    """From what is wrong, every course departs.
+    """A real error makes every training diverge.
 
-    From rounding only some do, at an instant: where it decides on which side of 0 the input of a
-    ReLU lies, or which of two pixels is the largest. So do PyTorch's own in single precision.
+    Rounding makes only some diverge, abruptly, when it decides the sign of a ReLU's input or which
+    of two pixels is larger. The same happens to PyTorch in single precision.
     """
     early, late = [], []
     for course in range(COURSES):
@@ -507,7 +507,7 @@ def test_every_library_that_runs_here_gives_the_same_bits(case: Case) -> None:
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("lengths", [[1] * 7, [2, 3, 2], [6, 1]], ids=str)
-def test_where_stretches_end_makes_no_difference(
+def test_the_division_into_stretches_makes_no_difference(
     rule: Rule, lengths: list[int], kernels: Kernels
 ) -> None:
     problem = problem_of(Case(lambda: DROPPING["features"](0.3), ImageShape(3, 8, 8)))
@@ -533,7 +533,7 @@ def test_where_stretches_end_makes_no_difference(
 
 
 @pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
-def test_an_image_has_the_same_logits_whatever_stands_beside_it(
+def test_an_images_logits_do_not_depend_on_the_others(
     case: Case, kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = problem_of(case)
@@ -560,11 +560,11 @@ def test_an_image_has_the_same_logits_whatever_stands_beside_it(
     ],
     ids=str,
 )
-@pytest.mark.parametrize("name", ["linear layers", "convolution with two of each", "addition"])
-def test_augmented_images_are_those_of_pytorch(
+@pytest.mark.parametrize("name", ["linear layers", "rectangular convolution", "addition"])
+def test_augmentation_is_the_same_as_in_pytorch(
     name: str, options: dict[str, Any], kernels: Kernels
 ) -> None:
-    """To the bit: a step on augmented images is one on images that were augmented before."""
+    """A step that augments is bit-identical to one on images augmented beforehand."""
     problem = problem_of(EVERY[name])
     batch, epoch = torch.randperm(48)[:37], 3
     augmentation = Augmentation(8, **options)
@@ -576,7 +576,7 @@ def test_augmented_images_are_those_of_pytorch(
         assert torch.equal(found[each], value), each
 
 
-def test_images_as_they_are_without_normalization(kernels: Kernels) -> None:
+def test_images_without_normalization(kernels: Kernels) -> None:
     problem = problem_of(EVERY["linear"])
     images, weights = problem.images.numpy(), problem.network.state_dict()
     network = CompiledNetwork(problem.layers, images.shape[1:], 48, kernels=kernels)
@@ -595,7 +595,7 @@ DROPPING: dict[str, Callable[[float], nn.Module]] = {
     ),
     "pixels": lambda p: nn.Sequential(nn.Conv2d(3, 7, 3), nn.Dropout(p), *ending(7 * 36)),
 }
-"""By what it drops: a network whose first weights are in front of dropout, and its last behind."""
+"""By what is dropped: a network with its first weights before dropout and its last after it."""
 
 
 def dropping(name: str, p: float) -> Problem:
@@ -603,10 +603,10 @@ def dropping(name: str, p: float) -> Problem:
 
 
 def masks(problem: Problem, batch: Tensor, kernels: Kernels, **options: int) -> Tensor:
-    """What each image's units are multiplied by, image by image.
+    """The factors that dropout multiplies each image's units by.
 
-    With units that are all 1 and logits that are all 0, the gradient of the last weights is the
-    units behind dropout, times the probability of every class but the true one.
+    If all units are 1 and all logits 0, the gradient of the last weights for any wrong class is the
+    units after dropout times that class's probability.
     """
     network = copy.deepcopy(problem.network)
     first, *_, last = [each for each in network if isinstance(each, nn.Linear | nn.Conv2d)]
@@ -627,14 +627,14 @@ def masks(problem: Problem, batch: Tensor, kernels: Kernels, **options: int) -> 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("name", DROPPING)
-def test_dropout_silences_the_share_that_it_should(name: str, p: float, kernels: Kernels) -> None:
+def test_dropout_drops_the_right_share(name: str, p: float, kernels: Kernels) -> None:
     problem = dropping(name, p)
     found = masks(problem, torch.arange(48), kernels, dropout_seed=5)
     kept = found != 0
     torch.testing.assert_close(found[kept], torch.full_like(found[kept], 1 / (1 - p)))
     deviation = math.sqrt(p * (1 - p) / found.numel())
     assert abs((~kept).float().mean() - p) < 4 * deviation
-    for axis in (0, 1):  # no image, and no unit, is silenced more than chance would have it
+    for axis in (0, 1):  # no image and no unit is dropped more often than by chance
         count = found.shape[axis]
         shares = (~kept).float().mean(axis)
         assert (shares - p).abs().max() < 5.5 * math.sqrt(p * (1 - p) / count)
@@ -653,16 +653,14 @@ def test_dropout_depends_on_seed_step_and_image(name: str, kernels: Kernels) -> 
         wanted.roll(1, 0),
         wanted.roll(1, 1),
     ]
-    for other in others:  # as far apart as chance would have it
+    for other in others:  # as different as independent masks
         differing = (other != wanted).float().mean()
         assert abs(differing - 0.5) < 5 * 0.5 / math.sqrt(wanted.numel())
 
 
 @pytest.mark.parametrize("size", [5, 37])
 @pytest.mark.parametrize("name", DROPPING)
-def test_gradients_pass_where_dropout_let_numbers_pass(
-    name: str, size: int, kernels: Kernels
-) -> None:
+def test_gradients_use_the_same_dropout_mask(name: str, size: int, kernels: Kernels) -> None:
     problem = dropping(name, 0.3)
     batch = torch.randperm(48)[:size]
     kept = masks(problem, batch, kernels, step=6, dropout_seed=11)
@@ -680,13 +678,13 @@ def test_gradients_pass_where_dropout_let_numbers_pass(
         assert rms(value - wanted[each]) <= 1e-6 * rms(wanted[each]), each
 
 
-# ---- What is no number -------------------------------------------------------------------------
+# ---- NaN and infinity --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("case", EVERY.values(), ids=EVERY)
-def test_what_is_not_finite_does_not_get_lost(case: Case, value: float, kernels: Kernels) -> None:
-    """The loss is finite where PyTorch's is, and then each gradient is where PyTorch's is."""
+def test_nan_and_infinity_do_not_get_lost(case: Case, value: float, kernels: Kernels) -> None:
+    """The loss is finite iff PyTorch's is, and then no gradient hides a non-finite one."""
     problem = problem_of(case)
     for name, parameter in problem.network.named_parameters():
         before = parameter.detach().clone()
@@ -706,7 +704,7 @@ def test_what_is_not_finite_does_not_get_lost(case: Case, value: float, kernels:
 
 
 def hidden_by_relu(place: str, value: float) -> Problem:
-    """A network whose loss is finite although some of it is not: a ReLU turns -inf into 0."""
+    """A network with finite loss despite an infinite value: a ReLU turns -inf into 0."""
     problem = problem_of(
         Case(
             lambda: nn.Sequential(
@@ -718,7 +716,7 @@ def hidden_by_relu(place: str, value: float) -> Problem:
     )
     first, second = problem.network[0], problem.network[2]
     with torch.no_grad():
-        first.bias += 50  # what infinity is multiplied by is never 0
+        first.bias += 50  # infinity is never multiplied by 0
         if place == "weight":
             second.weight[4, 1, 0, 2] = value
         else:
@@ -728,10 +726,10 @@ def hidden_by_relu(place: str, value: float) -> Problem:
 
 
 @pytest.mark.parametrize(("place", "value"), [("weight", -math.inf), ("input", math.inf)])
-def test_infinity_that_a_relu_hides_spoils_the_gradients_that_it_must(
+def test_infinity_hidden_by_a_relu_still_affects_gradients(
     place: str, value: float, kernels: Kernels
 ) -> None:
-    """A gradient of 0 is not left out where it is multiplied by infinity."""
+    """A gradient of 0 is not skipped if it is multiplied by infinity."""
     problem = hidden_by_relu(place, value)
     wanted = step_of_pytorch(problem, torch.arange(20), torch.float32)
     found = step_of_kernels(problem, torch.arange(20), kernels)
@@ -739,6 +737,6 @@ def test_infinity_that_a_relu_hides_spoils_the_gradients_that_it_must(
     assert not all(each.isfinite().all() for each in wanted.values())
     own = {f"gradient of {name}": value for name, value in problem.network.named_parameters()}
     for name, each in wanted.items():
-        # What the kernels found is read from how a weight moved, and infinity does not.
+        # The kernels' gradients are read from how weights move, and an infinite weight does not.
         known = own.get(name, each).isfinite()
         assert torch.equal(found[name].isfinite()[known], each.isfinite()[known]), name

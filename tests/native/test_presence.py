@@ -1,4 +1,4 @@
-"""Kernels are there where they can be, and where they are not, it is said why."""
+"""Kernels exist wherever they can be built; otherwise, the reason is given."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tenfold.native.network import CompiledNetwork
 
 
 @pytest.mark.skipif(not INSTRUCTION_SETS.get(processor()), reason="no kernels are made for it")
-def test_where_there_is_a_compiler_there_are_kernels() -> None:
-    """Otherwise every test of them would be skipped, and nobody would notice."""
+def test_with_a_compiler_there_are_kernels() -> None:
+    """Otherwise, every test of the kernels would be skipped unnoticed."""
     compilers = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
     if not compilers or os.environ.get("TENFOLD_NATIVE") == "0":
-        pytest.skip("there is no compiler, or no kernels are wanted")
+        pytest.skip("there is no compiler, or kernels are switched off")
     found = find_kernels()
     assert isinstance(found, Kernels), f"{compilers[0]} is here, but {found}"
 
 
-def test_without_kernels_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernels_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "find_kernels", lambda: NoKernels("c++ was ill that day"))
     with pytest.raises(NotNativeError, match=r"^c\+\+ was ill that day$"):
         CompiledNetwork((Flatten(input=-1),), (1, 2, 2), 8)

@@ -1,4 +1,4 @@
-"""Whether a library runs here, asked on processors that have what it needs and on others."""
+"""Whether a library reports correctly if it runs on a processor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tenfold.native.library import PACKAGE
 
 ASK = ROOT / "tests" / "native" / "ask.cpp"
 
-ON_X86 = pytest.mark.skipif(processor() != "x86_64", reason="this is no x86-64 processor")
+ON_X86 = pytest.mark.skipif(processor() != "x86_64", reason="this is not an x86-64 processor")
 
 PROCESSORS = {
     "Nehalem": {"avx2": 0, "avx512": 0},
@@ -23,19 +23,19 @@ PROCESSORS = {
     "Haswell,-fma": {"avx2": 0, "avx512": 0},
     "Haswell,-xsave": {"avx2": 0, "avx512": 0},
 }
-"""By QEMU's name, which libraries run there: AVX came with Sandy Bridge, AVX2 and FMA with Haswell;
-without XSAVE an operating system saves neither. QEMU's emulation has no AVX-512."""
+"""By QEMU's name, the libraries that run there. AVX came with Sandy Bridge, AVX2 and FMA with
+Haswell; without XSAVE, the operating system saves neither. QEMU does not emulate AVX-512."""
 
 
 def asking(tmp_path: Path, compiler: str) -> Path:
-    """The program that asks a library, compiled."""
+    """Compile the program that queries a library."""
     path = tmp_path / "ask"
     subprocess.run([need(compiler), str(ASK), "-o", str(path), "-ldl"], check=True)
     return path
 
 
 def answer(*command: object) -> tuple[int, str]:
-    """What the program printed: whether the library runs here, and its digest."""
+    """The program's output: whether the library runs here, and its digest."""
     result = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     assert result.returncode == 0, (result.returncode, result.stderr)
     runs_here, digest = result.stdout.split()
@@ -43,7 +43,7 @@ def answer(*command: object) -> tuple[int, str]:
 
 
 def library_of(tree: Tree, instruction_set: str, compiler: str) -> Path:
-    """A library of a small tree."""
+    """A library built from a small tree."""
     path = tree.folder / f"{instruction_set}.so"
     named = find_compiler("x86_64", {"CXX": need(compiler)}, "linux")
     compile_library(named, tree.source, path, instruction_set, "0123456789abcdef")
@@ -53,7 +53,7 @@ def library_of(tree: Tree, instruction_set: str, compiler: str) -> Path:
 @ON_X86
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS["x86_64"])
-def test_an_x86_library_runs_where_its_instructions_are(
+def test_an_x86_library_runs_on_processors_with_its_instructions(
     compiler: str, instruction_set: str, tree: Tree, tmp_path: Path
 ) -> None:
     ask = asking(tmp_path, compiler)
@@ -66,7 +66,7 @@ def test_an_x86_library_runs_where_its_instructions_are(
 
 @ON_X86
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS["x86_64"])
-def test_an_x86_library_runs_here_if_the_kernel_names_its_instructions(
+def test_an_x86_library_runs_here_if_linux_lists_its_instructions(
     instruction_set: str, tree: Tree, tmp_path: Path
 ) -> None:
     facts = Path("/proc/cpuinfo")
@@ -83,10 +83,10 @@ def test_an_x86_library_runs_here_if_the_kernel_names_its_instructions(
 
 @ON_X86
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS["x86_64"])
-def test_the_installed_library_can_be_opened_on_a_processor_that_it_does_not_run_on(
+def test_the_installed_library_can_be_opened_on_a_processor_that_cannot_run_it(
     instruction_set: str, tmp_path: Path
 ) -> None:
-    """Nothing that is run while a library is opened is compiled for more than is everywhere."""
+    """Code that runs while a library is opened uses only baseline instructions."""
     library = PACKAGE / LIBRARIES / library_file(instruction_set)
     if not library.exists():
         cannot_be_tested(f"{library.name} is not built")

@@ -1,4 +1,4 @@
-"""The C++ sources: their layout, what Clang's checks find, and every compiler that must do."""
+"""The C++ sources: formatting, clang-tidy, and every supported compiler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenfold.native.compiling import INSTRUCTION_FLAGS, Compiler, compile_librar
 from tenfold.native.library import PACKAGE
 
 STRICT = "-Wall -Wextra -Werror"
-STRICT_GCC = f"{STRICT} -Wno-uninitialized"  # its own headers for AVX-512 have such values
+STRICT_GCC = f"{STRICT} -Wno-uninitialized"  # its own AVX-512 headers trigger this warning
 
 MINGW = "x86_64-w64-mingw32"
 
@@ -26,7 +26,7 @@ COMPILERS = {
     "g++ for ARM": ("aarch64-linux-gnu-g++", "arm64", "linux"),
     "clang++ for ARM": ("clang++ --target=aarch64-linux-gnu", "arm64", "linux"),
 }
-"""By name: the command, the processor and the system that it compiles for."""
+"""By name: the command, and the processor and system that it compiles for."""
 
 SOURCES = [path for path in source_files(ROOT / SOURCE) if path.suffix in (".cpp", ".h")]
 TESTS = sorted((ROOT / "tests" / "native").glob("*.cpp"))
@@ -36,7 +36,7 @@ FUNCTIONS = set(re.findall(r"^TENFOLD_EXPORT .*?(tenfold_\w+)\(", INTERFACE, re.
 
 
 def compiler_named(name: str) -> Compiler:
-    """A compiler of the table, to which every warning is an error."""
+    """A compiler from the table, with warnings as errors."""
     command, machine, system = COMPILERS[name]
     program, *arguments = shlex.split(command)
     if "--target=aarch64-linux-gnu" in arguments:
@@ -62,14 +62,14 @@ def test_the_sources_compile_without_a_warning(
     assert b"0" * 16 in library.read_bytes()
 
 
-def test_the_layout_is_what_clang_format_makes_it() -> None:
+def test_the_sources_are_formatted() -> None:
     command = [need("clang-format"), "--dry-run", "-Werror", *map(str, [*SOURCES, *TESTS])]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, f"run `make format`:\n{answer.stderr}"
 
 
 def tidied(unit: Path, instruction_set: str, *options: str) -> str:
-    """What clang-tidy finds in a unit and in what it includes; empty if that is nothing."""
+    """What clang-tidy finds in a unit and its includes; empty if nothing."""
     if is_arm := instruction_set in INSTRUCTION_SETS["arm64"]:
         need("aarch64-linux-gnu-g++")  # its headers are read
     flags = [
@@ -87,32 +87,32 @@ def tidied(unit: Path, instruction_set: str, *options: str) -> str:
 @pytest.mark.parametrize(
     "unit", [path for path in SOURCES if path.suffix == ".cpp"], ids=lambda path: path.name
 )
-def test_clang_tidy_finds_no_mistake_in_the_sources(unit: Path) -> None:
+def test_clang_tidy_finds_nothing_in_the_sources(unit: Path) -> None:
     assert not tidied(unit, "avx2")
 
 
 @pytest.mark.parametrize("instruction_set", [name for name in INSTRUCTION_FLAGS if name != "avx2"])
-def test_clang_tidy_finds_no_mistake_in_other_vectors(instruction_set: str, tmp_path: Path) -> None:
+def test_clang_tidy_finds_nothing_in_other_vectors(instruction_set: str, tmp_path: Path) -> None:
     unit = tmp_path / "vectors.cpp"
     unit.write_text('#include "exponential.h"\n#include "lanes.h"\n')
     assert not tidied(unit, instruction_set)
 
 
 @pytest.mark.parametrize("unit", TESTS, ids=lambda path: path.name)
-def test_clang_tidy_finds_no_mistake_in_the_tests(unit: Path) -> None:
-    # Without the search along all paths, which takes most of the time.
+def test_clang_tidy_finds_nothing_in_the_tests(unit: Path) -> None:
+    # Without the path-sensitive analyzer, which takes most of the time.
     assert not tidied(unit, "avx2", "--checks=-clang-analyzer-*")
 
 
 def exported(nm: str, library: Path) -> set[str]:
-    """The functions that a library shows others."""
+    """The functions that a library exports."""
     command = [need(nm), "--dynamic", "--defined-only", str(library)]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {line.split()[-1] for line in listing.splitlines()}
 
 
 @pytest.mark.skipif(processor() not in INSTRUCTION_SETS, reason="there are no kernels for it")
-def test_the_installed_libraries_show_the_functions_of_the_interface_and_nothing_else() -> None:
+def test_the_installed_libraries_export_exactly_the_functions_of_the_interface() -> None:
     for name in INSTRUCTION_SETS[processor()]:
         library = PACKAGE / LIBRARIES / library_file(name)
         if not library.exists():
@@ -120,7 +120,7 @@ def test_the_installed_libraries_show_the_functions_of_the_interface_and_nothing
         assert exported("nm", library) == FUNCTIONS
 
 
-def test_a_library_for_windows_needs_only_what_windows_has(tree: Tree) -> None:
+def test_a_library_for_windows_depends_only_on_windows(tree: Tree) -> None:
     kernels = tree.source / "kernels.cpp"
     threads = "#include <thread>\nvoid wait() { std::thread([] {}).join(); }\n"
     kernels.write_text(kernels.read_text() + threads)

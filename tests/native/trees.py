@@ -1,4 +1,4 @@
-"""Small copies of the project, built as an installer builds them."""
+"""Small copies of the project, built the way an installer builds them."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ int32_t tenfold_predict(TenfoldNetwork*, const TenfoldTensor*, int32_t, const Te
   return TENFOLD_INVALID;
 }
 """
-"""They compute nothing, and are compiled in no time."""
+"""Kernels that compute nothing and compile quickly."""
 
 FRAME = ("interface.h", "processor.cpp", "exports.map")
-"""The sources that stay as they are in a small copy."""
+"""The sources that a small copy keeps unchanged."""
 
 PACKAGE = ("__init__.py", "__init__.pyi", "_lazy.py", "_version.py", "errors.py")
-"""What of the package a small copy has beside its folder `native`."""
+"""The package's files in a small copy, besides the folder `native`."""
 
 
 class Built(NamedTuple):
-    """What a build gave: the file's name, and what was printed."""
+    """The result of a build: the file and what was printed."""
 
     file: Path
     out: str
@@ -71,7 +71,7 @@ class Tree:
         (self.source / "kernels.cpp").write_text(KERNELS)
 
     def try_to_build(self, kind: str, **environment: str) -> Answer:
-        """Build as an installer does: a `wheel`, an `editable` wheel, or an `sdist`."""
+        """Build a `wheel`, an `editable` wheel or an `sdist`, as an installer does."""
         code = f"from setuptools import build_meta as b; print(); print(b.build_{kind}('dist'))"
         inherited = {
             name: value
@@ -88,7 +88,7 @@ class Tree:
         return Answer(answer.returncode, answer.stdout, answer.stderr)
 
     def build(self, kind: str, **environment: str) -> Built:
-        """Build what can be built."""
+        """Build, and require success."""
         answer = self.try_to_build(kind, **environment)
         assert answer.code == 0, answer.err
         file = self.folder / "dist" / answer.out.splitlines()[-1]
@@ -96,30 +96,30 @@ class Tree:
 
 
 def program(path: Path, text: str) -> Path:
-    """A shell script that can be run."""
+    """An executable shell script."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
 
 
 def need(name: str) -> str:
-    """The path of a program; without it the test is skipped, and fails in continuous integration.
+    """The path of a program; if missing, skip the test, or fail in continuous integration.
 
-    `.ci/run` installs all that is needed.
+    `.ci/run` installs everything needed.
     """
     found = shutil.which(name)
     return found or cannot_be_tested(f"{name} is not installed")
 
 
 def cannot_be_tested(reason: str) -> NoReturn:
-    """Skip; in continuous integration, where everything must be tested, fail."""
+    """Skip, or fail in continuous integration, where everything must be tested."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def loaded_from(packages: Path, **environment: str) -> dict[str, object]:
-    """What the loader of the tenfold in a folder finds, in a process of its own."""
+    """What the loader of the tenfold in a folder finds, in a separate process."""
     code = (
         "import json\n"
         "from tenfold.native.library import find_kernels\n"

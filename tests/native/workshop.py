@@ -1,4 +1,4 @@
-"""Programs made of the driver and the kernels, each compiled once for all tests of a session."""
+"""Programs built from the driver and the kernels, each compiled once per test session."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ DRIVER = (
 )
 TESTS = ROOT / "tests" / "native"
 
-STRICT = ("-Wall", "-Wextra", "-Werror", "-Wno-uninitialized")  # GCC's own headers for AVX-512
+STRICT = ("-Wall", "-Wextra", "-Werror", "-Wno-uninitialized")  # the last for GCC's AVX-512 headers
 
-# The driver is compiled without a sanitizer: what it watches are the kernels.
+# The driver is compiled without a sanitizer: only the kernels are being checked.
 DRIVER_FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-pthread", *STRICT)
 
 SANITIZERS = {
@@ -43,10 +43,10 @@ SANITIZERS = {
     "address": ("-Og", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-O1", "-g1", "-fsanitize=thread"),
 }
-"""By name: what is added to the flags of the kernels."""
+"""By name: extra flags for the kernels."""
 
 ENVIRONMENT = {
-    # A signal makes the driver say which case it was.
+    # On a signal, the driver reports the current case.
     "ASAN_OPTIONS": "abort_on_error=1",
     "UBSAN_OPTIONS": "abort_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": "abort_on_error=1:halt_on_error=1",
@@ -58,7 +58,7 @@ CROSS_COMPILERS = {"arm64": "aarch64-linux-gnu-g++"}
 
 @dataclass(frozen=True)
 class Answer:
-    """How a program ended, and what it printed."""
+    """A program's exit code and output."""
 
     code: int
     out: str
@@ -69,7 +69,7 @@ class Workshop:
     """Compiles programs into a folder that several processes may share.
 
     Args:
-        folder: an existing one.
+        folder: an existing folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,11 +77,11 @@ class Workshop:
 
     @cached_property
     def compiler(self) -> Compiler:
-        """The one that `CXX` names, or the first of the usual ones."""
+        """The compiler that `CXX` names, or the first of the usual ones."""
         return find_compiler(processor())
 
     def driver(self, instruction_set: str, sanitizer: str = "plain") -> list[str]:
-        """The words that call the driver with the kernels linked in; it may be emulated."""
+        """The command for the driver with the kernels linked in, emulated if necessary."""
         machine = _machine_of(instruction_set)
         is_foreign = machine != processor()
         compiler = self._compiler_for(machine)
@@ -98,7 +98,7 @@ class Workshop:
         return [*_emulator(machine), str(program)]
 
     def pieces(self, instruction_set: str) -> list[str]:
-        """The words that call the tests of the small pieces; they may be emulated."""
+        """The command for the unit tests in pieces.cpp, emulated if necessary."""
         machine = _machine_of(instruction_set)
         compiler = self._compiler_for(machine)
         flags = [*DRIVER_FLAGS, *INSTRUCTION_FLAGS[instruction_set]]
@@ -119,7 +119,7 @@ class Workshop:
         units: Sequence[tuple[Path, Sequence[str]]],
         linking: Sequence[str],
     ) -> Path:
-        """Compile what is not compiled yet, at the same time, and link it."""
+        """Compile the missing units in parallel and link them."""
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             objects = list(pool.map(lambda unit: self._object(compiler, *unit), units))
         command = [*compiler.command, *map(str, objects), *linking]
@@ -130,7 +130,7 @@ class Workshop:
         return self._made(f"{source.stem}.o", command)
 
     def _made(self, name: str, command: Sequence[str]) -> Path:
-        """The file that a command makes, by whoever comes first."""
+        """The output file of a command; the first process to ask runs the command."""
         digest = hashlib.sha256("\0".join(command).encode()).hexdigest()[:16]
         file = self.folder / f"{digest}-{name}"
         with FileLock(f"{file}.lock"):
@@ -145,7 +145,7 @@ class Workshop:
 
 
 def call(command: Sequence[str], *arguments: str) -> Answer:
-    """Run a program that the workshop made."""
+    """Run a program from the workshop."""
     run = subprocess.run(
         [*command, *arguments],
         env={**os.environ, **ENVIRONMENT},
@@ -157,7 +157,7 @@ def call(command: Sequence[str], *arguments: str) -> Answer:
 
 
 def instruction_sets_here() -> list[str]:
-    """Those that this kind of processor may have; the best first."""
+    """The instruction sets of this kind of processor, best first."""
     return list(INSTRUCTION_SETS.get(processor(), ()))
 
 

@@ -1,4 +1,4 @@
-"""What a recipe leaves open, settled by facts about the data."""
+"""Filling in what a recipe leaves to the data."""
 
 import pytest
 
@@ -12,7 +12,7 @@ FACTS = {
 }
 
 
-def test_what_is_open_is_filled_in_and_the_rest_is_left():
+def test_open_keys_are_filled_in_and_the_rest_is_unchanged():
     recipe = load_recipe("mlp-fashion", {"epochs": 3})
     complete = completed(recipe, **FACTS)
     assert complete.to_dict() == {
@@ -26,11 +26,11 @@ def test_what_is_open_is_filled_in_and_the_rest_is_left():
 
 
 @pytest.mark.parametrize(("channels", "wanted"), [(1, 1), (3, 3), (2, None), (4, None)])
-def test_only_gray_and_color_are_a_choice(channels, wanted):
+def test_only_gray_and_color_are_recorded(channels, wanted):
     facts = {**FACTS, "image_shape": (channels, 8, 8)}
     assert completed(load_recipe("default"), **facts).channels == wanted
 
 
-def test_a_path_that_no_recipe_can_name_is_refused():
+def test_a_path_that_a_recipe_cannot_name_is_refused():
     with pytest.raises(DataError, match=r"the path is not UTF-8, .*; rename the folder"):
         completed(load_recipe("default"), **{**FACTS, "source": "phot\udcf6s"})

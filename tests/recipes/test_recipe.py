@@ -1,4 +1,4 @@
-"""Recipes: those that come with tenfold, how values are checked, and TOML there and back."""
+"""Recipes: those that come with tenfold, validation, and round trips through TOML."""
 
 import inspect
 import math
@@ -34,7 +34,7 @@ COMMON = {
     "val": 0.0,
     "augment": {"flip": False, "crop_padding": 0, "cutout": 0},
 }
-"""What none of the five tutorials does: they scale pixels to 0..1, shuffle, and step."""
+"""Settings that none of the five tutorials uses: they scale pixels to 0..1, shuffle, and step."""
 
 TUTORIALS = {
     "lenet-mnist": {
@@ -82,7 +82,7 @@ TUTORIALS = {
         "shuffle": False,
     },
 }
-"""What the tutorials say of themselves."""
+"""The tutorials' own settings."""
 
 PARAMETERS = {
     "lenet-mnist": 61_706,
@@ -91,7 +91,7 @@ PARAMETERS = {
     "convpool-mnist": 15_168_266,
     "mlp-fashion": 669_706,
 }
-"""As published, but for softmax regression: 784 weights and a bias for each of ten classes."""
+"""As published, except for softmax regression: 784 weights and a bias for each of ten classes."""
 
 
 def network_of(recipe):
@@ -100,7 +100,7 @@ def network_of(recipe):
 
 
 @pytest.mark.parametrize("name", TUTORIALS)
-def test_the_tutorials_are_kept_to_the_letter(name):
+def test_the_tutorials_are_followed_exactly(name):
     recipe = load_recipe(name).to_dict()
     wanted = {**COMMON, **TUTORIALS[name]}
     assert {key: recipe[key] for key in wanted} == wanted
@@ -151,8 +151,8 @@ def test_every_recipe_can_be_trained(name):
 
 
 @EVERY_RECIPE
-def test_every_recipe_says_nothing_but_what_it_means(name):
-    """Every key that stands in the file is known, and arguments are the model's own."""
+def test_every_recipe_has_only_known_keys(name):
+    """Every key in the file is known, and the arguments are the model's own."""
     values = tomllib.loads(recipe_text(name))
     recipe = load_recipe(name)
     complete = model_arguments(recipe.model, recipe.model_args)
@@ -168,11 +168,11 @@ def test_the_first_commands_recipes_are_there():
     assert load_recipe("digits-quick").data == "digits"
 
 
-# --- TOML there and back ---------------------------------------------------------------------
+# --- Round trips through TOML ----------------------------------------------------------------
 
 
 @EVERY_RECIPE
-def test_a_recipe_comes_back_from_its_own_text(name, tmp_path):
+def test_a_recipe_survives_a_round_trip(name, tmp_path):
     recipe = load_recipe(name)
     path = tmp_path / "recipe.toml"
     path.write_text(recipe.to_toml(), "utf-8")
@@ -222,12 +222,12 @@ recipes = st.fixed_dictionaries(
 
 @settings(deadline=None)
 @given(recipes)
-def test_any_recipe_comes_back_from_its_own_text(values):
+def test_any_recipe_survives_a_round_trip(values):
     recipe = validate(values, "here")
     assert validate(tomllib.loads(recipe.to_toml()), "there") == recipe
 
 
-def test_a_whole_number_will_do_for_a_fraction():
+def test_a_whole_number_is_accepted_as_a_float():
     recipe = validate({"model": "mlp", "lr": 1, "weight_decay": 0}, "here")
     assert (recipe.lr, type(recipe.lr)) == (1.0, float)
 
@@ -243,10 +243,10 @@ def test_a_recipe_cannot_be_changed():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"optimiser": "adam"}, "the key 'optimiser' is not known, did you mean 'optimizer'?"),
-        ({"leraning_rate": 1}, "the key 'leraning_rate' is not known"),
-        ({"epoch": 3}, "the key 'epoch' is not known, did you mean 'epochs'?"),
-        ({"augment": {"flop": True}}, "'augment.flop' is not known, did you mean 'flip'?"),
+        ({"optimiser": "adam"}, "unknown key 'optimiser', did you mean 'optimizer'?"),
+        ({"leraning_rate": 1}, "unknown key 'leraning_rate'"),
+        ({"epoch": 3}, "unknown key 'epoch', did you mean 'epochs'?"),
+        ({"augment": {"flop": True}}, "unknown key 'augment.flop', did you mean 'flip'?"),
         ({"augment": 3}, "augment is 3, wanted a table"),
         ({"augment": {"crop_padding": -1}}, "augment.crop_padding is -1, wanted at least"),
         ({"augment": {"cutout": -2}}, "augment.cutout is -2, wanted at least 0"),
@@ -327,7 +327,7 @@ json_values = st.recursive(
         st.sampled_from(list(Recipe.model_fields)) | st.text(max_size=5), json_values, max_size=4
     )
 )
-def test_any_table_is_a_recipe_or_wrong_use(values):
+def test_any_table_is_a_recipe_or_a_usage_error(values):
     try:
         recipe = validate({"model": "mlp", **values}, "mine.toml")
     except UsageError:
@@ -338,7 +338,7 @@ def test_any_table_is_a_recipe_or_wrong_use(values):
 # --- Changes ---------------------------------------------------------------------------------
 
 
-def test_overrides_reach_into_tables_and_make_missing_ones():
+def test_overrides_reach_into_tables_and_create_missing_ones():
     recipe = load_recipe(
         "convpool-mnist",
         {"lr": 1e-4, "model_args.dropout": 0.5, "augment.flip": True, "image_size": [14, 14]},
@@ -351,7 +351,7 @@ def test_overrides_reach_into_tables_and_make_missing_ones():
     assert (recipe.epochs, recipe.data) == (plain.epochs, plain.data)
 
 
-def test_another_model_gets_none_of_the_firsts_arguments():
+def test_another_model_drops_the_first_ones_arguments():
     recipe = load_recipe("convpool-mnist", {"model": "mlp", "model_args.hidden": [8]})
     assert (recipe.model, recipe.model_args) == ("mlp", {"hidden": [8]})
     same = load_recipe("convpool-mnist", {"model": "convpool"})
@@ -359,7 +359,7 @@ def test_another_model_gets_none_of_the_firsts_arguments():
 
 
 OWN = {"momentum": 0.9, "nesterov": True, "drop_every": 3, "drop_factor": 0.5}
-"""A value that matters for every key that not every optimizer or schedule has."""
+"""A value with an effect for every key that not every optimizer or schedule has."""
 
 TABLES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 
@@ -369,7 +369,7 @@ EVERY_ENTRY = pytest.mark.parametrize(
 
 
 @EVERY_ENTRY
-def test_what_is_an_entrys_own_is_a_key_of_a_recipe_with_the_same_default(choice, name):
+def test_an_entrys_own_options_are_recipe_keys_with_the_same_defaults(choice, name):
     build = {"optimizer": build_optimizer, "schedule": build_schedule}[choice]
     for key, default in TABLES[choice][name].own.items():
         assert Recipe.model_fields[key].default == default
@@ -377,7 +377,7 @@ def test_what_is_an_entrys_own_is_a_key_of_a_recipe_with_the_same_default(choice
 
 
 @EVERY_ENTRY
-def test_another_optimizer_or_schedule_gets_none_of_the_firsts_own_keys(choice, name):
+def test_another_optimizer_or_schedule_drops_the_first_ones_own_keys(choice, name):
     own = {key: OWN[key] for key in TABLES[choice][name].own}
     recipe = validate({"model": "mlp", choice: name, **own, "lr": 0.3, "epochs": 7}, "here")
     for other in TABLES[choice].keys() - {name}:
@@ -408,11 +408,11 @@ CHANGES = [
 
 @EVERY_RECIPE
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
-def test_a_recipe_is_changed_as_its_text_is(name, changes):
+def test_a_recipe_and_its_text_are_changed_alike(name, changes):
     assert changed(load_recipe(name), changes, "here") == load_recipe(name, changes)
 
 
-def test_what_is_changed_is_left_as_it_was():
+def test_the_original_is_not_changed():
     values = {"model": "mlp", "model_args": {"hidden": [8]}}
     recipe = validate(values, "here")
     for whole in (values, recipe):
@@ -427,7 +427,7 @@ def test_what_is_changed_is_left_as_it_was():
         ({"epcohs": 1}, "did you mean 'epochs'?"),
         ({"augment.flipp": True}, "did you mean 'flip'?"),
         ({"lr": "fast"}, "lr is 'fast', wanted a number"),
-        ({"": 1}, "is not known"),
+        ({"": 1}, "unknown key"),
     ],
     ids=str,
 )

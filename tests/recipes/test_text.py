@@ -1,4 +1,4 @@
-"""From a recipe's name or file to its text and values."""
+"""Reading a recipe by name or from a file."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_byte_order_mark_anywhere_else_is_refused():
             parse_recipe(text, "here")
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_suggests_the_closest():
     for name, nearest in (("lenet-mnits", "did you mean 'lenet-mnist'"), ("a/b.tml", "choose one")):
         with pytest.raises(
             UsageError, match=f"{name}' is neither a recipe nor a .toml file; {nearest}"
@@ -36,7 +36,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     [b"lr = ", b"[model", b"\xff\xfe", b"lr = 0.1\nlr = 0.2", b"x = " + b"[" * 100_000, b"\0"],
     ids=["half", "bracket", "bytes", "twice", "deep", "null"],
 )
-def test_a_file_that_is_no_toml_is_named(tmp_path, content):
+def test_a_file_that_is_not_toml_is_named(tmp_path, content):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"mine\.toml: "):
@@ -53,7 +53,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
     with pytest.raises(UsageError, match=r"^recipe .*pipe\.toml: not a regular file"):
         load_recipe(tmp_path / "pipe.toml")

@@ -1,4 +1,4 @@
-"""A plot that grows: what is in its file when, what it costs, and what its failures cost."""
+"""The live plot: the contents of its file, its cost, and its failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tenfold.training.watching import Watcher
 
 
 def stripes(n: int, split: str) -> ImageDataset:
-    """Pictures of upright and lying stripes, with noise."""
+    """Pictures of vertical and horizontal stripes, with noise."""
     draw = torch.Generator().manual_seed(len(split))
     labels = torch.arange(n) % 2
     images = torch.randint(0, 100, (n, 1, 8, 8), generator=draw, dtype=torch.uint8)
@@ -40,7 +40,7 @@ def data() -> Splits:
 
 
 class Notes(Watcher):
-    """Keeps what it is told."""
+    """Keeps the notes."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -111,7 +111,7 @@ class TestByHand:
             {"train_loss": {1: 0.5}, "train_acc": {1: 0.25}}
         )
 
-    def test_an_earlier_epoch_begins_anew(self, tmp_path: Path) -> None:
+    def test_an_earlier_epoch_starts_a_new_plot(self, tmp_path: Path) -> None:
         plot = LivePlot(tmp_path / "a.png")
         for epoch, loss in ((1, 5), (2, 4), (1, 3)):
             plot.add(epoch, train_loss=loss)
@@ -121,16 +121,16 @@ class TestByHand:
     @pytest.mark.parametrize(
         ("figures", "said"),
         [
-            ({"test_acc": 87.2}, "test_acc is 87.2, wanted a share between 0 and 1"),
+            ({"test_acc": 87.2}, "test_acc is 87.2, wanted a number in 0..1"),
             ({"train_acc": float("nan")}, "train_acc is nan"),
             ({"train_loss": torch.ones(2)}, "train_loss is tensor.* wanted one number"),
         ],
     )
-    def test_what_is_no_figure_is_refused(self, figures: dict, said: str) -> None:
+    def test_wrong_figures_are_refused(self, figures: dict, said: str) -> None:
         with pytest.raises(UsageError, match=said):
             LivePlot().add(1, **figures)
 
-    def test_an_epoch_that_is_no_number_is_refused(self) -> None:
+    def test_an_epoch_that_is_not_a_number_is_refused(self) -> None:
         with pytest.raises(UsageError, match="the epoch is nan"):
             LivePlot().add(float("nan"), train_loss=1)
 
@@ -138,7 +138,7 @@ class TestByHand:
         with pytest.raises(UsageError, match=r"\.png or \.svg"):
             LivePlot("plot.jpeg")
 
-    def test_without_a_path_it_says_where_it_is_once(
+    def test_without_a_path_it_says_once_where_the_plot_is(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -147,10 +147,10 @@ class TestByHand:
         plot.draw()
         assert (tmp_path / "training.png").is_file()
         captured = capsys.readouterr()
-        assert captured.err == "note: the plot grows in training.png\n"
+        assert captured.err == "note: plotting to training.png\n"
         assert captured.out == ""
 
-    def test_what_is_not_drawn_yet_is_drawn_as_the_program_ends(self, tmp_path: Path) -> None:
+    def test_a_postponed_plot_is_drawn_when_the_program_ends(self, tmp_path: Path) -> None:
         code = (
             "from tenfold.notebook import LivePlot\n"
             "plot = LivePlot('a.png')\n"
@@ -184,28 +184,28 @@ class TestByHand:
 
 
 class TestRuns:
-    def test_the_plot_lies_in_the_runs_folder(self, tmp_path: Path, data: Splits) -> None:
+    def test_the_plot_is_in_the_runs_folder(self, tmp_path: Path, data: Splits) -> None:
         run = train(data, tmp_path / "run", plot=True)
         drawn = (tmp_path / "run" / "training.png").read_bytes()
         assert drawn == png(history_curves(run.history))
 
-    def test_the_plot_lies_where_it_is_wanted(self, tmp_path: Path, data: Splits) -> None:
+    def test_the_plot_is_where_it_was_requested(self, tmp_path: Path, data: Splits) -> None:
         train(data, tmp_path / "run", plot=tmp_path / "elsewhere.svg")
         assert (tmp_path / "elsewhere.svg").read_bytes().startswith(b"<?xml")
         assert not (tmp_path / "run" / "training.png").exists()
 
-    def test_without_being_asked_for_there_is_none(self, tmp_path: Path, data: Splits) -> None:
+    def test_there_is_no_plot_by_default(self, tmp_path: Path, data: Splits) -> None:
         train(data, tmp_path / "run")
         assert not [*tmp_path.rglob("*.png")]
 
-    def test_another_format_is_refused_before_there_is_a_run(
+    def test_another_format_is_refused_before_the_run_starts(
         self, tmp_path: Path, data: Splits
     ) -> None:
         with pytest.raises(UsageError, match=r"\.png or \.svg"):
             train(data, tmp_path / "run", plot="plot.pdf")
         assert not (tmp_path / "run").exists()
 
-    def test_a_resumed_run_shows_its_first_epochs_too(self, tmp_path: Path, data: Splits) -> None:
+    def test_a_resumed_run_also_shows_its_first_epochs(self, tmp_path: Path, data: Splits) -> None:
         train(data, tmp_path / "run", epochs=2)
         run = tenfold.resume(
             tmp_path / "run", epochs=4, data=data, plot=True, watcher=Watcher(), threads=1
@@ -214,7 +214,7 @@ class TestRuns:
         assert [m.epoch for m in run.history] == [1, 2, 3, 4]
         assert drawn == png(history_curves(run.history))
 
-    def test_the_command_line_draws_it_too(self, tmp_path: Path) -> None:
+    def test_the_command_line_also_draws_it(self, tmp_path: Path) -> None:
         out = tmp_path / "run"
         answer = CliRunner().invoke(
             app, ["train", "digits", "--epochs", "1", "--threads", "1", "--plot", "--out", str(out)]
@@ -232,13 +232,13 @@ class TestRuns:
         drawn = (tmp_path / "run" / "training.png").read_bytes()
         assert drawn == png(history_curves(run.history))
 
-    def test_the_plot_changes_nothing_that_is_learnt(self, tmp_path: Path, data: Splits) -> None:
+    def test_the_plot_does_not_change_the_training(self, tmp_path: Path, data: Splits) -> None:
         runs = [train(data, tmp_path / str(plot), plot=plot) for plot in (True, False)]
         with_plot, without = (run.model.bundle.weights for run in runs)
         assert with_plot.keys() == without.keys()
         assert all(with_plot[name].data == without[name].data for name in without)
 
-    def test_one_plot_serves_one_run_after_the_other(self, tmp_path: Path, data: Splits) -> None:
+    def test_one_plot_can_be_used_for_several_runs(self, tmp_path: Path, data: Splits) -> None:
         plot = LivePlot()
         for name in ("one", "two"):
             run = train(data, tmp_path / name, watcher=plot)
@@ -247,7 +247,7 @@ class TestRuns:
 
 
 class TestCost:
-    def test_it_is_drawn_twice_a_second_at_the_most(
+    def test_it_is_drawn_at_most_twice_a_second(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         drawn = []
@@ -279,11 +279,11 @@ class TestCost:
 
     def test_after_a_batch_nothing_is_done(self) -> None:
         assert LivePlot.advanced is Watcher.advanced
-        assert LivePlot.every_batches == 0  # it asks for no stretch to end
+        assert LivePlot.every_batches == 0  # it does not make stretches shorter
 
 
 class TestFailures:
-    def test_a_file_that_cannot_be_written_is_said_once_and_the_run_goes_on(
+    def test_an_unwritable_file_is_reported_once_and_the_run_continues(
         self, tmp_path: Path, data: Splits, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "file").touch()
@@ -293,10 +293,10 @@ class TestFailures:
         assert run.status == "finished"
         said = [note for note in notes.notes if "plot" in note]
         assert len(said) == 1
-        assert "training goes on without it" in said[0]
+        assert "training continues without it" in said[0]
         assert str(tmp_path / "file") in said[0]
 
-    def test_any_failure_of_the_drawing_is_said_and_the_run_goes_on(
+    def test_any_drawing_failure_is_reported_and_the_run_continues(
         self, tmp_path: Path, data: Splits, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: object, **__: object) -> None:
@@ -307,7 +307,7 @@ class TestFailures:
         run = train(data, tmp_path / "run", plot=True, watcher=notes)
         assert run.status == "finished"
         assert [note for note in notes.notes if "plot" in note] == [
-            "the plot could not be drawn, training goes on without it: RuntimeError('no fonts')"
+            "the plot could not be drawn, training continues without it: RuntimeError('no fonts')"
         ]
 
     def test_it_is_drawn_again_once_that_works(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures say what they are given, legibly."""
+"""Figures show their data legibly."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def legend(axes: Axes) -> list[str]:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """What is seen: height, width, RGB; one row for the top."""
+    """The visible pixels: height, width, RGB; the first row is the top."""
     with Image.open(io.BytesIO(figure_bytes(figure, "png"))) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -84,7 +84,7 @@ def shown_texts(figure: Figure) -> list[Text]:
 
 
 def assert_texts_are_legible(figure: Figure) -> None:
-    """No text leaves the picture, and no two of them that stand upright overlap."""
+    """No text leaves the picture, and no two horizontal texts overlap."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     undrawn = [label for axes in figure.axes for label in labels_beyond(axes)]
@@ -104,7 +104,7 @@ def assert_texts_are_legible(figure: Figure) -> None:
 
 
 def labels_beyond(axes: Axes) -> list[Text]:
-    """The labels of ticks outside an axis, which are never drawn."""
+    """Tick labels outside an axis, which are never drawn."""
     beyond = []
     for axis, place in ((axes.xaxis, 0), (axes.yaxis, 1)):
         low, high = sorted(axis.get_view_interval())
@@ -139,7 +139,7 @@ class TestHistory:
         assert_texts_are_legible(figure)
 
     @pytest.mark.parametrize("epochs", [1, 2, 10, 1000])
-    def test_epochs_are_whole_numbers_and_all_points_lie_inside(self, epochs: int) -> None:
+    def test_epochs_are_whole_numbers_and_all_points_are_inside(self, epochs: int) -> None:
         figure = history_figure(history(epochs))
         FigureCanvasAgg(figure).draw()
         for axes in figure.axes:
@@ -176,7 +176,7 @@ class TestHistory:
             assert legend(axes) == ["train"]
             assert len(axes.get_lines()) == 1
 
-    def test_the_test_accuracy_is_there_only_if_asked_for(self) -> None:
+    def test_the_test_accuracy_is_drawn_only_on_request(self) -> None:
         drawn = panels(history_figure(history(5), test_acc={4: 0.7}))
         assert legend(drawn["loss"]) == ["train", "validation"]
         assert legend(drawn["accuracy"]) == ["train", "validation", "test"]
@@ -193,12 +193,12 @@ class TestHistory:
         for what in ("get_color", "get_marker", "get_linestyle"):
             assert len({getattr(line, what)() for line in axes.get_lines()}) == 3
 
-    def test_a_run_that_goes_on_has_room_for_what_comes(self) -> None:
+    def test_an_unfinished_run_has_room_for_more_epochs(self) -> None:
         assert 10 < history_figure(history(3), epochs=10).axes[0].get_xlim()[1] < 11
-        # of very many epochs the first few would be squeezed into a corner
+        # with very many epochs, the first few would be squeezed into a corner
         assert 40 <= history_figure(history(20), epochs=1000).axes[0].get_xlim()[1] < 50
 
-    def test_each_line_is_seen(self) -> None:
+    def test_each_line_is_visible(self) -> None:
         seen = pixels(history_figure(history(10), test_acc={10: 0.5}))
         for color in ("#0072B2", "#D55E00", "#009E73"):
             red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
@@ -219,32 +219,32 @@ class TestHistory:
 
 
 def pictures(names: tuple[str, ...] = FASHION, *, shape: tuple[int, ...] = (1, 8, 8)):
-    """One even picture a class, each brighter than the one before."""
+    """One uniform picture per class, each brighter than the one before."""
     n = len(names)
     shades = torch.linspace(20, 220, n).to(torch.uint8).view(n, 1, 1, 1)
     return ImageDataset(shades.expand(n, *shape).clone(), torch.arange(n), names, source="shades")
 
 
 class TestImages:
-    def test_the_true_name_stands_over_the_predicted_one(self) -> None:
+    def test_the_true_name_is_above_the_predicted_one(self) -> None:
         figure = images_figure(pictures(), [0, 9], [0, "Sandal"])
         texts = [text for text in shown_texts(figure) if text.axes is None]
         heights = {text.get_text(): text.get_position()[1] for text in texts}
         assert heights.keys() == {"T-shirt/top", "Ankle boot", f"{WRONG_SIGN} Sandal"}
         assert heights["Ankle boot"] > heights[f"{WRONG_SIGN} Sandal"]
 
-    def test_mistakes_have_a_sign_a_color_and_a_frame(self) -> None:
+    def test_mistakes_have_a_cross_a_color_and_a_frame(self) -> None:
         figure = images_figure(pictures(), range(10), [0, 1, 2, 3, 4, 5, 6, 7, 8, 7])
         wrong = [text for text in shown_texts(figure) if text.get_color() == VERMILLION]
         assert [text.get_text() for text in wrong] == [f"{WRONG_SIGN} Sneaker"]
         framed = [axes for axes in figure.axes if axes.spines["left"].get_visible()]
         assert framed == [figure.axes[9]]
 
-    def test_without_predictions_there_are_the_true_names_alone(self) -> None:
+    def test_without_predictions_there_are_only_the_true_names(self) -> None:
         figure = images_figure(pictures(), range(10))
         assert [text.get_text() for text in shown_texts(figure)] == list(FASHION)
 
-    def test_a_picture_is_drawn_with_its_own_pixels(self) -> None:
+    def test_a_picture_is_drawn_pixel_by_pixel(self) -> None:
         dataset = pictures()
         figure = images_figure(dataset, [3, 7], columns=2)
         seen = pixels(figure)
@@ -261,7 +261,7 @@ class TestImages:
         seen = pixels(images_figure(ImageDataset(image, torch.tensor([0]), ["brown"]), [0]))
         assert (seen == (200, 100, 50)).all(axis=2).mean() > 0.5
 
-    def test_pictures_stand_in_rows_of_so_many_columns(self) -> None:
+    def test_pictures_are_in_rows_of_the_given_number_of_columns(self) -> None:
         figure = images_figure(pictures(), range(10), columns=4)
         tops = [round(axes.get_position().y1, 3) for axes in figure.axes]
         lefts = [round(axes.get_position().x0, 3) for axes in figure.axes]
@@ -269,7 +269,7 @@ class TestImages:
         assert sorted(tops, reverse=True) == tops
         assert lefts[:4] == lefts[4:8]
 
-    def test_the_shape_of_a_picture_is_kept(self) -> None:
+    def test_the_aspect_ratio_of_a_picture_is_kept(self) -> None:
         (axes,) = images_figure(pictures(("wide",), shape=(1, 10, 20)), [0]).axes
         width, height = axes.get_window_extent().size
         assert width / height == pytest.approx(2, rel=0.01)
@@ -284,7 +284,7 @@ class TestImages:
         ],
         ids=["fashion", "long", "widths"],
     )
-    def test_names_fit_over_their_pictures(self, names: tuple[str, ...], columns: int) -> None:
+    def test_names_fit_above_their_pictures(self, names: tuple[str, ...], columns: int) -> None:
         n = len(names)
         figure = images_figure(pictures(names), range(n), [*range(1, n), 0], columns=columns)
         assert_texts_are_legible(figure)
@@ -293,10 +293,10 @@ class TestImages:
         figure = images_figure(pictures(), range(10), range(10))
         assert {text.get_text() for text in shown_texts(figure)} == set(FASHION)
 
-    def test_names_are_text_and_no_formulas_and_unknown_letters_are_codes(self) -> None:
+    def test_names_are_not_formulas_and_unknown_characters_are_codes(self) -> None:
         names = ("$x^2", r"$\frac", "caf\u00e9", "\U0001f408", "a\nb")
         figure = images_figure(pictures(names), range(5), range(5))
-        figure_bytes(figure, "png")  # a warning of a missing letter would be an error here
+        figure_bytes(figure, "png")  # a warning about a missing glyph would be an error here
         assert {text.get_text() for text in shown_texts(figure)} == {
             "$x^2",
             r"$\frac",
@@ -308,7 +308,7 @@ class TestImages:
     @pytest.mark.parametrize(
         ("indices", "predictions", "said"),
         [
-            ([], None, "there are no indices"),
+            ([], None, "no indices"),
             ([10], None, "index 10 is out of range, wanted 0..9"),
             ([-1], None, "index -1 is out of range"),
             ([0, 1], [1], "2 indices but 1 predictions"),
@@ -332,7 +332,7 @@ def report(confusion: list[list[int]] | np.ndarray, classes: tuple[str, ...]) ->
 
 
 class TestConfusion:
-    def test_counts_stand_in_their_cells_and_zeros_do_not(self) -> None:
+    def test_counts_are_in_their_cells_and_zeros_are_left_out(self) -> None:
         figure = confusion_figure(report([[90, 10, 0], [0, 50, 50], [1, 0, 99]], ("a", "b", "c")))
         axes = figure.axes[0]
         cells = {text.get_position(): text.get_text() for text in axes.texts}
@@ -370,7 +370,7 @@ class TestConfusion:
         names = tuple(f"a class of number {i}" for i in range(n)) if n != 10 else FASHION
         assert_texts_are_legible(confusion_figure(report(counts, names)))
 
-    def test_of_many_classes_only_the_colors_are_shown(self) -> None:
+    def test_with_many_classes_only_the_colors_are_shown(self) -> None:
         figure = confusion_figure(report(np.eye(100), tuple(map(str, range(100)))))
         assert not figure.axes[0].texts
         assert len(figure.axes[0].get_xticklabels()) == 100

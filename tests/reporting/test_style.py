@@ -1,4 +1,4 @@
-"""Figures look the same whatever the user has set, and are written as the same bytes every time."""
+"""Figures look the same with any user settings, and are always written as the same bytes."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def test_characters_that_no_font_has_are_noted_once_with_what_to_install(
             remembered.cache_clear()
 
 
-def test_a_font_that_was_installed_since_matplotlib_looked_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_newly_installed_font_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dejavu = Path(font_manager.findfont("DejaVu Sans"))
     new = tmp_path / "New.ttf"
     new.write_bytes(dejavu.read_bytes())
@@ -66,7 +64,7 @@ def test_a_font_that_was_installed_since_matplotlib_looked_is_found(
 
 
 def settings() -> dict[str, object]:
-    """Matplotlib's own, but for the window system, which is only looked for when it is read."""
+    """Matplotlib's settings, except the backend, which is only chosen when it is read."""
     return {key: mpl.rcParams[key] for key in mpl.rcParams if key != "backend"}
 
 
@@ -96,7 +94,7 @@ def test_an_svg_holds_its_words_as_text_and_no_date() -> None:
     assert "<dc:date>" not in written
 
 
-def test_the_users_settings_neither_change_it_nor_are_changed() -> None:
+def test_the_users_settings_have_no_effect_and_are_not_changed() -> None:
     plain = figure_bytes(curves(), "png")
     with matplotlib.style.context(["dark_background", {"legend.fontsize": 20}]):
         before = settings()
@@ -111,13 +109,13 @@ def test_other_formats_are_refused(tmp_path: Path, name: str) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
+def test_a_file_where_the_folder_belongs_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="there is a file of this name"):
         save_figure(curves(), tmp_path / "file" / "a.png")
 
 
-def test_nothing_of_pyplot_is_loaded() -> None:
+def test_pyplot_is_not_imported() -> None:
     code = (
         "import sys, numpy as np; from tenfold.reporting.plots import *; "
         "from tenfold.reporting.style import figure_bytes; "

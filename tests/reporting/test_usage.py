@@ -1,4 +1,4 @@
-"""A command line that cannot be understood is answered with what was probably meant."""
+"""Errors for wrong command lines suggest what was probably meant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from command_line import Tenfold
 ANSWERS = {
     "train digits --plot true": "--plot takes no value, found 'true'; "
     "write --plot alone, or leave it out",
-    "train digits more": "tenfold train takes no further argument, but found 'more'; "
+    "train digits more": "tenfold train takes no more arguments, found 'more'; "
     "see tenfold train --help",
     "train --image-size 128": "there is no option --image-size in tenfold train; "
     "write --set image_size=[128,128]",
@@ -45,7 +45,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("line", ANSWERS)
-def test_what_was_probably_meant(line: str, tenfold: Tenfold) -> None:
+def test_the_error_suggests_what_was_probably_meant(line: str, tenfold: Tenfold) -> None:
     answer = tenfold(*line.split())
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == f"tenfold: {ANSWERS[line]}\n"
@@ -61,15 +61,13 @@ def test_what_was_probably_meant(line: str, tenfold: Tenfold) -> None:
         "--set model_args.dropout=0.2",
     ],
 )
-def test_what_is_advised_is_understood(line: str, tenfold: Tenfold) -> None:
+def test_the_suggested_option_works(line: str, tenfold: Tenfold) -> None:
     arguments = ["train", "digits", "--recipe", "digits-quick", "--epochs", "1", "--out", "run"]
     assert tenfold(*arguments, "--batch-size", "512", *line.split()).code == 0
 
 
 @pytest.mark.parametrize("command", ["", "train", "predict", "reproduce", "info"])
-def test_help_shows_no_type_beside_an_option_that_takes_no_value(
-    command: str, tenfold: Tenfold
-) -> None:
+def test_help_shows_no_type_for_flags(command: str, tenfold: Tenfold) -> None:
     answer = tenfold(*command.split(), "--help")
     assert answer.code == 0
     assert "bool" not in answer.out

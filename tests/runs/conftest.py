@@ -1,4 +1,4 @@
-"""What the tests of runs share: the harness's way to say all that a run ended with."""
+"""Shared by the tests of runs: the harness's full record of a run's results."""
 
 from __future__ import annotations
 

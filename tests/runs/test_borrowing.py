@@ -1,4 +1,4 @@
-"""What a run borrows from its process it gives back, and no two threads borrow it at once."""
+"""A run restores the process's settings, and no two threads run at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RECIPE = load_recipe("digits-quick", {"epochs": 1, "model": "mlp", "model_args.h
 
 
 def settings_of_the_process() -> dict[str, object]:
-    """All that a caller might notice, but for `random`: checks of types draw from it in tests."""
+    """Everything a caller might notice, except `random`: type checks draw from it in tests."""
     numpy_state = np.random.get_state()  # noqa: NPY002 - the caller's
     return {
         "environment": {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")},
@@ -65,8 +65,8 @@ USES: dict[str, Callable[[str, Path], object]] = {
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("use", USES)
-def test_the_caller_finds_everything_as_it_was(use: str, engine: str, tmp_path: Path) -> None:
-    USES[use](engine, tmp_path / "before")  # what is imported, and made once, is made now
+def test_the_callers_settings_are_restored(use: str, engine: str, tmp_path: Path) -> None:
+    USES[use](engine, tmp_path / "before")  # imports and one-time setup happen now
     before = settings_of_the_process()
     USES[use](engine, tmp_path)
     after = settings_of_the_process()
@@ -74,7 +74,7 @@ def test_the_caller_finds_everything_as_it_was(use: str, engine: str, tmp_path: 
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_it_gives_back_settings_of_either_kind(own: bool) -> None:
+def test_settings_of_either_kind_are_restored(own: bool) -> None:
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     try:
@@ -92,7 +92,7 @@ def test_it_gives_back_settings_of_either_kind(own: bool) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_importing_and_training_leave_the_random_module_alone(engine: str, tmp_path: Path) -> None:
-    """In a new process: a module that draws a number as it is imported does so only once."""
+    """In a new process: a module that draws a number on import does so only once."""
     code = f"""
 import random
 before = random.getstate()
@@ -110,7 +110,7 @@ assert random.getstate() == before
 def test_denormals_are_flushed_in_a_run_and_nowhere_else(
     has_workers_before: bool, tmp_path: Path
 ) -> None:
-    """Also in PyTorch's workers, which a caller may have had before, or get from now on."""
+    """Also in PyTorch's workers, both those from before and those started later."""
     code = f"""
 import json, torch, tenfold
 torch.set_num_threads(2)
@@ -134,7 +134,7 @@ print(json.dumps([run.facts.conditions.denormals, kept()]))
 
 
 class Does(Watcher):
-    """Does something once while a run is training, and keeps what comes of it."""
+    """Does something once while a run is training, and keeps the result."""
 
     def __init__(self, action: Callable[[], object]) -> None:
         self.action, self.outcome = action, None
@@ -185,15 +185,15 @@ def test_one_thread_after_the_other_trains_the_same() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_watcher_may_train_and_evaluate_in_between(engine: str, tmp_path: Path) -> None:
+def test_a_watcher_may_train_and_evaluate(engine: str, tmp_path: Path) -> None:
     watcher = Does(lambda: tenfold.evaluate(tenfold.train(recipe=RECIPE, out=tmp_path / "run")).n)
     assert weights(fitted(engine, watcher)) == weights(fitted(engine))
     assert watcher.outcome == 359
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_process_that_was_forked_in_between_can_train(tmp_path: Path) -> None:
-    """Even if the thread that was training has not come along."""
+def test_a_process_forked_during_training_can_train(tmp_path: Path) -> None:
+    """Even though the thread that was training does not exist in it."""
     code = f"""
 import os, sys, threading
 import torch

@@ -1,4 +1,4 @@
-"""Which folder of data sets a run looks into: the one that is named, then its own, then the
+"""The data set folder that a run searches: the one given, then its own, then the
 environment's, in Python as on the command line."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def roots(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t
     return full, empty
 
 
-def test_the_order_in_which_folders_count(
+def test_the_order_in_which_folders_are_searched(
     roots: tuple[Path, Path], real_data: Path, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, empty = roots
@@ -30,7 +30,7 @@ def test_the_order_in_which_folders_count(
     run = package.train(
         recipe="softmax-fashion", epochs=1, out="run", threads=1, quiet=True, download=False
     )
-    assert run.facts.data.root == str(full)  # also where the environment named it
+    assert run.facts.data.root == str(full)  # even if the environment named it
     found = package.evaluate("run", threads=1).test_acc
     assert found == run.figures["test_acc"]
 
@@ -43,8 +43,10 @@ def test_the_order_in_which_folders_count(
     assert named.code == DataError.exit_code
     assert "its files are not on this machine" in named.err
 
-    (empty / "MNIST").symlink_to(real_data / "MNIST")  # other data is not looked for in its own
-    with pytest.raises(DataError, match="mnist: there are images of 0, 1"):
+    (empty / "MNIST").symlink_to(
+        real_data / "MNIST"
+    )  # other data is not searched for in the run's own folder
+    with pytest.raises(DataError, match="mnist: some images are of 0, 1"):
         package.evaluate("run", "mnist", threads=1)
     assert package.evaluate("run", "fashion-mnist", threads=1).test_acc == found
 
@@ -53,7 +55,7 @@ def test_the_order_in_which_folders_count(
     assert package.evaluate("run", threads=1).test_acc == found
 
 
-def test_a_folder_that_is_not_looked_into_is_not_recorded(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_searched_is_not_recorded(tmp_path: Path) -> None:
     run = package.train(
         "digits", epochs=1, data_root="nowhere", out=tmp_path / "run", threads=1, quiet=True
     )

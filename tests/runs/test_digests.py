@@ -1,4 +1,4 @@
-"""A finished run with a file that is not its own is told by name, and mended by resume."""
+"""A file that is not a finished run's own is named, and resume repairs it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ WHO_READS = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", NAMES)
-def test_whoever_reads_another_run_s_file_is_told(
+def test_reading_another_runs_file_is_refused(
     name: str, reader: str, run: Path, originals: Path
 ) -> None:
     swap(name, run, originals)
@@ -65,7 +65,7 @@ def test_whoever_reads_another_run_s_file_is_told(
     with pytest.raises(FileRefusedError) as raised:
         READERS[reader](run)
     assert str(raised.value).startswith(f"{run / name}: this is not the ")
-    assert f"tenfold resume {run}" in str(raised.value)  # how to mend it
+    assert f"tenfold resume {run}" in str(raised.value)  # how to repair it
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_whoever_reads_another_run_s_file_is_told(
     ],
     ids=str,
 )
-def test_the_command_line_tells_it_too(
+def test_the_command_line_refuses_it_too(
     command: list[str], name: str, run: Path, originals: Path, tenfold: Tenfold
 ) -> None:
     swap(name, run, originals)
@@ -87,7 +87,7 @@ def test_the_command_line_tells_it_too(
 
 
 @pytest.mark.parametrize("edited", ["lr = 0.004", "lr = 0.003 # slower did not help"])
-def test_an_edited_recipe_is_not_the_run_s(edited: str, run: Path) -> None:
+def test_an_edited_recipe_is_refused(edited: str, run: Path) -> None:
     edit_lr(run, edited)
     with pytest.raises(FileRefusedError, match=r"recipe\.toml: this is not the recipe that the"):
         tenfold.evaluate(run)
@@ -99,8 +99,8 @@ def edit_lr(run: Path, edited: str) -> None:
     (run / "recipe.toml").write_text(text.replace("lr = 0.003\n", f"{edited}\n"))
 
 
-def test_a_file_that_is_named_itself_is_used_as_it_is(run: Path, originals: Path) -> None:
-    """Whoever wants another model, or one's best so far, can have it."""
+def test_a_file_named_explicitly_is_used_as_it_is(run: Path, originals: Path) -> None:
+    """So another model, or the best so far, can be used."""
     swap("model.safetensors", run, originals)
     pixels = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     found = tenfold.load(run / "model.safetensors").predict_proba(pixels)
@@ -108,7 +108,7 @@ def test_a_file_that_is_named_itself_is_used_as_it_is(run: Path, originals: Path
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "metrics.jsonl"])
-def test_resume_makes_it_anew(name: str, run: Path, originals: Path) -> None:
+def test_resume_rewrites_it(name: str, run: Path, originals: Path) -> None:
     wanted = tenfold.open_run(run)
     swap(name, run, originals)
     found = tenfold.resume(run, quiet=True)
@@ -117,7 +117,7 @@ def test_resume_makes_it_anew(name: str, run: Path, originals: Path) -> None:
     assert tenfold.evaluate(run).test_loss == wanted.figures["test_loss"]
 
 
-def test_a_recipe_that_means_the_same_is_taken_up_by_resume(run: Path) -> None:
+def test_resume_accepts_a_recipe_that_means_the_same(run: Path) -> None:
     text = (run / "recipe.toml").read_text()
     (run / "recipe.toml").write_text(text.replace('description = "', 'description = "my own: '))
     with pytest.raises(FileRefusedError, match=f"tenfold resume {run} --accept recipe"):
@@ -127,7 +127,7 @@ def test_a_recipe_that_means_the_same_is_taken_up_by_resume(run: Path) -> None:
     assert tenfold.evaluate(run).n == 359
 
 
-def test_a_changed_recipe_that_is_accepted_is_the_run_s_from_then_on(run: Path) -> None:
+def test_an_accepted_recipe_change_is_permanent(run: Path) -> None:
     edit_lr(run, "lr = 0.004")
     with pytest.raises(FileRefusedError, match=r"recipe\.lr was 0\.003, is 0\.004"):
         tenfold.resume(run, quiet=True)
@@ -136,7 +136,7 @@ def test_a_changed_recipe_that_is_accepted_is_the_run_s_from_then_on(run: Path) 
     assert tenfold.evaluate(run).test_acc == found.figures["test_acc"]
 
 
-def test_the_digests_are_of_what_lies_there(run: Path) -> None:
+def test_the_digests_are_those_of_the_files(run: Path) -> None:
     facts = tenfold.open_run(run).facts
     assert facts.digests.keys() == set(NAMES)
     folder = RunFolder(run)
@@ -146,7 +146,7 @@ def test_the_digests_are_of_what_lies_there(run: Path) -> None:
 def test_a_run_that_trains_again_has_none_until_it_ends(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its files are about to change, and a kill must not leave it with wrong ones."""
+    """Its files are about to change, and a kill must not leave wrong digests."""
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A run is resumed by the engine that began it; where that is gone, it says so and goes on."""
+"""A run is resumed by its engine; if that is gone, it says so and continues with PyTorch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Counting(TorchEngine):
 
 
 class Broadcasting(nn.Module):
-    """PyTorch adds one number of a channel to all its pixels; layers add maps of one size."""
+    """Adds one number per channel to all its pixels; layers only add maps of the same size."""
 
     def __init__(self, input_shape: ImageShape, classes: int) -> None:
         super().__init__()
@@ -64,14 +64,14 @@ class Broadcasting(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The made-up engine is known, and has counted nothing."""
+    """Registers the made-up engine, with its counter at 0."""
     monkeypatch.setitem(ENGINES, Counting.name, Counting)
     monkeypatch.setattr(Counting, "steps", 0)
 
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Path:
-    """A run that the made-up engine began, stopped after 30 of its 42 steps."""
+    """A run started by the made-up engine, stopped after 30 of its 42 steps."""
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
     resources = Resources(threads=1, engine=Counting.name)
     with pytest.raises(InterruptedRunError):
@@ -82,14 +82,14 @@ def stopped(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same by PyTorch's engine, never stopped; the steps are the same."""
+    """The same steps by PyTorch's engine, never stopped."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     resources = Resources(threads=1, engine=TorchEngine.name)
     train_run(load_recipe(EVERYTHING, {"epochs": 2}), out=out, resources=resources)
     return out
 
 
-def test_it_is_resumed_by_the_engine_that_began_it(stopped: Path, whole: Path) -> None:
+def test_it_is_resumed_by_the_engine_that_started_it(stopped: Path, whole: Path) -> None:
     watcher = StopsAt()
     run = resume_run(stopped, watcher=watcher)
     assert Counting.steps == 42
@@ -103,7 +103,7 @@ def test_it_is_resumed_by_the_engine_that_began_it(stopped: Path, whole: Path) -
     assert {key: found[key] for key in weights} == {key: wanted[key] for key in weights}
 
 
-def test_without_it_pytorch_goes_on_and_says_so(
+def test_without_it_pytorch_continues_and_says_so(
     stopped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(ENGINES, Counting.name)
@@ -116,7 +116,9 @@ def test_without_it_pytorch_goes_on_and_says_so(
     assert Counting.steps == 30
     assert not open_run(stopped).facts.sessions[-1].bit_exact
 
-    monkeypatch.setitem(ENGINES, Counting.name, Counting)  # it is back, but the run is PyTorch's
+    monkeypatch.setitem(
+        ENGINES, Counting.name, Counting
+    )  # it is back, but the run has switched to PyTorch
     again = StopsAt()
     run = resume_run(stopped, watcher=again)
     assert Counting.steps == 30
@@ -132,7 +134,7 @@ def test_another_version_of_it_is_noted(stopped: Path, monkeypatch: pytest.Monke
     assert Counting.steps == 42
 
 
-def test_a_run_that_is_killed_before_its_first_checkpoint_begins_again_with_it(
+def test_a_run_killed_before_its_first_checkpoint_starts_over_with_it(
     stopped: Path,
 ) -> None:
     for path in [*(stopped / "checkpoints").iterdir(), stopped / "metrics.jsonl"]:
@@ -162,12 +164,12 @@ def unlike(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return recipe
 
 
-REASON = "the network is not a list of layers that the kernels know"
+REASON = "the network is not a list of layers that the kernels support"
 
 
 @needs_kernels
 @pytest.mark.parametrize("asked_for", ["", "auto", "native"])
-def test_a_run_is_native_where_it_can_be(asked_for: str, tmp_path: Path) -> None:
+def test_a_run_is_native_if_it_can_be(asked_for: str, tmp_path: Path) -> None:
     watcher = StopsAt()
     resources = Resources(device="cpu", threads=1, engine=asked_for)
     run = train_run(everything(), out=tmp_path / "run", resources=resources, watcher=watcher)
@@ -179,7 +181,7 @@ def test_a_run_is_native_where_it_can_be(asked_for: str, tmp_path: Path) -> None
 
 
 @needs_kernels
-def test_a_run_that_the_kernels_cannot_take_is_pytorch_s_and_says_why(
+def test_a_run_that_the_kernels_cannot_take_uses_pytorch_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, watcher = unlike(everything(), monkeypatch), StopsAt()
@@ -189,7 +191,7 @@ def test_a_run_that_the_kernels_cannot_take_is_pytorch_s_and_says_why(
     assert f"PyTorch takes the steps: {REASON}" in watcher.notes
 
 
-def test_a_run_that_is_pytorch_s_on_request_says_nothing(tmp_path: Path) -> None:
+def test_a_run_that_uses_pytorch_on_request_says_nothing(tmp_path: Path) -> None:
     watcher, resources = StopsAt(), Resources(threads=1, engine="torch")
     run = train_run(everything(), out=tmp_path / "run", resources=resources, watcher=watcher)
     (session,) = run.facts.sessions
@@ -213,7 +215,7 @@ def stop_at(step: int, out: Path, resources: Resources) -> None:
 
 
 @needs_kernels
-def test_a_native_run_is_gone_on_with_by_pytorch_where_its_kernels_are_gone(
+def test_pytorch_continues_a_native_run_whose_kernels_are_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_at(30, tmp_path / "run", NATIVE)
@@ -231,8 +233,8 @@ def test_a_native_run_is_gone_on_with_by_pytorch_where_its_kernels_are_gone(
 
 @needs_kernels
 @pytest.mark.parametrize("engine", ["native", "torch"])
-def test_a_run_is_gone_on_with_by_the_other_engine_on_request(engine: str, tmp_path: Path) -> None:
-    """The figures are nearly those of a run by one engine."""
+def test_the_other_engine_continues_a_run_on_request(engine: str, tmp_path: Path) -> None:
+    """The figures are nearly those of a run with one engine."""
     other = {"native": "torch", "torch": "native"}[engine]
     recipe = everything(model="mlp", model_args={"hidden": [16]}, lr=0.05)  # nothing is random
     whole = train_run(recipe, out=tmp_path / "whole", resources=Resources(threads=1, engine=engine))
@@ -253,7 +255,7 @@ def test_a_run_is_gone_on_with_by_the_other_engine_on_request(engine: str, tmp_p
 
 @needs_kernels
 @pytest.mark.parametrize("engine", ["auto", "torch"])
-def test_a_model_that_layers_express_for_other_images_only_is_pytorch_s(
+def test_a_model_that_layers_express_only_for_other_images_uses_pytorch(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MODELS, "broadcasting", f"{__name__}:Broadcasting")
@@ -287,10 +289,8 @@ def is_usable(name: str) -> bool:
 
 
 @pytest.mark.parametrize("engine", ENGINES_TO_TEST)
-def test_figures_are_computed_by_what_computed_them_in_training(
-    engine: str, tmp_path: Path
-) -> None:
-    """To the bit: the run's own, and validation's."""
+def test_figures_are_computed_by_the_engine_of_training(engine: str, tmp_path: Path) -> None:
+    """Bit for bit: the run's own and validation's."""
     resources = Resources(device="cpu", threads=1, engine=engine)
     run = train_run(everything(), out=tmp_path / "run", resources=resources)
     report = evaluate_run(run.folder)
@@ -314,7 +314,7 @@ def sample_of(run: Run) -> ImageDataset:
 
 
 @pytest.mark.parametrize("engine", ENGINES_TO_TEST)
-def test_fit_takes_an_engine_too(engine: str) -> None:
+def test_fit_also_takes_an_engine(engine: str) -> None:
     fitted = fit(everything(), resources=Resources(threads=1, engine=engine))
     assert fitted.prepared.engine.kind.name == engine
     splits = fitted.prepared.splits

@@ -1,4 +1,4 @@
-"""`run.json`: what it must say, what older versions said, and what is said when it is wrong."""
+"""`run.json`: its required contents, its older versions, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def version_1(name: str = "finished") -> dict[str, Any]:
 
 
 def today() -> dict[str, Any]:
-    """The same in today's words, with every key filled."""
+    """The same with today's names, and every key filled in."""
     facts = parse_facts(version_1(), PLACE)
     facts = facts.updated(
         replaced=facts.context,
@@ -37,7 +37,7 @@ def today() -> dict[str, Any]:
 
 
 FREE = {("test",), ("context", "recipe"), ("replaced", "recipe")}
-"""What stands in these tables is checked by whoever reads it: a report, a recipe."""
+"""The contents of these tables are checked by their readers: a report, a recipe."""
 
 KEYED = {("data", "n"), ("context", "data"), ("replaced", "data")}
 """These have a key for each split."""
@@ -51,7 +51,7 @@ NULLABLE = {
 
 
 def places(value: object, place: Keys = ()) -> Iterator[tuple[Keys, object]]:
-    """Every place at which the types are ours to say, with what stands there."""
+    """Every place whose type `run.json` defines, with its value."""
     if place:
         yield place, value
     if place in FREE:
@@ -77,7 +77,7 @@ OTHER_TYPES: list[object] = ["words", True, 7, 0.5, [], {}, None]
 
 
 def is_allowed(place: Keys, old: object, new: object) -> bool:
-    """Whether a value of this type may stand there, whatever it is."""
+    """Whether any value of this type is allowed there."""
     if new is None:
         return place in NULLABLE or place == ("data", "root")
     if type(new) is type(old):
@@ -158,35 +158,35 @@ def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Ke
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said_in_plain_words(place: Keys, value: object, said: str) -> None:
+def test_errors_are_in_plain_words(place: Keys, value: object, said: str) -> None:
     with pytest.raises(FileRefusedError) as raised:
         parse_facts(with_value(today(), place, value), PLACE)
     assert said in str(raised.value)
-    assert "valid" not in str(raised.value)  # pydantic's word for all that is right
+    assert "valid" not in str(raised.value)  # a word from pydantic's messages
 
 
 @pytest.mark.parametrize("value", [None, 3, "run", [], [{}]], ids=str)
-def test_what_is_no_object_is_refused(value: object) -> None:
-    with pytest.raises(FileRefusedError, match=r"^run\.json: this is not a JSON object; put back"):
+def test_anything_but_an_object_is_refused(value: object) -> None:
+    with pytest.raises(FileRefusedError, match=r"^run\.json: not a JSON object; restore"):
         parse_facts(value, PLACE)
 
 
 @pytest.mark.parametrize("version", [None, 0, -1, "2", 1.0, 2.0, True, []], ids=repr)
 def test_no_other_format_is_read(version: object) -> None:
-    with pytest.raises(FileRefusedError, match=r"^run\.json: its format is .*, wanted 2; put back"):
+    with pytest.raises(FileRefusedError, match=r"^run\.json: its format is .*, wanted 2; restore"):
         parse_facts({**today(), "format": version}, PLACE)
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 10**30])
-def test_a_newer_format_is_told_apart(version: int) -> None:
-    """Even where nothing else in the file is what it was."""
+def test_a_newer_format_has_its_own_error(version: int) -> None:
+    """Even if nothing else in the file is as expected."""
     with pytest.raises(NewerFormatError, match="this tenfold reads up to 2; install a newer"):
         parse_facts({"format": version, "sessions": "elsewhere"}, PLACE)
 
 
 class TestVersion1:
     @pytest.mark.parametrize("name", ["finished", "folder", "interrupted"])
-    def test_it_is_read_in_todays_words(self, name: str) -> None:
+    def test_it_is_read_with_todays_names(self, name: str) -> None:
         old = version_1(name)
         assert old["format"] == 1
         facts = parse_facts(old, PLACE)
@@ -206,14 +206,14 @@ class TestVersion1:
         assert figures == (old.get("figures") or {})
 
     @pytest.mark.parametrize("name", ["finished", "folder", "interrupted"])
-    def test_what_is_written_of_it_is_version_2_and_reads_the_same(self, name: str) -> None:
+    def test_it_is_written_as_version_2_and_reads_the_same(self, name: str) -> None:
         facts = parse_facts(version_1(name), PLACE)
         written = json.loads(json.dumps(facts.model_dump(mode="json"), allow_nan=False))
         assert written["format"] == FORMAT
         assert parse_facts(written, PLACE) == facts
 
     @pytest.mark.parametrize("key", ["sessions", "conditions", "context", "data"])
-    def test_it_is_checked_as_today_s_is(self, key: str) -> None:
+    def test_it_is_checked_like_todays(self, key: str) -> None:
         for value in (None, 3, "words"):
             with pytest.raises(FileRefusedError, match=rf"^run\.json: {key} is "):
                 parse_facts({**version_1(), key: value}, PLACE)
@@ -221,13 +221,13 @@ class TestVersion1:
             parse_facts({**version_1(), "sessions": [3]}, PLACE)
 
 
-def test_what_is_unknown_is_kept() -> None:
-    """A run may be written by a tenfold that notes more than this one, in the same format."""
+def test_unknown_keys_are_kept() -> None:
+    """A later tenfold may write more keys in the same format."""
     facts = parse_facts({**today(), "host": "a"}, PLACE)
     assert facts.updated(status="running").model_dump(mode="json")["host"] == "a"
 
 
-def test_figures_of_a_split_that_there_is_not_are_left_out() -> None:
+def test_figures_of_a_missing_split_are_left_out() -> None:
     facts = parse_facts(today(), PLACE)
     assert facts.figures is not None
     assert "test_acc" in facts.figures.to_dict()

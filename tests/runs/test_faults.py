@@ -1,4 +1,4 @@
-"""A disk that is full or fails: the old file stays, nothing is left behind, a sentence says why."""
+"""A full or failing disk: the old file stays, nothing is left behind, and an error says why."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CALLS = ["open", "write", "fsync", "close", "replace"]
 
 @contextmanager
 def failing(name: str, nth: int, error: int, within: Path) -> Iterator[list[str]]:
-    """Let the nth call of an `os` function that concerns a folder fail; the calls that came."""
+    """Make the nth call of an `os` function on a folder fail; yields the calls made."""
     real: dict[str, Callable[..., Any]] = {each: getattr(os, each) for each in CALLS}
     descriptors: set[int] = set()
     calls: list[str] = []
@@ -49,7 +49,7 @@ def failing(name: str, nth: int, error: int, within: Path) -> Iterator[list[str]
                 return real[each](first, *rest, **kwargs)
             calls.append(each)
             if each == name and calls.count(each) == nth + 1:
-                if each == "close":  # as on a network disk: it is closed, and tells of the loss
+                if each == "close":  # as on a network disk: it closes the file and reports the loss
                     real[each](first)
                 raise OSError(error, os.strerror(error))
             result = real[each](first, *rest, **kwargs)
@@ -83,7 +83,7 @@ ONE_WRITE = calls_of_one_write(Path(tempfile.mkdtemp()).resolve())
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
 @pytest.mark.parametrize(("name", "nth"), ONE_WRITE)
 @pytest.mark.parametrize("old", [None, b"what was there before"], ids=["new", "overwritten"])
-def test_the_old_file_stays_and_nothing_else(
+def test_only_the_old_file_remains(
     name: str, nth: int, error: int, old: bytes | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
@@ -120,7 +120,7 @@ def test_a_failed_sync_of_the_folder_is_undone_without_hard_links_only_for_new_f
 
 
 @pytest.mark.parametrize("most", [1, 7, 4096])
-def test_short_writes_are_gone_on_with(
+def test_short_writes_are_continued(
     most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.write
@@ -130,7 +130,7 @@ def test_short_writes_are_gone_on_with(
     assert (tmp_path / "file").read_bytes() == data
 
 
-def test_a_write_that_never_gets_on_is_an_error(
+def test_a_write_that_makes_no_progress_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "write", lambda fd, data: 0)
@@ -138,7 +138,7 @@ def test_a_write_that_never_gets_on_is_an_error(
         write_bytes(tmp_path / "file", b"data")
 
 
-def test_a_disk_that_stores_other_bytes_is_found_out(
+def test_a_disk_that_stores_other_bytes_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.write
@@ -155,14 +155,14 @@ def test_a_disk_that_stores_other_bytes_is_found_out(
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
+def test_a_folder_where_the_file_belongs(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     with pytest.raises(StorageError, match="directory"):
         write_bytes(tmp_path / "file", b"data")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+def test_a_file_where_the_folder_belongs(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="file of this name"):
         make_folder(tmp_path / "file")
@@ -193,7 +193,7 @@ def tensors_of(run: Path) -> str:
     ("name", "nth"),
     [("write", 0), ("write", 2), ("write", 5), ("fsync", 5), ("open", 9), ("replace", 7)],
 )
-def test_a_run_stops_with_a_sentence_and_goes_on_when_there_is_room(
+def test_a_run_stops_with_an_error_and_continues_when_there_is_room(
     name: str, nth: int, error: int, tmp_path: Path, finished: Path
 ) -> None:
     run = tmp_path / "run"
@@ -211,7 +211,7 @@ def test_a_run_stops_with_a_sentence_and_goes_on_when_there_is_room(
     assert tensors_of(run) == tensors_of(finished)
 
 
-def test_when_the_failure_cannot_be_noted_either_the_first_error_is_told(tmp_path: Path) -> None:
+def test_if_the_failure_cannot_be_recorded_either_the_first_error_is_raised(tmp_path: Path) -> None:
     run = tmp_path / "run"
     real = os.write
     count = 0
@@ -255,7 +255,7 @@ main()
 """
 
 
-def test_the_system_s_limit_on_the_size_of_a_file(tmp_path: Path) -> None:
+def test_the_systems_file_size_limit(tmp_path: Path) -> None:
     result = run_python(LIMITED, EVERYTHING, 8_000, tmp_path / "run")
     assert result.returncode == 1
     assert "step-000000000.safetensors: writing" in result.stderr
@@ -267,7 +267,7 @@ def test_the_system_s_limit_on_the_size_of_a_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 120 kB; skips where none can be mounted."""
+    """A file system of 120 kB; skips if none can be mounted."""
     place = tmp_path / "small"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", str(place)]
@@ -281,7 +281,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_is_really_full(small_disk: Path, finished: Path) -> None:
+def test_a_really_full_disk(small_disk: Path, finished: Path) -> None:
     run = small_disk / "run"
     with pytest.raises(StorageError, match="No space left on device"):
         train_run(quick(), out=run, resources=Resources(threads=1), checkpoint_every="7")
@@ -297,7 +297,7 @@ def test_a_disk_that_is_really_full(small_disk: Path, finished: Path) -> None:
 
 @pytest.fixture
 def read_only(finished: Path, tmp_path: Path) -> Iterator[Path]:
-    """A finished run that may be read only; for the administrator, mounted so."""
+    """A read-only finished run; for root, on a read-only mount."""
     if os.geteuid():
         finished.chmod(0o555)
         yield finished
@@ -318,7 +318,7 @@ def read_only(finished: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_folder_that_may_only_be_read(read_only: Path) -> None:
+def test_a_read_only_folder(read_only: Path) -> None:
     with pytest.raises(StorageError, match="cannot be locked") as caught:
         resume_run(read_only)
     assert str(read_only) in str(caught.value)
@@ -348,7 +348,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
 def test_weights_that_are_not_finite_are_never_saved(
     at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss of the step that spoils the weights is still finite."""
+    """The loss of the step that makes the weights infinite is still finite."""
     run = tmp_path / "run"
     spoil_step(monkeypatch, at=at, weights=True, value=float("nan"))
     with pytest.raises(TrainingError, match=f"undefined in epoch 1, up to batch {at}"):
@@ -361,7 +361,7 @@ def test_weights_that_are_not_finite_are_never_saved(
 
 
 def spoil_step(monkeypatch: pytest.MonkeyPatch, *, at: int, weights: bool, value: float) -> None:
-    """Make the loss, or the weights, of one step not finite."""
+    """Make the loss or the weights of one step infinite or NaN."""
     from tenfold.runs import fit as module
     from tenfold.training.torch_engine import TorchEngine, train_step
 
@@ -399,7 +399,7 @@ OUT_OF_MEMORY = {
     ids=["accelerator", "PyTorch on a CPU", "Python"],
 )
 @pytest.mark.parametrize("place", ["training", "evaluation", "evaluation at the end"])
-def test_memory_that_runs_out_names_the_batch_size(
+def test_running_out_of_memory_names_the_batch_size(
     error: Exception, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_out(*_: object, **__: object) -> None:
@@ -424,28 +424,28 @@ def test_memory_that_runs_out_names_the_batch_size(
         ("predict", 2, "evaluation at the end"),
     ],
 )
-def test_memory_that_runs_out_in_the_kernels_names_the_batch_size(
+def test_running_out_of_memory_in_the_kernels_names_the_batch_size(
     method: str, nth: int, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first call of each method, number 0, is there to compare kernels and PyTorch."""
+    """The first call of each method, number 0, compares the kernels with PyTorch."""
     fail_at(monkeypatch, method, nth)
     with pytest.raises(TrainingError, match=OUT_OF_MEMORY[place]):
         train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1, engine="native"))
 
 
 @needs_kernels
-def test_memory_that_does_not_suffice_to_compare_leaves_the_run_to_pytorch(
+def test_without_memory_for_the_comparison_the_run_uses_pytorch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_at(monkeypatch, "train", 0)
     run = train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1))
     (session,) = run.facts.sessions
     assert session.engine == "torch"
-    assert session.why_not_native == "memory ran out when it was compared with PyTorch"
+    assert session.why_not_native == "memory ran out while comparing it with PyTorch"
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, nth: int) -> None:
-    """Let the nth call of a method of compiled networks, counted from 0, run out of memory."""
+    """Make the nth call of a compiled network's method, counted from 0, run out of memory."""
     real, calls = getattr(CompiledNetwork, method), iter(range(100))
 
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -456,7 +456,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, nth: int) -> None:
     monkeypatch.setattr(CompiledNetwork, method, called)
 
 
-def test_other_errors_are_not_taken_for_memory(
+def test_other_errors_are_not_mistaken_for_running_out_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(*_: object, **__: object) -> None:
@@ -467,8 +467,8 @@ def test_other_errors_are_not_taken_for_memory(
         train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1))
 
 
-def test_memory_that_really_runs_out(tmp_path: Path) -> None:
-    """PyTorch's own words for it on a CPU are those that are looked for."""
+def test_really_running_out_of_memory(tmp_path: Path) -> None:
+    """PyTorch's own message on a CPU is one of those that are recognized."""
     from tenfold.training.memory import out_of_memory_explained
 
     state = TrainingState(torch.nn.Linear(1, 1), torch.optim.SGD([torch.zeros(1)]))

@@ -1,4 +1,4 @@
-"""Training in memory ends as a run in its folder does, and writes nothing."""
+"""Training in memory gives the same results as a run in a folder, and writes nothing."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def test_its_bundle_is_that_of_a_run(fitted: Fitted, run: Run, tmp_path: Path) -
 
 
 def test_its_weights_give_its_figures(fitted: Fitted) -> None:
-    """The best epoch's averaged weights, in a module made of the bundle alone."""
+    """The best epoch's averaged weights, in a module made only from the bundle."""
     splits = fitted.prepared.splits
     assert splits.test is not None
     assert splits.val is not None
     classifier = Classifier(fitted.bundle())
     assert classifier.evaluate(splits.test).accuracy == fitted.figures.test_acc
     assert classifier.evaluate(splits.val).accuracy == fitted.figures.val_acc
-    report = evaluate(fitted.prepared.model, splits.test)  # they are in the model as well
+    report = evaluate(fitted.prepared.model, splits.test)  # they are also in the model
     assert report.accuracy == fitted.figures.test_acc
 
 
@@ -97,7 +97,7 @@ def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Told(Watcher):
-    """Keeps what it was told, in order."""
+    """Records its calls in order."""
 
     every_batches = 10
 
@@ -121,7 +121,7 @@ class Told(Watcher):
         self.events.append("ended")
 
 
-def test_a_watcher_is_told_what_happens() -> None:
+def test_a_watcher_is_called() -> None:
     told = Told()
     found = fit(recipe(), resources=Resources(threads=1, engine="torch"), watcher=told)
     first, started, *rest = told.events
@@ -139,7 +139,7 @@ class Interrupts(Told):
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_ends_it_at_once_and_the_watcher_is_told() -> None:
+def test_ctrl_c_ends_it_at_once_and_the_watcher_is_called() -> None:
     told = Interrupts()
     with pytest.raises(KeyboardInterrupt):
         fit(recipe(epochs=1), resources=Resources(threads=1), watcher=told)
@@ -152,7 +152,7 @@ def made_up(n: int = 24) -> ImageDataset:
     return ImageDataset(images, torch.arange(n) % 2, ("a", "b"))
 
 
-def test_data_without_other_splits_has_training_figures_alone() -> None:
+def test_data_without_other_splits_has_only_training_figures() -> None:
     plain = load_recipe("softmax-fashion", {"epochs": 2, "batch_size": 8, "test": 0.0})
     found = fit(plain, Splits(made_up()), resources=Resources(threads=1))
     assert found.report is None
@@ -164,7 +164,7 @@ def test_data_without_other_splits_has_training_figures_alone() -> None:
     assert not [name for name in figures if name.startswith("test_")]
 
 
-def test_what_does_not_fit_is_refused_before_training() -> None:
+def test_misfits_are_refused_before_training() -> None:
     with pytest.raises(UsageError, match="batch_size is 64, but there are only 24 training images"):
         fit(
             recipe(val=0.0, test=0.0, patience=0), Splits(made_up()), resources=Resources(threads=1)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIG
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_sixty_kills_without_a_difference(engine: str) -> None:
+def test_sixty_kills_make_no_difference(engine: str) -> None:
     result = subprocess.run(
         [
             *(sys.executable, str(HARNESS), "--kills", "60", "--seed", "11", "--json"),
@@ -43,8 +43,8 @@ def test_sixty_kills_without_a_difference(engine: str) -> None:
     assert any("in the middle of an epoch" in each for each in report["left_behind"])
 
 
-def test_the_harness_notices_a_run_that_is_resumed_wrongly(tmp_path: Path) -> None:
-    """A change of one bit in what a run ends with is a difference."""
+def test_the_harness_notices_a_wrong_resume(tmp_path: Path) -> None:
+    """A change of one bit in a run's results is a difference."""
     runs = [tmp_path / "one", tmp_path / "other"]
     for seed, run in enumerate(runs):
         train_run(

@@ -85,7 +85,7 @@ class TestVerdicts:
         ("value", "wanted"),
         [
             (0.996, "reproduced"),
-            (0.994, "differs"),  # neither the tutorial's nor what true test images give
+            (0.994, "differs"),  # neither the tutorial's figure nor that on real test images
             (0.993, "differs, as expected"),
             (0.989, "differs, as expected"),
             (0.985, "differs, as expected"),
@@ -101,7 +101,7 @@ class TestVerdicts:
         ("name", "epoch", "value", "wanted"),
         [
             ("train_loss", 10, 0.45, "reproduced"),
-            ("train_loss", 10, 0.5, "differs"),  # the bound itself is not below the bound
+            ("train_loss", 10, 0.5, "differs"),  # the bound itself does not count as below it
             ("train_acc", 10, 0.7, "differs"),
             ("train_acc", 10, 0.7001, "reproduced"),
             ("test_acc", 10, 0.7, "differs"),
@@ -129,7 +129,7 @@ class TestVerdicts:
     @pytest.mark.parametrize(
         ("epoch", "published"), [(1, 0.38), (2, 0.51), (3, 0.57), (4, 0.59), (5, 0.61)]
     )
-    def test_a_copy_of_cifar10_may_lie_further_away(
+    def test_a_copy_of_cifar10_may_differ_more(
         self, epoch: int, published: float, off: float, on_copy: bool, wanted: str
     ) -> None:
         found = verdict("cnn-cifar10", "train_acc", epoch, published + off, on_copy=on_copy)
@@ -167,12 +167,12 @@ class TestVerdicts:
         found = judge(figure(SOFTMAX, "train_loss", 10), None, why_not="the data is missing")
         assert found == Verdict("not run", "the data is missing")
 
-    def test_a_training_that_fails_differs_where_something_is_published(self) -> None:
+    def test_failed_training_differs_if_something_is_published(self) -> None:
         assert judge_failure(figure(SOFTMAX, "train_loss", 10), "nan").name == "differs"
         found = judge_failure(figure("convpool-mnist", "train_loss", None), "nan")
         assert found == Verdict("nothing published", "the training failed: nan")
 
-    def test_an_expected_range_of_a_copy_holds_for_the_copy_alone(self) -> None:
+    def test_an_expected_range_of_a_copy_holds_only_for_the_copy(self) -> None:
         one = PublishedFigure(
             "test_acc",
             "x",
@@ -198,7 +198,7 @@ class TestTable:
         assert SYSTEMS[name].epochs <= SYSTEMS[name].full_epochs
 
     @pytest.mark.parametrize("name", SYSTEMS)
-    def test_what_is_published_has_a_range_and_says_where_it_comes_from(self, name: str) -> None:
+    def test_published_figures_have_a_range_and_a_source(self, name: str) -> None:
         for each in SYSTEMS[name].figures:
             assert bool(each.published) == (each.accepted is not None) == bool(each.tolerance)
             assert each.epoch is None or each.epoch <= SYSTEMS[name].full_epochs
@@ -230,7 +230,7 @@ def test_a_history_as_measurements() -> None:
     found = measurements_of(epochs_with([0.1, 0.5, 0.4, 0.45, 0.3, 0.31]), 400)
     assert found["train_loss", 4].value == 0.45
     assert found["train_acc", 6] == Measurement(0.25, 400)
-    # From the second epoch on: the rise from 0.1 to 0.5 is the one into the printed epochs.
+    # From the second epoch on: the rise from 0.1 to 0.5 is before the printed epochs.
     assert [found["rises", epoch].value for epoch in range(1, 7)] == [0, 0, 0, 1, 1, 2]
 
 
@@ -249,7 +249,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def reproduction(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Reproduction:
     folder = tmp_path_factory.mktemp("one-epoch")
-    with pytest.MonkeyPatch.context() as patch:  # the cache of a test begins after this
+    with pytest.MonkeyPatch.context() as patch:  # a test's cache folder is set up only later
         patch.setenv("TENFOLD_CACHE", str(folder / "cache"))
         return reproduce(
             [SOFTMAX],
@@ -266,11 +266,11 @@ def facts(reproduction: Reproduction) -> dict[str, Any]:
 
 
 class TestOneEpoch:
-    def test_it_is_the_recipe_unchanged_but_for_the_epochs(
+    def test_it_is_the_recipe_with_only_the_epochs_changed(
         self, reproduction: Reproduction
     ) -> None:
         run = open_run(reproduction.folder / SOFTMAX)
-        left_open = (None, {})  # a run spells out what the recipe leaves to the data and the model
+        left_open = (None, {})  # a run fills in what the recipe leaves to the data and the model
         changed = {
             key
             for key, value in load_recipe(SOFTMAX).to_dict().items()
@@ -371,8 +371,8 @@ def test_missing_data_stops_one_recipe_and_not_the_others(
         assert "downloading is switched off" in missing.findings[0].verdict.reason
     assert done.exit_code == 0
     text = reproduction_text(done.to_dict())
-    assert text.count("downloading is switched off") == 2  # once a recipe, not once a figure
-    assert text.count("not run: it is the figure after epoch 10") == 3
+    assert text.count("downloading is switched off") == 2  # once per recipe, not once per figure
+    assert text.count("not run: the figure is for epoch 10") == 3
     assert summary(done.to_dict()) == "20 figures (not run: 19, reproduced: 1)"
 
 
@@ -407,7 +407,7 @@ def test_a_copy_is_called_a_copy(in_a_folder: Path, monkeypatch: pytest.MonkeyPa
     [recipe] = done.to_dict()["recipes"]
     assert recipe["data"] == "CIFAR-10 (JPEG copy)"
     assert recipe["data_published"] == "CIFAR-10"
-    assert any("CIFAR-10 (JPEG copy) is used" in note for note in notes.texts)
+    assert any("using CIFAR-10 (JPEG copy)" in note for note in notes.texts)
     for text in (
         (done.folder / "reproduction.md").read_text(),
         reproduction_text(done.to_dict()),
@@ -416,7 +416,7 @@ def test_a_copy_is_called_a_copy(in_a_folder: Path, monkeypatch: pytest.MonkeyPa
 
     reasons = {finding.verdict.reason for finding in done.outcomes[0].findings}
     assert reasons == {"the training failed: not now"}
-    assert done.exit_code == 1  # a training that fails does not reproduce anything
+    assert done.exit_code == 1  # failed training does not reproduce anything
 
 
 class Notes(Watcher):
@@ -461,7 +461,7 @@ def test_an_interruption_keeps_what_was_finished(
     assert third["figures"][0]["reason"] == "interrupted before it began"
 
 
-def test_ctrl_c_outside_of_training_ends_it_too(
+def test_ctrl_c_outside_training_also_ends_it(
     in_a_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -491,10 +491,10 @@ def test_sigterm_has_its_own_exit_code(in_a_folder: Path, monkeypatch: pytest.Mo
         ({"names": ["default"]}, "not a recipe with published figures"),
         ({"epochs": 3, "full": True}, "--full and --epochs exclude each other"),
         ({"epochs": 0}, "epochs is 0"),
-        ({"out": Path()}, "there is something already"),
+        ({"out": Path()}, "already exists and is not an empty folder"),
     ],
 )
-def test_wrong_use(options: dict[str, Any], message: str, in_a_folder: Path) -> None:
+def test_wrong_usage(options: dict[str, Any], message: str, in_a_folder: Path) -> None:
     (in_a_folder / "something").touch()
     with pytest.raises(UsageError, match=re.escape(message)):
         reproduce(options.pop("names", [SOFTMAX]), **options)

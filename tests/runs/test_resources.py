@@ -1,4 +1,4 @@
-"""What a run may use, and what it used before."""
+"""The resources a run may use, and those it used before."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from tenfold.runs.resources import Resources
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> RunFacts:
-    """Of a run on the CPU by PyTorch with three threads."""
+    """The facts of a PyTorch run on the CPU with three threads."""
     out = tmp_path_factory.mktemp("runs") / "run"
     resources = {"device": "cpu", "threads": 3, "engine": "torch"}
     return tenfold.train("digits", epochs=1, out=out, quiet=True, **resources).facts
 
 
-def test_what_is_not_given_is_what_the_run_had(facts: RunFacts) -> None:
+def test_unset_resources_are_the_runs(facts: RunFacts) -> None:
     wanted = Resources(device="cpu", threads=3, engine="torch")
-    assert Resources().or_those_of(facts, None) == wanted
-    assert Resources(download=False).or_those_of(facts, "digits").download is False
+    assert Resources().with_defaults_from(facts, None) == wanted
+    assert Resources(download=False).with_defaults_from(facts, "digits").download is False
 
 
-def test_what_is_given_counts(facts: RunFacts, tmp_path: Path) -> None:
+def test_given_resources_take_precedence(facts: RunFacts, tmp_path: Path) -> None:
     given = Resources(tmp_path, device="mps", threads=7, engine="native")
-    assert given.or_those_of(facts, None) == given
+    assert given.with_defaults_from(facts, None) == given
 
 
 @pytest.mark.parametrize(
     ("began", "asked_for"),
     [("native", "auto"), ("torch", "torch"), ("one that is no longer there", "torch")],
 )
-def test_the_engine_that_began_a_run_goes_on_where_it_can(
+def test_the_engine_that_started_a_run_continues_it_if_it_can(
     began: str, asked_for: str, facts: RunFacts
 ) -> None:
     conditions = facts.conditions.model_copy(update={"engine": began})
-    found = Resources().or_those_of(facts.updated(conditions=conditions), None)
+    found = Resources().with_defaults_from(facts.updated(conditions=conditions), None)
     assert found.engine == asked_for
 
 
-def test_no_threads_are_not_taken_for_none_given(facts: RunFacts) -> None:
-    resources = Resources(threads=0).or_those_of(facts, None)
+def test_zero_threads_do_not_count_as_unset(facts: RunFacts) -> None:
+    resources = Resources(threads=0).with_defaults_from(facts, None)
     with (
         pytest.raises(UsageError, match=r"threads is 0, wanted a whole number"),
         resources.repeatable(),
@@ -52,11 +52,13 @@ def test_no_threads_are_not_taken_for_none_given(facts: RunFacts) -> None:
         pass
 
 
-def test_its_folder_is_for_its_own_data_while_it_is_there(facts: RunFacts, tmp_path: Path) -> None:
+def test_its_folder_is_used_for_its_own_data_while_it_exists(
+    facts: RunFacts, tmp_path: Path
+) -> None:
     root = tmp_path / "sets"
     root.mkdir()
     moved = facts.updated(data=facts.data.model_copy(update={"root": str(root)}))
     for data, found in ((None, root), ("digits", root), ("mnist", None), (object(), None)):
-        assert Resources().or_those_of(moved, data).data_root == found
+        assert Resources().with_defaults_from(moved, data).data_root == found
     root.rmdir()
-    assert Resources().or_those_of(moved, None).data_root is None
+    assert Resources().with_defaults_from(moved, None).data_root is None

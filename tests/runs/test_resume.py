@@ -1,4 +1,4 @@
-"""A run that is stopped and resumed ends with the bits of one that was never stopped."""
+"""A run that is stopped and resumed ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [16, 16]},
     "resnet-small": {"widths": [4, 8], "blocks": 1, "dropout": 0.1},
 }
-"""Arguments with which the wide models take no time."""
+"""Arguments that make the wide models fast."""
 
 
 def small(name: str) -> Recipe:
@@ -48,7 +48,7 @@ def small(name: str) -> Recipe:
 
 
 def made_up(recipe: Recipe) -> Splits:
-    """Random pictures of the shape that a recipe is for, six batches of them."""
+    """Six batches of random pictures in the shape that a recipe expects."""
     shape = {"cifar10": (3, 32, 32), "digits": (1, 8, 8)}.get(recipe.data, (1, 28, 28))
     generator = torch.Generator().manual_seed(1)
 
@@ -119,7 +119,7 @@ def test_stopped_again_and_again(
     assert state_of(run) == state_of(whole)
 
 
-def test_the_counters_of_early_stopping_go_on(tmp_path: Path, resources: Resources) -> None:
+def test_early_stopping_counters_continue(tmp_path: Path, resources: Resources) -> None:
     recipe = load_recipe(EVERYTHING, {"patience": 1, "lr": 3.0, "epochs": 9})
     whole = train_run(recipe, out=tmp_path / "whole", resources=resources)
     assert whole.status == "stopped early"
@@ -140,7 +140,7 @@ def test_the_counters_of_early_stopping_go_on(tmp_path: Path, resources: Resourc
     assert "nothing to do" in watcher.notes[0]
 
 
-def test_several_threads_give_their_own_bits_again(tmp_path: Path) -> None:
+def test_several_threads_repeat_their_own_bits(tmp_path: Path) -> None:
     recipe = load_recipe(EVERYTHING, {"epochs": 2})
     resources = Resources(threads=2, engine="torch")
     train_run(recipe, out=tmp_path / "whole", resources=resources)
@@ -152,7 +152,7 @@ def test_several_threads_give_their_own_bits_again(tmp_path: Path) -> None:
 
 @needs_kernels
 def test_the_kernels_give_the_same_bits_with_any_number_of_threads(tmp_path: Path) -> None:
-    """Begun with one number of threads, gone on with by another, ended with by a third."""
+    """Started with one number of threads, continued with another, finished with a third."""
     recipe, whole, run = load_recipe(EVERYTHING), tmp_path / "whole", tmp_path / "run"
     train_run(recipe, out=whole, resources=Resources(threads=1, engine="native"))
     resources = Resources(threads=4, engine="native")
@@ -187,7 +187,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 def test_signals_on_the_command_line(
     number: int, code: int, tmp_path: Path, resources: Resources
 ) -> None:
-    """The run finishes its step, saves, and says the command that continues it."""
+    """The run finishes its step, saves, and shows the command that continues it."""
     run = tmp_path / "run"
     options = ["--out", run, "--threads", "1", "--engine", resources.engine]
     endless = ["--set", "patience=0", "--epochs", "50000"]
@@ -202,7 +202,7 @@ def test_signals_on_the_command_line(
     _, error = process.communicate()
     assert process.returncode == code
     assert f"continue with: tenfold resume {run}" in error
-    assert "and saved" in error
+    assert "stopped and saved" in error
     assert "Traceback" not in error
     stopped_at = checkpoint_files(run / "checkpoints")[0]
     again = command_line("resume", run, "--epochs", len(open_run(run).history) + 1)
@@ -210,7 +210,7 @@ def test_signals_on_the_command_line(
     assert stopped_at.exists()
 
 
-def test_the_command_that_is_told_ends_with_the_same_bits(
+def test_the_suggested_command_ends_with_the_same_bits(
     tmp_path: Path, whole: Path, resources: Resources
 ) -> None:
     run = tmp_path / "run"
@@ -236,12 +236,12 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path, resources: R
         )
     assert caught.value.code == 130
     newest = checkpoint_files(run / "checkpoints")[0]
-    assert newest.name == "step-000000007.safetensors"  # nothing was saved any more
+    assert newest.name == "step-000000007.safetensors"  # nothing more was saved
     resume_run(run)
     assert state_of(run) == state_of(whole)
 
 
-def test_the_handlers_of_signals_are_put_back(tmp_path: Path) -> None:
+def test_signal_handlers_are_restored(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(InterruptedRunError):
         train_run(
@@ -262,7 +262,7 @@ def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:
     run = resume_run(whole, watcher=watcher)
     assert run.status == "finished"
     assert watcher.notes == [
-        f"{whole}: the run has finished after 4 epochs, nothing to do; --epochs trains it further"
+        f"{whole}: the run finished after 4 epochs, nothing to do; to train further, add --epochs"
     ]
     assert contents() == before
 
@@ -270,8 +270,8 @@ def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:
 CONSTANT = {"schedule": "constant", "warmup_epochs": 0, "patience": 0}
 
 
-def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path, resources: Resources) -> None:
-    """With a schedule that does not stretch, to the bit; a stop in between needs no --epochs."""
+def test_more_epochs_give_the_same_as_a_longer_run(tmp_path: Path, resources: Resources) -> None:
+    """Bit for bit, if the schedule does not stretch; a stop in between needs no --epochs."""
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 4})
     train_run(longer, out=tmp_path / "whole", resources=resources)
     run = tmp_path / "run"
@@ -284,7 +284,7 @@ def test_more_epochs_are_those_of_a_longer_run(tmp_path: Path, resources: Resour
 
 
 def after_one_epoch(tmp_path: Path, resources: Resources = SINGLE) -> Path:
-    """A finished run whose learning rate does not depend on how many epochs there will be."""
+    """A finished run whose learning rate does not depend on the number of epochs."""
     recipe = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 1})
     return train_run(recipe, out=tmp_path / "run", resources=resources).folder
 
@@ -302,17 +302,17 @@ def dies_before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> It
             yield
 
 
-def test_more_epochs_are_remembered_from_their_first_instant(
+def test_more_epochs_are_remembered_immediately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed right after it began, a longer run goes on without --epochs."""
+    """Killed right after its start, a longer run continues without --epochs."""
     run = after_one_epoch(tmp_path)
     with dies_before(monkeypatch, fit, "train_loop"):
         resume_run(run, epochs=2)
     assert len(resume_run(run).history) == 2
 
 
-def test_a_death_before_the_first_checkpoint_of_more_epochs(
+def test_dying_before_the_first_checkpoint_of_more_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resources: Resources
 ) -> None:
     longer = load_recipe(EVERYTHING, {**CONSTANT, "epochs": 2})
@@ -325,7 +325,7 @@ def test_a_death_before_the_first_checkpoint_of_more_epochs(
     assert state_of(run) == state_of(tmp_path / "whole")
 
 
-def test_a_death_before_the_first_checkpoint_of_what_was_accepted(
+def test_dying_before_the_first_checkpoint_of_an_accepted_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
@@ -337,15 +337,15 @@ def test_a_death_before_the_first_checkpoint_of_what_was_accepted(
     (run / "recipe.toml").write_text(text.replace("lr = ", "lr = 0.5 # ", 1))
     with dies_before(monkeypatch, Checkpointer, "save"):
         resume_run(run, accept=["recipe"])
-    resumed = resume_run(run)  # what was accepted once is not asked for again
+    resumed = resume_run(run)  # an accepted change need not be accepted again
     assert resumed.recipe.lr == 0.5
     assert [session.bit_exact for session in resumed.facts.sessions] == [True, False, False]
-    (run / "recipe.toml").write_text(text)  # nor is it forgotten: the old one is a change now
+    (run / "recipe.toml").write_text(text)  # and the old value is now a change
     with pytest.raises(FileRefusedError, match=r"recipe\.lr was 0\.5, is "):
         resume_run(run, epochs=9)
 
 
-def test_what_was_accepted_lets_no_other_run_in(tmp_path: Path) -> None:
+def test_an_accepted_change_does_not_let_another_run_in(tmp_path: Path) -> None:
     run, other = tmp_path / "run", tmp_path / "other"
     for out, seed, step in ((run, 0, 35), (other, 5, 50)):
         recipe = load_recipe(EVERYTHING, {"seed": seed})
@@ -360,7 +360,7 @@ def test_what_was_accepted_lets_no_other_run_in(tmp_path: Path) -> None:
         resume_run(run)
 
 
-def test_a_death_between_recipe_and_facts_is_mended_by_the_command_that_is_named(
+def test_dying_between_recipe_and_facts_is_repaired_by_the_suggested_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = after_one_epoch(tmp_path)
@@ -412,7 +412,7 @@ def test_two_new_runs_cannot_share_a_folder(tmp_path: Path) -> None:
         train_run(load_recipe(EVERYTHING), out=run, resources=Resources(threads=1))
 
 
-def test_a_folder_that_another_run_took_meanwhile(
+def test_a_folder_that_another_run_took_in_the_meantime(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tenfold.runs import train as module
@@ -424,14 +424,14 @@ def test_a_folder_that_another_run_took_meanwhile(
 
     real = module.new_run
     monkeypatch.setattr(module, "new_run", slow)
-    with pytest.raises(UsageError, match="there is something already"):
+    with pytest.raises(UsageError, match="already exists and is not an empty folder"):
         train_run(load_recipe(EVERYTHING), out=tmp_path / "run", resources=Resources(threads=1))
     assert (tmp_path / "run" / "run.json").read_text() == "another run's"
 
 
-def test_a_recipe_of_the_user_s_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_users_own_recipe_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(EVERYTHING.read_text())
-    with pytest.raises(UsageError, match="there is something already"):
+    with pytest.raises(UsageError, match="already exists and is not an empty folder"):
         train_run(
             load_recipe(tmp_path / "recipe.toml"), out=tmp_path, resources=Resources(threads=1)
         )
@@ -467,7 +467,7 @@ def test_other_conditions_are_allowed_and_noted(
     assert any(each.startswith(note) for each in second.notes)
 
 
-def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
+def test_an_accepted_batch_size_restarts_the_epoch(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train_run(
@@ -479,20 +479,20 @@ def test_an_accepted_batch_size_begins_the_epoch_anew(tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError):
         resume_run(run, accept=["recipe"], watcher=watcher)
     assert "accepted: recipe.batch_size was 64, is 128" in watcher.notes
-    assert "epoch 2 begins anew, in its changed order" in watcher.notes
-    resumed = resume_run(run)  # what was accepted once is not asked for again
+    assert "epoch 2 starts over, because its order changed" in watcher.notes
+    resumed = resume_run(run)  # an accepted change need not be accepted again
     assert len(resumed.history) == 4
     newest = checkpoint_files(run / "checkpoints")[0].name
     assert newest == f"step-{35 + 3 * 11:09d}.safetensors"  # 1,294 images are 11 such batches
 
 
-def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:
+def test_data_passed_in_python_is_passed_again(tmp_path: Path) -> None:
     recipe = small("digits-quick")
     data = made_up(recipe)
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train_run(recipe, data, out=run, resources=Resources(threads=1), watcher=StopsAt(2))
-    with pytest.raises(UsageError, match="handed over in Python; resume in Python") as caught:
+    with pytest.raises(UsageError, match="passed in Python; resume in Python") as caught:
         resume_run(run)
     assert caught.value.remedy.endswith(f"tenfold.resume({str(run)!r}, data=...)")
     with pytest.raises(FileRefusedError, match=r"data\.train was .*, is "):

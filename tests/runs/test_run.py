@@ -50,12 +50,12 @@ def test_evaluation_gives_exactly_what_training_ended_with(folder: Path) -> None
     assert run.facts.test == json.loads(json.dumps(report.to_dict()))
 
 
-def test_a_moved_run_and_a_moved_bundle_still_mean_the_same(folder: Path, tmp_path: Path) -> None:
+def test_a_moved_run_and_a_moved_bundle_still_work(folder: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(folder, tmp_path / "moved")
     assert tenfold.evaluate(moved).test_loss == tenfold.evaluate(folder).test_loss
     bundle = shutil.copy(folder / "model.safetensors", tmp_path / "some.safetensors")
     assert tenfold.load(bundle).classes == tuple("0123456789")
-    with pytest.raises(UsageError, match="does not say where its data lies"):
+    with pytest.raises(UsageError, match="does not say where its data is"):
         tenfold.evaluate(bundle)
     assert tenfold.evaluate(bundle, "digits").n == 1797
 
@@ -72,7 +72,7 @@ def test_other_data_is_evaluated_whole(folder: Path, digits: Splits) -> None:
     assert tenfold.evaluate(folder, other).n == 100
 
 
-def test_some_of_the_classes_in_another_order_are_found_by_name(
+def test_a_subset_of_the_classes_in_another_order_is_matched_by_name(
     folder: Path, digits: Splits
 ) -> None:
     assert digits.test is not None
@@ -82,12 +82,12 @@ def test_some_of_the_classes_in_another_order_are_found_by_name(
     assert tenfold.evaluate(folder, named).correct == tenfold.evaluate(folder, some).correct
     foreign = ImageDataset(some.images, (some.labels == 3).long(), ("seven", "three"))
     with pytest.raises(
-        DataError, match="there are images of seven, three, but the model's classes are 0, 1"
+        DataError, match="some images are of seven, three, but the model's classes are 0, 1"
     ):
         tenfold.evaluate(folder, foreign)
 
 
-def test_data_that_has_changed_since_is_not_taken_for_the_same(tmp_path: Path) -> None:
+def test_changed_data_is_not_mistaken_for_the_same(tmp_path: Path) -> None:
     from numpy import savez
 
     generator = torch.Generator().manual_seed(0)
@@ -105,7 +105,7 @@ def test_data_that_has_changed_since_is_not_taken_for_the_same(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_other_splits_have_their_own_figures(folder: Path, split: str) -> None:
+def test_each_split_has_its_own_figures(folder: Path, split: str) -> None:
     run = tenfold.open_run(folder)
     report = tenfold.evaluate(run, split=split)
     assert report.n == run.figures[f"n_{split}"]
@@ -113,7 +113,7 @@ def test_other_splits_have_their_own_figures(folder: Path, split: str) -> None:
         assert report.val_loss == run.figures["val_loss"]
 
 
-def test_a_run_says_what_it_is(folder: Path) -> None:
+def test_a_run_describes_itself(folder: Path) -> None:
     run = tenfold.open_run(folder)
     assert run.status == "finished"
     assert len(run.history) == 2
@@ -131,10 +131,10 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
             call(tmp_path / "nowhere")
 
 
-def test_a_run_that_goes_on_is_used_with_its_best_weights_so_far(
+def test_an_unfinished_run_is_used_with_its_best_weights_so_far(
     folder: Path, tmp_path: Path
 ) -> None:
-    """Not with the model of its earlier end, which lies there until the run ends again."""
+    """Not with the model of its earlier end, which stays there until the run ends again."""
     run = shutil.copytree(folder, tmp_path / "run")
     with pytest.raises(InterruptedRunError):
         resume_run(run, epochs=6, watcher=StopsAt(5 * 21))
@@ -146,7 +146,7 @@ def test_a_run_that_goes_on_is_used_with_its_best_weights_so_far(
     assert tenfold.load(run).bundle.place == str(run / "model.safetensors")
 
 
-def test_data_that_has_moved_is_named_once(tmp_path: Path) -> None:
+def test_moved_data_is_named_once(tmp_path: Path) -> None:
     old, new = tmp_path / "old.npz", tmp_path / "new.npz"
     pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8), np.uint8)
     np.savez(old, images=pixels, labels=np.arange(200) % 4)
@@ -183,7 +183,7 @@ def test_a_relative_folder_is_found_from_anywhere(
 def test_the_status_says_whether_a_process_is_still_running_it(
     tmp_path: Path, folder: Path
 ) -> None:
-    """What `run.json` says is what the process wrote last, which may have died since."""
+    """`run.json` has what the process last wrote, and the process may have died since."""
     seen = []
 
     class Looks(Watcher):
@@ -202,7 +202,9 @@ def test_the_status_says_whether_a_process_is_still_running_it(
     assert run.status == "crashed"
 
 
-def test_looking_at_a_run_keeps_nobody_from_writing_it(folder: Path, tmp_path: Path) -> None:
+def test_looking_at_a_run_does_not_keep_others_from_writing_it(
+    folder: Path, tmp_path: Path
+) -> None:
     run = RunFolder(shutil.copytree(folder, tmp_path / "run"))
     stop = threading.Event()
 
@@ -231,8 +233,7 @@ def test_evaluating_a_run_that_has_not_finished_says_so(
         tenfold.train("digits", out=run, watcher=StopsAt(30), **(CHANGES | {"epochs": 3}))
     tenfold.evaluate(run)
     assert capsys.readouterr().err == (
-        f"note: {run}: the run has not finished (status: interrupted); its model is the one after "
-        "epoch 1\n"
+        f"note: {run}: the run has not finished (status: interrupted); its model is from epoch 1\n"
     )
     tenfold.resume(run, quiet=True)
     capsys.readouterr()
@@ -240,7 +241,7 @@ def test_evaluating_a_run_that_has_not_finished_says_so(
     assert capsys.readouterr().err == ""
 
 
-def test_a_run_that_failed_is_not_to_be_finished(tmp_path: Path) -> None:
+def test_a_failed_run_does_not_suggest_finishing_it(tmp_path: Path) -> None:
     with pytest.raises(TrainingError):
         tenfold.train("digits", out=tmp_path / "run", lr=1e6, optimizer="sgd", **CHANGES)
     for use in (tenfold.load, tenfold.evaluate):
@@ -255,7 +256,7 @@ def test_a_run_that_failed_is_not_to_be_finished(tmp_path: Path) -> None:
 def test_an_editor_s_byte_order_mark_and_line_ends_change_nothing(
     name: str, folder: Path, tmp_path: Path
 ) -> None:
-    """As Notepad saves a file; of a run that has ended, the digest is compared as well."""
+    """As Notepad saves files; once a run has ended, the digest is compared too."""
     run = Path(shutil.copytree(folder, tmp_path / "run"))
     text = (run / name).read_bytes()
     (run / name).write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
@@ -293,7 +294,7 @@ def write_pictures(folder: Path, **counts: int) -> Path:
     ],
     ids=str,
 )
-def test_evaluation_demands_no_more_than_images_of_known_classes(
+def test_evaluation_requires_only_images_of_known_classes(
     counts: dict[str, int], n: int, folder: Path, tmp_path: Path
 ) -> None:
     data = write_pictures(tmp_path / "data", **counts)
@@ -303,9 +304,7 @@ def test_evaluation_demands_no_more_than_images_of_known_classes(
     assert report.classes == tuple("0123456789")
 
 
-def test_a_split_that_other_data_lacks_is_named_with_those_it_has(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_missing_split_is_named_with_those_that_exist(folder: Path, tmp_path: Path) -> None:
     data = write_pictures(tmp_path / "data", train__1=2, val__1=2)
     with pytest.raises(DataError, match=r"has no test split, only train, val; .* --split val"):
         tenfold.evaluate(folder, data)
@@ -328,11 +327,11 @@ def test_the_remedies_for_classes_that_differ_do_not_lead_in_a_circle(tmp_path: 
         train(out=tmp_path / "b")
     assert caught.value.remedy == "add images to these folders, or remove them"
     (data / "test" / "x3").rmdir()
-    run = train(out=tmp_path / "c")  # class 2 has no test images, which is only noted
+    run = train(out=tmp_path / "c")  # class 2 has no test images, which gives only a note
     assert "there are no test images of 2" in run.facts.data.notes
 
 
-def test_nothing_is_downloaded_where_that_is_switched_off(
+def test_nothing_is_downloaded_if_that_is_turned_off(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Path(shutil.copytree(folder, tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""What lies in a run's folder, read back or refused by file and line."""
+"""The files of a run folder, read back or refused by file and line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tenfold.errors import FileRefusedError, UsageError
 from tenfold.runs import folder as folder_module
 from tenfold.runs.facts import RunFacts
-from tenfold.runs.folder import LARGEST_TEXT, RunFolder, new_folder
+from tenfold.runs.folder import MAX_TEXT_SIZE, RunFolder, new_folder
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -59,7 +59,7 @@ def test_a_history_is_read_line_by_line(folder: RunFolder, facts: RunFacts) -> N
     ],
     ids=str,
 )
-def test_a_line_of_the_history_that_is_wrong_is_named(
+def test_a_wrong_line_of_the_history_is_named(
     changes: dict[str, Any], said: str, folder: RunFolder, facts: RunFacts
 ) -> None:
     rewrite(folder, 2, **changes)
@@ -71,7 +71,7 @@ def test_a_line_of_the_history_that_is_wrong_is_named(
 
 
 @pytest.mark.parametrize("line", ["{", "3", "", '{"epoch": 1', "[" * 100_000], ids=len)
-def test_a_line_of_the_history_that_is_no_table_is_named(
+def test_a_line_of_the_history_that_is_not_a_table_is_named(
     line: str, folder: RunFolder, facts: RunFacts
 ) -> None:
     whole = folder.metrics.read_text()
@@ -82,7 +82,7 @@ def test_a_line_of_the_history_that_is_no_table_is_named(
         folder.read_history(facts)
 
 
-def test_only_a_run_that_goes_on_may_have_no_history(folder: RunFolder, facts: RunFacts) -> None:
+def test_only_an_unfinished_run_may_have_no_history(folder: RunFolder, facts: RunFacts) -> None:
     folder.metrics.unlink()
     assert folder.read_history(facts.updated(status="running")) == []
     assert folder.read_history(facts.updated(status="interrupted")) == []
@@ -94,9 +94,9 @@ def test_only_a_run_that_goes_on_may_have_no_history(folder: RunFolder, facts: R
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\xff", "not UTF-8 text; put back the file as tenfold wrote it"),
-        (b" " * (LARGEST_TEXT + 1), "larger than 67,108,864 bytes; put back the file"),
-        (None, "no such file; put back the file as tenfold wrote it"),
+        (b"\xff", "not UTF-8 text; restore the file as tenfold wrote it"),
+        (b" " * (MAX_TEXT_SIZE + 1), "larger than 67,108,864 bytes; restore the file"),
+        (None, "no such file; restore the file as tenfold wrote it"),
     ],
     ids=["no text", "too long", "missing"],
 )
@@ -113,14 +113,14 @@ def test_a_text_that_cannot_be_read_is_named(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_a_pipe_is_refused_and_not_waited_for(folder: RunFolder) -> None:
+def test_a_pipe_is_refused_without_waiting(folder: RunFolder) -> None:
     folder.facts.unlink()
     os.mkfifo(folder.facts)
-    with pytest.raises(FileRefusedError, match=r"run\.json: not a regular file; put back"):
+    with pytest.raises(FileRefusedError, match=r"run\.json: not a regular file; restore"):
         folder.read_facts()
 
 
-def test_the_next_number_is_above_all_that_are_there(
+def test_the_next_number_is_above_all_existing_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -132,7 +132,7 @@ def test_the_next_number_is_above_all_that_are_there(
     assert new_folder(None, "c") == Path("runs/c-001")
 
 
-def test_a_number_that_another_process_took_meanwhile_is_passed_over(
+def test_a_number_that_another_process_takes_meanwhile_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -147,19 +147,19 @@ def test_a_number_that_another_process_took_meanwhile_is_passed_over(
     assert new_folder(None, "a") == Path("runs/a-002")
 
 
-def test_only_a_run_is_said_to_be_one_that_can_be_continued(
-    folder: RunFolder, tmp_path: Path
-) -> None:
+def test_only_a_run_suggests_continuing_it(folder: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file"):
-        with pytest.raises(UsageError, match=r"there is something already; choose another folder$"):
+        with pytest.raises(
+            UsageError, match=r"already exists and is not an empty folder; choose another folder$"
+        ):
             new_folder(path, "a")
     with pytest.raises(UsageError, match=r"or continue the run in it with: tenfold resume"):
         new_folder(folder.path, "a")
 
 
-def test_facts_come_back(folder: RunFolder, facts: RunFacts) -> None:
-    """File names that are no Unicode included."""
+def test_facts_survive_a_round_trip(folder: RunFolder, facts: RunFacts) -> None:
+    """Including file names that are not Unicode."""
     data = facts.data.model_copy(update={"source": "caf\udce9", "classes": ["a", "\udce9"]})
     changed = facts.updated(data=data, failure="because")
     folder.write_facts(changed)

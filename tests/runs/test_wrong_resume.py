@@ -1,4 +1,4 @@
-"""Wrong resumes and damaged files: each is refused, or fallen back from, with a sentence."""
+"""Wrong resumes and damaged files: each is refused or falls back, with a message."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MODEL = "model.safetensors"
 
 @dataclass(frozen=True)
 class Case:
-    """A run of 2 epochs of 5 batches, its data, and another run of the same data.
+    """A run of 2 epochs of 5 batches, its data, and another run on the same data.
 
     The run was stopped after step 8, with checkpoints of the steps 8 and 5, or has finished.
     """
@@ -72,7 +72,7 @@ class Case:
         np.savez(self.data, **arrays)
 
     def rewrite_newest(self, version: int = VERSION, kind: str = KIND, **header: object) -> None:
-        """The checkpoint with a right digest and something else in it."""
+        """Rewrite the checkpoint with a valid digest and other contents."""
         old, tensors = read_tensors(self.newest, kind=KIND, version=VERSION)
         write_tensors(self.newest, tensors, kind=kind, version=version, header={**old, **header})
 
@@ -85,7 +85,7 @@ def recipe(**changes: Any) -> Recipe:
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data, a run that was never stopped, a stopped one, and one of another seed."""
+    """A folder with data, an uninterrupted run, a stopped one, and one with another seed."""
     place = tmp_path_factory.mktemp("originals")
     numbers = np.random.default_rng(0)
     np.savez(
@@ -113,7 +113,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(originals: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of the runs; their data is put back as it was afterwards."""
+    """A copy of the runs; their data is restored afterwards."""
     data = (originals / "data.npz").read_bytes()
     shutil.copytree(originals, tmp_path / "copy")
     yield tmp_path / "copy"
@@ -205,22 +205,22 @@ FALLS_BACK: dict[str, Callable[[Case], object]] = {
 
 
 @pytest.mark.parametrize("name", FALLS_BACK)
-def test_a_damaged_checkpoint_is_passed_over_loudly(
+def test_a_damaged_checkpoint_is_skipped_with_a_note(
     name: str, stopped: Case, originals: Path
 ) -> None:
     FALLS_BACK[name](stopped)
     damaged = stopped.newest
     watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)
-    [reason] = [note for note in watcher.notes if note.startswith("passed over")]
+    [reason] = [note for note in watcher.notes if note.startswith("skipped")]
     assert str(damaged) in reason
-    assert any(note.startswith("it is now called") for note in watcher.notes)
+    assert any(note.startswith("renamed it to") for note in watcher.notes)
     assert damaged.with_name(f"{damaged.name}.damaged").exists()  # nothing is deleted
     assert state_of(stopped.run) == state_of(originals / "whole")
 
 
-def test_any_bit_of_a_checkpoint(stopped: Case) -> None:
-    """Wherever one bit is wrong, the file is not taken for the one that was written."""
+def test_any_flipped_bit_of_a_checkpoint(stopped: Case) -> None:
+    """Whichever bit is wrong, the file is refused."""
     path, dice = stopped.newest, random.Random(1)
     whole = path.read_bytes()
     header = dice.sample(range(header_end(path)), 300)
@@ -297,7 +297,7 @@ def remove(name: str) -> Callable[[Case], object]:
 
 REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     # checkpoints
-    "all damaged": (damage_all, "none of the 2 checkpoints verifies", FileRefusedError),
+    "all damaged": (damage_all, "none of the 2 checkpoints is valid", FileRefusedError),
     "all gone": (
         lambda c: shutil.rmtree(c.run / "checkpoints"),
         "the checkpoints of this run are gone",
@@ -312,12 +312,12 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     "another architecture": (other_architecture, "another architecture", FileRefusedError),
     "no context in it": (
         lambda c: c.rewrite_newest(context=None),
-        r"step-000000008\.safetensors: .* context is None, wanted a table; move it away to",
+        r"step-000000008\.safetensors: .* context is None, wanted a table; move it elsewhere",
         FileRefusedError,
     ),
     "nothing in its context": (
         lambda c: c.rewrite_newest(context={}),
-        r"step-000000008\.safetensors: it does not say what run it is of: recipe is missing",
+        r"step-000000008\.safetensors: it does not say which run it belongs to: recipe is missing",
         FileRefusedError,
     ),
     "another optimizer": (
@@ -459,7 +459,7 @@ def test_all_differences_are_listed(stopped: Case) -> None:
         ("data", set_item("x_train", (3, 0, 0), lambda v: v ^ 1)),
     ],
 )
-def test_what_is_named_is_accepted_and_nothing_else(
+def test_only_what_is_named_is_accepted(
     part: str, damage: Callable[[Case], None], stopped: Case
 ) -> None:
     damage(stopped)
@@ -473,7 +473,7 @@ def test_what_is_named_is_accepted_and_nothing_else(
     assert not run.facts.sessions[-1].bit_exact
 
 
-def test_classes_that_are_accepted(stopped: Case) -> None:
+def test_accepted_classes(stopped: Case) -> None:
     reorder_classes(stopped)
     with pytest.raises(FileRefusedError, match="data"):
         resume_run(stopped.run, accept=["classes"])
@@ -481,8 +481,8 @@ def test_classes_that_are_accepted(stopped: Case) -> None:
 
 
 @pytest.mark.parametrize("how", ["recipe", "data"])
-def test_a_run_without_a_checkpoint_is_compared_too(how: str, stopped: Case) -> None:
-    """Killed before its first checkpoint, a run begins again, but only the same run."""
+def test_a_run_without_a_checkpoint_is_also_compared(how: str, stopped: Case) -> None:
+    """Killed before its first checkpoint, a run starts over, but only if it is the same run."""
     shutil.rmtree(stopped.run / "checkpoints")
     (stopped.run / "metrics.jsonl").unlink()
     if how == "recipe":
@@ -493,7 +493,7 @@ def test_a_run_without_a_checkpoint_is_compared_too(how: str, stopped: Case) -> 
         resume_run(stopped.run)
 
 
-def test_a_newest_checkpoint_that_is_gone_is_told(stopped: Case, originals: Path) -> None:
+def test_a_missing_newest_checkpoint_is_noted(stopped: Case, originals: Path) -> None:
     with pytest.raises(InterruptedRunError):
         resume_run(stopped.run, checkpoint_every="1", watcher=StopsAt(9))
     for path in checkpoint_files(stopped.run / "checkpoints"):
@@ -504,7 +504,7 @@ def test_a_newest_checkpoint_that_is_gone_is_told(stopped: Case, originals: Path
     (stopped.run / "metrics.jsonl").write_text((originals / "whole/metrics.jsonl").read_text())
     watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)
-    assert any("had finished 2 epochs, but the newest checkpoint" in n for n in watcher.notes)
+    assert any("had finished 2 epochs, but the newest remaining" in n for n in watcher.notes)
     assert state_of(stopped.run) == state_of(originals / "whole")
 
 
@@ -551,21 +551,24 @@ MENDED: dict[str, tuple[Callable[[Case], object], str]] = {
 
 
 @pytest.mark.parametrize("name", MENDED)
-def test_a_finished_run_is_mended_from_its_checkpoint(
+def test_a_finished_run_is_repaired_from_its_checkpoint(
     name: str, finished: Case, originals: Path
 ) -> None:
     damage, reason = MENDED[name]
     damage(finished)
     watcher = StopsAt()
     resume_run(finished.run, watcher=watcher)
-    assert any(reason in note and " anew" in note for note in watcher.notes)
+    assert any(reason in note and "rewriting" in note for note in watcher.notes)
     assert state_of(finished.run) == state_of(originals / "whole")
 
 
 FINISHED_REFUSED: dict[str, tuple[Callable[[Case], object], str]] = {
     "lr": (recipe_edit("lr = 0.2", "lr = 0.1"), r"recipe\.lr was 0\.2, is 0\.1"),
     "epochs in the recipe": (recipe_edit("epochs = 2", "epochs = 4"), r"recipe\.epochs was 2"),
-    "epochs in the figures": (facts_edit("figures.epochs", 9), "disagree on how many epochs"),
+    "epochs in the figures": (
+        facts_edit("figures.epochs", 9),
+        "disagree on the number of finished epochs",
+    ),
     "a line of the history less, and no digests": (
         lambda c: (
             c.edit_facts("digests", None),
@@ -573,14 +576,14 @@ FINISHED_REFUSED: dict[str, tuple[Callable[[Case], object], str]] = {
                 (c.run / "metrics.jsonl").read_text().partition("\n")[0]
             ),
         ),
-        "disagree on how many epochs",
+        "disagree on the number of finished epochs",
     ),
     "figures of another type": (facts_edit("figures", []), "figures is"),
 }
 
 
 @pytest.mark.parametrize("name", FINISHED_REFUSED)
-def test_a_finished_run_that_was_changed_is_refused(name: str, finished: Case) -> None:
+def test_a_changed_finished_run_is_refused(name: str, finished: Case) -> None:
     damage, reason = FINISHED_REFUSED[name]
     damage(finished)
     before = untouched(finished.run)
@@ -599,7 +602,7 @@ def test_a_model_of_a_newer_format_is_not_overwritten(finished: Case) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_status_that_is_not_true_does_not_end_a_run(stopped: Case, originals: Path) -> None:
+def test_a_false_status_does_not_end_a_run(stopped: Case, originals: Path) -> None:
     stopped.edit_facts("status", "finished")
     watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)

@@ -1,10 +1,10 @@
-"""Fuzz the compiled kernels for a while: random trainings, lists and companions, ever new seeds.
+"""Fuzz the compiled kernels with random trainings, mutated lists and concurrent trainings.
 
     python tests/soak/fuzz_kernels.py --minutes 30
 
-It is what `tests/native/test_driver.py` does for some seconds. Each instruction set that this
-processor has is tested without a sanitizer and with each; what fails is printed with the command
-that repeats it. The exit code is 0 if nothing failed.
+A longer version of `tests/native/test_driver.py`, with new seeds all the time. Tests each of this
+processor's instruction sets without a sanitizer and with each one. Failures are printed with the
+command that repeats them. The exit code is 0 if nothing failed.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from threading import Lock
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "native"), str(Path(__file__).parents[1])]
 
-from workshop import SANITIZERS, Workshop, call, instruction_sets_here  # noqa: E402 - found by the path
+from workshop import SANITIZERS, Workshop, call, instruction_sets_here  # noqa: E402 - needs the path above
 
 CANNOT_RUN_HERE = 3
 MOST_FAILURES = 10
 CASES = {"plain": 100, "address": 30, "thread": 10}
-"""Of one call of the driver: some seconds each."""
+"""Cases per call of the driver, which takes a few seconds."""
 
 MODES = {(): 1, ("--lists",): 100, ("--company",): 0.2}
-"""What the driver is asked for, and how many cases of it for one training."""
+"""The driver's modes, and their number of cases relative to trainings."""
 
 LARGEST_SEED = 2**53
 
 
 @dataclass
 class Tally:
-    """What happened.
+    """Counts and failures.
 
     Attributes:
         calls: of the driver.
-        cases: in all of them, by mode.
-        failures: what was printed, after the command that repeats it.
+        cases: in all calls, by mode.
+        failures: the command that repeats each, with its output.
     """
 
     calls: int = 0
@@ -52,12 +52,12 @@ class Tally:
 
 
 class Fuzzer:
-    """Calls drivers until time is over.
+    """Calls drivers until time is up.
 
     Args:
-        drivers: the words that call one, by sanitizer.
-        seconds: how long.
-        seed: of the choice of what is called.
+        drivers: pairs of sanitizer and command.
+        seconds: how long to run.
+        seed: for the choice of calls.
     """
 
     def __init__(self, drivers: list[tuple[str, list[str]]], seconds: float, seed: int) -> None:
@@ -68,7 +68,7 @@ class Fuzzer:
         self.lock = Lock()
 
     def run(self) -> None:
-        """One worker's calls."""
+        """Run one worker's calls."""
         while time.monotonic() < self.end and len(self.tally.failures) < MOST_FAILURES:
             with self.lock:
                 sanitizer, driver = self.dice.choice(self.drivers)
@@ -88,7 +88,7 @@ class Fuzzer:
 
 
 def built_drivers(workshop: Workshop) -> list[tuple[str, list[str]]]:
-    """The driver with each instruction set that this processor has and each sanitizer."""
+    """The driver with each of this processor's instruction sets and each sanitizer."""
     drivers = []
     for instruction_set in instruction_sets_here():
         if call(workshop.driver(instruction_set), "--lists").code == CANNOT_RUN_HERE:
@@ -101,8 +101,10 @@ def built_drivers(workshop: Workshop) -> list[tuple[str, list[str]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--seed", type=int, default=None, help="another one for every call")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="drivers at the same time")
+    parser.add_argument("--seed", type=int, default=None, help="default: a new one")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="number of drivers in parallel"
+    )
     options = parser.parse_args()
     seed = time.time_ns() if options.seed is None else options.seed
     with tempfile.TemporaryDirectory(prefix="tenfold-fuzz-") as folder:

@@ -1,13 +1,13 @@
-"""Kill a training run again and again; it must end with the bits of one that was never stopped.
+"""Kill a training run repeatedly; it must end with the bits of a run that was never stopped.
 
     python tests/soak/kill.py --kills 1000
 
-A parent that has imported everything forks training processes. Each dies by SIGKILL: at a random
-instant, or before, after or in the middle of one of the calls that change the disk. Every other
-death of the second kind is that of the whole machine: what was not yet flushed to the disk is
-taken back before the process dies. Then the run is resumed, and perhaps killed again. What it ends
-with (weights, every tensor of the last checkpoint, best weights, history, counters, figures) is
-compared with the run that was never stopped. The exit code is 0 if nothing differs.
+A parent that has imported everything forks training processes. Each is killed with SIGKILL: at a
+random instant, or before, after or in the middle of one of the calls that change the disk. Half of
+the latter deaths simulate the loss of the machine: data that was not yet flushed to disk is undone
+before the process dies. Then the run is resumed, and possibly killed again. Its results (weights,
+every tensor of the last checkpoint, best weights, history, counters, figures) are compared with
+those of the run that was never stopped. The exit code is 0 if nothing differs.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from tenfold.training.engines import ENGINES
 
 EVERYTHING = Path(__file__).parent.parent / "runs" / "everything.toml"
 CHECKPOINT_EVERY = "7"
-"""Batches: neither first nor last of an epoch, so that resuming starts in the middle of one."""
+"""In batches; chosen so that resuming starts in the middle of an epoch."""
 
 MOST_DEATHS = 3
-"""Of one run."""
+"""Maximum number of deaths per run."""
 
 BY_PATH = ("mkdir", "open", "link", "replace", "rename", "unlink")
 BY_DESCRIPTOR = ("write", "fsync", "close")
@@ -60,10 +60,10 @@ class Death:
     """When a process dies.
 
     Attributes:
-        after_seconds: at this instant; None for at a call.
-        call: the number of the call that changes the disk, from 0.
-        moment: `before`, `after` or, of a write, `half`.
-        machine: whether what is not flushed is lost too.
+        after_seconds: time of death; None to die at a call.
+        call: index of the call that changes the disk, from 0.
+        moment: `before`, `after` or, for a write, `half`.
+        machine: whether unflushed data is lost too.
     """
 
     after_seconds: float | None = None
@@ -73,7 +73,7 @@ class Death:
 
 
 class Disk:
-    """Watches the calls of this process that change a folder, and dies at one of them."""
+    """Intercepts this process's calls that change a folder, and dies at one of them."""
 
     def __init__(self, folder: Path, death: Death | None) -> None:
         self.prefix, self.death = str(folder), death or Death()
@@ -125,7 +125,7 @@ class Disk:
         return call
 
     def _undo(self, name: str, source: str, target: str) -> Callable[[], None] | None:
-        """How a change of names is taken back while its folder is not flushed."""
+        """A function that undoes a change of names whose folder has not been flushed."""
         if not self.death.machine or name not in ("mkdir", "replace"):
             return None
         if name == "mkdir":
@@ -142,7 +142,7 @@ class Disk:
         return undo
 
     def _flushed(self, path: str) -> None:
-        """A file is safe, or all names in a folder are."""
+        """Mark a file, or all names in a folder, as safe."""
         for other in list(self.unflushed):
             if other == path or str(Path(other).parent) == path:
                 del self.unflushed[other]
@@ -174,15 +174,15 @@ class Disk:
 
 @dataclass
 class Tally:
-    """What happened.
+    """Counts and differences.
 
     Attributes:
-        kills: how many processes died.
-        resumes: how many times a run was gone on with.
-        runs: how many runs were compared.
-        differences: what was not as in the run that was never stopped.
-        phases: kills by what they left behind.
-        calls: kills by the call they hit, and in the middle of nothing.
+        kills: number of processes killed.
+        resumes: number of times a run was resumed.
+        runs: number of runs compared.
+        differences: from the run that was never stopped.
+        phases: kills by the state of the run that they left behind.
+        calls: kills by kind: at a random instant or at a call.
     """
 
     kills: int = 0
@@ -200,7 +200,7 @@ class Harness:
         self.recipe, self.data, self.resources, self.work = recipe, data, resources, work
         self._never_stopped(work / "first")
         for module in json.loads((work / "modules.json").read_text()):
-            importlib.import_module(module)  # here, so that no later process has to
+            importlib.import_module(module)  # once, so that forked processes need not
         start = time.perf_counter()
         self.wanted = self._never_stopped(work / "second")
         self.seconds = time.perf_counter() - start
@@ -214,11 +214,11 @@ class Harness:
         return state_of(run)
 
     def log(self) -> str:
-        """What the last process wrote."""
+        """The output of the last process."""
         return (self.work / "log").read_text()
 
     def session(self, run: Path, death: Death | None, every: str) -> bool | None:
-        """One process begins a run or goes on with it; whether it succeeded, None if it died."""
+        """Start or resume a run in a process; returns whether it succeeded, None if it died."""
         child = os.fork()
         if child == 0:
             self._train(run, death, every)
@@ -231,7 +231,7 @@ class Harness:
         return os.waitstatus_to_exitcode(status) == 0
 
     def _train(self, run: Path, death: Death | None, every: str) -> None:
-        """In the child: begin or go on, and never come back."""
+        """In the child: start or resume the run, and never return."""
         code = 1
         known = set(sys.modules)
         with (self.work / "log").open("w") as log:
@@ -254,7 +254,7 @@ class Harness:
                     new = [name for name in sys.modules if name not in known]
                     (self.work / "modules.json").write_text(json.dumps(new))
                 code = 0
-            except BaseException:  # noqa: BLE001 - nothing may leave the child
+            except BaseException:  # noqa: BLE001 - no exception may leave the child
                 traceback.print_exc()
         os._exit(code)
 
@@ -269,13 +269,13 @@ class Harness:
         return every
 
     def trial(self, number: int, deaths: list[Death], dice: random.Random, tally: Tally) -> None:
-        """One run with one death of the given list, and perhaps more, to its end."""
+        """Take one run to its end, with one death from the list and possibly more."""
         run = self.work / f"run-{number}"
         for count in range(dice.randint(1, MOST_DEATHS)):
             at_call = deaths and (dice.random() < 0.5 if count else number % 4 > 0)
             if at_call and count == 0:
                 death = deaths.pop()
-            elif at_call:  # the calls of a resumed run are others, but of the same kinds
+            elif at_call:  # a resumed run makes different calls of the same kinds
                 call = dice.randrange(len(self.calls))
                 death = Death(call=call, moment=dice.choice(("before", "half", "after")))
             else:
@@ -285,7 +285,7 @@ class Harness:
             done = self.session(run, death, every)
             tally.resumes += before not in BEGINNINGS
             if done is False:
-                tally.differences.append(f"run {number}: it could not go on: {self.log()}")
+                tally.differences.append(f"run {number} could not be resumed: {self.log()}")
                 return
             if done:
                 break
@@ -295,7 +295,7 @@ class Harness:
             tally.calls[where + (", and the machine" if death.machine else "")] += 1
         tally.resumes += phase_of(run) not in BEGINNINGS
         if not self.session(run, None, dice.choice((CHECKPOINT_EVERY, ""))):
-            tally.differences.append(f"run {number}: it could not be finished: {self.log()}")
+            tally.differences.append(f"run {number} could not be finished: {self.log()}")
             return
         tally.runs += 1
         found = state_of(run)
@@ -311,7 +311,7 @@ BEGINNINGS = ("no folder", "a folder without run.json")
 
 
 def phase_of(run: Path) -> str:
-    """How far a run has come, by what lies on the disk."""
+    """How far a run has got, judging by the disk."""
     folder = RunFolder(run)
     if not run.exists():
         return BEGINNINGS[0]
@@ -333,7 +333,7 @@ def phase_of(run: Path) -> str:
 
 
 def state_of(run: Path) -> dict[str, object]:
-    """Everything that a run ends with, but for times."""
+    """All results of a run, except times."""
     folder = RunFolder(run)
     facts = folder.read_facts()
     files = checkpoint_files(folder.checkpoints)
@@ -418,7 +418,7 @@ def main() -> None:
     else:
         print(
             f"{report['kills']} kills, {report['resumes']} resumes, {report['runs']} runs compared "
-            f"in {report['compared']} things each, {report['differences']} differences; "
+            f"in {report['compared']} items each, {report['differences']} differences; "
             f"{report['moments_hit']} of the {points} moments of {len(harness.calls)} calls hit; "
             f"{report['seconds']} s"
         )

@@ -1,4 +1,4 @@
-"""What is said, when, and only once."""
+"""The advice, when it is given, and that it is given only once."""
 
 from __future__ import annotations
 
@@ -32,41 +32,41 @@ def epochs(train: list[float], val: list[float | None] | None = None) -> list[Ep
 
 
 ALIVE = {"0.weight": 0.0, "2.weight": 1e-3}
-"""The largest entry of every weight's gradient in a model that learns."""
+"""The largest entry of each weight's gradient in a model that learns."""
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
-def test_the_loss_of_a_constant_answer_is_the_logarithm_of_the_number_of_classes(
+def test_the_loss_of_a_constant_prediction_is_the_logarithm_of_the_number_of_classes(
     classes: int,
 ) -> None:
     labels = np.arange(300 * classes) % classes
     assert constant_loss(labels, classes) == pytest.approx(math.log(classes))
 
 
-def test_unequal_classes_make_a_constant_answer_easier() -> None:
+def test_unequal_classes_make_a_constant_prediction_easier() -> None:
     labels = torch.tensor([0, 0, 0, 1])
     wanted = nn.functional.cross_entropy(torch.tensor([[0.75, 0.25]]).log().expand(4, 2), labels)
     assert constant_loss(labels.numpy(), 2) == pytest.approx(wanted.item())
     assert constant_loss(np.zeros(5, dtype=np.int64), 3) == 0
 
 
-def test_a_loss_that_sits_at_the_constant_answers_is_said_once() -> None:
+def test_a_loss_stuck_at_a_constant_prediction_is_reported_once() -> None:
     advisor = Advisor(LABELS, 10)
     history = epochs([2.3026, 2.3030, 2.3021])
     said = [list(advisor.after_epoch(history[:n], ALIVE)) for n in (1, 2, 3)]
     assert [len(each) for each in said] == [1, 0, 0]
-    assert "sits at 2.303" in said[0][0]
+    assert "stuck at 2.303" in said[0][0]
     assert "learning rate ten times lower (it went up to 0.1)" in said[0][0]
 
 
-def test_a_loss_that_falls_is_no_reason_to_speak() -> None:
+def test_a_falling_loss_gives_no_advice() -> None:
     advisor = Advisor(LABELS, 10)
     assert list(advisor.after_epoch(epochs([2.29]), ALIVE)) == []
     assert list(advisor.after_epoch(epochs([2.15]), ALIVE)) == []
     assert list(advisor.after_epoch(epochs([2.15, 1.8]), ALIVE)) == []
 
 
-def test_dead_units_are_told_by_gradients_that_are_zero() -> None:
+def test_dead_units_are_detected_by_zero_gradients() -> None:
     (said,) = Advisor(LABELS, 10).after_epoch(epochs([1.9]), {"0.weight": 0.0, "2.weight": 0.0})
     assert "gradient is zero in every layer after epoch 1" in said
 

@@ -1,4 +1,4 @@
-"""Augmentation: what it does to one image, that it is keyed, and that it is fair."""
+"""Augmentation: its effect on one image, its keys, and its distribution."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def everything(n):
 
 
 def split_mix_64(state):
-    """The generator of the paper's figure, one number, in Python's whole numbers."""
+    """One number from the generator in the paper's figure, in Python integers."""
     z = state & MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
@@ -36,7 +36,7 @@ def split_mix_64(state):
 
 
 def test_the_reference_gives_the_published_sequence():
-    """The first outputs for the seed 1234567, as other implementations test themselves by."""
+    """The first outputs for seed 1234567, which other implementations test against."""
     published = [
         6457827717110365317,
         3203168211198807973,
@@ -76,7 +76,7 @@ def test_neighbors_and_purposes_are_independent():
         assert stats.chi2_contingency(table).pvalue > 0.001
 
 
-# --- What is done to one image ---------------------------------------------------------------
+# --- The effect on one image -----------------------------------------------------------------
 
 
 def crop_by_hand(image, padding, row, column):
@@ -132,7 +132,7 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_batch_is_changed_as_its_images_would_be_one_by_one(way, channels):
+def test_a_batch_is_augmented_like_single_images(way, channels):
     images, augmentation = digits(60, channels)[:, :, :, :7], Augmentation(5, **way)
     indices = torch.arange(1000, 1060)
     found = augmentation(images, indices, 3)
@@ -146,14 +146,14 @@ def test_a_batch_is_changed_as_its_images_would_be_one_by_one(way, channels):
     assert np.array_equal(found.numpy(), wanted)
 
 
-def test_nothing_wanted_changes_nothing():
+def test_no_augmentation_changes_nothing():
     images = digits(20)
     assert Augmentation(0).changes_nothing
     assert torch.equal(Augmentation(0)(images, everything(20), 0), images)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_something_is_changed_and_what_went_in_is_not(way):
+def test_the_copy_is_changed_and_the_original_is_not(way):
     images = digits(20)
     before = images.clone()
     augmentation = Augmentation(0, **way)
@@ -169,7 +169,7 @@ ALL = {"flip": True, "crop_padding": 2, "cutout": 3}
 
 @settings(deadline=None, max_examples=30)
 @given(order=st.permutations(range(40)), cut=st.integers(1, 39), epoch=st.integers(0, 10**6))
-def test_an_image_is_changed_alike_in_any_company(order, cut, epoch):
+def test_an_image_is_augmented_alike_in_any_batch(order, cut, epoch):
     images, augmentation = digits(40), Augmentation(1, **ALL)
     whole = augmentation(images, everything(40), epoch)
     order = torch.tensor(order)
@@ -177,7 +177,7 @@ def test_an_image_is_changed_alike_in_any_company(order, cut, epoch):
         assert torch.equal(augmentation(images[part], part, epoch), whole[part])
 
 
-def test_it_is_repeatable_and_draws_no_numbers():
+def test_it_is_repeatable_and_draws_no_random_numbers():
     images, before = digits(40), torch.get_rng_state()
     first = Augmentation(1, **ALL)(images, everything(40), 2)
     assert torch.equal(first, Augmentation(1, **ALL)(images, everything(40), 2))
@@ -192,10 +192,10 @@ def test_seed_and_epoch_make_a_difference(other):
     assert (first != second).flatten(1).any(1).float().mean() > 0.9
 
 
-# --- Fair ------------------------------------------------------------------------------------
+# --- Distribution ----------------------------------------------------------------------------
 
 
-def test_half_of_the_images_are_mirrored():
+def test_half_the_images_are_flipped():
     images = torch.zeros(20_000, 1, 1, 2, dtype=torch.uint8)
     images[:, :, :, 0] = 255
     mirrored = int((Augmentation(0, flip=True)(images, everything(20_000), 0)[..., 1] > 0).sum())

@@ -1,4 +1,4 @@
-"""The moving average of weights, beside one in double precision."""
+"""The moving average of weights, compared with one in double precision."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def network():
 
 
 def move(model, step):
-    """A change of all weights, and of batch norm's running figures."""
+    """Change all weights and batch norm's running statistics."""
     generator = torch.Generator().manual_seed(step)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -38,7 +38,7 @@ def test_it_is_the_formula(decay):
             torch.testing.assert_close(tensor.double(), wanted[name], rtol=1e-5, atol=1e-5)
 
 
-def test_the_first_steps_outweigh_the_random_beginning():
+def test_the_first_steps_outweigh_the_random_initial_weights():
     model = network()
     averaged = AveragedWeights(model, 0.999)
     before = model[0].weight.detach().clone()
@@ -48,7 +48,7 @@ def test_the_first_steps_outweigh_the_random_beginning():
     torch.testing.assert_close(averaged.tensors["0.weight"], before + 9.0)  # 1 - 2/11 of the way
 
 
-def test_weights_that_stand_still_are_their_own_average():
+def test_constant_weights_are_their_own_average():
     model = network()
     averaged = AveragedWeights(model, 0.99)
     for step in range(1, 50):
@@ -78,7 +78,7 @@ def test_neither_disturbs_the_other():
 
 
 @pytest.mark.parametrize("error", [None, ZeroDivisionError])
-def test_they_stand_in_the_model_for_a_while(error):
+def test_they_are_in_the_model_inside_the_block(error):
     model = network()
     averaged = AveragedWeights(model, 0.9)
     move(model, 1)

@@ -1,4 +1,4 @@
-"""Checkpoints: two generations, the most steps first, damage passed over and told."""
+"""Checkpoints: two generations, the most steps first, damaged ones skipped with a note."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def damage(path):
     path.write_bytes(data)
 
 
-def test_what_is_saved_is_read_with_its_context(tmp_path):
+def test_a_saved_checkpoint_is_read_with_its_context(tmp_path):
     (path,) = save(tmp_path / "made" / "for" / "it", 12)
     checkpoint = read_newest(path.parent)
     assert checkpoint.path == path
@@ -52,7 +52,7 @@ def test_what_is_saved_is_read_with_its_context(tmp_path):
     assert checkpoint.header.context == {"recipe": "this one"}
     assert checkpoint.header.step == 12
     assert torch.equal(checkpoint.tensors["model.weight"], state_at(12).model.weight)
-    assert checkpoint.passed_over == ()
+    assert checkpoint.skipped == ()
 
 
 def test_two_generations_are_kept(tmp_path):
@@ -64,7 +64,7 @@ def test_two_generations_are_kept(tmp_path):
     ]
 
 
-def test_the_newest_is_that_with_the_most_steps_whatever_the_clock_says(tmp_path):
+def test_the_newest_is_the_one_with_the_most_steps_not_the_latest_time(tmp_path):
     newer, older = save(tmp_path, 1000, 999)
     os.utime(newer, (0, 0))
     os.utime(older, (2**31, 2**31))
@@ -78,15 +78,15 @@ def test_steps_are_compared_as_numbers(tmp_path):
     assert read_newest(tmp_path).header.step == 1_000_000_000
 
 
-def test_what_was_just_saved_is_never_pruned(tmp_path):
-    """In a folder with checkpoints of more steps, whoever left them there."""
+def test_the_checkpoint_just_saved_is_never_pruned(tmp_path):
+    """Even in a folder with leftover checkpoints of more steps."""
     save(tmp_path, 100, 200)
     (path,) = save(tmp_path, 50)
     assert path.exists()
     assert read_newest(tmp_path).header.step == 200
 
 
-def test_other_files_are_let_be(tmp_path):
+def test_other_files_are_left_alone(tmp_path):
     names = ["step-1.safetensors", "best.safetensors", "step-000000001.txt", "notes"]
     for name in names:
         (tmp_path / name).write_text("mine")
@@ -95,19 +95,19 @@ def test_other_files_are_let_be(tmp_path):
     assert all((tmp_path / name).read_text() == "mine" for name in names)
 
 
-def test_an_older_one_is_taken_when_the_newest_is_damaged_and_it_says_so(tmp_path):
+def test_an_older_one_is_used_with_the_reason_if_the_newest_is_damaged(tmp_path):
     older, newer = save(tmp_path, 10, 20)
     damage(newer)
     checkpoint = read_newest(tmp_path)
     assert checkpoint.path == older
     assert checkpoint.header.step == 10
-    ((path, reason),) = checkpoint.passed_over
+    ((path, reason),) = checkpoint.skipped
     assert path == newer
     assert "step-000000020.safetensors" in reason
     assert "damaged" in reason
 
 
-def test_what_was_passed_over_is_set_aside_and_new_ones_are_kept(tmp_path):
+def test_skipped_ones_are_set_aside_and_new_ones_are_kept(tmp_path):
     _, newer = save(tmp_path, 10, 20)
     damage(newer)
     (aside,) = read_newest(tmp_path).set_newer_aside()
@@ -115,44 +115,44 @@ def test_what_was_passed_over_is_set_aside_and_new_ones_are_kept(tmp_path):
     assert not newer.exists()
     save(tmp_path, 15, 20)
     assert steps_in(tmp_path) == [20, 15]
-    assert read_newest(tmp_path).passed_over == ()
+    assert read_newest(tmp_path).skipped == ()
 
 
-def test_when_none_verifies_all_are_named(tmp_path):
+def test_if_none_is_valid_all_are_named(tmp_path):
     for path in save(tmp_path, 10, 20):
         damage(path)
-    with pytest.raises(FileRefusedError, match="none of the 2 checkpoints verifies") as raised:
+    with pytest.raises(FileRefusedError, match="none of the 2 checkpoints is valid") as raised:
         read_newest(tmp_path)
     assert "step-000000010" in str(raised.value)
     assert "step-000000020" in str(raised.value)
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_no_checkpoint_is_none(tmp_path, folder):
+def test_without_files_there_is_no_checkpoint(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     assert read_newest(tmp_path / folder) is None
 
 
-def test_another_kind_of_file_is_passed_over(tmp_path):
+def test_another_kind_of_file_is_skipped(tmp_path):
     save(tmp_path, 10)
     other = tmp_path / "step-000000020.safetensors"
     write_tensors(other, {}, kind="tenfold-bundle", version=1, header={"step": 20})
     checkpoint = read_newest(tmp_path)
     assert checkpoint.header.step == 10
-    assert "this is a model such as a run's model.safetensors" in str(checkpoint.passed_over)
+    assert "this is a model such as a run's model.safetensors" in str(checkpoint.skipped)
 
 
-def test_a_file_under_another_steps_name_is_passed_over(tmp_path):
+def test_a_file_named_after_another_step_is_skipped(tmp_path):
     (path,) = save(tmp_path, 10)
     path.rename(tmp_path / "step-000000999.safetensors")
     save(tmp_path, 20)
     checkpoint = read_newest(tmp_path)
     assert checkpoint.header.step == 20
-    assert len(checkpoint.passed_over) == 1
+    assert len(checkpoint.skipped) == 1
 
 
-def test_one_from_a_newer_tenfold_is_not_passed_over(tmp_path):
-    """Going on from an older one would throw away what the newer tenfold has done."""
+def test_one_from_a_newer_tenfold_is_not_skipped(tmp_path):
+    """Continuing from an older one would discard the newer tenfold's work."""
     save(tmp_path, 10)
     newer = tmp_path / "step-000000020.safetensors"
     write_tensors(newer, {}, kind=KIND, version=VERSION + 1, header={"step": 20})
@@ -160,7 +160,7 @@ def test_one_from_a_newer_tenfold_is_not_passed_over(tmp_path):
         read_newest(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_tenfold_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         save(tmp_path / "file" / "checkpoints", 1)
@@ -189,14 +189,14 @@ class Clock:
         monkeypatch.setattr("time.perf_counter", lambda: self.now)
 
 
-def test_every_so_many_batches(tmp_path):
+def test_saving_at_an_interval_in_batches(tmp_path):
     checkpointer = Checkpointer(tmp_path, {}, every_batches=5)
     due = [step for step in range(1, 21) if checkpointer.due_after_batch(state_at(step))]
     assert due == [5, 10, 15, 20]
     assert checkpointer.due_after_epoch(state_at(20))
 
 
-def test_every_so_many_seconds(tmp_path, monkeypatch):
+def test_saving_at_an_interval_in_seconds(tmp_path, monkeypatch):
     clock = Clock(monkeypatch)
     checkpointer = Checkpointer(tmp_path, {}, every_seconds=30.0)
     for seconds, due in ((29.0, False), (2.0, True), (1.0, True)):
@@ -208,7 +208,7 @@ def test_every_so_many_seconds(tmp_path, monkeypatch):
     assert checkpointer.due_after_epoch(state_at(3))
 
 
-def test_without_an_interval_only_epochs_count_and_saving_must_pay(tmp_path, monkeypatch):
+def test_without_an_interval_only_epoch_ends_are_due_and_within_the_cost(tmp_path, monkeypatch):
     clock = Clock(monkeypatch)
 
     def slow(state):
@@ -223,11 +223,11 @@ def test_without_an_interval_only_epochs_count_and_saving_must_pay(tmp_path, mon
     assert not checkpointer.due_after_epoch(state_at(2))
     assert not checkpointer.due_after_batch(state_at(2))
     clock.now += 1.5
-    # The first save, one now and the last one are 3 seconds, 1 % of the 300 that have passed.
+    # The first save, this one and the last one take 3 seconds, 1 % of the 300 that have passed.
     assert checkpointer.due_after_epoch(state_at(2))
 
 
-def test_whoever_asked_is_told_after_every_save(tmp_path):
+def test_after_save_is_called_after_every_save(tmp_path):
     told = []
     state = state_at(1)
     checkpointer = Checkpointer(tmp_path, {}, after_save=told.append)

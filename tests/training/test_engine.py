@@ -1,4 +1,4 @@
-"""The seam between the loop and what takes its steps."""
+"""The interface between the loop and the engines."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_where_stretches_end_makes_no_difference(every: int) -> None:
     assert {*range(every, 13, every), 13} <= set(watcher.seen)
 
 
-def test_the_gradients_of_the_last_step_are_told_on_request() -> None:
+def test_the_gradient_norms_of_the_last_step_are_returned_on_request() -> None:
     state = new_state()
     engine = TorchEngine(state, data(16, 1), StepSettings(8))
     engine.begin_epoch(0, torch.arange(16))
@@ -86,10 +86,10 @@ def test_class_weights_reach_the_loss() -> None:
 @pytest.mark.parametrize(
     ("weights", "found"),
     [
-        ((1.0, 2.0, 3.0), r"has 3 numbers, wanted 4, one for every class"),
+        ((1.0, 2.0, 3.0), r"has 3 numbers, wanted 4, one per class"),
         ((1.0, -2.0, 3.0, 1.0), r"is \[1\.0, -2\.0, 3\.0, 1\.0\], wanted finite numbers"),
         ((1.0, float("nan"), 3.0, 1.0), r"wanted finite numbers"),
-        ((0.0,) * 4, r"and not all 0"),
+        ((0.0,) * 4, r"not all of them 0"),
     ],
 )
 def test_class_weights_that_do_not_fit_are_refused(weights: tuple[float], found: str) -> None:

@@ -1,4 +1,4 @@
-"""Which engine takes a run's steps, and why it is not the native one."""
+"""The choice of a run's engine, and why it is not the native one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def choose(name: str, state: TrainingState | None = None) -> ChosenEngine:
 
 @needs_kernels
 @pytest.mark.parametrize("name", ["auto", "native"])
-def test_the_kernels_are_used_where_they_can(name: str) -> None:
+def test_the_kernels_are_used_if_they_can_be(name: str) -> None:
     state = new_state()
     chosen = choose(name, state)
     assert (chosen.kind, chosen.why_not_native) == (NativeEngine, "")
@@ -54,7 +54,7 @@ def test_the_instructions_are_those_of_kernels_and_pytorch() -> None:
     assert rest == f"({of_pytorch} in PyTorch)"
 
 
-def test_pytorch_is_used_where_it_is_asked_for() -> None:
+def test_pytorch_is_used_on_request() -> None:
     state = new_state()
     chosen = choose("torch", state)
     assert (chosen.kind, chosen.why_not_native) == (TorchEngine, "")
@@ -63,36 +63,38 @@ def test_pytorch_is_used_where_it_is_asked_for() -> None:
 
 
 @needs_kernels
-def test_pytorch_is_used_where_the_kernels_cannot_and_it_says_why() -> None:
+def test_pytorch_is_used_with_a_reason_if_the_kernels_cannot_be() -> None:
     chosen = choose("auto", new_state(nn.GELU()))
     assert chosen.kind is TorchEngine
     assert chosen.why_not_native == (
-        "the network is not a list of layers that the kernels know: its module 2 is GELU"
+        "the network is not a list of layers that the kernels support: its module 2 is GELU"
     )
 
 
 @needs_kernels
-def test_kernels_that_are_asked_for_and_cannot_are_a_mistake() -> None:
+def test_requesting_kernels_that_cannot_be_used_is_an_error() -> None:
     with pytest.raises(UsageError) as caught:
         choose("native", new_state(nn.GELU()))
     assert str(caught.value) == (
         "the native engine cannot train this: the network is not a list of layers that the kernels "
-        "know: its module 2 is GELU; choose --engine auto"
+        "support: its module 2 is GELU; choose --engine auto"
     )
 
 
-def test_where_there_are_no_kernels_the_reason_is_that_of_the_loader(
+def test_without_kernels_the_reason_is_the_loaders(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TENFOLD_NATIVE", "0")
     chosen = choose("auto")
     assert (chosen.kind, chosen.why_not_native) == (TorchEngine, "TENFOLD_NATIVE is 0")
-    with pytest.raises(UsageError, match=r"no native engine here: TENFOLD_NATIVE is 0; ch"):
+    with pytest.raises(
+        UsageError, match=r"native engine is not available: TENFOLD_NATIVE is 0; ch"
+    ):
         choose("native")
     assert choose("torch").why_not_native == ""
 
 
-def test_an_engine_that_there_is_not() -> None:
+def test_an_unknown_engine() -> None:
     with pytest.raises(UsageError, match=r"there is no engine 'naive'; did you mean 'native'\?"):
         choose("naive")
 

@@ -1,4 +1,4 @@
-"""The loop beside a plain PyTorch loop, and what it does at the ends of epochs and of its luck."""
+"""The loop compared with a plain PyTorch loop, at epoch ends, and on divergence."""
 
 import itertools
 import math
@@ -91,7 +91,7 @@ def order_by_hand(n, seed, epoch, shuffle):
 
 
 def plain_loop(model, dataset, *, lr, epochs, batch_size, seed, shuffle, **named):
-    """What a tutorial writes: one image at a time, stacked, scaled, stepped."""
+    """A tutorial's loop: one image at a time, stacked, scaled, stepped."""
     network, optimizer = model[1:], torch.optim.SGD(model.parameters(), lr=lr, **named)
     history = []
     for epoch in range(epochs):
@@ -145,7 +145,7 @@ def test_dropout_draws_the_same_numbers_as_in_the_plain_loop():
 
 
 @pytest.mark.parametrize("n", [1, 7, 250])
-def test_orders(n):
+def test_epoch_orders(n):
     assert epoch_order(n, 0, 3, shuffle=False).tolist() == list(range(n))
     orders = [
         epoch_order(n, seed, epoch, shuffle=True).tolist() for seed, epoch in ((0, 0), (0, 1))
@@ -188,7 +188,7 @@ def test_validation_figures_are_those_of_an_evaluation():
     assert all(m.seconds > 0 for m in state.history)
 
 
-def test_without_validation_there_are_no_such_figures_and_the_last_epoch_counts():
+def test_without_validation_the_last_epoch_is_kept():
     state = new_state()
     assert run(state) == "finished"
     assert [(m.val_loss, m.val_acc) for m in state.history] == [(None, None)] * 3
@@ -198,7 +198,7 @@ def test_without_validation_there_are_no_such_figures_and_the_last_epoch_counts(
     assert_same_weights(final, weights(state))
 
 
-def test_the_schedule_is_followed_by_steps_and_told_by_epochs():
+def test_the_schedule_is_followed_by_step_and_recorded_by_epoch():
     used = []
 
     def spy(model, optimizer, images, labels, **named):
@@ -254,7 +254,7 @@ def test_augmentation_gets_the_images_their_indices_and_the_epoch():
 
 
 def rising(step):
-    """Learns for two epochs of 8 steps, then is thrown off."""
+    """Learns for two epochs of 8 steps, then diverges."""
     return 0.1 if step < 16 else 5.0
 
 
@@ -278,7 +278,7 @@ def test_the_best_epochs_weights_are_kept():
 
 
 def scripted_validation(monkeypatch, figures):
-    """The validation says these (loss, accuracy) in turn."""
+    """Make validation return these (loss, accuracy) pairs in turn."""
     turn = iter(figures)
 
     def said(logits, dataset):
@@ -313,7 +313,7 @@ def test_choosing_and_patience(monkeypatch, choose_by, patience, outcome, epochs
     assert (state.best.epoch, state.best.value) == (best, value)
 
 
-def test_patience_that_is_over_stays_over_unless_there_is_more_of_it(monkeypatch):
+def test_exhausted_patience_stays_exhausted_unless_it_is_raised(monkeypatch):
     scripted_validation(monkeypatch, FIGURES)
     state, data = new_state(), digits(n=32)
     assert run(state, data, data, epochs=6, patience=1) == "stopped early"
@@ -329,7 +329,7 @@ def test_patience_without_validation_never_ends():
     assert state.epoch == 4
 
 
-def test_averaged_weights_are_validated_and_kept_and_trained_on_are_the_others():
+def test_averaged_weights_are_validated_and_kept_but_not_trained():
     val, seen = digits(500, 100, "val"), []
 
     class Look(Watcher):
@@ -354,7 +354,7 @@ def test_averaged_weights_are_validated_and_kept_and_trained_on_are_the_others()
 
 
 class Poisoned:
-    """A step whose loss is not a number from a certain call on."""
+    """A step whose loss is NaN from a given call on."""
 
     def __init__(self, at, value=math.nan):
         self.calls, self.at, self.value = itertools.count(), at, value
@@ -373,7 +373,7 @@ class Poisoned:
         (16, -math.inf, r"became -inf in epoch 3, batch 1, at a learning rate of 5"),
     ],
 )
-def test_it_says_where_and_saves_nothing_more(tmp_path, at, value, message):
+def test_it_says_where_and_stops_saving(tmp_path, at, value, message):
     checkpointer = Checkpointer(tmp_path, {}, every_batches=1)
     with pytest.raises(TrainingError, match=message) as raised:
         run(new_state(), step=Poisoned(at, value), schedule=rising, checkpointer=checkpointer)
@@ -395,7 +395,7 @@ def test_a_learning_rate_that_is_far_too_high_ends_the_same_way(tmp_path):
 
 
 @pytest.mark.parametrize("with_validation", [True, False])
-def test_weights_that_the_last_step_blew_up_are_not_saved(tmp_path, with_validation):
+def test_weights_that_diverge_in_the_last_step_are_not_saved(tmp_path, with_validation):
     """The last loss is finite; only the weights after it are not."""
 
     def overshoot(model, optimizer, images, labels, **named):
@@ -442,7 +442,7 @@ class Recorder(Watcher):
         self.events.append((metrics.epoch, epochs))
 
 
-def test_a_watcher_is_told_of_every_batch_and_epoch():
+def test_a_watcher_is_called_for_every_batch_and_epoch():
     recorder = Recorder()
     run(new_state(), digits(n=80), epochs=2, watcher=recorder)
     assert recorder.events == [
@@ -457,7 +457,7 @@ def test_a_watcher_is_told_of_every_batch_and_epoch():
     ]
 
 
-def test_the_running_loss_is_of_this_epoch_alone():
+def test_the_running_loss_is_of_this_epoch_only():
     found, losses = [], []
 
     def spy(model, optimizer, images, labels, **named):
@@ -497,7 +497,7 @@ def test_it_stops_and_saves_when_asked(tmp_path, at):
     assert (header.step, header.epoch, header.batch) == (at, at // 8, at % 8)
 
 
-def test_a_wish_to_stop_at_the_very_end_comes_too_late():
+def test_a_request_to_stop_at_the_very_end_comes_too_late():
     state = new_state()
     assert run(state, should_stop=lambda: state.step >= 24) == "finished"
 
@@ -511,7 +511,7 @@ def test_a_finished_run_has_nothing_to_do():
     assert len(state.history) == 3
 
 
-def test_more_epochs_go_on_from_there():
+def test_more_epochs_continue_from_there():
     once, twice = new_state(), new_state()
     run(once, epochs=5)
     run(twice, epochs=2)

@@ -289,11 +289,11 @@ def test_parameters_may_be_trained_later_where_no_steps_are_counted() -> None:
 def test_parameters_that_adam_would_count_anew_are_refused() -> None:
     state = new_state("adam")
     stem_is_trained(state, trained=False)
-    with pytest.raises(NotNativeError, match="has taken more steps with some parameters"):
+    with pytest.raises(NotNativeError, match="has taken more steps for some parameters"):
         go(state, NativeEngine, watcher=Changes(partial(stem_is_trained, state, trained=True)))
 
 
-CHANGED = r"hooks|changed|replaced|takes a gradient|not a list of layers"
+CHANGED = r"hooks|changed|replaced|requires a gradient|not a list of layers"
 
 
 def other_dropout(model: ImageModel) -> None:
@@ -627,7 +627,7 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
             lambda option=option: with_optimizer(
                 lambda m: torch.optim.Adam(m.parameters(), **{option: True})
             ),
-            f"the optimizer has {option} = True, which the kernels do not have",
+            f"the optimizer has {option} = True, which the kernels do not support",
         )
         for option in ("amsgrad", "maximize", "capturable", "differentiable")
     },
@@ -635,7 +635,7 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
         lambda: with_optimizer(
             lambda m: torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9, dampening=0.5)
         ),
-        r"the optimizer has dampening = 0\.5, which the kernels do not have",
+        r"the optimizer has dampening = 0\.5, which the kernels do not support",
     ),
     "an option that is a tensor": (
         lambda: with_optimizer(
@@ -653,7 +653,7 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
                 lr=0.1,
             )
         ),
-        "the optimizer has groups of parameters with different options",
+        "the optimizer has parameter groups with different options",
     ),
     "an optimizer without a parameter": (
         lambda: with_optimizer(lambda m: torch.optim.SGD(list(m.parameters())[1:], lr=0.1)),
@@ -663,23 +663,23 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
         lambda: with_optimizer(
             lambda m: torch.optim.SGD([*m.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
         ),
-        "the optimizer has parameters that the model does not have",
+        "the optimizer has parameters that are not in the model",
     ),
     "hooks of an optimizer": (
         lambda: changed(lambda s: s.optimizer.register_step_post_hook(lambda *_: None)),
-        "the optimizer has hooks, or a step of its own",
+        "the optimizer has hooks or a custom step method",
     ),
     "a scheduler of PyTorch's": (
         lambda: changed(scheduled),
-        "the optimizer has hooks, or a step of its own",
+        "the optimizer has hooks or a custom step method",
     ),
     "counts that differ": (
         lambda: changed(counted_differently),
-        "the optimizer has taken more steps with some parameters",
+        "the optimizer has taken more steps for some parameters",
     ),
     "nothing to train": (
         lambda: changed(lambda s: s.model.requires_grad_(False)),
-        "no parameter of the model takes a gradient",
+        "no parameter of the model requires a gradient",
     ),
     "a model of another class": (
         lambda: TrainingState(
@@ -690,15 +690,15 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
     ),
     "a layer that the kernels do not know": (
         lambda: of_network(nn.Flatten(), nn.Linear(192, 9), nn.GELU(), nn.Linear(9, 4)),
-        "the network is not a list of layers that the kernels know",
+        "the network is not a list of layers that the kernels support",
     ),
     "logits for other classes": (
         lambda: of_network(nn.Flatten(), nn.Linear(192, 5)),
-        "the network does not give one logit for every class of the data",
+        "the network does not give one logit per class of the data",
     ),
     "double precision": (
         lambda: changed(lambda s: s.model.double()),
-        "the network is not a list of layers that the kernels know",
+        "the network is not a list of layers that the kernels support",
     ),
     "a hook of a module": (
         lambda: changed(lambda s: s.model.network.stem.register_forward_hook(lambda *_: None)),
@@ -718,11 +718,11 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
     ),
     "a hook of a gradient": (
         lambda: changed(lambda s: next(s.model.parameters()).register_hook(lambda g: g)),
-        "the network is not a list of layers that the kernels know",
+        "the network is not a list of layers that the kernels support",
     ),
     "a parametrization": (
         lambda: changed(pruned),
-        "the network is not a list of layers that the kernels know",
+        "the network is not a list of layers that the kernels support",
     ),
     "shared memory": (
         lambda: changed(shared),
@@ -738,7 +738,7 @@ REFUSED: dict[str, tuple[Callable[[], TrainingState], str]] = {
     ),
     "another layout": (
         lambda: changed(in_channels_last),
-        r"stem\.0\.weight is torch\.float32 with strides \[27, 1, 9, 3\], wanted torch\.float32",
+        r"stem\.0\.weight is torch\.float32 with strides \[27, 1, 9, 3\], wanted contiguous",
     ),
     "another device": (
         lambda: changed(lambda s: s.model.to("meta")),
@@ -769,8 +769,8 @@ def test_hooks_that_come_later_are_refused_although_the_layers_are_known() -> No
     ("augment", "said"),
     [
         (lambda images, indices, epoch: images, "the images are augmented by <lambda>, not by"),
-        (Augmentation(0, crop_padding=2**20), "crop_padding of the augmentation is 1048576"),
-        (Augmentation(0, cutout=-1), "cutout of the augmentation is -1"),
+        (Augmentation(0, crop_padding=2**20), "the augmentation's crop_padding is 1048576"),
+        (Augmentation(0, cutout=-1), "the augmentation's cutout is -1"),
     ],
 )
 def test_another_augmentation_is_refused(augment: Any, said: str) -> None:

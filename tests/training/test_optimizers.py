@@ -1,4 +1,4 @@
-"""The optimizers that a recipe can name, beside PyTorch's own and beside their formulas."""
+"""The optimizers by name, compared with PyTorch's and with their formulas."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tenfold.training import OPTIMIZERS, build_optimizer
 EVERY_ENTRY = pytest.mark.parametrize("name", OPTIMIZERS)
 
 SWITCHED_ON = {"momentum": 0.9, "nesterov": True}
-"""A value that matters for every option that not every optimizer has."""
+"""A value with an effect for every option that not every optimizer has."""
 
 
 def problem():
@@ -66,7 +66,7 @@ def one_step(name, **arguments):
     return weight.tolist()
 
 
-def test_where_weight_decay_enters():
+def test_where_weight_decay_is_applied():
     """By hand. Adam's first step is lr * sign(gradient), and its decay is part of the gradient:
     -4 * 0.1 + 0.25 turns the second one's sign. AdamW's scales the weights instead."""
     assert one_step("sgd", weight_decay=0.1) == pytest.approx([1.93, -3.985])
@@ -92,7 +92,7 @@ def test_an_entry_builds_its_kind_over_all_parameters(name):
     assert group["lr"] == 0.1
 
 
-def test_kinds_are_told_apart():
+def test_the_kinds_differ():
     assert len({entry.kind for entry in OPTIMIZERS.values()}) == len(OPTIMIZERS)
 
 
@@ -160,6 +160,6 @@ def test_nesterov_without_momentum_is_refused():
         build_optimizer("sgd", problem()[0].parameters(), lr=0.1, nesterov=True)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_suggests_the_closest():
     with pytest.raises(UsageError, match="no optimizer 'sdg'; did you mean 'sgd'"):
         build_optimizer("sdg", problem()[0].parameters(), lr=0.1)

@@ -1,4 +1,4 @@
-"""An epoch, and a checkpoint by hand, for those who write their own loop."""
+"""Building blocks for your own training loop: an epoch, and checkpoints by hand."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_epoch_of_nothing_is_refused() -> None:
 @pytest.mark.parametrize(
     "kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop]
 )
-def test_going_on_from_a_checkpoint_gives_the_same_bits(
+def test_continuing_from_a_checkpoint_gives_the_same_bits(
     kind: type[torch.optim.Optimizer], tmp_path: Path
 ) -> None:
     first = network()
@@ -105,7 +105,7 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
         assert torch.equal(parameter, kept)
 
 
-def test_a_fact_that_json_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_fact_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for fact in (torch.zeros(2), np.zeros(2), object(), {1, 2}):
@@ -134,7 +134,7 @@ def test_one_number_of_any_kind_is_saved(fact: object, saved: object, tmp_path: 
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("load", [tenfold.load, lambda path: load_checkpoint(path, network())])
-def test_a_file_of_torch_save_is_called_so_and_what_is_advised_works(
+def test_a_torch_save_file_is_recognized_and_the_remedy_works(
     load: Callable[[Path], object], zipped: bool, tmp_path: Path
 ) -> None:
     path, model = tmp_path / "own.pt", network()
@@ -151,13 +151,13 @@ def test_a_file_of_torch_save_is_called_so_and_what_is_advised_works(
         assert torch.equal(found.state_dict()[key], value)
 
 
-def test_a_zip_file_of_something_else_is_just_foreign(tmp_path: Path) -> None:
+def test_any_other_zip_file_is_just_not_ours(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=1)
     with pytest.raises(FileRefusedError, match="not a file that tenfold wrote; name a checkpoint"):
         load_checkpoint(tmp_path / "x.npz", network())
 
 
-def test_files_of_tenfold_are_not_taken_for_one_another(tmp_path: Path) -> None:
+def test_tenfold_files_are_not_mistaken_for_one_another(tmp_path: Path) -> None:
     path, model = tmp_path / "x.safetensors", network()
     save_checkpoint(path, model, torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(FileRefusedError, match="is a checkpoint written by save_checkpoint"):
@@ -183,5 +183,5 @@ def test_raw_pixels_that_a_network_cannot_take_are_explained() -> None:
     with_first_step = nn.Sequential(tenfold.models.Preprocessing(), net)
     train_epoch(with_first_step, raw, optimizer)
     wrong_shape = nn.Sequential(tenfold.models.Preprocessing(), nn.Flatten(), nn.Linear(65, 10))
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # PyTorch's own words
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # PyTorch's own message
         train_epoch(wrong_shape, raw, torch.optim.SGD(wrong_shape.parameters(), lr=0.1))

@@ -1,4 +1,4 @@
-"""Schedules, beside PyTorch's step by step, and by hand at their corners."""
+"""Schedules, compared with PyTorch's step by step, and by hand at their ends."""
 
 import math
 import warnings
@@ -26,7 +26,7 @@ def pytorchs(make, steps, lr=0.1):
         rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # OneCycleLR complains after its last step
+            warnings.simplefilter("ignore")  # OneCycleLR warns after its last step
             try:
                 scheduler.step()
             except ValueError:
@@ -76,7 +76,7 @@ def test_one_cycle_is_pytorchs(epochs, steps):
 @pytest.mark.parametrize(
     ("warmup_epochs", "steps_per_epoch"), [(1, 2), (1, 10), (3, 1), (3, 2), (3, 10)]
 )
-def test_warm_up_is_pytorchs_linear_one(warmup_epochs, steps_per_epoch):
+def test_warmup_is_pytorchs_linear_one(warmup_epochs, steps_per_epoch):
     warmup = warmup_epochs * steps_per_epoch
     wanted = pytorchs(
         lambda o: lr_scheduler.LinearLR(o, start_factor=1 / warmup, total_iters=warmup - 1),
@@ -100,7 +100,7 @@ def test_an_entry_reads_its_own_options_and_no_others(name, key):
 
 
 @EVERY_ENTRY
-def test_warm_up_leaves_what_comes_after_it(name):
+def test_warmup_does_not_change_what_comes_after(name):
     plain, warm = ours(name, 10, 8), ours(name, 10, 8, warmup_epochs=2.5)
     assert warm[20:] == plain[20:]
     assert warm[:20] == pytest.approx([rate * (k + 1) / 20 for k, rate in enumerate(plain[:20])])
@@ -114,7 +114,7 @@ def test_warm_up_leaves_what_comes_after_it(name):
     warmup=st.floats(0, 10),
     step=st.integers(0, 10_000),
 )
-def test_rates_stay_between_0_and_the_highest_also_after_the_end(name, epochs, steps, warmup, step):
+def test_rates_stay_between_0_and_the_highest_even_after_the_end(name, epochs, steps, warmup, step):
     schedule = build_schedule(
         name, lr=0.1, epochs=epochs, steps_per_epoch=steps, warmup_epochs=warmup
     )
@@ -132,6 +132,6 @@ def test_the_ends():
     assert cycle[-1] == pytest.approx(0.1 / 25 / 1e4)
 
 
-def test_an_unknown_name_is_answered_with_the_nearest():
+def test_an_unknown_name_suggests_the_closest():
     with pytest.raises(UsageError, match="no schedule 'cosin'; did you mean 'cosine'"):
         build_schedule("cosin", lr=0.1, epochs=1, steps_per_epoch=1)

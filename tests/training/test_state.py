@@ -1,4 +1,4 @@
-"""A run taken apart and put together again goes on as if nothing had happened, to the bit."""
+"""A run that is saved and restored continues with the same bits."""
 
 import dataclasses
 
@@ -59,7 +59,7 @@ def with_batch_norm():
 
 
 def thrown_off(step):
-    """Learns for two epochs, then never again as well."""
+    """Learns for two epochs, then never does as well again."""
     return 0.1 if step < 2 * BATCHES else 5.0
 
 
@@ -147,7 +147,7 @@ def copied(tensors):
 
 
 def snapshot(state):
-    """A checkpoint as it would come back from a file."""
+    """A checkpoint as it would be read from a file."""
     header, tensors = state.to_checkpoint()
     return checked(StateHeader, header.model_dump(), "a checkpoint"), copied(tensors)
 
@@ -263,7 +263,7 @@ def test_a_header_is_json():
 
 def test_any_number_of_epochs_may_be_claimed_but_takes_no_memory():
     header, _ = through_memory(SETUPS["plain"], 10, None)
-    with pytest.raises(FileRefusedError, match="each finished epoch once"):
+    with pytest.raises(FileRefusedError, match="each finished epoch exactly once"):
         checked(StateHeader, header.model_dump() | {"epoch": 2**50, "step": 2**52}, "a checkpoint")
 
 
@@ -277,7 +277,7 @@ def other_width():
 
 
 class Backwards(nn.Sequential):
-    """The same names and shapes, but the optimizer's numbers would mean other parameters."""
+    """The same names and shapes, but the optimizer's indices mean other parameters."""
 
     def named_parameters(self, *arguments, **named):
         return iter(list(super().named_parameters(*arguments, **named))[::-1])
@@ -292,8 +292,8 @@ def backwards():
     [
         (Setup(other_width), r"another architecture: 2\.bias: \[24\] float32, wanted \[25\]"),
         (Setup(with_batch_norm), "another architecture"),
-        (Setup(backwards), "parameters stand in another order"),
-        (Setup(optimizer="adam"), "the checkpoint is of a run with SGD, this one has Adam"),
+        (Setup(backwards), "parameters are in another order"),
+        (Setup(optimizer="adam"), "the checkpoint is from a run with SGD, this one has Adam"),
         (Setup(decay=0.9), "only one of checkpoint and recipe averages the weights"),
     ],
 )
@@ -303,13 +303,13 @@ def test_another_run_is_refused(other, message):
         other.fresh(0).restore(*checkpoint)
 
 
-def test_averages_without_a_place_for_them_are_refused():
+def test_averages_that_the_run_does_not_keep_are_refused():
     checkpoint = through_memory(SETUPS["averaged"], 10, None)
     with pytest.raises(FileRefusedError, match="only one of checkpoint and recipe averages"):
         Setup(momentum=0.9).fresh(0).restore(*checkpoint)
 
 
-def test_an_optimizer_of_other_groups_is_refused():
+def test_an_optimizer_with_other_groups_is_refused():
     checkpoint = through_memory(SETUPS["plain"], 10, None)
     state = SETUPS["plain"].fresh(0)
     groups = [{"params": [p]} for p in state.model.parameters()]

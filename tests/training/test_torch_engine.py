@@ -1,4 +1,4 @@
-"""One training step, beside the formulas of its loss, its clipping and its update."""
+"""One training step, compared with the formulas for loss, clipping and update."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_loss_logits_and_update_by_hand(smoothing, class_weights):
 
 
 @pytest.mark.parametrize("clip_norm", [1e-3, 0.1, 1e6])
-def test_all_gradients_together_are_no_longer_than_the_clip(clip_norm):
+def test_all_gradients_together_are_clipped_to_the_norm(clip_norm):
     model, images, labels = problem()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     weight, bias = weights_and_bias(model)
@@ -72,7 +72,7 @@ def test_all_gradients_together_are_no_longer_than_the_clip(clip_norm):
     torch.testing.assert_close(after[1], bias - scale * for_bias, rtol=1e-5, atol=1e-6)
 
 
-def test_gradients_of_the_step_before_are_forgotten():
+def test_gradients_of_the_previous_step_are_cleared():
     model, images, labels = problem()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     train_step(model, optimizer, images, labels)
@@ -81,7 +81,7 @@ def test_gradients_of_the_step_before_are_forgotten():
     assert torch.equal(model[2].weight.grad, first)
 
 
-def test_nothing_that_comes_back_holds_the_graph():
+def test_the_results_do_not_hold_the_graph():
     model, images, labels = problem()
     loss, logits = train_step(model, torch.optim.SGD(model.parameters(), lr=0.1), images, labels)
     assert loss.shape == ()

@@ -1,4 +1,4 @@
-"""The model bundle, and prediction with it."""
+"""Model bundles, and prediction with them."""
 
 from tenfold._lazy import lazy_names
 

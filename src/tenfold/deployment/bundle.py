@@ -1,9 +1,9 @@
-"""The model bundle: one file that means one model, wherever it is carried.
+"""The model bundle: one self-contained file per model.
 
-A safetensors file with the network's weights and a JSON header with all that it takes to use
-them: architecture and arguments, the network as a list of layers where it is one, class names,
-input shape, preprocessing; and where they come from: the data's fingerprint and the figures of the
-run. Reading it needs no PyTorch; making a module of it does.
+A safetensors file with the network's weights and a JSON header with everything needed to use them:
+architecture and arguments, the network as a list of layers if it is one, class names, input shape
+and preprocessing. The header also says where they come from: the data's fingerprint and the run's
+figures. Reading a bundle does not need PyTorch; turning it into a module does.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ else:
 
 KIND, VERSION = "tenfold-bundle", 2
 
-MOST_CLASSES = 65_536
+MAX_CLASSES = 65_536
 
 _Side = Annotated[int, Field(gt=0, le=2**14)]  # no model takes larger images
 
-_UNUSABLE = "this is not a bundle that can be used"
+_UNUSABLE = "not a usable bundle"
 _NAME_ONE = "name a run folder or its model.safetensors"
 
 
 def _each_once(names: list[str]) -> list[str]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"more than one class is called {listing(twice, 5)}")
+        raise ValueError(f"more than one class is named {listing(twice, 5)}")
     return names
 
 
 class PreprocessingHeader(Facts):
-    """Mean and deviation of each channel, of pixels in 0..1; both empty for none."""
+    """Each channel's mean and standard deviation, for pixels in 0..1; both empty for none."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,24 +58,24 @@ class PreprocessingHeader(Facts):
 
 
 class BundleHeader(Facts):
-    """What is not a tensor in a bundle.
+    """The non-tensor part of a bundle.
 
     Attributes:
         model: its name in `MODELS`.
-        arguments: the model's own arguments, complete.
+        arguments: the model's own arguments, including defaults.
         input_shape: of one image: channels, height, width.
-        classes: the classes' names, in the order of the logits.
-        preprocessing: the first step, from raw pixels to what the network expects.
-        layers: the network as a flat list; None where it is no such list, or nobody looked.
-        data: `source` and `fingerprint` of the data it learned from.
-        figures: what was measured when it was made, under the usual names.
+        classes: the class names, in the order of the logits.
+        preprocessing: from raw pixels to the network's input.
+        layers: the network as a flat list; None if it is not one, or this was not determined.
+        data: `source` and `fingerprint` of the training data.
+        figures: the figures measured when the bundle was created, by name.
     """
 
     model: str
     arguments: dict[str, Any]
     input_shape: Annotated[tuple[_Side, _Side, _Side], Field(strict=False)]
     classes: Annotated[
-        list[str], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(_each_once)
+        list[str], Field(min_length=1, max_length=MAX_CLASSES), AfterValidator(_each_once)
     ]
     preprocessing: PreprocessingHeader
     layers: Network | None = None
@@ -87,20 +87,20 @@ class BundleHeader(Facts):
         means, deviations = len(self.preprocessing.mean), len(self.preprocessing.std)
         if means not in (0, self.input_shape[0]) or means != deviations:
             raise ValueError(
-                f"its preprocessing is for {means} channels, its model for {self.input_shape[0]}"
+                f"its preprocessing has {means} channels, its model {self.input_shape[0]}"
             )
         return self
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A trained model and what it means.
+    """A trained model and everything needed to use it.
 
     Attributes:
-        header: what is not a tensor.
+        header: the non-tensor part.
         weights: the network's, by name.
         place: where it was read from, for messages.
-        sha256: of the file's contents, if it was read from one.
+        sha256: of the file's contents; empty if it was not read from a file.
     """
 
     header: BundleHeader
@@ -110,7 +110,7 @@ class Bundle:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes' names, in the order of the logits."""
+        """The class names, in the order of the logits."""
         return tuple(self.header.classes)
 
     @property
@@ -122,7 +122,7 @@ class Bundle:
         """A new network with these weights, on the CPU, in evaluation mode.
 
         Raises:
-            FileRefusedError: there is no such architecture, or the weights are not its own.
+            FileRefusedError: the architecture is unknown, or the weights do not fit it.
         """
         from tenfold.models.table import build, model_arguments
         from tenfold.tensors import differences, from_stored
@@ -142,7 +142,7 @@ class Bundle:
                 raise FileRefusedError(
                     f"its weights do not fit its architecture: {listing(differing, 5)}"
                 )
-        # Copies: what is trained on must not change the bundle, nor another of its networks.
+        # Copies: further training must not change the bundle or its other networks.
         copies = {name: tensor.clone() for name, tensor in weights.items()}
         network.load_state_dict(copies, assign=True)
         return network.eval()
@@ -162,10 +162,10 @@ class Bundle:
 
 
 def write_bundle(path: Path, bundle: Bundle) -> str:
-    """Write a bundle so that a death at any instant leaves the old file or the new one.
+    """Write a bundle atomically: if the process dies, the old file or the new one is there.
 
     Returns:
-        The digest of its contents, which `read_bundle` will find.
+        The SHA-256 of its contents, as in `Bundle.sha256`.
 
     Raises:
         StorageError: it could not be written.
@@ -177,11 +177,12 @@ def write_bundle(path: Path, bundle: Bundle) -> str:
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle.
 
-    Nothing in the file is run, and no more memory is used than its own size.
+    No code in the file is executed, and memory use is limited to the file's size.
 
     Raises:
-        FileRefusedError: the file is no bundle, is damaged, newer, or contradicts itself: weights
-            or layers that do not fit each other, the images' shape or the number of classes.
+        FileRefusedError: the file is not a bundle, is damaged, is from a newer tenfold, or is
+            inconsistent: weights or layers do not fit each other, the image shape or the number
+            of classes.
     """
     file = read_tensors(path, kind=KIND, version=VERSION)
     header = checked(BundleHeader, file.header, f"{path}: {_UNUSABLE}", remedy=_NAME_ONE)
@@ -199,7 +200,7 @@ def read_bundle(path: Path) -> Bundle:
 def _from_version_1(
     header: BundleHeader, weights: Mapping[str, StoredTensor]
 ) -> tuple[BundleHeader, dict[str, StoredTensor]]:
-    """Some weights had other names; dropout layers that drop nothing may stay in the list."""
+    """Some weights had other names; dropout layers that drop nothing may remain in the list."""
     new_names = renamed_weights(header.model, header.arguments, weights)
 
     def renamed(layer: Layer) -> Layer:
@@ -213,24 +214,24 @@ def _from_version_1(
 
 
 def _require_finite(weights: Mapping[str, StoredTensor]) -> None:
-    """No run saves weights that are not numbers, and no answer of theirs would be one."""
+    """Refuse weights that are not finite: no run saves them, and their outputs would be useless."""
     arrays = {name: weights[name].array() for name in sorted(weights)}
     wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if wrong:
-        raise FileRefusedError(f"its weights are not all finite numbers: {listing(wrong, 5)}")
+        raise FileRefusedError(f"its weights are not all finite: {listing(wrong, 5)}")
 
 
 def _require_logits(header: BundleHeader, output: tuple[int, ...]) -> None:
     if output != (len(header.classes),):
         raise FileRefusedError(
-            f"its layers end in {'x'.join(map(str, output))} numbers an image, "
-            f"wanted {len(header.classes)}, one for every class"
+            f"its layers output {'x'.join(map(str, output))} numbers per image, "
+            f"wanted {len(header.classes)}, one per class"
         )
 
 
 @contextmanager
 def _refused_as_unusable(place: str) -> Iterator[None]:
-    """Say of what is refused inside the block which bundle it makes unusable."""
+    """Add the bundle's place to errors raised inside the block."""
     try:
         yield
     except (UsageError, FileRefusedError) as error:

@@ -1,4 +1,4 @@
-"""A trained classifier, ready for pictures of any size and mode."""
+"""A trained classifier for images of any size and mode."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tenfold.tensors import Logits
 from tenfold.types import in_memory_order
 
 _BATCH_SIZE = 1024
-"""Images that are predicted at once, if nobody says."""
+"""Default number of images per batch in prediction."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """One class that an image may belong to.
+    """A class that an image may belong to.
 
     Attributes:
         label: the class's index.
         name: the class's name.
-        probability: what the model gives it, 0..1.
+        probability: the model's probability for it, 0..1.
     """
 
     label: int
@@ -40,21 +40,20 @@ class Guess:
 
 
 class Classifier:
-    """Predicts classes for images, by the same conversion that the training images went through.
+    """Predicts the classes of images, converted in the same way as the training images.
 
-    Wherever images are wanted they may be: one file or opened image; a sequence of these; raw
-    pixels as a uint8 tensor or array of shape (n, channels, height, width), or (n, height, width)
-    for gray ones, in the model's own size; or an `ImageDataset`.
+    Images can be one file or opened image; a sequence of these; raw pixels as a uint8 tensor or
+    array of shape (n, channels, height, width), or (n, height, width) if gray, in the model's
+    size; or an `ImageDataset`.
 
     Args:
-        bundle: the model and what it means.
+        bundle: the model and everything needed to use it.
         device: where to predict.
-        use_kernels: predict by compiled kernels where they can compute the model; otherwise, and
-            elsewhere, by PyTorch.
+        use_kernels: use the compiled kernels if they can compute the model; otherwise PyTorch.
 
     Attributes:
-        bundle: the model and what it means.
-        module: the same for PyTorch, whose weights may be changed.
+        bundle: the model and everything needed to use it.
+        module: the same model as a PyTorch module; its weights may be changed.
     """
 
     def __init__(
@@ -69,46 +68,46 @@ class Classifier:
         """The classifier in a bundle.
 
         Raises:
-            FileRefusedError: the file is not a bundle that can be used.
+            FileRefusedError: the file is not a usable bundle.
         """
         return cls(read_bundle(path), device)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes' names, in the order of the probabilities."""
+        """The class names, in the order of the probabilities."""
         return self.bundle.classes
 
     def predict(self, images: Pictures) -> list[str]:
-        """The name of the most probable class of every image.
+        """The name of the most probable class for each image.
 
         Raises:
             DataError: an image cannot be read, or does not have the model's shape; all are named.
-            FileRefusedError: the model's weights are so large that it gives no finite numbers.
+            FileRefusedError: the model's weights are so large that its outputs are not finite.
         """
         return [self.classes[label] for label in self._logits(images).argmax(1).tolist()]
 
     def predict_proba(self, images: Pictures) -> Float[np.ndarray, "n classes"]:
-        """The probability of every class for every image; each row adds up to 1.
+        """The probability of each class for each image; every row sums to 1.
 
         Raises:
             DataError: an image cannot be read, or does not have the model's shape; all are named.
-            FileRefusedError: the model's weights are so large that it gives no finite numbers.
+            FileRefusedError: the model's weights are so large that its outputs are not finite.
         """
         probabilities: np.ndarray = self._logits(images).softmax(1).cpu().numpy()
         return probabilities
 
     def top(self, images: Pictures, k: int = 3) -> list[tuple[Guess, ...]]:
-        """The k most probable classes of every image, the most probable first.
+        """The k most probable classes for each image, most probable first.
 
         Raises:
             UsageError: k is less than 1.
             DataError: an image cannot be read, or does not have the model's shape; all are named.
-            FileRefusedError: the model's weights are so large that it gives no finite numbers.
+            FileRefusedError: the model's weights are so large that its outputs are not finite.
         """
         if k < 1:
             raise UsageError(f"top: k is {k}, wanted at least 1")
         logits = self._logits(images)
-        # By logits, not probabilities: those that differ in the last bit may round to one value.
+        # By logits: probabilities of logits that differ in the last bit may round to one value.
         best = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
         chances = logits.softmax(1).gather(1, best)
         return [
@@ -120,11 +119,11 @@ class Classifier:
         ]
 
     def evaluate(self, dataset: ImageDataset, *, batch_size: int = _BATCH_SIZE) -> Report:
-        """The figures on a data set with the model's classes and shape.
+        """The figures on a data set with the model's classes and image shape.
 
         Raises:
-            DataError: its classes or its images' shape differ from the model's.
-            FileRefusedError: the model's weights are so large that it gives no finite loss.
+            DataError: its classes or image shape differ from the model's.
+            FileRefusedError: the model's weights are so large that the loss is not finite.
         """
         if dataset.classes != self.classes:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Whatever a person hands to a classifier, as raw pixels in the shape that its model takes."""
+"""Conversion of a classifier's input, of any kind, to raw pixels in the model's shape."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tenfold.storage import read_regular_file
 from tenfold.types import ImageShape, PixelArray, as_array
 
 Picture = str | Path | Image.Image
-"""A file of an image, or an opened image."""
+"""An image file or an opened image."""
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     Pictures: TypeAlias = Picture | Sequence[Picture] | np.ndarray | Tensor | ImageDataset
 else:
     Pictures = Any
-"""A picture, a sequence of them, an array or tensor of raw pixels, or an `ImageDataset`."""
+"""One picture, a sequence of pictures, an array or tensor of raw pixels, or an `ImageDataset`."""
 
 
 def raw_pixels(images: Pictures, shape: ImageShape) -> PixelArray:
-    """Raw pixels of a model's input shape; pictures are converted as training images are.
+    """Raw pixels in a model's input shape; pictures are converted like training images.
 
     Args:
         images: see `Pictures`.
         shape: of one image.
 
     Raises:
-        UsageError: something else was handed over.
-        DataError: there is none, one cannot be read, or pixels do not have the model's shape.
+        UsageError: the images are of another type.
+        DataError: there are no images, one cannot be read, or pixels do not have the model's shape.
     """
     if isinstance(images, ImageDataset):
         images = images.image_array
@@ -47,11 +47,11 @@ def raw_pixels(images: Pictures, shape: ImageShape) -> PixelArray:
     if isinstance(images, Iterable) and not isinstance(images, Picture):
         pictures = list(images)
     if not pictures:
-        raise DataError("predict: there is no image, wanted at least one")
+        raise DataError("predict: no images, wanted at least one")
     for place, picture in enumerate(pictures):
         if not isinstance(picture, Picture):
             raise UsageError(
-                f"predict: image {place} is a {type(picture).__name__}, wanted a file's name or an "
+                f"predict: image {place} is a {type(picture).__name__}, wanted a file name or an "
                 "opened image",
                 remedy="stack arrays or tensors of raw pixels into one",
             )
@@ -83,7 +83,7 @@ def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
     if problems:
         raise DataError(
             f"{len(problems)} of {len(pictures)} images cannot be used: {listing(problems)}",
-            remedy="replace or leave them out",
+            remedy="replace them or leave them out",
         )
     return np.stack(arrays)
 

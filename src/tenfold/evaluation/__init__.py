@@ -1,4 +1,4 @@
-"""Metrics as pure functions, and a pass over data without gradients."""
+"""Metrics as pure functions, and gradient-free passes over data."""
 
 from tenfold._lazy import lazy_names
 

@@ -1,4 +1,4 @@
-"""What gives a model's logits: compiled kernels where they can compute the model, else PyTorch."""
+"""Compute a model's logits with compiled kernels if they support the model, else with PyTorch."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
 from tenfold.models.snapshot import Snapshot
 from tenfold.models.tracing import more_than_its_code, require_layer_list
-from tenfold.native.network import IMAGES_OF_A_BLOCK, CompiledNetwork, usable_kernels
+from tenfold.native.network import IMAGES_PER_BLOCK, CompiledNetwork, usable_kernels
 from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
 
 Predict = Callable[[Images, int], Logits]
-"""From raw images, and how many of them at once, to the logits of a model as it stands."""
+"""From raw images and a batch size to the logits of a model in its current state."""
 
 NETWORK = "network."
-"""What the names of a network's tensors begin with in its `ImageModel`."""
+"""Prefix of the network's tensor names in an `ImageModel`."""
 
 
 def predictor(model: nn.Module, image_shape: Sequence[int], *, use_kernels: bool = True) -> Predict:
-    """What gives the logits of a model: compiled kernels where they can, else PyTorch.
+    """A function that computes a model's logits with compiled kernels if possible, else PyTorch.
 
-    Once the model is changed to what they cannot compute, it is PyTorch.
+    It switches to PyTorch if the model changes into one that the kernels do not support.
 
     Args:
         model: raw uint8 images to logits.
-        image_shape: of an image: channels, height, width.
-        use_kernels: otherwise it is always PyTorch.
+        image_shape: channels, height, width.
+        use_kernels: if False, always use PyTorch.
     """
     compiled: CompiledModel | None = None
     if use_kernels:
@@ -57,7 +57,7 @@ def predictor(model: nn.Module, image_shape: Sequence[int], *, use_kernels: bool
 
 
 def torch_predictor(model: nn.Module) -> Predict:
-    """What gives the logits of a model by PyTorch."""
+    """A function that computes a model's logits with PyTorch."""
 
     def predict(images: Images, batch_size: int) -> Logits:
         return predict_logits(model, images, batch_size=batch_size)
@@ -66,22 +66,22 @@ def torch_predictor(model: nn.Module) -> Predict:
 
 
 class CompiledModel:
-    """A model that compiled kernels can compute, in the memory of the model's own tensors.
+    """A model that compiled kernels compute directly on the model's own tensors.
 
-    The numbers in its tensors may change; its layers may not.
+    The values in its tensors may change; its layers may not.
 
     Args:
         model: an `ImageModel` on the CPU.
-        image_shape: of its images: channels, height, width.
-        layers: its network's, which accept such images; None to look for them.
+        image_shape: channels, height, width of its images.
+        layers: the network's layers, which must accept such images; None to find them.
 
     Attributes:
         model: see above.
-        layers: its network's.
-        instruction_set: of the kernels.
+        layers: the network's layers.
+        instruction_set: what the kernels were compiled for.
 
     Raises:
-        NotNativeError: the kernels cannot compute it, or there are none here.
+        NotNativeError: the kernels do not support the model, or no kernels are available.
     """
 
     def __init__(
@@ -100,32 +100,32 @@ class CompiledModel:
         self.arrays(model.state_dict())
 
     def arrays(self, tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-        """What the kernels compute with, over the same memory, by the names in the layers.
+        """Arrays for the kernels that share the tensors' memory, by their names in the layers.
 
         Args:
-            tensors: by the names in the model, as its `state_dict()` has them.
+            tensors: by their names in the model, as in its `state_dict()`.
 
         Raises:
-            NotNativeError: one is on another device, or does not lie in one block of memory.
+            NotNativeError: a tensor is not contiguous float32 on the CPU.
         """
         return {name: array_over(name, tensors[f"{NETWORK}{name}"]) for name in self._names}
 
     def require_same_layers(self) -> None:
-        """Refuse a model that has been changed to another one.
+        """Refuse the model if its structure has changed.
 
         Raises:
-            NotNativeError: it has other layers, or what the kernels cannot compute, by now.
+            NotNativeError: its layers have changed, or the kernels no longer support it.
         """
         if self._snapshot.is_up_to_date():
             return
         _known(self.model)
         if _layers_of(self.model.network, self._image_shape) != self.layers:
-            raise NotNativeError("the model's layers were changed after it had been compiled")
+            raise NotNativeError("the model's layers changed after it was compiled")
         self._snapshot = Snapshot(self.model)
 
     @property
     def normalization(self) -> Normalization | None:
-        """What the model's preprocessing does beyond bringing pixels to 0..1."""
+        """The normalization that the model's preprocessing applies after scaling to 0..1."""
         mean, std = self.model.preprocessing.mean, self.model.preprocessing.std
         if not len(mean.flatten()):
             return None
@@ -134,26 +134,26 @@ class CompiledModel:
     def logits(
         self, images: Images, batch_size: int, tensors: Mapping[str, Tensor] | None = None
     ) -> Logits:
-        """The logits of raw images in evaluation mode; batches make no difference to them.
+        """The logits of raw images in evaluation mode; they do not depend on the batch size.
 
         Args:
             images: on any device.
-            batch_size: how many at once; at least a block for each thread, which costs no more.
-            tensors: to be used in the place of the model's own, by the same names.
+            batch_size: images at once; raised to one block per thread, which costs no more.
+            tensors: used instead of the model's own, by the same names.
 
         Raises:
-            NotNativeError: a layer or tensor is not what it was when the model was compiled, or
-                the model has hooks by now.
+            NotNativeError: a layer or tensor has changed since the model was compiled, or the model
+                now has hooks.
         """
         self.require_same_layers()
         weights = self.arrays(self.model.state_dict() if tensors is None else tensors)
         pixels = images.cpu().contiguous().numpy()
-        at_once = max(batch_size, IMAGES_OF_A_BLOCK * torch.get_num_threads())
+        at_once = max(batch_size, IMAGES_PER_BLOCK * torch.get_num_threads())
         network = self._network_for(pixels.shape[1:], max(1, min(at_once, len(pixels))))
         return torch.from_numpy(network.predict(weights, pixels, normalization=self.normalization))
 
     def _network_for(self, shape: tuple[int, ...], batch_size: int) -> CompiledNetwork:
-        """The one of the last call where it fits: most calls are of one kind."""
+        """The network of the last call if it fits: most calls are alike."""
         wanted = (shape, batch_size, torch.get_num_threads())
         last = self._network
         if last is not None and (last.input_shape, last.batch_size, last.threads) == wanted:
@@ -163,7 +163,7 @@ class CompiledModel:
 
 
 def _known(model: nn.Module) -> ImageModel:
-    """The model, if it is an `ImageModel` that does no more than its code says."""
+    """The model, if it is an `ImageModel` that does only what its code says."""
     _require_cpu("the model", next(model.parameters(), torch.empty(0)))
     if type(model) is not ImageModel or type(model.preprocessing) is not Preprocessing:
         raise NotNativeError(f"the model is of class {type(model).__name__}, not an ImageModel")
@@ -174,31 +174,31 @@ def _known(model: nn.Module) -> ImageModel:
 
 
 def _layers_of(network: nn.Module, image_shape: Sequence[int]) -> tuple[Layer, ...]:
-    """The network's list.
+    """The network's layers.
 
     Raises:
-        NotNativeError: it is none, and what is to blame.
+        NotNativeError: it is not a list of layers; says which part is to blame.
     """
     try:
         return require_layer_list(network, image_shape)
     except NotAListError as error:
         blamed = f": {error}" if str(error) else ""
         raise NotNativeError(
-            f"the network is not a list of layers that the kernels know{blamed}"
+            f"the network is not a list of layers that the kernels support{blamed}"
         ) from error
 
 
 def array_over(name: str, tensor: Tensor) -> np.ndarray:
-    """An array over the memory of a tensor.
+    """An array that shares the tensor's memory.
 
     Raises:
-        NotNativeError: it is on another device, or does not lie in one block of memory.
+        NotNativeError: the tensor is not contiguous float32 on the CPU.
     """
     _require_cpu(name, tensor)
     if tensor.dtype != torch.float32 or not tensor.is_contiguous():
         raise NotNativeError(
             f"{name} is {tensor.dtype} with strides {list(tensor.stride())}, "
-            "wanted torch.float32, row after row"
+            "wanted contiguous torch.float32"
         )
     array: np.ndarray = tensor.detach().numpy()
     return array

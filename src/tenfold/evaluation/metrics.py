@@ -1,4 +1,4 @@
-"""Figures about predictions, as pure functions of counts and labels."""
+"""Metrics as pure functions of counts and labels."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ClassFigures:
     """How well one class is recognized.
 
     Attributes:
-        name: the class.
-        n: how many images truly belong to it.
-        precision: the share of right ones among those predicted as this class, 0..1; None if
-            none was.
-        recall: the share found among those that belong to it, 0..1; None if none does.
-        f1: the harmonic mean of both, 0..1; None if both are undefined.
+        name: the class name.
+        n: number of images that belong to the class.
+        precision: fraction correct among images predicted as this class, 0..1; None if there are
+            none.
+        recall: fraction correct among images of this class, 0..1; None if there are none.
+        f1: harmonic mean of both, 0..1; None if both are undefined.
     """
 
     name: str
@@ -38,10 +38,10 @@ class ClassFigures:
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval in which the true accuracy lies, given a count of correct predictions.
+    """Confidence interval of the true accuracy, given a count of correct predictions.
 
-    Wilson's score interval: Wilson, "Probable inference, the law of succession, and statistical
-    inference", JASA 22 (1927), which stays inside 0..1 and is honest near its ends.
+    Wilson's score interval, which stays inside 0..1 and is accurate near its ends: Wilson,
+    "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
 
     Args:
         correct: 0..n.
@@ -69,18 +69,18 @@ def confusion_matrix(
     """Counts of (true class, predicted class): rows are true, columns predicted.
 
     Args:
-        labels: the true classes' indices, shape (n,); an array or a tensor.
-        predictions: those that were predicted, likewise.
-        classes: how many there are.
+        labels: true class indices, shape (n,); an array or a tensor.
+        predictions: predicted class indices, likewise.
+        classes: number of classes.
 
     Raises:
-        UsageError: there are not as many of both, or one is not among 0..classes-1.
+        UsageError: the lengths differ, or an index is not in 0..classes-1.
     """
     true, predicted = as_array(labels), as_array(predictions)
     if true.ndim != 1 or true.shape != predicted.shape:
         raise UsageError(
             f"confusion_matrix: labels of shape {list(true.shape)}, predictions of shape "
-            f"{list(predicted.shape)}, wanted one of each for every image"
+            f"{list(predicted.shape)}, wanted one of each per image"
         )
     for name, values in (("label", true), ("prediction", predicted)):
         wrong = values[(values < 0) | (values >= classes)]
@@ -88,7 +88,7 @@ def confusion_matrix(
             raise UsageError(
                 f"confusion_matrix: {name} {wrong[0]} is out of range, wanted 0..{classes - 1}"
             )
-    # Not true * classes + predicted: that may be more than the labels' own type holds.
+    # Not true * classes + predicted, which may overflow the labels' dtype.
     pairs = np.ravel_multi_index((true, predicted), (classes, classes))
     counts = np.bincount(pairs, minlength=classes * classes)
     return counts.reshape(classes, classes)

@@ -1,4 +1,4 @@
-"""A pass over data without gradients."""
+"""Gradient-free passes over data."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from tenfold.tensors import Images, Labels, Logits
 
 
 def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024) -> Report:
-    """The figures of a model on a data set.
+    """Evaluate a model on a data set.
 
     Args:
-        model: raw uint8 images to logits; its device is where the work is done.
+        model: raw uint8 images to logits; the computation runs on its device.
         dataset: on any device.
-        batch_size: how many images at once; the last batch may be smaller.
+        batch_size: images at once; the last batch may be smaller.
 
     Raises:
-        UsageError: the model does not give one logit for every class of the data set.
+        UsageError: the model does not give one logit per class.
     """
     return report_of(predict_logits(model, dataset.images, batch_size=batch_size), dataset)
 
 
 def report_of(logits: Logits, dataset: ImageDataset) -> Report:
-    """The figures of a model whose logits for the images of a data set are these.
+    """Compare logits with the labels of a data set.
 
     Raises:
-        UsageError: there is not one logit for every class of the data set.
+        UsageError: there is not one logit per class.
     """
     labels = dataset.labels.to(logits.device)
     classes = len(dataset.classes)
     if logits.shape[1] != classes:
         raise UsageError(
-            f"evaluate: the model gives {logits.shape[1]} logits an image, "
-            f"wanted {classes}, one for every class of {dataset.source}"
+            f"evaluate: the model gives {logits.shape[1]} logits per image, "
+            f"wanted {classes}, one per class of {dataset.source}"
         )
     return Report(
         split=dataset.split,
@@ -54,14 +54,14 @@ def report_of(logits: Logits, dataset: ImageDataset) -> Report:
 
 
 def predict_logits(model: nn.Module, images: Images, *, batch_size: int = 1024) -> Logits:
-    """The logits of all images, on the model's device, in evaluation mode and without gradients."""
+    """Logits of all images, on the model's device, in evaluation mode and without gradients."""
     device = next((p.device for p in model.parameters()), images.device)
     with evaluation_mode(model), torch.inference_mode():
         return torch.cat([model(batch.to(device)) for batch in torch.split(images, batch_size)])
 
 
 def mean_cross_entropy(logits: Logits, labels: Labels) -> float:
-    """Mean cross-entropy in nats, summed in double precision where the device has it."""
+    """Mean cross-entropy in nats, summed exactly."""
     losses = nn.functional.cross_entropy(logits, labels, reduction="none")
     return math.fsum(losses.tolist()) / len(losses)
 
@@ -69,15 +69,15 @@ def mean_cross_entropy(logits: Logits, labels: Labels) -> float:
 def evaluate_accuracy(
     net: Callable[[Tensor], Tensor], data: Iterable[tuple[Tensor, Tensor]]
 ) -> float:
-    """The share of right predictions of any callable over any batches, 0..1.
+    """Accuracy of any callable over any batches, 0..1.
 
     Args:
-        net: images to logits or probabilities, shape (n, classes); an `nn.Module` is put into
-            evaluation mode meanwhile.
+        net: images to logits or probabilities, shape (n, classes); an `nn.Module` is temporarily
+            put into evaluation mode.
         data: batches of images and labels, such as a `DataLoader`.
 
     Raises:
-        DataError: there is no batch.
+        DataError: there are no batches.
         UsageError: the images are raw pixels, and the network fails on them.
     """
     correct = seen = 0
@@ -94,7 +94,7 @@ def evaluate_accuracy(
 
 @contextmanager
 def evaluation_mode(net: object) -> Iterator[None]:
-    """Evaluation mode inside the block; each module's own mode is put back after it."""
+    """Evaluation mode inside the block; afterwards, each module's mode is restored."""
     modules = net.modules() if isinstance(net, nn.Module) else ()
     modes = [(module, module.training) for module in modules]
     if isinstance(net, nn.Module):

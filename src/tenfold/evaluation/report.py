@@ -1,4 +1,4 @@
-"""What an evaluation found, with every accuracy's n and interval."""
+"""Results of an evaluation; every accuracy comes with n and its interval."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tenfold.evaluation.metrics import ClassFigures, class_figures, wilson_inter
 
 
 class _OtherSplitError(UsageError, AttributeError):
-    """A figure of a split that the report is not on; `hasattr` must be able to ask for it."""
+    """A figure of another split; also an AttributeError, so that `hasattr` works."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
     """The figures of one model on one split.
 
-    Its figures are also there under their usual names: a report on the test split has `test_loss`
+    Figures are also attributes under their usual names: a report on the test split has `test_loss`
     and `test_acc`, one on the validation split `val_loss` and `val_acc`.
 
     Attributes:
-        split: which images: `train`, `val` or `test`.
-        n: how many.
+        split: `train`, `val` or `test`.
+        n: number of images.
         loss: mean cross-entropy in nats.
-        confusion: counts, rows true class, columns predicted class.
-        classes: the classes' names.
+        confusion: counts; rows are true classes, columns predicted.
+        classes: class names.
     """
 
     split: str
@@ -39,12 +39,12 @@ class Report:
 
     @property
     def correct(self) -> int:
-        """How many predictions are right."""
+        """Number of correct predictions."""
         return int(self.confusion.trace())
 
     @property
     def accuracy(self) -> float:
-        """The share of right predictions, 0..1."""
+        """Fraction of correct predictions, 0..1."""
         return self.correct / self.n
 
     @property
@@ -62,14 +62,14 @@ class Report:
         if split and figure in ("loss", "acc"):
             if split != self.split:
                 raise _OtherSplitError(
-                    f"this report is on the {self.split} split, it has no {name}",
+                    f"this report is on the {self.split} split and has no {name}",
                     remedy=f"ask for {self.split}_{figure}, or evaluate the {split} split",
                 )
             return self.loss if figure == "loss" else self.accuracy
         raise AttributeError(f"Report has no attribute {name!r}")
 
     def figures(self) -> dict[str, object]:
-        """The headline figures under their usual names; JSON has no infinite loss, so None."""
+        """The headline figures under their usual names; a non-finite loss is None, as in JSON."""
         return {
             f"n_{self.split}": self.n,
             f"{self.split}_loss": self.loss if math.isfinite(self.loss) else None,
@@ -78,7 +78,7 @@ class Report:
         }
 
     def to_dict(self) -> dict[str, object]:
-        """All of it as JSON can hold it."""
+        """Everything as a JSON-serializable dictionary."""
         return {
             **self.figures(),
             "classes": list(self.classes),

@@ -1,1 +1,1 @@
-"""Compiled kernels behind a small C interface, in libraries that are loaded at first use."""
+"""Compiled kernels behind a small C interface, in libraries that are loaded on first use."""

@@ -1,7 +1,7 @@
-"""What the build of the libraries and their loader agree on.
+"""Conventions shared by the build of the libraries and their loader.
 
-setup.py reads this file by its path, before tenfold is installed: nothing but the standard library
-is imported here.
+setup.py loads this file by path before tenfold is installed, so it imports only the standard
+library.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 INSTRUCTION_SETS = {"x86_64": ("avx512", "avx2"), "arm64": ("neon",)}
-"""By processor, what libraries are built for; the best first."""
+"""Instruction sets to build for, by processor; best first."""
 
 LIBRARIES = "libraries"
-"""The folder that a build leaves in the package: beside modules, a library would pass for one."""
+"""The package's folder for libraries; among the modules, a library could be imported as one."""
 
 RECORD = "built.json"
-"""In this folder, also when no library could be built."""
+"""File in that folder, written even if no library could be built."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a build has left: no times and no paths, so that the same build gives the same bytes.
+    """The result of a build, without times or paths, so that builds are reproducible.
 
     Attributes:
         digest: of the sources and flags.
-        compiler: what it calls itself; empty where there was none.
-        flags: by instruction set, what its library was built with.
+        compiler: its version line; empty if there was none.
+        flags: by instruction set, the flags its library was built with.
         missing: by instruction set, why it has no library, as a sentence.
     """
 
@@ -42,26 +42,26 @@ class Record:
 
 
 def processor() -> str:
-    """What this interpreter runs on, or is made to build for: a key of the table, or another name.
+    """The processor that this interpreter runs on, or builds for; may be missing in the table.
 
-    A 32-bit interpreter on a 64-bit processor is named as such, since it loads no 64-bit library.
+    A 32-bit interpreter on a 64-bit processor is named as such: it cannot load a 64-bit library.
     """
     name = sysconfig.get_platform().rpartition("-")[2].lower()
-    if name == "universal2":  # of macOS, for two processors
+    if name == "universal2":  # macOS: two processors in one binary
         name = platform.machine().lower()
     name = {"amd64": "x86_64", "aarch64": "arm64"}.get(name, name)
     return name if sys.maxsize > 2**32 else f"32-bit {name}"
 
 
 def library_file(instruction_set: str) -> str:
-    """The name of a library's file."""
+    """The file name of a library."""
     return f"kernels-{instruction_set}{'.dll' if sys.platform == 'win32' else '.so'}"
 
 
 def source_files(source: Path) -> list[Path]:
-    """Everything that a library is made of, in the order in which it is digested.
+    """The source files of a library, in the order in which they are digested.
 
-    What editors and file managers leave behind is hidden or ends in a tilde.
+    Skips hidden files and names ending in a tilde, which editors and file managers leave behind.
     """
     inside = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
     return [
@@ -72,10 +72,9 @@ def source_files(source: Path) -> list[Path]:
 
 
 def source_digest(source: Path) -> str:
-    """16 hexadecimal digits of the SHA-256 over what decides a library's bytes but the compiler.
+    """16 hexadecimal digits of the SHA-256 over all inputs of the build except the compiler.
 
-    That is the names and contents of the source files, and of the module beside them that has the
-    flags for the compiler.
+    These are the names and contents of the source files and of the module with the compiler flags.
     """
     digest = hashlib.sha256()
     for path in [source.with_name("compiling.py"), *source_files(source)]:
@@ -85,13 +84,13 @@ def source_digest(source: Path) -> str:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Leave a record in the folder of the libraries."""
+    """Write a record into the libraries' folder."""
     text = json.dumps(asdict(record), indent=2, sort_keys=True) + "\n"
     (folder / RECORD).write_bytes(text.encode())
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record in the folder of the libraries; None if it is missing or damaged."""
+    """The record in the libraries' folder; None if missing or damaged."""
     try:
         record = Record(**json.loads((folder / RECORD).read_bytes()))
     except (OSError, ValueError, TypeError):

@@ -1,7 +1,7 @@
-"""How the libraries are compiled: all kernels as one unit for each instruction set.
+"""Compile the libraries: all kernels as one translation unit per instruction set.
 
-setup.py reads this file by its path, before tenfold is installed: nothing but the standard library
-is imported here.
+setup.py loads this file by path before tenfold is installed, so it imports only the standard
+library.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ INSTRUCTION_FLAGS = {
 }
 """For the kernels only: processor.cpp must run everywhere.
 
-A processor without PREFETCHW takes it for no operation if it has AVX2.
+On a processor with AVX2 but without PREFETCHW, that instruction is a no-op.
 """
 
 COMMON_FLAGS = (
     "-std=c++17",
     "-O3",
-    "-ffp-contract=off",  # a product and a sum are rounded as they are written, by every compiler
+    "-ffp-contract=off",  # with every compiler, products and sums round as written
     "-fvisibility=hidden",
     "-fPIC",
     "-pthread",
@@ -40,15 +40,15 @@ COMMON_FLAGS = (
 GCC_FLAGS = ("-fno-predictive-commoning",)
 
 WINDOWS_GCC_FLAGS = (
-    # GCC takes the stack for 32-byte aligned, which it is not on Windows: GCC's bug 54412.
+    # GCC assumes a 32-byte aligned stack, which Windows does not provide: GCC bug 54412.
     "-Wa,-muse-unaligned-vector-move",
 )
 
 LINK_FLAGS = {
-    # Everything that is called must be there when the library is made, not when it is first used.
+    # Fail at link time, not at first use, if a function is missing.
     "linux": ("-shared", "-pthread", "-Wl,-z,defs", "-Wl,--version-script=exports.map"),
     "darwin": ("-bundle",),
-    # Without the compiler's own libraries, which no user has, and without the time of the build.
+    # Link the compiler's own libraries statically, since users lack them; omit the build time.
     "win32": ("-shared", "-static", "-Wl,--no-insert-timestamp"),
 }
 
@@ -62,8 +62,8 @@ class BuildError(Exception):
     """No library can be built.
 
     Args:
-        reason: what failed, in words that go before "when tenfold was installed".
-        output: all that the compiler said.
+        reason: what failed, worded to precede "when tenfold was installed".
+        output: the compiler's full output.
     """
 
     def __init__(self, reason: str, output: str = "") -> None:
@@ -77,9 +77,9 @@ class Compiler:
     """A compiler for one processor.
 
     Attributes:
-        command: its path, and what it must always be told.
-        version: what it calls itself.
-        is_clang: whether it is some Clang; else it is GCC.
+        command: its path and the arguments that it always needs.
+        version: its version line.
+        is_clang: Clang if True, else GCC.
         system: as in `sys.platform`.
     """
 
@@ -89,7 +89,7 @@ class Compiler:
     system: str = sys.platform
 
     def compile_flags(self, instruction_set: str, digest: str) -> list[str]:
-        """The flags for the kernels, and without an instruction set's own for processor.cpp."""
+        """The flags for processor.cpp; the kernels add `INSTRUCTION_FLAGS`."""
         own = () if self.is_clang else GCC_FLAGS
         windows = WINDOWS_GCC_FLAGS if own and self.system == "win32" else ()
         return [
@@ -101,18 +101,18 @@ class Compiler:
         ]
 
     def link_flags(self) -> tuple[str, ...]:
-        """The flags that make a shared library of what is compiled."""
+        """The flags for linking a shared library."""
         return LINK_FLAGS.get(self.system, LINK_FLAGS["linux"])
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of compiling.
+    """The result of compiling.
 
     Attributes:
-        compiler: what it calls itself; empty if there is none.
-        flags: by instruction set, of the libraries that were made.
-        failures: by instruction set, of the others.
+        compiler: its version line; empty if there is none.
+        flags: by instruction set, for the libraries that were built.
+        failures: by instruction set, for the others.
     """
 
     compiler: str
@@ -123,18 +123,18 @@ class Outcome:
 def find_compiler(
     processor: str, environment: Mapping[str, str] = os.environ, system: str = sys.platform
 ) -> Compiler:
-    """The compiler that `CXX` names, or the first of the usual ones, if it suits.
+    """The compiler that `CXX` names, or else the first of the usual ones.
 
     Args:
-        processor: `x86_64` or `arm64`, which it must compile for.
-        environment: of this process.
-        system: as in `sys.platform`, which it must compile for.
+        processor: the target, `x86_64` or `arm64`.
+        environment: environment variables.
+        system: the target, as in `sys.platform`.
 
     Raises:
-        BuildError: there is none, or it does not suit.
+        BuildError: there is none, or it does not compile for the target.
     """
     command = _command(environment, system)
-    if system == "darwin":  # a compiler for both of its processors
+    if system == "darwin":  # one compiler targets both processors
         command = (*command, "-arch", processor)
     macros = _run([*command, "-dM", "-E", "-x", "c++", "-"]).splitlines()
     defined = {line.split()[1] for line in macros if line.startswith("#define ")}
@@ -142,7 +142,7 @@ def find_compiler(
     if PROCESSOR_MACROS[processor] not in defined:
         raise BuildError(f"{name} did not compile for {processor} processors")
     if system == "win32" and "__MINGW32__" not in defined:
-        raise BuildError(f"{name} did not compile for mingw-w64, as it must on Windows")
+        raise BuildError(f"{name} did not compile for mingw-w64, which Windows requires")
     version = _run([*command, "--version"]).partition("\n")[0].strip()
     return Compiler(command, version, "__clang__" in defined, system)
 
@@ -150,19 +150,19 @@ def find_compiler(
 def compile_library(
     compiler: Compiler, source: Path, library: Path, instruction_set: str, digest: str
 ) -> list[str]:
-    """Make one library.
+    """Build one library.
 
-    It is compiled in the folder of the sources, so that no path gets into it.
+    Compiles in the source folder, so that no paths get into the library.
 
     Args:
-        compiler: which one, for which processor and system.
-        source: the folder of the sources.
-        library: the file to write; what is compiled on the way lies beside it.
-        instruction_set: what the kernels are compiled for.
-        digest: of the sources, which the library hands out.
+        compiler: the compiler.
+        source: the source folder.
+        library: the file to write; object files are written beside it.
+        instruction_set: the instruction set to compile the kernels for.
+        digest: of the sources; the library reports it.
 
     Returns:
-        The flags that the kernels were compiled with and the library was linked with.
+        The flags used to compile the kernels and link the library.
 
     Raises:
         BuildError: the compiler failed.
@@ -180,11 +180,11 @@ def compile_library(
 def compile_libraries(
     processor: str, source: Path, libraries: Mapping[str, Path], digest: str
 ) -> Outcome:
-    """Make libraries at the same time, each of which is put in its place when it is whole.
+    """Build libraries in parallel; each is moved into place once it is complete.
 
     Args:
         processor: `x86_64` or `arm64`.
-        source: the folder of the sources.
+        source: the source folder.
         libraries: by instruction set, the file to write.
         digest: of the sources.
     """
@@ -214,13 +214,13 @@ def compile_libraries(
 
 @contextmanager
 def _folder_beside(library: Path) -> Iterator[Path]:
-    """A temporary folder on the file system of a library; a build that is killed leaves it."""
+    """A temporary folder on the library's file system; a killed build leaves it behind."""
     with tempfile.TemporaryDirectory(prefix=f".{library.stem}-", dir=library.parent) as name:
         yield Path(name).absolute()
 
 
 def _command(environment: Mapping[str, str], system: str) -> tuple[str, ...]:
-    """The words that call the compiler."""
+    """The command that runs the compiler."""
     named = environment.get("CXX", "").strip()
     words = _words(named, system)
     usual = ("g++", "clang++", "c++") if system == "win32" else ("c++", "g++", "clang++")
@@ -233,19 +233,19 @@ def _command(environment: Mapping[str, str], system: str) -> tuple[str, ...]:
 
 
 def _words(named: str, system: str) -> list[str]:
-    """A command's words: a path may have spaces in it, and a command may have arguments."""
+    """Split a command; its path may contain spaces, and it may have arguments."""
     if shutil.which(named):
         return [named]
     try:
         return shlex.split(named, posix=system != "win32")
-    except ValueError:  # a quotation that does not end
+    except ValueError:  # an unclosed quotation
         return [named]
 
 
 def _run(command: Sequence[str], folder: Path | None = None) -> str:
-    """What a command prints."""
+    """The output of a command."""
     name = Path(command[0]).name
-    environment = {**os.environ, "LC_ALL": "C"}  # a failure is looked for in English
+    environment = {**os.environ, "LC_ALL": "C"}  # `_first_error` looks for English
     try:
         answer = subprocess.run(  # noqa: S603 - the compiler that the environment names
             command,
@@ -267,6 +267,6 @@ def _run(command: Sequence[str], folder: Path | None = None) -> str:
 
 
 def _first_error(output: str) -> str:
-    """The line of a compiler's output that says most."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["without a word"]
+    """The most informative line of a compiler's output."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
     return next((line for line in lines if "error" in line.lower()), lines[0])

@@ -1,6 +1,6 @@
-"""Which library of kernels this processor runs best, or why there is none.
+"""Find the best library of kernels for this processor, or the reason why there is none.
 
-Nothing is opened before it is asked for.
+Nothing is opened until it is needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tenfold.native.structures import declare
 PACKAGE = Path(__file__).parent
 
 VARIABLE = "TENFOLD_NATIVE"
-"""In the environment: 0 uses no library, an instruction set's name only that one."""
+"""Environment variable: 0 disables the kernels; an instruction set selects its library."""
 
 LACKING = {
     "avx512": "this processor has no AVX-512 with F, DQ, BW and VL",
@@ -39,17 +39,17 @@ LACKING = {
 
 @dataclass(frozen=True)
 class Kernels:
-    """A library that fits the sources and runs here.
+    """A library that matches the sources and runs on this processor.
 
     Attributes:
-        functions: those of source/interface.h.
-        instruction_set: what it was compiled for: `avx512`, `avx2` or `neon`.
-        passed_over: by instruction set, why a better one is not used.
+        functions: the functions of source/interface.h.
+        instruction_set: `avx512`, `avx2` or `neon`.
+        skipped: by instruction set, why a better library is not used.
     """
 
     functions: ctypes.CDLL
     instruction_set: str
-    passed_over: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,21 @@ class NoKernels:
     """No library can be used.
 
     Attributes:
-        reason: why, as a sentence without its capital and full stop.
+        reason: why, as a sentence without capital and period.
     """
 
     reason: str
 
 
 class _UnfitError(Exception):
-    """A library cannot be used; says why."""
+    """A library cannot be used; the message says why."""
 
 
 def find_kernels() -> Kernels | NoKernels:
     """The best library for this processor, opened once, or why there is none.
 
     Raises:
-        UsageError: `TENFOLD_NATIVE` is neither a number nor an instruction set that there is.
+        UsageError: `TENFOLD_NATIVE` is neither 0, 1 nor a known instruction set.
     """
     return find_kernels_in(PACKAGE, os.environ.get(VARIABLE, ""))
 
@@ -81,11 +81,11 @@ def find_kernels_in(package: Path, choice: str) -> Kernels | NoKernels:
     """The best library in a package, or why there is none.
 
     Args:
-        package: its folder; if the sources are in it, the libraries must be made of them.
+        package: its folder; if it contains the sources, the libraries must match them.
         choice: the value of `TENFOLD_NATIVE`.
 
     Raises:
-        UsageError: a choice that there is not.
+        UsageError: an unknown choice.
     """
     if choice == "0":
         return NoKernels(f"{VARIABLE} is 0")
@@ -94,20 +94,20 @@ def find_kernels_in(package: Path, choice: str) -> Kernels | NoKernels:
         wish = f"{choice} kernels" if choice not in ("", "1") else "kernels"
         return NoKernels(f"there are no {wish} for {processor()} processors")
     record = read_record(package / LIBRARIES)
-    passed_over: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for name in candidates:
         try:
             functions = _open(package, name, record)
         except _UnfitError as unfit:
-            passed_over[name] = str(unfit)
+            skipped[name] = str(unfit)
         else:
-            return Kernels(functions, name, passed_over)
-    # Every processor that runs another library runs the last one, so its reason counts.
-    return NoKernels(passed_over[candidates[-1]])
+            return Kernels(functions, name, skipped)
+    # Any processor that can run one of the libraries can run the last, so report its reason.
+    return NoKernels(skipped[candidates[-1]])
 
 
 def _candidates(choice: str) -> tuple[str, ...]:
-    """The instruction sets to try; without a choice, all that this kind of processor may have."""
+    """The instruction sets to try; without a choice, all for this kind of processor."""
     names = INSTRUCTION_SETS.get(processor(), ())
     if choice in ("", "1"):
         return names
@@ -119,10 +119,10 @@ def _candidates(choice: str) -> tuple[str, ...]:
 
 
 def _open(package: Path, instruction_set: str, record: Record | None) -> ctypes.CDLL:
-    """A library that can be used.
+    """Open a library.
 
     Raises:
-        _UnfitError: it cannot.
+        _UnfitError: it cannot be used.
     """
     path = package / LIBRARIES / library_file(instruction_set)
     source = package / "source"
@@ -136,8 +136,8 @@ def _open(package: Path, instruction_set: str, record: Record | None) -> ctypes.
         digest = record.digest
     else:
         raise _UnfitError(f"{RECORD} beside {path.name} is missing or damaged; {again}")
-    if _is_cut_off(path):
-        raise _UnfitError(f"{path.name} is cut off; {again}")
+    if _is_truncated(path):
+        raise _UnfitError(f"{path.name} is truncated; {again}")
     try:
         functions = ctypes.CDLL(str(path.absolute()))
     except OSError as error:
@@ -145,29 +145,29 @@ def _open(package: Path, instruction_set: str, record: Record | None) -> ctypes.
     try:
         declare(functions)
         fits = functions.tenfold_source_digest() == digest.encode()
-    except AttributeError:  # a function that the library doesn't have yet
+    except AttributeError:  # an older library that lacks a function
         fits = False
     if not fits:
-        raise _UnfitError(f"{path.name} was built from other sources; {again}")
+        raise _UnfitError(f"{path.name} was built from different sources; {again}")
     if not functions.tenfold_runs_here():
         raise _UnfitError(LACKING[instruction_set])
     return functions
 
 
-def _is_cut_off(path: Path) -> bool:
+def _is_truncated(path: Path) -> bool:
     """Whether the end of an ELF file is missing.
 
-    Linux would load it and kill the process where it touches what is missing; the loaders of macOS
-    and Windows refuse such files themselves.
+    Linux would load it and kill the process on access to a missing page; the loaders of macOS and
+    Windows refuse such files.
     """
     try:
         with path.open("rb") as file:
             header = file.read(64)
             size = file.seek(0, os.SEEK_END)
     except OSError:
-        return False  # the loader says it better
+        return False  # the loader's message is clearer
     if len(header) < 64 or not header.startswith(b"\x7fELF"):
         return False
-    # The table of sections is the last thing in the file.
+    # The section header table comes last in the file.
     start, entry_size, entries = struct.unpack("<40xQ10xHH2x", header)
     return bool(size < start + entry_size * entries)

@@ -1,6 +1,6 @@
-"""A network of known layers whose steps and logits compiled kernels compute, on arrays in place.
+"""A network whose training steps and logits are computed in place by compiled kernels.
 
-The arrays are NumPy's, or PyTorch's seen as such; nothing here needs PyTorch.
+Arrays are NumPy's, possibly sharing memory with PyTorch tensors; nothing here needs PyTorch.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from tenfold.native.records import (
 from tenfold.native.structures import AugmentationRecord, StepSettingsRecord, StretchRecord
 
 SLICE_SECONDS = 0.1
-"""How long the kernels should predict at a stretch: Ctrl-C waits for its end."""
+"""Target duration of one prediction call; Ctrl-C takes effect between calls."""
 
-IMAGES_OF_A_BLOCK = 16
-"""Images that the kernels compute side by side; fewer cost as much."""
+IMAGES_PER_BLOCK = 16
+"""Images that the kernels process side by side; fewer cost just as much."""
 
 _LARGEST_BATCH, _MOST_STEPS, _MOST_THREADS = 2**24, 2**53, 1024
 
@@ -49,13 +49,13 @@ _DONE, _OUT_OF_MEMORY = range(2)
 
 @dataclass(frozen=True)
 class TakenSteps:
-    """What came of some steps in a row.
+    """The results of consecutive steps.
 
     Attributes:
         losses: the mean loss of each batch.
-        correct: correct predictions in all of them.
-        largest_gradients: of the last step, the largest absolute entry of the gradient of each
-            tensor that is trained, after clipping, by name.
+        correct: number of correct predictions in all batches.
+        largest_gradients: by name of each trained tensor, the largest absolute entry of its
+            gradient in the last step, after clipping.
     """
 
     losses: Float32[np.ndarray, " batches"]
@@ -67,7 +67,7 @@ _NETWORKS: weakref.WeakSet[CompiledNetwork] = weakref.WeakSet()
 
 
 def _unlock_all() -> None:
-    """In a child after a fork: whoever had locked a network is in the parent."""
+    """Reset locks in a forked child: the thread that held one exists only in the parent."""
     for network in _NETWORKS:
         network._working = threading.Lock()
 
@@ -77,28 +77,28 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 class CompiledNetwork:
-    """A network that the compiled kernels can compute, and the memory that they work in.
+    """A network for the compiled kernels, with their working memory.
 
-    Several networks may work at once, for threads of their own; one works for one thread after the
-    other. Between calls the kernels have no threads, so that a process may be forked; also while
-    another of its threads is in a call, for that thread does not go on in the child.
+    Different networks may be used from different threads at once; calls on one network take turns.
+    The kernels have no threads between calls, so the process may fork at any time, even while
+    another thread is in a call: that thread does not exist in the child.
 
     Args:
-        layers: a valid `Network`, of which the last gives one number for every class.
+        layers: a valid `Network` whose last layer gives one number per class.
         input_shape: channels, height and width of an image.
-        batch_size: images in a step, or to be worked on at once; the last batch may be smaller.
+        batch_size: images per step, or processed at once; the last batch may be smaller.
         training: whether it can train, which takes more memory.
-        threads: that work in a call, 1..1024; the results do not depend on it.
-        kernels: None for the best that there are here.
+        threads: threads per call, 1..1024; results do not depend on it.
+        kernels: None for the best available.
 
     Attributes:
-        tensors: the shapes of the network's tensors, by name.
-        classes: how many logits an image has.
+        tensors: shapes of the network's tensors, by name.
+        classes: logits per image.
 
     Raises:
-        NotNativeError: there are no kernels here.
-        UsageError: a layer cannot take what it reads, or gives what cannot be logits.
-        MemoryError: there is not enough.
+        NotNativeError: no kernels are available.
+        UsageError: a layer does not fit its input, or the output cannot be logits.
+        MemoryError: not enough memory.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class CompiledNetwork:
         output = output_shapes(layers, input_shape)[-1]
         if len(output) != 1:
             raise UsageError(
-                f"the last layer ({layers[-1].op}) gives {'x'.join(map(str, output))} numbers an "
-                "image, wanted logits in a row"
+                f"the last layer ({layers[-1].op}) outputs {'x'.join(map(str, output))} per image, "
+                "wanted a vector of logits"
             )
         (self.classes,) = output
-        require_within("numbers an image", math.prod(input_shape), 1, LARGEST_OUTPUT)
+        require_within("values per image", math.prod(input_shape), 1, LARGEST_OUTPUT)
         require_within("batch_size", batch_size, 1, _LARGEST_BATCH)
         require_within("threads", threads, 1, _MOST_THREADS)
         self.tensors = tensor_shapes(layers)
@@ -134,13 +134,13 @@ class CompiledNetwork:
             threads,
         )
         if self._address is None:
-            raise MemoryError(f"a network for batches of {batch_size:,} images finds no room")
+            raise MemoryError(f"not enough memory for batches of {batch_size:,} images")
         self._free = weakref.finalize(self, self._functions.tenfold_network_free, self._address)
         self._working = threading.Lock()
         _NETWORKS.add(self)
 
     def close(self) -> None:
-        """Give the memory back; the network is of no use any more."""
+        """Free the memory; the network cannot be used afterwards."""
         with self._working:
             self._address = None
             self._free()
@@ -154,22 +154,22 @@ class CompiledNetwork:
     ) -> Float32[np.ndarray, "n classes"]:
         """The logits of any number of images, in evaluation mode.
 
-        The kernels are left about ten times a second, so that Ctrl-C is answered.
+        Returns to Python about ten times a second, so that Ctrl-C works.
 
         Args:
-            weights: float32, by the names of `tensors`; there may be more.
+            weights: float32, by the names in `tensors`; extra ones are ignored.
             images: raw pixels, uint8, n x channels x height x width.
-            normalization: None for pixels in 0..1 as they are.
+            normalization: None to only scale pixels to 0..1.
 
         Raises:
-            UsageError: an array is missing, or has another type, shape or layout.
-            MemoryError: there is not enough.
+            UsageError: an array is missing, or has the wrong type, shape or layout.
+            MemoryError: not enough memory.
         """
         values = {name: TrainedTensor(array) for name, array in weights.items()}
         tensors = tensor_records(values, self.tensors)
         pixels = images_record(self.input_shape, images, normalization)
         logits = np.empty((len(images), self.classes), np.float32)
-        done, size = 0, IMAGES_OF_A_BLOCK
+        done, size = 0, IMAGES_PER_BLOCK
         while done < len(images):
             part = slice(done, done + size)
             pixels.pixels, pixels.count = pointer(images[part], c_uint8), len(images[part])
@@ -178,8 +178,8 @@ class CompiledNetwork:
             self._call("tenfold_predict", tensors, len(tensors), byref(pixels), self.threads, found)
             seconds = max(time.perf_counter() - began, 1e-6)
             done += size
-            blocks = min(4 * size, int(SLICE_SECONDS * size / seconds)) // IMAGES_OF_A_BLOCK
-            size = max(1, blocks) * IMAGES_OF_A_BLOCK
+            blocks = min(4 * size, int(SLICE_SECONDS * size / seconds)) // IMAGES_PER_BLOCK
+            size = max(1, blocks) * IMAGES_PER_BLOCK
         return logits
 
     def train(
@@ -197,28 +197,28 @@ class CompiledNetwork:
         optimizer_step: int = 0,
         dropout_seed: int = 0,
     ) -> TakenSteps:
-        """Take steps in a row, one for each learning rate.
+        """Take consecutive steps, one per learning rate.
 
         Args:
-            tensors: by the names of `tensors`.
-            images: all raw pixels that there are, uint8, n x channels x height x width.
+            tensors: by the names in `tensors`.
+            images: raw pixels of all training images, uint8, n x channels x height x width.
             labels: of all images, int64.
-            order: which images, batch after batch, int64; the last batch may be smaller.
-            learning_rates: one for each batch.
-            settings: how a step is taken; class weights, if any, are as many as there are classes.
-            augmentation: None leaves the images as they are.
-            normalization: None for pixels in 0..1 as they are.
-            step: how many steps were taken before.
-            optimizer_step: how many steps the optimizer has counted before.
+            order: image indices, batch after batch, int64; the last batch may be smaller.
+            learning_rates: one per batch.
+            settings: of the optimizer and loss; class weights, if any, are one per class.
+            augmentation: None for none.
+            normalization: None to only scale pixels to 0..1.
+            step: number of steps taken before.
+            optimizer_step: number of steps the optimizer has counted before.
             dropout_seed: 0 <= value < 2**63.
 
         Raises:
-            UsageError: an array is missing, or has another type, shape or layout; a label, or a
-                place in the order, is out of range; there are more or fewer batches than learning
-                rates.
-            MemoryError: there is not enough.
+            UsageError: an array is missing, or has the wrong type, shape or layout; a label or an
+                index in the order is out of range; the number of batches differs from that of
+                learning rates.
+            MemoryError: not enough memory.
         """
-        assert self._can_train, "it was made to predict"
+        assert self._can_train, "the network was created for prediction only"
         require_within("step", step, 0, _MOST_STEPS)
         require_within("optimizer_step", optimizer_step, 0, _MOST_STEPS)
         self._require_order(order, len(images), len(learning_rates))
@@ -259,27 +259,27 @@ class CompiledNetwork:
     def _call(self, function: str, *arguments: object) -> None:
         with self._working:
             if self._address is None:
-                raise UsageError("the network is closed", remedy="make it anew")
+                raise UsageError("the network is closed", remedy="create a new one")
             result = getattr(self._functions, function)(self._address, *arguments)
         if result == _OUT_OF_MEMORY:
-            raise MemoryError("the compiled kernels find no room to work in")
-        assert result == _DONE, f"{function} refuses what was checked here"
+            raise MemoryError("not enough memory for the compiled kernels")
+        assert result == _DONE, f"{function} refused arguments that were checked here"
 
     def _require_order(self, order: np.ndarray, images: int, batches: int) -> None:
         require_array("order", order, np.int64, (len(order),))
         require_all_within("order", order, images)
         if not 0 < batches == math.ceil(len(order) / self.batch_size):
             raise UsageError(
-                f"there are {batches} learning rates, but {len(order)} images in batches of "
-                f"{self.batch_size}, wanted one for each batch"
+                f"there are {batches} learning rates for {len(order)} images in batches of "
+                f"{self.batch_size}, wanted one per batch"
             )
 
 
 def usable_kernels() -> Kernels:
-    """The best kernels that there are here.
+    """The best kernels available.
 
     Raises:
-        NotNativeError: there are none; it says why.
+        NotNativeError: there are none; says why.
     """
     found = find_kernels()
     if isinstance(found, NoKernels):

@@ -1,7 +1,7 @@
-"""From layers and arrays to what the C interface takes, with all of it checked.
+"""Convert layers and arrays into the structures of the C interface, and validate them.
 
-The kernels believe what they are told: an array of another type, shape or layout, or a label out of
-range, would be read for something else, or past its end.
+The kernels do not check: with an array of the wrong type, shape or layout, or a label out of range,
+they would misread memory or read past its end.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SGD, ADAM, ADAMW = range(3)
 
 
 class Normalization(NamedTuple):
-    """What is done to pixels in 0..1: `(x - mean) / deviation`, one of each for every channel."""
+    """Applied to pixels in 0..1: `(x - mean) / deviation`, one of each per channel."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -52,13 +52,13 @@ class Normalization(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainedTensor:
-    """A tensor of a network, and what training keeps beside it: float32, all changed in place.
+    """A tensor of a network and its training state: float32, all updated in place.
 
     Attributes:
-        value: what the network computes with.
-        moments: the momentum buffer of SGD, or Adam's first and second; none where it needs none.
-        average: the moving average; None where there is none.
-        is_trained: whether a gradient is taken.
+        value: the tensor itself.
+        moments: SGD's momentum buffer, or Adam's first and second moments; empty if not needed.
+        average: the moving average, if there is one.
+        is_trained: whether it has a gradient.
     """
 
     value: np.ndarray
@@ -68,20 +68,20 @@ class TrainedTensor:
 
 
 def tensor_shapes(layers: Sequence[Layer]) -> dict[str, Shape]:
-    """The tensors that the kernels compute with: all of the network's but the counts of batches."""
+    """The tensors that the kernels use: all of the network's except the batch counts."""
     counts = {each.num_batches_tracked for each in layers if isinstance(each, kinds.BatchNorm2d)}
     tensors = dict(tensor for layer in layers for tensor in layer.tensors())
     return {name: shape for name, shape in tensors.items() if name not in counts}
 
 
 def layer_records(layers: Sequence[Layer], names: Iterable[str]) -> ctypes.Array[LayerRecord]:
-    """The layers, with the places of their tensors among these names."""
+    """The layers, with tensors given by their positions among these names."""
     places = {name: place for place, name in enumerate(names)}
     return (LayerRecord * len(layers))(*(_layer_record(layer, places) for layer in layers))
 
 
 def _layer_record(layer: Layer, places: Mapping[str, int]) -> LayerRecord:
-    """A layer as the kernels know it, with the places of its tensors instead of their names."""
+    """A layer for the kernels, with tensors given by position instead of name."""
     record = LayerRecord(
         operation=_OPERATIONS[type(layer)],
         input=layer.input,
@@ -111,20 +111,21 @@ def tensor_records(
     shapes: Mapping[str, Shape],
     settings: StepSettingsRecord | None = None,
 ) -> ctypes.Array[TensorRecord]:
-    """The addresses of tensors, which the caller keeps alive, in the order of the shapes.
+    """The addresses of tensors, in the order of `shapes`; the caller keeps the tensors alive.
 
     Args:
-        tensors: by name; there may be more.
-        shapes: by name, of those that are wanted.
-        settings: of the steps that will change them; None for none.
+        tensors: by name; extra ones are ignored.
+        shapes: by name, for the tensors to use.
+        settings: of the steps that will update them; None for prediction.
 
     Raises:
-        UsageError: one is missing, or has another type, shape or layout, or lacks what steps need.
+        UsageError: a tensor is missing, has the wrong type, shape or layout, or lacks training
+            state.
     """
     records = (TensorRecord * len(shapes))()
     for record, (name, shape) in zip(records, shapes.items(), strict=True):
         if name not in tensors:
-            raise UsageError(f"{name}: it is missing")
+            raise UsageError(f"{name} is missing")
         tensor = tensors[name]
         for field, array in _arrays(tensor).items():
             require_array(f"{name} ({field})", array, np.float32, shape)
@@ -136,7 +137,7 @@ def tensor_records(
 
 
 def _arrays(tensor: TrainedTensor) -> dict[str, np.ndarray]:
-    """Those that there are, by the names of the record's fields."""
+    """The tensor's arrays, by the names of the record's fields."""
     found = {
         "value": tensor.value,
         **dict(zip(("moment1", "moment2"), tensor.moments, strict=False)),
@@ -145,15 +146,15 @@ def _arrays(tensor: TrainedTensor) -> dict[str, np.ndarray]:
 
 
 def _require_changeable(name: str, tensor: TrainedTensor, settings: StepSettingsRecord) -> None:
-    """Refuse a tensor that steps of these settings cannot change, or not what is beside it."""
+    """Refuse a tensor that steps with these settings cannot update."""
     moments = bool(settings.momentum) if settings.optimizer == SGD else 2
     if tensor.is_trained and len(tensor.moments) != moments:
-        raise UsageError(f"{name}: it has {len(tensor.moments)} moments, wanted {moments:d}")
+        raise UsageError(f"{name} has {len(tensor.moments)} moments, wanted {moments:d}")
     if settings.average_decay and tensor.average is None:
-        raise UsageError(f"{name}: its average is missing")
+        raise UsageError(f"{name} has no average")
     for field, array in _arrays(tensor).items():
         if not array.flags.writeable:
-            raise UsageError(f"{name} ({field}): it is read-only, wanted what training can change")
+            raise UsageError(f"{name} ({field}) is read-only, wanted a writable array")
 
 
 def images_record(
@@ -168,12 +169,12 @@ def images_record(
     Args:
         shape: of one image.
         images: raw pixels.
-        normalization: None for pixels in 0..1 as they are.
-        labels: of all images; None for none.
-        classes: how many there are.
+        normalization: None to only scale pixels to 0..1.
+        labels: of all images; None for prediction.
+        classes: number of classes.
 
     Raises:
-        UsageError: an array has another type, shape or layout, or a label is out of range.
+        UsageError: an array has the wrong type, shape or layout, or a label is out of range.
     """
     require_array("images", images, np.uint8, (len(images), *shape))
     record = ImagesRecord(pixels=pointer(images, c_uint8), count=len(images))
@@ -195,18 +196,18 @@ def pointer(array: np.ndarray, kind: type[Any]) -> Any:  # noqa: ANN401 - a poin
 
 
 def require_array(place: str, array: np.ndarray, dtype: type, shape: Shape) -> None:
-    """Refuse what the kernels would take for something else."""
+    """Refuse an array that the kernels would misread."""
     if array.dtype != dtype or array.shape != shape:
         raise UsageError(
             f"{place}: found {array.dtype} {list(array.shape)}, "
             f"wanted {np.dtype(dtype)} {list(shape)}"
         )
     if not array.flags.c_contiguous:
-        raise UsageError(f"{place}: it does not lie in one block of memory, row after row")
+        raise UsageError(f"{place} is not C-contiguous")
 
 
 def require_all_within(place: str, values: np.ndarray, end: int) -> None:
-    """Refuse whole numbers that are not 0..end-1."""
+    """Refuse integers outside 0..end-1."""
     if len(values):
         lowest, highest = int(values.min()), int(values.max())
         if lowest < 0 or highest >= end:
@@ -214,6 +215,6 @@ def require_all_within(place: str, values: np.ndarray, end: int) -> None:
 
 
 def require_within(place: str, value: int, least: int, most: int) -> None:
-    """Refuse a number that is out of its range."""
+    """Refuse a number outside least..most."""
     if not least <= value <= most:
         raise UsageError(f"{place} is {value}, wanted {least}..{most}")

@@ -107,7 +107,7 @@ class StretchRecord(Structure):
 
 
 def declare(library: ctypes.CDLL) -> None:
-    """Tell ctypes what the functions of a library take and give."""
+    """Declare the argument and result types of a library's functions to ctypes."""
     network = ctypes.c_void_p
     library.tenfold_runs_here.restype = c_int32
     library.tenfold_runs_here.argtypes = []

@@ -1,4 +1,4 @@
-"""Recipes: one TOML file each, the typed `Recipe`, and the rules that change and complete one."""
+"""Recipes: one TOML file each, the typed `Recipe`, and functions to change and complete one."""
 
 from tenfold.recipes.completing import completed as completed
 from tenfold.recipes.recipe import AugmentRecipe as AugmentRecipe

@@ -1,4 +1,4 @@
-"""What a recipe leaves open, settled by the data."""
+"""Filling in what a recipe leaves to the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def completed(
     """The recipe with data, image size, channels and all model arguments filled in.
 
     Args:
-        recipe: as it was given.
+        recipe: the recipe as given.
         source: the data's name or path.
         image_shape: channels, height and width of one image.
         model_arguments: the model's own, defaults included.
@@ -29,7 +29,7 @@ def completed(
     """
     if source != source.encode("utf-8", "replace").decode():
         raise DataError(
-            f"{source}: the path is not UTF-8, so no recipe can name it",
+            f"{source}: the path is not UTF-8, so a recipe cannot name it",
             remedy="rename the folder",
         )
     channels, height, width = image_shape

@@ -1,4 +1,4 @@
-"""The typed recipe: everything that decides what a run does, validated."""
+"""The typed, validated recipe: every setting of a run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tenfold.errors import UsageError, did_you_mean, printable, wanted
-from tenfold.recipes.text import MOST_DOTS, numbers_in, parse_recipe, recipe_text
+from tenfold.recipes.text import MAX_DOTS, numbers_in, parse_recipe, recipe_text
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
 
-_MOST_PROBLEMS = 10
+_MAX_PROBLEMS = 10
 
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
 _Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -40,11 +40,11 @@ else:
 
 
 class AugmentRecipe(BaseModel):
-    """How training images are changed, anew in every epoch.
+    """How training images are augmented, differently in every epoch.
 
     Attributes:
-        flip: mirror half of the images left to right.
-        crop_padding: pad by this many pixels and crop at a random place.
+        flip: flip half the images left to right.
+        crop_padding: pad by this many pixels and crop at random.
         cutout: blank a square of this side at a random place.
     """
 
@@ -56,43 +56,43 @@ class AugmentRecipe(BaseModel):
 
 
 class Recipe(BaseModel):
-    """What to train, on what, and how. Every field has a default but `model`.
+    """What to train, on which data, and how. Every field except `model` has a default.
 
     Attributes:
-        description: one line for people.
-        data: a name from the catalog or a path, if none is given.
-        image_size: height and width that images in folders are brought to.
+        description: one line for users.
+        data: default data: a name from the catalog or a path.
+        image_size: height and width that images in folders are resized to.
         channels: 1 for gray, 3 for color.
-        test: share held out for testing where the data has no test split.
+        test: share held out for testing if the data has no test split.
         val: share of the training images held out for validation.
-        normalize: shift and scale each channel by its mean and deviation in training.
+        normalize: standardize each channel by its mean and deviation over the training images.
         model: a name from the table of models.
         model_args: the model's own arguments.
         epochs: passes over the training images.
-        batch_size: images in a step.
-        eval_batch_size: images at once in validation and testing.
+        batch_size: images per step.
+        eval_batch_size: images per batch in validation and testing.
         shuffle: a new order in every epoch.
-        augment: how training images are changed.
+        augment: how training images are augmented.
         optimizer: a name from the table of optimizers.
         lr: the highest learning rate.
-        momentum: of optimizer sgd.
-        nesterov: Nesterov's form of the momentum.
-        weight_decay: pulls the weights towards 0.
+        momentum: for optimizer sgd.
+        nesterov: use Nesterov momentum.
+        weight_decay: strength of weight decay.
         schedule: a name from the table of schedules.
-        warmup_epochs: over how many epochs the learning rate rises at the beginning.
-        drop_every: schedule step: epochs between two drops.
-        drop_factor: schedule step: what a drop multiplies by.
-        label_smoothing: share of probability spread over all classes.
-        clip_norm: largest norm of all gradients; 0 is off.
-        average_decay: decay of the moving average of the weights; 0 is off.
-        choose_by: the figure that the best epoch is chosen by.
-        patience: stop after this many epochs without a gain; 0 is never.
+        warmup_epochs: epochs over which the learning rate warms up.
+        drop_every: for schedule step: epochs between drops.
+        drop_factor: for schedule step: the factor of each drop.
+        label_smoothing: probability spread over all classes.
+        clip_norm: maximum norm of all gradients together; 0 for no clipping.
+        average_decay: decay of the moving average of the weights; 0 for no average.
+        choose_by: the metric that chooses the best epoch.
+        patience: stop after this many epochs without improvement; 0 for never.
         seed: random seed: order, split, initial weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    description: str = Field("", max_length=MOST_DOTS)
+    description: str = Field("", max_length=MAX_DOTS)
     data: str = ""
     image_size: _ImageSize | None = None
     channels: Literal[1, 3] | None = None
@@ -103,7 +103,7 @@ class Recipe(BaseModel):
     model: str
     model_args: dict[str, Any] = Field(default_factory=dict)
 
-    epochs: int = Field(10, ge=1, le=50_000)  # the history of more would not fit a header
+    epochs: int = Field(10, ge=1, le=50_000)  # a longer history would not fit into a header
     batch_size: int = Field(64, ge=1, le=10_000_000)
     eval_batch_size: int = Field(1024, ge=1, le=10_000_000)
     shuffle: bool = True
@@ -138,11 +138,11 @@ class Recipe(BaseModel):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, as JSON can hold them."""
+        """All fields, ready for JSON."""
         return self.model_dump(mode="json")
 
-    def decisive(self) -> dict[str, Any]:
-        """The fields that decide what a run ends with on given data, as JSON can hold them."""
+    def decisive_fields(self) -> dict[str, Any]:
+        """The fields that affect the result on given data, ready for JSON."""
         return self.model_dump(mode="json", exclude={"description", "data"})
 
     def to_toml(self) -> str:
@@ -151,14 +151,15 @@ class Recipe(BaseModel):
 
 
 def load_recipe(name_or_file: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by name or from a file, with some of its keys changed as `changed` does it.
+    """A recipe by name or from a file, with some of its keys changed by `changed`.
 
     Args:
         name_or_file: one of `recipe_names()`, or the path of a TOML file.
-        overrides: values by key; a dot leads into a table, as in `model_args.dropout`.
+        overrides: values by key; dots lead into tables, as in `model_args.dropout`.
 
     Raises:
-        UsageError: no such recipe, not TOML, an unknown key, or a value out of range.
+        UsageError: there is no such recipe, it is not TOML, a key is unknown, or a value is out of
+            range.
     """
     place = str(name_or_file)
     return changed(parse_recipe(recipe_text(name_or_file), place), overrides or {}, place)
@@ -167,15 +168,15 @@ def load_recipe(name_or_file: str | Path, overrides: Mapping[str, Any] | None = 
 def changed(recipe: Recipe | Mapping[str, Any], overrides: Mapping[str, Any], place: str) -> Recipe:
     """A recipe with some of its keys changed.
 
-    Another model, optimizer or schedule gets none of the keys that were the first one's own.
+    Changing the model, optimizer or schedule drops the keys that only the old one reads.
 
     Args:
-        recipe: a recipe, or its plain values as TOML gives them.
-        overrides: values by key; a dot leads into a table, as in `model_args.dropout`.
+        recipe: a recipe, or its plain values from TOML.
+        overrides: values by key; dots lead into tables, as in `model_args.dropout`.
         place: where the recipe comes from, for messages.
 
     Raises:
-        UsageError: an unknown key, a wrong type, a value out of range; the first of them are named.
+        UsageError: unknown keys, wrong types, or values out of range; the first of them are named.
     """
     values = recipe.model_dump() if isinstance(recipe, Recipe) else dict(recipe)
     for choice in ("model", "optimizer", "schedule"):
@@ -192,18 +193,18 @@ def validate(values: Mapping[str, Any], place: str) -> Recipe:
     """A recipe from plain values.
 
     Args:
-        values: by key, as TOML gives them.
+        values: by key, from TOML.
         place: where they come from, for messages.
 
     Raises:
-        UsageError: an unknown key, a wrong type, a value out of range; the first of them are named.
+        UsageError: unknown keys, wrong types, or values out of range; the first of them are named.
     """
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_sentence(problem) for problem in error.errors()[:_MOST_PROBLEMS]]
-        if error.error_count() > _MOST_PROBLEMS:
-            problems.append(f"and {error.error_count() - _MOST_PROBLEMS} more")
+        problems = [_sentence(problem) for problem in error.errors()[:_MAX_PROBLEMS]]
+        if error.error_count() > _MAX_PROBLEMS:
+            problems.append(f"and {error.error_count() - _MAX_PROBLEMS} more")
         raise UsageError(f"recipe {place}: {'; '.join(problems)}") from error
 
 
@@ -222,7 +223,7 @@ def _set(values: dict[str, Any], key: str, value: object, place: str) -> None:
         inner = values.get(table, {})
         if not isinstance(inner, dict):
             raise UsageError(f"recipe {place}: {key!r}: {table!r} is not a table")
-        values[table] = dict(inner)  # what was handed over stays as it was
+        values[table] = dict(inner)  # a copy: the caller's table must not change
         values = values[table]
     values[last] = value
 
@@ -232,7 +233,7 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     key = printable(".".join(place), 80)
     if problem["type"] == "extra_forbidden":
         fields = AugmentRecipe.model_fields if place[0] == "augment" else Recipe.model_fields
-        return f"the key {key!r} is not known, {did_you_mean(place[-1], fields)}"
+        return f"unknown key {key!r}, {did_you_mean(place[-1], fields)}"
     if problem["type"] == "missing" and len(place) == 1:
         return f"the key {key!r} is missing"
     if not key:

@@ -1,4 +1,4 @@
-"""From a recipe's name or file to its plain values, not yet validated."""
+"""Reading a recipe by name or from a file as plain values, without validating them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from tenfold.errors import FileRefusedError, UsageError, did_you_mean
 
-LARGEST_RECIPE = 2**16
-"""Bytes of a recipe file, at the most."""
+MAX_RECIPE_SIZE = 2**16
+"""Maximum size of a recipe file in bytes."""
 
-MOST_DOTS = 500
-"""Dots in one line of a recipe: a key of n dotted parts takes TOML's reader n * n memory."""
+MAX_DOTS = 500
+"""Maximum dots in a line of a recipe: for a key with n dots, `tomllib` needs n * n memory."""
 
 
 def recipe_names() -> list[str]:
@@ -24,7 +24,7 @@ def recipe_names() -> list[str]:
 
 
 def recipe_text(name_or_file: str | Path) -> str:
-    """The text of a recipe, comments included.
+    """The text of a recipe, including comments.
 
     Raises:
         UsageError: there is no such recipe, or its file cannot be read.
@@ -37,39 +37,39 @@ def recipe_text(name_or_file: str | Path) -> str:
             f"{name!r} is neither a recipe nor a .toml file",
             remedy=did_you_mean(name, recipe_names()),
         )
-    from tenfold.storage import read_text  # brings NumPy along
+    from tenfold.storage import read_text  # imports NumPy
 
     try:
-        return read_text(path, LARGEST_RECIPE)
+        return read_text(path, MAX_RECIPE_SIZE)
     except FileRefusedError as error:
         raise UsageError(
             f"recipe {error.message}",
-            remedy="name a file of a few lines of TOML, or a recipe that tenfold recipes lists",
+            remedy="name a file with a few lines of TOML, or a recipe from tenfold recipes",
         ) from error
 
 
 def parse_recipe(text: str, place: str) -> dict[str, Any]:
-    """The plain values of a recipe's text, to be validated.
+    """The plain values in a recipe's text, not validated.
 
     Args:
         text: TOML.
         place: where it comes from, for messages.
 
     Raises:
-        UsageError: it is not TOML, or more than a recipe ever is.
+        UsageError: not TOML, or too large for a recipe.
     """
-    if len(text) > LARGEST_RECIPE or max(line.count(".") for line in text.split("\n")) > MOST_DOTS:
+    if len(text) > MAX_RECIPE_SIZE or max(line.count(".") for line in text.split("\n")) > MAX_DOTS:
         raise UsageError(
-            f"recipe {place}: it has more than {LARGEST_RECIPE:,} bytes, or more than {MOST_DOTS} "
+            f"recipe {place}: it has more than {MAX_RECIPE_SIZE:,} bytes, or more than {MAX_DOTS} "
             "dots in a line, wanted a few lines of TOML"
         )
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise UsageError(f"recipe {place}: this is not TOML: {error}") from error
+        raise UsageError(f"recipe {place}: not TOML: {error}") from error
     whole = (number for number in numbers_in(values) if isinstance(number, int))
     if any(not -(2**63) <= number < 2**63 for number in whole):
-        raise UsageError(f"recipe {place}: this is not TOML: a number has more than 64 bits")
+        raise UsageError(f"recipe {place}: not TOML: a number has more than 64 bits")
     return values
 
 

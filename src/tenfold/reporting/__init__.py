@@ -1,1 +1,1 @@
-"""What a person looks at: lines and tables on a terminal, plots, reports."""
+"""Output for people: lines and tables on a terminal, plots, reports."""

@@ -1,4 +1,4 @@
-"""A bar that moves on a terminal while data is read and a run is training."""
+"""A progress bar on a terminal while data is read and a run trains."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SECONDS_BETWEEN_REDRAWS = 0.1
 
 
 class BarWatcher(PlainWatcher):
-    """A bar that moves with the batches, under the same lines.
+    """A progress bar below the lines of `PlainWatcher`.
 
-    Use it as a context manager: leaving it takes the bar away.
+    Use it as a context manager, which removes the bar on exit.
 
     Args:
         log_every: see `PlainWatcher`.
@@ -46,11 +46,11 @@ class BarWatcher(PlainWatcher):
         self.progress.stop()
 
     def reading(self, what: str, done: int, total: int | None) -> None:
-        """Show how far a long reading has come."""
+        """Show the progress of a long read."""
         self._show(f"reading {printable(what, 40)}", done, total, "")
 
     def advanced(self, standing: Standing) -> None:
-        """Move the bar, a few times a second at the most."""
+        """Update the bar, at most every `SECONDS_BETWEEN_REDRAWS`."""
         super().advanced(standing)
         if time.perf_counter() - self._drawn_at >= SECONDS_BETWEEN_REDRAWS:
             self._show(

@@ -1,4 +1,4 @@
-"""Facts about data sets and the machine, as plain tables and as text."""
+"""Facts about data sets and the machine, as plain values and as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tenfold.storage import cache_folder
 
 
 def catalog_facts() -> list[dict[str, Any]]:
-    """The data sets that have a name, one table each, as JSON can hold them."""
+    """The data sets in the catalog, ready for JSON."""
     return [
         {
             "name": entry.name,
@@ -34,7 +34,7 @@ def catalog_facts() -> list[dict[str, Any]]:
 
 
 def catalog_text(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The same for people."""
+    """The same as text."""
     lines = [f"{'name':<15}{'shape':<10}{'classes':>7}{'train':>8}{'test':>8}  title"]
     for entry in entries:
         shape = "x".join(str(side) for side in entry["image_shape"])
@@ -46,7 +46,7 @@ def catalog_text(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def data_facts(loaded: LoadedData) -> dict[str, Any]:
-    """What is in a data set, as JSON can hold it."""
+    """The contents of a data set, ready for JSON."""
     splits = loaded.splits
     return {
         "data": loaded.source,
@@ -59,7 +59,7 @@ def data_facts(loaded: LoadedData) -> dict[str, Any]:
 
 
 def data_text(facts: Mapping[str, Any]) -> str:
-    """The same for people."""
+    """The same as text."""
     splits = facts["splits"]
     shape = "x".join(str(side) for side in facts["image_shape"])
     lines = [
@@ -77,14 +77,14 @@ def data_text(facts: Mapping[str, Any]) -> str:
         mean = ", ".join(f"{value:.3f}" for value in split["pixel_mean"])
         lines.append(
             f"{name}: array {split['array']}, pixels {split['lowest']} to {split['highest']}, "
-            f"mean {mean} of 1"
+            f"mean {mean} (0..1)"
         )
     lines += [f"note: {printable(note, 2000)}" for note in facts["notes"]]
     return "\n".join(lines)
 
 
 def machine_facts() -> dict[str, Any]:
-    """Versions, devices and folders, as JSON can hold them."""
+    """Versions, devices and folders, ready for JSON."""
     import torch
 
     return {
@@ -104,11 +104,11 @@ def machine_facts() -> dict[str, Any]:
 
 
 def _engine() -> str:
-    """What takes the steps of a run whose model it can compute, and with what."""
+    """The engine that `auto` prefers here, with its instruction set or why it is not native."""
     found = find_kernels()
     if isinstance(found, NoKernels):
         return f"torch ({found.reason})"
-    others = [f"not {name}: {reason}" for name, reason in found.passed_over.items()]
+    others = [f"not {name}: {reason}" for name, reason in found.skipped.items()]
     return f"native ({'; '.join([found.instruction_set, *others])})"
 
 

@@ -1,6 +1,6 @@
 """A plot that grows while training: in place in a notebook, elsewhere in a file.
 
-Drawing is kept to a small share of the time, and no failure of it reaches the training.
+Drawing takes only a small share of the time, and its failures never stop the training.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher
 
 SECONDS_BETWEEN_REDRAWS = 0.5
-"""At the least."""
+"""The minimum."""
 
 SHARE_OF_TIME = 0.05
-"""Of the time that passes, how much drawing may take; a slow redraw is followed by a long wait."""
+"""Maximum share of time spent drawing: after a slow redraw, the wait is longer."""
 
 FILE_NAME = "training.png"
-"""The file of a plot that was given none, in the run's folder or the current one."""
+"""Default file name, in the run's folder or the working directory."""
 
 
 class LivePlot(Watcher):
-    """Losses and accuracies over the epochs, drawn again as epochs end.
+    """Losses and accuracies over the epochs, redrawn as epochs end.
 
     In a notebook it is one output under the cell, updated in place and stored with the notebook
-    as an image. With a path it is also written there; without one, and outside a notebook, to
-    `training.png` in the run's folder or, by hand, in the current one.
+    as an image. With a path it is also written there. Outside a notebook and without a path it is
+    written to `training.png`, in the run's folder or, when used by hand, the working directory.
 
-    It can be the `watcher` of a run, the `watch` of `tenfold.scratch.train`, or be told the
-    figures by hand with `add`. Not every epoch need be drawn at once, but the last one always is:
-    when it is known to be the last, or else as the run, the notebook's cell or the program ends.
+    Use it as the `watcher` of a run, as the `watch` of `tenfold.scratch.train`, or by hand with
+    `add`. Some epochs may be drawn late, but the last one is always drawn: immediately if
+    `epochs` is known, otherwise when the run, the notebook cell or the program ends.
 
     Args:
         path: a file that ends in `.png` or `.svg`.
-        epochs: how many there will be, if that is known.
-        tell: is told in a sentence where the plot is if nobody has said it, and once if it cannot
-            be drawn; standard error by default.
+        epochs: total number of epochs, if known.
+        tell: called with a sentence that says where the plot is, unless a path was given, and
+            once if it cannot be drawn; prints to standard error by default.
 
     Raises:
         UsageError: the path ends in something else.
@@ -85,13 +85,12 @@ class LivePlot(Watcher):
         test_loss: SupportsFloat | None = None,
         test_acc: SupportsFloat | None = None,
     ) -> None:
-        """Take the figures of an epoch, or more of them; accuracies are shares, 0..1.
+        """Add figures of an epoch; accuracies are in 0..1.
 
-        An epoch before the last one begins a new plot, as does a cell of a notebook that is run
-        again.
+        An epoch lower than the last one starts a new plot, for example when a cell is run again.
 
         Raises:
-            UsageError: a figure is not a number, or an accuracy is not between 0 and 1.
+            UsageError: a figure is not a number, or an accuracy is not in 0..1.
         """
         given = {
             "train_loss": train_loss,
@@ -113,29 +112,29 @@ class LivePlot(Watcher):
         self._take(epoch, curves)
 
     def __call__(self, figures: Epoch) -> None:
-        """Take the figures of an epoch of `tenfold.scratch.train`."""
+        """Add the figures of an epoch of `tenfold.scratch.train`."""
         self.add(**figures._asdict())
 
     def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
-        """Begin a new plot with the epochs already finished."""
+        """Start a new plot with the finished epochs."""
         self._begin(history)
         if not self._path_is_given and not in_notebook() and folder is not None:
             self.path = folder / FILE_NAME
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
-        """Take the epoch's figures."""
+        """Add the epoch's figures."""
         self.epochs = epochs
         self._take(metrics.epoch, history_curves([metrics]))
 
     def ended(self) -> None:
-        """Draw what is not drawn yet, and no room for epochs that will not come."""
+        """Draw what is not drawn yet, without room for further epochs."""
         stopped_early = self.epochs is not None and self._last_epoch < self.epochs
         self.epochs = None
         if stopped_early or self._cancel_postponed is not None:
             self.draw()
 
     def draw(self) -> None:
-        """Bring the picture up to date now; a failure is told once and goes no further."""
+        """Update the picture now; a failure is reported once and not raised."""
         if self._cancel_postponed is not None:
             self._cancel_postponed()
             self._cancel_postponed = None
@@ -144,16 +143,16 @@ class LivePlot(Watcher):
         started = time.perf_counter()
         try:
             self._show()
-        except Exception as error:  # noqa: BLE001 - hours of training must not end with a picture
+        except Exception as error:  # noqa: BLE001 - a plot must not end hours of training
             self._complain(error)
         now = time.perf_counter()
-        # The first picture takes longer, it loads the fonts; that says nothing about the next.
+        # The first picture takes longer, because it loads the fonts, so its time does not count.
         cost = now - started if self._has_drawn else 0.0
         self._has_drawn = True
         self._next_draw = now + max(SECONDS_BETWEEN_REDRAWS, cost / SHARE_OF_TIME)
 
     def _begin(self, history: Sequence[EpochMetrics] = ()) -> None:
-        """Have these epochs and no others, and leave the output under the cell as it is."""
+        """Start over with these epochs, and leave the existing output under the cell unchanged."""
         if self._cancel_postponed is not None:
             self.draw()
         self.curves = history_curves(history)
@@ -162,7 +161,7 @@ class LivePlot(Watcher):
         self._next_draw = 0.0
 
     def _take(self, epoch: float | int, curves: Curves) -> None:
-        """Add an epoch's figures to the plot, and draw it now or in the end."""
+        """Add an epoch's figures to the plot, and draw it now or later."""
         for name, points in curves.items():
             self.curves.setdefault(name, {}).update(points)
         self._last_epoch = max(self._last_epoch, epoch)
@@ -173,7 +172,7 @@ class LivePlot(Watcher):
             self._postpone()
 
     def _postpone(self) -> None:
-        """See to it that what is not drawn now is drawn in the end."""
+        """Make sure that the plot is drawn when the cell or the program ends."""
         if in_notebook():
             events = _shell().events
             events.register("post_run_cell", self._cell_ended)
@@ -191,12 +190,12 @@ class LivePlot(Watcher):
             self._output.show(figure, self._in_words())
         elif self.path is None:
             self.path = Path(FILE_NAME)
-            self._tell(f"the plot grows in {printable(self.path)}")
+            self._tell(f"plotting to {printable(self.path)}")
         if self.path is not None:
             save_figure(figure, self.path)
 
     def _in_words(self) -> str:
-        """The newest figures, for those who do not see the picture."""
+        """The newest figures as alternative text."""
         newest = [f"{name} {points[max(points)]:.4f}" for name, points in self.curves.items()]
         return f"Plot of the training up to epoch {self._last_epoch}: {', '.join(newest)}"
 
@@ -205,19 +204,19 @@ class LivePlot(Watcher):
             return
         self._has_failed = True
         reason = str(error) if isinstance(error, StorageError) else repr(error)
-        self._tell(f"the plot could not be drawn, training goes on without it: {reason}")
+        self._tell(f"the plot could not be drawn, training continues without it: {reason}")
 
 
 def show_figure(figure: Figure, path: str | Path | None = None, *, alt: str = "") -> None:
-    """Show a figure under a notebook's cell, and write it to a file if one is given.
+    """Show a figure under the notebook cell, and write it to a file if a path is given.
 
     Args:
-        figure: one that is not pyplot's, such as those of `tenfold.reporting.plots`.
-        path: a file that ends in `.png` or `.svg`; needed outside a notebook.
-        alt: what it shows, for those who do not see it.
+        figure: one not created by pyplot, such as those of `tenfold.reporting.plots`.
+        path: a file that ends in `.png` or `.svg`; required outside a notebook.
+        alt: alternative text.
 
     Raises:
-        UsageError: there is neither a notebook nor a path, or the path ends in something else.
+        UsageError: there is neither a notebook nor a path, or the path has another ending.
         StorageError: the file cannot be written.
     """
     if path is not None:
@@ -226,24 +225,24 @@ def show_figure(figure: Figure, path: str | Path | None = None, *, alt: str = ""
         _Output().show(figure, alt)
     elif path is None:
         raise UsageError(
-            "there is no notebook to show a figure in",
+            "not in a notebook, so the figure cannot be shown",
             remedy="name a file to write it to, such as path='figure.png'",
         )
 
 
 def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook; a terminal with IPython is none."""
+    """Whether this runs in a notebook's kernel; IPython in a terminal does not count."""
     return getattr(_shell(), "kernel", None) is not None
 
 
 def _shell() -> Any:  # noqa: ANN401 - IPython's, if it is there
-    # Where nobody has imported IPython, no kernel runs: there is no need to import it.
+    # A kernel has imported IPython already, so there is no need to import it here.
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()
 
 
 class _Output:
-    """One output under a notebook's cell: shown first, then updated in place."""
+    """One output under a notebook cell, updated in place."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -267,7 +266,7 @@ def _number(name: str, value: SupportsFloat) -> float:
         raise UsageError(f"plot: {name} is {value!r}, wanted one number") from error
     if name.endswith("_acc") and not 0 <= number <= 1:
         raise UsageError(
-            f"plot: {name} is {number:g}, wanted a share between 0 and 1",
-            remedy="divide the number of right predictions by the number of images",
+            f"plot: {name} is {number:g}, wanted a number in 0..1",
+            remedy="divide the number of correct predictions by the number of images",
         )
     return number

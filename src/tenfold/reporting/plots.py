@@ -1,7 +1,7 @@
-"""Figures of a run: its history, pictures with predictions, the confusion of its classes.
+"""Figures of a run: its history, pictures with predictions, and the confusion matrix.
 
-Colors are those of Okabe and Ito, which people with any kind of color vision can tell apart;
-lines differ in marker and dash as well, and mistakes have a sign.
+Colors are those of Okabe and Ito, which are distinguishable with any kind of color vision. Lines
+also differ in marker and dash, and mistakes are marked with a cross.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tenfold.reporting.style import PIXELS_PER_INCH, house_style, legible
 from tenfold.training.history import EpochMetrics
 
 Curve = Mapping[Any, float | int]
-"""From the epoch, a number, to a figure."""
+"""A metric's values by epoch number."""
 
 Curves = Mapping[str, Curve]
-"""Under the figures' usual names, such as `train_loss`."""
+"""Curves by metric name, such as `train_loss`."""
 
-LARGEST_COUNTED_CONFUSION = 20
-"""With more classes than this, the counts would not be readable."""
+MAX_CLASSES_WITH_COUNTS = 20
+"""With more classes, the counts would be unreadable."""
 
-LARGEST_MARKED_HISTORY = 40
-"""Epochs; of more of them not every point has a marker."""
+MAX_MARKERS = 40
+"""With more epochs, not every point has a marker."""
 
-SMALLEST_RANGE = 0.04
-"""Of an axis of accuracies; the noise of a narrower one would look like a trend."""
+MIN_ACCURACY_RANGE = 0.04
+"""On a narrower accuracy axis, noise would look like a trend."""
 
 BLACK, GRAY, LIGHT = "#222222", "#6b6b6b", "#e2e2e2"
 BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
@@ -66,22 +66,22 @@ def history_figure(
     """Losses on the left, accuracies on the right, over the epochs.
 
     Args:
-        history: one entry or more.
-        test_acc: shares, 0..1, by the epoch whose weights they were measured with.
-        best_epoch: marked as the one whose weights were kept.
-        epochs: how many are wanted in all, for a picture of a run that goes on.
+        history: at least one entry.
+        test_acc: test accuracies, 0..1, by the epoch whose weights they were measured with.
+        best_epoch: the epoch whose weights were kept, to be marked.
+        epochs: total number of epochs, for a plot of an unfinished run.
 
     Raises:
         UsageError: the history is empty.
     """
     if not history:
-        raise UsageError("history: it has no epoch yet", remedy="train for one epoch at least")
+        raise UsageError("history: no epochs yet", remedy="train for at least one epoch")
     curves: Curves = {**history_curves(history), "test_acc": test_acc or {}}
     return curves_figure(curves, best_epoch=best_epoch, epochs=epochs)
 
 
 def history_curves(history: Sequence[EpochMetrics]) -> dict[str, dict[float | int, float]]:
-    """The figures of a history that can be drawn, by name and epoch."""
+    """The curves in a history, by name and epoch."""
     curves: dict[str, dict[float | int, float]] = {
         name: {m.epoch: value for m in history if (value := getattr(m, name)) is not None}
         for name in ("train_loss", "val_loss", "train_acc", "val_acc")
@@ -93,7 +93,7 @@ def history_curves(history: Sequence[EpochMetrics]) -> dict[str, dict[float | in
 def curves_figure(
     curves: Curves, *, best_epoch: int | None = None, epochs: float | int | None = None
 ) -> Figure:
-    """Losses on the left, accuracies on the right, over the epochs, of the splits in `LOOKS`.
+    """Losses on the left, accuracies on the right, over the epochs, for the splits in `LOOKS`.
 
     Args:
         curves: see `Curves`.
@@ -107,7 +107,7 @@ def curves_figure(
     shown = {what: group for what, group in groups.items() if group}
     width, height = 4.4 * max(len(shown), 1), 3.0
     figure = Figure(figsize=(width, height), dpi=PIXELS_PER_INCH)
-    # Fixed margins: with fitted ones a growing plot would twitch.
+    # Fixed margins: with fitted ones, a growing plot would jump around.
     figure.subplots_adjust(
         left=0.62 / width,
         right=1 - 0.15 / width,
@@ -135,7 +135,7 @@ def curves_figure(
 def _draw_curve(axes: Axes, points: Curve, look: Mapping[str, Any]) -> None:
     epochs, values = zip(*sorted(points.items()), strict=True)
     last = len(points) - 1
-    every = math.ceil(len(points) / LARGEST_MARKED_HISTORY)
+    every = math.ceil(len(points) / MAX_MARKERS)
     axes.plot(
         epochs,
         values,
@@ -148,7 +148,7 @@ def _draw_curve(axes: Axes, points: Curve, look: Mapping[str, Any]) -> None:
 
 
 def _epoch_limits(curves: Curves, epochs: float | int | None) -> tuple[float, float]:
-    """From the first epoch to the last; while a run goes on, room for those to come."""
+    """The first and last epoch, with room for more if the run is not finished."""
     drawn = [epoch for points in curves.values() for epoch in points] or [1]
     first, last = min(*drawn, 1), max(drawn)
     if epochs is not None and epochs > last:
@@ -158,14 +158,14 @@ def _epoch_limits(curves: Curves, epochs: float | int | None) -> tuple[float, fl
 
 
 def _value_limits(what: str, lines: Iterable[Curve]) -> tuple[float, float]:
-    """Losses from 0, so that one that does not fall looks flat; accuracies up to 1 at the most."""
+    """Losses start at 0, so that a loss that does not fall looks flat; accuracies end at 1."""
     values = [v for points in lines for v in points.values() if math.isfinite(v)] or [1.0]
     low, high = min(values), max(values)
     if what == "loss":
         low, high = min(low, 0.0), max(high, 0.0)
         margin = 0.05 * (high - low) or 0.05
         return low - margin * (low < 0), high + margin
-    margin = max(0.06 * (high - low), (SMALLEST_RANGE - (high - low)) / 2)
+    margin = max(0.06 * (high - low), (MIN_ACCURACY_RANGE - (high - low)) / 2)
     return max(0.0, low - margin), min(1.0, high + margin)
 
 
@@ -180,19 +180,19 @@ def images_figure(
     *,
     columns: int = 8,
 ) -> Figure:
-    """Rows of pictures, each under its true label's name, and that over the predicted one's.
+    """Rows of pictures, each titled with its true class and below that the predicted one.
 
-    A mistake has its name and frame in another color, and a cross.
+    Mistakes have a colored prediction and frame, and a cross.
 
     Args:
-        dataset: where the pictures are.
-        indices: which ones, in the order in which they are shown.
-        predictions: for every index a class's index or name.
-        columns: pictures in a row.
+        dataset: the pictures.
+        indices: which pictures, in display order.
+        predictions: a class index or name for each of these pictures.
+        columns: pictures per row.
 
     Raises:
-        UsageError: there are no indices, one is out of range, their count and that of the
-            predictions differ, or a prediction is none of the classes.
+        UsageError: there are no indices, one is out of range, the number of predictions differs
+            from that of indices, or a prediction is not one of the classes.
     """
     places = checked_indices(dataset, indices)
     labels = None if predictions is None else [_label(dataset, given) for given in predictions]
@@ -237,14 +237,14 @@ def images_figure(
 
 
 def checked_indices(dataset: ImageDataset, indices: Iterable[SupportsIndex]) -> list[int]:
-    """The places of images in a data set as plain numbers.
+    """Indices of images in a data set as plain integers.
 
     Raises:
-        UsageError: there are none, or one is out of range.
+        UsageError: there are no indices, or one is out of range.
     """
     places = [operator.index(index) for index in indices]
     if not places:
-        raise UsageError("images: there are no indices", remedy="name one image at least")
+        raise UsageError("images: no indices", remedy="name at least one image")
     for place in places:
         if not 0 <= place < len(dataset):
             raise UsageError(
@@ -260,7 +260,7 @@ def _label(dataset: ImageDataset, prediction: SupportsIndex | str) -> int:
     if isinstance(prediction, str):
         if prediction not in classes:
             raise UsageError(
-                f"images: a prediction is {prediction!r}, which is no class of {dataset.source}",
+                f"images: a prediction is {prediction!r}, which is not a class of {dataset.source}",
                 remedy=did_you_mean(prediction, map(printable, classes)),
             )
         return classes.index(prediction)
@@ -276,7 +276,7 @@ def _label(dataset: ImageDataset, prediction: SupportsIndex | str) -> int:
 def _draw_image(axes: Axes, image: UInt8[np.ndarray, "channels height width"]) -> None:
     axes.imshow(
         image.transpose(1, 2, 0),
-        cmap="gray",  # for pictures of one channel
+        cmap="gray",  # for single-channel pictures
         vmin=0,
         vmax=255,
         interpolation="nearest",
@@ -287,7 +287,7 @@ def _draw_image(axes: Axes, image: UInt8[np.ndarray, "channels height width"]) -
 
 
 def _shorten(text: Text, width: float) -> None:
-    """Cut a text so that it is at most so many pixels wide."""
+    """Shorten a text to at most `width` pixels."""
     whole = text.get_text()
     for length in range(len(whole), 1, -1):
         if text.get_window_extent().width <= width:
@@ -295,15 +295,15 @@ def _shorten(text: Text, width: float) -> None:
         text.set_text(printable(whole, length - 1))
 
 
-# ---- The confusion of classes ------------------------------------------------------------------
+# ---- The confusion matrix ----------------------------------------------------------------------
 
 
 @house_style()
 def confusion_figure(report: Report) -> Figure:
-    """How often each true class, a row, was taken for each class, a column.
+    """The confusion matrix: true classes as rows, predicted classes as columns.
 
-    The color is the share of the row; the number is a count, left out where it is 0, and in all
-    cells with more than `LARGEST_COUNTED_CONFUSION` classes.
+    Colors show the share of the row, numbers the counts. Zeros are left out, and so are all
+    numbers with more than `MAX_CLASSES_WITH_COUNTS` classes.
     """
     counts = report.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -314,14 +314,14 @@ def confusion_figure(report: Report) -> Figure:
     # The square root makes rare mistakes visible beside a diagonal near 1.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
     names = [printable(legible(name), 18) for name in report.classes]
-    every = math.ceil(n / 100)  # more names than a hundred would run into each other
+    every = math.ceil(n / 100)  # more than a hundred names would overlap
     size = min(8.0, 72 * 0.8 * side / math.ceil(n / every))
     axes.set_xticks(
         range(0, n, every),
         names[::every],
-        rotation=45 if n <= LARGEST_COUNTED_CONFUSION else 90,
+        rotation=45 if n <= MAX_CLASSES_WITH_COUNTS else 90,
         ha="right",
-        va="top" if n <= LARGEST_COUNTED_CONFUSION else "center",
+        va="top" if n <= MAX_CLASSES_WITH_COUNTS else "center",
         rotation_mode="anchor",
         fontsize=size,
     )
@@ -330,7 +330,7 @@ def confusion_figure(report: Report) -> Figure:
     axes.spines[:].set_visible(False)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(_headline(report), loc="left")
-    if n <= LARGEST_COUNTED_CONFUSION:
+    if n <= MAX_CLASSES_WITH_COUNTS:
         for row, column in zip(*counts.nonzero(), strict=True):
             axes.text(
                 column,

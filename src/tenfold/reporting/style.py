@@ -1,6 +1,6 @@
-"""How every figure looks and is written: matplotlib's settings, letters, files.
+"""The style of all figures: matplotlib settings, fonts and files.
 
-The settings are in `tenfold.mplstyle`. Neither a window nor pyplot's global state is needed.
+The settings are in `tenfold.mplstyle`. Needs neither a window nor pyplot's global state.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ from tenfold.storage import make_folder, write_bytes
 PictureFormat = Literal["png", "svg"]
 
 PIXELS_PER_INCH = 100
-"""On the screen; a PNG has `PNG_SCALE` times as many, for screens with fine pixels."""
+"""On the screen; PNGs have `PNG_SCALE` times as many, for high-resolution screens."""
 
 PNG_SCALE = 2
 
 _CJK = ((0x1100, 0x11FF), (0x2E80, 0xD7FF), (0xF900, 0xFAFF), (0xFF00, 0xFFEF), (0x20000, 0x323AF))
-"""Code points of Chinese, Japanese and Korean."""
+"""Code point ranges of Chinese, Japanese and Korean characters."""
 
 STYLE = mpl.rc_params_from_file(
     Path(__file__).with_name("tenfold.mplstyle"), use_default_template=False
 )
-"""What the user's own settings of matplotlib do not change."""
+"""Settings that override the user's matplotlib settings."""
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw with the settings of `STYLE`."""
+    """Draw with the settings in `STYLE` inside the block."""
     with mpl.rc_context({**STYLE, "font.family": [*_families(), "sans-serif"]}):
         yield
 
 
 @cache
 def _families() -> tuple[str, ...]:
-    """The fonts of the style that are installed; DejaVu Sans comes with matplotlib."""
+    """The style's fonts that are installed; DejaVu Sans comes with matplotlib."""
     _find_new_fonts()
     installed = set(font_manager.get_font_names())
     return tuple(family for family in STYLE["font.family"] if family in installed)
 
 
 def _find_new_fonts() -> None:
-    """Tell matplotlib of the fonts that were installed after it had made its list of them."""
+    """Add fonts to matplotlib's list that were installed after it was made."""
     manager = font_manager.fontManager
     known = {font.fname for font in manager.ttflist}
     for path in font_manager.findSystemFonts():
         if path not in known:
-            with suppress(Exception):  # a file that is not a font: matplotlib passed it over, too
+            with suppress(Exception):  # not a font: matplotlib skips it too
                 manager.addfont(path)
 
 
 def legible(name: str) -> str:
-    """A name from outside as it can be drawn: what no font here has stands as its code.
+    """A name that can be drawn: characters that no font has are replaced by their codes.
 
     A note says so once, and which fonts to install.
     """
@@ -79,14 +79,14 @@ def _note_once(text: str) -> None:
 
 
 def _without_font(missing: str) -> str:
-    """That no font has these characters, and what to install; one sentence for all of a script."""
+    """The note about these characters; the same sentence for all in a script, so it shows once."""
     if any(first <= ord(each) <= last for each in missing for first, last in _CJK):
         return (
-            "no installed font has Chinese, Japanese or Korean characters, so pictures show their "
+            "no installed font has Chinese, Japanese or Korean characters, so figures show their "
             "codes; install fonts-noto-cjk (Debian, Ubuntu), google-noto-sans-cjk-fonts (Fedora) "
             "or noto-fonts-cjk (Arch)"
         )
-    return "no installed font has some of the characters in class names, so pictures show codes"
+    return "no installed font has some of the characters in class names, so figures show codes"
 
 
 @cache
@@ -96,12 +96,12 @@ def _has_glyph(character: str) -> bool:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG or SVG, whichever the path ends in; the folder is made if need be.
+    """Write a figure as PNG or SVG, by the path's ending; creates the folder if needed.
 
     The same figure gives the same bytes.
 
     Raises:
-        UsageError: the path ends in something else.
+        UsageError: the path ends in neither `.png` nor `.svg`.
         StorageError: the file cannot be written.
     """
     path = Path(path)
@@ -111,17 +111,18 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def picture_format(path: Path) -> PictureFormat:
-    """The format that a path's end names.
+    """The format that a path's ending names.
 
     Raises:
-        UsageError: it names neither PNG nor SVG.
+        UsageError: it is neither PNG nor SVG.
     """
     match path.suffix.lower().removeprefix("."):
         case "png" | "svg" as form:
             return form
     raise UsageError(
-        f"{path}: a picture cannot be written as {path.suffix or 'that'!r}",
-        remedy="let the name end in .png or .svg",
+        f"{path}: cannot write a picture "
+        + (f"as {path.suffix!r}" if path.suffix else "without knowing the format"),
+        remedy="use a name that ends in .png or .svg",
     )
 
 

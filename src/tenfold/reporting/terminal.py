@@ -1,4 +1,4 @@
-"""What a run and its figures look like on a terminal, and in a log file."""
+"""Runs and their figures as plain text, for terminals and log files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tenfold.training.watching import Standing, Watcher
 
 
 class PlainWatcher(Watcher):
-    """One line on standard error for every epoch, and one every `log_every` batches.
+    """Prints to standard error a line per epoch, and one every `log_every` batches.
 
     Args:
-        log_every: batches between two lines with the running loss; 0 for none.
-        quiet: notes only.
+        log_every: batches between lines with the running loss; 0 for none.
+        quiet: print only notes.
     """
 
     def __init__(self, log_every: int = 0, *, quiet: bool = False) -> None:
@@ -30,7 +30,7 @@ class PlainWatcher(Watcher):
         self.quiet = quiet
 
     def advanced(self, standing: Standing) -> None:
-        """A line with the mean loss since the epoch's start, every `log_every` batches."""
+        """Print the mean loss since the epoch's start, every `log_every` batches."""
         if self.every_batches and standing.batch % self.every_batches == 0:
             self._write(
                 f"epoch {standing.epoch}, batch {standing.batch}/{standing.batches}: "
@@ -38,12 +38,12 @@ class PlainWatcher(Watcher):
             )
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
-        """A line with the epoch's figures."""
+        """Print the epoch's figures."""
         if not self.quiet:
             self._write(epoch_line(metrics, epochs))
 
     def note(self, text: str) -> None:
-        """The note as a line of its own."""
+        """Print the note."""
         self._write(f"note: {printable(text, 2000)}")
 
     def _write(self, line: str) -> None:
@@ -51,7 +51,7 @@ class PlainWatcher(Watcher):
 
 
 def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
-    """An epoch's figures in one line."""
+    """An epoch's figures on one line."""
     parts = [f"train_loss {metrics.train_loss:.4f}", f"train_acc {metrics.train_acc:.4f}"]
     if metrics.val_loss is not None and metrics.val_acc is not None:
         parts += [f"val_loss {metrics.val_loss:.4f}", f"val_acc {metrics.val_acc:.4f}"]
@@ -60,7 +60,7 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
 
 
 def report_text(report: Report) -> str:
-    """A report's headline, and a line for every class."""
+    """A report's headline, and one line per class."""
     head, *names = class_column(report.classes)
     lines = [str(report), "", f"{head}       n  precision  recall      f1  most often taken for"]
     for label, (name, figures) in enumerate(zip(names, report.per_class, strict=True)):
@@ -73,14 +73,14 @@ def report_text(report: Report) -> str:
 
 
 def class_column(names: Iterable[str]) -> list[str]:
-    """The first column of a table of classes: its head and their names, all of one width."""
+    """The first column of a table of classes: heading and names, padded to one width."""
     column = ["class", *(printable(name, 40) for name in names)]
     width = max(map(len, column))
     return [cell.ljust(width) for cell in column]
 
 
 def _mistake(report: Report, label: int) -> str:
-    """The class that this one is most often taken for, and how often."""
+    """The class that this one is most often mistaken for, and how often."""
     row = report.confusion[label].copy()
     row[label] = 0
     count = int(row.max())
@@ -90,7 +90,7 @@ def _mistake(report: Report, label: int) -> str:
 
 
 def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
-    """What came of a run, by what engine, and where everything lies."""
+    """A run's results, its engine, and where its files are."""
     lines = []
     if figures.get("test_acc") is not None:
         low, high = figures["test_interval"]
@@ -101,8 +101,8 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
         )
     if figures.get("best_epoch"):
         lines.append(
-            f"the weights are those of epoch {figures['best_epoch']} of {figures['epochs']}, "
-            "chosen on validation data alone"
+            f"the weights are from epoch {figures['best_epoch']} of {figures['epochs']}, "
+            "chosen on validation data only"
         )
     place = _typed(folder)
     split = [] if figures.get("n_test") else ["--split", "val" if figures.get("n_val") else "train"]
@@ -119,7 +119,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
 
 
 def _typed(path: Path) -> str:
-    """A path as a person would type it into a shell here."""
+    """A path as typed into a shell in the working directory."""
     here = absolute(Path())
     return printable(
         shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -1,4 +1,4 @@
-"""What is wrong with a command line that cannot be understood, in one sentence."""
+"""One-sentence errors for wrong command lines."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SYNONYMS = {"--learning-rate": "--lr"}
 
 
 def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
-    """The error to show for one of typer's.
+    """The error to show instead of typer's.
 
     Args:
-        error: what typer raised.
-        arguments: of the command line, without the program's name.
+        error: typer's error.
+        arguments: the command line without the program's name.
     """
     context = getattr(error, "ctx", None)
     command = printable(context.command_path if context else "tenfold")
@@ -56,10 +56,10 @@ def _options(context: Any) -> list[TyperOption]:  # noqa: ANN401 - typer's own
 def _remedy_for(
     unknown: str, command: str, arguments: Sequence[str], options: Iterable[TyperOption]
 ) -> str:
-    """The option or the setting that was probably meant; empty if there is none."""
+    """The option or setting that was probably meant; empty if there is none."""
     names = {name for option in options for name in option.opts}
     if "--set" in names:
-        of_the_recipe = not command.endswith("summary")  # whose settings are a model's arguments
+        of_the_recipe = not command.endswith("summary")  # there --set is for model arguments
         setting = _setting(unknown, _value_of(unknown, arguments), of_the_recipe)
         if setting:
             return f"write --set {printable(setting, 80)}"
@@ -68,7 +68,7 @@ def _remedy_for(
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str:
-    """What stands behind an option on the command line; empty if nothing does."""
+    """The value after an option on the command line; empty if there is none."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == option:
@@ -78,7 +78,7 @@ def _value_of(option: str, arguments: Sequence[str]) -> str:
 
 
 def _setting(unknown: str, value: str, of_the_recipe: bool) -> str:
-    """An option with its value as a setting of the key of this name; empty if there is no key."""
+    """An option and its value as a `--set` for the key of this name; empty if there is no key."""
     from tenfold.recipes import AugmentRecipe, Recipe
 
     name = unknown.lstrip("-").replace("-", "_")
@@ -110,7 +110,7 @@ def _extra_argument(
     options: Iterable[TyperOption],
     help_for_command: str,
 ) -> UsageError:
-    """The first argument that has no place, which may be meant for an option that takes none."""
+    """The error for an extra argument, which may be meant as the value of a flag."""
     flags = {name for option in options if option.is_flag for name in option.opts}
     for before, argument in itertools.pairwise(arguments):
         if argument == extra and before in flags:
@@ -119,6 +119,6 @@ def _extra_argument(
                 remedy=f"write {before} alone, or leave it out",
             )
     return UsageError(
-        f"{command} takes no further argument, but found {printable(repr(extra), 80)}",
+        f"{command} takes no more arguments, found {printable(repr(extra), 80)}",
         remedy=help_for_command,
     )

@@ -1,1 +1,1 @@
-"""The published figures of the teaching systems, run again and compared."""
+"""Rerun the teaching systems and compare with their published figures."""

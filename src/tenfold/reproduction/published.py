@@ -1,4 +1,4 @@
-"""What the tutorials behind the teaching recipes published, and how a measurement is judged."""
+"""The figures that the teaching recipes' tutorials published, and how measurements are judged."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pydantic import BeforeValidator, TypeAdapter
 from tenfold.evaluation.metrics import wilson_interval
 
 Figure = Literal["train_loss", "train_acc", "evaluated_train_acc", "test_acc", "rises"]
-"""What is measured after an epoch: loss and accuracy as they add up over the epoch's batches,
-accuracies of a pass over a whole split afterwards, and how often the loss has risen."""
+"""What is measured after an epoch: loss and accuracy accumulated over the epoch's batches,
+accuracies of a separate pass over a whole split, and how often the loss has risen."""
 
 VerdictName = Literal[
     "reproduced", "differs, as expected", "differs", "nothing published", "not run"
@@ -24,7 +24,7 @@ VerdictName = Literal[
 
 @dataclass(frozen=True)
 class Interval:
-    """From one value to another, both included unless a bound is open."""
+    """A range of values; each bound is included unless it is open."""
 
     low: float
     high: float
@@ -33,12 +33,12 @@ class Interval:
 
     @classmethod
     def parse(cls, text: str) -> Interval:
-        """An interval as it is written in mathematics, such as `(0.7, 1]`."""
+        """Parse mathematical notation, such as `(0.7, 1]`."""
         low, high = text[1:-1].split(",")
         return cls(float(low), float(high), text[0] == "(", text[-1] == ")")
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies inside; NaN never does."""
+        """Whether a value is inside; NaN never is."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return above and below
@@ -51,17 +51,17 @@ class Interval:
 
 
 Written = Annotated[Interval, BeforeValidator(Interval.parse)]
-"""An interval that is read from its text."""
+"""An interval parsed from text."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A range that is not the published one, but where a figure may well lie.
+    """A range that does not reproduce the published figure but is acceptable.
 
     Attributes:
-        range: where.
-        reason: why there.
-        only_on_copy: whether it holds only for another copy of the data than the tutorial's.
+        range: the acceptable values.
+        reason: why they are acceptable.
+        only_on_copy: whether it applies only to a copy of the tutorial's data.
     """
 
     range: Written
@@ -71,16 +71,16 @@ class Expected:
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One figure of a tutorial.
+    """One figure from a tutorial.
 
     Attributes:
         figure: what is measured.
         epoch: after which epoch, counted from 1; 0 for the untrained model, None for the last.
-        meaning: what it is, for people.
-        published: as the tutorial has it; empty for a figure that it does not give.
-        accepted: the measurements that reproduce it; None where nothing is published.
+        meaning: a description for readers.
+        published: as printed in the tutorial; empty if it gives no figure.
+        accepted: the measurements that reproduce it; None if nothing is published.
         tolerance: where that range comes from.
-        expected: other ranges that are right as well, the first that fits gives the reason.
+        expected: other acceptable ranges; the first that fits gives the reason.
     """
 
     figure: Figure
@@ -94,11 +94,11 @@ class PublishedFigure:
 
 @dataclass(frozen=True)
 class DataCopy:
-    """A copy of a data set with other pixels, for where the data set itself is not on disk.
+    """A copy of a data set with slightly different pixels, used if the original is not on disk.
 
     Attributes:
         file: its name in the folder of data sets.
-        title: what it is called wherever its figures are shown.
+        title: its name wherever figures are shown.
     """
 
     file: str
@@ -111,13 +111,13 @@ class TeachingSystem:
 
     Attributes:
         recipe: the recipe's name.
-        data: the title of the data set that the figures were published for.
-        epochs: how many are run unless others are asked for.
-        published_epochs: how many the tutorial ran.
-        full_epochs: how many bring the model to where the tutorial's ended.
+        data: title of the data set that the figures were published for.
+        epochs: epochs run by default.
+        published_epochs: epochs the tutorial ran.
+        full_epochs: epochs to train as far as the tutorial did.
         epochs_note: why these differ, if they do.
-        figures: in the order in which they are shown.
-        copy: what may take the place of the data.
+        figures: in display order.
+        copy: a substitute for the data.
     """
 
     recipe: str
@@ -136,7 +136,7 @@ class Measurement:
 
     Attributes:
         value: the figure.
-        n: how many images an accuracy was counted on; None for other figures.
+        n: number of images behind an accuracy; None for other figures.
     """
 
     value: float
@@ -154,11 +154,11 @@ Measurements = Mapping[tuple[Figure, int], Measurement]
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a measurement stands to what was published, and why.
+    """How a measurement compares with the published figure, and why.
 
     Attributes:
         name: one of five.
-        reason: a sentence without a full stop; may be empty.
+        reason: a sentence without a period; may be empty.
     """
 
     name: VerdictName
@@ -175,9 +175,9 @@ def judge(
     """The verdict on one figure.
 
     Args:
-        figure: what was published.
-        measured: the same figure here; None if there is none.
-        on_copy: whether the data is another copy than the tutorial's.
+        figure: the published figure.
+        measured: the same figure, measured here; None if it was not.
+        on_copy: whether a copy of the tutorial's data was used.
         why_not: why there is no measurement.
     """
     if measured is None:
@@ -199,7 +199,7 @@ def judge(
 
 
 def judge_failure(figure: PublishedFigure, failure: str) -> Verdict:
-    """The verdict on a figure of a run whose training broke off."""
+    """The verdict on a figure of a run whose training failed."""
     name: VerdictName = "nothing published" if figure.accepted is None else "differs"
     return Verdict(name, f"the training failed: {failure}")
 
@@ -211,4 +211,4 @@ def _systems() -> dict[str, TeachingSystem]:
 
 
 SYSTEMS = _systems()
-"""The teaching recipes by name, the slowest last, as `published.toml` has them."""
+"""The teaching recipes by name, in the order of `published.toml`: slowest last."""

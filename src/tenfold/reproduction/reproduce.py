@@ -1,4 +1,4 @@
-"""The teaching recipes run again, and their figures beside those that the tutorials published."""
+"""Rerun the teaching recipes and compare their figures with the tutorials'."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Finding:
     verdict: Verdict
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """Everything as a JSON-serializable dictionary."""
         published, measured = self.published, self.measured
         return {
             "figure": published.figure,
@@ -73,14 +73,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one recipe.
+    """The result of one recipe.
 
     Attributes:
         system: the recipe and what was published.
-        data: what the data is called that was used.
-        findings: one for each published figure.
-        run: None if the recipe was not run to its end.
-        notes: what the run warned of while it trained.
+        data: title of the data that was used.
+        findings: one per published figure.
+        run: None if the recipe did not finish.
+        notes: warnings while the run trained.
     """
 
     system: TeachingSystem
@@ -90,7 +90,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """Everything as a JSON-serializable dictionary."""
         run, figures = self.run, {} if self.run is None else self.run.figures
         return {
             "recipe": self.system.recipe,
@@ -112,14 +112,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of all recipes that were asked for.
+    """The results of all requested recipes.
 
     Attributes:
-        folder: where the table and the runs lie.
-        command: what made it, to be typed again; may be empty.
-        machine: what it ran on.
-        outcomes: one a recipe.
-        interrupted: the exit code of the signal that ended it early, or 0.
+        folder: contains the tables and the runs.
+        command: the command that repeats it; may be empty.
+        machine: the machine and software it ran on.
+        outcomes: one per recipe.
+        interrupted: exit code of the signal that ended it early, or 0.
     """
 
     folder: Path
@@ -139,7 +139,7 @@ class Reproduction:
         return 0 if any(outcome.run for outcome in self.outcomes) else DataError.exit_code
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON can hold it."""
+        """Everything as a JSON-serializable dictionary."""
         return {
             "schema": SCHEMA,
             "folder": str(self.folder),
@@ -165,22 +165,23 @@ def reproduce(
     watcher: Watcher | None = None,
     command: str = "",
 ) -> Reproduction:
-    """Run teaching recipes, unchanged but for the number of epochs, and judge their figures.
+    """Run teaching recipes, changing only the number of epochs, and judge their figures.
 
-    What is finished is written after each recipe. Data that is missing, and training that fails,
-    end one recipe and not the others; a signal ends them all, and what is finished is returned.
+    Results are written after each recipe. Missing data or failed training ends only that recipe.
+    A signal ends all of them, and the finished results are returned.
 
     Args:
-        names: of the recipes; none for all.
-        epochs: of every recipe; None for as many as the table of published figures has.
-        full: as many epochs as the tutorials ran, however long it takes.
+        names: recipe names; empty for all.
+        epochs: for every recipe; None for each system's default.
+        full: train as far as the tutorials did, however long it takes.
         out: the folder; None for the next `runs/reproduction-NNN`.
-        resources: what may be used.
-        watcher: is told what happens.
-        command: what is written down as the command that made it.
+        resources: data folder, downloading, device, threads and engine.
+        watcher: notified of progress.
+        command: recorded as the command that repeats this.
 
     Raises:
-        UsageError: an unknown recipe, epochs twice or out of range, `out` is there and not empty.
+        UsageError: an unknown recipe, `epochs` together with `full` or out of range, or `out` is
+            not empty.
         StorageError: a folder cannot be written.
     """
     systems = [_system(name) for name in dict.fromkeys(names or SYSTEMS)]
@@ -212,7 +213,7 @@ def reproduce(
 
 @dataclass(frozen=True)
 class _Worker:
-    """Runs one recipe after the other under the same conditions."""
+    """Runs one recipe after another under the same conditions."""
 
     folder: Path
     resources: Resources
@@ -220,11 +221,11 @@ class _Worker:
 
     @property
     def offline(self) -> Resources:
-        """The same once training has fetched the data."""
+        """The same resources, for use once training has fetched the data."""
         return replace(self.resources, download=False)
 
     def run(self, system: TeachingSystem, epochs: int) -> Outcome:
-        """Train one recipe, measure and judge it."""
+        """Train, measure and judge one recipe."""
         recipe = load_recipe(system.recipe, {"epochs": epochs})
         data, title = self._data(system, recipe)
         self.watcher.note(f"{system.recipe} on {title}, epochs: {epochs}")
@@ -247,7 +248,7 @@ class _Worker:
         return _judged(system, title, run, measured, tuple(listener.notes))
 
     def _data(self, system: TeachingSystem, recipe: Recipe) -> tuple[str, str]:
-        """What to train on, and what it is called: a copy where the data itself is not on disk."""
+        """The data to train on and its title; a copy if the data itself is not on disk."""
         root = self.resources.data_root or os.environ.get(DATA_VARIABLE)
         if system.copy is None or not root:
             return recipe.data, system.data
@@ -259,13 +260,14 @@ class _Worker:
             root = self.resources.data_root
             locate(DATASETS[recipe.data], data_root=root, download=False, listener=Listener())
         except DataError as error:
-            why = error.message.partition(", and downloading is")[0]  # that was ours, not a wish
-            self.watcher.note(f"{system.copy.title} is used; {why}")
+            # Downloading is off because we turned it off, not because the user did.
+            why = error.message.partition(", and downloading is")[0]
+            self.watcher.note(f"using {system.copy.title}: {why}")
             return str(copy), system.copy.title
         return recipe.data, system.data
 
     def _measure(self, system: TeachingSystem, run: Run, data: str) -> Measurements:
-        """All figures of the run, and those of the further passes that the table asks for."""
+        """The run's figures, and those of extra passes that the table needs."""
         last, n = len(run.history), run.figures["n_test"]
         found = measurements_of(run.history, run.figures["n_train"])
         found["test_acc", last] = Measurement(run.figures["test_acc"], n)
@@ -283,7 +285,7 @@ class _Worker:
         return found
 
     def _untrained_accuracy(self, recipe: Recipe, data: str) -> float:
-        """The test accuracy of the model as the run started with it."""
+        """The test accuracy of the run's initial model."""
         listener = WithoutNotes(self.watcher)
         with self.offline.repeatable() as device:
             prepared = prepare(recipe, data, self.offline, device, listener=listener)
@@ -292,34 +294,34 @@ class _Worker:
 
 
 class _Warnings(Watcher):
-    """Keeps what a run warns of once it trains."""
+    """Collects the warnings of a run while it trains."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
 
     def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
-        """Forget what was told of the data."""
+        """Drop the notes about the data."""
         del folder, history
         self.notes.clear()
 
     def note(self, text: str) -> None:
-        """Keep the text."""
+        """Keep a warning."""
         self.notes.append(text)
 
 
 def measurements_of(
     history: Sequence[EpochMetrics], n_train: int
 ) -> dict[tuple[Figure, int], Measurement]:
-    """The figures that a history tells.
+    """The figures in a history.
 
     Args:
-        history: from epoch 1 on.
-        n_train: how many images an epoch's accuracy was counted on.
+        history: starting at epoch 1.
+        n_train: number of images behind an epoch's accuracy.
     """
     found: dict[tuple[Figure, int], Measurement] = {}
     losses = [metrics.train_loss for metrics in history]
     for metrics in history:
-        printed = losses[1 : metrics.epoch]  # the first epoch made the model they start from
+        printed = losses[1 : metrics.epoch]  # the tutorial's ten are epochs 2 to 11: `epochs_note`
         rises = sum(after > before for before, after in pairwise(printed))
         found["train_loss", metrics.epoch] = Measurement(metrics.train_loss)
         found["train_acc", metrics.epoch] = Measurement(metrics.train_acc, n_train)
@@ -339,14 +341,14 @@ def _judged(
     for published in system.figures:
         epoch = last if published.epoch is None else published.epoch
         found = measured.get((published.figure, epoch))
-        why_not = f"it is the figure after epoch {epoch}, the run ended with epoch {last}"
+        why_not = f"the figure is for epoch {epoch}, but the run ended at epoch {last}"
         verdict = judge(published, found, on_copy=title != system.data, why_not=why_not)
         findings.append(Finding(published, epoch, found, verdict))
     return Outcome(system, title, tuple(findings), run, notes)
 
 
 def _not_run(system: TeachingSystem, why: str, title: str = "", *, failed: bool = False) -> Outcome:
-    """The outcome of a recipe that was not run, or whose training failed."""
+    """The outcome of a recipe that did not run or whose training failed."""
     findings = []
     for published in system.figures:
         verdict = judge_failure(published, why) if failed else Verdict("not run", why)
@@ -375,7 +377,7 @@ def _machine(resources: Resources) -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name as reported by the system."""
     with suppress(OSError):  # only Linux has this file
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""Published figures beside measured ones, as a table for a terminal and as Markdown."""
+"""Tables of published and measured figures, for a terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from tenfold.errors import printable
 COLUMNS = ("figure", "published", "measured", "verdict")
 
 INTERVALS = (
-    "Accuracies have the number of images n that they were counted on, and Wilson's 95 % interval: "
-    "how far the choice of these images moves them. What another seed does is not in it. The "
-    "seconds are of this one run, beside whatever else the machine was doing."
+    "Each accuracy is given with its number of images, n, and Wilson's 95 % interval, which covers "
+    "the choice of images but not the choice of seed. Times are from this single run, on a machine "
+    "that may have been busy with other work."
 )
 
-_LABELS = {"evaluated_train_acc": "train_acc of a pass", "rises": "rises of train_loss"}
+_LABELS = {"evaluated_train_acc": "evaluated train_acc", "rises": "rises in train_loss"}
 
 
 def reproduction_text(facts: Mapping[str, Any]) -> str:
-    """All recipes' tables for a terminal.
+    """All tables, for a terminal.
 
     Args:
-        facts: what `Reproduction.to_dict` gives.
+        facts: from `Reproduction.to_dict`.
     """
     blocks = [_recipe_text(recipe) for recipe in facts["recipes"]]
     return "\n\n".join([*blocks, f"{summary(facts)}\nwritten to {printable(facts['folder'])}"])
 
 
 def reproduction_markdown(facts: Mapping[str, Any]) -> str:
-    """The same as a Markdown document, with the machine and the command.
+    """All tables as a Markdown document, with the machine and the command.
 
     Args:
-        facts: what `Reproduction.to_dict` gives.
+        facts: from `Reproduction.to_dict`.
     """
     machine = facts["machine"]
-    lines = ["# Published and measured here", ""]
+    lines = ["# Published and measured figures", ""]
     if facts["command"]:
         lines += ["```", facts["command"], "```", ""]
     measured_on = (
@@ -51,7 +51,7 @@ def reproduction_markdown(facts: Mapping[str, Any]) -> str:
 
 
 def summary(facts: Mapping[str, Any]) -> str:
-    """How many figures got which verdict."""
+    """The number of figures for each verdict."""
     counts = Counter(
         figure["verdict"] for recipe in facts["recipes"] for figure in recipe["figures"]
     )
@@ -68,14 +68,14 @@ def _recipe_text(recipe: Mapping[str, Any]) -> str:
     for row in rows:
         cells = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
         lines.append(f"  {cells}{row[-1]}")
-    lines += [f"  the run warned: {printable(note, 2000)}" for note in recipe["notes"]]
+    lines += [f"  warning: {printable(note, 2000)}" for note in recipe["notes"]]
     return "\n".join([*lines, f"  run {printable(recipe['run'])}"])
 
 
 def _recipe_markdown(recipe: Mapping[str, Any]) -> list[str]:
     heading = [f"## `{recipe['recipe']}`", ""]
     if recipe["run"] is None:
-        return [*heading, f"Not trained to the end {_where(recipe)}: {_why_not(recipe)}."]
+        return [*heading, f"Training {_where(recipe)} did not finish: {_why_not(recipe)}."]
     lines = [*heading, f"Trained {_circumstances(recipe)}.", ""]
     columns = ("figure", "what it is", "published", "reproduced if", "measured", "verdict")
     lines += [_markdown_row(columns), _markdown_row(["---"] * len(columns))]
@@ -84,12 +84,12 @@ def _recipe_markdown(recipe: Mapping[str, Any]) -> list[str]:
         cells = (label, figure["meaning"], published, _accepted(figure), measured, verdict)
         lines.append(_markdown_row(cells))
     for note in recipe["notes"]:
-        lines += ["", f"The run warned: {printable(note, 2000)}."]
+        lines += ["", f"Warning during training: {printable(note, 2000)}."]
     return lines
 
 
 def _why_not(recipe: Mapping[str, Any]) -> str:
-    """The verdicts on a recipe without a run: they are the same for all figures, or nearly."""
+    """The verdicts on a recipe without a run: the same for all, or nearly all, figures."""
     verdicts = dict.fromkeys(
         f"{figure['verdict']}: {figure['reason']}" for figure in recipe["figures"]
     )
@@ -97,8 +97,8 @@ def _why_not(recipe: Mapping[str, Any]) -> str:
 
 
 def _circumstances(recipe: Mapping[str, Any]) -> str:
-    """On what, for how long, with how many images."""
-    epochs = f"epochs run {recipe['epochs_run']}, published {recipe['epochs_published']}"
+    """The data, the epochs, the numbers of images, the accuracy and the time."""
+    epochs = f"epochs: {recipe['epochs_run']} run, {recipe['epochs_published']} published"
     if recipe["epochs_note"]:
         epochs += f" ({recipe['epochs_note']})"
     parts = [_where(recipe), epochs]

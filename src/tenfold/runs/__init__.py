@@ -1,4 +1,4 @@
-"""Whole runs: from a recipe and data to a folder with a trained, evaluated model, and back."""
+"""Whole runs: from a recipe and data to a folder with a trained and evaluated model, and back."""
 
 from tenfold._lazy import lazy_names
 

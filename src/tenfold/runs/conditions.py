@@ -1,4 +1,4 @@
-"""What the bits of a run depend on beside its recipe and data: device, threads, versions."""
+"""What a run's bits depend on besides its recipe and data: device, threads, versions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tenfold.training.engines import ChosenEngine
 from tenfold.training.flushing import FlushingThread, denormals_are_flushed
 from tenfold.training.native_engine import NativeEngine
 
-OF_NO_MATTER = {NativeEngine.name: {"threads", "denormals"}}
-"""By engine: conditions that its bits do not depend on."""
+IRRELEVANT = {NativeEngine.name: {"threads", "denormals"}}
+"""The conditions that an engine's bits do not depend on."""
 
 
 def conditions(device: torch.device, engine: ChosenEngine) -> Conditions:
-    """What the bits of a run depend on beside its recipe and data, inside `repeatable`."""
+    """What a run's bits depend on besides its recipe and data; call inside `repeatable`."""
     return Conditions(
         **{**machine_conditions(device), "instructions": engine.instructions},
         engine=engine.kind.name,
@@ -28,7 +28,7 @@ def conditions(device: torch.device, engine: ChosenEngine) -> Conditions:
 
 
 def machine_conditions(device: torch.device) -> dict[str, Any]:
-    """The same but for the engine: what PyTorch has here, inside `repeatable`."""
+    """The same without the engine: PyTorch's conditions here; call inside `repeatable`."""
     threads = torch.get_num_threads()
     with FlushingThread() as thread:
         are_flushed = thread(denormals_are_flushed, threads)
@@ -43,23 +43,23 @@ def machine_conditions(device: torch.device) -> dict[str, Any]:
 
 
 def changed_conditions(old: Conditions, new: Conditions) -> list[str]:
-    """The conditions that differ and that the bits depend on, with both values, as text."""
+    """The relevant conditions that differ, with both values, as text."""
     if old.engine == new.engine:
-        ignored = OF_NO_MATTER.get(new.engine)
+        ignored = IRRELEVANT.get(new.engine)
     else:
         ignored = {"engine_version", "instructions"}  # another engine has its own
     return changed(old.model_dump(exclude=ignored), new.model_dump(exclude=ignored))
 
 
 def device_name(device: torch.device) -> str:
-    """The kind of device, and for a GPU its model."""
+    """The kind of device; for a GPU also its model."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return device.type
 
 
 def changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The keys at which two nested tables differ, with both values, as text."""
+    """The keys whose values differ between two nested tables, with both values, as text."""
     differences = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)

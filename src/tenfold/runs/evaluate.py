@@ -1,4 +1,4 @@
-"""The figures of a run's model on its own data or other data."""
+"""Evaluation of a run's model on its own data or other data."""
 
 from __future__ import annotations
 
@@ -35,22 +35,23 @@ def evaluate_run(
     resources: Resources = USUAL,
     listener: Listener | None = None,
 ) -> Report:
-    """The figures of a run's model, or a bundle's, on a split of the run's data or other data.
+    """Evaluate a run's model, or a bundle's, on a split of the run's data or other data.
 
-    A run's own test split gives exactly the figures that training ended with, on the same
-    machine; so does the same data named or handed over again. Other data without splits is
-    evaluated whole; its classes may be some of the model's, in any order.
+    On the same machine, a run's own test split gives exactly the figures that training ended
+    with, and so does the same data passed explicitly. Other data without splits is evaluated
+    whole; its classes may be any subset of the model's, in any order.
 
     Args:
         path: a run's folder or a bundle.
         data: what to evaluate on; None for the data that the run was trained on.
         split: `train`, `val` or `test`.
-        resources: what may be used.
-        listener: told about the data, about long reading, and if the run has not finished.
+        resources: what the evaluation may use.
+        listener: gets notes on the data, the progress of long reads, and a note if the run has
+            not finished.
 
     Raises:
         FileRefusedError: there is no usable model.
-        UsageError: a bundle's data is not named.
+        UsageError: no data was given for a bundle.
         DataError: the data cannot be read, has changed, or has no such split.
     """
     if split not in ("train", "val", "test"):
@@ -58,18 +59,18 @@ def evaluate_run(
     bundle, own = read_own_bundle(path)
     if data is None and own is None:
         raise UsageError(
-            f"{path}: a bundle alone does not say where its data lies",
+            f"{path}: a bundle alone does not say where its data is",
             remedy=f"name the data: {RunFolder(path).command('evaluate', 'DATA')}",
         )
     listener, parts, batch_size = listener or Listener(), None, 1024
     if own is not None:
         facts = own.read_facts()
         recipe = read_recipe(own, facts)
-        resources, batch_size = resources.or_those_of(facts, data), recipe.eval_batch_size
+        resources, batch_size = resources.with_defaults_from(facts, data), recipe.eval_batch_size
         if note := unfinished_note(own, bundle):
             listener.note(note)
     with resources.repeatable() as device:
-        # A run's figures are computed by what computed them while it was trained.
+        # Figures are computed by the same engine as during training.
         classifier = Classifier(bundle, device, use_kernels=resources.engine in ("", AUTO))
         if own is not None:
             parts = _own_parts(own, facts, recipe, data, resources, listener)
@@ -83,15 +84,15 @@ def evaluate_run(
 
 
 def _chosen(parts: Mapping[str, ImageDataset], split: str) -> ImageDataset:
-    """The part of this name.
+    """The split with this name.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such split.
     """
     if split not in parts:
         there = [name for name in parts if name != split]
         raise DataError(
-            f"{parts[there[0]].source}: it has no {split} split, only {listing(there)}",
+            f"{parts[there[0]].source}: no {split} split, only {listing(there)}",
             remedy=f"choose another one, such as --split {there[-1]}",
         )
     return parts[split]
@@ -104,21 +105,21 @@ def sample_of_test_images(
     resources: Resources = USUAL,
     listener: Listener | None = None,
 ) -> tuple[list[str], ImageDataset]:
-    """A few of a run's test images, with names that tell their true classes.
+    """A few of a run's test images, with names that show their true classes.
 
     Args:
         path: the run's folder.
-        n: how many at the most; spread evenly over the split.
-        resources: what may be used.
-        listener: told about long reading.
+        n: maximum number of images, spread evenly over the split.
+        resources: what the evaluation may use.
+        listener: gets the progress of long reads.
 
     Raises:
-        FileRefusedError: there is no such run.
+        FileRefusedError: not a run folder.
         DataError: its data cannot be read, or has no test split.
     """
     folder = existing_run(path)
     facts = folder.read_facts()
-    resources = resources.or_those_of(facts, None)
+    resources = resources.with_defaults_from(facts, None)
     recipe = read_recipe(folder, facts)
     listener = listener or Listener()
     parts = _own_parts(folder, facts, recipe, None, resources, listener, remedy=_NAME_FILES)
@@ -144,19 +145,19 @@ def _own_parts(
     *,
     remedy: str = "",
 ) -> dict[str, ImageDataset] | None:
-    """The splits that a run was made with; None if `data` is given and is not the run's.
+    """The splits that a run was trained with; None if `data` is given and is not the run's.
 
     Args:
         folder: the run's.
-        facts: of the run.
-        recipe: of the run.
-        data: what was named or handed over; None for the run's own.
-        resources: what may be used.
-        listener: told about long reading.
-        remedy: what to do if the run's data is not there; empty to name it in `evaluate`.
+        facts: the run's.
+        recipe: the run's.
+        data: a name, path or Python object; None for the run's own.
+        resources: what the evaluation may use.
+        listener: gets the progress of long reads.
+        remedy: what to do if the run's data is missing; empty to pass it to `evaluate`.
 
     Raises:
-        DataError: the run's data is no longer what it was.
+        DataError: the run's data has changed.
     """
     evaluate = f"tenfold.evaluate({str(folder)!r}, data)"
     try:
@@ -166,7 +167,7 @@ def _own_parts(
             else reopened_data(
                 folder,
                 facts,
-                handed_over=remedy or f"evaluate in Python, and hand it over again: {evaluate}",
+                passed_in_python=remedy or f"evaluate in Python, and pass it again: {evaluate}",
                 moved=remedy or f"say where it is now: {folder.command('evaluate', 'PLACE')}",
             ),
             data_root=resources.data_root,
@@ -180,15 +181,15 @@ def _own_parts(
     except DataError:
         if data is None:
             raise
-        return None  # data that cannot be split as the run's was is other data
+        return None  # data that cannot be split like the run's is other data
     if splits.fingerprint == facts.data.fingerprint:
         return {part.split: part for part in splits}
     if data is None:
         as_it_is = folder.command("evaluate", loaded.source)
         raise DataError(
-            f"{loaded.source}: the data has changed since the run was trained on it, so images "
-            "that it was trained on may be in any split now",
-            remedy=remedy or f"put it back, or evaluate it as it is now: {as_it_is}",
+            f"{loaded.source}: the data has changed since the run was trained on it, so any split "
+            "may now contain images that it was trained on",
+            remedy=remedy or f"restore it, or evaluate on it as it is now: {as_it_is}",
         )
     return None
 
@@ -196,7 +197,7 @@ def _own_parts(
 def _other_parts(
     data: object, classifier: Classifier, resources: Resources, listener: Listener
 ) -> dict[str, ImageDataset]:
-    """The splits of other data in the model's shape; without any, all of it is the test split."""
+    """The splits of other data in the model's shape; data without splits is all test data."""
     shape = classifier.bundle.input_shape
     read = read_data(
         data,
@@ -213,10 +214,10 @@ def _other_parts(
 
 
 def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
-    """The images with the model's classes in the model's order.
+    """The images, relabeled with the model's classes in the model's order.
 
     Raises:
-        DataError: there are images of other classes.
+        DataError: some images are of other classes.
     """
     if part.classes == classes:
         return part
@@ -225,9 +226,9 @@ def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
     unknown = [name for name, n in counts if n and name not in known]
     if unknown:
         raise DataError(
-            f"{part.source}: there are images of {listing(unknown)}, "
+            f"{part.source}: some images are of {listing(unknown)}, "
             f"but the model's classes are {listing(classes)}",
-            remedy="leave these images out, or give their class the name that the model has for it",
+            remedy="leave these images out, or rename their class to the model's name for it",
         )
     labels = np.array([known.get(name, 0) for name in part.classes])  # 0 for those without images
     return ImageDataset(
@@ -240,21 +241,21 @@ def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
     )
 
 
-def reopened_data(folder: RunFolder, facts: RunFacts, *, handed_over: str, moved: str) -> str:
-    """The data of a run, to be opened again by name or path.
+def reopened_data(folder: RunFolder, facts: RunFacts, *, passed_in_python: str, moved: str) -> str:
+    """The name or path of a run's data.
 
     Args:
         folder: the run's.
-        facts: of the run.
-        handed_over: what to do if it was handed over in Python, so that it has neither.
-        moved: what to do if it is no longer there.
+        facts: the run's.
+        passed_in_python: the remedy if it was a Python object, which has neither name nor path.
+        moved: the remedy if it is no longer there.
 
     Raises:
-        UsageError: it was handed over in Python.
+        UsageError: it was passed in Python.
         DataError: it has moved.
     """
     if not facts.data.can_be_reopened:
-        raise UsageError(f"{folder}: the run's data was handed over in Python", remedy=handed_over)
+        raise UsageError(f"{folder}: the run's data was passed in Python", remedy=passed_in_python)
     source = facts.data.source
     if source not in DATASETS and not os.path.exists(source):  # noqa: PTH110 (Path's raises)
         raise DataError(f"{folder}: the run's data is no longer at {source}", remedy=moved)

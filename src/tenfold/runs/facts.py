@@ -1,4 +1,4 @@
-"""What `run.json` says, as typed objects: the one place that knows its shape."""
+"""The contents of `run.json` as typed objects: the one place that knows its format."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tenfold.storage import Facts, checked, require_readable
 from tenfold.training.history import Share
 
 FORMAT = 2
-"""Version of `run.json`; a newer one is refused, an older one is upgraded when it is read."""
+"""Version of `run.json`; newer ones are refused, older ones upgraded on reading."""
 
-PUT_BACK = "put back the file as tenfold wrote it"
+PUT_BACK = "restore the file as tenfold wrote it"
 
 Status = Literal["running", "interrupted", "failed", "stopped early", "finished"]
 
@@ -23,16 +23,16 @@ _Text = Annotated[str, Field(pattern=r"^\S")]
 
 
 class Conditions(Facts):
-    """What the bits of a run depend on beside its recipe and data.
+    """What a run's bits depend on besides its recipe and data.
 
     Attributes:
-        device: the kind of device, and for a GPU its model.
-        threads: of a CPU.
-        instructions: the widest vector instructions that PyTorch uses; for an engine of its own
-            kernels, which of them, too.
-        denormals: whether numbers below the normal range are `flushed` to zero or `kept`.
+        device: the kind of device; for a GPU also its model.
+        threads: CPU threads.
+        instructions: the widest vector instructions that PyTorch uses, and those of the engine's
+            own kernels if it has any.
+        denormals: whether denormals are `flushed` to zero or `kept`.
         engine: what takes the steps.
-        engine_version: of the engine.
+        engine_version: the engine's version.
         torch: PyTorch's version.
         tenfold: tenfold's version.
     """
@@ -53,12 +53,12 @@ class Conditions(Facts):
 
 
 class Context(Facts):
-    """What a resume must find unchanged.
+    """What must be unchanged for a resume.
 
     Attributes:
-        recipe: the keys that decide what a run ends with.
+        recipe: the keys that affect the result.
         data: the fingerprint of each split.
-        classes: the classes' names.
+        classes: the class names.
     """
 
     recipe: dict[str, Any]
@@ -67,14 +67,14 @@ class Context(Facts):
 
 
 class Session(Conditions):
-    """One stretch of a run from its start, or a resume, to its next stop.
+    """One stretch of a run, from its start or a resume to the next stop.
 
     Attributes:
         started: when.
-        from_step: how many steps had been taken before.
-        bit_exact: whether it ends with the bits of a run that was never stopped.
-        notes: what a person should know.
-        why_not_native: why PyTorch took the steps where nobody asked for it; empty if not so.
+        from_step: number of steps taken before.
+        bit_exact: whether it ends with the same bits as an uninterrupted run.
+        notes: notes for the user.
+        why_not_native: why PyTorch took the steps although not requested; otherwise empty.
     """
 
     started: str
@@ -85,17 +85,17 @@ class Session(Conditions):
 
 
 class DataFacts(Facts):
-    """What a run learned from.
+    """The data a run was trained on.
 
     Attributes:
-        source: a name or path, or what kind of object was handed over.
-        can_be_reopened: whether the source names it.
-        root: the folder of data sets that was looked into, for a data set of the catalog.
+        source: a name or path, or the type of the Python object.
+        can_be_reopened: whether the source is a name or path.
+        root: the data set folder that was searched, for a data set from the catalog.
         fingerprint: of all splits.
-        classes: the classes' names.
+        classes: the class names.
         image_shape: channels, height, width.
         n: images in each split.
-        notes: what there was to say about it.
+        notes: notes on the data.
     """
 
     source: str
@@ -109,7 +109,7 @@ class DataFacts(Facts):
 
 
 class Figures(Facts):
-    """The final figures of a run; those of a split that there is not are None."""
+    """The final figures of a run; None for those of a missing split."""
 
     epochs: PositiveInt
     best_epoch: PositiveInt | None
@@ -126,7 +126,7 @@ class Figures(Facts):
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold them; without the test figures where there was no test split."""
+        """Ready for JSON; without the test figures if there was no test split."""
         found = self.model_dump(mode="json")
         return {key: found[key] for key in found if self.n_test or not key.startswith("test_")}
 
@@ -135,23 +135,23 @@ class RunFacts(Facts):
     """All of `run.json`.
 
     Attributes:
-        format: of the file.
-        status: how the run stands.
+        format: version of the file format.
+        status: the run's status.
         created: when it began.
         python: Python's version.
-        platform: the system.
-        git_revision: of the folder that it was started in, if it lies in a repository.
-        data: what it learned from.
-        parameters: how many the network has.
-        sessions: one for its start, and one for each resume.
+        platform: the operating system.
+        git_revision: of the folder that it was started in, if that is in a repository.
+        data: what it was trained on.
+        parameters: number of parameters in the network.
+        sessions: one for the start, and one for each resume.
         conditions: of the newest session.
-        context: what a resume must find unchanged.
-        replaced: the context before the last change that was accepted; the newest checkpoint is
-            still of it if the process died before the next one was saved.
-        figures: once it has ended.
+        context: what must be unchanged for a resume.
+        replaced: the context before the last accepted change; the newest checkpoint still has it
+            if the process died before saving another.
+        figures: once the run has ended.
         test: the report on the test split, once there is one.
         failure: why it failed, if it did.
-        digests: SHA-256 of what belongs to the run, by file name, once it has ended.
+        digests: SHA-256 of the run's files by name, once it has ended.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -175,23 +175,23 @@ class RunFacts(Facts):
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing left to train unless more is asked for."""
+        """Whether training is complete, unless more is asked for."""
         return self.status in ("finished", "stopped early")
 
     def updated(self, **changes: object) -> RunFacts:
-        """The same with some facts changed."""
+        """A copy with some facts changed."""
         return self.model_copy(update=changes)
 
 
 def parse_facts(value: object, path: Path) -> RunFacts:
-    """The facts in the JSON of a `run.json`.
+    """The facts from the JSON of a `run.json`.
 
     Raises:
-        FileRefusedError: a key is missing, of another type, or out of range.
+        FileRefusedError: a key is missing, of the wrong type, or out of range.
         NewerFormatError: a newer tenfold wrote it.
     """
     if not isinstance(value, dict):
-        raise FileRefusedError(f"{path}: this is not a JSON object", remedy=PUT_BACK)
+        raise FileRefusedError(f"{path}: not a JSON object", remedy=PUT_BACK)
     version = value.get("format")
     if type(version) is not int or version < 1:
         raise FileRefusedError(
@@ -204,8 +204,8 @@ def parse_facts(value: object, path: Path) -> RunFacts:
 
 
 def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
-    """Conditions had other words, and no engine but PyTorch."""
-    from tenfold.training.checkpoint import upgraded_conditions  # brings PyTorch along
+    """Conditions had other names, and PyTorch was the only engine."""
+    from tenfold.training.checkpoint import upgraded_conditions  # imports PyTorch
 
     def upgraded(found: object) -> object:
         return upgraded_conditions(found) if isinstance(found, Mapping) else found

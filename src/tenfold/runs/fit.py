@@ -1,4 +1,4 @@
-"""Training in memory: from a recipe and data to weights, history and figures, without a folder."""
+"""Training in memory: from a recipe and data to weights, history and figures, with no folder."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ from tenfold.training.watching import Watcher
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training that is ready to start, or to continue.
+    """Everything needed to start or continue training.
 
     Attributes:
-        recipe: complete: data, model arguments and all.
-        splits: what is learned from, validated on and tested on.
-        layers: the network as a flat list; None where it is no such list.
-        state: fresh.
-        schedule: of the learning rate.
-        augmentation: None where the recipe has none.
+        recipe: the complete recipe, with data and model arguments filled in.
+        splits: the training, validation and test images.
+        layers: the network as a flat list; None if it is not one.
+        state: the training state, initially fresh.
+        schedule: the learning-rate schedule.
+        augmentation: None if the recipe has none.
         engine: what takes the steps.
-        data: what the splits are made of, and where it can be found again.
+        data: where the splits come from, and how to find the data again.
     """
 
     recipe: Recipe
@@ -70,41 +70,42 @@ class Prepared:
 
     @property
     def model(self) -> ImageModel:
-        """What is trained."""
+        """The model being trained."""
         model = self.state.model
         assert isinstance(model, ImageModel), "`prepare` made it"
         return model
 
     @property
     def context(self) -> Context:
-        """What a resume must find unchanged."""
+        """What must be unchanged for a resume."""
         return Context(
-            recipe=self.recipe.decisive(),
+            recipe=self.recipe.decisive_fields(),
             data={part.split: part.fingerprint for part in self.splits},
             classes=list(self.splits.train.classes),
         )
 
     @property
     def conditions(self) -> Conditions:
-        """What a resume must find unchanged to end with the same bits."""
+        """What must be unchanged for a resume to end with the same bits."""
         return conditions(self.state.device, self.engine)
 
     def evaluate(self, dataset: ImageDataset) -> Report:
-        """The figures of the model as it stands, computed as validation computes them."""
+        """The current model's figures on a data set, computed the same way as in validation."""
         logits = self.engine.predict(dataset.images, self.recipe.eval_batch_size)
         return report_of(logits, dataset)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a training.
+    """The result of training.
 
     Attributes:
         prepared: what was trained, and on what.
         outcome: how it ended.
-        epoch: the one whose weights were kept, counted from 1: the best by validation, or the last.
-        weights: of the whole model after that epoch.
-        report: on the test split, looked at once; None without one.
+        epoch: the epoch whose weights were kept, counted from 1: the best by validation, or the
+            last.
+        weights: the whole model's weights after that epoch.
+        report: on the test split, which is used only once; None if there is none.
     """
 
     prepared: Prepared
@@ -115,7 +116,7 @@ class Fitted:
 
     @property
     def history(self) -> list[EpochMetrics]:
-        """One entry for each epoch."""
+        """One entry per epoch."""
         return self.prepared.state.history
 
     @property
@@ -127,7 +128,7 @@ class Fitted:
         return Figures.model_validate(found.model_dump() | self.report.figures())
 
     def bundle(self) -> Bundle:
-        """The model as it is kept."""
+        """The model as a bundle."""
         return bundle_of(self.prepared, self.weights, self.figures.to_dict())
 
 
@@ -138,13 +139,13 @@ def fit(
     resources: Resources = USUAL,
     watcher: Watcher | None = None,
 ) -> Fitted:
-    """Train in memory; nothing is written, and what is interrupted is lost.
+    """Train in memory; nothing is written, so an interrupted training is lost.
 
     Args:
         recipe: what to do.
         data: see `load_splits`; None for the recipe's own.
-        resources: what may be used.
-        watcher: is told what happens.
+        resources: what the run may use.
+        watcher: called as training proceeds.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -170,15 +171,15 @@ def prepare(
     *,
     listener: Listener,
 ) -> Prepared:
-    """Read the data and build the model; call it inside `Resources.repeatable`.
+    """Read the data and build the model; call this inside `Resources.repeatable`.
 
     Args:
         recipe: what to do.
         data: see `load_splits`; None for the recipe's own.
-        resources: what may be used.
+        resources: what the run may use.
         device: where to train.
-        listener: told about the data, about long reading, and where no engine was asked for, why
-            PyTorch takes the steps on a CPU.
+        listener: gets notes on the data, the progress of long reads, and, if no engine was
+            requested, why PyTorch takes the steps on a CPU.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -186,8 +187,8 @@ def prepare(
     """
     data = data if data is not None else recipe.data
     if isinstance(data, str) and not data:
-        raise UsageError("there is no data set", remedy="name one, such as digits or a folder")
-    arguments = model_arguments(recipe.model, recipe.model_args)  # before anything long
+        raise UsageError("no data set given", remedy="name one, such as digits or a folder")
+    arguments = model_arguments(recipe.model, recipe.model_args)  # fails before a long read
     recorder = Recorder(listener)
     loaded = load_splits(
         data,
@@ -270,7 +271,7 @@ def train_prepared(
     checkpointer: Checkpointer | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Train from wherever the state stands, with what the recipe says.
+    """Train from the current state as the recipe says.
 
     Raises:
         TrainingError: the loss became infinite or undefined, or memory ran out.
@@ -302,7 +303,7 @@ def train_prepared(
 
 
 def finish(prepared: Prepared, outcome: Outcome) -> Fitted:
-    """Keep the best weights, and look at the test split once.
+    """Keep the best weights, and evaluate them on the test split, once.
 
     Raises:
         TrainingError: memory ran out.
@@ -319,9 +320,9 @@ def finish(prepared: Prepared, outcome: Outcome) -> Fitted:
 
 
 def with_validation(splits: Splits, recipe: Recipe) -> Splits:
-    """The splits with a part of the training images held out, where the recipe wants it.
+    """The splits, with some training images held out for validation if the recipe says so.
 
-    A data set that comes with a validation split keeps its own.
+    A data set with its own validation split keeps it.
     """
     if splits.val is not None or not recipe.val:
         return splits
@@ -330,7 +331,7 @@ def with_validation(splits: Splits, recipe: Recipe) -> Splits:
 
 
 def figures_of(prepared: Prepared, epoch: int) -> Figures:
-    """The figures of one epoch of the history, and the sizes of the splits."""
+    """The figures of one epoch in the history, and the sizes of the splits."""
     splits, history = prepared.splits, prepared.state.history
     chosen = history[epoch - 1]
     return Figures(
@@ -348,7 +349,7 @@ def figures_of(prepared: Prepared, epoch: int) -> Figures:
 
 
 def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str, Any]) -> Bundle:
-    """The bundle of these weights of the whole model."""
+    """A bundle with these weights, which are those of the whole model."""
     recipe, train, model = prepared.recipe, prepared.splits.train, prepared.model
     header = BundleHeader(
         model=recipe.model,

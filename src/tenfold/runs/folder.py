@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, who writes it, and what it says about itself."""
+"""The folder of a run: its files, its lock, and reading and writing them."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from tenfold.storage import (
 )
 from tenfold.training.history import EpochMetrics
 
-LARGEST_TEXT = 64 * 2**20
+MAX_TEXT_SIZE = 64 * 2**20
 """Maximum size of a text file in a run folder, in bytes."""
 
-LONGEST_LOOK = 0.2
-"""Seconds to wait for a run's lock: whoever only looks whether it is held lets go at once."""
+LOCK_TIMEOUT = 0.2
+"""Seconds to wait for a run's lock: a process that only checks the lock holds it briefly."""
 
 _LOCK = ".lock"
 
 
 class RunFolder:
-    """The paths of one run; they stay the same when the process changes its working directory.
+    """The paths of one run; they do not change with the working directory.
 
     Args:
-        path: the run's folder; messages name it as it is written here.
+        path: the run's folder; messages show it as given here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class RunFolder:
         return printable(self._name)
 
     def command(self, name: str, *arguments: str) -> str:
-        """A command of tenfold's for this run, as it is typed into a shell."""
+        """A tenfold command for this run, quoted for a shell."""
         return printable(shlex.join(["tenfold", name, str(self._name), *arguments]))
 
     def read_text(self, path: Path, remedy: str = PUT_BACK) -> str:
@@ -66,22 +66,22 @@ class RunFolder:
             remedy: what to do if it cannot be read.
 
         Raises:
-            FileRefusedError: it is missing, unreadable, too long or not text.
+            FileRefusedError: it is missing, unreadable, too large or not text.
         """
         try:
-            return read_text(path, LARGEST_TEXT)
+            return read_text(path, MAX_TEXT_SIZE)
         except FileRefusedError as error:
             raise FileRefusedError(error.message, remedy=remedy) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """No other process writes this run inside the block; the lock dies with its holder.
+        """Lock the run against other writers inside the block; the lock ends with its process.
 
         Raises:
             FileRefusedError: another process is writing it.
         """
         try:
-            held = filelock.FileLock(self.path / _LOCK).acquire(timeout=LONGEST_LOOK)
+            held = filelock.FileLock(self.path / _LOCK).acquire(timeout=LOCK_TIMEOUT)
         except filelock.Timeout as error:
             raise FileRefusedError(
                 f"{self}: another process is writing this run", remedy="wait for it or stop it"
@@ -90,23 +90,23 @@ class RunFolder:
             reason = getattr(error, "strerror", None) or "its file system has no locks"
             raise StorageError(
                 f"{self}: the folder cannot be locked: {reason}",
-                remedy="choose a folder that can be written",
+                remedy="choose a writable folder",
             ) from error
         with held:
             yield
 
     def is_being_written(self) -> bool:
-        """Whether a process holds the run's lock; True where that cannot be found out."""
+        """Whether a process holds the run's lock; True if that cannot be determined."""
         try:
             if not (self.path / _LOCK).exists():
                 return False
             with filelock.FileLock(self.path / _LOCK).acquire(timeout=0):
                 return False
-        except (OSError, NotImplementedError):  # a timeout is an OSError, too
+        except (OSError, NotImplementedError):  # a timeout is an OSError too
             return True
 
     def clean(self) -> None:
-        """Remove what a killed writer left half-written; only while the run is locked."""
+        """Remove files that a killed writer left half-written; call it with the run locked."""
         for folder in (self.path, self.checkpoints):
             remove_leftovers(folder)
 
@@ -115,7 +115,7 @@ class RunFolder:
         write_json(self.facts, facts.model_dump(mode="json"))
 
     def read_facts(self) -> RunFacts:
-        """What `run.json` says.
+        """The contents of `run.json`.
 
         Raises:
             FileRefusedError: it is missing or damaged.
@@ -125,12 +125,12 @@ class RunFolder:
         return parse_facts(value, self.facts)
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
-        """Write `metrics.jsonl`, one line an epoch."""
+        """Write `metrics.jsonl`, one line per epoch."""
         lines = (json.dumps(metrics.model_dump(), allow_nan=False) for metrics in history)
         write_text(self.metrics, "".join(f"{line}\n" for line in lines))
 
     def read_history(self, facts: RunFacts) -> list[EpochMetrics]:
-        """What `metrics.jsonl` says; empty before the first epoch was saved.
+        """The contents of `metrics.jsonl`; empty before the first epoch is saved.
 
         Raises:
             FileRefusedError: it is damaged, or not the one that the run ended with.
@@ -151,7 +151,7 @@ class RunFolder:
         return history
 
     def digests(self, *, model: str) -> dict[str, str]:
-        """SHA-256 of what belongs to a run that has ended, by file name.
+        """SHA-256 of the files of a run that has ended, by file name.
 
         Args:
             model: the digest of the bundle's contents.
@@ -164,11 +164,11 @@ def _from_json(text: str, place: str | Path, remedy: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileRefusedError(f"{place}: it is not JSON", remedy=remedy) from error
+        raise FileRefusedError(f"{place}: not JSON", remedy=remedy) from error
 
 
 def sha256_of(text: str) -> str:
-    """The digest of a text file's contents, whichever line ends an editor has given it."""
+    """The SHA-256 of a text, the same for Unix and Windows line endings."""
     unix = text.replace("\r\n", "\n")
     return hashlib.sha256(unix.encode(errors="surrogatepass")).hexdigest()
 
@@ -177,7 +177,7 @@ def existing_run(path: Path) -> RunFolder:
     """The run in a folder.
 
     Raises:
-        FileRefusedError: there is none.
+        FileRefusedError: not a run folder.
     """
     folder = RunFolder(path)
     if not folder.facts.is_file():
@@ -201,8 +201,8 @@ def new_folder(out: Path | None, stem: str) -> Path:
     """A new, empty folder: `out`, or the next `runs/<stem>-NNN`.
 
     Raises:
-        UsageError: `out` is there and not empty.
-        StorageError: the folder cannot be made.
+        UsageError: `out` exists and is not empty.
+        StorageError: the folder cannot be created.
     """
     if out is not None:
         require_new(RunFolder(out))
@@ -212,34 +212,34 @@ def new_folder(out: Path | None, stem: str) -> Path:
     make_folder(parent)
     names = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", path.name) for path in parent.iterdir())
     number = 1 + max((int(name[1]) for name in names if name), default=0)
-    while not make_folder(parent / f"{stem}-{number:03d}"):  # another process may be faster
+    while not make_folder(parent / f"{stem}-{number:03d}"):  # another process may have taken it
         number += 1
     return parent / f"{stem}-{number:03d}"
 
 
 def require_new(folder: RunFolder) -> None:
-    """Make sure that nobody made a run or anything else of a folder; ask again once it is locked.
+    """Require an empty or missing folder; check again once it is locked.
 
     Raises:
-        UsageError: somebody did.
+        UsageError: the path is in use.
     """
     path = folder.path
     if path.exists() and (not path.is_dir() or _holds_something(path)):
         remedy = "choose another folder"
         if folder.facts.is_file():
             remedy += f", or continue the run in it with: {folder.command('resume')}"
-        raise UsageError(f"{path}: there is something already", remedy=remedy)
+        raise UsageError(f"{path}: already exists and is not an empty folder", remedy=remedy)
 
 
 def _holds_something(folder: Path) -> bool:
-    """Whether there is more than what a writer leaves that was killed before the run began."""
+    """Whether there is more than a writer leaves behind if killed before the run began."""
     names = {path.name for path in folder.iterdir()}
     ours = {"recipe.toml"} if ".lock" in names else set()
     return any(name not in ours and not name.startswith(".") for name in names)
 
 
 def _plain(data: str) -> str:
-    """The last part of a data set's name as part of a folder's name."""
+    """The last part of a data set's name, made safe for a folder name."""
     name = Path(data).name
     for suffix in (".tar.gz", ".tar.xz", ".tar.bz2", ".tgz", ".tar", ".zip", ".npz"):
         name = name.removesuffix(suffix)

@@ -1,4 +1,4 @@
-"""What a run may use, and the block inside which using it gives the same bits every time."""
+"""The resources a run may use, and the context that makes results bit-for-bit repeatable."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ from tenfold.training.torch_engine import TorchEngine
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run may use: a folder of data sets, the network, a device, threads, an engine.
+    """What a run may use: a data set folder, the network, a device, threads, an engine.
 
     Attributes:
-        data_root: a folder of known data sets; None for the run's own, then for the one that
-            `TENFOLD_DATA` names.
-        download: whether a known data set that is missing may be fetched.
-        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own, in a new run for `auto`.
-        threads: of a CPU; None for as many as the run had, in a new run for half the cores, at
+        data_root: a folder of known data sets; None for the run's own, then `TENFOLD_DATA`.
+        download: whether missing known data sets may be downloaded.
+        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own, or `auto` for a new run.
+        threads: CPU threads; None for the run's own number, or for a new run half the cores, at
             least two.
-        engine: `auto`, `native` or `torch`; empty for the run's last one, in a new run for
-            `auto`.
+        engine: `auto`, `native` or `torch`; empty for the run's last one, or `auto` for a new
+            run.
     """
 
     data_root: Path | None = None
@@ -45,19 +44,19 @@ class Resources:
     threads: int | None = None
     engine: str = ""
 
-    def or_those_of(self, facts: RunFacts, data: object) -> Resources:
-        """These, with what the run used in the place of what is not given.
+    def with_defaults_from(self, facts: RunFacts, data: object) -> Resources:
+        """A copy whose unset values are those that the run used.
 
-        The run's folder of data sets is only for its own data.
+        The run's data set folder is used only for its own data.
 
         Args:
             facts: the run's.
-            data: what is read; None for the run's own.
+            data: the data to read; None for the run's own.
         """
         is_own = data is None or (isinstance(data, str) and data == facts.data.source)
         root = Path(facts.data.root) if is_own and facts.data.root is not None else None
         if root is not None and not root.is_dir():
-            root = None  # it has moved; `TENFOLD_DATA` may say where
+            root = None  # it has moved, maybe to where `TENFOLD_DATA` points
         return Resources(
             data_root=self.data_root or root,
             download=self.download,
@@ -67,31 +66,31 @@ class Resources:
         )
 
     def require_known_engine(self) -> None:
-        """Refuse an engine that there is not.
+        """Refuse an unknown engine.
 
         Raises:
-            UsageError: with the nearest one.
+            UsageError: unknown engine; suggests the closest name.
         """
         require_engine(self.engine or AUTO)
 
     @contextmanager
     def repeatable(self) -> Iterator[torch.device]:
-        """Gives the device, and the same run the same bits, until the caller's settings return.
+        """Yield the device; inside, the same run gives the same bits. Restores settings on exit.
 
-        The settings and the random numbers belong to the process, so one thread at a time can be
-        inside; it may enter again, as a watcher does that evaluates while its run is training.
+        Settings and random state are global to the process, so only one thread can be inside at a
+        time. It may re-enter, as a watcher does that evaluates during training.
 
         Raises:
-            UsageError: a device or engine that is not there, a wrong number of threads, or another
-                thread is inside.
+            UsageError: the device or engine is not available, the number of threads is invalid,
+                or another thread is inside.
         """
         device = choose_device(self.device or "auto")
         self.require_known_engine()
         if self.threads is not None and not (
-            type(self.threads) is int and 1 <= self.threads <= MOST_THREADS
+            type(self.threads) is int and 1 <= self.threads <= MAX_THREADS
         ):
             raise UsageError(
-                f"threads is {self.threads!r}, wanted a whole number, 1..{MOST_THREADS}"
+                f"threads is {self.threads!r}, wanted a whole number, 1..{MAX_THREADS}"
             )
         with _only_thread():
             cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
@@ -101,7 +100,7 @@ class Resources:
             try:
                 torch.set_num_threads(self.threads or usual_threads(threads_before))
                 cudnn.deterministic, cudnn.benchmark = True, False
-                os.environ.setdefault(_CUBLAS, ":4096:8")  # cuBLAS is deterministic only with it
+                os.environ.setdefault(_CUBLAS, ":4096:8")  # without it cuBLAS is not deterministic
                 with torch.random.fork_rng(devices=devices):
                     yield device
             finally:
@@ -112,17 +111,17 @@ class Resources:
 
 
 USUAL = Resources()
-"""What a run uses if nobody says."""
+"""The defaults."""
 
 
 class _Inside:
-    """Held by the thread that is inside `Resources.repeatable`."""
+    """The lock of the thread that is inside `Resources.repeatable`."""
 
     lock = threading.RLock()
 
     @classmethod
     def forget(cls) -> None:
-        """In a child process: the thread that held the lock may not have come along."""
+        """Reset the lock in a forked child, where the thread that held it may not exist."""
         cls.lock = threading.RLock()
 
 
@@ -137,7 +136,7 @@ def _only_thread() -> Iterator[None]:
         raise UsageError(
             "another thread of this process is training or evaluating, and the two would change "
             "each other's results",
-            remedy="run them one after the other, or each in a process of its own",
+            remedy="run them one after the other, or in separate processes",
         )
     try:
         yield
@@ -146,17 +145,17 @@ def _only_thread() -> Iterator[None]:
 
 
 def _like(began: str) -> str:
-    """The engine to ask for where one of this name began: PyTorch goes on where it is gone."""
+    """The engine to request for a run started with this one; PyTorch if it no longer exists."""
     if began == NativeEngine.name:
         return AUTO
     return began if began in ENGINES else TorchEngine.name
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that a name means; `auto` takes a GPU where there is one.
+    """The device with this name; `auto` takes a GPU if there is one.
 
     Raises:
-        UsageError: an unknown name, or a device that is not there.
+        UsageError: the name is unknown, or the device is not available.
     """
     if name not in DEVICES:
         raise UsageError(f"there is no device {name!r}", remedy=did_you_mean(name, DEVICES))
@@ -176,14 +175,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def usual_threads(most: int) -> int:
-    """How many threads a run has if nobody says: half the cores, at least two if there are two.
+    """Default number of threads: half the cores, at least two if there are two.
 
-    Work this small is cut into pieces of microseconds, and every piece waits for the slowest
-    thread: as soon as anything else wants a core, a thread on every core is many times slower
-    than a few.
+    Small batches split into microsecond-sized pieces, and each piece waits for the slowest
+    thread. As soon as anything else needs a core, one thread per core is many times slower than
+    a few.
 
     Args:
-        most: what PyTorch was told, or has found.
+        most: upper limit: PyTorch's own setting.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(most, max(2, (cores or 1) // 2))

@@ -23,14 +23,14 @@ from tenfold.training.checkpoint import Checkpoint, read_newest
 from tenfold.training.watching import Watcher
 
 ACCEPTABLE = ("recipe", "data", "classes")
-"""What a resume may be told to accept although it differs."""
+"""The parts whose changes a resume can be told to accept."""
 
 ORDERING = ("recipe.batch_size ", "recipe.seed ", "recipe.shuffle ", "data.")
-"""Beginnings of differences after which a half-finished epoch has no next batch."""
+"""Prefixes of the differences that change the order of batches, so the epoch must restart."""
 
 
-class _Began(Context):
-    """What a checkpoint says that its run began with."""
+class _CheckpointContext(Context):
+    """The context and conditions recorded in a checkpoint."""
 
     conditions: Conditions
 
@@ -45,23 +45,23 @@ def resume_run(
     checkpoint_every: str = "",
     watcher: Watcher | None = None,
 ) -> Run:
-    """Continue a run at the next batch after its newest checkpoint that verifies.
+    """Continue a run at the next batch after its newest valid checkpoint.
 
-    On the same machine and with the same versions, and if PyTorch takes the steps with as many
-    threads, it ends with the same bits as a run that was never stopped.
+    On the same machine with the same versions (and, if PyTorch takes the steps, as many threads),
+    it ends with the same bits as an uninterrupted run.
 
     Args:
         path: the run's folder.
-        epochs: train up to this many instead; the schedule stretches with it.
+        epochs: a new total number of epochs; the schedule stretches with it.
         accept: what may differ from the checkpoint, of `ACCEPTABLE`.
-        data: the data again, if it was handed over in Python or has moved.
-        resources: what may be used.
+        data: the data again, if it was passed in Python or has moved.
+        resources: what the run may use.
         checkpoint_every: see `train_run`.
-        watcher: is told what happens.
+        watcher: called as training proceeds.
 
     Raises:
-        FileRefusedError: no run, no checkpoint that verifies, another process is writing it, or
-            recipe, data, classes or architecture have changed.
+        FileRefusedError: there is no run or no valid checkpoint, another process is writing it,
+            or recipe, data, classes or architecture have changed.
         TrainingError, InterruptedRunError, StorageError: see `train_run`.
     """
     watcher = watcher or Watcher()
@@ -79,7 +79,7 @@ def resume_run(
         _require_same_recipe(folder, recipe, facts, accept, data, epochs)
         if _nothing_to_do(folder, facts, recipe, watcher):
             return open_run(path)
-        resources = resources.or_those_of(facts, data)
+        resources = resources.with_defaults_from(facts, data)
         with resources.repeatable() as device:
             prepared = prepare(
                 recipe,
@@ -100,7 +100,7 @@ def _own_data(folder: RunFolder, facts: RunFacts) -> str:
     return reopened_data(
         folder,
         facts,
-        handed_over=f"resume in Python, and hand it over again: {again}",
+        passed_in_python=f"resume in Python, and pass it again: {again}",
         moved=f"say where it is now: {folder.command('resume', '--data', 'PLACE')}",
     )
 
@@ -113,17 +113,17 @@ def _restore(
     *,
     epochs_changed: bool,
 ) -> Beginning:
-    """Bring the state to the newest checkpoint that verifies.
+    """Restore the state from the newest valid checkpoint.
 
     Raises:
-        FileRefusedError: nothing verifies, or something has changed that is not accepted.
+        FileRefusedError: no checkpoint is valid, or a change is not accepted.
     """
     now, began = prepared.context, facts.context
     checkpoint = _newest_checkpoint(folder)
     before, conditions = began, facts.conditions
     if checkpoint is not None:
-        place = f"{checkpoint.path}: it does not say what run it is of"
-        found = checked(_Began, checkpoint.header.context, place)
+        place = f"{checkpoint.path}: it does not say which run it belongs to"
+        found = checked(_CheckpointContext, checkpoint.header.context, place)
         before, conditions = found, found.conditions
     # Accepted earlier, but the process died before a checkpoint recorded it.
     is_accepted = facts.replaced is not None and _acceptable(before) == _acceptable(facts.replaced)
@@ -134,16 +134,16 @@ def _restore(
     if refused:
         raise FileRefusedError(
             f"{folder}: this is not the run that was stopped: {'; '.join(refused)}",
-            remedy=f"undo that, or accept it: add {_accepting(refused)}",
+            remedy=f"undo the change, or accept it: add {_accepting(refused)}",
         )
     notes = [f"accepted: {each}" for each in differences]
     if checkpoint is None:
-        notes.append(f"{folder}: the run has no checkpoint yet, it starts at the beginning")
+        notes.append(f"{folder}: the run has no checkpoint yet; starting from the beginning")
     else:
         notes += _load(folder, facts, prepared, checkpoint)
         if prepared.state.batch and any(each.startswith(ORDERING) for each in differences):
             prepared.state.restart_epoch()
-            notes.append(f"epoch {prepared.state.epoch + 1} begins anew, in its changed order")
+            notes.append(f"epoch {prepared.state.epoch + 1} starts over, because its order changed")
     other = changed_conditions(conditions, prepared.conditions)
     notes += [f"no longer bit-exact: {each}" for each in other]
     return Beginning(
@@ -159,21 +159,21 @@ def _accepting(differences: Sequence[str]) -> str:
 
 
 def _part(difference: str) -> str:
-    """Which of `ACCEPTABLE` a difference is in."""
+    """The part in `ACCEPTABLE` that a difference belongs to."""
     return difference.partition(".")[0].split()[0]
 
 
 def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
-    """The newest that verifies; None for a run that was stopped before its first one.
+    """The newest valid checkpoint; None for a run that stopped before its first one.
 
     Raises:
-        FileRefusedError: none verifies, or all are gone.
+        FileRefusedError: none is valid, or all are gone.
     """
     newest = read_newest(folder.checkpoints)
     if newest is None and folder.metrics.exists():
         raise FileRefusedError(
             f"{folder.checkpoints}: the checkpoints of this run are gone",
-            remedy="put them back, or start the run anew",
+            remedy="restore them, or start a new run",
         )
     return newest
 
@@ -181,27 +181,27 @@ def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
 def _load(
     folder: RunFolder, facts: RunFacts, prepared: Prepared, checkpoint: Checkpoint
 ) -> Sequence[str]:
-    """Put a checkpoint into the state; what a person should know about it."""
+    """Load a checkpoint into the state; returns notes for the user."""
     try:
         prepared.state.restore(checkpoint.header, checkpoint.tensors)
     except FileRefusedError as error:
         raise FileRefusedError(f"{checkpoint.path}: {error}") from error
-    notes = [f"passed over a newer checkpoint: {reason}" for _, reason in checkpoint.passed_over]
-    notes += [f"it is now called {path}" for path in checkpoint.set_newer_aside()]
+    notes = [f"skipped a newer checkpoint: {reason}" for _, reason in checkpoint.skipped]
+    notes += [f"renamed it to {path}" for path in checkpoint.set_newer_aside()]
     try:
         finished = len(folder.read_history(facts))
     except FileRefusedError as error:
-        return [*notes, f"{error.message}; it is written anew from the checkpoint"]
+        return [*notes, f"{error.message}; rewriting it from the checkpoint"]
     if finished > prepared.state.epoch:
         notes.append(
-            f"{folder}: the run had finished {finished} epochs, but the newest checkpoint that "
-            f"is left has {prepared.state.epoch}; the rest is trained again"
+            f"{folder}: the run had finished {finished} epochs, but the newest remaining "
+            f"checkpoint has {prepared.state.epoch}; training the rest again"
         )
     return notes
 
 
 def _differences(before: Context, now: Context, epochs_changed: bool) -> list[str]:
-    """What must not change unless it is accepted, as texts that begin with its part's name."""
+    """Changes that need acceptance, as texts that begin with the name of their part."""
     old, new = (_acceptable(each) for each in (before, now))
     differences = changed(old, new)
     if epochs_changed:
@@ -221,26 +221,26 @@ def _require_same_recipe(
     data: object,
     epochs: int | None,
 ) -> None:
-    """Before any data is read: `recipe.toml` must say what `run.json` says.
+    """Check, before any data is read, that `recipe.toml` agrees with `run.json`.
 
     Raises:
-        FileRefusedError: it says something else, and that is not accepted.
+        FileRefusedError: it does not, and the change is not accepted.
     """
     refused = []
     if data is None and recipe.data != facts.data.source:
         refused = changed({"data": facts.data.source}, {"data": recipe.data}, "recipe.")
     if "recipe" not in accept:
-        now = facts.context.model_copy(update={"recipe": recipe.decisive()})
+        now = facts.context.model_copy(update={"recipe": recipe.decisive_fields()})
         refused += _differences(facts.context, now, epochs is not None)
     if refused:
-        remedy = f"undo that, or accept it: add {_accepting(refused)}"
+        remedy = f"undo the change, or accept it: add {_accepting(refused)}"
         if all(each.startswith("recipe.epochs ") for each in refused):
             # A process that died just after `resume --epochs` leaves the same.
             further = folder.command("resume", "--epochs", str(recipe.epochs))
-            remedy = f"undo that, or train for that many with: {further}"
+            remedy = f"undo the change, or train for that many with: {further}"
         elif any(each.startswith("recipe.data ") for each in refused):
             moved = folder.command("resume", "--data", recipe.data)
-            remedy = f"undo that; data that has moved is named with: {moved}"
+            remedy = f"undo the change; if the data has moved, name it with: {moved}"
         raise FileRefusedError(
             f"{folder.recipe}: this is not the recipe of the run: {'; '.join(refused)}",
             remedy=remedy,
@@ -248,7 +248,7 @@ def _require_same_recipe(
 
 
 def _nothing_to_do(folder: RunFolder, facts: RunFacts, recipe: Recipe, listener: Listener) -> bool:
-    """Whether a run has finished; if its model or history is damaged, that is made anew."""
+    """Whether a run has finished and its files are intact; damaged ones are written again."""
     if not facts.has_ended:
         return False
     try:
@@ -257,27 +257,27 @@ def _nothing_to_do(folder: RunFolder, facts: RunFacts, recipe: Recipe, listener:
     except NewerFormatError:
         raise
     except FileRefusedError as error:
-        listener.note(f"{error.message}; it is made anew from the newest checkpoint")
+        listener.note(f"{error.message}; rewriting it from the newest checkpoint")
         return False
     if facts.figures is None or facts.figures.epochs != epochs:
         raise FileRefusedError(
-            f"{folder}: run.json and metrics.jsonl disagree on how many epochs are finished",
+            f"{folder}: run.json and metrics.jsonl disagree on the number of finished epochs",
             remedy=PUT_BACK,
         )
     if facts.status == "stopped early":
         if recipe.patience != facts.context.recipe.get("patience"):
             return False
-        further = "a higher patience in its recipe.toml and --accept recipe train it further"
+        further = "to train further, raise patience in its recipe.toml and add --accept recipe"
     elif epochs < recipe.epochs:
         return False
     else:
-        further = "--epochs trains it further"
+        further = "to train further, add --epochs"
     try:
         read_recipe(folder, facts)
     except FileRefusedError as error:  # it means the same, or was accepted
-        listener.note(f"{error.message}; what the run ended with is written anew")
+        listener.note(f"{error.message}; rewriting the run's results")
         return False
     listener.note(
-        f"{folder}: the run has {facts.status} after {epochs} epochs, nothing to do; {further}"
+        f"{folder}: the run {facts.status} after {epochs} epochs, nothing to do; {further}"
     )
     return True

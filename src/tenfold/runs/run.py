@@ -1,4 +1,4 @@
-"""A run that lies in its folder: its history, its figures, its model."""
+"""A run in its folder: history, figures and model."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Run:
     """A run in its folder.
 
     Attributes:
-        folder: where it lies, as an absolute path.
-        history: one entry for each finished epoch.
-        facts: what `run.json` says.
+        folder: the absolute path.
+        history: one entry per finished epoch.
+        facts: the contents of `run.json`.
     """
 
     folder: Path
@@ -37,14 +37,14 @@ class Run:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """The final figures under their usual names; empty until the run has finished."""
+        """The final figures by name; empty until the run has finished."""
         return {} if self.facts.figures is None else self.facts.figures.to_dict()
 
     @property
     def status(self) -> str:
         """`running`, `crashed`, `interrupted`, `failed`, `stopped early` or `finished`.
 
-        It has crashed if it was running when its process died.
+        `crashed` means that its process died while it was running.
         """
         return status_of(RunFolder(self.folder), self.facts)
 
@@ -59,7 +59,7 @@ class Run:
         return load(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the run is and what came of it, as JSON can hold it."""
+        """The run and its results, ready for JSON."""
         recipe = self.recipe
         return {
             "schema": SCHEMA,
@@ -86,7 +86,7 @@ class Run:
 
 
 def status_of(folder: RunFolder, facts: RunFacts) -> str:
-    """The status in `run.json`, but `crashed` for a run that no process is running any more."""
+    """The status in `run.json`, or `crashed` if it says running but no process is."""
     if facts.status == "running" and not folder.is_being_written():
         return "crashed"
     return facts.status
@@ -96,7 +96,7 @@ def open_run(path: str | Path) -> Run:
     """The run in a folder.
 
     Raises:
-        FileRefusedError: there is none, or a file in it is damaged.
+        FileRefusedError: not a run folder, or a file in it is damaged.
     """
     folder = existing_run(Path(path))
     facts = folder.read_facts()
@@ -108,17 +108,18 @@ def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
 
     Args:
         folder: the run's.
-        facts: what `run.json` says; the recipe must then be the one that the run ended with.
+        facts: the contents of `run.json`; if given, the recipe must be the one that the run ended
+            with.
 
     Raises:
-        FileRefusedError: it is missing or damaged, or another one.
+        FileRefusedError: it is missing, damaged, or not the run's.
     """
     place, text = str(folder.recipe), folder.read_text(folder.recipe)
     digests = {} if facts is None else facts.digests
     if digests.get(folder.recipe.name, sha256_of(text)) != sha256_of(text):
         raise FileRefusedError(
             f"{place}: this is not the recipe that the run ended with",
-            remedy="put it back, or accept it with: "
+            remedy="restore it, or accept it with: "
             f"{folder.command('resume', '--accept', 'recipe')}",
         )
     try:
@@ -128,10 +129,10 @@ def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Classifier:
-    """The classifier of a run, or of a bundle wherever it lies.
+    """The classifier of a run or of a bundle.
 
-    Of a run that has not finished, the best weights so far by validation; without a validation
-    split, those of the last time that it finished.
+    For an unfinished run, it has the best weights so far by validation; without a validation
+    split, those from the last time it finished.
 
     Args:
         path: a run's folder, or a bundle such as its `model.safetensors`.
@@ -144,7 +145,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
 
 
 def unfinished_note(folder: RunFolder, bundle: Bundle) -> str:
-    """What to say when the model of a run that has not finished is used; empty if it has.
+    """The note for using the model of an unfinished run; empty if the run has finished.
 
     Args:
         folder: the run's.
@@ -153,15 +154,16 @@ def unfinished_note(folder: RunFolder, bundle: Bundle) -> str:
     facts = folder.read_facts()
     if facts.has_ended:
         return ""
-    epoch = bundle.header.figures.get("epochs", "an earlier one")
+    epoch = bundle.header.figures.get("epochs")
+    source = "an earlier epoch" if epoch is None else f"epoch {epoch}"
     return (
         f"{folder}: the run has not finished (status: {status_of(folder, facts)}); "
-        f"its model is the one after epoch {epoch}"
+        f"its model is from {source}"
     )
 
 
 def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
-    """The bundle that a path means, and the run that it belongs to, if it lies in one.
+    """The bundle at a path, and the run that it belongs to, if it is in one.
 
     Raises:
         FileRefusedError: there is no usable model, or it is not the one that the run ended with.
@@ -180,7 +182,7 @@ def require_own_model(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> Non
     """Refuse a model that is not the one that its run ended with.
 
     Raises:
-        FileRefusedError: it is another run's, or another version of it.
+        FileRefusedError: it is from another run, or has been changed.
     """
     if facts.digests.get(folder.model.name, bundle.sha256) != bundle.sha256:
         raise FileRefusedError(
@@ -191,7 +193,7 @@ def require_own_model(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> Non
 
 
 def bundle_path(path: Path) -> Path:
-    """The bundle that a path means: itself, or the best one in a run's folder.
+    """The path of a bundle: the path itself, or the best bundle in a run's folder.
 
     Raises:
         FileRefusedError: the folder has none, or its `run.json` is damaged.
@@ -205,12 +207,12 @@ def bundle_path(path: Path) -> Path:
         )
     bundles, is_run = [folder.model, folder.best], folder.facts.is_file()
     if is_run and not folder.read_facts().has_ended:
-        bundles.reverse()  # the model is of an earlier end of the run
+        bundles.reverse()  # the model is from an earlier time that the run finished
     for bundle in bundles:
         if bundle.is_file():
             return bundle
     if not is_run:
-        raise FileRefusedError(f"{folder}: there is no model.safetensors in this folder")
+        raise FileRefusedError(f"{folder}: no model.safetensors in this folder")
     failure = folder.read_facts().failure
     if failure is not None:
         raise FileRefusedError(f"{folder}: the run has no model, because it failed: {failure}")

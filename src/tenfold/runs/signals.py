@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the run to save and stop, the second stops at once."""
+"""Ctrl-C and SIGTERM: the first asks the run to save and stop, the second exits immediately."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether a signal has asked the run to stop, and which.
+    """Whether a signal has asked the run to stop, and which one.
 
     Attributes:
-        signal_number: 0 until one has.
+        signal_number: 0 until a signal arrives.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request inside the block; a second one acts as ever.
+    """Turn SIGINT and SIGTERM into a stop request inside the block; a second one exits.
 
-    Outside the main thread, where Python delivers no signals, the request never comes.
+    Python delivers signals only to the main thread, so in others the request never comes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""A new run in its folder: fit, with everything kept that a person or a resume may want."""
+"""A new run in its folder: fit, and save everything that a user or a resume needs."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def train_run(
     checkpoint_every: str = "",
     watcher: Watcher | None = None,
 ) -> Run:
-    """Train a new run in a new folder; the run, finished and evaluated.
+    """Train a new run in a new folder; returns the run, finished and evaluated.
 
-    Nothing is written before data, recipe and model have been found to fit.
+    Nothing is written until data, recipe and model are known to fit together.
 
     Args:
         recipe: what to do.
         data: see `load_splits`; None for the recipe's own.
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
-        resources: what may be used.
-        checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for the ends of epochs.
-        watcher: is told what happens.
+        resources: what the run may use.
+        checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for only at epoch ends.
+        watcher: called as training proceeds.
 
     Raises:
         DataError: the data cannot be read or trained on.
         UsageError: the recipe does not fit the data.
-        TrainingError: the loss became infinite or undefined; the last checkpoint stays.
+        TrainingError: the loss became infinite or undefined; the last checkpoint is kept.
         InterruptedRunError: a signal stopped the run; it can be resumed.
         StorageError: the folder cannot be written.
     """
@@ -68,10 +68,10 @@ def train_run(
 
 
 def parse_interval(text: str) -> tuple[float, int]:
-    """An interval between checkpoints as (seconds, batches), of which at most one is not 0.
+    """A checkpoint interval as (seconds, batches), at most one of which is nonzero.
 
     Raises:
-        UsageError: it is not a number of batches, nor a number of seconds with an `s` behind.
+        UsageError: neither a number of batches nor a number of seconds followed by `s`.
     """
     seconds, batches = (text[:-1], "0") if text.endswith("s") else ("0", text or "0")
     try:
@@ -80,19 +80,19 @@ def parse_interval(text: str) -> tuple[float, int]:
         interval = math.nan, -1
     if text and not (0 < interval[0] < math.inf or interval[1] > 0):
         raise UsageError(
-            f"checkpoint-every is {text!r}, wanted seconds as in 30s or batches as in 500"
+            f"checkpoint-every is {text!r}, wanted seconds such as 30s or batches such as 500"
         )
     return interval
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a session begins with.
+    """How a session begins.
 
     Attributes:
-        exact: whether it ends with the bits of a run that was never stopped.
-        changed: whether something differs from the checkpoint and was accepted.
-        notes: what a person should know.
+        exact: whether it ends with the same bits as an uninterrupted run.
+        changed: whether a difference from the checkpoint was accepted.
+        notes: notes for the user.
     """
 
     exact: bool = True
@@ -108,7 +108,7 @@ def run_session(
     watcher: Watcher,
     beginning: Beginning,
 ) -> Run:
-    """Train from wherever the state stands to the end, then make the bundle and the figures.
+    """Train from the current state to the end, then write the bundle and the figures.
 
     Raises:
         TrainingError, InterruptedRunError, StorageError: see `train_run`.
@@ -143,9 +143,9 @@ def run_session(
         every_batches=every[1],
         after_save=saver.after_save,
     )
-    if beginning.changed:  # what was accepted once must not be asked for again
+    if beginning.changed:  # an accepted change must not need accepting again
         checkpointer.save(state)
-    elif state.step:  # these may be older than the checkpoint, or newer
+    elif state.step:  # the files beside it may be older than the checkpoint, or newer
         saver.after_save(state)
     watcher.started(folder.path, state.history)
     try:
@@ -154,7 +154,7 @@ def run_session(
                 prepared, watcher=watcher, checkpointer=checkpointer, should_stop=stop
             )
     except TenfoldError as error:
-        with contextlib.suppress(StorageError):  # the first error is the one to tell
+        with contextlib.suppress(StorageError):  # the first error is the one to report
             folder.write_facts(facts.updated(status="failed", failure=str(error)))
         raise
     finally:
@@ -162,7 +162,7 @@ def run_session(
     if outcome == "interrupted":
         folder.write_facts(facts.updated(status="interrupted"))
         raise InterruptedRunError(
-            f"{folder}: stopped {_where(state)}, and saved",
+            f"{folder}: stopped and saved {_where(state)}",
             remedy=f"continue with: tenfold resume {folder}",
             signal_number=stop.signal_number,
         )
@@ -185,7 +185,7 @@ class _Saver:
         self.folder, self.prepared, self.best_epoch = folder, prepared, 0
 
     def after_save(self, state: TrainingState) -> None:
-        """Write the history, and the best weights where they are others than last time."""
+        """Write the history, and the best weights if they have changed."""
         if state.history:
             self.folder.write_metrics(state.history)
         if state.best is not None and state.best.epoch != self.best_epoch:
@@ -217,7 +217,7 @@ def _first_facts(prepared: Prepared) -> RunFacts:
 
 
 def _git_revision() -> str | None:
-    """The commit that the working folder is at, if it lies in a git repository."""
+    """The current commit, if the working directory is in a git repository."""
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607 - the user's own git

@@ -1,4 +1,4 @@
-"""Optimizers, schedules, the state of a run, its checkpoints, and one visible loop."""
+"""Optimizers, schedules, training state, checkpoints, engines, and the training loop."""
 
 from tenfold._lazy import lazy_names
 

@@ -1,4 +1,4 @@
-"""What a teacher would say on looking over one's shoulder: what was seen, and what to try."""
+"""Advice during training, as from a teacher: what went wrong, and what to try."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tenfold.training.history import EpochMetrics
 from tenfold.types import LabelArray
 
 RISING_EPOCHS = 3
-"""Epochs in a row of rising validation loss and falling training loss that mean overfitting."""
+"""Overfitting: validation loss up and training loss down for this many epochs in a row."""
 
 BELOW, ABOVE = 0.001, 0.02
-"""How far below and above a constant answer's loss, relatively, counts as sitting there.
+"""A loss within these relative margins of a constant prediction's counts as stuck there.
 
-No constant answer gets below that loss but by rounding; one that still jitters stays above it.
+A constant prediction is below that loss only by rounding; one that still jitters is above it.
 """
 
 
 class Advisor:
-    """Looks at each finished epoch and says each thing once.
+    """Gives advice after each epoch, each kind only once.
 
     Args:
         labels: of the training images.
-        classes: how many there are.
+        classes: number of classes.
     """
 
     def __init__(self, labels: LabelArray, classes: int) -> None:
@@ -34,36 +34,35 @@ class Advisor:
     def after_epoch(
         self, history: Sequence[EpochMetrics], gradient_norms: Mapping[str, float]
     ) -> Iterator[str]:
-        """What there is to say now that was not said before, one sentence each.
+        """New advice, one sentence each.
 
         Args:
             history: this run's epochs so far, at least one.
-            gradient_norms: of the epoch's last step, see `Stretch`.
+            gradient_norms: of the epoch's last step; see `Stretch`.
         """
         last = history[-1]
         seen = {
             "dead": bool(gradient_norms)
             and not any(gradient_norms.values())
             and (
-                f"the gradient is zero in every layer after epoch {last.epoch}: no ReLU lets "
-                "anything through any more, so nothing can be learned; start again with a "
-                "learning rate ten times lower"
+                f"the gradient is zero in every layer after epoch {last.epoch}: the ReLUs are "
+                "dead, so the model cannot learn; start again with a learning rate ten times lower"
             ),
             "constant": -BELOW * self.constant_loss
             <= last.train_loss - self.constant_loss
             <= ABOVE * self.constant_loss
             and (
-                f"the training loss sits at {last.train_loss:.3f} after epoch {last.epoch}: "
-                f"{self.constant_loss:.3f} is what a model gets that gives every image the same "
-                f"answer, so it is not learning; try a learning rate ten times lower (it went "
-                f"up to {max(metrics.lr for metrics in history):g}) or larger batches, and only "
-                "if the loss then falls too slowly a higher one"
+                f"the training loss is stuck at {last.train_loss:.3f} after epoch {last.epoch}: "
+                f"a model that predicts the same for every image gets {self.constant_loss:.3f}, "
+                f"so this one is not learning; try a learning rate ten times lower (it went "
+                f"up to {max(metrics.lr for metrics in history):g}) or larger batches, and raise "
+                "it only if the loss then falls too slowly"
             ),
             "overfitting": _overfits(history)
             and (
                 f"the validation loss has risen for {RISING_EPOCHS} epochs while the training "
-                f"loss fell, up to epoch {last.epoch}: the model is learning its training images "
-                "by heart; stop earlier (patience = 3), or try dropout, weight_decay or augment"
+                f"loss fell, up to epoch {last.epoch}: the model is overfitting; stop earlier "
+                "(patience = 3), or try dropout, weight_decay or augment"
             ),
         }
         for kind, sentence in seen.items():
@@ -73,9 +72,9 @@ class Advisor:
 
 
 def constant_loss(labels: LabelArray, classes: int) -> float:
-    """The lowest mean cross-entropy that one answer for all images can reach, in nats.
+    """The lowest mean cross-entropy of a constant prediction, in nats.
 
-    It is the entropy of the classes' shares: ln(classes) where all are equally frequent.
+    It is the entropy of the class frequencies: ln(classes) if all are equally frequent.
     """
     counts = np.bincount(labels, minlength=classes)
     shares = counts[counts > 0] / len(labels)

@@ -1,7 +1,7 @@
-"""Whether the compiled kernels compute what PyTorch computes, looked at before they are used.
+"""Check that the compiled kernels compute the same as PyTorch before they are used.
 
-It finds a network that is not what its list of layers says, and kernels that do not work on this
-machine. Nothing of a run is changed by it.
+The check catches a network that differs from its list of layers, and kernels that do not work on
+this machine. It does not change the run.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from tenfold.native.structures import StepSettingsRecord
 from tenfold.training.engine import StepSettings
 
 MOST_IMAGES = 32
-"""In a batch that is looked at."""
+"""Maximum number of images in a batch that is compared."""
 
 ATTEMPTS = 3
-"""Batches, of which one must agree."""
+"""Number of batches to try; one must agree."""
 
 TOLERANCE = 1e-3
-"""The length of a difference, in lengths of what PyTorch has.
+"""Maximum norm of a difference, relative to the norm of PyTorch's result.
 
-Two orders of summation differ by some 1e-6 of it, or 1e-5 in a deep network. Now and then rounding
-decides on which side of 0 the input of a ReLU lies, or which of two pixels is the largest: then one
-unit of one image counts in one sum and not in the other, which is 1e-2 at the worst; so another
-batch may be tried. What is wrong is wrong by more, in every batch.
+Different summation orders differ by about 1e-6, or 1e-5 in a deep network. Occasionally, rounding
+decides the sign of a ReLU's input or which of two pixels is larger. Then one unit of one image
+counts in one sum but not in the other, a difference of up to 1e-2, so another batch may be tried.
+Real errors are larger and show up in every batch.
 """
 
-SHARE_OF_ALL = 1e-2
-"""Lengths of gradients are taken for at least this share of that of all of them together.
+LEAST_SHARE = 1e-2
+"""Lower bound for the norm that a gradient is compared with, relative to that of all gradients.
 
-The gradient of a bias before batch normalization is 0 but for rounding errors.
+The gradient of a bias before batch normalization is 0 except for rounding errors.
 """
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step finds on one batch.
+    """The results of a step on one batch.
 
     Attributes:
-        loss: the batch's mean.
-        gradients: by the names of the parameters in the layers.
-        logits: of the batch in evaluation mode, with the running figures after the step.
+        loss: the batch mean.
+        gradients: by the parameters' names in the layers.
+        logits: in evaluation mode, with the running statistics after the step.
     """
 
     loss: float
@@ -67,32 +67,32 @@ class _Step:
 
 
 def require_agreement(compiled: CompiledModel, data: ImageDataset, settings: StepSettings) -> None:
-    """Refuse kernels that find something else than PyTorch on images of a data set.
+    """Refuse kernels whose results differ from PyTorch's on images of a data set.
 
-    Compared are the loss and each gradient of a training step without dropout, and the logits in
-    evaluation mode with the running figures that the step leaves.
+    Compares the loss and every gradient of a training step without dropout, and the logits in
+    evaluation mode with the running statistics after that step.
 
     Args:
-        compiled: of a model, whose tensors, gradients and mode stay as they are.
-        data: what will be learned from.
-        settings: how a step will be taken.
+        compiled: a model; its tensors, gradients and mode are left unchanged.
+        data: the training images.
+        settings: the settings of the steps to come.
 
     Raises:
-        NotNativeError: it says what differs most, and by how much.
-        MemoryError: there is not enough.
+        NotNativeError: results differ; says which differs most and by how much.
+        MemoryError: not enough memory.
     """
     size = min(settings.batch_size, MOST_IMAGES, len(data))
     difference, place = 0.0, ""
     for attempt in range(ATTEMPTS):
-        # From all over the data set, which may be sorted by class.
+        # Spread over the data set, which may be sorted by class.
         batch = data.select((np.arange(size) * len(data) // size + attempt) % len(data))
         wanted = _step_of_pytorch(compiled.model, batch, settings)
         difference, place = _largest(wanted, _step_of_kernels(compiled, batch, settings))
         if difference <= TOLERANCE:
             return
     raise NotNativeError(
-        f"on {size} of the training images the kernels and PyTorch differ in {place} by "
-        f"{difference:.1e} of its length, wanted at most {TOLERANCE:.0e}"
+        f"on {size} training images the kernels and PyTorch differ in {place}: relative "
+        f"difference {difference:.1e}, wanted at most {TOLERANCE:.0e}"
     )
 
 
@@ -117,7 +117,7 @@ def _step_of_pytorch(model: ImageModel, batch: ImageDataset, settings: StepSetti
 
 
 def _step_of_kernels(compiled: CompiledModel, batch: ImageDataset, settings: StepSettings) -> _Step:
-    """With copies of the tensors; a momentum buffer of zeros becomes the gradient."""
+    """Uses copies of the tensors; a zero-initialized momentum buffer becomes the gradient."""
     model, weights, size = compiled.model, settings.class_weights, len(batch)
     arrays = compiled.arrays(model.state_dict())
     parameters = model.network.named_parameters()
@@ -166,7 +166,7 @@ def _step_of_kernels(compiled: CompiledModel, batch: ImageDataset, settings: Ste
 
 
 class _WithoutDropout(TorchFunctionMode):
-    """Dropout does nothing inside the block: kernels and PyTorch draw other numbers for it."""
+    """Disables dropout inside the block: kernels and PyTorch draw different masks."""
 
     def __torch_function__(
         self,
@@ -174,26 +174,26 @@ class _WithoutDropout(TorchFunctionMode):
         types: object,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 - whatever the function gives
+    ) -> Any:  # noqa: ANN401 - any function goes through here
         if func is nn.functional.dropout:
             return args[0]
         return func(*args, **(kwargs or {}))
 
 
 def _largest(wanted: _Step, found: _Step) -> tuple[float, str]:
-    """The largest difference in lengths of what is wanted, and where it is."""
-    whole = math.hypot(*(_length(gradient) for gradient in wanted.gradients.values()))
+    """The largest relative difference and its place."""
+    whole = math.hypot(*(_norm(gradient) for gradient in wanted.gradients.values()))
     loss = _ratio(abs(found.loss - wanted.loss), abs(wanted.loss))
-    logits = _ratio(_length(found.logits - wanted.logits), _length(wanted.logits))
+    logits = _ratio(_norm(found.logits - wanted.logits), _norm(wanted.logits))
     differences = {"the loss": loss, "the logits": logits}
     for name, gradient in wanted.gradients.items():
-        scale = max(_length(gradient), SHARE_OF_ALL * whole)
-        difference = _length(found.gradients[name] - gradient)
+        scale = max(_norm(gradient), LEAST_SHARE * whole)
+        difference = _norm(found.gradients[name] - gradient)
         differences[f"the gradient of {name}"] = _ratio(difference, scale)
     return max((difference, place) for place, difference in differences.items())
 
 
-def _length(values: Tensor) -> float:
+def _norm(values: Tensor) -> float:
     return float(torch.linalg.vector_norm(values, dtype=torch.float64))
 
 

@@ -1,7 +1,7 @@
 """Augmentation of whole batches, keyed by (seed, epoch, image).
 
-What happens to an image is a pure function of the run's seed, the epoch and the image's index in
-the data set: not of the batch it is in, of the device, or of anything drawn before it.
+How an image changes is a pure function of the run's seed, the epoch and the image's index in the
+data set. It does not depend on the batch, the device, or any earlier random numbers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _MIX_2 = -7723592293110705685
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop, mirroring and cutout of raw images.
+    """Random crop, flip and cutout of raw images.
 
     Attributes:
         seed: the run's seed.
-        flip: mirror half of the images left to right.
-        crop_padding: pad with this many black pixels on every side and crop at a random place.
-        cutout: blacken a square of this side around a random pixel, cut off at the border
+        flip: flip half the images left to right.
+        crop_padding: pad with this many black pixels on every side, and crop at random.
+        cutout: blacken a square of this side around a random pixel, clipped at the border
             (DeVries and Taylor, arXiv:1708.04552).
     """
 
@@ -39,19 +39,19 @@ class Augmentation:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether every image comes out as it went in."""
+        """Whether all augmentation is off."""
         return not (self.flip or self.crop_padding or self.cutout)
 
     def key(self, purpose: str, epoch: int) -> int:
-        """The key of one kind of choice in an epoch, see `keyed_choice`."""
+        """The key for one kind of choice in an epoch; see `keyed_choice`."""
         return derive_seed(self.seed, "augment", purpose, epoch)
 
     def __call__(self, images: Images, indices: Int64[Tensor, " n"], epoch: int) -> Images:
-        """A changed copy of a batch.
+        """An augmented copy of a batch.
 
         Args:
             images: raw pixels.
-            indices: of these images in the data set, on the same device.
+            indices: the images' indices in the data set, on the same device.
             epoch: counted from 0.
         """
 
@@ -73,10 +73,10 @@ class Augmentation:
 
 
 def keyed_choice(key: int, indices: Int64[Tensor, " n"], choices: int) -> Int64[Tensor, " n"]:
-    """For every index one of 0..choices-1, a function of key and index alone.
+    """A choice from 0..choices-1 for every index, which depends only on key and index.
 
-    SplitMix64's mixing of a counter (Steele, Lea and Flood, "Fast splittable pseudorandom number
-    generators", 2014), in whole-number arithmetic that is the same on every device. The top 24
+    This is SplitMix64's mixing of a counter (Steele, Lea and Flood, "Fast splittable pseudorandom
+    number generators", 2014), in integer arithmetic that is the same on every device. The top 24
     bits decide, so all choices are equally likely to within choices / 2**24.
 
     Args:
@@ -92,7 +92,7 @@ def keyed_choice(key: int, indices: Int64[Tensor, " n"], choices: int) -> Int64[
 
 
 def _shifted(values: Int64[Tensor, " n"], bits: int) -> Int64[Tensor, " n"]:
-    """Shifted right as unsigned numbers: zeros come in at the top."""
+    """Logical right shift: fills with zeros from the top."""
     return (values >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -115,7 +115,7 @@ def _cutout(
 
 
 def _inside(middles: Tensor, side: int, length: int) -> Tensor:
-    """For every image, which of the places 0..length-1 lie within the square."""
+    """For every image, which of the positions 0..length-1 are within the square."""
     places = torch.arange(length, device=middles.device)
     start = middles[:, None] - side // 2
     return (places >= start) & (places < start + side)

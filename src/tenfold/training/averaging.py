@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 
 class AveragedWeights:
-    """Weights averaged over the steps of training, which often generalize better than the last.
+    """A moving average of the weights, which often generalizes better than the last weights.
 
-    After step t each averaged tensor a becomes `d * a + (1 - d) * w`, with `d` rising from 2/11 to
-    `decay` as `(1 + t) / (10 + t)`, so that the first, random weights are soon forgotten. Buffers
-    of floating point (batch norm's running figures) are averaged too, whole-number ones copied.
+    After step t each averaged tensor a becomes `d * a + (1 - d) * w`. `d` rises from 2/11 to
+    `decay` as `(1 + t) / (10 + t)`, so that the random initial weights are soon forgotten.
+    Floating-point buffers (batch norm's running statistics) are averaged too, integer ones copied.
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
 
     Args:
-        model: whose weights; the average starts as a copy of them.
+        model: the model to average; the average starts as a copy of its weights.
         decay: 0 < decay < 1; about `1 - 1/decay_steps`.
     """
 
@@ -28,7 +28,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take the weights after `step` steps (counted from 1) into the average."""
+        """Add the weights after `step` steps (counted from 1) to the average."""
         decay = min(self.decay, (1 + step) / (10 + step))
         averages: list[Tensor] = []
         weights: list[Tensor] = []
@@ -42,7 +42,7 @@ class AveragedWeights:
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """The averaged weights in the model inside the block, its own ones again after it."""
+        """Put the averaged weights into the model inside the block, then restore its own."""
         own = {name: t.detach().clone() for name, t in model.state_dict().items()}
         model.load_state_dict(self.tensors)
         try:

@@ -1,4 +1,4 @@
-"""Checkpoints of one run: one file each, ordered by step, the newest that verifies wins."""
+"""Checkpoints of a run: one file each, ordered by step; the newest valid one is used."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from tenfold.training.watching import next_multiple
 
 KIND, VERSION = "tenfold-checkpoint", 3
 GENERATIONS = 2
-"""How many checkpoints a run keeps."""
+"""Number of checkpoints a run keeps."""
 
 COST = 0.01
-"""The share of a run's time that the checkpoints at epochs' ends may take; half of what is
-promised, as the first one, by which the others are judged, is cheaper than they are."""
+"""Fraction of a run's time that checkpoints at epoch ends may take. It is half of what is
+promised: the estimate rests on the first checkpoint, which is cheaper than later ones."""
 
 _NAME = re.compile(r"step-(\d{9,})\.safetensors")
 
 
 class CheckpointHeader(StateHeader):
-    """What is not a tensor in a checkpoint.
+    """The non-tensor part of a run's checkpoint.
 
     Attributes:
-        context: what a resume must find unchanged.
+        context: what must be unchanged for a resume.
     """
 
     context: dict[str, Any]
@@ -48,44 +48,44 @@ class CheckpointHeader(StateHeader):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read from one file.
+    """A checkpoint read from a file.
 
     Attributes:
         path: the file.
-        header: counters, history and optimizer settings, and the run's `context`.
+        header: counters, history, optimizer settings, and the run's `context`.
         tensors: weights, moments, generators.
-        passed_over: newer files that did not verify, with the reason of each.
+        skipped: newer files that are invalid, each with the reason.
     """
 
     path: Path
     header: CheckpointHeader
     tensors: dict[str, Tensor]
-    passed_over: tuple[tuple[Path, str], ...] = ()
+    skipped: tuple[tuple[Path, str], ...] = ()
 
     def set_newer_aside(self) -> list[Path]:
-        """Rename the newer files that did not verify, so that new ones do not rank below them.
+        """Rename the newer, invalid files, so that they do not outrank new ones.
 
         Raises:
             StorageError: one could not be renamed.
         """
-        return [set_aside(path, "damaged") for path, _ in self.passed_over]
+        return [set_aside(path, "damaged") for path, _ in self.skipped]
 
 
 @dataclass
 class Checkpointer:
-    """Decides when a run is saved, and saves it.
+    """Decides when to save a run, and saves it.
 
-    A checkpoint is due whenever the interval has passed, if there is one; and at every epoch's
-    end, unless the checkpoints of this run would then take more than `COST` of its time: then at
-    the first one afterwards that pays. The run's last one is always written.
+    A checkpoint is due whenever the interval, if any, has passed, and at every epoch's end. An
+    epoch end is skipped if checkpoints would then take more than `COST` of the run's time. The
+    run's last checkpoint is always written.
 
     Attributes:
         folder: the run's `checkpoints`.
-        context: what a resume must find unchanged; it goes into every header.
+        context: what must be unchanged for a resume; stored in every header.
         every_seconds: the interval in seconds; 0 for none.
         every_batches: the interval in batches; 0 for none.
-        after_save: called after each save, within its cost.
-        seconds_spent: how long all saving took so far.
+        after_save: called after each save; its time counts as part of the cost.
+        seconds_spent: total time spent saving so far.
     """
 
     folder: Path
@@ -99,7 +99,7 @@ class Checkpointer:
     _last_cost: float = 0.0
 
     def next_due(self, step: int) -> float:
-        """The next step after this one at which the interval in batches has passed."""
+        """The next step, after this one, at which the interval in batches has passed."""
         return next_multiple(step, self.every_batches)
 
     def due_after_batch(self, state: TrainingState) -> bool:
@@ -110,17 +110,17 @@ class Checkpointer:
         return bool(self.every_seconds) and since_saved >= self.every_seconds
 
     def due_after_epoch(self, state: TrainingState) -> bool:
-        """Whether the end of an epoch is worth a checkpoint now."""
+        """Whether to save at this epoch's end."""
         if self.due_after_batch(state):
             return True
-        until_the_end = self.seconds_spent + 2 * self._last_cost  # with this one and the last one
+        until_the_end = self.seconds_spent + 2 * self._last_cost  # this one and the run's last
         return until_the_end <= COST * (time.perf_counter() - self._began_at)
 
     def save(self, state: TrainingState) -> Path:
-        """Write the state and drop all but the newest generations.
+        """Write the state, and delete all but the newest checkpoints.
 
         Raises:
-            StorageError: it could not be written; the older ones are as they were.
+            StorageError: it could not be written; the older ones are unchanged.
         """
         start = time.perf_counter()
         header, tensors = state.to_checkpoint()
@@ -145,23 +145,23 @@ class Checkpointer:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the one with the most steps first."""
+    """The checkpoints in a folder, most steps first."""
     steps = {path: _NAME.fullmatch(path.name) for path in folder.glob("step-*.safetensors")}
     numbered = [(int(match[1]), path) for path, match in steps.items() if match]
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
 def read_newest(folder: Path) -> Checkpoint | None:
-    """The checkpoint with the most steps that verifies; None where there is not one file.
+    """The valid checkpoint with the most steps; None if there are no files.
 
     Raises:
-        FileRefusedError: none verifies, or what verifies is no state of a run.
+        FileRefusedError: none is valid, or the valid one does not hold the state of a run.
         NewerFormatError: a newer tenfold wrote one of those with more steps.
     """
     files = checkpoint_files(folder)
     if not files:
         return None
-    passed_over: list[tuple[Path, str]] = []
+    skipped: list[tuple[Path, str]] = []
     for path in files:
         try:
             file = read_tensors(path, kind=KIND, version=VERSION)
@@ -170,42 +170,42 @@ def read_newest(folder: Path) -> Checkpoint | None:
         except NewerFormatError:
             raise
         except FileRefusedError as error:
-            passed_over.append((path, str(error)))
+            skipped.append((path, str(error)))
     else:
-        reasons = listing([reason for _, reason in passed_over])
+        reasons = listing([reason for _, reason in skipped])
         raise FileRefusedError(
-            f"{folder}: none of the {len(files)} checkpoints verifies: {reasons}",
-            remedy="start the run anew",
+            f"{folder}: none of the {len(files)} checkpoints is valid: {reasons}",
+            remedy="start a new run",
         )
     header = checked(
         CheckpointHeader,
         file.header,
         f"{path}: it does not hold the state of a run",
-        remedy="move it away to continue from an older one",
+        remedy="move it elsewhere to continue from an older one",
     )
     tensors = from_stored(file.tensors)
     if file.version == 1:
         header, tensors = _from_version_1(header, tensors)
     if file.version <= 2:
         header, tensors = _from_version_2(header, tensors)
-    return Checkpoint(path, header, tensors, tuple(passed_over))
+    return Checkpoint(path, header, tensors, tuple(skipped))
 
 
 def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
-    """A file under another step's name would make older checkpoints outlive newer ones."""
+    """Refuse a file named after another step, which could outrank newer checkpoints."""
     if header.get("step") != int(path.stem.removeprefix("step-")):
         raise FileRefusedError(
-            f"{path}: it holds step {header.get('step')}, which is not what its name says"
+            f"{path}: it holds step {header.get('step')}, but its name says another"
         )
 
 
 def _from_version_1(
     header: CheckpointHeader, tensors: dict[str, Tensor]
 ) -> tuple[CheckpointHeader, dict[str, Tensor]]:
-    """A run's network was the second part of a sequence, and its conditions had other names."""
+    """The network was the second module of a sequence, and conditions had other names."""
     context = dict(header.context)
     if "recipe" not in context:
-        return header, tensors  # not a run's, but of a loop of somebody's own
+        return header, tensors  # from a user's own training loop, not a run
     if isinstance(context.get("conditions"), dict):
         context["conditions"] = upgraded_conditions(context["conditions"])
     parameters = [re.sub(r"^1\.", "network.", name) for name in header.parameters]
@@ -219,7 +219,7 @@ def _from_version_1(
 def _from_version_2(
     header: CheckpointHeader, tensors: dict[str, Tensor]
 ) -> tuple[CheckpointHeader, dict[str, Tensor]]:
-    """Some weights of a run's network had other names."""
+    """Some of the network's weights had other names."""
     recipe = header.context.get("recipe")
     if not isinstance(recipe, dict):
         return header, tensors
@@ -233,7 +233,7 @@ def _from_version_2(
 
 
 def upgraded_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's conditions as version 1 of its files had them, in today's words."""
+    """The conditions from version 1 of a run's files, with today's names."""
     upgraded = {**conditions, "engine": "torch", "engine_version": 1}
     upgraded["denormals"] = upgraded.pop("tiny_numbers", None)
     return upgraded

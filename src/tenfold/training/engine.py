@@ -1,4 +1,4 @@
-"""What takes the steps of training: the seam between the loop and whatever computes."""
+"""The engine interface: what the training loop calls to take steps."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tenfold.tensors import Images, Logits
 from tenfold.training.state import TrainingState
 
 Augment = Callable[[Images, Tensor, int], Images]
-"""From a batch, the indices of its images in the data set, and the epoch, to a changed batch."""
+"""From a batch, its images' indices in the data set, and the epoch to an augmented batch."""
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """How a step is taken.
+    """How to take a step.
 
     Attributes:
-        batch_size: images in a step; the last batch of an epoch has what is left.
-        label_smoothing: the share of probability spread over all classes, 0 <= x < 1.
-        clip_norm: maximum norm of all gradients together; 0 clips nothing.
-        augment: changes a batch of raw images before the step; None leaves them as they are.
-        class_weights: how much an image of each class counts in the loss; None for all the same.
-        seed: keys what a step draws at random, where an engine does not draw it from PyTorch.
+        batch_size: images per step; an epoch's last batch may be smaller.
+        label_smoothing: the probability spread over all classes, 0 <= x < 1.
+        clip_norm: maximum norm of all gradients together; 0 for no clipping.
+        augment: augments a batch of raw images before the step; None for no augmentation.
+        class_weights: weight of each class in the loss; None for equal weights.
+        seed: keys a step's random numbers, if the engine does not draw them from PyTorch.
 
     Raises:
         UsageError: a class weight is negative or not finite, or all are 0.
@@ -50,20 +50,20 @@ class StepSettings:
             any(weights) and all(0 <= weight < math.inf for weight in weights)
         ):
             raise UsageError(
-                f"class_weights is {list(weights)}, wanted finite numbers that are 0 or more, "
-                "and not all 0"
+                f"class_weights is {list(weights)}, wanted finite numbers of at least 0, "
+                "not all of them 0"
             )
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What came of some batches in a row.
+    """The result of some consecutive batches.
 
     Attributes:
         losses: the mean loss of each batch, on the model's device.
-        correct: correct predictions in all of them, an int64 scalar on the model's device.
-        gradient_norms: of the last step, the largest absolute entry of the gradient of each weight
-            matrix and kernel, by the parameter's name; None unless asked for.
+        correct: total correct predictions, an int64 scalar on the model's device.
+        gradient_norms: for each weight matrix and kernel, the largest absolute entry of its
+            gradient in the last step, by parameter name; None unless requested.
     """
 
     losses: Float[Tensor, " batches"]
@@ -72,22 +72,22 @@ class Stretch:
 
 
 class Engine(ABC):
-    """Takes the steps of one training, epoch by epoch and stretch by stretch.
+    """Takes the steps of one training run, epoch by epoch and stretch by stretch.
 
-    What it computes must not depend on where the stretches begin and end. Threads of its own must
-    be gone, or start again, in a process that was forked.
+    Results must not depend on where stretches begin and end. In a forked process, the engine must
+    have no threads or start them again.
 
     Args:
-        state: what is trained; the loop keeps its counters, the engine changes the rest.
-        data: what to learn from.
-        settings: how a step is taken.
+        state: what to train; the loop updates the counters, the engine everything else.
+        data: the training images.
+        settings: how to take a step.
 
     Attributes:
         name: in the table of engines.
-        version: raised when the same training would end with other bits.
+        version: incremented when the same training would end with different bits.
 
     Raises:
-        UsageError: there is not one class weight for every class of the data.
+        UsageError: the number of class weights differs from the number of classes.
     """
 
     name: ClassVar[str]
@@ -97,31 +97,31 @@ class Engine(ABC):
         weights, classes = settings.class_weights, len(data.classes)
         if weights is not None and len(weights) != classes:
             raise UsageError(
-                f"class_weights has {len(weights)} numbers, wanted {classes}, one for every class"
+                f"class_weights has {len(weights)} numbers, wanted {classes}, one per class"
             )
         self.state, self.data, self.settings = state, data, settings
 
     @abstractmethod
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
-        """Get ready for an epoch, counted from 0, that visits the images in this order."""
+        """Prepare for an epoch, counted from 0, that visits the images in this order."""
 
     @abstractmethod
     def advance(
         self, first: int, learning_rates: Sequence[float], *, gradient_norms: bool = False
     ) -> Stretch:
-        """Take the steps of the epoch's batches `first`, `first + 1`, ..., one a learning rate.
+        """Take a step on the epoch's batches `first`, `first + 1`, ..., one per learning rate.
 
-        `state.step` is the number of steps taken before.
+        `state.step` is the number of steps taken before the first.
         """
 
     def logits(self, images: Images, batch_size: int) -> Logits:
-        """The model as it would be used now (averaged, in evaluation mode) on raw images."""
+        """The current model's logits for raw images, in evaluation mode with averaged weights."""
         with self.state.final_weights_in_place():
             return predict_logits(self.state.model, images, batch_size=batch_size)
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to give back
-        """Give back what the engine holds; it is of no use any more."""
+    def close(self) -> None:  # noqa: B027 - most have nothing to release
+        """Release the engine's resources; it cannot be used afterwards."""
 
 
 MakeEngine = Callable[[TrainingState, ImageDataset, StepSettings], Engine]
-"""An engine's class, or whatever makes one."""
+"""An engine's class, or a function that creates an engine."""

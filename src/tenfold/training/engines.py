@@ -1,4 +1,4 @@
-"""The table of engines, and which of them takes the steps of a run."""
+"""The table of engines, and the choice of one for a run."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ ENGINES: dict[str, type[Engine]] = {
     NativeEngine.name: NativeEngine,
     TorchEngine.name: TorchEngine,
 }
-"""What a run's steps can be taken by."""
+"""The engines by name."""
 
 AUTO = "auto"
-"""The native engine where it can take a run's steps, else PyTorch."""
+"""The native engine if it can take a run's steps, otherwise PyTorch."""
 
 
 @dataclass(frozen=True)
 class ChosenEngine:
-    """What takes a run's steps.
+    """The engine that takes a run's steps.
 
     Attributes:
-        kind: in the table of engines.
-        make: makes it.
-        predict: gives the logits of the run's model as it stands, with the bits that the engine
-            gives them in validation.
-        instructions: the vector instructions that the bits of a run depend on.
-        why_not_native: why PyTorch takes the steps where nobody asked for it; empty if not so.
+        kind: its class, from the table of engines.
+        make: creates it.
+        predict: computes the current model's logits, bit for bit as the engine does in
+            validation.
+        instructions: the vector instructions that the run's bits depend on.
+        why_not_native: why PyTorch takes the steps although not requested; otherwise empty.
     """
 
     kind: type[Engine]
@@ -58,17 +58,17 @@ def choose_engine(
     settings: StepSettings,
     layers: Sequence[Layer] | None = None,
 ) -> ChosenEngine:
-    """The engine of a name; the native one is first compared with PyTorch.
+    """The engine with this name; the native one is first compared with PyTorch.
 
     Args:
         name: of `ENGINES`, or `auto`.
-        state: what will be trained; it stays as it is.
-        data: what will be learned from.
-        settings: how a step will be taken.
-        layers: the network's, if they are known.
+        state: what to train; left unchanged.
+        data: the training images.
+        settings: how to take a step.
+        layers: the network's layers, if known.
 
     Raises:
-        UsageError: there is no such engine, or the native one was asked for and cannot be used.
+        UsageError: there is no such engine, or the native one was requested and cannot be used.
     """
     require_engine(name)
     if name not in (AUTO, NativeEngine.name):
@@ -80,7 +80,7 @@ def choose_engine(
             return _by_pytorch(TorchEngine, state, error.message)
         is_missing = isinstance(find_kernels(), NoKernels)
         what = (
-            "there is no native engine here"
+            "the native engine is not available"
             if is_missing
             else "the native engine cannot train this"
         )
@@ -88,7 +88,7 @@ def choose_engine(
 
 
 def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings) -> Engine:
-    """The native engine where it can take the steps, else PyTorch's; `train` takes it to make one.
+    """The native engine if it can take the steps, otherwise PyTorch; for `train`'s `make_engine`.
 
     The native one is first compared with PyTorch on some of the images.
     """
@@ -102,7 +102,7 @@ def require_engine(name: str) -> None:
     """Refuse a name that is neither in `ENGINES` nor `auto`.
 
     Raises:
-        UsageError: with the nearest one.
+        UsageError: unknown name; suggests the closest one.
     """
     if name not in (AUTO, *ENGINES):
         known = [AUTO, *ENGINES]
@@ -117,13 +117,13 @@ def _native(
 ) -> ChosenEngine:
     compiled = CompiledModel(state.model, data.image_shape, layers)
     make = partial(NativeEngine, compiled=compiled)
-    make(state, data, settings)  # refuses what it cannot do
+    make(state, data, settings)  # raises if it cannot train this
     try:
         require_agreement(compiled, data, settings)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise NotNativeError("memory ran out when it was compared with PyTorch") from error
+        raise NotNativeError("memory ran out while comparing it with PyTorch") from error
     return ChosenEngine(
         kind=NativeEngine,
         make=make,

@@ -1,9 +1,9 @@
-"""PyTorch on a CPU with denormals flushed to zero, in a thread of its own.
+"""PyTorch on a CPU with denormals flushed to zero, in a separate thread.
 
-Arithmetic with denormals can be a hundred times slower, and training is full of them once
-gradients vanish. But the setting belongs to a thread, each worker of PyTorch's inherits it when it
-starts, and there is no way to take it back from a worker. In a thread of their own these workers
-begin with it and end with that thread, so the caller's keep theirs.
+Arithmetic on denormals can be a hundred times slower, and training is full of them once gradients
+vanish. But the setting is per thread, PyTorch's workers inherit it when they start, and it cannot
+be undone in a worker. A separate thread has its own workers, which start with the setting and end
+with the thread, so the caller's workers are not affected.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ R = TypeVar("R")
 
 
 class FlushingThread:
-    """Calls functions in one thread, whose PyTorch flushes denormals to zero.
+    """Calls functions in one thread in which PyTorch flushes denormals to zero.
 
-    It has as many workers as the thread that makes it. Settings of PyTorch that belong to a thread,
-    such as `no_grad` or autocast, are the defaults there. Use it as a context manager, or close it.
+    It has as many workers as the thread that creates it. PyTorch's per-thread settings, such as
+    `no_grad` and autocast, have their defaults there. Use it as a context manager, or close it.
     """
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class FlushingThread:
         self._start()
 
     def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What the function returns or raises."""
-        if os.getpid() != self._process:  # a fork has copied this object, but not the thread
+        """Call the function in the thread; returns or raises what it does."""
+        if os.getpid() != self._process:  # a fork copies this object, but not the thread
             self._start()
         return self._executor.submit(function, *args, **kwargs).result()
 
@@ -51,7 +51,7 @@ class FlushingThread:
         self.close()
 
     def close(self) -> None:
-        """End the thread and its workers, once it has done what it is doing."""
+        """End the thread and its workers once the current call is done."""
         if os.getpid() == self._process:
             self._executor.shutdown()
 
@@ -63,7 +63,7 @@ class FlushingThread:
 
 
 def flushing(predict: Predict) -> Predict:
-    """The same, but in a thread that flushes denormals."""
+    """The same function, run in a thread that flushes denormals."""
 
     def flushing_predict(images: Images, batch_size: int) -> Logits:
         with FlushingThread() as thread:
@@ -73,7 +73,7 @@ def flushing(predict: Predict) -> Predict:
 
 
 class FlushingEngine(Engine):
-    """Another engine, all of whose work is done in a thread that flushes denormals.
+    """Another engine, run in a thread that flushes denormals.
 
     Args:
         kind: the other engine's class.
@@ -125,10 +125,10 @@ def denormals_are_flushed(threads: int) -> bool:
     """Whether PyTorch flushes denormals to zero in this thread and all its workers.
 
     Args:
-        threads: how many PyTorch uses; with 1 it has no workers.
+        threads: number of PyTorch's threads; with 1 it has no workers.
     """
     enough_for_all = threads * 2**16 if threads > 1 else 1
-    # Made and looked at as bits: as numbers, a thread that flushes would see zeros.
+    # Created and checked as bits: a thread that flushes would read the numbers as zeros.
     denormal = torch.full((enough_for_all,), 1000, dtype=torch.int32).view(torch.float32)
     return not bool((denormal * 0.5).view(torch.int32).count_nonzero())
 

@@ -1,4 +1,4 @@
-"""What each epoch of a run came to."""
+"""The metrics of each epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from tenfold.storage import Facts
 
 Share = Annotated[float, Field(ge=0, le=1)]
-"""A share of something, 0..1."""
+"""A fraction, 0..1."""
 
 
 class EpochMetrics(Facts):
@@ -17,12 +17,12 @@ class EpochMetrics(Facts):
 
     Attributes:
         epoch: counted from 1.
-        train_loss: mean loss over the epoch's images while the weights were moving.
-        train_acc: the share of correct predictions likewise, 0..1.
+        train_loss: mean loss over the epoch's images, measured as the weights changed.
+        train_acc: accuracy measured the same way, 0..1.
         val_loss: mean cross-entropy on the validation split after the epoch; None without one.
-        val_acc: the share of correct predictions there, 0..1; None without one.
+        val_acc: accuracy on the validation split, 0..1; None without one.
         lr: the learning rate of the epoch's last step.
-        seconds: how long training and validation took.
+        seconds: time for training and validation.
     """
 
     epoch: int

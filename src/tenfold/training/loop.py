@@ -1,4 +1,4 @@
-"""The training loop, to be read from top to bottom."""
+"""The training loop; read it from top to bottom."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tenfold.training.watching import Standing, Watcher
 Outcome = Literal["finished", "stopped early", "interrupted"]
 
 STRETCH_SECONDS = 0.25
-"""How long the engine should work at a stretch: Ctrl-C waits for its end."""
+"""Target length of a stretch of steps: Ctrl-C waits for it to end."""
 
 
 def train(
@@ -54,34 +54,34 @@ def train(
     watcher: Watcher | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Train until `epochs` epochs are done, from wherever the state stands.
+    """Train from the current state until `epochs` epochs are done.
 
     Args:
         state: model, optimizer and counters; changed in place. A half-finished epoch continues at
             its next batch.
-        train_data: what to learn from.
-        val_data: what chooses the best epoch; without it the last epoch's weights are final.
-        epochs: how many in all, those already done included.
-        batch_size: images in a step; the last batch of an epoch has what is left.
+        train_data: the training images.
+        val_data: chooses the best epoch; without it the last epoch's weights are final.
+        epochs: total number, including those already done.
+        batch_size: images per step; an epoch's last batch may be smaller.
         schedule: from the number of steps taken to the learning rate.
-        seed: keys the order of the images, with the epoch; see `StepSettings` as well.
+        seed: with the epoch, determines the order of the images; see also `StepSettings`.
         shuffle: a new order in every epoch; otherwise the data set's own.
-        eval_batch_size: images at once in validation.
+        eval_batch_size: images per batch in validation.
         label_smoothing: see `StepSettings`.
         clip_norm: see `StepSettings`.
-        augment: see `StepSettings`; keyed, so that it can be repeated.
+        augment: see `StepSettings`; keyed, so that it is repeatable.
         class_weights: see `StepSettings`.
-        choose_by: the figure that the best epoch is chosen by.
-        patience: stop after this many epochs without a gain; 0 never does.
-        make_engine: what takes the steps: `TorchEngine`, `NativeEngine`, or `auto_engine`, which
-            takes the native one where it can take them.
-        checkpointer: where and when the state is saved; None saves nothing.
-        watcher: is told what happens.
-        should_stop: asked several times a second; when it returns True, saves and returns.
+        choose_by: the metric that chooses the best epoch.
+        patience: stop after this many epochs without improvement; 0 for never.
+        make_engine: creates what takes the steps: `TorchEngine`, `NativeEngine`, or
+            `auto_engine`, which uses the native engine if it can take them.
+        checkpointer: where and when to save the state; None to save nothing.
+        watcher: called as training proceeds.
+        should_stop: called several times a second; when it returns True, saves and returns.
 
     Raises:
         UsageError: the class weights do not fit.
-        TrainingError: a loss or a weight is not finite; the state is not saved then.
+        TrainingError: a loss or a weight is not finite; the state is then not saved.
         StorageError: a checkpoint cannot be written.
     """
     watcher = watcher or Watcher()
@@ -108,7 +108,7 @@ def train(
                 ends = [batches, state.batch + pace, watcher.next_look(state.batch)]
                 if checkpointer is not None:
                     ends.append(state.batch + checkpointer.next_due(state.step) - state.step)
-                last = int(min(ends))  # where somebody wants to look, or it has been long
+                last = int(min(ends))  # the next batch at which something is due
                 rates = [schedule(state.step + place) for place in range(last - state.batch)]
                 began = time.perf_counter()
                 stretch = engine.advance(state.batch, rates, gradient_norms=last == batches)
@@ -118,7 +118,7 @@ def train(
                 loss = state.running_loss()
                 watcher.advanced(Standing(state.epoch + 1, state.batch, batches, state.step, loss))
                 if state.batch == batches:
-                    break  # what follows belongs to the epoch's end
+                    break  # the rest of this loop is handled at the epoch's end
                 stopping = should_stop()
                 if checkpointer is not None and (stopping or checkpointer.due_after_batch(state)):
                     _require_finite(state, schedule)
@@ -151,7 +151,7 @@ def train(
 def epoch_order(n: int, seed: int, epoch: int, *, shuffle: bool) -> Int64[Tensor, " n"]:
     """The order in which an epoch, counted from 0, visits n images.
 
-    It is `keyed_permutation(n, seed, "order", epoch)`, which PyTorch computes faster.
+    The same as `keyed_permutation(n, seed, "order", epoch)`; PyTorch computes it faster.
     """
     if not shuffle:
         return torch.arange(n)
@@ -160,17 +160,17 @@ def epoch_order(n: int, seed: int, epoch: int, *, shuffle: bool) -> Int64[Tensor
 
 
 def _next_pace(pace: int, batches: int, seconds: float) -> int:
-    """How many batches fit into the next stretch, judged by how long this one took.
+    """Batches in the next stretch, from the time that this one took.
 
-    The first stretch is one batch, and none is more than four times as long as the one before: the
-    first batches may be much slower than the rest.
+    The first stretch is one batch, and each is at most four times as long as the one before,
+    because the first batches may be much slower than the rest.
     """
     fitting = int(STRETCH_SECONDS * batches / max(seconds, 1e-6))
     return max(1, min(fitting, 4 * pace))
 
 
 def _take(state: TrainingState, stretch: Stretch) -> None:
-    """Put a stretch's figures into the state."""
+    """Add a stretch's figures to the state."""
     end = state.batch + len(stretch.losses)
     state.losses[state.batch : end] = stretch.losses
     state.correct = state.correct + stretch.correct
@@ -192,7 +192,7 @@ def _require_finite_losses(state: TrainingState, schedule: Schedule) -> None:
 
 
 def _require_finite(state: TrainingState, schedule: Schedule) -> None:
-    """What must hold before anything is saved: a finite loss can still end in infinite weights."""
+    """Check the weights before they are saved: a finite loss can still give infinite weights."""
     for name, tensor in state.model.state_dict().items():
         if tensor.is_floating_point() and not _is_finite(tensor):
             lr = schedule(state.step - 1)
@@ -202,7 +202,7 @@ def _require_finite(state: TrainingState, schedule: Schedule) -> None:
 
 def _is_finite(tensor: Tensor) -> bool:
     if tensor.device.type == "cpu" and tensor.numel() > 0:
-        # The least and the largest are NaN where a number is: one pass, and nothing is written.
+        # NaN propagates to minimum and maximum, so this takes one pass and writes nothing.
         tensor = torch.stack(torch.aminmax(tensor))
     return bool(tensor.isfinite().all())
 
@@ -217,7 +217,7 @@ def _diverged(what: str, state: TrainingState, where: str = "") -> TrainingError
 def _finish_epoch(
     state: TrainingState, n: int, batch_size: int, report: Report | None, lr: float, started: float
 ) -> None:
-    """Put the epoch's figures into the history and the counters at the next epoch's start."""
+    """Add the epoch's figures to the history, and set the counters to the next epoch's start."""
     if report is not None and not math.isfinite(report.loss):
         raise _diverged(f"the validation loss became {report.loss}", state)
     sizes = torch.full((len(state.losses),), batch_size, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What to say when memory runs out: where, with which batch size, and what to try."""
+"""The error for running out of memory: where, with which batch size, and what to try."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""How libraries say it that have no error of its own for it."""
+"""Messages of libraries that have no error class for it."""
 
 
 def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether this says that memory ran out."""
+    """Whether this error means that memory ran out."""
     has_its_own_error = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return has_its_own_error or any(sign in str(error) for sign in _SIGNS)
 
@@ -29,10 +29,10 @@ def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 def out_of_memory_explained(
     state: TrainingState, *, batch_size: int | None, eval_batch_size: int
 ) -> Iterator[None]:
-    """Turn memory that runs out inside the block into a sentence with the batch size.
+    """Turn running out of memory inside the block into an error that names the batch size.
 
     Args:
-        state: tells where training stands.
+        state: for the current epoch and batch.
         batch_size: in training; None if the block only evaluates.
         eval_batch_size: in evaluation.
 

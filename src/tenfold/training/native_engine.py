@@ -1,4 +1,4 @@
-"""The engine whose steps compiled kernels take, in the memory of the run's own state."""
+"""An engine that trains with compiled kernels, directly on the run's own state."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ from tenfold.training.native_optimizer import NativeOptimizer
 from tenfold.training.state import TrainingState
 
 LARGEST_AUGMENTATION = 2**14
-"""Pixels of a padding or a square; the kernels count in 32 bits."""
+"""Limit for padding and cutout size, in pixels; the kernels use 32-bit integers."""
 
 _FOR_CHANGES = (
-    "let PyTorch train a model that is changed on the way: --engine torch, or "
+    "train a model that changes during training with PyTorch: --engine torch, or "
     "make_engine=TorchEngine in Python"
 )
 
 
 class NativeEngine(Engine):
-    """The same steps as `TorchEngine`, taken by compiled kernels in the state's own tensors.
+    """The same steps as `TorchEngine`, taken by compiled kernels directly on the state's tensors.
 
-    The bits do not depend on the number of threads. What dropout silences is a function of (seed,
-    layer, step, image, unit), so that there is no generator to bring back. Nothing is compared with
-    PyTorch here: a network that deceives `layer_list` is found out by `auto_engine`, if at all.
+    Results are bit-identical for any number of threads. Dropout masks are a function of (seed,
+    layer, step, image, unit), so there is no generator state to restore. This class does not check
+    the kernels against PyTorch; only `auto_engine` can notice a network that misleads `layer_list`.
 
     Args:
         state: see `Engine`.
         data: see `Engine`.
         settings: see `Engine`.
-        compiled: of the state's model; None to compile it.
+        compiled: the state's model, compiled; None to compile it here.
 
     Raises:
-        NotNativeError: the kernels cannot take such steps, or there are none here.
+        NotNativeError: the kernels do not support these steps, or no kernels are available.
         UsageError: see `Engine`; or the last batch is too small for batch normalization.
     """
 
@@ -77,9 +77,9 @@ class NativeEngine(Engine):
             raise NotNativeError(f"the average is {kind}, wanted AveragedWeights")
         self._augmentation = _known_augmentation(settings.augment)
         if output_shapes(layers, shape)[-1] != (len(data.classes),):
-            raise NotNativeError("the network does not give one logit for every class of the data")
+            raise NotNativeError("the network does not give one logit per class of the data")
         require_batches(layers, shape, len(data), settings.batch_size)
-        _require_apart([*self._values().values(), *self._averages().values()])
+        _require_disjoint([*self._values().values(), *self._averages().values()])
         self._counts = [
             f"{NETWORK}{layer.num_batches_tracked}"
             for layer in layers
@@ -92,8 +92,8 @@ class NativeEngine(Engine):
         """See `Engine`.
 
         Raises:
-            NotNativeError: the model, its gradients or the optimizer have been changed to what the
-                kernels cannot compute.
+            NotNativeError: the model, its gradients or the optimizer have changed into something
+                that the kernels do not support.
         """
         try:
             self._require_unchanged()
@@ -132,7 +132,7 @@ class NativeEngine(Engine):
         )
         self._optimizer.count(learning_rates)
         self._count_batches(count)
-        norms = self._of_matrices(taken.largest_gradients) if gradient_norms else None
+        norms = self._for_matrices(taken.largest_gradients) if gradient_norms else None
         return Stretch(torch.from_numpy(taken.losses), torch.tensor(taken.correct), norms)
 
     def logits(self, images: Images, batch_size: int) -> Logits:
@@ -150,7 +150,7 @@ class NativeEngine(Engine):
         self._compiled.require_same_layers()
         now = dict(self.state.model.named_parameters())
         if any(now.get(name) is not each for name, each in self._parameters.items()):
-            raise NotNativeError("a parameter of the model was replaced by another")
+            raise NotNativeError("a parameter of the model was replaced")
         _require_plain_gradients(self._parameters)
         self._optimizer.require_known()
 
@@ -162,11 +162,11 @@ class NativeEngine(Engine):
         return {} if averaged is None else self._compiled.arrays(averaged.tensors)
 
     def _tensors(self) -> dict[str, TrainedTensor]:
-        """What the kernels change, by the names in the layers."""
+        """The tensors that the kernels update, by their names in the layers."""
         averages = self._averages()
         tensors = {}
         for name, value in self._values().items():
-            parameter = self._parameters.get(f"{NETWORK}{name}")  # or a running figure
+            parameter = self._parameters.get(f"{NETWORK}{name}")  # None for a running statistic
             moments = [] if parameter is None else self._optimizer.moments(parameter)
             tensors[name] = TrainedTensor(
                 value,
@@ -186,15 +186,15 @@ class NativeEngine(Engine):
         return record
 
     def _count_batches(self, batches: int) -> None:
-        """Count what batch normalization has seen, as PyTorch does."""
+        """Update `num_batches_tracked` of batch normalization, as PyTorch does."""
         tensors, averaged = self.state.model.state_dict(), self.state.averaged
         for name in self._counts:
             tensors[name] += batches
             if averaged is not None:
                 averaged.tensors[name].copy_(tensors[name])
 
-    def _of_matrices(self, gradients: Mapping[str, float]) -> dict[str, float]:
-        """Those of weight matrices and kernels, by the parameters' names."""
+    def _for_matrices(self, gradients: Mapping[str, float]) -> dict[str, float]:
+        """The entries of weight matrices and convolution kernels, by parameter name."""
         return {
             name: gradients[name.removeprefix(NETWORK)]
             for name, parameter in self._parameters.items()
@@ -203,19 +203,19 @@ class NativeEngine(Engine):
 
 
 def _require_plain_gradients(parameters: Mapping[str, nn.Parameter]) -> None:
-    """Refuse what is done to gradients beside a network's and an optimizer's own code."""
+    """Refuse gradients that something besides the network and the optimizer changes."""
     for name, parameter in parameters.items():
         if has_gradient_hooks(parameter):
             raise NotNativeError(f"the gradient of {name} has hooks")
     if torch.is_autocast_enabled("cpu"):
-        raise NotNativeError("PyTorch is told to compute in mixed precision (autocast)")
+        raise NotNativeError("mixed precision (autocast) is enabled in PyTorch")
 
 
 def _known_augmentation(augment: Augment | None) -> Augmentation | None:
-    """An augmentation that the kernels know.
+    """The augmentation, if the kernels support it.
 
     Raises:
-        NotNativeError: it is another one.
+        NotNativeError: they do not.
     """
     if augment is None:
         return None
@@ -224,19 +224,22 @@ def _known_augmentation(augment: Augment | None) -> Augmentation | None:
         raise NotNativeError(f"the images are augmented by {kind}, not by tenfold's Augmentation")
     for name in ("crop_padding", "cutout"):
         if not 0 <= getattr(augment, name) < LARGEST_AUGMENTATION:
-            raise NotNativeError(f"{name} of the augmentation is {getattr(augment, name)}")
+            raise NotNativeError(
+                f"the augmentation's {name} is {getattr(augment, name)}, "
+                f"wanted 0..{LARGEST_AUGMENTATION - 1}"
+            )
     return augment
 
 
-def _require_apart(arrays: Iterable[np.ndarray]) -> None:
-    """Refuse arrays that share memory: a change of one would be a change of the other."""
+def _require_disjoint(arrays: Iterable[np.ndarray]) -> None:
+    """Refuse arrays that overlap in memory: updating one would change the other."""
     spans = sorted((array.ctypes.data, array.nbytes) for array in arrays)
     if any(start + size > following for (start, size), (following, _) in pairwise(spans)):
         raise NotNativeError("two tensors of the model, or of its average, share memory")
 
 
 def augmentation_record(augment: Augmentation, epoch: int) -> AugmentationRecord:
-    """An augmentation as the kernels know it in an epoch, counted from 0."""
+    """An augmentation for the kernels, with its keys for an epoch, counted from 0."""
     return AugmentationRecord(
         flip=augment.flip,
         crop_padding=augment.crop_padding,

@@ -1,4 +1,4 @@
-"""An optimizer of PyTorch's whose steps compiled kernels take: its options, moments and counts."""
+"""A PyTorch optimizer whose steps compiled kernels take: its options, moments and step counts."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.Adam: ("exp_avg", "exp_avg_sq"),
     torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
 }
-"""By class: what it keeps for each parameter beside the count of steps, by PyTorch's names."""
+"""Per-parameter state of each class, besides the step count, by PyTorch's names."""
 
 _KNOWN = {"momentum", "nesterov", "weight_decay", "betas", "eps", "decoupled_weight_decay"}
-"""Options that the kernels have."""
+"""Options that the kernels support."""
 
-_OF_NO_MATTER = {"params", "lr", "foreach", "fused"}
-"""The learning rate is set at every step; the others choose between ways to compute the same."""
+_IRRELEVANT = {"params", "lr", "foreach", "fused"}
+"""The learning rate is set at every step; the others only select an implementation."""
 
 _LARGEST_COUNT = {torch.float32: 2**24, torch.float64: 2**53}
-"""Where a count stays, as 1 is lost in rounding."""
+"""Where a count stops growing because adding 1 is lost to rounding."""
 
 
 class NativeOptimizer:
-    """An optimizer of PyTorch's whose steps the kernels take, in the memory of its own state.
+    """A PyTorch optimizer whose steps the kernels take, directly on its own state.
 
     Args:
         optimizer: over some of the parameters.
-        parameters: all that the model has, by name.
+        parameters: all of the model's parameters, by name.
 
     Raises:
-        NotNativeError: the kernels do not know the optimizer, or one of its options.
+        NotNativeError: the kernels do not support the optimizer or one of its options.
     """
 
     def __init__(
@@ -52,40 +52,40 @@ class NativeOptimizer:
         self.require_known()
 
     def require_known(self) -> None:
-        """Refuse what the optimizer, or parameters that are to be trained, may have become.
+        """Check the optimizer's current state and the parameters to be trained.
 
         Raises:
             NotNativeError: the kernels cannot take its steps.
         """
         if _has_hooks(self._optimizer):
-            raise NotNativeError("the optimizer has hooks, or a step of its own")
+            raise NotNativeError("the optimizer has hooks or a custom step method")
         _require_all_trained(self._optimizer, self._parameters)
         _options(self._optimizer)
         _ = self.steps
 
     @property
     def _trained(self) -> list[nn.Parameter]:
-        """As it is now: parameters may be frozen, or trained again, at any time."""
+        """Currently trained parameters; they may be frozen or unfrozen at any time."""
         return [each for each in self._parameters.values() if each.requires_grad]
 
     @property
     def steps(self) -> int:
-        """How many steps it has counted; SGD counts none.
+        """Number of steps taken; always 0 for SGD, which does not count.
 
         Raises:
-            NotNativeError: it has counted differently for some parameters.
+            NotNativeError: the count differs between parameters.
         """
         states = [self._optimizer.state.get(parameter, {}) for parameter in self._trained]
         counts = {float(state.get("step", 0.0)) for state in states}
         if len(counts) > 1:
-            raise NotNativeError("the optimizer has taken more steps with some parameters")
+            raise NotNativeError("the optimizer has taken more steps for some parameters")
         return int(max(counts, default=0))
 
     def record(self) -> StepSettingsRecord:
-        """Its options, as they are now, as the kernels have them.
+        """The optimizer's current options, for the kernels.
 
         Raises:
-            NotNativeError: they have been changed to what the kernels do not have.
+            NotNativeError: the kernels do not support them.
         """
         options = _options(self._optimizer)
         if not self._is_adam:
@@ -105,7 +105,7 @@ class NativeOptimizer:
         )
 
     def moments(self, parameter: nn.Parameter) -> list[Tensor]:
-        """What it keeps for a parameter; made as PyTorch makes it, where it is not there yet."""
+        """The moments of a parameter; created as PyTorch would if they do not exist yet."""
         is_needed = self._is_adam or self._optimizer.param_groups[0]["momentum"]
         if not is_needed or not parameter.requires_grad:
             return []
@@ -119,7 +119,7 @@ class NativeOptimizer:
         return [state[name] for name in names]
 
     def count(self, learning_rates: Sequence[float]) -> None:
-        """Leave what PyTorch leaves after steps with these learning rates."""
+        """Update step counts and learning rate as PyTorch would for these steps."""
         for parameter in self._trained:
             step = self._optimizer.state.get(parameter, {}).get("step")
             if step is not None:
@@ -134,7 +134,7 @@ class NativeOptimizer:
 
 
 def _has_hooks(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether something else happens at a step: a scheduler puts a `step` of its own there."""
+    """Whether a step does anything extra; a scheduler, for one, replaces `step`."""
     hooks = (
         optimizer._optimizer_step_pre_hooks,
         optimizer._optimizer_step_post_hooks,
@@ -145,13 +145,13 @@ def _has_hooks(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def _options(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The options that the kernels have.
+    """The optimizer's options, all of which the kernels support.
 
     Raises:
-        NotNativeError: there are others that are on, or groups that differ in them.
+        NotNativeError: an unsupported option is on, or groups have different options.
     """
     groups = [
-        {key: value for key, value in group.items() if key not in _OF_NO_MATTER}
+        {key: value for key, value in group.items() if key not in _IRRELEVANT}
         for group in optimizer.param_groups
     ]
     options = groups[0]
@@ -163,21 +163,23 @@ def _options(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         raise NotNativeError("an option of the optimizer is a tensor, wanted a number")
     others = [f"{key} = {value}" for key, value in options.items() if key not in _KNOWN and value]
     if others:
-        raise NotNativeError(f"the optimizer has {listing(others)}, which the kernels do not have")
+        raise NotNativeError(
+            f"the optimizer has {listing(others)}, which the kernels do not support"
+        )
     if any(group != options for group in groups):
-        raise NotNativeError("the optimizer has groups of parameters with different options")
+        raise NotNativeError("the optimizer has parameter groups with different options")
     return options
 
 
 def _require_all_trained(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> None:
-    """Refuse an optimizer that leaves parameters out, or has some that the model does not have."""
+    """Refuse an optimizer that lacks trained parameters or has some from outside the model."""
     owned = {id(each) for group in optimizer.param_groups for each in group["params"]}
     if not owned <= {id(each) for each in parameters.values()}:
-        raise NotNativeError("the optimizer has parameters that the model does not have")
+        raise NotNativeError("the optimizer has parameters that are not in the model")
     for name, parameter in parameters.items():
         if parameter.requires_grad and id(parameter) not in owned:
             raise NotNativeError(f"the optimizer does not have the parameter {name}")
     if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise NotNativeError("no parameter of the model takes a gradient")
+        raise NotNativeError("no parameter of the model requires a gradient")

@@ -1,4 +1,4 @@
-"""An optimizer's state as plain values and named tensors, and back into an optimizer that fits."""
+"""Conversion of an optimizer's state to plain values and named tensors, and back."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tenfold.training.optimizers import OPTIMIZERS
 
 
 class OptimizerHeader(Facts):
-    """What is not a tensor in an optimizer's state.
+    """The non-tensor part of an optimizer's state.
 
     Attributes:
-        kind: the optimizer's class.
-        groups: its settings, and the indices of the parameters that each group has.
-        plain: what it remembers as plain values, by `<index of the parameter>.<key>`.
+        kind: the name of the optimizer's class.
+        groups: its parameter groups: settings and parameter indices.
+        plain: per-parameter state that is not a tensor, by `<index of the parameter>.<key>`.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class OptimizerHeader(Facts):
 def optimizer_to_parts(
     optimizer: torch.optim.Optimizer,
 ) -> tuple[OptimizerHeader, dict[str, Tensor]]:
-    """An optimizer's state as a header and as tensors named `<index of the parameter>.<key>`."""
+    """An optimizer's state as a header and tensors named `<index of the parameter>.<key>`."""
     state = optimizer.state_dict()
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
@@ -50,16 +50,16 @@ def load_optimizer(
     *,
     keep_settings: bool = False,
 ) -> None:
-    """Give an optimizer the state that `optimizer_to_parts` wrote down, or leave it as it was.
+    """Restore an optimizer from the result of `optimizer_to_parts`; on error it is unchanged.
 
     Args:
         optimizer: of the same kind, over as many parameters.
-        header: what was written down as plain values.
+        header: the non-tensor part.
         tensors: named `<index of the parameter>.<key>`.
-        keep_settings: take over what was remembered, but not the learning rate and its like.
+        keep_settings: restore the per-parameter state, but not settings such as the learning rate.
 
     Raises:
-        FileRefusedError: it is of another kind, or does not fit.
+        FileRefusedError: the state is of another kind, or does not fit.
     """
     remembered = _by_parameter({**tensors, **header.plain})
     _require_usable(optimizer, header, remembered)
@@ -67,14 +67,14 @@ def load_optimizer(
     if keep_settings:
         groups = optimizer.state_dict()["param_groups"]
     try:
-        # A copy: the optimizer would go on in the tensors of the checkpoint.
+        # A copy: otherwise the optimizer would update the checkpoint's tensors.
         optimizer.load_state_dict({"state": deepcopy(remembered), "param_groups": groups})
     except (ValueError, KeyError) as error:
         raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
 
 
 def _by_parameter(values: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """What stands under `<index of the parameter>.<key>`, by index and key."""
+    """The values named `<index of the parameter>.<key>`, by index and key."""
     remembered: dict[int, dict[str, Any]] = {}
     for name, value in values.items():
         index, _, key = name.partition(".")
@@ -89,27 +89,33 @@ def _require_usable(
     header: OptimizerHeader,
     remembered: Mapping[int, Mapping[str, Any]],
 ) -> None:
-    """Refuse what this optimizer could not take its next step with."""
+    """Refuse a state with which this optimizer could not take its next step."""
     kind = type(optimizer).__name__
     if header.kind != kind:
         raise FileRefusedError(
-            f"the checkpoint is of a run with {header.kind}, this one has {kind}"
+            f"the checkpoint is from a run with {header.kind}, this one has {kind}"
         )
     entry = next((entry for entry in OPTIMIZERS.values() if entry.kind == kind), None)
     if entry is None:
-        return  # somebody's own: what it remembers is not known here
+        return  # a user's own optimizer, whose state is unknown here
     groups = [group["params"] for group in optimizer.state_dict()["param_groups"]]
     if [group.get("params") for group in header.groups] != groups:
-        raise FileRefusedError("the checkpoint's optimizer does not fit: it has other groups")
+        raise FileRefusedError("the checkpoint's optimizer does not fit: its groups differ")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, values in remembered.items():
         if index >= len(parameters):
-            raise FileRefusedError(f"the checkpoint's optimizer remembers parameter {index}")
+            raise FileRefusedError(
+                f"the checkpoint's optimizer has state for parameter {index}, "
+                f"but there are only {len(parameters)}"
+            )
         if values.keys() != entry.remembers:
-            raise FileRefusedError(f"the checkpoint's {kind} remembers {listing(sorted(values))}")
+            raise FileRefusedError(
+                f"the checkpoint's {kind} has {listing(sorted(values))}, "
+                f"wanted {listing(sorted(entry.remembers))}"
+            )
         for key, value in values.items():
             wanted = torch.zeros(()) if key == "step" else parameters[index]
-            # SGD without momentum remembers None.
+            # SGD without momentum stores None.
             if value is not None and not (
                 isinstance(value, Tensor)
                 and value.shape == wanted.shape
@@ -119,7 +125,7 @@ def _require_usable(
 
 
 def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON turned from tuples into lists, but for the list of parameters."""
+    """A group's values that JSON turned from tuples into lists, except the parameters."""
     return {
         key: tuple(value)
         for key, value in group.items()

@@ -1,4 +1,4 @@
-"""The optimizers that a recipe can name, built over flat options."""
+"""The optimizers that a recipe can name, built from flat options."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OptimizerEntry:
-    """An optimizer that has a name.
+    """An entry in the table of optimizers.
 
     Attributes:
-        kind: the name of its class in `torch.optim`, which checkpoints carry.
-        remembers: what it keeps for each parameter, by PyTorch's names.
-        own: the options that not every optimizer has, each a key of the recipe, with defaults.
-        needs: own options that do nothing without another one.
-        fixed: what the class is always given beside the options.
+        kind: the name of its class in `torch.optim`, which checkpoints store.
+        remembers: the keys of its per-parameter state in PyTorch.
+        own: options that not every optimizer has, with defaults; each is a recipe key.
+        needs: own options that have no effect without another one.
+        fixed: arguments that the class always gets besides the options.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class OptimizerEntry:
     fixed: Mapping[str, object] = field(default_factory=dict)
 
 
-# The fused kernel updates all moments in one pass: on a CPU that is where Adam's time goes.
+# The fused kernel updates all moments in one pass; on a CPU, that is where Adam spends its time.
 _FUSED = {"fused": True}
 
 _MOMENTS = frozenset({"step", "exp_avg", "exp_avg_sq"})
@@ -46,10 +46,10 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
     ),
     # Weight decay is an L2 penalty here (Kingma and Ba, arXiv:1412.6980) ...
     "adam": OptimizerEntry("Adam", _MOMENTS, fixed=_FUSED),
-    # ... and apart from the gradient here (Loshchilov and Hutter, arXiv:1711.05101).
+    # ... and decoupled from the gradient here (Loshchilov and Hutter, arXiv:1711.05101).
     "adamw": OptimizerEntry("AdamW", _MOMENTS, fixed=_FUSED),
 }
-"""Every optimizer that has a name."""
+"""The optimizers by name."""
 
 _DEFAULTS = {key: default for entry in OPTIMIZERS.values() for key, default in entry.own.items()}
 
@@ -68,13 +68,13 @@ def build_optimizer(
     Args:
         name: one of `OPTIMIZERS`.
         parameters: what to train; all in one group.
-        lr: the learning rate to begin with; a schedule sets it anew at every step.
+        lr: the initial learning rate; a schedule sets it at every step.
         momentum: for `sgd`, 0 <= momentum < 1.
         nesterov: Nesterov's momentum, for `sgd` with momentum.
         weight_decay: at least 0.
 
     Raises:
-        UsageError: an unknown name, or a momentum for an optimizer that has none.
+        UsageError: the name is unknown, or momentum is set for an optimizer that has none.
     """
     import torch
 
@@ -91,14 +91,14 @@ def build_optimizer(
 
 
 def require_own_options(name: str, options: Mapping[str, object]) -> None:
-    """Refuse options that an optimizer does not have, or that do nothing without another one.
+    """Refuse options that an optimizer does not have, or that have no effect without another one.
 
     Args:
         name: one of `OPTIMIZERS`.
-        options: those of all optimizers, by name; may hold anything else beside them.
+        options: the options of all optimizers by name; other keys are ignored.
 
     Raises:
-        UsageError: with the options, their values and what to set.
+        UsageError: names the options, their values and what to set.
     """
     entry = OPTIMIZERS[name]
     foreign = [
@@ -122,5 +122,5 @@ def require_own_options(name: str, options: Mapping[str, object]) -> None:
 
 
 def _settings(keys: Iterable[str], options: Mapping[str, object]) -> str:
-    """As they stand in a recipe."""
+    """The options as written in a recipe."""
     return ", ".join(f"{key} = {options[key]}".lower() for key in keys)

@@ -1,4 +1,4 @@
-"""The parts of a run for those who write their own loop: an epoch, and a checkpoint by hand."""
+"""Building blocks for your own training loop: one epoch, and saving and loading checkpoints."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ def train_epoch(
     loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
     watch: Callable[[int, float, int], None] | None = None,
 ) -> tuple[float, float]:
-    """One epoch over batches of any kind; mean loss and accuracy (0..1) while learning.
+    """Train for one epoch on any batches; returns mean training loss and accuracy (0..1).
 
     Args:
-        model: images to logits; put into training mode.
+        model: images to logits; set to training mode.
         data: batches of images and labels, such as a `DataLoader`.
         optimizer: over the model's parameters.
-        loss: of logits and labels to the batch's mean loss.
-        watch: told after every batch: its number from 1, its loss, and the images seen so far.
+        loss: from logits and labels to the batch's mean loss.
+        watch: called after every batch with its number from 1, its loss, and the number of images
+            seen so far.
 
     Raises:
-        DataError: there is no batch.
+        DataError: there are no batches.
         UsageError: the images are raw pixels, and the network fails on them.
     """
     model.train()
@@ -69,19 +70,19 @@ def train_epoch(
 def save_checkpoint(
     path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, **facts: object
 ) -> None:
-    """Write a model's and an optimizer's state, and facts such as the epoch and the loss.
+    """Save the state of a model and an optimizer, and facts such as the epoch and the loss.
 
-    A death at any instant leaves the file that was there before, or the new one, whole.
+    The write is atomic: if the process dies, the old file or the new one is there, complete.
 
     Args:
-        path: the file; by custom its name ends in `.safetensors`.
+        path: the file; by convention its name ends in `.safetensors`.
         model: any module.
         optimizer: any PyTorch optimizer.
-        facts: what JSON can hold; tensors and NumPy arrays of one element are saved as numbers.
+        facts: JSON values; tensors and NumPy arrays of one element are saved as numbers.
 
     Raises:
-        UsageError: JSON cannot hold one of the facts.
-        StorageError: it could not be written.
+        UsageError: a fact cannot be stored as JSON.
+        StorageError: the file could not be written.
     """
     plain = {name: _plain(name, fact) for name, fact in facts.items()}
     header, moments = optimizer_to_parts(optimizer)
@@ -97,16 +98,16 @@ def save_checkpoint(
 
 
 def _plain(name: str, fact: object) -> object:
-    """A fact as JSON can hold it."""
+    """A fact as a JSON value."""
     if isinstance(fact, Tensor | np.ndarray | np.generic) and math.prod(fact.shape) == 1:
         fact = fact.item()
     try:
         json.dumps(fact)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"save_checkpoint: {name} is a {type(fact).__name__}, wanted what JSON can hold: "
-            "numbers, text, lists and dicts of these",
-            remedy="convert it first, a tensor for instance with .tolist()",
+            f"save_checkpoint: {name} is a {type(fact).__name__}, wanted a JSON value: "
+            "numbers, strings, and lists and dicts of these",
+            remedy="convert it first, for example a tensor with .tolist()",
         ) from error
     return fact
 
@@ -114,7 +115,7 @@ def _plain(name: str, fact: object) -> object:
 def load_checkpoint(
     path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
 ) -> dict[str, Any]:
-    """Bring a model, and an optimizer, to the state that `save_checkpoint` wrote; the facts.
+    """Restore a model and an optimizer from `save_checkpoint`'s file; returns the facts.
 
     Args:
         path: the file.
@@ -122,7 +123,7 @@ def load_checkpoint(
         optimizer: of the same kind over the same parameters; None to evaluate only.
 
     Raises:
-        FileRefusedError: the file is missing, damaged, of another kind, or does not fit.
+        FileRefusedError: the file is missing, damaged, not such a checkpoint, or does not fit.
     """
     file = read_tensors(Path(path), kind=KIND, version=VERSION)
     header = checked(_PartsHeader, file.header, path)

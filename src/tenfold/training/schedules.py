@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions from a step to a learning rate."""
+"""Learning-rate schedules: pure functions from step to learning rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Schedule = Callable[[int], float]
 
 
 def constant(step: int, *, lr: float) -> float:
-    """The same learning rate always."""
+    """A constant learning rate."""
     del step
     return lr
 
@@ -40,8 +40,8 @@ def step_decay(step: int, *, lr: float, steps_per_drop: int, factor: float) -> f
 def one_cycle(step: int, *, lr: float, total_steps: int, rising: float = 0.3) -> float:
     """Up from lr/25 to `lr`, then down to almost 0, both along half a cosine.
 
-    Smith and Topin, "Super-Convergence", arXiv:1708.07120, with the shape that PyTorch's
-    `OneCycleLR` gives it by default; momentum is left alone.
+    Smith and Topin, "Super-Convergence", arXiv:1708.07120, with the default shape of PyTorch's
+    `OneCycleLR`; momentum is unchanged.
     """
     lowest, last = lr / 25, lr / 25 / 1e4
     peak = rising * total_steps - 1
@@ -51,18 +51,18 @@ def one_cycle(step: int, *, lr: float, total_steps: int, rising: float = 0.3) ->
 
 
 def _between(start: float, end: float, share: float) -> float:
-    """From start to end along half a cosine, of which this share is done."""
+    """The value between start and end at this fraction of half a cosine."""
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
 @dataclass(frozen=True)
 class ScheduleEntry:
-    """A schedule that has a name.
+    """An entry in the table of schedules.
 
     Attributes:
-        build: from `lr`, `total_steps`, `steps_per_epoch` and the options of all schedules by
-            keyword.
-        own: the options that not every schedule has, each a key of the recipe, with defaults.
+        build: from the keywords `lr`, `total_steps`, `steps_per_epoch` and the options of all
+            schedules.
+        own: options that not every schedule has, with defaults; each is a recipe key.
     """
 
     build: Callable[..., Schedule]
@@ -84,7 +84,7 @@ SCHEDULES: dict[str, ScheduleEntry] = {
         lambda lr, total_steps, **_: partial(one_cycle, lr=lr, total_steps=total_steps)
     ),
 }
-"""Every schedule that has a name."""
+"""The schedules by name."""
 
 
 def build_schedule(
@@ -97,19 +97,19 @@ def build_schedule(
     drop_factor: float = 0.1,
     warmup_epochs: float = 0.0,
 ) -> Schedule:
-    """A schedule by name, with an optional linear warm-up laid over its beginning.
+    """A schedule by name, multiplied by an optional linear warmup.
 
     Args:
         name: one of `SCHEDULES`.
         lr: the highest learning rate.
-        epochs: over how many epochs the whole schedule stretches.
+        epochs: length of the whole schedule in epochs.
         steps_per_epoch: at least 1.
-        drop_every: for `step`, epochs between two drops.
-        drop_factor: for `step`, what the learning rate is multiplied by.
-        warmup_epochs: over how many epochs a factor rises from nearly 0 to 1.
+        drop_every: for `step`, epochs between drops.
+        drop_factor: for `step`, the factor of each drop.
+        warmup_epochs: epochs over which the warmup factor rises from nearly 0 to 1.
 
     Raises:
-        UsageError: the name is not known.
+        UsageError: the name is unknown.
     """
     if name not in SCHEDULES:
         raise UsageError(f"there is no schedule {name!r}", remedy=did_you_mean(name, SCHEDULES))

@@ -1,4 +1,4 @@
-"""Everything that a run is at one instant, as objects and as the parts of a checkpoint."""
+"""The state of a run between two steps, as objects and as the parts of a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Best:
 
     Attributes:
         epoch: counted from 1.
-        value: the figure that chose it.
-        weights: a copy of the model's state at that epoch's end.
+        value: the metric that chose it.
+        weights: a copy of the model's state at the end of that epoch.
     """
 
     epoch: int
@@ -48,7 +48,7 @@ class BestHeader(Facts):
 
 
 class StateHeader(Facts):
-    """What is not a tensor in a checkpoint, checked for sense."""
+    """The non-tensor part of a checkpoint, checked for consistency."""
 
     epoch: NonNegativeInt
     batch: NonNegativeInt
@@ -65,7 +65,7 @@ class StateHeader(Facts):
         # Not a list of `epoch` numbers: a file may claim any number of epochs.
         epochs = [metrics.epoch for metrics in self.history]
         if len(epochs) != self.epoch or epochs != list(range(1, len(epochs) + 1)):
-            raise ValueError("the history does not have each finished epoch once")
+            raise ValueError("the history does not list each finished epoch exactly once")
         if max(self.epochs_without_gain, self.best.epoch if self.best else 0) > self.epoch:
             raise ValueError("the best epoch is not among those finished")
         if not self.epoch + self.batch <= self.step < 2**53:
@@ -74,7 +74,7 @@ class StateHeader(Facts):
 
 
 class TrainingState:
-    """What a run is between two steps; a checkpoint holds all of it.
+    """Everything a run consists of between two steps; a checkpoint holds all of it.
 
     Args:
         model: raw images to logits.
@@ -82,13 +82,13 @@ class TrainingState:
         averaged: the moving average of the weights, if the run keeps one.
 
     Attributes:
-        epoch: how many epochs are finished.
-        batch: how many batches of the current epoch are done.
-        step: how many steps were taken in all.
+        epoch: number of finished epochs.
+        batch: batches done in the current epoch.
+        step: total number of steps taken.
         losses: the mean loss of each batch of the current epoch, float32, on the model's device.
         correct: correct predictions in the current epoch, an int64 scalar on the model's device.
-        seconds: how long the current epoch has taken so far.
-        history: one entry for each finished epoch.
+        seconds: time spent on the current epoch so far.
+        history: one entry per finished epoch.
         best: the best epoch's weights, once there is one.
         epochs_without_gain: finished epochs since the best one.
     """
@@ -110,14 +110,14 @@ class TrainingState:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return next(self.model.parameters()).device
 
     def begin_epoch(self, batches: int) -> None:
-        """Make room for an epoch's figures, keeping those of a half-finished one."""
+        """Make room for an epoch's figures, and keep those of a half-finished epoch."""
         if self.batch and self.batch >= batches:
             raise FileRefusedError(
-                f"the state stands after batch {self.batch} of an epoch of {batches}"
+                f"the state is at batch {self.batch} of an epoch that has {batches}"
             )
         losses = torch.zeros(batches, device=self.device)
         losses[: self.batch] = self.losses[: self.batch]
@@ -125,7 +125,7 @@ class TrainingState:
         self.correct = self.correct.to(self.device)
 
     def restart_epoch(self) -> None:
-        """Stand before the current epoch's first batch; what was learned in it stays."""
+        """Go back to the current epoch's first batch, keeping the weights as they are."""
         self.batch, self.seconds = 0, 0.0
         self.correct = torch.zeros_like(self.correct)
 
@@ -134,16 +134,16 @@ class TrainingState:
         return float(self.losses[: self.batch].cpu().double().mean())
 
     def final_weights_in_place(self) -> AbstractContextManager[None]:
-        """The model as it would be used now: with averaged weights where the run keeps them."""
+        """Put the averaged weights, if the run keeps them, into the model inside the block."""
         return nullcontext() if self.averaged is None else self.averaged.in_place_of(self.model)
 
     def copy_of_final_weights(self) -> dict[str, Tensor]:
-        """The weights that would be saved as the model if the run ended now."""
+        """A copy of the weights that would be saved as the model if the run ended now."""
         final = self.model.state_dict() if self.averaged is None else self.averaged.tensors
         return {name: tensor.detach().clone() for name, tensor in final.items()}
 
     def final_weights(self) -> tuple[int, dict[str, Tensor]]:
-        """The epoch (from 1) and weights that a run ends with: the best, else the last."""
+        """The epoch (from 1) and weights that the run ends with: the best, otherwise the last."""
         if self.best is not None:
             return self.best.epoch, self.best.weights
         return self.epoch, self.copy_of_final_weights()
@@ -151,7 +151,7 @@ class TrainingState:
     def to_checkpoint(self) -> tuple[StateHeader, dict[str, Tensor]]:
         """The header and the tensors of a checkpoint.
 
-        The tensors are the run's own, which the next step changes: write or copy them before it.
+        The tensors are not copies, and the next step changes them: write or copy them before.
         """
         best = self.best
         tensors = _under("model", self.model.state_dict())
@@ -177,14 +177,14 @@ class TrainingState:
         return header, tensors
 
     def restore(self, header: StateHeader, tensors: Mapping[str, Tensor]) -> None:
-        """Become what `to_checkpoint` wrote down, generators of random numbers included.
+        """Restore what `to_checkpoint` returned, including the random number generators.
 
         Raises:
-            FileRefusedError: the checkpoint belongs to another architecture or optimizer, or
+            FileRefusedError: the checkpoint is from another architecture or optimizer, or
                 lacks a part.
         """
         self._require_fit(header, tensors)
-        # What the optimizer is set to is the recipe's to say; what it remembers is here.
+        # The optimizer's settings come from the recipe, its state from the checkpoint.
         moments = part_of(tensors, "optimizer")
         load_optimizer(self.optimizer, header.optimizer, moments, keep_settings=True)
         self.model.load_state_dict(part_of(tensors, "model"))
@@ -207,7 +207,7 @@ class TrainingState:
         own, averaged = self.model.state_dict(), part_of(tensors, "averaged")
         require_same_weights(own, part_of(tensors, "model"))
         if [name for name, _ in self.model.named_parameters()] != header.parameters:
-            raise FileRefusedError("the checkpoint's parameters stand in another order")
+            raise FileRefusedError("the checkpoint's parameters are in another order")
         if (self.averaged is not None) != bool(averaged):
             raise FileRefusedError("only one of checkpoint and recipe averages the weights")
         if averaged:
@@ -218,24 +218,25 @@ class TrainingState:
         wanted = {"losses": torch.empty(header.batch, device="meta"), "correct": self.correct}
         figures = {name: tensors[name] for name in wanted if name in tensors}
         if differences(wanted, figures):
-            raise FileRefusedError("the checkpoint's running figures are not of its batches")
-        # The run may have been on another kind of device, but the CPU's generator is always there.
+            raise FileRefusedError("the checkpoint's running figures do not fit its batches")
+        # The run may have used another kind of device, but it always has the CPU's generator.
         states, generators = _generator_states(self.device), part_of(tensors, "random")
         shared = {name: generators[name] for name in states if name in generators}
         if "cpu" not in shared or differences({name: states[name] for name in shared}, shared):
-            raise FileRefusedError("the checkpoint has no usable state of the random numbers")
+            raise FileRefusedError("the checkpoint has no usable random number generator state")
 
 
 def require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not those of an architecture.
+    """Refuse weights that do not fit an architecture.
 
     Raises:
-        FileRefusedError: a name is missing, too many, or of another shape or type; each is named.
+        FileRefusedError: a tensor is missing, unexpected, or of another shape or type; the first
+            of them are named.
     """
     differing = differences(wanted, found)
     if differing:
         raise FileRefusedError(
-            f"the checkpoint is of another architecture: {listing(differing, 5)}"
+            f"the checkpoint is from another architecture: {listing(differing, 5)}"
         )
 
 

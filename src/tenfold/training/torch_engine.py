@@ -1,4 +1,4 @@
-"""The engine that takes plain PyTorch steps: the definition of what is right."""
+"""The engine that takes plain PyTorch steps: the reference for all others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tenfold.training.engine import Engine, StepSettings, Stretch
 from tenfold.training.state import TrainingState
 
 TrainStep = Callable[..., tuple[Tensor, Tensor]]
-"""Takes what `train_step` takes and gives what it gives."""
+"""A function with the arguments and results of `train_step`."""
 
 
 def train_step(
@@ -29,18 +29,18 @@ def train_step(
     clip_norm: float = 0.0,
     class_weights: Float[Tensor, " classes"] | None = None,
 ) -> tuple[Tensor, Logits]:
-    """Forward, backward, update; the batch's mean loss (a scalar) and its logits, detached.
+    """Forward, backward, update; returns the batch's mean loss (a scalar) and logits, detached.
 
     Args:
         model: raw images to logits, in training mode.
         optimizer: over the model's parameters.
         images: one batch, on the model's device.
         labels: its labels, on the same device.
-        label_smoothing: the share of probability spread over all classes, 0 <= x < 1
+        label_smoothing: the probability spread over all classes, 0 <= x < 1
             (Szegedy et al., arXiv:1512.00567).
         clip_norm: maximum norm of all gradients together (Pascanu et al., arXiv:1211.5063);
-            0 clips nothing.
-        class_weights: how much an image of each class counts in the mean; None for all the same.
+            0 for no clipping.
+        class_weights: weight of each class in the mean; None for equal weights.
     """
     logits = model(images)
     loss = nn.functional.cross_entropy(
@@ -55,13 +55,13 @@ def train_step(
 
 
 class TorchEngine(Engine):
-    """One PyTorch step after the other, with the images on the model's device.
+    """Takes PyTorch steps, with all images on the model's device.
 
     Args:
         state: see `Engine`.
         data: see `Engine`.
         settings: see `Engine`.
-        step: what is done with a batch.
+        step: takes one step on a batch.
     """
 
     name: ClassVar[str] = "torch"

@@ -1,4 +1,4 @@
-"""What a person sees of a run while it goes on; nothing here can change the run."""
+"""Watchers, which follow a run as it trains and cannot change it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tenfold.training.history import EpochMetrics
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands within an epoch.
+    """A run's progress within an epoch.
 
     Attributes:
-        epoch: the one that goes on, counted from 1.
-        batch: how many of its batches are done.
-        batches: how many it has.
-        step: how many steps the run has taken in all.
-        running_loss: the mean of the epoch's batch losses so far.
+        epoch: the current epoch, counted from 1.
+        batch: batches done in this epoch.
+        batches: batches in an epoch.
+        step: total number of steps taken.
+        running_loss: mean of the epoch's batch losses so far.
     """
 
     epoch: int
@@ -31,73 +31,73 @@ class Standing:
 
 
 class Watcher(Listener):
-    """Is told what happens. Every method does nothing; override those that interest you.
+    """Callbacks from a run. Every method does nothing by default; override the ones you need.
 
     Attributes:
-        every_batches: see to it that `advanced` is called after every so many batches; with 0 it
-            is called a few times a second.
+        every_batches: call `advanced` at least every this many batches; with 0, a few times a
+            second.
     """
 
     every_batches: int = 0
 
     def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
-        """Once before the first batch, with the run's folder and the epochs already finished."""
+        """Called once before the first batch, with the run's folder and the finished epochs."""
 
     def advanced(self, standing: Standing) -> None:
-        """After some batches. It must be quick."""
+        """Called after some batches. It must be quick."""
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
-        """After every epoch, with the number of epochs wanted."""
+        """Called after every epoch; `epochs` is the number that the run will have in total."""
 
     def ended(self) -> None:
-        """Once after the last batch, however the training ended."""
+        """Called once after the last batch, however training ended."""
 
     def next_look(self, batch: int) -> float:
-        """The next batch of the epoch, after this one, that it must be told of."""
+        """The next batch of the epoch, after this one, at which `advanced` must be called."""
         return next_multiple(batch, self.every_batches)
 
 
 class Watchers(Watcher):
-    """Several watchers, told in turn."""
+    """Several watchers, called in turn."""
 
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         self.watchers = tuple(watchers)
 
     def note(self, text: str) -> None:
-        """Tell all."""
+        """Call every watcher."""
         for watcher in self.watchers:
             watcher.note(text)
 
     def reading(self, what: str, done: int, total: int | None) -> None:
-        """Tell all."""
+        """Call every watcher."""
         for watcher in self.watchers:
             watcher.reading(what, done, total)
 
     def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
-        """Tell all."""
+        """Call every watcher."""
         for watcher in self.watchers:
             watcher.started(folder, history)
 
     def advanced(self, standing: Standing) -> None:
-        """Tell all."""
+        """Call every watcher."""
         for watcher in self.watchers:
             watcher.advanced(standing)
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
-        """Tell all."""
+        """Call every watcher."""
         for watcher in self.watchers:
             watcher.epoch_done(metrics, epochs)
 
     def ended(self) -> None:
-        """Tell all."""
+        """Call every watcher."""
         for watcher in self.watchers:
             watcher.ended()
 
     def next_look(self, batch: int) -> float:
-        """The first that any of them must be told of."""
+        """The first such batch of any of them."""
         return min((watcher.next_look(batch) for watcher in self.watchers), default=math.inf)
 
 
 def next_multiple(count: int, every: int) -> float:
-    """The next multiple of `every` above a count; infinity if `every` is 0."""
+    """The smallest multiple of `every` above a count; infinity if `every` is 0."""
     return float((count // every + 1) * every) if every else math.inf

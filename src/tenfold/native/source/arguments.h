@@ -1,4 +1,4 @@
-// What is handed over with a call, checked before anything is written.
+// Validation of a call's arguments, before anything is written.
 #pragma once
 
 #include <stdint.h>
@@ -8,7 +8,7 @@
 
 namespace tenfold {
 
-// Whether each tensor that the layers name is there, as large as they need it.
+// Whether every tensor that the layers name is present and has the right size.
 inline bool tensors_fit(const Network& network, const TenfoldTensor* tensors, int32_t count) {
   for (const auto& [place, size] : network.tensor_sizes()) {
     if (place >= count || tensors[place].value == nullptr || tensors[place].size != size) {
@@ -18,9 +18,9 @@ inline bool tensors_fit(const Network& network, const TenfoldTensor* tensors, in
   return true;
 }
 
-// Whether what the optimizer keeps is there.
-inline bool kept_numbers_fit(const TenfoldTensor* tensors, int32_t count,
-                             const TenfoldStepSettings& settings) {
+// Whether the optimizer's moments and the moving averages are present.
+inline bool optimizer_state_fits(const TenfoldTensor* tensors, int32_t count,
+                                 const TenfoldStepSettings& settings) {
   const bool is_sgd = settings.optimizer == TENFOLD_SGD;
   const bool is_adam = settings.optimizer == TENFOLD_ADAM || settings.optimizer == TENFOLD_ADAMW;
   if (!is_sgd && !is_adam) return false;
@@ -38,7 +38,7 @@ inline bool images_fit(const TenfoldImages& images) {
   return images.count >= 0 && (images.mean == nullptr) == (images.deviation == nullptr);
 }
 
-// Whether there are images for each batch, and labels for each image.
+// Whether every batch has images and every index and label is in range.
 inline bool stretch_fits(const Network& network, const TenfoldImages& images,
                          const TenfoldStretch& stretch) {
   const int64_t size = network.batch_size();

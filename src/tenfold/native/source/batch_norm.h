@@ -1,6 +1,6 @@
 // Batch normalization (Ioffe and Szegedy, arXiv:1502.03167).
 //
-// A job is a channel: its mean and variance need all images of the batch, but no other channel.
+// A job is one channel: its mean and variance need all images of the batch but no other channel.
 #pragma once
 
 #include <math.h>
@@ -42,7 +42,7 @@ class BatchNorm final : public Layer {
     normalize(batch, channel, 0, batch.blocks);
   }
 
-  // In training, a channel needs all blocks.
+  // In training, a channel needs all blocks at once.
   bool suits_blocks(int64_t /*blocks*/) const override { return output_gradient_.data == nullptr; }
   void forward_block(const Batch& batch, int64_t block, float* /*scratch*/) const override {
     for (int64_t channel = 0; channel < input_.shape.channels; ++channel) {
@@ -78,7 +78,7 @@ class BatchNorm final : public Layer {
         for (int64_t at = 0; at < row_length(); at += kWidth) {
           const Vec normal = (load(in + at) - mean) * scale;
           const Vec rest = fnma(normal, mean_product, load(g + at) - mean_gradient);
-          // Not a product with 0: a lane that is not used must stay 0 whatever it holds.
+          // Select instead of multiplying by 0: an unused lane must be 0 even if it holds NaN.
           const Vec share = select(zero() < load(used + at % kLanes), factor * rest, zero());
           store(out + at, input_gradient_.add ? load(out + at) + share : share);
         }
@@ -107,8 +107,8 @@ class BatchNorm final : public Layer {
     }
   }
 
-  // The sum over a channel's pixels and images of what `term(block, y, at)` gives, row by row in
-  // single precision and then in double.
+  // Sums `term(block, y, at)` over a channel's pixels and images: each row in single precision, the
+  // rows in double.
   template <typename Function>
   double sum_rows(const Batch& batch, const Function& term) const {
     double sum = 0;
@@ -199,7 +199,7 @@ class BatchNorm final : public Layer {
   const double eps_;
   const double momentum_;
   const bool relu_;
-  // Of the current batch.
+  // For the current batch, by channel.
   const Array<float> means_;
   const Array<float> scales_;
   const Array<Sums> sums_;

@@ -1,9 +1,9 @@
 // Two-dimensional convolution.
 //
-// Forward and for the gradient of the input it is the product of tile.h: rows are channels of the
-// result, columns the pixels of one of its rows, and runs and taps lead through the channels
-// that are summed over and the kernel. For the gradient of the weights it is the correlation of
-// correlate.h. Where most gradients are 0, sparse.h takes the place of both.
+// The forward pass and the gradient of the input use the product in tile.h: rows are the result's
+// channels, columns the pixels of one of its rows, runs the channels summed over, and taps the
+// pixels of the kernel. The gradient of the weights uses the correlation in correlate.h. If most
+// gradients are 0, sparse.h computes both gradients.
 #pragma once
 
 #include <stdint.h>
@@ -23,8 +23,8 @@
 
 namespace tenfold {
 
-// The terms of a convolution's sums: a run for each channel, with a tap for each pixel of the
-// kernel. They are summed in chains.
+// The terms of a convolution's sums: a run per channel, with a tap per pixel of the kernel. They
+// are summed in chains.
 struct Terms {
   std::vector<Offsets> runs;
   std::vector<Offsets> taps;
@@ -49,7 +49,7 @@ struct Terms {
             {groups.begin(group), groups.size(group), pieces.begin(piece), pieces.size(piece)});
       }
     }
-    // Nothing to sum is a sum as well: 0.
+    // An empty sum still has to be written: 0.
     if (chains.empty()) chains.push_back({0, 0, 0, 0});
   }
 };
@@ -67,8 +67,8 @@ inline void sum_terms(TileProduct p, const Terms& terms, int64_t rows, int64_t c
   }
 }
 
-// Columns that the gradient of a convolution's output must have beside it, so that the gradient of
-// the input never asks for one outside. (Rows outside are left out of the sums instead.)
+// Border columns that the gradient of a convolution's output needs, so that the gradient of the
+// input never reads outside. (Rows outside are left out of the sums instead.)
 inline int gradient_border(int input, int output, int kernel, int stride, int padding) {
   const int before = std::max(0, kernel - 1 - padding);
   const int after = (input - 1 + padding) / stride - (output - 1);
@@ -77,8 +77,8 @@ inline int gradient_border(int input, int output, int kernel, int stride, int pa
 
 class Convolution final : public Layer {
  public:
-  // `blocks`: of the largest batch; 0 where nothing is trained. `sparse_blocks`: that sparse.h has
-  // room for; 0 where it is not used.
+  // `blocks`: in the largest batch; 0 for prediction only. `sparse_blocks`: blocks that sparse.h
+  // allocates for; 0 if it is not used.
   Convolution(const Window& window, const FeatureMap& input, const FeatureMap& output,
               const InputGradient& input_gradient, const FeatureMap& output_gradient, int weight,
               int bias, bool relu, int64_t sparse_blocks, int64_t blocks, LayerMemory& memory)
@@ -243,13 +243,13 @@ class Convolution final : public Layer {
   static constexpr int64_t kLongestBand = 2 * kLongestChain;  // pixels
   static constexpr int64_t kPixelsInCache = 96;
 
-  // Some of the weights: of outputs that make a tile, and of some inputs.
+  // Some of the weights: those of a tile of outputs and some inputs.
   struct Part {
     int64_t output;
     int64_t outputs;
-    int64_t weight;   // the first of an output's
-    int64_t weights;  // of an output
-    bool has_bias;    // whether the outputs' biases go with them
+    int64_t weight;   // first weight, within an output
+    int64_t weights;  // per output
+    bool has_bias;    // whether the outputs' biases are included
     int64_t offset(int64_t weights_of_output) const { return output * weights_of_output + weight; }
   };
 
@@ -285,11 +285,11 @@ class Convolution final : public Layer {
     return {input.shape.channels, {window.pixels(), input.channel}, std::move(taps)};
   }
 
-  // An input pixel meets only those rows and columns of the kernel that reach it from a pixel of
-  // the output: with a stride, every so-manieth, and at the upper and lower edge fewer.
+  // An input pixel meets only the kernel rows and columns that reach it from an output pixel: with
+  // a stride of n, every n-th, and fewer near the top and bottom edges.
   void find_backward_terms() {
     const Window& w = window_;
-    std::map<std::vector<int>, int64_t> known;  // by offset of the first row, and kernel rows
+    std::map<std::vector<int>, int64_t> known;  // by row phase and kernel rows
     for (int y = 0; y < input_.shape.height; ++y) {
       std::vector<int> rows = {y % w.stride_y};
       for (int ky = 0; ky < w.height; ++ky) {
@@ -312,7 +312,7 @@ class Convolution final : public Layer {
     backward_tile_ = best_tile(inputs_, (input_.shape.width - 1) / w.stride_x + 1);
   }
 
-  // The columns of a row of the kernel that meet input pixels of column phase x.
+  // The columns of a kernel row that meet input pixels of column phase x.
   void add_taps(int phase_y, int ky, int x, std::vector<Offsets>& taps) const {
     const Window& w = window_;
     const int64_t row = (phase_y + w.padding_y - ky) / w.stride_y;
@@ -324,7 +324,7 @@ class Convolution final : public Layer {
     }
   }
 
-  // Jobs before a forward pass that a backward pass follows.
+  // Extra jobs of a forward pass that will be followed by a backward pass.
   int64_t weight_copies(const Batch& batch) const {
     return sparse_ != nullptr && batch.optimizer != nullptr ? sparse_->weight_jobs() : 0;
   }
@@ -332,7 +332,7 @@ class Convolution final : public Layer {
   int64_t weights_of_output() const { return inputs_ * window_.pixels(); }
   int64_t slot_size() const { return outputs_ * weights_of_output() + (bias_ < 0 ? 0 : outputs_); }
 
-  // Scratch memory for the sums that a part's gradients are made of.
+  // Scratch memory for the sums behind a part's gradients.
   int64_t sums_size() const {
     return sparse_ != nullptr ? sparse_->scratch_size()
                               : kMostGradients * kLanes * weights_of_output();
@@ -347,9 +347,9 @@ class Convolution final : public Layer {
             backward_tile_.rows};
   }
 
-  // The gradient of the weights is summed in groups, of blocks or, if there is one block only, of
-  // rows, so that each thread works on what it has in its cache; unless there are more weights than
-  // what they are summed over.
+  // The gradient of the weights is summed in groups of blocks, or of rows if there is only one
+  // block, so that each thread works on what is in its cache. There is a single group if the
+  // weights outnumber the values that they are summed over.
   int64_t group_count(int64_t blocks) const {
     const int64_t groups =
         blocks > 1 ? Groups(blocks).count() : std::min<int64_t>(output_.shape.height, kMostBands);
@@ -371,7 +371,7 @@ class Convolution final : public Layer {
     sum_into_slot(region, part, false, group, scratch);
   }
 
-  // A block's share of its group's sums, which begin with the group's first block.
+  // Adds a block's share to its group's sums, which start with the group's first block.
   void add_to_group(int64_t blocks, int64_t block, const Part& part, float* scratch) const {
     const Groups groups(blocks);
     int64_t group = 0;
@@ -387,7 +387,7 @@ class Convolution final : public Layer {
                   weights_of_output(), slot + outputs_ * weights_of_output() + part.output);
   }
 
-  // In parts that make a job neither tiny nor huge.
+  // Splits the weights into parts that make reasonably sized jobs.
   PartList parts(const Batch& batch) const {
     const int64_t input = kMostGradients * window_.pixels() * output_.shape.pixels() *
                           batch.blocks * kParts / group_count(batch.blocks);
@@ -397,10 +397,10 @@ class Convolution final : public Layer {
     return {outputs_, inputs_, most_inputs, window_.pixels(), bias_ >= 0};
   }
 
-  // The gradients of a part's weights over a region; from an output's to the next it is `stride`.
+  // The gradients of a part's weights over a region; `stride` separates the outputs.
   void sum_gradients(const Region& region, const Part& part, bool add, float* sums, float* gradient,
                      int64_t stride, float* biases) const {
-    // Large images in bands of rows: a lane sums a band, or a row that is longer, in one chain.
+    // Large images are split into bands of rows; a lane sums a band (at least a row) in one chain.
     const Parts bands(region.rows, std::max<int64_t>(1, kLongestBand / output_.shape.width));
     for (int64_t i = 0; i < region.blocks * bands.count; ++i) {
       const int64_t band = i % bands.count;
@@ -435,7 +435,7 @@ class Convolution final : public Layer {
     }
   }
 
-  // The lanes' sums over some rows of a block, tile by tile.
+  // Sums by lane over some rows of a block, tile by tile.
   void correlate_rows(const Region& rows, const Part& part, const Parts& tiles, float* sums) const {
     Correlation c{};
     c.gradient_channel = output_gradient_.channel;
@@ -443,7 +443,7 @@ class Convolution final : public Layer {
     c.input_row = window_.stride_y * input_.row;
     c.input_pixel = int64_t{window_.stride_x} * kLanes;
     c.width = output_.shape.width;
-    // In bands that stay in the first cache for all tiles.
+    // In bands that stay in the L1 cache for all tiles.
     const Parts bands(rows.rows, std::max<int64_t>(1, kPixelsInCache / c.width));
     for (int64_t band = 0; band < bands.count; ++band) {
       const int64_t row = rows.row + bands.begin(band);
@@ -460,7 +460,7 @@ class Convolution final : public Layer {
     }
   }
 
-  // The lanes' sums, as numbers in a row.
+  // Reduces each sum over its lanes.
   static void add_sums(const float* lanes, int64_t count, float* out, bool add) {
     float total[kMostInputs + 3];
     for (int64_t i = 0; i < count; i += 4) {
@@ -486,9 +486,9 @@ class Convolution final : public Layer {
   const int64_t outputs_;
   const Terms forward_terms_;
   const TileSize forward_tile_;
-  std::vector<int64_t> offsets_;       // of every weight's first input
-  std::vector<Terms> backward_terms_;  // one for each phase of columns, for each kind of row
-  std::vector<int64_t> terms_of_row_;  // the first of them, by row of the input
+  std::vector<int64_t> offsets_;       // of each weight's first input
+  std::vector<Terms> backward_terms_;  // for each kind of row, one per column phase
+  std::vector<int64_t> terms_of_row_;  // index of the first of them, by row of the input
   TileSize backward_tile_{1, 1};
   std::unique_ptr<SparseBackward> sparse_;  // or null
 };

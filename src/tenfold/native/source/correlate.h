@@ -1,9 +1,9 @@
-// The gradient of a convolution's weights: each is a sum over all pixels of all images.
+// The gradient of a convolution's weights, each a sum over all pixels of all images.
 //
 //   sums[g][x][lane] = sum over rows and columns of gradient(g, pixel) * input(x, pixel)
 //
-// Both factors are vectors over the images of a block, so the sums stay apart by lane until all
-// pixels are in; then the sixteen lanes are added. As in tile.h, a tile of sums stays in registers.
+// Both factors are vectors over the images of a block, so each lane has its own sum. The sixteen
+// lanes are added once all pixels are in. As in tile.h, a tile of sums stays in registers.
 #pragma once
 
 #include <stddef.h>
@@ -15,16 +15,16 @@ namespace tenfold {
 
 struct Correlation {
   const float* gradients;
-  int64_t gradient_channel;  // floats from a gradient of the tile to the next
-  int64_t gradient_row;      // from a row of pixels to the next; a pixel is kLanes
+  int64_t gradient_channel;  // stride between the tile's gradients, in floats
+  int64_t gradient_row;      // stride between rows of pixels; a pixel is kLanes floats
   const float* inputs;
   const int64_t* offsets;  // of the tile's inputs
-  int64_t input_row;       // floats between the inputs of neighboring pixels of the gradient
-  int64_t input_pixel;
-  int64_t height;  // of the gradient
+  int64_t input_row;       // stride between the inputs of the gradient's rows, in floats
+  int64_t input_pixel;     // the same for its pixels
+  int64_t height;          // of the gradient
   int64_t width;
   float* sums;  // kGradients x kInputs x kLanes
-  bool add;     // go on from the sums that are there
+  bool add;     // continue from the existing sums
 };
 
 template <int kGradients, int kInputs>

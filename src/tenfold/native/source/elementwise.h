@@ -1,4 +1,4 @@
-// Layers that look at each number by itself: ReLU, dropout, addition, and a change of layout.
+// Elementwise layers: ReLU, dropout, addition, and a change of layout.
 #pragma once
 
 #include <stdint.h>
@@ -53,7 +53,7 @@ class Elementwise : public Layer {
     if (to.wanted && !to.add) to.gradient.clear_border(block, channel);
   }
 
-  // Puts a row's gradients into a layer's input: `part(at)` is the vector at a place of the row.
+  // Writes a row of an input's gradients; `part(at)` is the vector at offset `at` in the row.
   template <typename Function>
   static void give(const InputGradient& to, int64_t block, int64_t channel, int64_t y,
                    const Function& part) {
@@ -73,7 +73,7 @@ class Elementwise : public Layer {
   const FeatureMap output_gradient_;
 };
 
-// A ReLU that no layer before it could take over. Its gradient arrives cut off already.
+// A ReLU that the layer before it could not absorb. Its gradient arrives already masked.
 class Relu final : public Elementwise {
  public:
   using Elementwise::Elementwise;
@@ -138,14 +138,14 @@ class Add final : public Elementwise {
   const bool relu_;
 };
 
-// Dropout with a stream of its own: whether a unit is silenced is a function of the run's seed, the
-// layer's place in the network, the step, the image's place in the data set, and the unit.
+// Dropout with keyed randomness: whether a unit is dropped is a function of the run's seed, the
+// layer's index in the network, the step, the image's index in the data set, and the unit.
 class Dropout final : public Elementwise {
  public:
   Dropout(const FeatureMap& input, const FeatureMap& output, const InputGradient& input_gradient,
           const FeatureMap& output_gradient, double p, int place)
       : Elementwise(input, output, input_gradient, output_gradient),
-        // A word below this silences; p = 1 - 2^-32 at the most.
+        // A word below this drops the unit; p is at most 1 - 2^-32.
         threshold_(static_cast<uint32_t>(p * 4294967296.0)),
         scale_(static_cast<float>(1 / (1 - p))),
         place_(place) {}
@@ -154,7 +154,7 @@ class Dropout final : public Elementwise {
   void forward_row(const Batch& batch, int64_t block, int64_t channel, int64_t y) const override {
     const float* in = input_.at(block, channel, y);
     float* out = output_.at(block, channel, y);
-    if (batch.optimizer == nullptr) {  // a prediction by a network that can also train
+    if (batch.optimizer == nullptr) {  // predicting with a network that can also train
       memcpy(out, in, static_cast<size_t>(output_.shape.width) * kLanes * sizeof(float));
       return;
     }
@@ -178,8 +178,8 @@ class Dropout final : public Elementwise {
     input_gradient_.finish_row(block, channel, y);
   }
 
-  // Calls `use(place in the row, a factor for each lane)` for every unit of a row. Four neighboring
-  // units share a counter.
+  // Calls `use(offset in the row, a factor for each lane)` for every unit of a row. Four
+  // neighboring units share a counter.
   template <typename Function>
   void each_scale(const Batch& batch, int64_t block, int64_t channel, int64_t y,
                   const Function& use) const {
@@ -212,7 +212,7 @@ class Dropout final : public Elementwise {
   const int place_;
 };
 
-// The same numbers without a border, as features in a row.
+// The same values without a border, as a vector of features.
 class Flatten final : public Elementwise {
  public:
   using Elementwise::Elementwise;  // `output` is a dense map of the input's shape

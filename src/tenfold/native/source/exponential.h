@@ -1,22 +1,23 @@
-// Our own exp and log, so that they give the same bits everywhere.
+// Our own exp and log, which give the same bits on every platform.
 //
-// Both follow the usual way: reduce to a short interval, evaluate a polynomial there by Horner's
-// rule with fused steps, put the power of two back. The polynomials' coefficients are those of
-// Moshier's Cephes library (expf.c and logf.c).
+// Both use the standard method: reduce to a short interval, evaluate a polynomial by Horner's rule
+// with fused multiply-adds, and restore the power of two. The coefficients are from Moshier's
+// Cephes library (expf.c and logf.c).
 #pragma once
 
 #include "simd.h"
 
 namespace tenfold {
 
-// Below this, exp is 0: its true value would be a denormal.
+// Below this, exp returns 0: the true value is close to the denormals.
 constexpr float kSmallestExponent = -87.0F;
 constexpr float kLargestExponent = 88.0F;
 
 // exp(x) for x <= 88, 0 below -87; NaN stays NaN.
 inline Vec exponential(Vec x) {
   const Vec clamped = select(x < broadcast(kSmallestExponent), broadcast(kSmallestExponent), x);
-  // x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two pieces, of which the first times n is exact.
+  // x = n ln 2 + r with |r| <= ln 2 / 2. ln 2 is split in two so that its first part times n is
+  // exact.
   const IntVec n = round_to_int(clamped * broadcast(1.44269504F));
   const Vec count = to_float(n);
   Vec r = fnma(count, broadcast(0.693359375F), clamped);
@@ -32,7 +33,7 @@ inline Vec exponential(Vec x) {
   return select(x < broadcast(kSmallestExponent), zero(), p * power);
 }
 
-// ln(x) for x of at least the smallest normal number and finite; NaN stays NaN.
+// ln(x) for finite x no smaller than the smallest normal number; NaN stays NaN.
 inline Vec logarithm(Vec x) {
   // x = 2^e m with m in [sqrt(1/2), sqrt(2)).
   IntVec exponent = shift_right<23>(bits_of(x)) - broadcast_int(126);

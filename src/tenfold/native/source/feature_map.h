@@ -17,19 +17,19 @@ struct Shape {
   int64_t numbers() const { return channels * pixels(); }
 };
 
-// Zeros around the pixels: rows above and below, columns left and right.
+// Zeros around the pixels: rows above and below, columns on the left and right.
 struct Border {
   int rows = 0;
   int columns = 0;
 };
 
-// Blocks x channels x rows x columns x lanes. A border of zeros spares a convolution the question
-// whether it is at an edge; whoever writes a channel clears its border, since memory is shared by
-// maps that are not needed at the same time.
+// Blocks x channels x rows x columns x lanes. With a border of zeros, a convolution needs no
+// special case at edges. The layer that writes a channel clears its border, because maps that are
+// not needed at the same time share memory.
 struct FeatureMap {
   Shape shape;
   Border border;
-  int64_t row = 0;  // floats from a row to the next; so are the others
+  int64_t row = 0;  // stride in floats, like the next two
   int64_t channel = 0;
   int64_t block = 0;
   float* data = nullptr;
@@ -38,14 +38,14 @@ struct FeatureMap {
   FeatureMap(Shape shape_, Border border_) : shape(shape_), border(border_) {
     row = int64_t{kLanes} * (shape.width + 2 * border.columns);
     channel = row * (shape.height + 2 * border.rows);
-    // Channels a multiple of 4 KiB apart would fight for the same few lines of the cache.
+    // Channels a multiple of 4 KiB apart would compete for the same few cache lines.
     if (!is_dense() && channel % 1024 == 0) channel += kLanes;
     block = channel * shape.channels;
   }
 
   bool is_dense() const { return border.rows == 0 && border.columns == 0; }
 
-  // The lanes of a pixel; rows and columns may reach into the border.
+  // The lanes of a pixel, which may be in the border.
   float* at(int64_t block_, int64_t channel_, int64_t y = 0, int64_t x = 0) const {
     return data + block_ * block + channel_ * channel + (y + border.rows) * row +
            (x + border.columns) * kLanes;
@@ -65,7 +65,7 @@ struct FeatureMap {
     clear(shape.height, -border.columns, border.rows * row);
   }
 
-  // The same numbers as features in a row; only for a dense map.
+  // The same values as a vector of features; only for a dense map.
   FeatureMap flattened() const {
     FeatureMap features(Shape{static_cast<int>(shape.numbers()), 1, 1}, Border{});
     features.block = block;

@@ -1,4 +1,4 @@
-// From raw images to the network's input: picks a batch's images, augments them, scales the pixels.
+// Prepares the network's input: picks a batch's images, augments them, and scales the pixels.
 #pragma once
 
 #include <stdint.h>
@@ -14,15 +14,15 @@
 
 namespace tenfold {
 
-// pixel / 255, correctly rounded: the quotient by the rounded reciprocal, put right by what it
-// leaves.
+// pixel / 255, correctly rounded: multiplies by the rounded reciprocal, then corrects by the
+// remainder.
 inline Vec divided_by_255(Vec pixel) {
   const Vec reciprocal = broadcast(1.0F / 255.0F);
   const Vec quotient = pixel * reciprocal;
   return fma(fnma(quotient, broadcast(255.0F), pixel), reciprocal, quotient);
 }
 
-// Sixteen rows of sixteen bytes become columns: each round deals two halves into each other.
+// Transposes sixteen rows of sixteen bytes: each round interleaves the two halves.
 inline void transpose_bytes(Bytes (&rows)[kLanes]) {
 #pragma GCC unroll 4
   for (int round = 0; round < 4; ++round) {
@@ -42,7 +42,7 @@ class Gather {
   Gather(const TenfoldImages& images, const TenfoldAugmentation* augmentation,
          const FeatureMap& input)
       : images_(images), augmentation_(augmentation), input_(input), shape_(input.shape) {
-    if (augmentation == nullptr && input.is_dense()) {  // rows have no ends that matter
+    if (augmentation == nullptr && input.is_dense()) {  // treat the image as one long row
       shape_.width *= shape_.height;
       shape_.height = 1;
     }
@@ -57,13 +57,13 @@ class Gather {
   }
 
  private:
-  // Where an image comes from, and what happens to it.
+  // An image and its augmentation.
   struct Source {
     const uint8_t* pixels;
-    int64_t rows_down;  // of the padded image, where the crop begins
+    int64_t rows_down;  // start of the crop within the padded image
     int64_t columns_right;
     bool mirrored;
-    int64_t hole_top;  // blackened: rows [top, top + cutout), columns [left, left + cutout)
+    int64_t hole_top;  // blacked out: rows [top, top + cutout), columns [left, left + cutout)
     int64_t hole_left;
   };
 
@@ -123,7 +123,7 @@ class Gather {
     return (share - broadcast(images_.mean[channel])) / broadcast(images_.deviation[channel]);
   }
 
-  // `count` pixels of a row from x on, and anything after them.
+  // `count` pixels of a row, starting at x; the remaining bytes are arbitrary.
   Bytes sixteen_pixels(const Source& s, int64_t channel, int64_t y, int64_t x,
                        int64_t count) const {
     uint8_t pixels[kLanes] = {};
@@ -138,7 +138,7 @@ class Gather {
     return load_16_bytes(pixels);
   }
 
-  // A pixel of the cropped, mirrored, holed image.
+  // A pixel of the image after crop, flip and cutout.
   uint8_t augmented(const Source& s, int64_t channel, int64_t y, int64_t x) const {
     const TenfoldAugmentation& a = *augmentation_;
     if (y >= s.hole_top && y < s.hole_top + a.cutout && x >= s.hole_left &&

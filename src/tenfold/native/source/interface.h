@@ -1,8 +1,8 @@
-// What Python calls: plain C, arrays by address, nothing kept that is not in a network.
+// The interface for Python: plain C, arrays passed by address, no state outside a network.
 //
-// Structures are mirrored field by field in ../structures.py. Numbers are in PyTorch's layout and
-// in its memory: images are N,C,H,W bytes, weights float32 as `state_dict` has them, changed in
-// place. No function keeps an address after it has returned.
+// ../structures.py mirrors the structures field by field. Arrays have PyTorch's layout and may be
+// in its memory: images are N,C,H,W bytes; weights are float32 as in `state_dict`, updated in
+// place. No function keeps an address after it returns.
 #pragma once
 
 #include <stdint.h>
@@ -28,34 +28,34 @@ enum TenfoldOperation : int32_t {
   TENFOLD_ADD = 9,
 };
 
-// A layer of the flat list (see models/layers.py). Fields that an operation has no use for are 0,
-// or -1 where they name a tensor.
+// A layer of the flat list (see models/layers.py). Fields that an operation does not use are 0, or
+// -1 if they name a tensor.
 struct TenfoldLayer {
   int32_t operation;
-  int32_t input;      // place in the list, -1 for the images
+  int32_t input;      // index in the list, -1 for the images
   int32_t other;      // second input of an addition
   int32_t outputs;    // channels of a convolution, features of a linear layer
-  int32_t kernel[2];  // height, width; so are the next two
+  int32_t kernel[2];  // height, width, like the next two
   int32_t stride[2];
   int32_t padding[2];
   int32_t transposed;  // linear: weight is inputs x outputs
-  int32_t weight;      // places among the tensors
+  int32_t weight;      // indices of tensors
   int32_t bias;
   int32_t running_mean;
   int32_t running_var;
   double p;    // of dropout
-  double eps;  // of batch normalization; so is the next
+  double eps;  // of batch normalization, like the next
   double momentum;
 };
 
-// A tensor that the network has, and what training keeps beside it.
+// A tensor of the network and its training state.
 struct TenfoldTensor {
   float* value;
-  float* moment1;   // momentum buffer of SGD, first moment of Adam; null where there is none
-  float* moment2;   // second moment of Adam
-  float* average;   // moving average; null where there is none
-  int64_t size;     // numbers in each of these
-  int32_t trained;  // 0: no gradient is taken
+  float* moment1;   // SGD's momentum buffer or Adam's first moment, or null
+  float* moment2;   // Adam's second moment, or null
+  float* average;   // moving average, or null
+  int64_t size;     // elements in each of these
+  int32_t trained;  // 0: not updated
 };
 
 enum TenfoldOptimizer : int32_t { TENFOLD_SGD = 0, TENFOLD_ADAM = 1, TENFOLD_ADAMW = 2 };
@@ -69,16 +69,16 @@ struct TenfoldStepSettings {
   double beta2;
   double epsilon;
   double label_smoothing;
-  double clip_norm;            // 0 clips nothing
-  double average_decay;        // 0 where no average is kept
-  const float* class_weights;  // one for each class, or null
+  double clip_norm;            // 0: no clipping
+  double average_decay;        // 0: no moving average
+  const float* class_weights;  // one per class, or null
 };
 
 struct TenfoldImages {
   const uint8_t* pixels;  // count x channels x height x width
   const int64_t* labels;  // 0..classes-1; null for prediction
   int64_t count;
-  const float* mean;  // one for each channel, of pixels in 0..1; null for no normalization
+  const float* mean;  // one per channel, for pixels in 0..1; null for no normalization
   const float* deviation;
 };
 
@@ -86,48 +86,47 @@ struct TenfoldAugmentation {
   int32_t flip;
   int32_t crop_padding;
   int32_t cutout;
-  uint64_t crop_rows_key;  // keys of the choices, one for each purpose and epoch
+  uint64_t crop_rows_key;  // random keys, one per purpose and epoch
   uint64_t crop_columns_key;
   uint64_t flip_key;
   uint64_t cutout_rows_key;
   uint64_t cutout_columns_key;
 };
 
-// Steps in a row, one for each learning rate.
+// Consecutive steps, one per learning rate.
 struct TenfoldStretch {
-  const int64_t* order;          // which images, batch after batch
-  int64_t images;                // how many in all; the last batch may be smaller
-  const double* learning_rates;  // one for each batch
+  const int64_t* order;          // image indices, batch after batch
+  int64_t images;                // length of the order; the last batch may be smaller
+  const double* learning_rates;  // one per batch
   int64_t batches;
   int64_t step;            // steps taken before
   int64_t optimizer_step;  // steps that the optimizer has counted before
   uint64_t dropout_seed;
   int32_t threads;
   float* losses;             // out: mean loss of each batch
-  int64_t* correct;          // out: correct predictions in all of them
-  float* largest_gradients;  // out: |gradient|'s maximum in the last step, one for each tensor; or
-                             // null
+  int64_t* correct;          // out: correct predictions in all batches
+  float* largest_gradients;  // out: max |gradient| in the last step, one per tensor; or null
 };
 
 typedef struct TenfoldNetwork TenfoldNetwork;
 
 enum TenfoldResult : int32_t { TENFOLD_DONE = 0, TENFOLD_OUT_OF_MEMORY = 1, TENFOLD_INVALID = 2 };
 
-// 1 if this processor can run this library; the only function that any processor can run.
+// 1 if this processor can run this library. Only this function is safe to call on any processor.
 TENFOLD_EXPORT int32_t tenfold_runs_here(void);
 
-// The digest of the sources that this library was built from, in hexadecimal.
+// Hexadecimal digest of the sources that this library was built from.
 TENFOLD_EXPORT const char* tenfold_source_digest(void);
 
-// A network for batches of at most `batch_size` images, or null where memory does not suffice or
-// the list is not valid. `shape` is channels, height and width of an image; `threads` is how many
-// are likely to work on it, which decides how memory is laid out, and no bit of the results.
+// A network for batches of at most `batch_size` images, or null if there is not enough memory or
+// the list is invalid. `shape` is channels, height and width of an image. `threads` is the expected
+// number of threads; it affects the memory layout but not the results.
 TENFOLD_EXPORT TenfoldNetwork* tenfold_network_new(const TenfoldLayer* layers, int32_t count,
                                                    const int32_t shape[3], int64_t batch_size,
                                                    int32_t for_training, int32_t threads);
 TENFOLD_EXPORT void tenfold_network_free(TenfoldNetwork* network);
 
-// Takes the steps of a stretch. `augmentation` may be null.
+// Takes the steps in `stretch`. `augmentation` may be null.
 TENFOLD_EXPORT int32_t tenfold_train(TenfoldNetwork* network, const TenfoldTensor* tensors,
                                      int32_t tensor_count, const TenfoldImages* images,
                                      const TenfoldStepSettings* settings,

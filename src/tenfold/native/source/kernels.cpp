@@ -1,4 +1,4 @@
-// The C interface: everything else is included here, so that the compiler sees it as a whole.
+// The C interface. Includes everything else, so that the compiler sees a single unit.
 #include <new>
 
 #include "arguments.h"
@@ -11,7 +11,7 @@ struct TenfoldNetwork {
 
 namespace {
 
-// Runs what may fail for want of memory, and says how it went.
+// Runs `work` and turns exceptions into a result code.
 template <typename Function>
 int32_t result_of(const Function& work) {
   try {
@@ -43,13 +43,13 @@ int32_t tenfold_train(TenfoldNetwork* network, const TenfoldTensor* tensors, int
                       const TenfoldImages* images, const TenfoldStepSettings* settings,
                       const TenfoldAugmentation* augmentation, const TenfoldStretch* stretch) {
   return result_of([&] {
-    tenfold::require(network->network.for_training(), "a network that was made for training");
+    tenfold::require(network->network.for_training(), "a network created for training");
     tenfold::require(tenfold::tensors_fit(network->network, tensors, tensor_count) &&
-                         tenfold::kept_numbers_fit(tensors, tensor_count, *settings),
+                         tenfold::optimizer_state_fits(tensors, tensor_count, *settings),
                      "the network's tensors");
     tenfold::require(
         tenfold::images_fit(*images) && tenfold::stretch_fits(network->network, *images, *stretch),
-        "images and labels that there are");
+        "valid images and labels");
     const tenfold::PlainArithmetic plain;
     tenfold::Training(network->network, tensors, tensor_count, *images, *settings, augmentation,
                       *stretch)
@@ -62,7 +62,7 @@ int32_t tenfold_predict(TenfoldNetwork* network, const TenfoldTensor* tensors, i
   return result_of([&] {
     tenfold::require(tenfold::tensors_fit(network->network, tensors, tensor_count),
                      "the network's tensors");
-    tenfold::require(tenfold::images_fit(*images) && threads > 0, "images, and threads");
+    tenfold::require(tenfold::images_fit(*images) && threads > 0, "valid images and threads");
     const tenfold::PlainArithmetic plain;
     tenfold::predict(network->network, tensors, *images, threads, logits);
   });

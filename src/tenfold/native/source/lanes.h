@@ -1,10 +1,10 @@
-// How numbers lie in memory while a network works: sixteen images side by side.
+// Memory layout inside a network: sixteen images side by side.
 //
-// A block is sixteen images of a batch. Wherever a network has one number for an image, a block
-// has sixteen floats next to each other, one for each of its images. So a kernel is written as for
-// one image, with a vector in the place of a number: no layer needs its channels or pixels to be a
-// multiple of anything, and what images do not share (a maximum's place, a loss) needs no trick.
-// The last block of a batch repeats an image in lanes that are left over; their gradients are 0.
+// A block is sixteen images of a batch. For each value that a network computes per image, a block
+// has sixteen adjacent floats, one per image. So a kernel is written as if for one image, with
+// vectors instead of numbers: channels and pixels need not be a multiple of anything, and values
+// that differ between images (the position of a maximum, a loss) need no special treatment. In the
+// last block of a batch, unused lanes repeat an image; their gradients are 0.
 #pragma once
 
 #include <stdint.h>
@@ -14,21 +14,22 @@
 namespace tenfold {
 
 constexpr int kLanes = 16;
-constexpr int kParts = kLanes / kWidth;  // vectors to a block's number
-static_assert(kLanes % kWidth == 0, "a vector must not cross the border of two numbers");
+constexpr int kParts = kLanes / kWidth;  // vectors per sixteen lanes
+static_assert(kLanes % kWidth == 0, "lanes must fill whole vectors");
 
-// max(a, 0) as ReLU has it: NaN stays NaN.
+// ReLU: max(a, 0); NaN stays NaN.
 inline Vec positive_part(Vec a) { return select(a <= zero(), zero(), a); }
 
-// A gradient where a ReLU's output let it pass.
+// The gradient of a ReLU: 0 where its output is 0.
 inline Vec passed(Vec output, Vec gradient) { return select(output <= zero(), zero(), gradient); }
 
-// The sum of sixteen lanes, in one order on every processor: 8 apart, 4 apart, 2 apart, neighbors.
+// Sixteen lanes are summed in the same order on every processor: lanes 8 apart, then 4, 2 and 1.
+// This does the first two steps.
 inline Quad halved_twice(const float* lanes) {
   return (load_quad(lanes) + load_quad(lanes + 8)) + (load_quad(lanes + 4) + load_quad(lanes + 12));
 }
 
-// Four such sums at once: out[i] is the sum of the i-th sixteen lanes.
+// Four such sums at once: out[i] sums lanes[16 i] to lanes[16 i + 15].
 inline void sum_lanes_of_4(const float* lanes, float* out) {
   Quad a = halved_twice(lanes);
   Quad b = halved_twice(lanes + kLanes);
@@ -44,8 +45,8 @@ inline float sum_lanes(const float* lanes) {
   return (quad[0] + quad[2]) + (quad[1] + quad[3]);
 }
 
-// Rows become columns: to[j * to_stride + i] = from[i * from_stride + j]. There are 4, 8, 12 or 16
-// of each.
+// Transposes: to[j * to_stride + i] = from[i * from_stride + j]. `rows` and `columns` are 4, 8, 12
+// or 16.
 inline void transpose_lanes(const float* from, int64_t from_stride, int rows, float* to,
                             int64_t to_stride, int columns) {
   for (int i = 0; i < rows; i += 4) {

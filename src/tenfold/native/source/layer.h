@@ -1,4 +1,4 @@
-// What every layer does: jobs forward, jobs backward, jobs that update its weights.
+// The interface of a layer: forward jobs, backward jobs, and jobs that update its weights.
 #pragma once
 
 #include <stdint.h>
@@ -13,12 +13,12 @@
 
 namespace tenfold {
 
-// The numbers of a map as rows, one for each image.
+// The values of a map as rows, one per image.
 class Rows {
  public:
   Rows() = default;
   Rows(int64_t features, int64_t blocks) {
-    // An odd number of cache lines: rows a power of two apart would share a few lines of the cache.
+    // An odd number of cache lines: rows a power of two apart would compete for a few lines.
     const int64_t lines = (features + kLanes - 1) / kLanes;
     stride_ = (lines | 1) * kLanes;
     numbers_ = Array<float>(stride_ * blocks * kLanes);
@@ -48,7 +48,7 @@ class Rows {
   }
 
  private:
-  // In pieces of whole cache lines.
+  // Pieces of whole cache lines.
   static Parts pieces(const FeatureMap& map) {
     return {(map.shape.channels + kLanes - 1) / kLanes, 32};
   }
@@ -57,17 +57,17 @@ class Rows {
   int64_t stride_ = 0;
 };
 
-// What a layer keeps of a whole batch, whichever threads work on it.
+// A layer's memory for a whole batch, shared by all threads.
 struct LayerMemory {
-  Array<float> slots;  // sums of gradients, one for each group of blocks
+  Array<float> slots;  // sums of gradients, one slot per group of blocks
   Rows rows;
 
-  // Slots of so many numbers for batches of up to `blocks` blocks, if there are ever several.
+  // Allocates slots of `size` floats for up to `blocks` blocks, unless one group is always enough.
   template <typename Function>
   void want_slots(int64_t blocks, int64_t size, const Function& group_count) {
     if (slots.count() != 0) return;
     int64_t most = 1;
-    // For each size of batch: more blocks may make fewer groups.
+    // Try every number of blocks: more blocks may make fewer groups.
     for (int64_t n = 1; n <= blocks; ++n) most = std::max(most, group_count(n));
     if (most > 1) slots = Array<float>(most * size);
   }
@@ -76,7 +76,7 @@ struct LayerMemory {
   }
 };
 
-// The images that are in the network now.
+// The images currently in the network.
 struct Batch {
   int64_t images;
   int64_t blocks;
@@ -92,13 +92,13 @@ struct Batch {
   }
 };
 
-// Where a layer puts the gradient of its input. An input that several layers read gets a share
-// from each; the last of them cuts off what the input's own ReLU did not let pass.
+// Where a layer writes the gradient of its input. If several layers read the input, each adds its
+// share, and the last one applies the mask of the input's own ReLU (`cut`).
 struct InputGradient {
   FeatureMap gradient;
   FeatureMap value;  // the input itself
   bool wanted = false;
-  bool add = false;  // others have put their share there before
+  bool add = false;  // other layers have already written their share
   bool cut = false;
 
   void finish_row(int64_t block, int64_t channel, int64_t y) const {
@@ -111,13 +111,13 @@ struct InputGradient {
   }
 };
 
-// Jobs of one kind need nothing of each other. Backward jobs find the gradient of the output
-// complete and give that of the input, and what learn jobs will read besides. Learn jobs run in the
-// phase after them, beside another layer's backward jobs: they sum the gradients of the weights,
-// and give them to the optimizer. Where they sum over groups of blocks only, finish jobs put the
-// groups together in the phase after that.
+// Jobs of the same kind are independent. Backward jobs read the complete gradient of the output and
+// write that of the input, and anything else that learn jobs will read. Learn jobs run in the next
+// phase, alongside another layer's backward jobs: they sum the gradients of the weights and pass
+// them to the optimizer. If they sum by groups of blocks, finish jobs add up the groups in the
+// phase after that.
 //
-// Where a thread takes a block through the whole network, there are jobs only for what needs all
+// If a thread takes a block through the whole network, jobs exist only for work that needs all
 // blocks: learn jobs of layers that do not learn by block, and finish jobs.
 class Layer {
  public:
@@ -138,7 +138,7 @@ class Layer {
   virtual int64_t finish_jobs(const Batch& /*batch*/) const { return 0; }
   virtual void finish(const Batch& /*batch*/, int64_t /*job*/, float* /*scratch*/) const {}
 
-  // Whether blocks can be taken through this layer one by one.
+  // Whether blocks can pass through this layer one by one.
   virtual bool suits_blocks(int64_t /*blocks*/) const { return true; }
   virtual void forward_block(const Batch& batch, int64_t block, float* scratch) const {
     const int64_t of_block = forward_jobs(batch) / batch.blocks;
@@ -151,7 +151,7 @@ class Layer {
   virtual bool learns_by_block() const { return false; }
   virtual void learn_block(const Batch& /*batch*/, int64_t /*block*/, float* /*scratch*/) const {}
 
-  // Floats of scratch memory that a job may use.
+  // Scratch memory for a job, in floats.
   virtual int64_t scratch_size() const { return 0; }
 };
 
@@ -163,8 +163,7 @@ struct Region {
   int64_t rows;
 };
 
-// The sum of numbers that are kLanes apart, in four chains at once: a single one would wait for
-// each addition.
+// The sum of vectors kLanes apart, in four chains: a single chain would wait for each addition.
 template <typename Function>
 Vec sum_of_row(int64_t count, const Function& number) {
   Vec sums[4] = {zero(), zero(), zero(), zero()};
@@ -195,22 +194,22 @@ inline float sum_of_channel(const FeatureMap& map, const Region& region, int64_t
   return sum_lanes(lanes);
 }
 
-// Products in one chain of a sum: longer chains would lose accuracy, so a sum of more products is
-// made of several chains.
+// Maximum number of products in one chain. Longer chains would lose accuracy, so longer sums are
+// split into several chains.
 constexpr int64_t kLongestChain = 512;
 
-// Jobs smaller than this, in products of vectors, are not worth sharing out.
+// Job sizes in vector products; smaller jobs are not worth distributing.
 constexpr int64_t kSmallestJob = 6000;
 constexpr int64_t kLargestJob = 100000;
-// The same for jobs that only walk through memory, in vectors.
+// The smallest size of a job that only moves memory, in vectors.
 constexpr int64_t kSmallestWalk = 1000;
 
-// How the pixels of a map are shared out: blocks, then bands of rows, then, where these are too
-// few, channels. All layers cut in this order, so a thread finds in its cache what it made of the
-// same place in the layer before.
+// Divides a map into jobs: by block, then by bands of rows, then, if there are too few of those, by
+// channels. All layers use this order, so a thread finds its own output of the previous layer in
+// its cache.
 class Grid {
  public:
-  // `cost`: of a block; channels are cut in multiples of `unit` only.
+  // `cost`: of a block; channels are divided into multiples of `unit`.
   Grid(const Shape& shape, int64_t cost, int64_t smallest, int64_t unit = 1)
       : unit_(unit), channels_(shape.channels) {
     const int64_t wanted = std::clamp<int64_t>(cost / smallest, 1, kMostJobsOfBlock);
@@ -247,7 +246,7 @@ class Grid {
   int64_t channels_;
 };
 
-// A sum over a batch is made of at most so many sums, each over a group of blocks.
+// Maximum number of groups of blocks; a sum over a batch is the sum over its groups.
 constexpr int64_t kMostGroups = 8;
 
 class Groups {
@@ -263,8 +262,8 @@ class Groups {
 
 constexpr int64_t kFinishPiece = 1024;
 
-// A finish job: adds a piece of the groups' sums, each a slot of weights and then biases, in their
-// order, and gives it to the optimizer.
+// A finish job: adds up one piece of all groups' slots, in order, and passes it to the optimizer. A
+// slot contains weights, then biases.
 inline void finish_slots(const float* slots, int64_t groups, int64_t weights, int weight,
                          int64_t slot_size, int bias, int64_t job, const Optimizer& optimizer,
                          float* sum) {

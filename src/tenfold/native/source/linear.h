@@ -1,9 +1,9 @@
 // The linear layer, and any convolution whose kernel covers the whole image.
 //
-// Forward and for the gradient of the input, rows of the product are features and columns are
-// blocks. For the gradient of the weights the columns are features too, so one of the factors has
-// to lie in rows, an image each; the gradient of a tile of weights then goes to the optimizer while
-// it is still in the cache, which spares large layers a walk through memory.
+// In the forward pass and for the gradient of the input, rows of the product are features and
+// columns are blocks. For the gradient of the weights, columns are features too, so one factor must
+// be stored in rows, one per image. Each tile of that gradient goes to the optimizer while it is
+// still in the cache, which saves large layers a pass over memory.
 #pragma once
 
 #include <stdint.h>
@@ -19,7 +19,7 @@ namespace tenfold {
 
 class Linear final : public Layer {
  public:
-  // `blocks`: of the largest batch; 0 where nothing is trained.
+  // `blocks`: in the largest batch; 0 for prediction only.
   Linear(const FeatureMap& input, const FeatureMap& output, const InputGradient& input_gradient,
          const FeatureMap& output_gradient, int weight, int bias, bool transposed, bool relu,
          int64_t blocks, LayerMemory& memory)
@@ -64,7 +64,7 @@ class Linear final : public Layer {
     multiply_backward(batch, backward_place(batch, job), scratch);
   }
 
-  // While its weights stay in the second cache from one block to the next.
+  // As long as its weights stay in the L2 cache from one block to the next.
   bool suits_blocks(int64_t /*blocks*/) const override { return slot_size() <= 100000; }
 
   void forward_block(const Batch& batch, int64_t block, float* /*scratch*/) const override {
@@ -102,8 +102,8 @@ class Linear final : public Layer {
       region.blocks = Groups(batch.blocks).end(group) - region.block;
     }
     float* slot = memory_.slots.data() + group * slot_size();
-    // Few rows at a time, so that their gradients stay in the first cache; and where these go to
-    // the optimizer, the next weights arrive meanwhile.
+    // A few rows at a time, so that their gradients stay in the L1 cache. If they go straight to
+    // the optimizer, the next weights are prefetched meanwhile.
     const Parts pieces(part.rows, update_tile_.rows);
     for (int64_t piece = 0; piece < pieces.count; ++piece) {
       const int64_t row = part.row + pieces.begin(piece);
@@ -141,16 +141,16 @@ class Linear final : public Layer {
   int64_t scratch_size() const override { return std::max(kWeightsOfPart, kColumnsOfJob * kLanes); }
 
  private:
-  // Short enough that what `right` gives stays in the first cache for all rows of a job.
+  // Short enough that the vectors of `right` stay in the L1 cache for all rows of a job.
   static constexpr int64_t kForwardChain = 128;
-  // And that walking down the columns of the weights does not touch too many pages.
+  // Also short enough that walking down the columns of the weights does not touch too many pages.
   static constexpr int64_t kBackwardChain = 64;
   static constexpr int64_t kBlocksOfJob = 4;
-  // Backward, for one block: features of a job, whose sums stay in the nearest caches, and outputs
-  // that are summed before their sums are put away.
+  // Backward, for one block: features per job, whose sums stay in the L1 or L2 cache, and outputs
+  // summed before the sums are stored.
   static constexpr int64_t kColumnsOfJob = 512;
   static constexpr int64_t kRowsChain = 32;
-  // Numbers of a tile of weights that one learn job takes.
+  // Weights in the tile of one learn job.
   static constexpr int64_t kWeightsOfPart = 12 * 512;
 
   static bool in_training(const Batch& batch) { return batch.optimizer != nullptr; }
@@ -159,16 +159,15 @@ class Linear final : public Layer {
   int64_t weight_columns() const { return transposed_ ? outputs_ : inputs_; }
   int64_t slot_size() const { return inputs_ * outputs_ + (bias_ < 0 ? 0 : outputs_); }
 
-  // Where there are few weights and many images, each thread sums over images that it has in its
-  // cache.
+  // With few weights and many images, each thread sums over the images in its cache.
   int64_t group_count(int64_t blocks) const {
     const int64_t groups = Groups(blocks).count();
     return groups * slot_size() <= blocks * kLanes * (inputs_ + outputs_) ? groups : 1;
   }
 
-  // The weights in tiles for learn jobs: with several blocks, so many rows that the columns of the
-  // images, once they are in the first cache, serve several tiles; with one, long rows. Columns are
-  // cut in whole cache lines.
+  // Divides the weights into tiles for learn jobs. With several blocks, a tile has enough rows to
+  // reuse the images' columns while they are in the L1 cache; with one block, its rows are long.
+  // Columns are divided into whole cache lines.
   struct Tiling {
     Parts down;
     Parts across;
@@ -180,13 +179,13 @@ class Linear final : public Layer {
     int64_t count() const { return down.count * across.count; }
   };
 
-  // A tile of the weights, and the biases that go with it.
+  // A tile of the weights and its biases.
   struct Part {
     int64_t row;
     int64_t rows;
     int64_t column;
     int64_t columns;
-    int64_t stride;  // of the tile's gradients
+    int64_t stride;  // between rows of the tile's gradients
     int64_t bias = 0;
     int64_t bias_end = 0;
 
@@ -204,8 +203,8 @@ class Linear final : public Layer {
     }
   };
 
-  // From the weights of a piece of a part's rows to those of the next, which may be another part's;
-  // 0 after the last.
+  // Distance from a piece's weights to those of the next piece, which may be in the next part; 0
+  // after the last.
   int64_t to_next(const Tiling& tiling, int64_t job, const Parts& pieces, int64_t piece) const {
     if (piece + 1 < pieces.count) return pieces.size(piece) * weight_columns();
     if (job + 1 == tiling.count()) return 0;
@@ -215,9 +214,10 @@ class Linear final : public Layer {
            part.column;
   }
 
-  // Jobs take some features of up to four blocks. Forward, features are rows of the weights: few
-  // for one block, so that each is read from end to end. Backward they are columns: many, so that
-  // what is read of each row is long; for one block, whole cache lines.
+  // A job takes some features of up to four blocks. In the forward pass, features are rows of the
+  // weights: few for one block, so that each is read from end to end. In the backward pass, they
+  // are columns: many, so that each row is read in long stretches; for one block, whole cache
+  // lines.
   Parts forward_rows(int64_t blocks) const { return {outputs_, blocks == 1 ? kMostRows : 64}; }
   Parts backward_rows(int64_t blocks) const {
     if (blocks == 1) return {(inputs_ + kLanes - 1) / kLanes, kColumnsOfJob / kLanes};
@@ -241,7 +241,7 @@ class Linear final : public Layer {
     int64_t blocks;
     JobPlace(int64_t row_, int64_t rows_, int64_t block_, int64_t blocks_)
         : row(row_), rows(rows_), block(block_), blocks(blocks_) {}
-    // All of one block.
+    // All rows of one block.
     JobPlace(int64_t all_rows, int64_t block_) : row(0), rows(all_rows), block(block_), blocks(1) {}
     JobPlace(const Batch& batch, int64_t job, const Parts& down) {
       const Parts across(batch.blocks, kBlocksOfJob);
@@ -286,8 +286,8 @@ class Linear final : public Layer {
     finish_rows(place);
   }
 
-  // The same for the images of one block, in rows: so the weights are vectors, which are read as
-  // they lie, and lanes without an image cost nothing. Takes whole vectors of features.
+  // The same for one block, with the images in rows: the weights are read as contiguous vectors,
+  // and unused lanes cost nothing. Only for whole vectors of features.
   void multiply_backward_in_rows(const Batch& batch, const JobPlace& place, float* sums) const {
     if (place.rows == 0) return;
     TileProduct p{};
@@ -331,8 +331,8 @@ class Linear final : public Layer {
     }
   }
 
-  // Asks for some columns of the weights before they are needed: walking down the columns, the
-  // processor would not see that each row goes on.
+  // Prefetches some columns of the weights: the hardware prefetcher would not recognize the pattern
+  // of walking down columns.
   static void fetch_columns(const float* first, int64_t stride, int64_t rows, int64_t columns) {
     for (int64_t row = 0; row < rows; ++row) {
       const float* begin = first + row * stride;
@@ -371,11 +371,11 @@ class Linear final : public Layer {
     }
   }
 
-  // gradient[row][column] = sum over images of one factor's lane and the other's row.
+  // gradient[row][column] = sum over images of one factor's lane times the other's row.
   void sum_gradients(const Batch& batch, const Region& region, const Part& part, int64_t row,
                      int64_t rows, float* gradient) const {
     const FeatureMap& factor = transposed_ ? input_ : output_gradient_;
-    Offsets runs[kLongestChain / kLanes];  // one for each block
+    Offsets runs[kLongestChain / kLanes];  // one per block
     TileProduct p{};
     p.left_row = kLanes;
     p.step.left = 1;
@@ -387,7 +387,7 @@ class Linear final : public Layer {
     p.out_column = kWidth;
     const int64_t end = region.block + region.blocks;
     for (int64_t block = region.block; block < end;) {
-      // Blocks that are as full as the first of them.
+      // Consecutive blocks with the same number of images.
       p.left = factor.at(block, row);
       p.right = memory_.rows.row(block * kLanes) + part.column;
       p.tap_count = batch.lanes_of(block);

@@ -1,9 +1,9 @@
 // Softmax cross-entropy with label smoothing and class weights, and its gradient.
 //
 // For one image with label y, weights w, smoothing s and K classes, the loss is
-//   (1 - s) w[y] (-log p[y]) + s / K * sum over k of w[k] (-log p[k]),
-// and a batch's is the sum of these over the sum of its labels' weights, as torch.nn.functional
-// .cross_entropy has it (smoothing: Szegedy et al., arXiv:1512.00567).
+//   (1 - s) w[y] (-log p[y]) + s / K * sum over k of w[k] (-log p[k]).
+// The loss of a batch is the sum of these divided by the sum of its labels' weights, as in
+// torch.nn.functional.cross_entropy (smoothing: Szegedy et al., arXiv:1512.00567).
 #pragma once
 
 #include <stdint.h>
@@ -15,8 +15,8 @@
 
 namespace tenfold {
 
-// A gradient below this is 0: it moves no weight, and what the layers before make of it would lead
-// into the denormals.
+// Smaller gradients are set to 0: they move no weight, and earlier layers would turn them into
+// denormals.
 constexpr float kNegligibleGradient = 0x1p-80F;
 
 class Loss {
@@ -35,8 +35,8 @@ class Loss {
     return total;
   }
 
-  // Of one block: each image's share of the loss, whether its label has the largest logit, and the
-  // logits' gradients.
+  // For one block: each image's share of the loss, whether its label has the largest logit, and the
+  // gradients of the logits.
   void run(int64_t block, int64_t lanes, const int64_t* labels, const int64_t* indices,
            const float* class_weights, double label_smoothing, double total, float* losses,
            int32_t* hits) const {

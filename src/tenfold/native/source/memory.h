@@ -1,4 +1,4 @@
-// Memory for numbers: aligned to cache lines, from huge pages where it is large.
+// Arrays aligned to cache lines; large ones use huge pages.
 #pragma once
 
 #include <stddef.h>
@@ -28,8 +28,8 @@ namespace tenfold {
 constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = size_t{1} << 21;
 
-// With AddressSanitizer, what lies behind an array is out of bounds. Only then, maps of a network
-// share no memory, and what lies between them is out of bounds as well.
+// With AddressSanitizer, memory behind an array is out of bounds. Maps of a network then share no
+// memory, and the gaps between them are out of bounds too.
 #if defined(TENFOLD_FENCED)
 constexpr bool kIsFenced = true;
 inline void forbid(const void* begin, size_t size) { __asan_poison_memory_region(begin, size); }
@@ -38,11 +38,11 @@ constexpr bool kIsFenced = false;
 inline void forbid(const void* /*begin*/, size_t /*size*/) {}
 #endif
 
-// Walking through a large array in ordinary pages costs as much in looking up addresses as in
-// reading. Asks the system to put what lies there into huge pages; it may not.
+// Asks the system to move memory into huge pages; it may decline. In a large array with ordinary
+// pages, address lookups cost as much as the reads.
 inline void use_huge_pages(void* begin, size_t size) {
 #if defined(__linux__)
-  constexpr int kCollapse = 25;  // MADV_COLLAPSE, since Linux 6.1: now, with what is there
+  constexpr int kCollapse = 25;  // MADV_COLLAPSE, since Linux 6.1: moves existing contents at once
   const size_t skipped = (0 - reinterpret_cast<uintptr_t>(begin)) % kHugePage;
   if (size < skipped + kHugePage) return;
   char* const pages = static_cast<char*>(begin) + skipped;
@@ -55,7 +55,7 @@ inline void use_huge_pages(void* begin, size_t size) {
 #endif
 }
 
-// An array of numbers, zero at first. Throws std::bad_alloc.
+// A zero-initialized array. Throws std::bad_alloc.
 template <typename Number>
 class Array {
  public:

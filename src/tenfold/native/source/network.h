@@ -1,4 +1,4 @@
-// From a list of layers to a network that can run: shapes, memory, and who reads what.
+// Builds a network from a list of layers: shapes, memory, and which layer reads which value.
 #pragma once
 
 #include <stdint.h>
@@ -32,20 +32,19 @@ inline void require(bool holds, const char* wanted) {
 }
 
 constexpr int64_t kLargestMap = int64_t{1} << 40;  // floats
-constexpr double kMostFloats = 0x1p48;  // of a network; the sums of so many do not overflow
+constexpr double kMostFloats = 0x1p48;  // in a network; small enough that sums do not overflow
 
-// Arrays that are needed for a while only share memory with others.
+// Lets arrays share memory if they are not needed at the same time.
 class MemoryPlan {
  public:
-  // Wants `size` floats from time `begin` to `end`; the answer is the request's number.
+  // Requests `size` floats from time `begin` to `end`; returns the request's index.
   size_t want(int64_t size, int64_t begin, int64_t end) {
-    if (kIsFenced) begin = end = 0;  // sharing with nobody
+    if (kIsFenced) begin = end = 0;  // all at the same time: no sharing
     requests_.push_back({(size + kLanes - 1) / kLanes * kLanes + kFence, begin, end, 0});
     return requests_.size() - 1;
   }
 
-  // Gives every request its place, the first that is free for its time; the answer is the size of
-  // all.
+  // Assigns each request the first place that is free at its time; returns the total size.
   int64_t place() {
     int64_t total = 0;
     std::vector<const Request*> placed;
@@ -66,7 +65,7 @@ class MemoryPlan {
     return total;
   }
 
-  // Where a request has its place, if that of all begins at `begin`.
+  // The address of a request, if the whole memory starts at `begin`.
   float* place_of(size_t request, float* begin) const {
     const Request& r = requests_[request];
     float* const place = begin + r.offset;
@@ -109,8 +108,8 @@ class Network {
     if (!by_block_) give_memory(false, 1);
   }
 
-  // The network in one place of memory. Where blocks are taken through it one by one, each thread
-  // has a place of its own.
+  // One copy of the network's layers and their memory. If blocks pass through the network one by
+  // one, each thread has its own copy.
   struct Place {
     FeatureMap input;
     FeatureMap logits;
@@ -120,7 +119,7 @@ class Network {
   const std::vector<Place>& places() const { return places_; }
   bool by_block() const { return by_block_; }
 
-  // Whether this is the first time that it is asked.
+  // True on the first call only.
   bool is_first_use() { return std::exchange(is_unused_, false); }
 
   bool logits_are_cut() const { return values_[root(slots() - 1)].cut; }
@@ -132,7 +131,7 @@ class Network {
     for (const auto& layer : places_[0].layers) size = std::max(size, layer->scratch_size());
     return size;
   }
-  // The tensors that the layers name, by place, and how many numbers each has.
+  // The tensors that the layers name: their indices and sizes.
   std::vector<std::pair<int32_t, int64_t>> tensor_sizes() const {
     std::vector<std::pair<int32_t, int64_t>> sizes;
     for (const TenfoldLayer& s : specs_) {
@@ -151,20 +150,20 @@ class Network {
   }
 
  private:
-  // What a layer gives; the first value is the images, so layer i gives value i + 1.
+  // A layer's output. Value 0 is the images, so layer i outputs value i + 1.
   struct Value {
     Shape shape;
     bool is_flat = false;
-    int root = 0;  // whose memory this value shares, possibly its own
-    // Of roots only:
-    int producer = -1;         // the layer that fills it
-    bool cut = false;          // a ReLU is part of it
+    int root = 0;  // the value whose memory this one uses, possibly itself
+    // For roots only:
+    int producer = -1;         // the layer that computes it
+    bool cut = false;          // a ReLU has been applied
     std::vector<int> readers;  // layers, in order; twice if one reads it twice
     Border border;
     FeatureMap map;
     bool wants_gradient = false;
-    int gradient_root = 0;   // whose gradient this root's is
-    Border gradient_border;  // of columns only
+    int gradient_root = 0;   // the value whose gradient this one uses
+    Border gradient_border;  // columns only
     FeatureMap gradient;
   };
 
@@ -189,7 +188,7 @@ class Network {
 
   void find_shapes(const int32_t* shape) {
     values_.resize(specs_.size() + 1);
-    require(shape[0] > 0 && shape[1] > 0 && shape[2] > 0, "a shape of numbers above 0");
+    require(shape[0] > 0 && shape[1] > 0 && shape[2] > 0, "a shape of positive numbers");
     values_[0].shape = {shape[0], shape[1], shape[2]};
     check_size(values_[0].shape, {});
     for (int i = 0; i < layer_count(); ++i) {
@@ -206,22 +205,22 @@ class Network {
     }
     is_read.back() = true;
     require(std::find(is_read.begin(), is_read.end(), false) == is_read.end(),
-            "no layer but the last that nobody reads");
-    require(values_.back().is_flat, "logits without pixels");
-    require(values_.back().shape.channels <= 1 << 24, "classes that floats can count");
+            "no unread layer except the last");
+    require(values_.back().is_flat, "flat logits");
+    require(values_.back().shape.channels <= 1 << 24, "at most 2^24 classes, exact in floats");
   }
 
   static void check_size(const Shape& s, const Border& border) {
     const double size = static_cast<double>(s.channels) * (s.height + 2.0 * border.rows) *
                         (s.width + 2.0 * border.columns) * kLanes;
-    require(size <= static_cast<double>(kLargestMap), "an output that fits into memory");
+    require(size <= static_cast<double>(kLargestMap), "an output that fits in memory");
   }
 
-  // So that the sizes of tensors can be multiplied without a thought.
+  // So that products of tensor sizes cannot overflow.
   static void check_weights(const TenfoldLayer& s, const Shape& in, int64_t taps) {
     require(static_cast<double>(s.outputs) * in.channels * static_cast<double>(taps) <=
                 static_cast<double>(kLargestMap),
-            "weights that fit into memory");
+            "weights that fit in memory");
   }
 
   Shape shape_of(int layer, bool& is_flat) {
@@ -238,14 +237,14 @@ class Network {
         require(!in.is_flat, "pooling of pixels");
         require(
             2 * int64_t{s.padding[0]} <= s.kernel[0] && 2 * int64_t{s.padding[1]} <= s.kernel[1],
-            "padding of half a window at the most");
+            "padding of at most half a window");
         return windowed(s, in.shape);
       case TENFOLD_GLOBAL_AVERAGE_POOL:
         require(!in.is_flat, "pooling of pixels");
         return {in.shape.channels, 1, 1};
       case TENFOLD_FLATTEN:
         is_flat = true;
-        require(in.shape.numbers() < INT32_MAX, "features that can be counted");
+        require(in.shape.numbers() < INT32_MAX, "fewer than 2^31 - 1 features");
         return {static_cast<int>(in.shape.numbers()), 1, 1};
       case TENFOLD_LINEAR:
         require(in.is_flat && s.outputs > 0 && s.weight >= 0, "a linear layer of features");
@@ -278,8 +277,8 @@ class Network {
     int* const sizes[2] = {&shape.height, &shape.width};
     for (int axis = 0; axis < 2; ++axis) {
       require(s.kernel[axis] > 0 && s.stride[axis] > 0 && s.padding[axis] >= 0,
-              "sizes of a window");
-      require(s.padding[axis] <= 1 << 14, "a padding of 2^14 at the most");
+              "valid window sizes");
+      require(s.padding[axis] <= 1 << 14, "a padding of at most 2^14");
       const int64_t room = int64_t{*sizes[axis]} + 2 * int64_t{s.padding[axis]} - s.kernel[axis];
       require(room >= 0, "room for a window");
       *sizes[axis] = static_cast<int>(room / s.stride[axis]) + 1;
@@ -287,8 +286,8 @@ class Network {
     return shape;
   }
 
-  // Values that need no memory of their own: a ReLU happens where its input is made, and dropout
-  // that drops nothing is nothing.
+  // Finds values that need no memory of their own: a ReLU is applied where its input is computed,
+  // and dropout with p = 0 does nothing.
   void find_aliases() {
     for (int slot = 0; slot < slots(); ++slot) {
       value(slot).root = slot;
@@ -303,7 +302,7 @@ class Network {
       for (int slot : inputs(i)) ++reads[static_cast<size_t>(root(slot))];
     }
     for (int i = 0; i < layer_count(); ++i) {
-      if (root(i + 1) != i + 1) {  // again: what it shares may share by now
+      if (root(i + 1) != i + 1) {  // its root may have become an alias meanwhile
         value(i + 1).root = root(spec(i).input + 1);
         continue;
       }
@@ -333,7 +332,7 @@ class Network {
     }
   }
 
-  // A convolution that looks at everything at once.
+  // Whether a layer is a convolution whose kernel covers the whole image.
   bool covers_all(int layer) {
     if (!is(layer, TENFOLD_CONV2D)) return false;
     const TenfoldLayer& s = spec(layer);
@@ -342,8 +341,8 @@ class Network {
            s.kernel[1] == in.width;
   }
 
-  // Whether a layer is a matrix product of all that it reads: then nothing may lie between the
-  // numbers of its input, its output and their gradients.
+  // Whether a layer is computed as a matrix product of its whole input. Then its input, its output
+  // and their gradients must have no borders.
   bool is_linear(int layer) {
     if (is(layer, TENFOLD_LINEAR)) return true;
     const Value& in = root_of(spec(layer).input + 1);
@@ -376,7 +375,7 @@ class Network {
       if (is(i, TENFOLD_FLATTEN)) {
         const Value& in = root_of(spec(i).input + 1);
         if (!has_border(in)) out.root = root(spec(i).input + 1);
-      } else if (out.root != i + 1) {  // again: what it shares may share by now
+      } else if (out.root != i + 1) {  // its root may have become an alias meanwhile
         out.root = root(out.root);
       }
     }
@@ -386,8 +385,8 @@ class Network {
     }
   }
 
-  // Whether something before this value can learn. Asked in prediction as well: which kernel a
-  // layer gets, and so its bits, must not depend on what the network is for.
+  // A value wants a gradient if something before it can learn. This is determined for prediction
+  // too: the choice of kernel, and with it the bits, must not depend on what the network is for.
   void wants(int slot) {
     const int layer = slot - 1;
     bool wanted = spec(layer).weight >= 0;
@@ -395,8 +394,8 @@ class Network {
     root_of(slot).wants_gradient = wanted;
   }
 
-  // An addition hands its gradient on as it is: an input that nobody else reads needs none of its
-  // own.
+  // An addition passes its gradient on unchanged, so an input that no other layer reads can share
+  // it.
   void find_gradients() {
     for (int slot = 0; slot < slots(); ++slot) value(slot).gradient_root = slot;
     for (int i = layer_count() - 1; i >= 0; --i) {
@@ -412,7 +411,7 @@ class Network {
     }
   }
 
-  // Whether all threads have about as many groups of blocks.
+  // Whether all threads get about the same number of groups of blocks.
   bool blocks_are_worth_it(int threads) const {
     const int64_t groups = Groups(blocks_).count();
     const int64_t rounds = (groups + threads - 1) / threads;
@@ -428,12 +427,12 @@ class Network {
     return true;
   }
 
-  // Gives all values their memory and builds the layers, as often as there are places.
+  // Allocates memory for all values and builds the layers, once per place.
   //
   // The i-th of n layers runs forward at time i, the loss at time n, and the layer backward at time
-  // 2 n - i; what it learns then, it learns by 2 n - i + 1. Where blocks are taken through the
-  // network one by one, a place holds one block, but for what is needed of all blocks at the end:
-  // what a linear layer reads, and the gradient of what it gives.
+  // 2 n - i; it learns at 2 n - i + 1 at the latest. If blocks pass through the network one by one,
+  // a place holds one block, except for what is needed of all blocks at the end: the input of a
+  // linear layer and the gradient of its output.
   void give_memory(bool by_block, int places) {
     const std::vector<Request> requests = requests_for(by_block);
     MemoryPlan kept;
@@ -480,7 +479,7 @@ class Network {
   };
 
   std::vector<Request> requests_for(bool by_block) {
-    std::vector<int64_t> time(values_.size(), -1);  // when a value is filled
+    std::vector<int64_t> time(values_.size(), -1);  // when a value is computed
     int64_t n = 0;
     for (int slot = 1; slot < slots(); ++slot) {
       if (root(slot) == slot) time[static_cast<size_t>(slot)] = n++;
@@ -517,7 +516,7 @@ class Network {
     return requests;
   }
 
-  // As the reader of a value sees it.
+  // A map in the shape that the readers of the value expect.
   FeatureMap seen_as(const FeatureMap& map, int slot) const {
     const Value& v = values_[static_cast<size_t>(slot)];
     return v.is_flat && v.shape.channels != map.shape.channels ? map.flattened() : map;
@@ -529,7 +528,8 @@ class Network {
                                              : FeatureMap();
   }
 
-  // Where a layer puts the gradient of one of its inputs. Backward, the last reader is the first.
+  // Where a layer writes the gradient of one of its inputs. Going backward, the last reader writes
+  // first.
   InputGradient input_gradient(int layer, int slot, bool is_second = false) {
     InputGradient to;
     const Value& v = root_of(slot);
@@ -554,7 +554,7 @@ class Network {
     places_.push_back(std::move(place));
   }
 
-  // Whether only a max-pool reads what a convolution gives, and sparse.h is the faster way back.
+  // Whether only a max-pool reads a convolution's output, and sparse.h is the faster backward pass.
   bool is_sparse(int i) {
     if (!for_training_) return false;
     const Value& out = value(i + 1);
@@ -604,7 +604,7 @@ class Network {
       case TENFOLD_ADD:
         return std::make_unique<Add>(in, map_of(s.other + 1), out, to,
                                      input_gradient(i, s.other + 1, true), gradient, cut);
-      default: {  // flatten: the output lies as the input does, without a border
+      default: {  // flatten: the output has the input's layout, without a border
         FeatureMap dense(in.shape, Border{});
         dense.block = out.block;
         dense.data = out.data;

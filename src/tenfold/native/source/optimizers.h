@@ -1,4 +1,4 @@
-// What the optimizers make of a gradient, by the formulas of torch.optim.
+// The optimizers' updates, by the formulas of torch.optim.
 #pragma once
 
 #include <math.h>
@@ -12,17 +12,17 @@
 
 namespace tenfold {
 
-// A remembered mean of gradients below this is set to 0. It is far too small to move a weight, but
-// left alone it would shrink into the denormals, which take processors a hundred times longer.
+// A running mean of gradients below this is set to 0. It is far too small to move a weight, but
+// would shrink into the denormals, which are a hundred times slower.
 constexpr float kNegligible = 0x1p-100F;
-// A mean of squares is divided by, so that it counts as long as it is no denormal.
+// A running mean of squares is a divisor, so it is kept until it becomes denormal.
 constexpr float kSmallestNormal = 0x1p-126F;
 
 inline Vec zero_below(float limit, Vec a) {
   return select(absolute(a) < broadcast(limit), zero(), a);
 }
 
-// b^n by repeated squaring: the same bits with every system's library.
+// b^n by repeated squaring: unlike pow(), bit-identical on every system.
 inline double power(double b, int64_t n) {
   double result = 1;
   for (; n > 0; n /= 2) {
@@ -32,7 +32,7 @@ inline double power(double b, int64_t n) {
   return result;
 }
 
-// The numbers of one step, in single precision where PyTorch has them so.
+// The constants of one step, in single precision where PyTorch uses it.
 struct StepNumbers {
   TenfoldOptimizer optimizer;
   bool nesterov;
@@ -49,7 +49,7 @@ struct StepNumbers {
   float epsilon;
   float new_share_average;  // 1 - decay of the moving average
 
-  // For the step that is the optimizer's t-th, and the training's t_average-th, from 1.
+  // For the optimizer's step t and the training's step t_average, both counted from 1.
   StepNumbers(const TenfoldStepSettings& s, double learning_rate, int64_t t, int64_t t_average)
       : optimizer(static_cast<TenfoldOptimizer>(s.optimizer)),
         nesterov(s.nesterov != 0),
@@ -74,7 +74,7 @@ struct StepNumbers {
   }
 };
 
-// Where a vector's weights and what belongs to them lie.
+// Addresses of a vector of weights and of their state.
 struct Weights {
   float* value;
   float* moment1;
@@ -107,7 +107,7 @@ inline Vec adam(const StepNumbers& n, Vec gradient, Vec weight, const Weights& a
   }
   const Vec before = load(at.moment1);
   const Vec change = gradient - before;
-  // From the nearer end, as torch.lerp has it.
+  // From the nearer end, as torch.lerp does.
   const Vec mean = zero_below(
       kNegligible, n.new_share1 < 0.5F ? fma(broadcast(n.new_share1), change, before)
                                        : fnma(broadcast(1 - n.new_share1), change, gradient));
@@ -132,9 +132,9 @@ inline void update_vector(const StepNumbers& n, Vec gradient, const Weights& at)
   if (at.average != nullptr) move_average(at.average, weight, n.new_share_average);
 }
 
-// Asks for what lies `ahead` floats further on, to write to it: where another thread has read a
-// weight, this one would otherwise wait until the line is its own. There may be nothing, so the
-// address is no pointer's.
+// Prefetches the state `ahead` floats further on for writing: otherwise, this thread would have to
+// wait to own a cache line that another thread has read. The address is computed as an integer
+// because it may be out of bounds.
 inline void fetch(const Weights& at, int64_t ahead) {
   const auto fetch_one = [ahead](const float* numbers) {
     const auto address =
@@ -148,7 +148,7 @@ inline void fetch(const Weights& at, int64_t ahead) {
   fetch_one(at.moment2);
 }
 
-// The last numbers of a row, in a vector of their own.
+// Runs `function` on copies of the last weights of a row, padded to a whole vector.
 template <typename Function>
 inline void with_rest(const Weights& at, int64_t count, const Function& function) {
   float copies[4][kWidth] = {};
@@ -178,15 +178,15 @@ void update_row(const StepNumbers& n, const Weights& weights, const float* gradi
             [&](const Weights& at) { update_vector<kIsSgd>(n, load(rest), at); });
 }
 
-// Takes gradients, a row at a time: uses them up, or keeps them until their norm is known.
+// Takes gradients a row at a time and applies them, or keeps them until their norm is known.
 class Optimizer {
  public:
   Optimizer(const StepNumbers& numbers, const TenfoldTensor* tensors, float* const* kept,
             std::atomic<uint32_t>* largest)
       : numbers_(numbers), tensors_(tensors), kept_(kept), largest_(largest) {}
 
-  // `count` gradients of a tensor's numbers from `offset` on. Those of `offset + ahead` on, if it
-  // is not 0, will be wanted soon.
+  // Takes `count` gradients of a tensor, starting at `offset`. If `ahead` is not 0, those at
+  // `offset + ahead` will follow soon.
   void take(int tensor, int64_t offset, const float* gradient, int64_t count,
             int64_t ahead = 0) const {
     const TenfoldTensor& t = tensors_[tensor];
@@ -211,7 +211,7 @@ class Optimizer {
     }
   }
 
-  // Numbers that are not trained still belong to the moving average.
+  // Untrained tensors are averaged too.
   void average_untrained(const TenfoldTensor& t) const {
     if (t.trained != 0 || t.average == nullptr) return;
     for (int64_t i = 0; i < t.size; ++i) {
@@ -219,13 +219,13 @@ class Optimizer {
     }
   }
 
-  // The largest |gradient| of a tensor; NaN counts as larger than all numbers.
+  // Updates the largest |gradient| of a tensor; NaN counts as larger than any number.
   void note_largest(int tensor, const float* gradient, int64_t count) const {
     uint32_t most = 0;
     for (int64_t i = 0; i < count; ++i) {
       uint32_t bits;
       memcpy(&bits, gradient + i, sizeof bits);
-      bits &= 0x7FFFFFFFU;  // floats without a sign are ordered as their bits are
+      bits &= 0x7FFFFFFFU;  // without their sign, floats are ordered like their bits
       most = bits > most ? bits : most;
     }
     uint32_t before = largest_[tensor].load(std::memory_order_relaxed);

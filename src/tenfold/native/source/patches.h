@@ -1,8 +1,8 @@
-// Lists of gradients, each with a patch: the pixels that its output was computed from, of an image
-// with its padding.
+// Lists of gradients, each with its patch: the pixels of the padded image that its output was
+// computed from.
 //
-// A vector here is several channels of one image's pixel, so rows of a patch are vectors beside
-// each other. The list is what is left when gradients that are 0 are left out.
+// Here, a vector holds several channels of one image's pixel, so rows of a patch are adjacent
+// vectors. Lists omit gradients that are 0.
 #pragma once
 
 #include <stdint.h>
@@ -16,7 +16,7 @@ namespace tenfold {
 
 struct GradientList {
   float* values = nullptr;
-  float* places = nullptr;  // where patches begin: integers, in the bits of floats
+  float* places = nullptr;  // offsets of the patches: integers, in the bits of floats
   int64_t count = 0;
 
   int32_t place(int64_t i) const {
@@ -26,17 +26,17 @@ struct GradientList {
   }
 };
 
-// The size of every patch.
+// The size of a patch.
 struct PatchSize {
   int64_t rows;
   int64_t columns;    // vectors
-  int64_t image_row;  // floats from a row to the next in the images
+  int64_t image_row;  // stride between the images' rows, in floats
 
-  int64_t row() const { return columns * kWidth; }  // in weights and sums
+  int64_t row() const { return columns * kWidth; }  // the same in weights and sums
   int64_t floats() const { return rows * row(); }
 };
 
-// sums = the sum of gradient * patch over a part of a list; or it is added to what is there.
+// sums = the sum of gradient * patch over part of a list; `add`: added to the existing sums.
 struct Collection {
   GradientList list;
   int64_t begin;
@@ -48,7 +48,7 @@ struct Collection {
   bool add;
 };
 
-// For some rows and columns of the patches, whose sums stay in registers.
+// For some rows and columns of the patches, with their sums in registers.
 template <int kRows, int kColumns>
 void collect_tile(const Collection& c) {
   const GradientList list = c.list;
@@ -81,7 +81,7 @@ void collect_tile(const Collection& c) {
   }
 }
 
-// patch += gradient * weights, over a whole list.
+// patch += gradient * weights, for a whole list.
 struct Spreading {
   GradientList list;
   const float* weights;
@@ -89,13 +89,13 @@ struct Spreading {
   int64_t columns;
   float* images;
   int64_t image_row;
-  const float* outside;  // for the lanes of the last column: not 0 where they are beside the patch
+  const float* outside;  // for the lanes of the last column: nonzero outside the patch
 };
 
-// With rows of so many vectors, or of any number where it is 0. Each patch is finished before the
-// next, which may overlap it. To go column by column instead would change the order of the sums,
-// and on each processor in another way, since columns are as wide as its vectors. What is beside a
-// patch stays as it is: NaN times 0 is NaN.
+// `kColumns`: vectors in a row; 0 for any number. Each patch is finished before the next, which may
+// overlap it. Going column by column would change the order of the sums, and differently on each
+// processor, since columns are as wide as its vectors. Lanes outside a patch are left unchanged,
+// not multiplied by 0: NaN times 0 is NaN.
 template <int kColumns>
 void spread_rows(const Spreading& s) {
   const GradientList list = s.list;
@@ -144,7 +144,7 @@ struct FunctionsOfWidths {
 };
 using PatchFunctions = FunctionsOfWidths<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>;
 
-// sums = the sum of gradient * patch. It is made of chains.
+// sums = the sum of gradient * patch, in chains.
 inline void collect(const GradientList& list, const PatchSize& size, const float* images,
                     float* sums) {
   Collection c{};
@@ -169,7 +169,7 @@ inline void collect(const GradientList& list, const PatchSize& size, const float
   }
 }
 
-// patch += gradient * weights. Of a patch's rows, `floats` belong to it.
+// patch += gradient * weights. The patch covers the first `floats` of each row.
 inline void spread(const GradientList& list, const PatchSize& size, int64_t floats,
                    const float* weights, float* images) {
   float outside[kWidth] = {};

@@ -1,4 +1,4 @@
-// Max- and average pooling; the mean over all pixels is an average over one large window.
+// Max and average pooling; global average pooling uses one large window.
 #pragma once
 
 #include <stdint.h>
@@ -11,7 +11,7 @@
 
 namespace tenfold {
 
-// The part of a window that lies on the image.
+// The part of a window inside the image.
 struct Overlap {
   int64_t y0;
   int64_t y1;
@@ -24,7 +24,7 @@ struct Overlap {
         x1(std::min<int64_t>(shape.width, x * w.stride_x - w.padding_x + w.width)) {}
 };
 
-// `Kind` says what a window makes of the pixels that it sees, and how a gradient goes back to them.
+// `Kind` defines how a window's pixels are pooled and how a gradient is passed back to them.
 template <typename Kind>
 class Pooling final : public Layer {
  public:
@@ -81,8 +81,7 @@ class Pooling final : public Layer {
   }
 
  private:
-  // Whether every pixel is in one window and no more, so that each row of windows fills rows of its
-  // own.
+  // Whether every pixel is in exactly one window, so that each row of windows writes separate rows.
   bool gives_rows() const {
     const Window& w = window_;
     return !input_gradient_.add && w.padding_y == 0 && w.padding_x == 0 && w.stride_y == w.height &&
@@ -141,7 +140,7 @@ inline void put(float* place, Vec share) {
 struct Maximum {
   static constexpr bool kCutsItself = true;
 
-  // The first maximum wins, and NaN is larger than everything.
+  // The first maximum wins, and NaN is larger than any number.
   static Vec pooled(const float* channel, int64_t row, const Overlap& o, const Window& /*window*/) {
     Vec most = load(channel + o.y0 * row + o.x0 * kLanes);
     for (int64_t y = o.y0; y < o.y1; ++y) {

@@ -1,13 +1,13 @@
-// What may be asked of a library before anything else in it is run. Compiled without the flags of
-// an instruction set, so that every processor of the architecture can run it.
+// Functions that may be called before anything else in the library. Compiled without the flags of
+// an instruction set, so that every processor of the architecture can run them.
 #include "interface.h"
 
 int32_t tenfold_runs_here(void) {
 #if defined(TENFOLD_AVX512) || defined(TENFOLD_AVX2)
-  // For AVX2 and all of AVX-512, the support libraries of GCC (7.4 and later) and of Clang count a
-  // feature only if the operating system saves the registers that it uses, which they ask of
-  // XGETBV. Clang's doesn't for FMA, which has no registers that AVX2 lacks. (macOS saves those of
-  // AVX-512 from their first use on; Clang's library knows it.)
+  // For AVX2 and AVX-512, the runtime libraries of GCC (7.4 and later) and Clang report a feature
+  // only if XGETBV says that the operating system saves its registers. Clang's does not check this
+  // for FMA, which uses the same registers as AVX2. (macOS saves the AVX-512 registers from their
+  // first use on; Clang's library accounts for that.)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
 #if defined(TENFOLD_AVX512)

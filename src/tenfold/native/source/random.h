@@ -1,13 +1,13 @@
-// Random numbers that are keyed, not consumed: each is a function of what it is for.
+// Keyed random numbers: each is a function of its purpose, not drawn from a stream.
 #pragma once
 
 #include <stdint.h>
 
 namespace tenfold {
 
-// One of 0..choices-1, a function of key and index alone, as `keyed_choice` in
-// training/augment.py: SplitMix64's mixing (Steele, Lea and Flood, "Fast splittable pseudorandom
-// number generators", 2014).
+// One of 0..choices-1, determined by key and index, as `keyed_choice` in training/augment.py:
+// SplitMix64's mixing (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+// 2014).
 inline int64_t keyed_choice(uint64_t key, int64_t index, int64_t choices) {
   uint64_t mixed = static_cast<uint64_t>(index) * 0x9E3779B97F4A7C15U + key;
   mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9U;

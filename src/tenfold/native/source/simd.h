@@ -1,9 +1,8 @@
-// Vectors of the processor's own width, with the same arithmetic on every processor.
+// Vectors of the processor's native width, with the same arithmetic on every processor.
 //
-// `Vec` holds `kWidth` floats: 16 with AVX-512, 8 with AVX2, 4 with NEON. Nothing in this engine
-// may depend on that number but its speed: a kernel computes each number from the same operations
-// in the same order, whatever the width. Sums across lanes therefore have an order of their own
-// (lanes.h), and products are fused with additions only where `fma` says so.
+// `Vec` holds `kWidth` floats: 16 with AVX-512, 8 with AVX2, 4 with NEON. Only speed may depend on
+// the width: a kernel computes each number with the same operations in the same order. So sums
+// across lanes have a fixed order (lanes.h), and only `fma` and `fnma` fuse products and sums.
 #pragma once
 
 #if defined(TENFOLD_AVX512)

@@ -9,7 +9,7 @@
 namespace tenfold {
 
 constexpr int kWidth = 8;
-// Vectors that a kernel may keep in registers as sums: 16 registers, some for what is multiplied.
+// Sums that a kernel may keep in registers: there are 16, and the factors need some.
 constexpr int kSums = 12;
 
 struct Vec {
@@ -36,7 +36,7 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)};
 inline Vec square_root(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
 inline Vec absolute(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.v)}; }
 
-// Comparisons are false where a number is NaN, but for those that say otherwise.
+// Comparisons with NaN are false, except for is_nan.
 inline Mask operator<(Vec a, Vec b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
 inline Mask operator<=(Vec a, Vec b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)}; }
 inline Mask operator==(Vec a, Vec b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
@@ -48,7 +48,7 @@ inline Mask operator!(Mask a) {
 }
 inline Vec select(Mask m, Vec yes, Vec no) { return {_mm256_blendv_ps(no.v, yes.v, m.m)}; }
 
-// For each choice of eight lanes, the chosen ones first.
+// For each mask of eight lanes, the indices of the chosen lanes.
 struct PackedLanes {
   alignas(32) int32_t lanes[256][8];
   constexpr PackedLanes() : lanes() {
@@ -62,8 +62,8 @@ struct PackedLanes {
 };
 inline constexpr PackedLanes kPackedLanes;
 
-// Puts the chosen lanes beside each other; the answer is how many there are. May write as much as
-// all of them.
+// Stores the chosen lanes contiguously and returns how many there are. May overwrite a whole
+// vector.
 inline int pack(Mask m, Vec a, float* to) {
   const int mask = _mm256_movemask_ps(m.m);
   const int32_t* const lanes = kPackedLanes.lanes[mask];
@@ -78,7 +78,7 @@ inline Vec load_bytes(const uint8_t* from) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))};
 }
 
-// To the nearest whole number, halves to even ones.
+// To the nearest integer, ties to even.
 inline IntVec round_to_int(Vec a) {
   const __m256 rounded = _mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   return {_mm256_cvttps_epi32(rounded)};

@@ -9,7 +9,7 @@
 namespace tenfold {
 
 constexpr int kWidth = 16;
-// Vectors that a kernel may keep in registers as sums: 32 registers, some for what is multiplied.
+// Sums that a kernel may keep in registers: there are 32, and the factors need some.
 constexpr int kSums = 24;
 
 struct Vec {
@@ -36,7 +36,7 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
 inline Vec square_root(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
 inline Vec absolute(Vec a) { return {_mm512_abs_ps(a.v)}; }
 
-// Comparisons are false where a number is NaN, but for those that say otherwise.
+// Comparisons with NaN are false, except for is_nan.
 inline Mask operator<(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 inline Mask operator<=(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
 inline Mask operator==(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
@@ -46,8 +46,8 @@ inline Mask operator&(Mask a, Mask b) { return {static_cast<__mmask16>(a.m & b.m
 inline Mask operator!(Mask a) { return {static_cast<__mmask16>(~a.m)}; }
 inline Vec select(Mask m, Vec yes, Vec no) { return {_mm512_mask_blend_ps(m.m, no.v, yes.v)}; }
 
-// Puts the chosen lanes beside each other; the answer is how many there are. May write as much as
-// all of them.
+// Stores the chosen lanes contiguously and returns how many there are. May overwrite a whole
+// vector.
 inline int pack(Mask m, Vec a, float* to) {
   _mm512_storeu_ps(to, _mm512_maskz_compress_ps(m.m, a.v));
   return __builtin_popcount(m.m);
@@ -59,7 +59,7 @@ inline Vec load_bytes(const uint8_t* from) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
 }
 
-// To the nearest whole number, halves to even ones.
+// To the nearest integer, ties to even.
 inline IntVec round_to_int(Vec a) {
   return {_mm512_cvt_roundps_epi32(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }

@@ -7,7 +7,7 @@
 namespace tenfold {
 
 constexpr int kWidth = 4;
-// Vectors that a kernel may keep in registers as sums: 32 registers, some for what is multiplied.
+// Sums that a kernel may keep in registers: there are 32, and the factors need some.
 constexpr int kSums = 24;
 
 struct Vec {
@@ -34,7 +34,7 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return {vfmsq_f32(c.v, a.v, b.v)}; }
 inline Vec square_root(Vec a) { return {vsqrtq_f32(a.v)}; }
 inline Vec absolute(Vec a) { return {vabsq_f32(a.v)}; }
 
-// Comparisons are false where a number is NaN, but for those that say otherwise.
+// Comparisons with NaN are false, except for is_nan.
 inline Mask operator<(Vec a, Vec b) { return {vcltq_f32(a.v, b.v)}; }
 inline Mask operator<=(Vec a, Vec b) { return {vcleq_f32(a.v, b.v)}; }
 inline Mask operator==(Vec a, Vec b) { return {vceqq_f32(a.v, b.v)}; }
@@ -44,8 +44,8 @@ inline Mask operator&(Mask a, Mask b) { return {vandq_u32(a.m, b.m)}; }
 inline Mask operator!(Mask a) { return {vmvnq_u32(a.m)}; }
 inline Vec select(Mask m, Vec yes, Vec no) { return {vbslq_f32(m.m, yes.v, no.v)}; }
 
-// Puts the chosen lanes beside each other; the answer is how many there are. May write as much as
-// all of them.
+// Stores the chosen lanes contiguously and returns how many there are. May overwrite a whole
+// vector.
 inline int pack(Mask m, Vec a, float* to) {
   uint32_t chosen[kWidth];
   float lanes[kWidth];
@@ -65,7 +65,7 @@ inline Vec load_bytes(const uint8_t* from) {
   return {vcvtq_f32_u32(vmovl_u16(half))};
 }
 
-// To the nearest whole number, halves to even ones.
+// To the nearest integer, ties to even.
 inline IntVec round_to_int(Vec a) { return {vcvtnq_s32_f32(a.v)}; }
 inline Vec to_float(IntVec a) { return {vcvtq_f32_s32(a.v)}; }
 inline IntVec bits_of(Vec a) { return {vreinterpretq_s32_f32(a.v)}; }
@@ -107,15 +107,14 @@ struct Bytes {
 };
 inline Bytes load_16_bytes(const uint8_t* from) { return {vld1q_u8(from)}; }
 inline void store_16_bytes(uint8_t* to, Bytes a) { vst1q_u8(to, a.v); }
-// a0 b0 a1 b1 ... of the first halves, and of the second.
+// a0 b0 a1 b1 ... for the first halves, and for the second.
 inline Bytes interleave_first(Bytes a, Bytes b) { return {vzip1q_u8(a.v, b.v)}; }
 inline Bytes interleave_second(Bytes a, Bytes b) { return {vzip2q_u8(a.v, b.v)}; }
 
-// Tells the processor that this thread only waits.
+// Tells the processor that this thread is spinning.
 inline void relax() { __asm__ __volatile__("yield"); }
 
-// Plain IEEE arithmetic, denormals and all, whatever the calling program has chosen; what it had
-// comes back at the end.
+// Switches to plain IEEE arithmetic, with denormals, and restores the caller's mode at the end.
 class PlainArithmetic {
  public:
   PlainArithmetic() {

@@ -1,4 +1,4 @@
-// What x86-64 processors share: vectors of 128 bits, the waiting instruction, the control word.
+// Shared by all x86-64 processors: 128-bit vectors, the pause instruction, the control word.
 #pragma once
 
 #include <immintrin.h>
@@ -25,15 +25,14 @@ inline Bytes load_16_bytes(const uint8_t* from) {
 inline void store_16_bytes(uint8_t* to, Bytes a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), a.v);
 }
-// a0 b0 a1 b1 ... of the first halves, and of the second.
+// a0 b0 a1 b1 ... for the first halves, and for the second.
 inline Bytes interleave_first(Bytes a, Bytes b) { return {_mm_unpacklo_epi8(a.v, b.v)}; }
 inline Bytes interleave_second(Bytes a, Bytes b) { return {_mm_unpackhi_epi8(a.v, b.v)}; }
 
-// Tells the processor that this thread only waits.
+// Tells the processor that this thread is spinning.
 inline void relax() { _mm_pause(); }
 
-// Plain IEEE arithmetic, denormals and all, whatever the calling program has chosen; what it had
-// comes back at the end.
+// Switches to plain IEEE arithmetic, with denormals, and restores the caller's mode at the end.
 class PlainArithmetic {
  public:
   PlainArithmetic() : before_(_mm_getcsr()) { _mm_setcsr(0x1F80); }

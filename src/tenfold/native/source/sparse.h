@@ -1,8 +1,8 @@
-// The way back through a convolution whose output a max-pool reads.
+// The backward pass of a convolution that feeds a max-pool.
 //
-// A pool hands each gradient to one pixel of a window and 0 to the others, and which pixel it is
-// differs from image to image. So the sixteen images of a block part ways here: each has its
-// channels beside each other, and meets only the gradients that are not 0.
+// A pool passes each gradient to one pixel of a window and 0 to the others, and the pixel differs
+// between images. So the sixteen images of a block are treated separately here: each is stored with
+// its channels adjacent and combined only with the gradients that are not 0.
 #pragma once
 
 #include <math.h>
@@ -20,8 +20,7 @@ namespace tenfold {
 
 class SparseBackward {
  public:
-  // `blocks`: of the largest batch; or 1 where a thread takes blocks through the network one by
-  // one.
+  // `blocks`: in the largest batch, or 1 if a thread takes blocks through the network one by one.
   SparseBackward(const Window& window, const FeatureMap& input, const InputGradient& input_gradient,
                  const FeatureMap& output_gradient, int64_t blocks)
       : window_(window),
@@ -46,9 +45,9 @@ class SparseBackward {
     }
   }
 
-  // Whether this is faster than sums over all pixels, where a pool of so many pixels follows: few
-  // gradients must be left, and what is done with them be much against what it takes to find them
-  // and to copy the images.
+  // Whether this is faster than summing over all pixels if a pool with `pooled_pixels` outputs
+  // follows: there must be few gradients, and enough work for each to outweigh the cost of finding
+  // them and copying the images.
   static bool suits(const Window& window, const Shape& input, const Shape& output,
                     int64_t pooled_pixels) {
     const int64_t floats = group_count(input.channels) * pixel_size(input.channels);
@@ -60,7 +59,7 @@ class SparseBackward {
            padded <= std::min(kMostPixels, 4 * input.pixels());
   }
 
-  // Copies the weights of some outputs, with the inputs beside each other.
+  // Copies the weights of some outputs, with the inputs adjacent.
   int64_t weight_jobs() const { return input_gradient_.wanted ? weight_pieces().count : 0; }
   void copy_weights(const float* weights, int64_t job) const {
     const Parts pieces = weight_pieces();
@@ -82,15 +81,15 @@ class SparseBackward {
     }
   }
 
-  // A job has a group of channels of a block. It copies the input, with the channels beside each
-  // other, and finds its gradient if that is wanted.
+  // A job handles one group of channels of a block: it copies the input, with the channels
+  // adjacent, and computes its gradient if wanted.
   int64_t jobs(int64_t blocks) const { return blocks * groups_; }
   void run(int64_t job, float* scratch) const {
     copy_input(job / groups_, job % groups_);
     if (input_gradient_.wanted) spread_gradients(job / groups_, job % groups_, scratch);
   }
 
-  // The gradients of an output's weights over some rows of a block, or adds them to what is there.
+  // Computes the gradients of an output's weights over some rows of a block, or adds them up.
   void collect_gradients(const Region& rows, int64_t output, bool add, float* gradients,
                          float* scratch) const {
     bool all = false;
@@ -118,15 +117,15 @@ class SparseBackward {
   }
 
  private:
-  static constexpr int64_t kSparsity = 3;  // at most one gradient in so many is not 0
+  static constexpr int64_t kSparsity = 3;  // at most one gradient in this many is nonzero
   static constexpr int64_t kSmallestWindow = 5;
   static constexpr int64_t kSmallestPatch = 96;
-  // So that the sums of sixteen images stay in the second cache; and places fit into an integer.
+  // Keeps the sums of sixteen images in the L2 cache, and offsets within an integer.
   static constexpr int64_t kMostPixels = 1600;
-  // The last vector of a patch's row may reach so far past it.
+  // The last vector of a patch's row may extend this far past it.
   static constexpr int64_t kOverrun = kLanes;
 
-  // A pixel has 8 or 16 channels beside each other; the last group is filled up with zeros.
+  // A pixel has 8 or 16 adjacent channels; the last group is padded with zeros.
   static int64_t pixel_size(int64_t channels) { return channels <= 8 ? 8 : 16; }
   static int64_t group_count(int64_t channels) { return (channels - 1) / pixel_size(channels) + 1; }
   int64_t group_size(int64_t group) const { return std::min(pixel_, inputs_ - group * pixel_); }
@@ -175,7 +174,7 @@ class SparseBackward {
   void spread_gradients(int64_t block, int64_t group, float* scratch) const {
     const Region rows{block, 1, 0, output_gradient_.shape.height};
     float* const sums = scratch + list_size();
-    // As many outputs to a chain as keep it within kLongestChain, but one at least.
+    // As many outputs per chain as keep it within kLongestChain, at least one.
     const Parts chains(outputs_,
                        std::max(int64_t{1}, kSparsity * kLongestChain / window_.pixels()));
     for (int64_t chain = 0; chain < chains.count; ++chain) {
@@ -193,8 +192,8 @@ class SparseBackward {
     }
   }
 
-  // The gradients of an output that are not 0; or all, where NaN or infinity shall not be lost:
-  // times 0 they are NaN.
+  // The nonzero gradients of an output; or all of them if the other factor has NaN or infinity,
+  // which give NaN when multiplied by 0.
   GradientList list_of(const Region& rows, int64_t output, bool all, float* memory) const {
     GradientList list;
     list.values = memory;
@@ -219,7 +218,7 @@ class SparseBackward {
     return list;
   }
 
-  // A group of channels' sums, with the images beside each other again.
+  // Writes a group of channels' sums, with the images side by side again.
   void put(int64_t block, int64_t group, const float* sums, bool add) const {
     const float* const from = first_pixel(sums);
     float channels[kLanes * kLanes];
@@ -247,14 +246,14 @@ class SparseBackward {
   const int64_t blocks_;
   const int64_t pixel_;
   const int64_t groups_;
-  const int64_t row_;  // floats of an image's row, with the padding
+  const int64_t row_;  // floats in a padded image's row
   const int64_t image_;
   const PatchSize patch_;
   const Array<float> images_;
   const Array<float> weights_;
   const Array<bool> images_are_finite_;
   const Array<bool> weights_are_finite_;
-  float lane_places_[kLanes];  // where the images begin: integers, in the bits of floats
+  float lane_places_[kLanes];  // offsets of the images: integers, in the bits of floats
 };
 
 }  // namespace tenfold

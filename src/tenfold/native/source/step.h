@@ -1,4 +1,4 @@
-// One step of training, and one pass of prediction: which jobs run one after the other.
+// Training steps and prediction: the order in which jobs run.
 #pragma once
 
 #include <math.h>
@@ -17,7 +17,7 @@
 
 namespace tenfold {
 
-// The threads of a call, and memory for each.
+// The threads of a call, each with scratch memory.
 class Workers {
  public:
   Workers(int threads, int64_t scratch_size) : team_(threads) {
@@ -43,8 +43,8 @@ class Workers {
   Team team_;
 };
 
-// A batch's way through the layers, forward and back, layer by layer; all threads share the jobs of
-// each.
+// Takes a batch forward and backward through the network, layer by layer; all threads share each
+// layer's jobs.
 class Pass {
  public:
   Pass(const Network& network, const Batch& batch, Workers& workers)
@@ -57,8 +57,8 @@ class Pass {
     }
   }
 
-  // From the last layer to the first. A layer learns in the phase after its backward jobs, beside
-  // those of the layer before it: only then is nobody reading its weights.
+  // From the last layer to the first. A layer learns in the phase after its backward jobs,
+  // alongside those of the previous layer: only then are its weights no longer read.
   void backward() {
     for (size_t i = layers_.size(); i-- > 0;) {
       add(layers_[i].get(), &Layer::backward_jobs, &Layer::backward);
@@ -69,7 +69,7 @@ class Pass {
     finish();
   }
 
-  // What is left to learn when blocks have been taken through all layers one by one.
+  // Finishes learning after blocks have passed through all layers one by one.
   void finish_blocks() {
     for (const auto& layer : layers_) {
       (layer->learns_by_block() ? to_finish_ : to_learn_).push_back(layer.get());
@@ -81,7 +81,7 @@ class Pass {
   using Jobs = int64_t (Layer::*)(const Batch&) const;
   using Work = void (Layer::*)(const Batch&, int64_t, float*) const;
 
-  // A layer's jobs in the phase to come.
+  // A layer's jobs in the next phase.
   struct Share {
     const Layer* layer;
     Work work;
@@ -93,7 +93,7 @@ class Pass {
     if (count > 0) shares_.push_back({layer, work, count});
   }
 
-  // What is due of the layers that have been through their backward jobs.
+  // Adds the learn and finish jobs of layers whose backward jobs are done.
   void add_learning() {
     for (const Layer* layer : to_finish_) add(layer, &Layer::finish_jobs, &Layer::finish);
     for (const Layer* layer : to_learn_) add(layer, &Layer::learn_jobs, &Layer::learn);
@@ -127,13 +127,13 @@ class Pass {
   std::vector<const Layer*> to_finish_;
 };
 
-// As many as wanted, but where each needs a place of its own, no more than have one.
+// The wanted number of threads, limited to the number of places if each thread needs its own.
 inline int threads_for(const Network& network, int wanted) {
   const auto places = static_cast<int>(network.places().size());
   return std::max(1, network.by_block() ? std::min(wanted, places) : wanted);
 }
 
-// Steps in a row.
+// Consecutive training steps.
 class Training {
  public:
   Training(Network& network, const TenfoldTensor* tensors, int32_t tensor_count,
@@ -248,7 +248,7 @@ class Training {
              settings_.label_smoothing, total, losses_.data(), hits_.data());
   }
 
-  // The batch's mean loss; counts correct predictions.
+  // Returns the batch's mean loss and counts correct predictions.
   float take_losses(int64_t images, double total) {
     double sum = 0;
     for (int64_t image = 0; image < images; ++image) {
@@ -258,7 +258,7 @@ class Training {
     return static_cast<float>(sum / total);
   }
 
-  // Pascanu, Mikolov and Bengio, arXiv:1211.5063, as torch.nn.utils.clip_grad_norm_ has it.
+  // Pascanu, Mikolov and Bengio, arXiv:1211.5063, as in torch.nn.utils.clip_grad_norm_.
   void clip_and_update(const Optimizer& optimizer) {
     struct Piece {
       int32_t tensor;
@@ -285,7 +285,7 @@ class Training {
     double squares = 0;
     for (const Piece& piece : pieces) squares += piece.squares;
     const double share = settings_.clip_norm / (sqrt(squares) + 1e-6);
-    // Written so that a norm that is NaN makes every gradient NaN.
+    // Written so that a NaN norm makes every gradient NaN.
     const auto scale = static_cast<float>(share >= 1 ? 1.0 : share);
     workers_.run(count, [&](int64_t job, float* /*scratch*/) {
       const Piece& piece = pieces[static_cast<size_t>(job)];
@@ -307,7 +307,7 @@ class Training {
   const TenfoldAugmentation* const augmentation_;
   const Array<float> losses_;
   const Array<int32_t> hits_;
-  std::vector<Array<float>> kept_;  // gradients, where they are clipped
+  std::vector<Array<float>> kept_;  // gradients to be clipped
   std::vector<float*> kept_addresses_;
   std::unique_ptr<std::atomic<uint32_t>[]> largest_;
   Workers workers_;

@@ -1,10 +1,10 @@
-// Threads that share out the jobs of a phase.
+// Threads that share the jobs of a phase.
 //
-// A step is a row of phases, and a phase is a number of jobs that need nothing of each other. Each
-// thread has a share of a phase's jobs, so that it meets in its cache what it worked on in the
-// phase before; it takes them one by one, and then those that others have not come to. What a job
-// computes does not depend on who does it or when, and a thread that the system has put to sleep
-// delays only the job that it holds.
+// A step is a sequence of phases, and a phase is a number of independent jobs. Each thread has its
+// own share of a phase's jobs, so that its cache holds what it worked on in the previous phase. It
+// takes its jobs one by one, then helps with those of other threads. A job's result does not depend
+// on which thread runs it or when, and a thread that the system suspends delays only its current
+// job.
 #pragma once
 
 #include <stdint.h>
@@ -24,8 +24,8 @@ class Team {
   // A job's work: `(context, job, thread)`, with the thread's number for scratch memory.
   using Work = void (*)(const void* context, int64_t job, int thread);
 
-  // Starts `threads - 1` threads beside the calling one; where the system refuses some, there are
-  // fewer, and the results are the same.
+  // Starts `threads - 1` threads besides the calling one. If the system refuses some, there are
+  // fewer, with the same results.
   explicit Team(int threads) : shares_(static_cast<size_t>(threads)) {
     threads_.reserve(static_cast<size_t>(threads) - 1);
     try {
@@ -43,7 +43,7 @@ class Team {
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
-  // Does jobs 0..jobs-1 and returns when all are done. `work` is called as `(job, thread)`.
+  // Runs jobs 0..jobs-1 and returns when all are done. `work` is called as `(job, thread)`.
   template <typename Function>
   void run(int64_t jobs, const Function& work) {
     run(
@@ -69,7 +69,7 @@ class Team {
       Share& share = shares_[static_cast<size_t>(i)];
       const int64_t begin = jobs * i / shares;
       share.end = jobs * (i + 1) / shares;
-      // Whoever takes a job from this ticket sees what was written above.
+      // A thread that takes a job from this ticket sees everything written above.
       share.ticket.store(phase_ + static_cast<uint64_t>(share.end - begin),
                          std::memory_order_release);
     }
@@ -79,14 +79,15 @@ class Team {
     while (unfinished_.load(std::memory_order_acquire) != 0) patience.wait();
   }
 
-  // Some of a phase's jobs: those before `end` that nobody has taken. The ticket has the phase's
-  // number above and how many are left below, so one read in a phase never fits another.
+  // A thread's share of a phase's jobs. The ticket has the phase's number in its high bits and the
+  // number of jobs left, the last ones before `end`, in its low bits, so a ticket read in one phase
+  // is never valid in another.
   struct alignas(64) Share {
     std::atomic<uint64_t> ticket{0};
     int64_t end = 0;
   };
 
-  // Takes a job if one is left, and does it.
+  // Takes a job, if any is left, and runs it.
   bool take_one(int thread) {
     for (size_t i = 0; i < shares_.size(); ++i) {
       Share& share = shares_[(static_cast<size_t>(thread) + i) % shares_.size()];
@@ -96,7 +97,7 @@ class Team {
                                                 std::memory_order_acquire)) {
           continue;
         }
-        // The phase cannot end before this job is counted as done, so what belongs to it stands.
+        // The phase cannot end before this job is counted as done, so its data stays valid.
         work_(context_, share.end - static_cast<int64_t>(ticket & kCountMask), thread);
         unfinished_.fetch_sub(1, std::memory_order_acq_rel);
         return true;
@@ -117,7 +118,7 @@ class Team {
     }
   }
 
-  // Waits a little longer than a phase lasts, then lets others have the processor.
+  // Spins a little longer than a phase takes, then yields the processor.
   class Patience {
    public:
     void wait() {
@@ -140,7 +141,7 @@ class Team {
   std::vector<std::thread> threads_;
   std::atomic<bool> ended_{false};
   uint64_t phase_ = 0;
-  // Of the current phase:
+  // For the current phase:
   Work work_ = nullptr;
   const void* context_ = nullptr;
   alignas(64) std::atomic<int64_t> unfinished_{0};

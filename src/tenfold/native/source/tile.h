@@ -1,11 +1,11 @@
-// The product that convolutions and linear layers are made of, tile by tile.
+// The product behind convolutions and linear layers, tile by tile.
 //
 //   out[r][c] = bias[r] + sum over runs and taps of left(run + tap, r) * right(run + tap, c)
 //
-// `left` gives single floats, each multiplied with whole vectors of `right`. A tile of rows and
-// columns stays in registers while its sums grow, so that every number loaded serves many
-// products. Each sum is one chain of fused multiplications and additions in a fixed order, with the
-// bias at its end; how the rows and columns are cut into tiles changes no bit.
+// `left` provides single floats, each multiplied by whole vectors of `right`. The sums of a tile of
+// rows and columns stay in registers, so that every loaded number is used in many products. Each
+// sum is one chain of fused multiply-adds in a fixed order, with the bias at its end; how rows and
+// columns are divided into tiles does not affect the bits.
 #pragma once
 
 #include <stddef.h>
@@ -17,7 +17,7 @@
 
 namespace tenfold {
 
-// Places in `left` and `right`.
+// Offsets into `left` and `right`.
 struct Offsets {
   int64_t left;
   int64_t right;
@@ -25,24 +25,24 @@ struct Offsets {
 
 struct TileProduct {
   const float* left;
-  int64_t left_row;  // floats from a tile's row to the next
+  int64_t left_row;  // stride between a tile's rows, in floats
   const float* right;
-  int64_t right_column;  // floats from a vector to the next
+  int64_t right_column;  // stride between vectors, in floats
   const Offsets* runs;
   int run_count;
-  const Offsets* taps;  // of each run; or null for `tap_count` in steps of `step`
+  const Offsets* taps;  // of each run; null for `tap_count` multiples of `step`
   int64_t tap_count;
   Offsets step;
   float* out;
   int64_t out_row;
   int64_t out_column;
-  const float* bias;  // one float a row, or null for 0; unused where sums are added to `out`
-  bool add;
-  bool relu;  // of the whole: set where no more is added
+  const float* bias;  // one float per row, or null for 0; unused if `add`
+  bool add;           // add the sums to `out`
+  bool relu;          // only in the last product that is added up
 };
 
-// `count` tiles beside each other. Loops over a tile are unrolled, so that its sums have registers
-// from the first to the last line.
+// `count` adjacent tiles. Loops over a tile are unrolled, so that its sums stay in registers
+// throughout.
 template <int kRows, int kColumns, bool kHasTaps>
 void product_of_tiles(const TileProduct& p, int64_t count) {
   const int64_t left_row = p.left_row;
@@ -125,7 +125,7 @@ using TileFunction = void (*)(const TileProduct&, int64_t);
 constexpr int kMostRows = 12;
 constexpr int kMostColumns = 4;
 
-// A tile's functions by rows and columns; null where its sums would not fit into the registers.
+// The functions by rows and columns; null if a tile's sums would not fit in the registers.
 template <int kColumns, bool kHasTaps, int kRows>
 constexpr TileFunction tiles_or_null() {
   if constexpr (kRows * kColumns <= kSums) {
@@ -154,7 +154,7 @@ TileFunction tile_function(int64_t rows, int64_t columns) {
   return tables[columns - 1][rows - 1];
 }
 
-// n things in as few parts of at most `most` as there can be, as equal as they can be.
+// Divides n items into as few parts of at most `most` items as possible, as equally as possible.
 struct Parts {
   int64_t n;
   int64_t count;
@@ -168,7 +168,7 @@ struct TileSize {
   int columns;
 };
 
-// The largest tile that serves so many rows and columns best.
+// The tile size that is fastest for this many rows and columns.
 inline TileSize best_tile(int64_t rows, int64_t columns) {
   TileSize best{1, 1};
   double least = 0;
@@ -181,11 +181,11 @@ inline TileSize best_tile(int64_t rows, int64_t columns) {
       for (int64_t y = 0; y < down.count; ++y) {
         const auto w = static_cast<double>(across.size(x));
         const auto h = static_cast<double>(down.size(y));
-        // Two products or two loads begin in a cycle, a sum is ready four cycles later, and going
-        // round costs about one.
+        // Each cycle can start two products or two loads, a sum takes four cycles, and the loop
+        // overhead is about one.
         cost += std::max({w * h / 2, (w + h) / 2, 4.0}) + 1;
       }
-      if (x == 15) break;  // wide rows: the first tiles speak for the rest
+      if (x == 15) break;  // in wide rows, the first tiles represent the rest
     }
     cost *= static_cast<double>(across.count) /
             static_cast<double>(std::min<int64_t>(across.count, 16));
@@ -197,10 +197,10 @@ inline TileSize best_tile(int64_t rows, int64_t columns) {
   return best;
 }
 
-// All rows and columns of a product, in tiles of at most `size`.
+// Computes all rows and columns of a product, in tiles of at most `size`.
 inline void product(const TileProduct& whole, int64_t rows, int64_t columns, TileSize size) {
   const Parts down(rows, size.rows);
-  // Some tiles are a column wider than others.
+  // Some tiles are one column wider than others.
   const Parts across(columns, size.columns);
   const int64_t narrow = columns / across.count;
   const int64_t wide_tiles = columns - narrow * across.count;

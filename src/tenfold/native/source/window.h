@@ -1,4 +1,4 @@
-// What a convolution or a pool sees of an image at once.
+// The window of a convolution or a pool.
 #pragma once
 
 #include <stdint.h>
