@@ -19,9 +19,11 @@ from PIL import Image
 from command_line import Tenfold
 from engines import ENGINES
 from small_bundles import bundle_with
+from stopping import StopsAt
 from tenfold import evaluate, resume, train
 from tenfold.data import load_splits
 from tenfold.deployment import write_bundle
+from tenfold.errors import InterruptedRunError
 from tenfold.models import build
 from tenfold.native.library import Kernels, NoKernels
 from tenfold.reporting import describe
@@ -81,7 +83,7 @@ def test_results_go_to_standard_output_and_everything_else_to_standard_error(
     answer = tenfold("train", "digits", *SMALL, "--out", "run")
     assert answer.code == 0
     assert "test_acc" in answer.out
-    assert "epoch" not in answer.out.replace("of epoch", "")
+    assert "epoch" not in answer.out.replace("from epoch", "")
     assert "epoch 1/2" in answer.err
     quiet = tenfold("train", "digits", *SMALL, "--out", "run2", "--quiet")
     assert "epoch" not in quiet.err
@@ -414,3 +416,14 @@ def test_class_names_that_are_not_unicode_are_written_as_csv(
     rows = list(csv.reader(answer.out.splitlines()))
     assert [row[0] for row in rows[1:]] == [r"caf\udce9.png"] * 2
     assert {row[2] for row in rows[1:]} == {r"caf\udce9", r"\ud800"}
+
+
+@pytest.mark.parametrize("out", ["my 'd/r 1", "-run"])
+def test_the_command_that_continues_a_run_can_be_pasted(
+    out: str, tenfold: Tenfold, tmp_path: Path
+) -> None:
+    with pytest.raises(InterruptedRunError) as stopped:
+        train("digits", recipe="digits-quick", epochs=2, out=out, watcher=StopsAt(10))
+    typed = shlex.split(stopped.value.remedy.removeprefix("continue with: "))
+    assert typed[0] == "tenfold"
+    assert tenfold(*typed[1:]).code == 0

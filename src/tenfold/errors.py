@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -160,6 +161,12 @@ def printable(name: object, limit: int = 200) -> str:
         for c in str(name)
     )
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def shell_word(path: object) -> str:
+    """A path as one word of a shell command, which no command takes for an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def listing(items: Sequence[str], limit: int = 20) -> str:

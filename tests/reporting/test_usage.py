@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from command_line import Tenfold
@@ -11,6 +13,8 @@ ANSWERS = {
     "write --plot alone, or leave it out",
     "train digits more": "tenfold train takes no more arguments, found 'more'; "
     "see tenfold train --help",
+    "train digits 'my folder' more": "tenfold train takes no more arguments, "
+    "found 'my folder'; see tenfold train --help",
     "train --image-size 128": "there is no option --image-size in tenfold train; "
     "write --set image_size=[128,128]",
     "train --image-size=96x128": "there is no option --image-size in tenfold train; "
@@ -46,7 +50,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("line", ANSWERS)
 def test_the_error_suggests_what_was_probably_meant(line: str, tenfold: Tenfold) -> None:
-    answer = tenfold(*line.split())
+    answer = tenfold(*shlex.split(line))
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == f"tenfold: {ANSWERS[line]}\n"
 

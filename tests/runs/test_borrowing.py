@@ -21,6 +21,7 @@ import tenfold
 from engines import ENGINES
 from tenfold.data import load_splits
 from tenfold.errors import UsageError
+from tenfold.evaluation.flushing import FlushingThread, flushing_logits
 from tenfold.recipes import load_recipe
 from tenfold.runs.fit import Fitted, fit
 from tenfold.runs.resources import Resources
@@ -219,3 +220,55 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
     answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False)
     assert answer.returncode == 0
+
+
+def test_a_run_in_a_thread_outlives_the_main_thread(tmp_path: Path) -> None:
+    code = f"""
+import threading
+import torch
+torch.set_num_threads(1)
+import tenfold
+tenfold.train("digits", epochs=1, out={str(tmp_path / "first")!r}, threads=1, engine="torch")
+def train():
+    out = {str(tmp_path / "run")!r}
+    tenfold.train("digits", epochs=20, out=out, threads=1, engine="torch", quiet=True)
+threading.Thread(target=train).start()
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert tenfold.open_run(tmp_path / "run").status == "finished"
+
+
+def test_ctrl_c_in_an_evaluation_waits_for_one_batch_alone() -> None:
+    """A pass over all images may take minutes."""
+    batches = []
+
+    class Interrupted(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            batches.append(len(images))
+            if len(batches) == 2:
+                signal.raise_signal(signal.SIGINT)
+            return torch.zeros(len(images), 2)
+
+    images = torch.zeros(100, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(KeyboardInterrupt):
+        flushing_logits(Interrupted(), images, 10)
+    assert batches == [10, 10]
+    assert not [thread for thread in threading.enumerate() if thread.name == "tenfold"]
+
+
+def test_an_error_in_the_thread_is_the_callers() -> None:
+    class MineError(Exception):
+        pass
+
+    def fails() -> None:
+        raise MineError("this one")
+
+    with FlushingThread() as thread:
+        with pytest.raises(MineError, match="this one"):
+            thread(fails)
+        assert thread(lambda: torch.is_grad_enabled())
+    with FlushingThread() as thread, torch.inference_mode():
+        assert not thread(torch.is_inference_mode_enabled)

@@ -306,11 +306,11 @@ def test_evaluation_requires_only_images_of_known_classes(
 
 def test_a_missing_split_is_named_with_those_that_exist(folder: Path, tmp_path: Path) -> None:
     data = write_pictures(tmp_path / "data", train__1=2, val__1=2)
-    with pytest.raises(DataError, match=r"has no test split, only train, val; .* --split val"):
+    with pytest.raises(DataError, match=r"no test split, only train, val; .* --split val"):
         tenfold.evaluate(folder, data)
     assert tenfold.evaluate(folder, data, split="val").n == 2
     only = write_pictures(tmp_path / "only", val__1=3)
-    with pytest.raises(DataError, match=r"has no test split, only val; .* --split val"):
+    with pytest.raises(DataError, match=r"no test split, only val; .* --split val"):
         tenfold.evaluate(folder, only)
     assert tenfold.evaluate(folder, only, split="val").n == 3
 

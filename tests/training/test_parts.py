@@ -109,7 +109,7 @@ def test_a_fact_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for fact in (torch.zeros(2), np.zeros(2), object(), {1, 2}):
-        with pytest.raises(UsageError, match=f"loss is a {type(fact).__name__}, wanted what JSON"):
+        with pytest.raises(UsageError, match=f"loss is a {type(fact).__name__}, wanted a JSON value"):
             save_checkpoint(tmp_path / "x.safetensors", model, optimizer, loss=fact)
     assert not any(tmp_path.iterdir())
 
@@ -164,6 +164,13 @@ def test_tenfold_files_are_not_mistaken_for_one_another(tmp_path: Path) -> None:
         tenfold.load(path)
 
 
+class Halves(nn.Module):
+    """Takes raw pixels, and gives floats."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images / 255
+
+
 def test_raw_pixels_that_a_network_cannot_take_are_explained() -> None:
     splits = tenfold.data.load_splits("digits").splits
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
@@ -173,6 +180,7 @@ def test_raw_pixels_that_a_network_cannot_take_are_explained() -> None:
         lambda: train_epoch(net, raw, optimizer),
         lambda: tenfold.evaluation.evaluate_accuracy(net, raw),
         lambda: tenfold.evaluation.evaluate_accuracy(lambda images: net(images), raw),
+        lambda: tenfold.evaluation.evaluate(net, splits.train),
     ):
         with pytest.raises(UsageError, match=r"raw pixels .* and the network failed") as caught:
             use()
@@ -182,6 +190,9 @@ def test_raw_pixels_that_a_network_cannot_take_are_explained() -> None:
     tenfold.evaluation.evaluate_accuracy(net, scaled)
     with_first_step = nn.Sequential(tenfold.models.Preprocessing(), net)
     train_epoch(with_first_step, raw, optimizer)
+    scales_itself = nn.Sequential(nn.Flatten(), Halves(), nn.Linear(65, 10))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # PyTorch's own message
+        train_epoch(scales_itself, raw, torch.optim.SGD(scales_itself.parameters(), lr=0.1))
     wrong_shape = nn.Sequential(tenfold.models.Preprocessing(), nn.Flatten(), nn.Linear(65, 10))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # PyTorch's own message
         train_epoch(wrong_shape, raw, torch.optim.SGD(wrong_shape.parameters(), lr=0.1))

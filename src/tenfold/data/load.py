@@ -271,8 +271,8 @@ def _require_training_images(read: ReadData) -> None:
     source, train = read.source, read.parts.get("train")
     if train is None:
         raise DataError(
-            f"{source}: no training split, only {listing(sorted(read.parts))}",
-            remedy="add a `train` folder or array",
+            f"{source}: no training images, only {listing(sorted(read.parts))}",
+            remedy="add a `train` folder or array with images",
         )
     counts = {name: _counts_by_class(part) for name, part in read.parts.items()}
     present = [name for name, n in counts["train"].items() if n]

@@ -50,6 +50,7 @@ class Classifier:
         bundle: the model and everything needed to use it.
         device: where to predict.
         use_kernels: use the compiled kernels if they can compute the model; otherwise PyTorch.
+        flush_denormals: whether PyTorch flushes them to zero, as it does on a CPU in a run.
 
     Attributes:
         bundle: the model and everything needed to use it.
@@ -57,11 +58,21 @@ class Classifier:
     """
 
     def __init__(
-        self, bundle: Bundle, device: str | torch.device = "cpu", *, use_kernels: bool = True
+        self,
+        bundle: Bundle,
+        device: str | torch.device = "cpu",
+        *,
+        use_kernels: bool = True,
+        flush_denormals: bool = False,
     ) -> None:
         self.bundle = bundle
         self.module = bundle.module().to(device)
-        self._predict = predictor(self.module, bundle.input_shape, use_kernels=use_kernels)
+        self._predict = predictor(
+            self.module,
+            bundle.input_shape,
+            use_kernels=use_kernels,
+            flush_denormals=flush_denormals,
+        )
 
     @classmethod
     def from_file(cls, path: Path, device: str | torch.device = "cpu") -> Classifier:

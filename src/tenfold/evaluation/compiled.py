@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tenfold.errors import NotNativeError
+from tenfold.evaluation.flushing import flushing_logits
 from tenfold.evaluation.passes import predict_logits
 from tenfold.models.calls import NotAListError
 from tenfold.models.image_model import ImageModel
@@ -28,7 +30,13 @@ NETWORK = "network."
 """Prefix of the network's tensor names in an `ImageModel`."""
 
 
-def predictor(model: nn.Module, image_shape: Sequence[int], *, use_kernels: bool = True) -> Predict:
+def predictor(
+    model: nn.Module,
+    image_shape: Sequence[int],
+    *,
+    use_kernels: bool = True,
+    flush_denormals: bool = False,
+) -> Predict:
     """A function that computes a model's logits with compiled kernels if possible, else PyTorch.
 
     It switches to PyTorch if the model changes into one that the kernels do not support.
@@ -37,12 +45,13 @@ def predictor(model: nn.Module, image_shape: Sequence[int], *, use_kernels: bool
         model: raw uint8 images to logits.
         image_shape: channels, height, width.
         use_kernels: if False, always use PyTorch.
+        flush_denormals: whether PyTorch flushes them to zero, as it does on a CPU in a run.
     """
     compiled: CompiledModel | None = None
     if use_kernels:
         with suppress(NotNativeError):
             compiled = CompiledModel(model, image_shape)
-    by_pytorch = torch_predictor(model)
+    by_pytorch = partial(flushing_logits, model) if flush_denormals else torch_predictor(model)
 
     def predict(images: Images, batch_size: int) -> Logits:
         nonlocal compiled

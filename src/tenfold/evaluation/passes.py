@@ -56,7 +56,7 @@ def report_of(logits: Logits, dataset: ImageDataset) -> Report:
 def predict_logits(model: nn.Module, images: Images, *, batch_size: int = 1024) -> Logits:
     """Logits of all images, on the model's device, in evaluation mode and without gradients."""
     device = next((p.device for p in model.parameters()), images.device)
-    with evaluation_mode(model), torch.inference_mode():
+    with evaluation_mode(model), torch.inference_mode(), raw_pixels_explained(images):
         return torch.cat([model(batch.to(device)) for batch in torch.split(images, batch_size)])
 
 
@@ -83,7 +83,7 @@ def evaluate_accuracy(
     correct = seen = 0
     with evaluation_mode(net), torch.inference_mode():
         for images, labels in data:
-            with raw_pixels_explained(net, images):
+            with raw_pixels_explained(images):
                 logits = net(images)
             correct += int((logits.argmax(1) == labels).sum())
             seen += len(labels)

@@ -100,23 +100,22 @@ class Preprocessing(nn.Module):
 
 
 @contextmanager
-def raw_pixels_explained(net: object, images: Tensor) -> Iterator[None]:
-    """Explain a failure inside the block if the network was called with raw pixels.
+def raw_pixels_explained(images: object) -> Iterator[None]:
+    """Explain the failure inside the block of a network that cannot compute with raw pixels.
 
     Args:
-        net: a module or any other function of the images.
         images: its input.
 
     Raises:
-        UsageError: the images are uint8, and nothing in the network scales them.
+        UsageError: the images are uint8, and that is what the network failed at.
     """
     try:
         yield
     except RuntimeError as error:
-        modules = net.modules() if isinstance(net, nn.Module) else ()
-        if images.dtype != torch.uint8 or any(isinstance(m, Preprocessing) for m in modules):
-            raise
         reason = str(error).partition("\n")[0]
+        names_the_type = any(name in reason for name in ("Byte", "unsigned char"))
+        if not (names_the_type and isinstance(images, Tensor) and images.dtype == torch.uint8):
+            raise
         raise UsageError(
             f"the images are raw pixels 0..255 (torch.uint8), and the network failed: {reason}",
             remedy="scale them to 0..1: start the network with tenfold.models.Preprocessing(), or "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import printable
+from tenfold.errors import printable, shell_word
 from tenfold.evaluation.report import Report
 from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
@@ -121,6 +120,4 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
 def _typed(path: Path) -> str:
     """A path as typed into a shell in the working directory."""
     here = absolute(Path())
-    return printable(
-        shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
-    )
+    return printable(shell_word(path.relative_to(here) if path.is_relative_to(here) else path))

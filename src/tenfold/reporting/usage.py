@@ -38,8 +38,10 @@ def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> Usag
         found = printable(unknown, 80)
         return UsageError(f"there is no option {found} in {command}", remedy=remedy)
     message = error.format_message().rstrip(".")
-    if extra := re.search(r"unexpected extra arguments? ?\(?s?\)? ?\((\S+)", message):
-        found = extra[1].removesuffix(")")
+    if extra := re.search(r"unexpected extra argument.*? \((.*)\)$", message):
+        # Typer joins them by spaces, which an argument may contain.
+        fitting = [each for each in arguments if f"{extra[1]} ".startswith(f"{each} ")]
+        found = max(fitting, key=len, default=extra[1])
         return _extra_argument(command, found, arguments, options, help_for_command)
     if no_command := re.match(r"No such command '(.*?)'", message):
         message = f"there is no command {printable(no_command[1], 80)!r}"

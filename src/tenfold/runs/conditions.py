@@ -9,9 +9,9 @@ import torch
 
 import tenfold
 from tenfold.errors import printable
+from tenfold.evaluation.flushing import FlushingThread, denormals_are_flushed
 from tenfold.runs.facts import Conditions
 from tenfold.training.engines import ChosenEngine
-from tenfold.training.flushing import FlushingThread, denormals_are_flushed
 from tenfold.training.native_engine import NativeEngine
 
 IRRELEVANT = {NativeEngine.name: {"threads", "denormals"}}

@@ -22,7 +22,6 @@ from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import read_own_bundle, read_recipe, unfinished_note
 from tenfold.training.engines import AUTO
-from tenfold.training.flushing import FlushingThread
 
 _NAME_FILES = "name image files"
 
@@ -71,16 +70,18 @@ def evaluate_run(
             listener.note(note)
     with resources.repeatable() as device:
         # Figures are computed by the same engine as during training.
-        classifier = Classifier(bundle, device, use_kernels=resources.engine in ("", AUTO))
+        classifier = Classifier(
+            bundle,
+            device,
+            use_kernels=resources.engine in ("", AUTO),
+            flush_denormals=device.type == "cpu",
+        )
         if own is not None:
             parts = _own_parts(own, facts, recipe, data, resources, listener)
         if parts is None:
             parts = _other_parts(data, classifier, resources, listener)
         part = _with_classes(_chosen(parts, split), classifier.classes)
-        if device.type != "cpu":
-            return classifier.evaluate(part, batch_size=batch_size)
-        with FlushingThread() as thread:
-            return thread(classifier.evaluate, part, batch_size=batch_size)
+        return classifier.evaluate(part, batch_size=batch_size)
 
 
 def _chosen(parts: Mapping[str, ImageDataset], split: str) -> ImageDataset:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import filelock
 
-from tenfold.errors import FileRefusedError, StorageError, UsageError, printable
+from tenfold.errors import FileRefusedError, StorageError, UsageError, printable, shell_word
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
 from tenfold.storage import (
     absolute,
@@ -56,7 +56,8 @@ class RunFolder:
 
     def command(self, name: str, *arguments: str) -> str:
         """A tenfold command for this run, quoted for a shell."""
-        return printable(shlex.join(["tenfold", name, str(self._name), *arguments]))
+        words = [shell_word(self._name), *map(shlex.quote, arguments)]
+        return printable(" ".join(["tenfold", name, *words]))
 
     def read_text(self, path: Path, remedy: str = PUT_BACK) -> str:
         """The text of one of the run's files.

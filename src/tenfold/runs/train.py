@@ -163,7 +163,7 @@ def run_session(
         folder.write_facts(facts.updated(status="interrupted"))
         raise InterruptedRunError(
             f"{folder}: stopped and saved {_where(state)}",
-            remedy=f"continue with: tenfold resume {folder}",
+            remedy=f"continue with: {folder.command('resume')}",
             signal_number=stop.signal_number,
         )
     fitted = finish(prepared, outcome)

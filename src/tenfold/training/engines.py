@@ -11,11 +11,12 @@ import torch
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import NotNativeError, UsageError, did_you_mean
 from tenfold.evaluation.compiled import CompiledModel, Predict, torch_predictor
+from tenfold.evaluation.flushing import flushing_logits
 from tenfold.models.layers import Layer
 from tenfold.native.library import NoKernels, find_kernels
 from tenfold.training.agreement import require_agreement
 from tenfold.training.engine import Engine, MakeEngine, StepSettings
-from tenfold.training.flushing import FlushingEngine, flushing
+from tenfold.training.flushing import FlushingEngine
 from tenfold.training.memory import is_out_of_memory
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.state import TrainingState
@@ -137,7 +138,9 @@ def _by_pytorch(kind: type[Engine], state: TrainingState, why_not_native: str = 
     if state.device.type != "cpu":
         return ChosenEngine(kind, kind, predict, _of_pytorch(), why_not_native)
     make = partial(FlushingEngine, kind)
-    return ChosenEngine(kind, make, flushing(predict), _of_pytorch(), why_not_native)
+    return ChosenEngine(
+        kind, make, partial(flushing_logits, state.model), _of_pytorch(), why_not_native
+    )
 
 
 def _of_pytorch() -> str:

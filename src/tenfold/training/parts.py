@@ -51,7 +51,7 @@ def train_epoch(
     model.train()
     loss_sum, correct, seen = 0.0, 0, 0
     for number, (images, labels) in enumerate(data, start=1):
-        with raw_pixels_explained(model, images):
+        with raw_pixels_explained(images):
             logits = model(images)
         batch_loss = loss(logits, labels)
         optimizer.zero_grad()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -365,3 +366,30 @@ def test_only_raw_pixels_can_be_scaled():
         list(DataLoader(floats, scale=True))
     with pytest.raises(UsageError, match="the images are dict, wanted raw pixels"):
         list(DataLoader([{"image": 1}], scale=True, batch_size=None, collate_fn=lambda x: x))
+
+
+class Pair(NamedTuple):
+    image: torch.Tensor
+    label: int
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda pixels: pixels,
+        lambda pixels: (pixels, 1),
+        lambda pixels: [pixels, 1],
+        lambda pixels: Pair(pixels, 1),
+        lambda pixels: (pixels,),
+    ],
+    ids=["image alone", "tuple", "list", "named tuple", "tuple of one"],
+)
+def test_scaling_leaves_a_batch_what_it_is(make):
+    items = [make(torch.full((1, 2, 2), 51 * i, dtype=torch.uint8)) for i in range(6)]
+    raw = next(iter(TorchDataLoader(items, batch_size=6)))
+    found = next(iter(DataLoader(items, batch_size=6, scale=True)))
+    assert type(found) is type(raw)
+    floats = found if isinstance(found, torch.Tensor) else found[0]
+    assert torch.equal(floats[:, 0, 0, 0], torch.tensor([0, 51, 102, 153, 204, 255]) / 255)
+    if not isinstance(found, torch.Tensor):
+        assert all(map(torch.equal, found[1:], raw[1:]))

@@ -163,16 +163,22 @@ class DataLoader(torch.utils.data.DataLoader[ItemT]):
         return iterator
 
 
-def _scaled(batch: Any) -> list[Any]:  # noqa: ANN401
-    """A batch with its raw pixels as floats 0..1."""
-    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+def _scaled(batch: Any) -> Any:  # noqa: ANN401 - of the same type
+    """A batch with its images, raw pixels, as floats 0..1."""
+    if isinstance(batch, list | tuple) and batch:
+        items = [_floats(batch[0]), *batch[1:]]
+        return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)
+    return _floats(batch)
+
+
+def _floats(images: object) -> Tensor:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         found = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise UsageError(
             f"DataLoader: the images are {found}, wanted raw pixels 0..255 as torch.uint8 to scale",
             remedy="leave out scale=True",
         )
-    return [images.to(torch.get_default_dtype()).div_(255), *batch[1:]]
+    return images.to(torch.get_default_dtype()).div_(255)
 
 
 class _Indices(Dataset[Any]):
