@@ -296,9 +296,9 @@ class TestShowImages:
 
     def test_a_network_with_other_outputs_is_refused(self, path: Path) -> None:
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        with pytest.raises(UsageError, match=r"gives \[2, 3\], wanted logits of shape \[2, 4\]"):
+        with pytest.raises(UsageError, match=r"returned \[2, 3\], wanted logits of shape \[2, 4\]"):
             show_images(shades(), net, [0, 25], path=path)
-        with pytest.raises(UsageError, match="gives NoneType, wanted logits"):
+        with pytest.raises(UsageError, match="returned NoneType, wanted logits"):
             show_images(shades(), lambda images: None, [0, 25], path=path)
 
     def test_a_classifier_of_other_shapes_is_refused(self, path: Path) -> None:

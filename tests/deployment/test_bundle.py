@@ -359,7 +359,7 @@ def test_errors_are_in_plain_words(tmp_path, change, sentence):
 
 @pytest.mark.parametrize("key", [key for key in WRONG if key != "layers"])
 def test_missing_header_values_are_named(tmp_path, key):
-    with pytest.raises(FileRefusedError, match=f"used: {key} is missing"):
+    with pytest.raises(FileRefusedError, match=f"bundle: {key} is missing"):
         forged(tmp_path, {key: MISSING})
 
 

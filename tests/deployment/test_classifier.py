@@ -293,7 +293,7 @@ def test_all_unusable_files_are_named(tmp_path):
 
 def test_no_images_are_refused():
     classifier = Classifier(bundle_of())
-    with pytest.raises(DataError, match="there is no image"):
+    with pytest.raises(DataError, match="no images, wanted at least one"):
         classifier.predict([])
     with pytest.raises(DataError, match=r"n at least 1"):
         classifier.predict(torch.zeros(0, 1, 8, 8, dtype=torch.uint8))

@@ -325,7 +325,7 @@ class TestFailures:
 def test_outside_a_notebook_a_figure_needs_a_path(tmp_path: Path) -> None:
     figure = curves_figure({"train_loss": {1: 1}})
     assert not in_notebook()
-    with pytest.raises(UsageError, match="no notebook"):
+    with pytest.raises(UsageError, match="not in a notebook"):
         show_figure(figure)
     show_figure(figure, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() == png({"train_loss": {1: 1}})

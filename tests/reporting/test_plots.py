@@ -214,7 +214,7 @@ class TestHistory:
         figure_bytes(figure, "png")
 
     def test_an_empty_history_is_refused(self) -> None:
-        with pytest.raises(UsageError, match="no epoch yet"):
+        with pytest.raises(UsageError, match="no epochs yet"):
             history_figure([])
 
 

@@ -104,7 +104,7 @@ def test_the_users_settings_have_no_effect_and_are_not_changed() -> None:
 
 @pytest.mark.parametrize("name", ["a.pdf", "a"])
 def test_other_formats_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"let the name end in \.png or \.svg"):
+    with pytest.raises(UsageError, match=r"use a name that ends in \.png or \.svg"):
         save_figure(curves(), tmp_path / name)
     assert not [*tmp_path.iterdir()]
 

@@ -508,7 +508,7 @@ def test_a_missing_newest_checkpoint_is_noted(stopped: Case, originals: Path) ->
     assert state_of(stopped.run) == state_of(originals / "whole")
 
 
-MENDED: dict[str, tuple[Callable[[Case], object], str]] = {
+REPAIRED: dict[str, tuple[Callable[[Case], object], str]] = {
     "a bit of the model": (lambda c: flip(c.run / "model.safetensors", 0.7), "digest"),
     "half of the model": (lambda c: cut(c.run / "model.safetensors", 0.5), "damaged"),
     "no model": (remove("model.safetensors"), "no such file"),
@@ -550,11 +550,11 @@ MENDED: dict[str, tuple[Callable[[Case], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", MENDED)
+@pytest.mark.parametrize("name", REPAIRED)
 def test_a_finished_run_is_repaired_from_its_checkpoint(
     name: str, finished: Case, originals: Path
 ) -> None:
-    damage, reason = MENDED[name]
+    damage, reason = REPAIRED[name]
     damage(finished)
     watcher = StopsAt()
     resume_run(finished.run, watcher=watcher)
@@ -611,4 +611,4 @@ def test_a_false_status_does_not_end_a_run(stopped: Case, originals: Path) -> No
 
 
 def test_the_table_is_as_long_as_promised() -> None:
-    assert len(FALLS_BACK) + len(REFUSED) + len(MENDED) + len(FINISHED_REFUSED) >= 60
+    assert len(FALLS_BACK) + len(REFUSED) + len(REPAIRED) + len(FINISHED_REFUSED) >= 60

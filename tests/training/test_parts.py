@@ -109,7 +109,9 @@ def test_a_fact_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for fact in (torch.zeros(2), np.zeros(2), object(), {1, 2}):
-        with pytest.raises(UsageError, match=f"loss is a {type(fact).__name__}, wanted a JSON value"):
+        with pytest.raises(
+            UsageError, match=f"loss is a {type(fact).__name__}, wanted a JSON value"
+        ):
             save_checkpoint(tmp_path / "x.safetensors", model, optimizer, loss=fact)
     assert not any(tmp_path.iterdir())
 
