@@ -141,6 +141,7 @@ def _restore(
         notes.append(f"{folder}: the run has no checkpoint yet; starting from the beginning")
     else:
         notes += _load(folder, facts, prepared, checkpoint)
+        _require_epochs_left(folder, prepared)
         if prepared.state.batch and any(each.startswith(ORDERING) for each in differences):
             prepared.state.restart_epoch()
             notes.append(f"epoch {prepared.state.epoch + 1} starts over, because its order changed")
@@ -161,6 +162,21 @@ def _accepting(differences: Sequence[str]) -> str:
 def _part(difference: str) -> str:
     """The part in `ACCEPTABLE` that a difference belongs to."""
     return difference.partition(".")[0].split()[0]
+
+
+def _require_epochs_left(folder: RunFolder, prepared: Prepared) -> None:
+    """Refuse to end a run at an epoch that it is already past.
+
+    Raises:
+        UsageError: the recipe has fewer epochs than the run has begun.
+    """
+    state, epochs = prepared.state, prepared.recipe.epochs
+    begun = state.epoch + bool(state.batch)
+    if epochs < begun:
+        raise UsageError(
+            f"{folder}: the run is already in epoch {begun}, so it cannot end after epoch {epochs}",
+            remedy=f"choose --epochs {begun} or more",
+        )
 
 
 def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from tenfold.training.history import EpochMetrics
+from tenfold.training.schedules import Schedule
 from tenfold.types import LabelArray
 
 RISING_EPOCHS = 3
@@ -19,26 +20,36 @@ A constant prediction is below that loss only by rounding; one that still jitter
 """
 
 
+ENOUGH_STEPS = 100
+"""Steps before a loss counts as stuck: the first ones, often of a warm-up, move it very little."""
+
+
 class Advisor:
     """Gives advice after each epoch, each kind only once.
 
     Args:
         labels: of the training images.
         classes: number of classes.
+        schedule: of the learning rate.
     """
 
-    def __init__(self, labels: LabelArray, classes: int) -> None:
+    def __init__(self, labels: LabelArray, classes: int, schedule: Schedule) -> None:
+        self._schedule = schedule
         self.constant_loss = constant_loss(labels, classes)
         self._said: set[str] = set()
 
     def after_epoch(
-        self, history: Sequence[EpochMetrics], gradient_norms: Mapping[str, float]
+        self,
+        history: Sequence[EpochMetrics],
+        gradient_norms: Mapping[str, float],
+        steps: int,
     ) -> Iterator[str]:
         """New advice, one sentence each.
 
         Args:
             history: this run's epochs so far, at least one.
             gradient_norms: of the epoch's last step; see `Stretch`.
+            steps: number taken so far, in all epochs.
         """
         last = history[-1]
         seen = {
@@ -48,14 +59,15 @@ class Advisor:
                 f"the gradient is zero in every layer after epoch {last.epoch}: the ReLUs are "
                 "dead, so the model cannot learn; start again with a learning rate ten times lower"
             ),
-            "constant": -BELOW * self.constant_loss
+            "constant": steps >= ENOUGH_STEPS
+            and -BELOW * self.constant_loss
             <= last.train_loss - self.constant_loss
             <= ABOVE * self.constant_loss
             and (
                 f"the training loss is stuck at {last.train_loss:.3f} after epoch {last.epoch}: "
                 f"a model that predicts the same for every image gets {self.constant_loss:.3f}, "
                 f"so this one is not learning; try a learning rate ten times lower (it went "
-                f"up to {max(metrics.lr for metrics in history):g}) or larger batches, and raise "
+                f"up to {max(map(self._schedule, range(steps))):g}) or larger batches, and raise "
                 "it only if the loss then falls too slowly"
             ),
             "overfitting": _overfits(history)

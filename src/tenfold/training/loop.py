@@ -86,7 +86,7 @@ def train(
     """
     watcher = watcher or Watcher()
     batches = math.ceil(len(train_data) / batch_size)
-    advisor = Advisor(train_data.label_array, len(train_data.classes))
+    advisor = Advisor(train_data.label_array, len(train_data.classes), schedule)
     settings = StepSettings(
         batch_size=batch_size,
         label_smoothing=label_smoothing,
@@ -135,7 +135,8 @@ def train(
             if val_data is not None:
                 _note_best(state, choose_by)
             watcher.epoch_done(state.history[-1], epochs)
-            for sentence in advisor.after_epoch(state.history, stretch.gradient_norms or {}):
+            norms = stretch.gradient_norms or {}
+            for sentence in advisor.after_epoch(state.history, norms, state.step):
                 watcher.note(sentence)
             stopping = should_stop()
             ending = state.epoch == epochs or _patience_is_over(state, patience)
