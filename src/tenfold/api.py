@@ -175,7 +175,14 @@ def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
 
 
 def _path(run: str | Path | Run) -> Path:
-    return run.folder if isinstance(run, Run) else Path(run)
+    if isinstance(run, Run):
+        return run.folder
+    if not isinstance(run, str | Path):
+        raise UsageError(
+            f"found a {type(run).__name__}, wanted a run, its folder or its model.safetensors",
+            remedy="evaluate a network with tenfold.evaluation.evaluate",
+        )
+    return Path(run)
 
 
 def _resources(

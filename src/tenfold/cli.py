@@ -119,8 +119,8 @@ Plot = Annotated[
 CheckpointEvery = Annotated[
     str,
     typer.Option(
-        metavar="30s|500",
-        help="Also save within epochs: every this many seconds or batches.",
+        metavar="30s|5m|500",
+        help="Also save within epochs: every this many seconds, minutes or batches.",
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]

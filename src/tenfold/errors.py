@@ -116,23 +116,24 @@ class InterruptedRunError(TenfoldError):
         return Exception.__new__, (type(self), *self.args), vars(self)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The remedy for an unknown name: the closest known name, or all of them."""
     choices = sorted(known)
     similar = nearest(name, choices)
     return f"did you mean {similar!r}?" if similar else f"choose one of: {', '.join(choices)}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """The known name closest to an unknown one; empty if none is close.
 
     Names with the same prefix win: `resnet18` is closer to `resnet-small` than to `lenet`.
     """
+    text = str(name)
 
     def likeness(other: str) -> tuple[bool, float]:
-        begin_alike = name[:_SAME_BEGINNING] == other[:_SAME_BEGINNING]
-        ratio = difflib.SequenceMatcher(None, other, name).ratio()
-        return begin_alike and len(name) >= _SAME_BEGINNING, ratio
+        begin_alike = text[:_SAME_BEGINNING] == other[:_SAME_BEGINNING]
+        ratio = difflib.SequenceMatcher(None, other, text).ratio()
+        return begin_alike and len(text) >= _SAME_BEGINNING, ratio
 
     scored = max(((*likeness(other), other) for other in known), default=(False, 0.0, ""))
     return scored[2] if scored[0] or scored[1] >= _ALIKE else ""

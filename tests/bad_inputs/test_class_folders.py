@@ -67,7 +67,7 @@ ROWS = [
         "test-split-only",
         "train photos",
         3,
-        ("photos", "no training split", "test"),
+        ("photos", "no training images", "test"),
         split_pictures("test/cat/1.png", "test/dog/1.png"),
     ),
     Row(

@@ -71,7 +71,7 @@ ROWS = [
         "npz-without-training-images",
         "train set.npz",
         3,
-        ("set.npz", "no training split", "test"),
+        ("set.npz", "no training images", "test"),
         npz(test_images=np.zeros((4, 8, 8), np.uint8), test_labels=np.arange(4)),
     ),
     Row(

@@ -274,7 +274,7 @@ def test_a_recipe_cannot_be_changed():
         ({"image_size": [28]}, "image_size"),
         ({"image_size": [28, 28, 1]}, "wanted two whole numbers, height and width"),
         ({"image_size": [28, 0]}, "image_size.1 is 0"),
-        ({"image_size": 28}, "image_size is 28, wanted a list"),
+        ({"image_size": 28}, "image_size is 28, wanted two whole numbers"),
         ({"model_args": []}, "model_args is [], wanted a table"),
         ({"model": 3}, "model is 3, wanted a string in quotes"),
         ({"seed": 2**63}, "seed"),

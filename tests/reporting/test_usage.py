@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,18 @@ ANSWERS = {
     "write --plot alone, or leave it out",
     "train digits more": "tenfold train takes no more arguments, found 'more'; "
     "see tenfold train --help",
+    "train --gpu": "there is no option --gpu in tenfold train; did you mean --device cuda?",
+    "train digits --device gpu": "there is no device 'gpu'; did you mean 'cuda'?",
+    "--train digits": "there is no option --train in tenfold; write tenfold train",
+    "digits": "there is no command 'digits'; write tenfold train digits",
+    "train --data digits": "there is no option --data in tenfold train; write tenfold train digits",
+    "train digits --set dropout=0.5": "unknown key 'dropout', did you mean 'model_args.dropout'?",
+    "train digits --set learning_rate=0.1": "unknown key 'learning_rate', did you mean 'lr'?",
+    "train digits --set image_size=32": "image_size is 32, wanted two whole numbers, height and "
+    "width, such as [32, 32]",
+    "train digits --set lr 0.1": "--set lr: not KEY=VALUE; write --set lr=0.1",
+    "train digits --epochs 0": "epochs is 0, wanted at least 1",
+    "train digits --optimizer rmsprop": "optimizer is 'rmsprop', choose one of: adam, adamw, sgd",
     "train digits 'my folder' more": "tenfold train takes no more arguments, "
     "found 'my folder'; see tenfold train --help",
     "train --image-size 128": "there is no option --image-size in tenfold train; "
@@ -75,3 +88,16 @@ def test_help_shows_no_type_for_flags(command: str, tenfold: Tenfold) -> None:
     answer = tenfold(*command.split(), "--help")
     assert answer.code == 0
     assert "bool" not in answer.out
+
+
+def test_a_path_without_its_quotes_is_recognized(tenfold: Tenfold) -> None:
+    Path("my photos").mkdir()
+    answer = tenfold("train", "my", "photos")
+    assert answer.code == 2
+    assert answer.err.endswith("found 'photos'; put the path in quotes: 'my photos'\n")
+
+
+def test_data_in_the_place_of_a_run_is_recognized(tenfold: Tenfold) -> None:
+    answer = tenfold("evaluate", "digits")
+    assert answer.code == 4
+    assert answer.err.endswith("; name the run first, and the data after it\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +17,12 @@ from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
 
 _MAX_PROBLEMS = 10
+
+_MEANT = {
+    "learning_rate": "lr",
+    **{name: f"model_args.{name}" for name in ("dropout", "hidden", "kernels", "widths", "blocks")},
+}
+"""Keys that other tools have, and keys of a table written without it."""
 
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
 _Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -186,15 +192,18 @@ def changed(recipe: Recipe | Mapping[str, Any], overrides: Mapping[str, Any], pl
                 values.pop(key, None)
     for key, value in overrides.items():
         _set(values, key, value, place)
-    return validate(values, place)
+    return validate(values, place, overrides)
 
 
-def validate(values: Mapping[str, Any], place: str) -> Recipe:
+def validate(
+    values: Mapping[str, Any], place: str, overrides: Collection[str] = frozenset()
+) -> Recipe:
     """A recipe from plain values.
 
     Args:
         values: by key, from TOML.
         place: where they come from, for messages.
+        overrides: keys whose values come from elsewhere; a dot leads into a table.
 
     Raises:
         UsageError: unknown keys, wrong types, or values out of range; the first of them are named.
@@ -202,10 +211,19 @@ def validate(values: Mapping[str, Any], place: str) -> Recipe:
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_sentence(problem) for problem in error.errors()[:_MAX_PROBLEMS]]
+        shown = error.errors()[:_MAX_PROBLEMS]
+        problems = [_sentence(problem) for problem in shown]
         if error.error_count() > _MAX_PROBLEMS:
             problems.append(f"and {error.error_count() - _MAX_PROBLEMS} more")
-        raise UsageError(f"recipe {place}: {'; '.join(problems)}") from error
+        is_recipe_to_blame = not all(_is_in(overrides, problem["loc"]) for problem in shown)
+        origin = f"recipe {place}: " if is_recipe_to_blame else ""
+        raise UsageError(f"{origin}{'; '.join(problems)}") from error
+
+
+def _is_in(keys: Collection[str], place: Sequence[object]) -> bool:
+    """Whether the place of a problem is at or inside one of these keys."""
+    parts = [str(part) for part in place]
+    return any(".".join(parts[:end]) in keys for end in range(1, len(parts) + 1))
 
 
 def _own_keys(choice: str, name: object) -> Iterable[str]:
@@ -232,6 +250,8 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     place = [str(part) for part in problem["loc"]]
     key = printable(".".join(place), 80)
     if problem["type"] == "extra_forbidden":
+        if key in _MEANT:
+            return f"unknown key {key!r}, did you mean {_MEANT[key]!r}?"
         fields = AugmentRecipe.model_fields if place[0] == "augment" else Recipe.model_fields
         return f"unknown key {key!r}, {did_you_mean(place[-1], fields)}"
     if problem["type"] == "missing" and len(place) == 1:
@@ -242,6 +262,7 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         names = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
         return f"{key} is {found}, {did_you_mean(problem['input'], names)}"
-    two_sides = problem["type"] in ("missing", "too_short", "too_long")
-    words = "two whole numbers, height and width" if two_sides else wanted(problem)
+    words = wanted(problem)
+    if key == "image_size" or problem["type"] in ("missing", "too_short", "too_long"):
+        words = "two whole numbers, height and width, such as [32, 32]"
     return f"{key} is {found}, wanted {words}"

@@ -5,14 +5,20 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperOption
 
-from tenfold.errors import UsageError, nearest, printable, wanted
+from tenfold.errors import UsageError, nearest, printable, shell_word, wanted
 
-_SYNONYMS = {"--learning-rate": "--lr"}
+_SYNONYMS = {
+    "--learning-rate": "--lr",
+    "--gpu": "--device cuda",
+    "--cuda": "--device cuda",
+    "--cpu": "--device cpu",
+}
 
 
 def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
@@ -34,7 +40,10 @@ def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> Usag
         return UsageError(f"{option.strip(chr(39))} is {found}, wanted {words}")
     unknown = getattr(error, "option_name", None)
     if unknown is not None and hasattr(error, "possibilities"):
+        commands = getattr(context.command, "commands", {}) if context else {}
         remedy = _remedy_for(unknown, command, arguments, options) or help_for_command
+        if unknown.lstrip("-") in commands:
+            remedy = f"write {command} {unknown.lstrip('-')}"
         found = printable(unknown, 80)
         return UsageError(f"there is no option {found} in {command}", remedy=remedy)
     message = error.format_message().rstrip(".")
@@ -47,7 +56,15 @@ def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> Usag
         message = f"there is no command {printable(no_command[1], 80)!r}"
         similar = nearest(no_command[1], context.command.commands if context else ())
         help_for_command = f"did you mean {command} {similar}?" if similar else help_for_command
+        if _is_data(no_command[1]):
+            help_for_command = f"write {command} train {shell_word(no_command[1])}"
     return UsageError(f"{message[:1].lower()}{message[1:]}", remedy=help_for_command)
+
+
+def _is_data(name: str) -> bool:
+    from tenfold.data.catalog.table import find  # slow to import
+
+    return find(name) is not None or Path(name).exists()
 
 
 def _options(context: Any) -> list[TyperOption]:  # noqa: ANN401 - typer's own
@@ -60,6 +77,8 @@ def _remedy_for(
 ) -> str:
     """The option or setting that was probably meant; empty if there is none."""
     names = {name for option in options for name in option.opts}
+    if unknown == "--data":
+        return f"write {command} {shell_word(_value_of(unknown, arguments) or 'DATA')}"
     if "--set" in names:
         of_the_recipe = not command.endswith("summary")  # there --set is for model arguments
         setting = _setting(unknown, _value_of(unknown, arguments), of_the_recipe)
@@ -77,6 +96,11 @@ def _value_of(option: str, arguments: Sequence[str]) -> str:
             following = "".join(arguments[place + 1 : place + 2])
             return value if equals else "" if following.startswith("-") else following
     return ""
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
+    """All arguments that follow an option."""
+    return [after for before, after in itertools.pairwise(arguments) if before == option]
 
 
 def _setting(unknown: str, value: str, of_the_recipe: bool) -> str:
@@ -115,7 +139,19 @@ def _extra_argument(
     """The error for an extra argument, which may be meant as the value of a flag."""
     flags = {name for option in options if option.is_flag for name in option.opts}
     for before, argument in itertools.pairwise(arguments):
-        if argument == extra and before in flags:
+        if argument != extra:
+            continue
+        if before in _values_of("--set", arguments) and "=" not in before:
+            return UsageError(
+                f"--set {before}: not KEY=VALUE",
+                remedy=f"write --set {before}={extra}",
+            )
+        if Path(f"{before} {extra}").exists():
+            return UsageError(
+                f"{command} takes no more arguments, found {printable(repr(extra), 80)}",
+                remedy=f"put the path in quotes: {shell_word(f'{before} {extra}')}",
+            )
+        if before in flags:
             return UsageError(
                 f"{before} takes no value, found {printable(repr(extra), 80)}",
                 remedy=f"write {before} alone, or leave it out",

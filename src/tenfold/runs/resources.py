@@ -158,7 +158,8 @@ def choose_device(name: str) -> torch.device:
         UsageError: the name is unknown, or the device is not available.
     """
     if name not in DEVICES:
-        raise UsageError(f"there is no device {name!r}", remedy=did_you_mean(name, DEVICES))
+        meant = {"gpu": "cuda"}.get(name, name)
+        raise UsageError(f"there is no device {name!r}", remedy=did_you_mean(meant, DEVICES))
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),

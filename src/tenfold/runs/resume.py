@@ -287,7 +287,7 @@ def _nothing_to_do(folder: RunFolder, facts: RunFacts, recipe: Recipe, listener:
     elif epochs < recipe.epochs:
         return False
     else:
-        further = "to train further, add --epochs"
+        further = f"to train further, add --epochs with more than {epochs}"
     try:
         read_recipe(folder, facts)
     except FileRefusedError as error:  # it means the same, or was accepted

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tenfold.data.catalog.table import find
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import FileRefusedError, UsageError, printable
@@ -202,8 +203,12 @@ def bundle_path(path: Path) -> Path:
         return path
     folder = RunFolder(path)
     if not path.is_dir():
+        is_data = find(str(path)) is not None
         raise FileRefusedError(
-            f"{folder}: there is no such folder or file", remedy="name a run's folder or a bundle"
+            f"{folder}: there is no such folder or file",
+            remedy="name the run first, and the data after it"
+            if is_data
+            else "name a run's folder or its model.safetensors",
         )
     bundles, is_run = [folder.model, folder.best], folder.facts.is_file()
     if is_run and not folder.read_facts().has_ended:
@@ -216,9 +221,17 @@ def bundle_path(path: Path) -> Path:
     failure = folder.read_facts().failure
     if failure is not None:
         raise FileRefusedError(f"{folder}: the run has no model, because it failed: {failure}")
-    raise FileRefusedError(
-        f"{folder}: the run has no model yet", remedy=f"finish it with: {folder.command('resume')}"
-    )
+    raise FileRefusedError(f"{folder}: the run has no model yet", remedy=_how_to_finish(folder))
+
+
+def _how_to_finish(folder: RunFolder) -> str:
+    facts = folder.read_facts()
+    next_epoch = len(folder.read_history(facts)) + 1
+    remedy = f"finish it with: {folder.command('resume')}"
+    if 1 < next_epoch < facts.context.recipe.get("epochs", 0):
+        sooner = folder.command("resume", "--epochs", str(next_epoch))
+        remedy += f", or end it after epoch {next_epoch} with: {sooner}"
+    return remedy
 
 
 def _shown(value: object) -> str:

@@ -71,16 +71,17 @@ def parse_interval(text: str) -> tuple[float, int]:
     """A checkpoint interval as (seconds, batches), at most one of which is nonzero.
 
     Raises:
-        UsageError: neither a number of batches nor a number of seconds followed by `s`.
+        UsageError: neither a number of batches, nor one of seconds or minutes with `s` or `m`.
     """
-    seconds, batches = (text[:-1], "0") if text.endswith("s") else ("0", text or "0")
+    unit = {"s": 1, "m": 60}.get(text[-1:], 0)
+    seconds, batches = (text[:-1], "0") if unit else ("0", text or "0")
     try:
-        interval = float(seconds), int(batches)
+        interval = unit * float(seconds), int(batches)
     except ValueError:
         interval = math.nan, -1
     if text and not (0 < interval[0] < math.inf or interval[1] > 0):
         raise UsageError(
-            f"checkpoint-every is {text!r}, wanted seconds such as 30s or batches such as 500"
+            f"checkpoint-every is {text!r}, wanted a time such as 30s or 5m, or batches such as 500"
         )
     return interval
 
