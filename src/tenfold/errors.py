@@ -164,6 +164,11 @@ def printable(name: object, limit: int = 200) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number and a noun with a regular plural: `1 image`, `2,000 images`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def shell_word(path: object) -> str:
     """A path as one word of a shell command, which no command takes for an option."""
     text = str(path)

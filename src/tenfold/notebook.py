@@ -80,11 +80,17 @@ def show_images(
         path: a file that ends in `.png` or `.svg`; required outside a notebook.
 
     Raises:
-        UsageError: the predictions do not fit the images, the network does not return one logit
-            per class, an index is out of range, or there is neither a notebook nor a path.
+        UsageError: it is not an `ImageDataset`, the predictions do not fit the images, the network
+            does not return one logit per class, an index is out of range, or there is neither a
+            notebook nor a path.
         DataError: the classifier takes images of another shape.
         StorageError: the file cannot be written.
     """
+    if not isinstance(dataset, ImageDataset):
+        raise UsageError(
+            f"images: found a {type(dataset).__name__}, wanted an ImageDataset",
+            remedy="choose a split, such as tenfold.data.load_splits('digits').splits.test",
+        )
     if rows < 1 or columns < 1:
         raise UsageError(f"images: rows and columns are {rows} and {columns}, wanted at least 1")
     listed: list[SupportsIndex | str] | None = None

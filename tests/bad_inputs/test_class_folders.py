@@ -53,7 +53,7 @@ ROWS = [
         "images-outside-of-classes",
         "train photos",
         3,
-        ("photos", "1 images are outside", "stray.png"),
+        ("photos", "1 image outside", "stray.png"),
         two_classes(file("photos/stray.png", picture())),
     ),
     Row(
@@ -146,14 +146,14 @@ ROWS = [
         "class-too-small-to-hold-out-a-test-image",
         f"train photos {SMALL}",
         3,
-        ("photos", "'dog' has 1 images", "too few to hold out 20% for test"),
+        ("photos", "'dog' has 1 image", "too few to hold out 20% for test"),
         pictures(cat=9, dog=1),
     ),
     Row(
         "class-too-small-for-the-val-fraction",
         f"train photos {SMALL} --val 0.1 --set test=0",
         3,
-        ("photos", "'dog' has 2 images", "too few to hold out 10% for val", "fraction"),
+        ("photos", "'dog' has 2 images", "too few to hold out 10% for val", "--val 0.5"),
         pictures(cat=40, dog=2),
     ),
     Row(

@@ -40,7 +40,7 @@ ROWS = [
             "b.png",
             "the file is empty",
             "photos",
-            "directory",
+            "this is a folder",
             "gone.png",
             "no such file",
         ),

@@ -286,7 +286,7 @@ def test_all_unusable_files_are_named(tmp_path):
     names = ["cut.png", "text.png", "missing.png", ".", "nul\0.png"]
     with pytest.raises(DataError, match="5 of 6 images cannot be used") as raised:
         classifier.predict([good, *(tmp_path / name for name in names)])
-    for shown in ("cut.png", "text.png", "missing.png", "Is a directory", "nul\\x00.png"):
+    for shown in ("cut.png", "text.png", "missing.png", "this is a folder", "nul\\x00.png"):
         assert shown in str(raised.value)
     assert good.name not in str(raised.value)
 

@@ -22,7 +22,7 @@ from tenfold.data.folders.folder import load_image_folder
 from tenfold.data.folders.layout import UNSPLIT
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
-from tenfold.errors import DataError, UsageError, did_you_mean, listing
+from tenfold.errors import DataError, UsageError, did_you_mean, listing, shell_word
 from tenfold.listening import Listener, Recorder
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
@@ -200,6 +200,11 @@ def _read_files(path: Path, listener: Listener) -> dict[str, LabeledArrays] | No
     if path.suffix.lower() == ".npz" and path.is_file():
         return read_npz(path)
     if path.is_dir():
+        if (path / "run.json").is_file():
+            raise DataError(
+                f"{path}: this is the folder of a run, wanted a data set",
+                remedy=f"continue the run with: tenfold resume {shell_word(path)}",
+            )
         return read_known_folder(path, listener=listener)
     if not path.is_file():
         raise DataError(f"{path}: neither a folder nor a regular file", remedy="name one of these")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import DataError, UsageError
+from tenfold.errors import DataError, UsageError, counted
 from tenfold.randomness import keyed_permutation
 
 
@@ -43,15 +43,23 @@ def split_stratified(
         if held_count == 0 or held_count == count:
             raise DataError(
                 f"{dataset.source} ({dataset.split}): class "
-                f"{dataset.classes[label]!r} has {count} images, too few to hold out "
-                f"{fraction:.0%} for {name}",
-                remedy=f"add images to the class or choose another {name} fraction",
+                f"{dataset.classes[label]!r} has {counted(count, 'image')}, too few to "
+                f"hold out {fraction:.0%} for {name}",
+                remedy=_remedy(count, name),
             )
         members = np.flatnonzero(dataset.label_array == label)
         order = keyed_permutation(count, seed, "split", name, label)
         held[members[order[:held_count]]] = True
     rest = dataset.select(np.flatnonzero(~held))
     return rest, dataset.select(np.flatnonzero(held), split=name)
+
+
+def _remedy(count: int, name: str) -> str:
+    if count < 2:
+        return "add images to the class, or remove it"
+    # Half of two or more images is at least one, and leaves one.
+    half = {"val": "--val 0.5", "test": "--set test=0.5"}.get(name, "a fraction of 0.5")
+    return f"add images to the class, or try {half}"
 
 
 def _largest_remainder(shares: list[float], total: int) -> list[int]:

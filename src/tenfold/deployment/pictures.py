@@ -89,6 +89,8 @@ def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
 
 
 def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise DataError(f"{path}: this is a folder, wanted image files, such as {path}/*")
     with read_regular_file(path) as (file, size):
         if size > LARGEST_MEMBER:
             raise too_large(str(path), size)

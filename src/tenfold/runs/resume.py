@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.deployment.bundle import read_bundle
-from tenfold.errors import FileRefusedError, NewerFormatError, UsageError
+from tenfold.errors import FileRefusedError, NewerFormatError, UsageError, counted
 from tenfold.listening import Listener
 from tenfold.recipes import Recipe, validate
 from tenfold.runs.conditions import changed, changed_conditions
@@ -210,8 +210,8 @@ def _load(
         return [*notes, f"{error.message}; rewriting it from the checkpoint"]
     if finished > prepared.state.epoch:
         notes.append(
-            f"{folder}: the run had finished {finished} epochs, but the newest remaining "
-            f"checkpoint has {prepared.state.epoch}; training the rest again"
+            f"{folder}: the run had finished {counted(finished, 'epoch')}, but the newest "
+            f"remaining checkpoint has {prepared.state.epoch}; training the rest again"
         )
     return notes
 
@@ -294,6 +294,7 @@ def _nothing_to_do(folder: RunFolder, facts: RunFacts, recipe: Recipe, listener:
         listener.note(f"{error.message}; rewriting the run's results")
         return False
     listener.note(
-        f"{folder}: the run {facts.status} after {epochs} epochs, nothing to do; {further}"
+        f"{folder}: the run {facts.status} after {counted(epochs, 'epoch')}, nothing to do; "
+        f"{further}"
     )
     return True

@@ -117,14 +117,14 @@ REFUSED = {
     "other files": ({"a/b.csv": b"1"}, r"no images in it, only a/b\.csv"),
     "images outside": (
         {**TWO_CLASSES, "a.png": picture(), "b.png": picture()},
-        r"2 images are outside class folders: a\.png, b\.png; wanted CLASS/IMAGE",
+        r"2 images outside class folders: a\.png, b\.png; wanted CLASS/IMAGE",
     ),
-    "images only": ({"a.png": picture(), "b.png": picture()}, "2 images are outside"),
+    "images only": ({"a.png": picture(), "b.png": picture()}, "2 images outside"),
     "images in a split": (
-        {**SPLIT, "train/a.png": picture()}, r"1 images are outside .*: train/a\.png"
+        {**SPLIT, "train/a.png": picture()}, r"1 image outside .*: train/a\.png"
     ),
     "splits of images": (
-        {"train/1.png": picture(), "test/1.png": picture()}, "2 images are outside"
+        {"train/1.png": picture(), "test/1.png": picture()}, "2 images outside"
     ),
     "splits beside others": (
         {**SPLIT, "extra/cat/1.png": picture()}, "other folders next to the split folders .*: extra"

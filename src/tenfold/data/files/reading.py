@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import DataError, TenfoldError
+from tenfold.errors import DataError, TenfoldError, counted
 from tenfold.storage.files import reason_of
 from tenfold.types import LabeledArrays
 
@@ -72,7 +72,7 @@ def require_matching(
     """Refuse unequal numbers of images and labels, and labels out of range."""
     if len(images) != len(labels):
         raise DataError(
-            f"{place}: {len(images):,} images but {len(labels):,} labels",
+            f"{place}: {counted(len(images), 'image')} but {counted(len(labels), 'label')}",
             remedy="use matching images and labels",
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))

@@ -18,7 +18,7 @@ from tenfold.data.folders.layout import SPLITS, UNSPLIT, Places
 from tenfold.data.folders.members import Parts
 from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import ImageFile, Survey
-from tenfold.errors import DataError, listing
+from tenfold.errors import DataError, counted, listing
 from tenfold.listening import Listener
 from tenfold.types import ImageShape, LabeledArrays
 
@@ -123,7 +123,7 @@ def _encoded(path: Path, survey: Survey) -> Iterator[tuple[ImageFile, bytes]]:
             yield found, member.read()
     if sound:
         raise DataError(
-            f"{path}: {len(sound):,} images disappeared during reading",
+            f"{path}: {counted(len(sound), 'image')} disappeared during reading",
             remedy="read it again when nothing is changing it",
         )
 

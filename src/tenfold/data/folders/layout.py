@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenfold.data.folders.members import Parts
-from tenfold.errors import DataError, listing
+from tenfold.errors import DataError, counted, listing
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """The split for each lower-case folder name, in reading order."""
@@ -126,7 +126,7 @@ def _refuse_outsiders(path: Path, images: Sequence[Parts], roots: Mapping[Parts,
     ]
     if outside:
         raise DataError(
-            f"{path}: {len(outside):,} images are outside class folders: {listing(outside)}",
+            f"{path}: {counted(len(outside), 'image')} outside class folders: {listing(outside)}",
             remedy=WANTED_LAYOUT,
         )
 
