@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from trees import ROOT, SOURCE, Tree, cannot_be_tested, need
+from trees import ROOT, Tree, cannot_be_tested, need
+from workshop import DIGEST, Workshop, strict
 
 from tenfold.native.built import INSTRUCTION_SETS, LIBRARIES, library_file, processor
 from tenfold.native.compiling import compile_library, find_compiler
@@ -94,10 +95,12 @@ def test_the_installed_library_can_be_opened_on_a_processor_that_cannot_run_it(
     assert answer(need("qemu-x86_64"), "-cpu", "Nehalem", ask, library)[0] == 0
 
 
-def test_an_arm_library_runs_on_every_64_bit_arm_processor(tmp_path: Path) -> None:
-    ask, library = asking(tmp_path, "aarch64-linux-gnu-g++"), tmp_path / "neon.so"
+def test_an_arm_library_runs_on_every_64_bit_arm_processor(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    ask = asking(tmp_path, "aarch64-linux-gnu-g++")
     compiler = find_compiler("arm64", {"CXX": need("aarch64-linux-gnu-g++")}, "linux")
-    compile_library(compiler, ROOT / SOURCE, library, "neon", "0123456789abcdef")
+    library = workshop.library(strict(compiler), "neon")
     emulator = [need("qemu-aarch64"), "-L", "/usr/aarch64-linux-gnu"]
     for name in ("cortex-a53", "max"):
-        assert answer(*emulator, "-cpu", name, ask, library) == (1, "0123456789abcdef")
+        assert answer(*emulator, "-cpu", name, ask, library) == (1, DIGEST)

@@ -1,4 +1,4 @@
-"""Programs built from the driver and the kernels, each compiled once per test session."""
+"""Libraries of the kernels and programs, each compiled once per test session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,12 @@ from filelock import FileLock
 from trees import ROOT, SOURCE, need
 
 from tenfold.native.built import INSTRUCTION_SETS, processor
-from tenfold.native.compiling import INSTRUCTION_FLAGS, Compiler, find_compiler
+from tenfold.native.compiling import (
+    INSTRUCTION_FLAGS,
+    Compiler,
+    compile_library,
+    find_compiler,
+)
 
 KERNELS = ("kernels", "processor")
 DRIVER = (
@@ -33,17 +38,22 @@ DRIVER = (
 )
 TESTS = ROOT / "tests" / "native"
 
-STRICT = ("-Wall", "-Wextra", "-Werror", "-Wno-uninitialized")  # the last for GCC's AVX-512 headers
+STRICT = ("-Wall", "-Wextra", "-Werror")
+STRICT_GCC = (*STRICT, "-Wno-uninitialized")  # its own AVX-512 headers trigger this warning
 
 # The driver is compiled without a sanitizer: only the kernels are being checked.
-DRIVER_FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-pthread", *STRICT)
+DRIVER_FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-pthread")
 
 SANITIZERS = {
     "plain": (),
-    "address": ("-Og", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "address": ("-Og", "-g1", "-fsanitize=address"),
+    "undefined": ("-Og", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-O1", "-g1", "-fsanitize=thread"),
 }
-"""By name: extra flags for the kernels."""
+"""By name: extra flags for the kernels. `undefined` checks addresses as well."""
+
+DIGEST = "0" * 16
+"""The digest of their sources that libraries and programs built here report."""
 
 ENVIRONMENT = {
     # On a signal, the driver reports the current case.
@@ -65,8 +75,14 @@ class Answer:
     err: str
 
 
+def strict(compiler: Compiler) -> Compiler:
+    """The same compiler, with every warning an error."""
+    words = STRICT if compiler.is_clang else STRICT_GCC
+    return replace(compiler, command=(*compiler.command, *words))
+
+
 class Workshop:
-    """Compiles programs into a folder that several processes may share.
+    """Compiles libraries and programs into a folder that several processes may share.
 
     Args:
         folder: an existing folder.
@@ -77,8 +93,27 @@ class Workshop:
 
     @cached_property
     def compiler(self) -> Compiler:
-        """The compiler that `CXX` names, or the first of the usual ones."""
-        return find_compiler(processor())
+        """The compiler that `CXX` names, or the first of the usual ones, made strict."""
+        return strict(find_compiler(processor()))
+
+    def library(self, compiler: Compiler, instruction_set: str) -> Path:
+        """The library as an installation builds it, with its object files beside it.
+
+        Another name for the same compiler does not compile it again.
+        """
+        key = [
+            *(str(Path(compiler.command[0]).resolve()), *compiler.command[1:]),
+            *compiler.compile_flags(instruction_set, DIGEST),
+        ]
+        folder = self.folder / f"{_digest_of(key)}-{instruction_set}"
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                unfinished = folder.with_suffix(".unfinished")
+                unfinished.mkdir(exist_ok=True)
+                file = unfinished / "kernels.so"
+                compile_library(compiler, ROOT / SOURCE, file, instruction_set, DIGEST)
+                unfinished.rename(folder)
+        return folder / "kernels.so"
 
     def driver(self, instruction_set: str, sanitizer: str = "plain") -> list[str]:
         """The command for the driver with the kernels linked in, emulated if necessary."""
@@ -86,15 +121,21 @@ class Workshop:
         is_foreign = machine != processor()
         compiler = self._compiler_for(machine)
         watched = SANITIZERS[sanitizer]
-        flags = compiler.compile_flags(instruction_set, "0" * 16)
-        own = INSTRUCTION_FLAGS[instruction_set]
-        units = [
-            (ROOT / SOURCE / "kernels.cpp", [*flags, *own, *watched]),
-            (ROOT / SOURCE / "processor.cpp", [*flags, *watched]),
-            *((TESTS / f"{name}.cpp", [*DRIVER_FLAGS, "-DTENFOLD_LINKED"]) for name in DRIVER),
-        ]
+        units = [(TESTS / f"{name}.cpp", [*DRIVER_FLAGS, "-DTENFOLD_LINKED"]) for name in DRIVER]
+        kernels: list[Path] = []
+        if watched:
+            flags = [*compiler.compile_flags(instruction_set, DIGEST), *watched]
+            own = INSTRUCTION_FLAGS[instruction_set]
+            units += [
+                (ROOT / SOURCE / "kernels.cpp", [*flags, *own]),
+                (ROOT / SOURCE / "processor.cpp", flags),
+            ]
+        else:
+            library = self.library(compiler, instruction_set)
+            kernels = [library.with_suffix(f".{name}.o") for name in KERNELS]
         linking = [*watched, "-pthread", *(["-static"] if is_foreign else ["-ldl"])]
-        program = self._program(f"driver-{instruction_set}-{sanitizer}", compiler, units, linking)
+        name = f"driver-{instruction_set}-{sanitizer}"
+        program = self._program(name, compiler, units, kernels, linking)
         return [*_emulator(machine), str(program)]
 
     def pieces(self, instruction_set: str) -> list[str]:
@@ -104,25 +145,26 @@ class Workshop:
         flags = [*DRIVER_FLAGS, *INSTRUCTION_FLAGS[instruction_set]]
         units = [(TESTS / "pieces.cpp", [*flags, f"-DTENFOLD_{instruction_set.upper()}"])]
         linking = ["-static"] if machine != processor() else []
-        program = self._program(f"pieces-{instruction_set}", compiler, units, linking)
+        program = self._program(f"pieces-{instruction_set}", compiler, units, [], linking)
         return [*_emulator(machine), str(program)]
 
     def _compiler_for(self, machine: str) -> Compiler:
         if machine == processor():
             return self.compiler
-        return find_compiler(machine, {"CXX": need(CROSS_COMPILERS[machine])}, "linux")
+        return strict(find_compiler(machine, {"CXX": need(CROSS_COMPILERS[machine])}, "linux"))
 
     def _program(
         self,
         name: str,
         compiler: Compiler,
         units: Sequence[tuple[Path, Sequence[str]]],
+        beside: Sequence[Path],
         linking: Sequence[str],
     ) -> Path:
-        """Compile the missing units in parallel and link them."""
+        """Compile the missing units in parallel and link them with other object files."""
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             objects = list(pool.map(lambda unit: self._object(compiler, *unit), units))
-        command = [*compiler.command, *map(str, objects), *linking]
+        command = [*compiler.command, *map(str, [*objects, *beside]), *linking]
         return self._made(name, command)
 
     def _object(self, compiler: Compiler, source: Path, flags: Sequence[str]) -> Path:
@@ -131,8 +173,7 @@ class Workshop:
 
     def _made(self, name: str, command: Sequence[str]) -> Path:
         """The output file of a command; the first process to ask runs the command."""
-        digest = hashlib.sha256("\0".join(command).encode()).hexdigest()[:16]
-        file = self.folder / f"{digest}-{name}"
+        file = self.folder / f"{_digest_of(command)}-{name}"
         with FileLock(f"{file}.lock"):
             if not file.exists():
                 unfinished = file.with_suffix(".unfinished")
@@ -142,6 +183,10 @@ class Workshop:
                 assert run.returncode == 0, f"{shlex.join(command)}\n{run.stderr}"
                 unfinished.rename(file)
         return file
+
+
+def _digest_of(words: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
 def call(command: Sequence[str], *arguments: str) -> Answer:
