@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 from kill import EVERYTHING, state_of
 
+from command_line import Tenfold
 from engines import ENGINES, needs_kernels
 from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset, Splits
@@ -26,8 +28,6 @@ from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files
 from tenfold.training.watching import Watcher
-
-TENFOLD = [sys.executable, "-m", "tenfold"]
 
 SINGLE = Resources(threads=1)
 
@@ -66,29 +66,22 @@ def resources(request: pytest.FixtureRequest) -> Resources:
     return Resources(threads=1, engine=request.param)
 
 
-@pytest.mark.parametrize("steps", [[1], [4], [6], [9, 10]], ids=str)
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe(name: str, steps: list[int], tmp_path: Path, resources: Resources) -> None:
-    """Stopped after the first batch, in the middle, at an epoch's end, and twice in a row."""
+def test_every_recipe(name: str, tmp_path: Path, resources: Resources) -> None:
+    """Stopped after the first batch, mid-epoch, at an epoch's end, and at two steps in a row."""
     recipe = small(name)
     data = made_up(recipe)
     train_run(recipe, data, out=tmp_path / "whole", resources=resources)
-    with pytest.raises(InterruptedRunError):
-        train_run(
-            recipe,
-            data,
-            out=tmp_path / "run",
-            resources=resources,
-            watcher=StopsAt(steps[0]),
-        )
-    for step in steps[1:]:
+    run = tmp_path / "run"
+    go_on = partial(train_run, recipe, out=run, resources=resources)
+    for step in (1, 4, 6, 9, 10):
         with pytest.raises(InterruptedRunError):
-            resume_run(tmp_path / "run", data=data, watcher=StopsAt(step))
-    newest = checkpoint_files(tmp_path / "run" / "checkpoints")[0].name
-    assert newest == f"step-{steps[-1]:09d}.safetensors"
-    run = resume_run(tmp_path / "run", data=data)
-    assert run.status == "finished"
-    assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
+            go_on(data=data, watcher=StopsAt(step))
+        go_on = partial(resume_run, run)
+        newest = checkpoint_files(run / "checkpoints")[0].name
+        assert newest == f"step-{step:09d}.safetensors"
+    assert go_on(data=data).status == "finished"
+    assert state_of(run) == state_of(tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +91,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, resources: Resources) -> Pat
     return run
 
 
-@pytest.mark.parametrize("every", [1, 5, 21, 30])
-def test_stopped_again_and_again(
-    every: int, tmp_path: Path, whole: Path, resources: Resources
-) -> None:
+def test_stopped_again_and_again(tmp_path: Path, whole: Path, resources: Resources) -> None:
+    """Stops include those just before, at and after the end of an epoch of 21 batches."""
     run = tmp_path / "run"
 
     def go_on(watcher: Watcher) -> None:
@@ -110,7 +101,7 @@ def test_stopped_again_and_again(
         else:
             train_run(load_recipe(EVERYTHING), out=run, resources=resources, watcher=watcher)
 
-    for step in range(every, 84, max(5, every)):
+    for step in (1, 2, 10, 20, 21, 22, 42, 55, 63, 64, 83):
         with pytest.raises(InterruptedRunError) as caught:
             go_on(StopsAt(step, [signal.SIGINT]))
         assert caught.value.exit_code == 130
@@ -141,11 +132,11 @@ def test_early_stopping_counters_continue(tmp_path: Path, resources: Resources) 
 
 
 def test_several_threads_repeat_their_own_bits(tmp_path: Path) -> None:
-    recipe = load_recipe(EVERYTHING, {"epochs": 2})
+    recipe = load_recipe(EVERYTHING, {"epochs": 1})
     resources = Resources(threads=2, engine="torch")
     train_run(recipe, out=tmp_path / "whole", resources=resources)
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, out=tmp_path / "run", resources=resources, watcher=StopsAt(30))
+        train_run(recipe, out=tmp_path / "run", resources=resources, watcher=StopsAt(10))
     resume_run(tmp_path / "run")
     assert state_of(tmp_path / "run") == state_of(tmp_path / "whole")
 
@@ -169,12 +160,6 @@ def test_the_kernels_give_the_same_bits_with_any_number_of_threads(tmp_path: Pat
     assert found == wanted
 
 
-def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TENFOLD, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -182,17 +167,17 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+    ("number", "code", "engine"),
+    [(signal.SIGINT, 130, "torch"), (signal.SIGTERM, 143, "auto")],
+    ids=["SIGINT", "SIGTERM"],
 )
-def test_signals_on_the_command_line(
-    number: int, code: int, tmp_path: Path, resources: Resources
-) -> None:
+def test_signals_on_the_command_line(number: int, code: int, engine: str, tmp_path: Path) -> None:
     """The run finishes its step, saves, and shows the command that continues it."""
     run = tmp_path / "run"
-    options = ["--out", run, "--threads", "1", "--engine", resources.engine]
+    options = ["--out", run, "--threads", "1", "--engine", engine]
     endless = ["--set", "patience=0", "--epochs", "50000"]
     process = subprocess.Popen(
-        [*TENFOLD, "train", "--recipe", EVERYTHING, *options, *endless],
+        [sys.executable, "-m", "tenfold", "train", "--recipe", EVERYTHING, *options, *endless],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -205,21 +190,21 @@ def test_signals_on_the_command_line(
     assert "stopped and saved" in error
     assert "Traceback" not in error
     stopped_at = checkpoint_files(run / "checkpoints")[0]
-    again = command_line("resume", run, "--epochs", len(open_run(run).history) + 1)
-    assert again.returncode == 0, again.stderr
+    again = resume_run(run, epochs=len(open_run(run).history) + 1)
+    assert again.status == "finished"
     assert stopped_at.exists()
 
 
 def test_the_suggested_command_ends_with_the_same_bits(
-    tmp_path: Path, whole: Path, resources: Resources
+    tmp_path: Path, whole: Path, resources: Resources, tenfold: Tenfold
 ) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError) as caught:
         train_run(load_recipe(EVERYTHING), out=run, resources=resources, watcher=StopsAt(33))
     command = caught.value.remedy.partition("continue with: tenfold ")[2].split()
     assert command == ["resume", str(run)]
-    result = command_line(*command)
-    assert result.returncode == 0, result.stderr
+    answer = tenfold(*command)
+    assert answer.code == 0, answer.err
     assert state_of(run) == state_of(whole)
 
 
@@ -383,7 +368,7 @@ with RunFolder(Path(sys.argv[1])).locked():
 """
 
 
-def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
+def test_two_processes_cannot_write_one_run(tmp_path: Path, tenfold: Tenfold) -> None:
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train_run(
@@ -393,13 +378,13 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, run], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     holder.stdout.readline()
-    result = command_line("resume", run)
-    assert result.returncode == 4
-    assert "another process is writing this run; wait for it or stop it" in result.stderr
+    answer = tenfold("resume", str(run))
+    assert answer.code == 4
+    assert "another process is writing this run; wait for it or stop it" in answer.err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     holder.kill()  # its lock dies with it
     holder.communicate()
-    assert command_line("resume", run, "--quiet").returncode == 0
+    assert tenfold("resume", str(run), "--quiet").code == 0
 
 
 def test_two_new_runs_cannot_share_a_folder(tmp_path: Path) -> None:
@@ -452,7 +437,7 @@ def test_other_conditions_are_allowed_and_noted(
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train_run(
-            load_recipe(EVERYTHING),
+            load_recipe(EVERYTHING, {"epochs": 2}),
             out=run,
             resources=Resources(threads=1, engine="torch"),
             watcher=StopsAt(33),
