@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,6 @@ from class_folders import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from tenfold.data.folders.folder import read_image_folder
 from tenfold.errors import DataError, UsageError
@@ -273,25 +270,3 @@ def test_files_that_change_during_reading_are_not_cached(tmp_path, monkeypatch):
     monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", read_and_change)
     assert "changed during reading" in load(root)[1][-1]
     assert not list(Path(os.environ["TENFOLD_CACHE"]).rglob("*.safetensors"))
-
-
-@pytest.mark.real_data
-def test_real_images_of_an_archive(real_data, tmp_path):
-    """Every hundredth image of the JPEG copy of CIFAR-10, compared with Pillow."""
-    wanted = {}
-    files = {}
-    with tarfile.open(real_data / "cifar10-jpeg.tar.xz", "r|xz") as archive:
-        for count, entry in enumerate(filter(tarfile.TarInfo.isfile, archive)):
-            if count % 100 == 0:
-                data = archive.extractfile(entry).read()
-                files[entry.name] = data
-                wanted[entry.name] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    splits, notes = read(tar(tmp_path / "part.tar.xz", files, "w:xz"))
-    assert notes == []
-    assert splits["train"].classes[0] == "airplane"
-    for split, per_class in (("train", 50), ("test", 10)):
-        arrays = splits[split]
-        assert arrays.images.shape == (10 * per_class, 3, 32, 32)
-        assert np.bincount(arrays.labels).tolist() == [per_class] * 10
-        for image, name in zip(arrays.images, arrays.names, strict=True):
-            assert np.array_equal(image.transpose(1, 2, 0), wanted[name])
