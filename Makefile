@@ -1,5 +1,6 @@
 # make train   set up and train on digits
 # make test    set up and run every check and test
+# make soak    kill runs, fuzz the kernels and load real images; set KILLS and MINUTES
 # make format  format the code
 
 PYTHON ?= python3
@@ -15,7 +16,10 @@ NATIVE := src/tenfold/native
 KERNELS := setup.py $(NATIVE)/built.py $(NATIVE)/compiling.py $(wildcard $(NATIVE)/source/*)
 CPP := $(wildcard $(NATIVE)/source/*.cpp $(NATIVE)/source/*.h tests/native/*.cpp)
 
-.PHONY: train test format clean
+KILLS ?= 1000
+MINUTES ?= 30
+
+.PHONY: train test soak format clean
 
 train: $(VENV)/installed
 	rm -rf $(RUN)
@@ -28,6 +32,12 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
+
+soak: $(VENV)/installed-dev
+	$(BIN)/python tests/soak/kill.py --kills $(KILLS) --engine torch
+	$(BIN)/python tests/soak/kill.py --kills $(KILLS) --engine native
+	$(BIN)/python tests/soak/fuzz_kernels.py --minutes $(MINUTES)
+	$(BIN)/pytest -v tests/soak/real_archive.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
