@@ -164,9 +164,9 @@ def test_a_folder_where_the_file_belongs(tmp_path: Path) -> None:
 
 def test_a_file_where_the_folder_belongs(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError, match="file of this name"):
+    with pytest.raises(StorageError, match="this is a file, wanted a folder"):
         make_folder(tmp_path / "file")
-    with pytest.raises(StorageError, match=r"cannot be made|file of this name"):
+    with pytest.raises(StorageError, match=r"cannot be made|this is a file, wanted a folder"):
         make_folder(tmp_path / "file" / "below")
 
 
