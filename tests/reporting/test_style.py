@@ -111,7 +111,7 @@ def test_other_formats_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_file_where_the_folder_belongs_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="there is a file of this name"):
+    with pytest.raises(StorageError, match="this is a file, wanted a folder"):
         save_figure(curves(), tmp_path / "file" / "a.png")
 
 
