@@ -402,15 +402,15 @@ OUT_OF_MEMORY = {
 def test_running_out_of_memory_names_the_batch_size(
     error: Exception, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_out(*_: object, **__: object) -> None:
-        raise error
+    images = {"training": 64, "evaluation": 144, "evaluation at the end": 359}[place]
+    forward = torch.nn.Conv2d.forward
 
-    if place == "training":
-        monkeypatch.setattr(torch.nn.Conv2d, "forward", run_out)
-    elif place == "evaluation":
-        monkeypatch.setattr("tenfold.training.engine.predict_logits", run_out)
-    else:
-        monkeypatch.setattr("tenfold.evaluation.compiled.predict_logits", run_out)
+    def run_out(module: torch.nn.Conv2d, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) == images:
+            raise error
+        return forward(module, batch)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", run_out)
     with pytest.raises(TrainingError, match=OUT_OF_MEMORY[place]):
         train_run(quick(), out=tmp_path / "run", resources=Resources(threads=1, engine="torch"))
 
