@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,37 @@ def test_a_recipe_is_changed_alike_by_name_and_as_an_object(
     assert run.recipe.lr == load_recipe("digits-quick").lr
     with pytest.raises(tenfold.UsageError, match="did you mean 'epochs'"):
         tenfold.train(recipe=recipe, epoch=1)
+
+
+WRONG = {
+    "tenfold.evaluate(net)": "found a Linear, wanted a run",
+    "tenfold.load(net)": "found a Linear, wanted a run",
+    "tenfold.train('digits', threads='2')": "threads is '2', wanted a whole number",
+    "tenfold.train('digits', device=3)": "there is no device 3",
+    "tenfold.train('digits', engine=3)": "there is no engine 3",
+    "tenfold.notebook.show_images('digits', path='x.png')": "found a str, wanted an ImageDataset",
+}
+
+
+def test_values_of_a_wrong_type_are_refused_in_our_words(tmp_path: Path) -> None:
+    """In a process in which nothing but our own code looks at types."""
+    code = f"""
+import json
+import torch
+import tenfold
+net, said = torch.nn.Linear(2, 2), {{}}
+for call in {list(WRONG)!r}:
+    try:
+        eval(call)
+    except tenfold.UsageError as error:
+        said[call] = str(error)
+print(json.dumps(said))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    said = json.loads(answer.stdout)
+    assert said.keys() == WRONG.keys()
+    for call, words in WRONG.items():
+        assert words in said[call]
+    assert not list(tmp_path.iterdir())

@@ -316,3 +316,9 @@ def test_shared_images_are_counted_in_the_second() -> None:
 def test_the_same_images_in_both_splits_are_noted() -> None:
     notes = load_splits((image_dataset(), image_dataset())).notes
     assert notes == ("40 of the 40 test images are also training images, pixel for pixel",)
+
+
+def test_the_folder_of_a_run_is_not_taken_for_data(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(DataError, match="this is the folder of a run, wanted a data set"):
+        load_splits(tmp_path)

@@ -482,3 +482,18 @@ def test_data_passed_in_python_is_passed_again(tmp_path: Path) -> None:
     assert caught.value.remedy.endswith(f"tenfold.resume({str(run)!r}, data=...)")
     with pytest.raises(FileRefusedError, match=r"data\.train was .*, is "):
         resume_run(run, data="digits")
+
+
+def test_a_run_cannot_end_at_an_epoch_that_it_is_past(tmp_path: Path) -> None:
+    """Its model would be one of neither epoch."""
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(small("digits-quick"), out=run, watcher=StopsAt(100))
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(
+        UsageError, match="already in epoch 2, so it cannot end after epoch 1"
+    ) as no:
+        resume_run(run, epochs=1)
+    assert no.value.remedy == "choose --epochs 2 or more"
+    assert (run / "run.json").read_bytes() == before
+    assert len(resume_run(run, epochs=2).history) == 2
