@@ -139,7 +139,18 @@ SETUPS = {
     "averaged": Setup(momentum=0.9, decay=0.9),
     "stops early": Setup(schedule=thrown_off, options={"patience": 2, "epochs": 6}),
 }
-EVERY_SETUP = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
+
+
+@pytest.fixture(scope="module", params=SETUPS.values(), ids=SETUPS)
+def setup(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def whole(setup):
+    """A run that was never stopped, and its outcome."""
+    state = setup.fresh(0)
+    return state, setup.train(state)
 
 
 def copied(tensors):
@@ -185,19 +196,17 @@ def through_a_file(setup, at, folder):
     return checkpoint.header, checkpoint.tensors
 
 
-@EVERY_SETUP
 @pytest.mark.parametrize("at", [1, 7, 10, 14, 20, 24])
 @pytest.mark.parametrize("through", [through_memory, through_a_file])
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path, setup, at, through):
-    whole = setup.fresh(0)
-    outcome = setup.train(whole)
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, setup, whole, at, through):
+    wanted, outcome = whole
     header, tensors = through(setup, at, tmp_path)
     assert header.step == at
     resumed = setup.fresh(99)
     torch.rand(1000)
     resumed.restore(header, tensors)
     assert setup.train(resumed) == outcome
-    assert_same_run(whole, resumed)
+    assert_same_run(wanted, resumed)
 
 
 def test_the_setups_do_what_their_names_say():
@@ -210,10 +219,8 @@ def test_the_setups_do_what_their_names_say():
     assert len(everything.losses) == BATCHES
 
 
-@EVERY_SETUP
-def test_a_run_interrupted_after_every_third_batch_ends_with_the_same_bits(setup):
-    whole = setup.fresh(0)
-    outcome = setup.train(whole)
+def test_a_run_interrupted_after_every_third_batch_ends_with_the_same_bits(setup, whole):
+    wanted, outcome = whole
     state, seen = setup.fresh(0), 0
     while True:
         stop_at = state.step + 3
@@ -226,7 +233,7 @@ def test_a_run_interrupted_after_every_third_batch_ends_with_the_same_bits(setup
         state, seen = again, seen + 1
     assert found == outcome
     assert seen >= 5
-    assert_same_run(whole, state)
+    assert_same_run(wanted, state)
 
 
 def test_one_checkpoint_can_be_resumed_twice():
