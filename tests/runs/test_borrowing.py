@@ -253,8 +253,13 @@ def test_ctrl_c_in_an_evaluation_waits_for_one_batch_alone() -> None:
             return torch.zeros(len(images), 2)
 
     images = torch.zeros(100, 1, 2, 2, dtype=torch.uint8)
-    with pytest.raises(KeyboardInterrupt):
-        flushing_logits(Interrupted(), images, 10)
+    # Where the tests run in the background, the signal is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flushing_logits(Interrupted(), images, 10)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert batches == [10, 10]
     assert not [thread for thread in threading.enumerate() if thread.name == "tenfold"]
 
