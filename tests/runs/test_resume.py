@@ -246,10 +246,8 @@ def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:
     watcher = StopsAt()
     run = resume_run(whole, watcher=watcher)
     assert run.status == "finished"
-    assert watcher.notes == [
-        f"{whole}: the run finished after 4 epochs, nothing to do; to train further, "
-        "add --epochs with more than 4"
-    ]
+    further = "to train further, add --epochs with more than 4"
+    assert watcher.notes == [f"{whole}: the run finished after 4 epochs, nothing to do; {further}"]
     assert contents() == before
 
 
