@@ -32,7 +32,7 @@ CELLS = {
 import torch
 import tenfold
 from tenfold import scratch
-from tenfold.data import ImageDataset
+from tenfold.data import ImageDataset, Splits
 from tenfold.notebook import LivePlot, confusion_figure, show_figure, show_images
 
 def part(split, n=40):
