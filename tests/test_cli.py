@@ -256,6 +256,13 @@ def test_recipes_and_data_and_info_and_summary_say_the_same_in_json(tenfold: Ten
 def test_the_summary_of_a_run_is_that_of_its_model(tenfold: Tenfold) -> None:
     tenfold("train", "digits", *SMALL, "--out", "run")
     assert json.loads(tenfold("summary", "run", "--json").out)["parameters"] == 53_002
+    for missing, message in (
+        ("runs/other", "runs/other: no such folder or file; name a run or a model"),
+        ("other", "'other' is neither a model nor a run; choose one of: "),
+    ):
+        answer = tenfold("summary", missing)
+        assert answer.code == 2
+        assert message in answer.err
 
 
 def test_tracebacks_are_shown_only_with_debug(tenfold: Tenfold) -> None:

@@ -21,6 +21,7 @@ from tenfold.errors import (
     did_you_mean,
     listing,
     printable,
+    quoted,
     wanted,
 )
 
@@ -150,6 +151,7 @@ def test_a_long_listing_counts_the_rest():
     assert listing([]) == ""
     assert listing(["a", "b"], 2) == "a, b"
     assert listing(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert quoted(["a", "it's", "c"], 2) == "'a', \"it's\" and 1 more"
 
 
 @pytest.mark.parametrize(

@@ -443,6 +443,8 @@ def summary(
         bundle = read_bundle(bundle_path(Path(model)))
         image_shape, network = ImageShape(*bundle.input_shape), bundle.network()
     else:
+        if len(Path(model).parts) > 1:
+            raise UsageError(f"{model}: no such folder or file", remedy="name a run or a model")
         raise UsageError(
             f"{model!r} is neither a model nor a run",
             remedy=did_you_mean(model, MODELS),

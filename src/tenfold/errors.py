@@ -181,6 +181,11 @@ def listing(items: Sequence[str], limit: int = 20) -> str:
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
 
 
+def quoted(names: Sequence[str], limit: int = 20) -> str:
+    """The same for names from outside, each in quotes, so that one reads as a name."""
+    return listing([repr(name) for name in names], limit)
+
+
 def _shown(sentence: str) -> str:
     """A sentence that may contain names from outside, made safe to print and cut to length."""
     words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _shortened, sentence)

@@ -60,7 +60,7 @@ ROWS = [
         "classes-differ-between-splits",
         "train photos",
         3,
-        ("photos", "test images of cow, but no training images", "add training images"),
+        ("photos", "test images of 'cow', but no training images", "add training images"),
         split_pictures("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/cow/1.png"),
     ),
     Row(

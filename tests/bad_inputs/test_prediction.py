@@ -64,14 +64,14 @@ ROWS = [
         "evaluate-other-classes",
         "evaluate model.safetensors photos",
         3,
-        ("photos", "images are of cat, dog", "the model's classes are 0, 1"),
+        ("photos", "images are of 'cat', 'dog'", "the model's classes are '0', '1'"),
         all_of(bundle(), pictures(cat=3, dog=3)),
     ),
     Row(
         "evaluate-a-class-too-many",
         "evaluate model.safetensors set.npz",
         3,
-        ("set.npz", "images are of x", "the model's classes are 0, 1, 2"),
+        ("set.npz", "images are of 'x'", "the model's classes are '0', '1', '2'"),
         all_of(
             bundle(),
             npz(

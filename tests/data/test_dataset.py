@@ -215,7 +215,7 @@ def test_another_name_for_the_same_images():
 
 def test_duplicate_class_names_are_refused() -> None:
     images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2])
-    with pytest.raises(DataError, match="more than one is called cat"):
+    with pytest.raises(DataError, match="more than one is called 'cat'"):
         ImageDataset(images, labels, ["cat", "dog", "cat"])
 
 
@@ -305,7 +305,7 @@ def test_other_classes_in_a_part_are_named():
     other = ImageDataset(train.images, train.labels, ["class 0", "class\x1b 7"], split="test")
     with pytest.raises(DataError) as raised:
         Splits(train, test=other)
-    assert "only in train: class 1; only in test: class\\x1b 7" in str(raised.value)
+    assert "only in train: 'class 1'; only in test: 'class\\x1b 7'" in str(raised.value)
 
 
 def test_the_same_classes_in_another_order_are_refused_as_such():
@@ -313,7 +313,7 @@ def test_the_same_classes_in_another_order_are_refused_as_such():
     other = ImageDataset(train.images, train.labels, train.classes[::-1], split="test")
     with pytest.raises(
         DataError,
-        match="of test are in another order than those of train: found class 1, class 0, wanted",
+        match="in another order than those of train: found 'class 1', 'class 0', wanted",
     ):
         Splits(train, test=other)
 

@@ -126,7 +126,7 @@ def test_notes_are_sent_at_once_and_kept_with_the_data() -> None:
     assert loaded.notes == tuple(told.notes)
     assert [note.split(":")[0] for note in told.notes] == [
         "there is no test split",
-        "there are no images of e",
+        "there are no images of 'e'",
     ]
 
 
@@ -268,7 +268,7 @@ def test_npz(tmp_path: Path) -> None:
 def test_npz_with_duplicate_class_names(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, images=PIXELS, labels=LABELS, classes=np.array(["cat", "dog", "cat", "owl"]))
-    with pytest.raises(DataError, match=r"data\.npz \(train\): .* more than one is called cat"):
+    with pytest.raises(DataError, match=r"data\.npz \(train\): .* more than one is called 'cat'"):
         load_splits(path)
 
 
@@ -282,13 +282,13 @@ def test_one_class_is_refused() -> None:
 
 def test_a_class_that_is_only_tested_is_refused() -> None:
     train = image_dataset(labels=LABELS % 3)
-    with pytest.raises(DataError, match="test images of d, but no training images of that class"):
+    with pytest.raises(DataError, match="test images of 'd', but no training images of that class"):
         load_splits((train, image_dataset(COLOR[:, :1])))
 
 
 def test_a_class_without_any_image_is_noted() -> None:
     loaded = load_splits(image_dataset(classes="abcde"))
-    assert "there are no images of e" in loaded.notes
+    assert "there are no images of 'e'" in loaded.notes
 
 
 def test_splits_of_different_shapes_are_refused() -> None:

@@ -331,7 +331,7 @@ def test_wrong_header_values_are_refused(tmp_path, key, value):
             "its layers output 5 numbers per image, wanted 4, one per class",
         ),
         ({"classes": []}, "classes is [], wanted a list of 1 or more"),
-        ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is named a, b"),
+        ({"classes": ["a", "b", "a", "c", "b"]}, "classes: more than one class is named 'a', 'b'"),
         ({"classes": ["a", "b", "c", "d", None]}, "classes.4 is None, wanted a string in quotes"),
         (
             {"preprocessing": {"mean": [], "std": [], "more": []}},

@@ -325,7 +325,7 @@ def test_pixels_of_another_type_or_shape_are_refused(images, found):
 def test_data_that_does_not_fit_is_not_evaluated(classifier):
     dataset = dataset_for(classifier)
     renamed = ImageDataset(dataset.images, dataset.labels, DIGITS[::-1])
-    with pytest.raises(DataError, match=r"its classes are digit 9, .* the model's are digit 0"):
+    with pytest.raises(DataError, match=r"its classes are 'digit 9', .* the model's are 'digit 0'"):
         classifier.evaluate(renamed)
     channels = classifier.bundle.input_shape.channels
     flat = ImageDataset(dataset.images.reshape(-1, channels, 4, 16), dataset.labels, DIGITS)

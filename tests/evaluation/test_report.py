@@ -36,6 +36,20 @@ def test_the_headline():
     )
 
 
+@pytest.mark.parametrize(
+    ("confusion", "note"),
+    [
+        ([[0, 9], [0, 1]], "all 10 test images were predicted as 'class 1'"),
+        ([[9, 0], [1, 0]], "all 10 test images were predicted as 'class 0'"),
+        ([[8, 1], [1, 0]], ""),
+        ([[0, 0], [0, 9]], ""),  # all images are of this class
+        ([[0, 0], [9, 0]], ""),  # a single true class says nothing of the others
+    ],
+)
+def test_one_prediction_for_all_images_is_noted(confusion, note):
+    assert report(confusion=np.array(confusion)).note == note
+
+
 def test_every_class():
     first, _, third = report().per_class
     assert (first.name, first.n) == ("class 0", 53)

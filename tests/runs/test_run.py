@@ -82,7 +82,7 @@ def test_a_subset_of_the_classes_in_another_order_is_matched_by_name(
     assert tenfold.evaluate(folder, named).correct == tenfold.evaluate(folder, some).correct
     foreign = ImageDataset(some.images, (some.labels == 3).long(), ("seven", "three"))
     with pytest.raises(
-        DataError, match="some images are of seven, three, but the model's classes are 0, 1"
+        DataError, match="some images are of 'seven', 'three', but the model's classes are '0', '1'"
     ):
         tenfold.evaluate(folder, foreign)
 
@@ -241,6 +241,17 @@ def test_evaluating_a_run_that_has_not_finished_says_so(
     assert capsys.readouterr().err == ""
 
 
+def test_a_model_that_knows_only_one_answer_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After training and at each evaluation; all images are the same black one."""
+    black = ImageDataset(np.zeros((60, 1, 8, 8), np.uint8), np.arange(60) % 2, ("cat", "dog"))
+    run = tenfold.train(black, model="softmax", batch_size=10, out=tmp_path / "run", **CHANGES)
+    assert "note: all 12 test images were predicted as '" in capsys.readouterr().err
+    tenfold.evaluate(run, black, split="train")
+    assert "note: all 43 train images were predicted as '" in capsys.readouterr().err
+
+
 def test_a_failed_run_does_not_suggest_finishing_it(tmp_path: Path) -> None:
     with pytest.raises(TrainingError):
         tenfold.train("digits", out=tmp_path / "run", lr=1e6, optimizer="sgd", **CHANGES)
@@ -318,17 +329,17 @@ def test_a_missing_split_is_named_with_those_that_exist(folder: Path, tmp_path: 
 def test_the_remedies_for_classes_that_differ_do_not_lead_in_a_circle(tmp_path: Path) -> None:
     data = write_pictures(tmp_path / "data", train__1=20, train__2=20, test__1=5, test__x3=5)
     train = partial(tenfold.train, data, **(CHANGES | {"batch_size": 8, "epochs": 1}))
-    with pytest.raises(DataError, match="test images of x3, but no training images") as caught:
+    with pytest.raises(DataError, match="test images of 'x3', but no training images") as caught:
         train(out=tmp_path / "a")
     assert caught.value.remedy == "add training images of that class, or remove its test images"
     for picture in (data / "test" / "x3").iterdir():
         picture.unlink()
-    with pytest.raises(DataError, match="class folders have no images: x3") as caught:
+    with pytest.raises(DataError, match="class folders have no images: 'x3'") as caught:
         train(out=tmp_path / "b")
     assert caught.value.remedy == "add images to these folders, or remove them"
     (data / "test" / "x3").rmdir()
     run = train(out=tmp_path / "c")  # class 2 has no test images, which gives only a note
-    assert "there are no test images of 2" in run.facts.data.notes
+    assert "there are no test images of '2'" in run.facts.data.notes
 
 
 def test_nothing_is_downloaded_if_that_is_turned_off(

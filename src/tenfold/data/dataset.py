@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from tenfold.data.files.reading import require_matching
-from tenfold.errors import DataError, listing
+from tenfold.errors import DataError, quoted
 from tenfold.types import (
     ImageShape,
     LabelArray,
@@ -189,7 +189,7 @@ def _require_sound(dataset: ImageDataset) -> None:
     if len(set(classes)) < len(classes):
         twice = [name for name in dict.fromkeys(classes) if classes.count(name) > 1]
         raise DataError(
-            f"{where}: {len(classes)} classes, but more than one is called {listing(twice)}",
+            f"{where}: {len(classes)} classes, but more than one is called {quoted(twice)}",
             remedy="give every class its own name",
         )
     if dataset.names is not None and len(dataset.names) != len(images):
@@ -236,11 +236,11 @@ def _require_same_classes(train: ImageDataset, other: ImageDataset) -> None:
     if sorted(found) == sorted(wanted):
         raise DataError(
             f"{train.source}: the classes of {other.split} are in another order than those of "
-            f"{train.split}: found {listing(found)}, wanted {listing(wanted)}",
+            f"{train.split}: found {quoted(found)}, wanted {quoted(wanted)}",
             remedy="use the same class order in all splits",
         )
-    missing = listing(sorted(set(wanted) - set(found))) or "none"
-    added = listing(sorted(set(found) - set(wanted))) or "none"
+    missing = quoted(sorted(set(wanted) - set(found))) or "none"
+    added = quoted(sorted(set(found) - set(wanted))) or "none"
     raise DataError(
         f"{train.source}: the classes of {train.split} and {other.split} differ: "
         f"only in {train.split}: {missing}; only in {other.split}: {added}",

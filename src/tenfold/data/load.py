@@ -22,7 +22,7 @@ from tenfold.data.folders.folder import load_image_folder
 from tenfold.data.folders.layout import UNSPLIT
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
-from tenfold.errors import DataError, UsageError, did_you_mean, listing, shell_word
+from tenfold.errors import DataError, UsageError, did_you_mean, listing, quoted, shell_word
 from tenfold.listening import Listener, Recorder
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
@@ -284,7 +284,7 @@ def _require_training_images(read: ReadData) -> None:
     empty = [name for name in train.classes if not any(n.get(name) for n in counts.values())]
     if empty and read.has_class_folders:
         raise DataError(
-            f"{source}: class folders have no images: {listing(empty)}",
+            f"{source}: class folders have no images: {quoted(empty)}",
             remedy="add images to these folders, or remove them",
         )
     if len(present) < 2:
@@ -297,7 +297,7 @@ def _require_training_images(read: ReadData) -> None:
         untrained = [name for name, n in found.items() if n and name not in present]
         if untrained:
             raise DataError(
-                f"{source}: {split} images of {listing(untrained)}, "
+                f"{source}: {split} images of {quoted(untrained)}, "
                 "but no training images of that class",
                 remedy=f"add training images of that class, or remove its {split} images",
             )
@@ -314,8 +314,8 @@ def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Lis
         whole = train
         train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
         listener.note(
-            f"there is no test split: {len(test):,} of the {len(whole):,} images were held out as "
-            "one, the same in every run"
+            f"there is no test split: {len(test):,} of the {len(whole):,} images were held out "
+            "for testing, the same ones in every run"
         )
     return Splits(train, val, test)
 
@@ -325,12 +325,12 @@ def _check(splits: Splits, listener: Listener) -> None:
     train, *others = splits
     unused = [name for name, n in _counts_by_class(train).items() if not n]
     if unused:
-        listener.note(f"there are no images of {listing(unused)}")
+        listener.note(f"there are no images of {quoted(unused)}")
     for part in others:
         absent = [name for name, n in _counts_by_class(part).items() if not n]
         missing = [name for name in absent if name not in unused]
         if missing:
-            listener.note(f"there are no {part.split} images of {listing(missing)}")
+            listener.note(f"there are no {part.split} images of {quoted(missing)}")
         shared = shared_images(train, part)
         if shared:
             listener.note(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from tenfold.errors import FileRefusedError, UsageError, listing
+from tenfold.errors import FileRefusedError, UsageError, listing, quoted
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.older import renamed_weights
 from tenfold.storage import Facts, StoredTensor, checked, read_tensors, write_tensors
@@ -44,7 +44,7 @@ _NAME_ONE = "name a run folder or its model.safetensors"
 def _each_once(names: list[str]) -> list[str]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"more than one class is named {listing(twice, 5)}")
+        raise ValueError(f"more than one class is named {quoted(twice, 5)}")
     return names
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.pictures import Pictures, raw_pixels
-from tenfold.errors import DataError, FileRefusedError, UsageError, listing, printable
+from tenfold.errors import DataError, FileRefusedError, UsageError, listing, printable, quoted
 from tenfold.evaluation.compiled import predictor
 from tenfold.evaluation.passes import report_of
 from tenfold.evaluation.report import Report
@@ -138,8 +138,8 @@ class Classifier:
         """
         if dataset.classes != self.classes:
             raise DataError(
-                f"{dataset.source}: its classes are {listing(dataset.classes)}, "
-                f"the model's are {listing(self.classes)}"
+                f"{dataset.source}: its classes are {quoted(dataset.classes)}, "
+                f"the model's are {quoted(self.classes)}"
             )
         if dataset.image_shape != self.bundle.input_shape:
             raise DataError(

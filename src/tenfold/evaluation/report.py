@@ -57,6 +57,16 @@ class Report:
         """Precision, recall and F1 of every class."""
         return class_figures(self.confusion, self.classes)
 
+    @property
+    def note(self) -> str:
+        """A warning if images of several classes were all predicted as one; otherwise empty."""
+        true, predicted = (np.flatnonzero(self.confusion.sum(axis=axis)) for axis in (1, 0))
+        if len(true) == 1 or len(predicted) > 1:
+            return ""
+        return (
+            f"all {self.n:,} {self.split} images were predicted as {self.classes[predicted[0]]!r}"
+        )
+
     def __getattr__(self, name: str) -> float:
         split, _, figure = name.rpartition("_")
         if split and figure in ("loss", "acc"):

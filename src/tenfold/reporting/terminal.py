@@ -98,7 +98,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             f"test_acc {figures['test_acc']:.4f} (95 % interval {low:.4f} to {high:.4f}, "
             f"n = {figures['n_test']:,}), test_loss {loss:.4f}"
         )
-    if figures.get("best_epoch"):
+    if figures.get("best_epoch") and figures["epochs"] > 1:
         lines.append(
             f"the weights are from epoch {figures['best_epoch']} of {figures['epochs']}, "
             "chosen on validation data only"

@@ -12,7 +12,7 @@ from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.load import load_splits, read_data
 from tenfold.deployment.classifier import Classifier
-from tenfold.errors import DataError, UsageError, listing
+from tenfold.errors import DataError, UsageError, listing, quoted
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe
@@ -46,7 +46,7 @@ def evaluate_run(
         split: `train`, `val` or `test`.
         resources: what the evaluation may use.
         listener: gets notes on the data, the progress of long reads, and a note if the run has
-            not finished.
+            not finished or every image is predicted as one class.
 
     Raises:
         FileRefusedError: there is no usable model.
@@ -81,7 +81,10 @@ def evaluate_run(
         if parts is None:
             parts = _other_parts(data, classifier, resources, listener)
         part = _with_classes(_chosen(parts, split), classifier.classes)
-        return classifier.evaluate(part, batch_size=batch_size)
+        report = classifier.evaluate(part, batch_size=batch_size)
+    if report.note:
+        listener.note(report.note)
+    return report
 
 
 def _chosen(parts: Mapping[str, ImageDataset], split: str) -> ImageDataset:
@@ -227,8 +230,8 @@ def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
     unknown = [name for name, n in counts if n and name not in known]
     if unknown:
         raise DataError(
-            f"{part.source}: some images are of {listing(unknown)}, "
-            f"but the model's classes are {listing(classes)}",
+            f"{part.source}: some images are of {quoted(unknown)}, "
+            f"but the model's classes are {quoted(classes)}",
             remedy="leave these images out, or rename their class to the model's name for it",
         )
     labels = np.array([known.get(name, 0) for name in part.classes])  # 0 for those without images

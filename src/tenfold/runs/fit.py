@@ -160,7 +160,7 @@ def fit(
             outcome = train_prepared(prepared, watcher=watcher)
         finally:
             watcher.ended()
-        return finish(prepared, outcome)
+        return finish(prepared, outcome, listener=watcher)
 
 
 def prepare(
@@ -302,7 +302,7 @@ def train_prepared(
         )
 
 
-def finish(prepared: Prepared, outcome: Outcome) -> Fitted:
+def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitted:
     """Keep the best weights, and evaluate them on the test split, once.
 
     Raises:
@@ -316,6 +316,8 @@ def finish(prepared: Prepared, outcome: Outcome) -> Fitted:
         state.model.load_state_dict(weights)
         with out_of_memory_explained(state, batch_size=None, eval_batch_size=size):
             report = prepared.evaluate(test)
+        if report.note:
+            listener.note(report.note)
     return Fitted(prepared, outcome, epoch, weights, report)
 
 

@@ -167,7 +167,7 @@ def run_session(
             remedy=f"continue with: {folder.command('resume')}",
             signal_number=stop.signal_number,
         )
-    fitted = finish(prepared, outcome)
+    fitted = finish(prepared, outcome, listener=watcher)
     digest = write_bundle(folder.model, fitted.bundle())
     facts = facts.updated(
         status=outcome,

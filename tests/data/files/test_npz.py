@@ -74,7 +74,7 @@ def test_npz_of_keras_and_with_splits_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({}, "unknown arrays: nothing"),
+        ({}, "it has no arrays"),
         ({"images": GRAY}, "there is no 'labels'"),
         ({"classes": np.array(["a"])}, "it has no images"),
         ({"images": GRAY, "labels": LABELS, "ids": LABELS}, "unknown arrays: ids"),

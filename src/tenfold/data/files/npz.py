@@ -77,8 +77,10 @@ def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.gen
         entries = archive.infolist()
         keys = [entry.filename.removesuffix(".npy") for entry in entries]
         unknown = [key for key in keys if key not in _NPZ_KEYS]
-        if unknown or not keys:
-            raise _wrong_arrays(path, f"unknown arrays: {listing(unknown) or 'nothing'}")
+        if not keys:
+            raise _wrong_arrays(path, "it has no arrays")
+        if unknown:
+            raise _wrong_arrays(path, f"unknown arrays: {listing(unknown)}")
         if len(set(keys)) < len(keys):
             raise _wrong_arrays(path, "several arrays have the same name")
         total = sum(entry.file_size for entry in entries)
@@ -165,7 +167,8 @@ def _npz_pairs(
 def _wrong_arrays(path: Path, what: str) -> DataError:
     return DataError(
         f"{path}: {what}",
-        remedy="save images and labels, or train_images, train_labels, test_images, test_labels",
+        remedy="save images and labels, or per split: train_images and train_labels, "
+        "or x_train and y_train, and likewise for val and test",
     )
 
 
