@@ -88,7 +88,7 @@ def test_without_kernels_the_reason_is_the_loaders(
     chosen = choose("auto")
     assert (chosen.kind, chosen.why_not_native) == (TorchEngine, "TENFOLD_NATIVE is 0")
     with pytest.raises(
-        UsageError, match=r"native engine is not available: TENFOLD_NATIVE is 0; ch"
+        UsageError, match=r"native engine is not available: TENFOLD_NATIVE is 0; to train"
     ):
         choose("native")
     assert choose("torch").why_not_native == ""

@@ -79,13 +79,15 @@ def choose_engine(
     except NotNativeError as error:
         if name == AUTO:
             return _by_pytorch(TorchEngine, state, error.message)
-        is_missing = isinstance(find_kernels(), NoKernels)
-        what = (
-            "the native engine is not available"
-            if is_missing
-            else "the native engine cannot train this"
-        )
-        raise UsageError(f"{what}: {error.message}", remedy="choose --engine auto") from error
+        if isinstance(find_kernels(), NoKernels):
+            raise UsageError(
+                f"the native engine is not available: {error.message}",
+                remedy="to train without it, choose --engine auto",
+            ) from error
+        raise UsageError(
+            f"the native engine cannot train this: {error.message}",
+            remedy="choose --engine auto",
+        ) from error
 
 
 def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings) -> Engine:
