@@ -212,13 +212,13 @@ def test_an_optimizer_s_state_is_as_pytorch_makes_it(
     assert_near(trained(NativeEngine), trained(TorchEngine))
 
 
-@pytest.mark.parametrize("gone_on_with", [NativeEngine, TorchEngine])
+@pytest.mark.parametrize("continuing", [NativeEngine, TorchEngine])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_checkpoints_pass_from_one_engine_to_the_other(
-    optimizer: str, gone_on_with: type[Engine], tmp_path: Path
+    optimizer: str, continuing: type[Engine], tmp_path: Path
 ) -> None:
-    """Written by one after a batch in the middle of an epoch, gone on with by the other."""
-    began = {NativeEngine: TorchEngine, TorchEngine: NativeEngine}[gone_on_with]
+    """One engine saves in the middle of an epoch; the other continues from there."""
+    began = {NativeEngine: TorchEngine, TorchEngine: NativeEngine}[continuing]
     first, second, wanted = (new_state(optimizer) for _ in range(3))
     stops = iter([False] * 3 + [True] * 9)
     outcome = go(
@@ -232,7 +232,7 @@ def test_checkpoints_pass_from_one_engine_to_the_other(
     checkpoint = read_newest(tmp_path)
     assert checkpoint is not None
     second.restore(checkpoint.header, checkpoint.tensors)
-    go(second, gone_on_with)
+    go(second, continuing)
     go(wanted, TorchEngine)
     assert_near(second, wanted)
 
@@ -286,7 +286,7 @@ def test_parameters_may_be_trained_later_where_no_steps_are_counted() -> None:
     assert_near(found, wanted)
 
 
-def test_parameters_that_adam_would_count_anew_are_refused() -> None:
+def test_parameters_whose_adam_steps_differ_are_refused() -> None:
     state = new_state("adam")
     stem_is_trained(state, trained=False)
     with pytest.raises(NotNativeError, match="has taken more steps for some parameters"):
