@@ -118,3 +118,14 @@ def test_a_checkpoint_by_hand_is_loaded_in_every_type() -> None:
     assert facts == {"epoch": 3}
     assert {value.dtype for value in network.state_dict().values()} == {torch.bfloat16}
     assert len(optimizer.state_dict()["state"]) == 2
+
+
+@pytest.mark.parametrize("name", make.BY_HAND)
+def test_a_checkpoint_by_hand_is_loaded_with_the_names_of_today(name: str) -> None:
+    """Also inside another module; the optimizer's state goes with its parameters."""
+    model, optimizer = make.by_hand(name)
+    facts = tenfold.training.load_checkpoint(GOLDEN / f"parts-{name}.safetensors", model, optimizer)
+    found = tenfold.evaluation.predict_logits(model, make.images_by_hand())
+    assert found.tolist() == [pytest.approx(row, abs=1e-6) for row in facts["logits"]]
+    for parameter in model.parameters():
+        assert optimizer.state[parameter]["exp_avg"].shape == parameter.shape

@@ -49,6 +49,13 @@ SHAPES = {"cnn-cifar10": (3, 32, 32), "resnet-small": (3, 16, 16)}
 FIGURES = ("train_loss", "train_acc", "val_loss", "val_acc", "test_loss", "test_acc")
 
 
+BY_HAND = {
+    "mlp": {"hidden": (4, 3)},
+    "convpool": {"channels": (2, 2), "kernels": (3, 3), "hidden": (4, 3), "dropout": 0.0},
+}
+"""Models whose weights have been renamed since, and their arguments."""
+
+
 class StopAt(Watcher):
     """Asks the run to stop after some step, as a terminating signal does."""
 
@@ -144,6 +151,19 @@ def bits_after_resume(name: str, folder: Path) -> object:
     return json.loads(answer.stdout)
 
 
+def by_hand(name: str) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """A new network with preprocessing, and its optimizer."""
+    network = tenfold.models.build(name, (1, 8, 8), 3, **BY_HAND[name])
+    model = torch.nn.Sequential(tenfold.models.Preprocessing(), network)
+    return model, torch.optim.Adam(model.parameters(), lr=0.01)
+
+
+def images_by_hand() -> torch.Tensor:
+    """Four images of noise."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8, generator=generator)
+
+
 def main() -> None:
     for old in ("pictures", "finished", "interrupted", "perceptron", "folder"):
         shutil.rmtree(HERE / old, ignore_errors=True)
@@ -206,6 +226,18 @@ def main() -> None:
     network(torch.ones(2, 4, dtype=torch.bfloat16)).float().sum().backward()
     optimizer.step()
     tenfold.training.save_checkpoint(HERE / "parts.safetensors", network, optimizer, epoch=3)
+    for name in BY_HAND:
+        torch.manual_seed(1)
+        model, optimizer = by_hand(name)
+        images, labels = images_by_hand(), torch.tensor([0, 1, 2, 0])
+        tenfold.training.train_epoch(model, [(images, labels)], optimizer)
+        tenfold.training.save_checkpoint(
+            HERE / f"parts-{name}.safetensors",
+            model,
+            optimizer,
+            epoch=1,
+            logits=tenfold.evaluation.predict_logits(model, images).tolist(),
+        )
     bits: dict[str, object] = {"processor": processor(), "torch": torch.__version__}
     with tempfile.TemporaryDirectory() as folder:
         for threads in (1, 2):

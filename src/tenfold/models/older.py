@@ -18,10 +18,11 @@ after each hidden layer."""
 def renamed_weights(
     model: object, arguments: object, names: Iterable[str], *, prefix: str = ""
 ) -> dict[str, str]:
-    """A map from old to new names of a model's weights: bundles of version 1, checkpoints up to 2.
+    """A map from old to new names of a model's weights.
 
-    In those, the sequence of linear layers had its dropout layers even with probability 0.
-    Without them, `layers.4.weight` becomes `layers.3.weight`. Unchanged names are left out.
+    In bundles and `save_checkpoint`'s files of version 1, and in checkpoints up to version 2, the
+    sequence of linear layers had its dropout layers even with probability 0. Without them,
+    `layers.4.weight` becomes `layers.3.weight`. Unchanged names are left out.
 
     Args:
         model: the model's name.

@@ -205,7 +205,6 @@ def parse_facts(value: object, path: Path) -> RunFacts:
 
 def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     """Conditions had other names, and PyTorch was the only engine."""
-    from tenfold.training.checkpoint import upgraded_conditions  # imports PyTorch
 
     def upgraded(found: object) -> object:
         return upgraded_conditions(found) if isinstance(found, Mapping) else found
@@ -214,3 +213,10 @@ def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     if isinstance(sessions, list):
         sessions = [upgraded(session) for session in sessions]
     return {**facts, "format": FORMAT, "sessions": sessions, "conditions": upgraded(conditions)}
+
+
+def upgraded_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions from version 1 of a run's files, with today's names."""
+    upgraded = {**conditions, "engine": "torch", "engine_version": 1}
+    upgraded["denormals"] = upgraded.pop("tiny_numbers", None)
+    return upgraded

@@ -15,6 +15,7 @@ from tenfold.runs.evaluate import reopened_data
 from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
 from tenfold.runs.fit import Prepared, prepare
 from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.older import upgraded
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
 from tenfold.runs.train import Beginning, parse_interval, run_session
@@ -191,7 +192,7 @@ def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
             f"{folder.checkpoints}: the checkpoints of this run are gone",
             remedy="restore them, or start a new run",
         )
-    return newest
+    return None if newest is None else upgraded(newest)
 
 
 def _load(

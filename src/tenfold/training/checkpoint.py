@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from tenfold.errors import FileRefusedError, NewerFormatError, listing
-from tenfold.models.older import renamed_weights
 from tenfold.storage import (
     checked,
     make_folder,
@@ -55,12 +54,14 @@ class Checkpoint:
         header: counters, history, optimizer settings, and the run's `context`.
         tensors: weights, moments, generators.
         skipped: newer files that are invalid, each with the reason.
+        version: of the file's format.
     """
 
     path: Path
     header: CheckpointHeader
     tensors: dict[str, Tensor]
     skipped: tuple[tuple[Path, str], ...] = ()
+    version: int = VERSION
 
     def set_newer_aside(self) -> list[Path]:
         """Rename the newer, invalid files, so that they do not outrank new ones.
@@ -184,11 +185,7 @@ def read_newest(folder: Path) -> Checkpoint | None:
         remedy="move it elsewhere to continue from an older one",
     )
     tensors = from_stored(file.tensors)
-    if file.version == 1:
-        header, tensors = _from_version_1(header, tensors)
-    if file.version <= 2:
-        header, tensors = _from_version_2(header, tensors)
-    return Checkpoint(path, header, tensors, tuple(skipped))
+    return Checkpoint(path, header, tensors, tuple(skipped), file.version)
 
 
 def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
@@ -197,43 +194,3 @@ def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:
         raise FileRefusedError(
             f"{path}: it holds step {header.get('step')}, but its name says another"
         )
-
-
-def _from_version_1(
-    header: CheckpointHeader, tensors: dict[str, Tensor]
-) -> tuple[CheckpointHeader, dict[str, Tensor]]:
-    """The network was the second module of a sequence, and conditions had other names."""
-    context = dict(header.context)
-    if "recipe" not in context:
-        return header, tensors  # from a user's own training loop, not a run
-    if isinstance(context.get("conditions"), dict):
-        context["conditions"] = upgraded_conditions(context["conditions"])
-    parameters = [re.sub(r"^1\.", "network.", name) for name in header.parameters]
-    renamed = {
-        re.sub(r"^(model|averaged|best)\.1\.", r"\1.network.", name): tensor
-        for name, tensor in tensors.items()
-    }
-    return header.model_copy(update={"context": context, "parameters": parameters}), renamed
-
-
-def _from_version_2(
-    header: CheckpointHeader, tensors: dict[str, Tensor]
-) -> tuple[CheckpointHeader, dict[str, Tensor]]:
-    """Some of the network's weights had other names."""
-    recipe = header.context.get("recipe")
-    if not isinstance(recipe, dict):
-        return header, tensors
-    kind = recipe.get("model"), recipe.get("model_args")
-    new_names = renamed_weights(*kind, header.parameters, prefix="network.")
-    for part in ("model", "averaged", "best"):
-        new_names |= renamed_weights(*kind, tensors, prefix=f"{part}.network.")
-    parameters = [new_names.get(name, name) for name in header.parameters]
-    renamed = {new_names.get(name, name): tensor for name, tensor in tensors.items()}
-    return header.model_copy(update={"parameters": parameters}), renamed
-
-
-def upgraded_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """The conditions from version 1 of a run's files, with today's names."""
-    upgraded = {**conditions, "engine": "torch", "engine_version": 1}
-    upgraded["denormals"] = upgraded.pop("tiny_numbers", None)
-    return upgraded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError, UsageError
+from tenfold.models.older import renamed_weights
 from tenfold.models.preprocessing import raw_pixels_explained
+from tenfold.models.table import MODELS
 from tenfold.storage import Facts, checked, read_tensors, write_tensors
 from tenfold.tensors import from_stored, part_of, to_stored
 from tenfold.training.optimizer_state import OptimizerHeader, load_optimizer, optimizer_to_parts
 from tenfold.training.state import require_same_weights
 
-KIND, VERSION = "tenfold-parts", 1
+KIND, VERSION = "tenfold-parts", 2
 
 
 class _PartsHeader(Facts):
@@ -130,6 +132,8 @@ def load_checkpoint(
     try:
         tensors = from_stored(file.tensors)
         weights = part_of(tensors, "model")
+        if file.version == 1:
+            weights = _from_version_1(weights, model)
         require_same_weights(model.state_dict(), weights)
         if optimizer is not None:
             load_optimizer(optimizer, header.optimizer, part_of(tensors, "optimizer"))
@@ -137,3 +141,15 @@ def load_checkpoint(
         raise FileRefusedError(f"{path}: {error}") from error
     model.load_state_dict(weights)
     return header.facts
+
+
+def _from_version_1(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The weights, some of which had other names, with those that they have in the model."""
+    models = {place: name for name, place in MODELS.items()}
+    new_names: dict[str, str] = {}
+    for path, module in model.named_modules():
+        name = models.get(f"{type(module).__module__}:{type(module).__name__}", "")
+        if name and not any(isinstance(m, nn.Dropout) for m in module.modules()):
+            prefix = f"{path}." if path else ""
+            new_names |= renamed_weights(name, {"dropout": 0}, weights, prefix=prefix)
+    return {new_names.get(name, name): tensor for name, tensor in weights.items()}
