@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -223,6 +228,40 @@ def test_looking_at_a_run_does_not_keep_others_from_writing_it(
         stop.set()
         for thread in onlookers:
             thread.join()
+
+
+def test_those_who_look_at_a_run_do_not_see_each_other(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    run = RunFolder(tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        seen = pool.map(lambda _: run.is_being_written(), range(2000))
+    assert not any(seen)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users as on Unix")
+def test_a_run_can_be_looked_at_without_permission_to_write() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        run = RunFolder(Path(home))
+        with run.locked():
+            Path(home).chmod(0o555)
+            (run.path / ".lock").chmod(0o444)
+            with other_user():
+                assert run.is_being_written()
+        with other_user():
+            assert not run.is_being_written()
+        Path(home).chmod(0o755)
+
+
+@contextmanager
+def other_user() -> Iterator[None]:
+    """Be nobody, if we are root, who may write everything."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
 
 
 def test_evaluating_a_run_that_has_not_finished_says_so(

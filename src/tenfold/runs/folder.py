@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,11 +100,10 @@ class RunFolder:
     def is_being_written(self) -> bool:
         """Whether a process holds the run's lock; True if that cannot be determined."""
         try:
-            if not (self.path / _LOCK).exists():
-                return False
-            with filelock.FileLock(self.path / _LOCK).acquire(timeout=0):
-                return False
-        except (OSError, NotImplementedError):  # a timeout is an OSError too
+            return _is_locked(self.path / _LOCK)
+        except FileNotFoundError:
+            return False
+        except (OSError, NotImplementedError):
             return True
 
     def clean(self) -> None:
@@ -159,6 +159,34 @@ class RunFolder:
         """
         texts = {path.name: sha256_of(self.read_text(path)) for path in (self.metrics, self.recipe)}
         return {self.model.name: model, **texts}
+
+
+if sys.platform == "win32":
+
+    def _is_locked(path: Path) -> bool:
+        """Whether a process holds a lock file."""
+        if not path.exists():
+            return False
+        try:
+            with filelock.FileLock(path).acquire(timeout=0):
+                return False
+        except filelock.Timeout:
+            return True
+
+else:
+    import fcntl
+
+    def _is_locked(path: Path) -> bool:
+        """Whether a process holds a lock file.
+
+        It needs only permission to read, and does not see other processes that call it.
+        """
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
 
 
 def _from_json(text: str, place: str | Path, remedy: str) -> object:
