@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -108,10 +107,8 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
 def test_a_fact_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for fact in (torch.zeros(2), np.zeros(2), object(), {1, 2}):
-        with pytest.raises(
-            UsageError, match=f"loss is a {type(fact).__name__}, wanted a JSON value"
-        ):
+    for fact in (torch.zeros(2), np.zeros(2), object(), {1, 2}, [{"a": torch.zeros(2)}]):
+        with pytest.raises(UsageError, match=r"loss cannot be saved: found a \w+.*, wanted a JSON"):
             save_checkpoint(tmp_path / "x.safetensors", model, optimizer, loss=fact)
     assert not any(tmp_path.iterdir())
 
@@ -125,6 +122,7 @@ def test_a_fact_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:
         (np.array([7]), 7),
         (np.int64(2), 2),
         ([1, {"a": None}], [1, {"a": None}]),
+        ([torch.tensor(2.5), {"by": np.float32(0.5)}], [2.5, {"by": 0.5}]),
     ],
     ids=str,
 )
@@ -135,14 +133,11 @@ def test_one_number_of_any_kind_is_saved(fact: object, saved: object, tmp_path: 
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("load", [tenfold.load, lambda path: load_checkpoint(path, network())])
-def test_a_torch_save_file_is_recognized_and_the_remedy_works(
-    load: Callable[[Path], object], zipped: bool, tmp_path: Path
-) -> None:
+def test_a_torch_save_file_is_recognized_and_the_remedy_works(zipped: bool, tmp_path: Path) -> None:
     path, model = tmp_path / "own.pt", network()
     torch.save(model.state_dict(), path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(FileRefusedError, match=r"own\.pt: torch\.save wrote this file") as caught:
-        load(path)
+        load_checkpoint(path, network())
     assert "load_state_dict(torch.load(..., weights_only=True))" in caught.value.remedy
     other = network()
     other.load_state_dict(torch.load(path, weights_only=True))
@@ -151,6 +146,16 @@ def test_a_torch_save_file_is_recognized_and_the_remedy_works(
     load_checkpoint(path, found)
     for key, value in model.state_dict().items():
         assert torch.equal(found.state_dict()[key], value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_torch_save_file_is_no_model_of_a_run(zipped: bool, tmp_path: Path) -> None:
+    """It cannot become one: there are no classes in it."""
+    path = tmp_path / "own.pt"
+    torch.save(network().state_dict(), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(FileRefusedError, match=r"does not say what network, classes and") as caught:
+        tenfold.load(path)
+    assert "save_checkpoint" not in str(caught.value)
 
 
 def test_any_other_zip_file_is_just_not_ours(tmp_path: Path) -> None:

@@ -287,10 +287,17 @@ def _what(kind: str) -> str:
 
 def _foreign(path: Path, kind: str, start: bytes = b"") -> FileRefusedError:
     if start.startswith(_LEGACY_TORCH) or (start.startswith(b"PK") and b"data.pkl" in start):
+        if kind == "tenfold-parts":
+            return FileRefusedError(
+                f"{path}: torch.save wrote this file, wanted {_what(kind)}",
+                remedy="load it into a network with load_state_dict(torch.load(..., "
+                "weights_only=True)), and save that with tenfold.training.save_checkpoint",
+            )
         return FileRefusedError(
-            f"{path}: torch.save wrote this file, wanted one that tenfold wrote",
-            remedy="load it into a network with load_state_dict(torch.load(..., "
-            "weights_only=True)), and save that with tenfold.training.save_checkpoint",
+            f"{path}: torch.save wrote this file, which does not say what network, classes and "
+            f"preprocessing its weights belong to, wanted {_what(kind)}",
+            remedy="train a model with tenfold train, or load the weights into your own network "
+            "with load_state_dict(torch.load(..., weights_only=True))",
         )
     return FileRefusedError(
         f"{path}: this is not a file that tenfold wrote",

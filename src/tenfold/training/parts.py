@@ -101,17 +101,26 @@ def save_checkpoint(
 
 def _plain(name: str, fact: object) -> object:
     """A fact as a JSON value."""
-    if isinstance(fact, Tensor | np.ndarray | np.generic) and math.prod(fact.shape) == 1:
-        fact = fact.item()
     try:
-        json.dumps(fact)
+        return json.loads(json.dumps(fact, default=_number))
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"save_checkpoint: {name} is a {type(fact).__name__}, wanted a JSON value: "
+            f"save_checkpoint: {name} cannot be saved: {error}, wanted a JSON value: "
             "numbers, strings, and lists and dicts of these",
             remedy="convert it first, for example a tensor with .tolist()",
         ) from error
-    return fact
+
+
+def _number(value: object) -> object:
+    """The number in a tensor or an array of one element.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1:
+        return value.item()
+    shape = f" of shape {list(value.shape)}" if isinstance(value, Tensor | np.ndarray) else ""
+    raise TypeError(f"found a {type(value).__name__}{shape}")
 
 
 def load_checkpoint(
