@@ -16,7 +16,10 @@ LONGEST_WORD, LONGEST_SENTENCE = 200, 4000
 """Maximum length of one word and of a whole message, in characters: names can be arbitrarily long.
 """
 
-_SAME_BEGINNING, _ALIKE = 4, 0.6
+LONGEST_REMEDY = 20_000
+"""Maximum length of a remedy: a command with a shortened path in it would not work."""
+
+_SAME_BEGINNING, _ALIKE = 4, 0.65
 """Length of the common prefix, and minimum similarity ratio, of similar names."""
 
 _WANTED = {
@@ -59,7 +62,7 @@ class TenfoldError(Exception):
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         self.message = _shown(message)
-        self.remedy = _shown(remedy)
+        self.remedy = printable(remedy, LONGEST_REMEDY)
         super().__init__(f"{self.message}; {self.remedy}" if remedy else self.message)
 
 
@@ -170,9 +173,31 @@ def counted(n: int, noun: str) -> str:
 
 
 def shell_word(path: object) -> str:
-    """A path as one word of a shell command, which no command takes for an option."""
+    """A path as one printable word of a shell command, which no command takes for an option."""
     text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    return shell_quoted(f"./{text}" if text.startswith("-") else text)
+
+
+def shell_quoted(text: str) -> str:
+    r"""A text as one printable word of a shell command.
+
+    Unprintable characters and bytes are written as in `$'\x0a'`, which bash and zsh understand.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = (f"\\{c}" if c in "\\'" else c if c.isprintable() else _as_bytes(c) for c in text)
+    return f"$'{''.join(escaped)}'"
+
+
+def _as_bytes(character: str) -> str:
+    is_byte = "\udc80" <= character <= "\udcff"  # of a file's name that is not UTF-8
+    encoded = character.encode(errors="surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in encoded)
+
+
+def set_option(key: str, value: object) -> str:
+    """The command-line option that sets a recipe's key or a model's argument."""
+    return f"--set {shell_quoted(f'{key}={value}')}"
 
 
 def listing(items: Sequence[str], limit: int = 20) -> str:

@@ -14,7 +14,7 @@ ROWS = [
     Row("unknown-option", "train digits --epoch 3", 2, ("--epoch", "--epochs")),
     Row("missing-argument", "evaluate", 2, ("RUN", "evaluate --help")),
     Row("argument-too-many", "train digits mnist", 2, ("mnist", "train --help")),
-    Row("option-without-value", "train digits --lr", 2, ("--lr", "argument")),
+    Row("option-without-value", "train digits --lr", 2, ("--lr needs a value", "train --help")),
     Row(
         "epochs-no-number",
         "train digits --epochs many",
@@ -89,7 +89,7 @@ ROWS = [
         "set-unknown-inner-key",
         "train digits --set augment.flipp=true",
         2,
-        ("'augment.flipp'", "did you mean 'flip'?"),
+        ("'augment.flipp'", "did you mean 'augment.flip'?"),
     ),
     Row(
         "set-unknown-argument",
@@ -123,7 +123,7 @@ ROWS = [
         "adam-with-momentum",
         "train digits --optimizer adam --set momentum=0.9",
         2,
-        ("adam", "momentum", "set momentum = 0"),
+        ("adam", "momentum", "choose --set momentum=0"),
     ),
     Row(
         "nesterov-alone",

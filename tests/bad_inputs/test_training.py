@@ -21,7 +21,7 @@ ROWS = [
         "model-too-deep-for-the-images",
         "train digits --model lenet",
         2,
-        ("lenet", "1x8x8", "too small", "at least", "--set image_size=[28,28]"),
+        ("lenet", "1x8x8", "too small", "at least", "--set 'image_size=[28,28]'"),
     ),
     Row(
         "batch-size-larger-than-the-data",

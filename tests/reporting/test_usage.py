@@ -22,18 +22,18 @@ ANSWERS = {
     "train digits --set dropout=0.5": "unknown key 'dropout', did you mean 'model_args.dropout'?",
     "train digits --set learning_rate=0.1": "unknown key 'learning_rate', did you mean 'lr'?",
     "train digits --set image_size=32": "image_size is 32, wanted two whole numbers, height and "
-    "width, such as [32, 32]",
+    "width, such as [32,32]",
     "train digits --set lr 0.1": "--set lr: not KEY=VALUE; write --set lr=0.1",
     "train digits --epochs 0": "epochs is 0, wanted at least 1",
     "train digits --optimizer rmsprop": "optimizer is 'rmsprop', choose one of: adam, adamw, sgd",
     "train digits 'my folder' more": "tenfold train takes no more arguments, "
     "found 'my folder'; see tenfold train --help",
     "train --image-size 128": "there is no option --image-size in tenfold train; "
-    "write --set image_size=[128,128]",
+    "write --set 'image_size=[128,128]'",
     "train --image-size=96x128": "there is no option --image-size in tenfold train; "
-    "write --set image_size=[96,128]",
+    "write --set 'image_size=[96,128]'",
     "train --image-size": "there is no option --image-size in tenfold train; "
-    "write --set image_size=[HEIGHT,WIDTH]",
+    "write --set 'image_size=[HEIGHT,WIDTH]'",
     "train --label-smoothing 0.1": "there is no option --label-smoothing in tenfold train; "
     "write --set label_smoothing=0.1",
     "train --flip": "there is no option --flip in tenfold train; write --set augment.flip=true",
@@ -42,13 +42,39 @@ ANSWERS = {
     "train --dropout=0.2": "there is no option --dropout in tenfold train; "
     "write --set model_args.dropout=0.2",
     "summary mlp --hidden [8]": "there is no option --hidden in tenfold summary; "
-    "write --set hidden=[8]",
+    "write --set 'hidden=[8]'",
     "train --batchsize 8": "there is no option --batchsize in tenfold train; "
     "did you mean --batch-size?",
     "train --learning-rate 1": "there is no option --learning-rate in tenfold train; "
     "did you mean --lr?",
     "evaluate run --seed 1": "there is no option --seed in tenfold evaluate; "
     "see tenfold evaluate --help",
+    "train digits --batch_size 8": "there is no option --batch_size in tenfold train; "
+    "did you mean --batch-size?",
+    "train digits --augment flip": "there is no option --augment in tenfold train; "
+    "write --set augment.flip=true",
+    "train digits --resume runs/x": "there is no option --resume in tenfold train; "
+    "did you mean tenfold resume?",
+    "train digits --pretrained": "there is no option --pretrained in tenfold train; "
+    "see tenfold train --help",
+    "train --weight-decay '1e-3; rm x'": "there is no option --weight-decay in tenfold train; "
+    "write --set 'weight_decay=1e-3; rm x'",
+    "train --plot=true": "--plot takes no value, found 'true'; write --plot alone, or leave it out",
+    "train --plot true digits": "--plot takes no value, found 'true'; "
+    "write --plot alone, or leave it out",
+    "train digits --epochs": "--epochs needs a value; see tenfold train --help",
+    "--version=3": "--version takes no value, found '3'; write --version alone, or leave it out",
+    "train digits --set lr = 0.1": "--set lr: not KEY=VALUE; write --set lr=0.1",
+    "train digits --set augment.crop=2": "unknown key 'augment.crop', "
+    "did you mean 'augment.crop_padding'?",
+    "evaluate run --data photos": "there is no option --data in tenfold evaluate; "
+    "write the data after the run: tenfold evaluate RUN photos",
+    "predict run --data photos": "there is no option --data in tenfold predict; "
+    "see tenfold predict --help",
+    "resume run --set lr=0.1": "there is no option --set in tenfold resume; "
+    "change the run's recipe.toml, and add --accept recipe",
+    "resume run --lr 0.1": "there is no option --lr in tenfold resume; "
+    "change the run's recipe.toml, and add --accept recipe",
     "evaluate run --spilt val": "there is no option --spilt in tenfold evaluate; "
     "did you mean --split?",
     "train --epochs many": "--epochs is 'many', wanted a whole number",

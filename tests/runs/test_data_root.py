@@ -46,7 +46,7 @@ def test_the_order_in_which_folders_are_searched(
     (empty / "MNIST").symlink_to(
         real_data / "MNIST"
     )  # other data is not searched for in the run's own folder
-    with pytest.raises(DataError, match="mnist: some images are of 0, 1"):
+    with pytest.raises(DataError, match="mnist: some images are of '0', '1'"):
         package.evaluate("run", "mnist", threads=1)
     assert package.evaluate("run", "fashion-mnist", threads=1).test_acc == found
 

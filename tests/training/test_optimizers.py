@@ -140,7 +140,7 @@ def test_every_own_option_matters_and_is_off_by_default(name):
 def test_an_option_that_an_entry_does_not_have_is_refused(name, key):
     with pytest.raises(
         UsageError,
-        match=f"optimizer {name} takes no {key}, found {key} = .*; set {key} = .*, or choose .*sgd",
+        match=f"optimizer {name} takes no {key}, found {key} = .*; choose --set {key}=.*, or .*sgd",
     ):
         build_optimizer(name, problem()[0].parameters(), lr=0.1, **{key: SWITCHED_ON[key]})
 
@@ -151,7 +151,7 @@ def test_options_of_another_optimizer_are_refused_together():
     assert str(raised.value) == (
         "optimizer adam takes no momentum and no nesterov, "
         "found momentum = 0.9, nesterov = true; "
-        "set momentum = 0.0, nesterov = false, or choose optimizer sgd"
+        "choose --set momentum=0.0 --set nesterov=false, or --optimizer sgd"
     )
 
 

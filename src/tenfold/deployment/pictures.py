@@ -12,7 +12,7 @@ from PIL import Image
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.images import decode_image, image_to_array
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
-from tenfold.errors import DataError, TenfoldError, UsageError, listing
+from tenfold.errors import DataError, TenfoldError, UsageError, listing, shell_word
 from tenfold.storage import read_regular_file
 from tenfold.types import ImageShape, PixelArray, as_array
 
@@ -90,7 +90,9 @@ def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
 
 def _read(path: Path) -> bytes:
     if path.is_dir():
-        raise DataError(f"{path}: this is a folder, wanted image files, such as {path}/*")
+        raise DataError(
+            f"{path}: this is a folder, wanted image files, such as {shell_word(path)}/*"
+        )
     with read_regular_file(path) as (file, size):
         if size > LARGEST_MEMBER:
             raise too_large(str(path), size)

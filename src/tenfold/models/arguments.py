@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, set_option
 from tenfold.types import ImageShape
 
 LARGEST_SIDE = 2**14
@@ -97,11 +97,12 @@ def flattened_size(model: str, features: nn.Sequential, input_shape: ImageShape)
         if height < 1 or width < 1:
             smallest = _smallest_size(features)
             larger = ",".join(str(max(side, smallest)) for side in input_shape[1:])
+            option = set_option("image_size", f"[{larger}]")
             raise UsageError(
                 f"{model}: images of {input_shape} are too small: "
                 f"layer features.{place} ({type(layer).__name__}) would have no pixels left, "
                 f"wanted at least {smallest}x{smallest} pixels",
-                remedy=f"choose another model, or larger images with --set image_size=[{larger}]",
+                remedy=f"choose another model, or larger images with {option}",
             )
         if isinstance(layer, nn.Conv2d):
             channels = layer.out_channels

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, set_option
 
 IMAGES = -1
 """The place that stands for the images."""
@@ -339,7 +339,7 @@ def require_batches(
         remedies = [f"--batch-size {size}" for size in itertools.islice(sizes, 1)]
         if smallest := _smallest_side(layers, input_shape):
             height, width = (max(side, smallest) for side in input_shape[1:])
-            remedies.append(f"--set image_size=[{height},{width}]")
+            remedies.append(set_option("image_size", f"[{height},{width}]"))
         raise UsageError(
             f"batch_size is {batch_size}, so the last batch of {images:,} training images has "
             f"one image, which leaves batch normalization ({weight}) with one value per channel, "

@@ -62,7 +62,7 @@ class Preprocessing(nn.Module):
                 raise DataError(
                     f"preprocessing: all pixels of channel {channel} are equal, "
                     "wanted a standard deviation greater than 0 to divide by",
-                    remedy="train without normalization",
+                    remedy="train without normalization: --set normalize=false",
                 )
         return cls([mean for mean, _ in moments], [std for _, std in moments])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from tenfold.errors import UsageError, did_you_mean, printable, wanted
+from tenfold.errors import UsageError, did_you_mean, nearest, printable, wanted
 from tenfold.recipes.text import MAX_DOTS, numbers_in, parse_recipe, recipe_text
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
@@ -221,9 +221,11 @@ def validate(
 
 
 def _is_in(keys: Collection[str], place: Sequence[object]) -> bool:
-    """Whether the place of a problem is at or inside one of these keys."""
+    """Whether the place of a problem is at or inside one of these keys; nowhere for any of them."""
     parts = [str(part) for part in place]
-    return any(".".join(parts[:end]) in keys for end in range(1, len(parts) + 1))
+    return (not parts and bool(keys)) or any(
+        ".".join(parts[:end]) in keys for end in range(1, len(parts) + 1)
+    )
 
 
 def _own_keys(choice: str, name: object) -> Iterable[str]:
@@ -252,10 +254,14 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         if key in _MEANT:
             return f"unknown key {key!r}, did you mean {_MEANT[key]!r}?"
-        fields = AugmentRecipe.model_fields if place[0] == "augment" else Recipe.model_fields
-        return f"unknown key {key!r}, {did_you_mean(place[-1], fields)}"
+        table, fields = "", Recipe.model_fields
+        if place[0] == "augment":
+            table, fields = "augment.", AugmentRecipe.model_fields
+        if similar := nearest(place[-1], fields):
+            return f"unknown key {key!r}, did you mean {table + similar!r}?"
+        return f"unknown key {key!r}, tenfold recipes default shows the keys"
     if problem["type"] == "missing" and len(place) == 1:
-        return f"the key {key!r} is missing"
+        return f'the key {key!r} is missing: add, for example, model = "mlp"'
     if not key:
         return str(problem["msg"]).removeprefix("Value error, ")
     found = printable(repr(problem["input"]), 80)
@@ -264,5 +270,5 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         return f"{key} is {found}, {did_you_mean(problem['input'], names)}"
     words = wanted(problem)
     if key == "image_size" or problem["type"] in ("missing", "too_short", "too_long"):
-        words = "two whole numbers, height and width, such as [32, 32]"
+        words = "two whole numbers, height and width, such as [32,32]"
     return f"{key} is {found}, wanted {words}"

@@ -44,7 +44,7 @@ def recipe_text(name_or_file: str | Path) -> str:
     except FileRefusedError as error:
         raise UsageError(
             f"recipe {error.message}",
-            remedy="name a file with a few lines of TOML, or a recipe from tenfold recipes",
+            remedy="name a UTF-8 file with a few lines of TOML, or a recipe from tenfold recipes",
         ) from error
 
 
@@ -66,7 +66,10 @@ def parse_recipe(text: str, place: str) -> dict[str, Any]:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise UsageError(f"recipe {place}: not TOML: {error}") from error
+        raise UsageError(
+            f"recipe {place}: not TOML: {error}",
+            remedy='write one setting per line, and text in quotes, as in data = "digits"',
+        ) from error
     whole = (number for number in numbers_in(values) if isinstance(number, int))
     if any(not -(2**63) <= number < 2**63 for number in whole):
         raise UsageError(f"recipe {place}: not TOML: a number has more than 64 bits")

@@ -120,4 +120,4 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
 def _typed(path: Path) -> str:
     """A path as typed into a shell in the working directory."""
     here = absolute(Path())
-    return printable(shell_word(path.relative_to(here) if path.is_relative_to(here) else path))
+    return shell_word(path.relative_to(here) if path.is_relative_to(here) else path)

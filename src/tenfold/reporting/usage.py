@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperOption
 
-from tenfold.errors import UsageError, nearest, printable, shell_word, wanted
+from tenfold.errors import UsageError, nearest, printable, set_option, shell_word, wanted
 
 _SYNONYMS = {
     "--learning-rate": "--lr",
@@ -19,6 +20,9 @@ _SYNONYMS = {
     "--cuda": "--device cuda",
     "--cpu": "--device cpu",
 }
+
+_SWITCHED = ("true", "false", "yes", "no", "on", "off", "1", "0")
+"""Words that people write after an option that takes no value."""
 
 
 def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
@@ -28,37 +32,159 @@ def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> Usag
         error: typer's error.
         arguments: the command line without the program's name.
     """
-    context = getattr(error, "ctx", None)
-    command = printable(context.command_path if context else "tenfold")
-    help_for_command = f"see {command} --help"
-    options = _options(context)
-    details: list[Any] = getattr(error.__cause__, "errors", list)()
-    if details:
-        option = error.format_message().removeprefix("Invalid value for ").partition(":")[0]
-        found = printable(repr(details[0]["input"]), 80)
-        words = wanted(details[0]).partition(",")[0]
-        return UsageError(f"{option.strip(chr(39))} is {found}, wanted {words}")
-    unknown = getattr(error, "option_name", None)
-    if unknown is not None and hasattr(error, "possibilities"):
-        commands = getattr(context.command, "commands", {}) if context else {}
-        remedy = _remedy_for(unknown, command, arguments, options) or help_for_command
-        if unknown.lstrip("-") in commands:
-            remedy = f"write {command} {unknown.lstrip('-')}"
-        found = printable(unknown, 80)
-        return UsageError(f"there is no option {found} in {command}", remedy=remedy)
-    message = error.format_message().rstrip(".")
-    if extra := re.search(r"unexpected extra argument.*? \((.*)\)$", message):
-        # Typer joins them by spaces, which an argument may contain.
-        fitting = [each for each in arguments if f"{extra[1]} ".startswith(f"{each} ")]
-        found = max(fitting, key=len, default=extra[1])
-        return _extra_argument(command, found, arguments, options, help_for_command)
-    if no_command := re.match(r"No such command '(.*?)'", message):
-        message = f"there is no command {printable(no_command[1], 80)!r}"
-        similar = nearest(no_command[1], context.command.commands if context else ())
-        help_for_command = f"did you mean {command} {similar}?" if similar else help_for_command
-        if _is_data(no_command[1]):
-            help_for_command = f"write {command} train {shell_word(no_command[1])}"
-    return UsageError(f"{message[:1].lower()}{message[1:]}", remedy=help_for_command)
+    return _Line(tuple(arguments), getattr(error, "ctx", None)).explained(error)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A wrong command line.
+
+    Attributes:
+        arguments: its words without the program's name.
+        context: typer's context of the command; None if it does not say.
+    """
+
+    arguments: tuple[str, ...]
+    context: Any
+
+    @property
+    def command(self) -> str:
+        """The program and the command, as in `tenfold train`."""
+        if self.context is not None:
+            return printable(self.context.command_path)
+        named = [word for word in self.arguments[:1] if not word.startswith("-")]
+        return printable(" ".join(["tenfold", *named]))
+
+    @property
+    def help(self) -> str:
+        """The remedy if there is no better one."""
+        return f"see {self.command} --help"
+
+    @property
+    def commands(self) -> Mapping[str, Any]:
+        """The program's commands, if none of them was found on the line."""
+        found: Mapping[str, Any] = getattr(getattr(self.context, "command", None), "commands", {})
+        return found
+
+    @property
+    def options(self) -> list[TyperOption]:
+        """The command's options."""
+        found = [] if self.context is None else self.context.command.params
+        return [each for each in found if isinstance(each, TyperOption)]
+
+    def explained(self, error: typer.TyperException) -> UsageError:
+        """The error in tenfold's words."""
+        details: list[Any] = getattr(error.__cause__, "errors", list)()
+        if details:
+            name = error.format_message().removeprefix("Invalid value for ").partition(":")[0]
+            found = printable(repr(details[0]["input"]), 80)
+            words = wanted(details[0]).partition(",")[0]
+            return UsageError(f"{name.strip(chr(39))} is {found}, wanted {words}")
+        message, option = error.format_message().rstrip("."), getattr(error, "option_name", None)
+        if option is not None and hasattr(error, "possibilities"):
+            return self._unknown_option(option)
+        if option is not None and message.endswith("does not take a value"):
+            return _takes_no_value(option, self._value_of(option))
+        if option is not None and message.endswith("requires an argument"):
+            return UsageError(f"{option} needs a value", remedy=self.help)
+        if extra := re.search(r"unexpected extra argument.*? \((.*)\)$", message):
+            # Typer joins them by spaces, which an argument may contain.
+            fitting = [word for word in self.arguments if f"{extra[1]} ".startswith(f"{word} ")]
+            return self._extra_argument(max(fitting, key=len, default=extra[1]))
+        if unknown := re.match(r"No such command '(.*?)'", message):
+            return self._unknown_command(unknown[1])
+        return UsageError(f"{message[:1].lower()}{message[1:]}", remedy=self.help)
+
+    def _unknown_command(self, name: str) -> UsageError:
+        similar, remedy = nearest(name, self.commands), self.help
+        if _is_data(name):
+            remedy = f"write {self.command} train {shell_word(name)}"
+        elif similar:
+            remedy = f"did you mean {self.command} {similar}?"
+        return UsageError(f"there is no command {printable(name, 80)!r}", remedy=remedy)
+
+    def _unknown_option(self, option: str) -> UsageError:
+        name = option.lstrip("-")
+        if name in self.commands:
+            remedy = f"write {self.command} {name}"
+        else:
+            remedy = self._instead_of(option) or self.help
+        message = f"there is no option {printable(option, 80)} in {self.command}"
+        return UsageError(message, remedy=remedy)
+
+    def _instead_of(self, option: str) -> str:
+        """The remedy that names what was probably meant; empty if nothing is likely."""
+        names = {name for known in self.options for name in known.opts}
+        value, with_hyphens = self._value_of(option), option.replace("_", "-")
+        if meant := _SYNONYMS.get(with_hyphens, with_hyphens if with_hyphens in names else ""):
+            return f"did you mean {meant}?"
+        _, _, command = self.command.partition(" ")
+        if option == "--data":
+            return self._data_as_an_argument(command, shell_word(value or "DATA"))
+        if command == "resume" and (option == "--set" or _setting(option, "")):
+            return "change the run's recipe.toml, and add --accept recipe"
+        if "--set" in names:
+            # In `summary`, --set is for model arguments.
+            setting = _model_setting(option, value) if command == "summary" else ""
+            setting = setting or (_setting(option, value) if command != "summary" else "")
+            if setting:
+                return f"write {setting}"
+        if option.lstrip("-") in self._other_commands():
+            return f"did you mean tenfold {option.lstrip('-')}?"
+        similar = nearest(with_hyphens.lstrip("-"), [name.lstrip("-") for name in names])
+        return f"did you mean --{similar}?" if similar else ""
+
+    def _data_as_an_argument(self, command: str, data: str) -> str:
+        if command in ("train", "data"):
+            return f"write {self.command} {data}"
+        if command == "evaluate":
+            return f"write the data after the run: {self.command} RUN {data}"
+        return ""
+
+    def _other_commands(self) -> Mapping[str, Any]:
+        return _Line(self.arguments, getattr(self.context, "parent", None)).commands
+
+    def _value_of(self, option: str) -> str:
+        """The value after an option on the command line; empty if there is none."""
+        for place, word in enumerate(self.arguments):
+            name, equals, value = word.partition("=")
+            if name == option:
+                following = "".join(self.arguments[place + 1 : place + 2])
+                return value if equals else "" if following.startswith("-") else following
+        return ""
+
+    def _extra_argument(self, extra: str) -> UsageError:
+        """The error for an extra argument, which may be meant as the value of a flag."""
+        flags = {name for option in self.options if option.is_flag for name in option.opts}
+        pairs = list(itertools.pairwise(self.arguments))
+        settings = [after for before, after in pairs if before == "--set"]
+        for before, word in pairs:
+            if before in flags and (word == extra or word.lower() in _SWITCHED):
+                return _takes_no_value(before, word)
+            if word != extra:
+                continue
+            if before in settings and "=" not in before:
+                following = [after for start, after in pairs if start == "="]
+                value = following[0] if extra == "=" and following else extra
+                return UsageError(
+                    f"--set {before}: not KEY=VALUE", remedy=f"write {set_option(before, value)}"
+                )
+            if Path(f"{before} {extra}").exists():
+                return UsageError(
+                    f"{self.command} takes no more arguments, found {printable(repr(extra), 80)}",
+                    remedy=f"put the path in quotes: {shell_word(f'{before} {extra}')}",
+                )
+        return UsageError(
+            f"{self.command} takes no more arguments, found {printable(repr(extra), 80)}",
+            remedy=self.help,
+        )
+
+
+def _takes_no_value(flag: str, found: str) -> UsageError:
+    return UsageError(
+        f"{flag} takes no value, found {printable(repr(found), 80)}",
+        remedy=f"write {flag} alone, or leave it out",
+    )
 
 
 def _is_data(name: str) -> bool:
@@ -67,96 +193,32 @@ def _is_data(name: str) -> bool:
     return find(name) is not None or Path(name).exists()
 
 
-def _options(context: Any) -> list[TyperOption]:  # noqa: ANN401 - typer's own
-    found = [] if context is None else context.command.params
-    return [each for each in found if isinstance(each, TyperOption)]
-
-
-def _remedy_for(
-    unknown: str, command: str, arguments: Sequence[str], options: Iterable[TyperOption]
-) -> str:
-    """The option or setting that was probably meant; empty if there is none."""
-    names = {name for option in options for name in option.opts}
-    if unknown == "--data":
-        return f"write {command} {shell_word(_value_of(unknown, arguments) or 'DATA')}"
-    if "--set" in names:
-        of_the_recipe = not command.endswith("summary")  # there --set is for model arguments
-        setting = _setting(unknown, _value_of(unknown, arguments), of_the_recipe)
-        if setting:
-            return f"write --set {printable(setting, 80)}"
-    similar = _SYNONYMS.get(unknown) or nearest(unknown, names)
-    return f"did you mean {similar}?" if similar else ""
-
-
-def _value_of(option: str, arguments: Sequence[str]) -> str:
-    """The value after an option on the command line; empty if there is none."""
-    for place, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == option:
-            following = "".join(arguments[place + 1 : place + 2])
-            return value if equals else "" if following.startswith("-") else following
-    return ""
-
-
-def _values_of(option: str, arguments: Sequence[str]) -> list[str]:
-    """All arguments that follow an option."""
-    return [after for before, after in itertools.pairwise(arguments) if before == option]
-
-
-def _setting(unknown: str, value: str, of_the_recipe: bool) -> str:
-    """An option and its value as a `--set` for the key of this name; empty if there is no key."""
+def _setting(option: str, value: str) -> str:
+    """An option and its value as a `--set` for the recipe's key of this name; empty without one."""
     from tenfold.recipes import AugmentRecipe, Recipe
 
-    name = unknown.lstrip("-").replace("-", "_")
-    if name in _model_arguments():
-        return f"{'model_args.' if of_the_recipe else ''}{name}={value or 'VALUE'}"
-    if not of_the_recipe:
-        return ""
+    name = _key(option)
     if name == "image_size":
         sides = [side for side in value.lower().split("x") if side.isdecimal()]
         height, width = (sides * 2)[:2] if len(sides) in (1, 2) else ("HEIGHT", "WIDTH")
-        return f"image_size=[{height},{width}]"
-    for model, prefix in ((Recipe, ""), (AugmentRecipe, "augment.")):
-        if name in model.model_fields:
+        return set_option("image_size", f"[{height},{width}]")
+    if name == "augment":
+        name, value = value, ""
+    for model, prefix in ((AugmentRecipe, "augment."), (Recipe, "")):
+        if name in model.model_fields and name != "model_args":
             example = "true" if model.model_fields[name].annotation is bool else "VALUE"
-            return f"{prefix}{name}={value or example}"
-    return ""
+            return set_option(f"{prefix}{name}", value or example)
+    return _model_setting(option, value, "model_args.")
 
 
-def _model_arguments() -> set[str]:
+def _model_setting(option: str, value: str, prefix: str = "") -> str:
+    """An option and its value as a `--set` for a model's argument; empty if there is none."""
     from tenfold.models import MODELS, model_arguments
 
-    return {argument for name in MODELS for argument in model_arguments(name, {})}
+    name = _key(option)
+    known = {argument for model in MODELS for argument in model_arguments(model, {})}
+    return set_option(f"{prefix}{name}", value or "VALUE") if name in known else ""
 
 
-def _extra_argument(
-    command: str,
-    extra: str,
-    arguments: Sequence[str],
-    options: Iterable[TyperOption],
-    help_for_command: str,
-) -> UsageError:
-    """The error for an extra argument, which may be meant as the value of a flag."""
-    flags = {name for option in options if option.is_flag for name in option.opts}
-    for before, argument in itertools.pairwise(arguments):
-        if argument != extra:
-            continue
-        if before in _values_of("--set", arguments) and "=" not in before:
-            return UsageError(
-                f"--set {before}: not KEY=VALUE",
-                remedy=f"write --set {before}={extra}",
-            )
-        if Path(f"{before} {extra}").exists():
-            return UsageError(
-                f"{command} takes no more arguments, found {printable(repr(extra), 80)}",
-                remedy=f"put the path in quotes: {shell_word(f'{before} {extra}')}",
-            )
-        if before in flags:
-            return UsageError(
-                f"{before} takes no value, found {printable(repr(extra), 80)}",
-                remedy=f"write {before} alone, or leave it out",
-            )
-    return UsageError(
-        f"{command} takes no more arguments, found {printable(repr(extra), 80)}",
-        remedy=help_for_command,
-    )
+def _key(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")

@@ -393,5 +393,5 @@ def _require_fit(recipe: Recipe, splits: Splits) -> None:
     if recipe.patience and splits.val is None:
         raise UsageError(
             f"patience is {recipe.patience}, but there is no validation split to judge epochs by",
-            remedy="hold some out with --val 0.1, or set patience = 0",
+            remedy="hold some out with --val 0.1, or choose --set patience=0",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,14 @@ from pathlib import Path
 
 import filelock
 
-from tenfold.errors import FileRefusedError, StorageError, UsageError, printable, shell_word
+from tenfold.errors import (
+    FileRefusedError,
+    StorageError,
+    UsageError,
+    printable,
+    shell_quoted,
+    shell_word,
+)
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
 from tenfold.storage import (
     absolute,
@@ -57,8 +63,8 @@ class RunFolder:
 
     def command(self, name: str, *arguments: str) -> str:
         """A tenfold command for this run, quoted for a shell."""
-        words = [shell_word(self._name), *map(shlex.quote, arguments)]
-        return printable(" ".join(["tenfold", name, *words]))
+        words = [shell_word(self._name), *map(shell_quoted, arguments)]
+        return " ".join(["tenfold", name, *words])
 
     def read_text(self, path: Path, remedy: str = PUT_BACK) -> str:
         """The text of one of the run's files.

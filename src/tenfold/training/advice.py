@@ -74,7 +74,7 @@ class Advisor:
             and (
                 f"the validation loss has risen for {RISING_EPOCHS} epochs while the training "
                 f"loss fell, up to epoch {last.epoch}: the model is overfitting; stop earlier "
-                "(patience = 3), or try dropout, weight_decay or augment"
+                "with --set patience=3, or try dropout, weight_decay or augment"
             ),
         }
         for kind, sentence in seen.items():

@@ -211,7 +211,7 @@ def _is_finite(tensor: Tensor) -> bool:
 def _diverged(what: str, state: TrainingState, where: str = "") -> TrainingError:
     return TrainingError(
         f"{what} in epoch {state.epoch + 1}{where}",
-        remedy="try a learning rate ten times lower, or clip_norm = 1",
+        remedy="train again with a learning rate ten times lower, or with --set clip_norm=1",
     )
 
 

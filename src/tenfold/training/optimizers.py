@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tenfold.errors import UsageError, did_you_mean
+from tenfold.errors import UsageError, did_you_mean, set_option
 
 if TYPE_CHECKING:
     from torch import nn
@@ -108,11 +108,11 @@ def require_own_options(name: str, options: Mapping[str, object]) -> None:
     ]
     if foreign:
         owners = [other for other in OPTIMIZERS if {*foreign} <= OPTIMIZERS[other].own.keys()]
+        defaults = " ".join(set_option(key, _DEFAULTS[key]).lower() for key in foreign)
         raise UsageError(
             f"optimizer {name} takes no {' and no '.join(foreign)}, "
             f"found {_settings(foreign, options)}",
-            remedy=f"set {_settings(foreign, _DEFAULTS)}, "
-            f"or choose optimizer {' or '.join(owners)}",
+            remedy=f"choose {defaults}, or --optimizer {' or '.join(owners)}",
         )
     for key, needed in entry.needs.items():
         if options[key] and not options[needed]:
