@@ -25,7 +25,7 @@ def test_an_engine_is_chosen_by_name(engine: str, tmp_path: Path) -> None:
 
 
 def test_a_network_instead_of_a_models_name_is_refused() -> None:
-    with pytest.raises(tenfold.UsageError, match="model is a Linear, wanted the name") as e:
+    with pytest.raises(tenfold.UsageError, match="model is of type Linear, wanted the name") as e:
         tenfold.train("digits", model=nn.Linear(2, 3))
     assert "tenfold.training.train" in str(e.value)
 
@@ -66,12 +66,17 @@ def test_a_recipe_is_changed_alike_by_name_and_as_an_object(
 
 
 WRONG = {
-    "tenfold.evaluate(net)": "found a Linear, wanted a run",
-    "tenfold.load(net)": "found a Linear, wanted a run",
+    "tenfold.evaluate(net)": "found an object of type Linear, wanted a run",
+    "tenfold.load(net)": "found an object of type Linear, wanted a run",
+    "tenfold.train('digits', recipe={'model': 'mlp'})": "recipe is of type dict, wanted the name",
+    "tenfold.train('digits', checkpoint_every=2.5)": "checkpoint-every is '2.5', wanted a time",
+    "tenfold.models.build('mlp', (1, 8, 8), '10')": "classes is '10', wanted a whole number",
+    "tenfold.training.train(None, [], epochs=1, batch_size=1, schedule=None)": "of type list, "
+    "wanted an ImageDataset",
     "tenfold.train('digits', threads='2')": "threads is '2', wanted a whole number",
     "tenfold.train('digits', device=3)": "there is no device 3",
     "tenfold.train('digits', engine=3)": "there is no engine 3",
-    "tenfold.notebook.show_images('digits', path='x.png')": "found a str, wanted an ImageDataset",
+    "tenfold.notebook.show_images('digits', path='x.png')": "of type str, wanted an ImageDataset",
 }
 
 

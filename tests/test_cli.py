@@ -259,8 +259,10 @@ def test_the_summary_of_a_run_is_that_of_its_model(tenfold: Tenfold) -> None:
     for missing, message in (
         ("runs/other", "runs/other: no such folder or file; name a run or a model"),
         ("other", "'other' is neither a model nor a run; choose one of: "),
+        ("run --shape 1x9x9", "arguments; leave out --shape, or name a model"),
+        ("run --classes 4 --set dropout=0.5", "leave out --classes and --set, or name a model"),
     ):
-        answer = tenfold("summary", missing)
+        answer = tenfold("summary", *missing.split())
         assert answer.code == 2
         assert message in answer.err
 
@@ -402,7 +404,7 @@ def test_commands_do_not_advise_what_only_python_can_take(tenfold: Tenfold, tmp_
     assert f"evaluate in Python, and {again}evaluate('run', data)" in refused.err
     assert evaluate("run", digits).n == run.figures["n_test"]
     refused = tenfold("resume", "run", "--epochs", "2")
-    assert f"resume in Python, and {again}resume('run', data=...)" in refused.err
+    assert f"resume in Python, and {again}resume('run', data=data)" in refused.err
     assert len(resume("run", data=digits, epochs=2, quiet=True).history) == 2
     assert tenfold("predict", "run").err.endswith("; name image files\n")
 

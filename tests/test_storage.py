@@ -417,7 +417,7 @@ def test_what_is_not_a_file_is_refused(tmp_path):
     with pytest.raises(FileRefusedError, match="directory"):
         read(tmp_path)
     (tmp_path / "empty.safetensors").touch()
-    with pytest.raises(FileRefusedError, match="0 bytes are too few"):
+    with pytest.raises(FileRefusedError, match="0 bytes, too few"):
         read(tmp_path / "empty.safetensors")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
@@ -28,7 +30,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     engine: str = "auto",
-    checkpoint_every: str = "",
+    checkpoint_every: str | int = "",
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
@@ -45,9 +47,10 @@ def train(
         data_root: a folder of known data sets, searched before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`.
         threads: CPU threads; None for half the cores, at least two.
-        engine: what takes the steps: `native`, tenfold's compiled kernels; `torch`; or `auto`,
-            the kernels if they can take them, otherwise PyTorch.
-        checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for only at epoch ends.
+        engine: what runs the training steps: `native`, tenfold's compiled kernels; `torch`; or
+            `auto`, the kernels if they can, otherwise PyTorch.
+        checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for only at epoch
+            ends.
         download: whether missing known data sets may be downloaded.
         quiet: while training, print only notes, as in a notebook with a plot.
         plot: plot losses and accuracies while training: under the cell in a notebook, elsewhere
@@ -78,7 +81,7 @@ def resume(
     device: str = "",
     threads: int | None = None,
     engine: str = "",
-    checkpoint_every: str = "",
+    checkpoint_every: str | int = "",
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
@@ -109,7 +112,7 @@ def resume(
     return resume_run(
         _path(run),
         epochs=epochs,
-        accept=accept,
+        accept=[accept] if isinstance(accept, str) else accept,
         data=data,
         resources=_resources(data_root, device, threads, download, engine),
         checkpoint_every=checkpoint_every,
@@ -142,7 +145,7 @@ def evaluate(
         TenfoldError: one of its subclasses, each with a remedy.
     """
     return evaluate_run(
-        _path(run),
+        _path(run, remedy="evaluate a network with tenfold.evaluation.evaluate"),
         data,
         split=split,
         resources=_resources(data_root, device, threads, download),
@@ -164,23 +167,34 @@ def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:
 
 
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
+    if changes.get("model", "") is None:
+        del changes["model"]
     if not isinstance(changes.get("model", ""), str):
         raise UsageError(
-            f"model is a {type(changes['model']).__name__}, wanted the name of a tenfold model",
+            f"model is of type {type(changes['model']).__name__}, wanted the name of a tenfold "
+            "model",
             remedy="train your own network with tenfold.training.train",
+        )
+    changes = {k: v.item() if isinstance(v, np.generic) else v for k, v in changes.items()}
+    if not isinstance(recipe, str | Path | Recipe):
+        raise UsageError(
+            f"recipe is of type {type(recipe).__name__}, wanted the name of a recipe, the path of "
+            "a TOML file, or a Recipe",
+            remedy="change single settings by their names, such as epochs=5",
         )
     if isinstance(recipe, Recipe):
         return changed(recipe, changes, "given")
     return load_recipe(recipe, changes)
 
 
-def _path(run: str | Path | Run) -> Path:
+def _path(run: str | Path | Run, *, remedy: str = "") -> Path:
     if isinstance(run, Run):
         return run.folder
     if not isinstance(run, str | Path):
         raise UsageError(
-            f"found a {type(run).__name__}, wanted a run, its folder or its model.safetensors",
-            remedy="evaluate a network with tenfold.evaluation.evaluate",
+            f"found an object of type {type(run).__name__}, wanted a run, its folder or its "
+            "model.safetensors",
+            remedy=remedy,
         )
     return Path(run)
 

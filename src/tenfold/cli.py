@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import tenfold
-from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable
+from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable, shell_word
 from tenfold.listening import WithoutNotes
 from tenfold.reporting.usage import misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
@@ -95,8 +95,8 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="auto|native|torch",
-        help="What takes the steps: native for compiled kernels, torch for PyTorch, auto for the "
-        "kernels if they can.",
+        help="What runs the training steps: native for compiled kernels, torch for PyTorch, auto "
+        "for the kernels if they can.",
     ),
 ]
 OtherEngine = Annotated[
@@ -323,7 +323,7 @@ def resume(
 def evaluate(
     run: RunArgument,
     data: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="Data other than the run's own.")
+        str | None, typer.Argument(metavar="DATA", help="Data other than the run's own.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="train|val|test", help="Which split.")] = "test",
     device: OtherDevice = "",
@@ -336,6 +336,7 @@ def evaluate(
     from tenfold.reporting.terminal import report_text
     from tenfold.runs import evaluate_run
     from tenfold.runs.resources import Resources
+    from tenfold.storage import absolute
 
     with _watching() as watcher:
         report = evaluate_run(
@@ -345,7 +346,7 @@ def evaluate(
             resources=Resources(data_root, not offline, device, threads),
             listener=watcher,
         )
-    _show({"run": str(run), **report.to_dict()}, as_json, lambda: report_text(report))
+    _show({"run": str(absolute(run)), **report.to_dict()}, as_json, lambda: report_text(report))
 
 
 @app.command(cls=_Command)
@@ -355,7 +356,7 @@ def predict(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="IMAGE...", help="Image files; by default a few of the run's test images."
+            metavar="IMAGE", help="Image files; by default a few of the run's test images."
         ),
     ] = None,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="Number of classes to show.")] = 1,
@@ -371,15 +372,26 @@ def predict(
     """Predict the most probable classes of images of any size and mode."""
     import csv
 
+    from tenfold.data.folders.survey import IMAGE_EXTENSIONS
     from tenfold.deployment import Classifier
     from tenfold.runs.evaluate import sample_of_test_images
     from tenfold.runs.resources import Resources, choose_device
     from tenfold.runs.run import read_own_bundle, unfinished_note
+    from tenfold.storage import absolute
 
     if as_csv and as_json:
-        raise UsageError("--csv and --json cannot be combined", remedy="choose one")
+        raise UsageError("--csv and --json exclude each other", remedy="choose one")
+    if run.suffix.lower() in IMAGE_EXTENSIONS:
+        named = " ".join(map(shell_word, [run, *(images or ())]))
+        raise UsageError(
+            f"{printable(run)}: this is an image, wanted a run first",
+            remedy=f"write tenfold predict RUN {named}",
+        )
     if not images and run.is_file():
-        raise UsageError(f"{run}: a bundle alone has no images to show", remedy="name image files")
+        raise UsageError(
+            f"{printable(run)}: a model file alone has no images to show",
+            remedy=f"name image files: tenfold predict {shell_word(run)} IMAGE...",
+        )
     bundle, own = read_own_bundle(run)
     classifier = Classifier(bundle, choose_device(device))
     with _watching() as watcher:
@@ -408,7 +420,8 @@ def predict(
         }
         for name, row in pairs
     ]
-    _show({"run": str(run), "predictions": predictions}, as_json, lambda: _guesses_text(pairs))
+    facts = {"run": str(absolute(run)), "predictions": predictions}
+    _show(facts, as_json, lambda: _guesses_text(pairs))
 
 
 @app.command(cls=_Command)
@@ -416,11 +429,13 @@ def predict(
 def summary(
     model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's name, or a run.")],
     shape: Annotated[
-        str, typer.Option(metavar="CxHxW", help="Image shape, if a model is named.")
-    ] = "1x28x28",
+        str | None,
+        typer.Option(metavar="CxHxW", help="Image shape of a named model; by default 1x28x28."),
+    ] = None,
     classes: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Number of classes, if a model is named.")
-    ] = 10,
+        int | None,
+        typer.Option(metavar="N", min=1, help="Number of classes of a named model; by default 10."),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a model argument; repeatable."),
@@ -435,9 +450,15 @@ def summary(
 
     if model in MODELS:
         arguments = dict(_key_and_value(text) for text in change or [])
-        image_shape = _shape(shape)
-        network = build(model, image_shape, classes, **arguments)
+        image_shape = _shape(shape or "1x28x28")
+        network = build(model, image_shape, classes or 10, **arguments)
     elif Path(model).exists():
+        given = {"--shape": shape, "--classes": classes, "--set": change}
+        if unused := [option for option, value in given.items() if value]:
+            raise UsageError(
+                f"{model}: a run has its own image shape, classes and arguments",
+                remedy=f"leave out {' and '.join(unused)}, or name a model",
+            )
         from tenfold.deployment import read_bundle
 
         bundle = read_bundle(bundle_path(Path(model)))
@@ -456,7 +477,7 @@ def summary(
 @app.command(cls=_Command)
 @_stoppable
 def data(
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=DATA_HELP)] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)] = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -482,7 +503,7 @@ def data(
 @_stoppable
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show this recipe, with its comments.")
+        str | None, typer.Argument(metavar="NAME", help="Show this recipe, with its comments.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -649,6 +670,11 @@ def _shape(text: str) -> tuple[int, int, int]:
     if len(parts) != 3 or not all(part.isdecimal() and len(part) < 10 for part in parts):
         raise UsageError(f"--shape is {text!r}, wanted, for example, 1x28x28")
     channels, height, width = (int(part) for part in parts)
+    if channels not in (1, 3) and width in (1, 3):
+        raise UsageError(
+            f"--shape is {text}, wanted the channels first",
+            remedy=f"write --shape {width}x{channels}x{height}",
+        )
     return channels, height, width
 
 

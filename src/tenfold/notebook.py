@@ -88,7 +88,7 @@ def show_images(
     """
     if not isinstance(dataset, ImageDataset):
         raise UsageError(
-            f"images: found a {type(dataset).__name__}, wanted an ImageDataset",
+            f"images: found an object of type {type(dataset).__name__}, wanted an ImageDataset",
             remedy="choose a split, such as tenfold.data.load_splits('digits').splits.test",
         )
     if rows < 1 or columns < 1:

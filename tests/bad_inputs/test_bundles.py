@@ -32,7 +32,7 @@ ROWS = [
         "bundle-truncated",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "damaged", "ends at byte 2,600, the file at 2,599"),
+        ("model.safetensors", "damaged", "take 2,600 bytes, but it has 2,599"),
         all_of(bundle(), truncated("model.safetensors")),
     ),
     Row(
@@ -60,7 +60,7 @@ ROWS = [
         "bundle-without-entries",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "not a usable bundle", "model is missing"),
+        ("model.safetensors", "not a usable model file", "model is missing"),
         tensor_file({}),
     ),
     Row(
@@ -109,21 +109,21 @@ ROWS = [
         "bundle-of-an-unknown-model",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "'os.system' is not known"),
+        ("model.safetensors", "there is no model 'os.system'"),
         bundle(model="os.system"),
     ),
     Row(
         "bundle-of-a-model-that-is-no-name",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "not a usable bundle", "model is ['mlp'], wanted a string"),
+        ("model.safetensors", "not a usable model file", "model is ['mlp'], wanted a string"),
         bundle(model=["mlp"]),
     ),
     Row(
         "bundle-shape-giant",
         "predict model.safetensors x.png",
         4,
-        ("model.safetensors", "input_shape.1 is 1099511627776", "16384"),
+        ("model.safetensors", "input_shape.1 is 1099511627776", "16,384"),
         bundle(input_shape=[1, 2**40, 2**40]),
     ),
     Row(

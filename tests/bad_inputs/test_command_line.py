@@ -26,11 +26,13 @@ ROWS = [
     Row("resume-epochs-0", "resume run --epochs 0", 2, ("--epochs", "0", "1")),
     Row("batch-size-0", "train digits --batch-size 0", 2, ("batch_size is 0", "1")),
     Row("lr-0", "train digits --lr 0", 2, ("lr is 0", "more than 0")),
-    Row("lr-1e30", "train digits --lr 1e30", 2, ("lr is 1e+30", "1000000")),
+    Row("lr-1e30", "train digits --lr 1e30", 2, ("lr is 1e+30", "1,000,000")),
     Row("lr-nan", "train digits --lr nan", 2, ("lr is nan", "finite")),
     Row("val-1.5", "train digits --val 1.5", 2, ("val is 1.5", "less than 1")),
     Row("val-negative", "train digits --val -0.1", 2, ("val is -0.1", "0")),
-    Row("seed-too-large", f"train digits --seed {2**63}", 2, ("seed is 9223372036854775808",)),
+    Row(
+        "seed-too-large", f"train digits --seed {2**63}", 2, ("seed is 9,223,372,036,854,775,808",)
+    ),
     Row("unknown-data", "train mnits", 2, ("'mnits'", "did you mean 'mnist'?")),
     Row("unknown-data-shown", "data mnits", 2, ("'mnits'", "did you mean 'mnist'?")),
     Row("unknown-model", "train digits --model lnet", 2, ("'lnet'", "did you mean 'lenet'?")),

@@ -26,7 +26,7 @@ ROWS = [
         "predict-without-images-of-a-bundle",
         "predict model.safetensors",
         2,
-        ("model.safetensors", "a bundle alone has no images", "name image files"),
+        ("model.safetensors", "a model file alone has no images", "name image files"),
         bundle(),
     ),
     Row(

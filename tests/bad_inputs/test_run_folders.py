@@ -93,7 +93,7 @@ DAMAGED = [
         "run-of-other-data",
         "resume run --epochs 2 --data photos",
         4,
-        ("not the run that was stopped", "classes was", "--accept"),
+        ("not what the run was trained with", "classes was", "--accept"),
         pictures(cat=60, dog=60),
     ),
     Row(
@@ -130,7 +130,7 @@ DAMAGED = [
         "run-predicts-nothing-decodable",
         "predict run run.txt --json",
         3,
-        ("1 of 1 images", "run.txt", "text that starts with 'hello'"),
+        ("run.txt: not an image", "text that starts with 'hello'"),
         file("run.txt", "hello"),
     ),
 ]

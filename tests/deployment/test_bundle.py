@@ -310,7 +310,7 @@ WRONG = {
     ids=lambda value: str(value)[:40],
 )
 def test_wrong_header_values_are_refused(tmp_path, key, value):
-    with pytest.raises(FileRefusedError, match="not a usable bundle") as raised:
+    with pytest.raises(FileRefusedError, match="not a usable model file") as raised:
         forged(tmp_path, {key: value})
     assert len(str(raised.value)) < 1000
     assert str(raised.value).isprintable()
@@ -353,13 +353,13 @@ def test_errors_are_in_plain_words(tmp_path, change, sentence):
     with pytest.raises(FileRefusedError) as raised:
         read_forged(tmp_path, change)
     message = str(raised.value)
-    assert f"forged.safetensors: not a usable bundle: {sentence}" in message
+    assert f"forged.safetensors: not a usable model file: {sentence}" in message
     assert message.endswith("; name a run folder or its model.safetensors")
 
 
 @pytest.mark.parametrize("key", [key for key in WRONG if key != "layers"])
 def test_missing_header_values_are_named(tmp_path, key):
-    with pytest.raises(FileRefusedError, match=f"bundle: {key} is missing"):
+    with pytest.raises(FileRefusedError, match=f"model file: {key} is missing"):
         forged(tmp_path, {key: MISSING})
 
 
@@ -411,7 +411,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change):
 
 @pytest.mark.parametrize("change", ["one is missing", "one too many", "turned"])
 def test_weights_that_do_not_fit_the_list_are_named(tmp_path, change):
-    with pytest.raises(FileRefusedError, match=r"not a usable bundle: weight 'layers\."):
+    with pytest.raises(FileRefusedError, match=r"not a usable model file: weight 'layers\."):
         read_forged(tmp_path, weights=CHANGES[change])
 
 

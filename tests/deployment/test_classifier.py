@@ -362,4 +362,6 @@ def test_other_types_are_refused(tmp_path):
     wanted = ["Tensor", "NoneType", "int", "int", "NoneType", "ndarray", "Tensor"]
     assert len(lines) == len(wanted)
     for line, kind in zip(lines, wanted, strict=True):
-        assert line.startswith(f"predict: image 0 is a {kind}, wanted a file name or an opened")
+        assert line.startswith(
+            f"predict: image 0 is of type {kind}, wanted a file name or an opened"
+        )

@@ -304,7 +304,8 @@ def test_a_batch_is_refused_exactly_where_pytorch_cannot_normalize_it(size, batc
         return
     with pytest.raises(UsageError) as refusal:
         require_batches(layer_list(model), (1, size, size), images, batch_size)
-    assert f"batch_size is {batch_size}, so the last batch of {images} " in str(refusal.value)
+    which = "every" if batch_size == 1 else "the last"
+    assert f"batch_size is {batch_size}, so {which} batch of {images} " in str(refusal.value)
     first = {1: "stem.1", 2: "stages.1.0.residual.1"}.get(size, "stages.2.0.residual.1")
     assert f"batch normalization ({first}.weight) with one value per channel" in str(refusal.value)
     # The remedy works.

@@ -320,14 +320,14 @@ def test_a_residual_block_that_adds_nothing_passes_its_input_on():
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name():
-    with pytest.raises(UsageError, match=r"model 'lenett' is not known; did you mean 'lenet'\?"):
+    with pytest.raises(UsageError, match=r"there is no model 'lenett'; did you mean 'lenet'\?"):
         build("lenett", (1, 28, 28), 10)
     with pytest.raises(UsageError, match=r"choose one of: cifar-cnn, convpool, lenet"):
         model_arguments("\x1b[31mwizard", {})
 
 
 def test_an_unknown_argument_is_refused_with_the_nearest_one_and_the_list():
-    message = r"mlp: argument 'hiden' is not known, the model has hidden, dropout; did you mean 'hi"
+    message = r"mlp: there is no argument 'hiden', the model has hidden, dropout; did you mean 'hi"
     with pytest.raises(UsageError, match=message):
         build("mlp", (1, 28, 28), 10, hiden=[3])
     with pytest.raises(UsageError, match=message):

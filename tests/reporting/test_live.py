@@ -147,7 +147,7 @@ class TestByHand:
         plot.draw()
         assert (tmp_path / "training.png").is_file()
         captured = capsys.readouterr()
-        assert captured.err == "note: plotting to training.png\n"
+        assert captured.err == f"note: plotting to {Path.cwd() / 'training.png'}\n"
         assert captured.out == ""
 
     def test_a_postponed_plot_is_drawn_when_the_program_ends(self, tmp_path: Path) -> None:

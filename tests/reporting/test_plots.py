@@ -301,7 +301,7 @@ class TestImages:
             "$x^2",
             r"$\frac",
             "café",
-            r"\u1f408",
+            r"\U0001f408",
             r"a\nb",
         }
 

@@ -75,6 +75,18 @@ ANSWERS = {
     "change the run's recipe.toml, and add --accept recipe",
     "resume run --lr 0.1": "there is no option --lr in tenfold resume; "
     "change the run's recipe.toml, and add --accept recipe",
+    "train digits --img-size 32": "there is no option --img-size in tenfold train; "
+    "write --set 'image_size=[32,32]'",
+    "train digits --test-size 0.3": "there is no option --test-size in tenfold train; "
+    "write --set test=0.3",
+    "train digits --hidden 64": "there is no option --hidden in tenfold train; "
+    "write --set 'model_args.hidden=[64]'",
+    "train digits --set": "--set needs a value; write, for example, --set momentum=0.9",
+    "summary lenet --shape 28x28x1": "--shape is 28x28x1, wanted the channels first; "
+    "write --shape 1x28x28",
+    "predict cat.png 'my dog.jpg'": "cat.png: this is an image, wanted a run first; "
+    "write tenfold predict RUN cat.png 'my dog.jpg'",
+    "train digits --set seed=1.5": "seed is 1.5, wanted a whole number",
     "evaluate run --spilt val": "there is no option --spilt in tenfold evaluate; "
     "did you mean --split?",
     "train --epochs many": "--epochs is 'many', wanted a whole number",
@@ -83,7 +95,7 @@ ANSWERS = {
     "evalute run": "there is no command 'evalute'; did you mean tenfold evaluate?",
     "frobnicate": "there is no command 'frobnicate'; see tenfold --help",
     "evaluate": "missing argument 'RUN'; see tenfold evaluate --help",
-    "train digits --model resnet18": "model 'resnet18' is not known; did you mean 'resnet-small'?",
+    "train digits --model resnet18": "there is no model 'resnet18'; did you mean 'resnet-small'?",
 }
 
 

@@ -222,6 +222,27 @@ sys.exit(os.waitstatus_to_exitcode(status))
     assert answer.returncode == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_several_threads_are_refused_where_a_fork_has_lost_them(tmp_path: Path) -> None:
+    """PyTorch would wait for them forever; with one thread, or in a new process, all is well."""
+    code = f"""
+import os, sys
+import tenfold
+run = tenfold.train("digits", epochs=1, out={str(tmp_path / "run")!r}, threads=2, quiet=True)
+child = os.fork()
+if child == 0:
+    try:
+        tenfold.evaluate(run)
+    except tenfold.UsageError as error:
+        same = tenfold.evaluate(run, threads=1).test_acc == run.figures["test_acc"]
+        os._exit(0 if same and "choose threads=1" in str(error) else 1)
+    os._exit(2)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False)
+    assert answer.returncode == 0
+
+
 def test_a_run_in_a_thread_outlives_the_main_thread(tmp_path: Path) -> None:
     code = f"""
 import threading

@@ -188,7 +188,7 @@ def test_a_run_that_the_kernels_cannot_take_uses_pytorch_and_says_why(
     run = train_run(recipe, out=tmp_path / "run", resources=Resources(threads=1), watcher=watcher)
     (session,) = open_run(run.folder).facts.sessions
     assert (session.engine, session.why_not_native) == ("torch", REASON)
-    assert f"PyTorch takes the steps: {REASON}" in watcher.notes
+    assert f"training with PyTorch instead of compiled kernels: {REASON}" in watcher.notes
 
 
 def test_a_run_that_uses_pytorch_on_request_says_nothing(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_pytorch_continues_a_native_run_whose_kernels_are_gone(
     assert (first.engine, second.engine) == ("native", "torch")
     assert second.why_not_native == "TENFOLD_NATIVE is 0"
     assert (first.bit_exact, second.bit_exact) == (True, False)
-    assert "PyTorch takes the steps: TENFOLD_NATIVE is 0" in watcher.notes
+    assert "training with PyTorch instead of compiled kernels: TENFOLD_NATIVE is 0" in watcher.notes
     assert "no longer bit-exact: engine was 'native', is 'torch'" in watcher.notes
     assert run.status == "finished"
 

@@ -177,5 +177,5 @@ def test_misfits_are_refused_before_training() -> None:
 
 def test_a_loss_that_is_not_finite_is_an_error() -> None:
     wild = load_recipe("softmax-fashion", {"lr": 1e6, "weight_decay": 1e6, "batch_size": 8})
-    with pytest.raises(TrainingError, match="try a learning rate ten times lower"):
+    with pytest.raises(TrainingError, match="train again with a learning rate ten times lower"):
         fit(wild, Splits(made_up(512)), resources=Resources(threads=1))

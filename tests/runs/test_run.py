@@ -132,7 +132,7 @@ def test_a_run_describes_itself(folder: Path) -> None:
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     for call in (tenfold.open_run, tenfold.load, tenfold.evaluate, tenfold.resume):
-        with pytest.raises(FileRefusedError, match=r"nowhere: there is no such folder"):
+        with pytest.raises(FileRefusedError, match=r"nowhere: no such folder"):
             call(tmp_path / "nowhere")
 
 
@@ -272,7 +272,8 @@ def test_evaluating_a_run_that_has_not_finished_says_so(
         tenfold.train("digits", out=run, watcher=StopsAt(30), **(CHANGES | {"epochs": 3}))
     tenfold.evaluate(run)
     assert capsys.readouterr().err == (
-        f"note: {run}: the run has not finished (status: interrupted); its model is from epoch 1\n"
+        f"note: {run}: the run has not finished (status: interrupted), its model is from epoch 1; "
+        f"finish it with: tenfold resume {run}\n"
     )
     tenfold.resume(run, quiet=True)
     capsys.readouterr()

@@ -37,7 +37,7 @@ MAX_CLASSES = 65_536
 
 _Side = Annotated[int, Field(gt=0, le=2**14)]  # no model takes larger images
 
-_UNUSABLE = "not a usable bundle"
+_UNUSABLE = "not a usable model file"
 _NAME_ONE = "name a run folder or its model.safetensors"
 
 
@@ -105,7 +105,7 @@ class Bundle:
 
     header: BundleHeader
     weights: Mapping[str, StoredTensor]
-    place: str = "the bundle"
+    place: str = "the model"
     sha256: str = ""
 
     @property

@@ -51,8 +51,8 @@ def raw_pixels(images: Pictures, shape: ImageShape) -> PixelArray:
     for place, picture in enumerate(pictures):
         if not isinstance(picture, Picture):
             raise UsageError(
-                f"predict: image {place} is a {type(picture).__name__}, wanted a file name or an "
-                "opened image",
+                f"predict: image {place} is of type {type(picture).__name__}, wanted a file name "
+                "or an opened image",
                 remedy="stack arrays or tensors of raw pixels into one",
             )
     return _decoded(pictures, shape)
@@ -79,6 +79,8 @@ def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
                 data = _read(Path(picture))
                 arrays.append(decode_image(data, str(picture), channels=shape.channels, size=size))
         except TenfoldError as error:
+            if len(pictures) == 1:
+                raise DataError(error.message, remedy=error.remedy) from error
             problems.append(error.message)
     if problems:
         raise DataError(
@@ -91,7 +93,8 @@ def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
 def _read(path: Path) -> bytes:
     if path.is_dir():
         raise DataError(
-            f"{path}: this is a folder, wanted image files, such as {shell_word(path)}/*"
+            f"{path}: this is a folder, wanted image files",
+            remedy=f"name its images: {shell_word(path)}/*",
         )
     with read_regular_file(path) as (file, size):
         if size > LARGEST_MEMBER:

@@ -41,14 +41,23 @@ class FlushingThread:
         self._start()
 
     def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function in the thread; returns or raises what it does."""
+        """Call the function in the thread; returns or raises what it does.
+
+        Raises:
+            RuntimeError: the thread has been closed.
+        """
+        if not self._end.alive:
+            raise RuntimeError("the thread has been closed")
         if os.getpid() != self._process:  # a fork copies this object, but not the thread
             self._start()
         call = _Call(partial(function, *args, **kwargs))
         self._calls.put(call)
         call.done.wait()
         if call.error is not None:
-            raise call.error
+            try:
+                raise call.error
+            finally:
+                del call  # the traceback refers to this frame, and the frame to the error
         result: R = call.result
         return result
 

@@ -12,7 +12,7 @@ from tenfold.errors import UsageError
 from tenfold.evaluation.metrics import ClassFigures, class_figures, wilson_interval
 
 
-class _OtherSplitError(UsageError, AttributeError):
+class OtherSplitError(UsageError, AttributeError):
     """A figure of another split; also an AttributeError, so that `hasattr` works."""
 
 
@@ -71,7 +71,7 @@ class Report:
         split, _, figure = name.rpartition("_")
         if split and figure in ("loss", "acc"):
             if split != self.split:
-                raise _OtherSplitError(
+                raise OtherSplitError(
                     f"this report is on the {self.split} split and has no {name}",
                     remedy=f"ask for {self.split}_{figure}, or evaluate the {split} split",
                 )

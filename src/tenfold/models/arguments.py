@@ -68,12 +68,14 @@ def require_arguments(
         raise UsageError(f"{model}: init_std is {init_std}, wanted 0 <= init_std <= 100")
 
 
-def require_whole(model: str, argument: str, value: int, largest: int) -> None:
-    """Refuse a whole number outside 1..largest.
+def require_whole(model: str, argument: str, value: object, largest: int) -> None:
+    """Refuse anything but a whole number in 1..largest.
 
     Raises:
         UsageError: with the model, the argument, the value and the range.
     """
+    if not isinstance(value, int):
+        raise UsageError(f"{model}: {argument} is {value!r}, wanted a whole number")
     if not 1 <= value <= largest:
         raise UsageError(f"{model}: {argument} is {value}, wanted 1..{largest}")
 

@@ -340,8 +340,9 @@ def require_batches(
         if smallest := _smallest_side(layers, input_shape):
             height, width = (max(side, smallest) for side in input_shape[1:])
             remedies.append(set_option("image_size", f"[{height},{width}]"))
+        which = "every batch" if batch_size == 1 else "the last batch"
         raise UsageError(
-            f"batch_size is {batch_size}, so the last batch of {images:,} training images has "
+            f"batch_size is {batch_size}, so {which} of {images:,} training images has "
             f"one image, which leaves batch normalization ({weight}) with one value per channel, "
             "wanted at least two",
             remedy=f"choose {' or '.join([*remedies, 'another model'])}",

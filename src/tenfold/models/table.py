@@ -106,7 +106,7 @@ def model_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:
 
 def _model_class(name: str) -> Callable[..., nn.Module]:
     if name not in MODELS:
-        raise UsageError(f"model {name!r} is not known", remedy=did_you_mean(name, MODELS))
+        raise UsageError(f"there is no model {name!r}", remedy=did_you_mean(name, MODELS))
     model_class: Callable[..., nn.Module] = pkgutil.resolve_name(MODELS[name])
     return model_class
 
@@ -129,7 +129,7 @@ def _complete_arguments(
     for argument, value in given.items():
         if argument not in complete:
             raise UsageError(
-                f"{name}: argument {argument!r} is not known, "
+                f"{name}: there is no argument {argument!r}, "
                 f"the model has {listing(list(complete))}",
                 remedy=did_you_mean(argument, complete),
             )

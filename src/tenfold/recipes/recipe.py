@@ -248,6 +248,15 @@ def _set(values: dict[str, Any], key: str, value: object, place: str) -> None:
     values[last] = value
 
 
+def _as_typed(value: object) -> str:
+    """A value as a recipe would have it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    return printable(repr(list(value) if isinstance(value, tuple) else value), 80)
+
+
 def _sentence(problem: Mapping[str, Any]) -> str:
     place = [str(part) for part in problem["loc"]]
     key = printable(".".join(place), 80)
@@ -264,7 +273,7 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         return f'the key {key!r} is missing: add, for example, model = "mlp"'
     if not key:
         return str(problem["msg"]).removeprefix("Value error, ")
-    found = printable(repr(problem["input"]), 80)
+    found = _as_typed(problem["input"])
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         names = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
         return f"{key} is {found}, {did_you_mean(problem['input'], names)}"

@@ -20,8 +20,9 @@ from torch import Tensor
 from tenfold.errors import StorageError, UsageError, printable
 from tenfold.reporting.plots import Curves, curves_figure, history_curves
 from tenfold.reporting.style import PIXELS_PER_INCH, figure_bytes, picture_format, save_figure
-from tenfold.reporting.terminal import PlainWatcher
+from tenfold.reporting.terminal import PLOT_NAME, PlainWatcher
 from tenfold.scratch import Epoch
+from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher
 
@@ -30,9 +31,6 @@ SECONDS_BETWEEN_REDRAWS = 0.5
 
 SHARE_OF_TIME = 0.05
 """Maximum share of time spent drawing: after a slow redraw, the wait is longer."""
-
-FILE_NAME = "training.png"
-"""Default file name, in the run's folder or the working directory."""
 
 
 class LivePlot(Watcher):
@@ -63,7 +61,7 @@ class LivePlot(Watcher):
         epochs: float | int | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else absolute(Path(path))
         if self.path is not None:
             picture_format(self.path)
         self.epochs = epochs
@@ -119,7 +117,7 @@ class LivePlot(Watcher):
         """Start a new plot with the finished epochs."""
         self._begin(history)
         if not self._path_is_given and not in_notebook() and folder is not None:
-            self.path = folder / FILE_NAME
+            self.path = folder / PLOT_NAME
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
         """Add the epoch's figures."""
@@ -189,7 +187,7 @@ class LivePlot(Watcher):
         if in_notebook():
             self._output.show(figure, self._in_words())
         elif self.path is None:
-            self.path = Path(FILE_NAME)
+            self.path = absolute(Path(PLOT_NAME))
             self._tell(f"plotting to {printable(self.path)}")
         if self.path is not None:
             save_figure(figure, self.path)

@@ -70,7 +70,8 @@ def legible(name: str) -> str:
     missing = "".join(dict.fromkeys(each for each in shown if not _has_glyph(each)))
     if missing:
         _note_once(_without_font(missing))
-    return "".join(f"\\u{ord(each):04x}" if each in missing else each for each in shown)
+    codes = {each: each.encode("unicode_escape").decode() for each in missing}
+    return "".join(codes.get(each, each) for each in shown)
 
 
 @cache

@@ -14,6 +14,9 @@ from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
 
+PLOT_NAME = "training.png"
+"""The file in a run's folder with the plot of its training, if it has one."""
+
 
 class PlainWatcher(Watcher):
     """Prints to standard error a line per epoch, and one every `log_every` batches.
@@ -104,6 +107,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             "chosen on validation data only"
         )
     place = _typed(folder)
+    plot = folder / PLOT_NAME
     split = [] if figures.get("n_test") else ["--split", "val" if figures.get("n_val") else "train"]
     return "\n".join(
         [
@@ -111,6 +115,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             f"engine {engine}",
             f"run    {place}",
             f"model  {_typed(folder / 'model.safetensors')}",
+            *([f"plot   {_typed(plot)}"] if plot.exists() else []),
             f"next   {' '.join(['tenfold evaluate', place, *split])}",
             f"       tenfold predict {place} IMAGE...",
         ]

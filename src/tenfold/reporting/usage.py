@@ -21,6 +21,12 @@ _SYNONYMS = {
     "--cpu": "--device cpu",
 }
 
+_KEYS = {
+    **dict.fromkeys(("imagesize", "img_size", "input_size", "resolution", "size"), "image_size"),
+    **dict.fromkeys(("test_fraction", "test_size", "test_split"), "test"),
+}
+"""Keys of recipes by names that other tools have for them."""
+
 _SWITCHED = ("true", "false", "yes", "no", "on", "off", "1", "0")
 """Words that people write after an option that takes no value."""
 
@@ -86,7 +92,8 @@ class _Line:
         if option is not None and message.endswith("does not take a value"):
             return _takes_no_value(option, self._value_of(option))
         if option is not None and message.endswith("requires an argument"):
-            return UsageError(f"{option} needs a value", remedy=self.help)
+            example = "write, for example, --set momentum=0.9" if option == "--set" else self.help
+            return UsageError(f"{option} needs a value", remedy=example)
         if extra := re.search(r"unexpected extra argument.*? \((.*)\)$", message):
             # Typer joins them by spaces, which an argument may contain.
             fitting = [word for word in self.arguments if f"{extra[1]} ".startswith(f"{word} ")]
@@ -216,9 +223,15 @@ def _model_setting(option: str, value: str, prefix: str = "") -> str:
     from tenfold.models import MODELS, model_arguments
 
     name = _key(option)
-    known = {argument for model in MODELS for argument in model_arguments(model, {})}
-    return set_option(f"{prefix}{name}", value or "VALUE") if name in known else ""
+    known = {k: v for model in MODELS for k, v in model_arguments(model, {}).items()}
+    if name not in known:
+        return ""
+    if isinstance(known[name], list) and value.isdecimal():
+        value = f"[{value}]"
+    return set_option(f"{prefix}{name}", value or "VALUE")
 
 
 def _key(option: str) -> str:
-    return option.lstrip("-").replace("-", "_")
+    """The key that an option is named after, or that is meant by its usual name elsewhere."""
+    name = option.lstrip("-").replace("-", "_")
+    return _KEYS.get(name, name)

@@ -58,7 +58,7 @@ def evaluate_run(
     bundle, own = read_own_bundle(path)
     if data is None and own is None:
         raise UsageError(
-            f"{path}: a bundle alone does not say where its data is",
+            f"{path}: a model file alone does not say where its data is",
             remedy=f"name the data: {RunFolder(path).command('evaluate', 'DATA')}",
         )
     listener, parts, batch_size = listener or Listener(), None, 1024

@@ -31,7 +31,7 @@ class Conditions(Facts):
         instructions: the widest vector instructions that PyTorch uses, and those of the engine's
             own kernels if it has any.
         denormals: whether denormals are `flushed` to zero or `kept`.
-        engine: what takes the steps.
+        engine: what runs the training steps.
         engine_version: the engine's version.
         torch: PyTorch's version.
         tenfold: tenfold's version.
@@ -74,7 +74,7 @@ class Session(Conditions):
         from_step: number of steps taken before.
         bit_exact: whether it ends with the same bits as an uninterrupted run.
         notes: notes for the user.
-        why_not_native: why PyTorch took the steps although not requested; otherwise empty.
+        why_not_native: why PyTorch trained although not requested; otherwise empty.
     """
 
     started: str

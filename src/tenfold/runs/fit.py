@@ -55,7 +55,7 @@ class Prepared:
         state: the training state, initially fresh.
         schedule: the learning-rate schedule.
         augmentation: None if the recipe has none.
-        engine: what takes the steps.
+        engine: what runs the training steps.
         data: where the splits come from, and how to find the data again.
     """
 
@@ -179,7 +179,7 @@ def prepare(
         resources: what the run may use.
         device: where to train.
         listener: gets notes on the data, the progress of long reads, and, if no engine was
-            requested, why PyTorch takes the steps on a CPU.
+            requested, why PyTorch trains on a CPU.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -242,7 +242,7 @@ def prepare(
         layers,
     )
     if engine.why_not_native and device.type == "cpu":
-        listener.note(f"PyTorch takes the steps: {engine.why_not_native}")
+        listener.note(f"training with PyTorch instead of compiled kernels: {engine.why_not_native}")
     return Prepared(
         recipe=recipe,
         splits=splits,

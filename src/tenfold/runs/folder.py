@@ -216,7 +216,7 @@ def existing_run(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not folder.facts.is_file():
-        found = "not a run folder" if path.exists() else "there is no such folder"
+        found = "not a run folder" if path.exists() else "no such folder"
         raise FileRefusedError(
             f"{folder}: {found}", remedy="name a folder that tenfold train has made"
         )
@@ -263,7 +263,7 @@ def require_new(folder: RunFolder) -> None:
         remedy = "choose another folder"
         if folder.facts.is_file():
             remedy += f", or continue the run in it with: {folder.command('resume')}"
-        raise UsageError(f"{path}: already exists and is not an empty folder", remedy=remedy)
+        raise UsageError(f"{folder}: already exists and is not an empty folder", remedy=remedy)
 
 
 def _holds_something(folder: Path) -> bool:

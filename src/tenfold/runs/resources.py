@@ -81,8 +81,8 @@ class Resources:
         time. It may re-enter, as a watcher does that evaluates during training.
 
         Raises:
-            UsageError: the device or engine is not available, the number of threads is invalid,
-                or another thread is inside.
+            UsageError: the device or engine is not available, the number of threads is invalid or
+                impossible after a fork, or another thread is inside.
         """
         device = choose_device(self.device or "auto")
         self.require_known_engine()
@@ -94,11 +94,13 @@ class Resources:
             )
         with _only_thread():
             cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
+            threads = self.threads or usual_threads(threads_before)
+            _Process.require_threads(threads)
             deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
             cublas = os.environ.get(_CUBLAS)
             devices = [torch.cuda.current_device()] if device.type == "cuda" else []
             try:
-                torch.set_num_threads(self.threads or usual_threads(threads_before))
+                torch.set_num_threads(threads)
                 cudnn.deterministic, cudnn.benchmark = True, False
                 os.environ.setdefault(_CUBLAS, ":4096:8")  # without it cuBLAS is not deterministic
                 with torch.random.fork_rng(devices=devices):
@@ -114,24 +116,50 @@ USUAL = Resources()
 """The defaults."""
 
 
-class _Inside:
-    """The lock of the thread that is inside `Resources.repeatable`."""
+class _Process:
+    """What is true of this process and of those it was forked from.
+
+    Attributes:
+        lock: of the thread that is inside `Resources.repeatable`.
+        has_used_threads: whether it has been inside with more than one thread.
+        lost_threads: whether that is true of a process it was forked from. A fork copies PyTorch's
+            record of its threads, but not the threads, and PyTorch then waits for them forever.
+    """
 
     lock = threading.RLock()
+    has_used_threads = False
+    lost_threads = False
 
     @classmethod
-    def forget(cls) -> None:
-        """Reset the lock in a forked child, where the thread that held it may not exist."""
+    def forked(cls) -> None:
+        """Begin anew in a forked child, where the thread that held the lock may not exist."""
         cls.lock = threading.RLock()
+        cls.lost_threads = cls.lost_threads or cls.has_used_threads
+        cls.has_used_threads = False
+
+    @classmethod
+    def require_threads(cls, threads: int) -> None:
+        """Refuse threads that PyTorch would wait for in vain.
+
+        Raises:
+            UsageError: there are several, and the process was forked from one that used several.
+        """
+        if threads > 1 and cls.lost_threads:
+            raise UsageError(
+                f"this process was forked from one that had used several threads, so PyTorch can "
+                f"only use one here, not {threads}",
+                remedy="choose threads=1, or start processes with multiprocessing's method spawn",
+            )
+        cls.has_used_threads = cls.has_used_threads or threads > 1
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Inside.forget)
+    os.register_at_fork(after_in_child=_Process.forked)
 
 
 @contextmanager
 def _only_thread() -> Iterator[None]:
-    lock = _Inside.lock
+    lock = _Process.lock
     if not lock.acquire(blocking=False):
         raise UsageError(
             "another thread of this process is training or evaluating, and the two would change "

@@ -43,12 +43,12 @@ def resume_run(
     accept: Collection[str] = (),
     data: object = None,
     resources: Resources = USUAL,
-    checkpoint_every: str = "",
+    checkpoint_every: str | int = "",
     watcher: Watcher | None = None,
 ) -> Run:
     """Continue a run at the next batch after its newest valid checkpoint.
 
-    On the same machine with the same versions (and, if PyTorch takes the steps, as many threads),
+    On the same machine with the same versions (and, if PyTorch trains, as many threads),
     it ends with the same bits as an uninterrupted run.
 
     Args:
@@ -97,7 +97,7 @@ def resume_run(
 
 
 def _own_data(folder: RunFolder, facts: RunFacts) -> str:
-    again = f"tenfold.resume({str(folder)!r}, data=...)"
+    again = f"tenfold.resume({str(folder)!r}, data=data)"
     return reopened_data(
         folder,
         facts,
@@ -134,10 +134,11 @@ def _restore(
     refused = [each for each in (new if is_accepted else differences) if _part(each) not in accept]
     if refused:
         raise FileRefusedError(
-            f"{folder}: this is not the run that was stopped: {'; '.join(refused)}",
+            f"{folder}: this is not what the run was trained with: "
+            f"{'; '.join(_in_words(each, facts, prepared) for each in refused)}",
             remedy=f"undo the change, or accept it: add {_accepting(refused)}",
         )
-    notes = [f"accepted: {each}" for each in differences]
+    notes = [f"accepted: {_in_words(each, facts, prepared)}" for each in differences]
     if checkpoint is None:
         notes.append(f"{folder}: the run has no checkpoint yet; starting from the beginning")
     else:
@@ -163,6 +164,17 @@ def _accepting(differences: Sequence[str]) -> str:
 def _part(difference: str) -> str:
     """The part in `ACCEPTABLE` that a difference belongs to."""
     return difference.partition(".")[0].split()[0]
+
+
+def _in_words(difference: str, facts: RunFacts, prepared: Prepared) -> str:
+    """A difference as the user should read it: data by its numbers of images, not digests."""
+    part, _, rest = difference.partition(".")
+    if part != "data":
+        return difference
+    split = rest.partition(" ")[0]
+    before, after = facts.data.n.get(split, 0), prepared.data.n.get(split, 0)
+    numbers = "" if before == after else f" ({before:,} before, {after:,} now)"
+    return f"the {split} images have changed{numbers}"
 
 
 def _require_epochs_left(folder: RunFolder, prepared: Prepared) -> None:
@@ -254,7 +266,7 @@ def _require_same_recipe(
         if all(each.startswith("recipe.epochs ") for each in refused):
             # A process that died just after `resume --epochs` leaves the same.
             further = folder.command("resume", "--epochs", str(recipe.epochs))
-            remedy = f"undo the change, or train for that many with: {further}"
+            remedy = f"undo the change, or train for that many epochs with: {further}"
         elif any(each.startswith("recipe.data ") for each in refused):
             moved = folder.command("resume", "--data", recipe.data)
             remedy = f"undo the change; if the data has moved, name it with: {moved}"

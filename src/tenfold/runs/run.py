@@ -157,9 +157,11 @@ def unfinished_note(folder: RunFolder, bundle: Bundle) -> str:
         return ""
     epoch = bundle.header.figures.get("epochs")
     source = "an earlier epoch" if epoch is None else f"epoch {epoch}"
+    status = status_of(folder, facts)
+    further = "" if status == "running" else f"; finish it with: {folder.command('resume')}"
     return (
-        f"{folder}: the run has not finished (status: {status_of(folder, facts)}); "
-        f"its model is from {source}"
+        f"{folder}: the run has not finished (status: {status}), its model is from "
+        f"{source}{further}"
     )
 
 
@@ -205,7 +207,7 @@ def bundle_path(path: Path) -> Path:
     if not path.is_dir():
         is_data = find(str(path)) is not None
         raise FileRefusedError(
-            f"{folder}: there is no such folder or file",
+            f"{folder}: no such folder or file",
             remedy="name the run first, and the data after it"
             if is_data
             else "name a run's folder or its model.safetensors",
@@ -217,7 +219,10 @@ def bundle_path(path: Path) -> Path:
         if bundle.is_file():
             return bundle
     if not is_run:
-        raise FileRefusedError(f"{folder}: no model.safetensors in this folder")
+        raise FileRefusedError(
+            f"{folder}: this is not a run: it has no model.safetensors",
+            remedy="name a folder that tenfold train has made; the run comes first, then the data",
+        )
     failure = folder.read_facts().failure
     if failure is not None:
         raise FileRefusedError(f"{folder}: the run has no model, because it failed: {failure}")
@@ -226,6 +231,8 @@ def bundle_path(path: Path) -> Path:
 
 def _how_to_finish(folder: RunFolder) -> str:
     facts = folder.read_facts()
+    if folder.is_being_written():
+        return "wait until the process that trains it has finished an epoch"
     next_epoch = len(folder.read_history(facts)) + 1
     remedy = f"finish it with: {folder.command('resume')}"
     if 1 < next_epoch < facts.context.recipe.get("epochs", 0):

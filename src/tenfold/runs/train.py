@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ def train_run(
     *,
     out: Path | None = None,
     resources: Resources = USUAL,
-    checkpoint_every: str = "",
+    checkpoint_every: str | int = "",
     watcher: Watcher | None = None,
 ) -> Run:
     """Train a new run in a new folder; returns the run, finished and evaluated.
@@ -44,7 +45,8 @@ def train_run(
         data: see `load_splits`; None for the recipe's own.
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
         resources: what the run may use.
-        checkpoint_every: `"30s"` for seconds, `"500"` for batches; empty for only at epoch ends.
+        checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for only at
+            epoch ends.
         watcher: called as training proceeds.
 
     Raises:
@@ -67,23 +69,24 @@ def train_run(
             )
 
 
-def parse_interval(text: str) -> tuple[float, int]:
+def parse_interval(interval: str | int) -> tuple[float, int]:
     """A checkpoint interval as (seconds, batches), at most one of which is nonzero.
 
     Raises:
         UsageError: neither a number of batches, nor one of seconds or minutes with `s` or `m`.
     """
+    text = str(interval)
     unit = {"s": 1, "m": 60}.get(text[-1:], 0)
     seconds, batches = (text[:-1], "0") if unit else ("0", text or "0")
     try:
-        interval = unit * float(seconds), int(batches)
+        found = unit * float(seconds), int(batches)
     except ValueError:
-        interval = math.nan, -1
-    if text and not (0 < interval[0] < math.inf or interval[1] > 0):
+        found = math.nan, -1
+    if text and not (0 < found[0] < math.inf or found[1] > 0):
         raise UsageError(
             f"checkpoint-every is {text!r}, wanted a time such as 30s or 5m, or batches such as 500"
         )
-    return interval
+    return found
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,15 @@ def run_session(
             remedy=f"continue with: {folder.command('resume')}",
             signal_number=stop.signal_number,
         )
-    fitted = finish(prepared, outcome, listener=watcher)
+    try:
+        fitted = finish(prepared, outcome, listener=watcher)
+    except KeyboardInterrupt:
+        folder.write_facts(facts.updated(status="interrupted"))
+        raise InterruptedRunError(
+            f"{folder}: stopped while the test images were evaluated; all epochs are saved",
+            remedy=f"evaluate them with: {folder.command('resume')}",
+            signal_number=signal.SIGINT,
+        ) from None
     digest = write_bundle(folder.model, fitted.bundle())
     facts = facts.updated(
         status=outcome,

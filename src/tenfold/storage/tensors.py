@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field, NonNegativeInt
 
-from tenfold.errors import FileRefusedError, UsageError, listing
+from tenfold.errors import FileRefusedError, UsageError, counted, listing
 from tenfold.storage.checked import Facts, checked, require_readable
 from tenfold.storage.files import read_regular_file, write_bytes
 
@@ -208,7 +208,7 @@ def _top(path: Path, file: io.BufferedReader, size: int, kind: str) -> dict[str,
     if header_size > LARGEST_HEADER:  # the bytes of another format, read as a size
         raise _foreign(path, kind, start + file.read(_ENOUGH_TO_TELL))
     if len(start) < 8 or header_size > size - 8:
-        raise _damaged(path, f"{size:,} bytes are too few for this safetensors file")
+        raise _damaged(path, f"{counted(size, 'byte')}, too few for this safetensors file")
     return _json_object(path, file.read(header_size).decode(errors="replace"))
 
 
@@ -277,7 +277,7 @@ def _tensors(path: Path, top: Mapping[str, Any], data: memoryview) -> dict[str, 
             )
         tensors[name] = StoredTensor(dtype, shape, data[start:end])
     if end != len(data):
-        raise _damaged(path, f"its last tensor ends at byte {end:,}, the file at {len(data):,}")
+        raise _damaged(path, f"its tensors take {end:,} bytes, but it has {len(data):,} for them")
     return tensors
 
 

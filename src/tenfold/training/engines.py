@@ -42,7 +42,7 @@ class ChosenEngine:
         predict: computes the current model's logits, bit for bit as the engine does in
             validation.
         instructions: the vector instructions that the run's bits depend on.
-        why_not_native: why PyTorch takes the steps although not requested; otherwise empty.
+        why_not_native: why PyTorch trains although not requested; otherwise empty.
     """
 
     kind: type[Engine]
@@ -91,7 +91,7 @@ def choose_engine(
 
 
 def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings) -> Engine:
-    """The native engine if it can take the steps, otherwise PyTorch; for `train`'s `make_engine`.
+    """The native engine if it can train this, otherwise PyTorch; for `train`'s `make_engine`.
 
     The native one is first compared with PyTorch on some of the images.
     """

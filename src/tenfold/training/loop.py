@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import TrainingError
+from tenfold.errors import TrainingError, UsageError
 from tenfold.evaluation.passes import report_of
 from tenfold.evaluation.report import Report
 from tenfold.randomness import derive_seed
@@ -73,17 +73,23 @@ def train(
         class_weights: see `StepSettings`.
         choose_by: the metric that chooses the best epoch.
         patience: stop after this many epochs without improvement; 0 for never.
-        make_engine: creates what takes the steps: `TorchEngine`, `NativeEngine`, or
-            `auto_engine`, which uses the native engine if it can take them.
+        make_engine: creates what runs the training steps: `TorchEngine`, `NativeEngine`, or
+            `auto_engine`, which uses the native engine if it can.
         checkpointer: where and when to save the state; None to save nothing.
         watcher: called as training proceeds.
         should_stop: called several times a second; when it returns True, saves and returns.
 
     Raises:
-        UsageError: the class weights do not fit.
+        UsageError: the class weights do not fit, or the data is no `ImageDataset`.
         TrainingError: a loss or a weight is not finite; the state is then not saved.
         StorageError: a checkpoint cannot be written.
     """
+    if not isinstance(train_data, ImageDataset):
+        raise UsageError(
+            f"the training data is of type {type(train_data).__name__}, wanted an ImageDataset",
+            remedy="take one from tenfold.data.load_splits, or train on batches of any kind with "
+            "tenfold.training.train_epoch",
+        )
     watcher = watcher or Watcher()
     batches = math.ceil(len(train_data) / batch_size)
     advisor = Advisor(train_data.label_array, len(train_data.classes), schedule)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from tenfold.errors import TrainingError
+from tenfold.errors import TrainingError, set_option
 from tenfold.training.state import TrainingState
 
 _SIGNS = (
@@ -49,8 +49,11 @@ def out_of_memory_explained(
         else:
             place = f"in epoch {state.epoch + 1}, batch {state.batch + 1}"
             key, size = "batch_size", batch_size
-        smaller = f"a smaller one, such as --set {key}={size // 2}"
+        remedy = (
+            f"train with {set_option(key, size // 2)}; to continue the run instead, set "
+            f"{key} = {size // 2} in its recipe.toml and resume with --accept recipe"
+        )
         raise TrainingError(
             f"memory ran out {place}, with {key} = {size:,}",
-            remedy=f"choose {smaller if size > 1 else 'a smaller model'}",
+            remedy=remedy if size > 1 else "choose a smaller model",
         ) from error

@@ -120,7 +120,7 @@ def _number(value: object) -> object:
     if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1:
         return value.item()
     shape = f" of shape {list(value.shape)}" if isinstance(value, Tensor | np.ndarray) else ""
-    raise TypeError(f"found a {type(value).__name__}{shape}")
+    raise TypeError(f"found an object of type {type(value).__name__}{shape}")
 
 
 def load_checkpoint(

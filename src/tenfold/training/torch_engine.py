@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.models.preprocessing import raw_pixels_explained
 from tenfold.tensors import Images, Labels, Logits
 from tenfold.training.engine import Engine, StepSettings, Stretch
 from tenfold.training.state import TrainingState
@@ -42,7 +43,8 @@ def train_step(
             0 for no clipping.
         class_weights: weight of each class in the mean; None for equal weights.
     """
-    logits = model(images)
+    with raw_pixels_explained(images):
+        logits = model(images)
     loss = nn.functional.cross_entropy(
         logits, labels, weight=class_weights, label_smoothing=label_smoothing
     )
