@@ -26,6 +26,7 @@ train: $(VENV)/installed
 	$(BIN)/tenfold train digits --recipe digits-quick --out $(RUN)
 	@echo "predictions for a few test images, with their true classes:"
 	@$(BIN)/tenfold predict $(RUN) --top 2
+	@echo "to run tenfold commands in this terminal, type first: . $(BIN)/activate"
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
