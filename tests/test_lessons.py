@@ -1,4 +1,4 @@
-"""The lessons: the code of every page runs, and the notebooks are made from the pages."""
+"""The lessons: every page's code runs and prints what it shows; notebooks are made from pages."""
 
 from __future__ import annotations
 
@@ -26,12 +26,33 @@ INDICES = [LESSONS / "README.md", LESSONS / "README.zh.md"]
 MISSPELT = {"convpol.safetensors"}
 """On purpose: the lesson shows what comes of it."""
 
-BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ANY = re.DOTALL | re.MULTILINE
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", ANY)
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """The kind and text of every block that can be run."""
     return BLOCK.findall(page.read_text("utf-8"))
+
+
+MEASURED = re.compile(r"epoch \d+/\d+: |[\d,]+ of the [\d,]+ test images|\d\.\d+ \d\.\d+$")
+"""How shown lines begin whose numbers depend on the data or the machine."""
+
+
+def outputs(page: Path) -> list[tuple[str, str]]:
+    """Every output that a page shows, with the block of Python before it."""
+    shown, code = [], ""
+    for kind, text in re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text("utf-8"), ANY):
+        if kind == "python":
+            code = text
+        elif kind == "text":
+            shown.append((code, text))
+    return shown
+
+
+def as_compared(line: str) -> str:
+    """A line of output; if its numbers were measured, without them."""
+    return re.sub(r"\d+([.,]\d+)*", "#", line) if MEASURED.match(line) else line
 
 
 def without_words(kind: str, text: str) -> str:
@@ -102,13 +123,22 @@ def test_there_is_a_lesson_for_each_teaching_system() -> None:
 @SMALL_MODEL
 @pytest.mark.parametrize("page", PROGRAMS, ids=by_name)
 def test_every_block_runs_in_its_order(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
+    shown = dict(outputs(page))
     for number, (kind, text) in enumerate(blocks(page)):
         if kind == "python":
+            capfd.readouterr()
             exec(compile(text, f"{page.name}, block {number}", "exec"), namespace)
+            printed = {as_compared(line) for line in "".join(capfd.readouterr()).splitlines()}
+            for line in shown.pop(text, "").splitlines():
+                assert as_compared(line) in printed
+    assert not shown
     text = page.read_text("utf-8")
     named = set(re.findall(r'"([\w-]+\.(?:png|safetensors))"', text)) - MISSPELT
     assert named <= {path.name for path in tmp_path.iterdir()}
@@ -138,6 +168,28 @@ def test_the_chinese_page_has_the_same_code(page: Path) -> None:
     assert [without_words(*block) for block in theirs] == [
         without_words(*block) for block in blocks(page)
     ]
+
+
+@pytest.mark.parametrize("page", ENGLISH, ids=by_name)
+def test_the_chinese_page_shows_the_same_outputs(page: Path) -> None:
+    """Except for the words that its own code prints."""
+
+    def without_own_words(code: str, shown: str) -> list[str]:
+        constants = {node.value for node in ast.walk(ast.parse(code)) if _is_text(node)}
+        for words in sorted(constants, key=len, reverse=True):
+            shown = shown.replace(words.strip() or "\n", "\n")
+        return shown.split()
+
+    theirs = outputs(page.with_suffix(".zh.md"))
+    assert [without_own_words(*each) for each in theirs] == [
+        without_own_words(*each) for each in outputs(page)
+    ]
+
+
+def test_a_shown_output_is_compared_with_its_numbers_unless_they_were_measured() -> None:
+    assert as_compared("torch.Size([64, 10])") == "torch.Size([64, 10])"
+    assert as_compared("0.1289 0.1300") == "# #"
+    assert as_compared("60,000 of the 60,000 test images are") == "# of the # test images are"
 
 
 @pytest.mark.parametrize("page", [*ENGLISH, INDICES[0], READMES[0]], ids=by_name)
