@@ -1,4 +1,4 @@
-"""Who imports whom: only from above, never in circles, and PyTorch only where it has to be."""
+"""Modules import only from above, never in circles, and PyTorch only where it is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tenfold
 
 SOURCE = Path(tenfold.__file__).parent
 
-HOUSE = (
+LAYERS = (
     "_lazy",
     "_version",
     "errors",
@@ -36,16 +36,16 @@ HOUSE = (
     "reporting",
     "reproduction",
 )
-"""Files and folders, from the top of the house down."""
+"""Files and folders, from the top layer down."""
 
-FACES = ("api", "cli", "notebook")
-"""Below the house: they may import everything but each other, and nothing imports them."""
+FRONT_ENDS = ("api", "cli", "notebook")
+"""Below all layers: they may import everything but each other, and nothing imports them."""
 
-DOORS = ("__init__", "__main__")
-"""They lead to the faces, so they stand outside the order."""
+ENTRY_POINTS = ("__init__", "__main__")
+"""They import the front ends, so they are outside the order."""
 
 WITHOUT_TORCH = {
-    "the house above data": (
+    "the layers above data": (
         "_lazy.py",
         "_version.py",
         "errors.py",
@@ -76,12 +76,12 @@ WITHOUT_TORCH = {
     "deployment": ("deployment/__init__.py", "deployment/bundle.py", "deployment/pictures.py"),
     "runs": ("runs/__init__.py", "runs/facts.py", "runs/folder.py"),
     "reporting": ("reporting/__init__.py", "reporting/describe.py", "reporting/terminal.py"),
-    "faces": ("__init__.py", "cli.py"),
+    "front ends": ("__init__.py", "cli.py"),
 }
 """What can be imported without PyTorch, directly or by way of others, in groups."""
 
 MODULES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
-INSIDE = [module for module in MODULES if module.parts[0].removesuffix(".py") not in DOORS]
+INSIDE = [module for module in MODULES if module.parts[0].removesuffix(".py") not in ENTRY_POINTS]
 
 
 def name_of(module: Path) -> str:
@@ -114,13 +114,13 @@ def imports(module: Path) -> Iterator[str]:
 
 
 def place(name: str) -> tuple[int, str]:
-    """How far down the house a module stands, and in which folder or face."""
+    """The number of a module's layer, from the top, and its name."""
     top = name.split(".")[1]
-    return (len(HOUSE) if top in FACES else HOUSE.index(top)), top
+    return (len(LAYERS) if top in FRONT_ENDS else LAYERS.index(top)), top
 
 
 def circle(node_of: Callable[[str], str]) -> object:
-    """The circle that the imports go in, if there is one; some of the modules may be one node."""
+    """A cycle of imports, if there is one; several modules may be one node."""
     graph: dict[str, set[str]] = {}
     for module in INSIDE:
         own = node_of(name_of(module))
@@ -140,23 +140,23 @@ def test_a_module_imports_only_from_above_or_its_own_folder(module: Path) -> Non
         assert other < own or other_folder == folder, f"{module} imports {name} from below"
 
 
-def test_the_house_names_only_what_is_there() -> None:
-    for name in (*HOUSE, *FACES):
+def test_every_layer_and_front_end_exists() -> None:
+    for name in (*LAYERS, *FRONT_ENDS):
         assert f"tenfold.{name}" in KNOWN, name
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_no_module_imports_itself_indirectly() -> None:
     assert circle(lambda name: name) is None
 
 
-def test_no_room_of_data_is_returned_to() -> None:
-    """A room is a folder or a file right inside `data/`."""
+def test_the_parts_of_data_do_not_import_each_other_in_circles() -> None:
+    """A part is a folder or a file directly in `data/`."""
 
-    def room(name: str) -> str:
+    def part(name: str) -> str:
         parts = name.split(".")
         return ".".join(parts[:3]) if parts[1] == "data" else name
 
-    assert circle(room) is None
+    assert circle(part) is None
 
 
 def without_torch(group: str) -> list[Path]:
@@ -184,14 +184,14 @@ def imported_at_once(node: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("group", WITHOUT_TORCH)
-def test_no_module_on_the_ground_floor_names_torch_when_it_is_imported(group: str) -> None:
+def test_no_module_without_torch_imports_it_at_once(group: str) -> None:
     for module in without_torch(group):
         names = imported_at_once(ast.parse((SOURCE / module).read_text()))
         assert not [name for name in names if name.partition(".")[0] == "torch"], module
 
 
 @pytest.mark.parametrize("group", WITHOUT_TORCH)
-def test_no_module_on_the_ground_floor_loads_torch_by_way_of_others(group: str) -> None:
+def test_no_module_without_torch_loads_it_indirectly(group: str) -> None:
     names = [name_of(module) for module in without_torch(group)]
     code = (
         "import importlib, sys\n"
@@ -217,5 +217,5 @@ def test_no_module_on_the_ground_floor_loads_torch_by_way_of_others(group: str) 
         ("class A:\n    def f(self):\n        import torch", []),
     ],
 )
-def test_an_import_is_found_where_it_runs(text: str, names: list[str]) -> None:
+def test_imports_that_run_at_once_are_found(text: str, names: list[str]) -> None:
     assert list(imported_at_once(ast.parse(text))) == names
