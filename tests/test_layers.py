@@ -73,7 +73,7 @@ WITHOUT_TORCH = {
         "training/watching.py",
     ),
     "recipes": ("recipes/*.py",),
-    "deployment": ("deployment/__init__.py", "deployment/bundle.py", "deployment/pictures.py"),
+    "deployment": ("deployment/__init__.py", "deployment/bundle.py", "deployment/inputs.py"),
     "runs": ("runs/__init__.py", "runs/facts.py", "runs/folder.py"),
     "reporting": ("reporting/__init__.py", "reporting/describe.py", "reporting/terminal.py"),
     "front ends": ("__init__.py", "cli.py"),

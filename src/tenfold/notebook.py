@@ -1,4 +1,4 @@
-"""For notebooks: a plot that grows while training, and rows of pictures with predictions.
+"""For notebooks: a plot that grows while training, and rows of images with predictions.
 
     from tenfold.notebook import LivePlot, show_images
 
@@ -65,18 +65,18 @@ def show_images(
     *,
     path: str | Path | None = None,
 ) -> None:
-    """Show pictures, each titled with its true class and below that the predicted one.
+    """Show images, each titled with its true class and below that the predicted one.
 
     A list of predictions is for the whole data set, for `indices`, or, without `indices`, for the
     first images. A network is called in evaluation mode, with raw pixels if it contains a
     `tenfold.models.Preprocessing`, otherwise with floats in 0..1.
 
     Args:
-        dataset: the pictures.
+        dataset: the images.
         predictions: see `Predictions`; None to show only the true classes.
-        indices: which pictures; None for some spread evenly over the data set.
+        indices: which images; None for some spread evenly over the data set.
         rows: maximum number of rows, unless `indices` is given.
-        columns: pictures per row.
+        columns: images per row.
         path: a file that ends in `.png` or `.svg`; required outside a notebook.
 
     Raises:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment.bundle import Bundle, read_bundle
-from tenfold.deployment.pictures import Pictures, raw_pixels
+from tenfold.deployment.inputs import ImageInputs, raw_pixels
 from tenfold.errors import DataError, FileRefusedError, UsageError, listing, printable, quoted
 from tenfold.evaluation.compiled import predictor
 from tenfold.evaluation.passes import report_of
@@ -88,7 +88,7 @@ class Classifier:
         """The class names, in the order of the probabilities."""
         return self.bundle.classes
 
-    def predict(self, images: Pictures) -> list[str]:
+    def predict(self, images: ImageInputs) -> list[str]:
         """The name of the most probable class for each image.
 
         Raises:
@@ -97,7 +97,7 @@ class Classifier:
         """
         return [self.classes[label] for label in self._logits(images).argmax(1).tolist()]
 
-    def predict_proba(self, images: Pictures) -> Float[np.ndarray, "n classes"]:
+    def predict_proba(self, images: ImageInputs) -> Float[np.ndarray, "n classes"]:
         """The probability of each class for each image; every row sums to 1.
 
         Raises:
@@ -107,7 +107,7 @@ class Classifier:
         probabilities: np.ndarray = self._logits(images).softmax(1).cpu().numpy()
         return probabilities
 
-    def top(self, images: Pictures, k: int = 3) -> list[tuple[Guess, ...]]:
+    def top(self, images: ImageInputs, k: int = 3) -> list[tuple[Guess, ...]]:
         """The k most probable classes for each image, most probable first.
 
         Raises:
@@ -157,7 +157,7 @@ class Classifier:
             f"classes={printable(listing(self.classes, 5))})"
         )
 
-    def _logits(self, images: Pictures) -> Logits:
+    def _logits(self, images: ImageInputs) -> Logits:
         pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape))
         logits = self._predict(torch.from_numpy(pixels), _BATCH_SIZE)
         if not logits.isfinite().all():

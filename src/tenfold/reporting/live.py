@@ -132,7 +132,7 @@ class LivePlot(Watcher):
             self.draw()
 
     def draw(self) -> None:
-        """Update the picture now; a failure is reported once and not raised."""
+        """Redraw the plot now; a failure is reported once and not raised."""
         if self._cancel_postponed is not None:
             self._cancel_postponed()
             self._cancel_postponed = None
@@ -144,7 +144,7 @@ class LivePlot(Watcher):
         except Exception as error:  # noqa: BLE001 - a plot must not end hours of training
             self._complain(error)
         now = time.perf_counter()
-        # The first picture takes longer, because it loads the fonts, so its time does not count.
+        # The first plot takes longer, because it loads the fonts, so its time does not count.
         cost = now - started if self._has_drawn else 0.0
         self._has_drawn = True
         self._next_draw = now + max(SECONDS_BETWEEN_REDRAWS, cost / SHARE_OF_TIME)

@@ -1,4 +1,4 @@
-"""Figures of a run: its history, pictures with predictions, and the confusion matrix.
+"""Figures of a run: its history, images with predictions, and the confusion matrix.
 
 Colors are those of Okabe and Ito, which are distinguishable with any kind of color vision. Lines
 also differ in marker and dash, and mistakes are marked with a cross.
@@ -169,7 +169,7 @@ def _value_limits(what: str, lines: Iterable[Curve]) -> tuple[float, float]:
     return max(0.0, low - margin), min(1.0, high + margin)
 
 
-# ---- Pictures ----------------------------------------------------------------------------------
+# ---- Images ------------------------------------------------------------------------------------
 
 
 @house_style()
@@ -180,15 +180,15 @@ def images_figure(
     *,
     columns: int = 8,
 ) -> Figure:
-    """Rows of pictures, each titled with its true class and below that the predicted one.
+    """Rows of images, each titled with its true class and below that the predicted one.
 
     Mistakes have a colored prediction and frame, and a cross.
 
     Args:
-        dataset: the pictures.
-        indices: which pictures, in display order.
-        predictions: a class index or name for each of these pictures.
-        columns: pictures per row.
+        dataset: the images.
+        indices: which images, in display order.
+        predictions: a class index or name for each of these images.
+        columns: images per row.
 
     Raises:
         UsageError: there are no indices, one is out of range, the number of predictions differs
@@ -202,16 +202,16 @@ def images_figure(
         raise UsageError(f"images: columns is {columns}, wanted at least 1")
     columns = min(columns, len(places))
     rows = math.ceil(len(places) / columns)
-    picture, gap, header = 1.0, 0.2, 0.24 if labels is None else 0.40
+    side, gap, header = 1.0, 0.2, 0.24 if labels is None else 0.40
     shape = dataset.image_shape
-    tall = picture * min(4.0, shape.height / shape.width)
-    width, height = columns * (picture + gap), rows * (tall + header + 0.06)
+    tall = side * min(4.0, shape.height / shape.width)
+    width, height = columns * (side + gap), rows * (tall + header + 0.06)
     figure = Figure(figsize=(width, height), dpi=PIXELS_PER_INCH)
     for number, place in enumerate(places):
         row, column = divmod(number, columns)
-        left = column * (picture + gap) + gap / 2
+        left = column * (side + gap) + gap / 2
         bottom = height - (row + 1) * (tall + header + 0.06) + 0.06
-        axes = figure.add_axes((left / width, bottom / height, picture / width, tall / height))
+        axes = figure.add_axes((left / width, bottom / height, side / width, tall / height))
         _draw_image(axes, dataset.image_array[place])
         top, line = bottom + tall + 0.05, 0.155
         truth = int(dataset.label_array[place])
@@ -224,7 +224,7 @@ def images_figure(
                 axes.spines[:].set(visible=True, color=VERMILLION, linewidth=2)
         for lines_below, (name, color) in enumerate(reversed(names)):
             text = figure.text(
-                (left + picture / 2) / width,
+                (left + side / 2) / width,
                 (top + lines_below * line) / height,
                 legible(name),
                 color=color,
@@ -232,7 +232,7 @@ def images_figure(
                 ha="center",
                 va="bottom",
             )
-            _shorten(text, (picture + gap - 0.06) * PIXELS_PER_INCH)
+            _shorten(text, (side + gap - 0.06) * PIXELS_PER_INCH)
     return figure
 
 
@@ -276,7 +276,7 @@ def _label(dataset: ImageDataset, prediction: SupportsIndex | str) -> int:
 def _draw_image(axes: Axes, image: UInt8[np.ndarray, "channels height width"]) -> None:
     axes.imshow(
         image.transpose(1, 2, 0),
-        cmap="gray",  # for single-channel pictures
+        cmap="gray",  # for single-channel images
         vmin=0,
         vmax=255,
         interpolation="nearest",

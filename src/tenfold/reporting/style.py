@@ -121,7 +121,7 @@ def picture_format(path: Path) -> PictureFormat:
         case "png" | "svg" as form:
             return form
     raise UsageError(
-        f"{path}: cannot write a picture "
+        f"{path}: cannot write an image "
         + (f"as {path.suffix!r}" if path.suffix else "without knowing the format"),
         remedy="use a name that ends in .png or .svg",
     )

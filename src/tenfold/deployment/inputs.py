@@ -16,23 +16,23 @@ from tenfold.errors import DataError, TenfoldError, UsageError, listing, shell_w
 from tenfold.storage import read_regular_file
 from tenfold.types import ImageShape, PixelArray, as_array
 
-Picture = str | Path | Image.Image
-"""An image file or an opened image."""
+ImageInput = str | Path | Image.Image
+"""An image file or an opened Pillow image."""
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Pictures: TypeAlias = Picture | Sequence[Picture] | np.ndarray | Tensor | ImageDataset
+    ImageInputs: TypeAlias = ImageInput | Sequence[ImageInput] | np.ndarray | Tensor | ImageDataset
 else:
-    Pictures = Any
-"""One picture, a sequence of pictures, an array or tensor of raw pixels, or an `ImageDataset`."""
+    ImageInputs = Any
+"""One input, a sequence of inputs, an array or tensor of raw pixels, or an `ImageDataset`."""
 
 
-def raw_pixels(images: Pictures, shape: ImageShape) -> PixelArray:
-    """Raw pixels in a model's input shape; pictures are converted like training images.
+def raw_pixels(images: ImageInputs, shape: ImageShape) -> PixelArray:
+    """Raw pixels in a model's input shape; files are converted like training images.
 
     Args:
-        images: see `Pictures`.
+        images: see `ImageInputs`.
         shape: of one image.
 
     Raises:
@@ -43,19 +43,19 @@ def raw_pixels(images: Pictures, shape: ImageShape) -> PixelArray:
         images = images.image_array
     if hasattr(images, "dtype"):
         return _checked(as_array(images), shape)
-    pictures: list[Any] = [images]
-    if isinstance(images, Iterable) and not isinstance(images, Picture):
-        pictures = list(images)
-    if not pictures:
+    inputs: list[Any] = [images]
+    if isinstance(images, Iterable) and not isinstance(images, ImageInput):
+        inputs = list(images)
+    if not inputs:
         raise DataError("predict: no images, wanted at least one")
-    for place, picture in enumerate(pictures):
-        if not isinstance(picture, Picture):
+    for place, item in enumerate(inputs):
+        if not isinstance(item, ImageInput):
             raise UsageError(
-                f"predict: image {place} is of type {type(picture).__name__}, wanted a file name "
+                f"predict: image {place} is of type {type(item).__name__}, wanted a file name "
                 "or an opened image",
                 remedy="stack arrays or tensors of raw pixels into one",
             )
-    return _decoded(pictures, shape)
+    return _decoded(inputs, shape)
 
 
 def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
@@ -68,23 +68,23 @@ def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
     return whole
 
 
-def _decoded(pictures: Sequence[Picture], shape: ImageShape) -> PixelArray:
+def _decoded(inputs: Sequence[ImageInput], shape: ImageShape) -> PixelArray:
     arrays, problems = [], []
     size = (shape.height, shape.width)
-    for picture in pictures:
+    for item in inputs:
         try:
-            if isinstance(picture, Image.Image):
-                arrays.append(image_to_array(picture, channels=shape.channels, size=size))
+            if isinstance(item, Image.Image):
+                arrays.append(image_to_array(item, channels=shape.channels, size=size))
             else:
-                data = _read(Path(picture))
-                arrays.append(decode_image(data, str(picture), channels=shape.channels, size=size))
+                data = _read(Path(item))
+                arrays.append(decode_image(data, str(item), channels=shape.channels, size=size))
         except TenfoldError as error:
-            if len(pictures) == 1:
+            if len(inputs) == 1:
                 raise DataError(error.message, remedy=error.remedy) from error
             problems.append(error.message)
     if problems:
         raise DataError(
-            f"{len(problems)} of {len(pictures)} images cannot be used: {listing(problems)}",
+            f"{len(problems)} of {len(inputs)} images cannot be used: {listing(problems)}",
             remedy="replace them or leave them out",
         )
     return np.stack(arrays)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tenfold.deployment.pictures import raw_pixels
+from tenfold.deployment.inputs import raw_pixels
 from tenfold.errors import DataError
 from tenfold.types import ImageShape
 
