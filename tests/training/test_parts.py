@@ -155,7 +155,7 @@ def test_a_torch_save_file_is_no_model_of_a_run(zipped: bool, tmp_path: Path) ->
     """It cannot become one: there are no classes in it."""
     path = tmp_path / "own.pt"
     torch.save(network().state_dict(), path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(FileRefusedError, match=r"does not say what network, classes and") as caught:
+    with pytest.raises(FileRefusedError, match=r"lacks the network, classes and") as caught:
         tenfold.load(path)
     assert "save_checkpoint" not in str(caught.value)
 

@@ -294,8 +294,8 @@ def _foreign(path: Path, kind: str, start: bytes = b"") -> FileRefusedError:
                 "weights_only=True)), and save that with tenfold.training.save_checkpoint",
             )
         return FileRefusedError(
-            f"{path}: torch.save wrote this file, which does not say what network, classes and "
-            f"preprocessing its weights belong to, wanted {_what(kind)}",
+            f"{path}: torch.save wrote this file, so it lacks the network, classes and "
+            "preprocessing of a tenfold model",
             remedy="train a model with tenfold train, or load the weights into your own network "
             "with load_state_dict(torch.load(..., weights_only=True))",
         )

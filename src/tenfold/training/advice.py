@@ -68,7 +68,7 @@ class Advisor:
                 f"a model that predicts the same for every image gets {self.constant_loss:.3f}, "
                 f"so this one is not learning; try a learning rate ten times lower (it went "
                 f"up to {max(map(self._schedule, range(steps))):g}) or larger batches, and raise "
-                "it only if the loss then falls too slowly"
+                "the rate again only if the loss then falls too slowly"
             ),
             "overfitting": _overfits(history)
             and (
