@@ -2,7 +2,8 @@
 
 The path of an image, one module per step:
 
-- `source`: the path becomes a stream of members, never extracted to disk.
+- `source`: the path becomes a stream of members, never extracted to disk. Runs that were trained in
+  a directory are passed over (`walking`).
 - `survey`: the first pass reads the image headers, so that arrays of the right size can be
   allocated. The encoded files stay in memory for the second pass if they are small enough, and are
   read again otherwise.

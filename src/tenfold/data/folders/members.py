@@ -20,6 +20,9 @@ Parts = tuple[str, ...]
 """A name, split at its slashes."""
 
 
+_LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
+
+
 class Kind(Enum):
     """The kind of a member."""
 
@@ -47,6 +50,11 @@ class Member:
     def name(self) -> str:
         """The parts joined by slashes."""
         return "/".join(self.parts)
+
+
+def is_hidden(parts: Parts) -> bool:
+    """Whether a file or folder is hidden or left behind by a desktop, or is in such a folder."""
+    return any(part.startswith(".") or part.lower() in _LEFT_BY_DESKTOPS for part in parts)
 
 
 def too_large(name: str, size: int) -> DataError:

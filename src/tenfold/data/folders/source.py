@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tenfold.data.files.reading import file_errors, unreadable
 from tenfold.data.folders.archives import archive_members
-from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
+from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, too_large
+from tenfold.data.folders.walking import walk
 from tenfold.errors import DataError
 
 MOST_MEMBERS = 4_000_000
@@ -20,8 +21,9 @@ MOST_MEMBERS = 4_000_000
 def source_fingerprint(path: Path) -> str:
     """A digest that changes when the data at this path does.
 
-    For an archive, the SHA-256 of its bytes; for a directory, of the sorted names of its files and
-    folders and the files' sizes, mtimes and ctimes, without reading the files.
+    For an archive, the SHA-256 of its bytes; for a directory, of the names of its files and
+    folders and the files' sizes, mtimes and ctimes, without reading the files. Runs in a directory
+    do not count.
 
     Raises:
         DataError: the path does not exist or cannot be read.
@@ -31,7 +33,7 @@ def source_fingerprint(path: Path) -> str:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256(b"directory")
-    for parts, entry in _walk(path):
+    for parts, entry in walk(path):
         is_folder = entry.is_dir(follow_symlinks=False)
         facts = ("/".join(parts), *(() if is_folder else _size_and_times(entry)))
         digest.update(repr(facts).encode("utf-8", "backslashreplace"))
@@ -39,9 +41,10 @@ def source_fingerprint(path: Path) -> str:
 
 
 def read_members(path: Path) -> Iterator[Member]:
-    """The members of a directory (sorted by name) or of an archive (in archive order).
+    """The members of a directory (in the order of `walk`) or of an archive (in its own order).
 
-    A link in a directory to a file inside that directory counts as a file.
+    A link in a directory to a file inside that directory counts as a file. Runs in a directory are
+    left out; those in an archive are not.
 
     Raises:
         DataError: the path does not exist or is not an archive; or the archive is damaged,
@@ -59,21 +62,6 @@ def read_members(path: Path) -> Iterator[Member]:
             yield member
 
 
-def _walk(root: Path) -> Iterator[tuple[Parts, os.DirEntry[str]]]:
-    """Every entry below a directory, sorted, parents first; links are not followed."""
-    pending: list[tuple[Parts, str]] = [((), os.fspath(root))]
-    while pending:
-        parts, folder = pending.pop()
-        try:
-            with os.scandir(folder) as listed:
-                entries = sorted(listed, key=lambda entry: entry.name)
-        except OSError as error:
-            raise unreadable(folder, error) from error
-        yield from (((*parts, entry.name), entry) for entry in entries)
-        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-        pending += [((*parts, entry.name), entry.path) for entry in reversed(folders)]
-
-
 def _size_and_times(entry: os.DirEntry[str]) -> tuple[int, int, int]:
     """Size, mtime and ctime (in nanoseconds) of a file, or of a link's target."""
     try:
@@ -85,7 +73,7 @@ def _size_and_times(entry: os.DirEntry[str]) -> tuple[int, int, int]:
 
 def _directory_members(root: Path) -> Iterator[Member]:
     inside = os.path.join(os.path.realpath(root), "")  # noqa: PTH118  (ends in a separator)
-    for parts, entry in _walk(root):
+    for parts, entry in walk(root):
         read = partial(_read_file, Path(entry.path), "/".join(parts))
         yield Member(parts, _kind(entry, inside), read)
 

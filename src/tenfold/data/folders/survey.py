@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenfold.data.folders.images import read_size_and_mode
-from tenfold.data.folders.members import Kind, Member, Parts
+from tenfold.data.folders.members import Kind, Member, Parts, is_hidden
 from tenfold.data.folders.source import read_members
 from tenfold.errors import DataError, listing
 from tenfold.listening import Listener
@@ -21,7 +21,6 @@ LARGEST_KEPT = 512 * 2**20
 """Maximum bytes of encoded images that stay in memory between the two passes over the source."""
 
 _IMAGES_BETWEEN_LOOKS = 64
-_LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
 @dataclass(slots=True)
@@ -72,7 +71,7 @@ def survey_images(path: Path, listener: Listener) -> Survey:
     survey = Survey()
     kept = 0
     for member in read_members(path):
-        if _is_hidden(member):
+        if is_hidden(member.parts):
             if member.kind is not Kind.FOLDER:
                 survey.hidden.append(member.name)
         elif member.kind is Kind.FOLDER:
@@ -99,10 +98,6 @@ def survey_images(path: Path, listener: Listener) -> Survey:
             remedy="put the files themselves there",
         )
     return survey
-
-
-def _is_hidden(member: Member) -> bool:
-    return any(part.startswith(".") or part.lower() in _LEFT_BY_DESKTOPS for part in member.parts)
 
 
 def _survey_image(survey: Survey, member: Member) -> bytes:

@@ -1,0 +1,108 @@
+"""The files and folders below a directory, without the runs that were trained in it.
+
+`tenfold train .` puts the run's folder into that of the data. The data must stay the same, so
+everything that belongs to a run is passed over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tenfold.data.files.reading import unreadable
+from tenfold.data.folders.members import Parts, is_hidden
+from tenfold.errors import DataError
+
+RUN_FACTS = "run.json"
+"""The file that tells a run's folder."""
+
+_RECIPE, _LOCK = "recipe.toml", ".lock"
+_BESIDE_RUNS = frozenset({"reproduction.json", "reproduction.md"})
+
+Found = tuple[Parts, os.DirEntry[str]]
+"""An entry, and its name relative to the directory."""
+
+
+def walk(root: Path) -> Iterator[Found]:
+    """Every entry below a directory: a folder, its files in order, then its folders in turn.
+
+    Links are not followed. Left out are the folders of runs, links to them, and folders that
+    contain nothing else.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    entries = _listed(root)
+    files, folders = _sorted_out((), entries)
+    yield from files
+    pending = folders[::-1]
+    held: list[tuple[Parts, list[Found]]] = []  # outermost first; yielded if one has more than runs
+    while pending:
+        parts, folder = pending.pop()
+        while held and held[-1][0] != parts[: len(held[-1][0])]:
+            held.pop()
+        entries = _listed(folder)
+        if _are_of_a_run(entries):
+            continue
+        files, folders = _sorted_out(parts, entries)
+        pending += folders[::-1]
+        found = [(parts, folder), *files]
+        if not is_hidden(parts):
+            if _may_hold_only_runs(entries, files, folders):
+                held.append((parts, found))
+                continue
+            for _, outer in held:
+                yield from outer
+            held.clear()
+        elif held:  # nor does a hidden folder beside runs count
+            held[-1][1].extend(found)
+            continue
+        yield from found
+
+
+def _listed(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    path = os.fspath(folder)
+    try:
+        with os.scandir(path) as listed:
+            return sorted(listed, key=lambda entry: entry.name)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _sorted_out(
+    parts: Parts, entries: Sequence[os.DirEntry[str]]
+) -> tuple[list[Found], list[Found]]:
+    """The files and links in a folder, without links to runs; and the folders."""
+    files: list[Found] = []
+    folders: list[Found] = []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(((*parts, entry.name), entry))
+        elif not _is_link_to_a_run(entry):
+            files.append(((*parts, entry.name), entry))
+    return files, folders
+
+
+def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
+    """Whether these are the contents of a run's folder, even of a run that is just beginning."""
+    names = {entry.name for entry in entries if entry.name in (RUN_FACTS, _RECIPE, _LOCK)}
+    if RUN_FACTS in names:
+        return len(names) > 1 and all(e.is_file() for e in entries if e.name in names)
+    return _LOCK in names and all(e.name == _RECIPE or e.name.startswith(".") for e in entries)
+
+
+def _is_link_to_a_run(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_symlink() and entry.is_dir() and _are_of_a_run(_listed(entry))
+    except (OSError, DataError):  # whoever wants to read it will report the error
+        return False
+
+
+def _may_hold_only_runs(
+    entries: Sequence[os.DirEntry[str]], files: Sequence[Found], folders: Sequence[Found]
+) -> bool:
+    """Whether a folder has folders or links to runs, and next to them only what is with runs."""
+    has_more = any(not is_hidden(parts) and parts[-1] not in _BESIDE_RUNS for parts, _ in files)
+    has_links_to_runs = len(files) + len(folders) < len(entries)
+    return not has_more and (has_links_to_runs or any(not is_hidden(parts) for parts, _ in folders))
