@@ -20,9 +20,10 @@ from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
 from tenfold.data.folders.layout import UNSPLIT
+from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
-from tenfold.errors import DataError, UsageError, did_you_mean, listing, quoted, shell_word
+from tenfold.errors import DataError, UsageError, did_you_mean, listing, quoted
 from tenfold.listening import Listener, Recorder
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
@@ -199,12 +200,8 @@ def _read_files(path: Path, listener: Listener) -> dict[str, LabeledArrays] | No
     """The splits of an `.npz` file or a folder of IDX or CIFAR files; None for anything else."""
     if path.suffix.lower() == ".npz" and path.is_file():
         return read_npz(path)
+    refuse_mistaken(path)
     if path.is_dir():
-        if (path / "run.json").is_file():
-            raise DataError(
-                f"{path}: this is the folder of a run, wanted a data set",
-                remedy=f"continue the run with: tenfold resume {shell_word(path)}",
-            )
         return read_known_folder(path, listener=listener)
     if not path.is_file():
         raise DataError(f"{path}: neither a folder nor a regular file", remedy="name one of these")

@@ -74,6 +74,16 @@ def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabeledArr
     return _read_known((whole or known)[0], listener)
 
 
+def has_idx_training_files(path: Path) -> bool:
+    """Whether an IDX file is one of a data set whose folder can be read, going by their names."""
+    for _, file_set in _FILE_SETS:
+        if file_set.format == "idx":
+            paths = files_in(path.parent, file_set)
+            if _names(file_set, "train") <= paths.keys():
+                return path.name.removesuffix(".gz") in {file.name for file in file_set.files}
+    return False
+
+
 def _known_files(path: Path) -> Iterator[LocatedFiles]:
     """This folder and those below it that have files of a catalog set."""
     for _, file_set in _FILE_SETS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,6 +77,22 @@ def read_idx(paths: Sequence[Path], classes: Sequence[str]) -> LabeledArrays:
 def count_idx_classes(paths: Sequence[Path]) -> int:
     """The number of classes in the labels, the second of two files; at least ten."""
     return int(read_idx_labels(paths[1]).max(initial=9)) + 1
+
+
+def idx_kind(path: Path) -> str | None:
+    """`an IDX file of images` or `an IDX file of labels`, by the first bytes; None for others.
+
+    Args:
+        path: a regular file, gzipped or not.
+    """
+    try:
+        with path.open("rb") as file:
+            if not is_gzip(file):
+                return _IDX_NAMES.get(file.read(4))
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                return _IDX_NAMES.get(unzipped.read(4))
+    except (OSError, EOFError, zlib.error):
+        return None
 
 
 def _read_idx_array(path: Path, wanted: bytes) -> NDArray[np.uint8]:

@@ -40,7 +40,8 @@ def archive_members(path: Path) -> Iterator[Member]:
         return _tar_members(path, start)
     raise DataError(
         f"{path}: neither a folder nor a supported archive",
-        remedy="name a folder or a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2 archive of it",
+        remedy="name a folder, a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2 archive of one, or "
+        "an .npz file",
     )
 
 

@@ -1,0 +1,82 @@
+"""Paths that exist and are taken for data sets, but are something else."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from tenfold.data.catalog.reading import has_idx_training_files
+from tenfold.data.files.idx import idx_kind
+from tenfold.data.folders.walking import RUN_FACTS
+from tenfold.errors import DataError, FileRefusedError, shell_word
+from tenfold.storage import read_text
+
+_LARGEST_TEXT = 64 * 2**20
+_ENDED = ("finished", "stopped early")
+
+
+def refuse_mistaken(path: Path) -> None:
+    """Refuse the folder of a run, a recipe, and a single one of a data set's files.
+
+    Raises:
+        DataError: says what it is, and what to do with it.
+    """
+    if path.is_dir():
+        if (path / RUN_FACTS).is_file():
+            raise _is_a_run(path)
+    elif path.is_file():
+        if path.suffix.lower() == ".toml":
+            raise _is_a_recipe(path)
+        if kind := idx_kind(path):
+            raise _is_one_file(path, kind)
+
+
+def _is_a_run(path: Path) -> DataError:
+    try:
+        facts = json.loads(_text(path / RUN_FACTS))
+    except (ValueError, RecursionError):
+        facts = None
+    has_ended = isinstance(facts, dict) and facts.get("status") in _ENDED
+    what, command = ("evaluate", "evaluate") if has_ended else ("continue", "resume")
+    return DataError(
+        f"{path}: this is the folder of a run, wanted a data set",
+        remedy=f"{what} the run with: tenfold {command} {shell_word(path)}",
+    )
+
+
+def _is_a_recipe(path: Path) -> DataError:
+    recipe: dict[str, Any]
+    try:
+        recipe = tomllib.loads(_text(path))
+    except (ValueError, RecursionError):
+        recipe = {}
+    data = "" if recipe.get("data") else "DATA "
+    return DataError(
+        f"{path}: this looks like a recipe, wanted a data set",
+        remedy=f"train by the recipe with: tenfold train {data}--recipe {shell_word(path)}",
+    )
+
+
+def _is_one_file(path: Path, kind: str) -> DataError:
+    if has_idx_training_files(path):
+        remedy = f"name its folder instead: {shell_word(path.parent)}"
+    else:
+        remedy = (
+            "put train-images-idx3-ubyte and train-labels-idx1-ubyte into one folder, gzipped or "
+            "not, and name the folder"
+        )
+    return DataError(
+        f"{path}: this is {kind}, one of the files of a data set, wanted the folder with all of "
+        "them",
+        remedy=remedy,
+    )
+
+
+def _text(path: Path) -> str:
+    """The text of a file; empty if it cannot be read."""
+    try:
+        return read_text(path, _LARGEST_TEXT)
+    except FileRefusedError:
+        return ""
