@@ -108,9 +108,13 @@ def test_no_images_are_refused():
 
 def test_no_classes_and_wrong_numbers_of_names_are_refused():
     labels = torch.zeros(2, dtype=torch.int64)
-    with pytest.raises(DataError, match="label 0 at index 0 is out of range"):
+    with pytest.raises(DataError, match="label 0 at index 0 is out of range, wanted named classes"):
         ImageDataset(pixels(2, 1, 4, 4), labels, [])
-    with pytest.raises(DataError, match="2 images but 1 names"):
+    with pytest.raises(
+        DataError, match="label 1 at index 0 is out of range, wanted 0 for 1 class;"
+    ):
+        ImageDataset(pixels(2, 1, 4, 4), labels + 1, ["a"])
+    with pytest.raises(DataError, match=r"2 images but 1 name$"):
         ImageDataset(pixels(2, 1, 4, 4), labels, ["a"], names=["one"])
 
 

@@ -313,6 +313,33 @@ def test_shared_images_are_counted_in_the_second() -> None:
     assert shared_images(train, image_dataset(off_by_one)) == 0
 
 
+@pytest.mark.parametrize(
+    ("n", "shared", "note"),
+    [
+        (40, 1, "1 of the 40 test images is also a training image, pixel for pixel"),
+        (40, 2, "2 of the 40 test images are also training images, pixel for pixel"),
+        (1, 1, "1 of the 1 test image is also a training image, pixel for pixel"),
+    ],
+)
+def test_the_number_of_shared_images_agrees_with_its_verb(n: int, shared: int, note: str) -> None:
+    pixels = np.concatenate([PIXELS[:shared], COLOR[shared:, :1]])[:n]
+    assert note in load_splits((image_dataset(), image_dataset(pixels, LABELS[:n]))).notes
+
+
+def test_numbers_of_one_agree_with_their_nouns_and_verbs() -> None:
+    two = image_dataset(PIXELS[:8], LABELS[:8])
+    assert (
+        load_splits(two, test_fraction=0.5)
+        .notes[0]
+        .startswith("there is no test split: 4 of the 8 images were held out")
+    )
+    with pytest.raises(DataError, match="its only training image is of one class, 'a'; add"):
+        load_splits(image_dataset(PIXELS[:1], LABELS[:1]))
+    train = image_dataset(labels=LABELS % 2)
+    with pytest.raises(DataError, match="training images of those classes, or remove their test"):
+        load_splits((train, image_dataset(COLOR[:, :1])))
+
+
 def test_the_same_images_in_both_splits_are_noted() -> None:
     notes = load_splits((image_dataset(), image_dataset())).notes
     assert notes == ("40 of the 40 test images are also training images, pixel for pixel",)

@@ -110,6 +110,7 @@ def test_one_idx_file(tmp_path: Path, tenfold: Tenfold, form: str, name: str, ki
         ("digits.gz", gzip.compress(idx((6,), bytes(6)))),
         ("train-images-idx3-ubyte", idx((6, 4, 4), bytes(96))),
     ],
+    ids=["images", "labels", "no labels beside"],
 )
 def test_an_idx_file_whose_folder_is_no_data_set(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
@@ -122,7 +123,9 @@ def test_an_idx_file_whose_folder_is_no_data_set(tmp_path: Path, name: str, data
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\0\0", b"\0\0\x0d\x03", b"\x1f\x8b", b"\x1f\x8b\x08damaged"]
+    "data",
+    [b"", b"\0\0", b"\0\0\x0d\x03", b"\x1f\x8b", b"\x1f\x8b\x08damaged"],
+    ids=["empty", "short", "floats", "start of gzip", "damaged gzip"],
 )
 def test_other_files_are_left_to_their_readers(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "file").write_bytes(data)

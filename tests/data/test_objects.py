@@ -180,7 +180,7 @@ def test_the_index_of_a_wrong_pixel_is_reported() -> None:
     ("items", "said"),
     [
         ([(PIXELS[0], 0, 1)], "the item at index 0 is a tuple, wanted"),
-        ([PIXELS[0]], "the item at index 0 is a ndarray"),
+        ([PIXELS[0]], "the item at index 0 is an ndarray"),
         ([("cat.png", 0)], "is a str, wanted a Pillow image"),
         ([(PIXELS[0], 0.5)], r"the label at index 0 is float64 of shape \[\], wanted one whole"),
         ([(PIXELS[0], np.eye(4)[1])], r"the label at index 0 is float64 of shape \[4\]"),
@@ -217,8 +217,15 @@ def test_other_objects_are_refused() -> None:
         def __iter__(self) -> Any:
             return iter([])
 
-    for thing in (PIXELS, torch.tensor(PIXELS), Stream(), 5, None, [image_dataset()]):
-        with pytest.raises(UsageError, match="is not a data set"):
+    for thing, kind in (
+        (PIXELS, "an ndarray"),
+        (torch.tensor(PIXELS), "a Tensor"),
+        (Stream(), "a Stream"),
+        (5, "an int"),
+        (None, "None"),
+        ([image_dataset()], "a list"),
+    ):
+        with pytest.raises(UsageError, match=f": {kind} is not a data set, wanted one with"):
             load_splits(thing)
     with pytest.raises(UsageError, match="got a tuple of 3"):
         load_splits((image_dataset(),) * 3)

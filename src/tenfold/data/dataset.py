@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from tenfold.data.files.reading import require_matching
-from tenfold.errors import DataError, quoted
+from tenfold.errors import DataError, counted, quoted
 from tenfold.types import (
     ImageShape,
     LabelArray,
@@ -193,7 +193,9 @@ def _require_sound(dataset: ImageDataset) -> None:
             remedy="give every class its own name",
         )
     if dataset.names is not None and len(dataset.names) != len(images):
-        raise DataError(f"{where}: {len(images)} images but {len(dataset.names)} names")
+        raise DataError(
+            f"{where}: {counted(len(images), 'image')} but {counted(len(dataset.names), 'name')}"
+        )
 
 
 @dataclass(frozen=True)

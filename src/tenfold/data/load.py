@@ -23,7 +23,7 @@ from tenfold.data.folders.layout import UNSPLIT
 from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
-from tenfold.errors import DataError, UsageError, did_you_mean, listing, quoted
+from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, quoted
 from tenfold.listening import Listener, Recorder
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
@@ -287,17 +287,24 @@ def _require_training_images(read: ReadData) -> None:
     if len(present) < 2:
         folders = "; each class is its own folder" if read.has_class_folders else ""
         raise DataError(
-            f"{source}: all {len(train):,} training images are of one class, {present[0]!r}",
+            f"{source}: {_all_of(len(train))} of one class, {present[0]!r}",
             remedy=f"add images of at least one other class{folders}",
         )
     for split, found in counts.items():
         untrained = [name for name, n in found.items() if n and name not in present]
         if untrained:
+            those, whose = (
+                ("that class", "its") if len(untrained) == 1 else ("those classes", "their")
+            )
             raise DataError(
                 f"{source}: {split} images of {quoted(untrained)}, "
-                "but no training images of that class",
-                remedy=f"add training images of that class, or remove its {split} images",
+                f"but no training images of {those}",
+                remedy=f"add training images of {those}, or remove {whose} {split} images",
             )
+
+
+def _all_of(n: int) -> str:
+    return "its only training image is" if n == 1 else f"all {n:,} training images are"
 
 
 def _counts_by_class(part: ImageDataset) -> dict[str, int]:
@@ -311,7 +318,8 @@ def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Lis
         whole = train
         train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
         listener.note(
-            f"there is no test split: {len(test):,} of the {len(whole):,} images were held out "
+            f"there is no test split: {len(test):,} of the {counted(len(whole), 'image')} "
+            f"{'was' if len(test) == 1 else 'were'} held out "
             "for testing, the same ones in every run"
         )
     return Splits(train, val, test)
@@ -331,7 +339,8 @@ def _check(splits: Splits, listener: Listener) -> None:
         shared = shared_images(train, part)
         if shared:
             listener.note(
-                f"{shared:,} of the {len(part):,} {part.split} images are also training images, "
+                f"{shared:,} of the {counted(len(part), f'{part.split} image')} "
+                f"{'is also a training image' if shared == 1 else 'are also training images'}, "
                 "pixel for pixel"
             )
 

@@ -17,8 +17,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.data.files.reading import typed
 from tenfold.data.folders.images import image_to_array
-from tenfold.errors import DataError, UsageError
+from tenfold.errors import DataError, UsageError, counted
 from tenfold.listening import Listener
 from tenfold.types import LabelArray, PixelArray, WantedShape, as_array, is_tensor
 
@@ -88,7 +89,7 @@ class _Items:
         is_array = hasattr(dataset, "dtype") or isinstance(dataset, dict | list)
         if is_array or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
             raise UsageError(
-                f"{self.where}: a {type(dataset).__name__} is not a data set, wanted one with "
+                f"{self.where}: {typed(dataset)} is not a data set, wanted one with "
                 "__len__ and __getitem__ that gives (image, label)",
                 remedy="wrap arrays in torch.utils.data.TensorDataset(images, labels)",
             )
@@ -109,7 +110,9 @@ class _Items:
             if batch is None:
                 return None
             if len(batch) != 2:
-                raise self._wrong("item", start, f"is {len(batch)} tensors, wanted (image, label)")
+                raise self._wrong(
+                    "item", start, f"is {counted(len(batch), 'tensor')}, wanted (image, label)"
+                )
             images.append(self._images(batch[0], start))
             labels.append(self._labels(batch[1], start))
             self.listener.reading("images", stop, n)
@@ -139,7 +142,7 @@ class _Items:
         """One item: its pixels in the wanted size and channels, and its label."""
         item = self.dataset[index]
         if not isinstance(item, tuple | list) or len(item) != 2:
-            found = f"is a {type(item).__name__}, wanted (image, label)"
+            found = f"is {typed(item)}, wanted (image, label)"
             raise self._wrong("item", index, found)
         image, label = item
         if isinstance(image, Image.Image):
@@ -148,7 +151,7 @@ class _Items:
         elif is_tensor(image) or isinstance(image, np.ndarray):
             images = self._images(image[None], index)
         else:
-            found = f"is a {type(image).__name__}, wanted a Pillow image, a tensor or an array"
+            found = f"is {typed(image)}, wanted a Pillow image, a tensor or an array"
             raise self._wrong("image", index, found)
         labels = self._array(label, "label", index)
         labels = self._labels(labels.reshape(1) if labels.size == 1 else labels[None], index)

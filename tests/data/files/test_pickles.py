@@ -63,8 +63,9 @@ def nested_lists(depth: int) -> bytes:
     [
         (b"", "damaged or truncated"),
         (b"garbage", "damaged or truncated"),
-        (b"\x80\x04K\x01.", "it contains a int, wanted a dict"),
-        (b"\x80\x04}.more", "4 bytes follow the end of the pickle"),
+        (b"\x80\x04K\x01.", "it contains an int, wanted a dict"),
+        (b"\x80\x04}.m", "the pickle's end is followed by 1 byte"),
+        (b"\x80\x04}.more", "the pickle's end is followed by 4 bytes"),
         (array_state(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"), "but 4 bytes of data"),
         (array_state(b"J\xff\xff\xff\xffK\xfc\x86"), "but 4 bytes of data"),
         (array_state(b"\x8a\x09\0\0\0\0\0\0\0\0\x01K\x00\x86"), "but 4 bytes of data"),

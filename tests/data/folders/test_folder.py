@@ -184,6 +184,13 @@ def test_channels_follow_the_images(tmp_path):
     splits, notes = read(directory(tmp_path / "mixed", {**gray, "b/2.png": picture(3)}))
     assert splits["all"].images.shape[1] == 3
     assert notes == ["2 of 3 images are gray, read as color"]
+    (tmp_path / "mixed/b/2.png").write_bytes(picture(3, mode="L"))
+    (tmp_path / "mixed/a/1.png").write_bytes(picture(3))
+    (tmp_path / "mixed/b/3.png").write_bytes(picture(4))
+    assert read(tmp_path / "mixed", channels=1)[1] == ["2 of 4 images are in color, read as gray"]
+    (tmp_path / "mixed/b/3.png").unlink()
+    (tmp_path / "mixed/b/2.png").unlink()
+    assert read(tmp_path / "mixed")[1] == ["1 of 2 images is gray, read as color"]
 
 
 @pytest.mark.parametrize("pack", [zipped, tar])

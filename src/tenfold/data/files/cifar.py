@@ -17,7 +17,7 @@ from tenfold.data.files.reading import (
     labeled,
     read_whole,
 )
-from tenfold.errors import DataError, listing
+from tenfold.errors import DataError, counted, listing
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 _CIFAR_PIXELS = 3 * 32 * 32
@@ -43,7 +43,7 @@ def read_cifar_binary(
         if not data or len(data) % record:
             raise damaged(
                 path,
-                f"{len(data):,} bytes are not whole records of {record:,} bytes "
+                f"it has {counted(len(data), 'byte')}, not whole records of {record:,} bytes "
                 f"({label_bytes} of labels, {_CIFAR_PIXELS:,} of pixels)",
             )
         records = np.frombuffer(data, np.uint8).reshape(-1, record)

@@ -25,7 +25,7 @@ from tenfold.data.files.reading import (
     is_gzip,
     labeled,
 )
-from tenfold.errors import DataError
+from tenfold.errors import DataError, counted
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 # The magic number ends in the number of axes.
@@ -113,7 +113,7 @@ def _read_idx_stream(
     header = file.read(header_size)
     _require_idx_magic(path, header[:4], wanted)
     if len(header) < header_size:
-        raise damaged(path, f"it ends after {len(header)} bytes, inside its header")
+        raise damaged(path, f"it ends after {counted(len(header), 'byte')}, inside its header")
     shape = [int(n) for n in np.frombuffer(header, ">u4", offset=4)]
     size = math.prod(shape)
     declared = f"its header declares {' x '.join(f'{n:,}' for n in shape)} bytes"

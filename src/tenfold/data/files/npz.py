@@ -21,7 +21,7 @@ from tenfold.data.files.reading import (
     labeled,
     library_errors,
 )
-from tenfold.errors import DataError, listing
+from tenfold.errors import DataError, counted, listing
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 _NPZ_SPLITS = {
@@ -96,7 +96,9 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
     """One array, if its header matches its size in the archive."""
     place = f"{path}: {entry.filename}"
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
-        raise damaged(place, f"{entry.compress_size:,} bytes cannot unpack to {entry.file_size:,}")
+        raise damaged(
+            place, f"{counted(entry.compress_size, 'byte')} cannot unpack to {entry.file_size:,}"
+        )
     _require_true_header(place, archive, entry)
     with archive.open(entry) as file:
         return np.lib.format.read_array(file, max_header_size=_LARGEST_NPY_HEADER)
@@ -121,7 +123,7 @@ def _require_true_header(place: str, archive: zipfile.ZipFile, entry: zipfile.Zi
         raise DataError(f"{place}: its dtype is {dtype}", remedy="save whole numbers 0..255")
     size = math.prod(shape) * dtype.itemsize
     if size != there:
-        raise damaged(place, f"its header declares {size:,} bytes, but it has {there:,}")
+        raise damaged(place, f"its header declares {counted(size, 'byte')}, but it has {there:,}")
 
 
 def _numbered(path: Path, highest: int) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.files.reading import damaged, described, read_whole
-from tenfold.errors import DataError, TenfoldError
+from tenfold.errors import DataError, TenfoldError, counted
 
 LARGEST_PICKLE = 512 * 2**20
 """Maximum size of a batch of CIFAR's Python version, in bytes; the largest known has 155 million.
@@ -91,7 +91,7 @@ def _require_harmless_opcodes(data: bytes) -> None:
             top_is_plain = name in _PLAIN_VALUES
         end = (position or 0) + 1
     if end != len(data):
-        raise DataError(f"{len(data) - end:,} bytes follow the end of the pickle")
+        raise DataError(f"the pickle's end is followed by {counted(len(data) - end, 'byte')}")
 
 
 class _PickledDtype:
@@ -143,7 +143,7 @@ def _array(
         shown = ", ".join(str(side) if type(side) is int else described(side) for side in shape)
         raise DataError(
             f"the pickle has an array of shape ({shown}) and dtype {dtype}, "
-            f"but {len(raw):,} bytes of data"
+            f"but {counted(len(raw), 'byte')} of data"
         )
     array = np.frombuffer(raw, dtype).reshape(sides, order="F" if is_fortran else "C")
     return array.astype(dtype.newbyteorder("="), order="C")

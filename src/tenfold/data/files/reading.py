@@ -79,9 +79,16 @@ def require_matching(
     if len(wrong):
         raise DataError(
             f"{place}: label {labels[wrong[0]]} at index {wrong[0]:,} is out of range, "
-            f"wanted 0..{len(classes) - 1} for {len(classes)} classes",
-            remedy="correct the labels or name more classes",
+            f"wanted {_labels_of(len(classes))}",
+            remedy="correct the labels or name more classes"
+            if labels.min() == 0
+            else "number the classes from 0",
         )
+
+
+def _labels_of(n: int) -> str:
+    """The labels that so many classes have."""
+    return "0 for 1 class" if n == 1 else f"0..{n - 1} for {n:,} classes" if n else "named classes"
 
 
 def labeled(
@@ -128,5 +135,15 @@ def fill(file: io.BufferedIOBase, array: NDArray[np.uint8]) -> int:
 def described(value: object) -> str:
     """A short description of a value, for messages."""
     if isinstance(value, np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"
-    return "missing" if value is None else f"a {type(value).__name__}"
+        kind = "text" if value.dtype.kind in "US" else value.dtype
+        return f"{kind} of shape {value.shape}"
+    return "missing" if value is None else typed(value)
+
+
+def typed(value: object) -> str:
+    """A value's type with its article, for messages: `a list`, `an int`; or `None`."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    article = "an" if name[0] in "aeioAEIO" or name.startswith("nd") else "a"
+    return f"{article} {name}"

@@ -70,9 +70,9 @@ def decode_images(
         listener.reading("images", done, len(targets))
     if damaged:
         raise DataError(
-            f"{path}: {len(damaged):,} of {len(targets):,} images cannot be read: "
+            f"{path}: {len(damaged):,} of {counted(len(targets), 'image')} cannot be read: "
             f"{listing(damaged)}",
-            remedy="replace or remove them",
+            remedy=f"replace or remove {'it' if len(damaged) == 1 else 'them'}",
         )
     return splits
 
@@ -81,7 +81,8 @@ def _require_room(path: Path, count: int, shape: ImageShape) -> None:
     room = count * math.prod(shape)
     if room > LARGEST_ARRAY:
         raise DataError(
-            f"{path}: {count:,} images of {shape} need {room:,} bytes, "
+            f"{path}: {counted(count, 'image')} of {shape} {'needs' if count == 1 else 'need'} "
+            f"{room:,} bytes, "
             f"over the limit of {LARGEST_ARRAY:,}",
             remedy="choose a smaller image size",
         )

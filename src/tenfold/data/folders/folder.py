@@ -29,7 +29,7 @@ from tenfold.data.folders.layout import WANTED_LAYOUT, Places, find_places
 from tenfold.data.folders.pillow import quiet_pillow
 from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
-from tenfold.errors import LONGEST_WORD, DataError, UsageError, listing
+from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing
 from tenfold.listening import Listener, Recorder
 from tenfold.types import ImageShape, LabeledArrays, WantedShape
 
@@ -137,20 +137,20 @@ def _default_size(survey: Survey) -> tuple[int, int]:
 def _tell(survey: Survey, shape: ImageShape, listener: Listener) -> None:
     """Note what the user should know about how the images were read."""
     channels, size = shape.channels, shape[1:]
+    count = len(survey.images)
     sizes = sorted(set(survey.sizes()))
     if sizes != [size]:
         known = (
-            f"images are {_by(sizes[0])}"
+            f"{'the image is' if count == 1 else 'images are'} {_by(sizes[0])}"
             if len(sizes) == 1
             else f"images have {len(sizes):,} sizes from {_by(sizes[0])} to {_by(sizes[-1])}"
         )
         listener.note(f"{known}, scaled and cropped to {_by(size)} (height x width)")
-    count = len(survey.images)
     gray = sum(image.is_gray for image in survey.images)
     if channels == 3 and gray:
-        listener.note(f"{gray:,} of {count:,} images are gray, read as color")
+        listener.note(f"{_some_of(gray, count)} gray, read as color")
     if channels == 1 and gray < count:
-        listener.note(f"{count - gray:,} of {count:,} images are in color, read as gray")
+        listener.note(f"{_some_of(count - gray, count)} in color, read as gray")
     for what, names in (
         ("skipped hidden files", survey.hidden),
         ("skipped files without an image extension", survey.not_images),
@@ -160,6 +160,10 @@ def _tell(survey: Survey, shape: ImageShape, listener: Listener) -> None:
             # A name in an archive may have millions of characters, and notes are stored.
             shown = listing([name[:LONGEST_WORD] for name in sorted(names)], 5)
             listener.note(f"{what} ({len(names):,}): {shown}")
+
+
+def _some_of(n: int, count: int) -> str:
+    return f"{n:,} of {counted(count, 'image')} {'is' if n == 1 else 'are'}"
 
 
 def _by(size: tuple[int, int]) -> str:

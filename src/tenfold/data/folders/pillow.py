@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from tenfold.data.files.reading import library_errors
-from tenfold.errors import DataError
+from tenfold.errors import DataError, counted
 
 LARGEST_PIXELS = 50_000_000
 """Maximum number of pixels an image may declare; checked before anything is decoded."""
@@ -72,7 +72,7 @@ def require_bounded(width: int, height: int, name: str) -> None:
 @contextmanager
 def pillow_errors(data: bytes | None, name: str) -> Iterator[None]:
     """Turn Pillow's exceptions into a DataError that names the image, and silence its warnings."""
-    size = "" if data is None else f" ({len(data):,} bytes)"
+    size = "" if data is None else f" ({counted(len(data), 'byte')})"
     what = f"{name}: the image{size} is damaged or truncated"
     with library_errors(what, remedy="replace or remove the file"), quiet_pillow():
         yield
