@@ -95,6 +95,50 @@ def test_data_that_contradicts_itself_is_refused(images, labels, message):
         assert str(raised.value).startswith("here (val): ")
 
 
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (np.array([0, 1], np.int32), "int32 of shape [2]"),
+        (np.array([0, 1], np.uint8), "uint8 of shape [2]"),
+        (np.array([[0], [1]]), "int64 of shape [2, 1]"),
+        (np.array([[1, 0], [0, 1]]), "int64 of shape [2, 2]"),
+    ],
+)
+def test_labels_of_another_form_are_accepted_once_passed_as_advised(labels, found):
+    with pytest.raises(DataError) as raised:
+        ImageDataset(pixels(2, 1, 4, 4), labels, "ab")
+    assert f": labels are {found}, wanted int64 of shape [n]" in raised.value.message
+    code = raised.value.remedy.removeprefix("pass ").partition(" if ")[0]
+    advised = eval(code, {"labels": labels, "numpy": np})
+    assert ImageDataset(pixels(2, 1, 4, 4), advised, "ab").label_array.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("labels", [np.array(["a", "b"]), np.array([b"a", b"b"])])
+def test_labels_that_are_text_are_called_so(labels):
+    with pytest.raises(DataError) as raised:
+        ImageDataset(pixels(2, 1, 4, 4), labels, "ab")
+    assert ": labels are text of shape [2], wanted int64 of shape [n]" in raised.value.message
+    assert raised.value.remedy == "number the classes from 0, and give their names as classes"
+
+
+@pytest.mark.parametrize("as_given", [torch.from_numpy, np.asarray], ids=["tensors", "arrays"])
+@pytest.mark.parametrize("make", [lambda raw: raw / np.float32(255), lambda raw: raw[:, 0]])
+def test_images_of_another_form_are_accepted_once_passed_as_advised(make, as_given):
+    raw = pixels(2, 1, 4, 4).numpy()
+    images = as_given(make(raw))
+    with pytest.raises(DataError) as raised:
+        ImageDataset(images, torch.tensor([0, 1]), "ab")
+    code = raised.value.remedy.removeprefix("pass ").partition(" if ")[0]
+    advised = eval(code, {"images": images, "numpy": np})
+    assert np.array_equal(ImageDataset(advised, torch.tensor([0, 1]), "ab").image_array, raw)
+
+
+def test_images_whose_scale_is_unknown_are_refused():
+    for images in (pixels(2, 1, 4, 4).float() - 3, pixels(2, 1, 4, 4).int()):
+        with pytest.raises(DataError, match=r"; pass raw pixels 0\.\.255 as uint8"):
+            ImageDataset(images, torch.tensor([0, 1]), "ab")
+
+
 def test_a_tensor_that_numpy_cannot_hold_is_refused():
     images, labels = pixels(2, 1, 4, 4, dtype=torch.bfloat16), torch.tensor([0, 1])
     with pytest.raises(UsageError, match=r"torch\.bfloat16 tensor, a dtype NumPy does not have"):

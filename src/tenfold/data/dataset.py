@@ -175,13 +175,15 @@ def _require_sound(dataset: ImageDataset) -> None:
     where = f"{dataset.source} ({dataset.split})"
     if images.dtype != np.uint8 or images.ndim != 4:
         raise DataError(
-            f"{where}: images are {images.dtype} of shape {list(images.shape)}, "
-            "wanted uint8 of shape [n, channels, height, width]"
+            f"{where}: images are {_kind(images)} of shape {list(images.shape)}, "
+            "wanted uint8 of shape [n, channels, height, width]",
+            remedy=_remedy_for_images(images),
         )
     if labels.dtype != np.int64 or labels.ndim != 1:
         raise DataError(
-            f"{where}: labels are {labels.dtype} of shape {list(labels.shape)}, "
-            "wanted int64 of shape [n]"
+            f"{where}: labels are {_kind(labels)} of shape {list(labels.shape)}, "
+            "wanted int64 of shape [n]",
+            remedy=_remedy_for_labels(labels),
         )
     if images.size == 0:
         raise DataError(f"{where}: there are no pixels: images have shape {list(images.shape)}")
@@ -196,6 +198,31 @@ def _require_sound(dataset: ImageDataset) -> None:
         raise DataError(
             f"{where}: {counted(len(images), 'image')} but {counted(len(dataset.names), 'name')}"
         )
+
+
+def _kind(array: np.ndarray) -> str:
+    return "text" if array.dtype.kind in "US" else str(array.dtype)
+
+
+def _remedy_for_images(images: np.ndarray) -> str:
+    if images.dtype == np.uint8:
+        return "pass images[:, None] if they are gray" if images.ndim == 3 else ""
+    is_scaled = images.dtype.kind == "f" and images.size and images.min() >= 0 and images.max() <= 1
+    if is_scaled:
+        return "pass numpy.asarray(255 * images).round().astype('uint8')"
+    return "pass raw pixels 0..255 as uint8"
+
+
+def _remedy_for_labels(labels: np.ndarray) -> str:
+    if labels.ndim == 2:
+        is_column = labels.shape[1] == 1
+        one_hot = "pass labels.argmax(axis=1) if they are one-hot"
+        return "pass labels.reshape(-1)" if is_column else one_hot
+    if labels.dtype.kind in "iu" and labels.ndim == 1:
+        return "pass numpy.asarray(labels).astype('int64')"
+    if labels.dtype.kind in "US":
+        return "number the classes from 0, and give their names as classes"
+    return "number the classes from 0"
 
 
 @dataclass(frozen=True)

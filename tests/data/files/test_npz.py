@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -77,11 +78,23 @@ def test_npz_of_keras_and_with_splits_are_read(tmp_path):
         ({}, "it has no arrays"),
         ({"images": GRAY}, "there is no 'labels'"),
         ({"classes": np.array(["a"])}, "it has no images"),
-        ({"images": GRAY, "labels": LABELS, "ids": LABELS}, "unknown arrays: ids"),
-        ({"images": GRAY / 255, "labels": LABELS}, "float64, wanted whole numbers 0..255; save"),
+        (
+            {"images": GRAY, "labels": LABELS, "ids": LABELS},
+            "unknown array: 'ids'; save images and labels",
+        ),
+        (
+            {"images": GRAY / 255, "labels": LABELS},
+            "float64 from 0 to 1, wanted whole numbers 0..255; save",
+        ),
         ({"images": GRAY > 9, "labels": LABELS}, "bool, wanted whole numbers"),
-        ({"images": GRAY.astype(int) + 1, "labels": LABELS}, "wanted 0..255"),
-        ({"images": GRAY.astype(int) - 9, "labels": LABELS}, "wanted 0..255"),
+        ({"images": GRAY.astype(int) + 1, "labels": LABELS}, "256, wanted whole numbers 0..255"),
+        ({"images": GRAY.astype(int) - 9, "labels": LABELS}, "wanted whole numbers 0..255"),
+        ({"images": GRAY.astype("U3"), "labels": LABELS}, "the pixels are text, wanted whole"),
+        ({"images": GRAY * np.nan, "labels": LABELS}, "without infinite and undefined values"),
+        (
+            {"images": np.full(GRAY.shape, -np.inf), "labels": LABELS},
+            "without infinite and undefined values",
+        ),
         ({"images": GRAY[0], "labels": LABELS}, "shape is (6, 5)"),
         ({"images": GRAY[..., None, None], "labels": LABELS}, "shape is (4, 6, 5, 1, 1)"),
         ({"images": np.zeros((4, 2, 6, 5), np.uint8), "labels": LABELS}, "shape is (4, 2, 6, 5)"),
@@ -111,6 +124,104 @@ def test_npz_files_with_wrong_contents_are_refused(tmp_path, arrays, message):
         read_npz(npz(tmp_path, **arrays))
     assert message in str(caught.value)
     assert "data.npz" in str(caught.value)
+
+
+RANGES = {
+    "0..1": GRAY / np.float32(255),
+    "0..255 as floats": GRAY * 1.0,
+    "0..299": GRAY * (299 / 255),
+    "0..299 as whole numbers": (GRAY * (299 / 255)).astype(int),
+    "65,535 in 16 bits": GRAY.astype("u2") * 257,
+    "far below and above 0": (GRAY.astype("i2") - 127) * 255,
+    "normalized": (GRAY / 255 - 0.1307) / 0.3081,
+    "bool": GRAY > 9,
+    "halves": (GRAY / 255).astype("f2"),
+}
+
+
+@pytest.mark.parametrize("images", RANGES.values(), ids=RANGES)
+@pytest.mark.filterwarnings("error")
+def test_pixels_of_another_range_can_be_read_once_saved_as_advised(tmp_path, images):
+    with pytest.raises(DataError) as caught:
+        read_npz(npz(tmp_path, images=images, labels=LABELS))
+    *_, code = re.split("save |these: ", caught.value.remedy)
+    advised = eval(code, {"images": images, "numpy": np})
+    found = read_npz(npz(tmp_path, images=advised, labels=LABELS))["all"].images[:, 0]
+    scaled = (
+        np.interp(images, (images.min(), images.max()), (0, 255)) if images.max() != 1 else GRAY
+    )
+    wanted = 255 * images if images.dtype == bool else scaled
+    assert np.abs(found - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["U3", "S3", object])
+def test_labels_that_are_text_can_be_read_once_saved_as_advised(tmp_path, kind):
+    names = np.array(["cat", "dog", "owl", "dog"]).astype(kind)
+    with pytest.raises(DataError) as caught:
+        read_npz(npz(tmp_path, images=GRAY, labels=names))
+    if kind == "U3":
+        assert "labels: the labels are text of shape (4,), wanted whole" in caught.value.message
+    advice = "number the classes from 0, and save their names as 'classes'"
+    assert caught.value.remedy == advice
+    classes, labels = np.unique(names.astype("U3"), return_inverse=True)
+    found = read_npz(npz(tmp_path, images=GRAY, labels=labels, classes=classes))["all"]
+    assert [found.classes[label] for label in found.labels] == ["cat", "dog", "owl", "dog"]
+
+
+def test_class_names_that_are_objects_can_be_read_once_saved_as_advised(tmp_path):
+    names = np.array(["cat", "dog", "owl"], object)
+    with pytest.raises(DataError) as caught:
+        read_npz(npz(tmp_path, images=GRAY, labels=LABELS, classes=names))
+    advised = eval(caught.value.remedy.partition(": ")[2], {"names": names, "numpy": np})
+    found = read_npz(npz(tmp_path, images=GRAY, labels=LABELS, classes=advised))["all"]
+    assert found.classes == ("cat", "dog", "owl")
+
+
+def test_labels_by_column_are_read_once_saved_as_advised(tmp_path):
+    one_hot = np.eye(3)[LABELS]
+    with pytest.raises(DataError, match=r"save labels\.argmax\(axis=1\) if each row has a 1"):
+        read_npz(npz(tmp_path, images=GRAY, labels=one_hot))
+    path = npz(tmp_path, images=GRAY, labels=one_hot.argmax(axis=1))
+    assert read_npz(path)["all"].labels.tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("keys", "advice"),
+    [
+        (("images", "targets"), "did you mean 'labels'?"),
+        (("data", "target"), "did you mean 'images' and 'labels'?"),
+        (("Images", "Labels"), "did you mean 'images' and 'labels'?"),
+        (("image", "label"), "did you mean 'images' and 'labels'?"),
+        (("X", "y"), "did you mean 'images' and 'labels'?"),
+        (("X_train", "y_train"), "did you mean 'x_train'?"),
+        (("train_x", "train_y"), "did you mean 'train_images' and 'train_labels'?"),
+        (("training_data", "train_targets"), "did you mean 'train_images' and 'train_labels'?"),
+        (("images", "labels", "class_names"), "did you mean 'classes'?"),
+        (("images", "labels", "targets"), "save images and labels, or per split: "),
+        (("data", "pixels", "labels"), "save images and labels, or per split: "),
+        (("images", "labels", "ids"), "save images and labels, or per split: "),
+    ],
+)
+def test_keys_that_resemble_ours(tmp_path, keys, advice):
+    with pytest.raises(DataError, match="unknown array") as caught:
+        read_npz(npz(tmp_path, **dict.fromkeys(keys, LABELS)))
+    assert caught.value.remedy.startswith(advice)
+    unknown = [repr(key) for key in keys if key not in ("images", "labels", "y_train")]
+    assert caught.value.message.endswith(f": {', '.join(unknown)}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (LABELS - 1, "number the classes from 0"),
+        (LABELS + 1, "number the classes from 0"),
+        (LABELS * 2, "correct the labels or name more classes"),
+    ],
+)
+def test_labels_out_of_range(tmp_path, labels, advice):
+    with pytest.raises(DataError, match=r"is out of range, wanted 0\.\.2 for 3 classes") as caught:
+        read_npz(npz(tmp_path, images=GRAY, labels=labels, classes=np.array(["a", "b", "c"])))
+    assert caught.value.remedy == advice
 
 
 def test_npz_with_pickles_is_refused(tmp_path):

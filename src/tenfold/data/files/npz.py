@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tenfold.data.files.reading import (
     labeled,
     library_errors,
 )
-from tenfold.errors import DataError, counted, listing
+from tenfold.errors import DataError, counted, listing, nearest, quoted
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 _NPZ_SPLITS = {
@@ -36,6 +37,23 @@ _NPZ_SPLITS = {
 """For each key of images: the split, and the key of its labels."""
 
 _NPZ_KEYS = frozenset(_NPZ_SPLITS) | {labels for _, labels in _NPZ_SPLITS.values()} | {"classes"}
+_SPLIT_WORDS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_KIND_WORDS = {
+    **dict.fromkeys(("images", "image", "imgs", "img", "data", "pixels", "x"), "images"),
+    **dict.fromkeys(("labels", "label", "targets", "target", "y"), "labels"),
+    **dict.fromkeys(("classes", "names"), "classes"),
+}
+"""Words in the keys that others use, with those in ours."""
+
+_HOW_TO_SAVE = {
+    "images": "save whole numbers 0..255",
+    "labels": "number the classes from 0, and save their names as 'classes'",
+    "classes": "save the names as text: numpy.array(names, dtype='U')",
+}
+
 _LARGEST_NPY_HEADER = 10_000
 _MOST_UNNAMED_CLASSES = 10_000
 
@@ -76,11 +94,9 @@ def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.gen
     ):
         entries = archive.infolist()
         keys = [entry.filename.removesuffix(".npy") for entry in entries]
-        unknown = [key for key in keys if key not in _NPZ_KEYS]
         if not keys:
             raise _wrong_arrays(path, "it has no arrays")
-        if unknown:
-            raise _wrong_arrays(path, f"unknown arrays: {listing(unknown)}")
+        _require_known(path, keys)
         if len(set(keys)) < len(keys):
             raise _wrong_arrays(path, "several arrays have the same name")
         total = sum(entry.file_size for entry in entries)
@@ -90,6 +106,36 @@ def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.gen
             )
         arrays = [_npy_array(path, archive, entry) for entry in entries]
         return dict(zip(keys, arrays, strict=True))
+
+
+def _require_known(path: Path, keys: Sequence[str]) -> None:
+    unknown = [key for key in keys if key not in _NPZ_KEYS]
+    if not unknown:
+        return
+    arrays = "unknown array" if len(unknown) == 1 else "unknown arrays"
+    error = _wrong_arrays(path, f"{arrays}: {quoted(unknown)}")
+    meant = [_meant_by(key) for key in unknown]
+    if all(meant) and len({*meant, *keys}) == len(meant) + len(keys):
+        raise DataError(error.message, remedy=f"did you mean {' and '.join(map(repr, meant))}?")
+    raise error
+
+
+def _meant_by(key: str) -> str:
+    """The known key that an unknown one comes closest to; empty if none does."""
+    lower = key.lower()
+    words = re.findall(r"[a-z]+", lower)
+    splits = [_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS]
+    kinds = [_KIND_WORDS[word] for word in words if word in _KIND_WORDS]
+    combined = "_".join([*splits, *kinds])
+    if lower not in _NPZ_KEYS and combined in _NPZ_KEYS and len(splits) + len(kinds) == len(words):
+        return combined
+    return nearest(lower, _NPZ_KEYS)
+
+
+def _kind_of(entry: zipfile.ZipInfo) -> str:
+    """`images`, `labels` or `classes`: what an array with a known key is."""
+    key = entry.filename.removesuffix(".npy")
+    return key if key == "classes" else "images" if key in _NPZ_SPLITS else "labels"
 
 
 def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
@@ -120,7 +166,7 @@ def _require_true_header(place: str, archive: zipfile.ZipFile, entry: zipfile.Zi
         raise DataError(f"{place}: its header declares the shape {shape}")
     # With an item size of 0, an array of any shape fits into 0 bytes.
     if dtype.itemsize == 0 or dtype.kind not in "biufU":
-        raise DataError(f"{place}: its dtype is {dtype}", remedy="save whole numbers 0..255")
+        raise DataError(f"{place}: its dtype is {dtype}", remedy=_HOW_TO_SAVE[_kind_of(entry)])
     size = math.prod(shape) * dtype.itemsize
     if size != there:
         raise damaged(place, f"its header declares {counted(size, 'byte')}, but it has {there:,}")
@@ -178,15 +224,10 @@ def _npz_images(place: str, images: NDArray[np.generic]) -> PixelArray:
     """Any accepted shape and dtype as uint8 of (n, channels, height, width)."""
     if images.size == 0:
         raise DataError(f"{place}: there are no pixels, its shape is {images.shape}")
-    if images.dtype.kind not in "iu":
-        raise DataError(
-            f"{place}: the pixels are {images.dtype}, wanted whole numbers 0..255",
-            remedy="save (255 * images).round().astype('uint8') if they are 0..1",
-        )
+    if images.dtype.kind not in "biuf":
+        raise DataError(f"{place}: the pixels are text, wanted whole numbers 0..255")
     if images.dtype != np.uint8:
-        lowest, highest = int(images.min()), int(images.max())
-        if lowest < 0 or highest > 255:
-            raise DataError(f"{place}: the pixels are {lowest}..{highest}, wanted 0..255")
+        _require_pixels(place, images)
     if images.ndim == 3:
         images = images[:, None]
     elif images.ndim == 4 and images.shape[3] in (1, 3):
@@ -199,11 +240,42 @@ def _npz_images(place: str, images: NDArray[np.generic]) -> PixelArray:
     return np.ascontiguousarray(images, dtype=np.uint8)
 
 
+def _require_pixels(place: str, images: NDArray[np.generic]) -> None:
+    """Refuse all but whole numbers 0..255."""
+    if images.dtype == np.bool_:
+        raise DataError(
+            f"{place}: the pixels are bool, wanted whole numbers 0..255",
+            remedy="save 255 * images.astype('uint8')",
+        )
+    lowest, highest = float(images.min()), float(images.max())
+    if images.dtype.kind in "iu" and lowest >= 0 and highest <= 255:
+        return
+    if not np.isfinite(highest - lowest):
+        remedy = "save pixels without infinite and undefined values"
+    elif lowest < 0 or highest > 255:
+        remedy = (
+            "save the pixels as they were before they were changed, or scale these: "
+            f"numpy.interp(images, [{lowest:g}, {highest:g}], [0, 255]).round().astype('uint8')"
+        )
+    elif highest > 1:
+        remedy = "save images.round().astype('uint8')"
+    else:
+        remedy = "save (255 * images).round().astype('uint8')"
+    raise DataError(
+        f"{place}: the pixels are {images.dtype} from {lowest:g} to {highest:g}, "
+        "wanted whole numbers 0..255",
+        remedy=remedy,
+    )
+
+
 def _npz_labels(place: str, labels: NDArray[np.generic]) -> LabelArray:
     is_column = labels.ndim == 2 and labels.shape[1] == 1
     if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or is_column):
         raise DataError(
-            f"{place}: the labels are {described(labels)}, wanted whole numbers of shape (n,)"
+            f"{place}: the labels are {described(labels)}, wanted whole numbers of shape (n,)",
+            remedy="save labels.argmax(axis=1) if each row has a 1 for its class"
+            if labels.ndim == 2 and not is_column
+            else _HOW_TO_SAVE["labels"],
         )
     if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{place}: label {int(labels.max()):,} is out of range")
