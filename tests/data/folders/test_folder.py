@@ -124,13 +124,19 @@ REFUSED = {
         {"train/1.png": picture(), "test/1.png": picture()}, "2 images outside"
     ),
     "splits beside others": (
-        {**SPLIT, "extra/cat/1.png": picture()}, "other folders next to the split folders .*: extra"
+        {**SPLIT, "extra/cat/1.png": picture()},
+        "1 other folder next to the split folders 'test', 'train', 'val': 'extra'; move each",
+    ),
+    "a split beside others": (
+        {f"{name}/cat/1.png": picture() for name in ("train", "more", "most")},
+        "2 other folders next to the split folder 'train': 'more', 'most'; move each",
     ),
     "one split twice": (
-        {**SPLIT, "valid/cat/1.png": picture()}, "several folders are the same split"
+        {**SPLIT, "valid/cat/1.png": picture()},
+        "several folders are the same split: 'train', 'val', 'valid', 'test'; keep",
     ),
     "unprintable classes": (
-        {**TWO_CLASSES, "\x1b[31m/1.png": picture()}, r"unprintable characters: \\x1b\[31m"
+        {**TWO_CLASSES, "\x1b[31m/1.png": picture()}, r"unprintable characters: '\\x1b\[31m'"
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenfold.data.folders.members import Parts
-from tenfold.errors import DataError, counted, listing
+from tenfold.errors import DataError, counted, listing, quoted
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """The split for each lower-case folder name, in reading order."""
@@ -105,14 +105,16 @@ def _split_roots(path: Path, tree: _Tree, root: Parts) -> dict[Parts, str]:
     others = [name for name in children if name not in named]
     if others:
         raise DataError(
-            f"{path}: other folders next to the split folders {listing(named)}: {listing(others)}",
-            remedy="move each image into a class folder inside train, val or test",
+            f"{path}: {counted(len(others), 'other folder')} next to the split "
+            f"{'folder' if len(named) == 1 else 'folders'} {quoted(named)}: {quoted(others)}",
+            remedy="move each image into a class folder inside train, val or test, and remove "
+            f"{'the other folder' if len(others) == 1 else 'the other folders'}",
         )
     named.sort(key=lambda name: list(SPLITS).index(name.lower()))
     roots = {(*root, name): SPLITS[name.lower()] for name in named}
     if len(set(roots.values())) < len(roots):
         raise DataError(
-            f"{path}: several folders are the same split: {listing(named)}",
+            f"{path}: several folders are the same split: {quoted(named)}",
             remedy="keep one folder per split: train, val, test",
         )
     return roots
@@ -137,7 +139,7 @@ def _classes(path: Path, tree: _Tree, roots: Iterable[Parts]) -> tuple[str, ...]
     odd = [name for name in classes if not name.isprintable()]
     if odd:
         raise DataError(
-            f"{path}: class names have unprintable characters: {listing(odd)}",
+            f"{path}: class names have unprintable characters: {quoted(odd)}",
             remedy="rename the folders",
         )
     return tuple(classes)
