@@ -1,6 +1,8 @@
 """Stratified splits: fair, disjoint, keyed by seed and name."""
 
 import math
+import re
+import shlex
 from collections import Counter
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from small_images import digits, numbered, numbers
 
+from bad_inputs.makers.pictures import pictures
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError
@@ -39,7 +42,7 @@ def test_properties_of_a_split(counts, fraction, seed, shuffler):
     dataset = numbered(labels, len(counts))
     wanted = largest_remainder(counts, fraction)
     if any(count and held in (0, count) for count, held in zip(counts, wanted, strict=True)):
-        with pytest.raises(DataError, match=r"class 'class \d' has \d+ images?, too few"):
+        with pytest.raises(DataError, match=r"(class 'class \d' has|classes have too few) "):
             split_stratified(dataset, fraction, seed=seed, name="val")
         return
     rest, held = split_stratified(dataset, fraction, seed=seed, name="val")
@@ -103,8 +106,106 @@ def test_an_invalid_fraction_is_refused(fraction):
 
 def test_a_class_of_one_image_is_named():
     dataset = numbered([0] * 10 + [1], 2)
-    with pytest.raises(DataError, match="class 'class 1' has 1 image, too few to hold out 20%"):
+    with pytest.raises(DataError, match="class 'class 1' has 1 image, too few to hold out 20 %"):
         split_stratified(dataset, 0.2, seed=0, name="val")
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "message"),
+    [
+        (
+            [10, 1],
+            0.2,
+            (
+                "class 'class 1' has 1 image, too few to hold out 20 % for val; "
+                "add images to the class, remove it, or hold out none with --val 0"
+            ),
+        ),
+        (
+            [40, 2],
+            0.1,
+            (
+                "class 'class 1' has 2 images, too few to hold out 10 % for val; "
+                "add images to the class, or try --val 0.3"
+            ),
+        ),
+        (
+            [1, 40, 0, 1],
+            0.125,
+            (
+                "2 classes have too few images to hold out 12.5 % for val: 'class 0' (1), "
+                "'class 3' (1); add images to these classes, remove them, or hold out none with "
+                "--val 0"
+            ),
+        ),
+        (
+            [3, 3, 3],
+            0.1,
+            (
+                "2 classes have too few images to hold out 10 % for val: 'class 1' (3), "
+                "'class 2' (3); add images to these classes, or try --val 0.3"
+            ),
+        ),
+        (
+            [10, 10],
+            0.99,
+            (
+                "2 classes have too few images to hold out 99 % for val: 'class 0' (10), "
+                "'class 1' (10); add images to these classes, or try --val 0.1"
+            ),
+        ),
+    ],
+)
+def test_classes_that_are_too_small_are_all_named(counts, fraction, message):
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    with pytest.raises(DataError) as raised:
+        split_stratified(numbered(labels, len(counts)), fraction, seed=0, name="val")
+    assert str(raised.value) == f"memory (train): {message}"
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.floats(0.01, 0.99))
+def test_the_fraction_that_is_advised_is_the_smallest_that_works(counts, fraction):
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    assume(labels)
+    dataset = numbered(labels, len(counts))
+    try:
+        split_stratified(dataset, fraction, seed=0, name="more")
+        return
+    except DataError as error:
+        _, found, advised = error.remedy.partition("try a fraction of ")
+    works = []
+    for percent in range(5, 100, 5):
+        try:
+            split_stratified(dataset, percent / 100, seed=0, name="more")
+            works.append(percent / 100)
+        except DataError:
+            pass
+    assert ([float(advised)] if found else []) == works[:1]
+
+
+def test_pasted_advice_leads_to_a_trained_model(tenfold, tmp_path):
+    """Of the classes, one has two images, so each of the two splits needs its own fraction."""
+    pictures(cat=30, dog=3)(tmp_path)
+    command = ["train", "photos", "--model", "softmax", "--epochs", "1", "--batch-size", "4"]
+    command += ["--threads", "1", "--set", "test=0.05", "--val", "0.05"]
+    advice = []
+    while (answer := tenfold(*command)).code == 3:
+        advice.append(
+            re.search(r"(?:try|with) (--(?:set test=|val )[\d.]+)$", answer.err.strip())[1]
+        )
+        command += shlex.split(advice[-1])
+    assert answer.code == 0, answer.err
+    assert advice == ["--set test=0.2", "--val 0.3"]
+
+
+def test_pasted_advice_for_classes_of_one_image(tenfold, tmp_path):
+    pictures(cat=1, dog=1)(tmp_path)
+    command = ["train", "photos", "--model", "softmax", "--epochs", "1", "--batch-size", "2"]
+    assert "hold out none with --set test=0\n" in tenfold(*command).err
+    command += ["--threads", "1", "--set", "test=0"]
+    assert "hold out none with --val 0\n" in tenfold(*command).err
+    answer = tenfold(*command, "--val", "0")
+    assert answer.code == 0, answer.err
 
 
 def test_a_class_without_images_is_left_alone():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import DataError, UsageError, counted
+from tenfold.errors import DataError, UsageError, counted, listing
 from tenfold.randomness import keyed_permutation
+
+_ROUND_FRACTIONS = tuple(twentieths / 20 for twentieths in range(1, 20))
 
 
 def split_stratified(
@@ -28,25 +31,18 @@ def split_stratified(
 
     Raises:
         UsageError: the fraction is not between 0 and 1.
-        DataError: a class would have no image in one of the two parts.
+        DataError: classes would have no image in one of the two parts; all are named.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"{name}: the held-out fraction is {fraction}, wanted 0 < fraction < 1")
     counts = dataset.class_counts().tolist()
-    held_counts = _largest_remainder(
-        [fraction * count for count in counts], round(fraction * len(dataset))
-    )
+    held_counts = _held_counts(counts, fraction)
+    if undivided := _undivided(counts, held_counts):
+        raise _too_few(dataset, undivided, fraction, name)
     held = np.zeros(len(dataset), dtype=bool)
     for label, (count, held_count) in enumerate(zip(counts, held_counts, strict=True)):
         if count == 0:
             continue
-        if held_count == 0 or held_count == count:
-            raise DataError(
-                f"{dataset.source} ({dataset.split}): class "
-                f"{dataset.classes[label]!r} has {counted(count, 'image')}, too few to "
-                f"hold out {fraction:.0%} for {name}",
-                remedy=_remedy(count, name),
-            )
         members = np.flatnonzero(dataset.label_array == label)
         order = keyed_permutation(count, seed, "split", name, label)
         held[members[order[:held_count]]] = True
@@ -54,12 +50,45 @@ def split_stratified(
     return rest, dataset.select(np.flatnonzero(held), split=name)
 
 
-def _remedy(count: int, name: str) -> str:
-    if count < 2:
-        return "add images to the class, or remove it"
-    # Half of two or more images is at least one, and leaves one.
-    half = {"val": "--val 0.5", "test": "--set test=0.5"}.get(name, "a fraction of 0.5")
-    return f"add images to the class, or try {half}"
+def _held_counts(counts: Sequence[int], fraction: float) -> list[int]:
+    """The number of images to hold out of each class."""
+    return _largest_remainder([fraction * n for n in counts], round(fraction * sum(counts)))
+
+
+def _undivided(counts: Sequence[int], held_counts: Sequence[int]) -> list[int]:
+    """The classes whose images would all be in one part."""
+    pairs = enumerate(zip(counts, held_counts, strict=True))
+    return [label for label, (count, held) in pairs if count and held in (0, count)]
+
+
+def _too_few(dataset: ImageDataset, labels: Sequence[int], fraction: float, name: str) -> DataError:
+    """The error for classes that cannot be divided; advises a fraction that works, if one does."""
+    counts = dataset.class_counts().tolist()
+    purpose = f"to hold out {100 * fraction:g} % for {name}"
+    if len(labels) == 1:
+        (label,) = labels
+        found = (
+            f"class {dataset.classes[label]!r} has {counted(counts[label], 'image')}, "
+            f"too few {purpose}"
+        )
+        those, them = "the class", "it"
+    else:
+        each = [f"{dataset.classes[label]!r} ({counts[label]:,})" for label in labels]
+        found = f"{len(labels):,} classes have too few images {purpose}: {listing(each)}"
+        those, them = "these classes", "them"
+    option = {"val": "--val {}", "test": "--set test={}"}.get(name)
+    works = [f for f in _ROUND_FRACTIONS if not _undivided(counts, _held_counts(counts, f))]
+    ways = [f"add images to {those}"]
+    if works:
+        ways.append(f"try {(option or 'a fraction of {}').format(works[0])}")
+    else:
+        ways.append(f"remove {them}")
+        if option is not None:
+            ways.append(f"hold out none with {option.format(0)}")
+    return DataError(
+        f"{dataset.source} ({dataset.split}): {found}",
+        remedy=f"{', '.join(ways[:-1])}, or {ways[-1]}",
+    )
 
 
 def _largest_remainder(shares: list[float], total: int) -> list[int]:
