@@ -489,13 +489,13 @@ def data(
         entries = catalog_facts()
         _show({"data_sets": entries}, as_json, lambda: catalog_text(entries))
         return
-    from tenfold.data.load import load_splits
+    from tenfold.data.load import read_to_show
 
     with _watching() as watcher:  # the notes are among the facts
-        loaded = load_splits(
+        read = read_to_show(
             data, data_root=data_root, download=not offline, listener=WithoutNotes(watcher)
         )
-    facts = data_facts(loaded)
+    facts = data_facts(read)
     _show(facts, as_json, lambda: data_text(facts))
 
 

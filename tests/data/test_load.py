@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
 
+from command_line import Tenfold
 from tenfold.data.catalog.table import DATASETS
-from tenfold.data.load import load_splits, shared_images
+from tenfold.data.dataset import fingerprint_of
+from tenfold.data.load import load_splits, read_to_show, shared_images
 from tenfold.errors import DataError, UsageError
 from tenfold.listening import Listener, Recorder
 
@@ -269,6 +273,79 @@ def test_npz_with_duplicate_class_names(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, images=PIXELS, labels=LABELS, classes=np.array(["cat", "dog", "cat", "owl"]))
     with pytest.raises(DataError, match=r"data\.npz \(train\): .* more than one is called 'cat'"):
+        load_splits(path)
+
+
+# --- data to be shown
+
+
+def test_data_that_can_be_trained_on_is_shown_as_training_would_have_it() -> None:
+    for name in ("digits", image_dataset(classes="abcde")):
+        loaded, read = load_splits(name), read_to_show(name)
+        assert [*read.parts] == ["train", "test"]
+        assert fingerprint_of(read.parts.values()) == loaded.splits.fingerprint
+        assert (read.notes, read.source) == (loaded.notes, loaded.source)
+
+
+def only_test(path: Path) -> Path:
+    class_folders(path / "test")
+    return path
+
+
+def one_class(path: Path) -> Path:
+    return class_folders(path, ("cat",))
+
+
+def an_empty_class(path: Path) -> Path:
+    (path / "cow").mkdir(parents=True)
+    return class_folders(path)
+
+
+def a_class_of_one_image(path: Path) -> Path:
+    class_folders(path, ("cat",), 1)
+    return class_folders(path, ("dog",))
+
+
+def splits_of_two_shapes(path: Path) -> Path:
+    np.savez(
+        path.with_suffix(".npz"),
+        x_train=PIXELS,
+        y_train=LABELS,
+        x_test=PIXELS[:, :, 1:],
+        y_test=LABELS,
+    )
+    return path.with_suffix(".npz")
+
+
+@pytest.mark.parametrize(
+    ("make", "splits", "note"),
+    [
+        (only_test, {"test": 20}, "no training images, only test; add a `train` folder"),
+        (one_class, {"train": 10}, "all 10 training images are of one class, 'cat'; add images"),
+        (an_empty_class, {"train": 20}, "class folders have no images: 'cow'; add images"),
+        (a_class_of_one_image, {"train": 11}, "class 'cat' has 1 image, too few to hold out 20 %"),
+        (splits_of_two_shapes, {"train": 40, "test": 40}, "train has images of 1x6x5, test of"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_shown_as_it_is(
+    make: Callable[[Path], Path],
+    splits: dict[str, int],
+    note: str,
+    tmp_path: Path,
+    tenfold: Tenfold,
+) -> None:
+    path = make(tmp_path / "photos")
+    told = Recorder(Listener())
+    read = read_to_show(path, listener=told)
+    assert {name: len(part) for name, part in read.parts.items()} == splits
+    assert read.notes == tuple(told.notes)
+    assert read.notes[-1].startswith(f"it cannot be trained on: {path}")
+    assert note in read.notes[-1]
+    for options in ([], ["--json"]):
+        answer = tenfold("data", str(path), *options)
+        assert (answer.code, answer.err) == (0, "")
+        assert note in answer.out
+    with pytest.raises(DataError, match=re.escape(note)):
         load_splits(path)
 
 

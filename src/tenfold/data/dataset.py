@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -254,8 +254,13 @@ class Splits:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the splits' fingerprints."""
-        text = "/".join(f"{part.split}:{part.fingerprint}" for part in self)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint_of(self)
+
+
+def fingerprint_of(parts: Iterable[ImageDataset]) -> str:
+    """SHA-256 of the fingerprints of splits, which need not fit together."""
+    text = "/".join(f"{part.split}:{part.fingerprint}" for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _require_same_classes(train: ImageDataset, other: ImageDataset) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenfold.data.catalog.entries import CatalogEntry
@@ -27,6 +27,9 @@ from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing
 from tenfold.listening import Listener, Recorder
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
+
+USUAL_TEST_FRACTION = 0.2
+"""Share of every class that is held out if the source has no test split."""
 
 TEST_SPLIT_SEED = 0
 """Seed for holding out test images if the source has no test split: the same ones in every run."""
@@ -74,7 +77,7 @@ def load_splits(
     data_root: Path | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    test_fraction: float = 0.2,
+    test_fraction: float = USUAL_TEST_FRACTION,
     download: bool = True,
     listener: Listener | None = None,
 ) -> LoadedData:
@@ -108,10 +111,43 @@ def load_splits(
         download=download,
         listener=recorder,
     )
-    _require_training_images(read)
-    splits = _with_test(read.parts, test_fraction, recorder)
-    _check(splits, recorder)
+    splits = _training_splits(read, test_fraction, recorder)
     return LoadedData(splits, tuple(recorder.notes), read.source, read.root)
+
+
+def read_to_show(
+    data: DatasetLike,
+    *,
+    data_root: Path | None = None,
+    download: bool = True,
+    listener: Listener | None = None,
+) -> ReadData:
+    """Read a data set with the splits and notes that training would have.
+
+    If it cannot be trained on, a note says why, and the splits are as read.
+
+    Args:
+        data: see `load_splits`.
+        data_root: see `load_splits`.
+        download: see `load_splits`.
+        listener: see `load_splits`.
+
+    Raises:
+        UsageError: see `read_data`.
+        DataError: see `read_data`.
+    """
+    recorder = Recorder(listener or Listener())
+    read = read_data(data, data_root=data_root, download=download, listener=recorder)
+    parts, training = read.parts, Recorder(Listener())
+    try:
+        splits = _training_splits(read, USUAL_TEST_FRACTION, training)
+    except DataError as error:
+        recorder.note(f"it cannot be trained on: {error}")
+    else:
+        parts = {part.split: part for part in splits}
+        for note in training.notes:
+            recorder.note(note)
+    return replace(read, parts=parts, notes=tuple(recorder.notes))
 
 
 def read_data(
@@ -262,6 +298,18 @@ def _fitted(dataset: ImageDataset, wanted: WantedShape, listener: Listener) -> I
         f"{fitted.image_shape} (channels x height x width)"
     )
     return fitted
+
+
+def _training_splits(read: ReadData, test_fraction: float, listener: Listener) -> Splits:
+    """The splits for training; tells what the user should know before.
+
+    Raises:
+        DataError: no model can be trained on them.
+    """
+    _require_training_images(read)
+    splits = _with_test(read.parts, test_fraction, listener)
+    _check(splits, listener)
+    return splits
 
 
 def _require_training_images(read: ReadData) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import tenfold
 from tenfold.data.catalog.table import DATASETS
-from tenfold.data.dataset import ImageDataset
-from tenfold.data.load import LoadedData
+from tenfold.data.dataset import ImageDataset, fingerprint_of
+from tenfold.data.load import ReadData
 from tenfold.errors import printable
 from tenfold.native.library import NoKernels, find_kernels
 from tenfold.reporting.terminal import class_column
@@ -45,16 +45,16 @@ def catalog_text(entries: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def data_facts(loaded: LoadedData) -> dict[str, Any]:
+def data_facts(read: ReadData) -> dict[str, Any]:
     """The contents of a data set, ready for JSON."""
-    splits = loaded.splits
+    parts = list(read.parts.values())
     return {
-        "data": loaded.source,
-        "classes": {name: index for index, name in enumerate(splits.train.classes)},
-        "image_shape": list(splits.train.image_shape),
-        "fingerprint": splits.fingerprint,
-        "splits": {part.split: _split_facts(part) for part in splits},
-        "notes": list(loaded.notes),
+        "data": read.source,
+        "classes": {name: index for index, name in enumerate(parts[0].classes)},
+        "image_shape": list(parts[0].image_shape),
+        "fingerprint": fingerprint_of(parts),
+        "splits": {part.split: _split_facts(part) for part in parts},
+        "notes": list(read.notes),
     }
 
 
