@@ -27,6 +27,13 @@ SMALL = "--epochs 1 --batch-size 2 --threads 1"
 ROWS = [
     Row("path-missing", "train nowhere/at/all", 3, ("nowhere/at/all", "no such folder or file")),
     Row("path-of-a-text", "train notes.txt", 3, ("notes.txt", ".zip"), file("notes.txt", "hello")),
+    Row(
+        "path-of-a-recipe",
+        "train mine.toml",
+        3,
+        ("mine.toml", "looks like a recipe", "tenfold train DATA --recipe "),
+        file("mine.toml", "epochs = 3"),
+    ),
     Row("folder-empty", "train photos", 3, ("photos", "no images"), empty_folder("photos")),
     Row(
         "folder-of-texts",
@@ -220,7 +227,7 @@ ROWS = [
         "archive-that-is-none",
         "train photos.zip",
         3,
-        ("photos.zip", "neither a folder nor a supported archive", ".tar.xz"),
+        ("photos.zip", "neither a folder nor a supported archive", ".tar.xz", ".npz"),
         file("photos.zip", "this is no archive"),
     ),
     Row(

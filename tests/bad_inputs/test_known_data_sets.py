@@ -102,6 +102,13 @@ ROWS = [
         idx_set(train_labels=idx((5,), bytes(5))),
     ),
     Row(
+        "idx-file-alone",
+        "train set/train-images-idx3-ubyte",
+        3,
+        ("train-images-idx3-ubyte", "an IDX file of images", "name its folder instead: /"),
+        idx_set(),
+    ),
+    Row(
         "mnist-with-files-missing",
         "train mnist --data-root root --offline",
         3,

@@ -127,6 +127,12 @@ DAMAGED = [
         npz(images=np.zeros((6, 8, 8), np.uint8), labels=np.arange(6) % 3),
     ),
     Row(
+        "run-as-data",
+        "train ./run",
+        3,
+        ("run", "the folder of a run", "evaluate the run with: tenfold evaluate /"),
+    ),
+    Row(
         "run-predicts-nothing-decodable",
         "predict run run.txt --json",
         3,
