@@ -16,7 +16,7 @@ from tenfold.errors import DataError, TrainingError, UsageError
 from tenfold.evaluation import evaluate
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import Run, train_run
-from tenfold.runs.fit import Fitted, fit
+from tenfold.runs.fit import Fitted, fit, with_validation
 from tenfold.runs.resources import Resources
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
@@ -162,6 +162,14 @@ def test_data_without_other_splits_has_only_training_figures() -> None:
     figures = found.figures.to_dict()
     assert figures["val_acc"] is None
     assert not [name for name in figures if name.startswith("test_")]
+
+
+def test_a_validation_split_of_its_own_is_kept() -> None:
+    """The recipe's share is held out only from data without one."""
+    own = Splits(made_up(40), made_up(6).renamed("val"), made_up(4).renamed("test"))
+    assert with_validation(own, recipe(val=0.5)) == own
+    found = with_validation(Splits(own.train, test=own.test), recipe(val=0.5))
+    assert [len(part) for part in found] == [20, 20, 4]
 
 
 def test_misfits_are_refused_before_training() -> None:

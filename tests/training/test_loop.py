@@ -323,6 +323,15 @@ def test_exhausted_patience_stays_exhausted_unless_it_is_raised(monkeypatch):
     assert state.epoch == 6
 
 
+def test_each_gain_starts_the_patience_over(monkeypatch):
+    """The run ends after two epochs in a row without gain, not after any two."""
+    losses = [0.9, 0.95, 0.8, 0.85, 0.7, 0.75, 0.75]
+    scripted_validation(monkeypatch, [(loss, 50) for loss in losses])
+    state, data = new_state(), digits(n=32)
+    assert run(state, data, data, epochs=8, choose_by="val_loss", patience=2) == "stopped early"
+    assert (state.best.epoch, state.epoch) == (5, 7)
+
+
 def test_patience_without_validation_never_ends():
     state = new_state()
     assert run(state, epochs=4, patience=1, schedule=constant(0.0)) == "finished"
