@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,21 +75,31 @@ def test_the_callers_settings_are_restored(use: str, engine: str, tmp_path: Path
     assert [name for name in before if before[name] != after[name]] == []
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("own", [False, True])
-def test_settings_of_either_kind_are_restored(own: bool) -> None:
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
+def test_settings_unlike_a_runs_are_restored(
+    own: bool, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those from before could be what an earlier run left behind."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    if not own:
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    for flag in ("deterministic", "benchmark"):  # a run sets one of them and clears the other
+        monkeypatch.setattr(torch.backends.cudnn, flag, own)
+    threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(1)
         torch.set_flush_denormal(own)
-        cudnn.deterministic, cudnn.benchmark = own, own
-        wanted = settings_of_the_process()
-        fit(RECIPE, resources=Resources(threads=2, engine="torch"))
-        found = settings_of_the_process()
-        assert found["flush denormals"] == wanted["flush denormals"] == own
-        assert found["cuDNN"] == (own, own)
+        torch.manual_seed(12345)
+        before = settings_of_the_process()
+        fit(RECIPE, resources=Resources(threads=2, engine=engine))
+        after = settings_of_the_process()
     finally:
+        torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
-        cudnn.deterministic, cudnn.benchmark = before
+    names = ("environment", "PyTorch's random", "threads", "flush denormals", "cuDNN")
+    assert [name for name in names if before[name] != after[name]] == []
+    assert (before["flush denormals"], before["cuDNN"]) == (own, (own, own))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -298,3 +309,51 @@ def test_an_error_in_the_thread_is_the_callers() -> None:
         assert thread(lambda: torch.is_grad_enabled())
     with FlushingThread() as thread, torch.inference_mode():
         assert not thread(torch.is_inference_mode_enabled)
+
+
+def test_a_result_is_kept_only_by_the_caller() -> None:
+    """The next call may come much later."""
+
+    class Large:
+        pass
+
+    gone = threading.Event()
+    with FlushingThread() as thread:
+        result = thread(Large)
+        weakref.finalize(result, gone.set)
+        del result
+        assert gone.wait(60)
+
+
+def test_a_thread_that_is_never_closed_does_not_keep_the_program_running() -> None:
+    code = """
+import faulthandler
+from tenfold.evaluation.flushing import FlushingThread
+thread = FlushingThread()
+thread(int)
+faulthandler.dump_traceback_later(60, exit=True)  # else a program that waits would never end
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_copy_gets_a_thread_of_its_own() -> None:
+    code = """
+import os, signal, sys
+from tenfold.evaluation.flushing import FlushingThread
+thread = FlushingThread()
+assert thread(os.getpid) == os.getpid()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # else a copy that waits for the parent's thread would never end
+assert thread(os.getpid) == os.getpid()
+thread.close()
+if child != 0:
+    _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+"""
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False)
+    assert answer.returncode == 0
