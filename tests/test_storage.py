@@ -121,6 +121,20 @@ def test_folders_are_created_with_their_parents_and_may_exist(tmp_path):
     assert (tmp_path / "a" / "b" / "c").is_dir()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be synced here")
+def test_each_new_folder_is_synced_in_its_parent(tmp_path, monkeypatch):
+    real, synced = os.fsync, []
+
+    def recorded(descriptor):
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    make_folder(tmp_path / "a" / "b" / "c")
+    parents = (tmp_path, tmp_path / "a", tmp_path / "a" / "b")
+    assert synced == [parent.stat().st_ino for parent in parents]
+
+
 def test_a_file_at_a_folders_path_is_named(tmp_path):
     (tmp_path / "a").write_text("")
     for folder in (tmp_path / "a", tmp_path / "a" / "b"):
@@ -231,6 +245,17 @@ def test_the_file_is_plain_safetensors_of_the_documented_format(tmp_path):
     assert (metadata["kind"], metadata["version"]) == (KIND, "1")
     assert json.loads(metadata["header"]) == {"epoch": 3, "name": "ä"}
     assert metadata["sha256"] == digest(metadata["header"], TENSORS)
+
+
+def test_every_tensor_is_aligned_to_its_items(tmp_path):
+    """So that readers can use the file's memory as it is."""
+    types = (torch.uint8, torch.float64, torch.int16, torch.float32)
+    tensors = {f"{each}": torch.zeros(1, dtype=each) for each in types}
+    data = write(tmp_path / "a.safetensors", tensors).read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8:start])
+    for name, tensor in tensors.items():
+        assert (start + entries[name]["data_offsets"][0]) % tensor.itemsize == 0, name
 
 
 @any_folder
