@@ -433,6 +433,17 @@ def test_a_folder_that_another_run_took_in_the_meantime(
     assert (tmp_path / "run" / "run.json").read_text() == "another run's"
 
 
+def test_a_start_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
+    """The folder is locked, and the recipe written, before there is a run to resume."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").touch()
+    (run / "recipe.toml").write_text(EVERYTHING.read_text())
+    recipe = load_recipe(EVERYTHING, {"epochs": 1})
+    assert train_run(recipe, out=run, resources=Resources(threads=1)).status == "finished"
+    assert open_run(run).recipe.epochs == 1
+
+
 def test_a_users_own_recipe_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(EVERYTHING.read_text())
     with pytest.raises(UsageError, match="already exists and is not an empty folder"):
@@ -471,23 +482,31 @@ def test_other_conditions_are_allowed_and_noted(
     assert any(each.startswith(note) for each in second.notes)
 
 
-def test_an_accepted_batch_size_restarts_the_epoch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "old", "new", "batches"),
+    [("batch_size", "64", "128", 12), ("seed", "0", "7", 23), ("shuffle", "true", "false", 23)],
+)
+def test_an_accepted_change_of_the_order_restarts_the_epoch(
+    key: str, old: str, new: str, batches: int, tmp_path: Path
+) -> None:
+    """All 1,438 images are for training; which are held out for validation depends on the seed."""
     run = tmp_path / "run"
+    recipe = load_recipe(EVERYTHING, {"val": 0.0, "patience": 0})
     with pytest.raises(InterruptedRunError):
-        train_run(
-            load_recipe(EVERYTHING), out=run, resources=Resources(threads=1), watcher=StopsAt(35)
-        )
+        train_run(recipe, out=run, resources=Resources(threads=1), watcher=StopsAt(35))
     text = (run / "recipe.toml").read_text()
-    (run / "recipe.toml").write_text(text.replace("batch_size = 64", "batch_size = 128", 1))
+    assert f"\n{key} = {old}\n" in text
+    (run / "recipe.toml").write_text(text.replace(f"\n{key} = {old}\n", f"\n{key} = {new}\n"))
     watcher = StopsAt(36)
     with pytest.raises(InterruptedRunError):
         resume_run(run, accept=["recipe"], watcher=watcher)
-    assert "accepted: recipe.batch_size was 64, is 128" in watcher.notes
+    said = (old.title(), new.title()) if key == "shuffle" else (old, new)
+    assert "accepted: recipe.{} was {}, is {}".format(key, *said) in watcher.notes
     assert "epoch 2 starts over, because its order changed" in watcher.notes
     resumed = resume_run(run)  # an accepted change need not be accepted again
     assert len(resumed.history) == 4
     newest = checkpoint_files(run / "checkpoints")[0].name
-    assert newest == f"step-{35 + 3 * 11:09d}.safetensors"  # 1,294 images are 11 such batches
+    assert newest == f"step-{35 + 3 * batches:09d}.safetensors"
 
 
 def test_data_passed_in_python_is_passed_again(tmp_path: Path) -> None:
