@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from tenfold.errors import (
     TrainingError,
     UsageError,
 )
+from tenfold.runs import folder as folder_module
 from tenfold.runs import resume_run
 from tenfold.runs.folder import RunFolder
 from tenfold.training import Watcher
@@ -207,27 +209,24 @@ def test_the_status_says_whether_a_process_is_still_running_it(
     assert run.status == "crashed"
 
 
-def test_looking_at_a_run_does_not_keep_others_from_writing_it(
-    folder: Path, tmp_path: Path
+def test_a_lock_that_is_held_only_for_a_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = RunFolder(shutil.copytree(folder, tmp_path / "run"))
-    stop = threading.Event()
+    """Whoever looks at a run holds its lock that long, which must not keep others from writing."""
+    monkeypatch.setattr(folder_module, "LOCK_TIMEOUT", 60.0)  # on a busy machine, moments are long
+    run, is_held = RunFolder(tmp_path), threading.Event()
 
-    def look() -> None:
-        while not stop.is_set():
-            run.is_being_written()
+    def hold() -> None:
+        with run.locked():
+            is_held.set()
+            time.sleep(0.1)
 
-    onlookers = [threading.Thread(target=look) for _ in range(2)]
-    for thread in onlookers:
-        thread.start()
-    try:
-        for _ in range(50):
-            with run.locked():
-                assert run.is_being_written()
-    finally:
-        stop.set()
-        for thread in onlookers:
-            thread.join()
+    onlooker = threading.Thread(target=hold)
+    onlooker.start()
+    assert is_held.wait(60)
+    with run.locked():
+        assert run.is_being_written()
+    onlooker.join()
 
 
 def test_those_who_look_at_a_run_do_not_see_each_other(tmp_path: Path) -> None:
@@ -342,6 +341,8 @@ def write_pictures(folder: Path, **counts: int) -> Path:
         ({"3": 4}, 4),
         ({"train__3": 2, "train__7": 2, "test__3": 5, "test__7": 0}, 5),
         ({"train__3": 2, "test__3": 3, "test__7": 1}, 4),
+        ({"test__3": 4, "test__x7": 0}, 4),
+        ({"train__x7": 2, "test__3": 4}, 4),
     ],
     ids=str,
 )
