@@ -82,6 +82,16 @@ def test_backslashes_of_windows_archives_are_slashes(tmp_path):
     assert read(path)[0]["all"].names[0] == "cat/1.png"
 
 
+def test_folders_of_windows_archives_are_folders(tmp_path):
+    files = {"cat#": b"", "cat#1.png": picture(), "emu#": b""}
+    path = zipped(tmp_path / "x.zip", files)
+    path.write_bytes(path.read_bytes().replace(b"cat#", b"cat\\").replace(b"emu#", b"emu\\"))
+    splits, notes = read(path)
+    assert splits["all"].classes == ("cat", "emu")
+    assert splits["all"].names == ("cat/1.png",)
+    assert notes == []
+
+
 def test_encrypted_archives_are_refused(tmp_path):
     path = zipped(tmp_path / "x.zip", TWO_CLASSES)
     data = bytearray(path.read_bytes())

@@ -78,6 +78,17 @@ def test_the_order_does_not_depend_on_the_archive(tmp_path):
         assert np.array_equal(one[split].images, two[split].images)
 
 
+@every_source
+def test_the_order_is_that_of_the_classes(tmp_path, kind):
+    """As text, `cat-1/1.png` comes before `cat/1.png`."""
+    files = {"cat-1/1.png": picture(10), "cat/2.png": picture(20), "cat/1.png": picture(30)}
+    arrays = read(source(kind, tmp_path, files))[0]["all"]
+    assert arrays.classes == ("cat", "cat-1")
+    assert arrays.labels.tolist() == [0, 0, 1]
+    assert arrays.names == ("cat/1.png", "cat/2.png", "cat-1/1.png")
+    assert arrays.images[:, 0, 3, 3].tolist() == [30, 20, 10]
+
+
 def test_images_may_lie_deeper_in_their_class(tmp_path):
     files = {**TWO_CLASSES, "dog/more/still/2.png": picture(40)}
     splits, _ = read(directory(tmp_path, files))
@@ -261,6 +272,26 @@ def test_other_options_and_changed_files_are_decoded_again(tmp_path):
     assert load(root, channels=1)[0]["all"].images.shape == (3, 1, 8, 8)
     (root / "cat/1.png").write_bytes(picture(77))
     assert load(root)[0]["all"].images[0, 0, 0, 0] == 77
+
+
+@pytest.mark.parametrize(
+    ("changed", "version"),
+    [("PIL.__version__", "0.0.1"), ("tenfold.data.folders.folder.DECODING_VERSION", 0)],
+)
+def test_another_version_of_the_decoder_decodes_again(tmp_path, monkeypatch, changed, version):
+    root, calls = directory(tmp_path / "data", TWO_CLASSES), []
+
+    def recorded(*arguments):
+        calls.append(arguments)
+        return read_image_folder(*arguments)
+
+    monkeypatch.setattr("tenfold.data.folders.folder.read_image_folder", recorded)
+    load(root)
+    load(root)
+    assert len(calls) == 1
+    monkeypatch.setattr(changed, version)
+    load(root)
+    assert len(calls) == 2
 
 
 def test_an_unusable_cache_only_gives_a_note(tmp_path, monkeypatch):

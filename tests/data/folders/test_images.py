@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
 
 from tenfold.data.folders.images import decode_image, image_to_array, read_size_and_mode
 from tenfold.data.folders.pillow import LARGEST_PIXELS
@@ -243,6 +244,21 @@ def test_a_large_jpeg_decodes_nearly_the_same_with_the_shortcut():
     short = decode_image(data, "test", channels=1, size=(32, 32)).astype(int)
     whole = image_to_array(Image.open(io.BytesIO(data)), channels=1, size=(32, 32))
     assert np.abs(short - whole).max() <= 3
+
+
+@pytest.mark.parametrize("side", [8, 31, 32, 63, 64, 100, 200])
+def test_the_shortcut_leaves_twice_the_wanted_resolution(monkeypatch, side):
+    sizes, draft = [], JpegImageFile.draft
+
+    def recorded(image, mode, size):
+        draft(image, mode, size)
+        sizes.append(image.size)
+
+    monkeypatch.setattr(JpegImageFile, "draft", recorded)
+    data = encoded(Image.new("RGB", (640, 512)), "JPEG")
+    decode_image(data, "test", channels=3, size=(side, side // 2))
+    assert bool(sizes) is (side <= 100), "the shortcut is taken where it saves something"
+    assert all(min(size) >= 2 * side for size in sizes)
 
 
 def test_an_opened_image_gives_what_its_bytes_give(tmp_path):
