@@ -31,6 +31,18 @@ def test_a_change_after_a_check_is_noticed(tmp_path: Path, monkeypatch: pytest.M
         check_file(path, file, listener=Listener())
 
 
+def test_a_check_right_after_a_change_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another change could get the same time stamp."""
+    monkeypatch.setattr("tenfold.data.catalog.checking._SETTLED", 3600.0)
+    file = stand_in().file_sets[0].files[1]
+    path = tmp_path / file.name
+    path.write_bytes(CONTENTS["labels"])
+    assert check_file(path, file, listener=Listener())
+    assert not (cache() / "checked").exists()
+
+
 def test_files_without_a_published_content_digest(tmp_path: Path) -> None:
     published = gzip.compress(CONTENTS["labels"], mtime=1)
     file = CatalogFile("labels", "train", 1000, gzip_digest=sha256(published))

@@ -124,6 +124,17 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(serve: Callable[..., Mi
     assert "downloading it again" in told.notes[0]
 
 
+def test_an_unfinished_download_in_the_cache_is_continued_without_a_note(
+    serve: Callable[..., Mirror],
+) -> None:
+    put(cache() / "datasets/Tiny/raw", {"images.gz": GZIPPED["images.gz"]})
+    mirror = serve(good())
+    located, told = find(stand_in(mirror.url))
+    assert contents_of(located) == CONTENTS
+    assert [path for path, _ in mirror.requests] == ["/labels.gz"]
+    assert told.notes == []
+
+
 def test_a_cache_that_cannot_be_written(
     tmp_path: Path, serve: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch
 ) -> None:
