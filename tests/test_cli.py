@@ -19,6 +19,7 @@ from PIL import Image
 from command_line import Tenfold
 from engines import ENGINES
 from small_bundles import bundle_with
+from small_data import SMALL_DATA
 from stopping import StopsAt
 from tenfold import evaluate, resume, train
 from tenfold.data import load_splits
@@ -112,6 +113,23 @@ def test_predict_without_images_takes_test_images_and_writes_csv(tenfold: Tenfol
     assert set(rows[0]) == {"image", "rank", "class", "probability"}
     assert rows[0]["rank"] == "1"
     assert float(rows[0]["probability"]) >= float(rows[1]["probability"])
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_offline_nothing_is_downloaded(
+    command: str, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run was trained on data that is no longer here."""
+    monkeypatch.delenv("TENFOLD_DATA", raising=False)
+    monkeypatch.setattr(
+        "tenfold.data.catalog.locate.download_files", lambda *_, **__: pytest.fail("a download")
+    )
+    with SMALL_DATA:
+        line = ["train", "mnist", "--model", "softmax", "--epochs", "1", "--out", "run"]
+        assert tenfold(*line).code == 0
+    answer = tenfold(command, "run", "--offline")
+    assert (answer.code, answer.out) == (3, "")
+    assert "downloading is switched off" in answer.err
 
 
 def test_the_running_loss_is_counted_from_each_epochs_own_start(tenfold: Tenfold) -> None:

@@ -115,6 +115,7 @@ ROWS = [
     Row("shape-of-words", "summary lenet --shape axbxc", 2, ("'axbxc'", "1x28x28")),
     Row("shape-of-0", "summary softmax --shape 0x28x28", 2, ("0x28x28", "1..16384")),
     Row("shape-huge", "summary softmax --shape 1x99999999x9", 2, ("1x99999999x9", "1..16384")),
+    Row("shape-ten-digits", "summary softmax --shape 1x9999999999x9", 2, ("--shape", "1x28x28")),
     Row("shape-endless", f"summary softmax --shape 1x1x{'9' * 5000}", 2, ("--shape", "1x28x28")),
     Row("shape-too-small", "summary lenet --shape 1x4x4", 2, ("lenet", "too small", "at least")),
     Row("classes-0", "summary lenet --classes 0", 2, ("--classes", "0", "1")),

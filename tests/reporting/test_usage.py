@@ -28,10 +28,14 @@ ANSWERS = {
     "train digits --optimizer rmsprop": "optimizer is 'rmsprop', choose one of: adam, adamw, sgd",
     "train digits 'my folder' more": "tenfold train takes no more arguments, "
     "found 'my folder'; see tenfold train --help",
+    "train my 'my folder'": "tenfold train takes no more arguments, found 'my folder'; "
+    "see tenfold train --help",
     "train --image-size 128": "there is no option --image-size in tenfold train; "
     "write --set 'image_size=[128,128]'",
     "train --image-size=96x128": "there is no option --image-size in tenfold train; "
     "write --set 'image_size=[96,128]'",
+    "train --image-size=3x96x128": "there is no option --image-size in tenfold train; "
+    "write --set 'image_size=[HEIGHT,WIDTH]'",
     "train --image-size": "there is no option --image-size in tenfold train; "
     "write --set 'image_size=[HEIGHT,WIDTH]'",
     "train --label-smoothing 0.1": "there is no option --label-smoothing in tenfold train; "
