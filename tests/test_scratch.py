@@ -214,6 +214,7 @@ def test_a_module_is_switched_between_training_and_evaluation():
     net, data = Remembers(), batches(n=16)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     scratch.train(net, data, data, scratch.cross_entropy, 2, optimizer)
+    net.train()
     scratch.predict(net, data)
     assert net.modes == [True, False, True, False, False]
 
