@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/first-run
 
-# Tests on real data run if the data sets are there; otherwise they are skipped with a reason.
+# Tests on real data run if the data sets are there; otherwise they are skipped with a reason, but
+# `make soak` fails.
 export TENFOLD_DATA ?= $(abspath $(wildcard ../shared/data))
 
 # The sources of the libraries: when they change, tenfold is reinstalled.

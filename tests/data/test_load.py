@@ -201,8 +201,10 @@ def test_a_real_archive_of_class_folders(real_data: Path, tmp_path: Path) -> Non
     for split, per_class in ((train, 50), (test, 10)):
         assert split.images.shape == (10 * per_class, 3, 32, 32)
         assert split.class_counts().tolist() == [per_class] * 10
-        for image, name in zip(split.images.numpy(), split.names, strict=True):
+        labels = [split.classes[label] for label in split.labels.tolist()]
+        for image, label, name in zip(split.images.numpy(), labels, split.names, strict=True):
             assert np.array_equal(image.transpose(1, 2, 0), wanted[name])
+            assert name.split("/")[-3:-1] == [split.split, label]
 
 
 @pytest.mark.parametrize("below", ["MNIST/raw", "MNIST"])
