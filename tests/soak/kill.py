@@ -73,13 +73,27 @@ class Death:
 
 
 class Disk:
-    """Intercepts this process's calls that change a folder, and dies at one of them."""
+    """Intercepts this process's calls that change a folder, and dies at one of them.
+
+    Attributes:
+        prefix: the folder.
+        parent: the folder that holds its name.
+        death: when to die.
+        calls: the names of the calls so far.
+        descriptors: paths of the open files and folders.
+        unsafe_data: files with data that was not flushed, as inodes, which stay the same when a
+            file is renamed. Flushing the file makes its data safe, and nothing else does.
+        unsafe_names: by path, what undoes a change of names. Flushing the path's folder makes
+            its names safe, but not the data of its files.
+        real: the functions that are intercepted.
+    """
 
     def __init__(self, folder: Path, death: Death | None) -> None:
-        self.prefix, self.death = str(folder), death or Death()
+        self.prefix, self.parent, self.death = str(folder), str(folder.parent), death or Death()
         self.calls: list[str] = []
         self.descriptors: dict[int, str] = {}
-        self.unflushed: dict[str, Callable[[], None]] = {}
+        self.unsafe_data: set[int] = set()
+        self.unsafe_names: dict[str, Callable[[], None]] = {}
         self.real = {name: getattr(os, name) for name in (*BY_PATH, *BY_DESCRIPTOR)}
         for name in BY_PATH:
             setattr(os, name, self._by_path(name))
@@ -89,13 +103,14 @@ class Disk:
     def _by_path(self, name: str) -> Callable[..., object]:
         def call(path: object, *args: object, **kwargs: object) -> object:
             target = str(args[0]) if name in ("link", "replace", "rename") else str(path)
-            if not target.startswith(self.prefix) or kwargs.get("dir_fd") is not None:
+            is_ours = target.startswith(self.prefix) or target == self.parent
+            if not is_ours or kwargs.get("dir_fd") is not None:
                 return self.real[name](path, *args, **kwargs)
             number = self._about_to(name)
             undo = self._undo(name, str(path), target)
             result = self.real[name](path, *args, **kwargs)
             if undo is not None:
-                self.unflushed[target] = undo
+                self.unsafe_names[target] = undo
             if name == "open":
                 self.descriptors[result] = target
             self._has_done(number)
@@ -113,10 +128,11 @@ class Disk:
                 if self._dies_at(number, "half"):
                     self.real["write"](descriptor, args[0][: len(args[0]) // 2])
                     self._die()
-                self.unflushed[path] = lambda: os.truncate(path, Path(path).stat().st_size // 3)
+                self.unsafe_data.add(os.fstat(descriptor).st_ino)
             result = self.real[name](descriptor, *args)
             if name == "fsync":
-                self._flushed(path)
+                self.unsafe_data.discard(os.fstat(descriptor).st_ino)
+                self._names_are_safe_in(path)
             if name == "close":
                 del self.descriptors[descriptor]
             self._has_done(number)
@@ -131,7 +147,7 @@ class Disk:
         if name == "mkdir":
             return lambda: shutil.rmtree(target)
         stash = f"{target}.stash"
-        if Path(target).exists():
+        if Path(target).exists() and not Path(stash).exists():
             self.real["link"](target, stash)
 
         def undo() -> None:
@@ -141,13 +157,12 @@ class Disk:
 
         return undo
 
-    def _flushed(self, path: str) -> None:
-        """Mark a file, or all names in a folder, as safe."""
-        for other in list(self.unflushed):
-            if other == path or str(Path(other).parent) == path:
-                del self.unflushed[other]
-                if Path(f"{other}.stash").exists():
-                    self.real["unlink"](f"{other}.stash")
+    def _names_are_safe_in(self, folder: str) -> None:
+        for path in list(self.unsafe_names):
+            if str(Path(path).parent) == folder:
+                del self.unsafe_names[path]
+                if Path(f"{path}.stash").exists():
+                    self.real["unlink"](f"{path}.stash")
 
     def _about_to(self, name: str) -> int:
         self.calls.append(name)
@@ -164,7 +179,11 @@ class Disk:
         return (self.death.call, self.death.moment) == (number, moment)
 
     def _die(self) -> None:
-        for path, undo in reversed(list(self.unflushed.items())):
+        if self.death.machine:
+            for file in filter(Path.is_file, Path(self.prefix).rglob("*")):
+                if file.stat().st_ino in self.unsafe_data:
+                    os.truncate(file, file.stat().st_size // 3)
+        for path, undo in reversed(list(self.unsafe_names.items())):
             if self.death.machine and Path(path).exists():
                 undo()
             if Path(f"{path}.stash").exists():
