@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -90,6 +91,7 @@ def test_the_command_line_killed_and_resumed(engine: str, tmp_path: Path) -> Non
         time.sleep(0.001)
     training.kill()
     training.communicate()
+    assert training.returncode == -signal.SIGKILL
     resumed = subprocess.run(
         [*tenfold, "resume", run, "--quiet"], capture_output=True, text=True, check=False
     )
