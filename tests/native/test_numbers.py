@@ -20,7 +20,7 @@ from tenfold.models import MODELS as TABLE
 from tenfold.models.layers import Layer
 from tenfold.models.tracing import layer_list
 from tenfold.native.built import INSTRUCTION_SETS, processor
-from tenfold.native.library import PACKAGE, Kernels, find_kernels_in
+from tenfold.native.library import LACKING, PACKAGE, Kernels, find_kernels_in
 from tenfold.native.network import CompiledNetwork, TakenSteps
 from tenfold.native.records import ADAM, ADAMW, SGD, Normalization, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
@@ -50,9 +50,18 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
 
 @pytest.fixture(scope="module")
 def libraries() -> list[Kernels]:
-    """All that this processor runs, for tests in which PyTorch takes most of the time."""
-    found = [find_kernels_in(PACKAGE, name) for name in INSTRUCTION_SETS.get(processor(), ())]
-    return [each for each in found if isinstance(each, Kernels)]
+    """All that this processor runs, for tests in which PyTorch takes most of the time.
+
+    Fails if one of them is missing for any other reason than that the processor cannot run it.
+    """
+    found = []
+    for name in INSTRUCTION_SETS.get(processor(), ()):
+        kernels = find_kernels_in(PACKAGE, name)
+        if isinstance(kernels, Kernels):
+            found.append(kernels)
+        elif kernels.reason != LACKING[name]:
+            pytest.fail(f"{name}: {kernels.reason}")
+    return found
 
 
 @dataclass
