@@ -34,6 +34,7 @@ import torch
 from tenfold.data import load_splits
 from tenfold.deployment.bundle import KIND as BUNDLE
 from tenfold.deployment.bundle import VERSION as BUNDLE_VERSION
+from tenfold.errors import FileRefusedError
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
 from tenfold.runs.folder import RunFolder
@@ -336,7 +337,10 @@ def phase_of(run: Path) -> str:
         return BEGINNINGS[0]
     if not folder.facts.exists():
         return BEGINNINGS[1]
-    status = folder.read_facts().status
+    try:
+        status = folder.read_facts().status
+    except FileRefusedError:
+        return "a damaged run.json"  # so the run cannot be resumed, which is a difference
     files = checkpoint_files(folder.checkpoints)
     if not files:
         return "before the first checkpoint"
