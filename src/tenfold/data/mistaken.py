@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from tenfold.data.catalog.reading import has_idx_training_files
 from tenfold.data.files.idx import idx_kind
@@ -13,7 +11,7 @@ from tenfold.data.folders.walking import RUN_FACTS
 from tenfold.errors import DataError, FileRefusedError, shell_word
 from tenfold.storage import read_text
 
-_LARGEST_TEXT = 64 * 2**20
+_LARGEST_FACTS = 64 * 2**20
 _ENDED = ("finished", "stopped early")
 
 
@@ -35,8 +33,8 @@ def refuse_mistaken(path: Path) -> None:
 
 def _is_a_run(path: Path) -> DataError:
     try:
-        facts = json.loads(_text(path / RUN_FACTS))
-    except (ValueError, RecursionError):
+        facts = json.loads(read_text(path / RUN_FACTS, _LARGEST_FACTS))
+    except (ValueError, RecursionError, FileRefusedError):
         facts = None
     has_ended = isinstance(facts, dict) and facts.get("status") in _ENDED
     what, command = ("evaluate", "evaluate") if has_ended else ("continue", "resume")
@@ -47,15 +45,9 @@ def _is_a_run(path: Path) -> DataError:
 
 
 def _is_a_recipe(path: Path) -> DataError:
-    recipe: dict[str, Any]
-    try:
-        recipe = tomllib.loads(_text(path))
-    except (ValueError, RecursionError):
-        recipe = {}
-    data = "" if recipe.get("data") else "DATA "
     return DataError(
         f"{path}: this looks like a recipe, wanted a data set",
-        remedy=f"train by the recipe with: tenfold train {data}--recipe {shell_word(path)}",
+        remedy=f"train by the recipe with: tenfold train DATA --recipe {shell_word(path)}",
     )
 
 
@@ -72,11 +64,3 @@ def _is_one_file(path: Path, kind: str) -> DataError:
         "them",
         remedy=remedy,
     )
-
-
-def _text(path: Path) -> str:
-    """The text of a file; empty if it cannot be read."""
-    try:
-        return read_text(path, _LARGEST_TEXT)
-    except FileRefusedError:
-        return ""
