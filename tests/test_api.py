@@ -73,6 +73,12 @@ WRONG = {
     "tenfold.models.build('mlp', (1, 8, 8), '10')": "classes is '10', wanted a whole number",
     "tenfold.training.train(None, [], epochs=1, batch_size=1, schedule=None)": "of type list, "
     "wanted an ImageDataset",
+    "tenfold.training.train_epoch(net, tenfold.data.load_splits('digits').splits.train, None)": (
+        "wrap it in tenfold.data.DataLoader"
+    ),
+    "tenfold.evaluation.evaluate_accuracy(net, tenfold.data.load_splits('digits').splits.train)": (
+        "wrap it in tenfold.data.DataLoader"
+    ),
     "tenfold.train('digits', threads='2')": "threads is '2', wanted a whole number",
     "tenfold.train('digits', device=3)": "there is no device 3",
     "tenfold.train('digits', engine=3)": "there is no engine 3",

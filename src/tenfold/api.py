@@ -145,7 +145,12 @@ def evaluate(
         TenfoldError: one of its subclasses, each with a remedy.
     """
     return evaluate_run(
-        _path(run, remedy="evaluate a network with tenfold.evaluation.evaluate"),
+        _path(
+            run,
+            remedy="call its own evaluate, with a split of a data set"
+            if isinstance(run, Classifier)
+            else "evaluate a network with tenfold.evaluation.evaluate",
+        ),
         data,
         split=split,
         resources=_resources(data_root, device, threads, download),

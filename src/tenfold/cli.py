@@ -381,13 +381,15 @@ def predict(
 
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", remedy="choose one")
-    if run.suffix.lower() in IMAGE_EXTENSIONS:
-        named = " ".join(map(shell_word, [run, *(images or ())]))
+    if run.suffix.lower() in IMAGE_EXTENSIONS and not os.path.isdir(run):  # noqa: PTH112
+        given = [run, *(images or ())]
+        runs = [each for each in given if each.suffix == ".safetensors" or each.is_dir()][:1]
+        words = [*(runs or [Path("RUN")]), *(each for each in given if each not in runs)]
         raise UsageError(
             f"{printable(run)}: this is an image, wanted a run first",
-            remedy=f"write tenfold predict RUN {named}",
+            remedy=f"write tenfold predict {' '.join(map(shell_word, words))}",
         )
-    if not images and run.is_file():
+    if not images and os.path.isfile(run):  # noqa: PTH113 (Path's raises for a long name)
         raise UsageError(
             f"{printable(run)}: a model file alone has no images to show",
             remedy=f"name image files: tenfold predict {shell_word(run)} IMAGE...",
@@ -450,11 +452,11 @@ def summary(
 
     if model in MODELS:
         arguments = dict(_key_and_value(text) for text in change or [])
-        image_shape = _shape(shape or "1x28x28")
+        image_shape = _shape("1x28x28" if shape is None else shape)
         network = build(model, image_shape, classes or 10, **arguments)
-    elif Path(model).exists():
+    elif os.path.exists(model):  # noqa: PTH110 (Path's raises for a long name)
         given = {"--shape": shape, "--classes": classes, "--set": change}
-        if unused := [option for option, value in given.items() if value]:
+        if unused := [option for option, value in given.items() if value is not None]:
             raise UsageError(
                 f"{model}: a run has its own image shape, classes and arguments",
                 remedy=f"leave out {' and '.join(unused)}, or name a model",
@@ -656,7 +658,7 @@ def _key_and_value(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise UsageError(
             f"--set {text!r}: not KEY=VALUE",
-            remedy="write, for example, --set momentum=0.9",
+            remedy="write, for example, --set label_smoothing=0.1",
         )
     try:
         parsed = parse_recipe(f"value = {value}", "of one line")

@@ -131,11 +131,11 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
     Names with the same prefix win: `resnet18` is closer to `resnet-small` than to `lenet`.
     """
-    text = str(name)
+    text = str(name).casefold()
 
     def likeness(other: str) -> tuple[bool, float]:
-        begin_alike = text[:_SAME_BEGINNING] == other[:_SAME_BEGINNING]
-        ratio = difflib.SequenceMatcher(None, other, text).ratio()
+        begin_alike = text[:_SAME_BEGINNING] == other[:_SAME_BEGINNING].casefold()
+        ratio = difflib.SequenceMatcher(None, other.casefold(), text).ratio()
         return begin_alike and len(text) >= _SAME_BEGINNING, ratio
 
     scored = max(((*likeness(other), other) for other in known), default=(False, 0.0, ""))

@@ -100,7 +100,7 @@ ROWS = [
         ("'dropuot'", "did you mean 'dropout'?"),
     ),
     Row("set-wrong-type", "train digits --set epochs=1.5", 2, ("epochs is 1.5", "a whole number")),
-    Row("set-no-table", "train digits --set augment=3", 2, ("augment is 3", "a table")),
+    Row("set-no-table", "train digits --set augment=3", 2, ("augment is 3", "augment.flip=true")),
     Row("set-below-a-value", "train digits --set epochs.x=3", 2, ("'epochs.x'", "not a table")),
     Row("set-empty-part", "train digits --set augment.=3", 2, ("'augment.'",)),
     Row(

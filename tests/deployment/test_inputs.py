@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tenfold.deployment.inputs import raw_pixels
 from tenfold.errors import DataError
@@ -30,3 +31,18 @@ def test_a_file_over_the_limit_is_refused_without_reading_it(tmp_path: Path) -> 
         file.truncate(2**40)  # sparse: takes no disk space
     with pytest.raises(DataError, match=r"huge\.png: the file has 1,099,511,627,776 bytes or more"):
         raw_pixels(tmp_path / "huge.png", ImageShape(1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted"), [(["1.png"], "*"), (["cat/1.png"], "*/*"), (["test/cat/1.png"], "*/*/*")]
+)
+def test_a_folder_is_refused_with_a_pattern_for_its_images(
+    images: list[str], wanted: str, tmp_path: Path
+) -> None:
+    for name in images:
+        path = tmp_path / "my photos" / name
+        path.parent.mkdir(parents=True)
+        Image.new("L", (8, 8)).save(path)
+    with pytest.raises(DataError) as raised:
+        raw_pixels(tmp_path / "my photos", ImageShape(1, 8, 8))
+    assert raised.value.remedy == f"name its images: '{tmp_path}/my photos'/{wanted}"

@@ -354,7 +354,7 @@ def test_an_unknown_argument_is_refused_with_the_nearest_one_and_the_list():
         ("cifar-cnn", "dropout", float("nan"), "wanted 0 <= dropout < 1"),
         ("cifar-cnn", "hidden", [-1], r"hidden\[0\] is -1"),
         ("convpool", "dropout", 1.0, "wanted 0 <= dropout < 1"),
-        ("convpool", "kernels", [11], "2 channels but 1 kernels"),
+        ("convpool", "kernels", [11], "channels has length 2, but kernels 1,"),
         ("convpool", "kernels", [11, 4], r"kernels\[1\] is 4, wanted an odd number"),
         ("convpool", "kernels", [11, 129], r"kernels\[1\] is 129, wanted 1\.\.127"),
         ("convpool", "channels", [64, 0], r"channels\[1\] is 0"),

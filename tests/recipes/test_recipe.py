@@ -247,7 +247,7 @@ def test_a_recipe_cannot_be_changed():
         ({"leraning_rate": 1}, "unknown key 'leraning_rate'"),
         ({"epoch": 3}, "unknown key 'epoch', did you mean 'epochs'?"),
         ({"augment": {"flop": True}}, "unknown key 'augment.flop', did you mean 'augment.flip'?"),
-        ({"augment": 3}, "augment is 3, wanted a table"),
+        ({"augment": 3}, "augment is 3, wanted its keys, such as augment.flip=true"),
         ({"augment": {"crop_padding": -1}}, "augment.crop_padding is -1, wanted at least"),
         ({"augment": {"cutout": -2}}, "augment.cutout is -2, wanted at least 0"),
         ({"epochs": 0}, "epochs is 0, wanted at least 1"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Tenfold
+from tenfold.errors import shell_word
 
 ANSWERS = {
     "train digits --plot true": "--plot takes no value, found 'true'; "
@@ -85,11 +86,25 @@ ANSWERS = {
     "write --set test=0.3",
     "train digits --hidden 64": "there is no option --hidden in tenfold train; "
     "write --set 'model_args.hidden=[64]'",
-    "train digits --set": "--set needs a value; write, for example, --set momentum=0.9",
+    "train digits --hidden 128,64": "there is no option --hidden in tenfold train; "
+    "write --set 'model_args.hidden=[128,64]'",
+    "train digits --set lr =0.1": "--set lr: not KEY=VALUE; write --set lr=0.1",
+    "train digits --set augment.zoom=1": "unknown key 'augment.zoom', choose one of: "
+    "augment.crop_padding, augment.cutout, augment.flip",
+    "resume run --optimizer sgd": "there is no option --optimizer in tenfold resume; "
+    "a run keeps its model and optimizer: train a new run",
+    f"{'a' * 300}": f"there is no command '{'a' * 78}…; see tenfold --help",
+    f"summary {'a' * 300}": f"'{'a' * 99}…{'a' * 98}' is neither a model nor a run; "
+    "choose one of: cifar-cnn, convpool, lenet, mlp, resnet-small, softmax, softmax-scratch",
+    "summary lenet --shape=": "--shape is '', wanted, for example, 1x28x28",
+    "train digits --set": "--set needs a value; write, for example, --set label_smoothing=0.1",
     "summary lenet --shape 28x28x1": "--shape is 28x28x1, wanted the channels first; "
     "write --shape 1x28x28",
     "predict cat.png 'my dog.jpg'": "cat.png: this is an image, wanted a run first; "
     "write tenfold predict RUN cat.png 'my dog.jpg'",
+    "predict cat.png runs.safetensors": "cat.png: this is an image, wanted a run first; "
+    "write tenfold predict runs.safetensors cat.png",
+    "train digits --model LeNet5": "there is no model 'LeNet5'; did you mean 'lenet'?",
     "train digits --set seed=1.5": "seed is 1.5, wanted a whole number",
     "evaluate run --spilt val": "there is no option --spilt in tenfold evaluate; "
     "did you mean --split?",
@@ -137,6 +152,14 @@ def test_a_path_without_its_quotes_is_recognized(tenfold: Tenfold) -> None:
     answer = tenfold("train", "my", "photos")
     assert answer.code == 2
     assert answer.err.endswith("found 'photos'; put the path in quotes: 'my photos'\n")
+
+
+@pytest.mark.parametrize("name", ["it's", "a\\b", "two\nlines", "\udcff"])
+def test_data_in_the_place_of_a_command_is_recognized(name: str, tenfold: Tenfold) -> None:
+    Path(name).mkdir()
+    answer = tenfold(name)
+    assert answer.code == 2
+    assert answer.err.endswith(f"; write tenfold train {shell_word(name)}\n")
 
 
 def test_data_in_the_place_of_a_run_is_recognized(tenfold: Tenfold) -> None:

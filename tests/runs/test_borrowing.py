@@ -254,6 +254,49 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert answer.returncode == 0
 
 
+USES_OF_THREADS = {
+    "training": "tenfold.train('digits', epochs=1, out=out + str(os.getpid()), threads=2)",
+    "predicting": "torch.set_num_threads(2); tenfold.load(out + parent).predict(test)",
+    "a loop by hand": "torch.set_num_threads(2); tenfold.training.train_epoch(net, batches, sgd)",
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("training", "predicting"),
+        ("predicting", "a loop by hand"),
+        ("a loop by hand", "training"),
+    ],
+)
+def test_lost_threads_are_refused_whatever_they_are_for(
+    before: str, after: str, tmp_path: Path
+) -> None:
+    code = f"""
+import os, signal, sys, torch
+import tenfold
+out, parent = {str(tmp_path / "run")!r}, str(os.getpid())
+test = tenfold.data.load_splits("digits").splits.test
+tenfold.train("digits", epochs=1, out=out + parent, threads=1, quiet=True)
+batches = tenfold.data.DataLoader(test, batch_size=300, scale=True)
+net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+{USES_OF_THREADS[before].replace("getpid()", "getppid()")}
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # without the refusal it would wait forever
+    try:
+        {USES_OF_THREADS[after]}
+    except tenfold.UsageError as error:
+        os._exit(0 if "forked from one that had used several threads" in str(error) else 1)
+    os._exit(2)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False)
+    assert answer.returncode == 0
+
+
 def test_a_run_in_a_thread_outlives_the_main_thread(tmp_path: Path) -> None:
     code = f"""
 import threading

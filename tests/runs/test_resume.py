@@ -518,7 +518,7 @@ def test_data_passed_in_python_is_passed_again(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="passed in Python; resume in Python") as caught:
         resume_run(run)
     assert caught.value.remedy.endswith(f"tenfold.resume({str(run)!r}, data=data)")
-    with pytest.raises(FileRefusedError, match=r"the train images have changed"):
+    with pytest.raises(FileRefusedError, match=r"the train images or labels have changed"):
         resume_run(run, data="digits")
 
 

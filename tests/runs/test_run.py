@@ -229,6 +229,12 @@ def test_a_lock_that_is_held_only_for_a_moment_is_waited_for(
     onlooker.join()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes on this system")
+def test_a_pipe_in_the_place_of_the_lock_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".lock")
+    assert not RunFolder(tmp_path).is_being_written()
+
+
 def test_those_who_look_at_a_run_do_not_see_each_other(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     run = RunFolder(tmp_path)

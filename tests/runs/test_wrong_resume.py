@@ -401,7 +401,7 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     ),
     "another fingerprint noted": (
         facts_edit("context.data.train", "0" * 64),
-        r"with: the train images have changed; undo",
+        r"with: the train images or labels have changed; undo",
         FileRefusedError,
     ),
     "other classes noted": (
@@ -422,7 +422,7 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     ),
     "a test pixel": (
         set_item("x_test", (3, 0, 0), lambda v: v ^ 1),
-        r"with: the test images have changed; undo",
+        r"with: the test images or labels have changed; undo",
         FileRefusedError,
     ),
     "a label": (
@@ -432,12 +432,12 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     ),
     "a test label": (
         set_item("y_test", 3, lambda v: (v + 1) % 3),
-        "the test images have changed",
+        "the test images or labels have changed",
         FileRefusedError,
     ),
     "an image less": (
         drop_last,
-        r"the train images have changed \(60 before, 59 now\)",
+        r"the train images or labels have changed \(60 before, 59 now\)",
         FileRefusedError,
     ),
     "two images swapped": (swap_two, "the train images", FileRefusedError),
@@ -484,10 +484,16 @@ def test_only_what_is_named_is_accepted(
         resume_run(stopped.run, accept=[other])
     watcher = StopsAt()
     run = resume_run(stopped.run, accept=[part], watcher=watcher)
-    change = {"recipe": "recipe.lr was 0.2", "data": "the train images have changed"}[part]
-    assert any(note.startswith(f"accepted: {change}") for note in watcher.notes)
+    changes = {"recipe": "recipe.lr was 0.2", "data": "the train images or labels have changed"}
+    assert any(note.startswith(f"accepted: {changes[part]}") for note in watcher.notes)
     assert run.status == "finished"
     assert not run.facts.sessions[-1].bit_exact
+
+
+def test_another_model_needs_a_new_run(stopped: Case) -> None:
+    stopped.edit("recipe.toml", '"resnet-small"', '"softmax"')
+    with pytest.raises(FileRefusedError, match="train a new run: a run keeps its model"):
+        resume_run(stopped.run)
 
 
 def test_accepted_classes(stopped: Case) -> None:

@@ -11,6 +11,8 @@ from torch import nn
 
 import tenfold
 from tenfold.errors import DataError, FileRefusedError, UsageError
+from tenfold.models import build
+from tenfold.training import parts
 from tenfold.training.parts import load_checkpoint, save_checkpoint, train_epoch
 
 
@@ -158,6 +160,17 @@ def test_a_torch_save_file_is_no_model_of_a_run(zipped: bool, tmp_path: Path) ->
     with pytest.raises(FileRefusedError, match=r"lacks the network, classes and") as caught:
         tenfold.load(path)
     assert "save_checkpoint" not in str(caught.value)
+
+
+def test_version_1_with_the_names_of_today_is_loaded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names changed a little before the version did."""
+    monkeypatch.setattr(parts, "VERSION", 1)
+    model, path = build("mlp", (1, 4, 4), 3), tmp_path / "x.safetensors"
+    save_checkpoint(path, model, torch.optim.SGD(model.parameters(), lr=0.1), epoch=2)
+    monkeypatch.undo()
+    assert load_checkpoint(path, build("mlp", (1, 4, 4), 3)) == {"epoch": 2}
 
 
 def test_any_other_zip_file_is_just_not_ours(tmp_path: Path) -> None:

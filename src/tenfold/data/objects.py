@@ -91,7 +91,8 @@ class _Items:
             raise UsageError(
                 f"{self.where}: {typed(dataset)} is not a data set, wanted one with "
                 "__len__ and __getitem__ that gives (image, label)",
-                remedy="wrap arrays in torch.utils.data.TensorDataset(images, labels)",
+                remedy="wrap arrays in torch.utils.data.TensorDataset(torch.as_tensor(images), "
+                "torch.as_tensor(labels))",
             )
         if len(dataset) == 0:
             raise DataError(f"{self.where}: the data set is empty")

@@ -90,11 +90,19 @@ def _decoded(inputs: Sequence[ImageInput], shape: ImageShape) -> PixelArray:
     return np.stack(arrays)
 
 
+def _depth_of_images(folder: Path) -> int:
+    """How many folders below this one the first images are; 1 for none."""
+    for depth in range(1, 4):
+        if any(each.is_file() for each in folder.glob("/".join("*" * depth))):
+            return depth
+    return 1
+
+
 def _read(path: Path) -> bytes:
     if path.is_dir():
         raise DataError(
             f"{path}: this is a folder, wanted image files",
-            remedy=f"name its images: {shell_word(path)}/*",
+            remedy=f"name its images: {shell_word(path)}/{'/'.join('*' * _depth_of_images(path))}",
         )
     with read_regular_file(path) as (file, size):
         if size > LARGEST_MEMBER:

@@ -80,6 +80,7 @@ def evaluate_accuracy(
         DataError: there are no batches.
         UsageError: the images are raw pixels, and the network fails on them.
     """
+    require_batches(data)
     correct = seen = 0
     with evaluation_mode(net), torch.inference_mode():
         for images, labels in data:
@@ -90,6 +91,19 @@ def evaluate_accuracy(
     if not seen:
         raise DataError("evaluate_accuracy: the data has no batches, wanted at least one")
     return correct / seen
+
+
+def require_batches(data: object) -> None:
+    """Refuse a data set where batches are wanted.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if isinstance(data, ImageDataset):
+        raise UsageError(
+            "found an ImageDataset, wanted batches of images and labels",
+            remedy="wrap it in tenfold.data.DataLoader(dataset, batch_size=64)",
+        )
 
 
 @contextmanager

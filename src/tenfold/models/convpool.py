@@ -55,7 +55,7 @@ class ConvPool(nn.Module):
 def _require_kernels(channels: tuple[int, ...], kernels: tuple[int, ...]) -> None:
     if len(kernels) != len(channels):
         raise UsageError(
-            f"convpool: {len(channels)} channels but {len(kernels)} kernels, "
+            f"convpool: channels has length {len(channels)}, but kernels {len(kernels)}, "
             "wanted one kernel per block"
         )
     for place, kernel in enumerate(kernels):

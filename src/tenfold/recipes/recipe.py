@@ -221,7 +221,7 @@ def validate(
 
 
 def _is_in(keys: Collection[str], place: Sequence[object]) -> bool:
-    """Whether the place of a problem is at or inside one of these keys; nowhere for any of them."""
+    """Whether a problem is at or inside one of these keys, or has no place and there are keys."""
     parts = [str(part) for part in place]
     return (not parts and bool(keys)) or any(
         ".".join(parts[:end]) in keys for end in range(1, len(parts) + 1)
@@ -249,7 +249,7 @@ def _set(values: dict[str, Any], key: str, value: object, place: str) -> None:
 
 
 def _as_typed(value: object) -> str:
-    """A value as a recipe would have it."""
+    """A value as a recipe has it, but with separators in large numbers."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
@@ -266,9 +266,10 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         table, fields = "", Recipe.model_fields
         if place[0] == "augment":
             table, fields = "augment.", AugmentRecipe.model_fields
-        if similar := nearest(place[-1], fields):
-            return f"unknown key {key!r}, did you mean {table + similar!r}?"
-        return f"unknown key {key!r}, tenfold recipes default shows the keys"
+        similar = nearest(place[-1], fields)
+        known = [table + name for name in ([similar] if similar else sorted(fields))]
+        words = f"did you mean {known[0]!r}?" if similar else f"choose one of: {', '.join(known)}"
+        return f"unknown key {key!r}, {words}"
     if problem["type"] == "missing" and len(place) == 1:
         return f'the key {key!r} is missing: add, for example, model = "mlp"'
     if not key:
@@ -278,6 +279,8 @@ def _sentence(problem: Mapping[str, Any]) -> str:
         names = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
         return f"{key} is {found}, {did_you_mean(problem['input'], names)}"
     words = wanted(problem)
+    if key == "augment":
+        words = "its keys, such as augment.flip=true"
     if key == "image_size" or problem["type"] in ("missing", "too_short", "too_long"):
         words = "two whole numbers, height and width, such as [32,32]"
     return f"{key} is {found}, wanted {words}"

@@ -32,7 +32,7 @@ def recipe_text(name_or_file: str | Path) -> str:
     name, path = str(name_or_file), Path(name_or_file)
     if name in recipe_names():
         return (resources.files("tenfold.recipes") / f"{name}.toml").read_text("utf-8")
-    if path.suffix != ".toml":
+    if path.suffix.lower() != ".toml":
         raise UsageError(
             f"{name!r} is neither a recipe nor a .toml file",
             remedy=did_you_mean(name, recipe_names()),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -92,14 +92,17 @@ class _Line:
         if option is not None and message.endswith("does not take a value"):
             return _takes_no_value(option, self._value_of(option))
         if option is not None and message.endswith("requires an argument"):
-            example = "write, for example, --set momentum=0.9" if option == "--set" else self.help
+            example = (
+                "write, for example, --set label_smoothing=0.1" if option == "--set" else self.help
+            )
             return UsageError(f"{option} needs a value", remedy=example)
         if extra := re.search(r"unexpected extra argument.*? \((.*)\)$", message):
             # Typer joins them by spaces, which an argument may contain.
             fitting = [word for word in self.arguments if f"{extra[1]} ".startswith(f"{word} ")]
             return self._extra_argument(max(fitting, key=len, default=extra[1]))
-        if unknown := re.match(r"No such command '(.*?)'", message):
-            return self._unknown_command(unknown[1])
+        if message.startswith("No such command"):  # it has the word's repr
+            named = (word for word in self.arguments if repr(word) in message)
+            return self._unknown_command(next(named, ""))
         return UsageError(f"{message[:1].lower()}{message[1:]}", remedy=self.help)
 
     def _unknown_command(self, name: str) -> UsageError:
@@ -108,7 +111,7 @@ class _Line:
             remedy = f"write {self.command} train {shell_word(name)}"
         elif similar:
             remedy = f"did you mean {self.command} {similar}?"
-        return UsageError(f"there is no command {printable(name, 80)!r}", remedy=remedy)
+        return UsageError(f"there is no command {printable(repr(name), 80)}", remedy=remedy)
 
     def _unknown_option(self, option: str) -> UsageError:
         name = option.lstrip("-")
@@ -129,6 +132,8 @@ class _Line:
         if option == "--data":
             return self._data_as_an_argument(command, shell_word(value or "DATA"))
         if command == "resume" and (option == "--set" or _setting(option, "")):
+            if _key(option) in ("model", "optimizer") or _model_setting(option, ""):
+                return "a run keeps its model and optimizer: train a new run"
             return "change the run's recipe.toml, and add --accept recipe"
         if "--set" in names:
             # In `summary`, --set is for model arguments.
@@ -173,10 +178,9 @@ class _Line:
             if before in settings and "=" not in before:
                 following = [after for start, after in pairs if start == "="]
                 value = following[0] if extra == "=" and following else extra
-                return UsageError(
-                    f"--set {before}: not KEY=VALUE", remedy=f"write {set_option(before, value)}"
-                )
-            if Path(f"{before} {extra}").exists():
+                setting = set_option(before, value.lstrip("="))
+                return UsageError(f"--set {before}: not KEY=VALUE", remedy=f"write {setting}")
+            if os.path.exists(f"{before} {extra}"):  # noqa: PTH110 (Path's raises)
                 return UsageError(
                     f"{self.command} takes no more arguments, found {printable(repr(extra), 80)}",
                     remedy=f"put the path in quotes: {shell_word(f'{before} {extra}')}",
@@ -197,7 +201,7 @@ def _takes_no_value(flag: str, found: str) -> UsageError:
 def _is_data(name: str) -> bool:
     from tenfold.data.catalog.table import find  # slow to import
 
-    return find(name) is not None or Path(name).exists()
+    return find(name) is not None or os.path.exists(name)  # noqa: PTH110 (Path's raises)
 
 
 def _setting(option: str, value: str) -> str:
@@ -226,7 +230,7 @@ def _model_setting(option: str, value: str, prefix: str = "") -> str:
     known = {k: v for model in MODELS for k, v in model_arguments(model, {}).items()}
     if name not in known:
         return ""
-    if isinstance(known[name], list) and value.isdecimal():
+    if isinstance(known[name], list) and re.fullmatch(r"[0-9, ]+", value):
         value = f"[{value}]"
     return set_option(f"{prefix}{name}", value or "VALUE")
 

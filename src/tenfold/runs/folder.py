@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -187,12 +188,15 @@ else:
 
         It needs only permission to read, and does not see other processes that call it.
         """
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
 
 
 def _from_json(text: str, place: str | Path, remedy: str) -> object:
@@ -215,8 +219,8 @@ def existing_run(path: Path) -> RunFolder:
         FileRefusedError: not a run folder.
     """
     folder = RunFolder(path)
-    if not folder.facts.is_file():
-        found = "not a run folder" if path.exists() else "no such folder"
+    if not os.path.isfile(folder.facts):  # noqa: PTH113 (Path's raises for a long name)
+        found = "not a run folder" if os.path.isdir(path) else "no such folder"  # noqa: PTH112
         raise FileRefusedError(
             f"{folder}: {found}", remedy="name a folder that tenfold train has made"
         )
@@ -259,7 +263,8 @@ def require_new(folder: RunFolder) -> None:
         UsageError: the path is in use.
     """
     path = folder.path
-    if path.exists() and (not path.is_dir() or _holds_something(path)):
+    there = os.path.exists(path)  # noqa: PTH110 (Path's raises for a long name)
+    if there and (not path.is_dir() or _holds_something(path)):
         remedy = "choose another folder"
         if folder.facts.is_file():
             remedy += f", or continue the run in it with: {folder.command('resume')}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from tenfold.errors import UsageError, did_you_mean
+from tenfold.evaluation.forks import require_threads
 from tenfold.runs.facts import RunFacts
 from tenfold.training.engines import AUTO, ENGINES, require_engine
 from tenfold.training.native_engine import NativeEngine
@@ -95,7 +96,7 @@ class Resources:
         with _only_thread():
             cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
             threads = self.threads or usual_threads(threads_before)
-            _Process.require_threads(threads)
+            require_threads(threads)
             deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
             cublas = os.environ.get(_CUBLAS)
             devices = [torch.cuda.current_device()] if device.type == "cuda" else []
@@ -116,50 +117,24 @@ USUAL = Resources()
 """The defaults."""
 
 
-class _Process:
-    """What is true of this process and of those it was forked from.
-
-    Attributes:
-        lock: of the thread that is inside `Resources.repeatable`.
-        has_used_threads: whether it has been inside with more than one thread.
-        lost_threads: whether that is true of a process it was forked from. A fork copies PyTorch's
-            record of its threads, but not the threads, and PyTorch then waits for them forever.
-    """
+class _Inside:
+    """The lock of the thread that is inside `Resources.repeatable`."""
 
     lock = threading.RLock()
-    has_used_threads = False
-    lost_threads = False
 
     @classmethod
-    def forked(cls) -> None:
-        """Begin anew in a forked child, where the thread that held the lock may not exist."""
+    def forget(cls) -> None:
+        """Reset the lock in a forked child, where the thread that held it may not exist."""
         cls.lock = threading.RLock()
-        cls.lost_threads = cls.lost_threads or cls.has_used_threads
-        cls.has_used_threads = False
-
-    @classmethod
-    def require_threads(cls, threads: int) -> None:
-        """Refuse threads that PyTorch would wait for in vain.
-
-        Raises:
-            UsageError: there are several, and the process was forked from one that used several.
-        """
-        if threads > 1 and cls.lost_threads:
-            raise UsageError(
-                f"this process was forked from one that had used several threads, so PyTorch can "
-                f"only use one here, not {threads}",
-                remedy="choose threads=1, or start processes with multiprocessing's method spawn",
-            )
-        cls.has_used_threads = cls.has_used_threads or threads > 1
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Process.forked)
+    os.register_at_fork(after_in_child=_Inside.forget)
 
 
 @contextmanager
 def _only_thread() -> Iterator[None]:
-    lock = _Process.lock
+    lock = _Inside.lock
     if not lock.acquire(blocking=False):
         raise UsageError(
             "another thread of this process is training or evaluating, and the two would change "

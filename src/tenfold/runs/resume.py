@@ -29,6 +29,9 @@ ACCEPTABLE = ("recipe", "data", "classes")
 ORDERING = ("recipe.batch_size ", "recipe.seed ", "recipe.shuffle ", "data.")
 """Prefixes of the differences that change the order of batches, so the epoch must restart."""
 
+FIXED = ("recipe.model ", "recipe.optimizer ")
+"""Prefixes of the differences to which the state of a run does not fit."""
+
 
 class _CheckpointContext(Context):
     """The context and conditions recorded in a checkpoint."""
@@ -136,7 +139,7 @@ def _restore(
         raise FileRefusedError(
             f"{folder}: this is not what the run was trained with: "
             f"{'; '.join(_in_words(each, facts, prepared) for each in refused)}",
-            remedy=f"undo the change, or accept it: add {_accepting(refused)}",
+            remedy=_remedy_for(refused),
         )
     notes = [f"accepted: {_in_words(each, facts, prepared)}" for each in differences]
     if checkpoint is None:
@@ -156,9 +159,12 @@ def _restore(
     )
 
 
-def _accepting(differences: Sequence[str]) -> str:
-    """The options of `tenfold resume` that accept these differences."""
-    return " ".join(f"--accept {part}" for part in dict.fromkeys(map(_part, differences)))
+def _remedy_for(differences: Sequence[str]) -> str:
+    """Whether these differences can be accepted, and by which options of `tenfold resume`."""
+    if any(each.startswith(FIXED) for each in differences):
+        return "undo the change, or train a new run: a run keeps its model and optimizer"
+    options = " ".join(f"--accept {part}" for part in dict.fromkeys(map(_part, differences)))
+    return f"undo the change, or accept it: add {options}"
 
 
 def _part(difference: str) -> str:
@@ -174,7 +180,7 @@ def _in_words(difference: str, facts: RunFacts, prepared: Prepared) -> str:
     split = rest.partition(" ")[0]
     before, after = facts.data.n.get(split, 0), prepared.data.n.get(split, 0)
     numbers = "" if before == after else f" ({before:,} before, {after:,} now)"
-    return f"the {split} images have changed{numbers}"
+    return f"the {split} images or labels have changed{numbers}"
 
 
 def _require_epochs_left(folder: RunFolder, prepared: Prepared) -> None:
@@ -262,7 +268,7 @@ def _require_same_recipe(
         now = facts.context.model_copy(update={"recipe": recipe.decisive_fields()})
         refused += _differences(facts.context, now, epochs is not None)
     if refused:
-        remedy = f"undo the change, or accept it: add {_accepting(refused)}"
+        remedy = _remedy_for(refused)
         if all(each.startswith("recipe.epochs ") for each in refused):
             # A process that died just after `resume --epochs` leaves the same.
             further = folder.command("resume", "--epochs", str(recipe.epochs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,7 +127,8 @@ def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
     try:
         return validate(parse_recipe(text, place), place)
     except (ValueError, UsageError) as error:
-        raise FileRefusedError(f"{place}: {error}", remedy=PUT_BACK) from error
+        found = getattr(error, "message", str(error)).removeprefix(f"recipe {place}: ")
+        raise FileRefusedError(f"{place}: {found}", remedy=PUT_BACK) from error
 
 
 def load(path: str | Path, *, device: str = "cpu") -> Classifier:
@@ -201,10 +203,10 @@ def bundle_path(path: Path) -> Path:
     Raises:
         FileRefusedError: the folder has none, or its `run.json` is damaged.
     """
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 (Path's raises for a long name)
         return path
     folder = RunFolder(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112
         is_data = find(str(path)) is not None
         raise FileRefusedError(
             f"{folder}: no such folder or file",

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError, UsageError
+from tenfold.evaluation.forks import require_threads
+from tenfold.evaluation.passes import require_batches
 from tenfold.models.older import renamed_weights
 from tenfold.models.preprocessing import raw_pixels_explained
 from tenfold.models.table import MODELS
@@ -48,8 +50,11 @@ def train_epoch(
 
     Raises:
         DataError: there are no batches.
-        UsageError: the images are raw pixels, and the network fails on them.
+        UsageError: the data is a data set, or the images are raw pixels and the network fails on
+            them.
     """
+    require_threads(torch.get_num_threads())
+    require_batches(data)
     model.train()
     loss_sum, correct, seen = 0.0, 0, 0
     for number, (images, labels) in enumerate(data, start=1):
@@ -103,7 +108,7 @@ def _plain(name: str, fact: object) -> object:
     """A fact as a JSON value."""
     try:
         return json.loads(json.dumps(fact, default=_number))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"save_checkpoint: {name} cannot be saved: {error}, wanted a JSON value: "
             "numbers, strings, and lists and dicts of these",
@@ -141,7 +146,7 @@ def load_checkpoint(
     try:
         tensors = from_stored(file.tensors)
         weights = part_of(tensors, "model")
-        if file.version == 1:
+        if file.version == 1 and weights.keys() != model.state_dict().keys():
             weights = _from_version_1(weights, model)
         require_same_weights(model.state_dict(), weights)
         if optimizer is not None:

@@ -11,7 +11,7 @@ from tenfold.data.catalog.locate import LocatedFiles, locate
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.files.formats import FORMATS
 from tenfold.data.files.npz import read_npz
-from tenfold.errors import DataError, UsageError, listing
+from tenfold.errors import DataError, UsageError, listing, shell_word
 from tenfold.listening import Listener
 from tenfold.types import LabeledArrays
 
@@ -65,11 +65,12 @@ def read_known_folder(path: Path, *, listener: Listener) -> dict[str, LabeledArr
     if not known:
         return None
     whole = [found for found in known if _names(found.file_set, "train") <= found.paths.keys()]
-    folders = dict.fromkeys(str(found.folder.relative_to(path)) for found in whole)
+    folders = list(dict.fromkeys(found.folder for found in whole))
     if len(folders) > 1:
         raise UsageError(
-            f"{path}: several data sets: {listing(list(folders))}",
-            remedy="name one of these folders",
+            f"{path}: several data sets: "
+            f"{listing([str(folder.relative_to(path)) for folder in folders])}",
+            remedy=f"name one of these folders, such as {shell_word(folders[0])}",
         )
     return _read_known((whole or known)[0], listener)
 

@@ -129,7 +129,9 @@ def _meant_by(key: str) -> str:
     combined = "_".join([*splits, *kinds])
     if lower not in _NPZ_KEYS and combined in _NPZ_KEYS and len(splits) + len(kinds) == len(words):
         return combined
-    return nearest(lower, _NPZ_KEYS)
+    if not splits and kinds:
+        return kinds[0]
+    return "" if splits and not kinds else nearest(lower, _NPZ_KEYS)
 
 
 def _kind_of(entry: zipfile.ZipInfo) -> str:
@@ -252,6 +254,8 @@ def _require_pixels(place: str, images: NDArray[np.generic]) -> None:
         return
     if not np.isfinite(highest - lowest):
         remedy = "save pixels without infinite and undefined values"
+    elif lowest == highest and not 0 <= lowest <= 255:
+        remedy = "save the pixels as they were before they were changed"
     elif lowest < 0 or highest > 255:
         remedy = (
             "save the pixels as they were before they were changed, or scale these: "

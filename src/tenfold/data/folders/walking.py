@@ -18,6 +18,7 @@ RUN_FACTS = "run.json"
 """The file that tells a run's folder."""
 
 _RECIPE, _LOCK = "recipe.toml", ".lock"
+_LATER = frozenset({"checkpoints", "metrics.jsonl", "model.safetensors"})
 _BESIDE_RUNS = frozenset({"reproduction.json", "reproduction.md"})
 
 Found = tuple[Parts, os.DirEntry[str]]
@@ -88,8 +89,17 @@ def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
     """Whether these are the contents of a run's folder, even of a run that is just beginning."""
     names = {entry.name for entry in entries if entry.name in (RUN_FACTS, _RECIPE, _LOCK)}
     if RUN_FACTS in names:
-        return len(names) > 1 and all(e.is_file() for e in entries if e.name in names)
+        others = {e.name for e in entries if not e.name.startswith(".")} - names
+        has_begun = bool(others & _LATER) or not others
+        return has_begun and len(names) > 1 and all(_is_file(e) for e in entries if e.name in names)
     return _LOCK in names and all(e.name == _RECIPE or e.name.startswith(".") for e in entries)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a loop, or into a folder that may not be entered
+        return False
 
 
 def _is_link_to_a_run(entry: os.DirEntry[str]) -> bool:
