@@ -262,6 +262,25 @@ USES_OF_THREADS = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_model_loaded_before_a_fork_predicts_after_it(tmp_path: Path) -> None:
+    """As in a server that loads the model once, and then forks its workers."""
+    code = f"""
+import os, sys, torch
+import tenfold
+out = {str(tmp_path / "run")!r}
+tenfold.train("digits", model="softmax", epochs=1, out=out, threads=1, quiet=True)
+torch.set_num_threads(2)
+model, test = tenfold.load(out), tenfold.data.load_splits("digits").splits.test
+child = os.fork()
+if child == 0:
+    os._exit(0 if len(model.predict(test)) == 359 else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False)
+    assert answer.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -15,7 +15,7 @@ from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.inputs import ImageInputs, raw_pixels
 from tenfold.errors import DataError, FileRefusedError, UsageError, listing, printable, quoted
 from tenfold.evaluation.compiled import predictor
-from tenfold.evaluation.forks import require_threads
+from tenfold.evaluation.forks import require_threads, use_threads
 from tenfold.evaluation.passes import report_of
 from tenfold.evaluation.report import Report
 from tenfold.tensors import Logits
@@ -160,7 +160,7 @@ class Classifier:
         )
 
     def _logits(self, images: ImageInputs) -> Logits:
-        require_threads(torch.get_num_threads())
+        use_threads(torch.get_num_threads())
         pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape))
         logits = self._predict(torch.from_numpy(pixels), _BATCH_SIZE)
         if not logits.isfinite().all():

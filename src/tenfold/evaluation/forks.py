@@ -29,8 +29,14 @@ class _Process:
         cls.has_used_threads = False
 
 
+def use_threads(threads: int) -> None:
+    """Note that PyTorch is about to compute with threads; see `require_threads`."""
+    require_threads(threads)
+    _Process.has_used_threads = _Process.has_used_threads or threads > 1
+
+
 def require_threads(threads: int) -> None:
-    """Refuse threads that PyTorch would wait for in vain; call it before computing with them.
+    """Refuse threads that PyTorch would wait for in vain.
 
     Threads that a program used without tenfold are not known.
 
@@ -47,7 +53,6 @@ def require_threads(threads: int) -> None:
             remedy="choose threads=1 or call torch.set_num_threads(1), or start processes with "
             "multiprocessing's method spawn",
         )
-    _Process.has_used_threads = _Process.has_used_threads or threads > 1
 
 
 if hasattr(os, "register_at_fork"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from tenfold.errors import UsageError, did_you_mean
-from tenfold.evaluation.forks import require_threads
+from tenfold.evaluation.forks import use_threads
 from tenfold.runs.facts import RunFacts
 from tenfold.training.engines import AUTO, ENGINES, require_engine
 from tenfold.training.native_engine import NativeEngine
@@ -96,7 +96,7 @@ class Resources:
         with _only_thread():
             cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
             threads = self.threads or usual_threads(threads_before)
-            require_threads(threads)
+            use_threads(threads)
             deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
             cublas = os.environ.get(_CUBLAS)
             devices = [torch.cuda.current_device()] if device.type == "cuda" else []

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError, UsageError
-from tenfold.evaluation.forks import require_threads
+from tenfold.evaluation.forks import use_threads
 from tenfold.evaluation.passes import require_batches
 from tenfold.models.older import renamed_weights
 from tenfold.models.preprocessing import raw_pixels_explained
@@ -53,7 +53,7 @@ def train_epoch(
         UsageError: the data is a data set, or the images are raw pixels and the network fails on
             them.
     """
-    require_threads(torch.get_num_threads())
+    use_threads(torch.get_num_threads())
     require_batches(data)
     model.train()
     loss_sum, correct, seen = 0.0, 0, 0
