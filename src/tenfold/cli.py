@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 import tenfold
 from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable, shell_word
 from tenfold.listening import WithoutNotes
-from tenfold.reporting.usage import misunderstood
+from tenfold.reporting.usage import image_in_place_of_run, misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -382,13 +382,7 @@ def predict(
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other", remedy="choose one")
     if run.suffix.lower() in IMAGE_EXTENSIONS and not os.path.isdir(run):  # noqa: PTH112
-        given = [run, *(images or ())]
-        runs = [each for each in given if each.suffix == ".safetensors" or each.is_dir()][:1]
-        words = [*(runs or [Path("RUN")]), *(each for each in given if each not in runs)]
-        raise UsageError(
-            f"{printable(run)}: this is an image, wanted a run first",
-            remedy=f"write tenfold predict {' '.join(map(shell_word, words))}",
-        )
+        raise image_in_place_of_run(run, images or ())
     if not images and os.path.isfile(run):  # noqa: PTH113 (Path's raises for a long name)
         raise UsageError(
             f"{printable(run)}: a model file alone has no images to show",

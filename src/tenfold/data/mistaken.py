@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tenfold.data.catalog.reading import has_idx_training_files
 from tenfold.data.files.idx import idx_kind
-from tenfold.data.folders.walking import RUN_FACTS
+from tenfold.data.folders.walking import FACTS
 from tenfold.errors import DataError, FileRefusedError, shell_word
 from tenfold.storage import read_text
 
@@ -22,7 +22,7 @@ def refuse_mistaken(path: Path) -> None:
         DataError: says what it is, and what to do with it.
     """
     if path.is_dir():
-        if (path / RUN_FACTS).is_file():
+        if (path / FACTS).is_file():
             raise _is_a_run(path)
     elif path.is_file():
         if path.suffix.lower() == ".toml":
@@ -33,7 +33,7 @@ def refuse_mistaken(path: Path) -> None:
 
 def _is_a_run(path: Path) -> DataError:
     try:
-        facts = json.loads(read_text(path / RUN_FACTS, _LARGEST_FACTS))
+        facts = json.loads(read_text(path / FACTS, _LARGEST_FACTS))
     except (ValueError, RecursionError, FileRefusedError):
         facts = None
     has_ended = isinstance(facts, dict) and facts.get("status") in _ENDED

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -39,6 +40,21 @@ def misunderstood(error: typer.TyperException, arguments: Sequence[str]) -> Usag
         arguments: the command line without the program's name.
     """
     return _Line(tuple(arguments), getattr(error, "ctx", None)).explained(error)
+
+
+def image_in_place_of_run(image: Path, others: Sequence[Path]) -> UsageError:
+    """The error for `predict` without a run, or with the run after the images.
+
+    Args:
+        image: what stands where the run should.
+        others: the paths after it.
+    """
+    runs = [path for path in others if path.suffix == ".safetensors" or os.path.isdir(path)][:1]  # noqa: PTH112
+    words = [*(runs or [Path("RUN")]), image, *(path for path in others if path not in runs)]
+    return UsageError(
+        f"{printable(image)}: this is an image, wanted a run first",
+        remedy=f"write tenfold predict {' '.join(map(shell_word, words))}",
+    )
 
 
 @dataclass(frozen=True)
@@ -137,9 +153,8 @@ class _Line:
             return "change the run's recipe.toml, and add --accept recipe"
         if "--set" in names:
             # In `summary`, --set is for model arguments.
-            setting = _model_setting(option, value) if command == "summary" else ""
-            setting = setting or (_setting(option, value) if command != "summary" else "")
-            if setting:
+            named = _model_setting if command == "summary" else _setting
+            if setting := named(option, value):
                 return f"write {setting}"
         if option.lstrip("-") in self._other_commands():
             return f"did you mean tenfold {option.lstrip('-')}?"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import filelock
 
+from tenfold.data.folders.walking import CHECKPOINTS, FACTS, LOCK, METRICS, MODEL, RECIPE
 from tenfold.errors import (
     FileRefusedError,
     StorageError,
@@ -39,8 +40,6 @@ MAX_TEXT_SIZE = 64 * 2**20
 LOCK_TIMEOUT = 0.2
 """Seconds to wait for a run's lock: a process that only checks the lock holds it briefly."""
 
-_LOCK = ".lock"
-
 
 class RunFolder:
     """The paths of one run; they do not change with the working directory.
@@ -52,12 +51,12 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self._name = path
         self.path = absolute(path)
-        self.recipe = self.path / "recipe.toml"
-        self.facts = self.path / "run.json"
-        self.metrics = self.path / "metrics.jsonl"
-        self.checkpoints = self.path / "checkpoints"
+        self.recipe = self.path / RECIPE
+        self.facts = self.path / FACTS
+        self.metrics = self.path / METRICS
+        self.checkpoints = self.path / CHECKPOINTS
         self.best = self.checkpoints / "best.safetensors"
-        self.model = self.path / "model.safetensors"
+        self.model = self.path / MODEL
 
     def __str__(self) -> str:
         return printable(self._name)
@@ -90,7 +89,7 @@ class RunFolder:
             FileRefusedError: another process is writing it.
         """
         try:
-            held = filelock.FileLock(self.path / _LOCK).acquire(timeout=LOCK_TIMEOUT)
+            held = filelock.FileLock(self.path / LOCK).acquire(timeout=LOCK_TIMEOUT)
         except filelock.Timeout as error:
             raise FileRefusedError(
                 f"{self}: another process is writing this run", remedy="wait for it or stop it"
@@ -107,7 +106,7 @@ class RunFolder:
     def is_being_written(self) -> bool:
         """Whether a process holds the run's lock; True if that cannot be determined."""
         try:
-            return _is_locked(self.path / _LOCK)
+            return _is_locked(self.path / LOCK)
         except FileNotFoundError:
             return False
         except (OSError, NotImplementedError):
@@ -274,7 +273,7 @@ def require_new(folder: RunFolder) -> None:
 def _holds_something(folder: Path) -> bool:
     """Whether there is more than a writer leaves behind if killed before the run began."""
     names = {path.name for path in folder.iterdir()}
-    ours = {"recipe.toml"} if ".lock" in names else set()
+    ours = {RECIPE} if LOCK in names else set()
     return any(name not in ours and not name.startswith(".") for name in names)
 
 

@@ -108,7 +108,7 @@ def require_own_options(name: str, options: Mapping[str, object]) -> None:
     ]
     if foreign:
         owners = [other for other in OPTIMIZERS if {*foreign} <= OPTIMIZERS[other].own.keys()]
-        defaults = " ".join(set_option(key, _DEFAULTS[key]).lower() for key in foreign)
+        defaults = " ".join(set_option(key, str(_DEFAULTS[key]).lower()) for key in foreign)
         raise UsageError(
             f"optimizer {name} takes no {' and no '.join(foreign)}, "
             f"found {_settings(foreign, options)}",

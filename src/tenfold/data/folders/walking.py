@@ -14,11 +14,12 @@ from tenfold.data.files.reading import unreadable
 from tenfold.data.folders.members import Parts, is_hidden
 from tenfold.errors import DataError
 
-RUN_FACTS = "run.json"
-"""The file that tells a run's folder."""
+FACTS, RECIPE, LOCK = "run.json", "recipe.toml", ".lock"
+"""The files that every run's folder has."""
 
-_RECIPE, _LOCK = "recipe.toml", ".lock"
-_LATER = frozenset({"checkpoints", "metrics.jsonl", "model.safetensors"})
+METRICS, CHECKPOINTS, MODEL = "metrics.jsonl", "checkpoints", "model.safetensors"
+"""What a run's folder has later."""
+
 _BESIDE_RUNS = frozenset({"reproduction.json", "reproduction.md"})
 
 Found = tuple[Parts, os.DirEntry[str]]
@@ -87,12 +88,12 @@ def _sorted_out(
 
 def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
     """Whether these are the contents of a run's folder, even of a run that is just beginning."""
-    names = {entry.name for entry in entries if entry.name in (RUN_FACTS, _RECIPE, _LOCK)}
-    if RUN_FACTS in names:
+    names = {entry.name for entry in entries if entry.name in (FACTS, RECIPE, LOCK)}
+    if FACTS in names:
         others = {e.name for e in entries if not e.name.startswith(".")} - names
-        has_begun = bool(others & _LATER) or not others
+        has_begun = bool(others & {METRICS, CHECKPOINTS, MODEL}) or not others
         return has_begun and len(names) > 1 and all(_is_file(e) for e in entries if e.name in names)
-    return _LOCK in names and all(e.name == _RECIPE or e.name.startswith(".") for e in entries)
+    return LOCK in names and all(e.name == RECIPE or e.name.startswith(".") for e in entries)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
