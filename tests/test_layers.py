@@ -63,20 +63,33 @@ WITHOUT_TORCH = {
     ),
     "models": ("models/__init__.py", "models/layers.py"),
     "native": ("native/*.py",),
-    "evaluation": ("evaluation/__init__.py", "evaluation/metrics.py", "evaluation/report.py"),
+    "evaluation": (
+        "evaluation/__init__.py",
+        "evaluation/forks.py",
+        "evaluation/metrics.py",
+        "evaluation/report.py",
+    ),
     "training": (
         "training/__init__.py",
         "training/advice.py",
+        "training/engine_table.py",
         "training/history.py",
         "training/optimizers.py",
         "training/schedules.py",
         "training/watching.py",
     ),
     "recipes": ("recipes/*.py",),
-    "deployment": ("deployment/__init__.py", "deployment/bundle.py", "deployment/inputs.py"),
-    "runs": ("runs/__init__.py", "runs/facts.py", "runs/folder.py"),
+    "deployment": ("deployment/*.py",),
+    "runs": (
+        "runs/__init__.py",
+        "runs/evaluate.py",
+        "runs/facts.py",
+        "runs/folder.py",
+        "runs/resources.py",
+        "runs/run.py",
+    ),
     "reporting": ("reporting/__init__.py", "reporting/describe.py", "reporting/terminal.py"),
-    "front ends": ("__init__.py", "cli.py"),
+    "front ends": ("__init__.py", "api.py", "cli.py"),
 }
 """What can be imported without PyTorch, directly or by way of others, in groups."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,27 @@ def test_a_package_without_its_stub_says_so(
     with pytest.raises(ImportError, match=r"stubless: cannot read the stub .*: .*__init__\.pyi"):
         importlib.import_module("stubless")
     assert "stubless" not in sys.modules
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("text", ["value = 1", "raise OSError(1)"])
+def test_garbage_is_collected_after_an_import_as_before(
+    enabled: bool, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"package_{enabled}_{len(text)}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text(
+        "from tenfold._lazy import lazy_names\n"
+        "__getattr__, __dir__, __all__ = lazy_names(__name__)\n"
+    )
+    (tmp_path / name / "__init__.pyi").write_text(f"from {name}.inner import value as value\n")
+    (tmp_path / name / "inner.py").write_text(f"import gc\nassert not gc.isenabled()\n{text}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    package = importlib.import_module(name)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with nullcontext() if text == "value = 1" else pytest.raises(OSError, match="1"):
+            assert package.value == 1
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()

@@ -1,8 +1,9 @@
-"""Looking at data, recipes and help where PyTorch cannot be imported, as if it were not there."""
+"""Commands that need no PyTorch, where it cannot be imported, as if it were not there."""
 
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 from PIL import Image
 
 from command_line import Answer, Tenfold
+from engines import needs_kernels
+from tenfold.recipes import load_recipe
+from tenfold.runs import train_run
+from tenfold.runs.resources import Resources
 from test_layers import WITHOUT_TORCH, name_of, without_torch
 
 NO_TORCH = "import sys; sys.modules['torch'] = None\n"
@@ -32,11 +37,11 @@ def without(*arguments: str, first: str = "") -> Answer:
     return python(f"{first}sys.argv = {line!r}\nfrom tenfold.cli import main; main()")
 
 
-def class_folders(path: Path) -> None:
+def class_folders(path: Path, images: int = 6) -> None:
     generator = np.random.default_rng(0)
     for name in ("apple", "pear"):
         (path / name).mkdir(parents=True)
-        for number in range(6):
+        for number in range(images):
             pixels = generator.integers(0, 256, (9 + number, 8, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(path / name / f"{number}.png")
 
@@ -110,6 +115,58 @@ def test_class_folders_are_decoded_and_then_read_from_the_cache(
     assert "6 sizes" in decoded.out
     assert without("data", "photos", first=NO_DECODING) == decoded
     assert tenfold("data", "photos") == decoded
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, and a few of its images in files."""
+    folder = tmp_path_factory.mktemp("trained")
+    class_folders(folder / "photos", 20)
+    recipe = load_recipe("digits-quick", {"epochs": 1, "batch_size": 8, "test": 0.3})
+    train_run(recipe, str(folder / "photos"), out=folder / "run", resources=Resources(threads=1))
+    return folder
+
+
+LINES = [
+    "predict {run} {photos}/apple/0.png {photos}/pear/3.png --top 2",
+    "predict {run} --json",
+    "predict {run}/model.safetensors {photos}/apple/1.png --csv",
+    "evaluate {run}",
+    "evaluate {run} --split val --json",
+    "evaluate {run} --threads 2",
+    "evaluate {run} {photos} --device cpu",
+    "evaluate {run}/model.safetensors {photos} --split train --json",
+]
+
+
+@needs_kernels
+@pytest.mark.parametrize("line", LINES)
+def test_predictions_and_figures_are_the_same_with_and_without_it(
+    line: str, tenfold: Tenfold, trained: Path
+) -> None:
+    words = line.format(run=trained / "run", photos=trained / "photos").split()
+    answer = without(*words)
+    assert (answer.code, answer.out != "") == (0, True)
+    assert answer == tenfold(*words)
+
+
+@needs_kernels
+def test_figures_are_those_that_training_ended_with(trained: Path) -> None:
+    told = json.loads(without("evaluate", str(trained / "run"), "--json").out)
+    facts = json.loads((trained / "run" / "run.json").read_text())
+    assert told["test_loss"] == facts["figures"]["test_loss"]
+    assert told["confusion"] == facts["test"]["confusion"]
+
+
+@needs_kernels
+def test_in_python_too(trained: Path) -> None:
+    code = (
+        "import tenfold\n"
+        f"model = tenfold.load({str(trained / 'run')!r})\n"
+        f"assert model.predict({str(trained / 'photos' / 'apple' / '0.png')!r})\n"
+        f"assert tenfold.evaluate({str(trained / 'run')!r}).n == 12\n"
+    )
+    assert python(code)[:2] == (0, "")
 
 
 def test_bad_data_is_refused_in_the_same_words(tenfold: Tenfold, tmp_path: Path) -> None:

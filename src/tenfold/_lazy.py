@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import io
 import sys
 from collections.abc import Callable
+from types import ModuleType
 
 
 def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
@@ -27,14 +29,25 @@ def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if home_of[name] == package:  # a submodule
-            value: object = importlib.import_module(f"{package}.{name}")
+            value: object = _imported(f"{package}.{name}")
         else:
-            value = getattr(importlib.import_module(home_of[name]), name)
+            value = getattr(_imported(home_of[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 
     names = sorted(home_of)
     return get, lambda: names, names
+
+
+def _imported(module: str) -> ModuleType:
+    """The module, imported without looking for garbage, which imports hardly make."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _imports_of_stub(package: str) -> dict[str, str]:

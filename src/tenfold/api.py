@@ -13,9 +13,10 @@ from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.reporting.terminal import PlainWatcher
-from tenfold.runs import Run, evaluate_run, resume_run, train_run
-from tenfold.runs import load as load_classifier
+from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.resources import Resources
+from tenfold.runs.run import Run
+from tenfold.runs.run import load as load_classifier
 from tenfold.training.watching import Watcher, Watchers
 
 DEFAULT_RECIPE = "default"
@@ -61,6 +62,8 @@ def train(
     Raises:
         TenfoldError: one of its subclasses, each with a remedy.
     """
+    from tenfold.runs.train import train_run
+
     return train_run(
         _recipe(recipe, changes),
         data,
@@ -109,6 +112,8 @@ def resume(
         FileRefusedError: there is no run to continue, or it has changed.
         TenfoldError: as in `train`.
     """
+    from tenfold.runs.resume import resume_run
+
     return resume_run(
         _path(run),
         epochs=epochs,
@@ -137,7 +142,8 @@ def evaluate(
         data: what to evaluate on, as in `train`; None for the run's own data.
         split: `train`, `val` or `test`.
         data_root: a folder of known data sets, searched before `TENFOLD_DATA`.
-        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own.
+        device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own. For a bundle, empty is
+            the CPU if the compiled kernels can compute the model, and otherwise `auto`.
         threads: CPU threads; None for the run's own number.
         download: see `train`.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import json
 import os
 import shlex
@@ -128,6 +130,9 @@ Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download n
 
 def main() -> None:
     """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
+    # Freeing all of PyTorch's modules would take as long as a short run.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:

@@ -1,5 +1,6 @@
 """Bundles: a round trip of every model, and misleading or malicious files."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -10,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tenfold.deployment import Bundle, read_bundle, write_bundle
+from tenfold.deployment import Bundle, Classifier, read_bundle, write_bundle
 from tenfold.deployment.bundle import (
     KIND,
     MAX_CLASSES,
@@ -20,6 +21,8 @@ from tenfold.deployment.bundle import (
 )
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.models import MODELS, Preprocessing, build, model_arguments
+from tenfold.models.layers import IMAGES, Dropout, Linear, ReLU
+from tenfold.models.older import without_idle_dropout
 from tenfold.models.tracing import layer_list
 from tenfold.tensors import to_stored
 from tenfold.types import ImageShape
@@ -384,10 +387,40 @@ json_values = st.recursive(
 def test_any_header_is_a_bundle_or_refused(tmp_path, change):
     try:
         bundle = read_forged(tmp_path, change)
-        module = bundle.module()
     except FileRefusedError:
         return
-    module(torch.zeros(1, *bundle.input_shape, dtype=torch.uint8))
+    image = torch.zeros(1, *bundle.input_shape, dtype=torch.uint8)
+    for use_kernels in (True, False):
+        try:
+            Classifier(bundle, use_kernels=use_kernels).predict(image)
+        except FileRefusedError:
+            pass
+
+
+def test_layers_that_drop_nothing_are_taken_out_of_a_list():
+    names = {"weight": "w", "bias": None, "transposed": False}
+    first = Linear(input=IMAGES, in_features=2, out_features=2, **names)
+    last = Linear(input=3, in_features=2, out_features=2, **(names | {"weight": "v"}))
+    idle, real = Dropout(input=1, p=0.0), Dropout(input=2, p=0.5)
+    assert without_idle_dropout([first, ReLU(input=0), idle, real, last]) == (
+        first,
+        ReLU(input=0),
+        real.model_copy(update={"input": 1}),
+        last.model_copy(update={"input": 2}),
+    )
+
+
+def test_a_list_of_another_network_is_refused(tmp_path):
+    """Kernels compute the list, PyTorch the architecture: they must be the same network."""
+    bundle = bundle_of()
+    relu = next(place for place, layer in enumerate(bundle.header.layers) if layer.op == "relu")
+    layers = list(bundle.header.layers)
+    layers[relu] = Dropout(input=layers[relu].input, p=0.5)
+    other = dataclasses.replace(
+        bundle, header=bundle.header.model_copy(update={"layers": tuple(layers)})
+    )
+    with pytest.raises(FileRefusedError, match="its list of layers is not that of its arch"):
+        other.module()
 
 
 CHANGES = {

@@ -1,14 +1,23 @@
 """Intervals, confusion matrices and figures per class, beside SciPy's and scikit-learn's."""
 
+import math
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sklearn_metrics
 
 from tenfold.errors import UsageError
-from tenfold.evaluation.metrics import class_figures, confusion_matrix, wilson_interval
+from tenfold.evaluation.metrics import (
+    class_figures,
+    confusion_matrix,
+    mean_cross_entropy,
+    softmax,
+    wilson_interval,
+)
 
 # --- Wilson's interval -----------------------------------------------------------------------
 
@@ -151,3 +160,47 @@ def test_what_is_undefined_is_none_and_not_zero():
 def test_classes_that_are_not_there_are_never_counted_as_others(labels, predictions, message):
     with pytest.raises(UsageError, match=message):
         confusion_matrix(np.array(labels), np.array(predictions), 3)
+
+
+# --- Cross-entropy and probabilities ---------------------------------------------------------
+
+array = np.array
+
+
+def test_certainty_costs_nothing_and_a_guess_costs_ln_of_the_classes():
+    labels = array([0, 1])
+    assert mean_cross_entropy(array([[500.0, 0], [0, 500.0]]), labels) == 0
+    assert mean_cross_entropy(np.zeros((2, 10)), labels) == pytest.approx(math.log(10))
+    assert mean_cross_entropy(array([[0.0, 500.0], [500.0, 0]]), labels) == 500
+
+
+def test_many_small_losses_add_up_exactly():
+    """In single precision the sum of 2**24 + 1 equal terms would stand still."""
+    logits, labels = np.zeros((200_000, 2), np.float32), np.zeros(200_000, np.int64)
+    assert mean_cross_entropy(logits, labels) == pytest.approx(math.log(2), rel=1e-15)
+
+
+def test_a_loss_that_is_not_finite_stays_so():
+    labels = array([0, 1])
+    assert math.isnan(mean_cross_entropy(array([[math.nan, 0], [0, 1]]), labels))
+    assert math.isnan(mean_cross_entropy(array([[math.inf, 0], [0, 1]]), labels))
+    assert mean_cross_entropy(array([[-math.inf, 0], [0, 1]]), labels) == math.inf
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 30.0, 1e30])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (3000, 1000)])
+def test_they_agree_with_pytorch_in_double_precision(scale, shape):
+    """Both of arrays and of tensors; the last shape is computed in several parts."""
+    generator = np.random.default_rng(0)
+    logits = (scale * generator.standard_normal(shape)).astype(np.float32)
+    labels = generator.integers(0, shape[1], shape[0])
+    scores, true = torch.from_numpy(logits), torch.from_numpy(labels)
+    wanted = torch.nn.functional.cross_entropy(scores.double(), true).item()
+    assert mean_cross_entropy(logits, labels) == pytest.approx(wanted, rel=1e-12)
+    assert mean_cross_entropy(scores, true) == mean_cross_entropy(logits, labels)
+    probabilities = softmax(logits)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(
+        probabilities, scores.double().softmax(1).numpy(), rtol=1e-7, atol=1e-45
+    )
+    assert np.array_equal(softmax(scores), probabilities)

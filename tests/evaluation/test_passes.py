@@ -1,7 +1,5 @@
 """A pass over data: the right figures, no gradients, and the model as it was before."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from torch import nn
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import DataError, UsageError
 from tenfold.evaluation import evaluate, evaluate_accuracy, predict_logits
-from tenfold.evaluation.passes import mean_cross_entropy
 from tenfold.models import Preprocessing
 
 DIGITS = tuple("0123456789")
@@ -108,30 +105,6 @@ def test_a_model_of_other_classes_is_refused(outputs):
     model = nn.Sequential(Preprocessing(), nn.Flatten(), nn.Linear(64, outputs))
     with pytest.raises(UsageError, match=f"gives {outputs} logits per image, wanted 10"):
         evaluate(model, digits())
-
-
-# --- Cross-entropy ---------------------------------------------------------------------------
-
-
-def test_certainty_costs_nothing_and_a_guess_costs_ln_of_the_classes():
-    labels = torch.tensor([0, 1])
-    assert mean_cross_entropy(torch.tensor([[500.0, 0], [0, 500.0]]), labels) == 0
-    assert mean_cross_entropy(torch.zeros(2, 10), labels) == pytest.approx(math.log(10))
-    assert mean_cross_entropy(torch.tensor([[0.0, 500.0], [500.0, 0]]), labels) == 500
-
-
-def test_many_small_losses_add_up_exactly():
-    """In single precision the sum of 2**24 + 1 equal terms would stand still."""
-    logits = torch.zeros(200_000, 2)
-    labels = torch.zeros(200_000, dtype=torch.int64)
-    one = nn.functional.cross_entropy(logits[:1], labels[:1]).item()
-    assert mean_cross_entropy(logits, labels) == pytest.approx(one, rel=1e-15)
-
-
-def test_a_loss_that_is_not_finite_stays_so():
-    labels = torch.tensor([0, 1])
-    assert math.isnan(mean_cross_entropy(torch.tensor([[float("nan"), 0], [0, 1]]), labels))
-    assert mean_cross_entropy(torch.tensor([[-math.inf, 0], [0, 1]]), labels) == math.inf
 
 
 # --- The accuracy of anything that can be called ---------------------------------------------

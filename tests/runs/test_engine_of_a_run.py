@@ -27,7 +27,7 @@ from tenfold.runs.evaluate import sample_of_test_images
 from tenfold.runs.fit import fit
 from tenfold.runs.resources import Resources
 from tenfold.training.engine import Stretch
-from tenfold.training.engines import ENGINES
+from tenfold.training.engine_table import ENGINES
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.torch_engine import TorchEngine
 from tenfold.types import ImageShape
@@ -45,6 +45,10 @@ class Counting(TorchEngine):
     ) -> Stretch:
         type(self).steps += len(learning_rates)
         return super().advance(first, learning_rates, gradient_norms=gradient_norms)
+
+
+HERE = f"{__name__}:{Counting.__name__}"
+"""Its entry in the table."""
 
 
 class Broadcasting(nn.Module):
@@ -65,7 +69,7 @@ class Broadcasting(nn.Module):
 @pytest.fixture(autouse=True)
 def _counting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registers the made-up engine, with its counter at 0."""
-    monkeypatch.setitem(ENGINES, Counting.name, Counting)
+    monkeypatch.setitem(ENGINES, Counting.name, HERE)
     monkeypatch.setattr(Counting, "steps", 0)
 
 
@@ -117,7 +121,7 @@ def test_without_it_pytorch_continues_and_says_so(
     assert not open_run(stopped).facts.sessions[-1].bit_exact
 
     monkeypatch.setitem(
-        ENGINES, Counting.name, Counting
+        ENGINES, Counting.name, HERE
     )  # it is back, but the run has switched to PyTorch
     again = StopsAt()
     run = resume_run(stopped, watcher=again)

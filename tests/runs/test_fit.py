@@ -11,12 +11,13 @@ import torch
 from kill import EVERYTHING
 
 from tenfold.data import ImageDataset, Splits
+from tenfold.data.splitting import with_validation
 from tenfold.deployment import Classifier, read_bundle, write_bundle
 from tenfold.errors import DataError, TrainingError, UsageError
 from tenfold.evaluation import evaluate
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import Run, train_run
-from tenfold.runs.fit import Fitted, fit, with_validation
+from tenfold.runs.fit import Fitted, fit
 from tenfold.runs.resources import Resources
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
@@ -167,8 +168,8 @@ def test_data_without_other_splits_has_only_training_figures() -> None:
 def test_a_validation_split_of_its_own_is_kept() -> None:
     """The recipe's share is held out only from data without one."""
     own = Splits(made_up(40), made_up(6).renamed("val"), made_up(4).renamed("test"))
-    assert with_validation(own, recipe(val=0.5)) == own
-    found = with_validation(Splits(own.train, test=own.test), recipe(val=0.5))
+    assert with_validation(own, 0.5, seed=0) == own
+    found = with_validation(Splits(own.train, test=own.test), 0.5, seed=0)
     assert [len(part) for part in found] == [20, 20, 4]
 
 

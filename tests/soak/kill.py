@@ -43,7 +43,7 @@ from tenfold.storage import read_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import VERSION as CHECKPOINT_VERSION
 from tenfold.training.checkpoint import checkpoint_files
-from tenfold.training.engines import ENGINES
+from tenfold.training.engine_table import ENGINES
 
 EVERYTHING = Path(__file__).parent.parent / "runs" / "everything.toml"
 CHECKPOINT_EVERY = "7"

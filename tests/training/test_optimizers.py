@@ -1,11 +1,16 @@
 """The optimizers by name, compared with PyTorch's and with their formulas."""
 
+import copy
+import pickle
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from tenfold.errors import UsageError
-from tenfold.training import OPTIMIZERS, build_optimizer
+from tenfold.training import OPTIMIZERS, build_optimizer, eager_optimizers
 
 EVERY_ENTRY = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -163,3 +168,95 @@ def test_nesterov_without_momentum_is_refused():
 def test_an_unknown_name_suggests_the_closest():
     with pytest.raises(UsageError, match="no optimizer 'sdg'; did you mean 'sgd'"):
         build_optimizer("sdg", problem()[0].parameters(), lr=0.1)
+
+
+# --- Without PyTorch's compiler --------------------------------------------------------------
+
+TRAINED = """
+import copy, pickle, sys, torch
+from tenfold.training import build_optimizer
+net = torch.nn.Linear(3, 2)
+optimizer = build_optimizer({name!r}, net.parameters(), lr=0.1, weight_decay=0.01)
+for _ in range(2):
+    optimizer.zero_grad()
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer = pickle.loads(pickle.dumps(optimizer))
+"""
+
+
+@EVERY_ENTRY
+def test_the_compiler_is_not_imported(name):
+    code = TRAINED.format(name=name) + "assert 'torch._dynamo' not in sys.modules"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+@EVERY_ENTRY
+def test_it_is_one_of_pytorchs_with_its_state(name):
+    kind = OPTIMIZERS[name].kind
+    model, *_ = problem()
+    ours, theirs = (
+        make(model.parameters(), lr=0.1, **OPTIMIZERS[name].fixed)
+        for make in (getattr(eager_optimizers, kind), getattr(torch.optim, kind))
+    )
+    assert isinstance(ours, getattr(torch.optim, kind))
+    assert type(ours).__name__ == kind
+    theirs.load_state_dict(ours.state_dict())
+    assert str(ours) == str(theirs)
+    assert str(copy.deepcopy(ours)) == str(pickle.loads(pickle.dumps(ours))) == str(ours)
+
+
+@EVERY_ENTRY
+def test_hooks_run_once_and_schedulers_work(name):
+    """PyTorch adds hooks to a class's step when it creates the first optimizer of the class."""
+    model, inputs, labels = problem()
+    getattr(torch.optim, OPTIMIZERS[name].kind)(model.parameters(), lr=0.1)
+    optimizer = build_optimizer(name, model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    called = []
+    optimizer.register_step_pre_hook(lambda *_: called.append("before"))
+    optimizer.register_step_post_hook(lambda *_: called.append("after"))
+    nn.functional.cross_entropy(model(inputs), labels).backward()
+    optimizer.step()
+    scheduler.step()
+    assert called == ["before", "after"]
+    assert optimizer.param_groups[0]["lr"] == 0.05
+
+
+@EVERY_ENTRY
+def test_a_closure_is_called_with_gradients_enabled(name):
+    model, inputs, labels = problem()
+    optimizer = build_optimizer(name, model.parameters(), lr=0.1)
+
+    def closure():
+        loss = nn.functional.cross_entropy(model(inputs), labels)
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).requires_grad
+    assert torch.is_grad_enabled()
+
+
+COMPILED = """
+import torch, torch._dynamo
+from tenfold.training import build_optimizer
+net = torch.nn.Linear(3, 2)
+before = net.weight.detach().clone()
+optimizer = build_optimizer("sgd", net.parameters(), lr=0.1)
+
+@torch.compile(backend="eager")
+def step():
+    optimizer.zero_grad()
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+
+step()
+assert torch.allclose(net.weight, before - 0.1)
+"""
+
+
+def test_a_compiled_training_step_works():
+    answer = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr

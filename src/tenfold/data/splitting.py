@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tenfold.data.dataset import ImageDataset
+from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.errors import DataError, UsageError, counted, listing
 from tenfold.randomness import keyed_permutation
 
@@ -48,6 +48,25 @@ def split_stratified(
         held[members[order[:held_count]]] = True
     rest = dataset.select(np.flatnonzero(~held))
     return rest, dataset.select(np.flatnonzero(held), split=name)
+
+
+def with_validation(splits: Splits, fraction: float, *, seed: int) -> Splits:
+    """The splits, with a fraction of the training images held out for validation.
+
+    A data set with its own validation split keeps it.
+
+    Args:
+        splits: of a data set.
+        fraction: see `split_stratified`; 0 for none.
+        seed: see `split_stratified`.
+
+    Raises:
+        DataError: see `split_stratified`.
+    """
+    if splits.val is not None or not fraction:
+        return splits
+    train, val = split_stratified(splits.train, fraction, seed=seed, name="val")
+    return Splits(train, val, splits.test)
 
 
 def _held_counts(counts: Sequence[int], fraction: float) -> list[int]:

@@ -8,6 +8,7 @@ figures. Reading a bundle does not need PyTorch; turning it into a module does.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from tenfold.errors import FileRefusedError, UsageError, listing, quoted
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
-from tenfold.models.older import renamed_weights
+from tenfold.models.older import renamed_weights, without_idle_dropout
 from tenfold.storage import Facts, StoredTensor, checked, read_tensors, write_tensors
 from tenfold.types import ImageShape
 
@@ -48,13 +49,25 @@ def _each_once(names: list[str]) -> list[str]:
     return names
 
 
+def _in_single_precision(number: float) -> float:
+    """Refuse a number that becomes infinite or 0 where it is used."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = float(np.float32(number))
+    if not math.isfinite(rounded) or (number and not rounded):
+        raise ValueError("it has no value in single precision")
+    return number
+
+
+_Single = Annotated[float, AfterValidator(_in_single_precision)]
+
+
 class PreprocessingHeader(Facts):
     """Each channel's mean and standard deviation, for pixels in 0..1; both empty for none."""
 
     model_config = ConfigDict(extra="forbid")
 
-    mean: list[float]
-    std: list[Annotated[float, Field(gt=0)]]
+    mean: list[_Single]
+    std: list[Annotated[_Single, Field(gt=0)]]
 
 
 class BundleHeader(Facts):
@@ -122,9 +135,10 @@ class Bundle:
         """A new network with these weights, on the CPU, in evaluation mode.
 
         Raises:
-            FileRefusedError: the architecture is unknown, or the weights do not fit it.
+            FileRefusedError: the architecture is unknown, or the weights or layers do not fit it.
         """
         from tenfold.models.table import build, model_arguments
+        from tenfold.models.tracing import layer_list
         from tenfold.tensors import differences, from_stored
 
         header = self.header
@@ -145,6 +159,12 @@ class Bundle:
         # Copies: further training must not change the bundle or its other networks.
         copies = {name: tensor.clone() for name, tensor in weights.items()}
         network.load_state_dict(copies, assign=True)
+        if header.layers is not None and layer_list(network) != header.layers:
+            raise FileRefusedError(
+                f"{self.place}: {_UNUSABLE}: its list of layers is not that of its architecture, "
+                f"{header.model}",
+                remedy=_NAME_ONE,
+            )
         return network.eval()
 
     def module(self) -> ImageModel:
@@ -200,7 +220,7 @@ def read_bundle(path: Path) -> Bundle:
 def _from_version_1(
     header: BundleHeader, weights: Mapping[str, StoredTensor]
 ) -> tuple[BundleHeader, dict[str, StoredTensor]]:
-    """Some weights had other names; dropout layers that drop nothing may remain in the list."""
+    """Some weights had other names, and the list had dropout layers that drop nothing."""
     new_names = renamed_weights(header.model, header.arguments, weights)
 
     def renamed(layer: Layer) -> Layer:
@@ -208,7 +228,7 @@ def _from_version_1(
         return layer.model_copy(update={f: new_names.get(n, n) for f, n in fields.items()})
 
     if header.layers is not None:
-        layers = tuple(renamed(layer) for layer in header.layers)
+        layers = tuple(renamed(layer) for layer in without_idle_dropout(header.layers))
         header = header.model_copy(update={"layers": layers})
     return header, {new_names.get(name, name): tensor for name, tensor in weights.items()}
 

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.inputs import ImageInputs, raw_pixels
-from tenfold.errors import DataError, FileRefusedError, UsageError, listing, printable, quoted
-from tenfold.evaluation.compiled import predictor
-from tenfold.evaluation.forks import require_threads, use_threads
-from tenfold.evaluation.passes import report_of
-from tenfold.evaluation.report import Report
-from tenfold.tensors import Logits
-from tenfold.types import in_memory_order
+from tenfold.errors import (
+    DataError,
+    FileRefusedError,
+    UsageError,
+    listing,
+    printable,
+    quoted,
+)
+from tenfold.evaluation.metrics import softmax
+from tenfold.evaluation.report import Report, report_of
+from tenfold.native.library import Kernels, find_kernels
+from tenfold.native.predictor import Predictor
+from tenfold.native.records import Normalization, tensor_shapes
+from tenfold.native.threads import pytorch_threads
+from tenfold.types import PixelArray, in_memory_order
+
+if TYPE_CHECKING:
+    from torch import device as TorchDevice  # noqa: N812
+
+    from tenfold.models.image_model import ImageModel
+else:
+    TorchDevice = ImageModel = Any
 
 _BATCH_SIZE = 1024
 """Default number of images per batch in prediction."""
@@ -47,37 +64,72 @@ class Classifier:
     array of shape (n, channels, height, width), or (n, height, width) if gray, in the model's
     size; or an `ImageDataset`.
 
+    Compiled kernels compute a network that the bundle lists layer by layer, without PyTorch, until
+    `module` is used; from then on, the module's weights count.
+
     Args:
         bundle: the model and everything needed to use it.
         device: where to predict.
         use_kernels: use the compiled kernels if they can compute the model; otherwise PyTorch.
         flush_denormals: whether PyTorch flushes them to zero, as it does on a CPU in a run.
+        threads: CPU threads of the kernels, as long as `module` is not used; None for as many as
+            PyTorch uses.
 
     Attributes:
         bundle: the model and everything needed to use it.
-        module: the same model as a PyTorch module; its weights may be changed.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        device: str | torch.device = "cpu",
+        device: str | TorchDevice = "cpu",
         *,
         use_kernels: bool = True,
         flush_denormals: bool = False,
+        threads: int | None = None,
     ) -> None:
-        require_threads(torch.get_num_threads())
         self.bundle = bundle
-        self.module = bundle.module().to(device)
-        self._predict = predictor(
-            self.module,
-            bundle.input_shape,
-            use_kernels=use_kernels,
-            flush_denormals=flush_denormals,
+        self._device, self._use_kernels = device, use_kernels
+        self._flush_denormals = flush_denormals
+        self._predict: Callable[[PixelArray, int], Float[np.ndarray, "n classes"]]
+        if use_kernels and str(device) == "cpu" and is_for_kernels(bundle):
+            self._predict = _by_kernels(bundle, threads)
+        else:
+            _ = self.module
+
+    @cached_property
+    def module(self) -> ImageModel:
+        """The same model as a PyTorch module, on the classifier's device.
+
+        Its weights may be changed.
+
+        Raises:
+            FileRefusedError: the architecture is unknown, or the weights do not fit it.
+        """
+        import torch
+
+        from tenfold.evaluation.compiled import predictor
+        from tenfold.evaluation.forks import require_threads, use_threads
+
+        require_threads(torch.get_num_threads())
+        module = self.bundle.module().to(self._device)
+        compute = predictor(
+            module,
+            self.bundle.input_shape,
+            use_kernels=self._use_kernels,
+            flush_denormals=self._flush_denormals,
         )
 
+        def predict(pixels: PixelArray, batch_size: int) -> np.ndarray:
+            use_threads(torch.get_num_threads())
+            logits: np.ndarray = compute(torch.from_numpy(pixels), batch_size).cpu().numpy()
+            return logits
+
+        self._predict = predict
+        return module
+
     @classmethod
-    def from_file(cls, path: Path, device: str | torch.device = "cpu") -> Classifier:
+    def from_file(cls, path: Path, device: str | TorchDevice = "cpu") -> Classifier:
         """The classifier in a bundle.
 
         Raises:
@@ -106,8 +158,7 @@ class Classifier:
             DataError: an image cannot be read, or does not have the model's shape; all are named.
             FileRefusedError: the model's weights are so large that its outputs are not finite.
         """
-        probabilities: np.ndarray = self._logits(images).softmax(1).cpu().numpy()
-        return probabilities
+        return softmax(self._logits(images))
 
     def top(self, images: ImageInputs, k: int = 3) -> list[tuple[Guess, ...]]:
         """The k most probable classes for each image, most probable first.
@@ -121,8 +172,8 @@ class Classifier:
             raise UsageError(f"top: k is {k}, wanted at least 1")
         logits = self._logits(images)
         # By logits: probabilities of logits that differ in the last bit may round to one value.
-        best = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
-        chances = logits.softmax(1).gather(1, best)
+        best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+        chances = np.take_along_axis(softmax(logits), best, axis=1)
         return [
             tuple(
                 Guess(label, self.classes[label], chance)
@@ -148,7 +199,7 @@ class Classifier:
                 f"{dataset.source}: its images are {dataset.image_shape}, "
                 f"the model's are {self.bundle.input_shape}"
             )
-        report = report_of(self._predict(dataset.images, batch_size), dataset)
+        report = report_of(self._predict(dataset.image_array, batch_size), dataset)
         if not math.isfinite(report.loss):
             raise _not_finite("evaluate")
         return report
@@ -159,13 +210,49 @@ class Classifier:
             f"classes={printable(listing(self.classes, 5))})"
         )
 
-    def _logits(self, images: ImageInputs) -> Logits:
-        use_threads(torch.get_num_threads())
+    def _logits(self, images: ImageInputs) -> Float[np.ndarray, "n classes"]:
         pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape))
-        logits = self._predict(torch.from_numpy(pixels), _BATCH_SIZE)
-        if not logits.isfinite().all():
+        logits = self._predict(pixels, _BATCH_SIZE)
+        if not np.isfinite(logits).all():
             raise _not_finite("predict")
         return logits
+
+
+def is_for_kernels(bundle: Bundle) -> bool:
+    """Whether compiled kernels can predict with a bundle, so that PyTorch is not needed.
+
+    It has to list the network's layers, and this computer has to have kernels.
+    """
+    layers, weights = bundle.header.layers, bundle.weights
+    if layers is None or not isinstance(find_kernels(), Kernels):
+        return False
+    return all(weights[name].dtype == "float32" for name in tensor_shapes(layers))
+
+
+def _by_kernels(
+    bundle: Bundle, threads: int | None
+) -> Callable[[PixelArray, int], Float[np.ndarray, "n classes"]]:
+    """A function from raw pixels and a batch size to logits."""
+    header = bundle.header
+    assert header.layers is not None
+    predictor = Predictor(header.layers)
+    weights = {name: stored.array() for name, stored in bundle.weights.items()}
+    mean, std = (
+        np.array(values, np.float32)
+        for values in (header.preprocessing.mean, header.preprocessing.std)
+    )
+    normalization = Normalization(mean, std) if len(mean) else None
+
+    def predict(pixels: PixelArray, batch_size: int) -> Float[np.ndarray, "n classes"]:
+        return predictor(
+            weights,
+            pixels,
+            batch_size=batch_size,
+            threads=threads or pytorch_threads(),
+            normalization=normalization,
+        )
+
+    return predict
 
 
 def _not_finite(place: str) -> FileRefusedError:

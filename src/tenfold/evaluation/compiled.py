@@ -19,7 +19,8 @@ from tenfold.models.layers import Layer
 from tenfold.models.preprocessing import Preprocessing
 from tenfold.models.snapshot import Snapshot
 from tenfold.models.tracing import more_than_its_code, require_layer_list
-from tenfold.native.network import IMAGES_PER_BLOCK, CompiledNetwork, usable_kernels
+from tenfold.native.network import usable_kernels
+from tenfold.native.predictor import Predictor
 from tenfold.native.records import Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
 
@@ -99,13 +100,13 @@ class CompiledModel:
         image_shape: Sequence[int],
         layers: Sequence[Layer] | None = None,
     ) -> None:
-        self.instruction_set = usable_kernels().instruction_set
+        usable_kernels()  # otherwise, that is the first thing to say
         self.model = _known(model)
         found = _layers_of(self.model.network, image_shape) if layers is None else layers
-        self.layers = tuple(found)
+        self._predict = Predictor(found)
+        self.layers, self.instruction_set = self._predict.layers, self._predict.instruction_set
         self._image_shape, self._snapshot = tuple(image_shape), Snapshot(model)
         self._names = tuple(tensor_shapes(self.layers))
-        self._network: CompiledNetwork | None = None
         self.arrays(model.state_dict())
 
     def arrays(self, tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -156,19 +157,14 @@ class CompiledModel:
         """
         self.require_same_layers()
         weights = self.arrays(self.model.state_dict() if tensors is None else tensors)
-        pixels = images.cpu().contiguous().numpy()
-        at_once = max(batch_size, IMAGES_PER_BLOCK * torch.get_num_threads())
-        network = self._network_for(pixels.shape[1:], max(1, min(at_once, len(pixels))))
-        return torch.from_numpy(network.predict(weights, pixels, normalization=self.normalization))
-
-    def _network_for(self, shape: tuple[int, ...], batch_size: int) -> CompiledNetwork:
-        """The network of the last call if it fits: most calls are alike."""
-        wanted = (shape, batch_size, torch.get_num_threads())
-        last = self._network
-        if last is not None and (last.input_shape, last.batch_size, last.threads) == wanted:
-            return last
-        self._network = CompiledNetwork(self.layers, shape, batch_size, threads=wanted[2])
-        return self._network
+        logits = self._predict(
+            weights,
+            images.cpu().contiguous().numpy(),
+            batch_size=batch_size,
+            threads=torch.get_num_threads(),
+            normalization=self.normalization,
+        )
+        return torch.from_numpy(logits)
 
 
 def _known(model: nn.Module) -> ImageModel:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
 from tenfold.errors import UsageError
 from tenfold.types import as_array
@@ -92,6 +93,46 @@ def confusion_matrix(
     pairs = np.ravel_multi_index((true, predicted), (classes, classes))
     counts = np.bincount(pairs, minlength=classes * classes)
     return counts.reshape(classes, classes)
+
+
+def mean_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Mean cross-entropy in nats, computed in double precision and summed exactly.
+
+    Args:
+        logits: shape (n, classes), n at least 1; an array or a tensor.
+        labels: class indices, shape (n,), likewise.
+    """
+    scores, true = as_array(logits), as_array(labels)
+    losses: list[float] = []
+    with np.errstate(invalid="ignore"):  # logits that are not finite have no finite loss
+        for part in _in_parts(scores):
+            values = scores[part].astype(np.float64)
+            shifted = values - values.max(axis=1, keepdims=True)
+            chosen = np.take_along_axis(shifted, true[part, None], axis=1)[:, 0]
+            losses += (np.log(np.exp(shifted).sum(axis=1)) - chosen).tolist()
+    return math.fsum(losses) / len(losses)
+
+
+def softmax(logits: ArrayLike) -> Float32[np.ndarray, "n classes"]:
+    """The probability of each class, 0..1, computed in double precision; every row sums to 1.
+
+    Args:
+        logits: finite numbers of shape (n, classes); an array or a tensor.
+    """
+    scores = as_array(logits)
+    probabilities = np.empty(scores.shape, np.float32)
+    for part in _in_parts(scores):
+        values = scores[part].astype(np.float64)
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        probabilities[part] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _in_parts(scores: np.ndarray) -> Iterator[slice]:
+    """Slices of rows with about a million numbers each, to limit memory use."""
+    rows = max(1, 2**20 // max(1, scores.shape[1]))
+    for start in range(0, len(scores), rows):
+        yield slice(start, start + rows)
 
 
 def class_figures(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -11,10 +10,9 @@ from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import DataError, UsageError
-from tenfold.evaluation.metrics import confusion_matrix
-from tenfold.evaluation.report import Report
+from tenfold.evaluation.report import Report, report_of
 from tenfold.models.preprocessing import raw_pixels_explained
-from tenfold.tensors import Images, Labels, Logits
+from tenfold.tensors import Images, Logits
 
 
 def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024) -> Report:
@@ -31,39 +29,12 @@ def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024)
     return report_of(predict_logits(model, dataset.images, batch_size=batch_size), dataset)
 
 
-def report_of(logits: Logits, dataset: ImageDataset) -> Report:
-    """Compare logits with the labels of a data set.
-
-    Raises:
-        UsageError: there is not one logit per class.
-    """
-    labels = dataset.labels.to(logits.device)
-    classes = len(dataset.classes)
-    if logits.shape[1] != classes:
-        raise UsageError(
-            f"evaluate: the model gives {logits.shape[1]} logits per image, "
-            f"wanted {classes}, one per class of {dataset.source}"
-        )
-    return Report(
-        split=dataset.split,
-        n=len(dataset),
-        loss=mean_cross_entropy(logits, labels),
-        confusion=confusion_matrix(labels, logits.argmax(1), classes),
-        classes=dataset.classes,
-    )
-
-
 def predict_logits(model: nn.Module, images: Images, *, batch_size: int = 1024) -> Logits:
     """Logits of all images, on the model's device, in evaluation mode and without gradients."""
     device = next((p.device for p in model.parameters()), images.device)
     with evaluation_mode(model), torch.inference_mode(), raw_pixels_explained(images):
-        return torch.cat([model(batch.to(device)) for batch in torch.split(images, batch_size)])
-
-
-def mean_cross_entropy(logits: Logits, labels: Labels) -> float:
-    """Mean cross-entropy in nats, summed exactly."""
-    losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-    return math.fsum(losses.tolist()) / len(losses)
+        logits = torch.cat([model(batch.to(device)) for batch in torch.split(images, batch_size)])
+    return logits.float() if logits.dtype == torch.bfloat16 else logits  # NumPy has no bfloat16
 
 
 def evaluate_accuracy(

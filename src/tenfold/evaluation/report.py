@@ -8,8 +8,17 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Int64
 
+from tenfold.data.dataset import ImageDataset
 from tenfold.errors import UsageError
-from tenfold.evaluation.metrics import ClassFigures, class_figures, wilson_interval
+from tenfold.evaluation.metrics import (
+    ArrayLike,
+    ClassFigures,
+    class_figures,
+    confusion_matrix,
+    mean_cross_entropy,
+    wilson_interval,
+)
+from tenfold.types import as_array
 
 
 class OtherSplitError(UsageError, AttributeError):
@@ -102,3 +111,28 @@ class Report:
             f"{self.split}_acc {self.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}, "
             f"n = {self.n:,}), {self.split}_loss {self.loss:.4f}"
         )
+
+
+def report_of(logits: ArrayLike, dataset: ImageDataset) -> Report:
+    """Compare logits with the labels of a data set.
+
+    Args:
+        logits: shape (n, classes); an array or a tensor.
+        dataset: the same images, with their labels.
+
+    Raises:
+        UsageError: there is not one logit per class.
+    """
+    scores, classes = as_array(logits), len(dataset.classes)
+    if scores.shape[1] != classes:
+        raise UsageError(
+            f"evaluate: the model gives {scores.shape[1]} logits per image, "
+            f"wanted {classes}, one per class of {dataset.source}"
+        )
+    return Report(
+        split=dataset.split,
+        n=len(dataset),
+        loss=mean_cross_entropy(scores, dataset.label_array),
+        confusion=confusion_matrix(dataset.label_array, scores.argmax(1), classes),
+        classes=dataset.classes,
+    )

@@ -1,9 +1,11 @@
-"""Weight names of older versions of tenfold."""
+"""Weight names and layers of older versions of tenfold."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+from tenfold.models.layers import IMAGES, Dropout, Layer
 
 _PERCEPTRONS = {
     "mlp": ("layers", None),
@@ -41,3 +43,19 @@ def renamed_weights(
             dropouts = place // 3 if most is None else min(place // 3, most)
             renamed[name] = f"{match[1]}{place - dropouts}{match[3]}"
     return {old: new for old, new in renamed.items() if old != new}
+
+
+def without_idle_dropout(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """A list of layers without its dropout layers with probability 0."""
+    kept: list[Layer] = []
+    place_now = {IMAGES: IMAGES}
+    for place, layer in enumerate(layers):
+        if isinstance(layer, Dropout) and layer.p == 0:
+            place_now[place] = place_now[layer.input]
+            continue
+        place_now[place] = len(kept)
+        places = {
+            name: place_now[at] for name, at in layer.model_dump(include={"input", "other"}).items()
+        }
+        kept.append(layer.model_copy(update=places))
+    return tuple(kept)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,18 @@ import numpy as np
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.load import load_splits, read_data
-from tenfold.deployment.classifier import Classifier
+from tenfold.data.splitting import with_validation
+from tenfold.deployment.bundle import Bundle
+from tenfold.deployment.classifier import Classifier, is_for_kernels
 from tenfold.errors import DataError, UsageError, listing, quoted
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe
 from tenfold.runs.facts import RunFacts
-from tenfold.runs.fit import with_validation
 from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.runs.resources import USUAL, Resources
+from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
 from tenfold.runs.run import read_own_bundle, read_recipe, unfinished_note
-from tenfold.training.engines import AUTO
+from tenfold.training.engine_table import AUTO
 
 _NAME_FILES = "name image files"
 
@@ -68,14 +70,7 @@ def evaluate_run(
         resources, batch_size = resources.with_defaults_from(facts, data), recipe.eval_batch_size
         if note := unfinished_note(own, bundle):
             listener.note(note)
-    with resources.repeatable() as device:
-        # Figures are computed by the same engine as during training.
-        classifier = Classifier(
-            bundle,
-            device,
-            use_kernels=resources.engine in ("", AUTO),
-            flush_denormals=device.type == "cpu",
-        )
+    with _classifier_of(bundle, resources) as classifier:
         if own is not None:
             parts = _own_parts(own, facts, recipe, data, resources, listener)
         if parts is None:
@@ -85,6 +80,25 @@ def evaluate_run(
     if report.note:
         listener.note(report.note)
     return report
+
+
+@contextmanager
+def _classifier_of(bundle: Bundle, resources: Resources) -> Iterator[Classifier]:
+    """The classifier that computes a bundle's figures as they were computed during training.
+
+    If kernels do, PyTorch and its settings are not needed.
+    """
+    resources.require_valid()
+    if resources.prefer_kernels and is_for_kernels(bundle):
+        yield Classifier(bundle, threads=resources.threads or usual_threads())
+        return
+    with resources.repeatable() as device:
+        yield Classifier(
+            bundle,
+            device,
+            use_kernels=resources.engine in ("", AUTO),
+            flush_denormals=device.type == CPU,
+        )
 
 
 def _chosen(parts: Mapping[str, ImageDataset], split: str) -> ImageDataset:
@@ -181,7 +195,7 @@ def _own_parts(
             download=resources.download,
             listener=WithoutNotes(listener),
         )
-        splits = with_validation(loaded.splits, recipe)
+        splits = with_validation(loaded.splits, recipe.val, seed=recipe.seed)
     except DataError:
         if data is None:
             raise

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.load import load_splits
-from tenfold.data.splitting import split_stratified
+from tenfold.data.splitting import with_validation
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.errors import UsageError
-from tenfold.evaluation.passes import report_of
-from tenfold.evaluation.report import Report
+from tenfold.evaluation.report import Report, report_of
 from tenfold.listening import Listener, Recorder
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.models.image_model import ImageModel
@@ -33,7 +32,8 @@ from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer
 from tenfold.training.engine import StepSettings
-from tenfold.training.engines import AUTO, ChosenEngine, choose_engine
+from tenfold.training.engine_table import AUTO
+from tenfold.training.engines import ChosenEngine, choose_engine
 from tenfold.training.history import EpochMetrics
 from tenfold.training.loop import Outcome
 from tenfold.training.loop import train as train_loop
@@ -201,7 +201,7 @@ def prepare(
     )
     if loaded.splits.test is None:
         recorder.note("there are no test images")
-    splits = with_validation(loaded.splits, recipe)
+    splits = with_validation(loaded.splits, recipe.val, seed=recipe.seed)
     recipe = completed(
         recipe,
         source=loaded.source,
@@ -319,17 +319,6 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
         if report.note:
             listener.note(report.note)
     return Fitted(prepared, outcome, epoch, weights, report)
-
-
-def with_validation(splits: Splits, recipe: Recipe) -> Splits:
-    """The splits, with some training images held out for validation if the recipe says so.
-
-    A data set with its own validation split keeps it.
-    """
-    if splits.val is not None or not recipe.val:
-        return splits
-    train, val = split_stratified(splits.train, recipe.val, seed=recipe.seed, name="val")
-    return Splits(train, val, splits.test)
 
 
 def figures_of(prepared: Prepared, epoch: int) -> Figures:

@@ -8,17 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import UsageError, did_you_mean
 from tenfold.evaluation.forks import use_threads
+from tenfold.native.threads import available_cores, pytorch_threads
 from tenfold.runs.facts import RunFacts
-from tenfold.training.engines import AUTO, ENGINES, require_engine
-from tenfold.training.native_engine import NativeEngine
-from tenfold.training.torch_engine import TorchEngine
+from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, TORCH, require_engine
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+if TYPE_CHECKING:
+    from torch import device as TorchDevice  # noqa: N812
+else:
+    TorchDevice = Any
+
+CPU = "cpu"
+
+DEVICES = ("auto", CPU, "cuda", "mps")
 
 MAX_THREADS = 1024
 
@@ -66,16 +71,30 @@ class Resources:
             engine=self.engine or _like(facts.conditions.engine),
         )
 
-    def require_known_engine(self) -> None:
-        """Refuse an unknown engine.
+    def require_valid(self) -> None:
+        """Refuse an unknown engine, or an impossible number of threads.
 
         Raises:
-            UsageError: unknown engine; suggests the closest name.
+            UsageError: says which, and what was wanted.
         """
         require_engine(self.engine or AUTO)
+        if self.threads is not None and not (
+            type(self.threads) is int and 1 <= self.threads <= MAX_THREADS
+        ):
+            raise UsageError(
+                f"threads is {self.threads!r}, wanted a whole number, 1..{MAX_THREADS}"
+            )
+
+    @property
+    def prefer_kernels(self) -> bool:
+        """Whether an evaluation should be computed by the kernels if they can.
+
+        They compute on the CPU, so not if another device is wanted, or may be.
+        """
+        return self.device in ("", CPU) and self.engine in ("", AUTO)
 
     @contextmanager
-    def repeatable(self) -> Iterator[torch.device]:
+    def repeatable(self) -> Iterator[TorchDevice]:
         """Yield the device; inside, the same run gives the same bits. Restores settings on exit.
 
         Settings and random state are global to the process, so only one thread can be inside at a
@@ -85,17 +104,13 @@ class Resources:
             UsageError: the device or engine is not available, the number of threads is invalid or
                 impossible after a fork, or another thread is inside.
         """
-        device = choose_device(self.device or "auto")
-        self.require_known_engine()
-        if self.threads is not None and not (
-            type(self.threads) is int and 1 <= self.threads <= MAX_THREADS
-        ):
-            raise UsageError(
-                f"threads is {self.threads!r}, wanted a whole number, 1..{MAX_THREADS}"
-            )
+        import torch
+
+        device = torch.device(choose_device(self.device or "auto"))
+        self.require_valid()
         with _only_thread():
             cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
-            threads = self.threads or usual_threads(threads_before)
+            threads = self.threads or usual_threads()
             use_threads(threads)
             deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
             cublas = os.environ.get(_CUBLAS)
@@ -149,13 +164,13 @@ def _only_thread() -> Iterator[None]:
 
 def _like(began: str) -> str:
     """The engine to request for a run started with this one; PyTorch if it no longer exists."""
-    if began == NativeEngine.name:
+    if began == NATIVE:
         return AUTO
-    return began if began in ENGINES else TorchEngine.name
+    return began if began in ENGINES else TORCH
 
 
-def choose_device(name: str) -> torch.device:
-    """The device with this name; `auto` takes a GPU if there is one.
+def choose_device(name: str) -> str:
+    """The device to use for this name; `auto` takes a GPU if there is one.
 
     Raises:
         UsageError: the name is unknown, or the device is not available.
@@ -163,30 +178,30 @@ def choose_device(name: str) -> torch.device:
     if name not in DEVICES:
         meant = {"gpu": "cuda"}.get(name, name)
         raise UsageError(f"there is no device {name!r}", remedy=did_you_mean(meant, DEVICES))
+    if name == CPU:
+        return name
+    import torch
+
     there = {
-        "cpu": True,
+        CPU: True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
     }
     if name == "auto":
-        name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+        name = "cuda" if there["cuda"] else "mps" if there["mps"] else CPU
     if not there[name]:
         raise UsageError(
             f"device {name} is not available here",
             remedy="choose --device auto, or install a PyTorch build that supports it",
         )
-    return torch.device(name)
+    return name
 
 
-def usual_threads(most: int) -> int:
-    """Default number of threads: half the cores, at least two if there are two.
+def usual_threads() -> int:
+    """Default number of threads: half the cores, at least two, at most PyTorch's own setting.
 
     Small batches split into microsecond-sized pieces, and each piece waits for the slowest
     thread. As soon as anything else needs a core, one thread per core is many times slower than
     a few.
-
-    Args:
-        most: upper limit: PyTorch's own setting.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(most, max(2, (cores or 1) // 2))
+    return min(pytorch_threads(), max(2, available_cores() // 2))

@@ -70,7 +70,7 @@ def resume_run(
     """
     watcher = watcher or Watcher()
     every = parse_interval(checkpoint_every)
-    resources.require_known_engine()
+    resources.require_valid()
     unknown = sorted(set(accept) - set(ACCEPTABLE))
     if unknown:
         raise UsageError(f"cannot accept {unknown[0]!r}, wanted one of {', '.join(ACCEPTABLE)}")

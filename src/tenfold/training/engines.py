@@ -1,7 +1,8 @@
-"""The table of engines, and the choice of one for a run."""
+"""The choice of an engine for a run."""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,27 +10,19 @@ from functools import partial
 import torch
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import NotNativeError, UsageError, did_you_mean
+from tenfold.errors import NotNativeError, UsageError
 from tenfold.evaluation.compiled import CompiledModel, Predict, torch_predictor
 from tenfold.evaluation.flushing import flushing_logits
 from tenfold.models.layers import Layer
 from tenfold.native.library import NoKernels, find_kernels
 from tenfold.training.agreement import require_agreement
 from tenfold.training.engine import Engine, MakeEngine, StepSettings
+from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, require_engine
 from tenfold.training.flushing import FlushingEngine
 from tenfold.training.memory import is_out_of_memory
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.state import TrainingState
 from tenfold.training.torch_engine import TorchEngine
-
-ENGINES: dict[str, type[Engine]] = {
-    NativeEngine.name: NativeEngine,
-    TorchEngine.name: TorchEngine,
-}
-"""The engines by name."""
-
-AUTO = "auto"
-"""The native engine if it can take a run's steps, otherwise PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +65,8 @@ def choose_engine(
         UsageError: there is no such engine, or the native one was requested and cannot be used.
     """
     require_engine(name)
-    if name not in (AUTO, NativeEngine.name):
-        return _by_pytorch(ENGINES[name], state)
+    if name not in (AUTO, NATIVE):
+        return _by_pytorch(pkgutil.resolve_name(ENGINES[name]), state)
     try:
         return _native(state, data, settings, layers)
     except NotNativeError as error:
@@ -99,17 +92,6 @@ def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings
         return _native(state, data, settings).make(state, data, settings)
     except NotNativeError:
         return TorchEngine(state, data, settings)
-
-
-def require_engine(name: str) -> None:
-    """Refuse a name that is neither in `ENGINES` nor `auto`.
-
-    Raises:
-        UsageError: unknown name; suggests the closest one.
-    """
-    if name not in (AUTO, *ENGINES):
-        known = [AUTO, *ENGINES]
-        raise UsageError(f"there is no engine {name!r}", remedy=did_you_mean(name, known))
 
 
 def _native(

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import TrainingError, UsageError
-from tenfold.evaluation.passes import report_of
-from tenfold.evaluation.report import Report
+from tenfold.evaluation.report import Report, report_of
 from tenfold.randomness import derive_seed
 from tenfold.training.advice import Advisor
 from tenfold.training.checkpoint import Checkpointer

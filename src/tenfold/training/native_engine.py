@@ -25,6 +25,7 @@ from tenfold.tensors import Images, Logits
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
+from tenfold.training.engine_table import NATIVE
 from tenfold.training.native_optimizer import NativeOptimizer
 from tenfold.training.state import TrainingState
 
@@ -55,7 +56,7 @@ class NativeEngine(Engine):
         UsageError: see `Engine`; or the last batch is too small for batch normalization.
     """
 
-    name: ClassVar[str] = "native"
+    name: ClassVar[str] = NATIVE
     version: ClassVar[int] = 2
 
     def __init__(

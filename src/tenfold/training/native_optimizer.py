@@ -10,13 +10,19 @@ from torch import Tensor, nn
 from torch.optim import optimizer as torch_optimizer
 
 from tenfold.errors import NotNativeError, listing
-from tenfold.native.records import ADAM, ADAMW, SGD
+from tenfold.native import records
 from tenfold.native.structures import StepSettingsRecord
+from tenfold.training.eager_optimizers import SGD, Adam, AdamW
+
+_OF_SGD, _OF_ADAM = ("momentum_buffer",), ("exp_avg", "exp_avg_sq")
 
 MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
-    torch.optim.SGD: ("momentum_buffer",),
-    torch.optim.Adam: ("exp_avg", "exp_avg_sq"),
-    torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
+    SGD: _OF_SGD,
+    Adam: _OF_ADAM,
+    AdamW: _OF_ADAM,
+    torch.optim.SGD: _OF_SGD,
+    torch.optim.Adam: _OF_ADAM,
+    torch.optim.AdamW: _OF_ADAM,
 }
 """Per-parameter state of each class, besides the step count, by PyTorch's names."""
 
@@ -47,7 +53,7 @@ class NativeOptimizer:
         if type(optimizer) not in MOMENTS:
             kind = type(optimizer).__name__
             raise NotNativeError(f"the optimizer is {kind}, wanted SGD, Adam or AdamW")
-        self._optimizer, self._is_adam = optimizer, type(optimizer) is not torch.optim.SGD
+        self._optimizer, self._is_adam = optimizer, not isinstance(optimizer, torch.optim.SGD)
         self._parameters = parameters
         self.require_known()
 
@@ -90,14 +96,14 @@ class NativeOptimizer:
         options = _options(self._optimizer)
         if not self._is_adam:
             return StepSettingsRecord(
-                optimizer=SGD,
+                optimizer=records.SGD,
                 momentum=options["momentum"],
                 nesterov=options["nesterov"],
                 weight_decay=options["weight_decay"],
             )
         beta1, beta2 = options["betas"]
         return StepSettingsRecord(
-            optimizer=ADAMW if options["decoupled_weight_decay"] else ADAM,
+            optimizer=records.ADAMW if options["decoupled_weight_decay"] else records.ADAM,
             beta1=beta1,
             beta2=beta2,
             epsilon=options["eps"],

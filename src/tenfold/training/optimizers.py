@@ -76,7 +76,7 @@ def build_optimizer(
     Raises:
         UsageError: the name is unknown, or momentum is set for an optimizer that has none.
     """
-    import torch
+    from tenfold.training import eager_optimizers
 
     if name not in OPTIMIZERS:
         raise UsageError(f"there is no optimizer {name!r}", remedy=did_you_mean(name, OPTIMIZERS))
@@ -84,7 +84,7 @@ def build_optimizer(
     require_own_options(name, options)
     entry = OPTIMIZERS[name]
     own = {key: options[key] for key in entry.own}
-    optimizer: Optimizer = getattr(torch.optim, entry.kind)(
+    optimizer: Optimizer = getattr(eager_optimizers, entry.kind)(
         parameters, lr=lr, weight_decay=weight_decay, **own, **entry.fixed
     )
     return optimizer

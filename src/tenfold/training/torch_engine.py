@@ -14,6 +14,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.models.preprocessing import raw_pixels_explained
 from tenfold.tensors import Images, Labels, Logits
 from tenfold.training.engine import Engine, StepSettings, Stretch
+from tenfold.training.engine_table import TORCH
 from tenfold.training.state import TrainingState
 
 TrainStep = Callable[..., tuple[Tensor, Tensor]]
@@ -66,7 +67,7 @@ class TorchEngine(Engine):
         step: takes one step on a batch.
     """
 
-    name: ClassVar[str] = "torch"
+    name: ClassVar[str] = TORCH
     version: ClassVar[int] = 1
 
     def __init__(
