@@ -65,7 +65,7 @@ WITHOUT_TORCH = {
     "native": ("native/*.py",),
     "evaluation": (
         "evaluation/__init__.py",
-        "evaluation/forks.py",
+        "evaluation/threads.py",
         "evaluation/metrics.py",
         "evaluation/report.py",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from engines import ENGINES
+from tenfold.cli import SPIN_COUNT
 from tenfold.models import MODELS
 
 AT_THE_END = """
@@ -59,3 +61,27 @@ def test_training_and_resuming_do_without_it_too(options: str, engine: str, fold
     line = f"train set.npz --model mlp --epochs 1 --batch-size 8 --engine {engine} --out run"
     assert "imported" not in answer(folder, f"{line} {options}")
     assert "imported" not in answer(folder, "resume run --epochs 2")
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({}, SPIN_COUNT),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "passive"}, None),
+    ],
+    ids=str,
+)
+def test_threads_wait_briefly_unless_told_otherwise(own: dict[str, str], told: str | None) -> None:
+    code = (
+        "import atexit, os, sys\n"
+        "atexit.register(lambda: print(os.environ.get('GOMP_SPINCOUNT'), file=sys.stderr))\n"
+        "sys.argv = ['tenfold', 'recipes']\n"
+        "from tenfold.cli import main\n"
+        "main()\n"
+    )
+    inherited = {key: value for key, value in os.environ.items() if "OMP_" not in key}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=inherited | own, capture_output=True, text=True
+    )
+    assert (found.returncode, found.stderr) == (0, f"{told}\n")

@@ -239,7 +239,9 @@ def test_several_threads_are_refused_where_a_fork_has_lost_them(tmp_path: Path) 
     code = f"""
 import os, sys
 import tenfold
-run = tenfold.train("digits", epochs=1, out={str(tmp_path / "run")!r}, threads=2, quiet=True)
+run = tenfold.train(
+    "digits", epochs=1, out={str(tmp_path / "run")!r}, threads=2, engine="torch", quiet=True
+)
 child = os.fork()
 if child == 0:
     try:
@@ -256,7 +258,10 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 USES_OF_THREADS = {
     "training": "tenfold.train('digits', epochs=1, out=out + str(os.getpid()), threads=2)",
-    "predicting": "torch.set_num_threads(2); tenfold.load(out + parent).predict(test)",
+    "predicting": (
+        "torch.set_num_threads(2); model = tenfold.load(out + parent); "
+        "model.module; model.predict(test)"
+    ),
     "a loop by hand": "torch.set_num_threads(2); tenfold.training.train_epoch(net, batches, sgd)",
 }
 

@@ -8,7 +8,6 @@ figures. Reading a bundle does not need PyTorch; turning it into a module does.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,16 +48,22 @@ def _each_once(names: list[str]) -> list[str]:
     return names
 
 
-def _in_single_precision(number: float) -> float:
-    """Refuse a number that becomes infinite or 0 where it is used."""
-    with np.errstate(over="ignore", under="ignore"):
-        rounded = float(np.float32(number))
-    if not math.isfinite(rounded) or (number and not rounded):
-        raise ValueError("it has no value in single precision")
+def _single(number: float) -> float:
+    """Refuse a number that becomes infinite where it is used."""
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.float32(number)):
+            raise ValueError("it is infinite in single precision")
     return number
 
 
-_Single = Annotated[float, AfterValidator(_in_single_precision)]
+def _positive_single(number: float) -> float:
+    """Refuse a number that is or becomes 0 where it is used."""
+    if np.float32(number) <= 0:
+        raise ValueError("it is not greater than 0 in single precision")
+    return number
+
+
+_Single = Annotated[float, AfterValidator(_single)]
 
 
 class PreprocessingHeader(Facts):
@@ -67,7 +72,7 @@ class PreprocessingHeader(Facts):
     model_config = ConfigDict(extra="forbid")
 
     mean: list[_Single]
-    std: list[Annotated[_Single, Field(gt=0)]]
+    std: list[Annotated[_Single, Field(gt=0), AfterValidator(_positive_single)]]
 
 
 class BundleHeader(Facts):

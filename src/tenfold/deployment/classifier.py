@@ -25,10 +25,10 @@ from tenfold.errors import (
 )
 from tenfold.evaluation.metrics import softmax
 from tenfold.evaluation.report import Report, report_of
+from tenfold.evaluation.threads import require_threads, run_threads, use_threads
 from tenfold.native.library import Kernels, find_kernels
 from tenfold.native.predictor import Predictor
 from tenfold.native.records import Normalization, tensor_shapes
-from tenfold.native.threads import pytorch_threads
 from tenfold.types import PixelArray, in_memory_order
 
 if TYPE_CHECKING:
@@ -109,9 +109,8 @@ class Classifier:
         import torch
 
         from tenfold.evaluation.compiled import predictor
-        from tenfold.evaluation.forks import require_threads, use_threads
 
-        require_threads(torch.get_num_threads())
+        require_threads(run_threads())
         module = self.bundle.module().to(self._device)
         compute = predictor(
             module,
@@ -121,7 +120,7 @@ class Classifier:
         )
 
         def predict(pixels: PixelArray, batch_size: int) -> np.ndarray:
-            use_threads(torch.get_num_threads())
+            use_threads(run_threads())
             logits: np.ndarray = compute(torch.from_numpy(pixels), batch_size).cpu().numpy()
             return logits
 
@@ -248,7 +247,7 @@ def _by_kernels(
             weights,
             pixels,
             batch_size=batch_size,
-            threads=threads or pytorch_threads(),
+            threads=threads or run_threads(),
             normalization=normalization,
         )
 

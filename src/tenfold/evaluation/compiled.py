@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tenfold.errors import NotNativeError
 from tenfold.evaluation.flushing import flushing_logits
 from tenfold.evaluation.passes import predict_logits
+from tenfold.evaluation.threads import run_threads
 from tenfold.models.calls import NotAListError
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer
@@ -161,7 +162,7 @@ class CompiledModel:
             weights,
             images.cpu().contiguous().numpy(),
             batch_size=batch_size,
-            threads=torch.get_num_threads(),
+            threads=run_threads(),
             normalization=self.normalization,
         )
         return torch.from_numpy(logits)

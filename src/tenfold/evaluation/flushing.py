@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from tenfold.evaluation.passes import predict_logits
+from tenfold.evaluation.threads import run_threads
 from tenfold.tensors import Images, Logits
 
 P = ParamSpec("P")
@@ -30,14 +31,15 @@ R = TypeVar("R")
 class FlushingThread:
     """Calls functions in one thread in which PyTorch flushes denormals to zero.
 
-    It has as many workers as the thread that creates it. PyTorch's per-thread settings, such as
-    `no_grad` and autocast, have their defaults there. Use it as a context manager, or close it.
+    It computes with the run's threads, or without a run, with as many as its creator. PyTorch's
+    per-thread settings, such as `no_grad` and autocast, have their defaults there. Use it as a
+    context manager, or close it.
 
     It is not a `ThreadPoolExecutor`, which refuses work as soon as the main thread has ended.
     """
 
     def __init__(self) -> None:
-        self._threads = torch.get_num_threads()
+        self._threads = run_threads()
         self._start()
 
     def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

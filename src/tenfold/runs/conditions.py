@@ -10,6 +10,7 @@ import torch
 import tenfold
 from tenfold.errors import printable
 from tenfold.evaluation.flushing import FlushingThread, denormals_are_flushed
+from tenfold.evaluation.threads import run_threads
 from tenfold.runs.facts import Conditions
 from tenfold.training.engines import ChosenEngine
 from tenfold.training.native_engine import NativeEngine
@@ -29,7 +30,7 @@ def conditions(device: torch.device, engine: ChosenEngine) -> Conditions:
 
 def machine_conditions(device: torch.device) -> dict[str, Any]:
     """The same without the engine: PyTorch's conditions here; call inside `repeatable`."""
-    threads = torch.get_num_threads()
+    threads = run_threads()
     with FlushingThread() as thread:
         are_flushed = thread(denormals_are_flushed, threads)
     return {

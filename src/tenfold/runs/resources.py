@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import UsageError, did_you_mean
-from tenfold.evaluation.forks import use_threads
+from tenfold.evaluation.threads import computing_with
 from tenfold.native.threads import available_cores, pytorch_threads
 from tenfold.runs.facts import RunFacts
 from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, TORCH, require_engine
@@ -111,15 +111,18 @@ class Resources:
         with _only_thread():
             cudnn, threads_before = torch.backends.cudnn, torch.get_num_threads()
             threads = self.threads or usual_threads()
-            use_threads(threads)
             deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
             cublas = os.environ.get(_CUBLAS)
             devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+            # On a CPU, PyTorch computes in a thread of its own. If this one had workers too, there
+            # would be more threads than cores, and OpenMP would let the others wait far less
+            # eagerly: on two cores, a step takes nearly twice as long.
+            own_threads = 1 if device.type == CPU else threads
             try:
-                torch.set_num_threads(threads)
+                torch.set_num_threads(own_threads)
                 cudnn.deterministic, cudnn.benchmark = True, False
                 os.environ.setdefault(_CUBLAS, ":4096:8")  # without it cuBLAS is not deterministic
-                with torch.random.fork_rng(devices=devices):
+                with computing_with(threads), torch.random.fork_rng(devices=devices):
                     yield device
             finally:
                 torch.set_num_threads(threads_before)

@@ -22,6 +22,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import NotNativeError
 from tenfold.evaluation.compiled import NETWORK, CompiledModel
 from tenfold.evaluation.passes import predict_logits
+from tenfold.evaluation.threads import run_threads
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Dropout
 from tenfold.native.network import CompiledNetwork
@@ -139,7 +140,7 @@ def _step_of_kernels(compiled: CompiledModel, batch: ImageDataset, settings: Ste
         layer.model_copy(update={"p": 0.0}) if isinstance(layer, Dropout) else layer
         for layer in compiled.layers
     ]
-    normalization, threads = compiled.normalization, torch.get_num_threads()
+    normalization, threads = compiled.normalization, run_threads()
     learning, predicting = (
         CompiledNetwork(layers, batch.image_shape, size, training=training, threads=threads)
         for training in (True, False)

@@ -24,7 +24,7 @@ def _without_compiler(name: str) -> Callable[..., Any]:
         function = for_compiler if "torch._dynamo" in sys.modules else plain
         return function(self, *args, **kwargs)
 
-    method.__doc__ = for_compiler.__doc__
+    method.__doc__ = "See PyTorch."
     return method
 
 

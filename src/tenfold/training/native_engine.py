@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import NotNativeError
 from tenfold.evaluation.compiled import NETWORK, CompiledModel, array_over
+from tenfold.evaluation.threads import run_threads
 from tenfold.models.layers import BatchNorm2d, output_shapes, require_batches
 from tenfold.models.tracing import has_gradient_hooks
 from tenfold.native.network import CompiledNetwork
@@ -108,7 +109,7 @@ class NativeEngine(Engine):
                 self.data.image_shape,
                 min(self.settings.batch_size, len(self.data)),
                 training=True,
-                threads=torch.get_num_threads(),
+                threads=run_threads(),
             )
 
     def advance(

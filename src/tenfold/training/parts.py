@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError, UsageError
-from tenfold.evaluation.forks import use_threads
 from tenfold.evaluation.passes import require_batches
+from tenfold.evaluation.threads import use_threads
 from tenfold.models.older import renamed_weights
 from tenfold.models.preprocessing import raw_pixels_explained
 from tenfold.models.table import MODELS

@@ -1,4 +1,4 @@
-"""PyTorch's threads in processes made by a fork.
+"""The number of threads that a run computes with, and PyTorch's threads after a fork.
 
 A fork copies PyTorch's record of its threads, but not the threads, and PyTorch then waits for them
 forever. So a process that was forked after several threads were used has only one.
@@ -7,8 +7,11 @@ forever. So a process that was forked after several threads were used has only o
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tenfold.errors import UsageError
+from tenfold.native.threads import pytorch_threads
 
 
 class _Process:
@@ -17,16 +20,35 @@ class _Process:
     Attributes:
         has_used_threads: whether tenfold has used several threads of PyTorch's in it.
         lost_threads: whether that is true of a process it was forked from.
+        of_run: the threads of the run that is going on; 0 if there is none.
     """
 
     has_used_threads = False
     lost_threads = False
+    of_run = 0
 
     @classmethod
     def forked(cls) -> None:
         """Begin anew in a forked child."""
         cls.lost_threads = cls.lost_threads or cls.has_used_threads
         cls.has_used_threads = False
+        cls.of_run = 0
+
+
+def run_threads() -> int:
+    """The number of threads to compute with: the run's inside `computing_with`, else PyTorch's."""
+    return _Process.of_run or pytorch_threads()
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """Set the number of threads for what is computed inside the block."""
+    use_threads(threads)
+    before, _Process.of_run = _Process.of_run, threads
+    try:
+        yield
+    finally:
+        _Process.of_run = before
 
 
 def use_threads(threads: int) -> None:
