@@ -1,0 +1,116 @@
+"""The cost of checkpoints: the share of a run's time that is spent on saving.
+
+    python benchmarks/checkpoints.py
+
+Trains each recipe on random images with the shape and number of its data, for about `--seconds`,
+once with checkpoints at the ends of epochs (within their time budget) and once with additional ones
+every 30 seconds. Counts all saves, the first and the last included.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from measuring import Figure, Result, finish, parsed, parser, settings_of
+
+from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.recipes import load_recipe
+from tenfold.runs import train_run
+from tenfold.runs.resources import Resources
+from tenfold.training.checkpoint import Checkpointer
+
+SHAPES = {"cifar10": (50_000, (3, 32, 32)), "digits": (1_437, (1, 8, 8))}
+GRAY = (60_000, (1, 28, 28))
+
+
+def made_up(data: str) -> Splits:
+    """Random images and labels, as many as the data set has."""
+    n, shape = SHAPES.get(data, GRAY)
+    images = np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
+    classes = tuple("abcdefghij")
+    return Splits(ImageDataset(images, np.arange(n) % 10, classes, split="train", source="made up"))
+
+
+class Meter:
+    """Records the seconds of every save inside the block."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.real = Checkpointer.save
+
+    def __enter__(self) -> Meter:
+        def save(checkpointer: Checkpointer, state: object) -> Path:
+            before = checkpointer.seconds_spent
+            path = self.real(checkpointer, state)
+            self.seconds.append(checkpointer.seconds_spent - before)
+            return path
+
+        Checkpointer.save = save
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Checkpointer.save = self.real
+
+
+def measure(name: str, every: str, seconds: float, threads: int) -> tuple[float, dict[str, object]]:
+    """The percentage of a run's time that is spent on saving, and facts about the run."""
+    recipe = load_recipe(name, {"test": 0.0})
+    data = made_up(recipe.data)
+    epochs = max(1, min(recipe.epochs, math.ceil(seconds / time_of_an_epoch(name, data, threads))))
+    recipe = recipe.model_copy(update={"epochs": epochs})
+    with tempfile.TemporaryDirectory() as folder, Meter() as meter:
+        run = train_run(
+            recipe,
+            data,
+            out=Path(folder) / "run",
+            resources=Resources(threads=threads),
+            checkpoint_every=every,
+        )
+        newest = max((run.folder / "checkpoints").glob("step-*"))
+        size = newest.stat().st_size
+    training, saving = sum(metrics.seconds for metrics in run.history), sum(meter.seconds)
+    return 100 * saving / (training + saving), {
+        "epochs": epochs,
+        "training_seconds": round(training, 2),
+        "checkpoints": len(meter.seconds),
+        "checkpoint_bytes": size,
+        "milliseconds_per_save": round(1e3 * saving / len(meter.seconds), 1),
+    }
+
+
+def time_of_an_epoch(name: str, data: Splits, threads: int) -> float:
+    """Seconds per epoch, extrapolated from part of one."""
+    recipe = load_recipe(name, {"epochs": 1, "test": 0.0})
+    n = min(len(data.train), max(1_000, 100 * recipe.batch_size))
+    part = Splits(data.train.select(np.arange(n)))
+    with tempfile.TemporaryDirectory() as folder:
+        resources = Resources(threads=threads)
+        run = train_run(recipe, part, out=Path(folder) / "run", resources=resources)
+    return run.history[0].seconds * len(data.train) / n
+
+
+def main() -> None:
+    """See the module."""
+    made = parser(__doc__, rounds=3)
+    made.add_argument("recipes", nargs="*", default=["digits-quick", "mlp-fashion", "lenet-mnist"])
+    made.add_argument("--seconds", type=float, help="training time of a sample; by default 60")
+    made.add_argument("--threads", type=int, default=2)
+    options = parsed(made)
+    seconds = options.seconds or (5.0 if options.quick else 60.0)
+    rounds = 1 if options.quick else options.rounds
+    result = Result("checkpoints", settings_of(options))
+    for name in options.recipes:
+        for every in ("", "30s"):
+            samples = [measure(name, every, seconds, options.threads) for _ in range(rounds)]
+            way = f"every {every}" if every else "at ends of epochs"
+            shares = [share for share, _ in samples]
+            result.figures.append(Figure(name, way, "% of the time", shares))
+            result.facts[f"{name}, {way}"] = samples[-1][1]
+    finish(result, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The time of a training step next to busy processes.
+
+    python benchmarks/contention.py
+    python benchmarks/contention.py --busy 0 1 2 --recipe mlp-fashion
+
+Busy processes count in a loop, each as eager for a core as the training. A sample is the mean step
+of one epoch of 100 steps; the first epoch does not count. The bound is 3 x the idle time x
+max(1, (threads + busy) / cores); if a median exceeds it, the exit code is 1. For comparison,
+PyTorch also trains with OpenMP's own waiting, which tenfold's command line shortens.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from measuring import TENFOLD, Figure, Result, finish, parsed, parser, run, settings_of
+
+from tenfold.data.load import load_splits
+from tenfold.native.library import Kernels, find_kernels
+from tenfold.native.threads import available_cores
+from tenfold.recipes import load_recipe
+
+STEPS = 100
+
+AS_BY_DEFAULT = "torch, OpenMP's own waiting"
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Processes that count, inside the block."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    time.sleep(0.5)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def epochs(data: Path, recipe: str, engine: str, count: int, **environment: str) -> list[float]:
+    """Milliseconds per step of all epochs but the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--epochs", str(count + 1), "--engine", engine, "--out", f"{folder}/run"]
+        options += ["--set", "test=0.0", "--val", "0", "--quiet"]
+        run([*TENFOLD, "train", data, "--recipe", recipe, *options], **environment)
+        lines = Path(folder, "run", "metrics.jsonl").read_text().splitlines()
+    return [1e3 * json.loads(line)["seconds"] / STEPS for line in lines][1:]
+
+
+def main() -> None:
+    """See the module."""
+    made = parser(__doc__, rounds=5)
+    made.add_argument("--recipe", default="lenet-mnist")
+    made.add_argument("--busy", type=int, nargs="+", default=[0, 1, 4, 16], metavar="N")
+    options = parsed(made)
+    rounds = 2 if options.quick else options.rounds
+    result, wrong = Result("contention", settings_of(options)), []
+    recipe = load_recipe(options.recipe)
+    images = load_splits(recipe.data).splits.train
+    engines = {"native": ("native", {}), "torch": ("torch", {})}
+    if not isinstance(find_kernels(), Kernels):
+        del engines["native"]
+    if not options.quick:
+        # What GNU's OpenMP does if it is not told otherwise.
+        engines[AS_BY_DEFAULT] = ("torch", {"GOMP_SPINCOUNT": "300000"})
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "images.npz"
+        n = STEPS * recipe.batch_size
+        np.savez(data, images=images.image_array[:n], labels=images.label_array[:n])
+        for busy in options.busy:
+            with busy_processes(busy):
+                for way, (engine, environment) in engines.items():
+                    least = 1 if way == AS_BY_DEFAULT else rounds
+                    taken = epochs(data, options.recipe, engine, least, **environment)
+                    result.figures.append(Figure(f"{busy} busy", way, "ms per step", taken))
+    cores, threads = available_cores(), max(2, available_cores() // 2)
+    result.facts.update(cores=cores, threads=threads)
+    for busy in options.busy:
+        factor = 3 * max(1, (threads + busy) / cores)
+        result.facts[f"bound, {busy} busy"] = factor
+        for way in engines:
+            idle = result.figure("0 busy", way).median if 0 in options.busy else None
+            found = result.figure(f"{busy} busy", way).median
+            if idle is not None and way != AS_BY_DEFAULT and found > factor * idle:
+                wrong.append(f"{busy} busy, {way}: {found / idle:.1f} x idle, at most {factor:.1f}")
+    finish(result, options)
+    sys.exit("\n".join(wrong) or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""What the benchmarks share: turns, figures, results as JSON, and comparison with stored results.
+
+Every benchmark prints a table of medians with the lowest and highest sample, writes all samples to
+the file that `--out` names, and with `--against FILE` compares them with an earlier result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tenfold.native.library import Kernels, find_kernels
+from tenfold.native.threads import available_cores
+
+RESULTS = Path(__file__).parent / "results"
+"""Results that are stored, and made into a page."""
+
+LEAST_CHANGE = 0.05
+"""A smaller change of a median is not reported: a machine changes as much from hour to hour."""
+
+_SETTINGS = ("OMP_", "GOMP_", "KMP_", "TENFOLD_NATIVE", "ATEN_", "ONEDNN_", "MKL_")
+"""Beginnings of environment variables that change how fast something is."""
+
+PACKAGES = ("tenfold", "torch", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Samples of one quantity.
+
+    Attributes:
+        of: what was measured, such as a recipe.
+        way: how it was done, such as by which engine.
+        unit: of the samples; less is better.
+        samples: in the order in which they were measured.
+    """
+
+    of: str
+    way: str
+    unit: str
+    samples: list[float]
+
+    @property
+    def median(self) -> float:
+        """The middle sample."""
+        return statistics.median(self.samples)
+
+    @property
+    def text(self) -> str:
+        """The median, with the lowest and highest sample."""
+        low, high = min(self.samples), max(self.samples)
+        return f"{number(self.median)} ({number(low)} to {number(high)})"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a benchmark measured, and where.
+
+    Attributes:
+        benchmark: its name.
+        settings: what it was called with.
+        figures: what it measured.
+        facts: anything else that it found out.
+        machine: see `machine`.
+        measured: the date.
+    """
+
+    benchmark: str
+    settings: dict[str, object]
+    figures: list[Figure] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
+    machine: dict[str, object] = field(default_factory=lambda: machine())
+    measured: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
+
+    def figure(self, of: str, way: str) -> Figure:
+        """One of the figures.
+
+        Raises:
+            KeyError: it was not measured.
+        """
+        for figure in self.figures:
+            if (figure.of, figure.way) == (of, way):
+                return figure
+        raise KeyError((of, way))
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        """A result that `write` has written."""
+        values = json.loads(path.read_text())
+        figures = [Figure(**figure) for figure in values.pop("figures")]
+        return cls(**values, figures=figures)
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, one figure a line."""
+        values = asdict(self)
+        figures = ",\n".join(f"  {json.dumps(figure)}" for figure in values.pop("figures"))
+        rest = json.dumps(values, indent=1)[:-2]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{rest},\n "figures": [\n{figures}\n ]\n}}\n')
+
+    def table(self) -> str:
+        """The figures as text, one a line."""
+        rows = [(f.of, f.way, f.text, f.unit) for f in self.figures]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+        return "\n".join(
+            "  ".join((*(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=False)), row[3]))
+            for row in rows
+        )
+
+
+def number(value: float) -> str:
+    """A number with three significant digits."""
+    if value == 0:
+        return "0"
+    digits = 2 - int(f"{abs(value):e}".partition("e")[2])
+    return f"{value:,.{max(0, digits)}f}"
+
+
+def machine() -> dict[str, object]:
+    """The machine and the versions."""
+    kernels = find_kernels()
+    return {
+        "processor": _processor(),
+        "cores": available_cores(),
+        "memory_gib": round(_memory() / 2**30, 1),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "kernels": kernels.instruction_set if isinstance(kernels, Kernels) else kernels.reason,
+        **{name: version(name) for name in PACKAGES},
+        "settings": {
+            name: os.environ[name]
+            for name in sorted(os.environ)
+            if name.startswith(
+                ("OMP_", "GOMP_", "KMP_", "TENFOLD_NATIVE", "ATEN_", "ONEDNN_", "MKL_")
+            )
+        },
+    }
+
+
+def version(package: str) -> str:
+    """The version of an installed package; empty if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    flags = {word for line in lines if line.startswith("flags") for word in line.split()}
+    best = next(
+        (text for flag, text in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), ""
+    )
+    return f"{name} with {best}" if best else name
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        return 0
+
+
+def data_for(name: str) -> str:
+    """A data set's name, or for CIFAR-10, if only its JPEG copy is there, the path of that."""
+    copy = Path(os.environ.get("TENFOLD_DATA", "."), "cifar10-jpeg.tar.xz")
+    return str(copy) if name == "cifar10" and copy.exists() else name
+
+
+def in_turns(
+    ways: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Samples of all ways, which take turns, so that noise affects them equally.
+
+    Args:
+        ways: by name, a function that returns one sample.
+        rounds: number of samples of each.
+        warm_up: whether a first round is not counted.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(-1 if warm_up else 0, rounds):
+        for name, measure in ways.items():
+            sample = measure()
+            if turn >= 0:
+                samples[name].append(sample)
+    return samples
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that was run.
+
+    Attributes:
+        seconds: from its start to its end.
+        peak_mib: the most memory that it used, in MiB; 0 if the system does not tell.
+        out: its standard output.
+    """
+
+    seconds: float
+    peak_mib: float
+    out: str
+
+
+def run(command: Sequence[str | Path], **environment: str) -> Finished:
+    """Run a command to its end.
+
+    Raises:
+        SystemExit: it failed; shows what it said.
+    """
+    words = [str(word) for word in command]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        words,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out, err = process.communicate()
+    taken = time.perf_counter() - started
+    if process.returncode:
+        sys.exit(f"{' '.join(words)} failed with {process.returncode}:\n{out}{err}")
+    return Finished(taken, 0.0, out)
+
+
+TENFOLD = (sys.executable, "-m", "tenfold")
+"""The command line of this environment."""
+
+
+def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
+    """The options that all benchmarks have."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
+    made.add_argument("--rounds", type=int, help=f"samples of each figure; by default {rounds}")
+    made.add_argument("--out", type=Path, metavar="FILE", help="where to write the result")
+    made.add_argument("--against", type=Path, metavar="FILE", help="a result to compare with")
+    made.set_defaults(usual_rounds=rounds)
+    return made
+
+
+def parsed(made: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options, with the number of rounds filled in."""
+    options = made.parse_args()
+    if options.rounds is None:
+        options.rounds = 3 if options.quick else options.usual_rounds
+    return options
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, object]:
+    """The options that decide what is measured."""
+    left_out = {"out", "against", "usual_rounds"}
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in vars(options).items()
+        if key not in left_out
+    }
+
+
+def finish(result: Result, options: argparse.Namespace) -> None:
+    """Show a result, write it, and compare it with another.
+
+    Raises:
+        SystemExit: something is slower than in the other result.
+    """
+    print(result.table())
+    if options.out is not None:
+        result.write(options.out)
+    if options.against is not None:
+        slower = changes(Result.read(options.against), result)
+        print("\n".join(slower) or f"nothing is slower than in {options.against}")
+        if slower:
+            sys.exit(1)
+
+
+def changes(before: Result, after: Result) -> list[str]:
+    """The figures that became slower, beyond the spread of both.
+
+    That is, every sample is above every earlier one, and the median rose by more than
+    `LEAST_CHANGE`.
+    """
+    found = []
+    earlier = {(f.of, f.way, f.unit): f for f in before.figures}
+    for figure in after.figures:
+        old = earlier.get((figure.of, figure.way, figure.unit))
+        if old is None or min(figure.samples) <= max(old.samples):
+            continue
+        if figure.median > (1 + LEAST_CHANGE) * old.median:
+            found.append(
+                f"slower: {figure.of}, {figure.way}: was {old.text}, is {figure.text} {figure.unit}"
+            )
+    return found

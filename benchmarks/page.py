@@ -1,0 +1,459 @@
+"""Make docs/performance.md and its plots from the results in benchmarks/results.
+
+    python benchmarks/page.py
+
+Nothing on the page is written by hand except here. A result that is missing has no section.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from measuring import RESULTS, Figure, Result, number
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE, PLOTS = DOCS / "performance.md", DOCS / "performance"
+
+NAMES = {
+    "native": "native engine",
+    "torch": "PyTorch engine",
+    "bare": "bare loop",
+    "tutorial": "tutorial",
+}
+
+COLORS = {"tutorial": "#999999", "bare": "#56b4e9", "torch": "#e69f00", "native": "#0072b2"}
+"""After Okabe and Ito: told apart by colour-blind readers too."""
+
+
+def ways_of(result: Result) -> list[str]:
+    """The ways of a result's figures, in the order in which they first appear."""
+    return list(dict.fromkeys(figure.way for figure in result.figures))
+
+
+def things_of(result: Result) -> list[str]:
+    """What a result's figures are of, likewise."""
+    return list(dict.fromkeys(figure.of for figure in result.figures))
+
+
+def found(result: Result, of: str, way: str) -> Figure | None:
+    """A figure, if it was measured."""
+    try:
+        return result.figure(of, way)
+    except KeyError:
+        return None
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def code(text: str) -> str:
+    """What was measured as code, up to a comma."""
+    name, comma, rest = text.partition(",")
+    return f"`{name}`{comma}{rest}"
+
+
+def cell(figure: Figure | None, digits: Callable[[float], str] = number) -> str:
+    """A figure in a table."""
+    if figure is None:
+        return "-"
+    low, high = min(figure.samples), max(figure.samples)
+    if low == high:
+        return digits(figure.median)
+    return f"{digits(figure.median)} ({digits(low)} to {digits(high)})"
+
+
+def ratio(above: Figure | None, below: Figure | None) -> str:
+    """How many times as much one figure is as the other."""
+    return "-" if above is None or below is None else number(above.median / below.median)
+
+
+def context(result: Result) -> str:
+    """Where and how a result was measured."""
+    machine = result.machine
+    n = max(len(figure.samples) for figure in result.figures)
+    threads = f", {result.settings['threads']} threads" if "threads" in result.settings else ""
+    own = "".join(f", {name}={value}" for name, value in machine["settings"].items())
+    quick = " These are quick measurements." if result.settings.get("quick") else ""
+    return (
+        f"Medians (lowest to highest of {n}) on {machine['cores']} cores of an "
+        f"{machine['processor']}{threads}, Python {machine['python']}, PyTorch "
+        f"{machine['torch']}, {result.measured}{own}.{quick}"
+    )
+
+
+def bars(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, name: str) -> str:
+    """A plot of medians on a logarithmic axis; returns the Markdown that shows it."""
+    figure, axes = plt.subplots(figsize=(8, 0.5 + 0.42 * len(things) * len(ways) / 2.6))
+    height = 0.8 / len(ways)
+    for index, way in enumerate(ways):
+        pairs = [
+            (place, measured.median)
+            for place, of in enumerate(things)
+            if (measured := found(result, of, way)) is not None
+        ]
+        places = [place - 0.4 + (index + 0.5) * height for place, _ in pairs]
+        values = [value for _, value in pairs]
+        drawn = axes.barh(
+            places, values, height * 0.92, label=NAMES.get(way, way), color=COLORS.get(way)
+        )
+        axes.bar_label(drawn, [number(value) for value in values], padding=3, fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    axes.set_yticks(range(len(things)), things)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"{unit}, logarithmic")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return saved(figure, name, f"{unit} of {', '.join(NAMES.get(way, way) for way in ways)}")
+
+
+def lines(series: dict[str, list[tuple[float, float]]], x: str, y: str, name: str) -> str:
+    """A plot of lines on logarithmic axes; returns the Markdown that shows it."""
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    for index, (label, points) in enumerate(series.items()):
+        axes.plot(
+            [at for at, _ in points],
+            [value for _, value in points],
+            marker="osD^"[index % 4],
+            label=label,
+            color=["#0072b2", "#e69f00", "#009e73", "#cc79a7"][index % 4],
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return saved(figure, name, f"{y} over {x}")
+
+
+def saved(figure: plt.Figure, name: str, words: str) -> str:
+    """The Markdown that shows a plot, which is written beside the page."""
+    PLOTS.mkdir(exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(PLOTS / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return f"![{words}](performance/{name}.svg)"
+
+
+def throughput(result: Result) -> str:
+    """Steps."""
+    ways = [way for way in ("tutorial", "bare", "torch", "native") if way in ways_of(result)]
+    rows = []
+    for of in things_of(result):
+        figures = {way: found(result, of, way) for way in ways}
+        native, floor = figures.get("native"), result.facts[of]["floor_ms"]
+        rows.append(
+            [
+                code(of),
+                *(cell(figures[way]) for way in ways),
+                ratio(figures["tutorial"], native),
+                ratio(figures["bare"], native),
+                "-" if native is None else number(native.median / floor),
+            ]
+        )
+    header = ["recipe", *(f"{NAMES[way]}, ms" for way in ways)]
+    header += ["tutorial / native", "bare / native", "native / floor"]
+    text = f"""## A training step
+
+The tutorials' way opens every image with Pillow for PyTorch's DataLoader and asks for the loss
+after every step; the bare loop has all images as floats in memory; the engines run as `tenfold
+train` runs them, metrics and checks included. All train the same network from the same weights on
+the same batches, and their first losses agree as closely as single precision allows.
+
+{context(result)}
+
+{table(header, rows)}
+
+{bars(result, things_of(result), ways, "milliseconds per step", "throughput")}
+
+- The floor is the time that a step's arithmetic takes at the speed of PyTorch's product of large
+  matrices, or that its weights take to be read and written, whichever is longer.
+- At its own learning rate, the network of `convpool-mnist` dies and most of its gradients are 0; at
+  1e-4 it stays alive. `resnet-small` is measured without augmentation, averaged weights and a
+  schedule, which the other ways lack."""
+    peers = [way for way in ways_of(result) if way not in NAMES]
+    if peers:
+        measured = [of for of in things_of(result) if any(found(result, of, p) for p in peers)]
+        rows = [
+            [f"`{of}`", *(cell(found(result, of, way)) for way in ("native", *peers))]
+            for of in measured
+        ]
+        text += f"""
+
+Other libraries, fitting the same model to the same images in memory with their own usual loop, in
+milliseconds per batch:
+
+{table(["recipe", "native engine", *peers], rows)}"""
+    return text
+
+
+def commands(result: Result) -> str:
+    """Whole commands."""
+    rows = []
+    for of in things_of(result):
+        figures = {way: found(result, of, way) for way in ("tutorial", "torch", "native")}
+        facts = result.facts[of]
+        accuracy = ", ".join(
+            f"{100 * facts['test_acc'][way]:.1f}" for way in figures if way in facts["test_acc"]
+        )
+        rows.append(
+            [
+                f"`{of}`",
+                str(facts["epochs"]),
+                *(cell(figure) for figure in figures.values()),
+                ratio(figures["tutorial"], figures["native"]),
+                accuracy,
+            ]
+        )
+    header = ["recipe", "epochs", "tutorial's script, s", "PyTorch engine, s", "native engine, s"]
+    header += ["tutorial / native", "test accuracy, %"]
+    return f"""## A whole command
+
+From the start of the process to the written model: `tenfold train` beside a script that is the
+tutorial, [benchmarks/tutorials](../benchmarks/tutorials). The scripts evaluate where the tutorials
+do, tenfold at the end of the run. CIFAR-10 is read from an `.npz` file by both. Accuracies are in
+the order of the columns, each of one run.
+
+{context(result)}
+
+{table(header, rows)}
+
+{bars(result, things_of(result), ["tutorial", "torch", "native"], "seconds", "commands")}"""
+
+
+def startup(result: Result) -> str:
+    """Start-up."""
+    bare = result.figure("command", "python -c 'import torch'")
+    rows = [
+        [
+            f"`{figure.way}`" if figure.way.startswith("python") else figure.way,
+            cell(figure),
+            ratio(figure, bare),
+        ]
+        for figure in result.figures
+    ]
+    return f"""## Start-up
+
+Training imports PyTorch, but not its compiler, which PyTorch's own optimizers import. Prediction
+and evaluation by the compiled kernels import neither.
+
+{context(result)}
+
+{table(["command", "seconds", "of a bare `import torch`"], rows)}"""
+
+
+def contention(result: Result) -> str:
+    """Busy processes."""
+    rows = []
+    for of in things_of(result):
+        bound = result.facts[f"bound, {of}"]
+        row = [of.removesuffix(" busy"), number(bound)]
+        for way in ways_of(result):
+            figure, idle = found(result, of, way), found(result, "0 busy", way)
+            row += [cell(figure), ratio(figure, idle)]
+        rows.append(row)
+    header = ["busy processes", "bound"]
+    for way in ways_of(result):
+        header += [f"{NAMES.get(way, way.replace('torch', 'PyTorch engine'))}, ms", "x idle"]
+    return f"""## A busy machine
+
+The time of a step of LeNet next to processes that each keep a core busy. The bound is
+3 x max(1, (threads + busy) / cores) times the idle time, with {result.facts["threads"]} threads on
+{result.facts["cores"]} cores.
+
+{context(result)}
+
+{table(header, rows)}
+
+The threads of GNU's OpenMP, which PyTorch has on Linux, look for work 300,000 times before they
+sleep, which keeps a core from others for longer than their time slice. On the command line,
+`tenfold` lets them look 2,000 times (`GOMP_SPINCOUNT=2000`), unless `GOMP_SPINCOUNT` or
+`OMP_WAIT_POLICY` is set; on an idle machine, that makes a step of the PyTorch engine up to a third
+slower. In a notebook or a program of your own, set it before PyTorch is imported:
+`GOMP_SPINCOUNT=2000 jupyter lab`. The threads of the native engine yield the core by themselves.
+Without `--threads`, a run takes half the cores, but at least two if there are two."""
+
+
+def scaling(result: Result) -> str:
+    """Growth."""
+    threads = [of for of in things_of(result) if of.startswith("threads, ")]
+    counts = [way for way in ways_of(result) if way.endswith(" threads")]
+    rows = [
+        [
+            code(of.removeprefix("threads, ")),
+            *(cell(found(result, of, way)) for way in counts),
+            ratio(found(result, of, counts[0]), found(result, of, counts[-1])),
+        ]
+        for of in threads
+    ]
+    batches = [of for of in things_of(result) if of.startswith("batches of ")]
+    batch_rows = [
+        [
+            of.removeprefix("batches of "),
+            cell(found(result, of, "native")),
+            cell(found(result, of, "torch")),
+            ratio(found(result, of, "torch"), found(result, of, "native")),
+        ]
+        for of in batches
+    ]
+    per_image = {
+        NAMES[way]: [
+            (
+                float(of.removeprefix("batches of ").replace(",", "")),
+                result.figure(of, way).median,
+            )
+            for of in batches
+        ]
+        for way in ("native", "torch")
+    }
+    sizes = [of for of in things_of(result) if " images, " in of]
+    size_rows = [
+        [of, cell(found(result, of, "time")), cell(found(result, of, "peak memory"))]
+        for of in sizes
+    ]
+    exponents = {
+        name.removeprefix("exponent of the "): value
+        for name, value in result.facts.items()
+        if name.startswith("exponent")
+    }
+    told = "; ".join(f"{name}: {value:.2f}" for name, value in exponents.items())
+    return f"""## Growth
+
+{context(result)}
+
+A step with more threads, in milliseconds:
+
+{table(["recipe", *counts, "gain"], rows)}
+
+LeNet with batches of other sizes, in microseconds per image:
+
+{table(["batch size", "native engine", "PyTorch engine", "ratio"], batch_rows)}
+
+{lines(per_image, "batch size", "microseconds per image", "batches")}
+
+One epoch on more images, as a whole command:
+
+{table(["images and model", "seconds", "peak memory, MiB"], size_rows)}
+
+Fitted exponents of what is added to the smallest data set's (1 is growth in proportion): {told}."""
+
+
+def prediction(result: Result) -> str:
+    """Prediction."""
+    bare = result.figure("one image", "import torch")
+    single = [
+        [
+            f"`{figure.way}`" if figure.way == "import torch" else figure.way,
+            cell(figure),
+            ratio(figure, bare),
+        ]
+        for figure in result.figures
+        if figure.of == "one image"
+    ]
+    rows = []
+    for of in things_of(result):
+        work, _, recipe = of.partition(", ")
+        if recipe:
+            kernels = result.figure(of, "kernels")
+            other = next(f for f in result.figures if f.of == of and f.way != "kernels")
+            rows.append(
+                [work, f"`{recipe}`", cell(kernels), cell(other), other.way, ratio(other, kernels)]
+            )
+    return f"""## Prediction and evaluation
+
+{context(result)}
+
+One image, as a whole command:
+
+{table(["command", "seconds", "of a bare `import torch`"], single)}
+
+10,000 images in one process, in microseconds per image; the tutorials' test loop opens every image
+with Pillow:
+
+{table(["work", "network of", "tenfold's kernels", "other", "the other is", "ratio"], rows)}"""
+
+
+def reading(result: Result) -> str:
+    """Reading."""
+    rows = [[figure.way, cell(figure)] for figure in result.figures]
+    return f"""## Reading data
+
+{context(result)}
+
+{table(["data", "seconds"], rows)}"""
+
+
+def checkpoints(result: Result) -> str:
+    """Checkpoints."""
+    rows = []
+    for figure in result.figures:
+        facts = result.facts[f"{figure.of}, {figure.way}"]
+        rows.append(
+            [
+                f"`{figure.of}`",
+                figure.way,
+                cell(figure),
+                number(facts["milliseconds_per_save"]),
+                f"{facts['checkpoint_bytes']:,}",
+            ]
+        )
+    header = ["recipe", "checkpoints", "% of the time", "ms per save", "bytes"]
+    return f"""## Checkpoints
+
+The share of a run's time that is spent on saving, on random images of the data set's shape and
+number. At the ends of epochs, saving is skipped if it would take over its share of the time.
+
+{context(result)}
+
+{table(header, rows)}"""
+
+
+SECTIONS = {
+    "throughput": throughput,
+    "commands": commands,
+    "startup": startup,
+    "contention": contention,
+    "prediction": prediction,
+    "scaling": scaling,
+    "reading": reading,
+    "checkpoints": checkpoints,
+}
+"""By the benchmark's name, what makes its section, in the order of the page."""
+
+INTRODUCTION = """# How fast tenfold is
+
+<!-- Made by benchmarks/page.py; changes made here would be lost. -->
+
+Every figure on this page was measured by a script in [benchmarks](../benchmarks) and put here by
+another. `python benchmarks/run.py` measures all of them on your machine and makes this page; with
+`--quick` it takes a few minutes. Times on shared machines drift by 10 % and more from hour to hour,
+so what is compared was measured in turns."""
+
+
+def main() -> None:
+    """See the module."""
+    mpl.use("Agg")
+    results = {
+        name: Result.read(RESULTS / f"{name}.json")
+        for name in SECTIONS
+        if (RESULTS / f"{name}.json").exists()
+    }
+    missing = sorted(SECTIONS.keys() - results.keys())
+    if missing:
+        print(f"no results of {', '.join(missing)}", file=sys.stderr)
+    sections = [SECTIONS[name](result) for name, result in results.items()]
+    PAGE.write_text("\n\n".join([INTRODUCTION, *sections]) + "\n", encoding="utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()
