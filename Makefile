@@ -2,11 +2,27 @@
 # make test    set up and run every check and test
 # make soak    kill runs, fuzz the kernels and load real images; set KILLS and MINUTES
 # make format  format the code
+#
+# PIP_ARGS="..." is passed on to pip. If the active environment has PyTorch, tenfold is installed
+# there, beside the versions that it has; otherwise in .venv, with the versions in constraints.txt.
 
 PYTHON ?= python3
+PIP_ARGS ?=
+
+ACTIVE := $(filter-out $(CURDIR)/.venv,$(or $(VIRTUAL_ENV),$(CONDA_PREFIX)))
+answer = $(shell "$(ACTIVE)/bin/python" $(1) > /dev/null 2>&1 && echo yes)
+HAS_TORCH := -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'
+ifneq ($(and $(ACTIVE),$(call answer,$(HAS_TORCH))),)
+VENV := $(ACTIVE)
+CONSTRAINTS :=
+INSTALL := $(if $(call answer,-m pip),$(VENV)/bin/python -m pip install,uv pip install --python $(VENV)/bin/python)
+else
 VENV := .venv
+CONSTRAINTS := -c constraints.txt
+INSTALL := $(VENV)/bin/python -m pip install
+endif
 BIN := $(VENV)/bin
-RUN := $(VENV)/first-run
+RUN := $(VENV)/tenfold-first-run
 
 # Tests on real data run if the data sets are there; otherwise they are skipped with a reason, but
 # `make soak` fails.
@@ -22,41 +38,41 @@ MINUTES ?= 30
 
 .PHONY: train test soak format clean
 
-train: $(VENV)/installed
+train: $(VENV)/tenfold-installed
 	rm -rf $(RUN)
 	$(BIN)/tenfold train digits --recipe digits-quick --out $(RUN)
 	@echo "predictions for a few test images, with their true classes:"
 	@$(BIN)/tenfold predict $(RUN) --top 2
 	@echo "to run tenfold commands in this terminal, type first: . $(BIN)/activate"
 
-test: $(VENV)/installed-dev
+test: $(VENV)/tenfold-installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
-soak: $(VENV)/installed-dev
+soak: $(VENV)/tenfold-installed-dev
 	$(BIN)/python tests/soak/kill.py --kills $(KILLS) --engine torch
 	$(BIN)/python tests/soak/kill.py --kills $(KILLS) --engine native
 	$(BIN)/python tests/soak/fuzz_kernels.py --minutes $(MINUTES)
 	$(BIN)/pytest -v tests/soak/real_archive.py
 
-format: $(VENV)/installed-dev
+format: $(VENV)/tenfold-installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	@if command -v clang-format; then clang-format -i $(CPP); \
 	else echo "clang-format is not installed, so the C++ sources are left unchanged"; fi
 
 clean:
-	rm -rf $(VENV) $(NATIVE)/libraries build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(NATIVE)/libraries build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS) | $(BIN)/python
-	$(BIN)/python -m pip install -c constraints.txt -e .
+$(VENV)/tenfold-installed: pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS) | $(BIN)/python
+	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e .
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS) | $(BIN)/python
-	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+$(VENV)/tenfold-installed-dev: pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS) | $(BIN)/python
+	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e ".[dev]"
 	touch $@

@@ -1,0 +1,76 @@
+"""Where `make` installs tenfold, and with what; nothing is installed here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def commands(target: str, *settings: str, active: Path | None = None) -> str:
+    """What `make` would run, next to an active environment or none."""
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("VIRTUAL_ENV", "CONDA_PREFIX", "MAKEFLAGS", "MAKELEVEL", "PIP_ARGS")
+    }
+    if active is not None:
+        environment["VIRTUAL_ENV"] = str(active)
+    answer = subprocess.run(
+        ["make", "--always-make", "-n", target, *settings],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return answer.stdout
+
+
+def environment(folder: Path, *, fails_at: str) -> Path:
+    """An environment whose interpreter fails if an argument contains this text."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\ncase "$*" in *{fails_at}*) exit 1;; esac\n')
+    python.chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize(("target", "what"), [("train", "."), ("test", '".[dev]"')])
+def test_without_an_active_environment_versions_are_pinned(target: str, what: str) -> None:
+    said = commands(target, "PIP_ARGS=--quiet")
+    assert f".venv/bin/python -m pip install --quiet -c constraints.txt -e {what}\n" in said
+
+
+@pytest.mark.parametrize(("target", "what"), [("train", "."), ("test", '".[dev]"')])
+def test_an_active_environment_with_pytorch_is_used(target: str, what: str, tmp_path: Path) -> None:
+    active = environment(tmp_path / "own", fails_at="nothing")
+    said = commands(target, "PIP_ARGS=--quiet", active=active)
+    assert f"{active}/bin/python -m pip install --quiet  -e {what}\n" in said
+    assert ".venv" not in said
+
+
+def test_one_without_pip_is_used_by_uv(tmp_path: Path) -> None:
+    active = environment(tmp_path / "own", fails_at="pip")
+    assert f"uv pip install --python {active}/bin/python   -e .\n" in commands(
+        "train", active=active
+    )
+
+
+def test_one_without_pytorch_is_not_used(tmp_path: Path) -> None:
+    active = environment(tmp_path / "own", fails_at="torch")
+    assert str(active) not in commands("train", active=active)
+
+
+def test_cleaning_leaves_an_active_environment_alone(tmp_path: Path) -> None:
+    active = environment(tmp_path / "own", fails_at="nothing")
+    said = commands("clean", active=active)
+    assert str(active) not in said
+    assert "rm -rf .venv " in said
