@@ -68,7 +68,7 @@ def test_models_agree_by_far_more_than_is_asked_for(name: str) -> None:
         compiled = CompiledModel(model_of(build(name, shape, 4)), shape)
         batch = data(32, shape)
         differences.append(
-            agreement._largest(
+            agreement.largest_difference(
                 agreement._step_of_pytorch(compiled.model, batch, SETTINGS["plain"]),
                 agreement._step_of_kernels(compiled, batch, SETTINGS["plain"]),
             )

@@ -94,6 +94,9 @@ class Recipe(BaseModel):
         choose_by: the metric that chooses the best epoch.
         patience: stop after this many epochs without improvement; 0 for never.
         seed: random seed: order, split, initial weights.
+        precision: of PyTorch's products; bfloat16 is automatic mixed precision.
+        channels_last: whether PyTorch keeps the values of a pixel next to each other.
+        compile: whether `torch.compile` compiles the model.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -131,6 +134,10 @@ class Recipe(BaseModel):
     choose_by: Literal["val_loss", "val_acc"] = "val_loss"
     patience: int = Field(0, ge=0)
     seed: int = Field(0, ge=-(2**63), lt=2**63)
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    compile: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

@@ -28,6 +28,7 @@ from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.tensors import part_of, to_stored
+from tenfold.training.acceleration import Acceleration
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer
@@ -238,6 +239,7 @@ def prepare(
             clip_norm=recipe.clip_norm,
             augment=augmentation,
             seed=recipe.seed,
+            acceleration=_acceleration(recipe),
         ),
         layers,
     )
@@ -293,6 +295,7 @@ def train_prepared(
             label_smoothing=recipe.label_smoothing,
             clip_norm=recipe.clip_norm,
             augment=prepared.augmentation,
+            acceleration=_acceleration(recipe),
             choose_by=recipe.choose_by,
             patience=recipe.patience,
             make_engine=prepared.engine.make,
@@ -358,6 +361,10 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
 def _augmentation(recipe: Recipe) -> Augmentation | None:
     augmentation = Augmentation(recipe.seed, **recipe.augment.model_dump())
     return None if augmentation.changes_nothing else augmentation
+
+
+def _acceleration(recipe: Recipe) -> Acceleration:
+    return Acceleration(recipe.precision, recipe.channels_last, recipe.compile)
 
 
 def _schedule(recipe: Recipe, n: int) -> Schedule:

@@ -26,6 +26,8 @@ from tenfold.training.watching import Watcher
 ACCEPTABLE = ("recipe", "data", "classes")
 """The parts whose changes a resume can be told to accept."""
 
+_DEFAULTS = Recipe(model="softmax").decisive_fields()
+
 ORDERING = ("recipe.batch_size ", "recipe.seed ", "recipe.shuffle ", "data.")
 """Prefixes of the differences that change the order of batches, so the epoch must restart."""
 
@@ -245,7 +247,9 @@ def _differences(before: Context, now: Context, epochs_changed: bool) -> list[st
 
 
 def _acceptable(context: Context) -> Mapping[str, Any]:
-    return context.model_dump(include=set(ACCEPTABLE))
+    """What can be accepted; keys that older recipes did not have get their defaults."""
+    found = context.model_dump(include=set(ACCEPTABLE))
+    return found | {"recipe": _DEFAULTS | found["recipe"]}
 
 
 def _require_same_recipe(

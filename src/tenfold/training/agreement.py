@@ -7,15 +7,13 @@ this machine. It does not change the run.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from ctypes import c_float
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from tenfold.data.dataset import ImageDataset
@@ -28,6 +26,7 @@ from tenfold.models.layers import Dropout
 from tenfold.native.network import CompiledNetwork
 from tenfold.native.records import SGD, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
+from tenfold.training.comparing import TOLERANCE, StepResults, largest_difference
 from tenfold.training.engine import StepSettings
 
 MOST_IMAGES = 32
@@ -35,36 +34,6 @@ MOST_IMAGES = 32
 
 ATTEMPTS = 3
 """Number of batches to try; one must agree."""
-
-TOLERANCE = 1e-3
-"""Maximum norm of a difference, relative to the norm of PyTorch's result.
-
-Different summation orders differ by about 1e-6, or 1e-5 in a deep network. Occasionally, rounding
-decides the sign of a ReLU's input or which of two pixels is larger. Then one unit of one image
-counts in one sum but not in the other, a difference of up to 1e-2, so another batch may be tried.
-Real errors are larger and show up in every batch.
-"""
-
-LEAST_SHARE = 1e-2
-"""Lower bound for the norm that a gradient is compared with, relative to that of all gradients.
-
-The gradient of a bias before batch normalization is 0 except for rounding errors.
-"""
-
-
-@dataclass(frozen=True)
-class _Step:
-    """The results of a step on one batch.
-
-    Attributes:
-        loss: the batch mean.
-        gradients: by the parameters' names in the layers.
-        logits: in evaluation mode, with the running statistics after the step.
-    """
-
-    loss: float
-    gradients: Mapping[str, Tensor]
-    logits: Tensor
 
 
 def require_agreement(compiled: CompiledModel, data: ImageDataset, settings: StepSettings) -> None:
@@ -88,7 +57,7 @@ def require_agreement(compiled: CompiledModel, data: ImageDataset, settings: Ste
         # Spread over the data set, which may be sorted by class.
         batch = data.select((np.arange(size) * len(data) // size + attempt) % len(data))
         wanted = _step_of_pytorch(compiled.model, batch, settings)
-        difference, place = _largest(wanted, _step_of_kernels(compiled, batch, settings))
+        difference, place = largest_difference(wanted, _step_of_kernels(compiled, batch, settings))
         if difference <= TOLERANCE:
             return
     raise NotNativeError(
@@ -97,7 +66,7 @@ def require_agreement(compiled: CompiledModel, data: ImageDataset, settings: Ste
     )
 
 
-def _step_of_pytorch(model: ImageModel, batch: ImageDataset, settings: StepSettings) -> _Step:
+def _step_of_pytorch(model: ImageModel, batch: ImageDataset, settings: StepSettings) -> StepResults:
     model = copy.deepcopy(model).train()
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
     weights = settings.class_weights
@@ -110,14 +79,16 @@ def _step_of_pytorch(model: ImageModel, batch: ImageDataset, settings: StepSetti
         )
     gradients = torch.autograd.grad(loss, list(trained.values()))
     names = [name.removeprefix(NETWORK) for name in trained]
-    return _Step(
+    return StepResults(
         loss.item(),
         dict(zip(names, gradients, strict=True)),
         predict_logits(model, batch.images),
     )
 
 
-def _step_of_kernels(compiled: CompiledModel, batch: ImageDataset, settings: StepSettings) -> _Step:
+def _step_of_kernels(
+    compiled: CompiledModel, batch: ImageDataset, settings: StepSettings
+) -> StepResults:
     """Uses copies of the tensors; a zero-initialized momentum buffer becomes the gradient."""
     model, weights, size = compiled.model, settings.class_weights, len(batch)
     arrays = compiled.arrays(model.state_dict())
@@ -159,7 +130,7 @@ def _step_of_kernels(compiled: CompiledModel, batch: ImageDataset, settings: Ste
         batch.image_array,
         normalization=normalization,
     )
-    return _Step(
+    return StepResults(
         float(taken.losses[0]),
         {name: torch.from_numpy(tensors[name].moments[0]) for name in trained},
         torch.from_numpy(logits),
@@ -179,28 +150,3 @@ class _WithoutDropout(TorchFunctionMode):
         if func is nn.functional.dropout:
             return args[0]
         return func(*args, **(kwargs or {}))
-
-
-def _largest(wanted: _Step, found: _Step) -> tuple[float, str]:
-    """The largest relative difference and its place."""
-    whole = math.hypot(*(_norm(gradient) for gradient in wanted.gradients.values()))
-    loss = _ratio(abs(found.loss - wanted.loss), abs(wanted.loss))
-    logits = _ratio(_norm(found.logits - wanted.logits), _norm(wanted.logits))
-    differences = {"the loss": loss, "the logits": logits}
-    for name, gradient in wanted.gradients.items():
-        scale = max(_norm(gradient), LEAST_SHARE * whole)
-        difference = _norm(found.gradients[name] - gradient)
-        differences[f"the gradient of {name}"] = _ratio(difference, scale)
-    return max((difference, place) for place, difference in differences.items())
-
-
-def _norm(values: Tensor) -> float:
-    return float(torch.linalg.vector_norm(values, dtype=torch.float64))
-
-
-def _ratio(difference: float, scale: float) -> float:
-    if not math.isfinite(difference):
-        return math.inf
-    if difference == 0:
-        return 0.0
-    return difference / scale if scale else math.inf

@@ -15,6 +15,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import UsageError
 from tenfold.evaluation.passes import predict_logits
 from tenfold.tensors import Images, Logits
+from tenfold.training.acceleration import PLAIN, Acceleration
 from tenfold.training.state import TrainingState
 
 Augment = Callable[[Images, Tensor, int], Images]
@@ -32,6 +33,7 @@ class StepSettings:
         augment: augments a batch of raw images before the step; None for no augmentation.
         class_weights: weight of each class in the loss; None for equal weights.
         seed: keys a step's random numbers, if the engine does not draw them from PyTorch.
+        acceleration: how PyTorch computes a step.
 
     Raises:
         UsageError: a class weight is negative or not finite, or all are 0.
@@ -43,6 +45,7 @@ class StepSettings:
     augment: Augment | None = None
     class_weights: tuple[float, ...] | None = None
     seed: int = 0
+    acceleration: Acceleration = PLAIN
 
     def __post_init__(self) -> None:
         weights = self.class_weights

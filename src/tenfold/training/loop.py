@@ -16,6 +16,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import TrainingError, UsageError
 from tenfold.evaluation.report import Report, report_of
 from tenfold.randomness import derive_seed
+from tenfold.training.acceleration import PLAIN, Acceleration
 from tenfold.training.advice import Advisor
 from tenfold.training.checkpoint import Checkpointer
 from tenfold.training.engine import Augment, MakeEngine, StepSettings, Stretch
@@ -46,6 +47,7 @@ def train(
     clip_norm: float = 0.0,
     augment: Augment | None = None,
     class_weights: Sequence[float] | None = None,
+    acceleration: Acceleration = PLAIN,
     choose_by: ChooseBy = "val_loss",
     patience: int = 0,
     make_engine: MakeEngine = TorchEngine,
@@ -70,6 +72,7 @@ def train(
         clip_norm: see `StepSettings`.
         augment: see `StepSettings`; keyed, so that it is repeatable.
         class_weights: see `StepSettings`.
+        acceleration: how the PyTorch engine computes a step.
         choose_by: the metric that chooses the best epoch.
         patience: stop after this many epochs without improvement; 0 for never.
         make_engine: creates what runs the training steps: `TorchEngine`, `NativeEngine`, or
@@ -99,6 +102,7 @@ def train(
         augment=augment,
         class_weights=None if class_weights is None else tuple(class_weights),
         seed=seed,
+        acceleration=acceleration,
     )
     pace = 1
     if checkpointer is not None and state.step == 0:

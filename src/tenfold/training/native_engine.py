@@ -23,6 +23,7 @@ from tenfold.native.records import TrainedTensor
 from tenfold.native.structures import AugmentationRecord, StepSettingsRecord
 from tenfold.randomness import derive_seed
 from tenfold.tensors import Images, Logits
+from tenfold.training.acceleration import SINGLE, Acceleration
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
@@ -72,6 +73,7 @@ class NativeEngine(Engine):
         assert self._compiled.model is state.model
         self._parameters = dict(state.model.named_parameters())
         self._optimizer = NativeOptimizer(state.optimizer, self._parameters)
+        _require_plain_steps(settings.acceleration)
         layers, shape = self._compiled.layers, data.image_shape
         self._require_unchanged()
         if type(state.averaged) not in (type(None), AveragedWeights):
@@ -211,6 +213,14 @@ def _require_plain_gradients(parameters: Mapping[str, nn.Parameter]) -> None:
             raise NotNativeError(f"the gradient of {name} has hooks")
     if torch.is_autocast_enabled("cpu"):
         raise NotNativeError("mixed precision (autocast) is enabled in PyTorch")
+
+
+def _require_plain_steps(acceleration: Acceleration) -> None:
+    """Refuse what only PyTorch can do; the kernels have their own memory layout."""
+    if acceleration.precision != SINGLE:
+        raise NotNativeError(f"the precision is {acceleration.precision}, wanted {SINGLE}")
+    if acceleration.compiled:
+        raise NotNativeError("the model is to be compiled by torch.compile")
 
 
 def _known_augmentation(augment: Augment | None) -> Augmentation | None:

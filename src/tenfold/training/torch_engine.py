@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tenfold.data.dataset import ImageDataset
 from tenfold.models.preprocessing import raw_pixels_explained
 from tenfold.tensors import Images, Labels, Logits
+from tenfold.training.acceleration import PLAIN, Acceleration
 from tenfold.training.engine import Engine, StepSettings, Stretch
 from tenfold.training.engine_table import TORCH
 from tenfold.training.state import TrainingState
@@ -30,6 +31,8 @@ def train_step(
     label_smoothing: float = 0.0,
     clip_norm: float = 0.0,
     class_weights: Float[Tensor, " classes"] | None = None,
+    forward: Callable[[Images], Tensor] | None = None,
+    acceleration: Acceleration = PLAIN,
 ) -> tuple[Tensor, Logits]:
     """Forward, backward, update; returns the batch's mean loss (a scalar) and logits, detached.
 
@@ -43,12 +46,15 @@ def train_step(
         clip_norm: maximum norm of all gradients together (Pascanu et al., arXiv:1211.5063);
             0 for no clipping.
         class_weights: weight of each class in the mean; None for equal weights.
+        forward: computes the logits in the model's place, if it has been compiled.
+        acceleration: precision and memory layout.
     """
-    with raw_pixels_explained(images):
-        logits = model(images)
-    loss = nn.functional.cross_entropy(
-        logits, labels, weight=class_weights, label_smoothing=label_smoothing
-    )
+    with acceleration.context(images.device), raw_pixels_explained(images):
+        compute = model if forward is None else forward
+        logits = compute(acceleration.in_layout(images))
+        loss = nn.functional.cross_entropy(
+            logits, labels, weight=class_weights, label_smoothing=label_smoothing
+        )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip_norm:
@@ -78,7 +84,9 @@ class TorchEngine(Engine):
         step: TrainStep = train_step,
     ) -> None:
         super().__init__(state, data, settings)
-        weights = settings.class_weights
+        weights, acceleration = settings.class_weights, settings.acceleration
+        if acceleration.channels_last:
+            state.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._step = partial(
             step,
             label_smoothing=settings.label_smoothing,
@@ -89,6 +97,20 @@ class TorchEngine(Engine):
         )
         self._images, self._labels = data.images.to(state.device), data.labels.to(state.device)
         self._epoch, self._order = 0, torch.arange(0)
+        if acceleration.is_on:
+            self._accelerate(acceleration)
+
+    def _accelerate(self, acceleration: Acceleration) -> None:
+        """Have steps computed faster.
+
+        Raises:
+            UsageError: see `Acceleration`.
+        """
+        size = min(self.settings.batch_size, len(self._labels))
+        forward = acceleration.compiled_if_wanted(
+            self.state.model.train(), self._images[:size], self._labels[:size]
+        )
+        self._step = partial(self._step, forward=forward, acceleration=acceleration)
 
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
         """See `Engine`."""
