@@ -90,7 +90,7 @@ def context(result: Result) -> str:
 
 def bars(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, name: str) -> str:
     """A plot of medians on a logarithmic axis; returns the Markdown that shows it."""
-    figure, axes = plt.subplots(figsize=(8, 0.5 + 0.42 * len(things) * len(ways) / 2.6))
+    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.19 * len(things) * len(ways)))
     height = 0.8 / len(ways)
     for index, way in enumerate(ways):
         pairs = [
@@ -417,6 +417,34 @@ number. At the ends of epochs, saving is skipped if it would take over its share
 {table(header, rows)}"""
 
 
+def installation(result: Result) -> str:
+    """Installation."""
+    said = {
+        "pip's default": "what pip installs by default",
+        "constraints.txt": "the versions in `constraints.txt`, with PyTorch's build for the CPU",
+    }
+    rows = []
+    for way, words in said.items():
+        facts, total = result.facts[way], result.figure("download", way).median
+        rows.append([words, str(facts["packages"]), number(total), sizes(facts["largest"])])
+    environment = result.figure("environment", "constraints.txt").median
+    took = result.figure("installing", "constraints.txt").median
+    return f"""## Installation
+
+{context(result)}
+
+{table(["into an empty environment", "packages", "to download, MiB", "largest, MiB"], rows)}
+
+Installed with the build for the CPU, the packages take {number(environment)} MiB on disk
+({sizes(result.facts["environment"]["largest"])}). That took {number(took)} s with a package index
+on the same machine."""
+
+
+def sizes(table_of_sizes: dict[str, float]) -> str:
+    """Names and sizes, in one line."""
+    return ", ".join(f"{name} {number(size)}" for name, size in table_of_sizes.items())
+
+
 SECTIONS = {
     "throughput": throughput,
     "commands": commands,
@@ -426,6 +454,7 @@ SECTIONS = {
     "scaling": scaling,
     "reading": reading,
     "checkpoints": checkpoints,
+    "installation": installation,
 }
 """By the benchmark's name, what makes its section, in the order of the page."""
 
@@ -437,6 +466,15 @@ Every figure on this page was measured by a script in [benchmarks](../benchmarks
 another. `python benchmarks/run.py` measures all of them on your machine and makes this page; with
 `--quick` it takes a few minutes. Times on shared machines drift by 10 % and more from hour to hour,
 so what is compared was measured in turns."""
+
+
+END = """## Not measured
+
+Graphics cards. On one, the PyTorch engine keeps all images on the device, does not wait for it
+within a stretch of steps, and can be told to use mixed precision, another memory layout and
+PyTorch's compiler: `--set precision=bfloat16`, `--set channels_last=true`, `--set compile=true`.
+The compiler is used only if a batch of training images gives the same loss, gradients and logits
+with and without it. All of this is tested on CPUs; how fast a GPU is has not been measured."""
 
 
 def main() -> None:
@@ -451,7 +489,7 @@ def main() -> None:
     if missing:
         print(f"no results of {', '.join(missing)}", file=sys.stderr)
     sections = [SECTIONS[name](result) for name, result in results.items()]
-    PAGE.write_text("\n\n".join([INTRODUCTION, *sections]) + "\n", encoding="utf-8")
+    PAGE.write_text("\n\n".join([INTRODUCTION, *sections, END]) + "\n", encoding="utf-8")
     print(PAGE)
 
 

@@ -10,6 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -22,19 +23,23 @@ Fit = Callable[[int], float]
 """From a number of steps to seconds per step."""
 
 
-def _timed(fit: Callable[[int], object]) -> Fit:
+def _timed(
+    recipe: Recipe, data: ImageDataset, fit: Callable[[np.ndarray, np.ndarray], object]
+) -> Fit:
+    """Time a function of images, 0..1, and labels; there are as many as some steps take."""
+
+    @cache
+    def arrays(steps: int) -> tuple[np.ndarray, np.ndarray]:
+        n = steps * recipe.batch_size
+        return data.image_array[:n].astype(np.float32) / 255, data.label_array[:n]
+
     def measured(steps: int) -> float:
+        images, labels = arrays(steps)
         started = time.perf_counter()
-        fit(steps)
+        fit(images, labels)
         return (time.perf_counter() - started) / steps
 
     return measured
-
-
-def _arrays(recipe: Recipe, data: ImageDataset, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """As many images as some steps take, and their labels."""
-    n = steps * recipe.batch_size
-    return data.image_array[:n].astype(np.float32) / 255, data.label_array[:n]
 
 
 def mlp_classifier(name: str, data: ImageDataset) -> Fit:
@@ -45,8 +50,7 @@ def mlp_classifier(name: str, data: ImageDataset) -> Fit:
     recipe = load_recipe(name)
     warnings.simplefilter("ignore", ConvergenceWarning)
 
-    def fit(steps: int) -> None:
-        images, labels = _arrays(recipe, data, steps)
+    def fit(images: np.ndarray, labels: np.ndarray) -> None:
         MLPClassifier(
             tuple(recipe.model_args["hidden"]),
             solver="sgd",
@@ -58,7 +62,7 @@ def mlp_classifier(name: str, data: ImageDataset) -> Fit:
             max_iter=1,
         ).fit(images.reshape(len(images), -1), labels)
 
-    return _timed(fit)
+    return _timed(recipe, data, fit)
 
 
 def sgd_classifier(name: str, data: ImageDataset) -> Fit:
@@ -69,8 +73,7 @@ def sgd_classifier(name: str, data: ImageDataset) -> Fit:
     recipe = load_recipe(name)
     warnings.simplefilter("ignore", ConvergenceWarning)
 
-    def fit(steps: int) -> None:
-        images, labels = _arrays(recipe, data, steps)
+    def fit(images: np.ndarray, labels: np.ndarray) -> None:
         SGDClassifier(
             "log_loss",
             alpha=0.0,
@@ -81,7 +84,7 @@ def sgd_classifier(name: str, data: ImageDataset) -> Fit:
             n_jobs=torch.get_num_threads(),
         ).fit(images.reshape(len(images), -1), labels)
 
-    return _timed(fit)
+    return _timed(recipe, data, fit)
 
 
 def skorch(name: str, data: ImageDataset) -> Fit:
@@ -90,8 +93,7 @@ def skorch(name: str, data: ImageDataset) -> Fit:
 
     recipe = load_recipe(name)
 
-    def fit(steps: int) -> None:
-        images, labels = _arrays(recipe, data, steps)
+    def fit(images: np.ndarray, labels: np.ndarray) -> None:
         NeuralNetClassifier(
             build(recipe.model, data.image_shape, 10, **recipe.model_args),
             criterion=torch.nn.CrossEntropyLoss,
@@ -104,7 +106,7 @@ def skorch(name: str, data: ImageDataset) -> Fit:
             verbose=0,
         ).fit(images, labels)
 
-    return _timed(fit)
+    return _timed(recipe, data, fit)
 
 
 def lightning(name: str, data: ImageDataset) -> Fit:
@@ -129,8 +131,8 @@ def lightning(name: str, data: ImageDataset) -> Fit:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return _optimizer(recipe)(self.parameters(), lr=recipe.lr)
 
-    def fit(steps: int) -> None:
-        images, labels = map(torch.from_numpy, _arrays(recipe, data, steps))
+    def fit(images: np.ndarray, labels: np.ndarray) -> None:
+        tensors = torch.utils.data.TensorDataset(*map(torch.from_numpy, (images, labels)))
         L.Trainer(
             max_epochs=1,
             accelerator="cpu",
@@ -140,14 +142,10 @@ def lightning(name: str, data: ImageDataset) -> Fit:
             enable_model_summary=False,
         ).fit(
             Module(),
-            torch.utils.data.DataLoader(
-                torch.utils.data.TensorDataset(images, labels),
-                recipe.batch_size,
-                shuffle=recipe.shuffle,
-            ),
+            torch.utils.data.DataLoader(tensors, recipe.batch_size, shuffle=recipe.shuffle),
         )
 
-    return _timed(fit)
+    return _timed(recipe, data, fit)
 
 
 def keras_on(backend: str) -> Callable[[str, ImageDataset], Fit]:
@@ -155,7 +153,7 @@ def keras_on(backend: str) -> Callable[[str, ImageDataset], Fit]:
 
     def make(name: str, data: ImageDataset) -> Fit:
         os.environ["KERAS_BACKEND"] = backend
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
         import keras
 
         recipe = load_recipe(name)
@@ -197,8 +195,7 @@ def keras_on(backend: str) -> Callable[[str, ImageDataset], Fit]:
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
 
-        def fit(steps: int) -> None:
-            images, labels = _arrays(recipe, data, steps)
+        def fit(images: np.ndarray, labels: np.ndarray) -> None:
             network.fit(
                 np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
                 labels,
@@ -207,7 +204,7 @@ def keras_on(backend: str) -> Callable[[str, ImageDataset], Fit]:
                 verbose=0,
             )
 
-        return _timed(fit)
+        return _timed(recipe, data, fit)
 
     return make
 

@@ -366,8 +366,9 @@ def work(name: str, way: str, threads: int, batch_size: int) -> None:
     data = load_splits(data_for(load_recipe(system.recipe).data)).splits.train
     if way in PEERS:
         fit = PEERS[way](system.recipe, data)
+        of_epoch = len(data) // load_recipe(system.recipe).batch_size
         for line in sys.stdin:
-            print(json.dumps(fit(int(line))), flush=True)
+            print(json.dumps(fit(min(int(line), of_epoch))), flush=True)
         return
     contest = Contest(system, data, threads)
     for line in sys.stdin:
@@ -392,7 +393,8 @@ def measure(name: str, options: argparse.Namespace, result: Result) -> list[str]
     }
     losses = {way: workers[way].ask("losses") for way in ways}
     steps = dict.fromkeys(workers, system.steps // share)
-    steps |= {"native": system.native_steps // share}
+    # Others fit whole epochs at a call, which takes some time of its own.
+    steps |= dict.fromkeys(("native", *peers), system.native_steps // share)
     timed = {way: partial(worker.milliseconds, steps[way]) for way, worker in workers.items()}
     samples = in_turns(timed, options.rounds)
     result.figures.extend(Figure(name, way, "ms per step", taken) for way, taken in samples.items())
