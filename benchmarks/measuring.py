@@ -42,7 +42,7 @@ class Figure:
     Attributes:
         of: what was measured, such as a recipe.
         way: how it was done, such as by which engine.
-        unit: of the samples; less is better.
+        unit: of the samples; less is better, except for percentage points.
         samples: in the order in which they were measured.
     """
 
@@ -306,7 +306,9 @@ def changes(before: Result, after: Result) -> list[str]:
     earlier = {(f.of, f.way, f.unit): f for f in before.figures}
     for figure in after.figures:
         old = earlier.get((figure.of, figure.way, figure.unit))
-        if old is None or min(figure.samples) <= max(old.samples):
+        if old is None or figure.unit == "percentage points":
+            continue
+        if min(figure.samples) <= max(old.samples):
             continue
         if figure.median > (1 + LEAST_CHANGE) * old.median:
             found.append(

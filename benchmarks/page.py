@@ -7,6 +7,8 @@ Nothing on the page is written by hand except here. A result that is missing has
 
 from __future__ import annotations
 
+import math
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from measuring import RESULTS, Figure, Result, number
+from scipy.stats import t as student_t
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, PLOTS = DOCS / "performance.md", DOCS / "performance"
@@ -417,6 +420,28 @@ number. At the ends of epochs, saving is skipped if it would take over its share
 {table(header, rows)}"""
 
 
+def seeds(result: Result) -> str:
+    """Accuracies."""
+    rows = []
+    for figure in result.figures:
+        n, mean = len(figure.samples), statistics.mean(figure.samples)
+        half = student_t.ppf(0.975, n - 1) * statistics.stdev(figure.samples) / math.sqrt(n)
+        facts = result.facts[figure.of]
+        interval = f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})"
+        rows.append(
+            [code(figure.of), str(facts["epochs"]), f"{facts['images']:,}", str(n), interval]
+        )
+    header = ["recipe", "epochs", "images", "seeds", "points (95 % interval)"]
+    return f"""## The same accuracy
+
+The test accuracy of models trained by the native engine minus that of models trained by PyTorch,
+from the same weights and on the same batches, in percentage points, with the interval of its mean
+by Student's t. On {result.machine["cores"]} cores of an {result.machine["processor"]},
+{result.measured}.
+
+{table(header, rows)}"""
+
+
 def installation(result: Result) -> str:
     """Installation."""
     said = {
@@ -448,6 +473,7 @@ def sizes(table_of_sizes: dict[str, float]) -> str:
 SECTIONS = {
     "throughput": throughput,
     "commands": commands,
+    "seeds": seeds,
     "startup": startup,
     "contention": contention,
     "prediction": prediction,

@@ -1,28 +1,23 @@
 """Compare the models that the two engines train: test accuracies of the same runs, over seeds.
 
-    python benchmarks/seeds.py                                     # all systems, seeds 0..9
-    python benchmarks/seeds.py lenet-mnist --seeds 20 --epochs 3
-    python benchmarks/seeds.py cnn-cifar10 --cifar10 cifar10.tar   # an archive of class folders
+    python benchmarks/seeds.py
+    python benchmarks/seeds.py lenet-mnist --rounds 20 --epochs 3
 
 For each seed, the recipe is trained by the native engine and by the PyTorch engine, from the same
 weights and on the same batches. Training is chaotic: after a few hundred steps, two runs that
 started one bit apart differ as much as two seeds do. With `--rounding`, a third run, by PyTorch
-with one thread, shows how much difference rounding alone makes. Prints one JSON object per system:
-the mean difference in percentage points and its 95 % interval by Student's t.
+with one thread, shows how much difference rounding alone makes. A sample is the difference in test
+accuracy for one seed, in percentage points.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-import torch
-from machine import machine
-from scipy.stats import t as student_t
+import numpy as np
+from measuring import Figure, Result, data_for, finish, parsed, parser, settings_of
 
 from tenfold.data import Splits, load_splits
 from tenfold.recipes import Recipe, load_recipe
@@ -32,22 +27,20 @@ from tenfold.runs.resources import Resources
 SYSTEMS: dict[str, tuple[str, dict[str, object], int | None]] = {
     "softmax-fashion": ("softmax-fashion", {}, None),
     "mlp-fashion": ("mlp-fashion", {}, None),
-    "lenet-mnist": ("lenet-mnist", {}, None),
-    "cnn-cifar10": ("cnn-cifar10", {"epochs": 1}, None),
-    "convpool-mnist": ("convpool-mnist", {"epochs": 1}, 2000),
+    "lenet-mnist": ("lenet-mnist", {"epochs": 3}, None),
+    "cnn-cifar10": ("cnn-cifar10", {"epochs": 3}, None),
     "convpool-mnist, lr 1e-4": ("convpool-mnist", {"epochs": 1, "lr": 1e-4}, 2000),
 }
 """Recipe, changes to it, and the number of images to use; None for all."""
 
 
-def data_of(recipe: str, cifar10: str, images: int | None) -> Splits:
+def data_of(recipe: str, images: int | None) -> Splits:
     """The recipe's data, or the first `images` of each split."""
-    source = load_recipe(recipe).data
-    splits = load_splits(cifar10 if source == "cifar10" else source).splits
+    splits = load_splits(data_for(load_recipe(recipe).data)).splits
     if images is None:
         return splits
     parts = [
-        None if part is None else part.select(torch.arange(min(images, len(part))))
+        None if part is None else part.select(np.arange(min(images, len(part))))
         for part in (splits.train, splits.val, splits.test)
     ]
     assert parts[0] is not None
@@ -67,65 +60,36 @@ def accuracy(recipe: Recipe, data: Splits, engine: str, threads: int) -> float:
         return 100 * float(run.figures["test_acc"])
 
 
-def difference(first: list[float], second: list[float]) -> dict[str, object]:
-    """The mean paired difference and its 95 % interval."""
-    pairs = [a - b for a, b in zip(first, second, strict=True)]
-    mean = statistics.mean(pairs)
-    half = student_t.ppf(0.975, len(pairs) - 1) * statistics.stdev(pairs) / len(pairs) ** 0.5
-    return {
-        "mean": round(mean, 4),
-        "interval": [round(mean - half, 4), round(mean + half, 4)],
-        "largest": round(max(map(abs, pairs)), 4),
-    }
-
-
-def measure(
-    name: str, data: Splits, changes: dict[str, object], seeds: int, threads: int, rounding: bool
-) -> dict[str, object]:
-    """Train every seed in each way."""
-    ways = {"native": ("native", threads), "torch": ("torch", threads)}
-    if rounding:
-        ways["torch_with_one_thread"] = ("torch", 1)
-    found: dict[str, list[float]] = {way: [] for way in ways}
-    for seed in range(seeds):
-        for way, (engine, of_way) in ways.items():
-            recipe = load_recipe(SYSTEMS[name][0], {**changes, "seed": seed})
-            found[way].append(accuracy(recipe, data, engine, of_way))
-        figures = ", ".join(f"{way} {accuracies[-1]:.2f}" for way, accuracies in found.items())
-        print(f"{name}, seed {seed}: {figures}", file=sys.stderr, flush=True)
-    return {
-        "system": name,
-        "epochs": recipe.epochs,
-        "images": len(data.train),
-        "test_images": 0 if data.test is None else len(data.test),
-        "accuracies": {way: [round(each, 2) for each in found[way]] for way in ways},
-        "minus_torch": {
-            way: difference(found[way], found["torch"]) for way in ways if way != "torch"
-        },
-        "n": seeds,
-    }
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("systems", nargs="*", default=[*SYSTEMS], metavar="SYSTEM")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=None, help="instead of the default")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounding", action="store_true", help="also run PyTorch with one thread")
-    parser.add_argument("--cifar10", default="cifar10", help="where CIFAR-10 is")
-    options = parser.parse_args()
-    if options.seeds < 2:
-        parser.error("--seeds must be at least 2: one difference has no spread")
-    for name in options.systems:
-        recipe, changes, images = SYSTEMS[name]
+    """See the module."""
+    made = parser(__doc__, rounds=10)
+    made.add_argument("systems", nargs="*", default=[*SYSTEMS], metavar="SYSTEM")
+    made.add_argument("--epochs", type=int, default=None, help="instead of the default")
+    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--rounding", action="store_true", help="also run PyTorch with one thread")
+    options = parsed(made)
+    ways = {"native": ("native", options.threads)}
+    if options.rounding:
+        ways["PyTorch with one thread"] = ("torch", 1)
+    result = Result("seeds", settings_of(options))
+    for name in options.systems[:1] if options.quick else options.systems:
+        recipe_name, changes, images = SYSTEMS[name]
         if options.epochs is not None:
             changes = {**changes, "epochs": options.epochs}
-        data = data_of(recipe, options.cifar10, images)
-        found = measure(name, data, changes, options.seeds, options.threads, options.rounding)
-        print(json.dumps({**found, **machine(options.threads)}), flush=True)
+        data = data_of(recipe_name, images)
+        differences: dict[str, list[float]] = {way: [] for way in ways}
+        for seed in range(options.rounds):
+            recipe = load_recipe(recipe_name, {**changes, "seed": seed})
+            wanted = accuracy(recipe, data, "torch", options.threads)
+            for way, (engine, threads) in ways.items():
+                found = accuracy(recipe, data, engine, threads)
+                differences[way].append(round(found - wanted, 4))
+            print(f"{name}, seed {seed}: {wanted:.2f}", file=sys.stderr, flush=True)
+        for way, samples in differences.items():
+            unit = "percentage points"
+            result.figures.append(Figure(name, f"{way} minus PyTorch", unit, samples))
+        result.facts[name] = {"epochs": recipe.epochs, "images": len(data.train)}
+    finish(result, options)
 
 
 if __name__ == "__main__":
