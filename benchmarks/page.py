@@ -7,6 +7,7 @@ Nothing on the page is written by hand except here. A result that is missing has
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
 import sys
@@ -19,7 +20,6 @@ from measuring import RESULTS, Figure, Result, number
 from scipy.stats import t as student_t
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE, PLOTS = DOCS / "performance.md", DOCS / "performance"
 
 NAMES = {
     "native": "native engine",
@@ -27,6 +27,9 @@ NAMES = {
     "bare": "bare loop",
     "tutorial": "tutorial",
 }
+
+PLOTS: dict[str, plt.Figure] = {}
+"""What sections have drawn, by name."""
 
 COLORS = {"tutorial": "#999999", "bare": "#56b4e9", "torch": "#e69f00", "native": "#0072b2"}
 """After Okabe and Ito: told apart by colour-blind readers too."""
@@ -139,11 +142,8 @@ def lines(series: dict[str, list[tuple[float, float]]], x: str, y: str, name: st
 
 
 def saved(figure: plt.Figure, name: str, words: str) -> str:
-    """The Markdown that shows a plot, which is written beside the page."""
-    PLOTS.mkdir(exist_ok=True)
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(PLOTS / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
+    """The Markdown that shows a plot; `main` writes it beside the page."""
+    PLOTS[name] = figure
     return f"![{words}](performance/{name}.svg)"
 
 
@@ -505,18 +505,30 @@ with and without it. All of this is tested on CPUs; how fast a GPU is has not be
 
 def main() -> None:
     """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=DOCS, metavar="FOLDER")
+    options = parser.parse_args()
     mpl.use("Agg")
     results = {
         name: Result.read(RESULTS / f"{name}.json")
         for name in SECTIONS
         if (RESULTS / f"{name}.json").exists()
     }
-    missing = sorted(SECTIONS.keys() - results.keys())
+    missing = [name for name in SECTIONS if name not in results]
     if missing:
         print(f"no results of {', '.join(missing)}", file=sys.stderr)
     sections = [SECTIONS[name](result) for name, result in results.items()]
-    PAGE.write_text("\n\n".join([INTRODUCTION, *sections, END]) + "\n", encoding="utf-8")
-    print(PAGE)
+    page = options.out / "performance.md"
+    page.write_text("\n\n".join([INTRODUCTION, *sections, END]) + "\n", encoding="utf-8")
+    plots = options.out / "performance"
+    plots.mkdir(exist_ok=True)
+    for name, figure in PLOTS.items():
+        with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+            figure.savefig(plots / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
+    print(page)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import tenfold
 from tenfold.errors import UsageError
+from tenfold.evaluation.flushing import FlushingThread
+from tenfold.evaluation.threads import run_threads
+from tenfold.native.threads import available_cores, pytorch_threads
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.resources import Resources
 
@@ -62,3 +67,25 @@ def test_its_folder_is_used_for_its_own_data_while_it_exists(
         assert Resources().with_defaults_from(moved, data).data_root == found
     root.rmdir()
     assert Resources().with_defaults_from(moved, None).data_root is None
+
+
+def test_pytorch_computes_in_its_own_thread_and_the_callers_has_no_workers() -> None:
+    """With workers in both, OpenMP would have more threads than cores, and wait less eagerly."""
+    before = torch.get_num_threads()
+    with Resources(device="cpu", threads=3).repeatable():
+        assert (torch.get_num_threads(), run_threads()) == (1, 3)
+        with FlushingThread() as thread:
+            assert thread(torch.get_num_threads) == 3
+        with Resources(device="cpu", threads=2).repeatable():  # as a watcher that evaluates does
+            assert run_threads() == 2
+        assert run_threads() == 3
+    assert torch.get_num_threads() == run_threads() == before
+
+
+def test_without_pytorch_the_number_of_threads_is_the_one_it_would_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for text, wanted in (("3", 3), ("5,2", 5), ("", None), ("0", None), ("many", None)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert pytorch_threads() == (wanted or available_cores())

@@ -1,0 +1,111 @@
+"""What the benchmarks share, and that the stored results and the page made of them agree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+BENCHMARKS = PROJECT / "benchmarks"
+
+
+@pytest.fixture
+def measuring(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import measuring
+
+    return measuring
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.000123456, "0.000123"),
+        (0.98765, "0.988"),
+        (1.5, "1.50"),
+        (99.96, "100.0"),
+        (123.4, "123"),
+        (12345.6, "12,346"),
+        (-2.5, "-2.50"),
+    ],
+)
+def test_numbers_have_three_digits(measuring: ModuleType, value: float, text: str) -> None:
+    assert measuring.number(value) == text
+
+
+def result(measuring: ModuleType, samples: list[float], unit: str = "s") -> object:
+    figure = measuring.Figure("lenet", "native", unit, samples)
+    return measuring.Result("throughput", {"threads": 2}, [figure], {"floor": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("after", "is_slower"),
+    [
+        ([1.0, 1.1, 1.2], False),  # the same
+        ([1.3, 1.4, 1.5], True),
+        ([1.19, 1.5, 1.6], False),  # the spreads overlap
+        ([0.5, 0.6, 0.7], False),
+        ([1.201, 1.202, 1.203], True),
+    ],
+)
+def test_only_what_is_beyond_the_spread_of_both_is_slower(
+    measuring: ModuleType, after: list[float], is_slower: bool
+) -> None:
+    before = result(measuring, [1.0, 1.1, 1.2])
+    found = measuring.changes(before, result(measuring, after))
+    assert bool(found) == is_slower
+    if found:
+        assert found[0].startswith("slower: lenet, native: was 1.10 (1.00 to 1.20), is ")
+
+
+def test_less_than_five_percent_is_not_reported(measuring: ModuleType) -> None:
+    before, after = ([1.0] * 3, [1.04] * 3)
+    assert measuring.changes(result(measuring, before), result(measuring, after)) == []
+
+
+def test_accuracies_are_not_called_slower(measuring: ModuleType) -> None:
+    before, after = (result(measuring, [v] * 3, "percentage points") for v in (0.1, 0.9))
+    assert measuring.changes(before, after) == []
+
+
+def test_a_result_is_read_as_it_was_written(measuring: ModuleType, tmp_path: Path) -> None:
+    written = result(measuring, [1.0, 1.5])
+    written.write(tmp_path / "new" / "throughput.json")
+    assert measuring.Result.read(tmp_path / "new" / "throughput.json") == written
+
+
+def test_turns_alternate_and_the_first_does_not_count(measuring: ModuleType) -> None:
+    calls: list[str] = []
+    ways = {name: lambda name=name: calls.append(name) or float(len(calls)) for name in "ab"}
+    assert measuring.in_turns(ways, 2) == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+    assert calls == list("ababab")
+
+
+SCRIPTS = sorted(
+    path.name for path in BENCHMARKS.glob("*.py") if path.name not in ("measuring.py", "peers.py")
+)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_benchmark_explains_itself(name: str) -> None:
+    answer = subprocess.run(
+        [sys.executable, BENCHMARKS / name, "--help"], capture_output=True, text=True
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "usage:" in answer.stdout
+
+
+def test_the_page_is_made_of_the_stored_results(tmp_path: Path) -> None:
+    """Nobody has changed it by hand, or forgotten to make it again."""
+    command = [sys.executable, BENCHMARKS / "page.py", "--out", tmp_path]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert answer.stderr == ""
+    docs = PROJECT / "docs"
+    assert (tmp_path / "performance.md").read_text() == (docs / "performance.md").read_text()
+    plots = {path.name for path in (docs / "performance").iterdir()}
+    assert {path.name for path in (tmp_path / "performance").iterdir()} == plots
