@@ -3,26 +3,28 @@
 # make soak    kill runs, fuzz the kernels and load real images; set KILLS and MINUTES
 # make format  format the code
 #
-# PIP_ARGS="..." is passed on to pip. If the active environment has PyTorch, tenfold is installed
-# there, beside the versions that it has; otherwise in .venv, with the versions in constraints.txt.
+# PIP_ARGS="..." is passed on to pip. If an environment other than .venv is active and has PyTorch,
+# tenfold is installed there, beside the versions that it has; otherwise in .venv, with the versions
+# in constraints.txt.
 
 PYTHON ?= python3
 PIP_ARGS ?=
 
-ACTIVE := $(filter-out $(CURDIR)/.venv,$(or $(VIRTUAL_ENV),$(CONDA_PREFIX)))
-answer = $(shell "$(ACTIVE)/bin/python" $(1) > /dev/null 2>&1 && echo yes)
+ACTIVE := $(filter-out $(realpath .venv),$(realpath $(or $(VIRTUAL_ENV),$(CONDA_PREFIX))))
+answers = $(shell "$(1)/bin/python" $(2) > /dev/null 2>&1 && echo yes)
 HAS_TORCH := -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'
-ifneq ($(and $(ACTIVE),$(call answer,$(HAS_TORCH))),)
+ifneq ($(and $(ACTIVE),$(call answers,$(ACTIVE),$(HAS_TORCH))),)
 VENV := $(ACTIVE)
 CONSTRAINTS :=
-INSTALL := $(if $(call answer,-m pip),$(VENV)/bin/python -m pip install,uv pip install --python $(VENV)/bin/python)
 else
 VENV := .venv
 CONSTRAINTS := -c constraints.txt
-INSTALL := $(VENV)/bin/python -m pip install
 endif
 BIN := $(VENV)/bin
 RUN := $(VENV)/tenfold-first-run
+# An environment made by uv has no pip.
+WITHOUT_PIP := $(and $(wildcard $(BIN)/python),$(if $(call answers,$(VENV),-m pip),,yes))
+INSTALL := $(if $(WITHOUT_PIP),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install)
 
 # Tests on real data run if the data sets are there; otherwise they are skipped with a reason, but
 # `make soak` fails.
@@ -36,7 +38,7 @@ CPP := $(wildcard $(NATIVE)/source/*.cpp $(NATIVE)/source/*.h tests/native/*.cpp
 KILLS ?= 1000
 MINUTES ?= 30
 
-.PHONY: train test soak format clean
+.PHONY: train test soak format clean FORCE
 
 train: $(VENV)/tenfold-installed
 	rm -rf $(RUN)
@@ -69,10 +71,19 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/tenfold-installed: pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS) | $(BIN)/python
-	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e .
-	touch $@
+# What is installed names the project's folder: several may use one environment in turn.
+BUILT := $(NATIVE)/libraries/built.json
+stale = $(if $(and $(filter $(CURDIR),$(shell cat $(1) 2> /dev/null)),$(wildcard $(BUILT))),,FORCE)
+SOURCES := pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS)
 
-$(VENV)/tenfold-installed-dev: pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS) | $(BIN)/python
+$(VENV)/tenfold-installed: $(SOURCES) $(call stale,$(VENV)/tenfold-installed) | $(BIN)/python
+	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e .
+	grep -qsx "$(CURDIR)" $(VENV)/tenfold-installed-dev || rm -f $(VENV)/tenfold-installed-dev
+	echo "$(CURDIR)" > $@
+
+$(VENV)/tenfold-installed-dev: $(SOURCES) $(call stale,$(VENV)/tenfold-installed-dev) | $(BIN)/python
 	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e ".[dev]"
-	touch $@
+	grep -qsx "$(CURDIR)" $(VENV)/tenfold-installed || rm -f $(VENV)/tenfold-installed
+	echo "$(CURDIR)" > $@
+
+FORCE:

@@ -92,6 +92,11 @@ def time_of_an_epoch(name: str, data: Splits, threads: int) -> float:
     return run.history[0].seconds * len(data.train) / n
 
 
+def way_of(every: str) -> str:
+    """When checkpoints are saved, in words."""
+    return f"every {every}" if every else "at ends of epochs"
+
+
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=3)
@@ -103,12 +108,14 @@ def main() -> None:
     rounds = 1 if options.quick else options.rounds
     result = Result("checkpoints", settings_of(options))
     for name in options.recipes:
-        for every in ("", "30s"):
-            samples = [measure(name, every, seconds, options.threads) for _ in range(rounds)]
-            way = f"every {every}" if every else "at ends of epochs"
-            shares = [share for share, _ in samples]
-            result.figures.append(Figure(name, way, "% of the time", shares))
-            result.facts[f"{name}, {way}"] = samples[-1][1]
+        shares: dict[str, list[float]] = {"": [], "30s": []}
+        for _ in range(rounds):
+            for every, samples in shares.items():
+                share, facts = measure(name, every, seconds, options.threads)
+                samples.append(share)
+                result.facts[f"{name}, {way_of(every)}"] = facts
+        for every, samples in shares.items():
+            result.figures.append(Figure(name, way_of(every), "% of the time", samples))
     finish(result, options)
 
 

@@ -139,11 +139,7 @@ def machine() -> dict[str, object]:
         "kernels": kernels.instruction_set if isinstance(kernels, Kernels) else kernels.reason,
         **{name: version(name) for name in PACKAGES},
         "settings": {
-            name: os.environ[name]
-            for name in sorted(os.environ)
-            if name.startswith(
-                ("OMP_", "GOMP_", "KMP_", "TENFOLD_NATIVE", "ATEN_", "ONEDNN_", "MKL_")
-            )
+            name: os.environ[name] for name in sorted(os.environ) if name.startswith(_SETTINGS)
         },
     }
 
@@ -177,12 +173,20 @@ def _memory() -> int:
 
 def data_for(name: str) -> str:
     """A data set's name, or for CIFAR-10, if only its JPEG copy is there, the path of that."""
-    copy = Path(os.environ.get("TENFOLD_DATA", "."), "cifar10-jpeg.tar.xz")
-    return str(copy) if name == "cifar10" and copy.exists() else name
+    root = Path(os.environ.get("TENFOLD_DATA", "."))
+    original = (root / "cifar-10-batches-py", root / "cifar-10-batches-bin")
+    copy = root / "cifar10-jpeg.tar.xz"
+    if name != "cifar10" or any(path.exists() for path in original) or not copy.exists():
+        return name
+    return str(copy)
 
 
 def in_turns(
-    ways: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = True
+    ways: Mapping[str, Callable[[], float]],
+    rounds: int,
+    *,
+    warm_up: bool = True,
+    pause: float = 0.0,
 ) -> dict[str, list[float]]:
     """Samples of all ways, which take turns, so that noise affects them equally.
 
@@ -190,10 +194,12 @@ def in_turns(
         ways: by name, a function that returns one sample.
         rounds: number of samples of each.
         warm_up: whether a first round is not counted.
+        pause: seconds before each, for threads of the one before to go to sleep.
     """
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(-1 if warm_up else 0, rounds):
         for name, measure in ways.items():
+            time.sleep(pause)
             sample = measure()
             if turn >= 0:
                 samples[name].append(sample)
@@ -213,12 +219,10 @@ class Finished:
 
     Attributes:
         seconds: from its start to its end.
-        peak_mib: the most memory that it used, in MiB; 0 if the system does not tell.
         out: its standard output.
     """
 
     seconds: float
-    peak_mib: float
     out: str
 
 
@@ -242,7 +246,7 @@ def run(command: Sequence[str | Path], **environment: str) -> Finished:
     taken = time.perf_counter() - started
     if process.returncode:
         sys.exit(f"{' '.join(words)} failed with {process.returncode}:\n{out}{err}")
-    return Finished(taken, 0.0, out)
+    return Finished(taken, out)
 
 
 TENFOLD = (sys.executable, "-m", "tenfold")
@@ -284,16 +288,36 @@ def finish(result: Result, options: argparse.Namespace) -> None:
     """Show a result, write it, and compare it with another.
 
     Raises:
-        SystemExit: something is slower than in the other result.
+        SystemExit: something is slower than in the other result, or they cannot be compared.
     """
+    before = None if options.against is None else Result.read(options.against)
     print(result.table())
     if options.out is not None:
         result.write(options.out)
-    if options.against is not None:
-        slower = changes(Result.read(options.against), result)
-        print("\n".join(slower) or f"nothing is slower than in {options.against}")
-        if slower:
-            sys.exit(1)
+    if before is None:
+        return
+    different = incomparable(before, result)
+    if different:
+        sys.exit(f"{options.against} cannot be compared with this: {different}")
+    slower = changes(before, result)
+    print("\n".join(slower) or f"nothing is slower than in {options.against}")
+    if slower:
+        sys.exit(1)
+
+
+def incomparable(before: Result, after: Result) -> str:
+    """Why two results cannot be compared; empty if they can."""
+    pairs = {
+        **{key: (before.settings.get(key), after.settings.get(key)) for key in after.settings},
+        **{
+            key: (before.machine.get(key), after.machine.get(key)) for key in ("processor", "cores")
+        },
+    }
+    return ", ".join(
+        f"{key} was {old}, is {new}"
+        for key, (old, new) in pairs.items()
+        if old != new and key != "rounds"
+    )
 
 
 def changes(before: Result, after: Result) -> list[str]:

@@ -24,14 +24,21 @@ Fit = Callable[[int], float]
 
 
 def _timed(
-    recipe: Recipe, data: ImageDataset, fit: Callable[[np.ndarray, np.ndarray], object]
+    recipe: Recipe,
+    data: ImageDataset,
+    fit: Callable[[np.ndarray, np.ndarray], object],
+    *,
+    channels_last: bool = False,
 ) -> Fit:
     """Time a function of images, 0..1, and labels; there are as many as some steps take."""
 
     @cache
     def arrays(steps: int) -> tuple[np.ndarray, np.ndarray]:
         n = steps * recipe.batch_size
-        return data.image_array[:n].astype(np.float32) / 255, data.label_array[:n]
+        images = data.image_array[:n].astype(np.float32) / 255
+        if channels_last:
+            images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        return images, data.label_array[:n]
 
     def measured(steps: int) -> float:
         images, labels = arrays(steps)
@@ -66,7 +73,7 @@ def mlp_classifier(name: str, data: ImageDataset) -> Fit:
 
 
 def sgd_classifier(name: str, data: ImageDataset) -> Fit:
-    """scikit-learn's SGDClassifier, which updates after each image; a step is a batch of images."""
+    """scikit-learn's SGDClassifier: one class against the rest, updated after each image."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import SGDClassifier
 
@@ -197,14 +204,14 @@ def keras_on(backend: str) -> Callable[[str, ImageDataset], Fit]:
 
         def fit(images: np.ndarray, labels: np.ndarray) -> None:
             network.fit(
-                np.ascontiguousarray(images.transpose(0, 2, 3, 1)),
+                images,
                 labels,
                 batch_size=recipe.batch_size,
                 shuffle=recipe.shuffle,
                 verbose=0,
             )
 
-        return _timed(recipe, data, fit)
+        return _timed(recipe, data, fit, channels_last=True)
 
     return make
 

@@ -39,6 +39,7 @@ from tenfold.deployment import Classifier, write_bundle
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.models import build, model_arguments
 from tenfold.models.tracing import layer_list
+from tenfold.native.library import Kernels, find_kernels
 from tenfold.recipes import load_recipe
 from tenfold.tensors import to_stored
 
@@ -131,7 +132,7 @@ def of_many_images(name: str, result: Result, rounds: int) -> None:
     }
     for work, ways in works.items():
         timed = {way: partial(seconds, function) for way, function in ways.items()}
-        for way, samples in in_turns(timed, rounds).items():
+        for way, samples in in_turns(timed, rounds, pause=0.05).items():
             of = f"{work}, {name}"
             per_image = [1e6 * taken / len(data) for taken in samples]
             result.figures.append(Figure(of, way, "µs per image", per_image))
@@ -142,6 +143,8 @@ def main() -> None:
     made = parser(__doc__, rounds=7)
     made.add_argument("--threads", type=int, default=2)
     options = parsed(made)
+    if not isinstance(find_kernels(), Kernels):
+        sys.exit("there are no kernels here to compare with PyTorch; see tenfold info")
     torch.set_num_threads(options.threads)
     result = Result("prediction", settings_of(options))
     with tempfile.TemporaryDirectory() as folder:

@@ -4,10 +4,10 @@
 
 - threads: a step of each recipe with the native engine, with 1 thread and as many as cores;
 - batch size: LeNet on MNIST, microseconds per image for batches of 1 to 1,024, with each engine;
-- images: a whole `tenfold train` of one epoch of softmax regression and of LeNet, on 1,000 to
-  1,000,000 made-up 28x28 images in an .npz file: time, and peak memory. A power of the number of
-  images is fitted to what is added to the smallest data set's time and memory: an exponent of 1 is
-  growth in proportion.
+- images: `tenfold train`, imports included, for one epoch of softmax regression and of LeNet, on
+  1,000 to 1,000,000 made-up 28x28 images in an .npz file: time, and peak memory. A power of the
+  number of images is fitted to what is added to the smallest data set's time and memory: an
+  exponent of 1 is growth in proportion.
 """
 
 from __future__ import annotations
@@ -112,17 +112,17 @@ def with_images(result: Result, rounds: int, quick: bool, folder: Path) -> None:
             result.figures.append(Figure(of, "peak memory", "MiB", peaks))
         for way in ("time", "peak memory"):
             medians = [result.figure(f"{size:,} images, {model}", way).median for size in sizes]
-            exponent = exponent_of(sizes[1:], [median - medians[0] for median in medians[1:]])
-            result.facts[f"exponent of the {way}, {model}"] = round(exponent, 3)
+            added = [median - medians[0] for median in medians[1:]]
+            result.facts[f"exponent of the {way}, {model}"] = exponent_of(sizes[1:], added)
 
 
-def exponent_of(sizes: tuple[int, ...], values: list[float]) -> float:
-    """The exponent of the power that fits best; 0 if fewer than two values are positive."""
+def exponent_of(sizes: tuple[int, ...], values: list[float]) -> float | None:
+    """The exponent of the power that fits best; None if fewer than two values are positive."""
     positive = [(size, value) for size, value in zip(sizes, values, strict=True) if value > 0]
     if len(positive) < 2:
-        return 0.0
+        return None
     exponent, _ = np.polyfit(*np.log(positive).T, 1)
-    return float(exponent)
+    return round(float(exponent), 3)
 
 
 def main() -> None:

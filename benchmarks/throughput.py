@@ -365,6 +365,8 @@ def work(name: str, way: str, threads: int, batch_size: int) -> None:
         system = replace(system, changes={**system.changes, "batch_size": batch_size})
     data = load_splits(data_for(load_recipe(system.recipe).data)).splits.train
     if way in PEERS:
+        if hasattr(os, "sched_setaffinity"):  # not all libraries can be told a number of threads
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
         fit = PEERS[way](system.recipe, data)
         of_epoch = len(data) // load_recipe(system.recipe).batch_size
         for line in sys.stdin:
@@ -437,7 +439,7 @@ def main() -> None:
     made.add_argument("systems", nargs="*", default=[*SYSTEMS], metavar="SYSTEM")
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("--peers", action="store_true", help="also measure other libraries")
-    made.add_argument("--batch-size", type=int, default=0, help="instead of the recipes' own")
+    made.add_argument("--batch-size", type=int, default=0, help=argparse.SUPPRESS)
     made.add_argument("--work", help=argparse.SUPPRESS)
     options = parsed(made)
     if options.work:
@@ -447,8 +449,9 @@ def main() -> None:
     for name in options.systems:
         wrong += measure(name, options, result)
         print(f"{name}: {ratios(result, name)}", file=sys.stderr, flush=True)
+    if wrong:
+        sys.exit("\n".join(wrong))
     finish(result, options)
-    sys.exit("\n".join(wrong) or 0)
 
 
 if __name__ == "__main__":

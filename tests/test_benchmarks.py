@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,24 @@ def test_less_than_five_percent_is_not_reported(measuring: ModuleType) -> None:
 def test_accuracies_are_not_called_slower(measuring: ModuleType) -> None:
     before, after = (result(measuring, [v] * 3, "percentage points") for v in (0.1, 0.9))
     assert measuring.changes(before, after) == []
+
+
+def test_only_what_was_measured_alike_is_compared(measuring: ModuleType) -> None:
+    one, other = result(measuring, [1.0]), result(measuring, [1.0])
+    assert measuring.incomparable(one, other) == ""
+    other.settings.update(threads=4, rounds=9)
+    other.machine["processor"] = "another"
+    assert measuring.incomparable(one, other).startswith("threads was 2, is 4, processor was ")
+
+
+def test_a_result_is_compared_with_what_it_replaces(
+    measuring: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "throughput.json"
+    result(measuring, [1.0]).write(path)
+    with pytest.raises(SystemExit):
+        measuring.finish(result(measuring, [2.0]), argparse.Namespace(out=path, against=path))
+    assert "slower: lenet, native" in capsys.readouterr().out
 
 
 def test_a_result_is_read_as_it_was_written(measuring: ModuleType, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ PROJECT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
-def commands(target: str, *settings: str, active: Path | None = None) -> str:
+def commands(target: str, *settings: str, active: Path | None = None, always: bool = True) -> str:
     """What `make` would run, next to an active environment or none."""
     environment = {
         key: value
@@ -24,7 +24,7 @@ def commands(target: str, *settings: str, active: Path | None = None) -> str:
     if active is not None:
         environment["VIRTUAL_ENV"] = str(active)
     answer = subprocess.run(
-        ["make", "--always-make", "-n", target, *settings],
+        ["make", *(["--always-make"] if always else []), "-n", target, *settings],
         cwd=PROJECT,
         env=environment,
         capture_output=True,
@@ -62,6 +62,20 @@ def test_one_without_pip_is_used_by_uv(tmp_path: Path) -> None:
     assert f"uv pip install --python {active}/bin/python   -e .\n" in commands(
         "train", active=active
     )
+
+
+def test_it_is_used_again_without_installing_until_another_project_has_used_it(
+    tmp_path: Path,
+) -> None:
+    active = environment(tmp_path / "own", fails_at="nothing")
+    libraries = PROJECT / "src" / "tenfold" / "native" / "libraries"
+    if not (libraries / "built.json").exists():
+        pytest.skip("tenfold is not installed from this folder")
+    marker = active / "tenfold-installed"
+    for project, installs in ((PROJECT, False), (tmp_path, True)):
+        marker.write_text(f"{project}\n")
+        said = commands("train", active=active, always=False)
+        assert ("pip install" in said) == installs
 
 
 def test_one_without_pytorch_is_not_used(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from PIL import Image
 
 from command_line import Answer, Tenfold
 from engines import needs_kernels
+from tenfold.native.threads import pytorch_threads
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
+from tenfold.types import is_tensor
 from test_layers import WITHOUT_TORCH, name_of, without_torch
 
 NO_TORCH = "import sys; sys.modules['torch'] = None\n"
@@ -167,6 +170,15 @@ def test_in_python_too(trained: Path) -> None:
         f"assert tenfold.evaluate({str(trained / 'run')!r}).n == 12\n"
     )
     assert python(code)[:2] == (0, "")
+
+
+def test_a_tensor_is_told_apart_while_pytorch_is_being_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By another thread, while this one predicts."""
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    assert not is_tensor(np.zeros(1))
+    assert pytorch_threads() >= 1
 
 
 def test_bad_data_is_refused_in_the_same_words(tenfold: Tenfold, tmp_path: Path) -> None:

@@ -32,8 +32,12 @@ class Net(nn.Module):
 
 def main() -> None:
     chosen = options(__doc__, epochs=100)
-    train_loader = DataLoader(read(chosen.data, train=True), batch_size=10, shuffle=True)
-    test_loader = DataLoader(read(chosen.data, train=False), batch_size=8)
+    train_loader = DataLoader(
+        read(chosen.data, train=True), batch_size=10, shuffle=True, num_workers=chosen.workers
+    )
+    test_loader = DataLoader(
+        read(chosen.data, train=False), batch_size=8, num_workers=chosen.workers
+    )
     net = Net()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)

@@ -35,8 +35,8 @@ class Net(nn.Module):
 def main() -> None:
     chosen = options(__doc__, epochs=10)
     train_set, val_set = random_split(read(chosen.data, train=True), [48_000, 12_000])
-    train_loader = DataLoader(train_set, batch_size=10, shuffle=True)
-    val_loader = DataLoader(val_set, batch_size=10)
+    train_loader = DataLoader(train_set, batch_size=10, shuffle=True, num_workers=chosen.workers)
+    val_loader = DataLoader(val_set, batch_size=10, num_workers=chosen.workers)
     net = Net()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, weight_decay=1e-4)

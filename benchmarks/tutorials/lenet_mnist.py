@@ -39,8 +39,12 @@ def accuracy(net: nn.Module, loader: DataLoader) -> float:
 
 def main() -> None:
     chosen = options(__doc__, epochs=10)
-    train_loader = DataLoader(read(chosen.data, train=True), batch_size=64, shuffle=True)
-    test_loader = DataLoader(read(chosen.data, train=False), batch_size=64)
+    train_loader = DataLoader(
+        read(chosen.data, train=True), batch_size=64, shuffle=True, num_workers=chosen.workers
+    )
+    test_loader = DataLoader(
+        read(chosen.data, train=False), batch_size=64, num_workers=chosen.workers
+    )
     net = LeNet()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)

@@ -53,8 +53,12 @@ def test_loop(loader: DataLoader, model: nn.Module, loss_fn: nn.Module) -> None:
 
 def main() -> None:
     chosen = options(__doc__, epochs=5)
-    train_loader = DataLoader(read(chosen.data, train=True), batch_size=64)
-    test_loader = DataLoader(read(chosen.data, train=False), batch_size=64)
+    train_loader = DataLoader(
+        read(chosen.data, train=True), batch_size=64, num_workers=chosen.workers
+    )
+    test_loader = DataLoader(
+        read(chosen.data, train=False), batch_size=64, num_workers=chosen.workers
+    )
     model = NeuralNetwork()
     loss_fn = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)

@@ -59,11 +59,12 @@ def _idx(path: Path, header: int) -> np.ndarray:
 
 
 def options(description: str | None, epochs: int) -> argparse.Namespace:
-    """The data and the number of epochs, from the command line; sets PyTorch's threads."""
+    """What the command line says; sets PyTorch's threads."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", type=Path)
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
     parser.add_argument("--save", type=Path, required=True, help="where to put the weights")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)

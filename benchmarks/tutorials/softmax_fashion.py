@@ -53,8 +53,12 @@ def sgd(lr: float, batch_size: int) -> None:
 
 def main() -> None:
     chosen = options(__doc__, epochs=10)
-    train_loader = DataLoader(read(chosen.data, train=True), batch_size=256, shuffle=True)
-    test_loader = DataLoader(read(chosen.data, train=False), batch_size=256)
+    train_loader = DataLoader(
+        read(chosen.data, train=True), batch_size=256, shuffle=True, num_workers=chosen.workers
+    )
+    test_loader = DataLoader(
+        read(chosen.data, train=False), batch_size=256, num_workers=chosen.workers
+    )
     for epoch in range(chosen.epochs):
         metric = Accumulator(3)
         for x, y in train_loader:

@@ -55,8 +55,8 @@ class LabeledArrays(NamedTuple):
 
 def is_tensor(value: object) -> bool:
     """Whether this is a `torch.Tensor`, checked without importing PyTorch."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
+    # The class is missing while another thread is importing PyTorch.
+    return isinstance(value, getattr(sys.modules.get("torch"), "Tensor", ()))
 
 
 def as_array(values: Any) -> np.ndarray:  # noqa: ANN401 (anything NumPy takes, and tensors)

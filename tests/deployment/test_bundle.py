@@ -6,6 +6,7 @@ import math
 import sys
 import tracemalloc
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,7 @@ from tenfold.deployment.bundle import (
 )
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.models import MODELS, Preprocessing, build, model_arguments
-from tenfold.models.layers import IMAGES, Dropout, Linear, ReLU
+from tenfold.models.layers import IMAGES, AveragePool2d, Dropout, Linear, ReLU
 from tenfold.models.older import without_idle_dropout
 from tenfold.models.tracing import layer_list
 from tenfold.tensors import to_stored
@@ -408,6 +409,53 @@ def test_layers_that_drop_nothing_are_taken_out_of_a_list():
         real.model_copy(update={"input": 1}),
         last.model_copy(update={"input": 2}),
     )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_list_and_the_module_compute_the_same(name):
+    """By kernels without the module, by kernels with it, and by PyTorch."""
+    bundle = bundle_of(name)
+    images = torch.randint(256, (20, *bundle.input_shape), dtype=torch.uint8)
+    classifier = Classifier(bundle)
+    listed = classifier.predict_proba(images)
+    assert classifier.module is classifier.module
+    assert np.array_equal(classifier.predict_proba(images), listed)
+    by_pytorch = Classifier(bundle, use_kernels=False).predict_proba(images)
+    np.testing.assert_allclose(listed, by_pytorch, rtol=1e-4, atol=1e-6)
+
+
+def test_a_disturbed_tracer_does_not_refuse_a_bundle(monkeypatch):
+    """As when another thread draws random numbers meanwhile."""
+    monkeypatch.setattr("tenfold.models.tracing.layer_list", lambda *_: None)
+    assert bundle_of().module() is not None
+
+
+def test_layers_that_need_too_much_memory_are_refused(tmp_path):
+    bundle = bundle_of()
+    flatten = bundle.header.layers[0]
+    padded = AveragePool2d(input=-1, kernel_size=(9, 9), stride=(1, 1), padding=(4, 4))
+    assert flatten.op == "flatten"
+    large = bundle.header.model_copy(
+        update={
+            "input_shape": ImageShape(3, 8192, 8192),
+            "layers": (padded, flatten.model_copy(update={"input": 0})),
+        }
+    )
+    path = written(tmp_path / "large.safetensors", Bundle(large, {}))
+    with pytest.raises(FileRefusedError, match="numbers per image, wanted at most 67,108,864"):
+        read_bundle(path)
+
+
+def test_a_classifier_is_not_changed_by_further_training():
+    network = trained("mlp")
+    bundle = dataclasses.replace(bundle_of(), weights=to_stored(network.state_dict()))
+    classifier = Classifier(bundle)
+    images = torch.randint(256, (4, *bundle.input_shape), dtype=torch.uint8)
+    before = classifier.predict_proba(images)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    assert np.array_equal(classifier.predict_proba(images), before)
 
 
 def test_a_list_of_another_network_is_refused(tmp_path):

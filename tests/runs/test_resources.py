@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tenfold.evaluation.flushing import FlushingThread
 from tenfold.evaluation.threads import run_threads
 from tenfold.native.threads import available_cores, pytorch_threads
 from tenfold.runs.facts import RunFacts
-from tenfold.runs.resources import Resources
+from tenfold.runs.resources import Resources, usual_threads
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +70,28 @@ def test_its_folder_is_used_for_its_own_data_while_it_exists(
     assert Resources().with_defaults_from(moved, None).data_root is None
 
 
-def test_pytorch_computes_in_its_own_thread_and_the_callers_has_no_workers() -> None:
-    """With workers in both, OpenMP would have more threads than cores, and wait less eagerly."""
+@pytest.mark.parametrize(
+    ("variable", "own"),
+    [(None, 3), (("GOMP_SPINCOUNT", "2000"), 1), (("OMP_WAIT_POLICY", "Passive"), 1)],
+)
+def test_the_callers_thread_has_no_workers_if_waiting_is_limited(
+    variable: tuple[str, str] | None, own: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With workers there too, OpenMP may have more threads than cores, and waits less eagerly."""
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if variable is not None:
+        monkeypatch.setenv(*variable)
     before = torch.get_num_threads()
     with Resources(device="cpu", threads=3).repeatable():
-        assert (torch.get_num_threads(), run_threads()) == (1, 3)
-        with FlushingThread() as thread:
+        assert (torch.get_num_threads(), run_threads()) == (own, 3)
+        with FlushingThread() as thread, ThreadPoolExecutor() as pool:
             assert thread(torch.get_num_threads) == 3
+            assert pool.submit(torch.get_num_threads).result() == 3
+        assert usual_threads() == min(3, max(2, available_cores() // 2))
         with Resources(device="cpu", threads=2).repeatable():  # as a watcher that evaluates does
             assert run_threads() == 2
-        assert run_threads() == 3
+        assert (torch.get_num_threads(), run_threads()) == (own, 3)
     assert torch.get_num_threads() == run_threads() == before
 
 
@@ -86,6 +99,9 @@ def test_without_pytorch_the_number_of_threads_is_the_one_it_would_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    for text, wanted in (("3", 3), ("5,2", 5), ("", None), ("0", None), ("many", None)):
+    monkeypatch.setenv("MKL_NUM_THREADS", "2")
+    for text, wanted in (("3", 3), ("5,2", 5), ("5000", 1024), ("", 2), ("0", 2), ("many", 2)):
         monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert pytorch_threads() == (wanted or available_cores())
+        assert pytorch_threads() == wanted
+    monkeypatch.delenv("MKL_NUM_THREADS")
+    assert pytorch_threads() == available_cores()

@@ -20,7 +20,7 @@ from tenfold.errors import InterruptedRunError, NotNativeError, UsageError
 from tenfold.models import Preprocessing, build
 from tenfold.models.image_model import ImageModel
 from tenfold.recipes import load_recipe
-from tenfold.runs import resume_run, train_run
+from tenfold.runs import evaluate_run, resume_run, train_run
 from tenfold.runs.resources import Resources
 from tenfold.training import TrainingState, build_optimizer
 from tenfold.training.acceleration import Acceleration
@@ -73,7 +73,7 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32() -> 
     engine.begin_epoch(0, torch.arange(len(data)))
     stretch = engine.advance(0, [0.05] * 3)
     assert set(seen) == {torch.bfloat16}
-    assert stretch.losses.dtype == torch.float32
+    assert stretch.losses.isfinite().all()
     assert {p.dtype for p in state.model.parameters()} == {torch.float32}
     assert engine.logits(data.images[:4], 4).dtype == torch.float32
 
@@ -132,7 +132,7 @@ def test_a_compiled_model_trains_alike(dropout: float, limit: float, tmp_path: P
 
 
 @pytest.mark.parametrize("keys", [{"precision": "bfloat16"}, {"channels_last": True}], ids=str)
-def test_a_run_is_resumed_bit_for_bit(keys: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_is_resumed_and_evaluated_bit_for_bit(keys: dict[str, Any], tmp_path: Path) -> None:
     recipe = load_recipe(EVERYTHING, {"epochs": 2, **keys})
     resources = Resources(threads=1, engine="torch")
     whole = train_run(recipe, out=tmp_path / "whole", resources=resources)
@@ -141,6 +141,9 @@ def test_a_run_is_resumed_bit_for_bit(keys: dict[str, Any], tmp_path: Path) -> N
     resumed = resume_run(tmp_path / "run")
     assert resumed.figures["test_loss"] == whole.figures["test_loss"]
     assert resumed.facts.sessions[-1].bit_exact
+    assert evaluate_run(tmp_path / "run").loss == whole.figures["test_loss"]
+    val = evaluate_run(tmp_path / "run", split="val")
+    assert val.loss == whole.figures["val_loss"]
 
 
 def test_a_run_of_a_version_without_these_keys_is_resumed(tmp_path: Path) -> None:
@@ -159,30 +162,72 @@ def test_a_run_of_a_version_without_these_keys_is_resumed(tmp_path: Path) -> Non
 # --- Refusals --------------------------------------------------------------------------------
 
 
-def spoiled(model: nn.Module, **_: object) -> Callable[[Tensor], Tensor]:
-    return lambda images: 1.01 * model(images)
+def require_possible(acceleration: Acceleration, **arguments: object) -> None:
+    data = digits()
+    acceleration.require_possible(state_of(data, **arguments).model, data, 64)
+
+
+def compiler(monkeypatch: pytest.MonkeyPatch, *factors: float) -> list[float]:
+    """Puts in the compiler's place one that multiplies logits, each time by the next factor."""
+    left = list(factors)
+
+    def compiled(model: nn.Module, **_: object) -> Callable[[Tensor], Tensor]:
+        factor = left.pop(0)
+        return lambda images: factor * model(images)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    return left
 
 
 def test_a_model_that_trains_differently_when_compiled_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch, "compile", spoiled)
-    with pytest.raises(UsageError, match=r"differs in the .*choose --set compile=false"):
-        losses_with(COMPILED)
+    left = compiler(monkeypatch, 1.01, 1.01, 1.01)
+    with pytest.raises(UsageError, match=r"differs in .*choose --set compile=false"):
+        require_possible(COMPILED)
+    assert left == []
 
 
-def test_a_model_that_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_batch_that_agrees_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding may decide the sign of a ReLU's input."""
+    left = compiler(monkeypatch, 1.01, 1.0, 1.01)
+    require_possible(COMPILED)
+    assert left == [1.01]
+
+
+@pytest.mark.parametrize("is_internal", [True, False])
+def test_a_model_that_cannot_be_compiled_is_refused(
+    is_internal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch._dynamo
 
-    def failing(model: nn.Module, **_: object) -> Callable[[Tensor], Tensor]:
-        def compiled(images: Tensor) -> Tensor:
-            raise torch._dynamo.exc.InternalTorchDynamoError("no compiler\nin many lines")
+    kind = torch._dynamo.exc.InternalTorchDynamoError if is_internal else RuntimeError
 
-        return compiled
+    def failing(model: nn.Module, **_: object) -> Callable[[Tensor], Tensor]:
+        raise kind("no compiler\nin many lines")
 
     monkeypatch.setattr(torch, "compile", failing)
     with pytest.raises(UsageError, match=r"torch\.compile failed: no compiler; choose"):
-        losses_with(COMPILED)
+        require_possible(COMPILED)
+
+
+def test_other_errors_are_not_the_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(model: nn.Module, **_: object) -> Callable[[Tensor], Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", failing)
+    with pytest.raises(torch.OutOfMemoryError):
+        require_possible(COMPILED)
+
+
+def test_nothing_is_written_if_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler(monkeypatch, 2.0, 2.0, 2.0)
+    recipe = load_recipe(EVERYTHING, {"epochs": 1, "compile": True})
+    with pytest.raises(UsageError, match="compile=false"):
+        train_run(recipe, out=tmp_path / "run", resources=Resources(threads=1))
+    assert not (tmp_path / "run").exists()
 
 
 @needs_kernels
@@ -199,11 +244,10 @@ def test_they_have_a_layout_of_their_own() -> None:
     NativeEngine(state_of(data), data, StepSettings(64, acceleration=LAST))
 
 
-def test_a_gpu_without_bfloat16_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "an old GPU")
-    with pytest.raises(UsageError, match=r"an old GPU cannot .*choose --set precision=float32"):
-        MIXED.context(torch.device("cuda"))
+def test_a_device_without_bfloat16_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda _: False)
+    with pytest.raises(UsageError, match=r"cpu cannot .*choose --set precision=float32"):
+        require_possible(MIXED)
 
 
 # --- No waiting for the device ---------------------------------------------------------------

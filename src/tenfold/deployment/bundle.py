@@ -8,6 +8,7 @@ figures. Reading a bundle does not need PyTorch; turning it into a module does.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ KIND, VERSION = "tenfold-bundle", 2
 
 MAX_CLASSES = 65_536
 
+MOST_VALUES = 2**26
+"""Maximum number of values in all outputs for one image; each takes 64 bytes in the kernels."""
+
 _Side = Annotated[int, Field(gt=0, le=2**14)]  # no model takes larger images
 
 _UNUSABLE = "not a usable model file"
@@ -57,9 +61,9 @@ def _single(number: float) -> float:
 
 
 def _positive_single(number: float) -> float:
-    """Refuse a number that is or becomes 0 where it is used."""
-    if np.float32(number) <= 0:
-        raise ValueError("it is not greater than 0 in single precision")
+    """Refuse a number that has no normal value where it is used."""
+    if np.float32(number) < np.finfo(np.float32).tiny:
+        raise ValueError("it is too close to 0 for single precision")
     return number
 
 
@@ -84,7 +88,8 @@ class BundleHeader(Facts):
         input_shape: of one image: channels, height, width.
         classes: the class names, in the order of the logits.
         preprocessing: from raw pixels to the network's input.
-        layers: the network as a flat list; None if it is not one, or this was not determined.
+        layers: the network as a flat list; None if it is not one, or this was not determined. It
+            must be what `layer_list` finds, so a change there needs a new version of the file.
         data: `source` and `fingerprint` of the training data.
         figures: the figures measured when the bundle was created, by name.
     """
@@ -164,7 +169,8 @@ class Bundle:
         # Copies: further training must not change the bundle or its other networks.
         copies = {name: tensor.clone() for name, tensor in weights.items()}
         network.load_state_dict(copies, assign=True)
-        if header.layers is not None and layer_list(network) != header.layers:
+        found = None if header.layers is None else layer_list(network)
+        if found is not None and found != header.layers:  # None if tracing was disturbed
             raise FileRefusedError(
                 f"{self.place}: {_UNUSABLE}: its list of layers is not that of its architecture, "
                 f"{header.model}",
@@ -218,7 +224,13 @@ def read_bundle(path: Path) -> Bundle:
         _require_finite(weights)
         if header.layers is not None:
             require_weights(header.layers, {n: t.shape for n, t in weights.items()})
-            _require_logits(header, output_shapes(header.layers, header.input_shape)[-1])
+            shapes = output_shapes(header.layers, header.input_shape)
+            if sum(map(math.prod, shapes)) > MOST_VALUES:
+                raise FileRefusedError(
+                    f"its layers compute {sum(map(math.prod, shapes)):,} numbers per image, wanted "
+                    f"at most {MOST_VALUES:,}"
+                )
+            _require_logits(header, shapes[-1])
     return Bundle(header, weights, str(path), file.sha256)
 
 

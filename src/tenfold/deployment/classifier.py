@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
     from tenfold.models.image_model import ImageModel
 else:
     TorchDevice = ImageModel = Any
+
+_Predict = Callable[[PixelArray, int], Float[np.ndarray, "n classes"]]
+"""From raw pixels and a batch size to logits."""
 
 _BATCH_SIZE = 1024
 """Default number of images per batch in prediction."""
@@ -91,21 +93,36 @@ class Classifier:
         self.bundle = bundle
         self._device, self._use_kernels = device, use_kernels
         self._flush_denormals = flush_denormals
-        self._predict: Callable[[PixelArray, int], Float[np.ndarray, "n classes"]]
+        self._by_kernels: _Predict | None = None
         if use_kernels and str(device) == "cpu" and is_for_kernels(bundle):
-            self._predict = _by_kernels(bundle, threads)
+            self._by_kernels = _by_kernels(bundle, threads)
         else:
             _ = self.module
 
-    @cached_property
+    @property
     def module(self) -> ImageModel:
         """The same model as a PyTorch module, on the classifier's device.
 
         Its weights may be changed.
 
         Raises:
-            FileRefusedError: the architecture is unknown, or the weights do not fit it.
+            FileRefusedError: the architecture is unknown, or the weights or layers do not fit it.
         """
+        if "_built" not in vars(self):
+            # Of several threads that come here at once, all get the same module.
+            vars(self).setdefault("_built", self._build())
+        module: ImageModel = vars(self)["_built"][0]
+        return module
+
+    def _predict(self, pixels: PixelArray, batch_size: int) -> Float[np.ndarray, "n classes"]:
+        """Logits of raw pixels, by the module once it exists."""
+        built = vars(self).get("_built")
+        predict = self._by_kernels if built is None else built[1]
+        assert predict is not None, "there are kernels, or a module was built"
+        return predict(pixels, batch_size)
+
+    def _build(self) -> tuple[ImageModel, _Predict]:
+        """A module, and how to predict with it."""
         import torch
 
         from tenfold.evaluation.compiled import predictor
@@ -124,8 +141,7 @@ class Classifier:
             logits: np.ndarray = compute(torch.from_numpy(pixels), batch_size).cpu().numpy()
             return logits
 
-        self._predict = predict
-        return module
+        return module, predict
 
     @classmethod
     def from_file(cls, path: Path, device: str | TorchDevice = "cpu") -> Classifier:
@@ -225,17 +241,16 @@ def is_for_kernels(bundle: Bundle) -> bool:
     layers, weights = bundle.header.layers, bundle.weights
     if layers is None or not isinstance(find_kernels(), Kernels):
         return False
-    return all(weights[name].dtype == "float32" for name in tensor_shapes(layers))
+    names = tensor_shapes(layers)
+    return all(name in weights and weights[name].dtype == "float32" for name in names)
 
 
-def _by_kernels(
-    bundle: Bundle, threads: int | None
-) -> Callable[[PixelArray, int], Float[np.ndarray, "n classes"]]:
-    """A function from raw pixels and a batch size to logits."""
+def _by_kernels(bundle: Bundle, threads: int | None) -> _Predict:
+    """Prediction by compiled kernels, with copies of the bundle's weights."""
     header = bundle.header
     assert header.layers is not None
     predictor = Predictor(header.layers)
-    weights = {name: stored.array() for name, stored in bundle.weights.items()}
+    weights = {name: stored.array().copy() for name, stored in bundle.weights.items()}
     mean, std = (
         np.array(values, np.float32)
         for values in (header.preprocessing.mean, header.preprocessing.std)
@@ -243,13 +258,18 @@ def _by_kernels(
     normalization = Normalization(mean, std) if len(mean) else None
 
     def predict(pixels: PixelArray, batch_size: int) -> Float[np.ndarray, "n classes"]:
-        return predictor(
-            weights,
-            pixels,
-            batch_size=batch_size,
-            threads=threads or run_threads(),
-            normalization=normalization,
-        )
+        try:
+            return predictor(
+                weights,
+                pixels,
+                batch_size=batch_size,
+                threads=threads or run_threads(),
+                normalization=normalization,
+            )
+        except MemoryError as error:
+            raise FileRefusedError(
+                f"{bundle.place}: there is not enough memory to compute this model"
+            ) from error
 
     return predict
 

@@ -129,10 +129,12 @@ def report_of(logits: ArrayLike, dataset: ImageDataset) -> Report:
             f"evaluate: the model gives {scores.shape[1]} logits per image, "
             f"wanted {classes}, one per class of {dataset.source}"
         )
+    # Also checks the labels.
+    confusion = confusion_matrix(dataset.label_array, scores.argmax(1), classes)
     return Report(
         split=dataset.split,
         n=len(dataset),
         loss=mean_cross_entropy(scores, dataset.label_array),
-        confusion=confusion_matrix(dataset.label_array, scores.argmax(1), classes),
+        confusion=confusion,
         classes=dataset.classes,
     )

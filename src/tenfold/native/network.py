@@ -34,6 +34,7 @@ from tenfold.native.records import (
     tensor_shapes,
 )
 from tenfold.native.structures import AugmentationRecord, StepSettingsRecord, StretchRecord
+from tenfold.native.threads import MOST_THREADS
 
 SLICE_SECONDS = 0.1
 """Target duration of one prediction call; Ctrl-C takes effect between calls."""
@@ -41,7 +42,7 @@ SLICE_SECONDS = 0.1
 IMAGES_PER_BLOCK = 16
 """Images that the kernels process side by side; fewer cost just as much."""
 
-_LARGEST_BATCH, _MOST_STEPS, _MOST_THREADS = 2**24, 2**53, 1024
+_LARGEST_BATCH, _MOST_STEPS = 2**24, 2**53
 
 _DONE, _OUT_OF_MEMORY = range(2)
 """`TenfoldResult`."""
@@ -121,7 +122,7 @@ class CompiledNetwork:
         (self.classes,) = output
         require_within("values per image", math.prod(input_shape), 1, LARGEST_OUTPUT)
         require_within("batch_size", batch_size, 1, _LARGEST_BATCH)
-        require_within("threads", threads, 1, _MOST_THREADS)
+        require_within("threads", threads, 1, MOST_THREADS)
         self.tensors = tensor_shapes(layers)
         self._can_train = training
         self._functions = (kernels or usable_kernels()).functions

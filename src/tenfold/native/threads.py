@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+MOST_THREADS = 1024
+
 
 def available_cores() -> int:
     """Number of cores that this process may use."""
@@ -17,8 +19,9 @@ def pytorch_threads() -> int:
     """PyTorch's number of threads, or if it is not imported, the one it would start with."""
     ask = getattr(sys.modules.get("torch"), "get_num_threads", None)
     if ask is not None:
-        return int(ask())
-    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if wanted.isdecimal() and len(wanted) < 6 and int(wanted):
-        return int(wanted)
+        return min(int(ask()), MOST_THREADS)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        wanted = os.environ.get(name, "").partition(",")[0].strip()
+        if wanted.isdecimal() and len(wanted) < 6 and int(wanted):
+            return min(int(wanted), MOST_THREADS)
     return available_cores()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import UsageError, did_you_mean
-from tenfold.evaluation.threads import computing_with
-from tenfold.native.threads import available_cores, pytorch_threads
+from tenfold.evaluation.threads import computing_with, run_threads
+from tenfold.native.threads import MOST_THREADS, available_cores
 from tenfold.runs.facts import RunFacts
 from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, TORCH, require_engine
 
@@ -25,7 +25,6 @@ CPU = "cpu"
 
 DEVICES = ("auto", CPU, "cuda", "mps")
 
-MAX_THREADS = 1024
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -79,10 +78,10 @@ class Resources:
         """
         require_engine(self.engine or AUTO)
         if self.threads is not None and not (
-            type(self.threads) is int and 1 <= self.threads <= MAX_THREADS
+            type(self.threads) is int and 1 <= self.threads <= MOST_THREADS
         ):
             raise UsageError(
-                f"threads is {self.threads!r}, wanted a whole number, 1..{MAX_THREADS}"
+                f"threads is {self.threads!r}, wanted a whole number, 1..{MOST_THREADS}"
             )
 
     @property
@@ -114,12 +113,8 @@ class Resources:
             deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
             cublas = os.environ.get(_CUBLAS)
             devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-            # On a CPU, PyTorch computes in a thread of its own. If this one had workers too, there
-            # would be more threads than cores, and OpenMP would let the others wait far less
-            # eagerly: on two cores, a step takes nearly twice as long.
-            own_threads = 1 if device.type == CPU else threads
             try:
-                torch.set_num_threads(own_threads)
+                _set_threads(threads, in_own_thread=device.type == CPU)
                 cudnn.deterministic, cudnn.benchmark = True, False
                 os.environ.setdefault(_CUBLAS, ":4096:8")  # without it cuBLAS is not deterministic
                 with computing_with(threads), torch.random.fork_rng(devices=devices):
@@ -165,6 +160,34 @@ def _only_thread() -> Iterator[None]:
         lock.release()
 
 
+def _set_threads(threads: int, *, in_own_thread: bool) -> None:
+    """Set PyTorch's number of threads for a run.
+
+    Args:
+        threads: of the run.
+        in_own_thread: whether PyTorch computes in a thread of the run's own. If the calling thread
+            had workers too, there could be more threads than cores. OpenMP's threads then hardly
+            wait for each other before they sleep, and on two cores a step takes nearly twice as
+            long. But this is also all that keeps steps short next to other processes, unless the
+            environment limits the waiting.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    if in_own_thread and waiting_is_limited():
+        torch.set_num_threads(1)
+        # The last call decides how many threads other new threads have.
+        other = threading.Thread(target=torch.set_num_threads, args=(threads,))
+        other.start()
+        other.join()
+
+
+def waiting_is_limited() -> bool:
+    """Whether the environment limits how long OpenMP's threads wait before they sleep."""
+    passive = os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive"
+    return passive or "GOMP_SPINCOUNT" in os.environ
+
+
 def _like(began: str) -> str:
     """The engine to request for a run started with this one; PyTorch if it no longer exists."""
     if began == NATIVE:
@@ -207,4 +230,4 @@ def usual_threads() -> int:
     thread. As soon as anything else needs a core, one thread per core is many times slower than
     a few.
     """
-    return min(pytorch_threads(), max(2, available_cores() // 2))
+    return min(run_threads(), max(2, available_cores() // 2))

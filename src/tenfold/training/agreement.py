@@ -26,14 +26,11 @@ from tenfold.models.layers import Dropout
 from tenfold.native.network import CompiledNetwork
 from tenfold.native.records import SGD, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
-from tenfold.training.comparing import TOLERANCE, StepResults, largest_difference
+from tenfold.training.comparing import ATTEMPTS, TOLERANCE, StepResults, largest_difference
 from tenfold.training.engine import StepSettings
 
 MOST_IMAGES = 32
 """Maximum number of images in a batch that is compared."""
-
-ATTEMPTS = 3
-"""Number of batches to try; one must agree."""
 
 
 def require_agreement(compiled: CompiledModel, data: ImageDataset, settings: StepSettings) -> None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ATTEMPTS = 3
+"""Number of batches to try; one must agree."""
+
 TOLERANCE = 1e-3
 """Maximum norm of a difference, relative to the norm of PyTorch's result.
 

@@ -38,7 +38,7 @@ class _Eager(Optimizer):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
         """See PyTorch."""
-        step = inspect.unwrap(super().step)
+        step = inspect.unwrap(super().step.__func__)  # type: ignore[attr-defined]
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             return step(self, closure)
 

@@ -119,7 +119,8 @@ class Engine(ABC):
 
     def logits(self, images: Images, batch_size: int) -> Logits:
         """The current model's logits for raw images, in evaluation mode with averaged weights."""
-        with self.state.final_weights_in_place():
+        model, acceleration = self.state.model, self.settings.acceleration
+        with self.state.final_weights_in_place(), acceleration.evaluating(model):
             return predict_logits(self.state.model, images, batch_size=batch_size)
 
     def close(self) -> None:  # noqa: B027 - most have nothing to release

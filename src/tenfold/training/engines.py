@@ -15,6 +15,7 @@ from tenfold.evaluation.compiled import CompiledModel, Predict, torch_predictor
 from tenfold.evaluation.flushing import flushing_logits
 from tenfold.models.layers import Layer
 from tenfold.native.library import NoKernels, find_kernels
+from tenfold.tensors import Images, Logits
 from tenfold.training.agreement import require_agreement
 from tenfold.training.engine import Engine, MakeEngine, StepSettings
 from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, require_engine
@@ -66,12 +67,12 @@ def choose_engine(
     """
     require_engine(name)
     if name not in (AUTO, NATIVE):
-        return _by_pytorch(pkgutil.resolve_name(ENGINES[name]), state)
+        return _by_pytorch(pkgutil.resolve_name(ENGINES[name]), state, data, settings)
     try:
         return _native(state, data, settings, layers)
     except NotNativeError as error:
         if name == AUTO:
-            return _by_pytorch(TorchEngine, state, error.message)
+            return _by_pytorch(TorchEngine, state, data, settings, error.message)
         if isinstance(find_kernels(), NoKernels):
             raise UsageError(
                 f"the native engine is not available: {error.message}",
@@ -91,6 +92,7 @@ def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings
     try:
         return _native(state, data, settings).make(state, data, settings)
     except NotNativeError:
+        settings.acceleration.require_possible(state.model, data, settings.batch_size)
         return TorchEngine(state, data, settings)
 
 
@@ -117,14 +119,25 @@ def _native(
     )
 
 
-def _by_pytorch(kind: type[Engine], state: TrainingState, why_not_native: str = "") -> ChosenEngine:
-    predict = torch_predictor(state.model)
-    if state.device.type != "cpu":
-        return ChosenEngine(kind, kind, predict, _of_pytorch(), why_not_native)
-    make = partial(FlushingEngine, kind)
-    return ChosenEngine(
-        kind, make, partial(flushing_logits, state.model), _of_pytorch(), why_not_native
-    )
+def _by_pytorch(
+    kind: type[Engine],
+    state: TrainingState,
+    data: ImageDataset,
+    settings: StepSettings,
+    why_not_native: str = "",
+) -> ChosenEngine:
+    model, acceleration = state.model, settings.acceleration
+    acceleration.require_possible(model, data, settings.batch_size)
+    make: MakeEngine = kind
+    compute = torch_predictor(model)
+    if state.device.type == "cpu":
+        make, compute = partial(FlushingEngine, kind), partial(flushing_logits, model)
+
+    def predict(images: Images, batch_size: int) -> Logits:
+        with acceleration.evaluating(model):
+            return compute(images, batch_size)
+
+    return ChosenEngine(kind, make, predict, _of_pytorch(), why_not_native)
 
 
 def _of_pytorch() -> str:

@@ -53,7 +53,8 @@ class FlushingEngine(Engine):
 
     def logits(self, images: Images, batch_size: int) -> Logits:
         """See `Engine`."""
-        with self.state.final_weights_in_place():
+        model, acceleration = self.state.model, self.settings.acceleration
+        with self.state.final_weights_in_place(), acceleration.evaluating(model):
             return logits_in(self._thread, self.state.model, images, batch_size)
 
     def close(self) -> None:

@@ -85,8 +85,6 @@ class TorchEngine(Engine):
     ) -> None:
         super().__init__(state, data, settings)
         weights, acceleration = settings.class_weights, settings.acceleration
-        if acceleration.channels_last:
-            state.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._step = partial(
             step,
             label_smoothing=settings.label_smoothing,
@@ -97,20 +95,9 @@ class TorchEngine(Engine):
         )
         self._images, self._labels = data.images.to(state.device), data.labels.to(state.device)
         self._epoch, self._order = 0, torch.arange(0)
-        if acceleration.is_on:
-            self._accelerate(acceleration)
-
-    def _accelerate(self, acceleration: Acceleration) -> None:
-        """Have steps computed faster.
-
-        Raises:
-            UsageError: see `Acceleration`.
-        """
-        size = min(self.settings.batch_size, len(self._labels))
-        forward = acceleration.compiled_if_wanted(
-            self.state.model.train(), self._images[:size], self._labels[:size]
-        )
-        self._step = partial(self._step, forward=forward, acceleration=acceleration)
+        if acceleration != PLAIN:
+            forward = acceleration.forward_of(state.model)
+            self._step = partial(self._step, forward=forward, acceleration=acceleration)
 
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
         """See `Engine`."""
