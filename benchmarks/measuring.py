@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -121,8 +122,8 @@ class Result:
 
 def number(value: float) -> str:
     """A number with three significant digits."""
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
     digits = 2 - int(f"{abs(value):e}".partition("e")[2])
     return f"{value:,.{max(0, digits)}f}"
 

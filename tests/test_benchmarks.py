@@ -33,6 +33,7 @@ def measuring(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         (123.4, "123"),
         (12345.6, "12,346"),
         (-2.5, "-2.50"),
+        (float("nan"), "nan"),
     ],
 )
 def test_numbers_have_three_digits(measuring: ModuleType, value: float, text: str) -> None:

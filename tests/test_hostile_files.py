@@ -403,14 +403,14 @@ MODULES = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpi
 def forbidden(source: str) -> list[str]:
     """Lines of a module that run outside code or unpack without checks.
 
-    `model.eval()` is a method of modules and `re.compile` creates a pattern; only Python's builtins
-    of these names count.
+    `model.eval()` is a method of modules, `re.compile` creates a pattern, and a recipe has a field
+    `compile`; only uses of Python's builtins of these names count.
     """
     found = []
     for node in ast.walk(ast.parse(source)):
         names = []
         if isinstance(node, ast.Name) and node.id in RUNNERS:
-            names.append(node.id)
+            names += [node.id] if isinstance(node.ctx, ast.Load) else []
         elif isinstance(node, ast.Attribute):
             dotted = ast.unparse(node)
             owner = dotted.rpartition(".")[0]
