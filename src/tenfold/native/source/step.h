@@ -36,9 +36,14 @@ class Workers {
     team_.run(jobs, [&](int64_t job, int thread) { work(job, scratch(thread), thread); });
   }
 
- private:
+  // Runs tasks that are independent of one another.
+  void run(const std::vector<Team::Task>& tasks) {
+    team_.run(tasks.data(), static_cast<int>(tasks.size()));
+  }
+
   float* scratch(int thread) const { return scratch_[static_cast<size_t>(thread)].data(); }
 
+ private:
   std::vector<Array<float>> scratch_;
   Team team_;
 };
@@ -81,16 +86,16 @@ class Pass {
   using Jobs = int64_t (Layer::*)(const Batch&) const;
   using Work = void (Layer::*)(const Batch&, int64_t, float*) const;
 
-  // A layer's jobs in the next phase.
-  struct Share {
+  // A layer's work in the next phase.
+  struct Part {
+    const Pass* pass;
     const Layer* layer;
     Work work;
-    int64_t jobs;
   };
 
   void add(const Layer* layer, Jobs jobs, Work work) {
     const int64_t count = (layer->*jobs)(batch_);
-    if (count > 0) shares_.push_back({layer, work, count});
+    if (count > 0) parts_.push_back({{this, layer, work}, count});
   }
 
   // Adds the learn and finish jobs of layers whose backward jobs are done.
@@ -109,20 +114,23 @@ class Pass {
   }
 
   void run_phase() {
-    int64_t jobs = 0;
-    for (const Share& share : shares_) jobs += share.jobs;
-    workers_.run(jobs, [&](int64_t job, float* scratch) {
-      const Share* share = shares_.data();
-      while (job >= share->jobs) job -= (share++)->jobs;
-      (share->layer->*share->work)(batch_, job, scratch);
-    });
-    shares_.clear();
+    for (const auto& [part, jobs] : parts_) {
+      tasks_.push_back({[](const void* context, int64_t job, int thread) {
+                          const Part& p = *static_cast<const Part*>(context);
+                          (p.layer->*p.work)(p.pass->batch_, job, p.pass->workers_.scratch(thread));
+                        },
+                        &part, jobs});
+    }
+    workers_.run(tasks_);
+    parts_.clear();
+    tasks_.clear();
   }
 
   const std::vector<std::unique_ptr<Layer>>& layers_;
   const Batch& batch_;
   Workers& workers_;
-  std::vector<Share> shares_;
+  std::vector<std::pair<Part, int64_t>> parts_;  // and their numbers of jobs
+  std::vector<Team::Task> tasks_;
   std::vector<const Layer*> to_learn_;
   std::vector<const Layer*> to_finish_;
 };
