@@ -42,7 +42,13 @@ class Gather {
   Gather(const TenfoldImages& images, const TenfoldAugmentation* augmentation,
          const FeatureMap& input)
       : images_(images), augmentation_(augmentation), input_(input), shape_(input.shape) {
-    if (augmentation == nullptr && input.is_dense()) {  // treat the image as one long row
+    // Treat rows as one long row if that makes it a multiple of sixteen pixels.
+    while (augmentation == nullptr && input.is_dense() && shape_.width % kLanes != 0 &&
+           shape_.height % 2 == 0) {
+      shape_.width *= 2;
+      shape_.height /= 2;
+    }
+    if (augmentation == nullptr && input.is_dense() && shape_.width % kLanes != 0) {
       shape_.width *= shape_.height;
       shape_.height = 1;
     }
@@ -98,7 +104,7 @@ class Gather {
     return s;
   }
 
-  Grid grid() const { return {shape_, shape_.numbers(), kSmallestWalk}; }
+  Grid grid() const { return {shape_, shape_.numbers(), kSmallestWalk / 4}; }
 
   void fill_row(const Source* sources, int64_t channel, int64_t y, float* out) const {
     for (int64_t x = 0; x < shape_.width; x += kLanes) {

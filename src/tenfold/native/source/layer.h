@@ -212,8 +212,10 @@ class Grid {
   // `cost`: of a block; channels are divided into multiples of `unit`.
   Grid(const Shape& shape, int64_t cost, int64_t smallest, int64_t unit = 1)
       : unit_(unit), channels_(shape.channels) {
-    const int64_t wanted = std::clamp<int64_t>(cost / smallest, 1, kMostJobsOfBlock);
-    bands_ = Parts(shape.height, (shape.height + wanted - 1) / wanted);
+    int64_t wanted = 1;  // a power of two, to be divided equally among most numbers of threads
+    while (2 * wanted <= std::min(cost / smallest, kMostJobsOfBlock)) wanted *= 2;
+    bands_.count = std::min<int64_t>(wanted, shape.height);
+    bands_.n = shape.height;
     const int64_t units = (channels_ + unit - 1) / unit;
     const int64_t parts = std::clamp<int64_t>(wanted / bands_.count, 1, units);
     parts_ = Parts(units, (units + parts - 1) / parts);
