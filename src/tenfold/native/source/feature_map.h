@@ -52,17 +52,23 @@ struct FeatureMap {
   }
 
   void clear_border(int64_t block_, int64_t channel_) const {
+    clear_border(block_, channel_, 0, shape.height);
+  }
+
+  // The border next to some rows, including what is above the first or below the last row. A thread
+  // that writes only these rows should not touch what others keep in their caches.
+  void clear_border(int64_t block_, int64_t channel_, int64_t begin, int64_t end) const {
     if (is_dense()) return;
     const auto clear = [&](int64_t y, int64_t x, int64_t floats) {
       memset(at(block_, channel_, y, x), 0, static_cast<size_t>(floats) * sizeof(float));
     };
     const int64_t side = int64_t{border.columns} * kLanes;
-    clear(-border.rows, -border.columns, border.rows * row);
-    for (int y = 0; y < shape.height; ++y) {
+    if (begin == 0) clear(-border.rows, -border.columns, border.rows * row);
+    for (int64_t y = begin; y < end; ++y) {
       clear(y, -border.columns, side);
       clear(y, shape.width, side);
     }
-    clear(shape.height, -border.columns, border.rows * row);
+    if (end == shape.height) clear(shape.height, -border.columns, border.rows * row);
   }
 
   // The same values as a vector of features; only for a dense map.

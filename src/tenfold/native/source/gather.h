@@ -80,7 +80,7 @@ class Gather {
       sources[lane] = source(batch.indices[p.block * kLanes + (lane < lanes ? lane : 0)]);
     }
     for (int64_t channel = p.channel; channel < p.channel_end; ++channel) {
-      if (p.row == 0) input_.clear_border(p.block, channel);
+      input_.clear_border(p.block, channel, p.row, p.row_end);
       for (int64_t y = p.row; y < p.row_end; ++y) {
         fill_row(sources, channel, y, input_.at(p.block, channel, y));
       }

@@ -35,6 +35,9 @@ class Linear final : public Layer {
         inputs_(input.shape.channels),
         outputs_(output.shape.channels) {
     if (blocks == 0) return;
+    if (input_gradient.wanted && !transposed) {
+      memory.want_chains(row_chains().count * kLanes * whole_vectors(), backward_rows(1).count);
+    }
     memory.want_rows(transposed ? outputs_ : inputs_, blocks);
     memory.want_slots(blocks, slot_size(), [this](int64_t n) { return group_count(n); });
   }
@@ -61,7 +64,11 @@ class Linear final : public Layer {
       memory_.rows.fill(output_gradient_, job - input_jobs(batch));
       return;
     }
-    multiply_backward(batch, backward_place(batch, job), scratch);
+    if (goes_back_in_rows(batch)) {
+      sum_chain_in_rows(batch, job, scratch);
+    } else {
+      multiply_backward(batch, backward_place(batch, job));
+    }
   }
 
   // As long as its weights stay in the L2 cache from one block to the next.
@@ -77,10 +84,10 @@ class Linear final : public Layer {
   void backward_block(const Batch& batch, int64_t block, float* scratch) const override {
     if (input_gradient_.wanted && batch.blocks == 1) {
       for (int64_t i = 0; i < input_jobs(batch); ++i) {
-        multiply_backward(batch, backward_place(batch, i), scratch);
+        backward(batch, i, scratch);
       }
     } else if (input_gradient_.wanted) {
-      multiply_backward(batch, JobPlace(inputs_, block), scratch);
+      multiply_backward(batch, JobPlace(inputs_, block));
     }
     if (!transposed_) return;
     const int64_t pieces = Rows::jobs(output_gradient_, 1);
@@ -148,7 +155,7 @@ class Linear final : public Layer {
   static constexpr int64_t kBlocksOfJob = 4;
   // Backward, for one block: features per job, whose sums stay in the L1 or L2 cache, and outputs
   // summed before the sums are stored.
-  static constexpr int64_t kColumnsOfJob = 512;
+  static constexpr int64_t kColumnsOfJob = 160;
   static constexpr int64_t kRowsChain = 32;
   // Weights in the tile of one learn job.
   static constexpr int64_t kWeightsOfPart = 12 * 512;
@@ -229,9 +236,10 @@ class Linear final : public Layer {
   }
 
   int64_t input_jobs(const Batch& batch) const {
-    return input_gradient_.wanted
-               ? backward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count
-               : 0;
+    if (!input_gradient_.wanted) return 0;
+    const int64_t of_chain =
+        backward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count;
+    return goes_back_in_rows(batch) ? of_chain * row_chains().count : of_chain;
   }
 
   struct JobPlace {
@@ -269,14 +277,7 @@ class Linear final : public Layer {
     multiply(place, p, input_, output_, inputs_, kForwardChain, relu_);
   }
 
-  void multiply_backward(const Batch& batch, JobPlace place, float* scratch) const {
-    if (batch.blocks == 1 && !transposed_) {
-      const int64_t whole = place.rows / kLanes * kLanes;
-      multiply_backward_in_rows(batch, {place.row, whole, 0, 1}, scratch);
-      place.row += whole;
-      place.rows -= whole;
-      if (place.rows == 0) return;
-    }
+  void multiply_backward(const Batch& batch, const JobPlace& place) const {
     TileProduct p{};
     p.left = batch.tensors[weight_].value;
     p.left_row = transposed_ ? outputs_ : 1;
@@ -286,28 +287,63 @@ class Linear final : public Layer {
     finish_rows(place);
   }
 
-  // The same for one block, with the images in rows: the weights are read as contiguous vectors,
-  // and unused lanes cost nothing. Only for whole vectors of features.
-  void multiply_backward_in_rows(const Batch& batch, const JobPlace& place, float* sums) const {
-    if (place.rows == 0) return;
-    TileProduct p{};
-    const Offsets run{0, 0};
-    p.left_row = 1;
-    p.right_column = kWidth;
-    p.runs = &run;
-    p.run_count = 1;
-    p.step = {kLanes, inputs_};
-    p.out = sums;
-    p.out_row = place.rows;
-    p.out_column = kWidth;
-    const Parts chains(outputs_, kRowsChain);
-    const TileSize tile = best_tile(batch.images, place.rows / kWidth);
-    for (int64_t chain = 0; chain < chains.count; ++chain) {
+  // For one block, the gradient of the input is computed with the images in rows: the weights are
+  // read as contiguous vectors, and unused lanes cost nothing.
+  //
+  // A job sums one chain for some features, so a thread reads the rows of the weights that it also
+  // reads in the forward pass and updates. The last to finish a chain for these features adds them
+  // all up.
+  bool goes_back_in_rows(const Batch& batch) const { return batch.blocks == 1 && !transposed_; }
+  Parts row_chains() const { return {outputs_, kRowsChain}; }
+  // The others are computed as for several blocks.
+  int64_t whole_vectors() const { return inputs_ / kLanes * kLanes; }
+
+  void sum_chain_in_rows(const Batch& batch, int64_t job, float* scratch) const {
+    const Parts chains = row_chains();
+    const int64_t part = job % backward_rows(1).count;
+    const int64_t chain = job / backward_rows(1).count;
+    JobPlace place = backward_place(batch, part);
+    const int64_t whole = place.rows / kLanes * kLanes;
+    if (whole > 0) {
+      TileProduct p{};
+      const Offsets run{0, 0};
       p.left = output_gradient_.at(0, chains.begin(chain));
+      p.left_row = 1;
       p.right = batch.tensors[weight_].value + chains.begin(chain) * inputs_ + place.row;
+      p.right_column = kWidth;
+      p.runs = &run;
+      p.run_count = 1;
       p.tap_count = chains.size(chain);
-      product(p, batch.images, place.rows / kWidth, tile);
-      p.add = true;
+      p.step = {kLanes, inputs_};
+      p.out = chain_of_rows(chain) + place.row;
+      p.out_row = whole_vectors();
+      p.out_column = kWidth;
+      fetch(p.right, inputs_, p.tap_count, whole);
+      product(p, batch.images, whole / kWidth, best_tile(batch.images, whole / kWidth));
+    }
+    std::atomic<int64_t>& done = memory_.done[static_cast<size_t>(part)];
+    if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < chains.count) return;
+    done.store(0, std::memory_order_relaxed);
+    if (whole > 0) add_chains(batch, {place.row, whole, 0, 1}, scratch);
+    place.row += whole;
+    place.rows -= whole;
+    if (place.rows > 0) multiply_backward(batch, place);
+  }
+
+  float* chain_of_rows(int64_t chain) const {
+    return memory_.chains.data() + chain * kLanes * whole_vectors();
+  }
+
+  void add_chains(const Batch& batch, const JobPlace& place, float* sums) const {
+    for (int64_t image = 0; image < batch.images; ++image) {
+      for (int64_t i = 0; i < place.rows; i += kWidth) {
+        const int64_t offset = image * whole_vectors() + place.row + i;
+        Vec sum = load(chain_of_rows(0) + offset);
+        for (int64_t chain = 1; chain < row_chains().count; ++chain) {
+          sum = sum + load(chain_of_rows(chain) + offset);
+        }
+        store(sums + image * place.rows + i, sum);
+      }
     }
     const int64_t size = place.rows * static_cast<int64_t>(sizeof(float));
     memset(sums + batch.images * place.rows, 0,
@@ -333,7 +369,7 @@ class Linear final : public Layer {
 
   // Prefetches some columns of the weights: the hardware prefetcher would not recognize the pattern
   // of walking down columns.
-  static void fetch_columns(const float* first, int64_t stride, int64_t rows, int64_t columns) {
+  static void fetch(const float* first, int64_t stride, int64_t rows, int64_t columns) {
     for (int64_t row = 0; row < rows; ++row) {
       const float* begin = first + row * stride;
       for (int64_t i = 0; i < columns; i += kLanes) __builtin_prefetch(begin + i);
@@ -356,8 +392,8 @@ class Linear final : public Layer {
     p.out_column = to.block;
     for (int64_t chain = 0; chain < chains.count; ++chain) {
       if (p.left_row == 1 && chain + 1 < chains.count) {
-        fetch_columns(left + chains.begin(chain + 1) * p.step.left, p.step.left,
-                      chains.size(chain + 1), place.rows);
+        fetch(left + chains.begin(chain + 1) * p.step.left, p.step.left, chains.size(chain + 1),
+              place.rows);
       }
       p.left = left + chains.begin(chain) * p.step.left;
       p.tap_count = chains.size(chain);
