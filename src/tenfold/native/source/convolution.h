@@ -351,7 +351,7 @@ class Convolution final : public Layer {
     const int64_t groups =
         blocks > 1 ? Groups(blocks).count() : std::min<int64_t>(output_.shape.height, kMostBands);
     const int64_t numbers =
-        (inputs_ * input_.channel + outputs_ * output_gradient_.channel) * blocks;
+        (inputs_ * input_.channel_size() + outputs_ * output_gradient_.channel_size()) * blocks;
     return groups * slot_size() <= numbers ? groups : 1;
   }
 

@@ -42,13 +42,7 @@ class Gather {
   Gather(const TenfoldImages& images, const TenfoldAugmentation* augmentation,
          const FeatureMap& input)
       : images_(images), augmentation_(augmentation), input_(input), shape_(input.shape) {
-    // Treat rows as one long row if that makes it a multiple of sixteen pixels.
-    while (augmentation == nullptr && input.is_dense() && shape_.width % kLanes != 0 &&
-           shape_.height % 2 == 0) {
-      shape_.width *= 2;
-      shape_.height /= 2;
-    }
-    if (augmentation == nullptr && input.is_dense() && shape_.width % kLanes != 0) {
+    if (augmentation == nullptr && input.is_contiguous()) {  // treat the image as one long row
       shape_.width *= shape_.height;
       shape_.height = 1;
     }

@@ -158,6 +158,7 @@ class Network {
     // For roots only:
     int producer = -1;         // the layer that computes it
     bool cut = false;          // a ReLU has been applied
+    bool rows_first = false;   // in memory
     std::vector<int> readers;  // layers, in order; twice if one reads it twice
     Border border;
     FeatureMap map;
@@ -434,6 +435,7 @@ class Network {
   // a place holds one block, except for what is needed of all blocks at the end: the input of a
   // linear layer and the gradient of its output.
   void give_memory(bool by_block, int places) {
+    find_layouts(by_block);
     const std::vector<Request> requests = requests_for(by_block);
     MemoryPlan kept;
     MemoryPlan passing;
@@ -471,6 +473,17 @@ class Network {
     }
   }
 
+  // Threads divide a single block's rows among themselves. Linear layers read whole channels.
+  void find_layouts(bool by_block) {
+    for (int slot = 0; slot < slots(); ++slot) {
+      root_of(slot).rows_first = blocks_ == 1 && !by_block;
+    }
+    for (int i = 0; i < layer_count(); ++i) {
+      if (is_linear(i)) root_of(spec(i).input + 1).rows_first = false;
+      if (is(i, TENFOLD_FLATTEN)) root_of(i + 1).rows_first = false;
+    }
+  }
+
   struct Request {
     FeatureMap* map;
     int64_t begin;
@@ -494,12 +507,12 @@ class Network {
       const int64_t filled = time[static_cast<size_t>(slot)];
       const bool is_read_by_linear = std::any_of(v.readers.begin(), v.readers.end(),
                                                  [&](int reader) { return is_linear(reader); });
-      v.map = FeatureMap(v.shape, v.border);
+      v.map = FeatureMap(v.shape, v.border, v.rows_first);
       requests.push_back({&v.map, filled, for_training_ ? 2 * n - filled + 1 : read,
                           !by_block || (for_training_ && is_read_by_linear)});
       if (!for_training_ || !v.wants_gradient) continue;
       Value& owner = value(v.gradient_root);
-      owner.gradient = FeatureMap(owner.shape, owner.gradient_border);
+      owner.gradient = FeatureMap(owner.shape, owner.gradient_border, owner.rows_first);
       const bool is_kept = !by_block || is_linear(v.producer);
       Request& r = gradients.try_emplace(v.gradient_root, Request{&owner.gradient, 2 * n, 0, false})
                        .first->second;
