@@ -98,10 +98,11 @@ class Team {
     const Task* tasks = nullptr;
   };
 
-  // A task's first job in a share.
+  // A task's first job in a share. The first thread, which also runs phases of one job, gets the
+  // odd one.
   int64_t begin_of(const Task& task, size_t share) const {
     const auto shares = static_cast<int64_t>(shares_.size());
-    return task.jobs * static_cast<int64_t>(share) / shares;
+    return (task.jobs * static_cast<int64_t>(share) + shares - 1) / shares;
   }
 
   // Takes jobs and runs them until none is left. Returns whether there was any.
