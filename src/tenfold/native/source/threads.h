@@ -89,10 +89,13 @@ class Team {
   }
 
  private:
+  // Processors fetch cache lines in pairs.
+  static constexpr size_t kApart = 128;
+
   // A thread's share of a phase's jobs. The ticket has the phase's number in its high bits and the
   // number of jobs left, the last ones, in its low bits, so a ticket read in one phase is never
   // valid in another.
-  struct alignas(64) Share {
+  struct alignas(kApart) Share {
     std::atomic<uint64_t> ticket{0};
     int64_t size = 0;
     const Task* tasks = nullptr;
@@ -105,16 +108,12 @@ class Team {
     return (task.jobs * static_cast<int64_t>(share) + shares - 1) / shares;
   }
 
-  // Takes jobs and runs them until none is left. Returns whether there was any.
-  bool take_jobs(int thread) {
-    bool any = false;
+  // Takes jobs and runs them until none is left.
+  void take_jobs(int thread) {
     for (size_t i = 0; i < shares_.size(); ++i) {
       const int64_t done = take_jobs_of((static_cast<size_t>(thread) + i) % shares_.size(), thread);
-      if (done == 0) continue;
-      unfinished_.fetch_sub(done, std::memory_order_acq_rel);
-      any = true;
+      if (done > 0) unfinished_.fetch_sub(done, std::memory_order_acq_rel);
     }
-    return any;
   }
 
   // Takes jobs of a share until none is left, and returns their number. The phase cannot end before
@@ -141,15 +140,21 @@ class Team {
     return done;
   }
 
+  // Waits for each phase at the thread's own share: reading others' would slow them down.
   void help(int thread) {
     const PlainArithmetic plain;
+    const Share& own = shares_[static_cast<size_t>(thread)];
+    uint64_t seen = 0;
     Patience patience;
     while (!ended_.load(std::memory_order_acquire)) {
-      if (take_jobs(thread)) {
-        patience = Patience();
-      } else {
+      const uint64_t phase = own.ticket.load(std::memory_order_acquire) & ~kCountMask;
+      if (phase == seen) {
         patience.wait();
+        continue;
       }
+      seen = phase;
+      take_jobs(thread);
+      patience = Patience();
     }
   }
 
@@ -175,8 +180,8 @@ class Team {
   std::vector<Share> shares_;
   std::vector<std::thread> threads_;
   std::atomic<bool> ended_{false};
-  uint64_t phase_ = 0;
-  alignas(64) std::atomic<int64_t> unfinished_{0};
+  alignas(kApart) uint64_t phase_ = 0;
+  alignas(kApart) std::atomic<int64_t> unfinished_{0};
 };
 
 }  // namespace tenfold
