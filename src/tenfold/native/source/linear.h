@@ -43,14 +43,17 @@ class Linear final : public Layer {
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
-    return output_jobs(batch) +
-           (in_training(batch) && !transposed_ ? Rows::jobs(input_, batch.blocks) : 0);
+    return output_jobs(batch) + fill_jobs(batch);
   }
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
+    // Half of the fill jobs are first and half are last, so that threads have equal shares of both
+    // kinds.
+    const int64_t first = fill_jobs(batch) / 2;
+    if (job < first) return memory_.rows.fill(input_, job);
+    job -= first;
     if (job >= output_jobs(batch)) {
-      memory_.rows.fill(input_, job - output_jobs(batch));
-      return;
+      return memory_.rows.fill(input_, first + job - output_jobs(batch));
     }
     multiply_forward(batch, JobPlace(batch, job, forward_rows(batch.blocks)));
   }
@@ -155,7 +158,7 @@ class Linear final : public Layer {
   static constexpr int64_t kBlocksOfJob = 4;
   // Backward, for one block: features per job, whose sums stay in the L1 or L2 cache, and outputs
   // summed before the sums are stored.
-  static constexpr int64_t kColumnsOfJob = 160;
+  static constexpr int64_t kColumnsOfJob = 640;
   static constexpr int64_t kRowsChain = 32;
   // Weights in the tile of one learn job.
   static constexpr int64_t kWeightsOfPart = 12 * 512;
@@ -233,6 +236,10 @@ class Linear final : public Layer {
 
   int64_t output_jobs(const Batch& batch) const {
     return forward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count;
+  }
+
+  int64_t fill_jobs(const Batch& batch) const {
+    return in_training(batch) && !transposed_ ? Rows::jobs(input_, batch.blocks) : 0;
   }
 
   int64_t input_jobs(const Batch& batch) const {

@@ -120,6 +120,10 @@ class Team {
   // they are counted as done, so its data stays valid.
   int64_t take_jobs_of(size_t place, int thread) {
     Share& share = shares_[place];
+    const Task* task = nullptr;  // of the current job
+    int64_t before = 0;          // the share's jobs of earlier tasks
+    int64_t begin = 0;           // the share's jobs of this task, like the next
+    int64_t end = 0;
     int64_t done = 0;
     uint64_t ticket = share.ticket.load(std::memory_order_acquire);
     while ((ticket & kCountMask) != 0) {
@@ -127,13 +131,14 @@ class Team {
                                               std::memory_order_acquire)) {
         continue;
       }
-      int64_t job = share.size - static_cast<int64_t>(ticket & kCountMask);
-      const Task* task = share.tasks;
-      for (int64_t size = 0; job >= (size = begin_of(*task, place + 1) - begin_of(*task, place));) {
-        job -= size;
-        ++task;
+      const int64_t job = share.size - static_cast<int64_t>(ticket & kCountMask);
+      while (job - before >= end - begin) {
+        before += end - begin;
+        task = task == nullptr ? share.tasks : task + 1;
+        begin = begin_of(*task, place);
+        end = begin_of(*task, place + 1);
       }
-      task->work(task->context, begin_of(*task, place) + job, thread);
+      task->work(task->context, begin + job - before, thread);
       ++done;
       --ticket;
     }
