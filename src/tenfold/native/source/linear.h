@@ -68,7 +68,7 @@ class Linear final : public Layer {
       return;
     }
     if (goes_back_in_rows(batch)) {
-      sum_chain_in_rows(batch, job, scratch);
+      run_chain_in_rows(batch, job, scratch);
     } else {
       multiply_backward(batch, backward_place(batch, job));
     }
@@ -85,9 +85,13 @@ class Linear final : public Layer {
   }
 
   void backward_block(const Batch& batch, int64_t block, float* scratch) const override {
-    if (input_gradient_.wanted && batch.blocks == 1) {
-      for (int64_t i = 0; i < input_jobs(batch); ++i) {
-        backward(batch, i, scratch);
+    if (input_gradient_.wanted && goes_back_in_rows(batch)) {
+      for (int64_t part = 0; part < backward_rows(1).count; ++part) {
+        const JobPlace place = backward_place(batch, part);
+        for (int64_t chain = 0; chain < row_chains().count; ++chain) {
+          sum_chain_in_rows(batch, place, chain, scratch, place.rows / kLanes * kLanes, chain > 0);
+        }
+        finish_in_rows(batch, place, scratch);
       }
     } else if (input_gradient_.wanted) {
       multiply_backward(batch, JobPlace(inputs_, block));
@@ -305,65 +309,71 @@ class Linear final : public Layer {
   // The others are computed as for several blocks.
   int64_t whole_vectors() const { return inputs_ / kLanes * kLanes; }
 
-  void sum_chain_in_rows(const Batch& batch, int64_t job, float* scratch) const {
-    const Parts chains = row_chains();
+  void run_chain_in_rows(const Batch& batch, int64_t job, float* scratch) const {
     const int64_t part = job % backward_rows(1).count;
     const int64_t chain = job / backward_rows(1).count;
-    JobPlace place = backward_place(batch, part);
-    const int64_t whole = place.rows / kLanes * kLanes;
-    if (whole > 0) {
-      TileProduct p{};
-      const Offsets run{0, 0};
-      p.left = output_gradient_.at(0, chains.begin(chain));
-      p.left_row = 1;
-      p.right = batch.tensors[weight_].value + chains.begin(chain) * inputs_ + place.row;
-      p.right_column = kWidth;
-      p.runs = &run;
-      p.run_count = 1;
-      p.tap_count = chains.size(chain);
-      p.step = {kLanes, inputs_};
-      p.out = chain_of_rows(chain) + place.row;
-      p.out_row = whole_vectors();
-      p.out_column = kWidth;
-      fetch(p.right, inputs_, p.tap_count, whole);
-      product(p, batch.images, whole / kWidth, best_tile(batch.images, whole / kWidth));
-    }
+    const int64_t chains = row_chains().count;
+    const JobPlace place = backward_place(batch, part);
+    const auto sums_of = [&](int64_t i) {
+      return memory_.chains.data() + i * kLanes * whole_vectors() + place.row;
+    };
+    sum_chain_in_rows(batch, place, chain, sums_of(chain), whole_vectors(), false);
     std::atomic<int64_t>& done = memory_.done[static_cast<size_t>(part)];
-    if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < chains.count) return;
+    if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < chains) return;
     done.store(0, std::memory_order_relaxed);
-    if (whole > 0) add_chains(batch, {place.row, whole, 0, 1}, scratch);
-    place.row += whole;
-    place.rows -= whole;
-    if (place.rows > 0) multiply_backward(batch, place);
-  }
-
-  float* chain_of_rows(int64_t chain) const {
-    return memory_.chains.data() + chain * kLanes * whole_vectors();
-  }
-
-  void add_chains(const Batch& batch, const JobPlace& place, float* sums) const {
+    const int64_t whole = place.rows / kLanes * kLanes;
     for (int64_t image = 0; image < batch.images; ++image) {
-      for (int64_t i = 0; i < place.rows; i += kWidth) {
-        const int64_t offset = image * whole_vectors() + place.row + i;
-        Vec sum = load(chain_of_rows(0) + offset);
-        for (int64_t chain = 1; chain < row_chains().count; ++chain) {
-          sum = sum + load(chain_of_rows(chain) + offset);
-        }
-        store(sums + image * place.rows + i, sum);
+      for (int64_t at = 0; at < whole; at += kWidth) {
+        const int64_t offset = image * whole_vectors() + at;
+        Vec sum = load(sums_of(0) + offset);
+        for (int64_t i = 1; i < chains; ++i) sum = sum + load(sums_of(i) + offset);
+        store(scratch + image * whole + at, sum);
       }
     }
-    const int64_t size = place.rows * static_cast<int64_t>(sizeof(float));
-    memset(sums + batch.images * place.rows, 0,
-           static_cast<size_t>((kLanes - batch.images) * size));
-    for (int64_t i = 0; i < place.rows; i += kLanes) {
+    finish_in_rows(batch, place, scratch);
+  }
+
+  // Sums for the whole vectors of a place's features, `stride` floats apart for each image.
+  void sum_chain_in_rows(const Batch& batch, const JobPlace& place, int64_t chain, float* sums,
+                         int64_t stride, bool add) const {
+    const int64_t vectors = place.rows / kLanes * kParts;
+    if (vectors == 0) return;
+    const Parts chains = row_chains();
+    const Offsets run{0, 0};
+    TileProduct p{};
+    p.left = output_gradient_.at(0, chains.begin(chain));
+    p.left_row = 1;
+    p.right = batch.tensors[weight_].value + chains.begin(chain) * inputs_ + place.row;
+    p.right_column = kWidth;
+    p.runs = &run;
+    p.run_count = 1;
+    p.tap_count = chains.size(chain);
+    p.step = {kLanes, inputs_};
+    p.out = sums;
+    p.out_row = stride;
+    p.out_column = kWidth;
+    p.add = add;
+    fetch(p.right, inputs_, p.tap_count, vectors * kWidth);
+    product(p, batch.images, vectors, best_tile(batch.images, vectors));
+  }
+
+  // Writes the gradient, from contiguous sums for the features in whole vectors.
+  void finish_in_rows(const Batch& batch, JobPlace place, float* sums) const {
+    const int64_t whole = place.rows / kLanes * kLanes;
+    memset(sums + batch.images * whole, 0,
+           static_cast<size_t>((kLanes - batch.images) * whole) * sizeof(float));
+    for (int64_t i = 0; i < whole; i += kLanes) {
       float lanes[kLanes * kLanes];
       float* out = input_gradient_.gradient.at(0, place.row + i);
-      transpose_lanes(sums + i, place.rows, input_gradient_.add ? lanes : out, kLanes);
+      transpose_lanes(sums + i, whole, input_gradient_.add ? lanes : out, kLanes);
       for (int64_t j = 0; input_gradient_.add && j < kLanes * kLanes; j += kWidth) {
         store(out + j, load(out + j) + load(lanes + j));
       }
     }
-    finish_rows(place);
+    finish_rows({place.row, whole, 0, 1});
+    place.row += whole;
+    place.rows -= whole;
+    if (place.rows > 0) multiply_backward(batch, place);
   }
 
   void finish_rows(const JobPlace& place) const {
