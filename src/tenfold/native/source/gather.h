@@ -42,7 +42,8 @@ class Gather {
   Gather(const TenfoldImages& images, const TenfoldAugmentation* augmentation,
          const FeatureMap& input)
       : images_(images), augmentation_(augmentation), input_(input), shape_(input.shape) {
-    if (augmentation == nullptr && input.is_contiguous()) {  // treat the image as one long row
+    if (augmentation == nullptr && input.is_dense() &&
+        input.is_contiguous()) {  // treat the image as one long row
       shape_.width *= shape_.height;
       shape_.height = 1;
     }

@@ -64,11 +64,8 @@ class Pooling final : public Layer {
   void backward(const Batch& /*batch*/, int64_t job, float* /*scratch*/) const override {
     const Grid::Place p = backward_grid().place(job);
     const int64_t row_end = rows_are_separate() ? p.row_end : output_.shape.height;
-    // From the first row of the first window to that of the next job's.
-    const int64_t from = p.row == 0 ? 0 : p.row * window_.stride_y - window_.padding_y;
-    const int64_t to = row_end == output_.shape.height
-                           ? input_.shape.height
-                           : row_end * window_.stride_y - window_.padding_y;
+    const int64_t from = first_row(p.row);
+    const int64_t to = first_row(row_end);
     for (int64_t c = p.channel; c < p.channel_end; ++c) {
       if (!input_gradient_.add) input_gradient_.gradient.clear_border(p.block, c, from, to);
       if (fills_image()) {
@@ -86,6 +83,13 @@ class Pooling final : public Layer {
   // Whether windows below one another do not overlap, so that each row of windows writes separate
   // rows.
   bool rows_are_separate() const { return window_.stride_y >= window_.height; }
+
+  // The first row of an output row's windows, so that all rows of the image are before some.
+  int64_t first_row(int64_t y) const {
+    if (y == 0) return 0;
+    if (y == output_.shape.height) return input_.shape.height;
+    return std::clamp<int64_t>(y * window_.stride_y - window_.padding_y, 0, input_.shape.height);
+  }
 
   // Whether every pixel is in exactly one window, and no other layer reads the input.
   bool fills_image() const {
