@@ -35,7 +35,7 @@ class Linear final : public Layer {
         inputs_(input.shape.channels),
         outputs_(output.shape.channels) {
     if (blocks == 0) return;
-    if (input_gradient.wanted && !transposed) {
+    if (input_gradient.wanted && !transposed && is_cached()) {
       memory.want_chains(row_chains().count * kLanes * whole_vectors(), backward_rows(1).count);
     }
     memory.want_rows(transposed ? outputs_ : inputs_, blocks);
@@ -67,15 +67,17 @@ class Linear final : public Layer {
       memory_.rows.fill(output_gradient_, job - input_jobs(batch));
       return;
     }
-    if (goes_back_in_rows(batch)) {
+    if (goes_back_in_rows(batch) && is_cached()) {
       run_chain_in_rows(batch, job, scratch);
+    } else if (goes_back_in_rows(batch)) {
+      run_chains_in_rows(batch, job, scratch);
     } else {
       multiply_backward(batch, backward_place(batch, job));
     }
   }
 
   // As long as its weights stay in the L2 cache from one block to the next.
-  bool suits_blocks(int64_t /*blocks*/) const override { return slot_size() <= 100000; }
+  bool suits_blocks(int64_t /*blocks*/) const override { return is_cached(); }
 
   void forward_block(const Batch& batch, int64_t block, float* /*scratch*/) const override {
     multiply_forward(batch, JobPlace(outputs_, block));
@@ -87,11 +89,7 @@ class Linear final : public Layer {
   void backward_block(const Batch& batch, int64_t block, float* scratch) const override {
     if (input_gradient_.wanted && goes_back_in_rows(batch)) {
       for (int64_t part = 0; part < backward_rows(1).count; ++part) {
-        const JobPlace place = backward_place(batch, part);
-        for (int64_t chain = 0; chain < row_chains().count; ++chain) {
-          sum_chain_in_rows(batch, place, chain, scratch, place.rows / kLanes * kLanes, chain > 0);
-        }
-        finish_in_rows(batch, place, scratch);
+        run_chains_in_rows(batch, part, scratch);
       }
     } else if (input_gradient_.wanted) {
       multiply_backward(batch, JobPlace(inputs_, block));
@@ -172,6 +170,8 @@ class Linear final : public Layer {
   int64_t weight_rows() const { return transposed_ ? inputs_ : outputs_; }
   int64_t weight_columns() const { return transposed_ ? outputs_ : inputs_; }
   int64_t slot_size() const { return inputs_ * outputs_ + (bias_ < 0 ? 0 : outputs_); }
+  // Whether the weights stay in the L2 cache from one use to the next.
+  bool is_cached() const { return slot_size() <= 100000; }
 
   // With few weights and many images, each thread sums over the images in its cache.
   int64_t group_count(int64_t blocks) const {
@@ -250,7 +250,7 @@ class Linear final : public Layer {
     if (!input_gradient_.wanted) return 0;
     const int64_t of_chain =
         backward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count;
-    return goes_back_in_rows(batch) ? of_chain * row_chains().count : of_chain;
+    return goes_back_in_rows(batch) && is_cached() ? of_chain * row_chains().count : of_chain;
   }
 
   struct JobPlace {
@@ -301,13 +301,21 @@ class Linear final : public Layer {
   // For one block, the gradient of the input is computed with the images in rows: the weights are
   // read as contiguous vectors, and unused lanes cost nothing.
   //
-  // A job sums one chain for some features, so a thread reads the rows of the weights that it also
-  // reads in the forward pass and updates. The last to finish a chain for these features adds them
-  // all up.
+  // If the weights are in the cache, a job sums one chain for some features, so a thread reads the
+  // rows of the weights that it also reads in the forward pass and updates. The last to finish a
+  // chain for these features adds them all up. Otherwise, a job sums all chains.
   bool goes_back_in_rows(const Batch& batch) const { return batch.blocks == 1 && !transposed_; }
   Parts row_chains() const { return {outputs_, kRowsChain}; }
   // The others are computed as for several blocks.
   int64_t whole_vectors() const { return inputs_ / kLanes * kLanes; }
+
+  void run_chains_in_rows(const Batch& batch, int64_t part, float* scratch) const {
+    const JobPlace place = backward_place(batch, part);
+    for (int64_t chain = 0; chain < row_chains().count; ++chain) {
+      sum_chain_in_rows(batch, place, chain, scratch, place.rows / kLanes * kLanes, chain > 0);
+    }
+    finish_in_rows(batch, place, scratch);
+  }
 
   void run_chain_in_rows(const Batch& batch, int64_t job, float* scratch) const {
     const int64_t part = job % backward_rows(1).count;
@@ -353,7 +361,7 @@ class Linear final : public Layer {
     p.out_row = stride;
     p.out_column = kWidth;
     p.add = add;
-    fetch(p.right, inputs_, p.tap_count, vectors * kWidth);
+    if (is_cached()) fetch(p.right, inputs_, p.tap_count, vectors * kWidth);
     product(p, batch.images, vectors, best_tile(batch.images, vectors));
   }
 
