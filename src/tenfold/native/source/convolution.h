@@ -121,10 +121,8 @@ class Convolution final : public Layer {
     job -= copies;
     const Grid::Place place = forward_grid().place(job);
     const int64_t count = place.channel_end - place.channel;
-    if (place.row == 0) {
-      for (int64_t channel = place.channel; channel < place.channel_end; ++channel) {
-        output_.clear_border(place.block, channel);
-      }
+    for (int64_t channel = place.channel; channel < place.channel_end; ++channel) {
+      output_.clear_border(place.block, channel, place.row, place.row_end);
     }
     TileProduct p{};
     p.left = batch.tensors[weight_].value + place.channel * inputs_ * window_.pixels();
@@ -154,10 +152,9 @@ class Convolution final : public Layer {
     const FeatureMap& gradient = input_gradient_.gradient;
     const Grid::Place place = backward_grid().place(job);
     const int64_t count = place.channel_end - place.channel;
-    if (place.row == 0 && !input_gradient_.add) {
-      for (int64_t channel = place.channel; channel < place.channel_end; ++channel) {
-        gradient.clear_border(place.block, channel);
-      }
+    for (int64_t channel = place.channel; channel < place.channel_end; ++channel) {
+      if (input_gradient_.add) break;
+      gradient.clear_border(place.block, channel, place.row, place.row_end);
     }
     TileProduct p{};
     p.left = batch.tensors[weight_].value + place.channel * window_.pixels();
@@ -354,7 +351,7 @@ class Convolution final : public Layer {
     const int64_t groups =
         blocks > 1 ? Groups(blocks).count() : std::min<int64_t>(output_.shape.height, kMostBands);
     const int64_t numbers =
-        (inputs_ * input_.channel + outputs_ * output_gradient_.channel) * blocks;
+        (inputs_ * input_.channel_size() + outputs_ * output_gradient_.channel_size()) * blocks;
     return groups * slot_size() <= numbers ? groups : 1;
   }
 

@@ -23,7 +23,7 @@ class Elementwise : public Layer {
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
     const Grid::Place p = grid().place(job);
     for (int64_t c = p.channel; c < p.channel_end; ++c) {
-      if (p.row == 0) output_.clear_border(p.block, c);
+      output_.clear_border(p.block, c, p.row, p.row_end);
       for (int64_t y = p.row; y < p.row_end; ++y) forward_row(batch, p.block, c, y);
     }
   }
@@ -35,7 +35,7 @@ class Elementwise : public Layer {
   void backward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
     const Grid::Place p = grid().place(job);
     for (int64_t c = p.channel; c < p.channel_end; ++c) {
-      if (p.row == 0) begin_channel(p.block, c);
+      begin_rows(p.block, c, p.row, p.row_end);
       for (int64_t y = p.row; y < p.row_end; ++y) backward_row(batch, p.block, c, y);
     }
   }
@@ -45,12 +45,13 @@ class Elementwise : public Layer {
   virtual void backward_row(const Batch& batch, int64_t block, int64_t channel,
                             int64_t y) const = 0;
   virtual bool gives_gradients() const { return input_gradient_.wanted; }
-  virtual void begin_channel(int64_t block, int64_t channel) const {
-    begin(input_gradient_, block, channel);
+  virtual void begin_rows(int64_t block, int64_t channel, int64_t row, int64_t row_end) const {
+    begin(input_gradient_, block, channel, row, row_end);
   }
 
-  static void begin(const InputGradient& to, int64_t block, int64_t channel) {
-    if (to.wanted && !to.add) to.gradient.clear_border(block, channel);
+  static void begin(const InputGradient& to, int64_t block, int64_t channel, int64_t row,
+                    int64_t row_end) {
+    if (to.wanted && !to.add) to.gradient.clear_border(block, channel, row, row_end);
   }
 
   // Writes a row of an input's gradients; `part(at)` is the vector at offset `at` in the row.
@@ -119,9 +120,9 @@ class Add final : public Elementwise {
 
   bool gives_gradients() const override { return input_gradient_.wanted || other_gradient_.wanted; }
 
-  void begin_channel(int64_t block, int64_t channel) const override {
-    begin(input_gradient_, block, channel);
-    begin(other_gradient_, block, channel);
+  void begin_rows(int64_t block, int64_t channel, int64_t row, int64_t row_end) const override {
+    begin(input_gradient_, block, channel, row, row_end);
+    begin(other_gradient_, block, channel, row, row_end);
   }
 
   void backward_row(const Batch& /*batch*/, int64_t block, int64_t channel,

@@ -42,7 +42,8 @@ class Gather {
   Gather(const TenfoldImages& images, const TenfoldAugmentation* augmentation,
          const FeatureMap& input)
       : images_(images), augmentation_(augmentation), input_(input), shape_(input.shape) {
-    if (augmentation == nullptr && input.is_dense()) {  // treat the image as one long row
+    if (augmentation == nullptr && input.is_dense() &&
+        input.is_contiguous()) {  // treat the image as one long row
       shape_.width *= shape_.height;
       shape_.height = 1;
     }
@@ -74,7 +75,7 @@ class Gather {
       sources[lane] = source(batch.indices[p.block * kLanes + (lane < lanes ? lane : 0)]);
     }
     for (int64_t channel = p.channel; channel < p.channel_end; ++channel) {
-      if (p.row == 0) input_.clear_border(p.block, channel);
+      input_.clear_border(p.block, channel, p.row, p.row_end);
       for (int64_t y = p.row; y < p.row_end; ++y) {
         fill_row(sources, channel, y, input_.at(p.block, channel, y));
       }
@@ -98,7 +99,7 @@ class Gather {
     return s;
   }
 
-  Grid grid() const { return {shape_, shape_.numbers(), kSmallestWalk}; }
+  Grid grid() const { return {shape_, shape_.numbers(), kSmallestWalk / 4}; }
 
   void fill_row(const Source* sources, int64_t channel, int64_t y, float* out) const {
     for (int64_t x = 0; x < shape_.width; x += kLanes) {

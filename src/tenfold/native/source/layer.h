@@ -4,6 +4,8 @@
 #include <stdint.h>
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 
 #include "feature_map.h"
 #include "interface.h"
@@ -61,6 +63,9 @@ class Rows {
 struct LayerMemory {
   Array<float> slots;  // sums of gradients, one slot per group of blocks
   Rows rows;
+  // The chains of sums that are computed one by one, and how many of them are done, by job place.
+  Array<float> chains;
+  std::unique_ptr<std::atomic<int64_t>[]> done;
 
   // Allocates slots of `size` floats for up to `blocks` blocks, unless one group is always enough.
   template <typename Function>
@@ -70,6 +75,12 @@ struct LayerMemory {
     // Try every number of blocks: more blocks may make fewer groups.
     for (int64_t n = 1; n <= blocks; ++n) most = std::max(most, group_count(n));
     if (most > 1) slots = Array<float>(most * size);
+  }
+  void want_chains(int64_t size, int64_t parts) {
+    if (chains.count() != 0) return;
+    chains = Array<float>(size);
+    done = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(parts));
+    for (int64_t i = 0; i < parts; ++i) done[static_cast<size_t>(i)] = 0;
   }
   void want_rows(int64_t features, int64_t blocks) {
     if (rows.is_empty()) rows = Rows(features, blocks);
@@ -212,8 +223,10 @@ class Grid {
   // `cost`: of a block; channels are divided into multiples of `unit`.
   Grid(const Shape& shape, int64_t cost, int64_t smallest, int64_t unit = 1)
       : unit_(unit), channels_(shape.channels) {
-    const int64_t wanted = std::clamp<int64_t>(cost / smallest, 1, kMostJobsOfBlock);
-    bands_ = Parts(shape.height, (shape.height + wanted - 1) / wanted);
+    int64_t wanted = 1;  // a power of two, to be divided equally among most numbers of threads
+    while (2 * wanted <= std::min(cost / smallest, kMostJobsOfBlock)) wanted *= 2;
+    bands_.count = std::min<int64_t>(wanted, shape.height);
+    bands_.n = shape.height;
     const int64_t units = (channels_ + unit - 1) / unit;
     const int64_t parts = std::clamp<int64_t>(wanted / bands_.count, 1, units);
     parts_ = Parts(units, (units + parts - 1) / parts);

@@ -35,19 +35,25 @@ class Linear final : public Layer {
         inputs_(input.shape.channels),
         outputs_(output.shape.channels) {
     if (blocks == 0) return;
+    if (input_gradient.wanted && !transposed && is_cached()) {
+      memory.want_chains(row_chains().count * kLanes * whole_vectors(), backward_rows(1).count);
+    }
     memory.want_rows(transposed ? outputs_ : inputs_, blocks);
     memory.want_slots(blocks, slot_size(), [this](int64_t n) { return group_count(n); });
   }
 
   int64_t forward_jobs(const Batch& batch) const override {
-    return output_jobs(batch) +
-           (in_training(batch) && !transposed_ ? Rows::jobs(input_, batch.blocks) : 0);
+    return output_jobs(batch) + fill_jobs(batch);
   }
 
   void forward(const Batch& batch, int64_t job, float* /*scratch*/) const override {
+    // Half of the fill jobs are first and half are last, so that threads have equal shares of both
+    // kinds.
+    const int64_t first = fill_jobs(batch) / 2;
+    if (job < first) return memory_.rows.fill(input_, job);
+    job -= first;
     if (job >= output_jobs(batch)) {
-      memory_.rows.fill(input_, job - output_jobs(batch));
-      return;
+      return memory_.rows.fill(input_, first + job - output_jobs(batch));
     }
     multiply_forward(batch, JobPlace(batch, job, forward_rows(batch.blocks)));
   }
@@ -61,11 +67,17 @@ class Linear final : public Layer {
       memory_.rows.fill(output_gradient_, job - input_jobs(batch));
       return;
     }
-    multiply_backward(batch, backward_place(batch, job), scratch);
+    if (goes_back_in_rows(batch) && is_cached()) {
+      run_chain_in_rows(batch, job, scratch);
+    } else if (goes_back_in_rows(batch)) {
+      run_chains_in_rows(batch, job, scratch);
+    } else {
+      multiply_backward(batch, backward_place(batch, job));
+    }
   }
 
   // As long as its weights stay in the L2 cache from one block to the next.
-  bool suits_blocks(int64_t /*blocks*/) const override { return slot_size() <= 100000; }
+  bool suits_blocks(int64_t /*blocks*/) const override { return is_cached(); }
 
   void forward_block(const Batch& batch, int64_t block, float* /*scratch*/) const override {
     multiply_forward(batch, JobPlace(outputs_, block));
@@ -75,12 +87,12 @@ class Linear final : public Layer {
   }
 
   void backward_block(const Batch& batch, int64_t block, float* scratch) const override {
-    if (input_gradient_.wanted && batch.blocks == 1) {
-      for (int64_t i = 0; i < input_jobs(batch); ++i) {
-        multiply_backward(batch, backward_place(batch, i), scratch);
+    if (input_gradient_.wanted && goes_back_in_rows(batch)) {
+      for (int64_t part = 0; part < backward_rows(1).count; ++part) {
+        run_chains_in_rows(batch, part, scratch);
       }
     } else if (input_gradient_.wanted) {
-      multiply_backward(batch, JobPlace(inputs_, block), scratch);
+      multiply_backward(batch, JobPlace(inputs_, block));
     }
     if (!transposed_) return;
     const int64_t pieces = Rows::jobs(output_gradient_, 1);
@@ -148,7 +160,7 @@ class Linear final : public Layer {
   static constexpr int64_t kBlocksOfJob = 4;
   // Backward, for one block: features per job, whose sums stay in the L1 or L2 cache, and outputs
   // summed before the sums are stored.
-  static constexpr int64_t kColumnsOfJob = 512;
+  static constexpr int64_t kColumnsOfJob = 640;
   static constexpr int64_t kRowsChain = 32;
   // Weights in the tile of one learn job.
   static constexpr int64_t kWeightsOfPart = 12 * 512;
@@ -158,6 +170,8 @@ class Linear final : public Layer {
   int64_t weight_rows() const { return transposed_ ? inputs_ : outputs_; }
   int64_t weight_columns() const { return transposed_ ? outputs_ : inputs_; }
   int64_t slot_size() const { return inputs_ * outputs_ + (bias_ < 0 ? 0 : outputs_); }
+  // Whether the weights stay in the L2 cache from one use to the next.
+  bool is_cached() const { return slot_size() <= 100000; }
 
   // With few weights and many images, each thread sums over the images in its cache.
   int64_t group_count(int64_t blocks) const {
@@ -228,10 +242,15 @@ class Linear final : public Layer {
     return forward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count;
   }
 
+  int64_t fill_jobs(const Batch& batch) const {
+    return in_training(batch) && !transposed_ ? Rows::jobs(input_, batch.blocks) : 0;
+  }
+
   int64_t input_jobs(const Batch& batch) const {
-    return input_gradient_.wanted
-               ? backward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count
-               : 0;
+    if (!input_gradient_.wanted) return 0;
+    const int64_t of_chain =
+        backward_rows(batch.blocks).count * Parts(batch.blocks, kBlocksOfJob).count;
+    return goes_back_in_rows(batch) && is_cached() ? of_chain * row_chains().count : of_chain;
   }
 
   struct JobPlace {
@@ -269,14 +288,7 @@ class Linear final : public Layer {
     multiply(place, p, input_, output_, inputs_, kForwardChain, relu_);
   }
 
-  void multiply_backward(const Batch& batch, JobPlace place, float* scratch) const {
-    if (batch.blocks == 1 && !transposed_) {
-      const int64_t whole = place.rows / kLanes * kLanes;
-      multiply_backward_in_rows(batch, {place.row, whole, 0, 1}, scratch);
-      place.row += whole;
-      place.rows -= whole;
-      if (place.rows == 0) return;
-    }
+  void multiply_backward(const Batch& batch, const JobPlace& place) const {
     TileProduct p{};
     p.left = batch.tensors[weight_].value;
     p.left_row = transposed_ ? outputs_ : 1;
@@ -286,41 +298,90 @@ class Linear final : public Layer {
     finish_rows(place);
   }
 
-  // The same for one block, with the images in rows: the weights are read as contiguous vectors,
-  // and unused lanes cost nothing. Only for whole vectors of features.
-  void multiply_backward_in_rows(const Batch& batch, const JobPlace& place, float* sums) const {
-    if (place.rows == 0) return;
-    TileProduct p{};
+  // For one block, the gradient of the input is computed with the images in rows: the weights are
+  // read as contiguous vectors, and unused lanes cost nothing.
+  //
+  // If the weights are in the cache, a job sums one chain for some features, so a thread reads the
+  // rows of the weights that it also reads in the forward pass and updates. The last to finish a
+  // chain for these features adds them all up. Otherwise, a job sums all chains.
+  bool goes_back_in_rows(const Batch& batch) const { return batch.blocks == 1 && !transposed_; }
+  Parts row_chains() const { return {outputs_, kRowsChain}; }
+  // The others are computed as for several blocks.
+  int64_t whole_vectors() const { return inputs_ / kLanes * kLanes; }
+
+  void run_chains_in_rows(const Batch& batch, int64_t part, float* scratch) const {
+    const JobPlace place = backward_place(batch, part);
+    for (int64_t chain = 0; chain < row_chains().count; ++chain) {
+      sum_chain_in_rows(batch, place, chain, scratch, place.rows / kLanes * kLanes, chain > 0);
+    }
+    finish_in_rows(batch, place, scratch);
+  }
+
+  void run_chain_in_rows(const Batch& batch, int64_t job, float* scratch) const {
+    const int64_t part = job % backward_rows(1).count;
+    const int64_t chain = job / backward_rows(1).count;
+    const int64_t chains = row_chains().count;
+    const JobPlace place = backward_place(batch, part);
+    const auto sums_of = [&](int64_t i) {
+      return memory_.chains.data() + i * kLanes * whole_vectors() + place.row;
+    };
+    sum_chain_in_rows(batch, place, chain, sums_of(chain), whole_vectors(), false);
+    std::atomic<int64_t>& done = memory_.done[static_cast<size_t>(part)];
+    if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < chains) return;
+    done.store(0, std::memory_order_relaxed);
+    const int64_t whole = place.rows / kLanes * kLanes;
+    for (int64_t image = 0; image < batch.images; ++image) {
+      for (int64_t at = 0; at < whole; at += kWidth) {
+        const int64_t offset = image * whole_vectors() + at;
+        Vec sum = load(sums_of(0) + offset);
+        for (int64_t i = 1; i < chains; ++i) sum = sum + load(sums_of(i) + offset);
+        store(scratch + image * whole + at, sum);
+      }
+    }
+    finish_in_rows(batch, place, scratch);
+  }
+
+  // Sums for the whole vectors of a place's features, `stride` floats apart for each image.
+  void sum_chain_in_rows(const Batch& batch, const JobPlace& place, int64_t chain, float* sums,
+                         int64_t stride, bool add) const {
+    const int64_t vectors = place.rows / kLanes * kParts;
+    if (vectors == 0) return;
+    const Parts chains = row_chains();
     const Offsets run{0, 0};
+    TileProduct p{};
+    p.left = output_gradient_.at(0, chains.begin(chain));
     p.left_row = 1;
+    p.right = batch.tensors[weight_].value + chains.begin(chain) * inputs_ + place.row;
     p.right_column = kWidth;
     p.runs = &run;
     p.run_count = 1;
+    p.tap_count = chains.size(chain);
     p.step = {kLanes, inputs_};
     p.out = sums;
-    p.out_row = place.rows;
+    p.out_row = stride;
     p.out_column = kWidth;
-    const Parts chains(outputs_, kRowsChain);
-    const TileSize tile = best_tile(batch.images, place.rows / kWidth);
-    for (int64_t chain = 0; chain < chains.count; ++chain) {
-      p.left = output_gradient_.at(0, chains.begin(chain));
-      p.right = batch.tensors[weight_].value + chains.begin(chain) * inputs_ + place.row;
-      p.tap_count = chains.size(chain);
-      product(p, batch.images, place.rows / kWidth, tile);
-      p.add = true;
-    }
-    const int64_t size = place.rows * static_cast<int64_t>(sizeof(float));
-    memset(sums + batch.images * place.rows, 0,
-           static_cast<size_t>((kLanes - batch.images) * size));
-    for (int64_t i = 0; i < place.rows; i += kLanes) {
+    p.add = add;
+    if (is_cached()) fetch(p.right, inputs_, p.tap_count, vectors * kWidth);
+    product(p, batch.images, vectors, best_tile(batch.images, vectors));
+  }
+
+  // Writes the gradient, from contiguous sums for the features in whole vectors.
+  void finish_in_rows(const Batch& batch, JobPlace place, float* sums) const {
+    const int64_t whole = place.rows / kLanes * kLanes;
+    memset(sums + batch.images * whole, 0,
+           static_cast<size_t>((kLanes - batch.images) * whole) * sizeof(float));
+    for (int64_t i = 0; i < whole; i += kLanes) {
       float lanes[kLanes * kLanes];
       float* out = input_gradient_.gradient.at(0, place.row + i);
-      transpose_lanes(sums + i, place.rows, input_gradient_.add ? lanes : out, kLanes);
+      transpose_lanes(sums + i, whole, input_gradient_.add ? lanes : out, kLanes);
       for (int64_t j = 0; input_gradient_.add && j < kLanes * kLanes; j += kWidth) {
         store(out + j, load(out + j) + load(lanes + j));
       }
     }
-    finish_rows(place);
+    finish_rows({place.row, whole, 0, 1});
+    place.row += whole;
+    place.rows -= whole;
+    if (place.rows > 0) multiply_backward(batch, place);
   }
 
   void finish_rows(const JobPlace& place) const {
@@ -333,7 +394,7 @@ class Linear final : public Layer {
 
   // Prefetches some columns of the weights: the hardware prefetcher would not recognize the pattern
   // of walking down columns.
-  static void fetch_columns(const float* first, int64_t stride, int64_t rows, int64_t columns) {
+  static void fetch(const float* first, int64_t stride, int64_t rows, int64_t columns) {
     for (int64_t row = 0; row < rows; ++row) {
       const float* begin = first + row * stride;
       for (int64_t i = 0; i < columns; i += kLanes) __builtin_prefetch(begin + i);
@@ -356,8 +417,8 @@ class Linear final : public Layer {
     p.out_column = to.block;
     for (int64_t chain = 0; chain < chains.count; ++chain) {
       if (p.left_row == 1 && chain + 1 < chains.count) {
-        fetch_columns(left + chains.begin(chain + 1) * p.step.left, p.step.left,
-                      chains.size(chain + 1), place.rows);
+        fetch(left + chains.begin(chain + 1) * p.step.left, p.step.left, chains.size(chain + 1),
+              place.rows);
       }
       p.left = left + chains.begin(chain) * p.step.left;
       p.tap_count = chains.size(chain);

@@ -105,16 +105,18 @@ class Network {
       give_memory(true, threads);
       by_block_ = suits_blocks();
     }
-    if (!by_block_) give_memory(false, 1);
+    if (!by_block_) give_memory(false, gathers_ahead() ? 2 : 1);
   }
 
   // One copy of the network's layers and their memory. If blocks pass through the network one by
-  // one, each thread has its own copy.
+  // one, each thread has its own copy. If there are two copies otherwise, they differ in the input:
+  // the images of the next batch are gathered during a step.
   struct Place {
     FeatureMap input;
     FeatureMap logits;
     FeatureMap logits_gradient;
     std::vector<std::unique_ptr<Layer>> layers;
+    size_t tiny = 0;  // the first of the last layers that are tiny
   };
   const std::vector<Place>& places() const { return places_; }
   bool by_block() const { return by_block_; }
@@ -158,6 +160,7 @@ class Network {
     // For roots only:
     int producer = -1;         // the layer that computes it
     bool cut = false;          // a ReLU has been applied
+    bool rows_first = false;   // in memory
     std::vector<int> readers;  // layers, in order; twice if one reads it twice
     Border border;
     FeatureMap map;
@@ -332,6 +335,36 @@ class Network {
     }
   }
 
+  // Whether a layer's work on a single block is too little to be shared by threads.
+  bool is_tiny(int layer) {
+    const int64_t numbers = value(layer + 1).shape.numbers();
+    switch (spec(layer).operation) {
+      case TENFOLD_LINEAR:
+        return numbers * value(spec(layer).input + 1).shape.numbers() * kParts <= 2 * kSmallestJob;
+      case TENFOLD_RELU:
+      case TENFOLD_DROPOUT:
+      case TENFOLD_ADD:
+        return numbers * kParts <= kSmallestWalk;
+      default:
+        return false;
+    }
+  }
+
+  // The number of layers, without aliases, that come before tiny ones at the end.
+  int64_t count_before_tiny() {
+    int64_t count = 0;
+    int64_t before = 0;
+    for (int i = 0; i < layer_count(); ++i) {
+      if (root(i + 1) != i + 1) continue;
+      ++count;
+      if (blocks_ > 1 || !for_training_ || !is_tiny(i)) before = count;
+    }
+    return before;
+  }
+
+  // With a single block, some threads have nothing to do while one computes the last layers.
+  bool gathers_ahead() const { return for_training_ && blocks_ == 1; }
+
   // Whether a layer is a convolution whose kernel covers the whole image.
   bool covers_all(int layer) {
     if (!is(layer, TENFOLD_CONV2D)) return false;
@@ -430,10 +463,12 @@ class Network {
   // Allocates memory for all values and builds the layers, once per place.
   //
   // The i-th of n layers runs forward at time i, the loss at time n, and the layer backward at time
-  // 2 n - i; it learns at 2 n - i + 1 at the latest. If blocks pass through the network one by one,
+  // 2 n - i; it learns at 2 n - i + 1 at the latest, but tiny layers at the end learn only when the
+  // layer before them runs backward. If blocks pass through the network one by one,
   // a place holds one block, except for what is needed of all blocks at the end: the input of a
   // linear layer and the gradient of its output.
   void give_memory(bool by_block, int places) {
+    find_layouts(by_block);
     const std::vector<Request> requests = requests_for(by_block);
     MemoryPlan kept;
     MemoryPlan passing;
@@ -471,6 +506,17 @@ class Network {
     }
   }
 
+  // Threads divide a single block's rows among themselves. Linear layers read whole channels.
+  void find_layouts(bool by_block) {
+    for (int slot = 0; slot < slots(); ++slot) {
+      root_of(slot).rows_first = blocks_ == 1 && !by_block;
+    }
+    for (int i = 0; i < layer_count(); ++i) {
+      if (is_linear(i)) root_of(spec(i).input + 1).rows_first = false;
+      if (is(i, TENFOLD_FLATTEN)) root_of(i + 1).rows_first = false;
+    }
+  }
+
   struct Request {
     FeatureMap* map;
     int64_t begin;
@@ -484,6 +530,7 @@ class Network {
     for (int slot = 1; slot < slots(); ++slot) {
       if (root(slot) == slot) time[static_cast<size_t>(slot)] = n++;
     }
+    const int64_t tiny = count_before_tiny();
     std::vector<Request> requests;
     std::map<int, Request> gradients;
     for (int slot = 0; slot < slots(); ++slot) {
@@ -494,17 +541,19 @@ class Network {
       const int64_t filled = time[static_cast<size_t>(slot)];
       const bool is_read_by_linear = std::any_of(v.readers.begin(), v.readers.end(),
                                                  [&](int reader) { return is_linear(reader); });
-      v.map = FeatureMap(v.shape, v.border);
-      requests.push_back({&v.map, filled, for_training_ ? 2 * n - filled + 1 : read,
-                          !by_block || (for_training_ && is_read_by_linear)});
+      const int64_t learned = 2 * n + 1 - std::min(filled, tiny);
+      v.map = FeatureMap(v.shape, v.border, v.rows_first);
+      requests.push_back(
+          {&v.map, filled, for_training_ ? learned : read,
+           by_block ? for_training_ && is_read_by_linear : slot > 0 || !gathers_ahead()});
       if (!for_training_ || !v.wants_gradient) continue;
       Value& owner = value(v.gradient_root);
-      owner.gradient = FeatureMap(owner.shape, owner.gradient_border);
+      owner.gradient = FeatureMap(owner.shape, owner.gradient_border, owner.rows_first);
       const bool is_kept = !by_block || is_linear(v.producer);
       Request& r = gradients.try_emplace(v.gradient_root, Request{&owner.gradient, 2 * n, 0, false})
                        .first->second;
       r.begin = std::min(r.begin, 2 * n - read);
-      r.end = std::max(r.end, 2 * n - filled + 1);
+      r.end = std::max(r.end, learned);
       r.is_kept = r.is_kept || is_kept;
     }
     for (const auto& [slot, request] : gradients) requests.push_back(request);
@@ -545,6 +594,7 @@ class Network {
 
   void build(bool by_block) {
     Place place;
+    place.tiny = static_cast<size_t>(count_before_tiny());
     place.input = values_[0].map;
     place.logits = map_of(slots() - 1);
     if (for_training_) place.logits_gradient = gradient_of(slots() - 1);

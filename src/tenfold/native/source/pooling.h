@@ -42,7 +42,7 @@ class Pooling final : public Layer {
   void forward(const Batch& /*batch*/, int64_t job, float* /*scratch*/) const override {
     const Grid::Place p = rows().place(job);
     for (int64_t c = p.channel; c < p.channel_end; ++c) {
-      if (p.row == 0) output_.clear_border(p.block, c);
+      output_.clear_border(p.block, c, p.row, p.row_end);
       const float* in = input_.at(p.block, c);
       for (int64_t y = p.row; y < p.row_end; ++y) {
         float* out = output_.at(p.block, c, y);
@@ -58,39 +58,49 @@ class Pooling final : public Layer {
   }
 
   int64_t backward_jobs(const Batch& batch) const override {
-    if (!input_gradient_.wanted) return 0;
-    return gives_rows() ? rows().jobs(batch.blocks) : channels().jobs(batch.blocks);
+    return input_gradient_.wanted ? backward_grid().jobs(batch.blocks) : 0;
   }
 
   void backward(const Batch& /*batch*/, int64_t job, float* /*scratch*/) const override {
-    const Grid::Place p = gives_rows() ? rows().place(job) : channels().place(job);
+    const Grid::Place p = backward_grid().place(job);
+    const int64_t row_end = rows_are_separate() ? p.row_end : output_.shape.height;
+    const int64_t from = first_row(p.row);
+    const int64_t to = first_row(row_end);
     for (int64_t c = p.channel; c < p.channel_end; ++c) {
-      if (p.row == 0 && !input_gradient_.add) input_gradient_.gradient.clear_border(p.block, c);
-      if (gives_rows()) {
-        spread_rows<false>(p.block, c, p.row, p.row_end);
+      if (!input_gradient_.add) input_gradient_.gradient.clear_border(p.block, c, from, to);
+      if (fills_image()) {
+        spread_rows<false>(p.block, c, p.row, row_end);
         if (Kind::kCutsItself) continue;
-        for (int64_t y = p.row * window_.height; y < p.row_end * window_.height; ++y) {
-          input_gradient_.finish_row(p.block, c, y);
-        }
       } else {
-        if (!input_gradient_.add) clear(p.block, c);
-        spread_rows<true>(p.block, c, 0, output_.shape.height);
-        for (int y = 0; y < input_.shape.height; ++y) input_gradient_.finish_row(p.block, c, y);
+        if (!input_gradient_.add) clear(p.block, c, from, to);
+        spread_rows<true>(p.block, c, p.row, row_end);
       }
+      for (int64_t y = from; y < to; ++y) input_gradient_.finish_row(p.block, c, y);
     }
   }
 
  private:
-  // Whether every pixel is in exactly one window, so that each row of windows writes separate rows.
-  bool gives_rows() const {
+  // Whether windows below one another do not overlap, so that each row of windows writes separate
+  // rows.
+  bool rows_are_separate() const { return window_.stride_y >= window_.height; }
+
+  // The first row of an output row's windows, so that all rows of the image are before some.
+  int64_t first_row(int64_t y) const {
+    if (y == 0) return 0;
+    if (y == output_.shape.height) return input_.shape.height;
+    return std::clamp<int64_t>(y * window_.stride_y - window_.padding_y, 0, input_.shape.height);
+  }
+
+  // Whether every pixel is in exactly one window, and no other layer reads the input.
+  bool fills_image() const {
     const Window& w = window_;
     return !input_gradient_.add && w.padding_y == 0 && w.padding_x == 0 && w.stride_y == w.height &&
            w.stride_x == w.width && output_.shape.height * w.height == input_.shape.height &&
            output_.shape.width * w.width == input_.shape.width;
   }
 
-  void clear(int64_t block, int64_t channel) const {
-    for (int y = 0; y < input_.shape.height; ++y) {
+  void clear(int64_t block, int64_t channel, int64_t row, int64_t row_end) const {
+    for (int64_t y = row; y < row_end; ++y) {
       memset(input_gradient_.gradient.at(block, channel, y), 0,
              static_cast<size_t>(input_.shape.width) * kLanes * sizeof(float));
     }
@@ -119,9 +129,10 @@ class Pooling final : public Layer {
   }
 
   Grid rows() const { return {output_.shape, input_.shape.numbers() * kParts, kSmallestWalk}; }
-  Grid channels() const {
-    const Shape all{input_.shape.channels, 1, 1};
-    return {all, input_.shape.numbers() * kParts, kSmallestWalk};
+  Grid backward_grid() const {
+    if (rows_are_separate()) return rows();
+    const Shape channels{input_.shape.channels, 1, 1};
+    return {channels, input_.shape.numbers() * kParts, kSmallestWalk};
   }
 
   const Window window_;

@@ -36,35 +36,57 @@ class Workers {
     team_.run(jobs, [&](int64_t job, int thread) { work(job, scratch(thread), thread); });
   }
 
- private:
+  // Runs tasks that are independent of one another.
+  void run(const std::vector<Team::Task>& tasks) {
+    team_.run(tasks.data(), static_cast<int>(tasks.size()));
+  }
+
   float* scratch(int thread) const { return scratch_[static_cast<size_t>(thread)].data(); }
 
+ private:
   std::vector<Array<float>> scratch_;
   Team team_;
 };
 
 // Takes a batch forward and backward through the network, layer by layer; all threads share each
-// layer's jobs.
+// layer's jobs. In training, the last layers may be tiny: one thread takes the batch forward and
+// backward through all of these.
 class Pass {
  public:
-  Pass(const Network& network, const Batch& batch, Workers& workers)
-      : layers_(network.places()[0].layers), batch_(batch), workers_(workers) {}
+  Pass(const Network::Place& place, const Batch& batch, Workers& workers)
+      : layers_(place.layers),
+        batch_(batch),
+        workers_(workers),
+        tiny_(batch.optimizer == nullptr ? layers_.size() : place.tiny) {}
 
+  // Except through tiny layers.
   void forward() {
-    for (const auto& layer : layers_) {
-      add(layer.get(), &Layer::forward_jobs, &Layer::forward);
+    for (size_t i = 0; i < tiny_; ++i) {
+      add(layers_[i].get(), &Layer::forward_jobs, &Layer::forward);
       run_phase();
     }
   }
 
-  // From the last layer to the first. A layer learns in the phase after its backward jobs,
-  // alongside those of the previous layer: only then are its weights no longer read.
+  // Through tiny layers; `loss` takes the loss and its gradient in between.
+  template <typename Function>
+  void turn(const Function& loss, float* scratch) const {
+    for (size_t i = tiny_; i < layers_.size(); ++i) layers_[i]->forward_block(batch_, 0, scratch);
+    loss();
+    for (size_t i = layers_.size(); i-- > tiny_;) layers_[i]->backward_block(batch_, 0, scratch);
+  }
+
+  // From the last layer that is not tiny to the first. A layer learns in the phase after its
+  // backward jobs, alongside those of the previous layer: only then are its weights no longer read.
   void backward() {
-    for (size_t i = layers_.size(); i-- > 0;) {
-      add(layers_[i].get(), &Layer::backward_jobs, &Layer::backward);
+    for (size_t i = tiny_; i < layers_.size(); ++i) to_learn_.push_back(layers_[i].get());
+    for (size_t i = tiny_; i-- > 0;) {
+      const Layer* layer = layers_[i].get();
+      add(layer, &Layer::backward_jobs, &Layer::backward);
+      const bool is_done = parts_.empty();
+      if (is_done) to_learn_.push_back(layer);
       add_learning();
       run_phase();
-      to_learn_.push_back(layers_[i].get());
+      if (!is_done) to_learn_.push_back(layer);
     }
     finish();
   }
@@ -81,16 +103,16 @@ class Pass {
   using Jobs = int64_t (Layer::*)(const Batch&) const;
   using Work = void (Layer::*)(const Batch&, int64_t, float*) const;
 
-  // A layer's jobs in the next phase.
-  struct Share {
+  // A layer's work in the next phase.
+  struct Part {
+    const Pass* pass;
     const Layer* layer;
     Work work;
-    int64_t jobs;
   };
 
   void add(const Layer* layer, Jobs jobs, Work work) {
     const int64_t count = (layer->*jobs)(batch_);
-    if (count > 0) shares_.push_back({layer, work, count});
+    if (count > 0) parts_.push_back({{this, layer, work}, count});
   }
 
   // Adds the learn and finish jobs of layers whose backward jobs are done.
@@ -109,20 +131,24 @@ class Pass {
   }
 
   void run_phase() {
-    int64_t jobs = 0;
-    for (const Share& share : shares_) jobs += share.jobs;
-    workers_.run(jobs, [&](int64_t job, float* scratch) {
-      const Share* share = shares_.data();
-      while (job >= share->jobs) job -= (share++)->jobs;
-      (share->layer->*share->work)(batch_, job, scratch);
-    });
-    shares_.clear();
+    for (const auto& [part, jobs] : parts_) {
+      tasks_.push_back({[](const void* context, int64_t job, int thread) {
+                          const Part& p = *static_cast<const Part*>(context);
+                          (p.layer->*p.work)(p.pass->batch_, job, p.pass->workers_.scratch(thread));
+                        },
+                        &part, jobs});
+    }
+    workers_.run(tasks_);
+    parts_.clear();
+    tasks_.clear();
   }
 
   const std::vector<std::unique_ptr<Layer>>& layers_;
   const Batch& batch_;
   Workers& workers_;
-  std::vector<Share> shares_;
+  const size_t tiny_;
+  std::vector<std::pair<Part, int64_t>> parts_;  // and their numbers of jobs
+  std::vector<Team::Task> tasks_;
   std::vector<const Layer*> to_learn_;
   std::vector<const Layer*> to_finish_;
 };
@@ -180,46 +206,62 @@ class Training {
 
  private:
   void take_step(int64_t i) {
-    const int64_t begin = i * network_.batch_size();
-    const int64_t images = std::min(network_.batch_size(), stretch_.images - begin);
-    const int64_t* indices = stretch_.order + begin;
     const StepNumbers numbers(settings_, stretch_.learning_rates[i],
                               stretch_.optimizer_step + i + 1, stretch_.step + i + 1);
     const bool is_last = i + 1 == stretch_.batches;
     const Optimizer optimizer(numbers, tensors_, kept_.empty() ? nullptr : kept_addresses_.data(),
                               is_last ? largest_.get() : nullptr);
-    Batch batch{};
-    batch.images = images;
-    batch.blocks = (images + kLanes - 1) / kLanes;
-    batch.tensors = tensors_;
-    batch.indices = indices;
-    batch.step = stretch_.step + i;
-    batch.dropout_seed = stretch_.dropout_seed;
+    Batch batch = batch_of(i);
     batch.optimizer = &optimizer;
-
     const double total =
-        Loss::total_weight(settings_.class_weights, images_.labels, indices, images);
+        Loss::total_weight(settings_.class_weights, images_.labels, batch.indices, batch.images);
     if (network_.by_block()) {
       run_by_block(batch, total);
     } else {
-      run_by_layer(batch, total);
+      run_by_layer(batch, total, i);
     }
-    stretch_.losses[i] = take_losses(images, total);
+    stretch_.losses[i] = take_losses(batch.images, total);
     if (optimizer.keeps_gradients()) clip_and_update(optimizer);
     if (settings_.average_decay > 0) {
       for (int32_t t = 0; t < tensor_count_; ++t) optimizer.average_untrained(tensors_[t]);
     }
   }
 
-  void run_by_layer(const Batch& batch, double total) {
-    const Network::Place& place = network_.places()[0];
-    const Gather gather(images_, augmentation_, place.input);
-    workers_.run(gather.jobs(batch.blocks),
-                 [&](int64_t job, float* /*scratch*/) { gather.run(batch, job); });
-    Pass pass(network_, batch, workers_);
+  Batch batch_of(int64_t i) const {
+    const int64_t begin = i * network_.batch_size();
+    Batch batch{};
+    batch.images = std::min(network_.batch_size(), stretch_.images - begin);
+    batch.blocks = (batch.images + kLanes - 1) / kLanes;
+    batch.tensors = tensors_;
+    batch.indices = stretch_.order + begin;
+    batch.step = stretch_.step + i;
+    batch.dropout_seed = stretch_.dropout_seed;
+    return batch;
+  }
+
+  // If the network can hold the next batch's images, they are gathered alongside the loss.
+  void run_by_layer(const Batch& batch, double total, int64_t i) {
+    const std::vector<Network::Place>& places = network_.places();
+    const auto place_of = [&](int64_t step) -> const Network::Place& {
+      return places[static_cast<size_t>(step) % places.size()];
+    };
+    const Network::Place& place = place_of(i);
+    const bool gathers_ahead = places.size() > 1;
+    if (i == 0 || !gathers_ahead) {
+      const Gather gather(images_, augmentation_, place.input);
+      workers_.run(gather.jobs(batch.blocks),
+                   [&](int64_t job, float* /*scratch*/) { gather.run(batch, job); });
+    }
+    Pass pass(place, batch, workers_);
     pass.forward();
-    workers_.run(batch.blocks,
-                 [&](int64_t block, float* /*scratch*/) { run_loss(place, batch, block, total); });
+    const bool gathers = gathers_ahead && i + 1 < stretch_.batches;
+    const Gather gather(images_, augmentation_, place_of(i + 1).input);
+    const Batch next = gathers ? batch_of(i + 1) : Batch{};
+    workers_.run(batch.blocks + (gathers ? gather.jobs(next.blocks) : 0),
+                 [&](int64_t job, float* scratch) {
+                   if (job >= batch.blocks) return gather.run(next, job - batch.blocks);
+                   pass.turn([&] { run_loss(place, batch, job, total); }, scratch);
+                 });
     pass.backward();
   }
 
@@ -238,7 +280,7 @@ class Training {
         }
       }
     });
-    Pass(network_, batch, workers_).finish_blocks();
+    Pass(network_.places()[0], batch, workers_).finish_blocks();
   }
 
   void run_loss(const Network::Place& place, const Batch& batch, int64_t block,
@@ -343,7 +385,7 @@ inline void predict(const Network& network, const TenfoldTensor* tensors,
       const Gather gather(images, nullptr, place.input);
       workers.run(gather.jobs(batch.blocks),
                   [&](int64_t job, float* /*scratch*/) { gather.run(batch, job); });
-      Pass(network, batch, workers).forward();
+      Pass(place, batch, workers).forward();
       for (int64_t block = 0; block < batch.blocks; ++block) write(place.logits, block);
     }
   }
