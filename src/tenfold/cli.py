@@ -71,9 +71,9 @@ SPIN_COUNT = "2000"
 """How often the threads of GNU's OpenMP, which PyTorch has on Linux, look before they sleep.
 
 By default they look 300,000 times, which takes longer than the time slice of a process that waits
-for the core meanwhile: with one busy process beside it on two cores, a step of LeNet takes 45 times
-as long as without. With 2,000 it takes 2 to 3 times as long, and up to a third longer on an idle
-machine, because a thread that sleeps has to be woken.
+for the core meanwhile: with one busy process beside it on two cores, a step of LeNet takes tens of
+times as long as without. With 2,000 it takes 2 to 3 times as long, and up to a third longer on an
+idle machine, because a thread that sleeps has to be woken. `benchmarks/contention.py` measures it.
 """
 
 DATA_HELP = (

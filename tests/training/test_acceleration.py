@@ -157,6 +157,10 @@ def test_a_run_of_a_version_without_these_keys_is_resumed(tmp_path: Path) -> Non
     from tenfold.runs.resume import _differences
 
     assert _differences(changed.context, run.facts.context, epochs_changed=False) == []
+    del facts["context"]["recipe"]["model"]
+    damaged = type(run.facts).model_validate(facts)
+    (said,) = _differences(damaged.context, run.facts.context, epochs_changed=False)
+    assert said.startswith("recipe.model was None")
 
 
 # --- Refusals --------------------------------------------------------------------------------

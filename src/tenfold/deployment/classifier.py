@@ -93,9 +93,9 @@ class Classifier:
         self.bundle = bundle
         self._device, self._use_kernels = device, use_kernels
         self._flush_denormals = flush_denormals
-        self._by_kernels: _Predict | None = None
+        self._kernels: _Predict | None = None
         if use_kernels and str(device) == "cpu" and is_for_kernels(bundle):
-            self._by_kernels = _by_kernels(bundle, threads)
+            self._kernels = _by_kernels(bundle, threads)
         else:
             _ = self.module
 
@@ -117,7 +117,7 @@ class Classifier:
     def _predict(self, pixels: PixelArray, batch_size: int) -> Float[np.ndarray, "n classes"]:
         """Logits of raw pixels, by the module once it exists."""
         built = vars(self).get("_built")
-        predict = self._by_kernels if built is None else built[1]
+        predict = self._kernels if built is None else built[1]
         assert predict is not None, "there are kernels, or a module was built"
         return predict(pixels, batch_size)
 

@@ -25,7 +25,6 @@ CPU = "cpu"
 
 DEVICES = ("auto", CPU, "cuda", "mps")
 
-
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 

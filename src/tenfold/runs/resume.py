@@ -26,7 +26,8 @@ from tenfold.training.watching import Watcher
 ACCEPTABLE = ("recipe", "data", "classes")
 """The parts whose changes a resume can be told to accept."""
 
-_DEFAULTS = Recipe(model="softmax").decisive_fields()
+_DEFAULTS = Recipe(model="").decisive_fields()
+del _DEFAULTS["model"]  # the one key without a default
 
 ORDERING = ("recipe.batch_size ", "recipe.seed ", "recipe.shuffle ", "data.")
 """Prefixes of the differences that change the order of batches, so the epoch must restart."""

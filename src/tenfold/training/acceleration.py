@@ -18,7 +18,7 @@ from tenfold.tensors import Images, Labels
 from tenfold.training.comparing import ATTEMPTS, TOLERANCE, StepResults, largest_difference
 from tenfold.training.memory import is_out_of_memory
 
-SINGLE, MIXED = "float32", "bfloat16"
+SINGLE = "float32"
 
 MIXED_TOLERANCE = 0.05
 """As `TOLERANCE`, in bfloat16, which rounds to about three digits."""
