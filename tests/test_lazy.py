@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tenfold
+from tenfold import _lazy
 
 SOURCE = Path(tenfold.__file__).parent
 STUBS = sorted(SOURCE.rglob("*.pyi"))
@@ -79,5 +80,21 @@ def test_garbage_is_collected_after_an_import_as_before(
         with nullcontext() if text == "value = 1" else pytest.raises(OSError, match="1"):
             assert package.value == 1
         assert gc.isenabled() == enabled
+        assert gc.get_freeze_count() == 0
+        assert gc.get_count()[0] < gc.get_threshold()[0], "there is nothing to collect at once"
     finally:
         gc.enable()
+
+
+def test_objects_that_were_frozen_before_an_import_stay_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package_frozen.py").write_text("value = [[] for _ in range(10_000)]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        _lazy._imported("package_frozen")
+        assert gc.get_freeze_count() == frozen > 0
+    finally:
+        gc.unfreeze()

@@ -46,6 +46,10 @@ def _imported(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     finally:
+        if not gc.get_freeze_count():
+            # What is new counts as old, as if the collector had already looked at it.
+            gc.freeze()
+            gc.unfreeze()
         if collects:
             gc.enable()
 

@@ -387,9 +387,15 @@ def test_shared_images_are_counted_in_the_second() -> None:
     assert shared_images(train, other) == 4
     assert shared_images(train, train) == 40
     assert shared_images(train, image_dataset(COLOR)) == 0
-    off_by_one = PIXELS.copy()
-    off_by_one[:, 0, 5, 4] ^= 1
-    assert shared_images(train, image_dataset(off_by_one)) == 0
+
+
+def test_an_image_that_differs_in_any_one_pixel_is_not_shared() -> None:
+    image = np.arange(150, dtype=np.uint8).reshape(1, 1, 10, 15)
+    changed = image.repeat(150, axis=0)
+    changed.reshape(150, 150)[np.diag_indices(150)] ^= 1
+    dataset = image_dataset(changed, np.arange(150) % 4)
+    assert shared_images(image_dataset(image, LABELS[:1]), dataset) == 0
+    assert shared_images(dataset, dataset) == 150
 
 
 @pytest.mark.parametrize(
