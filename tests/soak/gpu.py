@@ -2,8 +2,9 @@
 
     python tests/soak/gpu.py [--device cuda] [--epochs 4]
 
-Every model of the table trains twice on digits, and a third time with a signal in the middle and a
-resume. The weights of all three must be equal, the evaluation must give the figures that training
+Every model of the table trains twice on digits with PyTorch's plain steps, in mixed precision with
+channels last, and compiled; and each a third time with a signal in the middle and a resume. The
+weights of all three must be equal, the evaluation must give the figures that training
 ended with, and the caller's random numbers must be as they were.
 """
 
@@ -14,6 +15,7 @@ import os
 import signal
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -34,6 +36,11 @@ SETTINGS = {
         "model_args": {"dropout": 0.1},
     },
 }
+ACCELERATIONS = {
+    "plain": {},
+    "mixed": {"precision": "bfloat16", "channels_last": True},
+    "compiled": {"compile": True},
+}
 STOP_AT = 37  # a step in the middle of the second epoch
 
 
@@ -52,13 +59,15 @@ def weights(run: Path) -> dict[str, bytes]:
     return {name: bytes(w.data) for name, w in tenfold.load(run).bundle.weights.items()}
 
 
-def check(model: str, device: str, epochs: int, folder: Path) -> list[str]:
-    """What is not as it should be for one model."""
+def check(model: str, acceleration: str, device: str, epochs: int, folder: Path) -> list[str]:
+    """What is not as it should be for one model and way to compute its steps."""
     settings = {
         "recipe": "digits-quick",
         "model": model,
         "epochs": epochs,
         "device": device,
+        "engine": "torch",
+        **ACCELERATIONS[acceleration],
         **SETTINGS.get(model, {}),
     }
     torch.manual_seed(5)
@@ -84,23 +93,27 @@ def check(model: str, device: str, epochs: int, folder: Path) -> list[str]:
         "the evaluation differs": (report.test_loss, report.test_acc)
         == (first.figures["test_loss"], first.figures["test_acc"]),
     }
-    print(f"{model}: {first.facts.conditions.device}, test_acc {report.test_acc:.4f}", flush=True)
+    print(
+        f"{model}, {acceleration}: {first.facts.conditions.device}, test_acc {report.test_acc:.4f}",
+        flush=True,
+    )
     return [what for what, holds in checks.items() if not holds]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check runs on a GPU.")
-    parser.add_argument("--device", default="cuda", help="cuda or mps")
+    parser.add_argument("--device", default="cuda", help="cuda, mps or cpu")
     parser.add_argument("--epochs", type=int, default=4)
     asked = parser.parse_args()
     print(f"PyTorch {torch.__version__}, tenfold {tenfold.__version__}")
-    failures = 0
-    for model in MODELS:
+    failures, count = 0, 0
+    for model, acceleration in product(MODELS, ACCELERATIONS):
         with tempfile.TemporaryDirectory() as folder:
-            for failure in check(model, asked.device, asked.epochs, Path(folder)):
-                print(f"{model}: {failure}")
+            for failure in check(model, acceleration, asked.device, asked.epochs, Path(folder)):
+                print(f"{model}, {acceleration}: {failure}")
                 failures += 1
-    print(f"{len(MODELS)} models, {failures} failures")
+        count += 1
+    print(f"{count} trainings, {failures} failures")
     return 1 if failures else 0
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import tenfold
 from engines import needs_kernels
 from stopping import StopsAt
 from tenfold.data import ImageDataset, load_splits
@@ -131,14 +132,23 @@ def test_a_compiled_model_trains_alike(dropout: float, limit: float, tmp_path: P
 # --- Resuming --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("keys", [{"precision": "bfloat16"}, {"channels_last": True}], ids=str)
-def test_a_run_is_resumed_and_evaluated_bit_for_bit(keys: dict[str, Any], tmp_path: Path) -> None:
-    recipe = load_recipe(EVERYTHING, {"epochs": 2, **keys})
+def test_a_run_is_resumed_and_evaluated_bit_for_bit(
+    keys: dict[str, Any], optimizer: str, tmp_path: Path
+) -> None:
+    momentum = 0.9 if optimizer == "sgd" else 0.0
+    keys = {"epochs": 2, "optimizer": optimizer, "momentum": momentum, "nesterov": False, **keys}
+    recipe = load_recipe(EVERYTHING, keys)
     resources = Resources(threads=1, engine="torch")
     whole = train_run(recipe, out=tmp_path / "whole", resources=resources)
     with pytest.raises(InterruptedRunError):
         train_run(recipe, out=tmp_path / "run", resources=resources, watcher=StopsAt(30))
     resumed = resume_run(tmp_path / "run")
+    weights, wanted = (tenfold.load(run).bundle.weights for run in (resumed, whole))
+    assert {k: bytes(w.data) for k, w in weights.items()} == {
+        k: bytes(w.data) for k, w in wanted.items()
+    }
     assert resumed.figures["test_loss"] == whole.figures["test_loss"]
     assert resumed.facts.sessions[-1].bit_exact
     assert evaluate_run(tmp_path / "run").loss == whole.figures["test_loss"]

@@ -65,10 +65,20 @@ class Acceleration:
         finally:
             _set_layout(model, torch.channels_last)
 
-    def forward_of(self, model: nn.Module) -> Callable[[Images], Tensor]:
-        """What computes the model's logits; sets the layout of its weights."""
+    def forward_of(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> Callable[[Images], Tensor]:
+        """What computes the model's logits; sets the layout of its weights and their moments.
+
+        In another layout, an update is computed in another order and may round differently, and
+        the moments of a checkpoint are in the usual one.
+        """
         if self.channels_last:
             _set_layout(model, torch.channels_last)
+            for moments in optimizer.state.values():
+                for name, moment in moments.items():
+                    if isinstance(moment, Tensor) and moment.ndim == 4:
+                        moments[name] = moment.contiguous(memory_format=torch.channels_last)
         return _compiled(model) if self.compiled else model
 
     def require_possible(self, model: nn.Module, data: ImageDataset, batch_size: int) -> None:
@@ -131,6 +141,8 @@ PLAIN = Acceleration()
 
 
 def _compiled(model: nn.Module) -> Callable[[Images], Tensor]:
+    # After models of eight kinds, PyTorch would compile no more of this class, and not say so.
+    torch.compiler.reset()
     compiled: Callable[[Images], Tensor] = torch.compile(model, dynamic=False)
     return compiled
 

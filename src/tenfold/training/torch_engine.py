@@ -96,7 +96,7 @@ class TorchEngine(Engine):
         self._images, self._labels = data.images.to(state.device), data.labels.to(state.device)
         self._epoch, self._order = 0, torch.arange(0)
         if acceleration != PLAIN:
-            forward = acceleration.forward_of(state.model)
+            forward = acceleration.forward_of(state.model, state.optimizer)
             self._step = partial(self._step, forward=forward, acceleration=acceleration)
 
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
