@@ -25,6 +25,8 @@ RUN := $(VENV)/tenfold-first-run
 # An environment made by uv has no pip.
 WITHOUT_PIP := $(and $(wildcard $(BIN)/python),$(if $(call answers,$(VENV),-m pip),,yes))
 INSTALL := $(if $(WITHOUT_PIP),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install)
+NEEDS_UV := command -v uv > /dev/null || \
+	{ echo "$(VENV) has no pip: install uv, or make the environment anew" >&2; exit 1; }
 
 # Tests on real data run if the data sets are there; otherwise they are skipped with a reason, but
 # `make soak` fails.
@@ -77,11 +79,13 @@ stale = $(if $(and $(filter $(CURDIR),$(shell cat $(1) 2> /dev/null)),$(wildcard
 SOURCES := pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS)
 
 $(VENV)/tenfold-installed: $(SOURCES) $(call stale,$(VENV)/tenfold-installed) | $(BIN)/python
+	@$(if $(WITHOUT_PIP),$(NEEDS_UV))
 	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e .
 	grep -qsx "$(CURDIR)" $(VENV)/tenfold-installed-dev || rm -f $(VENV)/tenfold-installed-dev
 	echo "$(CURDIR)" > $@
 
 $(VENV)/tenfold-installed-dev: $(SOURCES) $(call stale,$(VENV)/tenfold-installed-dev) | $(BIN)/python
+	@$(if $(WITHOUT_PIP),$(NEEDS_UV))
 	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e ".[dev]"
 	grep -qsx "$(CURDIR)" $(VENV)/tenfold-installed || rm -f $(VENV)/tenfold-installed
 	echo "$(CURDIR)" > $@

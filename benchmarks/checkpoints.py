@@ -14,14 +14,24 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measuring import Figure, Result, finish, parsed, parser, settings_of
+from measuring import (
+    Figure,
+    Result,
+    at_least_one,
+    finish,
+    one_of,
+    parsed,
+    parser,
+    settings_of,
+)
 
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.recipes import load_recipe
+from tenfold.recipes import load_recipe, recipe_names
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import Checkpointer
 
+RECIPES = ("digits-quick", "mlp-fashion", "lenet-mnist")
 SHAPES = {"cifar10": (50_000, (3, 32, 32)), "digits": (1_437, (1, 8, 8))}
 GRAY = (60_000, (1, 28, 28))
 
@@ -100,9 +110,16 @@ def way_of(every: str) -> str:
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=3)
-    made.add_argument("recipes", nargs="*", default=["digits-quick", "mlp-fashion", "lenet-mnist"])
+    made.add_argument(
+        "recipes",
+        nargs="*",
+        type=one_of(recipe_names()),
+        default=[*RECIPES],
+        metavar="RECIPE",
+        help=f"by default {', '.join(RECIPES)}",
+    )
     made.add_argument("--seconds", type=float, help="training time of a sample; by default 60")
-    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     options = parsed(made)
     seconds = options.seconds or (5.0 if options.quick else 60.0)
     rounds = 1 if options.quick else options.rounds

@@ -29,6 +29,7 @@ from measuring import (
     data_for,
     finish,
     in_turns,
+    one_of,
     parsed,
     parser,
     run,
@@ -141,7 +142,14 @@ def ways(
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=3)
-    made.add_argument("recipes", nargs="*", default=[*COMMANDS], metavar="RECIPE")
+    made.add_argument(
+        "recipes",
+        nargs="*",
+        type=one_of(COMMANDS),
+        default=[*COMMANDS],
+        metavar="RECIPE",
+        help=f"by default all: {', '.join(COMMANDS)}",
+    )
     options = parsed(made)
     result = Result("commands", settings_of(options))
     with tempfile.TemporaryDirectory() as folder:

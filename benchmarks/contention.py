@@ -60,8 +60,15 @@ def step(data: Path, recipe: str, engine: str, **environment: str) -> tuple[floa
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=5)
-    made.add_argument("--recipe", default="lenet-mnist")
-    made.add_argument("--busy", type=int, nargs="+", default=[0, 1, 4, 16], metavar="N")
+    made.add_argument("--recipe", default="lenet-mnist", help="by default lenet-mnist")
+    made.add_argument(
+        "--busy",
+        type=int,
+        nargs="+",
+        default=[0, 1, 4, 16],
+        metavar="N",
+        help="numbers of busy processes; by default 0 1 4 16",
+    )
     options = parsed(made)
     rounds = 2 if options.quick else options.rounds
     result, wrong = Result("contention", settings_of(options)), []

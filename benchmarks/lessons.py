@@ -160,11 +160,21 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipes", nargs="*", default=list(CHANGES), metavar="RECIPE")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "recipes",
+        nargs="*",
+        default=list(CHANGES),
+        metavar="RECIPE",
+        help=f"by default all: {', '.join(CHANGES)}; or only `loading`",
+    )
     parser.add_argument("--only", help="run only this change")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seeds", type=int, default=1, help="by default 1")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="by default PyTorch's number"
+    )
     parser.add_argument("--cifar10", default="cifar10", help="the data of cnn-cifar10")
     parser.add_argument("--images", type=int, default=0, help="training images; 0 for all")
     options = parser.parse_args()

@@ -132,9 +132,14 @@ def compare(name: str, dataset, workers: int, repetitions: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     named = os.environ.get("TENFOLD_DATA")
-    parser.add_argument("--data", type=Path, default=Path(named) if named else None)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(named) if named else None,
+        help="the folder of data sets; by default the one that TENFOLD_DATA names",
+    )
+    parser.add_argument("--repetitions", type=int, default=5, help="by default 5")
+    parser.add_argument("--threads", type=int, default=2, help="by default 2")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)

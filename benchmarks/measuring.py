@@ -16,10 +16,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 
 from tenfold.native.library import Kernels, find_kernels
 from tenfold.native.threads import available_cores
@@ -254,15 +255,57 @@ TENFOLD = (sys.executable, "-m", "tenfold")
 """The command line of this environment."""
 
 
+def one_of(known: Iterable[str]) -> Callable[[str], str]:
+    """The type of an argument that is one of these words."""
+    names = list(known)
+
+    def checked(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(
+                f"there is no {text}, choose from {', '.join(map(repr, names))}"
+            )
+        return text
+
+    return checked
+
+
+def at_least_one(text: str) -> int:
+    """The type of an argument that is a positive number."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def existing(text: str) -> Path:
+    """The type of an argument that is the path of something."""
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text} does not exist")
+    return Path(text)
+
+
+def stop_in_one_line() -> None:
+    """Let Ctrl-C end this process with one line instead of a traceback."""
+
+    def said(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print(f"{Path(sys.argv[0]).name}: interrupted, nothing was stored", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = said
+
+
 def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
     """The options that all benchmarks have."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
-    made.add_argument("--rounds", type=int, help=f"samples of each figure; by default {rounds}")
+    made.add_argument(
+        "--rounds", type=at_least_one, help=f"samples of each figure; by default {rounds}"
+    )
     made.add_argument("--out", type=Path, metavar="FILE", help="where to write the result")
-    made.add_argument("--against", type=Path, metavar="FILE", help="a result to compare with")
+    made.add_argument("--against", type=existing, metavar="FILE", help="a result to compare with")
     made.set_defaults(usual_rounds=rounds)
     return made
 
@@ -270,6 +313,7 @@ def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentPars
 def parsed(made: argparse.ArgumentParser) -> argparse.Namespace:
     """The options, with the number of rounds filled in."""
     options = made.parse_args()
+    stop_in_one_line()
     if options.rounds is None:
         options.rounds = 3 if options.quick else options.usual_rounds
     return options

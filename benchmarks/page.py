@@ -1,6 +1,7 @@
 """Make docs/performance.md and its plots from the results in benchmarks/results.
 
     python benchmarks/page.py
+    python benchmarks/page.py --results FOLDER --out FOLDER
 
 Nothing on the page is written by hand except here. A result that is missing has no section.
 """
@@ -255,7 +256,7 @@ def startup(result: Result) -> str:
     bare = result.figure("command", "python -c 'import torch'")
     rows = [
         [
-            f"`{figure.way}`" if figure.way.startswith("python") else figure.way,
+            code(figure.way),
             cell(figure),
             ratio(figure, bare),
         ]
@@ -527,22 +528,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=DOCS, metavar="FOLDER")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="FOLDER",
+        help="where the results are; by default benchmarks/results",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=DOCS,
+        metavar="FOLDER",
+        help="where to write performance.md and the folder of its plots; by default docs",
+    )
     options = parser.parse_args()
     mpl.use("Agg")
     results = {
-        name: Result.read(RESULTS / f"{name}.json")
+        name: Result.read(options.results / f"{name}.json")
         for name in SECTIONS
-        if (RESULTS / f"{name}.json").exists()
+        if (options.results / f"{name}.json").exists()
     }
+    if not results:
+        sys.exit(f"there are no results in {options.results}; make some: python benchmarks/run.py")
     missing = [name for name in SECTIONS if name not in results]
     if missing:
         print(f"no results of {', '.join(missing)}", file=sys.stderr)
     sections = [SECTIONS[name](result) for name, result in results.items()]
+    plots = options.out / "performance"
+    plots.mkdir(parents=True, exist_ok=True)
     page = options.out / "performance.md"
     page.write_text("\n\n".join([INTRODUCTION, *sections, END]) + "\n", encoding="utf-8")
-    plots = options.out / "performance"
-    plots.mkdir(exist_ok=True)
     for name, figure in PLOTS.items():
         with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
             figure.savefig(plots / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})

@@ -22,6 +22,7 @@ from measuring import (
     TENFOLD,
     Figure,
     Result,
+    at_least_one,
     data_for,
     finish,
     in_turns,
@@ -141,7 +142,7 @@ def of_many_images(name: str, result: Result, rounds: int) -> None:
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=7)
-    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     options = parsed(made)
     if not isinstance(find_kernels(), Kernels):
         sys.exit("there are no kernels here to compare with PyTorch; see tenfold info")
@@ -149,8 +150,10 @@ def main() -> None:
     result = Result("prediction", settings_of(options))
     with tempfile.TemporaryDirectory() as folder:
         of_one_image(Path(folder), result, options.rounds)
+    print("one image: done", file=sys.stderr, flush=True)
     for name in RECIPES[:4] if options.quick else RECIPES:
         of_many_images(name, result, options.rounds)
+        print(f"{name}: done", file=sys.stderr, flush=True)
     finish(result, options)
 
 

@@ -4,9 +4,10 @@
     python benchmarks/run.py --quick               # shorter, a few minutes
     python benchmarks/run.py throughput startup    # only some
 
-Results are stored in benchmarks/results, where `benchmarks/page.py` finds them. With `--against
-FOLDER`, each result is compared with an earlier one, and the exit code is 1 if something became
-slower beyond the spread of both. Nothing else should run on the machine.
+Results are stored in benchmarks/results and made into docs/performance.md; with `--results FOLDER`,
+they are stored there, and `benchmarks/page.py --results FOLDER` makes a page of them. With
+`--against FOLDER`, each result is compared with an earlier one, and the exit code is 1 if something
+became slower beyond the spread of both. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measuring import RESULTS
+from measuring import RESULTS, existing, one_of, stop_in_one_line
 from page import SECTIONS
 
 HERE = Path(__file__).parent
@@ -27,26 +28,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", default=[*SECTIONS], metavar="BENCHMARK")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        type=one_of(SECTIONS),
+        default=[*SECTIONS],
+        metavar="BENCHMARK",
+        help=f"by default all: {', '.join(SECTIONS)}",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER")
-    parser.add_argument("--against", type=Path, metavar="FOLDER", help="earlier results")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="FOLDER",
+        help="where to store the results; by default benchmarks/results",
+    )
+    parser.add_argument("--against", type=existing, metavar="FOLDER", help="earlier results")
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in SECTIONS]
-    if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    stop_in_one_line()
     failed = []
     for name in options.names:
         print(f"--- {name}", flush=True)
         command = [sys.executable, str(HERE / f"{name}.py")]
         command += ["--out", str(options.results / f"{name}.json")]
         command += ["--quick"] if options.quick else []
-        if options.against is not None and (options.against / f"{name}.json").exists():
-            command += ["--against", str(options.against / f"{name}.json")]
+        earlier = None if options.against is None else options.against / f"{name}.json"
+        if earlier is not None and earlier.exists():
+            command += ["--against", str(earlier)]
+        elif earlier is not None:
+            print(f"there is no {earlier} to compare with", flush=True)
         if subprocess.run(command, check=False).returncode:
             failed.append(name)
     if options.results == RESULTS:
         subprocess.run([sys.executable, str(HERE / "page.py")], check=True)
+    else:
+        print(f"for a page of them: python benchmarks/page.py --results {options.results} --out .")
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 

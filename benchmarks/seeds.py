@@ -17,7 +17,17 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measuring import Figure, Result, data_for, finish, parsed, parser, settings_of
+from measuring import (
+    Figure,
+    Result,
+    at_least_one,
+    data_for,
+    finish,
+    one_of,
+    parsed,
+    parser,
+    settings_of,
+)
 
 from tenfold.data import Splits, load_splits
 from tenfold.recipes import Recipe, load_recipe
@@ -63,9 +73,16 @@ def accuracy(recipe: Recipe, data: Splits, engine: str, threads: int) -> float:
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=10)
-    made.add_argument("systems", nargs="*", default=[*SYSTEMS], metavar="SYSTEM")
-    made.add_argument("--epochs", type=int, default=None, help="instead of the default")
-    made.add_argument("--threads", type=int, default=2)
+    made.add_argument(
+        "systems",
+        nargs="*",
+        type=one_of(SYSTEMS),
+        default=[*SYSTEMS],
+        metavar="SYSTEM",
+        help=f"by default all: {', '.join(map(repr, SYSTEMS))}",
+    )
+    made.add_argument("--epochs", type=at_least_one, help="instead of each system's own number")
+    made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     made.add_argument("--rounding", action="store_true", help="also run PyTorch with one thread")
     options = parsed(made)
     ways = {"native": ("native", options.threads)}

@@ -25,6 +25,7 @@ import copy
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,10 +39,12 @@ import torch
 from measuring import (
     Figure,
     Result,
+    at_least_one,
     data_for,
     finish,
     in_turns,
     number,
+    one_of,
     parsed,
     parser,
     seconds,
@@ -217,7 +220,7 @@ class Contest:
         criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         started = time.perf_counter()
         losses = loop(network, optimizer, criterion, order[: steps * recipe.batch_size])
-        return (time.perf_counter() - started) / steps, losses
+        return (time.perf_counter() - started) / len(losses), losses
 
     def tutorial(
         self,
@@ -357,6 +360,7 @@ class Worker:
 
 def work(name: str, way: str, threads: int, batch_size: int) -> None:
     """Answer questions on standard input, in a worker's process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
     if way not in ("native", "torch"):
         torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
@@ -436,8 +440,15 @@ def ratios(result: Result, name: str) -> str:
 def main() -> None:
     """See the module."""
     made = parser(__doc__)
-    made.add_argument("systems", nargs="*", default=[*SYSTEMS], metavar="SYSTEM")
-    made.add_argument("--threads", type=int, default=2)
+    made.add_argument(
+        "systems",
+        nargs="*",
+        type=one_of(SYSTEMS),
+        default=[*SYSTEMS],
+        metavar="SYSTEM",
+        help=f"by default all: {', '.join(map(repr, SYSTEMS))}",
+    )
+    made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     made.add_argument("--peers", action="store_true", help="also measure other libraries")
     made.add_argument("--batch-size", type=int, default=0, help=argparse.SUPPRESS)
     made.add_argument("--work", help=argparse.SUPPRESS)

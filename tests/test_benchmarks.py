@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +120,52 @@ def test_every_benchmark_explains_itself(name: str) -> None:
     )
     assert (answer.returncode, answer.stderr) == (0, "")
     assert "usage:" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("throughput.py nosuch", "there is no nosuch, choose from 'softmax-fashion', "),
+        ("commands.py nosuch", "there is no nosuch, choose from "),
+        ("run.py nosuch", "there is no nosuch, choose from 'throughput', "),
+        ("run.py --against nosuch", "nosuch does not exist"),
+        ("startup.py --rounds 0", "'0' is not a whole number of at least 1"),
+        ("startup.py --against nosuch.json", "nosuch.json does not exist"),
+        ("page.py --results .", "there are no results in .; make some: python benchmarks/run.py"),
+    ],
+)
+def test_a_wrong_argument_is_answered_in_one_line_before_anything_is_measured(
+    command: str, said: str, tmp_path: Path
+) -> None:
+    script, *arguments = command.split()
+    answer = subprocess.run(
+        [sys.executable, BENCHMARKS / script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert answer.returncode
+    assert said in answer.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal here")
+def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "waits.py").write_text(
+        "import time\nfrom measuring import *\nparsed(parser(None))\n"
+        "print(flush=True)\ntime.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "waits.py"],
+        env=os.environ | {"PYTHONPATH": str(BENCHMARKS)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (-2, "waits.py: interrupted, nothing was stored\n")
 
 
 @pytest.mark.skipif(not (BENCHMARKS / "results").exists(), reason="no results have been stored yet")

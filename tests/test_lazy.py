@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import gc
 import importlib
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -84,6 +86,38 @@ def test_garbage_is_collected_after_an_import_as_before(
         assert gc.get_count()[0] < gc.get_threshold()[0], "there is nothing to collect at once"
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_parallel_imports_and_forks_leave_the_collector_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of two modules waits until the other is being imported; the second forks."""
+    (tmp_path / "waits_first.py").write_text("import waiting\nwaiting.meet()\nwaiting.meet()\n")
+    (tmp_path / "waits_second.py").write_text(
+        "import gc, os, waiting\nwaiting.meet()\nassert not gc.isenabled()\n"
+        "waiting.fork()\nwaiting.meet()\n"
+    )
+    (tmp_path / "waiting.py").write_text(
+        "import gc, os, threading\n"
+        "meet = threading.Barrier(2, timeout=60).wait\n"
+        "codes = []\n"
+        "def fork():\n"
+        "    thread = threading.Thread(target=child)\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "def child():\n"
+        "    if (pid := os.fork()) == 0:\n"
+        "        os._exit(0 if gc.isenabled() else 1)\n"
+        "    codes.append(os.waitpid(pid, 0)[1])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    gc.enable()
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(_lazy._imported, ["waits_first", "waits_second"])
+    assert gc.isenabled()
+    assert importlib.import_module("waiting").codes == [0], "the child collects garbage"
+    assert (first.__name__, second.__name__) == ("waits_first", "waits_second")
 
 
 def test_objects_that_were_frozen_before_an_import_stay_frozen(

@@ -64,6 +64,24 @@ def test_one_without_pip_is_used_by_uv(tmp_path: Path) -> None:
     )
 
 
+def test_without_pip_and_uv_it_says_what_is_missing(tmp_path: Path) -> None:
+    active = environment(tmp_path / "own", fails_at="pip")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("make", "sh", "bash", "rm", "cat", "grep", "python3"):
+        (tools / tool).symlink_to(shutil.which(tool) or "/bin/false")
+    answer = subprocess.run(
+        ["make", "SHELL=sh", "train"],
+        cwd=PROJECT,
+        env={"PATH": str(tools), "VIRTUAL_ENV": str(active)},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode
+    assert f"{active} has no pip: install uv, or make the environment anew\n" in answer.stderr
+    assert "uv pip install" not in answer.stdout
+
+
 def test_it_is_used_again_without_installing_until_another_project_has_used_it(
     tmp_path: Path,
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import ast
 import gc
 import importlib
 import io
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -39,19 +41,59 @@ def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list
     return get, lambda: names, names
 
 
+class _Imports:
+    """The imports in progress, during which no garbage is collected.
+
+    Attributes:
+        threads: the thread of each; imports may be nested, or in several threads.
+        collected: whether garbage was collected before the first of them.
+    """
+
+    lock = _thread.allocate_lock()
+    threads: tuple[int, ...] = ()
+    collected = False
+
+    @classmethod
+    def begin(cls) -> None:
+        with cls.lock:
+            if not cls.threads:
+                cls.collected = gc.isenabled()
+                gc.disable()
+            cls.threads = (*cls.threads, _thread.get_ident())
+
+    @classmethod
+    def end(cls) -> None:
+        with cls.lock:
+            place = cls.threads.index(_thread.get_ident())
+            cls.threads = cls.threads[:place] + cls.threads[place + 1 :]
+            if not gc.get_freeze_count():
+                # What is new counts as old, as if the collector had already looked at it.
+                gc.freeze()
+                gc.unfreeze()
+            if not cls.threads and cls.collected:
+                gc.enable()
+
+    @classmethod
+    def forget_other_threads(cls) -> None:
+        """In a forked child, they do not exist."""
+        cls.lock = _thread.allocate_lock()
+        before = cls.threads
+        cls.threads = tuple(each for each in before if each == _thread.get_ident())
+        if before and not cls.threads and cls.collected:
+            gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Imports.forget_other_threads)
+
+
 def _imported(module: str) -> ModuleType:
     """The module, imported without looking for garbage, which imports hardly make."""
-    collects = gc.isenabled()
-    gc.disable()
+    _Imports.begin()
     try:
         return importlib.import_module(module)
     finally:
-        if not gc.get_freeze_count():
-            # What is new counts as old, as if the collector had already looked at it.
-            gc.freeze()
-            gc.unfreeze()
-        if collects:
-            gc.enable()
+        _Imports.end()
 
 
 def _imports_of_stub(package: str) -> dict[str, str]:

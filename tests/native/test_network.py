@@ -530,6 +530,54 @@ print(work() == wanted)
     assert (answer.stdout, answer.stderr) == ("0\n" * 5 + "True\n", "")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_that_was_forked_during_training_can_train_with_the_same_network() -> None:
+    """Whatever was half done at that moment is begun anew; hence the many children."""
+    code = """
+import os, signal, sys, threading, time
+sys.path[:0] = {paths!r}
+from test_network import *
+sizes = (84, 640, 128, 128)
+layers = [Flatten(input=-1)]
+for i, (n, m) in enumerate(zip(sizes, sizes[1:])):
+    if i:
+        layers.append(ReLU(input=len(layers) - 1))
+    of = dict(weight=str(i), bias=None, transposed=False)
+    layers.append(Linear(input=len(layers) - 1, in_features=n, out_features=m, **of))
+network = CompiledNetwork(layers, SHAPE, 16, training=True, threads=2)
+def train(steps):
+    numbers = np.random.RandomState(0)
+    tensors = {{}}
+    for i, (n, m) in enumerate(zip(sizes, sizes[1:])):
+        start = (numbers.randn(m, n) / 20).astype(np.float32)
+        tensors[str(i)] = TrainedTensor(start, [], is_trained=True)
+    order = np.resize(np.arange(20), 16 * steps)
+    take_steps(network, tensors=tensors, order=order, learning_rates=[0.01] * steps)
+    return b"".join(each.value.tobytes() for each in tensors.values())
+wanted = train(10)
+children = []
+for i in range(25):
+    thread = threading.Thread(target=train, args=(300,))
+    thread.start()
+    while not network._working.locked():
+        pass
+    time.sleep(0.005 + i / 5000)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if train(10) == wanted else 1)
+    thread.join()
+    children.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(sum(map(bool, children)))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code.format(paths=sys.path)],
+        capture_output=True,
+        text=True,
+    )
+    assert (answer.stdout, answer.stderr) == ("0\n", "")
+
+
 def test_predicting_needs_no_pytorch() -> None:
     code = """
 import sys

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ import tenfold
 from tenfold.errors import UsageError
 from tenfold.evaluation.flushing import FlushingThread
 from tenfold.evaluation.threads import run_threads
+from tenfold.native import threads
 from tenfold.native.threads import available_cores, pytorch_threads
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.resources import Resources, usual_threads
@@ -72,7 +75,13 @@ def test_its_folder_is_used_for_its_own_data_while_it_exists(
 
 @pytest.mark.parametrize(
     ("variable", "own"),
-    [(None, 3), (("GOMP_SPINCOUNT", "2000"), 1), (("OMP_WAIT_POLICY", "Passive"), 1)],
+    [
+        (None, 3),
+        (("GOMP_SPINCOUNT", "2000"), 1),
+        (("GOMP_SPINCOUNT", "300000"), 3),
+        (("GOMP_SPINCOUNT", "infinite"), 3),
+        (("OMP_WAIT_POLICY", "Passive"), 1),
+    ],
 )
 def test_the_callers_thread_has_no_workers_if_waiting_is_limited(
     variable: tuple[str, str] | None, own: int, monkeypatch: pytest.MonkeyPatch
@@ -99,9 +108,34 @@ def test_without_pytorch_the_number_of_threads_is_the_one_it_would_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setenv("MKL_NUM_THREADS", "2")
-    for text, wanted in (("3", 3), ("5,2", 5), ("5000", 1024), ("", 2), ("0", 2), ("many", 2)):
-        monkeypatch.setenv("OMP_NUM_THREADS", text)
+    monkeypatch.setattr(threads, "available_cores", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    for text, wanted in (("3", 3), ("1,2", 1), ("5000", 4), ("", 2), ("0", 2), ("many", 2)):
+        monkeypatch.setenv("MKL_NUM_THREADS", text)
         assert pytorch_threads() == wanted
-    monkeypatch.delenv("MKL_NUM_THREADS")
-    assert pytorch_threads() == available_cores()
+    for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name)
+    assert pytorch_threads() == 4
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"OMP_NUM_THREADS": "1"},
+        {"OMP_NUM_THREADS": "64"},
+        {"MKL_NUM_THREADS": "64"},
+        {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "2"},
+        {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "1"},
+    ],
+    ids=str,
+)
+def test_that_is_so_for_each_setting_of_the_environment(environment: dict[str, str]) -> None:
+    code = (
+        "from tenfold.native.threads import pytorch_threads\n"
+        "before = pytorch_threads()\n"
+        "import torch\n"
+        "assert before == torch.get_num_threads(), (before, torch.get_num_threads())\n"
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    subprocess.run([sys.executable, "-c", code], env=kept | environment, check=True)

@@ -253,9 +253,40 @@ def test_the_kernels_leave_it_to_pytorch(acceleration: Acceleration) -> None:
 
 
 @needs_kernels
-def test_they_have_a_layout_of_their_own() -> None:
-    data = digits()
-    NativeEngine(state_of(data), data, StepSettings(64, acceleration=LAST))
+def test_all_reasons_are_given_at_once() -> None:
+    data, both = digits(), Acceleration(precision="bfloat16", compiled=True)
+    reasons = "the precision is bfloat16, wanted float32; the model is to be compiled by torch"
+    with pytest.raises(NotNativeError, match=reasons):
+        NativeEngine(state_of(data), data, StepSettings(64, acceleration=both))
+
+
+@needs_kernels
+def test_they_have_a_layout_of_their_own_and_a_note_says_so(tmp_path: Path) -> None:
+    notes = StopsAt()
+    recipe = load_recipe(EVERYTHING, {"epochs": 1, "channels_last": True})
+    train_run(recipe, out=tmp_path / "run", resources=Resources(threads=1), watcher=notes)
+    note = "channels_last changes nothing: the compiled kernels have their own layout"
+    assert note in notes.notes
+
+
+def test_it_is_said_that_compiling_takes_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler(monkeypatch, 2.0, 2.0, 2.0)
+    notes = StopsAt()
+    recipe = load_recipe(EVERYTHING, {"epochs": 1, "compile": True})
+    with pytest.raises(UsageError, match="compile=false"):
+        train_run(recipe, out=tmp_path / "run", resources=Resources(threads=1), watcher=notes)
+    assert "PyTorch compiles the model first, which can take a minute" in notes.notes
+
+
+def test_a_parameter_that_the_model_does_not_use_is_no_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    state = state_of(digits())
+    state.model.unused = nn.Parameter(torch.ones(3))
+    COMPILED.require_possible(state.model, digits(), 64)
 
 
 def test_a_device_without_bfloat16_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,5 +63,6 @@ class Predictor:
         last, wanted = self._network, (tuple(shape), batch_size, threads)
         if last is not None and (last.input_shape, last.batch_size, last.threads) == wanted:
             return last
-        self._network = CompiledNetwork(self.layers, shape, batch_size, threads=threads)
-        return self._network
+        network = CompiledNetwork(self.layers, shape, batch_size, threads=threads)
+        self._network = network  # which another thread may replace at once
+        return network

@@ -20,8 +20,8 @@ def pytorch_threads() -> int:
     ask = getattr(sys.modules.get("torch"), "get_num_threads", None)
     if ask is not None:
         return min(int(ask()), MOST_THREADS)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         wanted = os.environ.get(name, "").partition(",")[0].strip()
         if wanted.isdecimal() and len(wanted) < 6 and int(wanted):
-            return min(int(wanted), MOST_THREADS)
-    return available_cores()
+            return min(int(wanted), available_cores())
+    return min(available_cores(), MOST_THREADS)

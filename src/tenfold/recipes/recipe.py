@@ -24,6 +24,9 @@ _MEANT = {
 }
 """Keys that other tools have, and keys of a table written without it."""
 
+_MEANT_VALUES = dict.fromkeys(("float16", "fp16", "half", "16"), "bfloat16")
+"""Values that other tools have."""
+
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
 _Positive = Annotated[float, Field(gt=0, le=1e6)]
 _NotNegative = Annotated[float, Field(ge=0, le=1e6)]
@@ -284,7 +287,8 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     found = _as_typed(problem["input"])
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         names = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
-        return f"{key} is {found}, {did_you_mean(problem['input'], names)}"
+        meant = _MEANT_VALUES.get(problem["input"], problem["input"])
+        return f"{key} is {found}, {did_you_mean(meant, names)}"
     words = wanted(problem)
     if key == "augment":
         words = "its keys, such as augment.flip=true"

@@ -33,7 +33,7 @@ from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.checkpoint import Checkpointer
 from tenfold.training.engine import StepSettings
-from tenfold.training.engine_table import AUTO
+from tenfold.training.engine_table import AUTO, NATIVE
 from tenfold.training.engines import ChosenEngine, choose_engine
 from tenfold.training.history import EpochMetrics
 from tenfold.training.loop import Outcome
@@ -229,6 +229,8 @@ def prepare(
     averaged = AveragedWeights(model, recipe.average_decay) if recipe.average_decay else None
     state = TrainingState(model, optimizer, averaged)
     augmentation = _augmentation(recipe)
+    if recipe.compile and resources.engine != NATIVE:
+        listener.note("PyTorch compiles the model first, which can take a minute")
     engine = choose_engine(
         resources.engine or AUTO,
         state,
@@ -245,6 +247,8 @@ def prepare(
     )
     if engine.why_not_native and device.type == "cpu":
         listener.note(f"training with PyTorch instead of compiled kernels: {engine.why_not_native}")
+    if recipe.channels_last and engine.kind.name == NATIVE:
+        listener.note("channels_last changes nothing: the compiled kernels have their own layout")
     return Prepared(
         recipe=recipe,
         splits=splits,

@@ -184,7 +184,8 @@ def _set_threads(threads: int, *, in_own_thread: bool) -> None:
 def waiting_is_limited() -> bool:
     """Whether the environment limits how long OpenMP's threads wait before they sleep."""
     passive = os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive"
-    return passive or "GOMP_SPINCOUNT" in os.environ
+    turns = os.environ.get("GOMP_SPINCOUNT", "").strip()
+    return passive or (turns.isdecimal() and len(turns) < 6)  # the default is 300,000
 
 
 def _like(began: str) -> str:

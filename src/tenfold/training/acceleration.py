@@ -126,10 +126,13 @@ class Acceleration:
             logits = compute(self.in_layout(images))
             loss = nn.functional.cross_entropy(logits, labels)
         trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
-        gradients = torch.autograd.grad(loss, list(trained.values()))
+        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
         return StepResults(
             loss.item(),
-            dict(zip(trained, gradients, strict=True)),
+            {
+                name: torch.zeros_like(each) if gradient is None else gradient
+                for (name, each), gradient in zip(trained.items(), gradients, strict=True)
+            },
             predict_logits(model, images),
         )
 

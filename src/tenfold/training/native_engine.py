@@ -217,10 +217,13 @@ def _require_plain_gradients(parameters: Mapping[str, nn.Parameter]) -> None:
 
 def _require_plain_steps(acceleration: Acceleration) -> None:
     """Refuse what only PyTorch can do; the kernels have their own memory layout."""
+    reasons = []
     if acceleration.precision != SINGLE:
-        raise NotNativeError(f"the precision is {acceleration.precision}, wanted {SINGLE}")
+        reasons.append(f"the precision is {acceleration.precision}, wanted {SINGLE}")
     if acceleration.compiled:
-        raise NotNativeError("the model is to be compiled by torch.compile")
+        reasons.append("the model is to be compiled by torch.compile")
+    if reasons:
+        raise NotNativeError("; ".join(reasons))
 
 
 def _known_augmentation(augment: Augment | None) -> Augmentation | None:

@@ -66,6 +66,7 @@ struct LayerMemory {
   // The chains of sums that are computed one by one, and how many of them are done, by job place.
   Array<float> chains;
   std::unique_ptr<std::atomic<int64_t>[]> done;
+  int64_t done_count = 0;
 
   // Allocates slots of `size` floats for up to `blocks` blocks, unless one group is always enough.
   template <typename Function>
@@ -80,7 +81,12 @@ struct LayerMemory {
     if (chains.count() != 0) return;
     chains = Array<float>(size);
     done = std::make_unique<std::atomic<int64_t>[]>(static_cast<size_t>(parts));
-    for (int64_t i = 0; i < parts; ++i) done[static_cast<size_t>(i)] = 0;
+    done_count = parts;
+    restart();
+  }
+  // A process that was forked during a step has inherited its counts.
+  void restart() const {
+    for (int64_t i = 0; i < done_count; ++i) done[static_cast<size_t>(i)] = 0;
   }
   void want_rows(int64_t features, int64_t blocks) {
     if (rows.is_empty()) rows = Rows(features, blocks);

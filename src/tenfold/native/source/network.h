@@ -121,6 +121,11 @@ class Network {
   const std::vector<Place>& places() const { return places_; }
   bool by_block() const { return by_block_; }
 
+  // To be called before the first step of several.
+  void restart() const {
+    for (const LayerMemory& memory : memories_) memory.restart();
+  }
+
   // True on the first call only.
   bool is_first_use() { return std::exchange(is_unused_, false); }
 

@@ -175,6 +175,7 @@ class Training {
         losses_(network.blocks() * kLanes),
         hits_(network.blocks() * kLanes),
         workers_(threads_for(network, stretch.threads), network.scratch_size()) {
+    network.restart();
     if (network.is_first_use()) {
       for (int32_t i = 0; i < tensor_count; ++i) {
         for (float* numbers : {tensors[i].value, tensors[i].moment1, tensors[i].moment2}) {
