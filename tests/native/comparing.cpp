@@ -17,7 +17,8 @@ using reference::Rounding;
 constexpr double kAllowance = 8;
 constexpr double kUnit = 0x1p-24;         // rounding error of a number near 1 in single precision
 constexpr double kNegligible = 0x1p-100;  // a running mean of gradients below this may become 0
-constexpr double kSmallestNormal = 0x1p-126;  // so may a gradient or a mean of squares below this
+constexpr double kSmallestNormal = 0x1p-126;  // so may a mean of squares below this
+constexpr double kMostTerms = 0x1p12;         // and each of this many terms of a gradient
 constexpr int kFewRuns = 4;
 constexpr int kManyRuns = 40;  // before a result is called wrong
 
@@ -240,7 +241,8 @@ class StepCheck {
     for (const Step& run : runs_) {
       error = std::max(error, largest_error(exact_.gradients[place], run.gradients[place]));
     }
-    return kAllowance * error + 4 * kUnit * largest(exact_.gradients[place]) + kSmallestNormal;
+    return kAllowance * error + 4 * kUnit * largest(exact_.gradients[place]) +
+           kMostTerms * kSmallestNormal;
   }
 
   void tensor(size_t place) {

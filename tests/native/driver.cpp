@@ -161,7 +161,8 @@ int run_cases(const Library& library, const Options& options) {
   if (failed) return 1;
   // If hardly any steps could be compared, little has been tested.
   if (tally.steps >= 20 && 2 * tally.undecided > tally.steps) {
-    std::fprintf(stderr, "more than half of the steps could not be compared\n");
+    std::fprintf(stderr, "--seed %llu: more than half of the steps could not be compared\n",
+                 static_cast<unsigned long long>(options.seed));
     return 1;
   }
   return 0;

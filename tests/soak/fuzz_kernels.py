@@ -183,6 +183,7 @@ def main() -> None:
                     worker.result()
                 if workers:
                     print(summary(fuzzer.tally), file=sys.stderr, flush=True)
+    print(*fuzzer.tally.failures, sep="\n")
     print(f"{len(drivers) + len(emulated)} drivers, {summary(fuzzer.tally)}")
     sys.exit(1 if fuzzer.tally.failures or not fuzzer.tally.calls else 0)
 
