@@ -154,8 +154,8 @@ def saved(figure: plt.Figure, name: str, words: str) -> str:
     return f"![{words}](performance/{name}.svg)"
 
 
-def throughput(result: Result) -> str:
-    """Steps."""
+def steps_of(result: Result) -> str:
+    """A table of steps."""
     ways = [way for way in ("tutorial", "bare", "torch", "native") if way in ways_of(result)]
     rows = []
     for of in things_of(result):
@@ -172,6 +172,24 @@ def throughput(result: Result) -> str:
         )
     header = ["recipe", *(f"{NAMES[way]}, ms" for way in ways)]
     header += ["tutorial / native", "bare / native", "native / floor"]
+    return table(header, rows)
+
+
+def avx2(result: Result) -> str:
+    """Steps without AVX-512."""
+    return f"""### Without AVX-512
+
+The same with the kernels, PyTorch, oneDNN and MKL limited to AVX2, as on a processor that has no
+AVX-512.
+
+{context(result)}
+
+{steps_of(result)}"""
+
+
+def throughput(result: Result) -> str:
+    """Steps."""
+    ways = [way for way in ("tutorial", "bare", "torch", "native") if way in ways_of(result)]
     text = f"""## A training step
 
 The tutorials' way opens every image with Pillow for PyTorch's DataLoader, without workers, and asks
@@ -181,12 +199,14 @@ weights on the same batches, and their first losses agree as closely as single p
 
 {context(result)}
 
-{table(header, rows)}
+{steps_of(result)}
 
 {bars(result, things_of(result), ways, "milliseconds per step", "throughput")}
 
 - The floor is the time that a step's arithmetic takes at the speed of PyTorch's product of large
-  matrices, or that its weights take to be read and written, whichever is longer.
+  matrices, or that its weights take to be read and written, whichever is longer. `softmax-fashion`
+  is far from it because its images are fetched from anywhere among 60,000, and `cnn-cifar10`
+  because a batch of 10 images fills 10 of the 16 lanes in which the kernels compute.
 - At its own learning rate, the network of `convpool-mnist` dies and most of its gradients are 0; at
   1e-4 it stays alive. `resnet-small` is measured without augmentation, averaged weights and a
   schedule, which the other ways lack."""
@@ -492,6 +512,7 @@ def sizes(table_of_sizes: dict[str, float]) -> str:
 
 SECTIONS = {
     "throughput": throughput,
+    "avx2": avx2,
     "commands": commands,
     "seeds": seeds,
     "startup": startup,

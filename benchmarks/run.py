@@ -22,6 +22,9 @@ from page import SECTIONS
 
 HERE = Path(__file__).parent
 
+COMMANDS = {"avx2": ["throughput.py", "--avx2"]}
+"""How to measure what has no script of its own."""
+
 
 def main() -> None:
     """See the module."""
@@ -50,7 +53,8 @@ def main() -> None:
     failed = []
     for name in options.names:
         print(f"--- {name}", flush=True)
-        command = [sys.executable, str(HERE / f"{name}.py")]
+        script, *arguments = COMMANDS.get(name, [f"{name}.py"])
+        command = [sys.executable, str(HERE / script), *arguments]
         command += ["--out", str(options.results / f"{name}.json")]
         command += ["--quick"] if options.quick else []
         earlier = None if options.against is None else options.against / f"{name}.json"

@@ -66,6 +66,14 @@ from tenfold.runs.fit import Prepared, prepare, train_prepared
 from tenfold.runs.resources import Resources
 from tenfold.training import Standing, Watcher, epoch_order
 
+AVX2 = {
+    "TENFOLD_NATIVE": "avx2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""What limits the kernels, PyTorch and its libraries to AVX2."""
+
 WAYS = ("tutorial", "bare", "torch", "native")
 
 COMPARED = 10
@@ -323,14 +331,17 @@ class Worker:
     threads than there are cores.
     """
 
-    def __init__(self, name: str, way: str, threads: int, batch_size: int = 0) -> None:
-        waiting = {"GOMP_SPINCOUNT": SPIN_COUNT} if way in ("native", "torch") else {}
+    def __init__(
+        self, name: str, way: str, threads: int, batch_size: int = 0, *, avx2: bool = False
+    ) -> None:
+        environment = {"GOMP_SPINCOUNT": SPIN_COUNT} if way in ("native", "torch") else {}
+        environment |= AVX2 if avx2 else {}
         self.process = subprocess.Popen(
             [
                 *(sys.executable, __file__, name, "--work", way),
                 *("--threads", str(threads), "--batch-size", str(batch_size)),
             ],
-            env=os.environ | waiting,
+            env=os.environ | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -395,7 +406,8 @@ def measure(name: str, options: argparse.Namespace, result: Result) -> list[str]
     peers = [peer for peer in PEERS if can_fit(peer, system.recipe)] if options.peers else []
     load_splits(data_for(load_recipe(system.recipe).data))  # fails once, and not in every worker
     workers = {
-        way: Worker(name, way, options.threads, options.batch_size) for way in (*ways, *peers)
+        way: Worker(name, way, options.threads, options.batch_size, avx2=options.avx2)
+        for way in (*ways, *peers)
     }
     losses = {way: workers[way].ask("losses") for way in ways}
     steps = dict.fromkeys(workers, system.steps // share)
@@ -450,6 +462,7 @@ def main() -> None:
     )
     made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     made.add_argument("--peers", action="store_true", help="also measure other libraries")
+    made.add_argument("--avx2", action="store_true", help="let no way use AVX-512")
     made.add_argument("--batch-size", type=int, default=0, help=argparse.SUPPRESS)
     made.add_argument("--work", help=argparse.SUPPRESS)
     options = parsed(made)
