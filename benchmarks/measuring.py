@@ -140,6 +140,7 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "kernels": kernels.instruction_set if isinstance(kernels, Kernels) else kernels.reason,
         **{name: version(name) for name in PACKAGES},
+        "cifar10": "CIFAR-10" if data_for("cifar10") == "cifar10" else "a JPEG copy of CIFAR-10",
         "settings": {
             name: os.environ[name] for name in sorted(os.environ) if name.startswith(_SETTINGS)
         },

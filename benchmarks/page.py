@@ -93,6 +93,8 @@ def context(result: Result) -> str:
     n = max(len(figure.samples) for figure in result.figures)
     threads = f", {result.settings['threads']} threads" if "threads" in result.settings else ""
     own = "".join(f", {name}={value}" for name, value in machine["settings"].items())
+    if any("cifar10" in of for of in things_of(result)):
+        own += f"; `cifar10` is {machine['cifar10']}"
     quick = " These are quick measurements." if result.settings.get("quick") else ""
     return (
         f"Medians (lowest to highest of up to {n}; single numbers were measured once) on "
@@ -261,8 +263,8 @@ def commands(result: Result) -> str:
 From the start of the process to the written model: `tenfold train` beside a script that is the
 tutorial, [benchmarks/tutorials](../benchmarks/tutorials). The scripts evaluate where the tutorials
 do, tenfold at the end of the run. Their DataLoaders read images in the script's own process, or in
-four others. CIFAR-10 is read from an `.npz` file by both. Accuracies are in
-the order of the columns, each of one run.
+four others. Both read `cifar10` from an `.npz` file. Accuracies are in the order of the columns, each of
+one run.
 
 {context(result)}
 
@@ -478,7 +480,7 @@ def seeds(result: Result) -> str:
 The test accuracy of models trained by the native engine minus that of models trained by PyTorch,
 from the same weights and on the same batches, in percentage points, with the interval of its mean
 by Student's t. On {result.machine["cores"]} cores of an {result.machine["processor"]},
-{result.measured}.
+{result.measured}; `cifar10` is {result.machine["cifar10"]}.
 
 {table(header, rows)}"""
 
