@@ -263,8 +263,8 @@ def commands(result: Result) -> str:
 From the start of the process to the written model: `tenfold train` beside a script that is the
 tutorial, [benchmarks/tutorials](../benchmarks/tutorials). The scripts evaluate where the tutorials
 do, tenfold at the end of the run. Their DataLoaders read images in the script's own process, or in
-four others. Both read `cifar10` from an `.npz` file. Accuracies are in the order of the columns, each of
-one run.
+four others. Both read `cifar10` from an `.npz` file. Accuracies are in the order of the columns,
+each of one run.
 
 {context(result)}
 
