@@ -318,12 +318,13 @@ The time of a step of LeNet next to processes that each keep a core busy. The bo
 {table(header, rows)}
 
 The threads of GNU's OpenMP, which PyTorch has on Linux, look for work 300,000 times before they
-sleep, which keeps a core from others for longer than their time slice. On the command line,
-`tenfold` lets them look 2,000 times (`GOMP_SPINCOUNT=2000`), unless `GOMP_SPINCOUNT` or
-`OMP_WAIT_POLICY` is set; on an idle machine, that makes a step of the PyTorch engine up to a third
-slower. In a notebook or a program of your own, set it before PyTorch is imported:
-`GOMP_SPINCOUNT=2000 jupyter lab`. The threads of the native engine yield the core by themselves.
-Without `--threads`, a run takes half the cores, but at least two if there are two."""
+sleep, unless the process has more of them than there are cores. That keeps a core from others for
+longer than their time slice, as in the bare loop. On the command line, `tenfold` lets them look
+2,000 times (`GOMP_SPINCOUNT=2000`), unless `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` is set. In a
+notebook, a run of the PyTorch engine has more threads than cores for that purpose, which makes its
+steps longer on an idle machine; this is not needed if the notebook is started with the shorter
+waiting: `GOMP_SPINCOUNT=2000 jupyter lab`. The threads of the native engine yield the core by
+themselves. Without `--threads`, a run takes half the cores, but at least two if there are two."""
 
 
 def scaling(result: Result) -> str:
