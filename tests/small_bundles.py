@@ -1,12 +1,14 @@
-"""Bundles made by hand, of PyTorch's tensors and what the header must say."""
+"""Bundles made by hand, and what is in those of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+import tenfold
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.tensors import to_stored
 
@@ -20,3 +22,8 @@ def bundle_with(weights: Mapping[str, Tensor], **header: Any) -> Bundle:
         "figures": {},
     }
     return Bundle(BundleHeader(**(defaults | header)), to_stored(weights))
+
+
+def weights_of(model: Path | tenfold.Run) -> dict[str, bytes]:
+    """The bytes of a model's weights, by name."""
+    return {name: bytes(w.data) for name, w in tenfold.load(model).bundle.weights.items()}

@@ -114,7 +114,7 @@ def test_parallel_imports_and_forks_leave_the_collector_as_it_was(
     monkeypatch.syspath_prepend(tmp_path)
     gc.enable()
     with ThreadPoolExecutor() as pool:
-        first, second = pool.map(_lazy._imported, ["waits_first", "waits_second"])
+        first, second = pool.map(_lazy.imported, ["waits_first", "waits_second"])
     assert gc.isenabled()
     assert importlib.import_module("waiting").codes == [0], "the child collects garbage"
     assert (first.__name__, second.__name__) == ("waits_first", "waits_second")
@@ -128,7 +128,7 @@ def test_objects_that_were_frozen_before_an_import_stay_frozen(
     gc.freeze()
     try:
         frozen = gc.get_freeze_count()
-        _lazy._imported("package_frozen")
+        _lazy.imported("package_frozen")
         assert gc.get_freeze_count() == frozen > 0
     finally:
         gc.unfreeze()

@@ -31,9 +31,9 @@ def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if home_of[name] == package:  # a submodule
-            value: object = _imported(f"{package}.{name}")
+            value: object = imported(f"{package}.{name}")
         else:
-            value = getattr(_imported(home_of[name]), name)
+            value = getattr(imported(home_of[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 
@@ -87,7 +87,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_Imports.forget_other_threads)
 
 
-def _imported(module: str) -> ModuleType:
+def imported(module: str) -> ModuleType:
     """The module, imported without looking for garbage, which imports hardly make."""
     _Imports.begin()
     try:

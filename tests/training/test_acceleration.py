@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import tenfold
 from engines import needs_kernels
+from small_bundles import weights_of
 from stopping import StopsAt
 from tenfold.data import ImageDataset, load_splits
 from tenfold.errors import InterruptedRunError, NotNativeError, UsageError
@@ -145,10 +145,7 @@ def test_a_run_is_resumed_and_evaluated_bit_for_bit(
     with pytest.raises(InterruptedRunError):
         train_run(recipe, out=tmp_path / "run", resources=resources, watcher=StopsAt(30))
     resumed = resume_run(tmp_path / "run")
-    weights, wanted = (tenfold.load(run).bundle.weights for run in (resumed, whole))
-    assert {k: bytes(w.data) for k, w in weights.items()} == {
-        k: bytes(w.data) for k, w in wanted.items()
-    }
+    assert weights_of(resumed) == weights_of(whole)
     assert resumed.figures["test_loss"] == whole.figures["test_loss"]
     assert resumed.facts.sessions[-1].bit_exact
     assert evaluate_run(tmp_path / "run").loss == whole.figures["test_loss"]

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.data.load import load_splits
-from tenfold.data.splitting import with_validation
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report, report_of
-from tenfold.listening import Listener, Recorder
+from tenfold.listening import Listener
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer, require_batches
@@ -26,6 +23,7 @@ from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe, completed
 from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
+from tenfold.runs.reading import RunData, read_for
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.tensors import part_of, to_stored
 from tenfold.training.acceleration import Acceleration
@@ -176,7 +174,7 @@ def prepare(
 
     Args:
         recipe: what to do.
-        data: see `load_splits`; None for the recipe's own.
+        data: see `read_for`; or what that has read.
         resources: what the run may use.
         device: where to train.
         listener: gets notes on the data, the progress of long reads, and, if no engine was
@@ -186,31 +184,17 @@ def prepare(
         DataError: the data cannot be read or trained on.
         UsageError: the recipe does not fit the data.
     """
-    data = data if data is not None else recipe.data
-    if isinstance(data, str) and not data:
-        raise UsageError("no data set given", remedy="name one, such as digits or a folder")
     arguments = model_arguments(recipe.model, recipe.model_args)  # fails before a long read
-    recorder = Recorder(listener)
-    loaded = load_splits(
-        data,
-        data_root=resources.data_root,
-        image_size=recipe.image_size,
-        channels=recipe.channels,
-        test_fraction=recipe.test,
-        download=resources.download,
-        listener=recorder,
-    )
-    if loaded.splits.test is None:
-        recorder.note("there are no test images")
-    splits = with_validation(loaded.splits, recipe.val, seed=recipe.seed)
+    if not isinstance(data, RunData):
+        data = read_for(recipe, data, resources, listener=listener)
+    splits, train = data.splits, data.splits.train
     recipe = completed(
         recipe,
-        source=loaded.source,
-        image_shape=loaded.splits.train.image_shape,
+        source=data.source,
+        image_shape=train.image_shape,
         model_arguments=arguments,
     )
     _require_fit(recipe, splits)
-    train = splits.train
     preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
     torch.manual_seed(derive_seed(recipe.seed, "model"))
     network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
@@ -259,13 +243,13 @@ def prepare(
         engine=engine,
         data=DataFacts(
             source=recipe.data,
-            can_be_reopened=isinstance(data, str | Path),
-            root=None if loaded.root is None else str(loaded.root.resolve()),
-            fingerprint=splits.fingerprint,
+            can_be_reopened=data.can_be_reopened,
+            root=None if data.root is None else str(data.root.resolve()),
+            fingerprint=data.fingerprint,
             classes=list(train.classes),
             image_shape=train.image_shape,
             n={part.split: len(part) for part in splits},
-            notes=list(recorder.notes),
+            notes=list(data.notes),
         ),
     )
 

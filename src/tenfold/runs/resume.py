@@ -18,7 +18,8 @@ from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.older import upgraded
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
-from tenfold.runs.train import Beginning, parse_interval, run_session
+from tenfold.runs.session import Beginning, run_session
+from tenfold.runs.train import parse_interval
 from tenfold.storage import checked
 from tenfold.training.checkpoint import Checkpoint, read_newest
 from tenfold.training.watching import Watcher

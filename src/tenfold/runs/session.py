@@ -1,0 +1,182 @@
+"""A session of a run in its folder: train, and save everything that a user or a resume needs."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tenfold.deployment.bundle import write_bundle
+from tenfold.errors import InterruptedRunError, StorageError, TenfoldError
+from tenfold.runs.facts import RunFacts, Session
+from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, train_prepared
+from tenfold.runs.folder import RunFolder
+from tenfold.runs.run import Run
+from tenfold.runs.signals import stop_on_signals
+from tenfold.storage import write_text
+from tenfold.training.checkpoint import Checkpointer
+from tenfold.training.state import TrainingState
+from tenfold.training.watching import Watcher
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a session begins.
+
+    Attributes:
+        exact: whether it ends with the same bits as an uninterrupted run.
+        changed: whether a difference from the checkpoint was accepted.
+        notes: notes for the user.
+    """
+
+    exact: bool = True
+    changed: bool = False
+    notes: Sequence[str] = ()
+
+
+def run_session(
+    folder: RunFolder,
+    prepared: Prepared,
+    facts: RunFacts,
+    every: tuple[float, int],
+    watcher: Watcher,
+    beginning: Beginning,
+) -> Run:
+    """Train from the current state to the end, then write the bundle and the figures.
+
+    Raises:
+        TrainingError, InterruptedRunError, StorageError: see `train_run`.
+    """
+    state, conditions, context = prepared.state, prepared.conditions, prepared.context
+    session = Session(
+        **conditions.model_dump(),
+        started=_now(),
+        from_step=state.step,
+        bit_exact=beginning.exact,
+        notes=list(beginning.notes),
+        why_not_native=prepared.engine.why_not_native,
+    )
+    facts = facts.updated(
+        status="running",
+        conditions=conditions,
+        context=context,
+        replaced=facts.replaced if facts.context == context else facts.context,
+        sessions=[*facts.sessions, session],
+        figures=None,
+        test=None,
+        failure=None,
+        digests={},
+    )
+    write_text(folder.recipe, prepared.recipe.to_toml())
+    folder.write_facts(facts)
+    saver = _Saver(folder, prepared)
+    checkpointer = Checkpointer(
+        folder.checkpoints,
+        {**context.model_dump(), "conditions": conditions.model_dump()},
+        every_seconds=every[0],
+        every_batches=every[1],
+        after_save=saver.after_save,
+    )
+    if beginning.changed:  # an accepted change must not need accepting again
+        checkpointer.save(state)
+    elif state.step:  # the files beside it may be older than the checkpoint, or newer
+        saver.after_save(state)
+    watcher.started(folder.path, state.history)
+    try:
+        with stop_on_signals() as stop:
+            outcome = train_prepared(
+                prepared, watcher=watcher, checkpointer=checkpointer, should_stop=stop
+            )
+    except TenfoldError as error:
+        with contextlib.suppress(StorageError):  # the first error is the one to report
+            folder.write_facts(facts.updated(status="failed", failure=str(error)))
+        raise
+    finally:
+        watcher.ended()
+    if outcome == "interrupted":
+        folder.write_facts(facts.updated(status="interrupted"))
+        raise InterruptedRunError(
+            f"{folder}: stopped and saved {_where(state)}",
+            remedy=f"continue with: {folder.command('resume')}",
+            signal_number=stop.signal_number,
+        )
+    try:
+        fitted = finish(prepared, outcome, listener=watcher)
+    except KeyboardInterrupt:
+        folder.write_facts(facts.updated(status="interrupted"))
+        raise InterruptedRunError(
+            f"{folder}: stopped while the test images were evaluated; all epochs are saved",
+            remedy=f"evaluate them with: {folder.command('resume')}",
+            signal_number=signal.SIGINT,
+        ) from None
+    digest = write_bundle(folder.model, fitted.bundle())
+    facts = facts.updated(
+        status=outcome,
+        figures=fitted.figures,
+        test=None if fitted.report is None else fitted.report.to_dict(),
+        digests=folder.digests(model=digest),
+    )
+    folder.write_facts(facts)
+    return Run(folder.path, tuple(state.history), facts)
+
+
+class _Saver:
+    """Keeps the files beside the checkpoints in step with them."""
+
+    def __init__(self, folder: RunFolder, prepared: Prepared) -> None:
+        self.folder, self.prepared, self.best_epoch = folder, prepared, 0
+
+    def after_save(self, state: TrainingState) -> None:
+        """Write the history, and the best weights if they have changed."""
+        if state.history:
+            self.folder.write_metrics(state.history)
+        if state.best is not None and state.best.epoch != self.best_epoch:
+            self.best_epoch = state.best.epoch
+            found = figures_of(self.prepared, self.best_epoch)
+            figures = {**found.to_dict(), "epochs": self.best_epoch}
+            write_bundle(self.folder.best, bundle_of(self.prepared, state.best.weights, figures))
+
+
+def _where(state: TrainingState) -> str:
+    if state.batch:
+        return f"in epoch {state.epoch + 1} after batch {state.batch}"
+    return f"after epoch {state.epoch}"
+
+
+def first_facts(prepared: Prepared) -> RunFacts:
+    """The facts of a new run, before its first session."""
+    return RunFacts(
+        status="running",
+        created=_now(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        git_revision=_git_revision(),
+        data=prepared.data,
+        parameters=sum(p.numel() for p in prepared.model.network.parameters()),
+        sessions=[],
+        conditions=prepared.conditions,
+        context=prepared.context,
+    )
+
+
+def _git_revision() -> str | None:
+    """The current commit, if the working directory is in a git repository."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
