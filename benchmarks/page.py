@@ -20,6 +20,8 @@ import matplotlib.pyplot as plt
 from measuring import RESULTS, Figure, Result, number
 from scipy.stats import t as student_t
 
+from tenfold.cli import SPIN_COUNT
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 NAMES = {
@@ -307,6 +309,7 @@ def contention(result: Result) -> str:
     header = ["busy processes", "bound"]
     for way in ways_of(result):
         header += [f"{NAMES.get(way, way.replace('torch', 'PyTorch engine'))}, ms", "x idle"]
+    spins, set_to = f"{int(SPIN_COUNT):,}", f"GOMP_SPINCOUNT={SPIN_COUNT}"
     return f"""## A busy machine
 
 The time of a step of LeNet next to processes that each keep a core busy. The bound is
@@ -320,10 +323,10 @@ The time of a step of LeNet next to processes that each keep a core busy. The bo
 The threads of GNU's OpenMP, which PyTorch has on Linux, look for work 300,000 times before they
 sleep, unless the process has more of them than there are cores. That keeps a core from others for
 longer than their time slice, as in the bare loop. On the command line, `tenfold` lets them look
-2,000 times (`GOMP_SPINCOUNT=2000`), unless `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` is set. In a
-notebook, a run of the PyTorch engine has more threads than cores for that purpose, which makes its
-steps longer on an idle machine; this is not needed if the notebook is started with the shorter
-waiting: `GOMP_SPINCOUNT=2000 jupyter lab`. The threads of the native engine yield the core by
+{spins} times (`{set_to}`), unless `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` is set. In a notebook, a
+run of the PyTorch engine has more threads than cores for that purpose, which makes its steps longer
+on an idle machine; this is not needed if the notebook is started with the shorter waiting:
+`{set_to} jupyter lab`. The threads of the native engine yield the core by
 themselves. Without `--threads`, a run takes half the cores, but at least two if there are two."""
 
 

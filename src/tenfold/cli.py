@@ -67,13 +67,14 @@ app = typer.Typer(
 SCHEMA = 1
 """Version of the `--json` output."""
 
-SPIN_COUNT = "2000"
+SPIN_COUNT = "4000"
 """How often the threads of GNU's OpenMP, which PyTorch has on Linux, look before they sleep.
 
 By default they look 300,000 times, which takes longer than the time slice of a process that waits
-for the core meanwhile: with one busy process beside it on two cores, a step of LeNet takes tens of
-times as long as without. With 2,000 it takes 2 to 3 times as long, and up to a third longer on an
-idle machine, because a thread that sleeps has to be woken. `benchmarks/contention.py` measures it.
+for the core meanwhile. The fewer times, the shorter is a step beside busy processes, and the longer
+on an idle machine, because a thread that sleeps has to be woken: for LeNet on two cores, 7.8 ms
+with 2,000 and 6.6 ms with 10,000 if the machine is idle, 16 and 22 ms beside one busy process, and
+152 and 231 ms beside sixteen. `benchmarks/contention.py` measures it.
 """
 
 DATA_HELP = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,48 +95,41 @@ def read_while_importing(
         UsageError: see `read_for`; or the device is not available, or the model's arguments are
             wrong.
     """
-    checking = _Checking(recipe, resources)
-    checking.start()
-    try:
-        return read_for(recipe, data, resources, listener=_Until(checking, listener))
-    finally:
-        checking.join()
-        checking.require_success()
-
-
-class _Checking(threading.Thread):
-    """Imports what trains a run, then checks the device and the model's arguments."""
-
-    def __init__(self, recipe: Recipe, resources: Resources) -> None:
-        super().__init__(name="tenfold-importing")
-        self._recipe, self._resources = recipe, resources
-        self._error: Exception | None = None
-
-    def run(self) -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="tenfold-importing") as pool:
+        checked = pool.submit(_import_and_check, recipe, resources)
+        forwarding = _Forwarding(checked, listener)
         try:
-            imported("tenfold.runs.session")
-            from tenfold.models import model_arguments
-
-            choose_device(self._resources.device or "auto")
-            model_arguments(self._recipe.model, self._recipe.model_args)
-        except Exception as error:
-            self._error = error
-
-    def require_success(self) -> None:
-        """Raise the error, if there was one."""
-        if self._error is not None:
-            raise self._error
+            return read_for(recipe, data, resources, listener=forwarding)
+        finally:
+            checked.result()
+            forwarding.tell()
 
 
-class _Until(Listener):
-    """Forwards everything until the checks fail."""
+def _import_and_check(recipe: Recipe, resources: Resources) -> None:
+    """Import what trains a run; then check the device and the model's arguments."""
+    imported("tenfold.runs.session")
+    from tenfold.models import model_arguments
 
-    def __init__(self, checking: _Checking, listener: Listener) -> None:
-        self._checking, self._listener = checking, listener
+    choose_device(resources.device or "auto")
+    model_arguments(recipe.model, recipe.model_args)
+
+
+class _Forwarding(Listener):
+    """Forwards progress until the checks fail, and keeps the notes for after a success."""
+
+    def __init__(self, checked: Future[None], listener: Listener) -> None:
+        self._checked, self._listener = checked, listener
+        self._notes: list[str] = []
 
     def note(self, text: str) -> None:
-        self._listener.note(text)
+        self._notes.append(text)
+
+    def tell(self) -> None:
+        """Forward the notes."""
+        for text in self._notes:
+            self._listener.note(text)
 
     def reading(self, what: str, done: int, total: int | None) -> None:
-        self._checking.require_success()
+        if self._checked.done():
+            self._checked.result()
         self._listener.reading(what, done, total)
