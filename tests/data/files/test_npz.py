@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +300,34 @@ def test_any_npz_raises_only_our_errors(tmp_path, data, compressed):
         read_npz(path)
     except DataError:
         pass
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.asfortranarray(np.arange(4 * 30).reshape(4, 6, 5).astype(np.uint8)),
+        np.arange(4 * 30).reshape(4, 6, 5).astype(">i4"),
+        np.arange(4 * 90).reshape(4, 3, 6, 5).astype(np.uint8)[:, ::-1],
+    ],
+    ids=["by columns", "big-endian", "reversed"],
+)
+def test_arrays_of_any_layout_are_read_as_numpy_reads_them(
+    images: np.ndarray, save: Callable[..., None], tmp_path: Path
+) -> None:
+    save(tmp_path / "set.npz", images=images, labels=np.arange(4) % 2, classes=["é", "日本語"])
+    found = read_npz(tmp_path / "set.npz")["all"]
+    with np.load(tmp_path / "set.npz") as wanted:
+        assert np.array_equal(found.images.squeeze(), wanted["images"].astype(np.uint8))
+    assert found.classes == ("é", "日本語")
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    images = np.random.default_rng(0).integers(0, 256, (40, 20, 20), dtype=np.uint8)
+    np.savez(path, images=images, labels=np.arange(40) % 2)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="damaged or truncated"):
+        read_npz(path)

@@ -97,10 +97,12 @@ def test_a_damaged_entry_is_noted_and_never_used(place, value, cut):
     (path,) = entries()
     data = bytearray(path.read_bytes())
     place %= len(data)
+    header_end = 8 + int.from_bytes(data[:8], "little")
+    spaces = b" \t\n\r" if place < header_end else b""
     if cut:
         del data[place:]
-    elif data[place] == value:
-        return
+    elif data[place] == value or (data[place] in spaces and value in spaces):
+        return  # another space between the header's words means the same
     else:
         data[place] = value
     path.write_bytes(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import time
 import zlib
@@ -11,7 +10,7 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from tenfold.data.catalog.entries import CatalogFile
-from tenfold.data.files.reading import file_errors, is_gzip
+from tenfold.data.files.reading import file_errors, is_gzip, unzipped
 from tenfold.errors import DataError, StorageError
 from tenfold.listening import Listener
 from tenfold.storage import cache_folder, make_folder, write_bytes
@@ -70,9 +69,8 @@ def digest_as(stream: BufferedIOBase, file: CatalogFile, wanted: str) -> str:
     if file.digest is None or not is_gzip(stream):
         return digest(stream.read, wanted)
     try:
-        with gzip.GzipFile(fileobj=stream) as content:
-            return digest(content.read, wanted, largest=file.largest)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        return digest(unzipped(stream).read, wanted, largest=file.largest)
+    except (EOFError, zlib.error) as error:
         raise UnusableError(f"damaged gzip file: {error}") from error
 
 

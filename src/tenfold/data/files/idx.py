@@ -24,6 +24,7 @@ from tenfold.data.files.reading import (
     fill,
     is_gzip,
     labeled,
+    unzipped,
 )
 from tenfold.errors import DataError, counted
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
@@ -89,8 +90,8 @@ def idx_kind(path: Path) -> str | None:
         with path.open("rb") as file:
             if not is_gzip(file):
                 return _IDX_NAMES.get(file.read(4))
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                return _IDX_NAMES.get(unzipped.read(4))
+            with gzip.GzipFile(fileobj=file) as content:
+                return _IDX_NAMES.get(content.read(4))
     except (OSError, EOFError, zlib.error):
         return None
 
@@ -101,8 +102,7 @@ def _read_idx_array(path: Path, wanted: bytes) -> NDArray[np.uint8]:
         largest = path.stat().st_size
         if not is_gzip(file):
             return _read_idx_stream(path, file, wanted, largest)
-        with gzip.GzipFile(fileobj=file) as unzipped:
-            return _read_idx_stream(path, unzipped, wanted, largest * LARGEST_DEFLATE_RATIO)
+        return _read_idx_stream(path, unzipped(file), wanted, largest * LARGEST_DEFLATE_RATIO)
 
 
 def _read_idx_stream(

@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from tenfold.data.files.reading import (
     damaged,
     described,
     file_errors,
+    fill,
     labeled,
     library_errors,
 )
@@ -147,23 +149,31 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
         raise damaged(
             place, f"{counted(entry.compress_size, 'byte')} cannot unpack to {entry.file_size:,}"
         )
-    _require_true_header(place, archive, entry)
-    with archive.open(entry) as file:
-        return np.lib.format.read_array(file, max_header_size=_LARGEST_NPY_HEADER)
+    with cast("io.BufferedIOBase", archive.open(entry)) as file:
+        shape, by_columns, dtype = _npy_header(place, file, entry)
+        array = np.empty(math.prod(shape), dtype)
+        fill(file, array.view(np.uint8))
+        file.read(1)  # at its end, the archive checks what was read
+    return array.reshape(shape, order="F" if by_columns else "C")
 
 
-def _require_true_header(place: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Refuse an array whose header has the wrong dtype or size, before allocating memory for it."""
+def _npy_header(
+    place: str, file: io.BufferedIOBase, entry: zipfile.ZipInfo
+) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Shape, whether its columns are contiguous, and dtype, if they match the size in the archive.
+
+    Raises:
+        DataError: the header has the wrong dtype or size.
+    """
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        if version not in readers:
-            raise DataError(f"{place}: its format is version {version}, wanted 1.0 or 2.0")
-        shape, _, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
-        there = entry.file_size - file.tell()
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise DataError(f"{place}: its format is version {version}, wanted 1.0 or 2.0")
+    shape, by_columns, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
+    there = entry.file_size - file.tell()
     if any(side < 0 for side in shape):
         raise DataError(f"{place}: its header declares the shape {shape}")
     # With an item size of 0, an array of any shape fits into 0 bytes.
@@ -172,6 +182,7 @@ def _require_true_header(place: str, archive: zipfile.ZipFile, entry: zipfile.Zi
     size = math.prod(shape) * dtype.itemsize
     if size != there:
         raise damaged(place, f"its header declares {counted(size, 'byte')}, but it has {there:,}")
+    return shape, by_columns, dtype
 
 
 def _numbered(path: Path, highest: int) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from tenfold.errors import DataError, TenfoldError, counted
 from tenfold.storage.files import reason_of
 from tenfold.types import LabeledArrays
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 LARGEST_ARRAY = 16 * 2**30
 """Maximum size of the decoded pixels of one split, in bytes."""
 
@@ -23,8 +27,16 @@ LARGEST_DEFLATE_RATIO = 1032
 """Maximum compression ratio of deflate, which gzip and npz use."""
 
 CHUNK = 2**20
+
+PIECE = 2**24
+"""Bytes of an array to read at once.
+
+A smaller piece would be handed to the interpreter more often, and each time wait for other threads.
+"""
+
 FETCH_AGAIN = "fetch the file again or recreate it"
 _GZIP_MAGIC = b"\x1f\x8b"
+_WITH_GZIP_HEADER = 31
 
 
 def damaged(place: Path | str, what: str) -> DataError:
@@ -123,11 +135,55 @@ def is_gzip(file: io.BufferedIOBase) -> bool:
     return start == _GZIP_MAGIC
 
 
+def unzipped(file: io.BufferedIOBase) -> io.BufferedReader:
+    """The content of an open gzip file, which is read from its start.
+
+    Reading raises EOFError if it is truncated, and `zlib.error` if it is damaged.
+    """
+    return io.BufferedReader(_Unzipped(file))
+
+
+class _Unzipped(io.RawIOBase):
+    """As `gzip.GzipFile`, which hands pieces of 8 KiB to the decompressor in some Pythons."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file, self._rest = file, b""
+        self._inflating = zlib.decompressobj(wbits=_WITH_GZIP_HEADER)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        while True:
+            if self._inflating.eof and not self._begin_member():
+                return 0
+            piece = self._rest or self._file.read(CHUNK)
+            data = self._inflating.decompress(piece, len(view))
+            self._rest = self._inflating.unconsumed_tail
+            if data:
+                view[: len(data)] = data
+                return len(data)
+            if not piece and not self._inflating.eof:
+                raise EOFError("it ends before its end marker")
+
+    def _begin_member(self) -> bool:
+        """Begin the next member, if there is one; zeros may fill up the file's end."""
+        rest = self._inflating.unused_data.lstrip(b"\0")
+        while not rest:
+            piece = self._file.read(CHUNK)
+            if not piece:
+                return False
+            rest = piece.lstrip(b"\0")
+        self._inflating, self._rest = zlib.decompressobj(wbits=_WITH_GZIP_HEADER), rest
+        return True
+
+
 def fill(file: io.BufferedIOBase, array: NDArray[np.uint8]) -> int:
     """Fill an array from a file; returns the number of bytes read."""
     filled = 0
-    # In chunks: a decompressor first buffers everything that it is asked for.
-    while count := file.readinto(array.data[filled : filled + CHUNK]):
+    # In pieces: a decompressor first buffers everything that it is asked for.
+    while count := file.readinto(array.data[filled : filled + PIECE]):
         filled += count
     return filled
 
