@@ -18,8 +18,8 @@ from measuring import (
     Figure,
     Result,
     at_least_one,
+    choose_from,
     finish,
-    one_of,
     parsed,
     parser,
     settings_of,
@@ -110,14 +110,7 @@ def way_of(every: str) -> str:
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=3)
-    made.add_argument(
-        "recipes",
-        nargs="*",
-        type=one_of(recipe_names()),
-        default=[*RECIPES],
-        metavar="RECIPE",
-        help=f"by default {', '.join(RECIPES)}",
-    )
+    choose_from(made, "recipes", recipe_names(), usual=RECIPES)
     made.add_argument("--seconds", type=float, help="training time of a sample; by default 60")
     made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     options = parsed(made)

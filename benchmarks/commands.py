@@ -26,10 +26,10 @@ from measuring import (
     TENFOLD,
     Figure,
     Result,
+    choose_from,
     data_for,
     finish,
     in_turns,
-    one_of,
     parsed,
     parser,
     run,
@@ -142,14 +142,7 @@ def ways(
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=3)
-    made.add_argument(
-        "recipes",
-        nargs="*",
-        type=one_of(COMMANDS),
-        default=[*COMMANDS],
-        metavar="RECIPE",
-        help=f"by default all: {', '.join(COMMANDS)}",
-    )
+    choose_from(made, "recipes", COMMANDS)
     options = parsed(made)
     result = Result("commands", settings_of(options))
     with tempfile.TemporaryDirectory() as folder:

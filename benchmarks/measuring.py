@@ -311,6 +311,21 @@ def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentPars
     return made
 
 
+def choose_from(
+    made: argparse.ArgumentParser, names: str, known: Iterable[str], usual: Iterable[str] = ()
+) -> None:
+    """Let names be given as arguments; by default the usual ones, or all."""
+    words, by_default = list(known), list(usual)
+    made.add_argument(
+        names,
+        nargs="*",
+        type=one_of(words),
+        default=by_default or words,
+        metavar=names.removesuffix("s").upper(),
+        help=f"by default {', '.join(map(repr, by_default or words))}",
+    )
+
+
 def parsed(made: argparse.ArgumentParser) -> argparse.Namespace:
     """The options, with the number of rounds filled in."""
     options = made.parse_args()

@@ -537,8 +537,8 @@ INTRODUCTION = """# How fast tenfold is
 
 Every figure on this page was measured by a script in [benchmarks](../benchmarks) and put here by
 another. `python benchmarks/run.py` measures all of them on your machine and makes this page; with
-`--quick` it takes a few minutes. Times on shared machines drift by 10 % and more from hour to hour,
-so what is compared was measured in turns."""
+`--quick` it measures less. Times on shared machines drift by 10 % and more from hour to hour, so
+what is compared was measured in turns."""
 
 
 END = """## Not measured

@@ -1,7 +1,7 @@
 """Run the benchmarks, store their results, and make the page of them.
 
-    python benchmarks/run.py                       # everything, about an hour
-    python benchmarks/run.py --quick               # shorter, a few minutes
+    python benchmarks/run.py                       # everything, for more than an hour
+    python benchmarks/run.py --quick               # the same, shorter
     python benchmarks/run.py throughput startup    # only some
 
 Results are stored in benchmarks/results and made into docs/performance.md; with `--results FOLDER`,
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measuring import RESULTS, existing, one_of, stop_in_one_line
+from measuring import RESULTS, choose_from, existing, stop_in_one_line
 from page import SECTIONS
 
 HERE = Path(__file__).parent
@@ -31,14 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "names",
-        nargs="*",
-        type=one_of(SECTIONS),
-        default=[*SECTIONS],
-        metavar="BENCHMARK",
-        help=f"by default all: {', '.join(SECTIONS)}",
-    )
+    choose_from(parser, "benchmarks", SECTIONS)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
     parser.add_argument(
         "--results",
@@ -51,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     stop_in_one_line()
     failed = []
-    for name in options.names:
+    for name in options.benchmarks:
         print(f"--- {name}", flush=True)
         script, *arguments = COMMANDS.get(name, [f"{name}.py"])
         command = [sys.executable, str(HERE / script), *arguments]

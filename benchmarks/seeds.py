@@ -21,9 +21,9 @@ from measuring import (
     Figure,
     Result,
     at_least_one,
+    choose_from,
     data_for,
     finish,
-    one_of,
     parsed,
     parser,
     settings_of,
@@ -73,14 +73,7 @@ def accuracy(recipe: Recipe, data: Splits, engine: str, threads: int) -> float:
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=10)
-    made.add_argument(
-        "systems",
-        nargs="*",
-        type=one_of(SYSTEMS),
-        default=[*SYSTEMS],
-        metavar="SYSTEM",
-        help=f"by default all: {', '.join(map(repr, SYSTEMS))}",
-    )
+    choose_from(made, "systems", SYSTEMS)
     made.add_argument("--epochs", type=at_least_one, help="instead of each system's own number")
     made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     made.add_argument("--rounding", action="store_true", help="also run PyTorch with one thread")

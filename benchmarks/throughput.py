@@ -40,11 +40,11 @@ from measuring import (
     Figure,
     Result,
     at_least_one,
+    choose_from,
     data_for,
     finish,
     in_turns,
     number,
-    one_of,
     parsed,
     parser,
     seconds,
@@ -452,14 +452,7 @@ def ratios(result: Result, name: str) -> str:
 def main() -> None:
     """See the module."""
     made = parser(__doc__)
-    made.add_argument(
-        "systems",
-        nargs="*",
-        type=one_of(SYSTEMS),
-        default=[*SYSTEMS],
-        metavar="SYSTEM",
-        help=f"by default all: {', '.join(map(repr, SYSTEMS))}",
-    )
+    choose_from(made, "systems", SYSTEMS)
     made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     made.add_argument("--peers", action="store_true", help="also measure other libraries")
     made.add_argument("--avx2", action="store_true", help="let no way use AVX-512")

@@ -74,7 +74,7 @@ By default they look 300,000 times, which takes longer than the time slice of a 
 for the core meanwhile. The fewer times, the shorter is a step beside busy processes, and the longer
 on an idle machine, because a thread that sleeps has to be woken: for LeNet on two cores, 7.8 ms
 with 2,000 and 6.6 ms with 10,000 if the machine is idle, 16 and 22 ms beside one busy process, and
-152 and 231 ms beside sixteen. `benchmarks/contention.py` measures it.
+152 and 231 ms beside sixteen. `GOMP_SPINCOUNT=2000 python benchmarks/contention.py` measures it.
 """
 
 DATA_HELP = (

@@ -331,3 +331,21 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(DataError, match="damaged or truncated"):
         read_npz(path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4799])
+def test_an_array_that_ends_early_is_refused_even_if_its_checksum_is_right(
+    kept: int, tmp_path: Path
+) -> None:
+    """The rest of the array would be whatever was in memory."""
+    whole = io.BytesIO()
+    np.save(whole, np.zeros((12, 20, 20), np.uint8))
+    path = tmp_path / "set.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", whole.getvalue()[: len(whole.getvalue()) - 4800 + kept])
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = struct.pack("<I", len(whole.getvalue()))
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"damaged or truncated|declares 4,800 bytes"):
+        read_npz(path)

@@ -152,7 +152,10 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
     with cast("io.BufferedIOBase", archive.open(entry)) as file:
         shape, by_columns, dtype = _npy_header(place, file, entry)
         array = np.empty(math.prod(shape), dtype)
-        fill(file, array.view(np.uint8))
+        filled = fill(file, array.view(np.uint8))
+        if filled < array.nbytes:
+            declared = counted(array.nbytes, "byte")
+            raise damaged(place, f"its header declares {declared}, but it has only {filled:,}")
         file.read(1)  # at its end, the archive checks what was read
     return array.reshape(shape, order="F" if by_columns else "C")
 
