@@ -1,5 +1,5 @@
 """`python -m tenfold` is the command line."""
 
-from tenfold.cli import main
+from tenfold.cli import program
 
-main()
+program()

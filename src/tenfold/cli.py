@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import atexit
 import functools
-import gc
 import json
 import os
 import shlex
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -138,12 +138,44 @@ CheckpointEvery = Annotated[
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
 
 
+def program() -> NoReturn:
+    """`main` as a whole process, which does not spend a tenth of a second on freeing PyTorch.
+
+    As usual, it ends after what is registered with `atexit`; if there is more to do, as usual
+    altogether.
+    """
+    try:
+        main()
+    except SystemExit as ending:
+        code = ending.code or 0
+        if isinstance(code, int) and _is_only_thread():
+            atexit._run_exitfuncs()
+            if _all_is_written():
+                os._exit(code)
+        raise
+    raise AssertionError("main() ends by SystemExit")
+
+
+def _is_only_thread() -> bool:
+    """Whether the interpreter would not have to wait for another thread before it ends."""
+    others = (each for each in threading.enumerate() if each is not threading.main_thread())
+    return all(each.daemon for each in others)
+
+
+def _all_is_written() -> bool:
+    """Write what is buffered; False where the interpreter should try again, and report that."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def main() -> None:
     """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
     _let_threads_wait_briefly()
-    # Freeing all of PyTorch's modules would take as long as a short run.
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:

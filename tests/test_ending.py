@@ -1,0 +1,70 @@
+"""How the program ends: at once, but after all that has to be done before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = "from tenfold.cli import program\nprogram()\n"
+
+
+def ended(before: str, line: str = "recipes") -> subprocess.CompletedProcess[str]:
+    """What became of a process that runs some code, and then a command."""
+    code = f"import sys\nsys.argv = {['tenfold', *line.split()]!r}\n{before}{PROGRAM}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_nothing_is_torn_down() -> None:
+    left = (
+        "class Left:\n    def __del__(self): print('torn down', file=sys.stderr)\nleft = Left()\n"
+    )
+    assert ended(left).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("recipes", 0), ("recipes --nonsense", 2), ("predict nothing", 4)]
+)
+def test_the_exit_code_is_kept(line: str, code: int) -> None:
+    assert ended("", line).returncode == code
+
+
+def test_registered_functions_run_first_and_once() -> None:
+    before = "import atexit\nfor each in (2, 1): atexit.register(print, each, file=sys.stderr)\n"
+    assert ended(before).stderr == "1\n2\n"
+
+
+def test_other_threads_end_first() -> None:
+    before = (
+        "import threading, time\n"
+        "def work():\n"
+        "    time.sleep(0.3)\n"
+        "    print('worked', file=sys.stderr)\n"
+        "threading.Thread(target=work).start()\n"
+    )
+    assert ended(before).stderr == "worked\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_still_an_error() -> None:
+    code = f"import sys\nsys.argv = ['tenfold', 'recipes', 'lenet-mnist']\n{PROGRAM}"
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert found.returncode != 0
+    assert "No space left on device" in found.stderr
+
+
+def test_without_standard_output_it_ends_as_well() -> None:
+    code = f"import sys\nsys.argv = ['tenfold', 'recipes']\n{PROGRAM}"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        preexec_fn=lambda: os.close(1),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (found.returncode, found.stderr) == (0, "")
