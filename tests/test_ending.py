@@ -48,9 +48,19 @@ def test_other_threads_end_first() -> None:
     assert ended(before).stderr == "worked\n"
 
 
+@pytest.mark.parametrize("tool", ["trace", "profile"])
+def test_tools_that_look_on_can_save_what_they_found(tool: str, tmp_path: Path) -> None:
+    module = {"trace": ["trace", "--count", f"--coverdir={tmp_path}"], "profile": ["cProfile"]}
+    line = [*module[tool], "-m" if tool == "profile" else "--module", "tenfold", "--version"]
+    found = subprocess.run([sys.executable, "-m", *line], capture_output=True, text=True)
+    assert found.returncode == 0
+    assert "function calls" in found.stdout or list(tmp_path.glob("tenfold.cli.cover"))
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_still_an_error() -> None:
-    code = f"import sys\nsys.argv = ['tenfold', 'recipes', 'lenet-mnist']\n{PROGRAM}"
+    code = f"import sys\nsys.argv = ['tenfold', 'recipes']\n{PROGRAM}"
+    code = f"import sys\nsys.stdout.write('buffered')\n{code}"
     with Path("/dev/full").open("w") as full:
         found = subprocess.run(
             [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
@@ -59,6 +69,7 @@ def test_a_full_disk_is_still_an_error() -> None:
     assert "No space left on device" in found.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="preexec_fn needs a fork")
 def test_without_standard_output_it_ends_as_well() -> None:
     code = f"import sys\nsys.argv = ['tenfold', 'recipes']\n{PROGRAM}"
     found = subprocess.run(

@@ -531,18 +531,24 @@ def tensor_file(entries: dict[str, object], data: bytes = b"") -> Callable[[Path
     return file("model.safetensors", framed(header) + data)
 
 
-def zeros_in_a_zip(folder: Path) -> None:
-    with zipfile.ZipFile(folder / "photos.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+def zeros_in_a_zip(folder: Path, method: int = zipfile.ZIP_DEFLATED) -> None:
+    with zipfile.ZipFile(folder / "photos.zip", "w", method) as archive:
         write_zeros(archive, "cat/1.png", b"")
         archive.writestr("dog/1.png", b"")
+    if method != zipfile.ZIP_DEFLATED:  # the size that its directory declares
+        understate(folder / "photos.zip")
 
 
-def zeros_in_an_npz(folder: Path) -> None:
+def zeros_in_an_npz(
+    folder: Path, method: int = zipfile.ZIP_DEFLATED, shape: str = "(1073741824, 1024)"
+) -> None:
     header = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': "
-    header = (header + b"(1073741824, 1024), }").ljust(127) + b"\n"
-    with zipfile.ZipFile(folder / "set.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+    header = (header + f"{shape}, }}".encode()).ljust(127) + b"\n"
+    with zipfile.ZipFile(folder / "set.npz", "w", method) as archive:
         write_zeros(archive, "images.npy", header)
         archive.writestr("labels.npy", b"")
+    if method != zipfile.ZIP_DEFLATED:
+        understate(folder / "set.npz")
 
 
 def write_zeros(archive: zipfile.ZipFile, name: str, start: bytes) -> None:
@@ -551,6 +557,14 @@ def write_zeros(archive: zipfile.ZipFile, name: str, start: bytes) -> None:
         member.write(start)
         for _ in range(160):
             member.write(bytes(2**20))
+
+
+def understate(path: Path) -> None:
+    """Declare 1 MB less 128 for a zip file's first member, which is less than it has."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\x01\x02") + 24
+    data[place : place + 4] = struct.pack("<I", 2**20 - 128)
+    path.write_bytes(data)
 
 
 def zeros_in_an_idx_file(folder: Path) -> None:
@@ -620,6 +634,17 @@ BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "zip-of-zeros": (zeros_in_a_zip, "load_splits('./photos.zip')"),
     "npz-of-zeros": (zeros_in_an_npz, "load_splits('./set.npz')"),
+    **{
+        f"{kind}-of-zeros-{method}": (
+            partial(make, method=method, **more),
+            f"load_splits('{name}')",
+        )
+        for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+        for kind, make, more, name in (
+            ("zip", zeros_in_a_zip, {}, "./photos.zip"),
+            ("npz", zeros_in_an_npz, {"shape": "(1024, 1023)"}, "./set.npz"),
+        )
+    },
     "idx-of-zeros": (zeros_in_an_idx_file, "load_splits('./set')"),
 }
 """By name: what creates the bomb in a folder, and what opens it; each ends in our error."""

@@ -68,13 +68,15 @@ SCHEMA = 1
 """Version of the `--json` output."""
 
 SPIN_COUNT = "4000"
-"""How often the threads of GNU's OpenMP, which PyTorch has on Linux, look before they sleep.
+"""How many times an idle thread of GNU's OpenMP, which PyTorch has on Linux, checks for work before
+it sleeps.
 
-By default they look 300,000 times, which takes longer than the time slice of a process that waits
+By default it checks 300,000 times, which takes longer than the time slice of a process that waits
 for the core meanwhile. The fewer times, the shorter is a step beside busy processes, and the longer
 on an idle machine, because a thread that sleeps has to be woken: for LeNet on two cores, 7.8 ms
-with 2,000 and 6.6 ms with 10,000 if the machine is idle, 16 and 22 ms beside one busy process, and
-152 and 231 ms beside sixteen. `GOMP_SPINCOUNT=2000 python benchmarks/contention.py` measures it.
+with 2,000, 7.1 with 5,000 and 6.6 with 10,000 if the machine is idle, 16, 18 and 22 ms beside one
+busy process, and 152, 172 and 231 ms beside sixteen.
+`GOMP_SPINCOUNT=2000 python benchmarks/contention.py` measures it.
 """
 
 DATA_HELP = (
@@ -139,16 +141,16 @@ Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download n
 
 
 def program() -> NoReturn:
-    """`main` as a whole process, which does not spend a tenth of a second on freeing PyTorch.
+    """Run `main`, then end the process at once: freeing PyTorch takes a tenth of a second.
 
-    As usual, it ends after what is registered with `atexit`; if there is more to do, as usual
-    altogether.
+    Functions registered with `atexit` still run. If other threads run, output cannot be written, or
+    a debugger or profiler looks on, the interpreter ends in the usual way.
     """
     try:
         main()
     except SystemExit as ending:
         code = ending.code or 0
-        if isinstance(code, int) and _is_only_thread():
+        if isinstance(code, int) and _is_only_thread() and not _is_observed():
             atexit._run_exitfuncs()
             if _all_is_written():
                 os._exit(code)
@@ -160,6 +162,14 @@ def _is_only_thread() -> bool:
     """Whether the interpreter would not have to wait for another thread before it ends."""
     others = (each for each in threading.enumerate() if each is not threading.main_thread())
     return all(each.daemon for each in others)
+
+
+def _is_observed() -> bool:
+    """Whether a debugger, profiler or coverage tool runs the program, or a prompt follows it."""
+    tools = [sys.gettrace(), sys.getprofile()]
+    if monitoring := getattr(sys, "monitoring", None):  # since Python 3.12
+        tools += [monitoring.get_tool(number) for number in range(6)]
+    return bool(sys.flags.inspect) or any(tool is not None for tool in tools)
 
 
 def _all_is_written() -> bool:

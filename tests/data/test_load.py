@@ -7,6 +7,7 @@ import io
 import os
 import re
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -387,6 +388,20 @@ def test_shared_images_are_counted_in_the_second() -> None:
     assert shared_images(train, other) == 4
     assert shared_images(train, train) == 40
     assert shared_images(train, image_dataset(COLOR)) == 0
+
+
+def test_images_with_the_same_border_are_told_apart_by_few_pixels() -> None:
+    """Comparing all of them in full would take as much memory as they do."""
+    images = np.full((500, 3, 64, 64), 255, np.uint8)
+    images[:, :, 8:-8, 8:-8] = np.random.default_rng(0).integers(0, 256, (500, 3, 48, 48))
+    dataset, other = (image_dataset(each, np.arange(500) % 4) for each in (images, ~images))
+    tracemalloc.start()
+    try:
+        assert shared_images(dataset, other) == 0
+        assert shared_images(dataset, dataset) == 500
+        assert tracemalloc.get_traced_memory()[1] < images.nbytes / 10
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_image_that_differs_in_any_one_pixel_is_not_shared() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tenfold
 from small_bundles import weights_of
@@ -120,6 +123,55 @@ def test_ctrl_c_ends_it(folder: Path) -> None:
     assert process.returncode == 130
     assert len(err.splitlines()) == 1, err
     assert not (folder / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal here")
+def test_ctrl_c_wins_over_a_wrong_argument_and_kept_notes(folder: Path) -> None:
+    patient = LONG_READ.replace(
+        "import tenfold.runs.reading as module",
+        "import tenfold.runs.reading as module\n"
+        "import threading\n"
+        "waiting = threading.Event()\n"
+        "check = module._import_and_check\n"
+        "module._import_and_check = lambda *all: (waiting.wait(60), check(*all))",
+    ).replace('print("reading"', 'listener.note("a note"); print("reading"')
+    process = command(folder, "set.npz", "--model", "lenett", first=patient)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "tenfold: interrupted\n"  # before the import has ended
+    process.kill()
+    assert process.communicate()[1] == ""
+
+
+@pytest.mark.parametrize("data", ["set.npz", "photos", "photos.tar"])
+def test_a_thread_can_train_after_the_main_thread_has_ended(data: str, folder: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 300, 300), dtype=np.uint8)
+    for i, image in enumerate(images):
+        path = folder / "photos" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    with tarfile.open(folder / "photos.tar", "w") as archive:
+        archive.add(folder / "photos", ".")
+    code = (
+        "import sys, threading, tenfold\n"
+        "train = tenfold.train\n"
+        "def work():\n"
+        "    threading.main_thread().join()\n"
+        f"    train({data!r}, model='softmax', epochs=1, batch_size=8, quiet=True,"
+        " image_size=(8, 8), channels=1)\n"
+        "    print('trained')\n"
+        "threading.Thread(target=work).start()\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.stdout == "trained\n", answer.stderr
 
 
 def test_it_takes_an_object_too(folder: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from tenfold._lazy import imported
 from tenfold.data.dataset import Splits
@@ -81,8 +82,8 @@ def read_while_importing(
 ) -> RunData:
     """Read the data of a run while another thread imports PyTorch.
 
-    That thread then checks what does not depend on the data. Its error comes first, as if it had
-    done so before, and ends a long read.
+    That thread then checks what does not depend on the data. Its error comes before any of the
+    data's, and ends a read that reports progress.
 
     Args:
         recipe: see `read_for`.
@@ -95,27 +96,39 @@ def read_while_importing(
         UsageError: see `read_for`; or the device is not available, or the model's arguments are
             wrong.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="tenfold-importing") as pool:
-        checked = pool.submit(_import_and_check, recipe, resources)
-        forwarding = _Forwarding(checked, listener)
-        try:
-            return read_for(recipe, data, resources, listener=forwarding)
-        finally:
-            checked.result()
-            forwarding.tell()
+    checked: Future[None] = Future()
+    # Not a `ThreadPoolExecutor`, which refuses work as soon as the main thread has ended.
+    Thread(
+        target=_import_and_check, args=(recipe, resources, checked), name="tenfold-importing"
+    ).start()
+    forwarding = _Forwarding(checked, listener)
+    try:
+        found = read_for(recipe, data, resources, listener=forwarding)
+    except Exception:
+        checked.result()
+        forwarding.tell()
+        raise
+    checked.result()
+    forwarding.tell()
+    return found
 
 
-def _import_and_check(recipe: Recipe, resources: Resources) -> None:
+def _import_and_check(recipe: Recipe, resources: Resources, checked: Future[None]) -> None:
     """Import what trains a run; then check the device and the model's arguments."""
-    imported("tenfold.runs.session")
-    from tenfold.models import model_arguments
+    try:
+        imported("tenfold.runs.session")
+        from tenfold.models import model_arguments
 
-    choose_device(resources.device or "auto")
-    model_arguments(recipe.model, recipe.model_args)
+        choose_device(resources.device or "auto")
+        model_arguments(recipe.model, recipe.model_args)
+    except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for it
+        checked.set_exception(error)
+    else:
+        checked.set_result(None)
 
 
 class _Forwarding(Listener):
-    """Forwards progress until the checks fail, and keeps the notes for after a success."""
+    """Forwards progress until the checks fail, and keeps the notes until they have passed."""
 
     def __init__(self, checked: Future[None], listener: Listener) -> None:
         self._checked, self._listener = checked, listener
@@ -123,13 +136,19 @@ class _Forwarding(Listener):
 
     def note(self, text: str) -> None:
         self._notes.append(text)
-
-    def tell(self) -> None:
-        """Forward the notes."""
-        for text in self._notes:
-            self._listener.note(text)
+        self._look()
 
     def reading(self, what: str, done: int, total: int | None) -> None:
+        self._look()
+        self._listener.reading(what, done, total)
+
+    def tell(self) -> None:
+        """Forward the notes that have been kept."""
+        notes, self._notes = self._notes, []
+        for text in notes:
+            self._listener.note(text)
+
+    def _look(self) -> None:
         if self._checked.done():
             self._checked.result()
-        self._listener.reading(what, done, total)
+            self.tell()

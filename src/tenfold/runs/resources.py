@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -184,7 +185,8 @@ def _set_threads(threads: int, *, in_own_thread: bool) -> None:
 def waiting_is_limited() -> bool:
     """Whether the environment limits how long OpenMP's threads wait before they sleep."""
     passive = os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive"
-    turns = os.environ.get("GOMP_SPINCOUNT", "").strip()
+    # PyTorch has GNU's OpenMP on Linux only.
+    turns = os.environ.get("GOMP_SPINCOUNT", "").strip() if sys.platform == "linux" else ""
     return passive or (turns.isdecimal() and len(turns) < 6)  # the default is 300,000
 
 

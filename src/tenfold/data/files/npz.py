@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.files.reading import (
+    BOUNDED,
     CHUNK,
     LARGEST_ARRAY,
     LARGEST_DEFLATE_RATIO,
@@ -145,6 +146,10 @@ def _kind_of(entry: zipfile.ZipInfo) -> str:
 def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
     """One array, if its header matches its size in the archive."""
     place = f"{path}: {entry.filename}"
+    if entry.compress_type not in BOUNDED:
+        raise DataError(
+            f"{place}: it is compressed as NumPy does not", remedy="save it with numpy.savez"
+        )
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
         raise damaged(
             place, f"{counted(entry.compress_size, 'byte')} cannot unpack to {entry.file_size:,}"
@@ -156,7 +161,6 @@ def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> 
         if filled < array.nbytes:
             declared = counted(array.nbytes, "byte")
             raise damaged(place, f"its header declares {declared}, but it has only {filled:,}")
-        file.read(1)  # at its end, the archive checks what was read
     return array.reshape(shape, order="F" if by_columns else "C")
 
 

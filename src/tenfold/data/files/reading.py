@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,12 +27,19 @@ LARGEST_ARRAY = 16 * 2**30
 LARGEST_DEFLATE_RATIO = 1032
 """Maximum compression ratio of deflate, which gzip and npz use."""
 
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How members of a zip file may be compressed.
+
+The others that Python reads, bzip2 and LZMA, have no maximum ratio, and `zipfile` decompresses as
+much as there is, however few bytes are asked for.
+"""
+
 CHUNK = 2**20
 
 PIECE = 2**24
 """Bytes of an array to read at once.
 
-A smaller piece would be handed to the interpreter more often, and each time wait for other threads.
+After each, Python's lock is needed again, which another thread may keep for milliseconds.
 """
 
 FETCH_AGAIN = "fetch the file again or recreate it"
@@ -144,7 +152,7 @@ def unzipped(file: io.BufferedIOBase) -> io.BufferedReader:
 
 
 class _Unzipped(io.RawIOBase):
-    """As `gzip.GzipFile`, which hands pieces of 8 KiB to the decompressor in some Pythons."""
+    """Like `gzip.GzipFile`, but reads 1 MiB at a time; in some Pythons, that reads 8 KiB."""
 
     def __init__(self, file: io.BufferedIOBase) -> None:
         self._file, self._rest = file, b""

@@ -16,6 +16,7 @@ from tenfold.data.files.reading import LARGEST_ARRAY
 from tenfold.data.folders.images import decode_image
 from tenfold.data.folders.layout import SPLITS, UNSPLIT, Places
 from tenfold.data.folders.members import Parts
+from tenfold.data.folders.pool import submitted
 from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import ImageFile, Survey
 from tenfold.errors import DataError, counted, listing
@@ -158,7 +159,7 @@ def _mapped(
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque[Future[_Outcome]] = deque()
         for chunk in chunks:
-            under_way.append(pool.submit(function, chunk))
+            under_way.append(submitted(pool, function, chunk))
             if len(under_way) > 2 * workers:
                 yield under_way.popleft().result()
         for future in under_way:

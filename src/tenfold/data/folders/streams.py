@@ -14,6 +14,7 @@ from tarfile import BLOCKSIZE
 
 from tenfold.data.files.reading import damaged
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
+from tenfold.data.folders.pool import submitted
 from tenfold.errors import DataError
 
 LARGEST_ARCHIVE = 64 * 2**30
@@ -139,7 +140,9 @@ class _ChunksAhead:
     def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         self._thread = ThreadPoolExecutor(1)
-        self._ahead = deque(self._thread.submit(file.read, _CHUNK) for _ in range(_CHUNKS_AHEAD))
+        self._ahead = deque(
+            submitted(self._thread, file.read, _CHUNK) for _ in range(_CHUNKS_AHEAD)
+        )
 
     def next(self) -> bytes:
         """The next chunk; empty at the end."""
@@ -147,7 +150,7 @@ class _ChunksAhead:
         chunk = self._ahead[0].result()
         if chunk:
             self._ahead.popleft()
-            self._ahead.append(self._thread.submit(self._file.read, _CHUNK))
+            self._ahead.append(submitted(self._thread, self._file.read, _CHUNK))
         return chunk
 
     def close(self) -> None:

@@ -1,0 +1,28 @@
+"""Work for a pool of threads, which goes on when the main thread has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def submitted(
+    pool: ThreadPoolExecutor, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+) -> Future[R]:
+    """As `pool.submit`, but at once in this thread if the pool refuses work.
+
+    All pools do as soon as the main thread has ended, although other threads go on.
+    """
+    try:
+        return pool.submit(function, *args, **kwargs)
+    except RuntimeError:
+        done: Future[R] = Future()
+        try:
+            done.set_result(function(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - raised again by whoever waits for it
+            done.set_exception(error)
+        return done
