@@ -7,7 +7,8 @@ Busy processes count in a loop, each as eager for a core as the training. A samp
 of the second epoch of a run with 100 steps an epoch. The bound is 3 x the idle time x
 max(1, (threads + busy) / cores); if the median of an engine exceeds it, the exit code is 1.
 Without `--quick`, two other ways are measured, once each: the PyTorch engine without the shorter
-waiting that tenfold's command line sets, as in a notebook; and 20 steps of a bare PyTorch loop.
+waiting that tenfold's command line sets, as in a notebook; and 20 steps of a bare PyTorch loop,
+after as many that do not count.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from measuring import TENFOLD, Figure, Result, finish, parsed, parser, run, settings_of
-from throughput import Worker
+from measuring import TENFOLD, Figure, Result, finish, one_of, parsed, parser, run, settings_of
+from throughput import SYSTEMS, Worker
 
 from tenfold.data.load import load_splits
 from tenfold.native.library import Kernels, find_kernels
 from tenfold.native.threads import available_cores
 from tenfold.recipes import load_recipe
+from tenfold.runs.resources import usual_threads
 
 STEPS = 100
 
@@ -64,7 +66,9 @@ def step(data: Path, recipe: str, engine: str, **environment: str) -> tuple[floa
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=5)
-    made.add_argument("--recipe", default="lenet-mnist", help="by default lenet-mnist")
+    made.add_argument(
+        "--recipe", type=one_of(SYSTEMS), default="lenet-mnist", help="by default lenet-mnist"
+    )
     made.add_argument(
         "--busy",
         type=int,
@@ -74,7 +78,7 @@ def main() -> None:
         help="numbers of busy processes; by default 0 1 4 16",
     )
     options = parsed(made)
-    rounds = 2 if options.quick else options.rounds
+    options.rounds = 2 if options.quick else options.rounds
     result, wrong = Result("contention", settings_of(options)), []
     recipe = load_recipe(options.recipe)
     images = load_splits(recipe.data).splits.train
@@ -86,9 +90,11 @@ def main() -> None:
         np.savez(data, images=images.image_array[:n], labels=images.label_array[:n])
         for busy in options.busy:
             samples: dict[str, list[float]] = {engine: [] for engine in engines}
-            bare = None if options.quick else Worker(options.recipe, "bare", 2)
+            bare = None if options.quick else Worker(options.recipe, "bare", usual_threads())
+            if bare is not None:
+                bare.milliseconds(BARE_STEPS)
             with busy_processes(busy):
-                for _ in range(rounds):
+                for _ in range(options.rounds):
                     for engine in engines:
                         taken, threads = step(data, options.recipe, engine)
                         samples[engine].append(taken)
@@ -109,8 +115,10 @@ def main() -> None:
             found = result.figure(f"{busy} busy", way).median
             if idle is not None and found > factor * idle:
                 wrong.append(f"{busy} busy, {way}: {found / idle:.1f} x idle, at most {factor:.1f}")
+    if wrong:
+        print("\n".join(wrong), file=sys.stderr)
     finish(result, options)
-    sys.exit("\n".join(wrong) or 0)
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

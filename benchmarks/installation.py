@@ -62,18 +62,18 @@ def largest(sizes: dict[str, float], count: int = 6) -> dict[str, float]:
 
 
 def installed(folder: Path) -> dict[str, float]:
-    """MiB of every folder in an environment's site-packages, after installing tenfold."""
+    """MiB of every package and module in an environment's site-packages."""
     (packages,) = folder.glob("lib/python*/site-packages")
     return {
-        part.name: sum(f.stat().st_size for f in part.rglob("*") if f.is_file()) / MIB
+        part.name: sum(f.stat().st_size for f in (part, *part.rglob("*")) if f.is_file()) / MIB
         for part in packages.iterdir()
-        if part.is_dir()
     }
 
 
 def main() -> None:
     """See the module."""
     options = parsed(parser(__doc__, rounds=1))
+    options.rounds = 1
     result = Result("installation", settings_of(options))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

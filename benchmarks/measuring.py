@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -31,7 +32,10 @@ RESULTS = Path(__file__).parent / "results"
 LEAST_CHANGE = 0.05
 """A smaller change of a median is not reported: a machine changes as much from hour to hour."""
 
-_SETTINGS = ("OMP_", "GOMP_", "KMP_", "TENFOLD_NATIVE", "ATEN_", "ONEDNN_", "MKL_")
+_SETTINGS = (
+    *("OMP_", "GOMP_", "KMP_", "TENFOLD_NATIVE", "ATEN_", "ONEDNN_", "DNNL_", "MKL_"),
+    *("LD_PRELOAD", "MALLOC_"),
+)
 """Beginnings of environment variables that change how fast something is."""
 
 PACKAGES = ("tenfold", "torch", "numpy", "pillow")
@@ -193,6 +197,8 @@ def in_turns(
 ) -> dict[str, list[float]]:
     """Samples of all ways, which take turns, so that noise affects them equally.
 
+    Each round begins with another way, so that no two always follow each other.
+
     Args:
         ways: by name, a function that returns one sample.
         rounds: number of samples of each.
@@ -200,12 +206,14 @@ def in_turns(
         pause: seconds before each, for threads of the one before to go to sleep.
     """
     samples: dict[str, list[float]] = {name: [] for name in ways}
+    names = deque(ways)
     for turn in range(-1 if warm_up else 0, rounds):
-        for name, measure in ways.items():
+        for name in names:
             time.sleep(pause)
-            sample = measure()
+            sample = ways[name]()
             if turn >= 0:
                 samples[name].append(sample)
+        names.rotate(-1)
     return samples
 
 
@@ -252,6 +260,9 @@ def run(command: Sequence[str | Path], **environment: str) -> Finished:
     return Finished(taken, out)
 
 
+IMPORT = "import torch, at once"
+"""What commands are compared with: a process that imports PyTorch and then ends at once."""
+
 TENFOLD = (sys.executable, "-m", "tenfold")
 """The command line of this environment."""
 
@@ -284,12 +295,12 @@ def existing(text: str) -> Path:
     return Path(text)
 
 
-def stop_in_one_line() -> None:
+def stop_in_one_line(what: str = "nothing was stored") -> None:
     """Let Ctrl-C end this process with one line instead of a traceback."""
 
     def said(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
-            print(f"{Path(sys.argv[0]).name}: interrupted, nothing was stored", file=sys.stderr)
+            print(f"{Path(sys.argv[0]).name}: interrupted, {what}", file=sys.stderr)
         else:
             sys.__excepthook__(kind, error, trace)
 
@@ -371,7 +382,8 @@ def incomparable(before: Result, after: Result) -> str:
     pairs = {
         **{key: (before.settings.get(key), after.settings.get(key)) for key in after.settings},
         **{
-            key: (before.machine.get(key), after.machine.get(key)) for key in ("processor", "cores")
+            key: (before.machine.get(key), after.machine.get(key))
+            for key in ("processor", "cores", "kernels", "cifar10", "settings")
         },
     }
     return ", ".join(
@@ -382,12 +394,17 @@ def incomparable(before: Result, after: Result) -> str:
 
 
 def changes(before: Result, after: Result) -> list[str]:
-    """The figures that became slower, beyond the spread of both.
+    """The figures that became slower, beyond the spread of both, and those that are missing.
 
-    That is, every sample is above every earlier one, and the median rose by more than
+    Slower means that every sample is above every earlier one, and that the median rose by more than
     `LEAST_CHANGE`.
     """
-    found = []
+    now = {(f.of, f.way, f.unit) for f in after.figures}
+    found = [
+        f"missing: {figure.of}, {figure.way}: was {figure.text} {figure.unit}"
+        for figure in before.figures
+        if (figure.of, figure.way, figure.unit) not in now
+    ]
     earlier = {(f.of, f.way, f.unit): f for f in before.figures}
     for figure in after.figures:
         old = earlier.get((figure.of, figure.way, figure.unit))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-from measuring import RESULTS, Figure, Result, number
+from measuring import IMPORT, RESULTS, Figure, Result, number
 from scipy.stats import t as student_t
 
 from tenfold.cli import SPIN_COUNT
@@ -91,16 +91,23 @@ def ratio(above: Figure | None, below: Figure | None) -> str:
 
 def context(result: Result) -> str:
     """Where and how a result was measured."""
-    machine = result.machine
     n = max(len(figure.samples) for figure in result.figures)
+    return (
+        f"Medians (lowest to highest of up to {n}; single numbers were measured once). "
+        f"{where(result)}"
+    )
+
+
+def where(result: Result) -> str:
+    """Where and when a result was measured."""
+    machine = result.machine
     threads = f", {result.settings['threads']} threads" if "threads" in result.settings else ""
     own = "".join(f", {name}={value}" for name, value in machine["settings"].items())
     if any("cifar10" in of for of in things_of(result)):
         own += f"; `cifar10` is {machine['cifar10']}"
     quick = " These are quick measurements." if result.settings.get("quick") else ""
     return (
-        f"Medians (lowest to highest of up to {n}; single numbers were measured once) on "
-        f"{machine['cores']} cores of an {machine['processor']}{threads}, "
+        f"On {machine['cores']} cores of the processor {machine['processor']}{threads}, "
         f"Python {machine['python']}, PyTorch {machine['torch']}, {result.measured}{own}.{quick}"
     )
 
@@ -240,8 +247,9 @@ def commands(result: Result) -> str:
     for of in things_of(result):
         figures = {way: found(result, of, way) for way in COMMAND_WAYS}
         facts = result.facts[of]
+        found_acc = facts["test_acc"]
         accuracy = ", ".join(
-            f"{100 * facts['test_acc'][way]:.1f}" for way in figures if way in facts["test_acc"]
+            f"{100 * found_acc[way]:.1f}" if way in found_acc else "-" for way in figures
         )
         rows.append(
             [
@@ -277,7 +285,7 @@ each of one run.
 
 def startup(result: Result) -> str:
     """Start-up."""
-    bare = result.figure("command", "python -c 'import torch'")
+    bare = result.figure("command", IMPORT)
     rows = [
         [
             code(figure.way),
@@ -289,11 +297,12 @@ def startup(result: Result) -> str:
     return f"""## Start-up
 
 Training imports PyTorch, but not its compiler, which PyTorch's own optimizers import. Prediction
-and evaluation by the compiled kernels import neither.
+and evaluation by the compiled kernels import neither. The ratios are to a process that imports
+PyTorch and then ends at once, as tenfold's commands do; usually, an interpreter first frees it.
 
 {context(result)}
 
-{table(["command", "seconds", "of a bare `import torch`"], rows)}"""
+{table(["command", "seconds", f"of `{IMPORT}`"], rows)}"""
 
 
 def contention(result: Result) -> str:
@@ -312,9 +321,9 @@ def contention(result: Result) -> str:
     spins, set_to = f"{int(SPIN_COUNT):,}", f"GOMP_SPINCOUNT={SPIN_COUNT}"
     return f"""## A busy machine
 
-The time of a step of LeNet next to processes that each keep a core busy. The bound is
-3 x max(1, (threads + busy) / cores) times the idle time, with {result.facts["threads"]} threads on
-{result.facts["cores"]} cores.
+The time of a step of `{result.settings["recipe"]}` next to processes that each keep a core busy.
+The bound is 3 x max(1, (threads + busy) / cores) times the idle time, with
+{result.facts["threads"]} threads on {result.facts["cores"]} cores.
 
 {context(result)}
 
@@ -322,12 +331,13 @@ The time of a step of LeNet next to processes that each keep a core busy. The bo
 
 The threads of GNU's OpenMP, which PyTorch has on Linux, look for work 300,000 times before they
 sleep, unless the process has more of them than there are cores. That keeps a core from others for
-longer than their time slice, as in the bare loop. On the command line, `tenfold` lets them look
-{spins} times (`{set_to}`), unless `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY` is set. In a notebook, a
-run of the PyTorch engine has more threads than cores for that purpose, which makes its steps longer
-on an idle machine; this is not needed if the notebook is started with the shorter waiting:
-`{set_to} jupyter lab`. The threads of the native engine yield the core by
-themselves. Without `--threads`, a run takes half the cores, but at least two if there are two."""
+longer than their time slice, as in the bare loop, of which a sample is only 20 steps. On the
+command line, `tenfold` lets them look {spins} times (`{set_to}`), unless `GOMP_SPINCOUNT` or
+`OMP_WAIT_POLICY` is set. In a notebook, a run of the PyTorch engine has more threads than cores for
+that purpose, which makes its steps longer on an idle machine; this is not needed if the notebook is
+started with the shorter waiting: `{set_to} jupyter lab`. The threads of the native engine yield the
+core by themselves. Without `--threads`, a run takes half the cores, but at least two if there are
+two."""
 
 
 def scaling(result: Result) -> str:
@@ -380,11 +390,11 @@ def scaling(result: Result) -> str:
 
 {context(result)}
 
-A step with more threads, in milliseconds:
+A step of the native engine with more threads, in milliseconds:
 
-{table(["recipe", *counts, "gain"], rows)}
+{table(["recipe", *(way.replace("1 threads", "1 thread") for way in counts), "gain"], rows)}
 
-LeNet with batches of other sizes, in microseconds per image:
+LeNet with batches of other sizes and two threads, in microseconds per image:
 
 {table(["batch size", "native engine", "PyTorch engine", "ratio"], batch_rows)}
 
@@ -399,10 +409,10 @@ Fitted exponents of what is added to the smallest data set's (1 is growth in pro
 
 def prediction(result: Result) -> str:
     """Prediction."""
-    bare = result.figure("one image", "import torch")
+    bare = result.figure("one image", IMPORT)
     single = [
         [
-            f"`{figure.way}`" if figure.way == "import torch" else figure.way,
+            code(figure.way) if figure.way == IMPORT else figure.way,
             cell(figure),
             ratio(figure, bare),
         ]
@@ -422,12 +432,12 @@ def prediction(result: Result) -> str:
 
 {context(result)}
 
-One image, as a whole command:
+One image, as a whole command, beside a process that imports PyTorch and then ends at once:
 
-{table(["command", "seconds", "of a bare `import torch`"], single)}
+{table(["command", "seconds", f"of `{IMPORT}`"], single)}
 
 10,000 images in one process, in microseconds per image; the tutorials' test loop opens every image
-with Pillow:
+with Pillow, and takes the recipe's batches:
 
 {table(["work", "network of", "tenfold's kernels", "other", "the other is", "ratio"], rows)}"""
 
@@ -472,19 +482,29 @@ def seeds(result: Result) -> str:
     rows = []
     for figure in result.figures:
         n, mean = len(figure.samples), statistics.mean(figure.samples)
-        half = student_t.ppf(0.975, n - 1) * statistics.stdev(figure.samples) / math.sqrt(n)
-        facts = result.facts[figure.of]
-        interval = f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})"
+        facts, interval = result.facts[figure.of], f"{mean:+.2f}"
+        if n > 1:
+            half = student_t.ppf(0.975, n - 1) * statistics.stdev(figure.samples) / math.sqrt(n)
+            interval += f" ({mean - half:+.2f} to {mean + half:+.2f})"
+        engine = figure.way.removesuffix(" minus PyTorch")
         rows.append(
-            [code(figure.of), str(facts["epochs"]), f"{facts['images']:,}", str(n), interval]
+            [
+                code(figure.of),
+                NAMES.get(engine, engine),
+                str(facts["epochs"]),
+                f"{facts['images']:,}",
+                str(n),
+                interval,
+            ]
         )
-    header = ["recipe", "epochs", "images", "seeds", "points (95 % interval)"]
+    header = ["recipe", "trained by", "epochs", "images", "seeds", "points (95 % interval)"]
     return f"""## The same accuracy
 
-The test accuracy of models trained by the native engine minus that of models trained by PyTorch,
-from the same weights and on the same batches, in percentage points, with the interval of its mean
-by Student's t. On {result.machine["cores"]} cores of an {result.machine["processor"]},
-{result.measured}; `cifar10` is {result.machine["cifar10"]}.
+The test accuracy of models trained by the native engine minus that of models trained by the PyTorch
+engine, from the same weights and on the same batches, in percentage points, with the interval of
+its mean by Student's t.
+
+{where(result)}
 
 {table(header, rows)}"""
 
@@ -537,8 +557,8 @@ INTRODUCTION = """# How fast tenfold is
 
 Every figure on this page was measured by a script in [benchmarks](../benchmarks) and put here by
 another. `python benchmarks/run.py` measures all of them on your machine and makes this page; with
-`--quick` it measures less. Times on shared machines drift by 10 % and more from hour to hour, so
-what is compared was measured in turns."""
+`--quick` it measures less, and leaves the page alone. Times on shared machines drift by 10 % and
+more from hour to hour, so what is compared was measured in turns, except what was measured once."""
 
 
 END = """## Not measured

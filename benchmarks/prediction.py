@@ -3,11 +3,12 @@
     python benchmarks/prediction.py
 
 *One image* is a whole command: `tenfold predict`; a script that imports PyTorch, builds the
-network, loads its weights and classifies the image; and, for scale, an interpreter that only
-imports PyTorch.
+network, loads its weights and classifies the image; and, for scale, a process that imports PyTorch
+and then ends at once, without freeing it.
 *10,000 images* are the test images in memory, classified in one process by tenfold's kernels and by
-the same network in PyTorch, 1,024 at a time; *evaluation* is the tutorials' test loop and tenfold's
-report on the same images. Networks have random weights, which take as long as others.
+the same network in PyTorch, 1,024 at a time; *evaluation* is the tutorials' test loop, with the
+recipe's batches, and tenfold's report on the same images. Networks have random weights, which take
+as long as others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import torch
 from measuring import (
+    IMPORT,
     TENFOLD,
     Figure,
     Result,
@@ -94,7 +96,7 @@ def of_one_image(folder: Path, result: Result, rounds: int) -> None:
     commands = {
         "tenfold predict": [*TENFOLD, "predict", model, image],
         "a PyTorch script": [sys.executable, "-c", SCRIPT, weights, image],
-        "import torch": [sys.executable, "-c", "import torch"],
+        IMPORT: [sys.executable, "-c", "import os, torch; os._exit(0)"],
     }
     ways = {
         way: partial(lambda words: run(words).seconds, words) for way, words in commands.items()

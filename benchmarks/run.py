@@ -4,10 +4,11 @@
     python benchmarks/run.py --quick               # the same, shorter
     python benchmarks/run.py throughput startup    # only some
 
-Results are stored in benchmarks/results and made into docs/performance.md; with `--results FOLDER`,
-they are stored there, and `benchmarks/page.py --results FOLDER` makes a page of them. With
-`--against FOLDER`, each result is compared with an earlier one, and the exit code is 1 if something
-became slower beyond the spread of both. Nothing else should run on the machine.
+Results are stored in benchmarks/results and made into docs/performance.md. Quick ones are stored in
+benchmarks/quick, and with `--results FOLDER` all are stored there; a page of them is made by
+`benchmarks/page.py --results FOLDER`. With `--against FOLDER`, each result is compared with an
+earlier one, and the exit code is 1 if something became slower beyond the spread of both, or is
+missing. Nothing else should run on the machine. Other libraries are measured if they are installed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ HERE = Path(__file__).parent
 COMMANDS = {"avx2": ["throughput.py", "--avx2"]}
 """How to measure what has no script of its own."""
 
+COMPLETE = {"throughput": ["--peers"]}
+"""What is measured in addition, if there is time."""
+
 
 def main() -> None:
     """See the module."""
@@ -36,20 +40,22 @@ def main() -> None:
     parser.add_argument(
         "--results",
         type=Path,
-        default=RESULTS,
         metavar="FOLDER",
-        help="where to store the results; by default benchmarks/results",
+        help="where to store the results; by default benchmarks/results, or with --quick "
+        "benchmarks/quick",
     )
     parser.add_argument("--against", type=existing, metavar="FOLDER", help="earlier results")
     options = parser.parse_args()
-    stop_in_one_line()
+    stop_in_one_line("what had been measured is stored")
+    if options.results is None:
+        options.results = HERE / "quick" if options.quick else RESULTS
     failed = []
     for name in options.benchmarks:
         print(f"--- {name}", flush=True)
         script, *arguments = COMMANDS.get(name, [f"{name}.py"])
         command = [sys.executable, str(HERE / script), *arguments]
         command += ["--out", str(options.results / f"{name}.json")]
-        command += ["--quick"] if options.quick else []
+        command += ["--quick"] if options.quick else COMPLETE.get(name, [])
         earlier = None if options.against is None else options.against / f"{name}.json"
         if earlier is not None and earlier.exists():
             command += ["--against", str(earlier)]

@@ -2,8 +2,9 @@
 
     python benchmarks/scaling.py
 
-- threads: a step of each recipe with the native engine, with 1 thread and as many as cores;
-- batch size: LeNet on MNIST, microseconds per image for batches of 1 to 1,024, with each engine;
+- threads: a step of each recipe with the native engine, with 1 thread, 2, and as many as cores;
+- batch size: LeNet on MNIST, microseconds per image for batches of 1 to 1,024, with each engine and
+  2 threads;
 - images: `tenfold train`, imports included, for one epoch of softmax regression and of LeNet, on
   1,000 to 1,000,000 made-up 28x28 images in an .npz file: time, and peak memory. A power of the
   number of images is fitted to what is added to the smallest data set's time and memory: an
@@ -37,18 +38,20 @@ BATCHES = (1, 4, 16, 64, 256, 1024)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 
 TRAIN = """
-import json, resource, sys, time
+import json, re, resource, sys, time
 started = time.perf_counter()
 from tenfold.cli import main
 try:
     main()
 finally:
-    print(json.dumps({
-        "seconds": time.perf_counter() - started,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-    }))
+    seconds = time.perf_counter() - started
+    try:  # Linux's ru_maxrss is inherited from the process that started this one
+        peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 2**10
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"seconds": seconds, "peak": peak}))
 """
-"""The command line, and then its time and peak memory (in KiB on Linux, in bytes on macOS)."""
+"""The command line, and then its time and peak memory in MiB."""
 
 
 def with_threads(result: Result, rounds: int, quick: bool) -> None:
@@ -103,11 +106,10 @@ def with_images(result: Result, rounds: int, quick: bool, folder: Path) -> None:
                     ]
                     words = [sys.executable, "-c", TRAIN, "train", folder / f"{size}.npz"]
                     taken[size].append(json.loads(run([*words, *options]).out.splitlines()[-1]))
-        unit = 2**20 if sys.platform == "darwin" else 2**10
         for size, answers in taken.items():
             of = f"{size:,} images, {model}"
             times = [answer["seconds"] for answer in answers]
-            peaks = [answer["peak"] / unit for answer in answers]
+            peaks = [answer["peak"] for answer in answers]
             result.figures.append(Figure(of, "time", "s", times))
             result.figures.append(Figure(of, "peak memory", "MiB", peaks))
         for way in ("time", "peak memory"):

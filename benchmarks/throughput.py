@@ -226,9 +226,11 @@ class Contest:
         kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         optimizer = kinds[recipe.optimizer](network.parameters(), **options)
         criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        size = recipe.batch_size
+        losses = loop(network, optimizer, criterion, order[:size])  # which has more to set up
         started = time.perf_counter()
-        losses = loop(network, optimizer, criterion, order[: steps * recipe.batch_size])
-        return (time.perf_counter() - started) / len(losses), losses
+        timed = loop(network, optimizer, criterion, order[size : (1 + steps) * size])
+        return (time.perf_counter() - started) / len(timed), losses + timed
 
     def tutorial(
         self,
@@ -284,7 +286,7 @@ class Contest:
             recipe = recipe.model_copy(update={"model_args": arguments})
         if way == "exact":
             self.floats = self.floats.double()
-            losses = self.take("bare", recipe, COMPARED)[1]
+            losses = self.take("bare", recipe, COMPARED)[1][:COMPARED]
             del self.floats
             return losses
         return self.take(way, recipe, COMPARED)[1][:COMPARED]
@@ -334,7 +336,10 @@ class Worker:
     def __init__(
         self, name: str, way: str, threads: int, batch_size: int = 0, *, avx2: bool = False
     ) -> None:
-        environment = {"GOMP_SPINCOUNT": SPIN_COUNT} if way in ("native", "torch") else {}
+        # As the command line does.
+        own = os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+        limited = way in ("native", "torch") and not own
+        environment = {"GOMP_SPINCOUNT": SPIN_COUNT} if limited else {}
         environment |= AVX2 if avx2 else {}
         self.process = subprocess.Popen(
             [
@@ -403,7 +408,7 @@ def measure(name: str, options: argparse.Namespace, result: Result) -> list[str]
     """Add a system's figures to the result; returns what is wrong with the losses."""
     system, share = SYSTEMS[name], 5 if options.quick else 1
     ways = [way for way in WAYS if way != "native" or isinstance(find_kernels(), Kernels)]
-    peers = [peer for peer in PEERS if can_fit(peer, system.recipe)] if options.peers else []
+    peers = [peer for peer in PEERS if options.peers and can_fit(peer, system.recipe)]
     load_splits(data_for(load_recipe(system.recipe).data))  # fails once, and not in every worker
     workers = {
         way: Worker(name, way, options.threads, options.batch_size, avx2=options.avx2)
@@ -441,7 +446,7 @@ def ratios(result: Result, name: str) -> str:
     for engine in ("native", "torch"):
         if engine in medians:
             others = (
-                f"{number(median / medians[engine])} x {way}"
+                f"{number(median / medians[engine])} times as fast as {way}"
                 for way, median in medians.items()
                 if way not in ("native", engine)
             )
@@ -454,7 +459,9 @@ def main() -> None:
     made = parser(__doc__)
     choose_from(made, "systems", SYSTEMS)
     made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
-    made.add_argument("--peers", action="store_true", help="also measure other libraries")
+    made.add_argument(
+        "--peers", action="store_true", help="also measure other libraries, if installed"
+    )
     made.add_argument("--avx2", action="store_true", help="let no way use AVX-512")
     made.add_argument("--batch-size", type=int, default=0, help=argparse.SUPPRESS)
     made.add_argument("--work", help=argparse.SUPPRESS)
@@ -463,6 +470,8 @@ def main() -> None:
         work(options.systems[0], options.work, options.threads, options.batch_size)
         return
     result, wrong = Result("throughput", settings_of(options)), []
+    if options.avx2:
+        result.machine.update(kernels="avx2")
     for name in options.systems:
         wrong += measure(name, options, result)
         print(f"{name}: {ratios(result, name)}", file=sys.stderr, flush=True)

@@ -67,6 +67,13 @@ def test_only_what_is_beyond_the_spread_of_both_is_slower(
         assert found[0].startswith("slower: lenet, native: was 1.10 (1.00 to 1.20), is ")
 
 
+def test_what_is_not_measured_any_more_is_reported(measuring: ModuleType) -> None:
+    before, after = result(measuring, [1.0]), result(measuring, [1.0])
+    after.figures.clear()
+    found = measuring.changes(before, after)
+    assert found == ["missing: lenet, native: was 1.00 (1.00 to 1.00) s"]
+
+
 def test_less_than_five_percent_is_not_reported(measuring: ModuleType) -> None:
     before, after = ([1.0] * 3, [1.04] * 3)
     assert measuring.changes(result(measuring, before), result(measuring, after)) == []
@@ -104,8 +111,8 @@ def test_a_result_is_read_as_it_was_written(measuring: ModuleType, tmp_path: Pat
 def test_turns_alternate_and_the_first_does_not_count(measuring: ModuleType) -> None:
     calls: list[str] = []
     ways = {name: lambda name=name: calls.append(name) or float(len(calls)) for name in "ab"}
-    assert measuring.in_turns(ways, 2) == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
-    assert calls == list("ababab")
+    assert measuring.in_turns(ways, 3) == {"a": [4.0, 5.0, 8.0], "b": [3.0, 6.0, 7.0]}
+    assert calls == list("abbaabba")
 
 
 SCRIPTS = sorted(
@@ -129,6 +136,7 @@ def test_every_benchmark_explains_itself(name: str) -> None:
         ("commands.py nosuch", "there is no nosuch, choose from "),
         ("run.py nosuch", "there is no nosuch, choose from 'throughput', "),
         ("run.py --against nosuch", "nosuch does not exist"),
+        ("contention.py --recipe nosuch", "there is no nosuch, choose from "),
         ("startup.py --rounds 0", "'0' is not a whole number of at least 1"),
         ("startup.py --against nosuch.json", "nosuch.json does not exist"),
         ("page.py --results .", "there are no results in .; make some: python benchmarks/run.py"),
