@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import json
 import os
 import shlex
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -68,14 +66,13 @@ SCHEMA = 1
 """Version of the `--json` output."""
 
 SPIN_COUNT = "4000"
-"""How many times an idle thread of GNU's OpenMP, which PyTorch has on Linux, checks for work before
-it sleeps.
+"""How many times an idle thread of GNU's OpenMP checks for work before it sleeps.
 
-By default it checks 300,000 times, which takes longer than the time slice of a process that waits
-for the core meanwhile. The fewer times, the shorter is a step beside busy processes, and the longer
-on an idle machine, because a thread that sleeps has to be woken: for LeNet on two cores, 7.8 ms
-with 2,000, 7.1 with 5,000 and 6.6 with 10,000 if the machine is idle, 16, 18 and 22 ms beside one
-busy process, and 152, 172 and 231 ms beside sixteen.
+PyTorch has this OpenMP on Linux. By default a thread checks 300,000 times, which takes longer than
+the time slice of a process that waits for the core meanwhile. The fewer the checks, the shorter a
+step next to busy processes, and the longer a step on an idle machine, because a thread that sleeps
+has to be woken. For LeNet on two cores with 2,000, 5,000 and 10,000 checks: 7.8, 7.1 and 6.6 ms on
+an idle machine, 16, 18 and 22 ms next to one busy process, 152, 172 and 231 ms next to sixteen.
 `GOMP_SPINCOUNT=2000 python benchmarks/contention.py` measures it.
 """
 
@@ -138,49 +135,6 @@ CheckpointEvery = Annotated[
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
-
-
-def program() -> NoReturn:
-    """Run `main`, then end the process at once: freeing PyTorch takes a tenth of a second.
-
-    Functions registered with `atexit` still run. If other threads run, output cannot be written, or
-    a debugger or profiler looks on, the interpreter ends in the usual way.
-    """
-    try:
-        main()
-    except SystemExit as ending:
-        code = ending.code or 0
-        if isinstance(code, int) and _is_only_thread() and not _is_observed():
-            atexit._run_exitfuncs()
-            if _all_is_written():
-                os._exit(code)
-        raise
-    raise AssertionError("main() ends by SystemExit")
-
-
-def _is_only_thread() -> bool:
-    """Whether the interpreter would not have to wait for another thread before it ends."""
-    others = (each for each in threading.enumerate() if each is not threading.main_thread())
-    return all(each.daemon for each in others)
-
-
-def _is_observed() -> bool:
-    """Whether a debugger, profiler or coverage tool runs the program, or a prompt follows it."""
-    tools = [sys.gettrace(), sys.getprofile()]
-    if monitoring := getattr(sys, "monitoring", None):  # since Python 3.12
-        tools += [monitoring.get_tool(number) for number in range(6)]
-    return bool(sys.flags.inspect) or any(tool is not None for tool in tools)
-
-
-def _all_is_written() -> bool:
-    """Write what is buffered; False where the interpreter should try again, and report that."""
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def main() -> None:

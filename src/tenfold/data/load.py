@@ -408,7 +408,7 @@ def shared_images(train: ImageDataset, other: ImageDataset) -> int:
 
 
 def _some_pixels(dataset: ImageDataset) -> list[bytes]:
-    """At most 64 bytes of each image, from the same places in all, in as many columns as it has."""
+    """At most 64 bytes of each image, from the same places in all, spread over its columns."""
     pixels = dataset.image_array.reshape(len(dataset), -1)
     stride = math.ceil(pixels.shape[1] / 64)
     while math.gcd(stride, dataset.image_shape.width) > 1:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.data.files.reading import (
-    BOUNDED,
     CHUNK,
     LARGEST_ARRAY,
     LARGEST_DEFLATE_RATIO,
@@ -24,6 +23,7 @@ from tenfold.data.files.reading import (
     fill,
     labeled,
     library_errors,
+    require_bounded,
 )
 from tenfold.errors import DataError, counted, listing, nearest, quoted
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
@@ -146,10 +146,7 @@ def _kind_of(entry: zipfile.ZipInfo) -> str:
 def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
     """One array, if its header matches its size in the archive."""
     place = f"{path}: {entry.filename}"
-    if entry.compress_type not in BOUNDED:
-        raise DataError(
-            f"{place}: it is compressed as NumPy does not", remedy="save it with numpy.savez"
-        )
+    require_bounded(place, entry, "save the file with numpy.savez_compressed")
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
         raise damaged(
             place, f"{counted(entry.compress_size, 'byte')} cannot unpack to {entry.file_size:,}"

@@ -27,19 +27,12 @@ LARGEST_ARRAY = 16 * 2**30
 LARGEST_DEFLATE_RATIO = 1032
 """Maximum compression ratio of deflate, which gzip and npz use."""
 
-BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""How members of a zip file may be compressed.
-
-The others that Python reads, bzip2 and LZMA, have no maximum ratio, and `zipfile` decompresses as
-much as there is, however few bytes are asked for.
-"""
-
 CHUNK = 2**20
 
 PIECE = 2**24
 """Bytes of an array to read at once.
 
-After each, Python's lock is needed again, which another thread may keep for milliseconds.
+After each, the reader needs Python's lock again, which another thread may hold for milliseconds.
 """
 
 FETCH_AGAIN = "fetch the file again or recreate it"
@@ -50,6 +43,18 @@ _WITH_GZIP_HEADER = 31
 def damaged(place: Path | str, what: str) -> DataError:
     """The error for a damaged file."""
     return DataError(f"{place}: {what}", remedy=FETCH_AGAIN)
+
+
+def require_bounded(place: str, entry: zipfile.ZipInfo, remedy: str) -> None:
+    """Refuse a member of a zip file that could unpack to any size.
+
+    The methods other than deflate that Python reads, bzip2 and LZMA, have no maximum ratio, and
+    `zipfile` decompresses as much as there is, however few bytes are asked for.
+    """
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(
+            f"{place}: compressed by an unusual method, wanted deflate or none", remedy=remedy
+        )
 
 
 def unreadable(place: Path | str, error: OSError | ValueError) -> DataError:

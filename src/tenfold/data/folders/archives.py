@@ -14,7 +14,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from tenfold.data.files.reading import BOUNDED, damaged, library_errors
+from tenfold.data.files.reading import damaged, library_errors, require_bounded
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
 from tenfold.data.folders.streams import DECOMPRESSORS, Budget, ForwardStream
 from tenfold.errors import DataError, listing
@@ -73,11 +73,7 @@ def _zip_kind(entry: zipfile.ZipInfo) -> Kind:
 def _read_zip_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.file_size > LARGEST_MEMBER:
         raise too_large(entry.filename, entry.file_size)
-    if entry.compress_type not in BOUNDED:
-        raise DataError(
-            f"{entry.filename}: it is compressed by an unusual method, wanted deflate or none",
-            remedy="unpack the archive into a folder",
-        )
+    require_bounded(entry.filename, entry, "unpack the archive into a folder")
     with library_errors(f"{path}: {entry.filename}: {_DAMAGED}"), archive.open(entry) as file:
         data = file.read(LARGEST_MEMBER + 1)
         if len(data) != entry.file_size:

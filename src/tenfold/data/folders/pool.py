@@ -13,13 +13,14 @@ R = TypeVar("R")
 def submitted(
     pool: ThreadPoolExecutor, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 ) -> Future[R]:
-    """As `pool.submit`, but at once in this thread if the pool refuses work.
+    """Like `pool.submit`, but done in this thread, after all that the pool has, if it refuses work.
 
     All pools do as soon as the main thread has ended, although other threads go on.
     """
     try:
         return pool.submit(function, *args, **kwargs)
     except RuntimeError:
+        pool.shutdown()  # waits for the work that it has
         done: Future[R] = Future()
         try:
             done.set_result(function(*args, **kwargs))
