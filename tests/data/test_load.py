@@ -21,7 +21,7 @@ from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
 from command_line import Tenfold
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import fingerprint_of
-from tenfold.data.load import load_splits, read_to_show, shared_images
+from tenfold.data.load import _some_pixels, load_splits, read_to_show, shared_images
 from tenfold.errors import DataError, UsageError
 from tenfold.listening import Listener, Recorder
 
@@ -395,6 +395,7 @@ def test_images_with_the_same_border_are_told_apart_by_few_pixels() -> None:
     images = np.full((500, 3, 64, 64), 255, np.uint8)
     images[:, :, 8:-8, 8:-8] = np.random.default_rng(0).integers(0, 256, (500, 3, 48, 48))
     dataset, other = (image_dataset(each, np.arange(500) % 4) for each in (images, ~images))
+    assert len(set(_some_pixels(dataset))) == 500
     tracemalloc.start()
     try:
         assert shared_images(dataset, other) == 0
