@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def pytest_configure() -> None:
     import torch
 
     torch.set_num_threads(1)  # the tests run beside each other
+    # Shells start what runs in the background without Ctrl-C, and so would every process below it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
