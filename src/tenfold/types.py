@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from tenfold.errors import UsageError
+from tenfold.resizing import DEFAULT_RESIZE, Resize, Size
 
 PixelArray = UInt8[np.ndarray, "n channels height width"]
 """Raw pixels, 0..255."""
@@ -32,15 +33,16 @@ class ImageShape(NamedTuple):
 
 
 class WantedShape(NamedTuple):
-    """The target size and channels of images.
+    """The target size and channels of images, and how they are brought to that size.
 
     None leaves the choice to the reader of class folders, and other images as they are.
     """
 
-    size: tuple[int, int] | None = None
+    size: Size | None = None
     """Height and width."""
     channels: int | None = None
     """1 for gray, 3 for color."""
+    resize: Resize = DEFAULT_RESIZE
 
 
 class LabeledArrays(NamedTuple):
@@ -51,6 +53,8 @@ class LabeledArrays(NamedTuple):
     classes: tuple[str, ...]
     names: tuple[str, ...] | None = None
     """Where each image came from, one name per image; None for formats without names."""
+    groups: tuple[str, ...] | None = None
+    """What each image belongs to, one group per image; None if every image stands for itself."""
 
 
 def is_tensor(value: object) -> bool:

@@ -50,6 +50,8 @@ class ImageDataset(MapDataset):
         split: which part this is: `train`, `val`, `test`, ...
         source: where the data came from, for display: a catalog name or a path.
         names: where each image came from, one name per image, if known.
+        groups: what each image belongs to, one group per image; images of one group, such as
+            pictures of one person, are held out together. None if each stands for itself.
 
     Attributes:
         image_array: the images as a NumPy array.
@@ -69,6 +71,7 @@ class ImageDataset(MapDataset):
         split: str = "train",
         source: str = "memory",
         names: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
     ) -> None:
         self.image_array: PixelArray = in_memory_order(as_array(images))
         self.label_array: LabelArray = in_memory_order(as_array(labels))
@@ -76,13 +79,16 @@ class ImageDataset(MapDataset):
         self.split = split
         self.source = source
         self.names = None if names is None else tuple(names)
+        self.groups = None if groups is None else tuple(groups)
         _require_sound(self)
 
     @classmethod
     def from_arrays(cls, arrays: LabeledArrays, *, split: str, source: str) -> ImageDataset:
         """A data set over a reader's arrays."""
-        images, labels, classes, names = arrays
-        return cls(images, labels, classes, split=split, source=source, names=names)
+        images, labels, classes, names, groups = arrays
+        return cls(
+            images, labels, classes, split=split, source=source, names=names, groups=groups
+        )
 
     @cached_property
     def images(self) -> Images:
@@ -138,23 +144,38 @@ class ImageDataset(MapDataset):
             split: the new split name; None keeps the current one.
         """
         chosen = np.arange(len(self))[as_array(indices)]
-        images, labels = self.image_array[chosen], self.label_array[chosen]
-        names = None if self.names is None else [self.names[i] for i in chosen.tolist()]
-        return self._like(images, labels, names, split or self.split)
+        names, groups = (
+            None if texts is None else [texts[i] for i in chosen.tolist()]
+            for texts in (self.names, self.groups)
+        )
+        return ImageDataset(
+            self.image_array[chosen],
+            self.label_array[chosen],
+            self.classes,
+            split=split or self.split,
+            source=self.source,
+            names=names,
+            groups=groups,
+        )
 
     def renamed(self, split: str) -> ImageDataset:
         """The same images under another split name."""
-        return self._like(self.image_array, self.label_array, self.names, split)
+        return self._like(self.image_array, split)
 
     def with_images(self, images: PixelArray) -> ImageDataset:
         """The same labels and names with other pixels, of any one size."""
-        return self._like(images, self.label_array, self.names, self.split)
+        return self._like(images, self.split)
 
-    def _like(
-        self, images: np.ndarray, labels: np.ndarray, names: Sequence[str] | None, split: str
-    ) -> ImageDataset:
-        source = self.source
-        return ImageDataset(images, labels, self.classes, split=split, source=source, names=names)
+    def _like(self, images: np.ndarray, split: str) -> ImageDataset:
+        return ImageDataset(
+            images,
+            self.label_array,
+            self.classes,
+            split=split,
+            source=self.source,
+            names=self.names,
+            groups=self.groups,
+        )
 
     def class_counts(self) -> Int64[np.ndarray, " classes"]:
         """The number of images in each class."""
@@ -194,10 +215,10 @@ def _require_sound(dataset: ImageDataset) -> None:
             f"{where}: {len(classes)} classes, but more than one is called {quoted(twice)}",
             remedy="give every class its own name",
         )
-    if dataset.names is not None and len(dataset.names) != len(images):
-        raise DataError(
-            f"{where}: {counted(len(images), 'image')} but {counted(len(dataset.names), 'name')}"
-        )
+    for noun, texts in (("name", dataset.names), ("group", dataset.groups)):
+        if texts is not None and len(texts) != len(images):
+            found = f"{counted(len(images), 'image')} but {counted(len(texts), noun)}"
+            raise DataError(f"{where}: {found}")
 
 
 def _kind(array: np.ndarray) -> str:

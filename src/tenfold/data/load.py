@@ -23,12 +23,14 @@ from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
+from tenfold.data.folders.labels import FOLDERS, Labeling
 from tenfold.data.folders.layout import UNSPLIT
 from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, quoted
 from tenfold.listening import Listener, Recorder
+from tenfold.resizing import DEFAULT_RESIZE, Resize
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
 
@@ -37,6 +39,10 @@ USUAL_TEST_FRACTION = 0.2
 
 TEST_SPLIT_SEED = 0
 """Seed for holding out test images if the source has no test split: the same ones in every run."""
+
+
+FEW_IMAGES = 10
+"""Fewer training images of a class are noted."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ def load_splits(
     data_root: Path | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    resize: Resize = DEFAULT_RESIZE,
+    labeling: Labeling = FOLDERS,
     test_fraction: float = USUAL_TEST_FRACTION,
     download: bool = True,
     listener: Listener | None = None,
@@ -95,6 +103,8 @@ def load_splits(
         image_size: (height, width) to scale images to; by default unchanged, and for class folders
             a size chosen from the images.
         channels: 1 for gray, 3 for color; by default those of the images.
+        resize: how images are brought to a size of other proportions.
+        labeling: how the images of a folder or archive are labeled and grouped.
         test_fraction: share of every class to hold out, 0 <= fraction < 1, if the source has no
             test split; 0 for no test split.
         download: whether the network may be used.
@@ -112,6 +122,8 @@ def load_splits(
         data_root=data_root,
         image_size=image_size,
         channels=channels,
+        resize=resize,
+        labeling=labeling,
         download=download,
         listener=recorder,
     )
@@ -160,6 +172,8 @@ def read_data(
     data_root: Path | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    resize: Resize = DEFAULT_RESIZE,
+    labeling: Labeling = FOLDERS,
     download: bool = True,
     listener: Listener | None = None,
 ) -> ReadData:
@@ -170,6 +184,8 @@ def read_data(
         data_root: see `load_splits`.
         image_size: see `load_splits`.
         channels: see `load_splits`.
+        resize: see `load_splits`.
+        labeling: see `load_splits`.
         download: see `load_splits`.
         listener: see `load_splits`.
 
@@ -177,7 +193,7 @@ def read_data(
         UsageError: the name is unknown, an option is out of range, or the object is not a data set.
         DataError: the data is missing or cannot be read.
     """
-    wanted = WantedShape(image_size, channels)
+    wanted = WantedShape(image_size, channels, resize)
     recorder, root, has_class_folders = Recorder(listener or Listener()), None, False
     if isinstance(data, str | os.PathLike):
         found = _understand(data, recorder)
@@ -189,7 +205,7 @@ def read_data(
             source = str(found)
             known = _read_files(found, recorder)
             has_class_folders = known is None
-            arrays = load_image_folder(found, wanted, recorder) if known is None else known
+            arrays = known or load_image_folder(found, wanted, recorder, labeling)
         named = {"train" if name == UNSPLIT else name: part for name, part in arrays.items()}
         parts = {
             split: ImageDataset.from_arrays(part, split=split, source=source)
@@ -198,6 +214,11 @@ def read_data(
     else:
         source = _description(data)
         parts = _read_objects(data, source, wanted, recorder)
+    if labeling != FOLDERS and not has_class_folders:
+        raise UsageError(
+            f"{source}: only images in a folder or an archive can be labeled or grouped by their "
+            "names or by a table"
+        )
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
     return ReadData(fitted, tuple(recorder.notes), source, root, has_class_folders)
 
@@ -371,15 +392,31 @@ def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Lis
         train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
         listener.note(
             f"there is no test split: {len(test):,} of the {counted(len(whole), 'image')} "
-            f"{'was' if len(test) == 1 else 'were'} held out "
-            "for testing, the same ones in every run"
+            f"{'was' if len(test) == 1 else 'were'} held out for testing, the same ones in every "
+            f"run{_kept_together(whole)}; --set test=0.1 holds out another share"
         )
     return Splits(train, val, test)
+
+
+def _kept_together(dataset: ImageDataset) -> str:
+    if dataset.groups is None:
+        return ""
+    return f" ({len(set(dataset.groups)):,} groups, each kept together)"
 
 
 def _check(splits: Splits, listener: Listener) -> None:
     """Note what the user should know before training."""
     train, *others = splits
+    few = {name: n for name, n in _counts_by_class(train).items() if 0 < n < FEW_IMAGES}
+    if few:
+        named = listing([f"{name!r} ({n})" for name, n in few.items()])
+        listener.note(f"few training images, so little can be learned of: {named}")
+    for part in others:
+        if divided := sorted(set(train.groups or ()) & set(part.groups or ())):
+            listener.note(
+                f"{counted(len(divided), 'group')} in both {train.split} and {part.split}: "
+                f"{quoted(divided, 5)}"
+            )
     unused = [name for name, n in _counts_by_class(train).items() if not n]
     if unused:
         listener.note(f"there are no images of {quoted(unused)}")

@@ -245,6 +245,7 @@ def resize_images(
             Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)),
             channels=channels,
             size=size,
+            resize=wanted.resize,
         )
         for image in images
     ]

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Int64
 
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.errors import DataError, UsageError, counted, listing
+from tenfold.errors import DataError, UsageError
 from tenfold.randomness import keyed_permutation
 
-_ROUND_FRACTIONS = tuple(twentieths / 20 for twentieths in range(1, 20))
+ENOUGH_TO_SHARE = 3
+"""A class with so many images has at least one in either part of a split."""
 
 
 def split_stratified(
@@ -20,8 +22,10 @@ def split_stratified(
     """Hold out a random share of every class; returns the rest and the held-out part.
 
     Both parts keep the order of the images in `dataset`. The choice depends only on the seed, the
-    name and the labels. The held-out part has `round(fraction * n)` images, distributed among the
-    classes by the largest remainder method.
+    name, the labels and the groups. The held-out part has `round(fraction * n)` images, distributed
+    among the classes by the largest remainder method, except that every class keeps an image, and
+    that a class of `ENOUGH_TO_SHARE` images has one held out. If the data set has groups, each is
+    in one part, and the shares of the classes are as near to the fraction as the groups allow.
 
     Args:
         dataset: the data set to split.
@@ -31,21 +35,22 @@ def split_stratified(
 
     Raises:
         UsageError: the fraction is not between 0 and 1.
-        DataError: classes would have no image in one of the two parts; all are named.
+        DataError: no image can be held out.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"{name}: the held-out fraction is {fraction}, wanted 0 < fraction < 1")
-    counts = dataset.class_counts().tolist()
-    held_counts = _held_counts(counts, fraction)
-    if undivided := _undivided(counts, held_counts):
-        raise _too_few(dataset, undivided, fraction, name)
-    held = np.zeros(len(dataset), dtype=bool)
-    for label, (count, held_count) in enumerate(zip(counts, held_counts, strict=True)):
-        if count == 0:
-            continue
-        members = np.flatnonzero(dataset.label_array == label)
-        order = keyed_permutation(count, seed, "split", name, label)
-        held[members[order[:held_count]]] = True
+    if dataset.groups is None:
+        held = _held_images(dataset, fraction, seed, name)
+    else:
+        held = _held_groups(dataset, fraction, seed, name)
+    if not held.any():
+        option = {"val": "--val 0", "test": "--set test=0"}.get(name)
+        few = "groups" if dataset.groups is not None else "images in each class"
+        raise DataError(
+            f"{dataset.source} ({dataset.split}): too few {few} to hold out "
+            f"{100 * fraction:g} % for {name}",
+            remedy=f"add images{f', or hold out none with {option}' if option else ''}",
+        )
     rest = dataset.select(np.flatnonzero(~held))
     return rest, dataset.select(np.flatnonzero(held), split=name)
 
@@ -69,45 +74,108 @@ def with_validation(splits: Splits, fraction: float, *, seed: int) -> Splits:
     return Splits(train, val, splits.test)
 
 
+def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarray, " n"]:
+    """The fold of each image, 0..folds-1, for cross-validation.
+
+    Every fold has about the same number of images, and of images of each class. If the data set has
+    groups, each is in one fold.
+
+    Args:
+        dataset: the data set to divide.
+        folds: at least 2.
+        seed: any integer.
+
+    Raises:
+        UsageError: fewer than 2 folds.
+        DataError: there are fewer images, or fewer groups, than folds.
+    """
+    if folds < 2:
+        raise UsageError(f"folds is {folds}, wanted at least 2")
+    groups, counts = _groups_and_counts(dataset)
+    if len(counts) < folds:
+        what = "images" if dataset.groups is None else "groups"
+        raise DataError(
+            f"{dataset.source}: {len(counts)} {what} cannot be divided into {folds} folds",
+            remedy=f"choose --folds {max(2, len(counts))} or add images",
+        )
+    if dataset.groups is None:
+        of_image = np.empty(len(dataset), np.int64)
+        dealt = 0
+        for label in range(len(dataset.classes)):
+            members = np.flatnonzero(dataset.label_array == label)
+            order = keyed_permutation(len(members), seed, "folds", label)
+            of_image[members[order]] = (dealt + np.arange(len(members))) % folds
+            dealt += len(members)
+        return of_image
+    total = np.maximum(counts.sum(0), 1)
+    held = np.zeros((folds, counts.shape[1]))
+    of_group = np.empty(len(counts), np.int64)
+    for group in _largest_first(counts, seed, "folds"):
+        # The fold that has least of what this group has most of.
+        costs = ((held + counts[group]) ** 2 - held**2) @ (1 / total)
+        fold = int(np.lexsort((held.sum(1), costs))[0])
+        held[fold] += counts[group]
+        of_group[group] = fold
+    return of_group[groups]
+
+
+def _held_images(
+    dataset: ImageDataset, fraction: float, seed: int, name: str
+) -> Bool[np.ndarray, " n"]:
+    counts = dataset.class_counts().tolist()
+    held = np.zeros(len(dataset), dtype=bool)
+    for label, held_count in enumerate(_held_counts(counts, fraction)):
+        members = np.flatnonzero(dataset.label_array == label)
+        order = keyed_permutation(len(members), seed, "split", name, label)
+        held[members[order[:held_count]]] = True
+    return held
+
+
 def _held_counts(counts: Sequence[int], fraction: float) -> list[int]:
     """The number of images to hold out of each class."""
-    return _largest_remainder([fraction * n for n in counts], round(fraction * sum(counts)))
+    wanted = _largest_remainder([fraction * n for n in counts], round(fraction * sum(counts)))
+    return [
+        min(max(held, int(n >= ENOUGH_TO_SHARE)), max(n - 1, 0))
+        for n, held in zip(counts, wanted, strict=True)
+    ]
 
 
-def _undivided(counts: Sequence[int], held_counts: Sequence[int]) -> list[int]:
-    """The classes whose images would all be in one part."""
-    pairs = enumerate(zip(counts, held_counts, strict=True))
-    return [label for label, (count, held) in pairs if count and held in (0, count)]
+def _held_groups(
+    dataset: ImageDataset, fraction: float, seed: int, name: str
+) -> Bool[np.ndarray, " n"]:
+    """Takes the largest groups first, and each only if that brings the classes nearer."""
+    groups, counts = _groups_and_counts(dataset)
+    total = counts.sum(0)
+    wanted = fraction * total
+    held, is_held = np.zeros(len(total)), np.zeros(len(counts), dtype=bool)
+    for group in _largest_first(counts, seed, name):
+        more = held + counts[group]
+        takes_all = ((more == total) & (counts[group] > 0)).any()
+        change = ((more - wanted) ** 2 - (held - wanted) ** 2) @ (1 / np.maximum(total, 1))
+        if change < 0 and not takes_all:
+            held, is_held[group] = more, True
+    return is_held[groups]
 
 
-def _too_few(dataset: ImageDataset, labels: Sequence[int], fraction: float, name: str) -> DataError:
-    """The error for classes that cannot be divided; advises a fraction that works, if one does."""
-    counts = dataset.class_counts().tolist()
-    purpose = f"to hold out {100 * fraction:g} % for {name}"
-    if len(labels) == 1:
-        (label,) = labels
-        found = (
-            f"class {dataset.classes[label]!r} has {counted(counts[label], 'image')}, "
-            f"too few {purpose}"
-        )
-        those, them = "the class", "it"
+def _groups_and_counts(
+    dataset: ImageDataset,
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, "groups classes"]]:
+    """The number of each image's group, and how many images of each class a group has."""
+    names = dataset.groups
+    if names is None:
+        groups = np.arange(len(dataset))
     else:
-        each = [f"{dataset.classes[label]!r} ({counts[label]:,})" for label in labels]
-        found = f"{len(labels):,} classes have too few images {purpose}: {listing(each)}"
-        those, them = "these classes", "them"
-    option = {"val": "--val {}", "test": "--set test={}"}.get(name)
-    works = [f for f in _ROUND_FRACTIONS if not _undivided(counts, _held_counts(counts, f))]
-    ways = [f"add images to {those}"]
-    if works:
-        ways.append(f"try {(option or 'a fraction of {}').format(works[0])}")
-    else:
-        ways.append(f"remove {them}")
-        if option is not None:
-            ways.append(f"hold out none with {option.format(0)}")
-    return DataError(
-        f"{dataset.source} ({dataset.split}): {found}",
-        remedy=f"{', '.join(ways[:-1])}, or {ways[-1]}",
-    )
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        groups = np.array([numbers[name] for name in names], np.int64)
+    counts = np.zeros((int(groups.max()) + 1, len(dataset.classes)), np.int64)
+    np.add.at(counts, (groups, dataset.label_array), 1)
+    return groups, counts
+
+
+def _largest_first(counts: np.ndarray, seed: int, name: str) -> Int64[np.ndarray, " groups"]:
+    """The groups by size; those of one size in random order."""
+    order = keyed_permutation(len(counts), seed, "groups", name)
+    return order[np.argsort(-counts.sum(1)[order], kind="stable")]
 
 
 def _largest_remainder(shares: list[float], total: int) -> list[int]:

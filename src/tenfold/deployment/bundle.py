@@ -22,6 +22,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from tenfold.errors import FileRefusedError, UsageError, listing, quoted
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.older import renamed_weights, without_idle_dropout
+from tenfold.resizing import Resize
 from tenfold.storage import Facts, StoredTensor, checked, read_tensors, write_tensors
 from tenfold.types import ImageShape
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 else:
     nn = ImageModel = Any
 
-KIND, VERSION = "tenfold-bundle", 2
+KIND, VERSION = "tenfold-bundle", 3
 
 MAX_CLASSES = 65_536
 
@@ -71,12 +72,13 @@ _Single = Annotated[float, AfterValidator(_single)]
 
 
 class PreprocessingHeader(Facts):
-    """Each channel's mean and standard deviation, for pixels in 0..1; both empty for none."""
+    """The arguments of `Preprocessing`; older files normalize no image by its own figures."""
 
     model_config = ConfigDict(extra="forbid")
 
     mean: list[_Single]
     std: list[Annotated[_Single, Field(gt=0), AfterValidator(_positive_single)]]
+    by_image: bool = False
 
 
 class BundleHeader(Facts):
@@ -87,6 +89,8 @@ class BundleHeader(Facts):
         arguments: the model's own arguments, including defaults.
         input_shape: of one image: channels, height, width.
         classes: the class names, in the order of the logits.
+        class_weights: of the loss that it was trained with; None if all images count alike.
+        resize: how pictures are brought to the input shape; older files have none and crop.
         preprocessing: from raw pixels to the network's input.
         layers: the network as a flat list; None if it is not one, or this was not determined. It
             must be what `layer_list` finds, so a change there needs a new version of the file.
@@ -100,6 +104,8 @@ class BundleHeader(Facts):
     classes: Annotated[
         list[str], Field(min_length=1, max_length=MAX_CLASSES), AfterValidator(_each_once)
     ]
+    class_weights: list[Annotated[float, Field(ge=0)]] | None = None
+    resize: Resize = "crop"
     preprocessing: PreprocessingHeader
     layers: Network | None = None
     data: dict[str, Any]
@@ -112,6 +118,12 @@ class BundleHeader(Facts):
             raise ValueError(
                 f"its preprocessing has {means} channels, its model {self.input_shape[0]}"
             )
+        if self.class_weights is not None and len(self.class_weights) != len(self.classes):
+            raise ValueError(
+                f"it has {len(self.class_weights)} class weights, but {len(self.classes)} classes"
+            )
+        if self.preprocessing.by_image and means:
+            raise ValueError("its preprocessing normalizes twice")
         return self
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.deployment.bundle import Bundle, read_bundle
+from tenfold.deployment.bundle import Bundle, PreprocessingHeader, read_bundle
 from tenfold.deployment.inputs import ImageInputs, raw_pixels
 from tenfold.errors import (
     DataError,
@@ -27,7 +27,7 @@ from tenfold.evaluation.report import Report, report_of
 from tenfold.evaluation.threads import require_threads, run_threads, use_threads
 from tenfold.native.library import Kernels, find_kernels
 from tenfold.native.predictor import Predictor
-from tenfold.native.records import Normalization, tensor_shapes
+from tenfold.native.records import BY_IMAGE, ChannelNormalization, Normalization, tensor_shapes
 from tenfold.types import PixelArray, in_memory_order
 
 if TYPE_CHECKING:
@@ -214,7 +214,9 @@ class Classifier:
                 f"{dataset.source}: its images are {dataset.image_shape}, "
                 f"the model's are {self.bundle.input_shape}"
             )
-        report = report_of(self._predict(dataset.image_array, batch_size), dataset)
+        report = report_of(
+            self._predict(dataset.image_array, batch_size), dataset, self.bundle.header.class_weights
+        )
         if not math.isfinite(report.loss):
             raise _not_finite("evaluate")
         return report
@@ -226,7 +228,7 @@ class Classifier:
         )
 
     def _logits(self, images: ImageInputs) -> Float[np.ndarray, "n classes"]:
-        pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape))
+        pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape, self.bundle.header.resize))
         logits = self._predict(pixels, _BATCH_SIZE)
         if not np.isfinite(logits).all():
             raise _not_finite("predict")
@@ -251,11 +253,7 @@ def _by_kernels(bundle: Bundle, threads: int | None) -> _Predict:
     assert header.layers is not None
     predictor = Predictor(header.layers)
     weights = {name: stored.array().copy() for name, stored in bundle.weights.items()}
-    mean, std = (
-        np.array(values, np.float32)
-        for values in (header.preprocessing.mean, header.preprocessing.std)
-    )
-    normalization = Normalization(mean, std) if len(mean) else None
+    normalization = _normalization(header.preprocessing)
 
     def predict(pixels: PixelArray, batch_size: int) -> Float[np.ndarray, "n classes"]:
         try:
@@ -272,6 +270,13 @@ def _by_kernels(bundle: Bundle, threads: int | None) -> _Predict:
             ) from error
 
     return predict
+
+
+def _normalization(header: PreprocessingHeader) -> Normalization:
+    if header.by_image:
+        return BY_IMAGE
+    mean, std = (np.array(values, np.float32) for values in (header.mean, header.std))
+    return ChannelNormalization(mean, std) if len(mean) else None
 
 
 def _not_finite(place: str) -> FileRefusedError:

@@ -13,6 +13,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.images import decode_image, image_to_array
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
 from tenfold.errors import DataError, TenfoldError, UsageError, listing, shell_word
+from tenfold.resizing import DEFAULT_RESIZE, Resize
 from tenfold.storage import read_regular_file
 from tenfold.types import ImageShape, PixelArray, as_array
 
@@ -28,12 +29,15 @@ else:
 """One input, a sequence of inputs, an array or tensor of raw pixels, or an `ImageDataset`."""
 
 
-def raw_pixels(images: ImageInputs, shape: ImageShape) -> PixelArray:
+def raw_pixels(
+    images: ImageInputs, shape: ImageShape, resize: Resize = DEFAULT_RESIZE
+) -> PixelArray:
     """Raw pixels in a model's input shape; files are converted like training images.
 
     Args:
         images: see `ImageInputs`.
         shape: of one image.
+        resize: how files and opened images are brought to it.
 
     Raises:
         UsageError: the images are of another type.
@@ -55,7 +59,7 @@ def raw_pixels(images: ImageInputs, shape: ImageShape) -> PixelArray:
                 "or an opened image",
                 remedy="stack arrays or tensors of raw pixels into one",
             )
-    return _decoded(inputs, shape)
+    return _decoded(inputs, shape, resize)
 
 
 def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
@@ -68,16 +72,16 @@ def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
     return whole
 
 
-def _decoded(inputs: Sequence[ImageInput], shape: ImageShape) -> PixelArray:
+def _decoded(inputs: Sequence[ImageInput], shape: ImageShape, resize: Resize) -> PixelArray:
     arrays, problems = [], []
-    size = (shape.height, shape.width)
+    wanted: dict[str, Any] = {"channels": shape.channels, "size": (shape.height, shape.width), "resize": resize}
     for item in inputs:
         try:
             if isinstance(item, Image.Image):
-                arrays.append(image_to_array(item, channels=shape.channels, size=size))
+                arrays.append(image_to_array(item, **wanted))
             else:
                 data = _read(Path(item))
-                arrays.append(decode_image(data, str(item), channels=shape.channels, size=size))
+                arrays.append(decode_image(data, str(item), **wanted))
         except TenfoldError as error:
             if len(inputs) == 1:
                 raise DataError(error.message, remedy=error.remedy) from error

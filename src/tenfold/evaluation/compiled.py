@@ -22,7 +22,7 @@ from tenfold.models.snapshot import Snapshot
 from tenfold.models.tracing import more_than_its_code, require_layer_list
 from tenfold.native.network import usable_kernels
 from tenfold.native.predictor import Predictor
-from tenfold.native.records import Normalization, tensor_shapes
+from tenfold.native.records import BY_IMAGE, ChannelNormalization, Normalization, tensor_shapes
 from tenfold.tensors import Images, Logits
 
 Predict = Callable[[Images, int], Logits]
@@ -135,12 +135,14 @@ class CompiledModel:
         self._snapshot = Snapshot(self.model)
 
     @property
-    def normalization(self) -> Normalization | None:
+    def normalization(self) -> Normalization:
         """The normalization that the model's preprocessing applies after scaling to 0..1."""
         mean, std = self.model.preprocessing.mean, self.model.preprocessing.std
+        if self.model.preprocessing.by_image:
+            return BY_IMAGE
         if not len(mean.flatten()):
             return None
-        return Normalization(mean.flatten().numpy(), std.flatten().numpy())
+        return ChannelNormalization(mean.flatten().numpy(), std.flatten().numpy())
 
     def logits(
         self, images: Images, batch_size: int, tensors: Mapping[str, Tensor] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, TypeAlias
@@ -95,12 +95,16 @@ def confusion_matrix(
     return counts.reshape(classes, classes)
 
 
-def mean_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> float:
+def mean_cross_entropy(
+    logits: ArrayLike, labels: ArrayLike, class_weights: Sequence[float] | None = None
+) -> float:
     """Mean cross-entropy in nats, computed in double precision and summed exactly.
 
     Args:
         logits: shape (n, classes), n at least 1; an array or a tensor.
         labels: class indices, shape (n,), likewise.
+        class_weights: how much an image of each class counts; None for all alike. If no image
+            counts, the mean is not a number.
     """
     scores, true = as_array(logits), as_array(labels)
     losses: list[float] = []
@@ -110,7 +114,12 @@ def mean_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> float:
             shifted = values - values.max(axis=1, keepdims=True)
             chosen = np.take_along_axis(shifted, true[part, None], axis=1)[:, 0]
             losses += (np.log(np.exp(shifted).sum(axis=1)) - chosen).tolist()
-    return math.fsum(losses) / len(losses)
+    if class_weights is None:
+        return math.fsum(losses) / len(losses)
+    weights = [class_weights[label] for label in true.tolist()]
+    total = math.fsum(weights)
+    weighted = (loss * weight for loss, weight in zip(losses, weights, strict=True) if weight)
+    return math.fsum(weighted) / total if total else math.nan
 
 
 def softmax(logits: ArrayLike) -> Float32[np.ndarray, "n classes"]:
@@ -145,6 +154,17 @@ def class_figures(
         ClassFigures(name, n, _share(hit, guessed), _share(hit, n), _share(2 * hit, n + guessed))
         for name, n, guessed, hit in zip(names, belonging, predicted, hits, strict=True)
     )
+
+
+def balanced_accuracy(confusion: Int64[np.ndarray, "classes classes"]) -> float:
+    """The mean recall of the classes that have images, 0..1.
+
+    A model that gives one answer, or guesses, gets 1 / classes, however unequal the classes are
+    (Brodersen et al., "The balanced accuracy and its posterior distribution", ICPR 2010).
+    """
+    belonging = confusion.sum(1)
+    present = belonging > 0
+    return float((confusion.diagonal()[present] / belonging[present]).mean())
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from tenfold.errors import UsageError
 from tenfold.evaluation.metrics import (
     ArrayLike,
     ClassFigures,
+    balanced_accuracy,
     class_figures,
     confusion_matrix,
     mean_cross_entropy,
@@ -35,7 +37,7 @@ class Report:
     Attributes:
         split: `train`, `val` or `test`.
         n: number of images.
-        loss: mean cross-entropy in nats.
+        loss: mean cross-entropy in nats, with the class weights that the model was trained with.
         confusion: counts; rows are true classes, columns predicted.
         classes: class names.
     """
@@ -55,6 +57,22 @@ class Report:
     def accuracy(self) -> float:
         """Fraction of correct predictions, 0..1."""
         return self.correct / self.n
+
+    @property
+    def balanced_acc(self) -> float:
+        """Mean recall of the classes that have images, 0..1."""
+        return balanced_accuracy(self.confusion)
+
+    @property
+    def largest_share(self) -> float:
+        """Share of the class with the most images, 0..1: the accuracy of always answering it."""
+        return int(self.confusion.sum(1).max()) / self.n
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The classes without images; they have no figures."""
+        counts = self.confusion.sum(1).tolist()
+        return tuple(name for name, n in zip(self.classes, counts, strict=True) if not n)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -94,6 +112,8 @@ class Report:
             f"{self.split}_loss": self.loss if math.isfinite(self.loss) else None,
             f"{self.split}_acc": self.accuracy,
             f"{self.split}_interval": list(self.interval),
+            f"{self.split}_balanced_acc": self.balanced_acc,
+            f"{self.split}_largest_share": self.largest_share,
         }
 
     def to_dict(self) -> dict[str, object]:
@@ -109,16 +129,21 @@ class Report:
         low, high = self.interval
         return (
             f"{self.split}_acc {self.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}, "
-            f"n = {self.n:,}), {self.split}_loss {self.loss:.4f}"
+            f"n = {self.n:,}), balanced_acc {self.balanced_acc:.4f}, "
+            f"{self.split}_loss {self.loss:.4f}; largest class: {self.largest_share:.4f}"
         )
 
 
-def report_of(logits: ArrayLike, dataset: ImageDataset) -> Report:
+def report_of(
+    logits: ArrayLike, dataset: ImageDataset, class_weights: Sequence[float] | None = None
+) -> Report:
     """Compare logits with the labels of a data set.
 
     Args:
         logits: shape (n, classes); an array or a tensor.
         dataset: the same images, with their labels.
+        class_weights: of the loss that the model was trained with, one per class; None if all
+            images count alike.
 
     Raises:
         UsageError: there is not one logit per class.
@@ -134,7 +159,7 @@ def report_of(logits: ArrayLike, dataset: ImageDataset) -> Report:
     return Report(
         split=dataset.split,
         n=len(dataset),
-        loss=mean_cross_entropy(scores, dataset.label_array),
+        loss=mean_cross_entropy(scores, dataset.label_array, class_weights),
         confusion=confusion,
         classes=dataset.classes,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
@@ -14,21 +15,35 @@ from tenfold.tensors import Images
 
 
 class Preprocessing(nn.Module):
-    """Scale raw pixels 0..255 to 0..1, then optionally `(x - mean) / std` per channel.
+    """Scale raw pixels 0..255 to 0..1, then optionally normalize them: `(x - mean) / std`.
 
-    Mean and std are not in `state_dict()`: `to_header` gives them in a JSON-serializable form.
+    Mean and std are those of each channel over the training images, or those of each image over all
+    its pixels. The latter takes differences of lighting away; an image's std counts as at least
+    1/255, one step of gray, so that an image of a single color becomes 0 (as, with another least
+    value, in TensorFlow's `per_image_standardization`).
+
+    Nothing of this is in `state_dict()`: `to_header` gives it in a JSON-serializable form.
 
     Args:
-        mean: one per channel, of pixels in 0..1; empty for no normalization.
-        std: standard deviations, one per channel, greater than 0; empty for no normalization.
+        mean: one per channel, of pixels in 0..1; empty for no such normalization.
+        std: standard deviations, one per channel, greater than 0; empty for no such normalization.
+        by_image: whether each image is normalized by its own mean and std.
 
     Raises:
-        UsageError: the two differ in length, a value is not finite, or a standard deviation is not
-            greater than 0 in single precision.
+        UsageError: mean and std differ in length or are given beside `by_image`, a value is not
+            finite, or a standard deviation is not greater than 0 in single precision.
     """
 
-    def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = ()) -> None:
+    def __init__(
+        self, mean: Sequence[float] = (), std: Sequence[float] = (), *, by_image: bool = False
+    ) -> None:
         super().__init__()
+        if by_image and (mean or std):
+            raise UsageError(
+                "preprocessing: images are normalized by their own means and deviations, "
+                "but others are given, too"
+            )
+        self.by_image = by_image
         if len(mean) != len(std):
             raise UsageError(
                 f"preprocessing: {len(mean)} means but {len(std)} standard deviations, "
@@ -66,9 +81,9 @@ class Preprocessing(nn.Module):
                 )
         return cls([mean for mean, _ in moments], [std for _, std in moments])
 
-    def to_header(self) -> dict[str, list[float]]:
+    def to_header(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-serializable."""
-        return {"mean": list(self._mean), "std": list(self._std)}
+        return {"mean": list(self._mean), "std": list(self._std), "by_image": self.by_image}
 
     def forward(
         self, images: Shaped[Tensor, "n channels height width"]
@@ -85,6 +100,9 @@ class Preprocessing(nn.Module):
                 "torch.uint8: the model scales them itself"
             )
         pixels = images.float().div_(self.white)
+        if self.by_image:
+            mean, std = _of_each_image(images)
+            return pixels.sub_(mean).div_(std)
         if not self._mean:
             return pixels
         if images.shape[1] != len(self._mean):
@@ -96,6 +114,8 @@ class Preprocessing(nn.Module):
 
     def extra_repr(self) -> str:
         """Mean and std, for the module's repr."""
+        if self.by_image:
+            return "by_image=True"
         return f"mean={self._mean}, std={self._std}" if self._mean else ""
 
 
@@ -121,6 +141,15 @@ def raw_pixels_explained(images: object) -> Iterator[None]:
             remedy="scale them to 0..1: start the network with tenfold.models.Preprocessing(), or "
             "load with tenfold.data.DataLoader(..., scale=True)",
         ) from error
+
+
+def _of_each_image(images: Images) -> tuple[Float[Tensor, "n 1 1 1"], Float[Tensor, "n 1 1 1"]]:
+    """Mean and std of each image's pixels scaled to 0..1, from exact sums."""
+    n, all_pixels = images[0].numel(), (1, 2, 3)
+    total = images.sum(all_pixels, dtype=torch.int64, keepdim=True).double()
+    squares = images.int().square().sum(all_pixels, dtype=torch.int64, keepdim=True).double()
+    spread = (n * squares - total * total).clamp_min(0)
+    return (total / (n * 255)).float(), ((spread.sqrt() / n).clamp_min(1) / 255).float()
 
 
 def _mean_and_std(pixels: UInt8[Tensor, "n height width"]) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from tenfold.errors import NotNativeError, UsageError
 from tenfold.models.layers import LARGEST_OUTPUT, Layer, output_shapes
 from tenfold.native.library import Kernels, NoKernels, find_kernels
 from tenfold.native.records import (
+    ImageChanges,
     Normalization,
     TrainedTensor,
     images_record,
@@ -33,7 +34,7 @@ from tenfold.native.records import (
     tensor_records,
     tensor_shapes,
 )
-from tenfold.native.structures import AugmentationRecord, StepSettingsRecord, StretchRecord
+from tenfold.native.structures import StepSettingsRecord, StretchRecord
 from tenfold.native.threads import MOST_THREADS
 
 SLICE_SECONDS = 0.1
@@ -151,7 +152,7 @@ class CompiledNetwork:
         weights: Mapping[str, np.ndarray],
         images: np.ndarray,
         *,
-        normalization: Normalization | None = None,
+        normalization: Normalization = None,
     ) -> Float32[np.ndarray, "n classes"]:
         """The logits of any number of images, in evaluation mode.
 
@@ -160,7 +161,7 @@ class CompiledNetwork:
         Args:
             weights: float32, by the names in `tensors`; extra ones are ignored.
             images: raw pixels, uint8, n x channels x height x width.
-            normalization: None to only scale pixels to 0..1.
+            normalization: see `Normalization`.
 
         Raises:
             UsageError: an array is missing, or has the wrong type, shape or layout.
@@ -192,8 +193,8 @@ class CompiledNetwork:
         learning_rates: Sequence[float],
         *,
         settings: StepSettingsRecord,
-        augmentation: AugmentationRecord | None = None,
-        normalization: Normalization | None = None,
+        augmentation: ImageChanges | None = None,
+        normalization: Normalization = None,
         step: int = 0,
         optimizer_step: int = 0,
         dropout_seed: int = 0,
@@ -208,7 +209,7 @@ class CompiledNetwork:
             learning_rates: one per batch.
             settings: of the optimizer and loss; class weights, if any, are one per class.
             augmentation: None for none.
-            normalization: None to only scale pixels to 0..1.
+            normalization: see `Normalization`.
             step: number of steps taken before.
             optimizer_step: number of steps the optimizer has counted before.
             dropout_seed: 0 <= value < 2**63.
@@ -247,7 +248,7 @@ class CompiledNetwork:
             len(records),
             byref(pixels),
             byref(settings),
-            None if augmentation is None else byref(augmentation),
+            None if augmentation is None else byref(augmentation.record(len(order))),
             byref(stretch),
         )
         largest = {

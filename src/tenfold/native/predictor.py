@@ -40,7 +40,7 @@ class Predictor:
         *,
         batch_size: int,
         threads: int,
-        normalization: Normalization | None = None,
+        normalization: Normalization = None,
     ) -> Float32[np.ndarray, "n classes"]:
         """The logits, which depend neither on the batch size nor on the number of threads.
 
@@ -49,7 +49,7 @@ class Predictor:
             images: raw pixels, uint8, n x channels x height x width, contiguous.
             batch_size: images at once; raised to one block per thread, which costs no more.
             threads: CPU threads, 1..1024.
-            normalization: None to only scale pixels to 0..1.
+            normalization: see `Normalization`.
 
         Raises:
             UsageError: see `CompiledNetwork.predict`.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import POINTER, c_float, c_int64, c_uint8
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tenfold.errors import UsageError
 from tenfold.models import layers as kinds
 from tenfold.models.layers import IMAGES, Layer, Shape
 from tenfold.native.structures import (
+    AugmentationRecord,
     ImagesRecord,
     LayerRecord,
     StepSettingsRecord,
@@ -43,11 +44,56 @@ SGD, ADAM, ADAMW = range(3)
 """`TenfoldOptimizer`."""
 
 
-class Normalization(NamedTuple):
+BY_IMAGE: Literal["image"] = "image"
+"""Each image is normalized by its own mean and deviation."""
+
+NUMBERS_OF_CHANGES = 11
+"""Integers in `TenfoldChanges`."""
+
+
+class ChannelNormalization(NamedTuple):
     """Applied to pixels in 0..1: `(x - mean) / deviation`, one of each per channel."""
 
     mean: np.ndarray
     deviation: np.ndarray
+
+
+Normalization: TypeAlias = ChannelNormalization | Literal["image"] | None
+"""None to only scale pixels to 0..1."""
+
+
+@dataclass(frozen=True)
+class ImageChanges:
+    """How the images of a stretch of steps are augmented.
+
+    Attributes:
+        numbers: int64, n x `NUMBERS_OF_CHANGES`; a row for each image in the stretch's order.
+        warps: whether images are rotated, scaled or shifted.
+        recolors: whether brightness or contrast change.
+        crop_padding: black pixels on every side before the crop.
+        cutout: side of the black square; 0 for none.
+    """
+
+    numbers: np.ndarray
+    warps: bool
+    recolors: bool
+    crop_padding: int
+    cutout: int
+
+    def record(self, images: int) -> AugmentationRecord:
+        """The same for the kernels; the caller keeps this object alive.
+
+        Raises:
+            UsageError: there is not one row for each of so many images.
+        """
+        require_array("changes", self.numbers, np.int64, (images, NUMBERS_OF_CHANGES))
+        return AugmentationRecord(
+            changes=pointer(self.numbers, c_int64),
+            warps=self.warps,
+            recolors=self.recolors,
+            crop_padding=self.crop_padding,
+            cutout=self.cutout,
+        )
 
 
 @dataclass(frozen=True)
@@ -160,7 +206,7 @@ def _require_changeable(name: str, tensor: TrainedTensor, settings: StepSettings
 def images_record(
     shape: Shape,
     images: np.ndarray,
-    normalization: Normalization | None,
+    normalization: Normalization,
     labels: np.ndarray | None = None,
     classes: int = 0,
 ) -> ImagesRecord:
@@ -169,7 +215,7 @@ def images_record(
     Args:
         shape: of one image.
         images: raw pixels.
-        normalization: None to only scale pixels to 0..1.
+        normalization: see `Normalization`.
         labels: of all images; None for prediction.
         classes: number of classes.
 
@@ -182,7 +228,9 @@ def images_record(
         require_array("labels", labels, np.int64, (len(images),))
         require_all_within("labels", labels, classes)
         record.labels = pointer(labels, c_int64)
-    if normalization is not None:
+    if normalization == BY_IMAGE:
+        record.by_image = True
+    elif normalization is not None:
         for name, values in zip(normalization._fields, normalization, strict=True):
             require_array(name, values, np.float32, shape[:1])
         record.mean = pointer(normalization.mean, c_float)

@@ -70,21 +70,19 @@ class ImagesRecord(Structure):
         ("count", c_int64),
         ("mean", POINTER(c_float)),
         ("deviation", POINTER(c_float)),
+        ("by_image", c_int32),
     )
 
 
 class AugmentationRecord(Structure):
-    """`TenfoldAugmentation`."""
+    """`TenfoldAugmentation`; `TenfoldChanges` is a row of integers."""
 
     _fields_ = (
-        ("flip", c_int32),
+        ("changes", POINTER(c_int64)),
+        ("warps", c_int32),
+        ("recolors", c_int32),
         ("crop_padding", c_int32),
         ("cutout", c_int32),
-        ("crop_rows_key", c_uint64),
-        ("crop_columns_key", c_uint64),
-        ("flip_key", c_uint64),
-        ("cutout_rows_key", c_uint64),
-        ("cutout_columns_key", c_uint64),
     )
 
 

@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tenfold.errors import UsageError, did_you_mean, nearest, printable, wanted
+from tenfold.resizing import DEFAULT_RESIZE, Resize
 from tenfold.recipes.text import MAX_DOTS, numbers_in, parse_recipe, recipe_text
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
@@ -38,7 +39,16 @@ def _from_list(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _normalization_by_name(value: object) -> object:
+    """Older recipes only say whether images are normalized."""
+    return {True: "dataset", False: "none"}[value] if isinstance(value, bool) else value
+
+
 _ImageSize = Annotated[tuple[_Side, _Side], BeforeValidator(_from_list)]
+_ClassWeights = (
+    Literal["none", "balanced", "sqrt"]
+    | Annotated[tuple[_NotNegative, ...], BeforeValidator(_from_list)]
+)
 
 if TYPE_CHECKING:
     _Optimizer = str
@@ -55,6 +65,11 @@ class AugmentRecipe(BaseModel):
         flip: flip half the images left to right.
         crop_padding: pad by this many pixels and crop at random.
         cutout: blank a square of this side at a random place.
+        rotate: rotate by at most this many degrees.
+        scale: enlarge or shrink by at most this share.
+        shift: shift by at most this share of height and width.
+        brightness: brighten or darken by at most this share.
+        contrast: strengthen or weaken the contrast by at most this share.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -62,6 +77,11 @@ class AugmentRecipe(BaseModel):
     flip: bool = False
     crop_padding: int = Field(0, ge=0, le=256)
     cutout: int = Field(0, ge=0, le=4096)
+    rotate: float = Field(0.0, ge=0, le=180)
+    scale: float = Field(0.0, ge=0, le=0.9)
+    shift: float = Field(0.0, ge=0, le=1)
+    brightness: float = Field(0.0, ge=0, le=1)
+    contrast: float = Field(0.0, ge=0, le=1)
 
 
 class Recipe(BaseModel):
@@ -72,9 +92,11 @@ class Recipe(BaseModel):
         data: default data: a name from the catalog or a path.
         image_size: height and width that images in folders are resized to.
         channels: 1 for gray, 3 for color.
+        resize: how pictures are brought to a size of other proportions; see `tenfold.types.Resize`.
         test: share held out for testing if the data has no test split.
         val: share of the training images held out for validation.
-        normalize: standardize each channel by its mean and deviation over the training images.
+        normalize: by what mean and deviation pixels are standardized: `none`; `dataset`, those of
+            each channel over the training images; or `image`, those of each image.
         model: a name from the table of models.
         model_args: the model's own arguments.
         epochs: passes over the training images.
@@ -91,6 +113,8 @@ class Recipe(BaseModel):
         warmup_epochs: epochs over which the learning rate warms up.
         drop_every: for schedule step: epochs between drops.
         drop_factor: for schedule step: the factor of each drop.
+        class_weights: how much each class counts in the loss: `none`, all images alike;
+            `balanced`, all classes alike; `sqrt`, halfway; or one number per class.
         label_smoothing: probability spread over all classes.
         clip_norm: maximum norm of all gradients together; 0 for no clipping.
         average_decay: decay of the moving average of the weights; 0 for no average.
@@ -108,9 +132,12 @@ class Recipe(BaseModel):
     data: str = ""
     image_size: _ImageSize | None = None
     channels: Literal[1, 3] | None = None
+    resize: Resize = DEFAULT_RESIZE
     test: _Fraction = 0.2
     val: _Fraction = 0.0
-    normalize: bool = False
+    normalize: Annotated[
+        Literal["none", "dataset", "image"], BeforeValidator(_normalization_by_name)
+    ] = "none"
 
     model: str
     model_args: dict[str, Any] = Field(default_factory=dict)
@@ -130,6 +157,7 @@ class Recipe(BaseModel):
     warmup_epochs: _NotNegative = 0.0
     drop_every: int = Field(10, ge=1)
     drop_factor: float = Field(0.1, gt=0, le=1)
+    class_weights: _ClassWeights = "none"
     label_smoothing: _Fraction = 0.0
     clip_norm: _NotNegative = 0.0
     average_decay: _Fraction = 0.0

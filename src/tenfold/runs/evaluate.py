@@ -191,6 +191,7 @@ def _own_parts(
             data_root=resources.data_root,
             image_size=recipe.image_size,
             channels=recipe.channels,
+            resize=recipe.resize,
             test_fraction=recipe.test,
             download=resources.download,
             listener=WithoutNotes(listener),
@@ -222,6 +223,7 @@ def _other_parts(
         data_root=resources.data_root,
         image_size=(shape.height, shape.width),
         channels=shape.channels,
+        resize=classifier.bundle.header.resize,
         download=resources.download,
         listener=listener,
     )

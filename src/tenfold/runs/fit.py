@@ -29,6 +29,7 @@ from tenfold.tensors import part_of, to_stored
 from tenfold.training.acceleration import Acceleration
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
+from tenfold.training.balancing import weights_of
 from tenfold.training.checkpoint import Checkpointer
 from tenfold.training.engine import StepSettings
 from tenfold.training.engine_table import AUTO, NATIVE
@@ -54,6 +55,7 @@ class Prepared:
         state: the training state, initially fresh.
         schedule: the learning-rate schedule.
         augmentation: None if the recipe has none.
+        class_weights: of the loss, one per class; None if all count alike.
         engine: what runs the training steps.
         data: where the splits come from, and how to find the data again.
     """
@@ -64,6 +66,7 @@ class Prepared:
     state: TrainingState
     schedule: Schedule
     augmentation: Augmentation | None
+    class_weights: tuple[float, ...] | None
     engine: ChosenEngine
     data: DataFacts
 
@@ -91,7 +94,7 @@ class Prepared:
     def evaluate(self, dataset: ImageDataset) -> Report:
         """The current model's figures on a data set, computed the same way as in validation."""
         logits = self.engine.predict(dataset.images, self.recipe.eval_batch_size)
-        return report_of(logits, dataset)
+        return report_of(logits, dataset, self.class_weights)
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ def prepare(
         model_arguments=arguments,
     )
     _require_fit(recipe, splits)
-    preprocessing = Preprocessing.fitted_to(train.images) if recipe.normalize else Preprocessing()
+    preprocessing = _preprocessing(recipe, train)
     torch.manual_seed(derive_seed(recipe.seed, "model"))
     network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
     layers = layer_list(network, train.image_shape)
@@ -213,6 +216,7 @@ def prepare(
     averaged = AveragedWeights(model, recipe.average_decay) if recipe.average_decay else None
     state = TrainingState(model, optimizer, averaged)
     augmentation = _augmentation(recipe)
+    weights = weights_of(recipe.class_weights, train)
     if recipe.compile and resources.engine != NATIVE:
         listener.note("PyTorch compiles the model first, which can take a minute")
     engine = choose_engine(
@@ -224,6 +228,7 @@ def prepare(
             label_smoothing=recipe.label_smoothing,
             clip_norm=recipe.clip_norm,
             augment=augmentation,
+            class_weights=weights,
             seed=recipe.seed,
             acceleration=_acceleration(recipe),
         ),
@@ -240,6 +245,7 @@ def prepare(
         state=state,
         schedule=_schedule(recipe, len(train)),
         augmentation=augmentation,
+        class_weights=weights,
         engine=engine,
         data=DataFacts(
             source=recipe.data,
@@ -283,6 +289,7 @@ def train_prepared(
             label_smoothing=recipe.label_smoothing,
             clip_norm=recipe.clip_norm,
             augment=prepared.augmentation,
+            class_weights=prepared.class_weights,
             acceleration=_acceleration(recipe),
             choose_by=recipe.choose_by,
             patience=recipe.patience,
@@ -338,12 +345,22 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         arguments=recipe.model_args,
         input_shape=train.image_shape,
         classes=list(train.classes),
+        resize=recipe.resize,
+        class_weights=None
+        if prepared.class_weights is None
+        else list(prepared.class_weights),
         preprocessing=PreprocessingHeader.model_validate(model.preprocessing.to_header()),
         layers=prepared.layers,
         data={"source": recipe.data, "fingerprint": prepared.data.fingerprint},
         figures=figures,
     )
     return Bundle(header, to_stored(part_of(weights, "network")))
+
+
+def _preprocessing(recipe: Recipe, train: ImageDataset) -> Preprocessing:
+    if recipe.normalize == "dataset":
+        return Preprocessing.fitted_to(train.images)
+    return Preprocessing(by_image=recipe.normalize == "image")
 
 
 def _augmentation(recipe: Recipe) -> Augmentation | None:

@@ -60,6 +60,7 @@ def read_for(recipe: Recipe, data: object, resources: Resources, *, listener: Li
         data_root=resources.data_root,
         image_size=recipe.image_size,
         channels=recipe.channels,
+        resize=recipe.resize,
         test_fraction=recipe.test,
         download=resources.download,
         listener=recorder,

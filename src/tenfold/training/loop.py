@@ -139,7 +139,8 @@ def train(
             _require_finite(state, schedule)
             report = None
             if val_data is not None:
-                report = report_of(engine.logits(val_data.images, eval_batch_size), val_data)
+                logits = engine.logits(val_data.images, eval_batch_size)
+                report = report_of(logits, val_data, settings.class_weights)
             _finish_epoch(state, len(train_data), batch_size, report, rates[-1], started)
             if val_data is not None:
                 _note_best(state, choose_by)

@@ -19,8 +19,8 @@ from tenfold.evaluation.threads import run_threads
 from tenfold.models.layers import BatchNorm2d, output_shapes, require_batches
 from tenfold.models.tracing import has_gradient_hooks
 from tenfold.native.network import CompiledNetwork
-from tenfold.native.records import TrainedTensor
-from tenfold.native.structures import AugmentationRecord, StepSettingsRecord
+from tenfold.native.records import ImageChanges, TrainedTensor
+from tenfold.native.structures import StepSettingsRecord
 from tenfold.randomness import derive_seed
 from tenfold.tensors import Images, Logits
 from tenfold.training.acceleration import SINGLE, Acceleration
@@ -30,9 +30,7 @@ from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
 from tenfold.training.engine_table import NATIVE
 from tenfold.training.native_optimizer import NativeOptimizer
 from tenfold.training.state import TrainingState
-
-LARGEST_AUGMENTATION = 2**14
-"""Limit for padding and cutout size, in pixels; the kernels use 32-bit integers."""
+from tenfold.types import ImageShape
 
 _FOR_CHANGES = (
     "train a model that changes during training with PyTorch: --engine torch, or "
@@ -120,15 +118,16 @@ class NativeEngine(Engine):
         """See `Engine`."""
         assert self._network is not None, "an epoch has begun"
         size, count = self.settings.batch_size, len(learning_rates)
-        augment = self._augmentation
+        chosen = self._order[first * size : (first + count) * size]
+        augment, shape = self._augmentation, self.data.image_shape
         taken = self._network.train(
             self._tensors(),
             self.data.image_array,
             self.data.label_array,
-            self._order[first * size : (first + count) * size],
+            chosen,
             learning_rates,
             settings=self._settings(),
-            augmentation=None if augment is None else augmentation_record(augment, self._epoch),
+            augmentation=image_changes(augment, chosen, self._epoch, shape),
             normalization=self._compiled.normalization,
             step=self.state.step,
             optimizer_step=self._optimizer.steps,
@@ -237,12 +236,6 @@ def _known_augmentation(augment: Augment | None) -> Augmentation | None:
     if type(augment) is not Augmentation:
         kind = getattr(augment, "__name__", type(augment).__name__)
         raise NotNativeError(f"the images are augmented by {kind}, not by tenfold's Augmentation")
-    for name in ("crop_padding", "cutout"):
-        if not 0 <= getattr(augment, name) < LARGEST_AUGMENTATION:
-            raise NotNativeError(
-                f"the augmentation's {name} is {getattr(augment, name)}, "
-                f"wanted 0..{LARGEST_AUGMENTATION - 1}"
-            )
     return augment
 
 
@@ -253,15 +246,24 @@ def _require_disjoint(arrays: Iterable[np.ndarray]) -> None:
         raise NotNativeError("two tensors of the model, or of its average, share memory")
 
 
-def augmentation_record(augment: Augmentation, epoch: int) -> AugmentationRecord:
-    """An augmentation for the kernels, with its keys for an epoch, counted from 0."""
-    return AugmentationRecord(
-        flip=augment.flip,
+def image_changes(
+    augment: Augmentation | None, indices: np.ndarray, epoch: int, shape: ImageShape
+) -> ImageChanges | None:
+    """How images change in an epoch, for the kernels.
+
+    Args:
+        augment: None for no augmentation.
+        indices: of the images in the data set, int64.
+        epoch: counted from 0.
+        shape: of one image.
+    """
+    if augment is None:
+        return None
+    changes = augment.changes(torch.from_numpy(indices), epoch, shape.height, shape.width)
+    return ImageChanges(
+        torch.stack(changes, dim=1).numpy(),
+        warps=augment.warps,
+        recolors=augment.recolors,
         crop_padding=augment.crop_padding,
         cutout=augment.cutout,
-        crop_rows_key=augment.key("crop rows", epoch),
-        crop_columns_key=augment.key("crop columns", epoch),
-        flip_key=augment.key("flip", epoch),
-        cutout_rows_key=augment.key("cutout rows", epoch),
-        cutout_columns_key=augment.key("cutout columns", epoch),
     )

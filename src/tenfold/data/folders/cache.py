@@ -123,9 +123,10 @@ def _write(path: Path, key: str, decoded: Decoded) -> None:
     for split, part in decoded.splits.items():
         parts.append(_Split(split=split, classes=list(part.classes)))
         arrays |= {f"{split}.images": part.images, f"{split}.labels": part.labels}
-        if part.names is not None:
-            text = json.dumps(part.names).encode()
-            arrays[f"{split}.names"] = np.frombuffer(text, np.uint8)
+        for what, texts in (("names", part.names), ("groups", part.groups)):
+            if texts is not None:
+                encoded = json.dumps(texts).encode()
+                arrays[f"{split}.{what}"] = np.frombuffer(encoded, np.uint8)
     header = _Header(key=key, splits=parts, header=_Told(notes=decoded.notes)).model_dump()
     tensors = {name: StoredTensor.of(array) for name, array in arrays.items()}
     write_tensors(path, tensors, kind=_KIND, version=_VERSION, header=header)
@@ -143,12 +144,13 @@ def _read(path: Path, key: str) -> Decoded:
         found = (images.dtype.name, images.ndim, labels.dtype.name, labels.shape)
         if found != ("uint8", 4, "int64", images.shape[:1]):
             raise FileRefusedError(f"{path}: its images and labels are {found}")
-        names = arrays.get(f"{part.split}.names")
+        names, groups = (arrays.get(f"{part.split}.{what}") for what in ("names", "groups"))
         splits[part.split] = LabeledArrays(
             images,
             labels,
             tuple(part.classes),
             None if names is None else tuple(json.loads(names.tobytes())),
+            None if groups is None else tuple(json.loads(groups.tobytes())),
         )
     return Decoded(splits, header.header.notes)
 

@@ -21,6 +21,7 @@ from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import ImageFile, Survey
 from tenfold.errors import DataError, counted, listing
 from tenfold.listening import Listener
+from tenfold.resizing import Resize
 from tenfold.types import ImageShape, LabeledArrays
 
 _IMAGES_A_CHUNK = 64
@@ -36,15 +37,21 @@ _Outcome = tuple[int, list[str]]
 
 
 def decode_images(
-    path: Path, survey: Survey, places: Places, shape: ImageShape, listener: Listener
+    path: Path,
+    survey: Survey,
+    places: Places,
+    shape: ImageShape,
+    resize: Resize,
+    listener: Listener,
 ) -> dict[str, LabeledArrays]:
     """Decode all images into splits, sorted by class and name.
 
     Args:
         path: the directory or archive, for messages and to read it again.
         survey: the result of the first pass.
-        places: the split and class of each image.
+        places: the split and class of each image; all have one.
         shape: the shape of every image; 1 or 3 channels.
+        resize: how images are brought to it.
         listener: receives progress.
 
     Raises:
@@ -58,7 +65,11 @@ def decode_images(
         for image, data in chunk:
             try:
                 targets[image.parts][:] = decode_image(
-                    data, image.name, channels=shape.channels, size=shape[1:]
+                    data,
+                    image.name,
+                    channels=shape.channels,
+                    size=shape[1:],
+                    resize=resize,
                 )
             except DataError as error:
                 damaged.append(error.message)
@@ -93,21 +104,20 @@ def _allocate(
     survey: Survey, places: Places, shape: ImageShape
 ) -> tuple[dict[str, LabeledArrays], dict[Parts, np.ndarray]]:
     """The splits with uninitialized pixels, and for each image the array to fill."""
-    # Names within a split share everything before the class, so this sorts by class first.
-    placed = sorted(
-        zip(survey.images, places.of_image, strict=True), key=lambda pair: pair[0].parts
-    )
     label_of = {name: label for label, name in enumerate(places.classes)}
+    found = places.of_image
+    order = sorted(range(len(found)), key=lambda i: (found[i], survey.images[i].parts))
     splits: dict[str, LabeledArrays] = {}
     targets: dict[Parts, np.ndarray] = {}
-    for split in dict.fromkeys([*SPLITS.values(), UNSPLIT]):
-        members = [(image, name) for image, (own_split, name) in placed if own_split == split]
+    for split in (*SPLITS, UNSPLIT):
+        members = [i for i in order if found[i][0] == split]
         if members:
             images = np.empty((len(members), *shape), np.uint8)
-            labels = np.array([label_of[name] for _, name in members], np.int64)
-            names = tuple(image.name for image, _ in members)
-            splits[split] = LabeledArrays(images, labels, places.classes, names)
-            targets |= zip((image.parts for image, _ in members), images, strict=True)
+            labels = np.array([label_of[found[i][1]] for i in members], np.int64)
+            names = tuple(survey.images[i].name for i in members)
+            groups = None if places.groups is None else tuple(places.groups[i] for i in members)
+            splits[split] = LabeledArrays(images, labels, places.classes, names, groups)
+            targets |= zip((survey.images[i].parts for i in members), images, strict=True)
     return splits, targets
 
 

@@ -18,33 +18,34 @@ not fit is an error that names everything it concerns.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import compress
 from pathlib import Path
-from statistics import median
 
 import PIL
 
 from tenfold.data.folders.cache import Decoded, load_cached, store_cached
 from tenfold.data.folders.decoding import decode_images
-from tenfold.data.folders.layout import WANTED_LAYOUT, Places, find_places
+from tenfold.data.folders.fitting import by, default_size, fitting_note
+from tenfold.data.folders.labels import FOLDERS, Labeling, label_images
+from tenfold.data.folders.layout import LEFT_OUT, WANTED_LAYOUT, Places, refuse_duplicates
 from tenfold.data.folders.pillow import quiet_pillow
 from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
 from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing
 from tenfold.listening import Listener, Recorder
+from tenfold.resizing import Resize
 from tenfold.types import ImageShape, LabeledArrays, WantedShape
-
-DEFAULT_LARGEST_SIDE = 64
-"""Maximum side in pixels if no size is requested."""
 
 LARGEST_IMAGE_SIDE = 4096
 """Maximum side in pixels that can be requested."""
 
-DECODING_VERSION = 1
+DECODING_VERSION = 2
 """Raise this when the same files would decode to different arrays."""
 
 
 def load_image_folder(
-    path: Path, wanted: WantedShape, listener: Listener
+    path: Path, wanted: WantedShape, listener: Listener, labeling: Labeling = FOLDERS
 ) -> dict[str, LabeledArrays]:
     """Like `read_image_folder`, but decodes once and then reads from the cache.
 
@@ -55,15 +56,15 @@ def load_image_folder(
         DataError: as `read_image_folder`.
         UsageError: as `read_image_folder`.
     """
-    fingerprint = source_fingerprint(path)
+    fingerprint = source_fingerprint(path) + labeling.fingerprint()
     found = _from_cache(fingerprint, wanted, listener)
     if found is not None:
         for note in found.notes:
             listener.note(note)
         return found.splits
     recorder = Recorder(listener)
-    splits = read_image_folder(path, wanted, recorder)
-    if source_fingerprint(path) == fingerprint:
+    splits = read_image_folder(path, wanted, recorder, labeling)
+    if source_fingerprint(path) + labeling.fingerprint() == fingerprint:
         key = _cache_key(fingerprint, wanted)
         store_cached(key, Decoded(splits, recorder.notes), listener)
     else:
@@ -72,16 +73,14 @@ def load_image_folder(
 
 
 def read_image_folder(
-    path: Path, wanted: WantedShape, listener: Listener
+    path: Path, wanted: WantedShape, listener: Listener, labeling: Labeling = FOLDERS
 ) -> dict[str, LabeledArrays]:
     """Decode class folders of images, in a directory or an archive, into memory.
 
     Args:
         path: the directory or archive.
-        wanted: the size and channels of every image. The default size is that of the images, if
-            all have the same and no side is over `DEFAULT_LARGEST_SIDE`; else a square with the
-            median shorter side, at most that. `tenfold.data.folders.images` describes how an image
-            is fitted. The default is 1 channel if every image is gray, else 3.
+        wanted: the size and channels of every image, and how it is brought to them. The default
+            size is `fitting.default_size`; the default is 1 channel if every image is gray, else 3.
         listener: receives progress, and notes about how the images were read.
 
     Returns:
@@ -95,26 +94,30 @@ def read_image_folder(
     _require_in_range(wanted)
     with quiet_pillow():
         survey = survey_images(path, listener)
-        places = _places(path, survey)
-        height, width = wanted.size or _default_size(survey)
+        places = _places(path, survey, labeling)
+        # If no header can be read, any size works: all images will be refused as damaged.
+        height, width = wanted.size or default_size(survey.sizes() or [(1, 1)])
         depth = wanted.channels or (1 if all(image.is_gray for image in survey.images) else 3)
         shape = ImageShape(depth, height, width)
-        splits = decode_images(path, survey, places, shape, listener)
-    _tell(survey, shape, listener)
+        splits = decode_images(path, survey, places, shape, wanted.resize, listener)
+    for note in places.notes:
+        listener.note(note)
+    _tell(survey, shape, wanted.resize, listener)
     return splits
 
 
 def _require_in_range(wanted: WantedShape) -> None:
-    size, channels = wanted
+    size, channels, _ = wanted
     if channels not in (None, 1, 3):
         raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
     if size is not None and not all(1 <= side <= LARGEST_IMAGE_SIDE for side in size):
         raise UsageError(
-            f"the image size is {_by(size)}, wanted 1..{LARGEST_IMAGE_SIDE} pixels a side"
+            f"the image size is {by(size)}, wanted 1..{LARGEST_IMAGE_SIDE} pixels a side"
         )
 
 
-def _places(path: Path, survey: Survey) -> Places:
+def _places(path: Path, survey: Survey, labeling: Labeling) -> Places:
+    """The place of every image that is used; the survey loses the others."""
     if not survey.images:
         others = [*survey.not_images, *survey.hidden, *survey.not_followed]
         found = f", only {listing(others, 5)}" if others else ""
@@ -122,30 +125,22 @@ def _places(path: Path, survey: Survey) -> Places:
             f"{path}: no images in it{found}",
             remedy=WANTED_LAYOUT,
         )
-    return find_places(path, [image.parts for image in survey.images], survey.folders)
+    images = [image.parts for image in survey.images]
+    refuse_duplicates(path, images)
+    places = label_images(path, labeling, images, survey.folders, survey.tables)
+    used = [place != LEFT_OUT for place in places.of_image]
+    if not any(used):
+        raise DataError(f"{path}: no image has a label", remedy=WANTED_LAYOUT)
+    survey.keep(used)
+    groups = None if places.groups is None else list(compress(places.groups, used))
+    return replace(places, of_image=list(compress(places.of_image, used)), groups=groups)
 
 
-def _default_size(survey: Survey) -> tuple[int, int]:
-    # If no header can be read, any size works: all images will be refused as damaged.
-    sizes = survey.sizes() or [(1, 1)]
-    if len(set(sizes)) == 1 and max(sizes[0]) <= DEFAULT_LARGEST_SIDE:
-        return sizes[0]
-    side = min(int(median(min(size) for size in sizes)), DEFAULT_LARGEST_SIDE)
-    return side, side
-
-
-def _tell(survey: Survey, shape: ImageShape, listener: Listener) -> None:
+def _tell(survey: Survey, shape: ImageShape, resize: Resize, listener: Listener) -> None:
     """Note what the user should know about how the images were read."""
-    channels, size = shape.channels, shape[1:]
-    count = len(survey.images)
-    sizes = sorted(set(survey.sizes()))
-    if sizes != [size]:
-        known = (
-            f"{'the image is' if count == 1 else 'images are'} {_by(sizes[0])}"
-            if len(sizes) == 1
-            else f"images have {len(sizes):,} sizes from {_by(sizes[0])} to {_by(sizes[-1])}"
-        )
-        listener.note(f"{known}, scaled and cropped to {_by(size)} (height x width)")
+    channels, count = shape.channels, len(survey.images)
+    if note := fitting_note(survey.sizes(), shape[1:], resize):
+        listener.note(note)
     gray = sum(image.is_gray for image in survey.images)
     if channels == 3 and gray:
         listener.note(f"{_some_of(gray, count)} gray, read as color")
@@ -166,13 +161,9 @@ def _some_of(n: int, count: int) -> str:
     return f"{n:,} of {counted(count, 'image')} {'is' if n == 1 else 'are'}"
 
 
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
 def _from_cache(fingerprint: str, wanted: WantedShape, listener: Listener) -> Decoded | None:
     """The entry for this shape, or the one for the default shape if that gave the same."""
-    for asked in dict.fromkeys([wanted, WantedShape()]):
+    for asked in dict.fromkeys([wanted, WantedShape(resize=wanted.resize)]):
         found = load_cached(_cache_key(fingerprint, asked), listener)
         if found is not None:
             _, channels, *size = next(iter(found.splits.values())).images.shape

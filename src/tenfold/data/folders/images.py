@@ -10,8 +10,9 @@ The rules, which a model can rely on:
 - 16-bit gray keeps its high byte. Bilevel, palette, CMYK, YCbCr and LAB images go through RGB.
   Images of 32-bit integers or floats are refused, because their range is unknown.
 - Color becomes gray by ITU-R 601 luma (Pillow's `L`); gray becomes color by repetition.
-- To fit a size, the largest centered crop with the wanted aspect ratio is scaled to it with an
-  antialiased bilinear filter: the shorter side fits, the longer one is cropped at both ends.
+- To fit a size, a picture is scaled with an antialiased bilinear filter: as a whole, with a margin
+  of one color where the proportions differ (`pad`); as a whole, without its proportions (`squash`);
+  or without what is beyond the wanted proportions (`crop`). See `tenfold.types.Resize`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from tenfold.data.folders.pillow import open_image, pillow_errors, require_bounded
 from tenfold.errors import DataError, UsageError
+from tenfold.resizing import DEFAULT_RESIZE, Resize, size_inside
 
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
@@ -77,7 +79,12 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
 
 
 def decode_image(
-    data: bytes, name: str, *, channels: int, size: tuple[int, int] | None
+    data: bytes,
+    name: str,
+    *,
+    channels: int,
+    size: tuple[int, int] | None,
+    resize: Resize = DEFAULT_RESIZE,
 ) -> UInt8[np.ndarray, "channels height width"]:
     """One encoded image as raw pixels.
 
@@ -86,6 +93,7 @@ def decode_image(
         name: where it came from, for messages.
         channels: 1 for gray, 3 for RGB.
         size: (height, width) of the result; None keeps the image's size.
+        resize: how it is brought to that size.
 
     Raises:
         DataError: it is not an image, is damaged or truncated, its mode is refused, or it is over
@@ -96,11 +104,15 @@ def decode_image(
         image = open_image(data, name)
         if size is not None and isinstance(image, JpegImageFile):
             _shrink_while_decoding(image, size)
-        return _pixels(image, name, channels=channels, size=size)
+        return _pixels(image, name, channels, size, resize)
 
 
 def image_to_array(
-    image: Image.Image, *, channels: int, size: tuple[int, int] | None
+    image: Image.Image,
+    *,
+    channels: int,
+    size: tuple[int, int] | None,
+    resize: Resize = DEFAULT_RESIZE,
 ) -> UInt8[np.ndarray, "channels height width"]:
     """A Pillow image as raw pixels, by the same rules as `decode_image`; the image is unchanged.
 
@@ -111,7 +123,7 @@ def image_to_array(
     name = str(getattr(image, "filename", "") or "the image")
     with pillow_errors(None, name):
         require_bounded(*image.size, name)
-        return _pixels(image, name, channels=channels, size=size)
+        return _pixels(image, name, channels, size, resize)
 
 
 def _exif_without_pixels(image: ImageFile, data: bytes) -> Image.Exif:
@@ -154,7 +166,7 @@ def _shrink_while_decoding(image: JpegImageFile, size: tuple[int, int]) -> None:
 
 
 def _pixels(
-    image: Image.Image, name: str, *, channels: int, size: tuple[int, int] | None
+    image: Image.Image, name: str, channels: int, size: tuple[int, int] | None, resize: Resize
 ) -> UInt8[np.ndarray, "channels height width"]:
     if channels not in (1, 3):
         raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
@@ -167,9 +179,34 @@ def _pixels(
     if image.mode != mode:
         image = image.convert(mode)
     if size is not None and image.size != (size[1], size[0]):
-        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
+        image = _resized(image, size, resize)
     array = np.asarray(image)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _resized(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.Image:
+    """The image, L or RGB, in another size, (height, width)."""
+    height, width = size
+    if resize == "squash":
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+    if resize == "crop":
+        return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    inside = size_inside((image.height, image.width), size)
+    whole = image.resize((inside[1], inside[0]), Image.Resampling.BILINEAR)
+    if inside == size:
+        return whole
+    canvas = Image.new(image.mode, (width, height), _color_of_the_rim(whole))
+    canvas.paste(whole, ((width - inside[1]) // 2, (height - inside[0]) // 2))
+    return canvas
+
+
+def _color_of_the_rim(image: Image.Image) -> int | tuple[int, ...]:
+    """The mean of the outermost pixels of an image, L or RGB."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    sides = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    rim = np.concatenate(sides).astype(np.int64)
+    mean = ((2 * rim.sum(0) + len(rim)) // (2 * len(rim))).tolist()
+    return tuple(mean) if len(mean) > 1 else int(mean[0])
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -1,27 +1,47 @@
 """The layout of class folders: each image's split and class, from the folders it is in.
 
-From the outside in: any number of single folders that wrap the rest; optionally the split folders
-`train`, `val` (or `valid`, `validation`) and `test`, in any case; one folder per class; images at
-any depth below it. Classes are numbered in the order of their sorted names.
+From the outside in: any number of single folders that wrap the rest; optionally split folders, such
+as `train`, `validation` and `test_images` (see `split_of`); one folder per class; images at any
+depth below it. The split folders may also be inside the class folders instead. Classes are numbered
+in the order of their sorted names.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tenfold.data.folders.members import Parts
-from tenfold.errors import DataError, counted, listing, quoted
+from tenfold.errors import DataError, counted, listing, quoted, shell_quoted
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""The split for each lower-case folder name, in reading order."""
+SPLITS = ("train", "val", "test")
+"""The names of the splits, in reading order."""
 
 UNSPLIT = "all"
 """The only split if there are no split folders."""
 
 WANTED_LAYOUT = "wanted CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE, for every image"
+
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+_BESIDE_THEM = "images|image|imgs|img|pictures|photos|set|sets|split|data|dataset|seg"
+_SPLIT_NAME = re.compile(
+    rf"(?:(?:{_BESIDE_THEM})[\s_.-]*)?({'|'.join(_SPLIT_WORDS)})"
+    rf"(?:[\s_.-]*(?:{_BESIDE_THEM}))?[\s_.-]*\d{{0,4}}"
+)
+
+Place = tuple[str, str]
+"""The split and class of an image."""
+
+LEFT_OUT: Place = ("", "")
+"""Instead of a place."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +50,30 @@ class Places:
 
     Attributes:
         classes: the names of all classes, sorted.
-        of_image: split and class of every image, in the order given.
+        of_image: of every image, in the order given; `LEFT_OUT` for one that is not used.
+        notes: what the user should know about how the folders were understood.
+        groups: what each image belongs to, in the same order; None if nobody asked.
     """
 
     classes: tuple[str, ...]
-    of_image: list[tuple[str, str]]
+    of_image: list[Place]
+    notes: list[str] = field(default_factory=list)
+    groups: list[str] | None = None
+
+
+def split_of(folder: str) -> str:
+    """The split that a folder's name stands for: `train`, `val`, `test`, or empty for none.
+
+    Usual names in any case and spelling, alone or with a word beside them: `training_set`,
+    `seg_train`, `Valid`, `dev`, `Test Images`, `val2017`.
+    """
+    found = _SPLIT_NAME.fullmatch(same_name(folder).casefold().strip())
+    return _SPLIT_WORDS[found[1]] if found else ""
+
+
+def same_name(folder: str) -> str:
+    """A folder's name in one of its forms in Unicode: macOS stores another than Windows."""
+    return unicodedata.normalize("NFC", folder)
 
 
 def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Places:
@@ -46,30 +85,59 @@ def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Pla
         folders: known folders beyond those of the images, such as empty ones.
 
     Raises:
-        DataError: images share a name or are outside the class folders, split folders conflict, or
-            a class name is not printable.
+        DataError: images share a name or are outside the class folders, split folders conflict, a
+            class name is not printable, or the class folders may be splits.
     """
-    _refuse_duplicates(path, images)
-    tree = _Tree(images, folders)
-    roots = _split_roots(path, tree, tree.wrapped_root())
-    _refuse_outsiders(path, images, roots)
-    depth = len(next(iter(roots)))
-    of_image = [(roots[parts[:depth]], parts[depth]) for parts in images]
-    return Places(_classes(path, tree, roots), of_image)
+    tree = Tree(images, folders)
+    roots, notes = split_roots(path, tree)
+    if list(roots.values()) == [UNSPLIT]:
+        (root,) = roots
+        inside = _splits_inside(path, tree, root)
+        if inside:
+            return _placed_by_inner_splits(path, tree, images, root, inside)
+    roots, unlabeled = _without_unlabeled(path, tree, roots, images)
+    _refuse_outsiders(path, images, roots, unlabeled)
+    depth = {root: len(root) for root in roots}
+    of_image = []
+    for parts in images:
+        root = next((root for root in roots if parts[: depth[root]] == root), None)
+        is_used = root is not None
+        of_image.append((roots[root], same_name(parts[depth[root]])) if is_used else LEFT_OUT)
+    if unlabeled:
+        n = of_image.count(LEFT_OUT)
+        notes.append(
+            f"{counted(n, 'image')} in {quoted(sorted('/'.join(r) for r in unlabeled))} "
+            f"{'is' if n == 1 else 'are'} not in class folders and left out; `tenfold predict` "
+            "classifies them"
+        )
+    names = {name for root in roots for name in tree.children(root)}
+    return Places(classes_of(path, names), of_image, notes + lookalikes(names))
 
 
-class _Tree:
-    """The folders that are not hidden, and which of them directly contain images."""
+class Tree:
+    """The folders that are not hidden, and which of them contain images.
+
+    Attributes:
+        with_images: the folders that directly contain images.
+    """
 
     def __init__(self, images: Sequence[Parts], folders: Set[Parts]) -> None:
         self.with_images = {parts[:-1] for parts in images}
         self._children: dict[Parts, set[str]] = {}
+        self._above_images = {
+            folder[:depth] for folder in self.with_images for depth in range(len(folder) + 1)
+        }
         for folder in folders | self.with_images:
             for depth in range(len(folder)):
                 self._children.setdefault(folder[:depth], set()).add(folder[depth])
 
     def children(self, folder: Parts) -> list[str]:
+        """The names of the folders directly in a folder, sorted."""
         return sorted(self._children.get(folder, ()))
+
+    def leads_to_images(self, folder: Parts) -> bool:
+        """Whether there are images in a folder or below it."""
+        return folder in self._above_images
 
     def wrapped_root(self) -> Parts:
         """The folder that contains the splits or classes, inside any wrapping folders."""
@@ -77,13 +145,136 @@ class _Tree:
         while root not in self.with_images and len(self.children(root)) == 1:
             (only,) = self.children(root)
             inner = (*root, only)
-            if only.lower() in SPLITS or inner in self.with_images:
+            if split_of(only) or inner in self.with_images:
                 break
             root = inner
         return root
 
 
-def _refuse_duplicates(path: Path, images: Sequence[Parts]) -> None:
+def split_roots(path: Path, tree: Tree) -> tuple[dict[Parts, str], list[str]]:
+    """The folders whose children are classes, each with its split; and notes.
+
+    Raises:
+        DataError: other folders of images are next to split folders, or two are the same split.
+    """
+    root = tree.wrapped_root()
+    children = tree.children(root)
+    named = [name for name in children if split_of(name)]
+    if len(named) < len(children):
+        # A class can be called "train"; then it directly contains images.
+        named = [name for name in named if (*root, name) not in tree.with_images]
+    if not named:
+        return {root: UNSPLIT}, []
+    others = [name for name in children if name not in named]
+    notes = []
+    if empty := [name for name in others if not tree.leads_to_images((*root, name))]:
+        notes.append(f"ignored folders without images: {quoted(empty, 5)}")
+        others = [name for name in others if name not in empty]
+    if others:
+        raise DataError(
+            f"{path}: {counted(len(others), 'other folder')} next to the split "
+            f"{'folder' if len(named) == 1 else 'folders'} {quoted(named)}: {quoted(others)}",
+            remedy="move each image into a class folder inside train, val or test, and remove "
+            f"{'the other folder' if len(others) == 1 else 'the other folders'}",
+        )
+    named.sort(key=lambda name: SPLITS.index(split_of(name)))
+    roots = {_unwrapped(tree, (*root, name)): split_of(name) for name in named}
+    if len(set(roots.values())) < len(named):
+        raise DataError(
+            f"{path}: several folders are the same split: {quoted(named)}",
+            remedy="keep one folder per split: train, val, test",
+        )
+    return roots, notes
+
+
+def _unwrapped(tree: Tree, root: Parts) -> Parts:
+    """A split folder, or the one of the same split that is all there is in it."""
+    while root not in tree.with_images:
+        inner = [name for name in tree.children(root) if tree.leads_to_images((*root, name))]
+        if len(inner) != 1 or split_of(inner[0]) != split_of(root[-1]):
+            break
+        root = (*root, inner[0])
+    return root
+
+
+def _without_unlabeled(
+    path: Path, tree: Tree, roots: Mapping[Parts, str], images: Sequence[Parts]
+) -> tuple[dict[Parts, str], set[Parts]]:
+    """The split folders with classes; and those without, if others have some."""
+
+    def is_labeled(root: Parts) -> bool:
+        return root not in tree.with_images
+
+    known = {
+        same_name(name)
+        for root, split in roots.items()
+        if split == "train" and is_labeled(root)
+        for name in tree.children(root)
+    }
+    unlabeled = set()
+    for root, split in roots.items():
+        names = {same_name(name) for name in tree.children(root)}
+        if split == "train" or len(known) < 2 or not tree.leads_to_images(root):
+            continue
+        holds_only_images = root in tree.with_images and not names
+        is_one_folder = is_labeled(root) and len(names) == 1 and not names & known
+        if holds_only_images or (is_one_folder and split == "test"):
+            unlabeled.add(root)
+    return {root: split for root, split in roots.items() if root not in unlabeled}, unlabeled
+
+
+def _splits_inside(path: Path, tree: Tree, root: Parts) -> dict[str, str]:
+    """The split of each folder that all class folders contain; empty if they contain no splits.
+
+    Raises:
+        DataError: all class folders contain the same folders, which may be the classes.
+    """
+    classes = [name for name in tree.children(root) if tree.leads_to_images((*root, name))]
+    inner = {name: tree.children((*root, name)) for name in classes}
+    names = next(iter(inner.values()), [])
+    is_same = all(inner[name] == names for name in classes)
+    if len(classes) < 2 or any((*root, name) in tree.with_images for name in classes):
+        return {}
+    splits = {name: split_of(name) for found in inner.values() for name in found}
+    if splits and all(splits.values()):
+        if all(len({splits[n] for n in found}) == len(found) for found in inner.values()):
+            return splits
+    if is_same and len(names) > 1:
+        start = "".join(f"{re.escape(part)}/" for part in root)
+        of_outer = shell_quoted(f"^{start}(?P<label>[^/]+)/")
+        of_inner = shell_quoted(f"^{start}[^/]+/(?P<label>[^/]+)/")
+        raise DataError(
+            f"{path}: the folders {quoted(classes)} all contain the same folders, {quoted(names)}, "
+            "so either may be the classes",
+            remedy=f"if {quoted(names[:2])} are classes, rename the outer folders to train, val and "
+            f"test, or ignore them with --label-from {of_inner}; if {quoted(classes[:2])} are "
+            f"classes: --label-from {of_outer}",
+        )
+    return {}
+
+
+def _placed_by_inner_splits(
+    path: Path, tree: Tree, images: Sequence[Parts], root: Parts, splits: Mapping[str, str]
+) -> Places:
+    """Class folders that contain split folders."""
+    depth = len(root)
+    stray = [parts for parts in images if len(parts) < depth + 3 or parts[depth + 1] not in splits]
+    if stray:
+        raise _outside(path, stray)
+    of_image = [
+        (splits[parts[depth + 1]], same_name(parts[depth])) for parts in images
+    ]
+    names = set(tree.children(root))
+    note = f"the class folders contain the splits: {quoted(sorted(splits))}"
+    return Places(classes_of(path, names), of_image, [note, *lookalikes(names)])
+
+
+def refuse_duplicates(path: Path, images: Sequence[Parts]) -> None:
+    """Refuse images that share a name, which only an archive can hold.
+
+    Raises:
+        DataError: names them.
+    """
     counts = Counter(images)
     twice = sorted("/".join(parts) for parts, count in counts.items() if count > 1)
     if twice:
@@ -93,49 +284,38 @@ def _refuse_duplicates(path: Path, images: Sequence[Parts]) -> None:
         )
 
 
-def _split_roots(path: Path, tree: _Tree, root: Parts) -> dict[Parts, str]:
-    """The folders whose children are classes, each with its split."""
-    children = tree.children(root)
-    named = [name for name in children if name.lower() in SPLITS]
-    if len(named) < len(children):
-        # A class can be called "train"; then it directly contains images.
-        named = [name for name in named if (*root, name) not in tree.with_images]
-    if not named:
-        return {root: UNSPLIT}
-    others = [name for name in children if name not in named]
-    if others:
-        raise DataError(
-            f"{path}: {counted(len(others), 'other folder')} next to the split "
-            f"{'folder' if len(named) == 1 else 'folders'} {quoted(named)}: {quoted(others)}",
-            remedy="move each image into a class folder inside train, val or test, and remove "
-            f"{'the other folder' if len(others) == 1 else 'the other folders'}",
-        )
-    named.sort(key=lambda name: list(SPLITS).index(name.lower()))
-    roots = {(*root, name): SPLITS[name.lower()] for name in named}
-    if len(set(roots.values())) < len(roots):
-        raise DataError(
-            f"{path}: several folders are the same split: {quoted(named)}",
-            remedy="keep one folder per split: train, val, test",
-        )
-    return roots
-
-
-def _refuse_outsiders(path: Path, images: Sequence[Parts], roots: Mapping[Parts, str]) -> None:
+def _refuse_outsiders(
+    path: Path, images: Sequence[Parts], roots: Mapping[Parts, str], unlabeled: Set[Parts]
+) -> None:
     """Refuse images outside the class folders."""
-    depth = len(next(iter(roots)))
-    outside = [
-        "/".join(parts) for parts in images if parts[:depth] not in roots or len(parts) < depth + 2
-    ]
-    if outside:
-        raise DataError(
-            f"{path}: {counted(len(outside), 'image')} outside class folders: {listing(outside)}",
-            remedy=WANTED_LAYOUT,
+
+    def is_inside(parts: Parts) -> bool:
+        if any(parts[: len(root)] == root for root in unlabeled):
+            return True
+        return any(
+            parts[: len(root)] == root and len(parts) >= len(root) + 2 for root in roots
         )
 
+    outside = [parts for parts in images if not is_inside(parts)]
+    if outside:
+        raise _outside(path, outside)
 
-def _classes(path: Path, tree: _Tree, roots: Iterable[Parts]) -> tuple[str, ...]:
-    """The sorted names of the class folders in any split."""
-    classes = sorted({name for root in roots for name in tree.children(root)})
+
+def _outside(path: Path, images: Sequence[Parts]) -> DataError:
+    names = ["/".join(parts) for parts in images]
+    return DataError(
+        f"{path}: {counted(len(names), 'image')} outside class folders: {listing(names)}",
+        remedy=WANTED_LAYOUT,
+    )
+
+
+def classes_of(path: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """The sorted names of classes.
+
+    Raises:
+        DataError: a name has characters that cannot be printed.
+    """
+    classes = sorted({same_name(name) for name in names})
     odd = [name for name in classes if not name.isprintable()]
     if odd:
         raise DataError(
@@ -143,3 +323,17 @@ def _classes(path: Path, tree: _Tree, roots: Iterable[Parts]) -> tuple[str, ...]
             remedy="rename the folders",
         )
     return tuple(classes)
+
+
+def lookalikes(names: Iterable[str]) -> list[str]:
+    """A note if names of classes differ only by case or spaces."""
+    alike: dict[str, set[str]] = {}
+    for name in map(same_name, names):
+        alike.setdefault(re.sub(r"[\s_-]+", "", name.casefold()), set()).add(name)
+    groups = [quoted(sorted(group)) for group in alike.values() if len(group) > 1]
+    if not groups:
+        return []
+    return [
+        f"classes whose names differ only by case or spaces are taken for different ones: "
+        f"{'; '.join(sorted(groups))}"
+    ]

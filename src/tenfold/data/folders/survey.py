@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 
 from tenfold.data.folders.images import read_size_and_mode
@@ -10,6 +12,9 @@ from tenfold.data.folders.members import Kind, Member, Parts, is_hidden
 from tenfold.data.folders.source import read_members
 from tenfold.errors import DataError, listing
 from tenfold.listening import Listener
+
+TABLE_EXTENSIONS = (".csv", ".tsv")
+"""Files with these extensions, in any case, may be tables of labels."""
 
 IMAGE_EXTENSIONS = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
@@ -47,6 +52,7 @@ class Survey:
         damaged: one message for each image without a readable header.
         folders: all folders that are not hidden, including empty ones.
         hidden, not_images, not_followed: names of skipped files.
+        tables: the contents of those skipped files that may be tables of labels, by their names.
     """
 
     images: list[ImageFile] = field(default_factory=list)
@@ -56,6 +62,13 @@ class Survey:
     hidden: list[str] = field(default_factory=list)
     not_images: list[str] = field(default_factory=list)
     not_followed: list[str] = field(default_factory=list)
+    tables: dict[str, bytes] = field(default_factory=dict)
+
+    def keep(self, kept: Sequence[bool]) -> None:
+        """Drop the images for which this is False."""
+        self.images = list(compress(self.images, kept))
+        if self.encoded is not None:
+            self.encoded = list(compress(self.encoded, kept))
 
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) of every image whose header could be read."""
@@ -81,6 +94,8 @@ def survey_images(path: Path, listener: Listener) -> Survey:
         elif not member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
             survey.not_images.append(member.name)
             survey.folders.add(member.parts[:-1])
+            if member.parts[-1].lower().endswith(TABLE_EXTENSIONS):
+                survey.tables[member.name] = member.read()
         else:
             data = _survey_image(survey, member)
             kept += len(data)

@@ -1,6 +1,7 @@
 // Prepares the network's input: picks a batch's images, augments them, and scales the pixels.
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -9,7 +10,6 @@
 #include "feature_map.h"
 #include "interface.h"
 #include "layer.h"
-#include "random.h"
 #include "tile.h"
 
 namespace tenfold {
@@ -37,120 +37,215 @@ inline void transpose_bytes(Bytes (&rows)[kLanes]) {
   }
 }
 
+// Makes an image's augmented copy, of the same shape.
+class Augmenter {
+ public:
+  Augmenter(const TenfoldAugmentation& how, const Shape& shape) : how_(how), shape_(shape) {}
+
+  void run(const uint8_t* image, const TenfoldChanges& c, uint8_t* out) const {
+    for (int64_t y = 0; y < shape_.height; ++y) {
+      const bool in_hole = y >= c.hole_row && y < c.hole_row + how_.cutout;
+      const int64_t from_y = y + c.crop_row - how_.crop_padding;
+      for (int64_t x = 0; x < shape_.width; ++x) {
+        uint8_t* pixel = out + y * shape_.width + x;
+        const int64_t column = c.mirrored != 0 ? shape_.width - 1 - x : x;
+        const int64_t from_x = column + c.crop_column - how_.crop_padding;
+        const bool is_cut =
+            in_hole && x >= c.hole_column && x < c.hole_column + how_.cutout;
+        const bool is_inside =
+            from_y >= 0 && from_y < shape_.height && from_x >= 0 && from_x < shape_.width;
+        if (is_cut || !is_inside) {
+          for (int channel = 0; channel < shape_.channels; ++channel) {
+            pixel[channel * shape_.pixels()] = 0;
+          }
+        } else {
+          copy(image, c, from_y, from_x, pixel);
+        }
+      }
+    }
+  }
+
+ private:
+  // Writes the pixel that the warped and recolored image has there, in every channel.
+  void copy(const uint8_t* image, const TenfoldChanges& c, int64_t y, int64_t x,
+            uint8_t* pixel) const {
+    Corners corners{y * shape_.width + x, 0, 0, 0, 1, 0, 0, 0};
+    if (how_.warps != 0) corners = around(c, y, x);
+    for (int channel = 0; channel < shape_.channels; ++channel) {
+      const uint8_t* plane = image + channel * shape_.pixels();
+      int64_t value = plane[corners.place[0]];
+      if (how_.warps != 0) {
+        int64_t sum = kHalf;
+        for (int i = 0; i < 4; ++i) sum += corners.weight[i] * plane[corners.place[i]];
+        value = sum >> 16;
+      }
+      if (how_.recolors != 0) {
+        value = (value * c.gain + c.offset + kHalf) >> 16;
+        value = std::clamp<int64_t>(value, 0, 255);
+      }
+      pixel[channel * shape_.pixels()] = static_cast<uint8_t>(value);
+    }
+  }
+
+  // Four neighboring pixels, and their weights, which add up to 2^16.
+  struct Corners {
+    int64_t place[4];
+    int64_t weight[4];
+  };
+
+  Corners around(const TenfoldChanges& c, int64_t y, int64_t x) const {
+    const int64_t rows = 2 * y - shape_.height + 1;
+    const int64_t columns = 2 * x - shape_.width + 1;
+    const int64_t from_y = c.row + c.along * rows - c.across * columns;
+    const int64_t from_x = c.column + c.across * rows + c.along * columns;
+    const int64_t down = (from_y >> 9) & 255;
+    const int64_t right = (from_x >> 9) & 255;
+    const auto row = [&](int64_t at) {
+      return std::clamp<int64_t>(at, 0, shape_.height - 1) * shape_.width;
+    };
+    const auto column = [&](int64_t at) { return std::clamp<int64_t>(at, 0, shape_.width - 1); };
+    const int64_t top = row(from_y >> 17);
+    const int64_t bottom = row((from_y >> 17) + 1);
+    const int64_t left = column(from_x >> 17);
+    const int64_t other = column((from_x >> 17) + 1);
+    return {{top + left, top + other, bottom + left, bottom + other},
+            {(256 - down) * (256 - right), (256 - down) * right, down * (256 - right),
+             down * right}};
+  }
+
+  static constexpr int64_t kHalf = int64_t{1} << 15;
+
+  const TenfoldAugmentation& how_;
+  const Shape shape_;
+};
+
 class Gather {
  public:
   Gather(const TenfoldImages& images, const TenfoldAugmentation* augmentation,
          const FeatureMap& input)
       : images_(images), augmentation_(augmentation), input_(input), shape_(input.shape) {
-    if (augmentation == nullptr && input.is_dense() &&
-        input.is_contiguous()) {  // treat the image as one long row
+    if (input.is_dense() && input.is_contiguous()) {  // treat the image as one long row
       shape_.width *= shape_.height;
       shape_.height = 1;
     }
   }
 
-  int64_t jobs(int64_t blocks) const { return grid().jobs(blocks); }
+  // Floats that `run` needs as scratch memory.
+  static int64_t scratch_size(const TenfoldAugmentation* augmentation, const Shape& shape) {
+    if (augmentation == nullptr) return 0;
+    return (kLanes * shape.numbers() + kLanes) / static_cast<int64_t>(sizeof(float)) + 1;
+  }
 
-  void run(const Batch& batch, int64_t job) const { fill(batch, grid().place(job)); }
+  int64_t jobs(int64_t blocks) const { return prepares() ? blocks : grid().jobs(blocks); }
 
-  void run_block(const Batch& batch, int64_t block) const {
-    fill(batch, {block, 0, shape_.height, 0, shape_.channels});
+  void run(const Batch& batch, int64_t job, float* scratch) const {
+    if (prepares()) return run_block(batch, job, scratch);
+    fill(sources(batch, grid().place(job).block), grid().place(job));
+  }
+
+  void run_block(const Batch& batch, int64_t block, float* scratch) const {
+    Sources s = sources(batch, block);
+    if (augmentation_ != nullptr) augment(batch, block, s, reinterpret_cast<uint8_t*>(scratch));
+    if (images_.by_image != 0) measure(s);
+    fill(s, {block, 0, shape_.height, 0, shape_.channels});
   }
 
  private:
-  // An image and its augmentation.
-  struct Source {
-    const uint8_t* pixels;
-    int64_t rows_down;  // start of the crop within the padded image
-    int64_t columns_right;
-    bool mirrored;
-    int64_t hole_top;  // blacked out: rows [top, top + cutout), columns [left, left + cutout)
-    int64_t hole_left;
+  // Whether something about an image has to be known before any of it is written.
+  bool prepares() const { return augmentation_ != nullptr || images_.by_image != 0; }
+
+  // The images of a block, lane by lane; unused lanes repeat the first.
+  struct Sources {
+    int64_t lanes;
+    const uint8_t* pixels[kLanes];
+    const uint8_t* end;  // of the memory that the last of them is in
+    float mean[kLanes];  // of each image; only if it is normalized by them
+    float deviation[kLanes];
   };
 
-  void fill(const Batch& batch, const Grid::Place& p) const {
-    const int64_t lanes = batch.lanes_of(p.block);
-    Source sources[kLanes];
+  Sources sources(const Batch& batch, int64_t block) const {
+    Sources s;
+    s.lanes = batch.lanes_of(block);
+    s.end = images_.pixels + images_.count * input_.shape.numbers();
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      sources[lane] = source(batch.indices[p.block * kLanes + (lane < lanes ? lane : 0)]);
-    }
-    for (int64_t channel = p.channel; channel < p.channel_end; ++channel) {
-      input_.clear_border(p.block, channel, p.row, p.row_end);
-      for (int64_t y = p.row; y < p.row_end; ++y) {
-        fill_row(sources, channel, y, input_.at(p.block, channel, y));
-      }
-    }
-  }
-
-  Source source(int64_t index) const {
-    Source s{images_.pixels + index * input_.shape.numbers(), 0, 0, false, 0, 0};
-    if (augmentation_ == nullptr) return s;
-    const TenfoldAugmentation& a = *augmentation_;
-    if (a.crop_padding > 0) {
-      const int64_t places = 2 * int64_t{a.crop_padding} + 1;
-      s.rows_down = keyed_choice(a.crop_rows_key, index, places);
-      s.columns_right = keyed_choice(a.crop_columns_key, index, places);
-    }
-    s.mirrored = a.flip != 0 && keyed_choice(a.flip_key, index, 2) == 0;
-    if (a.cutout > 0) {
-      s.hole_top = keyed_choice(a.cutout_rows_key, index, shape_.height) - a.cutout / 2;
-      s.hole_left = keyed_choice(a.cutout_columns_key, index, shape_.width) - a.cutout / 2;
+      const int64_t index = batch.indices[block * kLanes + (lane < s.lanes ? lane : 0)];
+      s.pixels[lane] = images_.pixels + index * input_.shape.numbers();
     }
     return s;
   }
 
+  void augment(const Batch& batch, int64_t block, Sources& s, uint8_t* copies) const {
+    const Augmenter augmenter(*augmentation_, input_.shape);
+    for (int64_t lane = 0; lane < s.lanes; ++lane) {
+      uint8_t* const copy = copies + lane * input_.shape.numbers();
+      augmenter.run(s.pixels[lane], batch.changes[block * kLanes + lane], copy);
+      s.pixels[lane] = copy;
+    }
+    for (int64_t lane = s.lanes; lane < kLanes; ++lane) s.pixels[lane] = s.pixels[0];
+    s.end = copies + kLanes * input_.shape.numbers() + kLanes;
+  }
+
+  // See `Preprocessing` in models/preprocessing.py.
+  void measure(Sources& s) const {
+    const int64_t size = input_.shape.numbers();
+    const auto n = static_cast<double>(size);
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      uint64_t sum = 0;
+      uint64_t squares = 0;
+      for (int64_t i = 0; i < size; ++i) {
+        const uint32_t pixel = s.pixels[lane][i];
+        sum += pixel;
+        squares += pixel * pixel;
+      }
+      const auto total = static_cast<double>(sum);
+      const double spread = n * static_cast<double>(squares) - total * total;
+      s.mean[lane] = static_cast<float>(total / (n * 255));
+      s.deviation[lane] = static_cast<float>(std::max(sqrt(std::max(spread, 0.0)) / n, 1.0) / 255);
+    }
+  }
+
+  void fill(const Sources& s, const Grid::Place& p) const {
+    for (int64_t channel = p.channel; channel < p.channel_end; ++channel) {
+      input_.clear_border(p.block, channel, p.row, p.row_end);
+      for (int64_t y = p.row; y < p.row_end; ++y) {
+        fill_row(s, channel, y, input_.at(p.block, channel, y));
+      }
+    }
+  }
+
   Grid grid() const { return {shape_, shape_.numbers(), kSmallestWalk / 4}; }
 
-  void fill_row(const Source* sources, int64_t channel, int64_t y, float* out) const {
+  void fill_row(const Sources& s, int64_t channel, int64_t y, float* out) const {
     for (int64_t x = 0; x < shape_.width; x += kLanes) {
       const int64_t count = std::min<int64_t>(kLanes, shape_.width - x);
+      const int64_t place = (channel * shape_.height + y) * shape_.width + x;
       Bytes bytes[kLanes];
       for (int lane = 0; lane < kLanes; ++lane) {
-        bytes[lane] = sixteen_pixels(sources[lane], channel, y, x, count);
+        bytes[lane] = sixteen_pixels(s.pixels[lane] + place, s.end, count);
       }
       transpose_bytes(bytes);
       uint8_t pixels[kLanes * kLanes];
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; ++i) store_16_bytes(pixels + i * kLanes, bytes[i]);
       for (int64_t at = 0; at < count * kLanes; at += kWidth) {
-        store(out + x * kLanes + at, scaled(load_bytes(pixels + at), channel));
+        store(out + x * kLanes + at, scaled(load_bytes(pixels + at), s, channel, at % kLanes));
       }
     }
   }
 
-  Vec scaled(Vec pixels, int64_t channel) const {
+  Vec scaled(Vec pixels, const Sources& s, int64_t channel, int64_t lane) const {
     const Vec share = divided_by_255(pixels);
+    if (images_.by_image != 0) return (share - load(s.mean + lane)) / load(s.deviation + lane);
     if (images_.mean == nullptr) return share;
     return (share - broadcast(images_.mean[channel])) / broadcast(images_.deviation[channel]);
   }
 
-  // `count` pixels of a row, starting at x; the remaining bytes are arbitrary.
-  Bytes sixteen_pixels(const Source& s, int64_t channel, int64_t y, int64_t x,
-                       int64_t count) const {
+  // `count` pixels; the remaining bytes are arbitrary.
+  static Bytes sixteen_pixels(const uint8_t* from, const uint8_t* end, int64_t count) {
+    if (end - from >= kLanes) return load_16_bytes(from);
     uint8_t pixels[kLanes] = {};
-    if (augmentation_ == nullptr) {
-      const uint8_t* row = s.pixels + (channel * shape_.height + y) * shape_.width + x;
-      const uint8_t* end = images_.pixels + images_.count * input_.shape.numbers();
-      if (end - row >= kLanes) return load_16_bytes(row);
-      memcpy(pixels, row, static_cast<size_t>(count));
-    } else {
-      for (int64_t i = 0; i < count; ++i) pixels[i] = augmented(s, channel, y, x + i);
-    }
+    memcpy(pixels, from, static_cast<size_t>(count));
     return load_16_bytes(pixels);
-  }
-
-  // A pixel of the image after crop, flip and cutout.
-  uint8_t augmented(const Source& s, int64_t channel, int64_t y, int64_t x) const {
-    const TenfoldAugmentation& a = *augmentation_;
-    if (y >= s.hole_top && y < s.hole_top + a.cutout && x >= s.hole_left &&
-        x < s.hole_left + a.cutout) {
-      return 0;
-    }
-    const int64_t column = s.mirrored ? shape_.width - 1 - x : x;
-    const int64_t from_y = y + s.rows_down - a.crop_padding;
-    const int64_t from_x = column + s.columns_right - a.crop_padding;
-    if (from_y < 0 || from_y >= shape_.height || from_x < 0 || from_x >= shape_.width) return 0;
-    return s.pixels[(channel * shape_.height + from_y) * shape_.width + from_x];
   }
 
   const TenfoldImages& images_;

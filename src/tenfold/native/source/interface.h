@@ -78,19 +78,32 @@ struct TenfoldImages {
   const uint8_t* pixels;  // count x channels x height x width
   const int64_t* labels;  // 0..classes-1; null for prediction
   int64_t count;
-  const float* mean;  // one per channel, for pixels in 0..1; null for no normalization
+  const float* mean;  // one per channel, for pixels in 0..1; null for no such normalization
   const float* deviation;
+  int32_t by_image;  // 1: each image is normalized by its own mean and deviation
+};
+
+// How an image changes: see `Changes` in training/augment.py.
+struct TenfoldChanges {
+  int64_t along;
+  int64_t across;
+  int64_t row;
+  int64_t column;
+  int64_t gain;
+  int64_t offset;
+  int64_t crop_row;
+  int64_t crop_column;
+  int64_t mirrored;
+  int64_t hole_row;
+  int64_t hole_column;
 };
 
 struct TenfoldAugmentation {
-  int32_t flip;
+  const TenfoldChanges* changes;  // one for each image in the stretch's order
+  int32_t warps;                  // 0: `along` to `column` are not used
+  int32_t recolors;               // 0: `gain` and `offset` are not used
   int32_t crop_padding;
-  int32_t cutout;
-  uint64_t crop_rows_key;  // random keys, one per purpose and epoch
-  uint64_t crop_columns_key;
-  uint64_t flip_key;
-  uint64_t cutout_rows_key;
-  uint64_t cutout_columns_key;
+  int32_t cutout;  // side of the black square; 0 for none
 };
 
 // Consecutive steps, one per learning rate.

@@ -5,17 +5,6 @@
 
 namespace tenfold {
 
-// One of 0..choices-1, determined by key and index, as `keyed_choice` in training/augment.py:
-// SplitMix64's mixing (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-// 2014).
-inline int64_t keyed_choice(uint64_t key, int64_t index, int64_t choices) {
-  uint64_t mixed = static_cast<uint64_t>(index) * 0x9E3779B97F4A7C15U + key;
-  mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9U;
-  mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBU;
-  mixed ^= mixed >> 31;
-  return static_cast<int64_t>(((mixed >> 40) * static_cast<uint64_t>(choices)) >> 24);
-}
-
 struct Philox {
   uint32_t word[4];
 };

@@ -159,6 +159,11 @@ inline int threads_for(const Network& network, int wanted) {
   return std::max(1, network.by_block() ? std::min(wanted, places) : wanted);
 }
 
+inline int64_t scratch_size(const Network& network, const TenfoldAugmentation* augmentation) {
+  const Shape& image = network.places()[0].input.shape;
+  return std::max(network.scratch_size(), Gather::scratch_size(augmentation, image));
+}
+
 // Consecutive training steps.
 class Training {
  public:
@@ -174,7 +179,8 @@ class Training {
         augmentation_(augmentation),
         losses_(network.blocks() * kLanes),
         hits_(network.blocks() * kLanes),
-        workers_(threads_for(network, stretch.threads), network.scratch_size()) {
+        workers_(threads_for(network, stretch.threads),
+                 scratch_size(network, augmentation)) {
     network.restart();
     if (network.is_first_use()) {
       for (int32_t i = 0; i < tensor_count; ++i) {
@@ -235,6 +241,7 @@ class Training {
     batch.blocks = (batch.images + kLanes - 1) / kLanes;
     batch.tensors = tensors_;
     batch.indices = stretch_.order + begin;
+    if (augmentation_ != nullptr) batch.changes = augmentation_->changes + begin;
     batch.step = stretch_.step + i;
     batch.dropout_seed = stretch_.dropout_seed;
     return batch;
@@ -251,7 +258,7 @@ class Training {
     if (i == 0 || !gathers_ahead) {
       const Gather gather(images_, augmentation_, place.input);
       workers_.run(gather.jobs(batch.blocks),
-                   [&](int64_t job, float* /*scratch*/) { gather.run(batch, job); });
+                   [&](int64_t job, float* scratch) { gather.run(batch, job, scratch); });
     }
     Pass pass(place, batch, workers_);
     pass.forward();
@@ -260,7 +267,7 @@ class Training {
     const Batch next = gathers ? batch_of(i + 1) : Batch{};
     workers_.run(batch.blocks + (gathers ? gather.jobs(next.blocks) : 0),
                  [&](int64_t job, float* scratch) {
-                   if (job >= batch.blocks) return gather.run(next, job - batch.blocks);
+                   if (job >= batch.blocks) return gather.run(next, job - batch.blocks, scratch);
                    pass.turn([&] { run_loss(place, batch, job, total); }, scratch);
                  });
     pass.backward();
@@ -272,7 +279,7 @@ class Training {
     workers_.run_with_thread(groups.count(), [&](int64_t group, float* scratch, int thread) {
       const Network::Place& place = network_.places()[static_cast<size_t>(thread)];
       for (int64_t block = groups.begin(group); block < groups.end(group); ++block) {
-        Gather(images_, augmentation_, place.input).run_block(batch, block);
+        Gather(images_, augmentation_, place.input).run_block(batch, block, scratch);
         for (const auto& layer : place.layers) layer->forward_block(batch, block, scratch);
         run_loss(place, batch, block, total);
         for (size_t i = place.layers.size(); i-- > 0;) {
@@ -377,7 +384,7 @@ inline void predict(const Network& network, const TenfoldTensor* tensors,
     if (network.by_block()) {
       workers.run_with_thread(batch.blocks, [&](int64_t block, float* scratch, int thread) {
         const Network::Place& place = network.places()[static_cast<size_t>(thread)];
-        Gather(images, nullptr, place.input).run_block(batch, block);
+        Gather(images, nullptr, place.input).run_block(batch, block, scratch);
         for (const auto& layer : place.layers) layer->forward_block(batch, block, scratch);
         write(place.logits, block);
       });
@@ -385,7 +392,7 @@ inline void predict(const Network& network, const TenfoldTensor* tensors,
       const Network::Place& place = network.places()[0];
       const Gather gather(images, nullptr, place.input);
       workers.run(gather.jobs(batch.blocks),
-                  [&](int64_t job, float* /*scratch*/) { gather.run(batch, job); });
+                  [&](int64_t job, float* scratch) { gather.run(batch, job, scratch); });
       Pass(place, batch, workers).forward();
       for (int64_t block = 0; block < batch.blocks; ++block) write(place.logits, block);
     }

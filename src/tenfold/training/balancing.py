@@ -1,0 +1,45 @@
+"""How much each class counts in the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import UsageError
+
+
+def weights_of(wanted: str | Sequence[float], data: ImageDataset) -> tuple[float, ...] | None:
+    """The weight of each class in the loss, such that the images' mean weight is 1.
+
+    With `balanced`, all classes that have images count alike: a class with n of N images has the
+    weight N / (classes n), as in scikit-learn and after King and Zeng, "Logistic regression in rare
+    events data", Political Analysis 9 (2001). With `sqrt`, weights are in proportion to the square
+    roots of these. A class without images has the weight 0.
+
+    Args:
+        wanted: `none`, `balanced`, `sqrt`, or one number per class, which is taken as it is.
+        data: the training images.
+
+    Returns:
+        None for `none`.
+
+    Raises:
+        UsageError: there is not one number per class.
+    """
+    if wanted == "none":
+        return None
+    if not isinstance(wanted, str):
+        if len(wanted) != len(data.classes):
+            raise UsageError(
+                f"class_weights has {len(wanted)} numbers, but there are {len(data.classes)} "
+                "classes",
+                remedy="write one number per class, in the order of tenfold data; or "
+                "--set class_weights=balanced",
+            )
+        return tuple(wanted)
+    counts = data.class_counts()
+    power = 0.5 if wanted == "sqrt" else 1.0
+    weights = np.where(counts > 0, np.maximum(counts, 1) ** -power, 0.0)
+    return tuple((weights * len(data) / (weights * counts).sum()).tolist())
