@@ -57,6 +57,8 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
     parts = [f"train_loss {metrics.train_loss:.4f}", f"train_acc {metrics.train_acc:.4f}"]
     if metrics.val_loss is not None and metrics.val_acc is not None:
         parts += [f"val_loss {metrics.val_loss:.4f}", f"val_acc {metrics.val_acc:.4f}"]
+        if metrics.val_balanced_acc is not None:
+            parts.append(f"val_balanced_acc {metrics.val_balanced_acc:.4f}")
     parts += [f"lr {metrics.lr:.2g}", f"{metrics.seconds:.1f} s"]
     return f"epoch {metrics.epoch}/{epochs}: {', '.join(parts)}"
 
@@ -101,6 +103,11 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             f"test_acc {figures['test_acc']:.4f} (95 % interval {low:.4f} to {high:.4f}, "
             f"n = {figures['n_test']:,}), test_loss {loss:.4f}"
         )
+        if figures.get("test_balanced_acc") is not None:
+            lines.append(
+                f"balanced_acc {figures['test_balanced_acc']:.4f} (mean recall); always answering "
+                f"the largest class would get {figures['test_largest_share']:.4f}"
+            )
     if figures.get("best_epoch") and figures["epochs"] > 1:
         lines.append(
             f"the weights are from epoch {figures['best_epoch']} of {figures['epochs']}, "

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from tenfold.errors import FileRefusedError
+from tenfold.recipes.older import upgraded_recipe
 from tenfold.storage import Facts, checked, require_readable
 from tenfold.training.history import Share
 
-FORMAT = 2
+FORMAT = 3
 """Version of `run.json`; newer ones are refused, older ones upgraded on reading."""
 
 PUT_BACK = "restore the file as tenfold wrote it"
@@ -120,9 +121,12 @@ class Figures(Facts):
     train_acc: Share
     val_loss: float | None
     val_acc: Share | None
+    val_balanced_acc: Share | None = None
     test_loss: float | None = None
     test_acc: Share | None = None
     test_interval: Annotated[tuple[Share, Share], Field(strict=False)] | None = None
+    test_balanced_acc: Share | None = None
+    test_largest_share: Share | None = None
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -200,6 +204,8 @@ def parse_facts(value: object, path: Path) -> RunFacts:
     require_readable(version, FORMAT, path)
     if version == 1:
         value = _from_version_1(value)
+    if version <= 2:
+        value = _from_version_2(value)
     return checked(RunFacts, value, path, remedy=PUT_BACK)
 
 
@@ -212,7 +218,24 @@ def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     sessions, conditions = facts.get("sessions"), facts.get("conditions")
     if isinstance(sessions, list):
         sessions = [upgraded(session) for session in sessions]
-    return {**facts, "format": FORMAT, "sessions": sessions, "conditions": upgraded(conditions)}
+    return {**facts, "sessions": sessions, "conditions": upgraded(conditions)}
+
+
+def _from_version_2(facts: dict[str, Any]) -> dict[str, Any]:
+    """Recipes had fewer keys."""
+
+    def upgraded(context: object) -> object:
+        return upgraded_context(context) if isinstance(context, Mapping) else context
+
+    contexts = {key: upgraded(facts[key]) for key in ("context", "replaced") if key in facts}
+    return {**facts, **contexts, "format": FORMAT}
+
+
+def upgraded_context(context: Mapping[str, Any]) -> dict[str, Any]:
+    """The context from version 2 of `run.json`, or version 3 of a checkpoint."""
+    recipe = context.get("recipe")
+    upgraded = upgraded_recipe(recipe) if isinstance(recipe, Mapping) else recipe
+    return {**context, "recipe": upgraded}
 
 
 def upgraded_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:

@@ -333,6 +333,7 @@ def figures_of(prepared: Prepared, epoch: int) -> Figures:
         train_acc=chosen.train_acc,
         val_loss=chosen.val_loss,
         val_acc=chosen.val_acc,
+        val_balanced_acc=chosen.val_balanced_acc,
         seconds=sum(metrics.seconds for metrics in history),
     )
 

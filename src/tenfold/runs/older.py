@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tenfold.models.older import renamed_weights
-from tenfold.runs.facts import upgraded_conditions
+from tenfold.runs.facts import upgraded_conditions, upgraded_context
 from tenfold.training.checkpoint import Checkpoint
 
 
@@ -17,6 +17,9 @@ def upgraded(checkpoint: Checkpoint) -> Checkpoint:
         checkpoint = _from_version_1(checkpoint)
     if checkpoint.version <= 2:
         checkpoint = _from_version_2(checkpoint)
+    if checkpoint.version <= 3:
+        context = upgraded_context(checkpoint.header.context)
+        checkpoint = _renamed(checkpoint, {}, context=context)
     return checkpoint
 
 

@@ -13,6 +13,7 @@ from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import FileRefusedError, UsageError, printable
 from tenfold.recipes import Recipe, parse_recipe, validate
+from tenfold.recipes.older import upgraded_recipe
 from tenfold.runs.facts import PUT_BACK, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run, sha256_of
 from tenfold.runs.resources import choose_device
@@ -125,7 +126,7 @@ def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
             f"{folder.command('resume', '--accept', 'recipe')}",
         )
     try:
-        return validate(parse_recipe(text, place), place)
+        return validate(upgraded_recipe(parse_recipe(text, place)), place)
     except (ValueError, UsageError) as error:
         found = getattr(error, "message", str(error)).removeprefix(f"recipe {place}: ")
         raise FileRefusedError(f"{place}: {found}", remedy=PUT_BACK) from error

@@ -19,8 +19,10 @@ class EpochMetrics(Facts):
         epoch: counted from 1.
         train_loss: mean loss over the epoch's images, measured as the weights changed.
         train_acc: accuracy measured the same way, 0..1.
-        val_loss: mean cross-entropy on the validation split after the epoch; None without one.
+        val_loss: mean cross-entropy on the validation split after the epoch, with the class weights
+            of training; None without one.
         val_acc: accuracy on the validation split, 0..1; None without one.
+        val_balanced_acc: mean recall of its classes, 0..1; None without one, or in older histories.
         lr: the learning rate of the epoch's last step.
         seconds: time for training and validation.
     """
@@ -30,5 +32,6 @@ class EpochMetrics(Facts):
     train_acc: Share
     val_loss: float | None
     val_acc: Share | None
+    val_balanced_acc: Share | None = None
     lr: float
     seconds: float

@@ -241,6 +241,7 @@ def _finish_epoch(
             train_acc=int(state.correct) / n,
             val_loss=None if report is None else report.loss,
             val_acc=None if report is None else report.accuracy,
+            val_balanced_acc=None if report is None else report.balanced_acc,
             lr=lr,
             seconds=time.perf_counter() - started,
         )
