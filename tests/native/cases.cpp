@@ -154,6 +154,10 @@ class Dice {
   }
 
   void choose_normalization() {
+    if (random_.chance(0.4)) {
+      drawn_.by_image = true;
+      return;
+    }
     for (int64_t channel = 0; channel < drawn_.network.image.channels; ++channel) {
       drawn_.mean.push_back(static_cast<float>(random_.uniform(0, 1)));
       drawn_.deviation.push_back(static_cast<float>(random_.uniform(0.1, 0.5)));
@@ -177,14 +181,32 @@ class Dice {
   void choose_augmentation() {
     if (random_.chance(0.5)) return;
     TenfoldAugmentation how{};
-    how.flip = random_.chance(0.5) ? 1 : 0;
-    how.crop_padding = random_.pick<int32_t>({0, 1, 2, 4, 30});
-    how.cutout = random_.pick<int32_t>({0, 1, 2, 3, 8, 50});
-    for (uint64_t* key : {&how.crop_rows_key, &how.crop_columns_key, &how.flip_key,
-                          &how.cutout_rows_key, &how.cutout_columns_key}) {
-      *key = random_.next() >> 1;
-    }
+    how.warps = random_.chance(0.5) ? 1 : 0;
+    how.recolors = random_.chance(0.3) ? 1 : 0;
+    how.crop_padding = random_.pick<int32_t>({0, 0, 1, 2, 4, 30});
+    how.cutout = random_.pick<int32_t>({0, 0, 1, 2, 3, 8, 50});
     drawn_.augmentation = how;
+    const bool flips = random_.chance(0.5);
+    for (size_t i = 0; i < drawn_.order.size(); ++i) {
+      drawn_.changes.push_back(random_changes(how, flips));
+    }
+  }
+
+  TenfoldChanges random_changes(const TenfoldAugmentation& how, bool flips) {
+    const Shape& image = drawn_.network.image;
+    TenfoldChanges c{};
+    c.along = random_.between(-140000, 140000);
+    c.across = random_.between(-140000, 140000);
+    c.row = (image.height - 1) * 65536 + random_.between(-300000, 300000);
+    c.column = (image.width - 1) * 65536 + random_.between(-300000, 300000);
+    c.gain = random_.between(0, 160000);
+    c.offset = random_.between(-9000000, 9000000);
+    c.crop_row = random_.between(0, 2 * int64_t{how.crop_padding});
+    c.crop_column = random_.between(0, 2 * int64_t{how.crop_padding});
+    c.mirrored = flips && random_.chance(0.5) ? 1 : 0;
+    c.hole_row = random_.between(0, image.height - 1) - how.cutout / 2;
+    c.hole_column = random_.between(0, image.width - 1) - how.cutout / 2;
+    return c;
   }
 
   // ---- Tensors ----------------------------------------------------------------------------------
@@ -299,6 +321,7 @@ std::string text_of(const Case& drawn) {
   text << text_of(drawn.network) << "  " << drawn.labels.size() << " images, " << drawn.order.size()
        << " in " << drawn.batches() << " batches of " << drawn.batch_size
        << (drawn.mean.empty() ? "" : ", normalized")
+       << (drawn.by_image ? ", normalized by image" : "")
        << (drawn.class_weights.empty() ? "" : ", class weights") << "\n  "
        << name_of_optimizer(settings.optimizer) << " momentum " << settings.momentum << " nesterov "
        << settings.nesterov << " weight_decay " << settings.weight_decay << " betas "
@@ -308,8 +331,9 @@ std::string text_of(const Case& drawn) {
        << " optimizer_step " << drawn.optimizer_step << "\n  rates";
   for (double rate : drawn.learning_rates) text << " " << rate;
   if (drawn.augmentation) {
-    text << "\n  flip " << drawn.augmentation->flip << " crop_padding "
-         << drawn.augmentation->crop_padding << " cutout " << drawn.augmentation->cutout;
+    text << "\n  warps " << drawn.augmentation->warps << " recolors "
+         << drawn.augmentation->recolors << " crop_padding " << drawn.augmentation->crop_padding
+         << " cutout " << drawn.augmentation->cutout;
   }
   for (size_t place = 0; place < drawn.tensors.size(); ++place) {
     if (!drawn.tensors[place].trained) text << "\n  tensor " << place << " is not trained";

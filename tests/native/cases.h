@@ -24,10 +24,12 @@ struct Case {
   reference::Network network;
   int64_t batch_size = 1;
   TenfoldStepSettings settings{};  // without class weights: see below
-  std::optional<TenfoldAugmentation> augmentation;
+  std::optional<TenfoldAugmentation> augmentation;  // without changes: see below
+  std::vector<TenfoldChanges> changes;              // one for each image in the order
   std::vector<float> class_weights;
   std::vector<float> mean;
   std::vector<float> deviation;
+  bool by_image = false;
   std::vector<uint8_t> pixels;
   std::vector<int64_t> labels;
   std::vector<int64_t> order;

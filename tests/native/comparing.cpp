@@ -375,11 +375,9 @@ class StepCheck {
 };
 
 Numbers first_images(const Case& drawn, int64_t count) {
-  const reference::Shape& shape = drawn.network.image;
-  const std::vector<uint8_t> pixels(drawn.pixels.begin(),
-                                    drawn.pixels.begin() + count * shape.size());
-  return reference::scaled(pixels, shape, drawn.mean.empty() ? nullptr : drawn.mean.data(),
-                           drawn.mean.empty() ? nullptr : drawn.deviation.data());
+  const int64_t size = drawn.network.image.size();
+  const std::vector<uint8_t> pixels(drawn.pixels.begin(), drawn.pixels.begin() + count * size);
+  return scaled(drawn, pixels);
 }
 
 std::string logits_with(const Case& drawn, const std::vector<TensorNumbers>& tensors,

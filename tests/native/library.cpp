@@ -142,7 +142,8 @@ std::vector<TenfoldTensor> Training::records() {
 }
 
 TenfoldImages Training::images(int64_t count) const {
-  return {pixels_.data(), labels_.data(), count, address(mean_), address(deviation_)};
+  return {pixels_.data(),  labels_.data(),      count,
+          address(mean_), address(deviation_), drawn_.by_image ? 1 : 0};
 }
 
 int32_t Training::advance(const LiveNetwork& network, int64_t first, int64_t last, int32_t threads,
@@ -174,10 +175,17 @@ int32_t Training::advance(const LiveNetwork& network, int64_t first, int64_t las
   const TenfoldImages set = images(static_cast<int64_t>(labels_.size()));
   TenfoldStepSettings settings = drawn_.settings;
   settings.class_weights = address(class_weights_);
-  const TenfoldAugmentation* how = drawn_.augmentation ? &*drawn_.augmentation : nullptr;
+  TenfoldAugmentation how{};
+  Fenced<TenfoldChanges> changes;
+  if (drawn_.augmentation) {
+    how = *drawn_.augmentation;
+    changes = frozen<TenfoldChanges>(
+        {drawn_.changes.begin() + begin, drawn_.changes.begin() + end}, sides);
+    how.changes = changes.data();
+  }
   const int32_t result =
       library_.train(network.get(), tensors.data(), static_cast<int32_t>(tensors.size()), &set,
-                     &settings, how, &stretch);
+                     &settings, drawn_.augmentation ? &how : nullptr, &stretch);
   if (!losses.untouched_around() || !correct.untouched_around() || !largest.untouched_around()) {
     trespass_ = "outside a stretch's results";
   }

@@ -676,39 +676,85 @@ bool is_running(const Network& network, int32_t tensor) {
   });
 }
 
-int64_t keyed_choice(uint64_t key, int64_t index, int64_t choices) {
-  uint64_t mixed = static_cast<uint64_t>(index) * 0x9E3779B97F4A7C15u + key;
-  mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9u;
-  mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBu;
-  mixed = mixed ^ (mixed >> 31);
-  return static_cast<int64_t>(((mixed >> 40) * static_cast<uint64_t>(choices)) >> 24);
-}
+namespace {
+
+// A picture as its rotation, scale and shift see it: it goes on beyond its border.
+class Picture {
+ public:
+  Picture(const uint8_t* pixels, const Shape& shape) : pixels_(pixels), shape_(shape) {}
+
+  // Between four pixels, at a position in 1/131072 of a pixel, of which 1/256 count.
+  double at(double row, double column) const {
+    const double y = std::floor(row / 512) / 256, x = std::floor(column / 512) / 256;
+    const double top = std::floor(y), left = std::floor(x);
+    const double down = y - top, right = x - left;
+    return std::floor((1 - down) * (1 - right) * pixel(top, left) +
+                      (1 - down) * right * pixel(top, left + 1) +
+                      down * (1 - right) * pixel(top + 1, left) +
+                      down * right * pixel(top + 1, left + 1) + 0.5);
+  }
+
+  double pixel(double row, double column) const {
+    const double y = std::clamp(row, 0.0, static_cast<double>(shape_.height - 1));
+    const double x = std::clamp(column, 0.0, static_cast<double>(shape_.width - 1));
+    return pixels_[static_cast<size_t>(y) * static_cast<size_t>(shape_.width) +
+                   static_cast<size_t>(x)];
+  }
+
+ private:
+  const uint8_t* pixels_;
+  const Shape& shape_;
+};
+
+}  // namespace
 
 std::vector<uint8_t> augmented(const std::vector<uint8_t>& pixels, const Shape& image,
-                               int64_t index, const TenfoldAugmentation& how) {
-  int64_t down = 0, right = 0, top = 0, left = 0;
-  bool mirrored = false;
-  if (how.crop_padding > 0) {
-    const int64_t places = 2 * int64_t{how.crop_padding} + 1;
-    down = keyed_choice(how.crop_rows_key, index, places) - how.crop_padding;
-    right = keyed_choice(how.crop_columns_key, index, places) - how.crop_padding;
-  }
-  if (how.flip) mirrored = keyed_choice(how.flip_key, index, 2) == 0;
-  if (how.cutout > 0) {
-    top = keyed_choice(how.cutout_rows_key, index, image.height) - how.cutout / 2;
-    left = keyed_choice(how.cutout_columns_key, index, image.width) - how.cutout / 2;
-  }
+                               const TenfoldChanges& changes, const TenfoldAugmentation& how) {
   std::vector<uint8_t> changed(pixels.size());
   for_outputs(image, 1, [&](int64_t, int64_t channel, int64_t row, int64_t column, size_t place) {
-    const int64_t y = row + down;
-    const int64_t x = (mirrored ? image.width - 1 - column : column) + right;
-    const bool is_cut =
-        row >= top && row < top + how.cutout && column >= left && column < left + how.cutout;
+    const int64_t y = row + changes.crop_row - how.crop_padding;
+    const int64_t x = (changes.mirrored != 0 ? image.width - 1 - column : column) +
+                      changes.crop_column - how.crop_padding;
+    const bool is_cut = row >= changes.hole_row && row < changes.hole_row + how.cutout &&
+                        column >= changes.hole_column && column < changes.hole_column + how.cutout;
     const bool is_inside = y >= 0 && y < image.height && x >= 0 && x < image.width;
     if (is_cut || !is_inside) return;
-    changed[place] = pixels[static_cast<size_t>((channel * image.height + y) * image.width + x)];
+    const Picture picture(pixels.data() + channel * image.pixels(), image);
+    const auto rows = static_cast<double>(2 * y - image.height + 1);
+    const auto columns = static_cast<double>(2 * x - image.width + 1);
+    const auto along = static_cast<double>(changes.along);
+    const auto across = static_cast<double>(changes.across);
+    double value = picture.pixel(static_cast<double>(y), static_cast<double>(x));
+    if (how.warps != 0) {
+      value = picture.at(static_cast<double>(changes.row) + along * rows - across * columns,
+                         static_cast<double>(changes.column) + across * rows + along * columns);
+    }
+    if (how.recolors != 0) {
+      value = std::floor((value * static_cast<double>(changes.gain) +
+                          static_cast<double>(changes.offset)) / 65536 + 0.5);
+      value = std::clamp(value, 0.0, 255.0);
+    }
+    changed[place] = static_cast<uint8_t>(value);
   });
   return changed;
+}
+
+Numbers scaled_by_image(const std::vector<uint8_t>& pixels, const Shape& image) {
+  Numbers numbers;
+  const auto size = static_cast<size_t>(image.size());
+  for (size_t begin = 0; begin < pixels.size(); begin += size) {
+    long double sum = 0, squares = 0;
+    for (size_t i = begin; i < begin + size; ++i) sum += pixels[i];
+    const long double mean = sum / static_cast<long double>(size);
+    for (size_t i = begin; i < begin + size; ++i) squares += (pixels[i] - mean) * (pixels[i] - mean);
+    const long double spread = std::sqrt(squares / static_cast<long double>(size));
+    const float single_mean = static_cast<float>(mean / 255);
+    const float deviation = static_cast<float>(std::max<long double>(spread, 1) / 255);
+    for (size_t i = begin; i < begin + size; ++i) {
+      numbers.push_back((static_cast<float>(pixels[i]) / 255.0f - single_mean) / deviation);
+    }
+  }
+  return numbers;
 }
 
 Numbers scaled(const std::vector<uint8_t>& pixels, const Shape& image, const float* mean,

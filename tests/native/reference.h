@@ -119,17 +119,17 @@ class Rounding {
 
 // ---- Images -------------------------------------------------------------------------------------
 
-// One image, augmented as in src/tenfold/training/augment.py. `index` is its index in the data set.
+// One image, augmented as in src/tenfold/training/augment.py.
 std::vector<uint8_t> augmented(const std::vector<uint8_t>& pixels, const Shape& image,
-                               int64_t index, const TenfoldAugmentation& how);
-
-// One of 0..choices-1: the top bits of SplitMix64's mixing of key and index.
-int64_t keyed_choice(uint64_t key, int64_t index, int64_t choices);
+                               const TenfoldChanges& changes, const TenfoldAugmentation& how);
 
 // Bytes scaled to the network's input, in single precision by definition, as in PyTorch. `mean` and
 // `deviation` may be null.
 Numbers scaled(const std::vector<uint8_t>& pixels, const Shape& image, const float* mean,
                const float* deviation);
+
+// The same, but each image by its own mean and deviation.
+Numbers scaled_by_image(const std::vector<uint8_t>& pixels, const Shape& image);
 
 // ---- Forward and backward -----------------------------------------------------------------------
 

@@ -186,6 +186,7 @@ struct Arguments {
   std::vector<double> rates = {0.1, 0.1};
   TenfoldImages images{};
   TenfoldStepSettings settings{};
+  TenfoldAugmentation augmentation{};
   TenfoldStretch stretch{};
 };
 
@@ -234,6 +235,10 @@ const std::vector<Wrong>& wrong_arguments() {
       {"no threads", [](Arguments& a) { a.stretch.threads = 0; }, Of::kBoth},
       {"a negative number of threads", [](Arguments& a) { a.stretch.threads = kLeast; }, Of::kBoth},
       {"a mean without a deviation", [](Arguments& a) { a.images.deviation = nullptr; }, Of::kBoth},
+      {"two normalizations", [](Arguments& a) { a.images.by_image = 1; }, Of::kBoth},
+      {"no changes of images", [](Arguments& a) { a.augmentation.changes = nullptr; }},
+      {"a negative padding", [](Arguments& a) { a.augmentation.crop_padding = -1; }},
+      {"a negative cutout", [](Arguments& a) { a.augmentation.cutout = -1; }},
   };
   return all;
 }
@@ -279,7 +284,7 @@ class SmallTraining {
     a.stretch.correct = correct_.data();
     TenfoldNetwork* network = network_of(library_, list_, true);
     const int32_t result = library_.train(network, a.tensors.data(), a.tensor_count, &a.images,
-                                          &a.settings, nullptr, &a.stretch);
+                                          &a.settings, &a.augmentation, &a.stretch);
     library_.network_free(network);
     return result;
   }
@@ -300,7 +305,8 @@ class SmallTraining {
                            static_cast<int64_t>(own[0].size()), 1});
     }
     a.tensor_count = 2;
-    a.images = {nullptr, nullptr, 5, mean_.data(), deviation_.data()};
+    a.images = {nullptr, nullptr, 5, mean_.data(), deviation_.data(), 0};
+    a.augmentation.changes = changes_.data();
     a.settings.optimizer = TENFOLD_ADAMW;
     a.settings.beta1 = a.settings.beta2 = a.settings.average_decay = 0.9;
     a.settings.epsilon = 1e-8;
@@ -314,6 +320,7 @@ class SmallTraining {
   List list_;
   std::vector<Fenced<float>> numbers_;
   Fenced<uint8_t> pixels_{std::vector<uint8_t>(20, 100)};
+  Fenced<TenfoldChanges> changes_{std::vector<TenfoldChanges>(5)};
   Fenced<float> mean_{std::vector<float>{0.5f}}, deviation_{std::vector<float>{0.25f}};
   Fenced<float> losses_{2};
   Fenced<int64_t> correct_{1};

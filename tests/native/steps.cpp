@@ -16,6 +16,13 @@ std::vector<Numbers> widened(const std::vector<TensorNumbers>& tensors) {
   return wide;
 }
 
+Numbers scaled(const Case& drawn, const std::vector<uint8_t>& pixels) {
+  const reference::Shape& shape = drawn.network.image;
+  if (drawn.by_image) return reference::scaled_by_image(pixels, shape);
+  return reference::scaled(pixels, shape, drawn.mean.empty() ? nullptr : drawn.mean.data(),
+                           drawn.mean.empty() ? nullptr : drawn.deviation.data());
+}
+
 Batch batch_of(const Case& drawn, int64_t number) {
   const reference::Shape& shape = drawn.network.image;
   Batch found;
@@ -24,13 +31,15 @@ Batch batch_of(const Case& drawn, int64_t number) {
     const int64_t image = drawn.order[static_cast<size_t>(i)];
     const auto begin = drawn.pixels.begin() + image * shape.size();
     std::vector<uint8_t> own(begin, begin + shape.size());
-    if (drawn.augmentation) own = reference::augmented(own, shape, image, *drawn.augmentation);
+    if (drawn.augmentation) {
+      const TenfoldChanges& changes = drawn.changes[static_cast<size_t>(i)];
+      own = reference::augmented(own, shape, changes, *drawn.augmentation);
+    }
     pixels.insert(pixels.end(), own.begin(), own.end());
     found.indices.push_back(image);
     found.labels.push_back(drawn.labels[static_cast<size_t>(image)]);
   }
-  found.images = reference::scaled(pixels, shape, drawn.mean.empty() ? nullptr : drawn.mean.data(),
-                                   drawn.mean.empty() ? nullptr : drawn.deviation.data());
+  found.images = scaled(drawn, pixels);
   return found;
 }
 

@@ -12,6 +12,9 @@ struct Batch {
   std::vector<int64_t> indices;  // of the images in the data set
 };
 
+// A case's images, normalized as it says.
+reference::Numbers scaled(const Case& drawn, const std::vector<uint8_t>& pixels);
+
 // The images of one batch, augmented and scaled.
 Batch batch_of(const Case& drawn, int64_t number);
 

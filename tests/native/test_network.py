@@ -21,7 +21,7 @@ from tenfold.errors import UsageError
 from tenfold.models.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from tenfold.native import network as module
 from tenfold.native.network import CompiledNetwork, TakenSteps
-from tenfold.native.records import ADAM, SGD, Normalization, TrainedTensor
+from tenfold.native.records import ADAM, SGD, ChannelNormalization, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
 
 pytestmark = needs_kernels
@@ -131,7 +131,7 @@ def test_logits_of_any_number_of_images(network: CompiledNetwork, n: int) -> Non
 def test_normalization(network: CompiledNetwork) -> None:
     """`(x - mean) / deviation` is applied per channel."""
     mean, deviation = np.float32([0.25, 0.5]), np.float32([0.5, 2.0])
-    found = network.predict(weights(), images(), normalization=Normalization(mean, deviation))
+    found = network.predict(weights(), images(), normalization=ChannelNormalization(mean, deviation))
     pixels = (images() / 255.0 - mean[:, None, None]) / deviation[:, None, None]
     wanted = by_hand(weights(), pixels * 255.0)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
@@ -343,11 +343,11 @@ WRONG_STEPS: dict[str, tuple[dict[str, Any], str]] = {
         r"conv\.weight has no average",
     ),
     "a mean for every pixel": (
-        {"normalization": Normalization(np.zeros(42, np.float32), np.ones(2, np.float32))},
+        {"normalization": ChannelNormalization(np.zeros(42, np.float32), np.ones(2, np.float32))},
         r"mean: found float32 \[42\], wanted float32 \[2\]",
     ),
     "a deviation in double precision": (
-        {"normalization": Normalization(np.zeros(2, np.float32), np.ones(2))},
+        {"normalization": ChannelNormalization(np.zeros(2, np.float32), np.ones(2))},
         r"deviation: found float64 \[2\], wanted float32 \[2\]",
     ),
 }

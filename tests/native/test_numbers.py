@@ -22,10 +22,10 @@ from tenfold.models.tracing import layer_list
 from tenfold.native.built import INSTRUCTION_SETS, processor
 from tenfold.native.library import LACKING, PACKAGE, Kernels, find_kernels_in
 from tenfold.native.network import CompiledNetwork, TakenSteps
-from tenfold.native.records import ADAM, ADAMW, SGD, Normalization, TrainedTensor
+from tenfold.native.records import ADAM, ADAMW, SGD, ChannelNormalization, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
 from tenfold.training.augment import Augmentation
-from tenfold.training.native_engine import augmentation_record
+from tenfold.training.native_engine import image_changes
 from tenfold.types import ImageShape
 
 pytestmark = needs_kernels
@@ -91,9 +91,9 @@ class Problem:
         return (pixels - MEAN) / DEVIATION
 
     @property
-    def normalization(self) -> Normalization:
+    def normalization(self) -> ChannelNormalization:
         channels = self.images.shape[1]
-        return Normalization(
+        return ChannelNormalization(
             np.full(channels, MEAN, np.float32), np.full(channels, DEVIATION, np.float32)
         )
 
@@ -580,6 +580,10 @@ def test_an_images_logits_do_not_depend_on_the_others(
         {"cutout": 4},
         {"cutout": 50},
         {"flip": True, "crop_padding": 2, "cutout": 3},
+        {"rotate": 20},
+        {"rotate": 180, "scale": 0.9, "shift": 1},
+        {"brightness": 1, "contrast": 1},
+        {"flip": True, "rotate": 10, "scale": 0.2, "shift": 0.1, "brightness": 0.2, "cutout": 2},
     ],
     ids=str,
 )
@@ -591,8 +595,9 @@ def test_augmentation_is_the_same_as_in_pytorch(
     problem = problem_of(EVERY[name])
     batch, epoch = torch.randperm(48)[:37], 3
     augmentation = Augmentation(8, **options)
-    record = augmentation_record(augmentation, epoch)
-    found = step_of_kernels(problem, batch, kernels, augmentation=record)
+    shape = ImageShape(*problem.images.shape[1:])
+    changes = image_changes(augmentation, batch.numpy(), epoch, shape)
+    found = step_of_kernels(problem, batch, kernels, augmentation=changes)
     problem.images[batch] = augmentation(problem.images[batch], batch, epoch)
     wanted = step_of_kernels(problem, batch, kernels)
     for each, value in wanted.items():

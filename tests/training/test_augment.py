@@ -1,5 +1,8 @@
 """Augmentation: its effect on one image, its keys, and its distribution."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.datasets import load_digits
 
+from tenfold.errors import UsageError
 from tenfold.randomness import derive_seed
-from tenfold.training.augment import Augmentation, keyed_choice
+from tenfold.training.augment import ANGLES, LARGEST, ONE, Augmentation, keyed_choice
 
 MASK = 2**64 - 1
 
@@ -100,11 +104,65 @@ def cutout_by_hand(image, side, row, column):
     return result
 
 
+def warped_by_hand(image, augmentation, choice):
+    """By the definition, in exact fractions except for the rounding of its five numbers."""
+    _, height, width = image.shape
+
+    def factor(purpose, most):
+        return 1 + most * ((choice(purpose, 2**24) - 2**23) / 2**23) if most else 1.0
+
+    def fixed(number):
+        return Fraction(round(number * ONE), ONE)
+
+    angle = 0.0
+    if augmentation.rotate:
+        place = choice("rotation", 2 * ANGLES + 1) - ANGLES
+        angle = math.radians(augmentation.rotate) * place / ANGLES
+    step = factor("scale", augmentation.scale)
+    along, across = fixed(math.cos(angle) * step), fixed(math.sin(angle) * step)
+    center = [
+        side - 1 + fixed(2 * side * (factor(purpose, augmentation.shift) - 1))
+        for side, purpose in ((height, "shifted rows"), (width, "shifted columns"))
+    ]
+    result = np.zeros_like(image)
+    for y in range(height):
+        for x in range(width):
+            rows, columns = 2 * y - height + 1, 2 * x - width + 1
+            place = (
+                (center[0] + along * rows - across * columns) / 2,
+                (center[1] + across * rows + along * columns) / 2,
+            )
+            (top, down), (left, right) = (divmod(math.floor(each * 256), 256) for each in place)
+            for plane, out in zip(image, result, strict=True):
+                total = 0
+                for below, vertical in ((0, 256 - down), (1, down)):
+                    for beside, horizontal in ((0, 256 - right), (1, right)):
+                        row = min(max(top + below, 0), height - 1)
+                        column = min(max(left + beside, 0), width - 1)
+                        total += vertical * horizontal * int(plane[row, column])
+                out[y, x] = (total + 32768) // 65536
+    return result
+
+
+def recolored_by_hand(image, augmentation, choice):
+    def factor(purpose, most):
+        return 1 + most * ((choice(purpose, 2**24) - 2**23) / 2**23) if most else 1.0
+
+    contrast = factor("contrast", augmentation.contrast)
+    gain = round(contrast * factor("brightness", augmentation.brightness) * ONE)
+    offset = round(128 * (1 - contrast) * ONE)
+    return np.clip((image.astype(np.int64) * gain + offset + 32768) // 65536, 0, 255)
+
+
 def augmented_by_hand(image, augmentation, index, epoch):
     def choice(purpose, choices):
         key = derive_seed(augmentation.seed, "augment", purpose, epoch)
         return int(keyed_choice(key, torch.tensor([index]), choices))
 
+    if augmentation.rotate or augmentation.scale or augmentation.shift:
+        image = warped_by_hand(image, augmentation, choice)
+    if augmentation.brightness or augmentation.contrast:
+        image = recolored_by_hand(image, augmentation, choice).astype(np.uint8)
     padding, side = augmentation.crop_padding, augmentation.cutout
     if padding:
         places = 2 * padding + 1
@@ -127,6 +185,13 @@ WAYS = [
     {"cutout": 5},
     {"cutout": 40},
     {"flip": True, "crop_padding": 2, "cutout": 3},
+    {"rotate": 10},
+    {"rotate": 180},
+    {"scale": 0.3},
+    {"shift": 0.2},
+    {"brightness": 0.4},
+    {"contrast": 0.4},
+    {"rotate": 20, "scale": 0.2, "shift": 0.1, "flip": True, "contrast": 0.3, "brightness": 0.3},
 ]
 
 
@@ -164,7 +229,10 @@ def test_the_copy_is_changed_and_the_original_is_not(way):
 
 # --- Keyed -----------------------------------------------------------------------------------
 
-ALL = {"flip": True, "crop_padding": 2, "cutout": 3}
+ALL = {
+    "flip": True, "crop_padding": 2, "cutout": 3, "rotate": 15, "scale": 0.2, "shift": 0.1,
+    "brightness": 0.2, "contrast": 0.2,
+}  # fmt: skip
 
 
 @settings(deadline=None, max_examples=30)
@@ -219,3 +287,38 @@ def test_cutouts_are_uniform_over_all_pixels():
     places = cut.flatten(1).argmin(1)
     assert (cut.flatten(1).sum(1) == 23).all()
     assert stats.chisquare(torch.bincount(places, minlength=24).numpy()).pvalue > 0.001
+
+
+def test_small_changes_are_spread_evenly():
+    n = 20_000
+    how = Augmentation(0, rotate=30, scale=0.2, shift=0.1, brightness=0.3, contrast=0.3)
+    changes = how.changes(everything(n), 0, 50, 80)
+    step = torch.hypot(changes.along.double(), changes.across.double()) / ONE
+    angle = torch.rad2deg(torch.atan2(changes.across.double(), changes.along.double()))
+    contrast = 1 - changes.offset / ONE / 128
+    found = {
+        "scale": (step - 1) / 0.2,
+        "rotate": angle / 30,
+        "shifted rows": (changes.row / ONE - 49) / 2 / 50 / 0.1,
+        "shifted columns": (changes.column / ONE - 79) / 2 / 80 / 0.1,
+        "contrast": (contrast - 1) / 0.3,
+        "brightness": (changes.gain / ONE / contrast - 1) / 0.3,
+    }
+    for name, numbers in found.items():
+        assert stats.kstest(numbers.numpy(), stats.uniform(-1, 2).cdf).pvalue > 0.001, name
+
+
+def test_a_picture_turns_the_way_it_should():
+    """A quarter turn is a reflection of the transposed picture, without any interpolation."""
+    image, how = digits(1), Augmentation(0, rotate=90)
+    across = how.changes(everything(20_000), 0, 8, 8).across
+    for sign in (1, -1):
+        index = (across == sign * ONE).nonzero()[0]
+        assert torch.equal(how(image, index, 0), image.rot90(-sign, (2, 3)))
+
+
+@pytest.mark.parametrize("name", LARGEST)
+@pytest.mark.parametrize("value", [-1, 2**15])
+def test_numbers_out_of_range_are_refused(name, value):
+    with pytest.raises(UsageError, match=f"augmentation: {name} is {value}, wanted 0.."):
+        Augmentation(0, **{name: value})

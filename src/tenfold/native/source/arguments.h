@@ -35,7 +35,13 @@ inline bool optimizer_state_fits(const TenfoldTensor* tensors, int32_t count,
 }
 
 inline bool images_fit(const TenfoldImages& images) {
-  return images.count >= 0 && (images.mean == nullptr) == (images.deviation == nullptr);
+  return images.count >= 0 && (images.mean == nullptr) == (images.deviation == nullptr) &&
+         (images.by_image == 0 || images.mean == nullptr);
+}
+
+inline bool augmentation_fits(const TenfoldAugmentation* augmentation) {
+  return augmentation == nullptr || (augmentation->changes != nullptr &&
+                                     augmentation->crop_padding >= 0 && augmentation->cutout >= 0);
 }
 
 // Whether every batch has images and every index and label is in range.

@@ -50,6 +50,7 @@ int32_t tenfold_train(TenfoldNetwork* network, const TenfoldTensor* tensors, int
     tenfold::require(
         tenfold::images_fit(*images) && tenfold::stretch_fits(network->network, *images, *stretch),
         "valid images and labels");
+    tenfold::require(tenfold::augmentation_fits(augmentation), "valid changes of images");
     const tenfold::PlainArithmetic plain;
     tenfold::Training(network->network, tensors, tensor_count, *images, *settings, augmentation,
                       *stretch)

@@ -1,0 +1,25 @@
+"""Recipes of runs that older versions of tenfold began."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tenfold.recipes.recipe import AugmentRecipe
+
+
+def upgraded_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's complete recipe of any version, with today's keys.
+
+    Runs write every key, so what is missing was not there yet: pictures were cropped, and no image
+    was rotated, scaled, shifted or recolored.
+
+    Args:
+        values: as in its `recipe.toml`, or part of its `run.json` or of a checkpoint.
+    """
+    upgraded = {"resize": "crop", **values}
+    if isinstance(augment := values.get("augment"), Mapping):
+        upgraded["augment"] = {**AugmentRecipe().model_dump(), **augment}
+    if isinstance(normalize := values.get("normalize"), bool):
+        upgraded["normalize"] = "dataset" if normalize else "none"
+    return upgraded
