@@ -20,7 +20,15 @@ Parts = tuple[str, ...]
 """A name, split at its slashes."""
 
 
-_LEFT_BY_DESKTOPS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
+_LEFT_BY_SYSTEMS = frozenset(
+    {
+        "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+        "lost+found", "$recycle.bin", "recycler", "system volume information", "found.000",
+        "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",
+        "__pycache__",
+    }
+)  # fmt: skip
+"""Files and folders, in lower case, that desktops, file systems and network storage leave behind."""
 
 
 class Kind(Enum):
@@ -53,8 +61,8 @@ class Member:
 
 
 def is_hidden(parts: Parts) -> bool:
-    """Whether a file or folder is hidden or left behind by a desktop, or is in such a folder."""
-    return any(part.startswith(".") or part.lower() in _LEFT_BY_DESKTOPS for part in parts)
+    """Whether a file or folder is hidden or left behind by a system, or is in such a folder."""
+    return any(part.startswith(".") or part.lower() in _LEFT_BY_SYSTEMS for part in parts)
 
 
 def too_large(name: str, size: int) -> DataError:

@@ -7,11 +7,15 @@ the first bytes select the reader.
 from __future__ import annotations
 
 import io
+import pkgutil
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
 
+from PIL import features
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -27,17 +31,38 @@ from tenfold.errors import DataError, counted
 LARGEST_PIXELS = 50_000_000
 """Maximum number of pixels an image may declare; checked before anything is decoded."""
 
-FORMAT_NAMES = "PNG, JPEG, GIF, BMP, TIFF, WebP or PNM"
+FORMAT_NAMES = "PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 or PNM"
 
-_FORMATS: tuple[tuple[tuple[bytes, ...], Callable[[io.BytesIO], ImageFile]], ...] = (
-    ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
-    ((b"\xff\xd8\xff",), JpegImageFile),
-    ((b"GIF87a", b"GIF89a"), GifImageFile),
-    ((b"BM",), BmpImageFile),
-    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
-    ((b"RIFF",), WebPImageFile),
-    ((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), PpmImageFile),
+Reader: TypeAlias = Callable[[io.BytesIO], ImageFile]
+"""Opens an image from its bytes."""
+
+_FORMATS: tuple[tuple[re.Pattern[bytes], str, Reader | str], ...] = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG", PngImageFile),
+    (re.compile(rb"\xff\xd8\xff"), "JPEG", JpegImageFile),
+    (re.compile(rb"GIF8[79]a"), "GIF", GifImageFile),
+    (re.compile(rb"BM"), "BMP", BmpImageFile),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), "TIFF", TiffImageFile),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WebP", WebPImageFile),
+    (re.compile(rb"P[1-6]"), "PNM", PpmImageFile),
+    (
+        re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+        "JPEG 2000",
+        "PIL.Jpeg2KImagePlugin:Jpeg2KImageFile",
+    ),
+    (
+        re.compile(rb"\0...ftyp(?:.{4})*?(?:avif|avis)", re.DOTALL),
+        "AVIF",
+        "PIL.AvifImagePlugin:AvifImageFile",
+    ),
+    (
+        re.compile(rb"\0...ftyp(?:.{4})*?(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
+        "HEIC",
+        "pillow_heif:HeifImageFile",
+    ),
 )
+"""How files of each format begin, its name, and what reads it; some readers may be missing."""
+
+_LONGEST_BEGINNING = 64
 
 
 def open_image(data: bytes, name: str) -> ImageFile:
@@ -46,8 +71,11 @@ def open_image(data: bytes, name: str) -> ImageFile:
     Raises:
         DataError: the format is unknown, or the image is over `LARGEST_PIXELS`.
     """
-    for starts, reader in _FORMATS:
-        if data.startswith(starts) and (reader is not WebPImageFile or data[8:12] == b"WEBP"):
+    start = data[:_LONGEST_BEGINNING]
+    for beginning, format_name, reader in _FORMATS:
+        if beginning.match(start):
+            if isinstance(reader, str):
+                reader = _found(reader, format_name, name)
             image = reader(io.BytesIO(data))
             require_bounded(*image.size, name)
             return image
@@ -55,6 +83,27 @@ def open_image(data: bytes, name: str) -> ImageFile:
         f"{name}: not an image: {_description(data)}, wanted {FORMAT_NAMES}",
         remedy="replace or remove the file",
     )
+
+
+def _found(reader: str, format_name: str, name: str) -> Reader:
+    """A reader that may be missing.
+
+    Raises:
+        DataError: it is.
+    """
+    remedy = "save it as JPEG or PNG"
+    if format_name == "HEIC":
+        remedy += ", or install what reads it: pip install pillow-heif"
+    try:
+        found: Reader = pkgutil.resolve_name(reader)
+    except ImportError as error:
+        raise DataError(
+            f"{name}: {format_name} images cannot be read here", remedy=remedy
+        ) from error
+    feature = {"AVIF": "avif", "JPEG 2000": "jpg_2000"}.get(format_name)
+    if feature is not None and not features.check(feature):
+        raise DataError(f"{name}: this Pillow cannot read {format_name} images", remedy=remedy)
+    return found
 
 
 def require_bounded(width: int, height: int, name: str) -> None:

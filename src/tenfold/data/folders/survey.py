@@ -18,7 +18,7 @@ TABLE_EXTENSIONS = (".csv", ".tsv")
 
 IMAGE_EXTENSIONS = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
-    ".ppm", ".pgm", ".pbm", ".pnm",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpx", ".heic", ".heif",
 )  # fmt: skip
 """Files with these extensions, in any case, are images; others are skipped with a note."""
 
