@@ -43,6 +43,8 @@ class WantedShape(NamedTuple):
     channels: int | None = None
     """1 for gray, 3 for color."""
     resize: Resize = DEFAULT_RESIZE
+    depth: int | None = None
+    """Of 16-bit gray, the number of bits that count, 8..16."""
 
 
 class LabeledArrays(NamedTuple):

@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,8 @@ from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
-from tenfold.data.folders.labels import FOLDERS, Labeling
 from tenfold.data.folders.layout import UNSPLIT
+from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import split_stratified
@@ -55,6 +55,8 @@ class ReadData:
         source: a name or path that can be loaded again, or the type of the object passed in.
         root: the folder of data sets that was searched, given or from `TENFOLD_DATA`.
         has_class_folders: whether each class is a folder, which may be empty.
+        depth: of 16-bit gray, the number of bits that count, 8..16; None without such images.
+        skipped: why images were left out because they cannot be read, by name.
     """
 
     parts: Mapping[str, ImageDataset]
@@ -62,6 +64,8 @@ class ReadData:
     source: str
     root: Path | None = None
     has_class_folders: bool = False
+    depth: int | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,16 @@ class LoadedData:
         notes: see `ReadData`.
         source: see `ReadData`.
         root: see `ReadData`.
+        depth: see `ReadData`.
+        skipped: see `ReadData`.
     """
 
     splits: Splits
     notes: tuple[str, ...]
     source: str
     root: Path | None = None
+    depth: int | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_splits(
@@ -88,7 +96,8 @@ def load_splits(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     resize: Resize = DEFAULT_RESIZE,
-    labeling: Labeling = FOLDERS,
+    depth: int | None = None,
+    options: FolderOptions = NO_OPTIONS,
     test_fraction: float = USUAL_TEST_FRACTION,
     download: bool = True,
     listener: Listener | None = None,
@@ -104,7 +113,9 @@ def load_splits(
             a size chosen from the images.
         channels: 1 for gray, 3 for color; by default those of the images.
         resize: how images are brought to a size of other proportions.
-        labeling: how the images of a folder or archive are labeled and grouped.
+        depth: of 16-bit gray, the number of bits that count, 8..16; by default as many as the
+            largest value needs.
+        options: how the images of a folder or archive are labeled and grouped.
         test_fraction: share of every class to hold out, 0 <= fraction < 1, if the source has no
             test split; 0 for no test split.
         download: whether the network may be used.
@@ -123,12 +134,15 @@ def load_splits(
         image_size=image_size,
         channels=channels,
         resize=resize,
-        labeling=labeling,
+        depth=depth,
+        options=options,
         download=download,
         listener=recorder,
     )
     splits = _training_splits(read, test_fraction, recorder)
-    return LoadedData(splits, tuple(recorder.notes), read.source, read.root)
+    return LoadedData(
+        splits, tuple(recorder.notes), read.source, read.root, read.depth, read.skipped
+    )
 
 
 def read_to_show(
@@ -173,7 +187,8 @@ def read_data(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     resize: Resize = DEFAULT_RESIZE,
-    labeling: Labeling = FOLDERS,
+    depth: int | None = None,
+    options: FolderOptions = NO_OPTIONS,
     download: bool = True,
     listener: Listener | None = None,
 ) -> ReadData:
@@ -185,7 +200,8 @@ def read_data(
         image_size: see `load_splits`.
         channels: see `load_splits`.
         resize: see `load_splits`.
-        labeling: see `load_splits`.
+        depth: see `load_splits`.
+        options: see `load_splits`.
         download: see `load_splits`.
         listener: see `load_splits`.
 
@@ -193,8 +209,9 @@ def read_data(
         UsageError: the name is unknown, an option is out of range, or the object is not a data set.
         DataError: the data is missing or cannot be read.
     """
-    wanted = WantedShape(image_size, channels, resize)
+    wanted = WantedShape(image_size, channels, resize, depth)
     recorder, root, has_class_folders = Recorder(listener or Listener()), None, False
+    skipped: Mapping[str, str] = {}
     if isinstance(data, str | os.PathLike):
         found = _understand(data, recorder)
         if isinstance(found, CatalogEntry):
@@ -205,7 +222,11 @@ def read_data(
             source = str(found)
             known = _read_files(found, recorder)
             has_class_folders = known is None
-            arrays = known or load_image_folder(found, wanted, recorder, labeling)
+            if known is None:
+                decoded = load_image_folder(found, wanted, recorder, options)
+                arrays, depth, skipped = decoded.splits, decoded.depth, decoded.skipped
+            else:
+                arrays = known
         named = {"train" if name == UNSPLIT else name: part for name, part in arrays.items()}
         parts = {
             split: ImageDataset.from_arrays(part, split=split, source=source)
@@ -214,13 +235,16 @@ def read_data(
     else:
         source = _description(data)
         parts = _read_objects(data, source, wanted, recorder)
-    if labeling != FOLDERS and not has_class_folders:
+    is_labeled = options.labels or options.label_from or options.group_by
+    if is_labeled and not has_class_folders:
         raise UsageError(
             f"{source}: only images in a folder or an archive can be labeled or grouped by their "
             "names or by a table"
         )
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
-    return ReadData(fitted, tuple(recorder.notes), source, root, has_class_folders)
+    return ReadData(
+        fitted, tuple(recorder.notes), source, root, has_class_folders, depth, skipped
+    )
 
 
 # --- names and paths

@@ -246,6 +246,7 @@ def resize_images(
             channels=channels,
             size=size,
             resize=wanted.resize,
+            depth=wanted.depth or 16,
         )
         for image in images
     ]

@@ -90,6 +90,7 @@ class BundleHeader(Facts):
         input_shape: of one image: channels, height, width.
         classes: the class names, in the order of the logits.
         class_weights: of the loss that it was trained with; None if all images count alike.
+        depth: of 16-bit gray, the number of bits that count; older files have none and 16.
         resize: how pictures are brought to the input shape; older files have none and crop.
         preprocessing: from raw pixels to the network's input.
         layers: the network as a flat list; None if it is not one, or this was not determined. It
@@ -106,6 +107,7 @@ class BundleHeader(Facts):
     ]
     class_weights: list[Annotated[float, Field(ge=0)]] | None = None
     resize: Resize = "crop"
+    depth: Annotated[int, Field(ge=8, le=16)] = 16
     preprocessing: PreprocessingHeader
     layers: Network | None = None
     data: dict[str, Any]

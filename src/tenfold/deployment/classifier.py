@@ -228,7 +228,8 @@ class Classifier:
         )
 
     def _logits(self, images: ImageInputs) -> Float[np.ndarray, "n classes"]:
-        pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape, self.bundle.header.resize))
+        header = self.bundle.header
+        pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape, header.resize, header.depth))
         logits = self._predict(pixels, _BATCH_SIZE)
         if not np.isfinite(logits).all():
             raise _not_finite("predict")

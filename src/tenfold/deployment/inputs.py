@@ -30,7 +30,7 @@ else:
 
 
 def raw_pixels(
-    images: ImageInputs, shape: ImageShape, resize: Resize = DEFAULT_RESIZE
+    images: ImageInputs, shape: ImageShape, resize: Resize = DEFAULT_RESIZE, depth: int = 16
 ) -> PixelArray:
     """Raw pixels in a model's input shape; files are converted like training images.
 
@@ -38,6 +38,7 @@ def raw_pixels(
         images: see `ImageInputs`.
         shape: of one image.
         resize: how files and opened images are brought to it.
+        depth: of 16-bit gray files and images, the number of bits that count, 8..16.
 
     Raises:
         UsageError: the images are of another type.
@@ -59,7 +60,7 @@ def raw_pixels(
                 "or an opened image",
                 remedy="stack arrays or tensors of raw pixels into one",
             )
-    return _decoded(inputs, shape, resize)
+    return _decoded(inputs, shape, resize, depth)
 
 
 def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
@@ -72,9 +73,16 @@ def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
     return whole
 
 
-def _decoded(inputs: Sequence[ImageInput], shape: ImageShape, resize: Resize) -> PixelArray:
+def _decoded(
+    inputs: Sequence[ImageInput], shape: ImageShape, resize: Resize, depth: int
+) -> PixelArray:
     arrays, problems = [], []
-    wanted: dict[str, Any] = {"channels": shape.channels, "size": (shape.height, shape.width), "resize": resize}
+    wanted: dict[str, Any] = {
+        "channels": shape.channels,
+        "size": (shape.height, shape.width),
+        "resize": resize,
+        "depth": depth,
+    }
     for item in inputs:
         try:
             if isinstance(item, Image.Image):

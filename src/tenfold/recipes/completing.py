@@ -14,6 +14,7 @@ def completed(
     *,
     source: str,
     image_shape: tuple[int, int, int],
+    depth: int | None = None,
     model_arguments: Mapping[str, Any],
 ) -> Recipe:
     """The recipe with data, image size, channels and all model arguments filled in.
@@ -22,6 +23,7 @@ def completed(
         recipe: the recipe as given.
         source: the data's name or path.
         image_shape: channels, height and width of one image.
+        depth: of 16-bit gray images, the number of bits that count; None without such images.
         model_arguments: the model's own, defaults included.
 
     Raises:
@@ -37,6 +39,7 @@ def completed(
         update={
             "data": source,
             "image_size": (height, width),
+            "depth": depth,
             "channels": channels if channels in (1, 3) else None,
             "model_args": dict(model_arguments),
         }

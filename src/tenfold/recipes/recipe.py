@@ -17,6 +17,9 @@ from tenfold.recipes.text import MAX_DOTS, numbers_in, parse_recipe, recipe_text
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
 
+NOT_DECISIVE = ("data", "labels", "label_from", "group_by", "skip_bad")
+"""Keys that say where data is and which of it is used; the data itself is compared."""
+
 _MAX_PROBLEMS = 10
 
 _MEANT = {
@@ -92,7 +95,12 @@ class Recipe(BaseModel):
         data: default data: a name from the catalog or a path.
         image_size: height and width that images in folders are resized to.
         channels: 1 for gray, 3 for color.
-        resize: how pictures are brought to a size of other proportions; see `tenfold.types.Resize`.
+        resize: how pictures are brought to a size of other proportions; see `tenfold.resizing`.
+        depth: of 16-bit gray images, the number of bits that count.
+        labels: a table with the images' labels; see `FolderOptions`, like the next three.
+        label_from: a regular expression that finds labels in names.
+        group_by: what images that stay together have in common.
+        skip_bad: whether images that cannot be read are left out.
         test: share held out for testing if the data has no test split.
         val: share of the training images held out for validation.
         normalize: by what mean and deviation pixels are standardized: `none`; `dataset`, those of
@@ -133,6 +141,11 @@ class Recipe(BaseModel):
     image_size: _ImageSize | None = None
     channels: Literal[1, 3] | None = None
     resize: Resize = DEFAULT_RESIZE
+    depth: Annotated[int, Field(ge=8, le=16)] | None = None
+    labels: str = ""
+    label_from: str = ""
+    group_by: str = ""
+    skip_bad: bool = False
     test: _Fraction = 0.2
     val: _Fraction = 0.0
     normalize: Annotated[
@@ -187,7 +200,7 @@ class Recipe(BaseModel):
 
     def decisive_fields(self) -> dict[str, Any]:
         """The fields that affect the result on given data, ready for JSON."""
-        return self.model_dump(mode="json", exclude={"description", "data"})
+        return self.model_dump(mode="json", exclude={"description", *NOT_DECISIVE})
 
     def to_toml(self) -> str:
         """The whole recipe as a TOML file."""

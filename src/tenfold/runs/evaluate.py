@@ -21,6 +21,7 @@ from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.reading import folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
 from tenfold.runs.run import read_own_bundle, read_recipe, unfinished_note
 from tenfold.training.engine_table import AUTO
@@ -192,6 +193,8 @@ def _own_parts(
             image_size=recipe.image_size,
             channels=recipe.channels,
             resize=recipe.resize,
+            depth=recipe.depth,
+            options=folder_options(recipe, facts.data.skipped),
             test_fraction=recipe.test,
             download=resources.download,
             listener=WithoutNotes(listener),
@@ -224,6 +227,7 @@ def _other_parts(
         image_size=(shape.height, shape.width),
         channels=shape.channels,
         resize=classifier.bundle.header.resize,
+        depth=classifier.bundle.header.depth,
         download=resources.download,
         listener=listener,
     )

@@ -97,6 +97,7 @@ class DataFacts(Facts):
         image_shape: channels, height, width.
         n: images in each split.
         notes: notes on the data.
+        skipped: why images were left out because they cannot be read, by name.
     """
 
     source: str
@@ -107,6 +108,7 @@ class DataFacts(Facts):
     image_shape: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)]
     n: dict[str, int]
     notes: list[str]
+    skipped: dict[str, str] = Field(default_factory=dict)
 
 
 class Figures(Facts):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe, completed
 from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
-from tenfold.runs.reading import RunData, read_for
+from tenfold.runs.reading import NOTHING, RunData, read_for
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.tensors import part_of, to_stored
 from tenfold.training.acceleration import Acceleration
@@ -172,6 +172,7 @@ def prepare(
     device: torch.device,
     *,
     listener: Listener,
+    left_out: Mapping[str, str] = NOTHING,
 ) -> Prepared:
     """Read the data and build the model; call this inside `Resources.repeatable`.
 
@@ -182,6 +183,7 @@ def prepare(
         device: where to train.
         listener: gets notes on the data, the progress of long reads, and, if no engine was
             requested, why PyTorch trains on a CPU.
+        left_out: see `read_for`.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -189,12 +191,13 @@ def prepare(
     """
     arguments = model_arguments(recipe.model, recipe.model_args)  # fails before a long read
     if not isinstance(data, RunData):
-        data = read_for(recipe, data, resources, listener=listener)
+        data = read_for(recipe, data, resources, listener=listener, left_out=left_out)
     splits, train = data.splits, data.splits.train
     recipe = completed(
         recipe,
         source=data.source,
         image_shape=train.image_shape,
+        depth=data.depth,
         model_arguments=arguments,
     )
     _require_fit(recipe, splits)
@@ -256,6 +259,7 @@ def prepare(
             image_shape=train.image_shape,
             n={part.split: len(part) for part in splits},
             notes=list(data.notes),
+            skipped=dict(data.skipped),
         ),
     )
 
@@ -347,6 +351,7 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         input_shape=train.image_shape,
         classes=list(train.classes),
         resize=recipe.resize,
+        depth=recipe.depth or 16,
         class_weights=None
         if prepared.class_weights is None
         else list(prepared.class_weights),

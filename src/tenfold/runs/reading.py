@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from types import MappingProxyType
 
 from tenfold._lazy import imported
 from tenfold.data.dataset import Splits
+from tenfold.data.folders.options import FolderOptions
 from tenfold.data.load import load_splits
 from tenfold.data.splitting import with_validation
 from tenfold.errors import UsageError
 from tenfold.listening import Listener, Recorder
 from tenfold.recipes import Recipe
 from tenfold.runs.resources import Resources, choose_device
+
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,8 @@ class RunData:
         can_be_reopened: whether the source is a name or path.
         root: see `LoadedData`.
         notes: what the user has been told about the data.
+        depth: see `LoadedData`.
+        skipped: why images were left out because they cannot be read, by name.
     """
 
     splits: Splits
@@ -36,9 +44,18 @@ class RunData:
     can_be_reopened: bool
     root: Path | None
     notes: tuple[str, ...]
+    depth: int | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_for(recipe: Recipe, data: object, resources: Resources, *, listener: Listener) -> RunData:
+def read_for(
+    recipe: Recipe,
+    data: object,
+    resources: Resources,
+    *,
+    listener: Listener,
+    left_out: Mapping[str, str] = NOTHING,
+) -> RunData:
     """Read the data of a run.
 
     Args:
@@ -46,6 +63,7 @@ def read_for(recipe: Recipe, data: object, resources: Resources, *, listener: Li
         data: see `load_splits`; None for the recipe's own.
         resources: what may be used.
         listener: gets notes on the data, and the progress of long reads.
+        left_out: why the run left out images when it began, by their names.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -61,6 +79,8 @@ def read_for(recipe: Recipe, data: object, resources: Resources, *, listener: Li
         image_size=recipe.image_size,
         channels=recipe.channels,
         resize=recipe.resize,
+        depth=recipe.depth,
+        options=folder_options(recipe, left_out),
         test_fraction=recipe.test,
         download=resources.download,
         listener=recorder,
@@ -75,6 +95,24 @@ def read_for(recipe: Recipe, data: object, resources: Resources, *, listener: Li
         can_be_reopened=isinstance(data, str | Path),
         root=loaded.root,
         notes=tuple(recorder.notes),
+        depth=loaded.depth,
+        skipped={**left_out, **loaded.skipped},
+    )
+
+
+def folder_options(recipe: Recipe, left_out: Collection[str] = ()) -> FolderOptions:
+    """How a recipe says that a folder of images is read.
+
+    Args:
+        recipe: the recipe.
+        left_out: names of images that the run left out when it began.
+    """
+    return FolderOptions(
+        labels=recipe.labels,
+        label_from=recipe.label_from,
+        group_by=recipe.group_by,
+        skip_bad=recipe.skip_bad,
+        leave_out=frozenset(left_out),
     )
 
 

@@ -95,6 +95,7 @@ def resume_run(
                 resources,
                 device,
                 listener=watcher,
+                left_out=facts.data.skipped,
             )
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
             for note in beginning.notes:

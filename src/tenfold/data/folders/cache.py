@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -42,11 +43,16 @@ _LOCK_SECONDS = 60
 
 
 class Decoded(NamedTuple):
-    """The contents of an entry."""
+    """Decoded images; the contents of an entry."""
 
     splits: dict[str, LabeledArrays]
+    """`train`, `val` and `test`, as available; or `all` without splits."""
     notes: list[str]
     """The notes given when the images were decoded, to be repeated."""
+    depth: int | None = None
+    """Of 16-bit gray, the number of bits that counted, 8..16; None without such images."""
+    skipped: Mapping[str, str] = {}
+    """Why images were left out because they cannot be read, by name."""
 
 
 class _Split(Facts):
@@ -56,6 +62,8 @@ class _Split(Facts):
 
 class _Told(Facts):
     notes: list[str]
+    depth: Annotated[int, Field(ge=8, le=16)] | None = None
+    skipped: dict[str, str] = Field(default_factory=dict)
 
 
 class _Header(Facts):
@@ -127,7 +135,8 @@ def _write(path: Path, key: str, decoded: Decoded) -> None:
             if texts is not None:
                 encoded = json.dumps(texts).encode()
                 arrays[f"{split}.{what}"] = np.frombuffer(encoded, np.uint8)
-    header = _Header(key=key, splits=parts, header=_Told(notes=decoded.notes)).model_dump()
+    told = _Told(notes=decoded.notes, depth=decoded.depth, skipped=dict(decoded.skipped))
+    header = _Header(key=key, splits=parts, header=told).model_dump()
     tensors = {name: StoredTensor.of(array) for name, array in arrays.items()}
     write_tensors(path, tensors, kind=_KIND, version=_VERSION, header=header)
 
@@ -152,7 +161,7 @@ def _read(path: Path, key: str) -> Decoded:
             None if names is None else tuple(json.loads(names.tobytes())),
             None if groups is None else tuple(json.loads(groups.tobytes())),
         )
-    return Decoded(splits, header.header.notes)
+    return Decoded(splits, header.header.notes, header.header.depth, header.header.skipped)
 
 
 def _make_room(folder: Path, size: int) -> None:

@@ -7,19 +7,21 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from tenfold.data.files.reading import LARGEST_ARRAY
-from tenfold.data.folders.images import decode_image
+from tenfold.data.folders.damage import reason_of
+from tenfold.data.folders.images import bits_of, decode_image
 from tenfold.data.folders.layout import SPLITS, UNSPLIT, Places
 from tenfold.data.folders.members import Parts
 from tenfold.data.folders.pool import submitted
 from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import ImageFile, Survey
-from tenfold.errors import DataError, counted, listing
+from tenfold.errors import DataError, counted
 from tenfold.listening import Listener
 from tenfold.resizing import Resize
 from tenfold.types import ImageShape, LabeledArrays
@@ -32,8 +34,8 @@ _PIXELS_WORTH_A_THREAD = 256 * 256
 _Chunk = list[tuple[ImageFile, bytes]]
 """Images and their encoded bytes."""
 
-_Outcome = tuple[int, list[str]]
-"""The number of images in a chunk, and the error messages of the damaged ones."""
+_Outcome = tuple[int, dict[str, str]]
+"""The number of images in a chunk, and the reason for each one that is damaged, by its name."""
 
 
 def decode_images(
@@ -42,8 +44,9 @@ def decode_images(
     places: Places,
     shape: ImageShape,
     resize: Resize,
+    depth: int,
     listener: Listener,
-) -> dict[str, LabeledArrays]:
+) -> tuple[dict[str, LabeledArrays], dict[str, str]]:
     """Decode all images into splits, sorted by class and name.
 
     Args:
@@ -52,16 +55,21 @@ def decode_images(
         places: the split and class of each image; all have one.
         shape: the shape of every image; 1 or 3 channels.
         resize: how images are brought to it.
+        depth: of 16-bit gray, the number of bits that count, 8..16.
         listener: receives progress.
 
+    Returns:
+        The splits, and the reason for each image that is damaged, by its name; the damaged ones
+        have undefined pixels.
+
     Raises:
-        DataError: images are damaged (all are named) or vanished, or they are too much data.
+        DataError: images vanished, or they are too much data.
     """
     _require_room(path, len(survey.images), shape)
     splits, targets = _allocate(survey, places, shape)
 
     def decode_chunk(chunk: _Chunk) -> _Outcome:
-        damaged = []
+        damaged = {}
         for image, data in chunk:
             try:
                 targets[image.parts][:] = decode_image(
@@ -70,23 +78,33 @@ def decode_images(
                     channels=shape.channels,
                     size=shape[1:],
                     resize=resize,
+                    depth=depth,
                 )
             except DataError as error:
-                damaged.append(error.message)
+                damaged[image.name] = reason_of(error, image.name)
         return len(chunk), damaged
 
-    done, damaged = 0, list(survey.damaged)
-    for count, messages in _mapped(decode_chunk, _chunks(_encoded(path, survey)), _workers(survey)):
+    done, damaged = 0, {}
+    for count, reasons in _mapped(decode_chunk, _chunks(_encoded(path, survey)), _workers(survey)):
         done += count
-        damaged += messages
+        damaged |= reasons
         listener.reading("images", done, len(targets))
-    if damaged:
-        raise DataError(
-            f"{path}: {len(damaged):,} of {counted(len(targets), 'image')} cannot be read: "
-            f"{listing(damaged)}",
-            remedy=f"replace or remove {'it' if len(damaged) == 1 else 'them'}",
-        )
-    return splits
+    return splits, damaged
+
+
+def bits_used(path: Path, survey: Survey) -> int | None:
+    """The number of bits that the largest value in any 16-bit gray image needs, 8..16.
+
+    Returns:
+        None if there is no such image, or none that can be decoded.
+    """
+    found = []
+    if any(image.has_sixteen_bits for image in survey.images):
+        for image, data in _encoded(path, survey):
+            if image.has_sixteen_bits:
+                with suppress(DataError):  # decoding it will say what is wrong
+                    found.append(bits_of(data, image.name))
+    return max(found, default=None)
 
 
 def _require_room(path: Path, count: int, shape: ImageShape) -> None:

@@ -18,17 +18,21 @@ not fit is an error that names everything it concerns.
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 
+import numpy as np
 import PIL
 
 from tenfold.data.folders.cache import Decoded, load_cached, store_cached
-from tenfold.data.folders.decoding import decode_images
+from tenfold.data.folders.damage import by_reason, refuse
+from tenfold.data.folders.decoding import bits_used, decode_images
 from tenfold.data.folders.fitting import by, default_size, fitting_note
-from tenfold.data.folders.labels import FOLDERS, Labeling, label_images
+from tenfold.data.folders.labels import label_images
 from tenfold.data.folders.layout import LEFT_OUT, WANTED_LAYOUT, Places, refuse_duplicates
+from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.folders.pillow import quiet_pillow
 from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
@@ -45,69 +49,106 @@ DECODING_VERSION = 2
 
 
 def load_image_folder(
-    path: Path, wanted: WantedShape, listener: Listener, labeling: Labeling = FOLDERS
-) -> dict[str, LabeledArrays]:
+    path: Path, wanted: WantedShape, listener: Listener, options: FolderOptions = NO_OPTIONS
+) -> Decoded:
     """Like `read_image_folder`, but decodes once and then reads from the cache.
 
-    The cache key is the source's fingerprint and the wanted shape, so a change of either decodes
-    again. A cache failure never fails the call; the listener gets a note.
+    The cache key is the source's fingerprint, the wanted shape and the options, so a change of any
+    decodes again. A cache failure never fails the call; the listener gets a note.
 
     Raises:
         DataError: as `read_image_folder`.
         UsageError: as `read_image_folder`.
     """
-    fingerprint = source_fingerprint(path) + labeling.fingerprint()
+    fingerprint = source_fingerprint(path) + options.fingerprint()
     found = _from_cache(fingerprint, wanted, listener)
     if found is not None:
         for note in found.notes:
             listener.note(note)
-        return found.splits
-    recorder = Recorder(listener)
-    splits = read_image_folder(path, wanted, recorder, labeling)
-    if source_fingerprint(path) + labeling.fingerprint() == fingerprint:
-        key = _cache_key(fingerprint, wanted)
-        store_cached(key, Decoded(splits, recorder.notes), listener)
+        return found
+    decoded = read_image_folder(path, wanted, listener, options)
+    if source_fingerprint(path) + options.fingerprint() == fingerprint:
+        store_cached(_cache_key(fingerprint, wanted), decoded, listener)
     else:
         listener.note("the files changed during reading, so nothing was cached")
-    return splits
+    return decoded
 
 
 def read_image_folder(
-    path: Path, wanted: WantedShape, listener: Listener, labeling: Labeling = FOLDERS
-) -> dict[str, LabeledArrays]:
+    path: Path, wanted: WantedShape, listener: Listener, options: FolderOptions = NO_OPTIONS
+) -> Decoded:
     """Decode class folders of images, in a directory or an archive, into memory.
 
     Args:
         path: the directory or archive.
         wanted: the size and channels of every image, and how it is brought to them. The default
-            size is `fitting.default_size`; the default is 1 channel if every image is gray, else 3.
+            size is `fitting.default_size`; the default is 1 channel if every image is gray, else 3;
+            of 16-bit gray, as many bits count as the largest value needs.
         listener: receives progress, and notes about how the images were read.
-
-    Returns:
-        `train`, `val` and `test`, as available; or `all` without split folders.
+        options: how the images are labeled and grouped, and which are left out.
 
     Raises:
         DataError: the path or the archive cannot be read, the layout is wrong, images are damaged
             (all are named), or it is too much data.
-        UsageError: the wanted size or number of channels is out of range.
+        UsageError: the wanted size or number of channels is out of range, or the options do not fit
+            the images.
     """
     _require_in_range(wanted)
+    recorder = Recorder(listener)
     with quiet_pillow():
-        survey = survey_images(path, listener)
-        places = _places(path, survey, labeling)
+        survey = survey_images(path, recorder)
+        count = len(survey.images)
+        places = _places(path, survey, options)
+        depth = wanted.depth or bits_used(path, survey)
         # If no header can be read, any size works: all images will be refused as damaged.
         height, width = wanted.size or default_size(survey.sizes() or [(1, 1)])
-        depth = wanted.channels or (1 if all(image.is_gray for image in survey.images) else 3)
-        shape = ImageShape(depth, height, width)
-        splits = decode_images(path, survey, places, shape, wanted.resize, listener)
+        sound = [image for image in survey.images if image.size is not None]
+        channels = wanted.channels or (1 if all(image.is_gray for image in sound) else 3)
+        shape = ImageShape(channels, height, width)
+        splits, damaged = decode_images(
+            path, survey, places, shape, wanted.resize, depth or 16, recorder
+        )
+    used = {image.name for image in survey.images}
+    bad = {name: why for name, why in {**survey.damaged, **damaged}.items() if name in used}
+    if bad and not options.skip_bad:
+        raise refuse(path, bad, count)
     for note in places.notes:
-        listener.note(note)
-    _tell(survey, shape, wanted.resize, listener)
-    return splits
+        recorder.note(note)
+    if bad:
+        splits = _without(splits, bad)
+        recorder.note(f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad)}")
+        if not splits:
+            raise refuse(path, bad, count)
+    _tell(survey, shape, wanted.resize, recorder)
+    if depth is not None and depth < 16 and wanted.depth is None:
+        recorder.note(
+            f"16-bit images have no value over {2**depth - 1:,}, so this is white: the highest 8 of "
+            f"{depth} bits are used"
+        )
+    return Decoded(splits, recorder.notes, depth, bad)
+
+
+def _without(splits: Mapping[str, LabeledArrays], bad: Container[str]) -> dict[str, LabeledArrays]:
+    """The splits without some of their images; a split that loses all of them is gone."""
+    found = {}
+    for split, part in splits.items():
+        assert part.names is not None, "images in folders have names"
+        kept = np.array([name not in bad for name in part.names])
+        if kept.any():
+            names, groups = (
+                None if texts is None else tuple(compress(texts, kept))
+                for texts in (part.names, part.groups)
+            )
+            found[split] = LabeledArrays(
+                part.images[kept], part.labels[kept], part.classes, names, groups
+            )
+    return found
 
 
 def _require_in_range(wanted: WantedShape) -> None:
-    size, channels, _ = wanted
+    size, channels, _, depth = wanted
+    if depth is not None and not 8 <= depth <= 16:
+        raise UsageError(f"depth is {depth}, wanted 8..16 bits")
     if channels not in (None, 1, 3):
         raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
     if size is not None and not all(1 <= side <= LARGEST_IMAGE_SIDE for side in size):
@@ -116,7 +157,7 @@ def _require_in_range(wanted: WantedShape) -> None:
         )
 
 
-def _places(path: Path, survey: Survey, labeling: Labeling) -> Places:
+def _places(path: Path, survey: Survey, options: FolderOptions) -> Places:
     """The place of every image that is used; the survey loses the others."""
     if not survey.images:
         others = [*survey.not_images, *survey.hidden, *survey.not_followed]
@@ -127,10 +168,13 @@ def _places(path: Path, survey: Survey, labeling: Labeling) -> Places:
         )
     images = [image.parts for image in survey.images]
     refuse_duplicates(path, images)
-    places = label_images(path, labeling, images, survey.folders, survey.tables)
-    used = [place != LEFT_OUT for place in places.of_image]
+    places = label_images(path, options, images, survey.folders, survey.tables)
+    used = [
+        place != LEFT_OUT and image.name not in options.leave_out
+        for place, image in zip(places.of_image, survey.images, strict=True)
+    ]
     if not any(used):
-        raise DataError(f"{path}: no image has a label", remedy=WANTED_LAYOUT)
+        raise DataError(f"{path}: no image is left to read", remedy=WANTED_LAYOUT)
     survey.keep(used)
     groups = None if places.groups is None else list(compress(places.groups, used))
     return replace(places, of_image=list(compress(places.of_image, used)), groups=groups)
@@ -138,7 +182,7 @@ def _places(path: Path, survey: Survey, labeling: Labeling) -> Places:
 
 def _tell(survey: Survey, shape: ImageShape, resize: Resize, listener: Listener) -> None:
     """Note what the user should know about how the images were read."""
-    channels, count = shape.channels, len(survey.images)
+    channels, count = shape.channels, len(survey.sizes())
     if note := fitting_note(survey.sizes(), shape[1:], resize):
         listener.note(note)
     gray = sum(image.is_gray for image in survey.images)
@@ -163,7 +207,7 @@ def _some_of(n: int, count: int) -> str:
 
 def _from_cache(fingerprint: str, wanted: WantedShape, listener: Listener) -> Decoded | None:
     """The entry for this shape, or the one for the default shape if that gave the same."""
-    for asked in dict.fromkeys([wanted, WantedShape(resize=wanted.resize)]):
+    for asked in dict.fromkeys([wanted, wanted._replace(size=None, channels=None)]):
         found = load_cached(_cache_key(fingerprint, asked), listener)
         if found is not None:
             _, channels, *size = next(iter(found.splits.values())).images.shape

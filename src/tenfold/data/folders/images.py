@@ -7,7 +7,8 @@ The rules, which a model can rely on:
 - The EXIF orientation is applied, so pixels are as a viewer shows them.
 - Transparency, whether alpha channel, transparent palette entry or transparent color, is
   composited on white.
-- 16-bit gray keeps its high byte. Bilevel, palette, CMYK, YCbCr and LAB images go through RGB.
+- 16-bit gray keeps the highest 8 of the bits that the training images use, 16 unless said
+  otherwise; larger values become white. Bilevel, palette, CMYK, YCbCr and LAB images go through RGB.
   Images of 32-bit integers or floats are refused, because their range is unknown.
 - Color becomes gray by ITU-R 601 luma (Pillow's `L`); gray becomes color by repetition.
 - To fit a size, a picture is scaled with an antialiased bilinear filter: as a whole, with a margin
@@ -18,6 +19,7 @@ The rules, which a model can rely on:
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -53,8 +55,18 @@ _THROUGH_RGB = ("1", "RGB", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
-    """Height, width and whether an image is gray, from its header; no pixel is decoded.
+class Header(NamedTuple):
+    """What the header of an image says about its pixels."""
+
+    height: int
+    width: int
+    is_gray: bool
+    has_sixteen_bits: bool = False
+    """Whether a gray value may have more than 8 bits."""
+
+
+def read_header(data: bytes, name: str) -> Header:
+    """What the header of an image says; no pixel is decoded.
 
     Args:
         data: the encoded image.
@@ -65,7 +77,7 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
     """
     from_jpeg = _jpeg_header(data)
     if from_jpeg is not None:
-        require_bounded(from_jpeg[1], from_jpeg[0], name)
+        require_bounded(from_jpeg.width, from_jpeg.height, name)
         return from_jpeg
     with pillow_errors(data, name):
         image = open_image(data, name)
@@ -75,7 +87,20 @@ def read_size_and_mode(data: bytes, name: str) -> tuple[int, int, bool]:
             orientation = _exif_without_pixels(image, data).get(_ORIENTATION_TAG, 1)
             if orientation in _ORIENTATIONS and orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
                 width, height = height, width
-        return height, width, image.mode in _GRAY or _is_sixteen_bit(image)
+        has_sixteen_bits = _is_sixteen_bit(image)
+        return Header(height, width, image.mode in _GRAY or has_sixteen_bits, has_sixteen_bits)
+
+
+def bits_of(data: bytes, name: str) -> int:
+    """The number of bits that the largest value of a 16-bit gray image needs, 8..16.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
+    with pillow_errors(data, name):
+        image = open_image(data, name)
+        image.load()
+        return max(8, int(np.asarray(image).max()).bit_length())
 
 
 def decode_image(
@@ -85,6 +110,7 @@ def decode_image(
     channels: int,
     size: tuple[int, int] | None,
     resize: Resize = DEFAULT_RESIZE,
+    depth: int = 16,
 ) -> UInt8[np.ndarray, "channels height width"]:
     """One encoded image as raw pixels.
 
@@ -94,6 +120,7 @@ def decode_image(
         channels: 1 for gray, 3 for RGB.
         size: (height, width) of the result; None keeps the image's size.
         resize: how it is brought to that size.
+        depth: of 16-bit gray, the number of bits that count, 8..16.
 
     Raises:
         DataError: it is not an image, is damaged or truncated, its mode is refused, or it is over
@@ -104,7 +131,7 @@ def decode_image(
         image = open_image(data, name)
         if size is not None and isinstance(image, JpegImageFile):
             _shrink_while_decoding(image, size)
-        return _pixels(image, name, channels, size, resize)
+        return _pixels(image, name, channels, size, resize, depth)
 
 
 def image_to_array(
@@ -113,6 +140,7 @@ def image_to_array(
     channels: int,
     size: tuple[int, int] | None,
     resize: Resize = DEFAULT_RESIZE,
+    depth: int = 16,
 ) -> UInt8[np.ndarray, "channels height width"]:
     """A Pillow image as raw pixels, by the same rules as `decode_image`; the image is unchanged.
 
@@ -123,7 +151,7 @@ def image_to_array(
     name = str(getattr(image, "filename", "") or "the image")
     with pillow_errors(None, name):
         require_bounded(*image.size, name)
-        return _pixels(image, name, channels, size, resize)
+        return _pixels(image, name, channels, size, resize, depth)
 
 
 def _exif_without_pixels(image: ImageFile, data: bytes) -> Image.Exif:
@@ -136,8 +164,8 @@ def _exif_without_pixels(image: ImageFile, data: bytes) -> Image.Exif:
     return image.getexif()
 
 
-def _jpeg_header(data: bytes) -> tuple[int, int, bool] | None:
-    """The result of `read_size_and_mode` for a plain JPEG; None leaves it to Pillow.
+def _jpeg_header(data: bytes) -> Header | None:
+    """The result of `read_header` for a plain JPEG; None leaves it to Pillow.
 
     Several times as fast, which matters for many small images. A file with a segment that can
     rotate the image (EXIF, XMP) is not plain, nor is one with anything unexpected.
@@ -147,7 +175,7 @@ def _jpeg_header(data: bytes) -> tuple[int, int, bool] | None:
         start, marker = data[position], data[position + 1]
         if start == 0xFF and marker in _JPEG_FRAMES:
             _, height, width, components = struct.unpack_from(">BHHB", data, position + 4)
-            return height, width, components == 1
+            return Header(height, width, components == 1)
         if start != 0xFF or marker not in _JPEG_PLAIN_SEGMENTS:
             return None
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
@@ -166,7 +194,12 @@ def _shrink_while_decoding(image: JpegImageFile, size: tuple[int, int]) -> None:
 
 
 def _pixels(
-    image: Image.Image, name: str, channels: int, size: tuple[int, int] | None, resize: Resize
+    image: Image.Image,
+    name: str,
+    channels: int,
+    size: tuple[int, int] | None,
+    resize: Resize,
+    depth: int,
 ) -> UInt8[np.ndarray, "channels height width"]:
     if channels not in (1, 3):
         raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
@@ -174,7 +207,7 @@ def _pixels(
         raise UsageError(f"the image size is {size[0]}x{size[1]}, wanted at least 1x1")
     image.load()
     image = _upright(image)
-    image = _opaque_gray_or_rgb(image, name)
+    image = _opaque_gray_or_rgb(image, name, depth)
     mode = "L" if channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
@@ -214,12 +247,12 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _opaque_gray_or_rgb(image: Image.Image, name: str) -> Image.Image:
+def _opaque_gray_or_rgb(image: Image.Image, name: str, depth: int) -> Image.Image:
     """The image in mode L or RGB, by the rules of this module."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if _is_sixteen_bit(image):
-        return _high_byte(image)
+        return _high_bits(image, depth)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         # The colors of La are premultiplied by alpha, which only a conversion to LA undoes.
@@ -241,9 +274,9 @@ def _is_sixteen_bit(image: Image.Image) -> bool:
     )
 
 
-def _high_byte(image: Image.Image) -> Image.Image:
+def _high_bits(image: Image.Image, depth: int) -> Image.Image:
     values = np.asarray(image)
-    gray = (values >> 8).astype(np.uint8)
+    gray = np.minimum(values >> (depth - 8), 255).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         gray[values == transparent] = 255

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 import re
@@ -24,6 +23,7 @@ from tenfold.data.folders.layout import (
     split_roots,
 )
 from tenfold.data.folders.members import Parts
+from tenfold.data.folders.options import FolderOptions
 from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, quoted
 from tenfold.storage import read_regular_file
 
@@ -41,38 +41,6 @@ SPLIT_HEADINGS = ("split", "subset", "set", "partition", "fold", "usage", "datas
 
 _NOT_LABELS = re.compile(r"sample.?submission|submission", re.IGNORECASE)
 _MOST_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Labeling:
-    """How images are labeled and grouped, other than by class folders.
-
-    Attributes:
-        labels: a CSV or TSV file, on disk or beside the images, with the images' names and labels;
-            optionally with a colon and the heading of the labels' column. Empty to use one that is
-            beside the images if they are not in class folders.
-        label_from: a regular expression that finds the label in an image's name, with its folders:
-            its group `label`, its only group, or all of it. Empty for none.
-        group_by: images for which this is the same stay together when images are held out: the
-            heading of a column in the table, or a regular expression as above, whose group may also
-            be `group`. Empty for none.
-    """
-
-    labels: str = ""
-    label_from: str = ""
-    group_by: str = ""
-
-    def fingerprint(self) -> str:
-        """A text that differs if images may be labeled differently; empty for class folders."""
-        if self == FOLDERS:
-            return ""
-        files = [file for file, _ in _readings(self.labels) if os.path.isfile(file)]  # noqa: PTH113
-        digests = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files[:1]]
-        return repr((self.labels, self.label_from, self.group_by, digests))
-
-
-FOLDERS = Labeling()
-"""Class folders, or else a table beside the images."""
 
 
 @dataclass(frozen=True)
@@ -410,7 +378,7 @@ def _simple(heading: str) -> str:
 
 def label_images(
     path: Path,
-    labeling: Labeling,
+    options: FolderOptions,
     images: Sequence[Parts],
     folders: Set[Parts],
     tables: Mapping[str, bytes],
@@ -419,22 +387,22 @@ def label_images(
 
     Args:
         path: the directory or archive, for messages.
-        labeling: how they are labeled; by default in class folders, or else by a table.
+        options: how they are labeled and grouped.
         images: the images' names, one or more.
         folders: known folders beyond those of the images, such as empty ones.
         tables: the contents of tables beside the images, by their names.
 
     Raises:
         DataError: the images' places cannot be found.
-        UsageError: the labeling does not fit the images.
+        UsageError: the options do not fit the images.
     """
     table: Table | None = None
     rows: list[int | None] = []
-    if labeling.label_from:
-        pattern = compiled(labeling.label_from, "--label-from")
+    if options.label_from:
+        pattern = compiled(options.label_from, "--label-from")
         places = places_in_names(path, pattern, images, folders)
-    elif labeling.labels:
-        table, column = _chosen_table(labeling.labels, images, tables)
+    elif options.labels:
+        table, column = _chosen_table(options, images, tables)
         places, rows = places_in_table(path, table, column, images, folders)
     else:
         try:
@@ -444,24 +412,24 @@ def label_images(
             if table is None:
                 raise
             places, rows = places_in_table(path, table, "", images, folders)
-    if not labeling.group_by:
+    if not options.group_by:
         return places
-    if table is not None and _simple(labeling.group_by) in map(_simple, table.headings):
-        cells = table.column(labeling.group_by)
+    if table is not None and _simple(options.group_by) in map(_simple, table.headings):
+        cells = table.column(options.group_by)
         groups = ["" if row is None else cells[row] for row in rows]
     else:
         groups = parts_of_names(
-            path, compiled(labeling.group_by, "--group-by"), images, "--group-by"
+            path, compiled(options.group_by, "--group-by"), images, "--group-by"
         )
     return replace(places, groups=groups)
 
 
 def _chosen_table(
-    text: str, images: Sequence[Parts], tables: Mapping[str, bytes]
+    options: FolderOptions, images: Sequence[Parts], tables: Mapping[str, bytes]
 ) -> tuple[Table, str]:
-    """The table and the column that `Labeling.labels` names; the column may be empty."""
+    """The table and the column that `FolderOptions.labels` names; the column may be empty."""
     names = ImageNames(images)
-    for file, column in _readings(text):
+    for file, column in options.readings():
         if file in tables:
             return read_table(tables[file], file, names), column
         if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
@@ -475,12 +443,6 @@ def _chosen_table(
                 return read_table(stream.read(), file, names), column
     beside = f"; beside the images there are {quoted(sorted(tables))}" if tables else ""
     raise DataError(
-        f"--labels {text}: no such file{beside}",
+        f"--labels {options.labels}: no such file{beside}",
         remedy="name a CSV or TSV file, optionally followed by a colon and a column",
     )
-
-
-def _readings(text: str) -> list[tuple[str, str]]:
-    """What FILE[:COLUMN] may mean, as files and columns."""
-    file, _, column = text.rpartition(":")
-    return [(text, ""), *([(file, column)] if file else [])]

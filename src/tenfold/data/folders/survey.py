@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 
-from tenfold.data.folders.images import read_size_and_mode
+from tenfold.data.folders.damage import reason_of
+from tenfold.data.folders.images import read_header
 from tenfold.data.folders.members import Kind, Member, Parts, is_hidden
 from tenfold.data.folders.source import read_members
 from tenfold.errors import DataError, listing
@@ -35,6 +36,7 @@ class ImageFile:
     parts: Parts
     size: tuple[int, int] | None = None
     is_gray: bool = False
+    has_sixteen_bits: bool = False
 
     @property
     def name(self) -> str:
@@ -49,7 +51,7 @@ class Survey:
     Attributes:
         images: in source order.
         encoded: the images' bytes in the same order; None if they were too large to keep.
-        damaged: one message for each image without a readable header.
+        damaged: the reason for each image without a readable header, by its name.
         folders: all folders that are not hidden, including empty ones.
         hidden, not_images, not_followed: names of skipped files.
         tables: the contents of those skipped files that may be tables of labels, by their names.
@@ -57,7 +59,7 @@ class Survey:
 
     images: list[ImageFile] = field(default_factory=list)
     encoded: list[bytes] | None = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
     folders: set[Parts] = field(default_factory=set)
     hidden: list[str] = field(default_factory=list)
     not_images: list[str] = field(default_factory=list)
@@ -122,8 +124,10 @@ def _survey_image(survey: Survey, member: Member) -> bytes:
     data = b""
     try:
         data = member.read()
-        height, width, image.is_gray = read_size_and_mode(data, member.name)
-        image.size = (height, width)
+        header = read_header(data, member.name)
     except DataError as error:
-        survey.damaged.append(error.message)
+        survey.damaged[member.name] = reason_of(error, member.name)
+    else:
+        image.size = (header.height, header.width)
+        image.is_gray, image.has_sixteen_bits = header.is_gray, header.has_sixteen_bits
     return data

@@ -1,0 +1,49 @@
+"""What a person can say about a folder of images, beyond where it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How the images in a folder or archive are labeled and grouped, and which are left out.
+
+    Attributes:
+        labels: a CSV or TSV file, on disk or beside the images, with the images' names and labels;
+            optionally with a colon and the heading of the labels' column. Empty to use one that is
+            beside the images if they are not in class folders.
+        label_from: a regular expression that finds the label in an image's name, with its folders:
+            its group `label`, its only group, or all of it. Empty for none.
+        group_by: images for which this is the same stay together when images are held out: the
+            heading of a column in the table, or a regular expression as above, whose group may also
+            be `group`. Empty for none.
+        skip_bad: leave out images that cannot be read instead of refusing them.
+        leave_out: names of images that are left out, whether they can be read or not.
+    """
+
+    labels: str = ""
+    label_from: str = ""
+    group_by: str = ""
+    skip_bad: bool = False
+    leave_out: frozenset[str] = frozenset()
+
+    def readings(self) -> list[tuple[str, str]]:
+        """What `labels` may mean, as files and headings of columns, the likelier first."""
+        file, _, column = self.labels.rpartition(":")
+        return [(self.labels, ""), *([(file, column)] if file else [])]
+
+    def fingerprint(self) -> str:
+        """A text that differs if the same images may be read differently; empty by default."""
+        if self == NO_OPTIONS:
+            return ""
+        files = [file for file, _ in self.readings() if os.path.isfile(file)]  # noqa: PTH113
+        digests = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files[:1]]
+        return repr((replace(self, leave_out=frozenset()), sorted(self.leave_out), digests))
+
+
+NO_OPTIONS = FolderOptions()
+"""Class folders, or else a table beside the images; every image must be readable."""
