@@ -9,13 +9,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from tenfold.errors import UsageError, did_you_mean, nearest, printable, wanted
 from tenfold.resizing import DEFAULT_RESIZE, Resize
 from tenfold.recipes.text import MAX_DOTS, numbers_in, parse_recipe, recipe_text
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
+
+AUTO = "auto"
+"""The value that leaves a key to the data."""
+
+CHOSEN_BY_DATA: Mapping[str, Any] = {
+    "image_size": None,
+    "normalize": "none",
+    "model": "resnet-small",
+    "epochs": 10,
+    "batch_size": 64,
+    "lr": 0.1,
+    "class_weights": "none",
+    "augment.flip": False,
+    "augment.rotate": 0.0,
+    "augment.scale": 0.0,
+    "augment.shift": 0.0,
+    "augment.brightness": 0.0,
+    "augment.contrast": 0.0,
+}
+"""The keys that may be left to the data, with the values that stand for them until then."""
 
 NOT_DECISIVE = ("data", "labels", "label_from", "group_by", "skip_bad")
 """Keys that say where data is and which of it is used; the data itself is compared."""
@@ -89,6 +120,9 @@ class AugmentRecipe(BaseModel):
 
 class Recipe(BaseModel):
     """What to train, on which data, and how. Every field except `model` has a default.
+
+    The value "auto" leaves a key of `CHOSEN_BY_DATA` to the data: `left_to_data` says which keys,
+    whose own values mean nothing until `completed` has chosen them.
 
     Attributes:
         description: one line for users.
@@ -182,6 +216,42 @@ class Recipe(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     compile: bool = False
+
+    _left_to_data: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def left_to_data(self) -> frozenset[str]:
+        """The keys that are left to the data; a dot leads into a table."""
+        return self._left_to_data
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _without_auto(cls, values: Any, handler: ModelWrapValidatorHandler[Recipe]) -> Recipe:  # noqa: ANN401
+        if not isinstance(values, Mapping):
+            return handler(values)
+        given = dict(values)
+        if isinstance(given.get("augment"), Mapping):
+            given["augment"] = dict(given["augment"])
+        left = set()
+        for key, value in CHOSEN_BY_DATA.items():
+            table, _, name = key.rpartition(".")
+            place = given.get(table) if table else given
+            if isinstance(place, dict) and place.get(name) == AUTO:
+                place[name] = value
+                left.add(key)
+        recipe = handler(given)
+        recipe._left_to_data = frozenset(left)
+        return recipe
+
+    @model_serializer(mode="wrap")
+    def _with_auto(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        for key in self._left_to_data:
+            table, _, name = key.rpartition(".")
+            place = values.get(table) if table else values
+            if isinstance(place, dict) and name in place:
+                place[name] = AUTO
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
