@@ -88,7 +88,7 @@ def _decoded(
             if isinstance(item, Image.Image):
                 arrays.append(image_to_array(item, **wanted))
             else:
-                data = _read(Path(item))
+                data = read_image_file(Path(item))
                 arrays.append(decode_image(data, str(item), **wanted))
         except TenfoldError as error:
             if len(inputs) == 1:
@@ -102,19 +102,16 @@ def _decoded(
     return np.stack(arrays)
 
 
-def _depth_of_images(folder: Path) -> int:
-    """How many folders below this one the first images are; 1 for none."""
-    for depth in range(1, 4):
-        if any(each.is_file() for each in folder.glob("/".join("*" * depth))):
-            return depth
-    return 1
+def read_image_file(path: Path) -> bytes:
+    """The bytes of an image file.
 
-
-def _read(path: Path) -> bytes:
+    Raises:
+        DataError: it is missing, no regular file, or over `LARGEST_MEMBER`.
+    """
     if path.is_dir():
         raise DataError(
             f"{path}: this is a folder, wanted image files",
-            remedy=f"name its images: {shell_word(path)}/{'/'.join('*' * _depth_of_images(path))}",
+            remedy=f"classify all images in it with: tenfold predict RUN {shell_word(path)}",
         )
     with read_regular_file(path) as (file, size):
         if size > LARGEST_MEMBER:

@@ -22,6 +22,15 @@ from tenfold.errors import DataError, listing
 _DAMAGED = "the archive is damaged or cannot be read"
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file is an archive, by its first bytes and its name.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    return _kind_of(path) != ""
+
+
 def archive_members(path: Path) -> Iterator[Member]:
     """The members of an archive, in archive order.
 
@@ -30,19 +39,28 @@ def archive_members(path: Path) -> Iterator[Member]:
             limit.
         OSError: the file cannot be opened.
     """
-    with path.open("rb") as file:
-        start = file.read(tarfile.BLOCKSIZE)
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    kind = _kind_of(path)
+    if kind == "zip":
         return _zip_members(path)
-    # Pre-POSIX tar files have no magic number, so go by the file name.
-    is_plain_tar = start[257:262] == b"ustar" or path.suffix.lower() == ".tar"
-    if is_plain_tar or start.startswith(tuple(DECOMPRESSORS)):
-        return _tar_members(path, start)
+    if kind == "tar":
+        with path.open("rb") as file:
+            return _tar_members(path, file.read(tarfile.BLOCKSIZE))
     raise DataError(
         f"{path}: neither a folder nor a supported archive",
         remedy="name a folder, a .zip, .tar, .tar.gz, .tar.xz or .tar.bz2 archive of one, or "
         "an .npz file",
     )
+
+
+def _kind_of(path: Path) -> str:
+    """`zip`, `tar`, or empty for no archive."""
+    with path.open("rb") as file:
+        start = file.read(tarfile.BLOCKSIZE)
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    # Pre-POSIX tar files have no magic number, so go by the file name.
+    is_plain_tar = start[257:262] == b"ustar" or path.suffix.lower() == ".tar"
+    return "tar" if is_plain_tar or start.startswith(tuple(DECOMPRESSORS)) else ""
 
 
 def _zip_members(path: Path) -> Iterator[Member]:

@@ -65,6 +65,11 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, Reader | str], ...] = (
 _LONGEST_BEGINNING = 64
 
 
+def is_image(start: bytes) -> bool:
+    """Whether a file that begins like this is an image in one of the known formats."""
+    return any(beginning.match(start) for beginning, _, _ in _FORMATS)
+
+
 def open_image(data: bytes, name: str) -> ImageFile:
     """Open an image with the reader for its first bytes: reads the header and checks the size.
 
