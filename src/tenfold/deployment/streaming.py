@@ -6,9 +6,8 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +30,7 @@ AT_ONCE = 64
 STANDARD_INPUT = "-"
 """The name that stands for standard input."""
 
+_BYTES_AT_ONCE = 32 * 2**20
 _MOST_WORKERS = 4
 
 
@@ -51,10 +51,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Item:
-    """An image to be read, or a problem with a name."""
+    """An encoded image, or a problem with a name."""
 
     name: str
-    read: Callable[[], bytes] | None = None
+    data: bytes = b""
     problem: str = ""
 
 
@@ -82,40 +82,46 @@ def answers(
         depth=header.depth,
     )
 
-    def decoded(item: tuple[str, bytes]) -> np.ndarray | str:
-        name, data = item
+    def decoded(item: _Item) -> np.ndarray | str:
+        """The pixels, or why there are none."""
+        if item.problem:
+            return item.problem
         try:
-            return decode(data, name)
+            return decode(item.data, item.name)
         except DataError as error:
-            return reason_of(error, name)
+            return reason_of(error, item.name)
 
-    items = _items(names, standard_input)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_WORKERS)) as pool, quiet_pillow():
-        while chunk := list(islice(items, AT_ONCE)):
-            found = dict(enumerate(_read(item) for item in chunk))
-            loaded = {place: data for place, data in found.items() if isinstance(data, bytes)}
-            pairs = [(chunk[place].name, data) for place, data in loaded.items()]
-            images = dict(zip(loaded, pool.map(decoded, pairs), strict=True))
-            pixels = {place: each for place, each in images.items() if not isinstance(each, str)}
-            guesses: dict[int, tuple[Guess, ...]] = {}
-            if pixels:
-                top = classifier.top(np.stack(list(pixels.values())), k)
-                guesses = dict(zip(pixels, top, strict=True))
-            for place, item in enumerate(chunk):
-                if place in guesses:
-                    yield Answer(item.name, guesses[place])
+        for chunk in _chunks(_items(names, standard_input)):
+            found = list(pool.map(decoded, chunk))
+            pixels = [each for each in found if not isinstance(each, str)]
+            guesses = iter(classifier.top(np.stack(pixels), k) if pixels else ())
+            for item, each in zip(chunk, found, strict=True):
+                if isinstance(each, str):
+                    yield Answer(item.name, problem=each)
                 else:
-                    yield Answer(item.name, problem=str(images.get(place, found[place])))
+                    yield Answer(item.name, next(guesses))
 
 
-def _read(item: _Item) -> bytes | str:
-    """The bytes of an image, or why there are none."""
-    if item.read is None:
-        return item.problem
+def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Images that are decoded and classified together."""
+    chunk, room = [], _BYTES_AT_ONCE
+    for item in items:
+        chunk.append(item)
+        room -= len(item.data)
+        if room <= 0 or len(chunk) == AT_ONCE:
+            yield chunk
+            chunk, room = [], _BYTES_AT_ONCE
+    if chunk:
+        yield chunk
+
+
+def _read(name: str, read: Callable[[], bytes]) -> _Item:
+    """An image with its bytes, or why there are none."""
     try:
-        return item.read()
-    except DataError as error:
-        return reason_of(error, item.name)
+        return _Item(name, read())
+    except TenfoldError as error:
+        return _Item(name, problem=reason_of(error, name))
 
 
 def _items(names: Iterable[str], standard_input: BinaryIO) -> Iterator[_Item]:
@@ -133,7 +139,7 @@ def _items(names: Iterable[str], standard_input: BinaryIO) -> Iterator[_Item]:
 
 
 def _file(name: str) -> _Item:
-    return _Item(name, partial(read_image_file, Path(name)))
+    return _read(name, partial(read_image_file, Path(name)))
 
 
 def _inside(name: str) -> Iterator[_Item]:
@@ -144,11 +150,9 @@ def _inside(name: str) -> Iterator[_Item]:
             is_file = member.kind is Kind.FILE and not is_hidden(member.parts)
             if is_file and member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
                 count += 1
-                data = _read(_Item(member.name, member.read))
-                full = os.path.join(name, member.name)  # noqa: PTH118
-                yield _Item(full, lambda data=data: data) if isinstance(data, bytes) else _Item(
-                    full, problem=data
-                )
+                found = _read(member.name, member.read)
+                full = os.path.join(name, member.name)  # noqa: PTH118 (keeps what was given)
+                yield replace(found, name=full)
     except TenfoldError as error:
         yield _Item(name, problem=reason_of(error, name))
         return
@@ -159,8 +163,7 @@ def _inside(name: str) -> Iterator[_Item]:
 def _from_standard_input(stream: BinaryIO) -> Iterator[_Item]:
     start = stream.read(AT_ONCE)
     if is_image(start):
-        data = start + stream.read()
-        yield _Item(STANDARD_INPUT, lambda: data)
+        yield _Item(STANDARD_INPUT, start + stream.read())
         return
     rest = start
     while part := stream.readline():

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tenfold.errors import DataError, StorageError, counted, listing, printable
+from tenfold.errors import DataError, StorageError, TenfoldError, counted, listing, printable
 from tenfold.storage import cache_folder, make_folder, write_text
 
 MOST_NAMED = 20
@@ -67,7 +67,7 @@ def by_reason(bad_files: Mapping[str, str]) -> str:
     return "; ".join(parts)
 
 
-def reason_of(error: DataError, name: str) -> str:
+def reason_of(error: TenfoldError, name: str) -> str:
     """What an error says about a file, without the file's name."""
     return error.message.removeprefix(f"{printable(name)}: ")
 
