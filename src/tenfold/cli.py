@@ -23,7 +23,6 @@ from tenfold.reporting.usage import image_in_place_of_run, misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from tenfold.deployment import Guess
     from tenfold.runs import Run
     from tenfold.training.watching import Watcher
 
@@ -372,12 +371,20 @@ def evaluate(
 def predict(
     run: RunArgument,
     images: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            metavar="IMAGE", help="Image files; by default a few of the run's test images."
+            metavar="IMAGE",
+            help="Image files, folders or archives of images, or - for standard input: an image, "
+            "or names of images, one a line. By default a few of the run's test images.",
         ),
     ] = None,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="Number of classes to show.")] = 1,
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            metavar="X", min=0, max=1, help="Answer 'unsure' if no class is as probable as this."
+        ),
+    ] = 0.0,
     device: Device = "cpu",
     data_root: DataRoot = None,
     offline: Offline = False,
@@ -385,22 +392,29 @@ def predict(
         bool,
         typer.Option("--csv", metavar="", help="Print CSV: image, rank, class, probability."),
     ] = False,
+    as_lines: Annotated[
+        bool, typer.Option("--jsonl", metavar="", help="Print one JSON object a line, per image.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Predict the most probable classes of images of any size and mode."""
-    import csv
+    """Predict the most probable classes of images of any size and mode.
 
+    What cannot be read is listed at the end, and the exit code is then 3.
+    """
+    from tenfold.data.folders.damage import refuse_some
     from tenfold.data.folders.survey import IMAGE_EXTENSIONS
     from tenfold.deployment import Classifier
+    from tenfold.deployment.streaming import Answer, answers
+    from tenfold.reporting.predictions import writer_of
     from tenfold.runs.evaluate import sample_of_test_images
     from tenfold.runs.resources import Resources, choose_device
     from tenfold.runs.run import read_own_bundle, unfinished_note
     from tenfold.storage import absolute
 
-    if as_csv and as_json:
-        raise UsageError("--csv and --json exclude each other", remedy="choose one")
+    if as_csv + as_lines + as_json > 1:
+        raise UsageError("--csv, --jsonl and --json exclude each other", remedy="choose one")
     if run.suffix.lower() in IMAGE_EXTENSIONS and not os.path.isdir(run):  # noqa: PTH112
-        raise image_in_place_of_run(run, images or ())
+        raise image_in_place_of_run(run, [Path(name) for name in images or ()])
     if not images and os.path.isfile(run):  # noqa: PTH113 (Path's raises for a long name)
         raise UsageError(
             f"{printable(run)}: a model file alone has no images to show",
@@ -408,34 +422,25 @@ def predict(
         )
     bundle, own = read_own_bundle(run)
     classifier = Classifier(bundle, choose_device(device))
+    kind = "csv" if as_csv else "jsonl" if as_lines else "json" if as_json else "text"
+    writer = writer_of(kind, {"schema": SCHEMA, "run": str(absolute(run))}, min_confidence)
+    problems: dict[str, str] = {}
     with _watching() as watcher:
         if own is not None and (note := unfinished_note(own, bundle)):
             watcher.note(note)
         if images:
-            names = [str(path) for path in images]
-            guesses = classifier.top(images, top)
+            for answer in answers(classifier, images, top, sys.stdin.buffer):
+                writer.write(answer)
+                if answer.problem:
+                    problems[answer.name] = answer.problem
         else:
             resources = Resources(data_root, not offline)
             names, sample = sample_of_test_images(run, resources=resources, listener=watcher)
-            guesses = classifier.top(sample, top)
-    pairs = list(zip(names, guesses, strict=True))
-    if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["image", "rank", "class", "probability"])
-        for name, row in pairs:
-            for rank, guess in enumerate(row, start=1):
-                texts = _encodable(name), rank, _encodable(guess.name), f"{guess.probability:.6f}"
-                writer.writerow(texts)
-        return
-    predictions = [
-        {
-            "image": name,
-            "top": [{"class": g.name, "label": g.label, "probability": g.probability} for g in row],
-        }
-        for name, row in pairs
-    ]
-    facts = {"run": str(absolute(run)), "predictions": predictions}
-    _show(facts, as_json, lambda: _guesses_text(pairs))
+            for name, guesses in zip(names, classifier.top(sample, top), strict=True):
+                writer.write(Answer(name, guesses))
+    writer.close()
+    if problems:
+        raise refuse_some(problems, writer.count)
 
 
 @app.command(cls=_Command)
@@ -647,19 +652,6 @@ def _show_run(run: Run, as_json: bool) -> None:
 
     engine = run.facts.conditions.engine
     _show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures, engine))
-
-
-def _guesses_text(pairs: Sequence[tuple[str, Sequence[Guess]]]) -> str:
-    """One line per image."""
-    return "\n".join(
-        f"{printable(name)}: " + ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in row)
-        for name, row in pairs
-    )
-
-
-def _encodable(name: str) -> str:
-    """A name, which may not be valid Unicode, in a form that standard output can encode."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _key_and_value(text: str) -> tuple[str, Any]:

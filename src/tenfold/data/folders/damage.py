@@ -53,6 +53,20 @@ def refuse(path: Path, bad_files: Mapping[str, str], images: int) -> BadFilesErr
     )
 
 
+def refuse_some(bad_files: Mapping[str, str], images: int) -> BadFilesError:
+    """The error at the end of work that went on past images that cannot be read.
+
+    Args:
+        bad_files: the reason for each, by name.
+        images: how many images there were in all.
+    """
+    return BadFilesError(
+        f"{len(bad_files):,} of {counted(images, 'image')} cannot be read: {by_reason(bad_files)}",
+        remedy="",
+        bad_files=bad_files,
+    )
+
+
 def by_reason(bad_files: Mapping[str, str]) -> str:
     """The first names, grouped by what is wrong with them; the commonest reason first."""
     groups: dict[str, list[str]] = {}
