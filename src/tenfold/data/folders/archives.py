@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -73,11 +73,64 @@ def _zip_members(path: Path) -> Iterator[Member]:
                 remedy="create the archive without a password",
             )
         budget = Budget(path)
+        encoding = _encoding_of(entries)
         for entry in entries:
             budget.spend(entry.file_size)
             # Some Windows programs write backslashes, contrary to the format.
-            parts = _parts(entry.filename.replace("\\", "/"))
+            parts = _parts(_name_of(entry, encoding).replace("\\", "/"))
             yield Member(parts, _zip_kind(entry), partial(_read_zip_entry, path, archive, entry))
+
+
+def guessed_encoding(path: Path) -> str:
+    """The encoding that an archive's names are taken to be in, if that is a guess; else empty.
+
+    Names in a zip archive are in UTF-8 if it says so. If it does not, they are by the format in
+    CP437, but programs write UTF-8, or the code page of their own country. Names that are valid
+    UTF-8 are in UTF-8. Otherwise, they are in GBK if all can be, and if most that are not plain
+    ASCII consist of the common characters of GB 2312. Otherwise, they are in CP437.
+
+    Raises:
+        DataError: it is damaged.
+        OSError: it cannot be opened.
+    """
+    if path.is_dir() or _kind_of(path) != "zip":
+        return ""
+    with library_errors(f"{path}: {_DAMAGED}"), zipfile.ZipFile(path) as archive:
+        encoding = _encoding_of(archive.infolist())
+    return "" if encoding == "utf-8" else encoding.upper()
+
+
+_SAYS_UTF_8 = 0x800  # a flag of an entry
+
+
+def _encoding_of(entries: Sequence[zipfile.ZipInfo]) -> str:
+    """The encoding of the names that do not say theirs, if any is not plain ASCII."""
+    silent = [_raw_name(entry) for entry in entries if not entry.flag_bits & _SAYS_UTF_8]
+    raw = [name for name in silent if not name.isascii()]
+    if all(_can_be(name, "utf-8") for name in raw):
+        return "utf-8"
+    common = [name for name in raw if _can_be(name, "gb2312")]
+    if all(_can_be(name, "gbk") for name in raw) and 2 * len(common) >= len(raw):
+        return "gbk"
+    return "cp437"
+
+
+def _can_be(name: bytes, encoding: str) -> bool:
+    try:
+        name.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _raw_name(entry: zipfile.ZipInfo) -> bytes:
+    return entry.filename.encode("cp437", "replace")  # as `zipfile` has decoded it
+
+
+def _name_of(entry: zipfile.ZipInfo, encoding: str) -> str:
+    if entry.flag_bits & _SAYS_UTF_8:
+        return entry.filename
+    return _raw_name(entry).decode(encoding, "replace")
 
 
 def _zip_kind(entry: zipfile.ZipInfo) -> Kind:

@@ -6,9 +6,11 @@ import csv
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from statistics import median
 
 from tenfold.data.folders.layout import (
     LEFT_OUT,
@@ -26,6 +28,9 @@ from tenfold.data.folders.members import Parts
 from tenfold.data.folders.options import FolderOptions
 from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, quoted
 from tenfold.storage import read_regular_file
+
+LEAST_BURSTS, LEAST_IN_BURST = 3, 3
+"""Names look like bursts if there are so many in each class, of so many pictures."""
 
 LARGEST_TABLE = 256 * 2**20
 """Maximum size of a table in bytes."""
@@ -376,6 +381,35 @@ def _simple(heading: str) -> str:
     return re.sub(r"[\s_-]+", "", heading).casefold()
 
 
+def burst_hint(images: Sequence[Parts], places: Places) -> str:
+    """A hint if names look like bursts, frames or several pictures of one thing; else empty.
+
+    They do if the names without their last number are at least `LEAST_BURSTS` for each class, name
+    several pictures each, and are not just the folders.
+    """
+    number = re.compile(r"^(?P<group>.*\D)\d+\D*$")
+    found: dict[str, set[str]] = {}
+    sizes: Counter[str] = Counter()
+    for parts, (split, label) in zip(images, places.of_image, strict=True):
+        match = number.match(PurePosixPath(parts[-1]).stem)
+        if match is None:
+            return ""
+        if split:
+            key = "/".join([*parts[:-1], match["group"]])
+            found.setdefault(label, set()).add(key)
+            sizes[key] += 1
+    if not found or min(map(len, found.values())) < LEAST_BURSTS:
+        return ""
+    if median(sizes.values()) < LEAST_IN_BURST:
+        return ""
+    names = sorted("/".join(parts) for parts in images)
+    return (
+        f"names such as {names[0]} and {names[1]} look like several pictures of one thing, which "
+        "should not be both in training and in testing; keep them together with --group-by "
+        r"'^(.*\D)\d+\D*\.[^.]*$'"
+    )
+
+
 def label_images(
     path: Path,
     options: FolderOptions,
@@ -413,7 +447,8 @@ def label_images(
                 raise
             places, rows = places_in_table(path, table, "", images, folders)
     if not options.group_by:
-        return places
+        hint = burst_hint(images, places)
+        return replace(places, notes=[*places.notes, hint]) if hint else places
     if table is not None and _simple(options.group_by) in map(_simple, table.headings):
         cells = table.column(options.group_by)
         groups = ["" if row is None else cells[row] for row in rows]

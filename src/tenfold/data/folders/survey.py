@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 
+from tenfold.data.files.reading import file_errors
+from tenfold.data.folders.archives import guessed_encoding
 from tenfold.data.folders.damage import reason_of
 from tenfold.data.folders.images import read_header
 from tenfold.data.folders.members import Kind, Member, Parts, is_hidden
@@ -85,6 +87,13 @@ def survey_images(path: Path, listener: Listener) -> Survey:
     """
     survey = Survey()
     kept = 0
+    with file_errors(path, "folder or archive"):
+        encoding = guessed_encoding(path)
+    if encoding:
+        listener.note(
+            f"names in the archive are taken to be in {encoding}, because it does not say and they "
+            "are not in UTF-8"
+        )
     for member in read_members(path):
         if is_hidden(member.parts):
             if member.kind is not Kind.FOLDER:
