@@ -133,6 +133,43 @@ CheckpointEvery = Annotated[
         help="Also save within epochs: every this many seconds, minutes or batches.",
     ),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE[:COLUMN]",
+        help="A CSV or TSV file with the images' names and labels; by default one beside the "
+        "images, if they are not in class folders.",
+    ),
+]
+LabelFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Find labels in the images' names, as in '(?P<label>[a-z]+)_[0-9]+'.",
+    ),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX|COLUMN",
+        help="Keep images together for which this part of the name, or this column, is the same.",
+    ),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", metavar="", help="Leave out images that cannot be read.")
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(metavar="N|HxW", help="Size that images are scaled to, such as 64 or 48x64."),
+]
+ResizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--resize",
+        metavar="pad|squash|crop",
+        help="How images of other proportions are brought to that size; by default padded.",
+    ),
+]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
 
 
@@ -250,6 +287,12 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="The run's folder; by default the next one in runs/."),
     ] = None,
+    image_size: ImageSize = None,
+    resize: ResizeOption = None,
+    labels: Labels = None,
+    label_from: LabelFrom = None,
+    group_by: GroupBy = None,
+    skip_bad: SkipBad = False,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; repeatable."),
@@ -276,6 +319,12 @@ def train(
         "optimizer": optimizer,
         "val": val,
         "seed": seed,
+        "image_size": image_size,
+        "resize": resize,
+        "labels": labels,
+        "label_from": label_from,
+        "group_by": group_by,
+        "skip_bad": skip_bad or None,
     }
     changes |= {key: value for key, value in given.items() if value is not None}
     chosen = load_recipe(recipe, changes)
@@ -497,6 +546,12 @@ def summary(
 @_stoppable
 def data(
     data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)] = None,
+    image_size: ImageSize = None,
+    resize: ResizeOption = None,
+    labels: Labels = None,
+    label_from: LabelFrom = None,
+    group_by: GroupBy = None,
+    skip_bad: SkipBad = False,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -509,10 +564,27 @@ def data(
         _show({"data_sets": entries}, as_json, lambda: catalog_text(entries))
         return
     from tenfold.data.load import read_to_show
+    from tenfold.recipes import load_recipe
+    from tenfold.runs.reading import folder_options
 
+    given = {
+        "image_size": image_size,
+        "resize": resize,
+        "labels": labels,
+        "label_from": label_from,
+        "group_by": group_by,
+        "skip_bad": skip_bad or None,
+    }
+    wanted = load_recipe("default", {key: v for key, v in given.items() if v is not None})
     with _watching() as watcher:  # the notes are among the facts
         read = read_to_show(
-            data, data_root=data_root, download=not offline, listener=WithoutNotes(watcher)
+            data,
+            data_root=data_root,
+            image_size=wanted.image_size,
+            resize=wanted.resize,
+            options=folder_options(wanted),
+            download=not offline,
+            listener=WithoutNotes(watcher),
         )
     facts = data_facts(read)
     _show(facts, as_json, lambda: data_text(facts))

@@ -30,7 +30,7 @@ from tenfold.data.objects import DatasetLike, class_names, read_items, resize_im
 from tenfold.data.splitting import split_stratified
 from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, quoted
 from tenfold.listening import Listener, Recorder
-from tenfold.resizing import DEFAULT_RESIZE, Resize
+from tenfold.resizing import DEFAULT_RESIZE, Resize, Size
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
 
@@ -93,7 +93,7 @@ def load_splits(
     data: DatasetLike,
     *,
     data_root: Path | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: Size | None = None,
     channels: int | None = None,
     resize: Resize = DEFAULT_RESIZE,
     depth: int | None = None,
@@ -149,6 +149,9 @@ def read_to_show(
     data: DatasetLike,
     *,
     data_root: Path | None = None,
+    image_size: Size | None = None,
+    resize: Resize = DEFAULT_RESIZE,
+    options: FolderOptions = NO_OPTIONS,
     download: bool = True,
     listener: Listener | None = None,
 ) -> ReadData:
@@ -159,6 +162,9 @@ def read_to_show(
     Args:
         data: see `load_splits`.
         data_root: see `load_splits`.
+        image_size: see `load_splits`.
+        resize: see `load_splits`.
+        options: see `load_splits`.
         download: see `load_splits`.
         listener: see `load_splits`.
 
@@ -167,7 +173,15 @@ def read_to_show(
         DataError: see `read_data`.
     """
     recorder = Recorder(listener or Listener())
-    read = read_data(data, data_root=data_root, download=download, listener=recorder)
+    read = read_data(
+        data,
+        data_root=data_root,
+        image_size=image_size,
+        resize=resize,
+        options=options,
+        download=download,
+        listener=recorder,
+    )
     parts, training = read.parts, Recorder(Listener())
     try:
         splits = _training_splits(read, USUAL_TEST_FRACTION, training)
@@ -184,7 +198,7 @@ def read_data(
     data: DatasetLike,
     *,
     data_root: Path | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: Size | None = None,
     channels: int | None = None,
     resize: Resize = DEFAULT_RESIZE,
     depth: int | None = None,

@@ -78,7 +78,16 @@ def _normalization_by_name(value: object) -> object:
     return {True: "dataset", False: "none"}[value] if isinstance(value, bool) else value
 
 
-_ImageSize = Annotated[tuple[_Side, _Side], BeforeValidator(_from_list)]
+def _size(value: object) -> object:
+    """One number for a square, or text such as 96x128."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)):
+        return int(found[1]), int(found[2] or found[1])
+    return _from_list(value)
+
+
+_ImageSize = Annotated[tuple[_Side, _Side], BeforeValidator(_size)]
 _ClassWeights = (
     Literal["none", "balanced", "sqrt"]
     | Annotated[tuple[_NotNegative, ...], BeforeValidator(_from_list)]
@@ -404,5 +413,5 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     if key == "augment":
         words = "its keys, such as augment.flip=true"
     if key == "image_size" or problem["type"] in ("missing", "too_short", "too_long"):
-        words = "two whole numbers, height and width, such as [32,32]"
+        words = "height and width, such as 64, 48x64 or [48,64]"
     return f"{key} is {found}, wanted {words}"
