@@ -293,6 +293,12 @@ def train(
     label_from: LabelFrom = None,
     group_by: GroupBy = None,
     skip_bad: SkipBad = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=2, help="Cross-validate with so many folds; no run is written."
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; repeatable."),
@@ -328,12 +334,22 @@ def train(
     }
     changes |= {key: value for key, value in given.items() if value is not None}
     chosen = load_recipe(recipe, changes)
+    resources = Resources(data_root, not offline, device, threads, engine)
+    if folds is not None:
+        from tenfold.runs.folds import cross_validate
+
+        if out is not None:
+            raise UsageError("--folds writes no run, so --out has no use", remedy="leave one out")
+        with _watching(quiet) as watcher:
+            found = cross_validate(chosen, data, folds=folds, resources=resources, listener=watcher)
+        _show(found.to_dict(), as_json, lambda: str(found))
+        return
     with _watching(quiet, log_every, plot) as watcher:
         run = train_run(
             chosen,
             data,
             out=out,
-            resources=Resources(data_root, not offline, device, threads, engine),
+            resources=resources,
             checkpoint_every=checkpoint_every,
             watcher=watcher,
         )

@@ -64,6 +64,30 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     return min(max(0.0, middle - half), share), max(min(1.0, middle + half), share)
 
 
+def t_quantile(degrees: int, probability: float = 0.975) -> float:
+    """The quantile of Student's t distribution.
+
+    With x = sqrt(degrees) tan(a), the density is in proportion to cos(a) ** (degrees - 1), which is
+    integrated by Simpson's rule; the angle is found by bisection.
+
+    Args:
+        degrees: of freedom, at least 1.
+        probability: 0.5 <= probability < 1.
+    """
+    log_scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - math.log(math.pi) / 2
+
+    def above_half(angle: float, steps: int = 512) -> float:
+        values = np.cos(np.linspace(0, angle, steps + 1)) ** (degrees - 1)
+        total = values[0] + values[-1] + 4 * values[1::2].sum() + 2 * values[2:-1:2].sum()
+        return math.exp(log_scale) * float(total) * angle / steps / 3
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if above_half(middle) < probability - 0.5 else (low, middle)
+    return math.sqrt(degrees) * math.tan(low)
+
+
 def confusion_matrix(
     labels: ArrayLike, predictions: ArrayLike, classes: int
 ) -> Int64[np.ndarray, "classes classes"]:

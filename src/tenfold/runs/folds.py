@@ -1,0 +1,135 @@
+"""Cross-validation, for data too small to hold out a test split; nothing is written."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tenfold.data.dataset import Splits
+from tenfold.data.splitting import folds_of, with_validation
+from tenfold.errors import UsageError, counted
+from tenfold.evaluation.metrics import t_quantile
+from tenfold.evaluation.report import Report
+from tenfold.listening import Listener
+from tenfold.recipes import Recipe
+from tenfold.runs.reading import read_for
+from tenfold.runs.resources import USUAL, Resources
+
+MOST_FOLDS = 100
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The figures of every fold.
+
+    Attributes:
+        reports: one for each fold, on the images that its model was not trained on.
+    """
+
+    reports: tuple[Report, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything as a JSON-serializable dictionary."""
+        return {
+            "folds": [report.figures() for report in self.reports],
+            **{name: _summary([getattr(r, name) for r in self.reports]) for name in FIGURES},
+        }
+
+    def __str__(self) -> str:
+        n = sum(report.n for report in self.reports)
+        lines = []
+        for name, words in FIGURES.items():
+            found = _summary([getattr(report, name) for report in self.reports])
+            low, high = found["interval"]
+            lines.append(
+                f"{words} {found['mean']:.4f} (deviation {found['deviation']:.4f}, 95 % interval "
+                f"of the mean {low:.4f} to {high:.4f})"
+            )
+        head = f"{counted(len(self.reports), 'fold')}, {counted(n, 'image')}, each tested once"
+        return "\n".join([head, *lines])
+
+
+FIGURES = {"accuracy": "test_acc", "balanced_acc": "balanced_acc"}
+"""The figures that are summarized, by their names in a report, with their usual names."""
+
+
+def cross_validate(
+    recipe: Recipe,
+    data: object = None,
+    *,
+    folds: int,
+    resources: Resources = USUAL,
+    listener: Listener | None = None,
+) -> CrossValidation:
+    """Train as many models as there are folds, and test each on the fold it was not trained on.
+
+    Folds are stratified, and groups are kept together. Validation images are held out of those that
+    a model is trained on. A test split that the data has is not touched.
+
+    Args:
+        recipe: how to train each model.
+        data: see `load_splits`; None for the recipe's own.
+        folds: their number, 2..100.
+        resources: what each training may use.
+        listener: gets notes on the data, the progress of long reads, and a line per fold.
+
+    Raises:
+        DataError: the data cannot be read, trained on or divided.
+        UsageError: the recipe does not fit the data, or the number of folds is out of range.
+        TrainingError: a loss became infinite or undefined.
+    """
+    if not 2 <= folds <= MOST_FOLDS:
+        raise UsageError(f"folds is {folds}, wanted 2..{MOST_FOLDS}")
+    listener = listener or Listener()
+    whole = recipe.model_copy(update={"val": 0.0, "test": 0.0})
+    read = read_for(whole, data, resources, listener=_WithoutTestNote(listener))
+    train = read.splits.train
+    if read.splits.test is not None:
+        listener.note(f"the {counted(len(read.splits.test), 'image')} of the test split is not used")
+    from tenfold.runs.fit import fit  # imports PyTorch
+
+    of_image, reports = folds_of(train, folds, seed=recipe.seed), []
+    for fold in range(folds):
+        rest, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
+        splits = Splits(train.select(rest), None, train.select(held, split="test"))
+        splits = with_validation(splits, recipe.val, seed=recipe.seed)
+        fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint)
+        report = fit(recipe, fold_data, resources=resources).report
+        assert report is not None, "there is a test split"
+        reports.append(report)
+        listener.note(f"fold {fold + 1} of {folds}: {report}")
+    return CrossValidation(tuple(reports))
+
+
+class _WithoutTestNote(Listener):
+    """Forwards everything but that there are no test images, which is meant to be so."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def note(self, text: str) -> None:
+        if text != "there are no test images":
+            self._listener.note(text)
+
+    def reading(self, what: str, done: int, total: int | None) -> None:
+        self._listener.reading(what, done, total)
+
+
+def _summary(values: Sequence[float]) -> dict[str, object]:
+    """Mean, standard deviation, and the interval of the mean by Student's t, within 0..1.
+
+    The folds' models share most of their training images, so the interval is somewhat narrow
+    (Bengio and Grandvalet, "No unbiased estimator of the variance of k-fold cross-validation",
+    JMLR 5, 2004).
+    """
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    half = t_quantile(len(values) - 1) * deviation / math.sqrt(len(values))
+    return {
+        "mean": mean,
+        "deviation": deviation,
+        "interval": [max(0.0, mean - half), min(1.0, mean + half)],
+    }
