@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from torch import Tensor, nn
 
 from tenfold.training.history import EpochMetrics
 from tenfold.training.schedules import Schedule
@@ -13,15 +15,50 @@ from tenfold.types import LabelArray
 RISING_EPOCHS = 3
 """Overfitting: validation loss up and training loss down for this many epochs in a row."""
 
-BELOW, ABOVE = 0.001, 0.02
-"""A loss within these relative margins of a constant prediction's counts as stuck there.
+ENOUGH_STEPS = 300
+"""Steps before a run is said not to learn: some networks only begin to after a few hundred."""
 
-A constant prediction is below that loss only by rounding; one that still jitters is above it.
-"""
+LEARNED = 0.02
+"""A loss this much below that of the best constant answer, as a share of it, has been learned."""
+
+HARDLY_MOVED = 0.01
+"""Weights that changed by less, as a share of their size, have hardly changed."""
+
+FAR_MOVED = 0.5
+"""Weights that changed by more, likewise, have gone far without finding anything."""
+
+_SAMPLED = 4096
 
 
-ENOUGH_STEPS = 100
-"""Steps before a loss counts as stuck: the first ones, often of a warm-up, move it very little."""
+class Movement:
+    """How far weight matrices and kernels have moved since this object was made.
+
+    Args:
+        model: whose they are; a sample of their numbers is kept.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._start = self._sample()
+
+    def _sample(self) -> dict[str, Tensor]:
+        matrices = {n: p for n, p in self._model.named_parameters() if p.ndim > 1}
+        return {
+            name: matrix.detach().flatten()[:: -(-matrix.numel() // _SAMPLED)].cpu().clone()
+            for name, matrix in matrices.items()
+        }
+
+    def share(self) -> float:
+        """The median over all matrices of the size of the change, as a share of the size then.
+
+        A matrix that was 0 has moved infinitely far if it is not any more.
+        """
+        shares = []
+        for name, now in self._sample().items():
+            start = self._start[name]
+            size, change = float(start.norm()), float((now - start).norm())
+            shares.append(change / size if size else math.inf if change else 0.0)
+        return float(np.median(shares)) if shares else 0.0
 
 
 class Advisor:
@@ -31,16 +68,32 @@ class Advisor:
         labels: of the training images.
         classes: number of classes.
         schedule: of the learning rate.
+        model: the model that is trained.
+        label_smoothing: of the loss.
+        class_weights: of the loss; None if all images count alike.
     """
 
-    def __init__(self, labels: LabelArray, classes: int, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        labels: LabelArray,
+        classes: int,
+        schedule: Schedule,
+        model: nn.Module,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
         self._schedule = schedule
-        self.constant_loss = constant_loss(labels, classes)
+        self._movement = Movement(model)
+        self.constant_loss = constant_loss(
+            labels, classes, label_smoothing=label_smoothing, class_weights=class_weights
+        )
         self._said: set[str] = set()
 
     def after_epoch(
         self,
         history: Sequence[EpochMetrics],
+        losses: Tensor,
         gradient_norms: Mapping[str, float],
         steps: int,
     ) -> Iterator[str]:
@@ -48,6 +101,7 @@ class Advisor:
 
         Args:
             history: this run's epochs so far, at least one.
+            losses: of the epoch's batches.
             gradient_norms: of the epoch's last step; see `Stretch`.
             steps: number taken so far, in all epochs.
         """
@@ -59,17 +113,7 @@ class Advisor:
                 f"the gradient is zero in every layer after epoch {last.epoch}: the ReLUs are "
                 "dead, so the model cannot learn; start again with a learning rate ten times lower"
             ),
-            "constant": steps >= ENOUGH_STEPS
-            and -BELOW * self.constant_loss
-            <= last.train_loss - self.constant_loss
-            <= ABOVE * self.constant_loss
-            and (
-                f"the training loss is stuck at {last.train_loss:.3f} after epoch {last.epoch}: "
-                f"a model that predicts the same for every image gets {self.constant_loss:.3f}, "
-                f"so this one is not learning; try a learning rate ten times lower (it went "
-                f"up to {max(map(self._schedule, range(steps))):g}) or larger batches, and raise "
-                "the rate again only if the loss then falls too slowly"
-            ),
+            "stuck": self._stuck(last, losses, steps),
             "overfitting": _overfits(history)
             and (
                 f"the validation loss has risen for {RISING_EPOCHS} epochs while the training "
@@ -81,16 +125,65 @@ class Advisor:
             if sentence and kind not in self._said:
                 self._said.add(kind)
                 yield sentence
+                if kind == "dead":
+                    self._said.add("stuck")  # for the same reason
+
+    def _stuck(self, last: EpochMetrics, losses: Tensor, steps: int) -> str:
+        """What to say about a model that is no better than a constant answer; or nothing."""
+        # The later half of the epoch, in which the beginning is over.
+        now = float(losses[len(losses) // 2 :].double().mean())
+        if steps < ENOUGH_STEPS or now < (1 - LEARNED) * self.constant_loss:
+            return ""
+        moved = self._movement.share()
+        peak = max(map(self._schedule, range(steps)))
+        found = (
+            f"after epoch {last.epoch} and {steps:,} steps, the training loss is {now:.3f}, and a "
+            f"model that gives one answer for every image gets {self.constant_loss:.3f}, so this "
+            "one has not learned anything yet"
+        )
+        if moved < HARDLY_MOVED:
+            return (
+                f"{found}: its weights have moved by {moved:.2%} only; try a learning rate ten "
+                f"times higher (it went up to {peak:g})"
+            )
+        if moved > FAR_MOVED:
+            return (
+                f"{found}, although its weights have moved by {min(moved, 99):.0%}; try a learning "
+                f"rate ten times lower (it went up to {peak:g}) or larger batches"
+            )
+        return (
+            f"{found}: give it more epochs, or try learning rates ten times lower and ten times "
+            f"higher (it went up to {peak:g})"
+        )
 
 
-def constant_loss(labels: LabelArray, classes: int) -> float:
-    """The lowest mean cross-entropy of a constant prediction, in nats.
+def constant_loss(
+    labels: LabelArray,
+    classes: int,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> float:
+    """The lowest mean loss of a constant prediction, in nats.
 
-    It is the entropy of the class frequencies: ln(classes) if all are equally frequent.
+    Without smoothing and weights it is the entropy of the class frequencies: ln(classes) if all are
+    equally frequent. In general, the loss is the sum over classes k of a[k] (-log p[k]) with
+    a[k] = ((1 - s) n[k] w[k] + s w[k] n / classes) / sum(n w), for counts n, weights w and smoothing
+    s; it is lowest where p is in proportion to a.
+
+    Args:
+        labels: of the training images.
+        classes: number of classes.
+        label_smoothing: 0 <= s < 1.
+        class_weights: one per class; None if all are 1.
     """
-    counts = np.bincount(labels, minlength=classes)
-    shares = counts[counts > 0] / len(labels)
-    return float(-(shares * np.log(shares)).sum())
+    counts = np.bincount(labels, minlength=classes).astype(np.float64)
+    weights = np.ones(classes) if class_weights is None else np.asarray(class_weights, np.float64)
+    kept = (1 - label_smoothing) * counts * weights
+    spread = label_smoothing * weights * len(labels) / classes
+    parts = (kept + spread) / (counts * weights).sum()
+    parts = parts[parts > 0]
+    return float(-(parts * np.log(parts / parts.sum())).sum())
 
 
 def _overfits(history: Sequence[EpochMetrics]) -> bool:

@@ -94,7 +94,14 @@ def train(
         )
     watcher = watcher or Watcher()
     batches = math.ceil(len(train_data) / batch_size)
-    advisor = Advisor(train_data.label_array, len(train_data.classes), schedule)
+    advisor = Advisor(
+        train_data.label_array,
+        len(train_data.classes),
+        schedule,
+        state.model,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+    )
     settings = StepSettings(
         batch_size=batch_size,
         label_smoothing=label_smoothing,
@@ -141,12 +148,13 @@ def train(
             if val_data is not None:
                 logits = engine.logits(val_data.images, eval_batch_size)
                 report = report_of(logits, val_data, settings.class_weights)
+            losses = state.losses
             _finish_epoch(state, len(train_data), batch_size, report, rates[-1], started)
             if val_data is not None:
                 _note_best(state, choose_by)
             watcher.epoch_done(state.history[-1], epochs)
             norms = stretch.gradient_norms or {}
-            for sentence in advisor.after_epoch(state.history, norms, state.step):
+            for sentence in advisor.after_epoch(state.history, losses, norms, state.step):
                 watcher.note(sentence)
             stopping = should_stop()
             ending = state.epoch == epochs or _patience_is_over(state, patience)
