@@ -1,0 +1,156 @@
+"""Count how often a run's advice is right: models x optimizers x learning rates x data sets.
+
+    python benchmarks/advice.py
+    python benchmarks/advice.py --rounds 3 --out FILE
+
+Each run is trained to its end whatever is said. It has learned if its last epoch's training loss is
+below that of the best constant answer by more than `LEARNED`. Then:
+
+- a false alarm is a run that is said not to have learned anything yet, and has at its end;
+- a miss is a run that has not learned at its end, and is not said so, nor stopped by an error;
+- a wrong direction is advice to raise or lower the learning rate that leads to a higher loss at the
+  next rate of the grid, while the other neighbor has a lower one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from measuring import Result, finish, parsed, parser, settings_of
+
+from tenfold.data import Splits, load_splits
+from tenfold.errors import TrainingError
+from tenfold.recipes import validate
+from tenfold.runs.fit import fit
+from tenfold.runs.resources import Resources
+from tenfold.training.advice import LEARNED, constant_loss
+from tenfold.training.watching import Watcher
+
+RATES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
+
+MODELS = {
+    "softmax": {},
+    "mlp": {},
+    "lenet": {},
+    "cifar-cnn": {},
+    "convpool": {"channels": [8, 16], "kernels": [5, 3], "hidden": [64], "dropout": 0.3},
+}
+
+DATA = {"digits": (None, 15, 32), "fashion-mnist": (12_000, 4, 64)}
+"""Images used (None for all), epochs and batch size. All are scaled to 16 x 16 or more."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run went.
+
+    Attributes:
+        loss: of its last epoch; infinite if it failed.
+        constant: that of the best constant answer.
+        said: the direction that was named: `higher`, `lower`, `both`; empty for none.
+        failed: whether the loss became infinite or undefined.
+    """
+
+    loss: float
+    constant: float
+    said: str
+    failed: bool = False
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is better than a constant answer."""
+        return self.loss < (1 - LEARNED) * self.constant
+
+
+class Heard(Watcher):
+    """Keeps what a run says about its learning."""
+
+    def __init__(self) -> None:
+        self.said = ""
+
+    def note(self, text: str) -> None:
+        """Keep the direction."""
+        if "has not learned anything yet" in text or "ReLUs are dead" in text:
+            higher = re.search(r"ten times higher \(", text) and "lower and ten" not in text
+            lower = "rate ten times lower" in text
+            self.said = self.said or ("higher" if higher else "lower" if lower else "both")
+
+
+def data_of(name: str, images: int | None) -> Splits:
+    """The data set, or its first images, at least 16 pixels wide."""
+    size = (16, 16) if name == "digits" else None
+    train = load_splits(name, image_size=size).splits.train
+    return Splits(train if images is None else train.select(np.arange(images)))
+
+
+def run(model: str, optimizer: str, lr: float, name: str, data: Splits, seed: int) -> Outcome:
+    """Train one model."""
+    _, epochs, batch_size = DATA[name]
+    recipe = validate(
+        {
+            "model": model,
+            "model_args": MODELS[model],
+            "optimizer": optimizer,
+            "lr": lr,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "test": 0.0,
+            "seed": seed,
+        },
+        "made up",
+    )
+    heard, labels = Heard(), data.train.label_array
+    constant = constant_loss(labels, len(data.train.classes))
+    try:
+        history = fit(recipe, data, resources=Resources(device="cpu"), watcher=heard).history
+    except TrainingError:
+        return Outcome(math.inf, constant, heard.said, failed=True)
+    return Outcome(history[-1].train_loss, constant, heard.said)
+
+
+def verdict(rate: int, outcomes: list[Outcome]) -> str:
+    """What was right or wrong about one run's advice, given those of all rates."""
+    found = outcomes[rate]
+    if found.said and found.learned:
+        return "false alarm"
+    if not found.learned and not found.said:
+        return "stopped by an error" if found.failed else "miss"
+    if not found.said:
+        return "rightly silent"
+    lower = outcomes[rate - 1].loss if rate else math.inf
+    higher = outcomes[rate + 1].loss if rate + 1 < len(outcomes) else math.inf
+    named, other = (higher, lower) if found.said == "higher" else (lower, higher)
+    is_wrong = found.said != "both" and named > found.loss and other < found.loss
+    return "wrong direction" if is_wrong else "right advice"
+
+
+def main() -> None:
+    """See the module."""
+    made = parser(__doc__, rounds=1)
+    options = parsed(made)
+    result = Result("advice", settings_of(options))
+    counts: Counter[str] = Counter()
+    for name, (images, _, _) in DATA.items():
+        data = data_of(name, images)
+        for model in MODELS:
+            for optimizer in ("sgd", "adam"):
+                for seed in range(options.rounds):
+                    outcomes = [run(model, optimizer, lr, name, data, seed) for lr in RATES]
+                    verdicts = [verdict(rate, outcomes) for rate in range(len(RATES))]
+                    counts.update(verdicts)
+                    cells = [
+                        f"{lr:g}: {each.loss:.3f} {each.said or '-'} {words}"
+                        for lr, each, words in zip(RATES, outcomes, verdicts, strict=True)
+                    ]
+                    print(f"{name}, {model}, {optimizer}, seed {seed}: " + "; ".join(cells), flush=True)
+    result.facts.update(counts)
+    print(dict(counts))
+    finish(result, options)
+
+
+if __name__ == "__main__":
+    main()
