@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
 
 from tenfold.training.history import EpochMetrics
 from tenfold.training.schedules import Schedule
 from tenfold.types import LabelArray
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    Module = nn.Module
+else:
+    Tensor = Module = Any
 
 RISING_EPOCHS = 3
 """Overfitting: validation loss up and training loss down for this many epochs in a row."""
@@ -37,7 +44,7 @@ class Movement:
         model: whose they are; a sample of their numbers is kept.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Module) -> None:
         self._model = model
         self._start = self._sample()
 
@@ -78,7 +85,7 @@ class Advisor:
         labels: LabelArray,
         classes: int,
         schedule: Schedule,
-        model: nn.Module,
+        model: Module,
         *,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,

@@ -1,0 +1,242 @@
+"""What a recipe leaves to the data, chosen from facts about the data alone.
+
+The rules are about what limits learning, not about particular data: few pictures need many epochs
+and many changes of them; many pictures need a larger network and fewer epochs; pictures that differ
+in lighting more than within themselves are normalized one by one; and so on. The work is bounded by
+a number of multiply-adds, so that the same recipe means the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.recipes.recipe import Recipe
+from tenfold.types import ImageShape
+
+BUDGET = 2.5e12
+"""Multiply-adds of all forward passes in training; a step takes about three times as many."""
+
+LEAST_EPOCHS, MOST_EPOCHS = 5, 100
+
+WIDTHS = (8, 12, 16, 24, 32, 48)
+"""Channels of the first stage that a network may have."""
+
+LAST_SIDE = 8
+"""The last stage sees an image of about this many pixels a side."""
+
+LEAST_SHARE = 0.02
+"""Of the smallest class among all images, below which it counts as rare in any case."""
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """Facts about the training images that choices depend on.
+
+    Attributes:
+        n: number of images.
+        image_shape: of one image.
+        counts: images in each class.
+        classes: names of the classes.
+        lighting: how much images differ in brightness and contrast, in comparison with how much an
+            image's own pixels differ: the deviation of the images' means, over the mean of the
+            images' deviations.
+    """
+
+    n: int
+    image_shape: ImageShape
+    counts: tuple[int, ...]
+    classes: tuple[str, ...]
+    lighting: float
+
+    @property
+    def imbalance(self) -> float:
+        """The largest class's size over the smallest's, of those that have images."""
+        present = [count for count in self.counts if count]
+        return max(present) / min(present)
+
+
+def summarize(train: ImageDataset) -> DataSummary:
+    """The facts about training images."""
+    pixels = train.image_array.reshape(len(train), -1)
+    means = pixels.mean(1, dtype=np.float64)
+    deviations = np.array([image.std(dtype=np.float64) for image in pixels])
+    within = float(deviations.mean())
+    return DataSummary(
+        len(train),
+        train.image_shape,
+        tuple(train.class_counts().tolist()),
+        train.classes,
+        float(means.std()) / within if within else 0.0,
+    )
+
+
+def chosen_by_data(recipe: Recipe, data: DataSummary, budget: float = BUDGET) -> Recipe:
+    """The recipe with a value for every key that it leaves to the data.
+
+    Args:
+        recipe: as given.
+        data: facts about the training images.
+        budget: multiply-adds of all forward passes.
+    """
+    values = recipe.model_dump()
+    for key in sorted(recipe.left_to_data, key=list(_RULES).index):
+        table, _, name = key.rpartition(".")
+        place = values[table] if table else values
+        place[name] = None
+        chosen = _RULES[key](values, data, budget)
+        place[name] = chosen
+        if key == "model":
+            values["model_args"] = _network(data, budget)
+    return Recipe.model_validate(values)
+
+
+def in_words(recipe: Recipe, data: DataSummary, chosen: Recipe) -> str:
+    """What was chosen, as one short block; empty if nothing was left to the data."""
+    if not recipe.left_to_data:
+        return ""
+    steps = math.ceil(data.n / chosen.batch_size)
+    augment = [
+        f"{name} {value:g}" if not isinstance(value, bool) else name
+        for name, value in chosen.augment.model_dump().items()
+        if value
+    ]
+    size = "x".join(map(str, data.image_shape[1:]))
+    parts = [
+        f"images of {size}",
+        f"{chosen.model} ({_arguments(chosen.model_args)})",
+        f"{chosen.epochs} epochs of {steps} steps with {chosen.batch_size} images",
+        f"lr {chosen.lr:g}",
+        f"normalize {chosen.normalize}",
+        f"class_weights {chosen.class_weights}",
+        f"augment {', '.join(augment) or 'nothing'}",
+    ]
+    return "chosen for this data: " + "; ".join(parts)
+
+
+def _arguments(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in arguments.items())
+
+
+# --- the rules
+
+
+def _wanted_epochs(data: DataSummary) -> float:
+    """Few images are seen more often: twice as often for a quarter of them."""
+    return min(MOST_EPOCHS, max(LEAST_EPOCHS, 60 * math.sqrt(1000 / data.n)))
+
+
+def _network(data: DataSummary, budget: float) -> dict[str, Any]:
+    """The widest network that sees all images as often as wanted within the budget."""
+    side = min(data.image_shape[1:])
+    stages = max(2, min(5, 1 + round(math.log2(max(side, 1) / LAST_SIDE))))
+    arguments = [
+        {"widths": [width * 2**stage for stage in range(stages)], "blocks": 1, "dropout": 0.2}
+        for width in WIDTHS
+    ]
+    room = budget / (data.n * _wanted_epochs(data))
+    fitting = [each for each in arguments if _multiply_adds(data.image_shape, each) <= room]
+    return (fitting or arguments[:1])[-1]
+
+
+def _multiply_adds(shape: ImageShape, arguments: Mapping[str, Any]) -> float:
+    """Of one image in `resnet-small`."""
+    channels, height, width = shape
+    widths, total = arguments["widths"], 0.0
+    inputs = channels
+    for place, outputs in enumerate([widths[0], *widths]):
+        if place > 1:
+            height, width = math.ceil(height / 2), math.ceil(width / 2)
+        pixels = height * width
+        if place == 0:
+            total += 9 * inputs * outputs * pixels
+        else:
+            total += 9 * (inputs + outputs) * outputs * pixels
+            total += inputs * outputs * pixels if inputs != outputs else 0
+        inputs = outputs
+    return total
+
+
+def _epochs(values: Mapping[str, Any], data: DataSummary, budget: float) -> int:
+    wanted = _wanted_epochs(data)
+    if values["model"] == "resnet-small" and values["model_args"].get("widths"):
+        arguments = {"blocks": 1, **values["model_args"]}
+        possible = budget / (data.n * _multiply_adds(data.image_shape, arguments))
+        wanted = min(wanted, possible)
+    return max(LEAST_EPOCHS, round(wanted))
+
+
+def _batch_size(_values: Mapping[str, Any], data: DataSummary, _budget: float) -> int:
+    """About 50 steps an epoch, within 16 to 128."""
+    size: int = 2 ** round(math.log2(max(1, data.n / 50)))
+    return min(max(size, 16), 128, data.n)
+
+
+def _lr(values: Mapping[str, Any], _data: DataSummary, _budget: float) -> float:
+    """Usual for the optimizer, and in proportion to the square root of the batch."""
+    usual = {"sgd": 0.05, "adam": 2e-3, "adamw": 3e-3}[values["optimizer"]]
+    return float(f"{usual * math.sqrt(values['batch_size'] / 32):.2g}")
+
+
+def _normalize(_values: Mapping[str, Any], data: DataSummary, _budget: float) -> str:
+    return "image" if data.lighting > 0.5 else "dataset"
+
+
+def _class_weights(_values: Mapping[str, Any], data: DataSummary, _budget: float) -> str:
+    return "sqrt" if data.imbalance > 1.5 else "none"
+
+
+_CHARACTERS = re.compile(
+    r"\W*(?:\w|\d+|(?:digit|number|letter|char(?:acter)?|class)?[\s_-]*(?:\d+|\w))\W*"
+)
+_SIDES = re.compile(r"left|right|clockwise|mirror", re.IGNORECASE)
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten alpha beta gamma delta sigma".split()
+)
+
+
+def means_the_same_mirrored(classes: tuple[str, ...]) -> bool:
+    """Whether a mirror image means the same: not for digits, letters, and left or right."""
+    if any(_SIDES.search(name) for name in classes):
+        return False
+    signs = sum(
+        bool(_CHARACTERS.fullmatch(name)) or name.casefold() in _NUMBERS for name in classes
+    )
+    return 2 * signs < len(classes)
+
+
+def _flip(_values: Mapping[str, Any], data: DataSummary, _budget: float) -> bool:
+    return means_the_same_mirrored(data.classes)
+
+
+def _fixed(value: float) -> Callable[[Mapping[str, Any], DataSummary, float], float]:
+    return lambda _values, _data, _budget: value
+
+
+def _recoloring(values: Mapping[str, Any], _data: DataSummary, _budget: float) -> float:
+    """Normalizing each image takes this away again."""
+    return 0.0 if values["normalize"] == "image" else 0.2
+
+
+_RULES: Mapping[str, Callable[[Mapping[str, Any], DataSummary, float], Any]] = {
+    "image_size": lambda _values, data, _budget: tuple(data.image_shape[1:]),
+    "normalize": _normalize,
+    "model": lambda _values, _data, _budget: "resnet-small",
+    "epochs": _epochs,
+    "batch_size": _batch_size,
+    "lr": _lr,
+    "class_weights": _class_weights,
+    "augment.flip": _flip,
+    "augment.rotate": _fixed(10.0),
+    "augment.scale": _fixed(0.15),
+    "augment.shift": _fixed(0.1),
+    "augment.brightness": _recoloring,
+    "augment.contrast": _recoloring,
+}
+"""How each key is chosen, in order: a rule sees what those before it have chosen."""
