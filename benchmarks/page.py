@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 from measuring import IMPORT, RESULTS, Figure, Result, number
 from scipy.stats import t as student_t
 
-from tenfold.cli import SPIN_COUNT
+from tenfold.cli import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -318,7 +318,8 @@ def contention(result: Result) -> str:
     header = ["busy processes", "bound"]
     for way in ways_of(result):
         header += [f"{NAMES.get(way, way.replace('torch', 'PyTorch engine'))}, ms", "x idle"]
-    spins, set_to = f"{int(SPIN_COUNT):,}", f"GOMP_SPINCOUNT={SPIN_COUNT}"
+    spins, fewer = f"{int(SPIN_COUNT):,}", f"{int(SPIN_COUNT_IN_A_CROWD):,}"
+    set_to = f"GOMP_SPINCOUNT={SPIN_COUNT}"
     return f"""## A busy machine
 
 The time of a step of `{result.settings["recipe"]}` next to processes that each keep a core busy.
@@ -332,8 +333,10 @@ The bound is 3 x max(1, (threads + busy) / cores) times the idle time, with
 The threads of GNU's OpenMP, which PyTorch has on Linux, look for work 300,000 times before they
 sleep, unless the process has more of them than there are cores. That keeps a core from others for
 longer than their time slice, as in the bare loop, of which a sample is only 20 steps. On the
-command line, `tenfold` lets them look {spins} times (`{set_to}`), unless `GOMP_SPINCOUNT` or
-`OMP_WAIT_POLICY` is set. In a notebook, a run of the PyTorch engine has more threads than cores for
+command line, `tenfold` lets them look {spins} times (`{set_to}`), or {fewer} times if, as it
+starts, more than {CROWD} other threads per core can run, unless `GOMP_SPINCOUNT` or
+`OMP_WAIT_POLICY` is set. If a machine becomes that busy only later, its steps are longer than the
+table says. In a notebook, a run of the PyTorch engine has more threads than cores for
 that purpose, which makes its steps longer on an idle machine; this is not needed if the notebook is
 started with the shorter waiting: `{set_to} jupyter lab`. The threads of the native engine yield the
 core by themselves. Without `--threads`, a run takes half the cores, but at least two if there are

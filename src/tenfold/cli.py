@@ -64,15 +64,21 @@ app = typer.Typer(
 SCHEMA = 1
 """Version of the `--json` output."""
 
-SPIN_COUNT = "4000"
+SPIN_COUNT, SPIN_COUNT_IN_A_CROWD = "4000", "1000"
 """How many times an idle thread of GNU's OpenMP checks for work before it sleeps.
 
 PyTorch has this OpenMP on Linux. By default a thread checks 300,000 times, which takes longer than
 the time slice of a process that waits for the core meanwhile. The fewer the checks, the shorter a
 step next to busy processes, and the longer a step on an idle machine, because a thread that sleeps
-has to be woken. For LeNet on two cores with 2,000, 5,000 and 10,000 checks: 7.8, 7.1 and 6.6 ms on
-an idle machine, 16, 18 and 22 ms next to one busy process, 152, 172 and 231 ms next to sixteen.
-`GOMP_SPINCOUNT=2000 python benchmarks/contention.py` measures it.
+has to be woken. For LeNet on two idle cores with 1,000, 2,000, 3,000 and 4,000 checks: 7.3, 5.8,
+5.5 and 5.3 ms. So there are few checks only if there is a `CROWD`. `GOMP_SPINCOUNT=2000 python
+benchmarks/contention.py` measures it.
+"""
+
+CROWD = 2
+"""Other threads that can run for each core, above which they are a crowd.
+
+On Linux, the fourth field of /proc/loadavg counts those that run or wait for a core right now.
 """
 
 DATA_HELP = (
@@ -191,7 +197,20 @@ def main() -> None:
 def _let_threads_wait_briefly() -> None:
     """Set how long OpenMP's threads wait for each other before they sleep; see `SPIN_COUNT`."""
     if "torch" not in sys.modules and not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
-        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
+        os.environ["GOMP_SPINCOUNT"] = spin_count()
+
+
+def spin_count(load: Path = Path("/proc/loadavg")) -> str:
+    """The number of checks for what else the machine has to do at this moment.
+
+    Args:
+        load: the file that says it; without it, the machine is taken to be idle.
+    """
+    try:
+        others = int(load.read_text().split()[3].partition("/")[0]) - 1
+    except (OSError, IndexError, ValueError):
+        return SPIN_COUNT
+    return SPIN_COUNT_IN_A_CROWD if others > CROWD * (os.cpu_count() or 1) else SPIN_COUNT
 
 
 def _run_app() -> int | None:
