@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shlex
 import sys
@@ -17,7 +16,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import tenfold
-from tenfold.errors import TenfoldError, UsageError, did_you_mean, printable, shell_word
+from tenfold.errors import (
+    DataError,
+    TenfoldError,
+    UsageError,
+    did_you_mean,
+    json_line,
+    printable,
+    shell_word,
+)
 from tenfold.listening import WithoutNotes
 from tenfold.reporting.usage import image_in_place_of_run, misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
@@ -187,6 +194,8 @@ def main() -> None:
     try:
         sys.exit(_run_app())
     except TenfoldError as error:
+        if "--json" in sys.argv:
+            sys.stdout.write(json_line({"schema": SCHEMA, "error": _error_facts(error)}) + "\n")
         if debug:
             traceback.print_exception(error)
             sys.exit(error.exit_code)
@@ -211,6 +220,13 @@ def spin_count(load: Path = Path("/proc/loadavg")) -> str:
     except (OSError, IndexError, ValueError):
         return SPIN_COUNT
     return SPIN_COUNT_IN_A_CROWD if others > CROWD * (os.cpu_count() or 1) else SPIN_COUNT
+
+
+def _error_facts(error: TenfoldError) -> dict[str, Any]:
+    """What went wrong, ready for JSON; with every bad file, if that is what is wrong."""
+    facts = {"message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
+    bad_files = getattr(error, "bad_files", None)
+    return facts if bad_files is None else {**facts, "bad_files": bad_files}
 
 
 def _run_app() -> int | None:
@@ -524,7 +540,8 @@ def predict(
                 writer.write(Answer(name, guesses))
     writer.close()
     if problems:
-        raise refuse_some(problems, writer.count)
+        sys.stderr.write(f"tenfold: {refuse_some(problems, writer.count)}\n")
+        raise typer.Exit(DataError.exit_code)
 
 
 @app.command(cls=_Command)
@@ -801,6 +818,4 @@ def _show(facts: Mapping[str, Any], as_json: bool, text: Callable[[], str]) -> N
     if not as_json:
         typer.echo(text())
         return
-    line = json.dumps({"schema": SCHEMA, **facts}, ensure_ascii=False, allow_nan=False)
-    # JSON strings may escape any character; unprintable ones could control the terminal.
-    typer.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
+    typer.echo(json_line({"schema": SCHEMA, **facts}))

@@ -7,6 +7,7 @@ class carries the exit code of the command line.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -165,6 +166,12 @@ def printable(name: object, limit: int = 200) -> str:
         for c in str(name)
     )
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def json_line(value: object) -> str:
+    """A value as JSON on one line, safe to print: strings escape unprintable characters."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def counted(n: int, noun: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from tenfold.deployment.streaming import Answer
-from tenfold.errors import printable
+from tenfold.errors import json_line, printable
 
 UNSURE = "unsure"
 """The answer if no class is probable enough."""
@@ -72,7 +71,7 @@ class LinesWriter(Writer):
     def write(self, answer: Answer) -> None:
         """Write an answer."""
         self.count += 1
-        print(json.dumps(self.facts_of(answer)), flush=True)
+        print(json_line(self.facts_of(answer)), flush=True)
 
     def facts_of(self, answer: Answer) -> dict[str, Any]:
         """An answer, JSON-serializable."""
@@ -107,7 +106,7 @@ class JsonWriter(LinesWriter):
 
     def close(self) -> None:
         """Write all answers."""
-        print(json.dumps({**self._facts, "predictions": self._answers}))
+        print(json_line({**self._facts, "predictions": self._answers}))
 
 
 def writer_of(kind: str, facts: Mapping[str, Any], min_confidence: float) -> Writer:
