@@ -55,7 +55,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tutorials.pictures import Pictures
 
-from tenfold.cli import SPIN_COUNT
+from tenfold.cli import spin_count
 from tenfold.data import ImageDataset, Splits, load_splits
 from tenfold.errors import TenfoldError
 from tenfold.listening import Listener
@@ -339,7 +339,7 @@ class Worker:
         # As the command line does.
         own = os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
         limited = way in ("native", "torch") and not own
-        environment = {"GOMP_SPINCOUNT": SPIN_COUNT} if limited else {}
+        environment = {"GOMP_SPINCOUNT": spin_count()} if limited else {}
         environment |= AVX2 if avx2 else {}
         self.process = subprocess.Popen(
             [

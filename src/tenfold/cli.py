@@ -72,15 +72,15 @@ PyTorch has this OpenMP on Linux. By default a thread checks 300,000 times, whic
 the time slice of a process that waits for the core meanwhile. The fewer the checks, the shorter a
 step next to busy processes, and the longer a step on an idle machine, because a thread that sleeps
 has to be woken. For LeNet on two idle cores with 1,000, 2,000, 3,000 and 4,000 checks: 7.3, 5.8,
-5.5 and 5.3 ms. So there are few checks only if there is a `CROWD`: next to sixteen busy processes,
-a step takes 193 ms with 4,000 checks, 182 with 1,000 and 138 with 100. `GOMP_SPINCOUNT=2000 python
-benchmarks/contention.py` measures it.
+5.5 and 5.3 ms. So there are few checks only in a crowd: next to sixteen busy processes, a step took
+193 ms with 4,000 checks, 182 with 1,000, and 138 and 108 in two runs with 100.
+`GOMP_SPINCOUNT=2000 python benchmarks/contention.py` measures it.
 """
 
 CROWD = 2
-"""Other threads that can run for each core, above which they are a crowd.
+"""More threads of others per core than this, running or waiting for a core, are a crowd.
 
-On Linux, the fourth field of /proc/loadavg counts those that run or wait for a core right now.
+On Linux, the fourth field of /proc/loadavg counts them.
 """
 
 DATA_HELP = (
