@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 from measuring import IMPORT, RESULTS, Figure, Result, number
 from scipy.stats import t as student_t
 
-from tenfold.cli import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
+from tenfold.native.waiting import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -55,11 +55,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tutorials.pictures import Pictures
 
-from tenfold.cli import spin_count
 from tenfold.data import ImageDataset, Splits, load_splits
 from tenfold.errors import TenfoldError
 from tenfold.listening import Listener
 from tenfold.models.layers import Conv2d, Linear, output_shapes
+from tenfold.native import waiting
 from tenfold.native.library import Kernels, find_kernels
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs.fit import Prepared, prepare, train_prepared
@@ -337,9 +337,8 @@ class Worker:
         self, name: str, way: str, threads: int, batch_size: int = 0, *, avx2: bool = False
     ) -> None:
         # As the command line does.
-        own = os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
-        limited = way in ("native", "torch") and not own
-        environment = {"GOMP_SPINCOUNT": spin_count()} if limited else {}
+        limited = way in ("native", "torch") and not waiting.is_set()
+        environment = {"GOMP_SPINCOUNT": waiting.spin_count()} if limited else {}
         environment |= AVX2 if avx2 else {}
         self.process = subprocess.Popen(
             [
