@@ -176,9 +176,6 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     assert (process.returncode, err) == (-2, "waits.py: interrupted, nothing was stored\n")
 
 
-@pytest.mark.skipif(
-    not (PROJECT / "docs/performance.md").exists(), reason="the page has not been made yet"
-)
 def test_the_page_is_made_of_the_stored_results(tmp_path: Path) -> None:
     """Nobody has changed it by hand, or forgotten to make it again."""
     command = [sys.executable, BENCHMARKS / "page.py", "--out", tmp_path]
