@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -127,7 +127,7 @@ CheckpointEvery = Annotated[
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
     let_threads_wait_briefly()
     debug = "--debug" in sys.argv

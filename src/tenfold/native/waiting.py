@@ -15,18 +15,22 @@ step next to busy processes, and the longer a step on an idle machine, because a
 has to be woken. For LeNet on two idle cores with 1,000, 2,000, 3,000 and 4,000 checks: 7.3, 5.8,
 5.5 and 5.3 ms. So there are few checks only in a crowd: next to sixteen busy processes, a step took
 193 ms with 4,000 checks, 182 with 1,000, and 138 and 108 in two runs with 100.
-`GOMP_SPINCOUNT=2000 python benchmarks/contention.py` measures it.
+`GOMP_SPINCOUNT=N python benchmarks/contention.py` measures it.
 """
 
-CROWD = 2
-"""More threads of others per core than this, running or waiting for a core, are a crowd.
+MANY_SPINS = 100_000
+"""So many checks, or more, do not limit the waiting in effect."""
 
-On Linux, the fourth field of /proc/loadavg counts them.
+CROWD = 2
+"""The machine is crowded if more other threads than this per core are running or waiting.
+
+On Linux, the fourth field of /proc/loadavg counts them, on all cores. It is read once, as a command
+starts: a run keeps its spin count if the machine becomes crowded later, or is no longer crowded.
 """
 
 
 def let_threads_wait_briefly() -> None:
-    """Set how long idle threads wait, if the environment says nothing of it.
+    """Set how long idle threads wait, if the environment does not say.
 
     OpenMP reads it as it is loaded, so this has an effect only before PyTorch is imported.
     """
@@ -39,8 +43,16 @@ def is_set() -> bool:
     return bool(os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
 
 
+def is_limited() -> bool:
+    """Whether the environment limits how long idle threads wait."""
+    passive = os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive"
+    # PyTorch has GNU's OpenMP on Linux only.
+    spins = os.environ.get("GOMP_SPINCOUNT", "").strip() if sys.platform == "linux" else ""
+    return passive or (spins.isdecimal() and len(spins) < 10 and int(spins) < MANY_SPINS)
+
+
 def spin_count(load: Path = Path("/proc/loadavg")) -> str:
-    """The number of checks for what else the machine has to do at this moment.
+    """The spin count that suits the machine's current load.
 
     Args:
         load: the file that says it; without it, the machine is taken to be idle.
