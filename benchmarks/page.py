@@ -93,10 +93,8 @@ def ratio(above: Figure | None, below: Figure | None) -> str:
 def context(result: Result) -> str:
     """Where and how a result was measured."""
     n = max(len(figure.samples) for figure in result.figures)
-    return (
-        f"Medians (lowest to highest of up to {n}; single numbers were measured once). "
-        f"{where(result)}"
-    )
+    spread = f"Medians (lowest to highest of up to {n}; single numbers were measured once)"
+    return f"{spread if n > 1 else 'Measured once'}. {where(result)}"
 
 
 def where(result: Result) -> str:

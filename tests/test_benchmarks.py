@@ -56,7 +56,7 @@ def result(measuring: ModuleType, samples: list[float], unit: str = "s") -> obje
         ([1.3, 1.4, 1.5], True),
         ([1.19, 1.5, 1.6], False),  # the spreads overlap
         ([0.5, 0.6, 0.7], False),
-        ([1.201, 1.202, 1.203], True),
+        ([1.213, 1.214, 1.215], True),
     ],
 )
 def test_only_what_is_beyond_the_spread_of_both_is_slower(
