@@ -12,18 +12,19 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from measuring import (
     Figure,
-    Result,
     at_least_one,
+    begin,
     choose_from,
     finish,
+    in_turns,
     parsed,
     parser,
-    settings_of,
 )
 
 from tenfold.data.dataset import ImageDataset, Splits
@@ -119,16 +120,17 @@ def main() -> None:
     options = parsed(made)
     options.seconds = options.seconds or (5.0 if options.quick else 90.0)
     options.rounds = 1 if options.quick else options.rounds
-    result = Result("checkpoints", settings_of(options))
+    result = begin("checkpoints", options)
     for name in options.recipes:
-        shares: dict[str, list[float]] = {"": [], "30s": []}
-        for _ in range(options.rounds):
-            for every, samples in shares.items():
-                share, facts = measure(name, every, options.seconds, options.threads)
-                samples.append(share)
-                result.facts[f"{name}, {way_of(every)}"] = facts
-        for every, samples in shares.items():
-            result.figures.append(Figure(name, way_of(every), "% of the time", samples))
+
+        def share(every: str, name: str = name) -> float:
+            percent, facts = measure(name, every, options.seconds, options.threads)
+            result.facts[f"{name}, {way_of(every)}"] = facts
+            return percent
+
+        ways = {way_of(every): partial(share, every) for every in ("", "30s")}
+        for way, samples in in_turns(ways, options.rounds, warm_up=False).items():
+            result.figures.append(Figure(name, way, "% of the time", samples))
     finish(result, options)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from measuring import (
     TENFOLD,
     Figure,
-    Result,
+    begin,
     choose_from,
     data_for,
     finish,
@@ -34,7 +34,6 @@ from measuring import (
     parsed,
     parser,
     run,
-    settings_of,
 )
 
 from tenfold.data.load import load_splits
@@ -146,7 +145,7 @@ def main() -> None:
     choose_from(made, "recipes", COMMANDS)
     options = parsed(made)
     options.rounds = 1 if options.quick else options.rounds
-    result = Result("commands", settings_of(options))
+    result = begin("commands", options)
     with tempfile.TemporaryDirectory() as folder:
         for recipe in options.recipes:
             command = COMMANDS[recipe]

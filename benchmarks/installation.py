@@ -17,7 +17,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from measuring import Figure, Result, finish, parsed, parser, seconds, settings_of
+from measuring import Figure, begin, finish, parsed, parser, seconds
 
 PROJECT = Path(__file__).parent.parent
 
@@ -74,7 +74,7 @@ def main() -> None:
     """See the module."""
     options = parsed(parser(__doc__, rounds=1))
     options.rounds = 1
-    result = Result("installation", settings_of(options))
+    result = begin("installation", options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for way, words in {"pip's default": [], "constraints.txt": CONSTRAINED}.items():

@@ -12,11 +12,11 @@ import json
 import math
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from tenfold.native.threads import available_cores
 RESULTS = Path(__file__).parent / "results"
 """Results that are stored, and made into a page."""
 
-LEAST_CHANGE = 0.05
+LEAST_CHANGE = 0.1
 """A smaller change of a median is not reported: a machine changes as much from hour to hour."""
 
 _SETTINGS = (
@@ -80,6 +80,7 @@ class Result:
         facts: anything else that it found out.
         machine: see `machine`.
         measured: the date.
+        revision: of the source code; empty if it is not known.
     """
 
     benchmark: str
@@ -88,6 +89,7 @@ class Result:
     facts: dict[str, object] = field(default_factory=dict)
     machine: dict[str, object] = field(default_factory=lambda: machine())
     measured: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
+    revision: str = field(default_factory=lambda: revision())
 
     def figure(self, of: str, way: str) -> Figure:
         """One of the figures.
@@ -105,7 +107,7 @@ class Result:
         """A result that `write` has written."""
         values = json.loads(path.read_text())
         figures = [Figure(**figure) for figure in values.pop("figures")]
-        return cls(**values, figures=figures)
+        return cls(**{"revision": ""} | values, figures=figures)
 
     def write(self, path: Path) -> None:
         """Write it as JSON, one figure a line."""
@@ -149,6 +151,19 @@ def machine() -> dict[str, object]:
             name: os.environ[name] for name in sorted(os.environ) if name.startswith(_SETTINGS)
         },
     }
+
+
+def revision() -> str:
+    """The commit of the source code, with a plus sign if the code has been changed since."""
+    git = ["git", "-C", str(Path(__file__).parent.parent)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True
+        )
+        same = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "src"], check=False)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.stdout.strip() + ("+" if same.returncode else "")
 
 
 def version(package: str) -> str:
@@ -197,7 +212,8 @@ def in_turns(
 ) -> dict[str, list[float]]:
     """Samples of all ways, which take turns, so that noise affects them equally.
 
-    Each round begins with another way, so that no two always follow each other.
+    They take them in a random order, the same for every call, so that no two always follow each
+    other.
 
     Args:
         ways: by name, a function that returns one sample.
@@ -206,14 +222,13 @@ def in_turns(
         pause: seconds before each, for threads of the one before to go to sleep.
     """
     samples: dict[str, list[float]] = {name: [] for name in ways}
-    names = deque(ways)
+    generator = random.Random(0)
     for turn in range(-1 if warm_up else 0, rounds):
-        for name in names:
+        for name in generator.sample(list(ways), len(ways)):
             time.sleep(pause)
             sample = ways[name]()
             if turn >= 0:
                 samples[name].append(sample)
-        names.rotate(-1)
     return samples
 
 
@@ -356,11 +371,31 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def begin(benchmark: str, options: argparse.Namespace, **machine: object) -> Result:
+    """A result without figures.
+
+    Args:
+        benchmark: its name.
+        options: as they decide what is measured.
+        machine: facts about the machine that these options change.
+
+    Raises:
+        SystemExit: it could not be compared with the one that `--against` names.
+    """
+    result = Result(benchmark, settings_of(options))
+    result.machine.update(machine)
+    if options.against is not None:
+        different = incomparable(Result.read(options.against), result)
+        if different:
+            sys.exit(f"{options.against} cannot be compared with this: {different}")
+    return result
+
+
 def finish(result: Result, options: argparse.Namespace) -> None:
     """Show a result, write it, and compare it with another.
 
     Raises:
-        SystemExit: something is slower than in the other result, or they cannot be compared.
+        SystemExit: something is slower than in the other result, or missing.
     """
     before = None if options.against is None else Result.read(options.against)
     print(result.table())
@@ -368,9 +403,6 @@ def finish(result: Result, options: argparse.Namespace) -> None:
         result.write(options.out)
     if before is None:
         return
-    different = incomparable(before, result)
-    if different:
-        sys.exit(f"{options.against} cannot be compared with this: {different}")
     slower = changes(before, result)
     print("\n".join(slower) or f"nothing is slower than in {options.against}")
     if slower:
@@ -389,8 +421,13 @@ def incomparable(before: Result, after: Result) -> str:
     return ", ".join(
         f"{key} was {old}, is {new}"
         for key, (old, new) in pairs.items()
-        if old != new and key != "rounds"
+        if in_any_order(old) != in_any_order(new) and key != "rounds"
     )
+
+
+def in_any_order(setting: object) -> object:
+    """A list's items in a fixed order; anything else as it is."""
+    return sorted(setting, key=str) if isinstance(setting, list) else setting
 
 
 def changes(before: Result, after: Result) -> list[str]:

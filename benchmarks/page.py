@@ -17,10 +17,11 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from measuring import IMPORT, RESULTS, Figure, Result, number
 from scipy.stats import t as student_t
 
-from tenfold.cli import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
+from tenfold.native.waiting import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -92,10 +93,8 @@ def ratio(above: Figure | None, below: Figure | None) -> str:
 def context(result: Result) -> str:
     """Where and how a result was measured."""
     n = max(len(figure.samples) for figure in result.figures)
-    return (
-        f"Medians (lowest to highest of up to {n}; single numbers were measured once). "
-        f"{where(result)}"
-    )
+    spread = f"Medians (lowest to highest of up to {n}; single numbers were measured once)"
+    return f"{spread if n > 1 else 'Measured once'}. {where(result)}"
 
 
 def where(result: Result) -> str:
@@ -108,7 +107,8 @@ def where(result: Result) -> str:
     quick = " These are quick measurements." if result.settings.get("quick") else ""
     return (
         f"On {machine['cores']} cores of the processor {machine['processor']}{threads}, "
-        f"Python {machine['python']}, PyTorch {machine['torch']}, {result.measured}{own}.{quick}"
+        f"Python {machine['python']}, PyTorch {machine['torch']}, {result.measured}"
+        f"{f', commit {result.revision}' if result.revision else ''}{own}.{quick}"
     )
 
 
@@ -178,11 +178,13 @@ def steps_of(result: Result) -> str:
                 *(cell(figures[way]) for way in ways),
                 ratio(figures["tutorial"], native),
                 ratio(figures["bare"], native),
+                ratio(figures["torch"], native),
                 "-" if native is None else number(native.median / floor),
             ]
         )
     header = ["recipe", *(f"{NAMES[way]}, ms" for way in ways)]
-    header += ["tutorial / native", "bare / native", "native / floor"]
+    header += ["tutorial / native", "bare / native", "PyTorch engine / native"]
+    header += ["native / floor"]
     return table(header, rows)
 
 
@@ -206,7 +208,8 @@ def throughput(result: Result) -> str:
 The tutorials' way opens every image with Pillow for PyTorch's DataLoader, without workers, and asks
 for the loss after every step; the bare loop has all images as floats in memory; the engines run as
 `tenfold train` runs them, metrics and checks included. All train the same network from the same
-weights on the same batches, and their first losses agree as closely as single precision allows.
+weights on the same batches. The losses of their first steps are compared with those of a loop in
+double precision; at most, an engine's may differ from them three times as much as the bare loop's.
 
 {context(result)}
 
@@ -215,11 +218,12 @@ weights on the same batches, and their first losses agree as closely as single p
 {bars(result, things_of(result), ways, "milliseconds per step", "throughput")}
 
 - The floor is the time that a step's arithmetic takes at the speed of PyTorch's product of large
-  matrices, or that its weights take to be read and written, whichever is longer. `softmax-fashion`
-  is far from it because its images are fetched from anywhere among 60,000, and `cnn-cifar10`
-  because a batch of 10 images fills 10 of the 16 lanes in which the kernels compute.
-- At its own learning rate, the network of `convpool-mnist` dies and most of its gradients are 0; at
-  1e-4 it stays alive. `resnet-small` is measured without augmentation, averaged weights and a
+  matrices, or that its weights take to be read and written, whichever is longer.
+- The tutorials and the bare loop create `torch.optim.Adam` with its default settings; the PyTorch
+  engine uses its fused form, which is why it is faster than the bare loop for `convpool-mnist`,
+  which has the most weights.
+- At the learning rate of `convpool-mnist`, most of its gradients can become 0, which saves time; at
+  1e-4 they do not. `resnet-small` is measured without augmentation, averaged weights and a
   schedule, which the other ways lack."""
     peers = [way for way in ways_of(result) if way not in NAMES]
     if peers:
@@ -274,7 +278,8 @@ From the start of the process to the written model: `tenfold train` beside a scr
 tutorial, [benchmarks/tutorials](../benchmarks/tutorials). The scripts evaluate where the tutorials
 do, tenfold at the end of the run. Their DataLoaders read images in the script's own process, or in
 four others. Both read `cifar10` from an `.npz` file. Accuracies are in the order of the columns,
-each of one run.
+each of one run: they differ by chance, most of all for `convpool-mnist`, whose learning rate is
+high. The next section compares the accuracies of many runs.
 
 {context(result)}
 
@@ -334,13 +339,15 @@ The threads of GNU's OpenMP, which PyTorch has on Linux, look for work 300,000 t
 sleep, unless the process has more of them than there are cores. That keeps a core from others for
 longer than their time slice, as in the bare loop, of which a sample is only 20 steps. On the
 command line, `tenfold` lets them look {spins} times (`{set_to}`), or {fewer} times if, as it
-starts, more than {CROWD} other threads per core can run, unless `GOMP_SPINCOUNT` or
-`OMP_WAIT_POLICY` is set. If a machine becomes that busy only later, its steps are longer than the
-table says. In a notebook, a run of the PyTorch engine has more threads than cores for
-that purpose, which makes its steps longer on an idle machine; this is not needed if the notebook is
-started with the shorter waiting: `{set_to} jupyter lab`. The threads of the native engine yield the
-core by themselves. Without `--threads`, a run takes half the cores, but at least two if there are
-two."""
+starts, more than {CROWD} other threads per core are runnable, unless `GOMP_SPINCOUNT` or
+`OMP_WAIT_POLICY` is set. The run keeps that number: if a machine becomes that busy only later, its
+steps are longer than the table says, and if it was so busy only at the start, they are longer than
+necessary. In a notebook, where OpenMP's waiting was decided before tenfold is imported, a run of
+the PyTorch engine has more threads than cores for that purpose: its steps are longer on an idle
+machine, and can be shorter than the command line's beside a few busy processes. A notebook that is
+started with the shorter waiting does as the command line: `{set_to} jupyter lab`. The threads of
+the native engine yield the core by themselves. Without `--threads`, a run takes half the cores, but
+at least two if there are two."""
 
 
 def scaling(result: Result) -> str:
@@ -380,15 +387,6 @@ def scaling(result: Result) -> str:
         [of, cell(found(result, of, "time")), cell(found(result, of, "peak memory"))]
         for of in sizes
     ]
-    exponents = {
-        name.removeprefix("exponent of the "): value
-        for name, value in result.facts.items()
-        if name.startswith("exponent")
-    }
-    told = "; ".join(
-        f"{name}: {'unknown' if value is None else number(value)}"
-        for name, value in exponents.items()
-    )
     return f"""## Growth
 
 {context(result)}
@@ -407,7 +405,29 @@ One epoch on more images, imports included:
 
 {table(["images and model", "seconds", "peak memory, MiB"], size_rows)}
 
-Fitted exponents of what is added to the smallest data set's (1 is growth in proportion): {told}."""
+Powers of the number of images beyond the smallest, fitted to the time and memory beyond the
+smallest's (an exponent of 1 is growth in proportion): {growth(result, sizes)}."""
+
+
+def growth(result: Result, sizes: Sequence[str]) -> str:
+    """The fitted exponents, in words."""
+    told = []
+    for model in dict.fromkeys(of.partition(" images, ")[2] for of in sizes):
+        measured = [of for of in sizes if of.endswith(f" images, {model}")]
+        counts = [float(of.partition(" ")[0].replace(",", "")) for of in measured]
+        for way in ("time", "peak memory"):
+            medians = [result.figure(of, way).median for of in measured]
+            added = [
+                (count - counts[0], median - medians[0])
+                for count, median in zip(counts, medians, strict=True)
+                if count > counts[0] and median > medians[0]
+            ]
+            exponent = "unknown"
+            if len(added) > 1:
+                slope, _ = np.polyfit(*np.log(added).T, 1)
+                exponent = f"{number(float(slope))} ({len(added)} sizes)"
+            told.append(f"{way}, {model}: {exponent}")
+    return "; ".join(told)
 
 
 def prediction(result: Result) -> str:
@@ -474,6 +494,7 @@ def checkpoints(result: Result) -> str:
 
 The share of a run's time that is spent on saving, on random images of the data set's shape and
 number. At the ends of epochs, saving is skipped if it would take over its share of the time.
+Milliseconds and bytes are those of the last run.
 
 {context(result)}
 

@@ -25,6 +25,7 @@ from measuring import (
     Figure,
     Result,
     at_least_one,
+    begin,
     data_for,
     finish,
     in_turns,
@@ -32,7 +33,6 @@ from measuring import (
     parser,
     run,
     seconds,
-    settings_of,
 )
 from PIL import Image
 from tutorials.pictures import Pictures
@@ -149,7 +149,7 @@ def main() -> None:
     if not isinstance(find_kernels(), Kernels):
         sys.exit("there are no kernels here to compare with PyTorch; see tenfold info")
     torch.set_num_threads(options.threads)
-    result = Result("prediction", settings_of(options))
+    result = begin("prediction", options)
     with tempfile.TemporaryDirectory() as folder:
         of_one_image(Path(folder), result, options.rounds)
     print("one image: done", file=sys.stderr, flush=True)

@@ -26,14 +26,13 @@ import numpy as np
 from commands import as_npz
 from measuring import (
     Figure,
-    Result,
+    begin,
     data_for,
     finish,
     in_turns,
     parsed,
     parser,
     seconds,
-    settings_of,
 )
 from PIL import Image
 
@@ -73,7 +72,7 @@ def cifar_files(source: Path, folder: Path) -> None:
 def main() -> None:
     """See the module."""
     options = parsed(parser(__doc__, rounds=5))
-    result = Result("reading", settings_of(options))
+    result = begin("reading", options)
     mnist = load_splits("mnist", download=False).root
     if mnist is None:
         sys.exit("MNIST must be in the folder that TENFOLD_DATA names")
@@ -84,9 +83,12 @@ def main() -> None:
         cifar_files(npz, folder / "cifar")
         archive = Path(data_for("cifar10"))
 
-        def first(name: str) -> None:
-            shutil.rmtree(folder / "cache", ignore_errors=True)
-            load_splits(name)
+        def first(name: str) -> Callable[[], float]:
+            def measured() -> float:
+                shutil.rmtree(folder / "cache", ignore_errors=True)
+                return seconds(partial(load_splits, name))
+
+            return measured
 
         def again(name: str) -> Callable[[], float]:
             def measured() -> float:
@@ -96,7 +98,7 @@ def main() -> None:
             return measured
 
         timed = {
-            "MNIST, IDX files, the first time": partial(seconds, partial(first, "mnist")),
+            "MNIST, IDX files, the first time": first("mnist"),
             "MNIST, IDX files, again": again("mnist"),
             "CIFAR-10, .npz file": partial(seconds, partial(load_splits, str(npz))),
             "CIFAR-10, Python files": partial(seconds, partial(load_splits, f"{folder}/cifar")),
@@ -104,18 +106,16 @@ def main() -> None:
         raw = mnist / "MNIST" / "raw"
         if any(raw.glob("*.gz")):
             timed["MNIST, only unpacked"] = partial(seconds, partial(unpacked, raw))
-        if archive.exists():
+        if archive.is_file():
             with tarfile.open(archive) as tar:
                 tar.extractall(folder / "jpeg", filter="data")
             pictures = str(next((folder / "jpeg").iterdir()))
             alone = partial(one_by_one, Path(pictures))
             timed |= {
-                "60,000 JPEG files, decoded": partial(seconds, partial(first, pictures)),
+                "60,000 JPEG files, decoded": first(pictures),
                 "60,000 JPEG files, from the cache": again(pictures),
                 "60,000 JPEG files, one by one with Pillow": partial(seconds, alone),
-                "archive of 60,000 JPEG files, decoded": partial(
-                    seconds, partial(first, str(archive))
-                ),
+                "archive of 60,000 JPEG files, decoded": first(str(archive)),
                 "archive of 60,000 JPEG files, from the cache": again(str(archive)),
             }
         else:

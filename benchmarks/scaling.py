@@ -6,9 +6,7 @@
 - batch size: LeNet on MNIST, microseconds per image for batches of 1 to 1,024, with each engine and
   2 threads;
 - images: `tenfold train`, imports included, for one epoch of softmax regression and of LeNet, on
-  1,000 to 1,000,000 made-up 28x28 images in an .npz file: time, and peak memory. A power of the
-  number of images is fitted to what is added to the smallest data set's time and memory: an
-  exponent of 1 is growth in proportion.
+  1,000 to 1,000,000 made-up 28x28 images in an .npz file: time, and peak memory.
 """
 
 from __future__ import annotations
@@ -23,12 +21,12 @@ import numpy as np
 from measuring import (
     Figure,
     Result,
+    begin,
     finish,
     in_turns,
     parsed,
     parser,
     run,
-    settings_of,
 )
 from throughput import SYSTEMS, Worker
 
@@ -112,25 +110,12 @@ def with_images(result: Result, rounds: int, quick: bool, folder: Path) -> None:
             peaks = [answer["peak"] for answer in answers]
             result.figures.append(Figure(of, "time", "s", times))
             result.figures.append(Figure(of, "peak memory", "MiB", peaks))
-        for way in ("time", "peak memory"):
-            medians = [result.figure(f"{size:,} images, {model}", way).median for size in sizes]
-            added = [median - medians[0] for median in medians[1:]]
-            result.facts[f"exponent of the {way}, {model}"] = exponent_of(sizes[1:], added)
-
-
-def exponent_of(sizes: tuple[int, ...], values: list[float]) -> float | None:
-    """The exponent of the power that fits best; None if fewer than two values are positive."""
-    positive = [(size, value) for size, value in zip(sizes, values, strict=True) if value > 0]
-    if len(positive) < 2:
-        return None
-    exponent, _ = np.polyfit(*np.log(positive).T, 1)
-    return round(float(exponent), 3)
 
 
 def main() -> None:
     """See the module."""
     options = parsed(parser(__doc__, rounds=3))
-    result = Result("scaling", settings_of(options))
+    result = begin("scaling", options)
     with_threads(result, options.rounds, options.quick)
     with_batch_size(result, options.rounds, options.quick)
     with tempfile.TemporaryDirectory() as folder:

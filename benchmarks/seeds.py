@@ -19,14 +19,13 @@ from pathlib import Path
 import numpy as np
 from measuring import (
     Figure,
-    Result,
     at_least_one,
+    begin,
     choose_from,
     data_for,
     finish,
     parsed,
     parser,
-    settings_of,
 )
 
 from tenfold.data import Splits, load_splits
@@ -39,6 +38,7 @@ SYSTEMS: dict[str, tuple[str, dict[str, object], int | None]] = {
     "mlp-fashion": ("mlp-fashion", {}, None),
     "lenet-mnist": ("lenet-mnist", {"epochs": 3}, None),
     "cnn-cifar10": ("cnn-cifar10", {"epochs": 3}, None),
+    "convpool-mnist": ("convpool-mnist", {"epochs": 1}, 10_000),
     "convpool-mnist, lr 1e-4": ("convpool-mnist", {"epochs": 1, "lr": 1e-4}, 2000),
 }
 """Recipe, changes to it, and the number of images to use; None for all."""
@@ -81,7 +81,7 @@ def main() -> None:
     ways = {"native": ("native", options.threads)}
     if options.rounding:
         ways["PyTorch with one thread"] = ("torch", 1)
-    result = Result("seeds", settings_of(options))
+    result = begin("seeds", options)
     for name in options.systems[:1] if options.quick else options.systems:
         recipe_name, changes, images = SYSTEMS[name]
         if options.epochs is not None:

@@ -21,13 +21,12 @@ from measuring import (
     IMPORT,
     TENFOLD,
     Figure,
-    Result,
+    begin,
     finish,
     in_turns,
     parsed,
     parser,
     run,
-    settings_of,
 )
 from PIL import Image
 
@@ -63,7 +62,7 @@ def train(folder: Path) -> float:
 def main() -> None:
     """See the module."""
     options = parsed(parser(__doc__, rounds=9))
-    result = Result("startup", settings_of(options))
+    result = begin("startup", options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model, image = folder / "model", folder / "image.png"

@@ -40,6 +40,7 @@ from measuring import (
     Figure,
     Result,
     at_least_one,
+    begin,
     choose_from,
     data_for,
     finish,
@@ -48,18 +49,17 @@ from measuring import (
     parsed,
     parser,
     seconds,
-    settings_of,
 )
 from peers import PEERS, can_fit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tutorials.pictures import Pictures
 
-from tenfold.cli import SPIN_COUNT
 from tenfold.data import ImageDataset, Splits, load_splits
 from tenfold.errors import TenfoldError
 from tenfold.listening import Listener
 from tenfold.models.layers import Conv2d, Linear, output_shapes
+from tenfold.native import waiting
 from tenfold.native.library import Kernels, find_kernels
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs.fit import Prepared, prepare, train_prepared
@@ -337,9 +337,8 @@ class Worker:
         self, name: str, way: str, threads: int, batch_size: int = 0, *, avx2: bool = False
     ) -> None:
         # As the command line does.
-        own = os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
-        limited = way in ("native", "torch") and not own
-        environment = {"GOMP_SPINCOUNT": SPIN_COUNT} if limited else {}
+        limited = way in ("native", "torch") and not waiting.is_set()
+        environment = {"GOMP_SPINCOUNT": waiting.spin_count()} if limited else {}
         environment |= AVX2 if avx2 else {}
         self.process = subprocess.Popen(
             [
@@ -377,6 +376,8 @@ class Worker:
 def work(name: str, way: str, threads: int, batch_size: int) -> None:
     """Answer questions on standard input, in a worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once
+    if hasattr(os, "sched_setaffinity"):  # not all libraries can be told a number of threads
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     if way not in ("native", "torch"):
         torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
@@ -385,8 +386,6 @@ def work(name: str, way: str, threads: int, batch_size: int) -> None:
         system = replace(system, changes={**system.changes, "batch_size": batch_size})
     data = load_splits(data_for(load_recipe(system.recipe).data)).splits.train
     if way in PEERS:
-        if hasattr(os, "sched_setaffinity"):  # not all libraries can be told a number of threads
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
         fit = PEERS[way](system.recipe, data)
         of_epoch = len(data) // load_recipe(system.recipe).batch_size
         for line in sys.stdin:
@@ -469,15 +468,15 @@ def main() -> None:
     if options.work:
         work(options.systems[0], options.work, options.threads, options.batch_size)
         return
-    result, wrong = Result("throughput", settings_of(options)), []
-    if options.avx2:
-        result.machine.update(kernels="avx2")
+    result = begin("throughput", options, **({"kernels": "avx2"} if options.avx2 else {}))
+    wrong = []
     for name in options.systems:
         wrong += measure(name, options, result)
         print(f"{name}: {ratios(result, name)}", file=sys.stderr, flush=True)
     if wrong:
-        sys.exit("\n".join(wrong))
+        print("\n".join(wrong), file=sys.stderr)
     finish(result, options)
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def pytest_configure() -> None:
     import torch
 
     torch.set_num_threads(1)  # the tests run beside each other
-    # Shells start what runs in the background without Ctrl-C, and so would every process below it.
+    # Shells start background jobs with SIGINT ignored, and child processes inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

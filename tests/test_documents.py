@@ -41,6 +41,16 @@ def test_no_placeholder_is_published(path: Path) -> None:
     assert placeholders(prose(path)) == []
 
 
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+"""What follows a link's text, if it is a path."""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    links = LINK.findall(CODE.sub("", prose(path)))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -60,6 +60,20 @@ def test_tools_that_look_on_can_save_what_they_found(tool: str, tmp_path: Path) 
         assert (tmp_path / "tenfold.cli.cover").exists()
 
 
+HOSTS = {
+    "a function": f"def started():\n    exec({PROGRAM!r}, {{}})\n",
+    "runpy": "import runpy\ndef started(): runpy.run_module('tenfold', run_name='__main__')\n",
+}
+
+
+@pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
+def test_a_program_that_started_it_goes_on(host: str) -> None:
+    code = f"import sys\nsys.argv = ['tenfold', 'recipes']\n{host}"
+    code += "try: started()\nexcept SystemExit as ending: print(ending.code, file=sys.stderr)\n"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "None\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_still_an_error() -> None:
     code = f"import sys\nsys.argv = ['tenfold', 'predict', 'nothing']\n{PROGRAM}"  # prints nothing

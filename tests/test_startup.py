@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from engines import ENGINES
-from tenfold.cli import SPIN_COUNT, SPIN_COUNT_IN_A_CROWD, spin_count
 from tenfold.models import MODELS
+from tenfold.native.waiting import SPIN_COUNT, SPIN_COUNT_IN_A_CROWD, spin_count
 
 AT_THE_END = """
 import atexit, sys

@@ -49,12 +49,12 @@ def read(data: Path, train: bool) -> Pictures:
             images = arrays[f"{split}_images"].transpose(0, 2, 3, 1)
             return Pictures(images, arrays[f"{split}_labels"])
     name = "train" if train else "t10k"
-    images = _idx(data / f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
-    return Pictures(images, _idx(data / f"{name}-labels-idx1-ubyte.gz", 8))
+    images = _idx(data / f"{name}-images-idx3-ubyte", 16).reshape(-1, 28, 28)
+    return Pictures(images, _idx(data / f"{name}-labels-idx1-ubyte", 8))
 
 
 def _idx(path: Path, header: int) -> np.ndarray:
-    with gzip.open(path) as file:
+    with path.open("rb") if path.exists() else gzip.open(f"{path}.gz") as file:
         return np.frombuffer(file.read(), np.uint8, offset=header)
 
 

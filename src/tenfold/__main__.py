@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading
+from types import FrameType
 from typing import NoReturn
 
 from tenfold.cli import main
@@ -14,25 +15,34 @@ from tenfold.cli import main
 def program() -> NoReturn:
     """Run `main`, then end the process at once: freeing PyTorch takes a tenth of a second.
 
-    Functions registered with `atexit` still run. If other threads run, output cannot be written, or
-    a debugger or profiler looks on, the interpreter ends in the usual way.
+    Functions registered with `atexit` still run. The interpreter ends in the usual way if other
+    threads run, output cannot be written, a Python debugger or profiler looks on, or the program
+    was started by another one, which may go on.
     """
     try:
         main()
     except SystemExit as ending:
         code = ending.code or 0
-        if isinstance(code, int) and _is_only_thread() and not _is_observed():
+        if isinstance(code, int) and _is_alone() and not _is_observed():
             atexit._run_exitfuncs()
             if _all_is_written():
                 os._exit(code)
         raise
-    raise AssertionError("main() ends by SystemExit")
 
 
-def _is_only_thread() -> bool:
-    """Whether the interpreter would not have to wait for another thread before it ends."""
+def _is_alone() -> bool:
+    """Whether no other code has to run: no thread that the interpreter waits for, and no caller.
+
+    There is one frame above `program`: of the script, or with `-m` of this module, which `runpy`
+    runs.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    callers = 0
+    while frame is not None:
+        callers += frame.f_globals.get("__name__") != "runpy"
+        frame = frame.f_back
     others = (each for each in threading.enumerate() if each is not threading.main_thread())
-    return all(each.daemon for each in others)
+    return callers == 1 and all(each.daemon for each in others)
 
 
 def _is_observed() -> bool:
@@ -44,7 +54,7 @@ def _is_observed() -> bool:
 
 
 def _all_is_written() -> bool:
-    """Write what is buffered; False where the interpreter should try again, and report that."""
+    """Write what is buffered; False if that failed: the interpreter tries again, and reports it."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -26,6 +26,7 @@ from tenfold.errors import (
     shell_word,
 )
 from tenfold.listening import WithoutNotes
+from tenfold.native.waiting import let_threads_wait_briefly
 from tenfold.reporting.usage import image_in_place_of_run, misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
 
@@ -70,23 +71,6 @@ app = typer.Typer(
 
 SCHEMA = 1
 """Version of the `--json` output."""
-
-SPIN_COUNT, SPIN_COUNT_IN_A_CROWD = "4000", "1000"
-"""How many times an idle thread of GNU's OpenMP checks for work before it sleeps.
-
-PyTorch has this OpenMP on Linux. By default a thread checks 300,000 times, which takes longer than
-the time slice of a process that waits for the core meanwhile. The fewer the checks, the shorter a
-step next to busy processes, and the longer a step on an idle machine, because a thread that sleeps
-has to be woken. For LeNet on two idle cores with 1,000, 2,000, 3,000 and 4,000 checks: 7.3, 5.8,
-5.5 and 5.3 ms. So there are few checks only if there is a `CROWD`. `GOMP_SPINCOUNT=2000 python
-benchmarks/contention.py` measures it.
-"""
-
-CROWD = 2
-"""Other threads that can run for each core, above which they are a crowd.
-
-On Linux, the fourth field of /proc/loadavg counts those that run or wait for a core right now.
-"""
 
 DATA_HELP = (
     "A name listed by `tenfold data`, or a path: a folder or archive of class folders, or an "
@@ -186,9 +170,9 @@ ResizeOption = Annotated[
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
-    _let_threads_wait_briefly()
+    let_threads_wait_briefly()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -201,25 +185,6 @@ def main() -> None:
             sys.exit(error.exit_code)
         sys.stderr.write(f"tenfold: {error}\n")
         sys.exit(error.exit_code)
-
-
-def _let_threads_wait_briefly() -> None:
-    """Set how long OpenMP's threads wait for each other before they sleep; see `SPIN_COUNT`."""
-    if "torch" not in sys.modules and not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
-        os.environ["GOMP_SPINCOUNT"] = spin_count()
-
-
-def spin_count(load: Path = Path("/proc/loadavg")) -> str:
-    """The number of checks for what else the machine has to do at this moment.
-
-    Args:
-        load: the file that says it; without it, the machine is taken to be idle.
-    """
-    try:
-        others = int(load.read_text().split()[3].partition("/")[0]) - 1
-    except (OSError, IndexError, ValueError):
-        return SPIN_COUNT
-    return SPIN_COUNT_IN_A_CROWD if others > CROWD * (os.cpu_count() or 1) else SPIN_COUNT
 
 
 def _error_facts(error: TenfoldError) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import UsageError, did_you_mean
 from tenfold.evaluation.threads import computing_with, run_threads
+from tenfold.native import waiting
 from tenfold.native.threads import MOST_THREADS, available_cores
 from tenfold.runs.facts import RunFacts
 from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, TORCH, require_engine
@@ -174,20 +174,12 @@ def _set_threads(threads: int, *, in_own_thread: bool) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    if in_own_thread and waiting_is_limited():
+    if in_own_thread and waiting.is_limited():
         torch.set_num_threads(1)
         # The last call decides how many threads other new threads have.
         other = threading.Thread(target=torch.set_num_threads, args=(threads,))
         other.start()
         other.join()
-
-
-def waiting_is_limited() -> bool:
-    """Whether the environment limits how long OpenMP's threads wait before they sleep."""
-    passive = os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive"
-    # PyTorch has GNU's OpenMP on Linux only.
-    turns = os.environ.get("GOMP_SPINCOUNT", "").strip() if sys.platform == "linux" else ""
-    return passive or (turns.isdecimal() and len(turns) < 6)  # the default is 300,000
 
 
 def _like(began: str) -> str:

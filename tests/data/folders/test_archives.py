@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import zipfile
 
@@ -100,6 +101,23 @@ def test_encrypted_archives_are_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"encrypted: cat/1\.png; create the archive without"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")]
+)
+def test_another_compression_is_refused_once_and_unpacking_helps(tmp_path, method, name):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for each, data in TWO_CLASSES.items():
+            archive.writestr(each, data)
+    first = next(iter(TWO_CLASSES))
+    wanted = f"{path}: {first}: compressed by {name}, wanted deflate or none"
+    with pytest.raises(DataError, match=re.escape(wanted) + "; unpack it"):
+        read(path)
+    zipfile.ZipFile(path).extractall(tmp_path / "x")
+    splits, _ = read(tmp_path / "x")
+    assert sum(len(split.images) for split in splits.values()) == len(TWO_CLASSES)
 
 
 @main_sources

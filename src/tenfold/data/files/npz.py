@@ -23,7 +23,7 @@ from tenfold.data.files.reading import (
     fill,
     labeled,
     library_errors,
-    require_bounded,
+    require_known_method,
 )
 from tenfold.errors import DataError, counted, listing, nearest, quoted
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
@@ -146,7 +146,7 @@ def _kind_of(entry: zipfile.ZipInfo) -> str:
 def _npy_array(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
     """One array, if its header matches its size in the archive."""
     place = f"{path}: {entry.filename}"
-    require_bounded(place, entry, "save the file with numpy.savez_compressed")
+    require_known_method(place, entry, "save the file with numpy.savez_compressed")
     if entry.file_size > entry.compress_size * LARGEST_DEFLATE_RATIO + CHUNK:
         raise damaged(
             place, f"{counted(entry.compress_size, 'byte')} cannot unpack to {entry.file_size:,}"

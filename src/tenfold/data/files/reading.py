@@ -38,6 +38,7 @@ After each, the reader needs Python's lock again, which another thread may hold 
 FETCH_AGAIN = "fetch the file again or recreate it"
 _GZIP_MAGIC = b"\x1f\x8b"
 _WITH_GZIP_HEADER = 31
+_METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
 
 
 def damaged(place: Path | str, what: str) -> DataError:
@@ -45,16 +46,15 @@ def damaged(place: Path | str, what: str) -> DataError:
     return DataError(f"{place}: {what}", remedy=FETCH_AGAIN)
 
 
-def require_bounded(place: str, entry: zipfile.ZipInfo, remedy: str) -> None:
+def require_known_method(place: str, entry: zipfile.ZipInfo, remedy: str) -> None:
     """Refuse a member of a zip file that could unpack to any size.
 
     The methods other than deflate that Python reads, bzip2 and LZMA, have no maximum ratio, and
     `zipfile` decompresses as much as there is, however few bytes are asked for.
     """
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DataError(
-            f"{place}: compressed by an unusual method, wanted deflate or none", remedy=remedy
-        )
+        method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+        raise DataError(f"{place}: compressed by {method}, wanted deflate or none", remedy=remedy)
 
 
 def unreadable(place: Path | str, error: OSError | ValueError) -> DataError:

@@ -14,7 +14,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from tenfold.data.files.reading import damaged, library_errors, require_bounded
+from tenfold.data.files.reading import damaged, library_errors, require_known_method
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
 from tenfold.data.folders.streams import DECOMPRESSORS, Budget, ForwardStream
 from tenfold.errors import DataError, listing
@@ -76,6 +76,7 @@ def _zip_members(path: Path) -> Iterator[Member]:
         encoding = _encoding_of(entries)
         for entry in entries:
             budget.spend(entry.file_size)
+            require_known_method(f"{path}: {entry.filename}", entry, "unpack it into a folder")
             # Some Windows programs write backslashes, contrary to the format.
             parts = _parts(_name_of(entry, encoding).replace("\\", "/"))
             yield Member(parts, _zip_kind(entry), partial(_read_zip_entry, path, archive, entry))
@@ -144,7 +145,6 @@ def _zip_kind(entry: zipfile.ZipInfo) -> Kind:
 def _read_zip_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if entry.file_size > LARGEST_MEMBER:
         raise too_large(entry.filename, entry.file_size)
-    require_bounded(entry.filename, entry, "unpack the archive into a folder")
     with library_errors(f"{path}: {entry.filename}: {_DAMAGED}"), archive.open(entry) as file:
         data = file.read(LARGEST_MEMBER + 1)
         if len(data) != entry.file_size:

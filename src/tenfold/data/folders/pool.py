@@ -13,9 +13,10 @@ R = TypeVar("R")
 def submitted(
     pool: ThreadPoolExecutor, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 ) -> Future[R]:
-    """Like `pool.submit`, but done in this thread, after all that the pool has, if it refuses work.
+    """Like `pool.submit`; if the pool refuses, the function runs here, after its pending work.
 
-    All pools do as soon as the main thread has ended, although other threads go on.
+    All pools refuse as soon as the main thread has ended, although other threads go on. If the pool
+    cannot start a thread, the function may run twice.
     """
     try:
         return pool.submit(function, *args, **kwargs)
