@@ -146,7 +146,10 @@ def main() -> None:
                         f"{lr:g}: {each.loss:.3f} {each.said or '-'} {words}"
                         for lr, each, words in zip(RATES, outcomes, verdicts, strict=True)
                     ]
-                    print(f"{name}, {model}, {optimizer}, seed {seed}: " + "; ".join(cells), flush=True)
+                    print(
+                        f"{name}, {model}, {optimizer}, seed {seed}: " + "; ".join(cells),
+                        flush=True,
+                    )
     result.facts.update(counts)
     print(dict(counts))
     finish(result, options)

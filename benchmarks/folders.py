@@ -35,7 +35,7 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from tenfold.data import ImageDataset, Splits
 from tenfold.data.load import read_data
@@ -66,7 +66,9 @@ def gradients(images: np.ndarray) -> np.ndarray:
         inside = (angle >= 20 * bin_) & (angle < 20 * (bin_ + 1))
         chosen = np.where(inside, size, 0)
         cells[..., bin_] = chosen.reshape(n, height // 8, 8, width // 8, 8).mean((2, 4))
-    corners = [cells[:, y : y + height // 8 - 1, x : x + width // 8 - 1] for y in (0, 1) for x in (0, 1)]
+    corners = [
+        cells[:, y : y + height // 8 - 1, x : x + width // 8 - 1] for y in (0, 1) for x in (0, 1)
+    ]
     blocks = np.concatenate(corners, -1)
     for _ in range(2):
         norm = np.sqrt((blocks**2).sum(-1, keepdims=True) + 1e-10)
@@ -122,8 +124,8 @@ def augmented(images: torch.Tensor) -> torch.Tensor:
     matrix[:, 1, 0] = torch.sin(angle) * scale
     matrix[:, 0, 1] = -matrix[:, 1, 0]
     matrix[:, :, 2] = shift
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     factor = torch.empty(n, 1, 1, 1).uniform_(0.8, 1.2)
     return (moved * factor).clamp(0, 1)
 
@@ -148,7 +150,7 @@ def by_cnn(seconds: float) -> Callable[[Splits, int], np.ndarray]:
                 for group in optimizer.param_groups:
                     group["lr"] = 3e-3 * min(rise, 0.5 * (1 + math.cos(math.pi * min(1, share))))
                 batch = (augmented(images[chosen]) - mean) / std
-                loss = F.cross_entropy(network(batch), labels[chosen])
+                loss = functional.cross_entropy(network(batch), labels[chosen])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -212,7 +212,7 @@ CASES: dict[str, Case] = {
         {"train": {"café": 5, "tea": 5}, "test": {"café": 3, "tea": 3}},
     ),
     "names that differ by case": Case(
-        classes(**{"cat": 6, "Cat": 6}),
+        classes(cat=6, Cat=6),
         {"train": {"cat": 5, "Cat": 5}, "test": {"cat": 1, "Cat": 1}},
         ("differ only by case or spaces", "'Cat', 'cat'"),
     ),
@@ -418,7 +418,16 @@ def test_a_folder_is_understood_as_a_person_would(
     options = shlex.split(case.options)
     shown = tenfold("data", path.name, *options, "--json")
     trained = tenfold(
-        "train", path.name, *options, "--model", "softmax", "--epochs", "1", "--out", "run", "--json"
+        "train",
+        path.name,
+        *options,
+        "--model",
+        "softmax",
+        "--epochs",
+        "1",
+        "--out",
+        "run",
+        "--json",
     )
     assert (shown.code, trained.code) == (case.code, case.code), shown.err + trained.err
     if case.understood is None:

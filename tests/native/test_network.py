@@ -131,7 +131,9 @@ def test_logits_of_any_number_of_images(network: CompiledNetwork, n: int) -> Non
 def test_normalization(network: CompiledNetwork) -> None:
     """`(x - mean) / deviation` is applied per channel."""
     mean, deviation = np.float32([0.25, 0.5]), np.float32([0.5, 2.0])
-    found = network.predict(weights(), images(), normalization=ChannelNormalization(mean, deviation))
+    found = network.predict(
+        weights(), images(), normalization=ChannelNormalization(mean, deviation)
+    )
     pixels = (images() / 255.0 - mean[:, None, None]) / deviation[:, None, None]
     wanted = by_hand(weights(), pixels * 255.0)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)

@@ -86,9 +86,7 @@ class ImageDataset(MapDataset):
     def from_arrays(cls, arrays: LabeledArrays, *, split: str, source: str) -> ImageDataset:
         """A data set over a reader's arrays."""
         images, labels, classes, names, groups = arrays
-        return cls(
-            images, labels, classes, split=split, source=source, names=names, groups=groups
-        )
+        return cls(images, labels, classes, split=split, source=source, names=names, groups=groups)
 
     @cached_property
     def images(self) -> Images:

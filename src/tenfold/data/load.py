@@ -256,9 +256,7 @@ def read_data(
             "names or by a table"
         )
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
-    return ReadData(
-        fitted, tuple(recorder.notes), source, root, has_class_folders, depth, skipped
-    )
+    return ReadData(fitted, tuple(recorder.notes), source, root, has_class_folders, depth, skipped)
 
 
 # --- names and paths

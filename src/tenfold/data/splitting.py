@@ -116,7 +116,8 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
         fold = int(np.lexsort((held.sum(1), costs))[0])
         held[fold] += counts[group]
         of_group[group] = fold
-    return of_group[groups]
+    of_image = of_group[groups]
+    return of_image
 
 
 def _held_images(
@@ -154,7 +155,8 @@ def _held_groups(
         change = ((more - wanted) ** 2 - (held - wanted) ** 2) @ (1 / np.maximum(total, 1))
         if change < 0 and not takes_all:
             held, is_held[group] = more, True
-    return is_held[groups]
+    of_image: Bool[np.ndarray, " n"] = is_held[groups]
+    return of_image
 
 
 def _groups_and_counts(

@@ -215,7 +215,9 @@ class Classifier:
                 f"the model's are {self.bundle.input_shape}"
             )
         report = report_of(
-            self._predict(dataset.image_array, batch_size), dataset, self.bundle.header.class_weights
+            self._predict(dataset.image_array, batch_size),
+            dataset,
+            self.bundle.header.class_weights,
         )
         if not math.isfinite(report.loss):
             raise _not_finite("evaluate")
@@ -229,7 +231,9 @@ class Classifier:
 
     def _logits(self, images: ImageInputs) -> Float[np.ndarray, "n classes"]:
         header = self.bundle.header
-        pixels = in_memory_order(raw_pixels(images, self.bundle.input_shape, header.resize, header.depth))
+        pixels = in_memory_order(
+            raw_pixels(images, self.bundle.input_shape, header.resize, header.depth)
+        )
         logits = self._predict(pixels, _BATCH_SIZE)
         if not np.isfinite(logits).all():
             raise _not_finite("predict")

@@ -196,9 +196,24 @@ _CHARACTERS = re.compile(
     r"\W*(?:\w|\d+|(?:digit|number|letter|char(?:acter)?|class)?[\s_-]*(?:\d+|\w))\W*"
 )
 _SIDES = re.compile(r"left|right|clockwise|mirror", re.IGNORECASE)
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten alpha beta gamma delta sigma".split()
-)
+_NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "sigma",
+]
 
 
 def means_the_same_mirrored(classes: tuple[str, ...]) -> bool:

@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from tenfold.errors import UsageError, did_you_mean, nearest, printable, wanted
-from tenfold.resizing import DEFAULT_RESIZE, Resize
 from tenfold.recipes.text import MAX_DOTS, numbers_in, parse_recipe, recipe_text
+from tenfold.resizing import DEFAULT_RESIZE, Resize
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
 

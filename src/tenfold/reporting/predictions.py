@@ -44,7 +44,7 @@ class Writer:
     def _write(self, answer: Answer) -> None:
         guesses = ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in answer.guesses)
         text = f"{UNSURE} ({guesses})" if self.is_unsure(answer) else guesses
-        print(f"{printable(answer.name)}: {text}")
+        sys.stdout.write(f"{printable(answer.name)}: {text}\n")
 
 
 class CsvWriter(Writer):
@@ -61,7 +61,12 @@ class CsvWriter(Writer):
             self._rows.writerow([_encodable(answer.name), 1, UNSURE, f"{best:.6f}"])
             return
         for rank, guess in enumerate(answer.guesses, start=1):
-            cells = _encodable(answer.name), rank, _encodable(guess.name), f"{guess.probability:.6f}"
+            cells = (
+                _encodable(answer.name),
+                rank,
+                _encodable(guess.name),
+                f"{guess.probability:.6f}",
+            )
             self._rows.writerow(cells)
 
 
@@ -71,7 +76,8 @@ class LinesWriter(Writer):
     def write(self, answer: Answer) -> None:
         """Write an answer."""
         self.count += 1
-        print(json_line(self.facts_of(answer)), flush=True)
+        sys.stdout.write(f"{json_line(self.facts_of(answer))}\n")
+        sys.stdout.flush()
 
     def facts_of(self, answer: Answer) -> dict[str, Any]:
         """An answer, JSON-serializable."""
@@ -97,7 +103,8 @@ class JsonWriter(LinesWriter):
 
     def __init__(self, facts: Mapping[str, Any], min_confidence: float) -> None:
         super().__init__(min_confidence)
-        self._facts, self._answers = facts, []
+        self._facts = facts
+        self._answers: list[dict[str, Any]] = []
 
     def write(self, answer: Answer) -> None:
         """Keep an answer."""
@@ -106,7 +113,7 @@ class JsonWriter(LinesWriter):
 
     def close(self) -> None:
         """Write all answers."""
-        print(json_line({**self._facts, "predictions": self._answers}))
+        sys.stdout.write(f"{json_line({**self._facts, 'predictions': self._answers})}\n")
 
 
 def writer_of(kind: str, facts: Mapping[str, Any], min_confidence: float) -> Writer:

@@ -229,7 +229,8 @@ def _from_version_2(facts: dict[str, Any]) -> dict[str, Any]:
     def upgraded(context: object) -> object:
         return upgraded_context(context) if isinstance(context, Mapping) else context
 
-    contexts = {key: upgraded(facts[key]) for key in ("context", "replaced") if key in facts}
+    keys = [key for key in ("context", "replaced") if key in facts]
+    contexts: dict[str, Any] = {key: upgraded(facts[key]) for key in keys}
     return {**facts, **contexts, "format": FORMAT}
 
 

@@ -352,9 +352,7 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         classes=list(train.classes),
         resize=recipe.resize,
         depth=recipe.depth or 16,
-        class_weights=None
-        if prepared.class_weights is None
-        else list(prepared.class_weights),
+        class_weights=None if prepared.class_weights is None else list(prepared.class_weights),
         preprocessing=PreprocessingHeader.model_validate(model.preprocessing.to_header()),
         layers=prepared.layers,
         data={"source": recipe.data, "fingerprint": prepared.data.fingerprint},

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,9 @@ def cross_validate(
     read = read_for(whole, data, resources, listener=_WithoutTestNote(listener))
     train = read.splits.train
     if read.splits.test is not None:
-        listener.note(f"the {counted(len(read.splits.test), 'image')} of the test split is not used")
+        listener.note(
+            f"the {counted(len(read.splits.test), 'image')} of the test split is not used"
+        )
     from tenfold.runs.fit import fit  # imports PyTorch
 
     of_image, reports = folds_of(train, folds, seed=recipe.seed), []
@@ -119,7 +122,7 @@ class _WithoutTestNote(Listener):
         self._listener.reading(what, done, total)
 
 
-def _summary(values: Sequence[float]) -> dict[str, object]:
+def _summary(values: Sequence[float]) -> dict[str, Any]:
     """Mean, standard deviation, and the interval of the mean by Student's t, within 0..1.
 
     The folds' models share most of their training images, so the interval is somewhat narrow

@@ -19,7 +19,6 @@ from tenfold.listening import Listener, Recorder
 from tenfold.recipes import Recipe
 from tenfold.runs.resources import Resources, choose_device
 
-
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 

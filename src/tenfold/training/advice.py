@@ -175,8 +175,8 @@ def constant_loss(
 
     Without smoothing and weights it is the entropy of the class frequencies: ln(classes) if all are
     equally frequent. In general, the loss is the sum over classes k of a[k] (-log p[k]) with
-    a[k] = ((1 - s) n[k] w[k] + s w[k] n / classes) / sum(n w), for counts n, weights w and smoothing
-    s; it is lowest where p is in proportion to a.
+    a[k] = ((1 - s) n[k] w[k] + s w[k] n / classes) / sum(n w), for counts n, weights w and
+    smoothing s; it is lowest where p is in proportion to a.
 
     Args:
         labels: of the training images.

@@ -118,9 +118,7 @@ class Augmentation:
         """Whether brightness or contrast change."""
         return bool(self.brightness or self.contrast)
 
-    def changes(
-        self, indices: Int64[Tensor, " n"], epoch: int, height: int, width: int
-    ) -> Changes:
+    def changes(self, indices: Int64[Tensor, " n"], epoch: int, height: int, width: int) -> Changes:
         """How images change in an epoch.
 
         Args:
@@ -243,9 +241,7 @@ def _cosines_and_sines(degrees: float) -> Float64[Tensor, "2 angles"]:
 
     From Python's own functions: PyTorch's may differ between devices, and within one tensor.
     """
-    angles = [
-        math.radians(degrees) * place / ANGLES for place in range(-ANGLES, ANGLES + 1)
-    ]
+    angles = [math.radians(degrees) * place / ANGLES for place in range(-ANGLES, ANGLES + 1)]
     rows = [[math.cos(angle) for angle in angles], [math.sin(angle) for angle in angles]]
     return torch.tensor(rows, dtype=torch.float64)
 

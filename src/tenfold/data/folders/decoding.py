@@ -84,7 +84,7 @@ def decode_images(
                 damaged[image.name] = reason_of(error, image.name)
         return len(chunk), damaged
 
-    done, damaged = 0, {}
+    done, damaged = 0, dict[str, str]()
     for count, reasons in _mapped(decode_chunk, _chunks(_encoded(path, survey)), _workers(survey)):
         done += count
         damaged |= reasons

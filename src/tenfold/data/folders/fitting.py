@@ -33,7 +33,10 @@ def default_size(sizes: Sequence[Size]) -> Size:
         return sizes[0]
     side = min(median(math.sqrt(height * width) for height, width in sizes), LARGEST_DEFAULT_SIDE)
     usual = median(math.log(height / width) for height, width in sizes)
-    near = [abs(math.log(height / width) - usual) <= math.log(LIKE_THE_OTHERS) for height, width in sizes]
+    near = [
+        abs(math.log(height / width) - usual) <= math.log(LIKE_THE_OTHERS)
+        for height, width in sizes
+    ]
     if mean(near) < _MOSTLY:
         usual = 0.0
     return _even(side * math.exp(usual / 2)), _even(side * math.exp(-usual / 2))
@@ -76,13 +79,15 @@ def _cost(sizes: Sequence[Size], size: Size, resize: Resize) -> str:
             "is cut off"
         )
     return (
-        f" as a whole; {which} squashed: on average one side by {average:.0%}, at most by {most:.0%}"
+        f" as a whole; {which} squashed: on average one side by {average:.0%}, at most {most:.0%}"
     )
 
 
 def _share(own: Size, size: Size, resize: Resize) -> float:
-    """The share of the result that is margin, of the picture that is cut off, or of one side that
-    is lost in comparison with the other."""
+    """The share of the result that is margin, of the picture that is cut off, or of a side.
+
+    The last is what squashing takes from one side in comparison with the other.
+    """
     height, width = size
     if resize == "pad":
         inside = size_inside(own, size)

@@ -116,14 +116,16 @@ def read_image_folder(
         recorder.note(note)
     if bad:
         splits = _without(splits, bad)
-        recorder.note(f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad)}")
+        recorder.note(
+            f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad)}"
+        )
         if not splits:
             raise refuse(path, bad, count)
     _tell(survey, shape, wanted.resize, recorder)
     if depth is not None and depth < 16 and wanted.depth is None:
         recorder.note(
-            f"16-bit images have no value over {2**depth - 1:,}, so this is white: the highest 8 of "
-            f"{depth} bits are used"
+            f"16-bit images have no value over {2**depth - 1:,}, so this is white: the highest 8 "
+            f"of {depth} bits are used"
         )
     return Decoded(splits, recorder.notes, depth, bad)
 

@@ -8,8 +8,8 @@ The rules, which a model can rely on:
 - Transparency, whether alpha channel, transparent palette entry or transparent color, is
   composited on white.
 - 16-bit gray keeps the highest 8 of the bits that the training images use, 16 unless said
-  otherwise; larger values become white. Bilevel, palette, CMYK, YCbCr and LAB images go through RGB.
-  Images of 32-bit integers or floats are refused, because their range is unknown.
+  otherwise; larger values become white. Bilevel, palette, CMYK, YCbCr and LAB images go through
+  RGB. Images of 32-bit integers or floats are refused, because their range is unknown.
 - Color becomes gray by ITU-R 601 luma (Pillow's `L`); gray becomes color by repetition.
 - To fit a size, a picture is scaled with an antialiased bilinear filter: as a whole, with a margin
   of one color where the proportions differ (`pad`); as a whole, without its proportions (`squash`);

@@ -129,7 +129,9 @@ def read_table(data: bytes, name: str, images: ImageNames) -> Table:
     rows = [row + [""] * (width - len(row)) for row in rows]
     if any(images.find(cell) is not None for cell in rows[0]):
         return Table(name, tuple(str(number + 1) for number in range(width)), rows)
-    return Table(name, tuple(cell.strip() or str(n + 1) for n, cell in enumerate(rows[0])), rows[1:])
+    return Table(
+        name, tuple(cell.strip() or str(n + 1) for n, cell in enumerate(rows[0])), rows[1:]
+    )
 
 
 def _decoded(data: bytes, name: str) -> str:
@@ -148,9 +150,7 @@ def _decoded(data: bytes, name: str) -> str:
     raise DataError(f"{name}: not a table of text", remedy="save it as CSV in UTF-8")
 
 
-def find_table(
-    tables: Mapping[str, bytes], images: Sequence[Parts], path: Path
-) -> Table | None:
+def find_table(tables: Mapping[str, bytes], images: Sequence[Parts], path: Path) -> Table | None:
     """The one table among these that names images and has a column of labels; None if none does.
 
     Args:
@@ -214,7 +214,7 @@ def places_in_table(
         DataError: it names no image, or one with two labels.
     """
     names = ImageNames(images)
-    of_names, matches = _column_of_names(table, names)
+    of_names, _ = _column_of_names(table, names)
     if of_names is None:
         shown = [row[0] for row in table.rows[:_MOST_SHOWN]]
         raise DataError(
@@ -255,7 +255,9 @@ def places_in_table(
     if extra:
         notes.append(f"left out {counted(len(extra), 'image')} without a label: {_few(extra)}")
     if missing:
-        notes.append(f"{table.name} names {counted(len(missing), 'file')} not there: {_few(missing)}")
+        notes.append(
+            f"{table.name} names {counted(len(missing), 'file')} not there: {_few(missing)}"
+        )
     if unlabeled:
         notes.append(f"{table.name} has {counted(unlabeled, 'row')} without a label")
     found = {place[1] for place in of_image if place != LEFT_OUT}
@@ -274,7 +276,8 @@ def _column_of_labels(table: Table, of_names: str) -> str:
         return usual[0] if usual else left[0]
     raise UsageError(
         f"{table.name}: it is not clear which column has the labels: {quoted(others)}",
-        remedy=f"say so, for example with --labels {table.name}:{others[0] if others else 'COLUMN'}",
+        remedy="say so, for example with --labels "
+        f"{table.name}:{others[0] if others else 'COLUMN'}",
     )
 
 

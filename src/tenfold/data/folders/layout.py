@@ -92,17 +92,18 @@ def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Pla
     roots, notes = split_roots(path, tree)
     if list(roots.values()) == [UNSPLIT]:
         (root,) = roots
-        inside = _splits_inside(path, tree, root)
-        if inside:
-            return _placed_by_inner_splits(path, tree, images, root, inside)
-    roots, unlabeled = _without_unlabeled(path, tree, roots, images)
+        splits = _splits_inside(path, tree, root)
+        if splits:
+            return _placed_by_inner_splits(path, tree, images, root, splits)
+    roots, unlabeled = _without_unlabeled(tree, roots)
     _refuse_outsiders(path, images, roots, unlabeled)
     depth = {root: len(root) for root in roots}
     of_image = []
     for parts in images:
-        root = next((root for root in roots if parts[: depth[root]] == root), None)
-        is_used = root is not None
-        of_image.append((roots[root], same_name(parts[depth[root]])) if is_used else LEFT_OUT)
+        inside = [root for root in roots if parts[: depth[root]] == root]
+        of_image.append(
+            (roots[inside[0]], same_name(parts[depth[inside[0]]])) if inside else LEFT_OUT
+        )
     if unlabeled:
         n = of_image.count(LEFT_OUT)
         notes.append(
@@ -198,7 +199,7 @@ def _unwrapped(tree: Tree, root: Parts) -> Parts:
 
 
 def _without_unlabeled(
-    path: Path, tree: Tree, roots: Mapping[Parts, str], images: Sequence[Parts]
+    tree: Tree, roots: Mapping[Parts, str]
 ) -> tuple[dict[Parts, str], set[Parts]]:
     """The split folders with classes; and those without, if others have some."""
 
@@ -236,9 +237,12 @@ def _splits_inside(path: Path, tree: Tree, root: Parts) -> dict[str, str]:
     if len(classes) < 2 or any((*root, name) in tree.with_images for name in classes):
         return {}
     splits = {name: split_of(name) for found in inner.values() for name in found}
-    if splits and all(splits.values()):
-        if all(len({splits[n] for n in found}) == len(found) for found in inner.values()):
-            return splits
+
+    def are_distinct(names: Sequence[str]) -> bool:
+        return len({splits[name] for name in names}) == len(names)
+
+    if splits and all(splits.values()) and all(map(are_distinct, inner.values())):
+        return splits
     if is_same and len(names) > 1:
         start = "".join(f"{re.escape(part)}/" for part in root)
         of_outer = shell_quoted(f"^{start}(?P<label>[^/]+)/")
@@ -246,9 +250,9 @@ def _splits_inside(path: Path, tree: Tree, root: Parts) -> dict[str, str]:
         raise DataError(
             f"{path}: the folders {quoted(classes)} all contain the same folders, {quoted(names)}, "
             "so either may be the classes",
-            remedy=f"if {quoted(names[:2])} are classes, rename the outer folders to train, val and "
-            f"test, or ignore them with --label-from {of_inner}; if {quoted(classes[:2])} are "
-            f"classes: --label-from {of_outer}",
+            remedy=f"if {quoted(names[:2])} are classes, rename the outer folders to train, val "
+            f"and test, or ignore them with --label-from {of_inner}; if {quoted(classes[:2])} "
+            f"are classes: --label-from {of_outer}",
         )
     return {}
 
@@ -261,9 +265,7 @@ def _placed_by_inner_splits(
     stray = [parts for parts in images if len(parts) < depth + 3 or parts[depth + 1] not in splits]
     if stray:
         raise _outside(path, stray)
-    of_image = [
-        (splits[parts[depth + 1]], same_name(parts[depth])) for parts in images
-    ]
+    of_image = [(splits[parts[depth + 1]], same_name(parts[depth])) for parts in images]
     names = set(tree.children(root))
     note = f"the class folders contain the splits: {quoted(sorted(splits))}"
     return Places(classes_of(path, names), of_image, [note, *lookalikes(names)])
@@ -292,9 +294,7 @@ def _refuse_outsiders(
     def is_inside(parts: Parts) -> bool:
         if any(parts[: len(root)] == root for root in unlabeled):
             return True
-        return any(
-            parts[: len(root)] == root and len(parts) >= len(root) + 2 for root in roots
-        )
+        return any(parts[: len(root)] == root and len(parts) >= len(root) + 2 for root in roots)
 
     outside = [parts for parts in images if not is_inside(parts)]
     if outside:
@@ -333,7 +333,7 @@ def lookalikes(names: Iterable[str]) -> list[str]:
     groups = [quoted(sorted(group)) for group in alike.values() if len(group) > 1]
     if not groups:
         return []
+    told = "; ".join(sorted(groups))
     return [
-        f"classes whose names differ only by case or spaces are taken for different ones: "
-        f"{'; '.join(sorted(groups))}"
+        f"classes whose names differ only by case or spaces are taken for different ones: {told}"
     ]

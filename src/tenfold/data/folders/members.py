@@ -28,7 +28,7 @@ _LEFT_BY_SYSTEMS = frozenset(
         "__pycache__",
     }
 )  # fmt: skip
-"""Files and folders, in lower case, that desktops, file systems and network storage leave behind."""
+"""Files and folders, in lower case, that desktops, file systems and network drives leave behind."""
 
 
 class Kind(Enum):
