@@ -116,8 +116,8 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
         fold = int(np.lexsort((held.sum(1), costs))[0])
         held[fold] += counts[group]
         of_group[group] = fold
-    of_image = of_group[groups]
-    return of_image
+    by_group: Int64[np.ndarray, " n"] = of_group[groups]
+    return by_group
 
 
 def _held_images(
