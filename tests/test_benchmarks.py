@@ -95,6 +95,27 @@ def test_only_what_was_measured_alike_is_compared(measuring: ModuleType) -> None
     assert measuring.incomparable(one, other).startswith("threads was 2, is 4, processor was ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "."], "argument --out: . cannot be written: Is a directory"),
+        (["--against", "nothing"], "argument --against: nothing does not exist"),
+        (["--against", "text"], "argument --against: text is not a benchmark's result"),
+        (["--against", "table"], "argument --against: table is not a benchmark's result"),
+        (["--rounds", "0"], "argument --rounds: '0' is not a whole number of at least 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_measuring(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_text("not JSON")
+    (tmp_path / "table").write_text("{}")
+    command = [sys.executable, BENCHMARKS / "startup.py", *arguments]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert answer.stderr.endswith(f"error: {message}\n")
+
+
 def test_what_cannot_be_compared_is_not_measured(measuring: ModuleType, tmp_path: Path) -> None:
     earlier = result(measuring, [1.0])
     earlier.write(tmp_path / "earlier.json")
