@@ -112,29 +112,36 @@ def where(result: Result) -> str:
     )
 
 
-def bars(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, name: str) -> str:
-    """A plot of medians on a logarithmic axis; returns the Markdown that shows it."""
+def dots(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, name: str) -> str:
+    """A plot of medians and ranges on a logarithmic axis; returns the Markdown that shows it."""
     figure, axes = plt.subplots(figsize=(8, 0.6 + 0.19 * len(things) * len(ways)))
     height = 0.8 / len(ways)
     for index, way in enumerate(ways):
-        pairs = [
-            (place, measured.median)
-            for place, of in enumerate(things)
-            if (measured := found(result, of, way)) is not None
-        ]
-        places = [place - 0.4 + (index + 0.5) * height for place, _ in pairs]
-        values = [value for _, value in pairs]
-        drawn = axes.barh(
-            places, values, height * 0.92, label=NAMES.get(way, way), color=COLORS.get(way)
-        )
-        axes.bar_label(drawn, [number(value) for value in values], padding=3, fontsize=8)
+        for place, of in enumerate(things):
+            measured = found(result, of, way)
+            if measured is None:
+                continue
+            at, median = place - 0.4 + (index + 0.5) * height, measured.median
+            low, high = min(measured.samples), max(measured.samples)
+            color = COLORS.get(way)
+            axes.plot([low, high], [at, at], color=color, linewidth=2)
+            axes.plot([median], [at], "o", color=color, label=NAMES.get(way, way))
+            text = {"xytext": (7, -3), "textcoords": "offset points", "fontsize": 8}
+            axes.annotate(number(median), (high, at), **text)
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_yticks(range(len(things)), things)
     axes.invert_yaxis()
+    for border in range(len(things) - 1):
+        axes.axhline(border + 0.5, color="#dddddd", linewidth=0.8)
     axes.set_xlabel(f"{unit}, logarithmic")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    entries = dict(reversed(pair) for pair in zip(*axes.get_legend_handles_labels(), strict=True))
+    axes.legend(
+        [entries[name] for name in (NAMES.get(way, way) for way in ways) if name in entries],
+        [name for name in (NAMES.get(way, way) for way in ways) if name in entries],
+        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1),
+    )
     return saved(figure, name, f"{unit} of {', '.join(NAMES.get(way, way) for way in ways)}")
 
 
@@ -151,6 +158,9 @@ def lines(series: dict[str, list[tuple[float, float]]], x: str, y: str, name: st
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    ticks = sorted({at for points in series.values() for at, _ in points})
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
@@ -215,7 +225,7 @@ double precision; at most, an engine's may differ from them three times as much 
 
 {steps_of(result)}
 
-{bars(result, things_of(result), ways, "milliseconds per step", "throughput")}
+{dots(result, things_of(result), ways, "milliseconds per step", "throughput")}
 
 - The floor is the time that a step's arithmetic takes at the speed of PyTorch's product of large
   matrices, or that its weights take to be read and written, whichever is longer.
@@ -279,13 +289,13 @@ tutorial, [benchmarks/tutorials](../benchmarks/tutorials). The scripts evaluate 
 do, tenfold at the end of the run. Their DataLoaders read images in the script's own process, or in
 four others. Both read `cifar10` from an `.npz` file. Accuracies are in the order of the columns,
 each of one run: they differ by chance, most of all for `convpool-mnist`, whose learning rate is
-high. The next section compares the accuracies of many runs.
+high. `mlp-fashion` has the tutorial's low learning rate, and is far from its best after 5 epochs.
 
 {context(result)}
 
 {table(header, rows)}
 
-{bars(result, things_of(result), COMMAND_WAYS, "seconds", "commands")}"""
+{dots(result, things_of(result), COMMAND_WAYS, "seconds", "commands")}"""
 
 
 def startup(result: Result) -> str:
@@ -470,6 +480,10 @@ def reading(result: Result) -> str:
     rows = [[figure.way, cell(figure)] for figure in result.figures]
     return f"""## Reading data
 
+MNIST's files are compared with their published digests the first time they are read. Pictures in
+folders are decoded once, and then come from a cache. The first time takes longer than opening them
+with Pillow: all headers are read before any picture is decoded, and the cache is written.
+
 {context(result)}
 
 {table(["data", "seconds"], rows)}"""
@@ -484,17 +498,20 @@ def checkpoints(result: Result) -> str:
             [
                 f"`{figure.of}`",
                 figure.way,
+                f"{facts['epochs']:,}",
+                f"{facts['checkpoints']:,}",
                 cell(figure),
                 number(facts["milliseconds_per_save"]),
                 f"{facts['checkpoint_bytes']:,}",
             ]
         )
-    header = ["recipe", "checkpoints", "% of the time", "ms per save", "bytes"]
+    header = ["recipe", "checkpoints", "epochs", "saved", "% of the time", "ms per save", "bytes"]
     return f"""## Checkpoints
 
 The share of a run's time that is spent on saving, on random images of the data set's shape and
-number. At the ends of epochs, saving is skipped if it would take over its share of the time.
-Milliseconds and bytes are those of the last run.
+number, with as many epochs as fill about {result.settings["seconds"]:.0f} seconds. At the ends of
+epochs, saving is skipped if it would take more than 1 % of the time. Except for the share, figures
+are those of the last run.
 
 {context(result)}
 
