@@ -140,7 +140,10 @@ def dots(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, 
     axes.legend(
         [entries[name] for name in (NAMES.get(way, way) for way in ways) if name in entries],
         [name for name in (NAMES.get(way, way) for way in ways) if name in entries],
-        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1),
+        frameon=False,
+        fontsize=8,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
     )
     return saved(figure, name, f"{unit} of {', '.join(NAMES.get(way, way) for way in ways)}")
 
