@@ -546,7 +546,9 @@ def seeds(result: Result) -> str:
 
 The test accuracy of models trained by the native engine minus that of models trained by the PyTorch
 engine, from the same weights and on the same batches, in percentage points, with the interval of
-its mean by Student's t.
+its mean by Student's t. Each engine draws its own dropout masks, so with dropout two runs differ as
+much as two seeds do; at the high learning rate of `convpool-mnist`, they decide whether a network
+learns or predicts a constant. Without dropout, both engines' networks learn for the same seeds.
 
 {where(result)}
 
