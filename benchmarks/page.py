@@ -22,6 +22,7 @@ from measuring import IMPORT, RESULTS, Figure, Result, number
 from scipy.stats import t as student_t
 
 from tenfold.native.waiting import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
+from tenfold.training.checkpoint import COST
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -117,17 +118,18 @@ def dots(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, 
     figure, axes = plt.subplots(figsize=(8, 0.6 + 0.19 * len(things) * len(ways)))
     height = 0.8 / len(ways)
     for index, way in enumerate(ways):
-        for place, of in enumerate(things):
-            measured = found(result, of, way)
-            if measured is None:
-                continue
-            at, median = place - 0.4 + (index + 0.5) * height, measured.median
-            low, high = min(measured.samples), max(measured.samples)
-            color = COLORS.get(way)
-            axes.plot([low, high], [at, at], color=color, linewidth=2)
-            axes.plot([median], [at], "o", color=color, label=NAMES.get(way, way))
-            text = {"xytext": (7, -3), "textcoords": "offset points", "fontsize": 8}
-            axes.annotate(number(median), (high, at), **text)
+        measured = [
+            (place - 0.4 + (index + 0.5) * height, samples)
+            for place, of in enumerate(things)
+            if (samples := found(result, of, way)) is not None
+        ]
+        places, medians = [at for at, _ in measured], [one.median for _, one in measured]
+        lows = [min(one.samples) for _, one in measured]
+        highs = [max(one.samples) for _, one in measured]
+        axes.hlines(places, lows, highs, color=COLORS.get(way), linewidth=2)
+        axes.plot(medians, places, "o", color=COLORS.get(way), label=NAMES.get(way, way))
+        for end, text in zip(zip(highs, places, strict=True), map(number, medians), strict=True):
+            axes.annotate(text, end, (7, -3), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_yticks(range(len(things)), things)
@@ -136,15 +138,7 @@ def dots(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, 
         axes.axhline(border + 0.5, color="#dddddd", linewidth=0.8)
     axes.set_xlabel(f"{unit}, logarithmic")
     axes.spines[["top", "right"]].set_visible(False)
-    entries = dict(reversed(pair) for pair in zip(*axes.get_legend_handles_labels(), strict=True))
-    axes.legend(
-        [entries[name] for name in (NAMES.get(way, way) for way in ways) if name in entries],
-        [name for name in (NAMES.get(way, way) for way in ways) if name in entries],
-        frameon=False,
-        fontsize=8,
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-    )
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return saved(figure, name, f"{unit} of {', '.join(NAMES.get(way, way) for way in ways)}")
 
 
@@ -234,7 +228,7 @@ double precision; at most, an engine's may differ from them three times as much 
   matrices, or that its weights take to be read and written, whichever is longer.
 - The tutorials and the bare loop create `torch.optim.Adam` with its default settings; the PyTorch
   engine uses its fused form, which is why it is faster than the bare loop for `convpool-mnist`,
-  which has the most weights.
+  which has the most weights. With `fused=True`, the bare loop is as fast as the PyTorch engine.
 - At the learning rate of `convpool-mnist`, most of its gradients can become 0, which saves time; at
   1e-4 they do not. `resnet-small` is measured without augmentation, averaged weights and a
   schedule, which the other ways lack."""
@@ -419,12 +413,14 @@ One epoch on more images, imports included:
 {table(["images and model", "seconds", "peak memory, MiB"], size_rows)}
 
 Powers of the number of images beyond the smallest, fitted to the time and memory beyond the
-smallest's (an exponent of 1 is growth in proportion): {growth(result, sizes)}."""
+smallest's (an exponent of 1 is growth in proportion):
+
+{growth(result, sizes)}"""
 
 
 def growth(result: Result, sizes: Sequence[str]) -> str:
-    """The fitted exponents, in words."""
-    told = []
+    """A table of the fitted exponents, from the sizes that need more than the smallest."""
+    rows = []
     for model in dict.fromkeys(of.partition(" images, ")[2] for of in sizes):
         measured = [of for of in sizes if of.endswith(f" images, {model}")]
         counts = [float(of.partition(" ")[0].replace(",", "")) for of in measured]
@@ -435,12 +431,12 @@ def growth(result: Result, sizes: Sequence[str]) -> str:
                 for count, median in zip(counts, medians, strict=True)
                 if count > counts[0] and median > medians[0]
             ]
-            exponent = "unknown"
+            exponent = "-"
             if len(added) > 1:
                 slope, _ = np.polyfit(*np.log(added).T, 1)
-                exponent = f"{number(float(slope))} ({len(added)} sizes)"
-            told.append(f"{way}, {model}: {exponent}")
-    return "; ".join(told)
+                exponent = number(float(slope))
+            rows.append([f"{way}, {model}", exponent, str(len(added))])
+    return table(["growth of", "exponent", "sizes used"], rows)
 
 
 def prediction(result: Result) -> str:
@@ -483,9 +479,9 @@ def reading(result: Result) -> str:
     rows = [[figure.way, cell(figure)] for figure in result.figures]
     return f"""## Reading data
 
-MNIST's files are compared with their published digests the first time they are read. Pictures in
-folders are decoded once, and then come from a cache. The first time takes longer than opening them
-with Pillow: all headers are read before any picture is decoded, and the cache is written.
+The first time MNIST's files are read, they are compared with their published digests. The first
+time a folder or archive is read, the headers of all pictures are read, then the pictures are
+decoded, and a cache is written, from which they are read later.
 
 {context(result)}
 
@@ -513,8 +509,8 @@ def checkpoints(result: Result) -> str:
 
 The share of a run's time that is spent on saving, on random images of the data set's shape and
 number, with as many epochs as fill about {result.settings["seconds"]:.0f} seconds. At the ends of
-epochs, saving is skipped if it would take more than 1 % of the time. Except for the share, figures
-are those of the last run.
+epochs, nothing is saved if saving would then have taken more than {COST:.0%} of the time. All but
+the share are figures of the last run.
 
 {context(result)}
 
@@ -547,8 +543,8 @@ def seeds(result: Result) -> str:
 The test accuracy of models trained by the native engine minus that of models trained by the PyTorch
 engine, from the same weights and on the same batches, in percentage points, with the interval of
 its mean by Student's t. Each engine draws its own dropout masks, so with dropout two runs differ as
-much as two seeds do; at the high learning rate of `convpool-mnist`, they decide whether a network
-learns or predicts a constant. Without dropout, both engines' networks learn for the same seeds.
+much as two seeds do. At the high learning rate of `convpool-mnist`, the masks can decide whether a
+network learns or predicts a constant, so it is compared without dropout, too.
 
 {where(result)}
 
