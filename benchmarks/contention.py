@@ -38,11 +38,21 @@ BARE_STEPS = 20
 
 IN_A_NOTEBOOK = "torch, as in a notebook"
 
+BUSY = """
+import os, signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(1_000_000):
+        pass
+"""
+"""A busy process, which ends soon after the one that started it, however that ended."""
+
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
     """Processes that count, inside the block."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     time.sleep(0.5)
     try:
         yield

@@ -310,6 +310,29 @@ def existing(text: str) -> Path:
     return Path(text)
 
 
+def stored(text: str) -> Path:
+    """The type of an argument that is the path of a result."""
+    try:
+        Result.read(existing(text))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a benchmark's result") from error
+    return Path(text)
+
+
+def writable(text: str) -> Path:
+    """The type of an argument that is the path of a file to write later."""
+    path = Path(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        path.open("a").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: {error.strerror}") from error
+    return path
+
+
 def stop_in_one_line(what: str = "nothing was stored") -> None:
     """Let Ctrl-C end this process with one line instead of a traceback."""
 
@@ -331,8 +354,8 @@ def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentPars
     made.add_argument(
         "--rounds", type=at_least_one, help=f"samples of each figure; by default {rounds}"
     )
-    made.add_argument("--out", type=Path, metavar="FILE", help="where to write the result")
-    made.add_argument("--against", type=existing, metavar="FILE", help="a result to compare with")
+    made.add_argument("--out", type=writable, metavar="FILE", help="where to write the result")
+    made.add_argument("--against", type=stored, metavar="FILE", help="a result to compare with")
     made.set_defaults(usual_rounds=rounds)
     return made
 
@@ -412,6 +435,7 @@ def finish(result: Result, options: argparse.Namespace) -> None:
 def incomparable(before: Result, after: Result) -> str:
     """Why two results cannot be compared; empty if they can."""
     pairs = {
+        "benchmark": (before.benchmark, after.benchmark),
         **{key: (before.settings.get(key), after.settings.get(key)) for key in after.settings},
         **{
             key: (before.machine.get(key), after.machine.get(key))

@@ -22,6 +22,7 @@ from measuring import IMPORT, RESULTS, Figure, Result, number
 from scipy.stats import t as student_t
 
 from tenfold.native.waiting import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
+from tenfold.training.checkpoint import COST
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -112,26 +113,29 @@ def where(result: Result) -> str:
     )
 
 
-def bars(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, name: str) -> str:
-    """A plot of medians on a logarithmic axis; returns the Markdown that shows it."""
+def dots(result: Result, things: Sequence[str], ways: Sequence[str], unit: str, name: str) -> str:
+    """A plot of medians and ranges on a logarithmic axis; returns the Markdown that shows it."""
     figure, axes = plt.subplots(figsize=(8, 0.6 + 0.19 * len(things) * len(ways)))
     height = 0.8 / len(ways)
     for index, way in enumerate(ways):
-        pairs = [
-            (place, measured.median)
+        measured = [
+            (place - 0.4 + (index + 0.5) * height, samples)
             for place, of in enumerate(things)
-            if (measured := found(result, of, way)) is not None
+            if (samples := found(result, of, way)) is not None
         ]
-        places = [place - 0.4 + (index + 0.5) * height for place, _ in pairs]
-        values = [value for _, value in pairs]
-        drawn = axes.barh(
-            places, values, height * 0.92, label=NAMES.get(way, way), color=COLORS.get(way)
-        )
-        axes.bar_label(drawn, [number(value) for value in values], padding=3, fontsize=8)
+        places, medians = [at for at, _ in measured], [one.median for _, one in measured]
+        lows = [min(one.samples) for _, one in measured]
+        highs = [max(one.samples) for _, one in measured]
+        axes.hlines(places, lows, highs, color=COLORS.get(way), linewidth=2)
+        axes.plot(medians, places, "o", color=COLORS.get(way), label=NAMES.get(way, way))
+        for end, text in zip(zip(highs, places, strict=True), map(number, medians), strict=True):
+            axes.annotate(text, end, (7, -3), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_yticks(range(len(things)), things)
     axes.invert_yaxis()
+    for border in range(len(things) - 1):
+        axes.axhline(border + 0.5, color="#dddddd", linewidth=0.8)
     axes.set_xlabel(f"{unit}, logarithmic")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
@@ -151,6 +155,9 @@ def lines(series: dict[str, list[tuple[float, float]]], x: str, y: str, name: st
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    ticks = sorted({at for points in series.values() for at, _ in points})
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
@@ -215,13 +222,13 @@ double precision; at most, an engine's may differ from them three times as much 
 
 {steps_of(result)}
 
-{bars(result, things_of(result), ways, "milliseconds per step", "throughput")}
+{dots(result, things_of(result), ways, "milliseconds per step", "throughput")}
 
 - The floor is the time that a step's arithmetic takes at the speed of PyTorch's product of large
   matrices, or that its weights take to be read and written, whichever is longer.
 - The tutorials and the bare loop create `torch.optim.Adam` with its default settings; the PyTorch
   engine uses its fused form, which is why it is faster than the bare loop for `convpool-mnist`,
-  which has the most weights.
+  which has the most weights. With `fused=True`, the bare loop is as fast as the PyTorch engine.
 - At the learning rate of `convpool-mnist`, most of its gradients can become 0, which saves time; at
   1e-4 they do not. `resnet-small` is measured without augmentation, averaged weights and a
   schedule, which the other ways lack."""
@@ -279,13 +286,13 @@ tutorial, [benchmarks/tutorials](../benchmarks/tutorials). The scripts evaluate 
 do, tenfold at the end of the run. Their DataLoaders read images in the script's own process, or in
 four others. Both read `cifar10` from an `.npz` file. Accuracies are in the order of the columns,
 each of one run: they differ by chance, most of all for `convpool-mnist`, whose learning rate is
-high. The next section compares the accuracies of many runs.
+high. `mlp-fashion` has the tutorial's low learning rate, and is far from its best after 5 epochs.
 
 {context(result)}
 
 {table(header, rows)}
 
-{bars(result, things_of(result), COMMAND_WAYS, "seconds", "commands")}"""
+{dots(result, things_of(result), COMMAND_WAYS, "seconds", "commands")}"""
 
 
 def startup(result: Result) -> str:
@@ -406,12 +413,14 @@ One epoch on more images, imports included:
 {table(["images and model", "seconds", "peak memory, MiB"], size_rows)}
 
 Powers of the number of images beyond the smallest, fitted to the time and memory beyond the
-smallest's (an exponent of 1 is growth in proportion): {growth(result, sizes)}."""
+smallest's (an exponent of 1 is growth in proportion):
+
+{growth(result, sizes)}"""
 
 
 def growth(result: Result, sizes: Sequence[str]) -> str:
-    """The fitted exponents, in words."""
-    told = []
+    """A table of the fitted exponents, from the sizes that need more than the smallest."""
+    rows = []
     for model in dict.fromkeys(of.partition(" images, ")[2] for of in sizes):
         measured = [of for of in sizes if of.endswith(f" images, {model}")]
         counts = [float(of.partition(" ")[0].replace(",", "")) for of in measured]
@@ -422,12 +431,12 @@ def growth(result: Result, sizes: Sequence[str]) -> str:
                 for count, median in zip(counts, medians, strict=True)
                 if count > counts[0] and median > medians[0]
             ]
-            exponent = "unknown"
+            exponent = "-"
             if len(added) > 1:
                 slope, _ = np.polyfit(*np.log(added).T, 1)
-                exponent = f"{number(float(slope))} ({len(added)} sizes)"
-            told.append(f"{way}, {model}: {exponent}")
-    return "; ".join(told)
+                exponent = number(float(slope))
+            rows.append([f"{way}, {model}", exponent, str(len(added))])
+    return table(["growth of", "exponent", "sizes used"], rows)
 
 
 def prediction(result: Result) -> str:
@@ -470,6 +479,10 @@ def reading(result: Result) -> str:
     rows = [[figure.way, cell(figure)] for figure in result.figures]
     return f"""## Reading data
 
+The first time MNIST's files are read, they are compared with their published digests. The first
+time a folder or archive is read, the headers of all pictures are read, then the pictures are
+decoded, and a cache is written, from which they are read later.
+
 {context(result)}
 
 {table(["data", "seconds"], rows)}"""
@@ -484,17 +497,20 @@ def checkpoints(result: Result) -> str:
             [
                 f"`{figure.of}`",
                 figure.way,
+                f"{facts['epochs']:,}",
+                f"{facts['checkpoints']:,}",
                 cell(figure),
                 number(facts["milliseconds_per_save"]),
                 f"{facts['checkpoint_bytes']:,}",
             ]
         )
-    header = ["recipe", "checkpoints", "% of the time", "ms per save", "bytes"]
+    header = ["recipe", "checkpoints", "epochs", "saved", "% of the time", "ms per save", "bytes"]
     return f"""## Checkpoints
 
 The share of a run's time that is spent on saving, on random images of the data set's shape and
-number. At the ends of epochs, saving is skipped if it would take over its share of the time.
-Milliseconds and bytes are those of the last run.
+number, with as many epochs as fill about {result.settings["seconds"]:.0f} seconds. At the ends of
+epochs, nothing is saved if saving would then have taken more than {COST:.0%} of the time. All but
+the share are figures of the last run.
 
 {context(result)}
 
@@ -526,7 +542,9 @@ def seeds(result: Result) -> str:
 
 The test accuracy of models trained by the native engine minus that of models trained by the PyTorch
 engine, from the same weights and on the same batches, in percentage points, with the interval of
-its mean by Student's t.
+its mean by Student's t. Each engine draws its own dropout masks, so with dropout two runs differ as
+much as two seeds do. At the high learning rate of `convpool-mnist`, the masks can decide whether a
+network learns or predicts a constant, so it is compared without dropout, too.
 
 {where(result)}
 

@@ -39,6 +39,11 @@ SYSTEMS: dict[str, tuple[str, dict[str, object], int | None]] = {
     "lenet-mnist": ("lenet-mnist", {"epochs": 3}, None),
     "cnn-cifar10": ("cnn-cifar10", {"epochs": 3}, None),
     "convpool-mnist": ("convpool-mnist", {"epochs": 1}, 10_000),
+    "convpool-mnist, without dropout": (
+        "convpool-mnist",
+        {"epochs": 1, "model_args.dropout": 0.0},
+        2000,
+    ),
     "convpool-mnist, lr 1e-4": ("convpool-mnist", {"epochs": 1, "lr": 1e-4}, 2000),
 }
 """Recipe, changes to it, and the number of images to use; None for all."""

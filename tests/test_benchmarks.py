@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -95,6 +96,27 @@ def test_only_what_was_measured_alike_is_compared(measuring: ModuleType) -> None
     assert measuring.incomparable(one, other).startswith("threads was 2, is 4, processor was ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "."], "argument --out: . cannot be written: Is a directory"),
+        (["--against", "nothing"], "argument --against: nothing does not exist"),
+        (["--against", "text"], "argument --against: text is not a benchmark's result"),
+        (["--against", "table"], "argument --against: table is not a benchmark's result"),
+        (["--rounds", "0"], "argument --rounds: '0' is not a whole number of at least 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_measuring(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_text("not JSON")
+    (tmp_path / "table").write_text("{}")
+    command = [sys.executable, BENCHMARKS / "startup.py", *arguments]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert answer.stderr.endswith(f"error: {message}\n")
+
+
 def test_what_cannot_be_compared_is_not_measured(measuring: ModuleType, tmp_path: Path) -> None:
     earlier = result(measuring, [1.0])
     earlier.write(tmp_path / "earlier.json")
@@ -174,6 +196,32 @@ def test_a_wrong_argument_is_answered_in_one_line_before_anything_is_measured(
     )
     assert answer.returncode
     assert said in answer.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
+def test_no_busy_process_outlives_its_benchmark() -> None:
+    code = (
+        "import time\nfrom contention import busy_processes\n"
+        "with busy_processes(2): print(flush=True); time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(BENCHMARKS)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        assert len(children) == 2
+        parent.kill()
+    while any(is_running(child) for child in children):
+        time.sleep(0.05)
+
+
+def is_running(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal here")

@@ -16,8 +16,8 @@ def program() -> NoReturn:
     """Run `main`, then end the process at once: freeing PyTorch takes a tenth of a second.
 
     Functions registered with `atexit` still run. The interpreter ends in the usual way if other
-    threads run, output cannot be written, a Python debugger or profiler looks on, or the program
-    was started by another one, which may go on.
+    threads run, output cannot be written, a Python debugger or profiler looks on, or this was not
+    called at the top level of the main module. Code that goes on afterwards calls `main` instead.
     """
     try:
         main()
