@@ -181,7 +181,7 @@ class Contest:
     def moments(self) -> list[Tensor]:
         """Means and standard deviations of the channels."""
         header = self.prepared("torch", self.recipe).model.preprocessing.to_header()
-        return [torch.tensor(values)[:, None, None] for values in header.values()]
+        return [torch.tensor(header[name])[:, None, None] for name in ("mean", "std")]
 
     def prepared(self, engine: str, recipe: Recipe) -> Prepared:
         """What `tenfold train` has before the first step."""

@@ -295,6 +295,24 @@ def output_shapes(layers: Sequence[Layer], input_shape: Sequence[int]) -> tuple[
     return tuple(shapes.values())
 
 
+def multiply_adds(layers: Sequence[Layer], input_shape: Sequence[int]) -> int:
+    """Those of the convolutions and linear layers for one image, forward.
+
+    Args:
+        layers: in order.
+        input_shape: of one image: channels, height, width.
+
+    Raises:
+        UsageError: a layer does not fit its input.
+    """
+    total = 0
+    for layer, shape in zip(layers, output_shapes(layers, input_shape), strict=True):
+        if isinstance(layer, Conv2d | Linear):
+            (_, weight), *_ = layer.tensors()
+            total += math.prod(weight) * math.prod(shape[1:])
+    return total
+
+
 def require_weights(layers: Sequence[Layer], shapes: Mapping[str, Sequence[int]]) -> None:
     """Refuse weights whose names and shapes are not exactly those that the layers use.
 

@@ -17,13 +17,30 @@ from typing import Any
 import numpy as np
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.models.layers import multiply_adds
 from tenfold.recipes.recipe import Recipe
 from tenfold.types import ImageShape
 
-BUDGET = 2.5e12
-"""Multiply-adds of all forward passes in training; a step takes about three times as many."""
+
+@dataclass(frozen=True)
+class Budget:
+    """How much may be computed.
+
+    Attributes:
+        multiply_adds: of all forward passes in training; a step takes about three times as many.
+        is_wanted: whether all of it is to be used; otherwise only what the data needs.
+    """
+
+    multiply_adds: float
+    is_wanted: bool = False
+
+
+USUAL_BUDGET = Budget(2.5e12)
 
 LEAST_EPOCHS, MOST_EPOCHS = 5, 100
+
+MOST_TIMES_WANTED = 5
+"""With more time than the data needs, training takes at most so many times as many epochs."""
 
 WIDTHS = (8, 12, 16, 24, 32, 48)
 """Channels of the first stage that a network may have."""
@@ -31,8 +48,7 @@ WIDTHS = (8, 12, 16, 24, 32, 48)
 LAST_SIDE = 8
 """The last stage sees an image of about this many pixels a side."""
 
-LEAST_SHARE = 0.02
-"""Of the smallest class among all images, below which it counts as rare in any case."""
+_IMAGES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -65,8 +81,11 @@ class DataSummary:
 def summarize(train: ImageDataset) -> DataSummary:
     """The facts about training images."""
     pixels = train.image_array.reshape(len(train), -1)
-    means = pixels.mean(1, dtype=np.float64)
-    deviations = np.array([image.std(dtype=np.float64) for image in pixels])
+    means, deviations = np.empty(len(train)), np.empty(len(train))
+    for start in range(0, len(train), _IMAGES_AT_ONCE):
+        some = slice(start, start + _IMAGES_AT_ONCE)
+        means[some] = pixels[some].mean(1, dtype=np.float64)
+        deviations[some] = pixels[some].std(1, dtype=np.float64)
     within = float(deviations.mean())
     return DataSummary(
         len(train),
@@ -77,13 +96,13 @@ def summarize(train: ImageDataset) -> DataSummary:
     )
 
 
-def chosen_by_data(recipe: Recipe, data: DataSummary, budget: float = BUDGET) -> Recipe:
+def chosen_by_data(recipe: Recipe, data: DataSummary, budget: Budget = USUAL_BUDGET) -> Recipe:
     """The recipe with a value for every key that it leaves to the data.
 
     Args:
         recipe: as given.
         data: facts about the training images.
-        budget: multiply-adds of all forward passes.
+        budget: how much may be computed.
     """
     values = recipe.model_dump()
     for key in sorted(recipe.left_to_data, key=list(_RULES).index):
@@ -93,8 +112,23 @@ def chosen_by_data(recipe: Recipe, data: DataSummary, budget: float = BUDGET) ->
         chosen = _RULES[key](values, data, budget)
         place[name] = chosen
         if key == "model":
-            values["model_args"] = _network(data, budget)
+            values["model_args"] = _model_args(values, data, budget)
     return Recipe.model_validate(values)
+
+
+def budget_within(
+    seconds: float, seconds_per_step: float, recipe: Recipe, data: DataSummary
+) -> Budget:
+    """What can be computed in a time.
+
+    Args:
+        seconds: the time.
+        seconds_per_step: how long a step takes on this machine.
+        recipe: what was trained then, complete.
+        data: facts about the training images.
+    """
+    images = seconds / seconds_per_step * recipe.batch_size
+    return Budget(images * _multiply_adds(recipe.model, recipe.model_args, data), is_wanted=True)
 
 
 def in_words(recipe: Recipe, data: DataSummary, chosen: Recipe) -> str:
@@ -132,63 +166,56 @@ def _wanted_epochs(data: DataSummary) -> float:
     return min(MOST_EPOCHS, max(LEAST_EPOCHS, 60 * math.sqrt(1000 / data.n)))
 
 
-def _network(data: DataSummary, budget: float) -> dict[str, Any]:
+def _model_args(values: Mapping[str, Any], data: DataSummary, budget: Budget) -> dict[str, Any]:
     """The widest network that sees all images as often as wanted within the budget."""
     side = min(data.image_shape[1:])
     stages = max(2, min(5, 1 + round(math.log2(max(side, 1) / LAST_SIDE))))
-    arguments = [
-        {"widths": [width * 2**stage for stage in range(stages)], "blocks": 1, "dropout": 0.2}
-        for width in WIDTHS
-    ]
-    room = budget / (data.n * _wanted_epochs(data))
-    fitting = [each for each in arguments if _multiply_adds(data.image_shape, each) <= room]
-    return (fitting or arguments[:1])[-1]
+    room = budget.multiply_adds / (data.n * _wanted_epochs(data))
+    given = values["model_args"]
+    for width in reversed(WIDTHS):
+        widths = [width * 2**stage for stage in range(stages)]
+        arguments = {"widths": widths, "blocks": 1, "dropout": 0.2, **given}
+        if _multiply_adds(values["model"], arguments, data) <= room:
+            break
+    return arguments
 
 
-def _multiply_adds(shape: ImageShape, arguments: Mapping[str, Any]) -> float:
-    """Of one image in `resnet-small`."""
-    channels, height, width = shape
-    widths, total = arguments["widths"], 0.0
-    inputs = channels
-    for place, outputs in enumerate([widths[0], *widths]):
-        if place > 1:
-            height, width = math.ceil(height / 2), math.ceil(width / 2)
-        pixels = height * width
-        if place == 0:
-            total += 9 * inputs * outputs * pixels
-        else:
-            total += 9 * (inputs + outputs) * outputs * pixels
-            total += inputs * outputs * pixels if inputs != outputs else 0
-        inputs = outputs
-    return total
+def _multiply_adds(model: str, arguments: Mapping[str, Any], data: DataSummary) -> int:
+    """Of one image, forward; 1 for a model that is not a list of known layers."""
+    from tenfold.models import build
+    from tenfold.models.tracing import layer_list
+
+    network = build(model, data.image_shape, len(data.classes), device="meta", **arguments)
+    layers = layer_list(network, data.image_shape)
+    return 1 if layers is None else multiply_adds(layers, data.image_shape)
 
 
-def _epochs(values: Mapping[str, Any], data: DataSummary, budget: float) -> int:
+def _epochs(values: Mapping[str, Any], data: DataSummary, budget: Budget) -> int:
     wanted = _wanted_epochs(data)
-    if values["model"] == "resnet-small" and values["model_args"].get("widths"):
-        arguments = {"blocks": 1, **values["model_args"]}
-        possible = budget / (data.n * _multiply_adds(data.image_shape, arguments))
-        wanted = min(wanted, possible)
-    return max(LEAST_EPOCHS, round(wanted))
+    each = data.n * _multiply_adds(values["model"], values["model_args"], data)
+    possible = budget.multiply_adds / each
+    if budget.is_wanted:
+        return max(1, int(min(possible, MOST_TIMES_WANTED * wanted)))
+    return max(LEAST_EPOCHS, round(min(possible, wanted)))
 
 
-def _batch_size(_values: Mapping[str, Any], data: DataSummary, _budget: float) -> int:
+def _batch_size(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> int:
     """About 50 steps an epoch, within 16 to 128."""
     size: int = 2 ** round(math.log2(max(1, data.n / 50)))
     return min(max(size, 16), 128, data.n)
 
 
-def _lr(values: Mapping[str, Any], _data: DataSummary, _budget: float) -> float:
+def _lr(values: Mapping[str, Any], _data: DataSummary, _budget: Budget) -> float:
     """Usual for the optimizer, and in proportion to the square root of the batch."""
     usual = {"sgd": 0.05, "adam": 2e-3, "adamw": 3e-3}[values["optimizer"]]
     return float(f"{usual * math.sqrt(values['batch_size'] / 32):.2g}")
 
 
-def _normalize(_values: Mapping[str, Any], data: DataSummary, _budget: float) -> str:
+def _normalize(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> str:
     return "image" if data.lighting > 0.5 else "dataset"
 
 
-def _class_weights(_values: Mapping[str, Any], data: DataSummary, _budget: float) -> str:
+def _class_weights(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> str:
     return "sqrt" if data.imbalance > 1.5 else "none"
 
 
@@ -226,20 +253,20 @@ def means_the_same_mirrored(classes: tuple[str, ...]) -> bool:
     return 2 * signs < len(classes)
 
 
-def _flip(_values: Mapping[str, Any], data: DataSummary, _budget: float) -> bool:
+def _flip(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> bool:
     return means_the_same_mirrored(data.classes)
 
 
-def _fixed(value: float) -> Callable[[Mapping[str, Any], DataSummary, float], float]:
+def _fixed(value: float) -> Callable[[Mapping[str, Any], DataSummary, Budget], float]:
     return lambda _values, _data, _budget: value
 
 
-def _recoloring(values: Mapping[str, Any], _data: DataSummary, _budget: float) -> float:
+def _recoloring(values: Mapping[str, Any], _data: DataSummary, _budget: Budget) -> float:
     """Normalizing each image takes this away again."""
     return 0.0 if values["normalize"] == "image" else 0.2
 
 
-_RULES: Mapping[str, Callable[[Mapping[str, Any], DataSummary, float], Any]] = {
+_RULES: Mapping[str, Callable[[Mapping[str, Any], DataSummary, Budget], Any]] = {
     "image_size": lambda _values, data, _budget: tuple(data.image_shape[1:]),
     "normalize": _normalize,
     "model": lambda _values, _data, _budget: "resnet-small",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,9 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     PrivateAttr,
-    SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
     model_validator,
@@ -235,7 +233,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _without_auto(cls, values: Any, handler: ModelWrapValidatorHandler[Recipe]) -> Recipe:  # noqa: ANN401
+    def _without_auto(cls, values: Any, handler: Callable[[Any], Recipe]) -> Recipe:  # noqa: ANN401
         if not isinstance(values, Mapping):
             return handler(values)
         given = dict(values)
@@ -253,8 +251,8 @@ class Recipe(BaseModel):
         return recipe
 
     @model_serializer(mode="wrap")
-    def _with_auto(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
+    def _with_auto(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        values = handler(self)
         for key in self._left_to_data:
             table, _, name = key.rpartition(".")
             place = values.get(table) if table else values

@@ -21,8 +21,17 @@ from tenfold.models.layers import Layer, require_batches
 from tenfold.models.tracing import layer_list
 from tenfold.randomness import derive_seed
 from tenfold.recipes import Recipe, completed
+from tenfold.recipes.choosing import (
+    Budget,
+    DataSummary,
+    budget_within,
+    chosen_by_data,
+    in_words,
+    summarize,
+)
 from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
+from tenfold.runs.pace import Pace
 from tenfold.runs.reading import NOTHING, RunData, read_for
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.tensors import part_of, to_stored
@@ -173,6 +182,7 @@ def prepare(
     *,
     listener: Listener,
     left_out: Mapping[str, str] = NOTHING,
+    seconds: float | None = None,
 ) -> Prepared:
     """Read the data and build the model; call this inside `Resources.repeatable`.
 
@@ -181,24 +191,78 @@ def prepare(
         data: see `read_for`; or what that has read.
         resources: what the run may use.
         device: where to train.
-        listener: gets notes on the data, the progress of long reads, and, if no engine was
-            requested, why PyTorch trains on a CPU.
+        listener: gets notes on the data, the progress of long reads, what was chosen by the data,
+            and, if no engine was requested, why PyTorch trains on a CPU.
         left_out: see `read_for`.
+        seconds: how long training should take; None for what the data needs.
 
     Raises:
         DataError: the data cannot be read or trained on.
         UsageError: the recipe does not fit the data.
     """
-    arguments = model_arguments(recipe.model, recipe.model_args)  # fails before a long read
+    model_arguments(recipe.model, recipe.model_args)  # fails before a long read
     if not isinstance(data, RunData):
         data = read_for(recipe, data, resources, listener=listener, left_out=left_out)
+    recipe = _fitted_to(data, recipe, resources, device, listener, seconds)
+    return _assembled(recipe, data, resources, device, listener)
+
+
+def _fitted_to(
+    data: RunData,
+    recipe: Recipe,
+    resources: Resources,
+    device: torch.device,
+    listener: Listener,
+    seconds: float | None,
+) -> Recipe:
+    """The recipe with a value for everything that it leaves to the data, and a batch that fits."""
+    train = data.splits.train
+    if seconds is not None and "epochs" not in recipe.left_to_data:
+        raise UsageError(
+            f"a time was given, but the recipe says {recipe.epochs} epochs",
+            remedy="leave them to the data: --set epochs=auto",
+        )
+    chosen = recipe
+    if recipe.left_to_data:
+        facts = summarize(train)
+        chosen = chosen_by_data(recipe, facts)
+        if seconds is not None:
+            for _ in range(2):  # another width has another pace
+                trial = _assembled(chosen, data, resources, device, Listener())
+                chosen = chosen_by_data(recipe, facts, _budget(seconds, trial, facts))
+        listener.note(in_words(recipe, facts, chosen))
+    if chosen.batch_size > len(train):
+        listener.note(
+            f"batch_size is {len(train):,} instead of {chosen.batch_size:,}: there are no more "
+            "training images"
+        )
+        chosen = chosen.model_copy(update={"batch_size": len(train)})
+    return chosen
+
+
+def _budget(seconds: float, trial: Prepared, facts: DataSummary) -> Budget:
+    """What can be computed in this time at the pace of some steps on trial."""
+    pace = Pace()
+    while pace.seconds_per_step is None:  # unless all epochs together are too short
+        train_prepared(trial, watcher=pace, should_stop=pace.is_known)
+    return budget_within(seconds, pace.seconds_per_step, trial.recipe, facts)
+
+
+def _assembled(
+    recipe: Recipe,
+    data: RunData,
+    resources: Resources,
+    device: torch.device,
+    listener: Listener,
+) -> Prepared:
+    """A new model and all that trains it, by a recipe that leaves nothing to the data."""
     splits, train = data.splits, data.splits.train
     recipe = completed(
         recipe,
         source=data.source,
         image_shape=train.image_shape,
         depth=data.depth,
-        model_arguments=arguments,
+        model_arguments=model_arguments(recipe.model, recipe.model_args),
     )
     _require_fit(recipe, splits)
     preprocessing = _preprocessing(recipe, train)
@@ -389,12 +453,6 @@ def _schedule(recipe: Recipe, n: int) -> Schedule:
 
 
 def _require_fit(recipe: Recipe, splits: Splits) -> None:
-    if recipe.batch_size > len(splits.train):
-        raise UsageError(
-            f"batch_size is {recipe.batch_size:,}, but there are only {len(splits.train):,} "
-            "training images",
-            remedy=f"choose --batch-size {len(splits.train)} or less",
-        )
     if recipe.patience and splits.val is None:
         raise UsageError(
             f"patience is {recipe.patience}, but there is no validation split to judge epochs by",

@@ -191,11 +191,11 @@ class Augmentation:
 
 
 LARGEST = {
-    "rotate": 180,
+    "rotate": 180.0,
     "scale": 0.9,
-    "shift": 1,
-    "brightness": 1,
-    "contrast": 1,
+    "shift": 1.0,
+    "brightness": 1.0,
+    "contrast": 1.0,
     "crop_padding": 2**14,
     "cutout": 2**14,
 }

@@ -80,10 +80,10 @@ main_sources = pytest.mark.parametrize("kind", ["directory", "zip", "w:gz"])
 def read(path: Path, **wanted: Any) -> tuple[dict[str, LabeledArrays], list[str]]:
     """The splits of a source, and the notes."""
     recorder = Recorder(Listener())
-    return read_image_folder(path, WantedShape(**wanted), recorder), recorder.notes
+    return read_image_folder(path, WantedShape(**wanted), recorder).splits, recorder.notes
 
 
 def load(path: Path, **wanted: Any) -> tuple[dict[str, LabeledArrays], list[str]]:
     """The same, through the cache."""
     recorder = Recorder(Listener())
-    return load_image_folder(path, WantedShape(**wanted), recorder), recorder.notes
+    return load_image_folder(path, WantedShape(**wanted), recorder).splits, recorder.notes

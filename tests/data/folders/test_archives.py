@@ -127,7 +127,7 @@ def test_one_large_file_is_named(tmp_path, monkeypatch, kind):
     monkeypatch.setattr("tenfold.data.folders.streams._CHUNK", 512)
     files = {**TWO_CLASSES, "cat/large.png": picture() + bytes(10_000)}
     with pytest.raises(
-        DataError, match=r"1 of 4 .* cat/large\.png: the file has .* over the limit"
+        DataError, match=r"1 of 4 .*: the file has .* over the limit of 4,096: cat/large\.png"
     ):
         read(source(kind, tmp_path, files))
 

@@ -52,8 +52,8 @@ def test_large_images_are_decoded_by_threads_and_read_again_alike(tmp_path, monk
         def reading(self, what, done, total):
             calls.append((what, done, total))
 
-    splits = read_image_folder(zipped(tmp_path / "x.zip", files), WantedShape(), Counting())
-    values = splits["all"].images[:, 0, 0, 0].tolist()
+    decoded = read_image_folder(zipped(tmp_path / "x.zip", files), WantedShape(), Counting())
+    values = decoded.splits["all"].images[:, 0, 0, 0].tolist()
     assert values == [5 * i for i in range(20)] * 2
     assert calls[0] == ("images", 3, None)
     assert calls[-1] == ("images", 40, 40)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.JpegImagePlugin import JpegImageFile
 
-from tenfold.data.folders.images import decode_image, image_to_array, read_size_and_mode
+from tenfold.data.folders.images import decode_image, image_to_array, read_header
 from tenfold.data.folders.pillow import LARGEST_PIXELS
 from tenfold.errors import DataError, UsageError
 
@@ -40,7 +40,7 @@ def decoded(data: bytes, channels: int = 3) -> np.ndarray:
 def test_each_format_gives_its_size_and_pixels(kind):
     image = random_image()
     data = encoded(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
-    assert read_size_and_mode(data, "test") == (9, 13, False)
+    assert read_header(data, "test")[:3] == (9, 13, False)
     pixels = decoded(data)
     assert pixels.shape == (3, 9, 13)
     if kind not in ("JPEG", "GIF"):  # these two are lossy
@@ -49,7 +49,7 @@ def test_each_format_gives_its_size_and_pixels(kind):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "PPM"])
 def test_gray_files_are_told_from_color(kind):
-    assert read_size_and_mode(encoded(random_image("L"), kind), "test") == (9, 13, True)
+    assert read_header(encoded(random_image("L"), kind), "test")[:3] == (9, 13, True)
 
 
 def test_jpeg_headers_are_read_as_pillow_reads_them(real_data):
@@ -60,13 +60,13 @@ def test_jpeg_headers_are_read_as_pillow_reads_them(real_data):
                 data = archive.extractfile(member).read()
                 image = Image.open(io.BytesIO(data))
                 wanted = (image.height, image.width, image.mode == "L")
-                assert read_size_and_mode(data, member.name) == wanted
+                assert read_header(data, member.name)[:3] == wanted
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_plain_jpegs_have_their_size_read(progressive):
     data = encoded(random_image("RGB", 301, 47), "JPEG", progressive=progressive, dpi=(72, 72))
-    assert read_size_and_mode(data, "test") == (47, 301, False)
+    assert read_header(data, "test")[:3] == (47, 301, False)
 
 
 # not TIFF, whose header Pillow writes last, nor WebP, which it reads whole
@@ -75,7 +75,7 @@ def test_the_header_is_read_without_the_pixels(kind):
     noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
     data = encoded(Image.fromarray(noise), kind)
     cut = data.index(b"\xff\xda") if kind == "JPEG" else 900
-    assert read_size_and_mode(data[:cut], "test") == (90, 90, False)
+    assert read_header(data[:cut], "test")[:3] == (90, 90, False)
 
 
 def test_orientation_after_the_pixels_of_a_png_counts():
@@ -86,7 +86,7 @@ def test_orientation_after_the_pixels_of_a_png_counts():
     end = start + 12 + int.from_bytes(data[start : start + 4], "big")
     moved = data[:start] + data[end:-12] + data[start:end] + data[-12:]
     assert moved.index(b"eXIf") > moved.index(b"IDAT")
-    assert read_size_and_mode(moved, "test")[:2] == (5, 3)
+    assert read_header(moved, "test")[:2] == (5, 3)
     assert decoded(moved).shape == (3, 5, 3)
 
 
@@ -114,7 +114,7 @@ def test_gray_with_alpha_stays_gray_and_exact():
     image = Image.new("LA", (2, 1))
     image.putdata([(77, 255), (0, 0)])
     data = encoded(image)
-    assert read_size_and_mode(data, "test")[2]
+    assert read_header(data, "test")[2]
     assert decoded(data, channels=1).tolist() == [[[77, 255]]]
 
 
@@ -141,7 +141,7 @@ def test_sixteen_bit_gray_keeps_its_high_byte():
     for kind in ("PNG", "TIFF", "PPM"):
         data = encoded(Image.fromarray(values), kind)
         assert decoded(data, channels=1).tolist() == [[[0x00, 0x12, 0xFF]]], kind
-        assert read_size_and_mode(data, "test") == (1, 3, True)
+        assert read_header(data, "test")[:3] == (1, 3, True)
 
 
 def test_big_endian_sixteen_bit_gray_keeps_its_high_byte():
@@ -200,19 +200,52 @@ def test_orientation_is_applied(kind, orientation):
     left = orientation in (1, 4, 5, 8)
     sideways = orientation >= 5
     assert pixels.shape == ((32, 16) if sideways else (16, 32))
-    assert read_size_and_mode(data, "test")[:2] == pixels.shape
+    assert read_header(data, "test")[:2] == pixels.shape
     corner = pixels[2 if top else -3, 2 if left else -3]
     assert corner > 200
     assert (pixels > 128).mean() == pytest.approx(1 / 8, abs=0.05)
 
 
-def test_resizing_fits_the_shorter_side_and_crops_the_longer():
+def striped(resize, *, upright=False):
+    """A white square between black ones, three times as wide as high, brought to 10x10."""
     stripes = np.zeros((10, 30, 3), np.uint8)
     stripes[:, 10:20] = 255
-    data = encoded(Image.fromarray(stripes))
-    pixels = decode_image(data, "test", channels=1, size=(10, 10))
+    image = Image.fromarray(stripes.transpose(1, 0, 2) if upright else stripes)
+    pixels = decode_image(encoded(image), "test", channels=1, size=(10, 10), resize=resize)
     assert pixels.shape == (1, 10, 10)
-    assert (pixels == 255).all()
+    return pixels[0].T if upright else pixels[0]
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_cropping_keeps_the_middle(upright):
+    assert (striped("crop", upright=upright) == 255).all()
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_squashing_keeps_everything(upright):
+    pixels = striped("squash", upright=upright)
+    assert (pixels == pixels[0]).all()
+    assert (pixels[0, [0, 1, 8, 9]] == 0).all()
+    assert (pixels[0, 4:6] == 255).all()
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_padding_keeps_everything_and_its_proportions(upright):
+    pixels = striped("pad", upright=upright)
+    inside, margin = pixels[3:6], np.delete(pixels, (3, 4, 5), 0)
+    assert np.array_equal(inside, striped("squash", upright=upright)[3:6])
+    rim = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+    assert set(margin.flat) == {round(rim.mean())}
+
+
+def test_a_picture_that_fits_has_no_margin():
+    image = Image.fromarray(np.arange(200, dtype=np.uint8).reshape(10, 20))
+    found = [
+        decode_image(encoded(image), "test", channels=1, size=(5, 10), resize=resize)
+        for resize in ("pad", "squash", "crop")
+    ]
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 def test_resizing_keeps_the_mean_as_an_antialiased_filter_does():
@@ -291,7 +324,7 @@ def test_declared_pixels_are_bounded_before_decoding():
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = side.to_bytes(2, "big") * 2
     for data in (bytes(png), bytes(bmp), bytes(jpeg)):
-        for read in (read_size_and_mode, lambda d, n: decode_image(d, n, channels=1, size=None)):
+        for read in (read_header, lambda d, n: decode_image(d, n, channels=1, size=None)):
             with pytest.raises(DataError, match=f"20000x20000 pixels, .*{LARGEST_PIXELS:,}"):
                 read(data, "bomb")
 
@@ -306,7 +339,7 @@ def test_wrong_options_are_refused():
 
 def test_control_characters_of_a_name_are_not_printed():
     with pytest.raises(DataError) as caught:
-        read_size_and_mode(b"", "cat\x1b[2J.png")
+        read_header(b"", "cat\x1b[2J.png")
     assert "\x1b" not in str(caught.value)
 
 
@@ -333,7 +366,7 @@ def test_any_bytes_raise_only_our_errors(data):
     cut = data.draw(st.one_of(st.just(len(seed)), st.integers(0, len(seed))))
     sample = bytes(seed[:cut])
     for read in (
-        lambda: read_size_and_mode(sample, "fuzz"),
+        lambda: read_header(sample, "fuzz"),
         lambda: decode_image(sample, "fuzz", channels=3, size=(8, 8)),
     ):
         try:
@@ -345,7 +378,7 @@ def test_any_bytes_raise_only_our_errors(data):
 @given(st.binary(max_size=64), st.sampled_from([seed[:16] for seed in SEEDS]))
 @settings(max_examples=200, deadline=None)
 def test_any_tail_after_a_magic_number_raises_only_our_errors(tail, start):
-    for read in (read_size_and_mode, lambda d, n: decode_image(d, n, channels=1, size=None)):
+    for read in (read_header, lambda d, n: decode_image(d, n, channels=1, size=None)):
         try:
             read(start + tail, "fuzz")
         except DataError:
