@@ -24,6 +24,7 @@ from stopping import StopsAt
 from tenfold import evaluate, resume, train
 from tenfold.data import load_splits
 from tenfold.deployment import write_bundle
+from tenfold.deployment.bundle import VERSION as BUNDLE_VERSION
 from tenfold.errors import InterruptedRunError
 from tenfold.models import build
 from tenfold.native.library import Kernels, NoKernels
@@ -324,7 +325,9 @@ def test_only_the_same_seed_gives_the_same_bits(tenfold: Tenfold) -> None:
     for number, seed in enumerate(("1", "1", "2")):
         out = f"run{number}"
         assert tenfold("train", "digits", *SMALL, "--seed", seed, "--out", out).code == 0
-        _, tensors = read_tensors(Path(out, "model.safetensors"), kind="tenfold-bundle", version=2)
+        _, tensors = read_tensors(
+            Path(out, "model.safetensors"), kind="tenfold-bundle", version=BUNDLE_VERSION
+        )
         digests.append(sha256_of_tensors(tensors))
         lines = [json.loads(line) for line in Path(out, "metrics.jsonl").read_text().splitlines()]
         histories.append([{k: v for k, v in line.items() if k != "seconds"} for line in lines])

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -494,7 +494,7 @@ def predict(
         if own is not None and (note := unfinished_note(own, bundle)):
             watcher.note(note)
         if images:
-            for answer in answers(classifier, images, top, sys.stdin.buffer):
+            for answer in answers(classifier, images, top, _standard_input):
                 writer.write(answer)
                 if answer.problem:
                     problems[answer.name] = answer.problem
@@ -507,6 +507,12 @@ def predict(
     if problems:
         sys.stderr.write(f"tenfold: {refuse_some(problems, writer.count)}\n")
         raise typer.Exit(DataError.exit_code)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise UsageError("there is no standard input to read", remedy="name image files")
+    return sys.stdin.buffer
 
 
 @app.command(cls=_Command)

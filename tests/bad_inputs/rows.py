@@ -8,6 +8,7 @@ what was found, what was wanted, what to do.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import unicodedata
@@ -49,8 +50,16 @@ def check(row: Row, tenfold: Tenfold, folder: Path) -> None:
     answer = tenfold(*shlex.split(row.command))
 
     assert answer.code == row.code, answer.err
-    assert answer.out == ""
     (message,) = errors(answer.err)
+    if "--json" in row.command:
+        found = json.loads(answer.out)
+        if "predictions" in found:  # of the images that can be read, and why others cannot
+            assert any("error" in each for each in found["predictions"])
+        else:
+            assert found["error"]["message"] in message
+            assert found["error"]["exit_code"] == row.code
+    else:
+        assert answer.out == ""
     assert answer.err.endswith(f"{message}\n"), "the error comes after the notes"
     assert message.startswith("tenfold: ")
     assert "Traceback" not in answer.err

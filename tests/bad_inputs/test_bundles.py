@@ -11,6 +11,7 @@ from bad_inputs.makers.files import all_of, file, truncated
 from bad_inputs.makers.pictures import picture
 from bad_inputs.rows import Row, check
 from command_line import Tenfold
+from tenfold.deployment.bundle import VERSION
 
 ROWS = [
     Row("bundle-missing", "predict gone.safetensors", 4, ("gone.safetensors", "no such")),
@@ -53,8 +54,8 @@ ROWS = [
         "bundle-newer",
         "predict model.safetensors x.png",
         4,
-        ("version 3", "reads up to 2", "install a newer tenfold"),
-        tensor_file({}, version=3),
+        (f"version {VERSION + 1}", f"reads up to {VERSION}", "install a newer tenfold"),
+        tensor_file({}, version=VERSION + 1),
     ),
     Row(
         "bundle-without-entries",

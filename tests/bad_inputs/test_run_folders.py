@@ -136,7 +136,7 @@ DAMAGED = [
         "run-predicts-nothing-decodable",
         "predict run run.txt --json",
         3,
-        ("run.txt: not an image", "text that starts with 'hello'"),
+        ("not an image: it is text that starts with 'hello'", "run.txt"),
         file("run.txt", "hello"),
     ),
 ]

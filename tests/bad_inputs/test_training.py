@@ -24,12 +24,6 @@ ROWS = [
         ("lenet", "1x8x8", "too small", "at least", "--set 'image_size=[28,28]'"),
     ),
     Row(
-        "batch-size-larger-than-the-data",
-        "train digits --batch-size 100000",
-        2,
-        ("batch_size is 100,000", "only 1,294", "training images", "--batch-size 1294"),
-    ),
-    Row(
         "patience-without-validation",
         "train digits --val 0 --set patience=3",
         2,

@@ -1,10 +1,9 @@
 """Stratified splits: fair, disjoint, keyed by seed and name."""
 
 import math
-import re
-import shlex
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -13,7 +12,7 @@ from small_images import digits, numbered, numbers
 
 from bad_inputs.makers.pictures import pictures
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.splitting import split_stratified
+from tenfold.data.splitting import folds_of, split_stratified
 from tenfold.errors import DataError, UsageError
 
 
@@ -40,9 +39,12 @@ def test_properties_of_a_split(counts, fraction, seed, shuffler):
     assume(labels)
     shuffler.shuffle(labels)
     dataset = numbered(labels, len(counts))
-    wanted = largest_remainder(counts, fraction)
-    if any(count and held in (0, count) for count, held in zip(counts, wanted, strict=True)):
-        with pytest.raises(DataError, match=r"(class 'class \d' has|classes have too few) "):
+    wanted = [
+        max(0, min(count - 1, max(held, 1 if count >= 3 else 0)))
+        for count, held in zip(counts, largest_remainder(counts, fraction), strict=True)
+    ]
+    if not any(wanted):
+        with pytest.raises(DataError, match="too few images in each class to hold out"):
             split_stratified(dataset, fraction, seed=seed, name="val")
         return
     rest, held = split_stratified(dataset, fraction, seed=seed, name="val")
@@ -50,7 +52,6 @@ def test_properties_of_a_split(counts, fraction, seed, shuffler):
     assert numbers(rest) == sorted(numbers(rest))
     assert numbers(held) == sorted(numbers(held))
     assert held.class_counts().tolist() == wanted
-    assert len(held) == round(fraction * len(labels))
     for part in (rest, held):
         assert part.labels.tolist() == [labels[i] for i in numbers(part)]
         assert list(part.names) == [f"image {i}" for i in numbers(part)]
@@ -104,98 +105,27 @@ def test_an_invalid_fraction_is_refused(fraction):
         split_stratified(digits(20), fraction, seed=0, name="val")
 
 
-def test_a_class_of_one_image_is_named():
-    dataset = numbered([0] * 10 + [1], 2)
-    with pytest.raises(DataError, match="class 'class 1' has 1 image, too few to hold out 20 %"):
-        split_stratified(dataset, 0.2, seed=0, name="val")
+def test_a_class_of_one_image_is_trained_on():
+    rest, held = split_stratified(numbered([0] * 10 + [1], 2), 0.2, seed=0, name="val")
+    assert rest.class_counts().tolist() == [8, 1]
+    assert held.class_counts().tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(
-    ("counts", "fraction", "message"),
+    ("counts", "name", "remedy"),
     [
-        (
-            [10, 1],
-            0.2,
-            (
-                "class 'class 1' has 1 image, too few to hold out 20 % for val; "
-                "add images to the class, remove it, or hold out none with --val 0"
-            ),
-        ),
-        (
-            [40, 2],
-            0.1,
-            (
-                "class 'class 1' has 2 images, too few to hold out 10 % for val; "
-                "add images to the class, or try --val 0.3"
-            ),
-        ),
-        (
-            [1, 40, 0, 1],
-            0.125,
-            (
-                "2 classes have too few images to hold out 12.5 % for val: 'class 0' (1), "
-                "'class 3' (1); add images to these classes, remove them, or hold out none with "
-                "--val 0"
-            ),
-        ),
-        (
-            [3, 3, 3],
-            0.1,
-            (
-                "2 classes have too few images to hold out 10 % for val: 'class 1' (3), "
-                "'class 2' (3); add images to these classes, or try --val 0.3"
-            ),
-        ),
-        (
-            [10, 10],
-            0.99,
-            (
-                "2 classes have too few images to hold out 99 % for val: 'class 0' (10), "
-                "'class 1' (10); add images to these classes, or try --val 0.1"
-            ),
-        ),
+        ([1, 1], "val", "add images, or hold out none with --val 0"),
+        ([2, 2], "test", "add images, or hold out none with --set test=0"),
+        ([1, 0, 1], "more", "add images"),
     ],
 )
-def test_classes_that_are_too_small_are_all_named(counts, fraction, message):
+def test_too_few_images_to_hold_out_any(counts, name, remedy):
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     with pytest.raises(DataError) as raised:
-        split_stratified(numbered(labels, len(counts)), fraction, seed=0, name="val")
-    assert str(raised.value) == f"memory (train): {message}"
-
-
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.floats(0.01, 0.99))
-def test_the_fraction_that_is_advised_is_the_smallest_that_works(counts, fraction):
-    labels = [label for label, count in enumerate(counts) for _ in range(count)]
-    assume(labels)
-    dataset = numbered(labels, len(counts))
-    try:
-        split_stratified(dataset, fraction, seed=0, name="more")
-        return
-    except DataError as error:
-        _, found, advised = error.remedy.partition("try a fraction of ")
-    works = []
-    for percent in range(5, 100, 5):
-        try:
-            split_stratified(dataset, percent / 100, seed=0, name="more")
-            works.append(percent / 100)
-        except DataError:
-            pass
-    assert ([float(advised)] if found else []) == works[:1]
-
-
-def test_pasted_advice_leads_to_a_trained_model(tenfold, tmp_path):
-    """Of the classes, one has two images, so each of the two splits needs its own fraction."""
-    pictures(cat=30, dog=3)(tmp_path)
-    command = ["train", "photos", "--model", "softmax", "--epochs", "1", "--batch-size", "4"]
-    command += ["--threads", "1", "--set", "test=0.05", "--val", "0.05"]
-    advice = []
-    while (answer := tenfold(*command)).code == 3:
-        advice.append(
-            re.search(r"(?:try|with) (--(?:set test=|val )[\d.]+)$", answer.err.strip())[1]
-        )
-        command += shlex.split(advice[-1])
-    assert answer.code == 0, answer.err
-    assert advice == ["--set test=0.2", "--val 0.3"]
+        split_stratified(numbered(labels, len(counts)), 0.1, seed=0, name=name)
+    assert str(raised.value) == (
+        f"memory (train): too few images in each class to hold out 10 % for {name}; {remedy}"
+    )
 
 
 def test_pasted_advice_for_classes_of_one_image(tenfold, tmp_path):
@@ -206,6 +136,98 @@ def test_pasted_advice_for_classes_of_one_image(tenfold, tmp_path):
     assert "hold out none with --val 0\n" in tenfold(*command).err
     answer = tenfold(*command, "--val", "0")
     assert answer.code == 0, answer.err
+
+
+# --- Groups ----------------------------------------------------------------------------------
+
+
+def grouped(labels, classes, groups):
+    dataset = numbered(labels, classes)
+    return ImageDataset(
+        dataset.images,
+        dataset.labels,
+        dataset.classes,
+        names=dataset.names,
+        groups=[str(group) for group in groups],
+    )
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    images=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=2, max_size=80),
+    fraction=st.floats(0.05, 0.9),
+    seed=st.integers(),
+)
+def test_a_group_is_never_divided(images, fraction, seed):
+    labels, groups = zip(*images, strict=True)
+    dataset = grouped(labels, 4, groups)
+    try:
+        rest, held = split_stratified(dataset, fraction, seed=seed, name="test")
+    except DataError:
+        return
+    assert sorted(numbers(rest) + numbers(held)) == list(range(len(labels)))
+    assert set(rest.groups).isdisjoint(held.groups)
+    kept, before = rest.class_counts(), dataset.class_counts()
+    assert ((kept > 0) == (before > 0)).all()
+    again = split_stratified(dataset, fraction, seed=seed, name="test")[1]
+    assert again.fingerprint == held.fingerprint
+
+
+def test_shares_of_groups_are_near_the_fraction():
+    """A hundred groups of one to ten images, each of one class."""
+    sizes = [1 + number % 10 for number in range(100)]
+    labels = [number % 4 for number, size in enumerate(sizes) for _ in range(size)]
+    groups = [number for number, size in enumerate(sizes) for _ in range(size)]
+    dataset = grouped(labels, 4, groups)
+    for seed in range(10):
+        _, held = split_stratified(dataset, 0.2, seed=seed, name="test")
+        shares = held.class_counts() / dataset.class_counts()
+        assert (abs(shares - 0.2) < 0.05).all()
+
+
+def test_one_group_cannot_be_divided():
+    with pytest.raises(DataError, match="too few groups to hold out 20 % for test"):
+        split_stratified(grouped([0, 1] * 5, 2, [0] * 10), 0.2, seed=0, name="test")
+
+
+# --- Folds -----------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=100)
+@given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=6), seed=st.integers())
+@pytest.mark.parametrize("folds", [2, 5])
+def test_folds_are_stratified_and_of_one_size(folds, counts, seed):
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    assume(len(labels) >= folds)
+    dataset = numbered(labels, len(counts))
+    found = folds_of(dataset, folds, seed=seed)
+    sizes = np.bincount(found, minlength=folds)
+    assert sizes.max() - sizes.min() <= 1
+    for label in range(len(counts)):
+        sizes = np.bincount(found[dataset.label_array == label], minlength=folds)
+        assert sizes.max() - sizes.min() <= 1
+    assert np.array_equal(found, folds_of(dataset, folds, seed=seed))
+
+
+def test_groups_stay_in_one_fold():
+    labels = [number % 3 for number in range(60) for _ in range(4)]
+    groups = [number for number in range(60) for _ in range(4)]
+    dataset = grouped(labels, 3, groups)
+    found = folds_of(dataset, 5, seed=0)
+    assert all(len({found[i] for i in range(4 * g, 4 * g + 4)}) == 1 for g in range(60))
+    for label in range(3):
+        sizes = np.bincount(found[dataset.label_array == label], minlength=5)
+        assert sizes.tolist() == [16] * 5
+
+
+@pytest.mark.parametrize("groups", [None, [0, 0, 1, 1]])
+def test_too_few_for_the_folds(groups):
+    dataset = numbered([0, 1, 0, 1], 2) if groups is None else grouped([0, 1, 0, 1], 2, groups)
+    what = "4 images" if groups is None else "2 groups"
+    with pytest.raises(DataError, match=f"{what} cannot be divided into 5 folds"):
+        folds_of(dataset, 5, seed=0)
+    with pytest.raises(UsageError, match="folds is 1, wanted at least 2"):
+        folds_of(dataset, 1, seed=0)
 
 
 def test_a_class_without_images_is_left_alone():

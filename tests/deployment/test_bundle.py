@@ -127,14 +127,21 @@ def test_no_preprocessing_except_scaling(tmp_path):
 def test_the_header_can_be_read_by_anyone(tmp_path):
     """The format is a promise that other programs may rely on."""
     header, weights = read_tensors(
-        written(tmp_path / "model.safetensors"), kind="tenfold-bundle", version=2
+        written(tmp_path / "model.safetensors"), kind="tenfold-bundle", version=VERSION
     )
     assert header == {
         "model": "mlp",
         "arguments": {"hidden": [16], "dropout": 0.0},
         "input_shape": [3, 8, 8],
         "classes": ["cat", "dog", "Ämse", "caf\udce9", "\x1b[2J"],
-        "preprocessing": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+        "resize": "crop",
+        "depth": 16,
+        "class_weights": None,
+        "preprocessing": {
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.25, 0.25, 0.25],
+            "by_image": False,
+        },
         "layers": [
             {"op": "flatten", "input": -1},
             {

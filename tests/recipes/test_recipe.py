@@ -13,6 +13,7 @@ from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import UsageError
 from tenfold.models import MODELS, Preprocessing, build, model_arguments
 from tenfold.recipes import Recipe, changed, load_recipe, recipe_names, recipe_text, validate
+from tenfold.recipes.recipe import AugmentRecipe
 from tenfold.training import OPTIMIZERS, SCHEDULES, build_optimizer, build_schedule
 
 EVERY_RECIPE = pytest.mark.parametrize("name", recipe_names())
@@ -28,11 +29,12 @@ COMMON = {
     "label_smoothing": 0.0,
     "clip_norm": 0.0,
     "average_decay": 0.0,
-    "normalize": False,
+    "normalize": "none",
     "shuffle": True,
     "patience": 0,
     "val": 0.0,
-    "augment": {"flip": False, "crop_padding": 0, "cutout": 0},
+    "augment": AugmentRecipe().model_dump(),
+    "class_weights": "none",
 }
 """Settings that none of the five tutorials uses: they scale pixels to 0..1, shuffle, and step."""
 
@@ -192,7 +194,7 @@ recipes = st.fixed_dictionaries(
         "channels": st.sampled_from([None, 1, 3]),
         "val": shares,
         "test": shares,
-        "normalize": st.booleans(),
+        "normalize": st.sampled_from(["none", "dataset", "image"]),
         "model_args": st.dictionaries(
             st.text(min_size=1, max_size=5),
             st.integers(-(2**63), 2**63 - 1)
@@ -267,7 +269,7 @@ def test_a_recipe_cannot_be_changed():
         ({"val": 1.0}, "val is 1.0, wanted less than 1"),
         ({"val": -0.1}, "val is -0.1, wanted at least 0"),
         ({"average_decay": 1.0}, "average_decay is 1.0, wanted less than 1"),
-        ({"normalize": 1}, "normalize is 1, wanted true or false"),
+        ({"normalize": 1}, "normalize is 1, wanted 'none', 'dataset' or 'image'"),
         ({"optimizer": "adm"}, "optimizer is 'adm', did you mean 'adam'?"),
         ({"precision": "float16"}, "precision is 'float16', did you mean 'bfloat16'?"),
         ({"precision": "fp16"}, "precision is 'fp16', did you mean 'bfloat16'?"),
@@ -275,9 +277,9 @@ def test_a_recipe_cannot_be_changed():
         ({"schedule": "linear"}, "schedule is 'linear', choose one of: constant, cosine"),
         ({"channels": 2}, "channels is 2, wanted 1 or 3"),
         ({"image_size": [28]}, "image_size"),
-        ({"image_size": [28, 28, 1]}, "wanted two whole numbers, height and width"),
+        ({"image_size": [28, 28, 1]}, "wanted height and width, such as 64, 48x64 or [48,64]"),
         ({"image_size": [28, 0]}, "image_size.1 is 0"),
-        ({"image_size": 28}, "image_size is 28, wanted two whole numbers"),
+        ({"image_size": "28x"}, "image_size is '28x', wanted height and width, such as 64"),
         ({"model_args": []}, "model_args is [], wanted a table"),
         ({"model": 3}, "model is 3, wanted a string in quotes"),
         ({"seed": 2**63}, "seed"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tenfold.errors import FileRefusedError, NewerFormatError
+from tenfold.recipes.recipe import AugmentRecipe
 from tenfold.runs.facts import FORMAT, PUT_BACK, RunFacts, parse_facts
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -39,13 +40,14 @@ def today() -> dict[str, Any]:
 FREE = {("test",), ("context", "recipe"), ("replaced", "recipe")}
 """The contents of these tables are checked by their readers: a report, a recipe."""
 
-KEYED = {("data", "n"), ("context", "data"), ("replaced", "data")}
+KEYED = {("data", "n"), ("data", "skipped"), ("context", "data"), ("replaced", "data")}
 """These have a key for each split."""
 
 NULLABLE = {
     ("git_revision",), ("data", "root"), ("replaced",), ("figures",), ("test",), ("failure",),
     *((("figures", key)) for key in (
-        "best_epoch", "val_loss", "val_acc", "test_loss", "test_acc", "test_interval",
+        "best_epoch", "val_loss", "val_acc", "val_balanced_acc", "test_loss", "test_acc",
+        "test_interval", "test_balanced_acc", "test_largest_share",
     )),
 }  # fmt: skip
 
@@ -82,7 +84,9 @@ def is_allowed(place: Keys, old: object, new: object) -> bool:
         return place in NULLABLE or place == ("data", "root")
     if type(new) is type(old):
         return True
-    if old is None:  # only the folder of known data sets is None in the sample
+    if old is None and place[0] == "figures":  # shares, which version 1 did not have
+        return new == 0.5
+    if old is None:  # the folder of known data sets
         return isinstance(new, str)
     return isinstance(old, float) and type(new) is int
 
@@ -122,9 +126,9 @@ def test_the_table_of_wrong_types_has_every_key() -> None:
 )
 def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Keys) -> None:
     facts = with_value(today(), place, ...)
-    may_lack = place[-1] == "why_not_native" or (
+    may_lack = place[-1] in ("why_not_native", "skipped", "val_balanced_acc") or (
         place[0] in ("replaced", "figures", "test", "failure", "digests")
-        and (len(place) == 1 or place[1] in ("test_loss", "test_acc", "test_interval"))
+        and (len(place) == 1 or str(place[1]).startswith("test_"))
     )
     if may_lack or place[0] == "digests":
         parse_facts(facts, PLACE)
@@ -173,14 +177,18 @@ def test_anything_but_an_object_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("version", [None, 0, -1, "2", 1.0, 2.0, True, []], ids=repr)
 def test_no_other_format_is_read(version: object) -> None:
-    with pytest.raises(FileRefusedError, match=r"^run\.json: its format is .*, wanted 2; restore"):
+    with pytest.raises(
+        FileRefusedError, match=rf"^run\.json: its format is .*, wanted {FORMAT}; restore"
+    ):
         parse_facts({**today(), "format": version}, PLACE)
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 10**30])
 def test_a_newer_format_has_its_own_error(version: int) -> None:
     """Even if nothing else in the file is as expected."""
-    with pytest.raises(NewerFormatError, match="this tenfold reads up to 2; install a newer"):
+    with pytest.raises(
+        NewerFormatError, match=f"this tenfold reads up to {FORMAT}; install a newer"
+    ):
         parse_facts({"format": version, "sessions": "elsewhere"}, PLACE)
 
 
@@ -198,15 +206,26 @@ class TestVersion1:
         assert facts.digests == {}
         assert facts.status == old["status"]
         assert facts.data.n == old["data"]["n"]
+        recipe = old["context"]["recipe"]
         assert facts.context.model_dump() == {
-            key: old["context"][key] for key in ("recipe", "data", "classes")
+            "recipe": {
+                "resize": "crop",
+                **recipe,
+                "normalize": "dataset" if recipe["normalize"] else "none",
+                "augment": {**AugmentRecipe().model_dump(), **recipe["augment"]},
+            },
+            "data": old["context"]["data"],
+            "classes": old["context"]["classes"],
         }
         assert facts.test == old.get("test")
         figures = {} if facts.figures is None else facts.figures.to_dict()
-        assert figures == (old.get("figures") or {})
+        later = {"val_balanced_acc", "test_balanced_acc", "test_largest_share"}
+        kept = {key: value for key, value in figures.items() if key not in later}
+        assert kept == (old.get("figures") or {})
+        assert all(figures[key] is None for key in later & figures.keys())
 
     @pytest.mark.parametrize("name", ["finished", "folder", "interrupted"])
-    def test_it_is_written_as_version_2_and_reads_the_same(self, name: str) -> None:
+    def test_it_is_written_in_todays_format_and_reads_the_same(self, name: str) -> None:
         facts = parse_facts(version_1(name), PLACE)
         written = json.loads(json.dumps(facts.model_dump(mode="json"), allow_nan=False))
         assert written["format"] == FORMAT

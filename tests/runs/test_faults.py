@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from engines import needs_kernels
+from tenfold.deployment.bundle import VERSION as BUNDLE_VERSION
 from tenfold.errors import StorageError, TrainingError
 from tenfold.native.network import CompiledNetwork
 from tenfold.recipes import load_recipe
@@ -184,7 +185,7 @@ def quick() -> Any:
 
 def tensors_of(run: Path) -> str:
     return sha256_of_tensors(
-        read_tensors(run / "model.safetensors", kind="tenfold-bundle", version=2)[1]
+        read_tensors(run / "model.safetensors", kind="tenfold-bundle", version=BUNDLE_VERSION)[1]
     )
 
 

@@ -173,11 +173,20 @@ def test_a_validation_split_of_its_own_is_kept() -> None:
     assert [len(part) for part in found] == [20, 20, 4]
 
 
+def test_a_batch_larger_than_the_data_is_made_smaller() -> None:
+    told = Told()
+    found = fit(
+        recipe(epochs=1, batch_size=64, val=0.0, test=0.0, patience=0),
+        Splits(made_up()),
+        resources=Resources(threads=1),
+        watcher=told,
+    )
+    assert found.prepared.recipe.batch_size == 24
+    note = "batch_size is 24 instead of 64: there are no more training images"
+    assert note in told.events
+
+
 def test_misfits_are_refused_before_training() -> None:
-    with pytest.raises(UsageError, match="batch_size is 64, but there are only 24 training images"):
-        fit(
-            recipe(val=0.0, test=0.0, patience=0), Splits(made_up()), resources=Resources(threads=1)
-        )
     with pytest.raises(UsageError, match="patience is 3, but there is no validation split"):
         fit(recipe(val=0.0, batch_size=8), Splits(made_up()), resources=Resources(threads=1))
     with pytest.raises(DataError, match="nowhere"):

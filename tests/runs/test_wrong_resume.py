@@ -15,6 +15,7 @@ import pytest
 from kill import EVERYTHING, state_of
 
 from stopping import StopsAt
+from tenfold.deployment.bundle import VERSION as BUNDLE_VERSION
 from tenfold.errors import (
     DataError,
     FileRefusedError,
@@ -25,6 +26,7 @@ from tenfold.errors import (
 )
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import resume_run, train_run
+from tenfold.runs.facts import FORMAT
 from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import KIND, VERSION, checkpoint_files
 from tensor_files import read_tensors, write_tensors
@@ -154,6 +156,8 @@ def untouched(run: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in files}
 
 
+VERSION_IN_HEADER = f'"version": "{VERSION}"'.encode()
+
 FALLS_BACK: dict[str, Callable[[Case], object]] = {
     "header's length, lowest byte": lambda c: flip(c.newest, 0),
     "header's length, fourth byte": lambda c: flip(c.newest, 3),
@@ -161,8 +165,8 @@ FALLS_BACK: dict[str, Callable[[Case], object]] = {
     "first byte of the header": lambda c: flip(c.newest, 8),
     "name of the metadata": lambda c: flip_in(c.newest, b"__metadata__"),
     "kind": lambda c: flip_in(c.newest, b"tenfold-checkpoint"),
-    "version, to 1": lambda c: flip_in(c.newest, b'"version": "3"', 12, bit=1),
-    "version, to no number": lambda c: flip_in(c.newest, b'"version": "3"', 12, bit=6),
+    "version, to 1": lambda c: flip_in(c.newest, VERSION_IN_HEADER, 12, bit=1),
+    "version, to no number": lambda c: flip_in(c.newest, VERSION_IN_HEADER, 12, bit=6),
     "digest": lambda c: flip_in(c.newest, b'"sha256": "', 13),
     "history": lambda c: flip_in(c.newest, b"train_loss", 15),
     "step": lambda c: flip_in(c.newest, b'\\"step\\":', 10),
@@ -380,7 +384,11 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     "no facts": (remove("run.json"), "not a run folder", FileRefusedError),
     "facts cut off": (lambda c: cut(c.run / "run.json", 0.5), "not JSON", FileRefusedError),
     "facts of another type": (write("run.json", b"[]"), "not a JSON object", FileRefusedError),
-    "newer facts": (facts_edit("format", 3), "format is version 3", NewerFormatError),
+    "newer facts": (
+        facts_edit("format", FORMAT + 1),
+        f"format is version {FORMAT + 1}",
+        NewerFormatError,
+    ),
     "facts without format": (facts_edit("format", None), "format is None", FileRefusedError),
     "no status": (facts_edit("status", None), "status is missing", FileRefusedError),
     "no sessions": (facts_edit("sessions", None), "sessions is missing", FileRefusedError),
@@ -617,8 +625,8 @@ def test_a_changed_finished_run_is_refused(name: str, finished: Case) -> None:
 
 def test_a_model_of_a_newer_format_is_not_overwritten(finished: Case) -> None:
     path = finished.run / "model.safetensors"
-    header, tensors = read_tensors(path, kind="tenfold-bundle", version=2)
-    write_tensors(path, tensors, kind="tenfold-bundle", version=3, header=header)
+    header, tensors = read_tensors(path, kind="tenfold-bundle", version=BUNDLE_VERSION)
+    write_tensors(path, tensors, kind="tenfold-bundle", version=BUNDLE_VERSION + 1, header=header)
     before = path.read_bytes()
     with pytest.raises(NewerFormatError, match="install a newer tenfold"):
         resume_run(finished.run)

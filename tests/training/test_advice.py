@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenfold.training.advice import Advisor, constant_loss
+from tenfold.training.advice import ENOUGH_STEPS, Advisor, constant_loss
 from tenfold.training.history import EpochMetrics
 
 LABELS = np.arange(100) % 10
@@ -55,31 +55,117 @@ def test_unequal_classes_make_a_constant_prediction_easier() -> None:
     assert constant_loss(np.zeros(5, dtype=np.int64), 3) == 0
 
 
-def test_a_loss_stuck_at_a_constant_prediction_is_reported_once() -> None:
-    advisor = Advisor(LABELS, 10, schedule)
-    history = epochs([2.3026, 2.3030, 2.3021])
-    said = [list(advisor.after_epoch(history[:n], ALIVE, 1000)) for n in (1, 2, 3)]
+@pytest.mark.parametrize("weights", [None, [1.0, 3.0, 0.5]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_no_constant_prediction_is_better(weights: list[float] | None, smoothing: float) -> None:
+    """The loss that PyTorch gives, minimized by gradient descent."""
+    labels = torch.tensor([0] * 5 + [1] * 2 + [2])
+    answer = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([answer], max_iter=200, tolerance_grad=1e-12)
+    weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        found = nn.functional.cross_entropy(
+            answer.expand(8, 3), labels, weight=weight, label_smoothing=smoothing
+        )
+        found.backward()
+        return found
+
+    optimizer.step(loss)
+    found = constant_loss(labels.numpy(), 3, label_smoothing=smoothing, class_weights=weights)
+    assert found == pytest.approx(loss().item())
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 10))
+
+
+def moved(model: nn.Module, share: float) -> nn.Module:
+    """Every weight is changed by this share of its size."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1 + share)
+    return model
+
+
+def advice(
+    advisor: Advisor,
+    history: list[EpochMetrics],
+    gradient_norms: dict[str, float] = ALIVE,
+    steps: int = 1000,
+) -> list[str]:
+    """What is said after the last epoch, whose batches all had its loss."""
+    losses = torch.full((10,), history[-1].train_loss)
+    return list(advisor.after_epoch(history, losses, gradient_norms, steps))
+
+
+def test_a_loss_no_better_than_a_constant_answers_is_reported_once() -> None:
+    model = network()
+    advisor, history = Advisor(LABELS, 10, schedule, model), epochs([2.3026, 2.3030, 2.3021])
+    moved(model, 0.1)
+    said = [advice(advisor, history[:n]) for n in (1, 2, 3)]
     assert [len(each) for each in said] == [1, 0, 0]
-    assert "stuck at 2.303" in said[0][0]
-    assert "learning rate ten times lower (it went up to 0.1)" in said[0][0]
+    assert said[0][0].startswith(
+        "after epoch 1 and 1,000 steps, the training loss is 2.303, and a model that gives one "
+        "answer for every image gets 2.303, so this one has not learned anything yet: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (
+            0.0001,
+            "moved by 0.01% only; try a learning rate ten times higher (it went up to 0.1)",
+        ),
+        (0.1, "give it more epochs, or try learning rates ten times lower and ten times higher"),
+        (
+            3.0,
+            "moved by 300%; try a learning rate ten times lower (it went up to 0.1)",
+        ),
+    ],
+)
+def test_the_direction_depends_on_how_far_weights_have_moved(share: float, words: str) -> None:
+    model = network()
+    advisor = Advisor(LABELS, 10, schedule, model)
+    moved(model, share)
+    (said,) = advice(advisor, epochs([2.3026]))
+    assert words in said
+
+
+def test_the_loss_of_the_later_half_of_an_epoch_counts() -> None:
+    advisor, halves = Advisor(LABELS, 10, schedule, network()), [2.303] * 5 + [1.9] * 5
+    assert list(advisor.after_epoch(epochs([2.1]), torch.tensor(halves), ALIVE, 1000)) == []
+    (_,) = advisor.after_epoch(epochs([2.1]), torch.tensor(halves[::-1]), ALIVE, 1000)
+
+
+def test_label_smoothing_and_class_weights_raise_the_constant_loss() -> None:
+    """A loss that would be good without them is no better than a constant answer's with them."""
+    rare = np.array([0] * 95 + [1] * 5)
+    plain = Advisor(rare, 2, schedule, network())
+    weighted = Advisor(rare, 2, schedule, network(), class_weights=[0.5, 10.0])
+    assert advice(plain, epochs([0.15])) == advice(weighted, epochs([0.15])) == []
+    assert advice(plain, epochs([0.6]))
+    assert advice(weighted, epochs([0.6])) == []
+    assert advice(weighted, epochs([0.69]))
 
 
 def test_a_falling_loss_gives_no_advice() -> None:
-    advisor = Advisor(LABELS, 10, schedule)
-    assert list(advisor.after_epoch(epochs([2.29]), ALIVE, 1000)) == []
-    assert list(advisor.after_epoch(epochs([2.15]), ALIVE, 1000)) == []
-    assert list(advisor.after_epoch(epochs([2.15, 1.8]), ALIVE, 1000)) == []
+    advisor = Advisor(LABELS, 10, schedule, network())
+    assert advice(advisor, epochs([2.25])) == []
+    assert advice(advisor, epochs([2.25, 1.8])) == []
 
 
 def test_dead_units_are_detected_by_zero_gradients() -> None:
-    (said,) = Advisor(LABELS, 10, schedule).after_epoch(
-        epochs([1.9]), {"0.weight": 0.0, "2.weight": 0.0}, 1000
-    )
+    advisor, dead = Advisor(LABELS, 10, schedule, network()), {"0.weight": 0.0, "2.weight": 0.0}
+    (said,) = advice(advisor, epochs([1.9]), dead)
     assert "gradient is zero in every layer after epoch 1" in said
+    assert advice(advisor, epochs([1.9, 2.303]), dead) == []  # for the same reason
 
 
 def test_a_model_without_gradients_is_not_called_dead() -> None:
-    assert list(Advisor(LABELS, 10, schedule).after_epoch(epochs([1.9]), {}, 1000)) == []
+    assert advice(Advisor(LABELS, 10, schedule, network()), epochs([1.9]), {}) == []
 
 
 @pytest.mark.parametrize(
@@ -96,14 +182,20 @@ def test_a_model_without_gradients_is_not_called_dead() -> None:
 def test_overfitting_is_three_epochs_of_rising_validation_loss(
     train: list[float], val: list[float | None], speaks: bool
 ) -> None:
-    said = list(Advisor(LABELS, 10, schedule).after_epoch(epochs(train, val), ALIVE, 1000))
+    said = advice(Advisor(LABELS, 10, schedule, network()), epochs(train, val))
     assert bool(said) == speaks
     assert all("validation loss has risen for 3 epochs" in sentence for sentence in said)
 
 
 def test_a_loss_is_not_called_stuck_before_it_could_move() -> None:
     """One epoch of a small folder is a step or two of the warm-up."""
-    advisor = Advisor(LABELS, 10, schedule)
-    assert list(advisor.after_epoch(epochs([2.3026]), ALIVE, 5)) == []
-    (said,) = advisor.after_epoch(epochs([2.3026, 2.3026]), ALIVE, 200)
-    assert "it went up to 0.0398" in said  # in step 199, and not the last rate of an epoch
+    advisor = Advisor(LABELS, 10, schedule, network())
+    assert advice(advisor, epochs([2.3026]), steps=ENOUGH_STEPS - 1) == []
+    (said,) = advice(advisor, epochs([2.3026, 2.3026]), steps=ENOUGH_STEPS)
+    assert "it went up to 0.0598" in said  # in step 299, and not the last rate of an epoch
+
+
+def test_steps_before_a_resume_do_not_count() -> None:
+    advisor = Advisor(LABELS, 10, schedule, network(), step=800)
+    assert advice(advisor, epochs([2.3026]), steps=1000) == []
+    assert advice(advisor, epochs([2.3026, 2.3026]), steps=800 + ENOUGH_STEPS)

@@ -59,7 +59,7 @@ class _Item:
 
 
 def answers(
-    classifier: Classifier, names: Iterable[str], k: int, standard_input: BinaryIO
+    classifier: Classifier, names: Iterable[str], k: int, standard_input: Callable[[], BinaryIO]
 ) -> Iterator[Answer]:
     """Classify images in the order in which they are named, without stopping at what is unreadable.
 
@@ -71,7 +71,7 @@ def answers(
         classifier: the classifier.
         names: the names.
         k: number of guesses for each image.
-        standard_input: what `-` stands for.
+        standard_input: gives what `-` stands for.
     """
     shape, header = classifier.bundle.input_shape, classifier.bundle.header
     decode = partial(
@@ -124,10 +124,10 @@ def _read(name: str, read: Callable[[], bytes]) -> _Item:
         return _Item(name, problem=reason_of(error, name))
 
 
-def _items(names: Iterable[str], standard_input: BinaryIO) -> Iterator[_Item]:
+def _items(names: Iterable[str], standard_input: Callable[[], BinaryIO]) -> Iterator[_Item]:
     for name in names:
         if name == STANDARD_INPUT:
-            yield from _from_standard_input(standard_input)
+            yield from _from_standard_input(standard_input())
         elif os.path.isdir(name):  # noqa: PTH112 (Path's raises for a long name)
             yield from _inside(name)
         elif os.path.isfile(name):  # noqa: PTH113

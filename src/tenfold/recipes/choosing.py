@@ -163,7 +163,7 @@ def _arguments(arguments: Mapping[str, Any]) -> str:
 
 def _wanted_epochs(data: DataSummary) -> float:
     """Few images are seen more often: twice as often for a quarter of them."""
-    return min(MOST_EPOCHS, max(LEAST_EPOCHS, 60 * math.sqrt(1000 / data.n)))
+    return min(float(MOST_EPOCHS), max(float(LEAST_EPOCHS), 60 * math.sqrt(1000 / data.n)))
 
 
 def _model_args(values: Mapping[str, Any], data: DataSummary, budget: Budget) -> dict[str, Any]:

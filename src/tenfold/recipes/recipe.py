@@ -341,6 +341,10 @@ def validate(
     except ValidationError as error:
         shown = error.errors()[:_MAX_PROBLEMS]
         problems = [_sentence(problem) for problem in shown]
+        choices = [problem.partition(", choose one of: ")[1:] for problem in problems]
+        for place, choice in enumerate(choices):
+            if choice in choices[:place]:  # the same long list
+                problems[place] = problems[place].removesuffix("".join(choice))
         if error.error_count() > _MAX_PROBLEMS:
             problems.append(f"and {error.error_count() - _MAX_PROBLEMS} more")
         is_recipe_to_blame = not all(_is_in(overrides, problem["loc"]) for problem in shown)

@@ -76,6 +76,7 @@ class Advisor:
         classes: number of classes.
         schedule: of the learning rate.
         model: the model that is trained.
+        step: number of steps taken before.
         label_smoothing: of the loss.
         class_weights: of the loss; None if all images count alike.
     """
@@ -87,10 +88,11 @@ class Advisor:
         schedule: Schedule,
         model: Module,
         *,
+        step: int = 0,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
     ) -> None:
-        self._schedule = schedule
+        self._schedule, self._first_step = schedule, step
         self._movement = Movement(model)
         self.constant_loss = constant_loss(
             labels, classes, label_smoothing=label_smoothing, class_weights=class_weights
@@ -139,7 +141,7 @@ class Advisor:
         """What to say about a model that is no better than a constant answer; or nothing."""
         # The later half of the epoch, in which the beginning is over.
         now = float(losses[len(losses) // 2 :].double().mean())
-        if steps < ENOUGH_STEPS or now < (1 - LEARNED) * self.constant_loss:
+        if steps - self._first_step < ENOUGH_STEPS or now < (1 - LEARNED) * self.constant_loss:
             return ""
         moved = self._movement.share()
         peak = max(map(self._schedule, range(steps)))

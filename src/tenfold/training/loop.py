@@ -94,14 +94,6 @@ def train(
         )
     watcher = watcher or Watcher()
     batches = math.ceil(len(train_data) / batch_size)
-    advisor = Advisor(
-        train_data.label_array,
-        len(train_data.classes),
-        schedule,
-        state.model,
-        label_smoothing=label_smoothing,
-        class_weights=class_weights,
-    )
     settings = StepSettings(
         batch_size=batch_size,
         label_smoothing=label_smoothing,
@@ -115,6 +107,15 @@ def train(
     if checkpointer is not None and state.step == 0:
         checkpointer.save(state)
     with closing(make_engine(state, train_data, settings)) as engine:
+        advisor = Advisor(
+            train_data.label_array,
+            len(train_data.classes),
+            schedule,
+            state.model,
+            step=state.step,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights,
+        )
         while state.epoch < epochs and not _patience_is_over(state, patience):
             started = time.perf_counter() - state.seconds
             state.begin_epoch(batches)

@@ -180,14 +180,12 @@ def test_small_images_of_one_size_keep_it(tmp_path):
         (
             [(20, 30), (40, 24), (90, 50)],
             (32, 32),
-            "images have 3 sizes from 20x30 to 90x50, scaled to 32x32 (height x width) as a whole; "
-            "3 of 3 images padded: on average 40%, at most 44%, of what the model sees is margin",
+            "images have 3 sizes from 20x30 to 90x50, scaled to 32x32 (height x width) as a whole",
         ),
         (
             [(200, 100)] * 3,
             (88, 48),
-            "images are 200x100, scaled to 88x48 (height x width) as a whole; "
-            "3 of 3 images padded: on average 8%, at most 8%, of what the model sees is margin",
+            "images are 200x100, scaled to 88x48 (height x width) as a whole",
         ),
         ([(128, 128)] * 3, (64, 64), "images are 128x128, scaled to 64x64 (height x width)"),
     ],
