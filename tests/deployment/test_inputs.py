@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tenfold.deployment.inputs import raw_pixels
 from tenfold.errors import DataError

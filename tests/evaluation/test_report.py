@@ -31,9 +31,23 @@ def test_the_headline():
     wanted = binomtest(90, 100).proportion_ci(0.95, method="wilson")
     assert found.interval == pytest.approx((wanted.low, wanted.high))
     # Wilson's interval of 90 of 100, as textbooks give it: 0.826 to 0.945
-    assert (
-        str(found) == "test_acc 0.9000 (95 % interval 0.8256 to 0.9448, n = 100), test_loss 0.2500"
+    assert str(found) == (
+        "test_acc 0.9000 (95 % interval 0.8256 to 0.9448, n = 100), balanced_acc 0.6175, "
+        "test_loss 0.2500; largest class: 0.5300"
     )
+
+
+def test_accuracy_has_what_it_is_to_be_compared_with():
+    found = report()
+    assert found.balanced_acc == pytest.approx((50 / 53 + 40 / 44 + 0 / 3) / 3)
+    assert found.largest_share == 0.53
+    assert found.absent == ()
+
+
+def test_classes_without_images_have_no_part_in_the_balanced_accuracy():
+    found = report(confusion=np.array([[6, 2, 0], [0, 0, 0], [1, 0, 1]]))
+    assert found.balanced_acc == pytest.approx((6 / 8 + 1 / 2) / 2)
+    assert found.absent == ("class 1",)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +83,8 @@ def test_figures_are_named_after_their_split(split):
         f"{split}_loss": 0.25,
         f"{split}_acc": 0.9,
         f"{split}_interval": list(found.interval),
+        f"{split}_balanced_acc": found.balanced_acc,
+        f"{split}_largest_share": 0.53,
     }
 
 

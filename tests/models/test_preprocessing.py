@@ -97,9 +97,40 @@ def test_the_header_gives_the_same_preprocessing_again(values):
     first = Preprocessing(mean, std)
     header = json.loads(json.dumps(first.to_header()))
     second = Preprocessing(**header)
-    assert second.to_header() == first.to_header() == {"mean": mean, "std": std}
+    assert second.to_header() == first.to_header() == {"mean": mean, "std": std, "by_image": False}
     raw = torch.randint(0, 256, (2, max(1, len(values)), 3, 3), dtype=torch.uint8)
     assert torch.equal(first(raw), second(raw))
+
+
+def test_the_header_of_normalization_by_image():
+    first = Preprocessing(by_image=True)
+    assert first.to_header() == {"mean": [], "std": [], "by_image": True}
+    raw = torch.randint(0, 256, (2, 3, 5, 4), dtype=torch.uint8)
+    assert torch.equal(first(raw), Preprocessing(**first.to_header())(raw))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_image_gets_mean_0_and_std_1(channels):
+    raw = torch.randint(0, 256, (4, channels, 7, 9), dtype=torch.uint8)
+    found = Preprocessing(by_image=True)(raw).double().flatten(1)
+    assert found.mean(1) == pytest.approx(0, abs=1e-6)
+    assert found.std(1, correction=0) == pytest.approx(1, abs=1e-6)
+
+
+def test_brightness_and_contrast_of_an_image_do_not_matter():
+    raw = torch.randint(0, 100, (4, 1, 7, 9), dtype=torch.uint8)
+    found, brighter = (Preprocessing(by_image=True)(each) for each in (raw, 2 * raw + 40))
+    assert torch.allclose(found, brighter, atol=1e-5)
+
+
+def test_an_image_of_a_single_color_becomes_0():
+    raw = torch.tensor([0, 7, 255], dtype=torch.uint8)[:, None, None, None].expand(3, 3, 4, 4)
+    assert not Preprocessing(by_image=True)(raw).any()
+
+
+def test_images_are_not_normalized_twice():
+    with pytest.raises(UsageError, match="by their own means and deviations, but others are given"):
+        Preprocessing([0.5], [0.5], by_image=True)
 
 
 def test_it_has_no_weights_that_a_state_dict_would_carry():

@@ -165,7 +165,7 @@ FALLS_BACK: dict[str, Callable[[Case], object]] = {
     "first byte of the header": lambda c: flip(c.newest, 8),
     "name of the metadata": lambda c: flip_in(c.newest, b"__metadata__"),
     "kind": lambda c: flip_in(c.newest, b"tenfold-checkpoint"),
-    "version, to 1": lambda c: flip_in(c.newest, VERSION_IN_HEADER, 12, bit=1),
+    "version, to 0": lambda c: flip_in(c.newest, VERSION_IN_HEADER, 12, bit=2),
     "version, to no number": lambda c: flip_in(c.newest, VERSION_IN_HEADER, 12, bit=6),
     "digest": lambda c: flip_in(c.newest, b'"sha256": "', 13),
     "history": lambda c: flip_in(c.newest, b"train_loss", 15),

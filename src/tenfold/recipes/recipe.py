@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -340,16 +340,21 @@ def validate(
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
         shown = error.errors()[:_MAX_PROBLEMS]
-        problems = [_sentence(problem) for problem in shown]
-        choices = [problem.partition(", choose one of: ")[1:] for problem in problems]
-        for place, choice in enumerate(choices):
-            if choice in choices[:place]:  # the same long list
-                problems[place] = problems[place].removesuffix("".join(choice))
+        problems = list(_with_each_list_once(map(_sentence, shown)))
         if error.error_count() > _MAX_PROBLEMS:
             problems.append(f"and {error.error_count() - _MAX_PROBLEMS} more")
         is_recipe_to_blame = not all(_is_in(overrides, problem["loc"]) for problem in shown)
         origin = f"recipe {place}: " if is_recipe_to_blame else ""
         raise UsageError(f"{origin}{'; '.join(problems)}") from error
+
+
+def _with_each_list_once(problems: Iterable[str]) -> Iterator[str]:
+    """The problems, of which only the first says what all keys of a table are."""
+    said = set()
+    for problem in problems:
+        what, choose, keys = problem.partition(", choose one of: ")
+        yield what if keys in said else what + choose + keys
+        said.add(keys)
 
 
 def _is_in(keys: Collection[str], place: Sequence[object]) -> bool:

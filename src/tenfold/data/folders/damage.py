@@ -16,7 +16,12 @@ from tenfold.storage import cache_folder, make_folder, write_text
 MOST_NAMED = 20
 """Bad files that a message names; more are listed in a file."""
 
-_DETAILS = re.compile(r" \([\d,]+ bytes?\)|: it (?:is text that )?starts with .*")
+_DETAILS = (
+    (re.compile(r" \([\d,]+ bytes?\)|: it (?:is text that )?starts with .*"), ""),
+    (re.compile(r"declares \d+x\d+ pixels, over the limit of"), "has more pixels than"),
+    (re.compile(r"has [\d,]+ bytes or more, over the limit of"), "has more bytes than"),
+)
+"""What differs between the reasons of files with the same fault, and what is said instead."""
 
 
 class BadFilesError(DataError):
@@ -71,7 +76,7 @@ def by_reason(bad_files: Mapping[str, str]) -> str:
     """The first names, grouped by what is wrong with them; the commonest reason first."""
     groups: dict[str, list[str]] = {}
     for name, reason in bad_files.items():
-        groups.setdefault(_DETAILS.sub("", reason), []).append(name)
+        groups.setdefault(_without_details(reason), []).append(name)
     left, parts = MOST_NAMED, []
     for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
         whole = bad_files[names[0]] if len(names) == 1 else reason
@@ -79,6 +84,12 @@ def by_reason(bad_files: Mapping[str, str]) -> str:
         left -= shown
         parts.append(f"{whole}: {listing(names, shown)}")
     return "; ".join(parts)
+
+
+def _without_details(reason: str) -> str:
+    for details, instead in _DETAILS:
+        reason = details.sub(instead, reason)
+    return reason
 
 
 def reason_of(error: TenfoldError, name: str) -> str:
