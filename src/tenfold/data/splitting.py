@@ -144,17 +144,27 @@ def _held_counts(counts: Sequence[int], fraction: float) -> list[int]:
 def _held_groups(
     dataset: ImageDataset, fraction: float, seed: int, name: str
 ) -> Bool[np.ndarray, " n"]:
-    """Takes the largest groups first, and each only if that brings the classes nearer."""
+    """Takes the largest groups first, and each only if that brings the classes nearer.
+
+    If none does, it takes the one that is least too large.
+    """
     groups, counts = _groups_and_counts(dataset)
     total = counts.sum(0)
     wanted = fraction * total
     held, is_held = np.zeros(len(total)), np.zeros(len(counts), dtype=bool)
+    least: tuple[float, int] | None = None
     for group in _largest_first(counts, seed, name):
         more = held + counts[group]
         takes_all = ((more == total) & (counts[group] > 0)).any()
         change = ((more - wanted) ** 2 - (held - wanted) ** 2) @ (1 / np.maximum(total, 1))
-        if change < 0 and not takes_all:
+        if takes_all:
+            continue
+        if change < 0:
             held, is_held[group] = more, True
+        elif least is None or change < least[0]:
+            least = change, group
+    if least is not None and not is_held.any():
+        is_held[least[1]] = True
     of_image: Bool[np.ndarray, " n"] = is_held[groups]
     return of_image
 

@@ -448,6 +448,10 @@ def label_images(
             table = find_table(tables, images, path)
             if table is None:
                 raise
+        else:
+            if len(places.classes) < 2:
+                table = find_table(tables, images, path)
+        if table is not None:
             places, rows = places_in_table(path, table, "", images, folders)
     if not options.group_by:
         hint = burst_hint(images, places)
