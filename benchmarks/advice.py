@@ -20,7 +20,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from measuring import Result, finish, parsed, parser, settings_of
+from measuring import begin, finish, parsed, parser
 
 from tenfold.data import Splits, load_splits
 from tenfold.errors import TrainingError
@@ -132,7 +132,7 @@ def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=1)
     options = parsed(made)
-    result = Result("advice", settings_of(options))
+    result = begin("advice", options)
     counts: Counter[str] = Counter()
     for name, (images, _, _) in DATA.items():
         data = data_of(name, images)

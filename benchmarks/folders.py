@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import Figure, Result, at_least_one, finish, parsed, parser, settings_of
+from measuring import Figure, at_least_one, begin, finish, parsed, parser
 from scipy.stats import t as student_t
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
@@ -180,7 +180,7 @@ def main() -> None:
         "hog, balanced": by_hog("balanced"),
         "cnn": by_cnn(options.seconds),
     }
-    result = Result("folders", settings_of(options))
+    result = begin("folders", options)
     for name in options.folders:
         path = Path(name)
         if not path.exists():

@@ -12,6 +12,7 @@ from tenfold.deployment.classifier import Classifier
 from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe, changed, load_recipe
+from tenfold.recipes.recipe import AUTO
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.resources import Resources
@@ -31,6 +32,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     engine: str = "auto",
+    time: str = "",
     checkpoint_every: str | int = "",
     download: bool = True,
     quiet: bool = False,
@@ -50,6 +52,9 @@ def train(
         threads: CPU threads; None for half the cores, at least two.
         engine: what runs the training steps: `native`, tenfold's compiled kernels; `torch`; or
             `auto`, the kernels if they can, otherwise PyTorch.
+        time: about how long training should take, such as `"90s"`, `"10m"` or `"1h"`: the number of
+            epochs, and the size of a model that is chosen by the data, are chosen to fit; empty for
+            as long as the data needs.
         checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for only at epoch
             ends.
         download: whether missing known data sets may be downloaded.
@@ -64,11 +69,14 @@ def train(
     """
     from tenfold.runs.train import train_run
 
+    if time:
+        changes.setdefault("epochs", AUTO)
     return train_run(
         _recipe(recipe, changes),
         data,
         out=None if out is None else Path(out),
         resources=_resources(data_root, device, threads, download, engine),
+        time=time,
         checkpoint_every=checkpoint_every,
         watcher=_watcher(watcher, quiet, plot),
     )

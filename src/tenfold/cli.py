@@ -269,6 +269,13 @@ def train(
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Images per training step.")
     ] = None,
+    time: Annotated[
+        str,
+        typer.Option(
+            metavar="90s|10m|1h",
+            help="About how long to train; by default as long as the data needs.",
+        ),
+    ] = "",
     lr: Annotated[float | None, typer.Option(metavar="X", help="The learning rate.")] = None,
     optimizer: Annotated[
         str | None, typer.Option(metavar="|".join(OPTIMIZERS), help="How the weights are updated.")
@@ -313,6 +320,7 @@ def train(
 ) -> None:
     """Train a classifier: data in, a run folder with an evaluated model out."""
     from tenfold.recipes import load_recipe
+    from tenfold.recipes.recipe import AUTO
     from tenfold.runs import train_run
     from tenfold.runs.resources import Resources
 
@@ -333,6 +341,8 @@ def train(
         "skip_bad": skip_bad or None,
     }
     changes |= {key: value for key, value in given.items() if value is not None}
+    if time:
+        changes.setdefault("epochs", AUTO)
     chosen = load_recipe(recipe, changes)
     resources = Resources(data_root, not offline, device, threads, engine)
     if folds is not None:
@@ -340,6 +350,8 @@ def train(
 
         if out is not None:
             raise UsageError("--folds writes no run, so --out has no use", remedy="leave one out")
+        if time:
+            raise UsageError("--folds trains as long as the data needs", remedy="leave --time out")
         with _watching(quiet) as watcher:
             found = cross_validate(chosen, data, folds=folds, resources=resources, listener=watcher)
         _show(found.to_dict(), as_json, lambda: str(found))
@@ -350,6 +362,7 @@ def train(
             data,
             out=out,
             resources=resources,
+            time=time,
             checkpoint_every=checkpoint_every,
             watcher=watcher,
         )

@@ -21,6 +21,7 @@ def train_run(
     *,
     out: Path | None = None,
     resources: Resources = USUAL,
+    time: str = "",
     checkpoint_every: str | int = "",
     watcher: Watcher | None = None,
 ) -> Run:
@@ -33,6 +34,8 @@ def train_run(
         data: see `load_splits`; None for the recipe's own.
         out: the run's folder; None for the next `runs/<data>-<model>-NNN`.
         resources: what the run may use.
+        time: about how long training should take, such as `"90s"`, `"10m"` or `"1h"`; the recipe
+            must leave its epochs to the data. Empty for as long as the data needs.
         checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for only at
             epoch ends.
         watcher: called as training proceeds.
@@ -45,7 +48,7 @@ def train_run(
         StorageError: the folder cannot be written.
     """
     watcher = watcher or Watcher()
-    every = parse_interval(checkpoint_every)
+    every, seconds = parse_interval(checkpoint_every), parse_time(time)
     resources.require_valid()
     if "torch" not in sys.modules:
         data = read_while_importing(recipe, data, resources, listener=watcher)
@@ -53,13 +56,30 @@ def train_run(
     from tenfold.runs.session import Beginning, first_facts, run_session
 
     with resources.repeatable() as device:
-        prepared = prepare(recipe, data, resources, device, listener=watcher)
-        folder = new_run(out, prepared.recipe.data, recipe.model)
+        prepared = prepare(recipe, data, resources, device, listener=watcher, seconds=seconds)
+        folder = new_run(out, prepared.recipe.data, prepared.recipe.model)
         with folder.locked():
             require_new(folder)
             folder.clean()
             facts = first_facts(prepared)
             return run_session(folder, prepared, facts, every, watcher, Beginning())
+
+
+def parse_time(time: str) -> float | None:
+    """A time with `s`, `m` or `h` in seconds; None for an empty text.
+
+    Raises:
+        UsageError: it is not one, or not more than 0.
+    """
+    if not time:
+        return None
+    try:
+        seconds = {"s": 1, "m": 60, "h": 3600}.get(time[-1], math.nan) * float(time[:-1])
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"time is {time!r}, wanted one such as 90s, 10m or 1h")
+    return seconds
 
 
 def parse_interval(interval: str | int) -> tuple[float, int]:
