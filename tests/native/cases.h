@@ -23,7 +23,7 @@ struct Case {
   uint64_t seed = 0;
   reference::Network network;
   int64_t batch_size = 1;
-  TenfoldStepSettings settings{};  // without class weights: see below
+  TenfoldStepSettings settings{};                   // without class weights: see below
   std::optional<TenfoldAugmentation> augmentation;  // without changes: see below
   std::vector<TenfoldChanges> changes;              // one for each image in the order
   std::vector<float> class_weights;

@@ -142,7 +142,7 @@ std::vector<TenfoldTensor> Training::records() {
 }
 
 TenfoldImages Training::images(int64_t count) const {
-  return {pixels_.data(),  labels_.data(),      count,
+  return {pixels_.data(), labels_.data(),      count,
           address(mean_), address(deviation_), drawn_.by_image ? 1 : 0};
 }
 
@@ -179,8 +179,8 @@ int32_t Training::advance(const LiveNetwork& network, int64_t first, int64_t las
   Fenced<TenfoldChanges> changes;
   if (drawn_.augmentation) {
     how = *drawn_.augmentation;
-    changes = frozen<TenfoldChanges>(
-        {drawn_.changes.begin() + begin, drawn_.changes.begin() + end}, sides);
+    changes = frozen<TenfoldChanges>({drawn_.changes.begin() + begin, drawn_.changes.begin() + end},
+                                     sides);
     how.changes = changes.data();
   }
   const int32_t result =

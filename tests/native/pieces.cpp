@@ -15,6 +15,7 @@
 #include "gather.h"
 #include "lanes.h"
 #include "patches.h"
+#include "random.h"
 #include "random_numbers.h"
 #include "simd.h"
 #include "sparse.h"

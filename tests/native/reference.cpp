@@ -688,10 +688,9 @@ class Picture {
     const double y = std::floor(row / 512) / 256, x = std::floor(column / 512) / 256;
     const double top = std::floor(y), left = std::floor(x);
     const double down = y - top, right = x - left;
-    return std::floor((1 - down) * (1 - right) * pixel(top, left) +
-                      (1 - down) * right * pixel(top, left + 1) +
-                      down * (1 - right) * pixel(top + 1, left) +
-                      down * right * pixel(top + 1, left + 1) + 0.5);
+    return std::floor(
+        (1 - down) * (1 - right) * pixel(top, left) + (1 - down) * right * pixel(top, left + 1) +
+        down * (1 - right) * pixel(top + 1, left) + down * right * pixel(top + 1, left + 1) + 0.5);
   }
 
   double pixel(double row, double column) const {
@@ -730,8 +729,10 @@ std::vector<uint8_t> augmented(const std::vector<uint8_t>& pixels, const Shape& 
                          static_cast<double>(changes.column) + across * rows + along * columns);
     }
     if (how.recolors != 0) {
-      value = std::floor((value * static_cast<double>(changes.gain) +
-                          static_cast<double>(changes.offset)) / 65536 + 0.5);
+      value = std::floor(
+          (value * static_cast<double>(changes.gain) + static_cast<double>(changes.offset)) /
+              65536 +
+          0.5);
       value = std::clamp(value, 0.0, 255.0);
     }
     changed[place] = static_cast<uint8_t>(value);
@@ -746,7 +747,8 @@ Numbers scaled_by_image(const std::vector<uint8_t>& pixels, const Shape& image) 
     long double sum = 0, squares = 0;
     for (size_t i = begin; i < begin + size; ++i) sum += pixels[i];
     const long double mean = sum / static_cast<long double>(size);
-    for (size_t i = begin; i < begin + size; ++i) squares += (pixels[i] - mean) * (pixels[i] - mean);
+    for (size_t i = begin; i < begin + size; ++i)
+      squares += (pixels[i] - mean) * (pixels[i] - mean);
     const long double spread = std::sqrt(squares / static_cast<long double>(size));
     const float single_mean = static_cast<float>(mean / 255);
     const float deviation = static_cast<float>(std::max<long double>(spread, 1) / 255);

@@ -50,8 +50,7 @@ class Augmenter {
         uint8_t* pixel = out + y * shape_.width + x;
         const int64_t column = c.mirrored != 0 ? shape_.width - 1 - x : x;
         const int64_t from_x = column + c.crop_column - how_.crop_padding;
-        const bool is_cut =
-            in_hole && x >= c.hole_column && x < c.hole_column + how_.cutout;
+        const bool is_cut = in_hole && x >= c.hole_column && x < c.hole_column + how_.cutout;
         const bool is_inside =
             from_y >= 0 && from_y < shape_.height && from_x >= 0 && from_x < shape_.width;
         if (is_cut || !is_inside) {
@@ -69,7 +68,7 @@ class Augmenter {
   // Writes the pixel that the warped and recolored image has there, in every channel.
   void copy(const uint8_t* image, const TenfoldChanges& c, int64_t y, int64_t x,
             uint8_t* pixel) const {
-    Corners corners{y * shape_.width + x, 0, 0, 0, 1, 0, 0, 0};
+    Corners corners{{y * shape_.width + x, 0, 0, 0}, {1, 0, 0, 0}};
     if (how_.warps != 0) corners = around(c, y, x);
     for (int channel = 0; channel < shape_.channels; ++channel) {
       const uint8_t* plane = image + channel * shape_.pixels();
@@ -108,9 +107,9 @@ class Augmenter {
     const int64_t bottom = row((from_y >> 17) + 1);
     const int64_t left = column(from_x >> 17);
     const int64_t other = column((from_x >> 17) + 1);
-    return {{top + left, top + other, bottom + left, bottom + other},
-            {(256 - down) * (256 - right), (256 - down) * right, down * (256 - right),
-             down * right}};
+    return {
+        {top + left, top + other, bottom + left, bottom + other},
+        {(256 - down) * (256 - right), (256 - down) * right, down * (256 - right), down * right}};
   }
 
   static constexpr int64_t kHalf = int64_t{1} << 15;

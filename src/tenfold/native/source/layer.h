@@ -99,7 +99,7 @@ struct Batch {
   int64_t blocks;
   const TenfoldTensor* tensors;
   // In training:
-  const int64_t* indices = nullptr;  // of the images in the data set
+  const int64_t* indices = nullptr;         // of the images in the data set
   const TenfoldChanges* changes = nullptr;  // one per image; null without augmentation
   int64_t step = 0;
   uint64_t dropout_seed = 0;

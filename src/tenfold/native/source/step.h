@@ -179,8 +179,7 @@ class Training {
         augmentation_(augmentation),
         losses_(network.blocks() * kLanes),
         hits_(network.blocks() * kLanes),
-        workers_(threads_for(network, stretch.threads),
-                 scratch_size(network, augmentation)) {
+        workers_(threads_for(network, stretch.threads), scratch_size(network, augmentation)) {
     network.restart();
     if (network.is_first_use()) {
       for (int32_t i = 0; i < tensor_count; ++i) {
