@@ -299,9 +299,13 @@ def test_tracebacks_are_shown_only_with_debug(tenfold: Tenfold) -> None:
     assert "did you mean 'mnist'?" in whole.err.splitlines()[-1]
 
 
-def test_json_leaves_standard_output_empty_when_it_fails(tenfold: Tenfold) -> None:
+def test_json_has_the_error_when_it_fails(tenfold: Tenfold) -> None:
     answer = tenfold("train", "digits", "--lr", "-1", "--json")
-    assert (answer.code, answer.out) == (2, "")
+    assert answer.code == 2
+    assert json.loads(answer.out) == {
+        "schema": 1,
+        "error": {"message": "lr is -1.0, wanted more than 0", "remedy": "", "exit_code": 2},
+    }
 
 
 def test_no_color_codes_without_a_terminal(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ history = scratch.train(
 """,
     "a run": """
 run = tenfold.train(
-    data, model="softmax", epochs=6, batch_size=20, plot=True, quiet=True, threads=1,
+    data, recipe="softmax-fashion", epochs=6, batch_size=20, plot=True, quiet=True, threads=1,
     device="cpu", engine="torch", out="run",
 )
 """,

@@ -40,7 +40,10 @@ NARROW = {
     "convpool-mnist": {
         "model_args": {"channels": [2, 4], "kernels": [5, 3], "hidden": [16, 8], "dropout": 0.3}
     },
-    "default": {"model_args": {"channels": [4, 8], "kernels": [3, 3], "hidden": [16]}},
+    "default": {
+        "recipe": str(HERE / "default-0.1.toml"),
+        "model_args": {"channels": [4, 8], "kernels": [3, 3], "hidden": [16]},
+    },
     "resnet-small": {"model_args": {"widths": [4, 8], "blocks": 1, "dropout": 0.1}},
 }
 """Recipes by name, made small."""

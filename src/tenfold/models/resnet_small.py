@@ -25,8 +25,6 @@ class ResNetSmall(nn.Module):
         classes: number of classes.
         widths: channels of each stage.
         blocks: residual blocks per stage.
-        stem_stride: of the first convolution: 2 halves height and width at once, for images of more
-            than about 64 pixels.
         dropout: dropout probability of the last features, 0 <= dropout < 1.
 
     Raises:
@@ -40,7 +38,6 @@ class ResNetSmall(nn.Module):
         *,
         widths: tuple[int, ...] = (32, 64, 128),
         blocks: int = 1,
-        stem_stride: int = 1,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -49,11 +46,8 @@ class ResNetSmall(nn.Module):
         if not widths:
             raise UsageError("resnet-small: widths is empty, wanted one width per stage")
         require_whole("resnet-small", "blocks", blocks, MOST_LAYERS // len(widths))
-        require_whole("resnet-small", "stem_stride", stem_stride, 4)
         self.stem = nn.Sequential(
-            _convolution(input_shape.channels, widths[0], stride=stem_stride),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
+            _convolution(input_shape.channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )
         self.stages = nn.Sequential(*_stages(widths, blocks))
         self.dropout = nn.Dropout(dropout)

@@ -48,6 +48,9 @@ WIDTHS = (8, 12, 16, 24, 32, 48)
 LAST_SIDE = 8
 """The last stage sees an image of about this many pixels a side."""
 
+MUCH_LIGHTING, LITTLE_EXPLAINED = 1.0, 0.05
+"""See `DataSummary`: beyond and below which differences of brightness are taken for noise."""
+
 _IMAGES_AT_ONCE = 256
 
 
@@ -60,9 +63,10 @@ class DataSummary:
         image_shape: of one image.
         counts: images in each class.
         classes: names of the classes.
-        lighting: how much images differ in brightness and contrast, in comparison with how much an
+        lighting: how much images of a class differ in brightness, in comparison with how much an
             image's own pixels differ: the deviation of the images' means, over the mean of the
             images' deviations.
+        explained: the share of the variance of the images' means that their classes explain, 0..1.
     """
 
     n: int
@@ -70,6 +74,7 @@ class DataSummary:
     counts: tuple[int, ...]
     classes: tuple[str, ...]
     lighting: float
+    explained: float
 
     @property
     def imbalance(self) -> float:
@@ -86,13 +91,17 @@ def summarize(train: ImageDataset) -> DataSummary:
         some = slice(start, start + _IMAGES_AT_ONCE)
         means[some] = pixels[some].mean(1, dtype=np.float64)
         deviations[some] = pixels[some].std(1, dtype=np.float64)
-    within = float(deviations.mean())
+    labels, counts = train.label_array, train.class_counts()
+    of_class = np.bincount(labels, means, len(counts)) / np.maximum(counts, 1)
+    variance, within = means.var(), np.square(means - of_class[labels]).mean()
+    contrast = deviations.mean()
     return DataSummary(
         len(train),
         train.image_shape,
-        tuple(train.class_counts().tolist()),
+        tuple(counts.tolist()),
         train.classes,
-        float(means.std()) / within if within else 0.0,
+        lighting=float(np.sqrt(within) / contrast) if contrast else 0.0,
+        explained=float(1 - within / variance) if variance else 0.0,
     )
 
 
@@ -212,7 +221,9 @@ def _lr(values: Mapping[str, Any], _data: DataSummary, _budget: Budget) -> float
 
 
 def _normalize(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> str:
-    return "image" if data.lighting > 0.5 else "dataset"
+    """By image if lighting differs more than what is in the images, and tells nothing of them."""
+    is_noise = data.lighting > MUCH_LIGHTING and data.explained < LITTLE_EXPLAINED
+    return "image" if is_noise else "dataset"
 
 
 def _class_weights(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> str:
