@@ -164,7 +164,7 @@ ResizeOption = Annotated[
     typer.Option(
         "--resize",
         metavar="pad|squash|crop",
-        help="How images of other proportions are brought to that size; by default padded.",
+        help="How images of other proportions are brought to that size; by default squashed.",
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]

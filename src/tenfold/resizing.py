@@ -12,7 +12,7 @@ outermost pixels. `squash` scales height and width by different factors. `crop` 
 part of those proportions, from the middle.
 """
 
-DEFAULT_RESIZE: Resize = "pad"
+DEFAULT_RESIZE: Resize = "squash"
 
 Size: TypeAlias = tuple[int, int]
 """Height and width."""

@@ -35,21 +35,24 @@ class Budget:
     is_wanted: bool = False
 
 
-USUAL_BUDGET = Budget(2.5e12)
+USUAL_BUDGET = Budget(4e12)
 
 LEAST_EPOCHS, MOST_EPOCHS = 5, 100
 
 MOST_TIMES_WANTED = 5
 """With more time than the data needs, training takes at most so many times as many epochs."""
 
-WIDTHS = (8, 12, 16, 24, 32, 48)
-"""Channels of the first stage that a network may have."""
+WIDTHS = (8, 12, 16, 24, 32, 48, 64)
+"""Channels of the first stage that a network may have, at most as many as pixels a side."""
 
 LAST_SIDE = 8
 """The last stage sees an image of about this many pixels a side."""
 
 MUCH_LIGHTING, LITTLE_EXPLAINED = 1.0, 0.05
 """See `DataSummary`: beyond and below which differences of brightness are taken for noise."""
+
+LARGEST_USUAL_BATCH = 512
+"""Beyond it, the learning rate does not grow with the batch."""
 
 _IMAGES_AT_ONCE = 256
 
@@ -181,7 +184,7 @@ def _model_args(values: Mapping[str, Any], data: DataSummary, budget: Budget) ->
     stages = max(2, min(5, 1 + round(math.log2(max(side, 1) / LAST_SIDE))))
     room = budget.multiply_adds / (data.n * _wanted_epochs(data))
     given = values["model_args"]
-    for width in reversed(WIDTHS):
+    for width in reversed([width for width in WIDTHS if width <= max(side, WIDTHS[0])]):
         widths = [width * 2**stage for stage in range(stages)]
         arguments = {"widths": widths, "blocks": 1, "dropout": 0.2, **given}
         if _multiply_adds(values["model"], arguments, data) <= room:
@@ -214,10 +217,11 @@ def _batch_size(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) 
     return min(max(size, 16), 128, data.n)
 
 
-def _lr(values: Mapping[str, Any], _data: DataSummary, _budget: Budget) -> float:
+def _lr(values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> float:
     """Usual for the optimizer, and in proportion to the square root of the batch."""
     usual = {"sgd": 0.05, "adam": 2e-3, "adamw": 3e-3}[values["optimizer"]]
-    return float(f"{usual * math.sqrt(values['batch_size'] / 32):.2g}")
+    size = min(values["batch_size"], data.n, LARGEST_USUAL_BATCH)
+    return float(f"{usual * math.sqrt(size / 32):.2g}")
 
 
 def _normalize(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> str:
@@ -274,7 +278,7 @@ def _fixed(value: float) -> Callable[[Mapping[str, Any], DataSummary, Budget], f
 
 def _recoloring(values: Mapping[str, Any], _data: DataSummary, _budget: Budget) -> float:
     """Normalizing each image takes this away again."""
-    return 0.0 if values["normalize"] == "image" else 0.2
+    return 0.0 if values["normalize"] == "image" else 0.15
 
 
 _RULES: Mapping[str, Callable[[Mapping[str, Any], DataSummary, Budget], Any]] = {
@@ -286,9 +290,9 @@ _RULES: Mapping[str, Callable[[Mapping[str, Any], DataSummary, Budget], Any]] = 
     "lr": _lr,
     "class_weights": _class_weights,
     "augment.flip": _flip,
-    "augment.rotate": _fixed(10.0),
-    "augment.scale": _fixed(0.15),
-    "augment.shift": _fixed(0.1),
+    "augment.rotate": _fixed(7.0),
+    "augment.scale": _fixed(0.1),
+    "augment.shift": _fixed(0.06),
     "augment.brightness": _recoloring,
     "augment.contrast": _recoloring,
 }

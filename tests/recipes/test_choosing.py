@@ -1,0 +1,310 @@
+"""What is left to the data: the facts, the rule for each key, and how it is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tenfold.data import ImageDataset
+from tenfold.models import build
+from tenfold.models.layers import multiply_adds
+from tenfold.models.tracing import layer_list
+from tenfold.recipes import Recipe, load_recipe
+from tenfold.recipes.choosing import (
+    MOST_TIMES_WANTED,
+    USUAL_BUDGET,
+    WIDTHS,
+    Budget,
+    DataSummary,
+    budget_within,
+    chosen_by_data,
+    in_words,
+    means_the_same_mirrored,
+    summarize,
+)
+from tenfold.recipes.recipe import CHOSEN_BY_DATA
+from tenfold.types import ImageShape
+
+PHOTOS = DataSummary(
+    n=1000,
+    image_shape=ImageShape(3, 64, 64),
+    counts=(500, 500),
+    classes=("cat", "dog"),
+    lighting=0.4,
+    explained=0.1,
+)
+
+
+def chosen(data: DataSummary = PHOTOS, budget: Budget = USUAL_BUDGET, **changes: Any) -> Recipe:
+    return chosen_by_data(load_recipe("default", changes), data, budget)
+
+
+def cost(recipe: Recipe, data: DataSummary) -> int:
+    """Multiply-adds of one image."""
+    network = build(
+        recipe.model, data.image_shape, len(data.classes), device="meta", **recipe.model_args
+    )
+    layers = layer_list(network, data.image_shape)
+    assert layers is not None
+    return multiply_adds(layers, data.image_shape)
+
+
+# --- Facts -----------------------------------------------------------------------------------
+
+
+def dataset(images: np.ndarray, labels: np.ndarray) -> ImageDataset:
+    return ImageDataset(images.astype(np.uint8), labels.astype(np.int64), ("a", "b"))
+
+
+def test_facts_of_images() -> None:
+    """Two classes, of 30 and 90: each half dark, half light, with alternating pixels."""
+    labels = np.repeat([0, 1], [30, 90])
+    means = 100 + 40 * (np.arange(120) % 2)
+    checks = 10 * (np.indices((4, 6)).sum(0) % 2 * 2 - 1)
+    found = summarize(dataset(means[:, None, None, None] + checks[None, None], labels))
+    assert (found.n, found.image_shape, found.counts) == (120, (1, 4, 6), (30, 90))
+    assert found.lighting == pytest.approx(20 / 10)
+    assert found.explained == pytest.approx(0)
+    assert found.imbalance == 3
+
+
+def test_brightness_that_the_classes_explain() -> None:
+    labels = np.arange(100) % 2
+    means = 100 + 40 * labels
+    checks = 10 * (np.indices((4, 6)).sum(0) % 2 * 2 - 1)
+    found = summarize(dataset(means[:, None, None, None] + checks[None, None], labels))
+    assert found.lighting == pytest.approx(0)
+    assert found.explained == pytest.approx(1)
+
+
+def test_images_of_one_color_have_facts_too() -> None:
+    found = summarize(dataset(np.full((10, 3, 4, 4), 7), np.arange(10) % 2))
+    assert (found.lighting, found.explained) == (0, 0)
+
+
+def test_facts_do_not_depend_on_how_many_images_are_looked_at_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    data = dataset(generator.integers(0, 256, (50, 3, 5, 7)), np.arange(50) % 2)
+    found = summarize(data)
+    monkeypatch.setattr("tenfold.recipes.choosing._IMAGES_AT_ONCE", 7)
+    assert summarize(data) == found
+
+
+# --- Rules -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "key", "value"),
+    [
+        ({}, "image_size", (64, 64)),
+        ({}, "model", "resnet-small"),
+        ({}, "epochs", 60),
+        ({"n": 60_000, "image_shape": ImageShape(1, 28, 28)}, "epochs", 8),
+        ({"n": 10**6}, "epochs", 5),
+        ({"n": 30}, "epochs", 100),
+        ({"n": 100}, "batch_size", 16),
+        ({"n": 1500}, "batch_size", 32),
+        ({"n": 10**5}, "batch_size", 128),
+        ({"n": 9}, "batch_size", 9),
+        ({}, "normalize", "dataset"),
+        ({"lighting": 1.5}, "normalize", "dataset"),
+        ({"lighting": 1.5, "explained": 0.01}, "normalize", "image"),
+        ({"lighting": 0.5, "explained": 0.01}, "normalize", "dataset"),
+        ({}, "class_weights", "none"),
+        ({"counts": (800, 200)}, "class_weights", "sqrt"),
+        ({"counts": (1000, 0)}, "class_weights", "none"),
+        ({}, "augment.flip", True),
+        ({"classes": ("3", "7")}, "augment.flip", False),
+        ({}, "augment.brightness", 0.15),
+        ({"lighting": 1.5, "explained": 0.01}, "augment.brightness", 0.0),
+        ({"lighting": 1.5, "explained": 0.01}, "augment.contrast", 0.0),
+    ],
+    ids=str,
+)
+def test_each_rule(facts: dict[str, Any], key: str, value: object) -> None:
+    found: Any = chosen(replace(PHOTOS, **facts))
+    for name in key.split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+def test_the_learning_rate_grows_with_the_batch() -> None:
+    assert chosen(batch_size=32).lr == 0.003
+    assert chosen(batch_size=128).lr == 0.006
+    assert chosen(batch_size=32, optimizer="sgd").lr == 0.05
+    assert chosen(batch_size=10**6).lr == chosen(batch_size=PHOTOS.n).lr
+
+
+def test_what_is_given_is_kept() -> None:
+    given = {"epochs": 3, "lr": 0.5, "model": "mlp", "normalize": "none", "augment.flip": False}
+    found = chosen(**given)
+    assert (found.epochs, found.lr, found.model, found.normalize) == (3, 0.5, "mlp", "none")
+    assert not found.augment.flip
+    assert found.augment.rotate > 0
+    assert found.model_args == {}
+    assert found.left_to_data == frozenset()
+
+
+def test_a_models_arguments_that_are_given_are_kept() -> None:
+    found = chosen(**{"model_args.widths": [4, 8], "model_args.dropout": 0.0})
+    assert found.model_args == {"widths": [4, 8], "blocks": 1, "dropout": 0.0}
+
+
+def test_a_recipe_that_leaves_nothing_to_the_data_is_unchanged() -> None:
+    recipe = load_recipe("lenet-mnist")
+    assert chosen_by_data(recipe, PHOTOS) == recipe
+    assert in_words(recipe, PHOTOS, recipe) == ""
+
+
+@pytest.mark.parametrize(("side", "stages"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5)])
+def test_the_last_stage_sees_about_eight_pixels(side: int, stages: int) -> None:
+    found = chosen(replace(PHOTOS, image_shape=ImageShape(1, side, side)))
+    widths = found.model_args["widths"]
+    assert widths == [widths[0] * 2**stage for stage in range(stages)]
+
+
+def test_more_images_get_a_narrower_network_within_the_same_budget() -> None:
+    widths = []
+    for n in (100, 1000, 3000, 10_000, 100_000):
+        data = replace(PHOTOS, n=n)
+        found = chosen(data)
+        widths.append(found.model_args["widths"][0])
+        if widths[-1] > WIDTHS[0]:
+            assert n * found.epochs * cost(found, data) <= 1.01 * USUAL_BUDGET.multiply_adds
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > widths[-1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(0, 20_000), min_size=2, max_size=5).filter(any),
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(1, 96),
+    width=st.integers(1, 96),
+    lighting=st.floats(0, 5),
+    explained=st.floats(0, 1),
+    seconds=st.none() | st.floats(0.01, 1e5),
+)
+def test_any_data_gets_a_recipe(
+    counts: list[int],
+    channels: int,
+    height: int,
+    width: int,
+    lighting: float,
+    explained: float,
+    seconds: float | None,
+) -> None:
+    data = DataSummary(
+        sum(counts),
+        ImageShape(channels, height, width),
+        tuple(counts),
+        tuple(f"thing {label}" for label in range(len(counts))),
+        lighting,
+        explained,
+    )
+    found = chosen(data)
+    if seconds is not None:
+        found = chosen(data, budget_within(seconds, 0.01, found, data))
+    assert found.left_to_data == frozenset()
+    assert found.image_size == (height, width)
+    assert 1 <= found.batch_size <= data.n
+    assert found.epochs >= 1
+    assert cost(found, data) > 0
+    assert in_words(load_recipe("default"), data, found)
+
+
+# --- Time ------------------------------------------------------------------------------------
+
+
+def test_time_becomes_a_budget() -> None:
+    """A step of 16 images takes 10 ms, so a minute is 96,000 images."""
+    trial = chosen()
+    budget = budget_within(60.0, 0.01, trial, PHOTOS)
+    assert budget == Budget(96_000.0 * cost(trial, PHOTOS), is_wanted=True)
+    found = chosen(PHOTOS, budget)
+    assert found.epochs * PHOTOS.n * cost(found, PHOTOS) == pytest.approx(
+        budget.multiply_adds, rel=0.05
+    )
+
+
+def test_more_time_first_buys_width_and_then_epochs() -> None:
+    budgets = [Budget(10.0**power, is_wanted=True) for power in range(10, 16)]
+    found = [chosen(PHOTOS, budget) for budget in budgets]
+    assert found[0].epochs < 60
+    widths = [recipe.model_args["widths"][0] for recipe in found]
+    assert widths == sorted(widths)
+    assert widths[-1] == WIDTHS[-1]
+    assert found[-1].epochs == 60 * MOST_TIMES_WANTED
+
+
+def test_time_decides_the_epochs_of_any_model() -> None:
+    recipe = load_recipe("lenet-mnist", {"epochs": "auto"})
+    data = replace(PHOTOS, image_shape=ImageShape(1, 28, 28))
+    trial = chosen_by_data(recipe, data)
+    found = chosen_by_data(recipe, data, budget_within(2.0, 0.001, trial, data))
+    assert found.epochs == 2000 * trial.batch_size // data.n
+    assert found.model == "lenet"
+
+
+# --- Mirror images ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("classes", "same"),
+    [
+        (("cat", "dog"), True),
+        (("ants", "bees"), True),
+        (tuple("0123456789"), False),
+        (tuple("ABCDEF"), False),
+        (("zero", "one", "two"), False),
+        (("digit 0", "digit 1"), False),
+        (("letter_a", "letter_b"), False),
+        (("turn left", "turn right", "stop"), False),
+        (("MT_Crack", "MT_Free"), True),
+        (("一", "二", "三"), False),
+        (("小猫", "小狗", "汽车"), True),
+        (("airplane", "7"), False),
+    ],
+    ids=str,
+)
+def test_whether_a_mirror_image_means_the_same(classes: tuple[str, ...], same: bool) -> None:
+    assert means_the_same_mirrored(classes) == same
+
+
+# --- Words and files -------------------------------------------------------------------------
+
+
+def test_what_was_chosen_in_words() -> None:
+    recipe = load_recipe("default")
+    assert in_words(recipe, PHOTOS, chosen_by_data(recipe, PHOTOS)) == (
+        "chosen for this data: images of 64x64; resnet-small (widths [16, 32, 64, 128], blocks 1, "
+        "dropout 0.2); 60 epochs of 63 steps with 16 images; lr 0.0021; normalize dataset; "
+        "class_weights none; augment flip, rotate 7, scale 0.1, shift 0.06, brightness 0.15, "
+        "contrast 0.15"
+    )
+
+
+def test_auto_survives_toml(tmp_path: Any) -> None:
+    recipe = load_recipe("default")
+    assert recipe.left_to_data == CHOSEN_BY_DATA.keys()
+    (tmp_path / "again.toml").write_text(recipe.to_toml())
+    again = load_recipe(tmp_path / "again.toml")
+    assert again.left_to_data == recipe.left_to_data
+    assert again.to_toml() == recipe.to_toml()
+
+
+def test_every_key_that_may_be_left_to_the_data_has_a_rule() -> None:
+    for key in CHOSEN_BY_DATA:
+        recipe = load_recipe("lenet-mnist", {key: "auto"})
+        assert recipe.left_to_data == {key}
+        found = chosen_by_data(recipe, replace(PHOTOS, image_shape=ImageShape(1, 28, 28)))
+        assert found.left_to_data == frozenset()
+        assert not math.isnan(found.lr)
