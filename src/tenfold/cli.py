@@ -142,7 +142,7 @@ LabelFrom = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help="Find labels in the images' names, as in '(?P<label>[a-z]+)_[0-9]+'.",
+        help=r"Find labels in the images' names, as in '(?P<label>\D+)_\d+'.",
     ),
 ]
 GroupBy = Annotated[

@@ -15,6 +15,7 @@ def completed(
     source: str,
     image_shape: tuple[int, int, int],
     depth: int | None = None,
+    labels: str = "",
     model_arguments: Mapping[str, Any],
 ) -> Recipe:
     """The recipe with data, image size, channels and all model arguments filled in.
@@ -24,6 +25,7 @@ def completed(
         source: the data's name or path.
         image_shape: channels, height and width of one image.
         depth: of 16-bit gray images, the number of bits that count; None without such images.
+        labels: where the images' labels are.
         model_arguments: the model's own, defaults included.
 
     Raises:
@@ -40,6 +42,7 @@ def completed(
             "data": source,
             "image_size": (height, width),
             "depth": depth,
+            "labels": labels,
             "channels": channels if channels in (1, 3) else None,
             "model_args": dict(model_arguments),
         }

@@ -147,9 +147,10 @@ def sample_of_test_images(
         raise DataError(f"{folder}: the run's data has no test split", remedy=_NAME_FILES)
     chosen = np.linspace(0, len(test) - 1, min(n, len(test))).astype(np.int64)
     sample = test.select(chosen)
+    known = sample.names or [f"test image {index}" for index in chosen.tolist()]
     names = [
-        f"test image {index} ({test.classes[label]})"
-        for index, label in zip(chosen.tolist(), sample.label_array.tolist(), strict=True)
+        f"{name} ({test.classes[label]})"
+        for name, label in zip(known, sample.label_array.tolist(), strict=True)
     ]
     return names, sample
 

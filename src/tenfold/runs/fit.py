@@ -32,7 +32,7 @@ from tenfold.recipes.choosing import (
 from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
 from tenfold.runs.pace import Pace
-from tenfold.runs.reading import NOTHING, RunData, read_for
+from tenfold.runs.reading import NOTHING, RunData, folder_options, read_for
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.tensors import part_of, to_stored
 from tenfold.training.acceleration import Acceleration
@@ -262,6 +262,7 @@ def _assembled(
         source=data.source,
         image_shape=train.image_shape,
         depth=data.depth,
+        labels=folder_options(recipe).labels_wherever(),
         model_arguments=model_arguments(recipe.model, recipe.model_args),
     )
     _require_fit(recipe, splits)

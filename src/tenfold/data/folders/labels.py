@@ -375,7 +375,7 @@ def compiled(text: str, option: str) -> re.Pattern[str]:
     except re.error as error:
         raise UsageError(
             f"{option} {text!r}: not a regular expression: {error}",
-            remedy=f"write, for example, {option} '([a-z]+)_[0-9]+'",
+            remedy=rf"write, for example, {option} '(\D+)_\d+'",
         ) from error
 
 
@@ -472,8 +472,6 @@ def _chosen_table(
     """The table and the column that `FolderOptions.labels` names; the column may be empty."""
     names = ImageNames(images)
     for file, column in options.readings():
-        if file in tables:
-            return read_table(tables[file], file, names), column
         if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
             with read_regular_file(Path(file)) as (stream, size):
                 if size > LARGEST_TABLE:
@@ -483,6 +481,9 @@ def _chosen_table(
                         remedy="keep only the columns with names and labels",
                     )
                 return read_table(stream.read(), file, names), column
+    for file, column in options.readings():
+        if file in tables:
+            return read_table(tables[file], file, names), column
     beside = f"; beside the images there are {quoted(sorted(tables))}" if tables else ""
     raise DataError(
         f"--labels {options.labels}: no such file{beside}",

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tenfold.storage import absolute
+
 
 @dataclass(frozen=True)
 class FolderOptions:
@@ -35,6 +37,16 @@ class FolderOptions:
         """What `labels` may mean, as files and headings of columns, the likelier first."""
         file, _, column = self.labels.rpartition(":")
         return [(self.labels, ""), *([(file, column)] if file else [])]
+
+    def labels_wherever(self) -> str:
+        """`labels` with the absolute path, if it is a file on disk, so that it can be read again.
+
+        Such a file comes before one of the same name beside the images.
+        """
+        for file, column in self.readings():
+            if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
+                return ":".join([str(absolute(Path(file))), *([column] if column else [])])
+        return self.labels
 
     def fingerprint(self) -> str:
         """A text that differs if the same images may be read differently; empty by default."""
