@@ -392,7 +392,14 @@ CASES: dict[str, Case] = {
         {f"{name}/{i}.png": picture(10 * k + i, (30 + 9 * i, 100 - 9 * i))
          for k, name in enumerate(("cat", "dog")) for i in range(6)},
         HELD_OUT,
-        ("images have 6 sizes", "as a whole", "is margin"),
+        ("images have 6 sizes", "as a whole", "squashed: on average one side by"),
+    ),
+    "many shapes, padded": Case(
+        {f"{name}/{i}.png": picture(10 * k + i, (30 + 9 * i, 100 - 9 * i))
+         for k, name in enumerate(("cat", "dog")) for i in range(6)},
+        HELD_OUT,
+        ("of what the model sees is margin",),
+        "--resize pad",
     ),
     "many shapes, cropped": Case(
         {f"{name}/{i}.png": picture(10 * k + i, (30 + 9 * i, 100 - 9 * i))

@@ -22,8 +22,8 @@ ANSWERS = {
     "train --data digits": "there is no option --data in tenfold train; write tenfold train digits",
     "train digits --set dropout=0.5": "unknown key 'dropout', did you mean 'model_args.dropout'?",
     "train digits --set learning_rate=0.1": "unknown key 'learning_rate', did you mean 'lr'?",
-    "train digits --set image_size=32": "image_size is 32, wanted two whole numbers, height and "
-    "width, such as [32,32]",
+    "train digits --set image_size=0": "image_size.0 is 0, wanted at least 1; image_size.1 is 0, "
+    "wanted at least 1",
     "train digits --set lr 0.1": "--set lr: not KEY=VALUE; write --set lr=0.1",
     "train digits --epochs 0": "epochs is 0, wanted at least 1",
     "train digits --optimizer rmsprop": "optimizer is 'rmsprop', choose one of: adam, adamw, sgd",
@@ -31,14 +31,8 @@ ANSWERS = {
     "found 'my folder'; see tenfold train --help",
     "train my 'my folder'": "tenfold train takes no more arguments, found 'my folder'; "
     "see tenfold train --help",
-    "train --image-size 128": "there is no option --image-size in tenfold train; "
-    "write --set 'image_size=[128,128]'",
-    "train --image-size=96x128": "there is no option --image-size in tenfold train; "
-    "write --set 'image_size=[96,128]'",
-    "train --image-size=3x96x128": "there is no option --image-size in tenfold train; "
-    "write --set 'image_size=[HEIGHT,WIDTH]'",
-    "train --image-size": "there is no option --image-size in tenfold train; "
-    "write --set 'image_size=[HEIGHT,WIDTH]'",
+    "train digits --image-size 3x96x128": "image_size is '3x96x128', wanted height and width, such "
+    "as 64, 48x64 or [48,64]",
     "train --label-smoothing 0.1": "there is no option --label-smoothing in tenfold train; "
     "write --set label_smoothing=0.1",
     "train --flip": "there is no option --flip in tenfold train; write --set augment.flip=true",
@@ -81,7 +75,7 @@ ANSWERS = {
     "resume run --lr 0.1": "there is no option --lr in tenfold resume; "
     "change the run's recipe.toml, and add --accept recipe",
     "train digits --img-size 32": "there is no option --img-size in tenfold train; "
-    "write --set 'image_size=[32,32]'",
+    "write --image-size 32",
     "train digits --test-size 0.3": "there is no option --test-size in tenfold train; "
     "write --set test=0.3",
     "train digits --hidden 64": "there is no option --hidden in tenfold train; "
@@ -90,7 +84,8 @@ ANSWERS = {
     "write --set 'model_args.hidden=[128,64]'",
     "train digits --set lr =0.1": "--set lr: not KEY=VALUE; write --set lr=0.1",
     "train digits --set augment.zoom=1": "unknown key 'augment.zoom', choose one of: "
-    "augment.crop_padding, augment.cutout, augment.flip",
+    "augment.brightness, augment.contrast, augment.crop_padding, augment.cutout, augment.flip, "
+    "augment.rotate, augment.scale, augment.shift",
     "resume run --optimizer sgd": "there is no option --optimizer in tenfold resume; "
     "a run keeps its model and optimizer: train a new run",
     f"{'a' * 300}": f"there is no command '{'a' * 78}…; see tenfold --help",

@@ -220,14 +220,12 @@ def _is_data(name: str) -> bool:
 
 
 def _setting(option: str, value: str) -> str:
-    """An option and its value as a `--set` for the recipe's key of this name; empty without one."""
+    """An option and its value as a recipe's key of this name is set; empty without one."""
     from tenfold.recipes import AugmentRecipe, Recipe
 
     name = _key(option)
     if name == "image_size":
-        sides = [side for side in value.lower().split("x") if side.isdecimal()]
-        height, width = (sides * 2)[:2] if len(sides) in (1, 2) else ("HEIGHT", "WIDTH")
-        return set_option("image_size", f"[{height},{width}]")
+        return f"--image-size {shell_word(value) if value else 'N'}"
     if name == "augment":
         name, value = value, ""
     for model, prefix in ((AugmentRecipe, "augment."), (Recipe, "")):
