@@ -111,6 +111,24 @@ def test_a_run_whose_weights_have_been_renamed_ends_with_the_same_bits(
     )
 
 
+def test_a_run_on_cropped_pictures_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """Pictures of other proportions are cropped as they were when it began."""
+    found = make.bits_after_resume("cropped", tmp_path, GOLDEN / "pictures")
+    require_same(found, BITS["cropped, resumed"])
+    run = tenfold.open_run(tmp_path / "cropped")
+    assert (run.status, run.recipe.resize, run.recipe.normalize) == ("finished", "crop", "dataset")
+
+
+def test_an_old_bundle_crops_the_pictures() -> None:
+    pictures = sorted((GOLDEN / "pictures").rglob("*.png"))[::5]
+    model = tenfold.load(GOLDEN / "cropped-model.safetensors")
+    assert model.bundle.header.resize == "crop"
+    found = model.predict_proba(pictures)
+    assert found.tolist() == [
+        pytest.approx(row, abs=1e-6) for row in BITS["cropped, probabilities"]
+    ]
+
+
 def test_an_old_bundle_predicts_the_same_probabilities() -> None:
     pictures = sorted((GOLDEN / "pictures").rglob("*.png"))[::5]
     found = tenfold.load(GOLDEN / "folder" / "model.safetensors").predict_proba(pictures)

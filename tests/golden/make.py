@@ -3,8 +3,9 @@
     python tests/golden/make.py
 
 The files in this folder were made by tenfold 0.1.0, when its file formats were version 1, on the
-processor that `bits.json` names; `perceptron` when checkpoints were version 2. Do not make them
-again: their purpose is to test old files.
+processor that `bits.json` names; `perceptron` when checkpoints were version 2; `cropped` and
+`cropped-model.safetensors`, its final model, when they were version 3, `run.json` version 2 and
+bundles version 2. Do not make them again: their purpose is to test old files.
 """
 
 from __future__ import annotations
@@ -141,12 +142,13 @@ def make_pictures() -> None:
             Image.fromarray(pixels).save(folder / f"{index:02d}.png")
 
 
-def bits_after_resume(name: str, folder: Path) -> object:
+def bits_after_resume(name: str, folder: Path, data: Path | None = None) -> object:
     """The results of an interrupted run, in a separate process: threads keep state."""
     copy = shutil.copytree(HERE / name, folder / name)
+    where = "" if data is None else f", data={str(data)!r}"
     code = (
         f"import sys, json; sys.path.insert(0, {str(HERE)!r}); import make, tenfold; "
-        f"print(json.dumps(make.bits_of(tenfold.resume({str(copy)!r}, quiet=True))))"
+        f"print(json.dumps(make.bits_of(tenfold.resume({str(copy)!r}, quiet=True{where}))))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -223,6 +225,26 @@ def main() -> None:
         lr=1e-3,
         model_args={"channels": [2, 4], "kernels": [3, 3], "hidden": [8]},
     )
+    try:
+        tenfold.train(
+            HERE / "pictures",
+            recipe="convpool-mnist",
+            out=HERE / "cropped",
+            epochs=8,
+            threads=1,
+            device="cpu",
+            engine="torch",
+            quiet=True,
+            batch_size=8,
+            lr=1e-2,
+            image_size=[12, 12],
+            normalize=True,
+            augment={"flip": True, "crop_padding": 1, "cutout": 3},
+            model_args={"channels": [2, 4], "kernels": [3, 3], "hidden": [8], "dropout": 0.1},
+            watcher=StopAt(13),
+        )
+    except tenfold.TenfoldError as error:
+        print(error)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(torch.bfloat16)
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
