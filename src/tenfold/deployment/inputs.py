@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -108,7 +109,7 @@ def read_image_file(path: Path) -> bytes:
     Raises:
         DataError: it is missing, no regular file, or over `LARGEST_MEMBER`.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (Path's raises for a long name)
         raise DataError(
             f"{path}: this is a folder, wanted image files",
             remedy=f"classify all images in it with: tenfold predict RUN {shell_word(path)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ import numpy as np
 from tenfold.data.folders.archives import is_archive
 from tenfold.data.folders.damage import reason_of
 from tenfold.data.folders.images import decode_image
-from tenfold.data.folders.members import Kind, is_hidden
+from tenfold.data.folders.members import LARGEST_MEMBER, Kind, is_hidden, too_large
 from tenfold.data.folders.pillow import is_image, quiet_pillow
 from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import IMAGE_EXTENSIONS
@@ -163,7 +163,11 @@ def _inside(name: str) -> Iterator[_Item]:
 def _from_standard_input(stream: BinaryIO) -> Iterator[_Item]:
     start = stream.read(AT_ONCE)
     if is_image(start):
-        yield _Item(STANDARD_INPUT, start + stream.read())
+        data = start + stream.read(LARGEST_MEMBER + 1 - len(start))
+        yield _read(STANDARD_INPUT, partial(_bounded, data))
+        return
+    if b"\0" in start:
+        yield _Item(STANDARD_INPUT, problem="neither an image nor names of images, one a line")
         return
     rest = start
     while part := stream.readline():
@@ -174,6 +178,17 @@ def _from_standard_input(stream: BinaryIO) -> Iterator[_Item]:
     yield from _named(rest)
 
 
-def _named(lines: bytes) -> Sequence[_Item]:
+def _bounded(data: bytes) -> bytes:
+    if len(data) > LARGEST_MEMBER:
+        raise too_large(STANDARD_INPUT, len(data))
+    return data
+
+
+def _named(lines: bytes) -> Iterator[_Item]:
     """The files named by lines of bytes."""
-    return [_file(os.fsdecode(line.strip(b"\r"))) for line in lines.split(b"\n") if line.strip()]
+    for line in lines.split(b"\n"):
+        name = os.fsdecode(line.strip(b"\r"))
+        if "\0" in name:
+            yield _Item(name, problem="not the name of a file")
+        elif name.strip():
+            yield _file(name)
