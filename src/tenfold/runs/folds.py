@@ -90,8 +90,9 @@ def cross_validate(
     read = read_for(whole, data, resources, listener=_WithoutTestNote(listener))
     train = read.splits.train
     if read.splits.test is not None:
+        n = len(read.splits.test)
         listener.note(
-            f"the {counted(len(read.splits.test), 'image')} of the test split is not used"
+            f"the {counted(n, 'image')} of the test split {'is' if n == 1 else 'are'} not used"
         )
     from tenfold.runs.fit import fit  # imports PyTorch
 

@@ -38,15 +38,19 @@ class BadFilesError(DataError):
         self.bad_files = dict(bad_files)
 
 
-def refuse(path: Path, bad_files: Mapping[str, str], images: int) -> BadFilesError:
+def refuse(
+    path: Path, bad_files: Mapping[str, str], images: int, *, skipping: bool = False
+) -> BadFilesError:
     """The error for images that cannot be read; more than `MOST_NAMED` are listed in a file.
 
     Args:
         path: the directory or archive.
         bad_files: the reason for each, by name.
         images: how many images there are in all.
+        skipping: whether they were to be left out, and nothing else is there.
     """
-    remedy = f"replace or remove {'it' if len(bad_files) == 1 else 'them'}, or add --skip-bad"
+    remedy = f"replace or remove {'it' if len(bad_files) == 1 else 'them'}"
+    remedy += "" if skipping else ", or add --skip-bad"
     if len(bad_files) > MOST_NAMED:
         with suppress(StorageError, OSError):
             remedy = f"all are listed in {_listed(path, bad_files)}; {remedy}"

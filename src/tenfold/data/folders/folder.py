@@ -116,11 +116,11 @@ def read_image_folder(
         recorder.note(note)
     if bad:
         splits = _without(splits, bad)
+        if not splits:
+            raise refuse(path, bad, count, skipping=True)
         recorder.note(
             f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad)}"
         )
-        if not splits:
-            raise refuse(path, bad, count)
     _tell(survey, shape, wanted.resize, recorder)
     if depth is not None and depth < 16 and wanted.depth is None:
         recorder.note(
