@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,7 +29,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from measuring import Figure, at_least_one, begin, finish, parsed, parser
-from scipy.stats import t as student_t
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -221,23 +219,7 @@ def main() -> None:
         for (way, figure), values in samples.items():
             unit = "s" if figure == "seconds" else ""
             result.figures.append(Figure(f"{path.name}, {figure}", way, unit, values))
-        for figure in ("accuracy", "balanced"):
-            for way in options.ways:
-                if way != "tenfold" and "tenfold" in options.ways:
-                    pairs = zip(samples["tenfold", figure], samples[way, figure], strict=True)
-                    result.facts[f"{path.name}, {figure}, tenfold - {way}"] = paired(
-                        [ours - theirs for ours, theirs in pairs]
-                    )
     finish(result, options)
-
-
-def paired(differences: list[float]) -> list[float]:
-    """The mean of paired differences, and its 95 % interval by Student's t."""
-    mean, n = statistics.mean(differences), len(differences)
-    if n < 2:
-        return [mean]
-    half = float(student_t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
-    return [mean, mean - half, mean + half]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -521,11 +522,10 @@ def seeds(result: Result) -> str:
     """Accuracies."""
     rows = []
     for figure in result.figures:
-        n, mean = len(figure.samples), statistics.mean(figure.samples)
-        facts, interval = result.facts[figure.of], f"{mean:+.2f}"
+        n, facts = len(figure.samples), result.facts[figure.of]
+        interval = f"{figure.samples[0]:+.2f}"
         if n > 1:
-            half = student_t.ppf(0.975, n - 1) * statistics.stdev(figure.samples) / math.sqrt(n)
-            interval += f" ({mean - half:+.2f} to {mean + half:+.2f})"
+            interval = "{:+.2f} ({:+.2f} to {:+.2f})".format(*interval_of(figure.samples))
         engine = figure.way.removesuffix(" minus PyTorch")
         rows.append(
             [
@@ -593,6 +593,85 @@ SECTIONS = {
 }
 """By the benchmark's name, what makes its section, in the order of the page."""
 
+FOLDERS = {
+    "folders.md": {
+        "head": "| pictures | way | accuracy | balanced accuracy | time |",
+        "ways": {
+            "tenfold": "`tenfold train`",
+            "hog": "HOG, logistic regression",
+            "hog, balanced": "the same, balanced classes",
+            "cnn": "plain PyTorch network",
+        },
+        "signs.tar": "hand signs",
+        "tiles.tar": "magnetic tiles",
+        "than": "`tenfold train` minus {way}, in percentage points, with the 95 % interval of the "
+        "paired differences: {differences}.",
+        "points": "{name} {mean:.1f} ({low:.1f} to {high:.1f})",
+        "list": "; ",
+    },
+    "folders.zh.md": {
+        "head": "| 图片 | 方法 | 准确率 | 平衡准确率 | 时间 |",
+        "ways": {
+            "tenfold": "`tenfold train`",
+            "hog": "HOG 加逻辑回归",
+            "hog, balanced": "同上，类别权重均衡",
+            "cnn": "普通的 PyTorch 网络",
+        },
+        "signs.tar": "手势",
+        "tiles.tar": "磁瓦",
+        "than": "`tenfold train` 减去{way}，以百分点计，括号内是配对差的 95 % 区间：{differences}",
+        "points": "{name} {mean:.1f}（{low:.1f} 到 {high:.1f}）",
+        "list": "；",
+    },
+}
+"""The words of the figures on folders of pictures, by the document that they are put into."""
+
+FIGURES_BEGIN, FIGURES_END = (
+    "<!-- Made by benchmarks/page.py -->",
+    "<!-- The end of what it made -->",
+)
+
+
+def folder_figures(result: Result, words: dict[str, Any]) -> str:
+    """A table of accuracies, and how they compare."""
+    names = list(dict.fromkeys(figure.of.partition(", ")[0] for figure in result.figures))
+    lines = [words["head"], "| --- | --- | --- | --- | --- |"]
+    for name in names:
+        for way, named in words["ways"].items():
+            cells = []
+            for of in ("accuracy", "balanced"):
+                samples = np.array(result.figure(f"{name}, {of}", way).samples)
+                cells.append(f"{samples.mean():.3f} ± {samples.std(ddof=1):.3f}")
+            seconds = result.figure(f"{name}, seconds", way).median
+            lines.append(f"| {words[name]} | {named} | {' | '.join(cells)} | {seconds:.0f} s |")
+    comparisons = []
+    for way, named in words["ways"].items():
+        if way == "tenfold":
+            continue
+        points = []
+        for name in names:
+            ours, theirs = (result.figure(f"{name}, accuracy", w).samples for w in ("tenfold", way))
+            mean, low, high = 100 * interval_of(np.subtract(ours, theirs))
+            points.append(words["points"].format(name=words[name], mean=mean, low=low, high=high))
+        differences = words["list"].join(points)
+        comparisons.append("- " + words["than"].format(way=named, differences=differences))
+    return "\n".join([*lines, "", *comparisons])
+
+
+def interval_of(samples: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The mean of samples, and its 95 % interval by Student's t."""
+    n = len(samples)
+    half = student_t.ppf(0.975, n - 1) * np.std(samples, ddof=1) / math.sqrt(n)
+    return np.mean(samples) + np.array([0, -half, half])
+
+
+def put_into(document: str, made: str) -> str:
+    """A document with what was made between its two comments."""
+    before, begin, rest = document.partition(FIGURES_BEGIN)
+    _, end, after = rest.partition(FIGURES_END)
+    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
+
+
 INTRODUCTION = """# How fast tenfold is
 
 <!-- Made by benchmarks/page.py; changes made here would be lost. -->
@@ -629,7 +708,8 @@ def main() -> None:
         type=Path,
         default=DOCS,
         metavar="FOLDER",
-        help="where to write performance.md and the folder of its plots; by default docs",
+        help="where to write performance.md, the folder of its plots, and the figures in "
+        "folders.md; by default docs",
     )
     options = parser.parse_args()
     mpl.use("Agg")
@@ -653,6 +733,13 @@ def main() -> None:
             figure.savefig(plots / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
     print(page)
+    on_folders = options.results / "folders.json"
+    if on_folders.exists():
+        result = Result.read(on_folders)
+        for name, words in FOLDERS.items():
+            text = (DOCS / name).read_text(encoding="utf-8")
+            made = put_into(text, folder_figures(result, words))
+            (options.out / name).write_text(made, encoding="utf-8")
 
 
 if __name__ == "__main__":
