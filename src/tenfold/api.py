@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tenfold.data.folders.options import FolderOptions
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
@@ -138,6 +139,9 @@ def evaluate(
     data: object = None,
     *,
     split: str = "test",
+    labels: str = "",
+    label_from: str = "",
+    skip_bad: bool = False,
     data_root: str | Path | None = None,
     device: str = "",
     threads: int | None = None,
@@ -149,6 +153,10 @@ def evaluate(
         run: a run, its folder, or a bundle.
         data: what to evaluate on, as in `train`; None for the run's own data.
         split: `train`, `val` or `test`.
+        labels: a table with the labels of a folder's images; with the next two, see
+            `tenfold.data.FolderOptions`.
+        label_from: a regular expression that finds labels in names.
+        skip_bad: leave out images that cannot be read.
         data_root: a folder of known data sets, searched before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own. For a bundle, empty is
             the CPU if the compiled kernels can compute the model, and otherwise `auto`.
@@ -167,6 +175,7 @@ def evaluate(
         ),
         data,
         split=split,
+        options=FolderOptions(labels, label_from, skip_bad=skip_bad),
         resources=_resources(data_root, device, threads, download),
         listener=PlainWatcher(),
     )

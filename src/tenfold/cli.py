@@ -421,6 +421,9 @@ def evaluate(
         str | None, typer.Argument(metavar="DATA", help="Data other than the run's own.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="train|val|test", help="Which split.")] = "test",
+    labels: Labels = None,
+    label_from: LabelFrom = None,
+    skip_bad: SkipBad = False,
     device: OtherDevice = "",
     threads: OtherThreads = None,
     data_root: DataRoot = None,
@@ -428,6 +431,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run's best weights: loss, accuracy with its interval, each class."""
+    from tenfold.data.folders.options import FolderOptions
     from tenfold.reporting.terminal import report_text
     from tenfold.runs import evaluate_run
     from tenfold.runs.resources import Resources
@@ -438,6 +442,7 @@ def evaluate(
             run,
             data,
             split=split,
+            options=FolderOptions(labels or "", label_from or "", skip_bad=skip_bad),
             resources=Resources(data_root, not offline, device, threads),
             listener=watcher,
         )
@@ -502,7 +507,7 @@ def predict(
     classifier = Classifier(bundle, choose_device(device))
     kind = "csv" if as_csv else "jsonl" if as_lines else "json" if as_json else "text"
     writer = writer_of(kind, {"schema": SCHEMA, "run": str(absolute(run))}, min_confidence)
-    problems: dict[str, str] = {}
+    problems: list[tuple[str, str]] = []
     with _watching() as watcher:
         if own is not None and (note := unfinished_note(own, bundle)):
             watcher.note(note)
@@ -510,7 +515,7 @@ def predict(
             for answer in answers(classifier, images, top, _standard_input):
                 writer.write(answer)
                 if answer.problem:
-                    problems[answer.name] = answer.problem
+                    problems.append((answer.name, answer.problem))
         else:
             resources = Resources(data_root, not offline)
             names, sample = sample_of_test_images(run, resources=resources, listener=watcher)
@@ -518,7 +523,8 @@ def predict(
                 writer.write(Answer(name, guesses))
     writer.close()
     if problems:
-        sys.stderr.write(f"tenfold: {refuse_some(problems, writer.count)}\n")
+        work = f"predict {run} {images}"
+        sys.stderr.write(f"tenfold: {refuse_some(problems, writer.count, work)}\n")
         raise typer.Exit(DataError.exit_code)
 
 

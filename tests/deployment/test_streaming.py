@@ -207,3 +207,58 @@ def test_answers_come_as_pictures_are_read(pictures: Path, model: Path) -> None:
     next(found)
     Path("later.png").write_bytes(picture(light=False))
     assert [answer.problem for answer in found][-1] == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+@pytest.mark.parametrize("pattern", [False, True])
+def test_what_is_neither_a_file_nor_a_folder(
+    pictures: Path, tenfold: Tenfold, pattern: bool
+) -> None:
+    odd = pictures / "odd"
+    odd.mkdir()
+    (odd / "link.png").symlink_to(odd / "nowhere.png")
+    os.mkfifo(odd / "pipe.png")
+    (odd / "x.png").write_bytes(picture(light=True))
+    names = ["odd/*.png"] if pattern else ["odd/link.png", "odd/pipe.png", "odd/x.png"]
+    answer = tenfold("predict", "model.safetensors", *names, "/dev/null")
+    assert answer.code == 3
+    assert told(answer.out) == {"odd/x.png": "light"}
+    assert answer.err.startswith("tenfold: 3 of 4 images cannot be read: ")
+    for name in ("odd/link.png", "odd/pipe.png", "/dev/null"):
+        assert name in answer.err
+
+
+def test_what_a_pattern_finds_is_no_pattern_and_no_stream(pictures: Path, tenfold: Tenfold) -> None:
+    (pictures / "magic").mkdir()
+    for name in ("-", "[a].png"):
+        (pictures / "magic" / name).write_bytes(picture(light=True))
+    answer = tenfold("predict", "model.safetensors", "magic/*", "magic/[a].png")
+    assert answer.code == 0, answer.err
+    assert set(told(answer.out)) == {"magic/-", "magic/[a].png"}
+    os.chdir("magic")
+    assert set(told(tenfold("predict", "../model.safetensors", "*").out)) == {"-", "[a].png"}
+
+
+def test_the_same_bad_file_twice_counts_twice(pictures: Path, tenfold: Tenfold) -> None:
+    Path("bad.png").write_text("hello")
+    answer = tenfold("predict", "model.safetensors", "bad.png", "bad.png")
+    assert answer.err.startswith("tenfold: 2 of 2 images cannot be read: ")
+
+
+def test_many_bad_files_are_listed_in_a_file(pictures: Path, tenfold: Tenfold) -> None:
+    for number in range(30):
+        Path(f"new/bad{number}.png").write_text("hello")
+    answer = tenfold("predict", "model.safetensors", "new", "--csv")
+    assert answer.code == 3
+    listed = answer.err.strip().partition("; all are listed in ")[2]
+    with Path(listed).open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert {name for name, _ in rows[1:]} == {f"new/bad{number}.png" for number in range(30)}
+
+
+def test_a_byte_order_mark_and_nothing(pictures: Path) -> None:
+    found = piped(b"\xef\xbb\xbfnew/a.png\n")
+    assert told(found.stdout.decode()) == {"new/a.png": "dark"}
+    empty = piped(b"")
+    assert empty.returncode == 3
+    assert b"standard input is empty" in empty.stderr

@@ -128,14 +128,24 @@ def _items(names: Iterable[str], standard_input: Callable[[], BinaryIO]) -> Iter
     for name in names:
         if name == STANDARD_INPUT:
             yield from _from_standard_input(standard_input())
-        elif os.path.isdir(name):  # noqa: PTH112 (Path's raises for a long name)
-            yield from _inside(name)
-        elif os.path.isfile(name):  # noqa: PTH113
-            yield from _inside(name) if is_archive(Path(name)) else [_file(name)]
-        elif found := sorted(glob.glob(name, recursive=True)):  # noqa: PTH207
-            yield from _items(found, standard_input)
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (keeps what was given)
+            for each in found:
+                yield from _named(each)
+            if not found:
+                yield _file(name)
         else:
-            yield _file(name)
+            yield from _named(name)
+
+
+def _named(name: str) -> Iterator[_Item]:
+    """The image of this name, or those in the folder or archive of this name."""
+    is_folder = os.path.isdir(name)  # noqa: PTH112 (Path's raises for a long name)
+    is_file = os.path.isfile(name)  # noqa: PTH113
+    if is_folder or (is_file and is_archive(Path(name))):
+        yield from _inside(name)
+    else:
+        yield _file(name)
 
 
 def _file(name: str) -> _Item:
@@ -169,13 +179,15 @@ def _from_standard_input(stream: BinaryIO) -> Iterator[_Item]:
     if b"\0" in start:
         yield _Item(STANDARD_INPUT, problem="neither an image nor names of images, one a line")
         return
-    rest = start
+    if not start:
+        yield _Item(STANDARD_INPUT, problem="standard input is empty")
+    rest = start.removeprefix(b"\xef\xbb\xbf")  # as some editors begin a text in UTF-8
     while part := stream.readline():
         rest += part
         if rest.endswith(b"\n"):
-            yield from _named(rest)
+            yield from _in_lines(rest)
             rest = b""
-    yield from _named(rest)
+    yield from _in_lines(rest)
 
 
 def _bounded(data: bytes) -> bytes:
@@ -184,7 +196,7 @@ def _bounded(data: bytes) -> bytes:
     return data
 
 
-def _named(lines: bytes) -> Iterator[_Item]:
+def _in_lines(lines: bytes) -> Iterator[_Item]:
     """The files named by lines of bytes."""
     for line in lines.split(b"\n"):
         name = os.fsdecode(line.strip(b"\r"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset
+from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.load import load_splits, read_data
 from tenfold.data.splitting import with_validation
 from tenfold.deployment.bundle import Bundle
@@ -34,6 +35,7 @@ def evaluate_run(
     data: object = None,
     *,
     split: str = "test",
+    options: FolderOptions = NO_OPTIONS,
     resources: Resources = USUAL,
     listener: Listener | None = None,
 ) -> Report:
@@ -47,6 +49,7 @@ def evaluate_run(
         path: a run's folder or a bundle.
         data: what to evaluate on; None for the data that the run was trained on.
         split: `train`, `val` or `test`.
+        options: how the images of a folder or archive that is other data are labeled.
         resources: what the evaluation may use.
         listener: gets notes on the data, the progress of long reads, and a note if the run has
             not finished or every image is predicted as one class.
@@ -75,7 +78,7 @@ def evaluate_run(
         if own is not None:
             parts = _own_parts(own, facts, recipe, data, resources, listener)
         if parts is None:
-            parts = _other_parts(data, classifier, resources, listener)
+            parts = _other_parts(data, classifier, options, resources, listener)
         part = _with_classes(_chosen(parts, split), classifier.classes)
         report = classifier.evaluate(part, batch_size=batch_size)
     if report.note:
@@ -218,7 +221,11 @@ def _own_parts(
 
 
 def _other_parts(
-    data: object, classifier: Classifier, resources: Resources, listener: Listener
+    data: object,
+    classifier: Classifier,
+    options: FolderOptions,
+    resources: Resources,
+    listener: Listener,
 ) -> dict[str, ImageDataset]:
     """The splits of other data in the model's shape; data without splits is all test data."""
     shape = classifier.bundle.input_shape
@@ -229,6 +236,7 @@ def _other_parts(
         channels=shape.channels,
         resize=classifier.bundle.header.resize,
         depth=classifier.bundle.header.depth,
+        options=options,
         download=resources.download,
         listener=listener,
     )

@@ -243,8 +243,7 @@ def _fitted_to(
 def _budget(seconds: float, trial: Prepared, facts: DataSummary) -> Budget:
     """What can be computed in this time at the pace of some steps on trial."""
     pace = Pace()
-    while pace.seconds_per_step is None:  # unless all epochs together are too short
-        train_prepared(trial, watcher=pace, should_stop=pace.is_known)
+    train_prepared(trial, watcher=pace, should_stop=pace.is_known)
     return budget_within(seconds, pace.seconds_per_step, trial.recipe, facts)
 
 

@@ -14,11 +14,12 @@ class Pace(Watcher):
     """Measures the time of training steps; `is_known` says when to stop.
 
     Attributes:
-        seconds_per_step: the mean so far; None before the second stretch of steps.
+        seconds_per_step: the mean so far, without the first stretch as soon as there is another.
     """
 
     def __init__(self) -> None:
-        self.seconds_per_step: float | None = None
+        self.seconds_per_step = 0.0
+        self._began = time.perf_counter()
         self._first: tuple[int, float] | None = None
 
     def advanced(self, standing: Standing) -> None:
@@ -26,6 +27,7 @@ class Pace(Watcher):
         now = time.perf_counter()
         if self._first is None:
             self._first = standing.step, now
+            self.seconds_per_step = (now - self._began) / standing.step
         else:
             step, began = self._first
             self.seconds_per_step = (now - began) / (standing.step - step)

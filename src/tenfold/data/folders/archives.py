@@ -6,6 +6,7 @@ first bytes.
 
 from __future__ import annotations
 
+import os
 import stat
 import tarfile
 import zipfile
@@ -79,7 +80,8 @@ def _zip_members(path: Path) -> Iterator[Member]:
             require_known_method(f"{path}: {entry.filename}", entry, "unpack it into a folder")
             # Some Windows programs write backslashes, contrary to the format.
             parts = _parts(_name_of(entry, encoding).replace("\\", "/"))
-            yield Member(parts, _zip_kind(entry), partial(_read_zip_entry, path, archive, entry))
+            read = partial(_read_zip_entry, path, archive, entry, "/".join(parts))
+            yield Member(parts, _zip_kind(entry), read)
 
 
 def guessed_encoding(path: Path) -> str:
@@ -106,7 +108,7 @@ _SAYS_UTF_8 = 0x800  # a flag of an entry
 
 def _encoding_of(entries: Sequence[zipfile.ZipInfo]) -> str:
     """The encoding of the names that do not say theirs, if any is not plain ASCII."""
-    silent = [_raw_name(entry) for entry in entries if not entry.flag_bits & _SAYS_UTF_8]
+    silent = [_raw_name(entry) for entry in entries if not _says_its_encoding(entry)]
     raw = [name for name in silent if not name.isascii()]
     if all(_can_be(name, "utf-8") for name in raw):
         return "utf-8"
@@ -125,13 +127,22 @@ def _can_be(name: bytes, encoding: str) -> bool:
 
 
 def _raw_name(entry: zipfile.ZipInfo) -> bytes:
-    return entry.filename.encode("cp437", "replace")  # as `zipfile` has decoded it
+    return entry.orig_filename.encode("cp437", "replace")  # as `zipfile` has decoded it
+
+
+def _says_its_encoding(entry: zipfile.ZipInfo) -> bool:
+    """Whether its name is marked as UTF-8, or has been replaced by one that is.
+
+    From version 3.12, Python reads Info-ZIP's Unicode Path Extra Field.
+    """
+    own = entry.orig_filename.partition("\0")[0].replace(os.sep, "/")
+    return bool(entry.flag_bits & _SAYS_UTF_8) or entry.filename != own
 
 
 def _name_of(entry: zipfile.ZipInfo, encoding: str) -> str:
-    if entry.flag_bits & _SAYS_UTF_8:
+    if _says_its_encoding(entry):
         return entry.filename
-    return _raw_name(entry).decode(encoding, "replace")
+    return _raw_name(entry).partition(b"\0")[0].decode(encoding, "replace")
 
 
 def _zip_kind(entry: zipfile.ZipInfo) -> Kind:
@@ -142,14 +153,16 @@ def _zip_kind(entry: zipfile.ZipInfo) -> Kind:
     return Kind.FILE if stat.S_ISREG(mode) or not stat.S_IFMT(mode) else Kind.NOT_FOLLOWED
 
 
-def _read_zip_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+def _read_zip_entry(
+    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str
+) -> bytes:
     if entry.file_size > LARGEST_MEMBER:
-        raise too_large(entry.filename, entry.file_size)
-    with library_errors(f"{path}: {entry.filename}: {_DAMAGED}"), archive.open(entry) as file:
+        raise too_large(name, entry.file_size)
+    with library_errors(f"{path}: {name}: {_DAMAGED}"), archive.open(entry) as file:
         data = file.read(LARGEST_MEMBER + 1)
         if len(data) != entry.file_size:
             raise damaged(
-                entry.filename,
+                name,
                 f"it unpacks to {len(data):,} bytes, wanted the {entry.file_size:,} it declares",
             )
         return data

@@ -119,7 +119,7 @@ def read_image_folder(
         if not splits:
             raise refuse(path, bad, count, skipping=True)
         recorder.note(
-            f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad)}"
+            f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad.items())}"
         )
     _tell(survey, shape, wanted.resize, recorder)
     if depth is not None and depth < 16 and wanted.depth is None:
