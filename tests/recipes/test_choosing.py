@@ -85,7 +85,14 @@ def test_brightness_that_the_classes_explain() -> None:
 
 def test_images_of_one_color_have_facts_too() -> None:
     found = summarize(dataset(np.full((10, 3, 4, 4), 7), np.arange(10) % 2))
-    assert (found.lighting, found.explained) == (0, 0)
+    assert (found.lighting, found.explained, found.is_flat) == (0, 0, True)
+
+
+def test_a_color_that_does_not_vary() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 3, 4, 4))
+    assert not summarize(dataset(images, np.arange(10) % 2)).is_flat
+    images[:, 2] = 7
+    assert summarize(dataset(images, np.arange(10) % 2)).is_flat
 
 
 def test_facts_do_not_depend_on_how_many_images_are_looked_at_at_once(
@@ -118,6 +125,7 @@ def test_facts_do_not_depend_on_how_many_images_are_looked_at_at_once(
         ({"lighting": 1.5}, "normalize", "dataset"),
         ({"lighting": 1.5, "explained": 0.01}, "normalize", "image"),
         ({"lighting": 0.5, "explained": 0.01}, "normalize", "dataset"),
+        ({"is_flat": True}, "normalize", "none"),
         ({}, "class_weights", "none"),
         ({"counts": (800, 200)}, "class_weights", "sqrt"),
         ({"counts": (1000, 0)}, "class_weights", "none"),
@@ -272,6 +280,12 @@ def test_time_decides_the_epochs_of_any_model() -> None:
         (("一", "二", "三"), False),
         (("小猫", "小狗", "汽车"), True),
         (("airplane", "7"), False),
+        (("Digit_1", "Digit_2"), False),
+        (("0 - zero", "1 - one"), False),
+        (("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"), False),
+        (("bright", "upright"), True),
+        (("left_hand", "other"), False),
+        (("TurnLeft", "TurnRight"), True),
     ],
     ids=str,
 )
@@ -286,10 +300,17 @@ def test_what_was_chosen_in_words() -> None:
     recipe = load_recipe("default")
     assert in_words(recipe, PHOTOS, chosen_by_data(recipe, PHOTOS)) == (
         "chosen for this data: images of 64x64; resnet-small (widths [16, 32, 64, 128], blocks 1, "
-        "dropout 0.2); 60 epochs of 63 steps with 16 images; lr 0.0021; normalize dataset; "
+        "dropout 0.2); 60 epochs of 63 steps; 16 images a step; lr 0.0021; normalize dataset; "
         "class_weights none; augment flip, rotate 7, scale 0.1, shift 0.06, brightness 0.15, "
         "contrast 0.15"
     )
+
+
+def test_what_was_given_is_not_called_chosen() -> None:
+    recipe = load_recipe("lenet-mnist", {"epochs": "auto"})
+    data = replace(PHOTOS, n=10, image_shape=ImageShape(1, 28, 28))
+    found = in_words(recipe, data, chosen_by_data(recipe, data))
+    assert found == "chosen for this data: 100 epochs of 1 step"
 
 
 def test_auto_survives_toml(tmp_path: Any) -> None:

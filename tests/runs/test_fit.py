@@ -182,7 +182,7 @@ def test_a_batch_larger_than_the_data_is_made_smaller() -> None:
         watcher=told,
     )
     assert found.prepared.recipe.batch_size == 24
-    note = "batch_size is 24 instead of 64: there are no more training images"
+    note = "batch_size reduced from 64 to 24, the number of training images"
     assert note in told.events
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bad_inputs.makers.pictures import pictures
 from command_line import Tenfold
 from tenfold.errors import UsageError
 from tenfold.recipes import load_recipe
@@ -33,11 +34,9 @@ def test_what_is_no_time(text: str) -> None:
 
 def test_a_recipe_that_says_how_many_epochs_has_no_use_for_a_time(tmp_path: Path) -> None:
     recipe = load_recipe("digits-quick", {"epochs": 3})
-    with pytest.raises(
-        UsageError, match="a time was given, but the recipe says 3 epochs"
-    ) as raised:
+    with pytest.raises(UsageError, match="but also the number of epochs, 3") as raised:
         train_run(recipe, out=tmp_path / "run", time="5s", resources=Resources(threads=1))
-    assert raised.value.remedy == "leave them to the data: --set epochs=auto"
+    assert raised.value.remedy == 'give only one of them; in a recipe, write epochs = "auto"'
     assert not (tmp_path / "run").exists()
 
 
@@ -50,16 +49,37 @@ def test_more_time_is_more_epochs(tenfold: Tenfold) -> None:
             *("--threads", "1", "--set", "patience=1"),
         )
         assert answer.code == 0, answer.err
-        found = re.search(r"chosen for this data: .*?(\d+) epochs of", answer.err)
+        found = re.search(r"chosen for this data: .*?(\d+) epochs? of", answer.err)
         assert found is not None
         epochs.append(int(found[1]))
     assert epochs[0] < epochs[1]
 
 
+def test_a_step_longer_than_the_time_is_one_epoch(tenfold: Tenfold, tmp_path: Path) -> None:
+    """Such that there is only one stretch of steps to measure."""
+    pictures(cat=8, dog=8)(tmp_path)
+    answer = tenfold(
+        *("train", "photos", "--recipe", "softmax-fashion", "--time", "0.000001s"),
+        *("--threads", "1", "--batch-size", "16", "--set", "test=0"),
+    )
+    assert answer.code == 0, answer.err
+    assert "1 epoch of 1 step" in answer.err
+
+
+def test_a_batch_larger_than_the_data_does_not_count_more_than_it_has(tenfold: Tenfold) -> None:
+    command = ("train", "digits", "--recipe", "softmax-fashion", "--time", "0.3s", "--threads", "1")
+    found = []
+    for size in ("1294", "100000"):
+        answer = tenfold(*command, "--batch-size", size, "--val", "0.1")
+        assert answer.code == 0, answer.err
+        found.append(int(re.search(r"data: (\d+) epoch", answer.err)[1]))
+    assert found[1] < 4 * found[0]
+
+
 def test_time_and_epochs_exclude_each_other(tenfold: Tenfold) -> None:
     answer = tenfold("train", "digits", "--time", "5s", "--epochs", "3")
     assert answer.code == 2
-    assert "a time was given, but the recipe says 3 epochs" in answer.err
+    assert "a time was given, but also the number of epochs, 3" in answer.err
 
 
 def test_time_and_folds_exclude_each_other(tenfold: Tenfold) -> None:

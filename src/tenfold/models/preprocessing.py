@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -41,7 +42,7 @@ class Preprocessing(nn.Module):
         if by_image and (mean or std):
             raise UsageError(
                 "preprocessing: images are normalized by their own means and deviations, "
-                "but others are given, too"
+                "but mean and std were also given"
             )
         self.by_image = by_image
         if len(mean) != len(std):
@@ -77,7 +78,7 @@ class Preprocessing(nn.Module):
                 raise DataError(
                     f"preprocessing: all pixels of channel {channel} are equal, "
                     "wanted a standard deviation greater than 0 to divide by",
-                    remedy="train without normalization: --set normalize=false",
+                    remedy="train without normalization: --set normalize=none",
                 )
         return cls([mean for mean, _ in moments], [std for _, std in moments])
 
@@ -145,7 +146,7 @@ def raw_pixels_explained(images: object) -> Iterator[None]:
 
 def _of_each_image(images: Images) -> tuple[Float[Tensor, "n 1 1 1"], Float[Tensor, "n 1 1 1"]]:
     """Mean and std of each image's pixels scaled to 0..1, from exact sums."""
-    n, all_pixels = images[0].numel(), (1, 2, 3)
+    n, all_pixels = math.prod(images.shape[1:]), (1, 2, 3)
     total = images.sum(all_pixels, dtype=torch.int64, keepdim=True).double()
     squares = images.int().square().sum(all_pixels, dtype=torch.int64, keepdim=True).double()
     spread = (n * squares - total * total).clamp_min(0)

@@ -1,9 +1,10 @@
 """What a recipe leaves to the data, chosen from facts about the data alone.
 
-The rules are about what limits learning, not about particular data: few pictures need many epochs
-and many changes of them; many pictures need a larger network and fewer epochs; pictures that differ
-in lighting more than within themselves are normalized one by one; and so on. The work is bounded by
-a number of multiply-adds, so that the same recipe means the same on every machine.
+The rules are about what limits learning, not about particular data: few pictures are seen more
+often than many; pictures of many pixels get a deeper network; if brightness differs more between
+pictures than within them, each is normalized by itself; and so on. The network is as wide as the
+work allows, which is bounded by a number of multiply-adds and not by a time, so that the same
+recipe means the same on every machine.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.errors import counted
 from tenfold.models.layers import multiply_adds
 from tenfold.recipes.recipe import Recipe
 from tenfold.types import ImageShape
@@ -70,6 +72,7 @@ class DataSummary:
             image's own pixels differ: the deviation of the images' means, over the mean of the
             images' deviations.
         explained: the share of the variance of the images' means that their classes explain, 0..1.
+        is_flat: whether all pixels of a channel are equal in all images.
     """
 
     n: int
@@ -78,6 +81,7 @@ class DataSummary:
     classes: tuple[str, ...]
     lighting: float
     explained: float
+    is_flat: bool = False
 
     @property
     def imbalance(self) -> float:
@@ -94,6 +98,7 @@ def summarize(train: ImageDataset) -> DataSummary:
         some = slice(start, start + _IMAGES_AT_ONCE)
         means[some] = pixels[some].mean(1, dtype=np.float64)
         deviations[some] = pixels[some].std(1, dtype=np.float64)
+    low, high = train.image_array.min((0, 2, 3)), train.image_array.max((0, 2, 3))
     labels, counts = train.label_array, train.class_counts()
     of_class = np.bincount(labels, means, len(counts)) / np.maximum(counts, 1)
     variance, within = means.var(), np.square(means - of_class[labels]).mean()
@@ -105,6 +110,7 @@ def summarize(train: ImageDataset) -> DataSummary:
         train.classes,
         lighting=float(np.sqrt(within) / contrast) if contrast else 0.0,
         explained=float(1 - within / variance) if variance else 0.0,
+        is_flat=bool((low == high).any()),
     )
 
 
@@ -145,25 +151,27 @@ def budget_within(
 
 def in_words(recipe: Recipe, data: DataSummary, chosen: Recipe) -> str:
     """What was chosen, as one short block; empty if nothing was left to the data."""
-    if not recipe.left_to_data:
+    left, augment = recipe.left_to_data, chosen.augment.model_dump()
+    if not left:
         return ""
-    steps = math.ceil(data.n / chosen.batch_size)
-    augment = [
-        f"{name} {value:g}" if not isinstance(value, bool) else name
-        for name, value in chosen.augment.model_dump().items()
-        if value
+    steps = counted(math.ceil(data.n / chosen.batch_size), "step")
+    changes = [
+        name if value is True else f"{name} {value:g}"
+        for name, value in augment.items()
+        if value and f"augment.{name}" in left
     ]
-    size = "x".join(map(str, data.image_shape[1:]))
-    parts = [
-        f"images of {size}",
-        f"{chosen.model} ({_arguments(chosen.model_args)})",
-        f"{chosen.epochs} epochs of {steps} steps with {chosen.batch_size} images",
-        f"lr {chosen.lr:g}",
-        f"normalize {chosen.normalize}",
-        f"class_weights {chosen.class_weights}",
-        f"augment {', '.join(augment) or 'nothing'}",
-    ]
-    return "chosen for this data: " + "; ".join(parts)
+    parts = {
+        "image_size": f"images of {'x'.join(map(str, data.image_shape[1:]))}",
+        "model": f"{chosen.model} ({_arguments(chosen.model_args)})",
+        "epochs": f"{counted(chosen.epochs, 'epoch')} of {steps}",
+        "batch_size": f"{counted(chosen.batch_size, 'image')} a step",
+        "lr": f"lr {chosen.lr:g}",
+        "normalize": f"normalize {chosen.normalize}",
+        "class_weights": f"class_weights {chosen.class_weights}",
+        "augment": f"augment {', '.join(changes) or 'nothing'}",
+    }
+    tables = {key.partition(".")[0] for key in left}
+    return "chosen for this data: " + "; ".join(parts[key] for key in parts if key in tables)
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:
@@ -227,45 +235,37 @@ def _lr(values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> float:
 def _normalize(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> str:
     """By image if lighting differs more than what is in the images, and tells nothing of them."""
     is_noise = data.lighting > MUCH_LIGHTING and data.explained < LITTLE_EXPLAINED
-    return "image" if is_noise else "dataset"
+    return "none" if data.is_flat else "image" if is_noise else "dataset"
 
 
 def _class_weights(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> str:
     return "sqrt" if data.imbalance > 1.5 else "none"
 
 
-_CHARACTERS = re.compile(
-    r"\W*(?:\w|\d+|(?:digit|number|letter|char(?:acter)?|class)?[\s_-]*(?:\d+|\w))\W*"
+_CHARACTER = re.compile(
+    r"\W*(?:(?:digit|number|letter|char|character|class|label)[\s_-]*)?(?:\d+|\w)\W*", re.IGNORECASE
 )
-_SIDES = re.compile(r"left|right|clockwise|mirror", re.IGNORECASE)
-_NUMBERS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "sigma",
-]
+_SIDES = re.compile(r"(?<![^\W_])(?:left|right|clockwise|mirror\w*)(?![^\W_])", re.IGNORECASE)
+_NUMBERS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"}
+_LETTERS = {"alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "sigma", "omega"}
+_SYLLABLES = {"o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"}
+"""Those of Kuzushiji-MNIST."""
 
 
 def means_the_same_mirrored(classes: tuple[str, ...]) -> bool:
-    """Whether a mirror image means the same: not for digits, letters, and left or right."""
+    """Whether a mirror image means the same: not for digits, letters, and left or right.
+
+    A name of a single character counts as one, whatever it means.
+    """
+
+    def is_character(name: str) -> bool:
+        words = set(re.split(r"[\W_]+", name.casefold().strip()))
+        spelled = words & (_NUMBERS | _LETTERS) or words <= _SYLLABLES
+        return bool(_CHARACTER.fullmatch(name) or spelled)
+
     if any(_SIDES.search(name) for name in classes):
         return False
-    signs = sum(
-        bool(_CHARACTERS.fullmatch(name)) or name.casefold() in _NUMBERS for name in classes
-    )
-    return 2 * signs < len(classes)
+    return 2 * sum(map(is_character, classes)) < len(classes)
 
 
 def _flip(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> bool:

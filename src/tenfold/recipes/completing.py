@@ -24,7 +24,8 @@ def completed(
         recipe: the recipe as given.
         source: the data's name or path.
         image_shape: channels, height and width of one image.
-        depth: of 16-bit gray images, the number of bits that count; None without such images.
+        depth: of 16-bit gray images, the number of bits that count, unless the recipe says so; None
+            without such images.
         labels: where the images' labels are.
         model_arguments: the model's own, defaults included.
 
@@ -41,7 +42,7 @@ def completed(
         update={
             "data": source,
             "image_size": (height, width),
-            "depth": depth,
+            "depth": recipe.depth or depth,
             "labels": labels,
             "channels": channels if channels in (1, 3) else None,
             "model_args": dict(model_arguments),

@@ -11,13 +11,14 @@ from tenfold.recipes.recipe import AugmentRecipe
 def upgraded_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
     """A run's complete recipe of any version, with today's keys.
 
-    Runs write every key, so what is missing was not there yet: pictures were cropped, and no image
-    was rotated, scaled, shifted or recolored.
+    Runs write every key that has a value, so what is missing was not there yet: pictures were
+    cropped, 16-bit gray kept its highest bits, and no image was rotated, scaled, shifted or
+    recolored.
 
     Args:
         values: as in its `recipe.toml`, or part of its `run.json` or of a checkpoint.
     """
-    upgraded = {"resize": "crop", **values}
+    upgraded = {**values} if "resize" in values else {"resize": "crop", "depth": 16, **values}
     if isinstance(augment := values.get("augment"), Mapping):
         upgraded["augment"] = {**AugmentRecipe().model_dump(), **augment}
     if isinstance(normalize := values.get("normalize"), bool):

@@ -216,28 +216,26 @@ def _fitted_to(
     seconds: float | None,
 ) -> Recipe:
     """The recipe with a value for everything that it leaves to the data, and a batch that fits."""
-    train = data.splits.train
-    if seconds is not None and "epochs" not in recipe.left_to_data:
-        raise UsageError(
-            f"a time was given, but the recipe says {recipe.epochs} epochs",
-            remedy="leave them to the data: --set epochs=auto",
-        )
-    chosen = recipe
+    train, chosen = data.splits.train, recipe
     if recipe.left_to_data:
         facts = summarize(train)
-        chosen = chosen_by_data(recipe, facts)
+        chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts), train)
         if seconds is not None:
             for _ in range(2):  # another width has another pace
                 trial = _assembled(chosen, data, resources, device, Listener())
-                chosen = chosen_by_data(recipe, facts, _budget(seconds, trial, facts))
+                budget = _budget(seconds, trial, facts)
+                chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts, budget), train)
         listener.note(in_words(recipe, facts, chosen))
-    if chosen.batch_size > len(train):
+    if "batch_size" not in recipe.left_to_data and recipe.batch_size > len(train):
         listener.note(
-            f"batch_size is {len(train):,} instead of {chosen.batch_size:,}: there are no more "
+            f"batch_size reduced from {recipe.batch_size:,} to {len(train):,}, the number of "
             "training images"
         )
-        chosen = chosen.model_copy(update={"batch_size": len(train)})
-    return chosen
+    return _with_a_batch_that_fits(chosen, train)
+
+
+def _with_a_batch_that_fits(recipe: Recipe, train: ImageDataset) -> Recipe:
+    return recipe.model_copy(update={"batch_size": min(recipe.batch_size, len(train))})
 
 
 def _budget(seconds: float, trial: Prepared, facts: DataSummary) -> Budget:

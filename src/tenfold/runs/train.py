@@ -49,6 +49,11 @@ def train_run(
     """
     watcher = watcher or Watcher()
     every, seconds = parse_interval(checkpoint_every), parse_time(time)
+    if seconds is not None and "epochs" not in recipe.left_to_data:
+        raise UsageError(
+            f"a time was given, but also the number of epochs, {recipe.epochs:,}",
+            remedy='give only one of them; in a recipe, write epochs = "auto"',
+        )
     resources.require_valid()
     if "torch" not in sys.modules:
         data = read_while_importing(recipe, data, resources, listener=watcher)

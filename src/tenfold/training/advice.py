@@ -53,6 +53,7 @@ class Movement:
         return {
             name: matrix.detach().flatten()[:: -(-matrix.numel() // _SAMPLED)].cpu().clone()
             for name, matrix in matrices.items()
+            if matrix.numel()
         }
 
     def share(self) -> float:
@@ -140,7 +141,7 @@ class Advisor:
     def _stuck(self, last: EpochMetrics, losses: Tensor, steps: int) -> str:
         """What to say about a model that is no better than a constant answer; or nothing."""
         # The later half of the epoch, in which the beginning is over.
-        now = float(losses[len(losses) // 2 :].double().mean())
+        now = float(losses[len(losses) // 2 :].cpu().double().mean())
         if steps - self._first_step < ENOUGH_STEPS or now < (1 - LEARNED) * self.constant_loss:
             return ""
         moved = self._movement.share()

@@ -1,14 +1,16 @@
 """Augmentation of whole batches, keyed by (seed, epoch, image).
 
 How an image changes is a pure function of the run's seed, the epoch and the image's index in the
-data set. It does not depend on the batch, the device, or any earlier random numbers. All of it is
-integer arithmetic, so that every engine gives the same pixels.
+data set. It does not depend on the batch, the device, or any earlier random numbers. The changes
+are drawn on the CPU, as whole numbers, and pixels are computed in integer arithmetic, so that every
+engine and every device gives the same.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -70,7 +72,8 @@ class Augmentation:
     Attributes:
         seed: the run's seed.
         rotate: largest angle in degrees, to either side, 0..180.
-        scale: how much larger or smaller the picture becomes at most, as a share, 0..0.9.
+        scale: how far the step from pixel to pixel in the picture differs from 1 at most, 0..0.9:
+            with 0.2, the picture is scaled by 1/1.2 to 1/0.8.
         shift: how far the picture moves at most, as a share of height and width, 0..1.
         brightness: how much a pixel is multiplied by 1 plus or minus at most, 0..1.
         contrast: how much a pixel's distance from mid-gray is multiplied by 1 plus or minus at
@@ -147,7 +150,7 @@ class Augmentation:
         along, across = ones, zeros.double()
         if self.rotate:
             angle = choice("rotation", 2 * ANGLES + 1)
-            along, across = _cosines_and_sines(self.rotate).to(indices.device)[:, angle]
+            along, across = _cosines_and_sines(self.rotate)[:, angle]
         step = about_one("scale", self.scale)
         contrast = about_one("contrast", self.contrast)
         places = 2 * self.crop_padding + 1
@@ -172,10 +175,11 @@ class Augmentation:
 
         Args:
             images: raw pixels.
-            indices: the images' indices in the data set, on the same device.
+            indices: the images' indices in the data set.
             epoch: counted from 0.
         """
-        changes = self.changes(indices, epoch, *images.shape[2:])
+        drawn = self.changes(indices.cpu(), epoch, *images.shape[2:])
+        changes = Changes(*(each.to(images.device) for each in drawn))
         if self.warps:
             images = _warped(images, changes)
         if self.recolors:
@@ -236,6 +240,7 @@ def _fixed(values: Float64[Tensor, " n"]) -> Int64[Tensor, " n"]:
     return (values * ONE).round().long()
 
 
+@cache
 def _cosines_and_sines(degrees: float) -> Float64[Tensor, "2 angles"]:
     """Of angles evenly spaced up to this one, to either side.
 
