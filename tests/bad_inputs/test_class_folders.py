@@ -150,17 +150,6 @@ ROWS = [
         all_of(pictures(cat=2), file("photos/\x1b[2J/1.png", picture())),
     ),
     Row(
-        "one-image-a-class",
-        f"train photos {SMALL}",
-        3,
-        (
-            "photos",
-            "too few images in each class to hold out 20 % for test",
-            "hold out none with --set test=0",
-        ),
-        pictures(cat=1, dog=1),
-    ),
-    Row(
         "a-folder-beside-the-splits",
         "train photos",
         3,

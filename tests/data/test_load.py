@@ -131,7 +131,7 @@ def test_notes_are_sent_at_once_and_kept_with_the_data() -> None:
     assert loaded.notes == tuple(told.notes)
     assert [note.split(":")[0] for note in told.notes] == [
         "there is no test split",
-        "few training images, so little can be learned of",
+        "few training images, so little can be learned about",
         "there are no images of 'e'",
     ]
 
@@ -305,10 +305,6 @@ def an_empty_class(path: Path) -> Path:
     return class_folders(path)
 
 
-def one_image_a_class(path: Path) -> Path:
-    return class_folders(path, n=1)
-
-
 def splits_of_two_shapes(path: Path) -> Path:
     np.savez(
         path.with_suffix(".npz"),
@@ -326,7 +322,6 @@ def splits_of_two_shapes(path: Path) -> Path:
         (only_test, {"test": 20}, "no training images, only test; add a `train` folder"),
         (one_class, {"train": 10}, "all 10 training images are of one class, 'cat'; add images"),
         (an_empty_class, {"train": 20}, "class folders have no images: 'cow'; add images"),
-        (one_image_a_class, {"train": 2}, "too few images in each class to hold out 20 % for test"),
         (splits_of_two_shapes, {"train": 40, "test": 40}, "train has images of 1x6x5, test of"),
     ],
 )

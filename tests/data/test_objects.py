@@ -240,7 +240,7 @@ def test_a_pair_and_splits_are_kept_apart() -> None:
     assert torch.equal(loaded.splits.test.images, test.images)
     assert [part.split for part in loaded.splits] == ["train", "test"]
     (note,) = loaded.notes
-    assert note.startswith("few training images, so little can be learned of: ")
+    assert note.startswith("few training images, so little can be learned about: ")
     val = image_dataset(COLOR[:4, :1], LABELS[:4])
     three = load_splits(Splits(train, val, test))
     assert [part.split for part in three.splits] == ["train", "val", "test"]

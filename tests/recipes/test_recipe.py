@@ -277,9 +277,20 @@ def test_a_recipe_cannot_be_changed():
         ({"schedule": "linear"}, "schedule is 'linear', choose one of: constant, cosine"),
         ({"channels": 2}, "channels is 2, wanted 1 or 3"),
         ({"image_size": [28]}, "image_size"),
-        ({"image_size": [28, 28, 1]}, "wanted height and width, such as 64, 48x64 or [48,64]"),
-        ({"image_size": [28, 0]}, "image_size.1 is 0"),
-        ({"image_size": "28x"}, "image_size is '28x', wanted height and width, such as 64"),
+        (
+            {"class_weights": [1, -2]},
+            "class_weights is [1, -2], wanted none, balanced, sqrt, or one",
+        ),
+        ({"class_weights": "some"}, "class_weights is 'some', wanted none, balanced, sqrt, or"),
+        (
+            {"image_size": [28, 28, 1]},
+            "wanted height and width of 1 to 16,384 pixels, such as",
+        ),
+        ({"image_size": [28, 0]}, "image_size is [28, 0], wanted height"),
+        (
+            {"image_size": "28x"},
+            "image_size is '28x', wanted height and width of 1 to 16,384",
+        ),
         ({"model_args": []}, "model_args is [], wanted a table"),
         ({"model": 3}, "model is 3, wanted a string in quotes"),
         ({"seed": 2**63}, "seed"),

@@ -77,7 +77,7 @@ def test_groups_stay_together(seen: list[Splits]) -> None:
 def test_the_figures_are_those_of_the_folds() -> None:
     found = cross_validate(recipe(), Splits(numbered()), folds=4, resources=ONE_THREAD)
     facts = json.loads(json.dumps(found.to_dict()))
-    for name in ("accuracy", "balanced_acc"):
+    for name in ("test_acc", "test_balanced_acc"):
         values = np.array([getattr(report, name) for report in found.reports])
         low, high = stats.t.interval(
             0.95, 3, values.mean(), values.std(ddof=1) / np.sqrt(4) or 1e-12
@@ -88,8 +88,8 @@ def test_the_figures_are_those_of_the_folds() -> None:
     assert [fold["n_test"] for fold in facts["folds"]] == [15] * 4
     first, accuracy, balanced = str(found).splitlines()
     assert first == "4 folds, 60 images, each tested once"
-    assert accuracy.startswith(f"test_acc {facts['accuracy']['mean']:.4f} (deviation ")
-    assert balanced.startswith("balanced_acc ")
+    assert accuracy.startswith(f"test_acc {facts['test_acc']['mean']:.4f} (deviation ")
+    assert balanced.startswith("test_balanced_acc ")
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:

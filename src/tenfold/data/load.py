@@ -27,7 +27,7 @@ from tenfold.data.folders.layout import UNSPLIT
 from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
-from tenfold.data.splitting import split_stratified
+from tenfold.data.splitting import TooFewImagesError, split_stratified
 from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, quoted
 from tenfold.listening import Listener, Recorder
 from tenfold.resizing import DEFAULT_RESIZE, Resize, Size
@@ -425,7 +425,11 @@ def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Lis
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
     if test is None and fraction:
         whole = train
-        train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
+        try:
+            train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
+        except TooFewImagesError:
+            listener.note("there are no test images, and too few others to hold any out")
+            return Splits(train, val, None)
         listener.note(
             f"there is no test split: {len(test):,} of the {counted(len(whole), 'image')} "
             f"{'was' if len(test) == 1 else 'were'} held out for testing, the same ones in every "
@@ -446,12 +450,12 @@ def _check(splits: Splits, listener: Listener) -> None:
     few = {name: n for name, n in _counts_by_class(train).items() if 0 < n < FEW_IMAGES}
     if few:
         named = listing([f"{name!r} ({n})" for name, n in few.items()])
-        listener.note(f"few training images, so little can be learned of: {named}")
+        listener.note(f"few training images, so little can be learned about: {named}")
     for part in others:
         if divided := sorted(set(train.groups or ()) & set(part.groups or ())):
             listener.note(
-                f"{counted(len(divided), 'group')} in both {train.split} and {part.split}: "
-                f"{quoted(divided, 5)}"
+                f"{counted(len(divided), 'group')} {'has' if len(divided) == 1 else 'have'} images "
+                f"in both {train.split} and {part.split}: {quoted(divided, 5)}"
             )
     unused = [name for name, n in _counts_by_class(train).items() if not n]
     if unused:

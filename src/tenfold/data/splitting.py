@@ -16,6 +16,10 @@ ENOUGH_TO_SHARE = 3
 """A class with so many images has at least one in either part of a split."""
 
 
+class TooFewImagesError(DataError):
+    """There are too few images, or groups of images, to hold any out."""
+
+
 def split_stratified(
     dataset: ImageDataset, fraction: float, *, seed: int, name: str
 ) -> tuple[ImageDataset, ImageDataset]:
@@ -35,7 +39,7 @@ def split_stratified(
 
     Raises:
         UsageError: the fraction is not between 0 and 1.
-        DataError: no image can be held out.
+        TooFewImagesError: no image can be held out.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"{name}: the held-out fraction is {fraction}, wanted 0 < fraction < 1")
@@ -46,7 +50,7 @@ def split_stratified(
     if not held.any():
         option = {"val": "--val 0", "test": "--set test=0"}.get(name)
         few = "groups" if dataset.groups is not None else "images in each class"
-        raise DataError(
+        raise TooFewImagesError(
             f"{dataset.source} ({dataset.split}): too few {few} to hold out "
             f"{100 * fraction:g} % for {name}",
             remedy=f"add images{f', or hold out none with {option}' if option else ''}",
@@ -58,19 +62,19 @@ def split_stratified(
 def with_validation(splits: Splits, fraction: float, *, seed: int) -> Splits:
     """The splits, with a fraction of the training images held out for validation.
 
-    A data set with its own validation split keeps it.
+    A data set with its own validation split keeps it. From too few images, none are held out.
 
     Args:
         splits: of a data set.
         fraction: see `split_stratified`; 0 for none.
         seed: see `split_stratified`.
-
-    Raises:
-        DataError: see `split_stratified`.
     """
     if splits.val is not None or not fraction:
         return splits
-    train, val = split_stratified(splits.train, fraction, seed=seed, name="val")
+    try:
+        train, val = split_stratified(splits.train, fraction, seed=seed, name="val")
+    except TooFewImagesError:
+        return splits
     return Splits(train, val, splits.test)
 
 

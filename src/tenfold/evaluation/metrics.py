@@ -127,8 +127,8 @@ def mean_cross_entropy(
     Args:
         logits: shape (n, classes), n at least 1; an array or a tensor.
         labels: class indices, shape (n,), likewise.
-        class_weights: how much an image of each class counts; None for all alike. If no image
-            counts, the mean is not a number.
+        class_weights: how much an image of each class counts; None for all alike, which is also
+            taken if no image would count.
     """
     scores, true = as_array(logits), as_array(labels)
     losses: list[float] = []
@@ -138,12 +138,11 @@ def mean_cross_entropy(
             shifted = values - values.max(axis=1, keepdims=True)
             chosen = np.take_along_axis(shifted, true[part, None], axis=1)[:, 0]
             losses += (np.log(np.exp(shifted).sum(axis=1)) - chosen).tolist()
-    if class_weights is None:
+    weights = [] if class_weights is None else [class_weights[label] for label in true.tolist()]
+    if not any(weights):
         return math.fsum(losses) / len(losses)
-    weights = [class_weights[label] for label in true.tolist()]
-    total = math.fsum(weights)
     weighted = (loss * weight for loss, weight in zip(losses, weights, strict=True) if weight)
-    return math.fsum(weighted) / total if total else math.nan
+    return math.fsum(weighted) / math.fsum(weights)
 
 
 def softmax(logits: ArrayLike) -> Float32[np.ndarray, "n classes"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -31,8 +31,9 @@ class OtherSplitError(UsageError, AttributeError):
 class Report:
     """The figures of one model on one split.
 
-    Figures are also attributes under their usual names: a report on the test split has `test_loss`
-    and `test_acc`, one on the validation split `val_loss` and `val_acc`.
+    Figures are also attributes under their usual names: a report on the test split has
+    `test_loss`, `test_acc`, `test_balanced_acc` and `test_largest_share`, one on the validation
+    split `val_loss` and so on.
 
     Attributes:
         split: `train`, `val` or `test`.
@@ -69,12 +70,6 @@ class Report:
         return int(self.confusion.sum(1).max()) / self.n
 
     @property
-    def absent(self) -> tuple[str, ...]:
-        """The classes without images; they have no figures."""
-        counts = self.confusion.sum(1).tolist()
-        return tuple(name for name, n in zip(self.classes, counts, strict=True) if not n)
-
-    @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy."""
         return wilson_interval(self.correct, self.n)
@@ -95,14 +90,15 @@ class Report:
         )
 
     def __getattr__(self, name: str) -> float:
-        split, _, figure = name.rpartition("_")
-        if split and figure in ("loss", "acc"):
-            if split != self.split:
-                raise OtherSplitError(
-                    f"this report is on the {self.split} split and has no {name}",
-                    remedy=f"ask for {self.split}_{figure}, or evaluate the {split} split",
-                )
-            return self.loss if figure == "loss" else self.accuracy
+        for figure, value in _FIGURES.items():
+            split = name.removesuffix(f"_{figure}")
+            if split not in ("", name):
+                if split != self.split:
+                    raise OtherSplitError(
+                        f"this report is on the {self.split} split and has no {name}",
+                        remedy=f"ask for {self.split}_{figure}, or evaluate the {split} split",
+                    )
+                return value(self)
         raise AttributeError(f"Report has no attribute {name!r}")
 
     def figures(self) -> dict[str, object]:
@@ -129,9 +125,19 @@ class Report:
         low, high = self.interval
         return (
             f"{self.split}_acc {self.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}, "
-            f"n = {self.n:,}), balanced_acc {self.balanced_acc:.4f}, "
-            f"{self.split}_loss {self.loss:.4f}; largest class: {self.largest_share:.4f}"
+            f"n = {self.n:,}), {self.split}_loss {self.loss:.4f}, "
+            f"balanced_acc {self.balanced_acc:.4f}; always answering the largest class: "
+            f"{self.largest_share:.4f}"
         )
+
+
+_FIGURES: Mapping[str, Callable[[Report], float]] = {
+    "balanced_acc": lambda report: report.balanced_acc,
+    "largest_share": lambda report: report.largest_share,
+    "acc": lambda report: report.accuracy,
+    "loss": lambda report: report.loss,
+}
+"""What is an attribute under its name with the split's; longer names come first."""
 
 
 def report_of(

@@ -61,9 +61,9 @@ _MEANT_VALUES = dict.fromkeys(("float16", "fp16", "half", "16"), "bfloat16")
 """Values that other tools have."""
 
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
-_Positive = Annotated[float, Field(gt=0, le=1e6)]
-_NotNegative = Annotated[float, Field(ge=0, le=1e6)]
-_Side = Annotated[int, Field(ge=1, le=16_384)]
+_LARGEST_NUMBER, _LARGEST_SIDE = 1e6, 16_384
+_Positive = Annotated[float, Field(gt=0, le=_LARGEST_NUMBER)]
+_NotNegative = Annotated[float, Field(ge=0, le=_LARGEST_NUMBER)]
 
 
 def _from_list(value: object) -> object:
@@ -79,17 +79,36 @@ def _normalization_by_name(value: object) -> object:
 def _size(value: object) -> object:
     """One number for a square, or text such as 96x128."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return (value, value)
+        value = (value, value)
     if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)):
-        return int(found[1]), int(found[2] or found[1])
-    return _from_list(value)
+        value = int(found[1]), int(found[2] or found[1])
+    size = _from_list(value)
+    if size is not None and not (
+        isinstance(size, tuple)
+        and len(size) == 2
+        and all(type(side) is int and 1 <= side <= _LARGEST_SIDE for side in size)
+    ):
+        raise ValueError(
+            f"height and width of 1 to {_LARGEST_SIDE:,} pixels, such as 64, 48x64 or [48,64]"
+        )
+    return size
 
 
-_ImageSize = Annotated[tuple[_Side, _Side], BeforeValidator(_size)]
-_ClassWeights = (
-    Literal["none", "balanced", "sqrt"]
-    | Annotated[tuple[_NotNegative, ...], BeforeValidator(_from_list)]
-)
+def _class_weights(value: object) -> object:
+    """One of the names, or a number for every class."""
+    weights = _from_list(value)
+    numbers = weights if isinstance(weights, tuple) else ()
+    if weights not in ("none", "balanced", "sqrt") and not (
+        numbers and all(type(n) in (int, float) and 0 <= n <= _LARGEST_NUMBER for n in numbers)
+    ):
+        raise ValueError("none, balanced, sqrt, or one number of at least 0 per class")
+    return tuple(map(float, numbers)) or weights
+
+
+_ImageSize = Annotated[tuple[int, int] | None, BeforeValidator(_size)]
+_ClassWeights = Annotated[
+    Literal["none", "balanced", "sqrt"] | tuple[float, ...], BeforeValidator(_class_weights)
+]
 
 if TYPE_CHECKING:
     _Optimizer = str
@@ -179,7 +198,7 @@ class Recipe(BaseModel):
 
     description: str = Field("", max_length=MAX_DOTS)
     data: str = ""
-    image_size: _ImageSize | None = None
+    image_size: _ImageSize = None
     channels: Literal[1, 3] | None = None
     resize: Resize = DEFAULT_RESIZE
     depth: Annotated[int, Field(ge=8, le=16)] | None = None
@@ -419,6 +438,6 @@ def _sentence(problem: Mapping[str, Any]) -> str:
     words = wanted(problem)
     if key == "augment":
         words = "its keys, such as augment.flip=true"
-    if key == "image_size" or problem["type"] in ("missing", "too_short", "too_long"):
-        words = "height and width, such as 64, 48x64 or [48,64]"
+    if problem["type"] == "value_error":
+        words = str(problem["msg"]).removeprefix("Value error, ")
     return f"{key} is {found}, wanted {words}"

@@ -43,19 +43,19 @@ class CrossValidation:
     def __str__(self) -> str:
         n = sum(report.n for report in self.reports)
         lines = []
-        for name, words in FIGURES.items():
+        for name in FIGURES:
             found = _summary([getattr(report, name) for report in self.reports])
             low, high = found["interval"]
             lines.append(
-                f"{words} {found['mean']:.4f} (deviation {found['deviation']:.4f}, 95 % interval "
+                f"{name} {found['mean']:.4f} (deviation {found['deviation']:.4f}, 95 % interval "
                 f"of the mean {low:.4f} to {high:.4f})"
             )
         head = f"{counted(len(self.reports), 'fold')}, {counted(n, 'image')}, each tested once"
         return "\n".join([head, *lines])
 
 
-FIGURES = {"accuracy": "test_acc", "balanced_acc": "balanced_acc"}
-"""The figures that are summarized, by their names in a report, with their usual names."""
+FIGURES = ("test_acc", "test_balanced_acc")
+"""The figures that are summarized."""
 
 
 def cross_validate(

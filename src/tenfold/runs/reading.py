@@ -84,9 +84,11 @@ def read_for(
         download=resources.download,
         listener=recorder,
     )
-    if loaded.splits.test is None:
+    if loaded.splits.test is None and not recipe.test:
         recorder.note("there are no test images")
     splits = with_validation(loaded.splits, recipe.val, seed=recipe.seed)
+    if splits.val is None and recipe.val:
+        recorder.note("there are too few training images to hold out any for validation")
     return RunData(
         splits=splits,
         fingerprint=splits.fingerprint,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, quoted
 
 
 def weights_of(wanted: str | Sequence[float], data: ImageDataset) -> tuple[float, ...] | None:
@@ -26,7 +26,7 @@ def weights_of(wanted: str | Sequence[float], data: ImageDataset) -> tuple[float
         None for `none`.
 
     Raises:
-        UsageError: there is not one number per class.
+        UsageError: there is not one number per class, or that of a class with images is 0.
     """
     if wanted == "none":
         return None
@@ -37,6 +37,17 @@ def weights_of(wanted: str | Sequence[float], data: ImageDataset) -> tuple[float
                 "classes",
                 remedy="write one number per class, in the order of tenfold data; or "
                 "--set class_weights=balanced",
+            )
+        ignored = [
+            name
+            for name, weight, n in zip(data.classes, wanted, data.class_counts(), strict=True)
+            if n and not weight
+        ]
+        if ignored:
+            raise UsageError(
+                f"class_weights is {list(wanted)}, so images of {quoted(ignored)} would not count, "
+                "wanted more than 0 for every class with images",
+                remedy="give a small weight, or leave these images out of the data",
             )
         return tuple(wanted)
     counts = data.class_counts()
