@@ -388,6 +388,43 @@ CASES: dict[str, Case] = {
         ("left out 2 images that cannot be read", "cat/bad.png"),
         "--skip-bad",
     ),
+    "splits in a folder that is called like one": Case(
+        {**classes("training_data/train/", 5), **classes("training_data/test/", 3, start=100)},
+        TRAIN_AND_TEST,
+    ),
+    "training and validation in a folder called train": Case(
+        {**classes("data/train/train/", 6), **classes("data/train/val/", 2, start=100)},
+        {**HELD_OUT, "val": {"cat": 2, "dog": 2}},
+    ),
+    "two levels that may be classes, inside splits": Case(
+        {
+            f"{split}/{site}/{name}/{i}.png": picture(number_of(split, site, name, i))
+            for split in ("train", "test") for site in ("here", "there")
+            for name in ("cat", "dog") for i in range(3)
+        },
+        None,
+        ("either may be the classes", "--label-from '^[^/]+/(?P<label>[^/]+)/'"),
+        code=3,
+    ),
+    "the same, with the inner ones as classes in splits": Case(
+        {
+            f"{split}/{site}/{name}/{i}.png": picture(number_of(split, site, name, i))
+            for split in ("train", "test") for site in ("here", "there")
+            for name in ("cat", "dog") for i in range(3)
+        },
+        {"train": {"cat": 6, "dog": 6}, "test": {"cat": 6, "dog": 6}},
+        options="--label-from '^[^/]+/[^/]+/(?P<label>[^/]+)/'",
+    ),
+    "a table beside split folders and a folder of other files": Case(
+        {
+            **pictures(*(f"train/a{i}.png" for i in range(10))),
+            **pictures(*(f"test/b{i}.png" for i in range(6)), start=100),
+            "docs/readme.txt": b"x",
+            **table(["id,label", *(f"a{i},{'cat' if i < 5 else 'dog'}" for i in range(10)),
+                     *(f"b{i},{'cat' if i < 3 else 'dog'}" for i in range(6))]),
+        },
+        TRAIN_AND_TEST,
+    ),
     "many shapes": Case(
         {f"{name}/{i}.png": picture(10 * k + i, (30 + 9 * i, 100 - 9 * i))
          for k, name in enumerate(("cat", "dog")) for i in range(6)},

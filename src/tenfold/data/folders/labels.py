@@ -291,7 +291,7 @@ def splits_by_folder(
     Raises:
         DataError: see `split_roots`.
     """
-    roots, notes = split_roots(path, Tree(images, folders))
+    roots, notes = split_roots(path, Tree(images, folders), of_classes=False)
     if list(roots.values()) == [UNSPLIT]:
         return [UNSPLIT] * len(images), notes
 

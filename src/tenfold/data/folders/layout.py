@@ -90,10 +90,9 @@ def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Pla
     """
     tree = Tree(images, folders)
     roots, notes = split_roots(path, tree)
-    if list(roots.values()) == [UNSPLIT]:
-        (root,) = roots
+    for root, split in roots.items():
         splits = _splits_inside(path, tree, root)
-        if splits:
+        if splits and split == UNSPLIT:
             return _placed_by_inner_splits(path, tree, images, root, splits)
     roots, unlabeled = _without_unlabeled(tree, roots)
     _refuse_outsiders(path, images, roots, unlabeled)
@@ -141,19 +140,31 @@ class Tree:
         return folder in self._above_images
 
     def wrapped_root(self) -> Parts:
-        """The folder that contains the splits or classes, inside any wrapping folders."""
+        """The folder that contains the splits or classes, inside any wrapping folders.
+
+        A wrapping folder may be called like a split, if it contains several.
+        """
         root: Parts = ()
         while root not in self.with_images and len(self.children(root)) == 1:
             (only,) = self.children(root)
             inner = (*root, only)
-            if split_of(only) or inner in self.with_images:
+            splits = [split_of(name) for name in self.children(inner)]
+            wraps_splits = len(splits) > 1 and all(splits) and len(set(splits)) == len(splits)
+            if inner in self.with_images or (split_of(only) and not wraps_splits):
                 break
             root = inner
         return root
 
 
-def split_roots(path: Path, tree: Tree) -> tuple[dict[Parts, str], list[str]]:
+def split_roots(
+    path: Path, tree: Tree, *, of_classes: bool = True
+) -> tuple[dict[Parts, str], list[str]]:
     """The folders whose children are classes, each with its split; and notes.
+
+    Args:
+        path: the directory or archive, for messages.
+        tree: its folders.
+        of_classes: whether folders may be classes; otherwise, labels come from elsewhere.
 
     Raises:
         DataError: other folders of images are next to split folders, or two are the same split.
@@ -161,7 +172,8 @@ def split_roots(path: Path, tree: Tree) -> tuple[dict[Parts, str], list[str]]:
     root = tree.wrapped_root()
     children = tree.children(root)
     named = [name for name in children if split_of(name)]
-    if len(named) < len(children):
+    with_images = [name for name in children if tree.leads_to_images((*root, name))]
+    if of_classes and not set(with_images) <= set(named):
         # A class can be called "train"; then it directly contains images.
         named = [name for name in named if (*root, name) not in tree.with_images]
     if not named:
@@ -171,7 +183,7 @@ def split_roots(path: Path, tree: Tree) -> tuple[dict[Parts, str], list[str]]:
     if empty := [name for name in others if not tree.leads_to_images((*root, name))]:
         notes.append(f"ignored folders without images: {quoted(empty, 5)}")
         others = [name for name in others if name not in empty]
-    if others:
+    if others and of_classes:
         raise DataError(
             f"{path}: {counted(len(others), 'other folder')} next to the split "
             f"{'folder' if len(named) == 1 else 'folders'} {quoted(named)}: {quoted(others)}",
@@ -244,7 +256,7 @@ def _splits_inside(path: Path, tree: Tree, root: Parts) -> dict[str, str]:
     if splits and all(splits.values()) and all(map(are_distinct, inner.values())):
         return splits
     if is_same and len(names) > 1:
-        start = "".join(f"{re.escape(part)}/" for part in root)
+        start = "[^/]+/" * len(root)
         of_outer = shell_quoted(f"^{start}(?P<label>[^/]+)/")
         of_inner = shell_quoted(f"^{start}[^/]+/(?P<label>[^/]+)/")
         raise DataError(
