@@ -142,7 +142,7 @@ LabelFrom = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help=r"Find labels in the images' names, as in '(?P<label>\D+)_\d+'.",
+        help=r"Find labels in the images' names, as in '(?P<label>[^/\d]+)_\d+'.",
     ),
 ]
 GroupBy = Annotated[

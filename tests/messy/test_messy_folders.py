@@ -250,7 +250,8 @@ CASES: dict[str, Case] = {
             **table(["id,label", "90,cat"], "sample_submission.csv"),
         },
         HELD_OUT,
-        ("labels are from train.csv, for 12 images", "left out 1 image without a label"),
+        ("labels are from train.csv (column 'label'), for 12 images",
+         "left out images without a label (1): test/90.png"),
     ),
     "a table with extensions, folders and semicolons": Case(
         {
@@ -274,7 +275,8 @@ CASES: dict[str, Case] = {
                      *(f"a{i}.png,{'cat' if i < 6 else 'dog'}" for i in range(12))]),
         },
         HELD_OUT,
-        ("left out 1 image without a label: extra.png", "names 1 file not there: gone.png"),
+        ("left out images without a label (1): extra.png",
+         "lists images that are not there (1): gone.png"),
     ),
     "a table with a column of splits": Case(
         {
@@ -307,7 +309,7 @@ CASES: dict[str, Case] = {
     "a table with two labels for one image": Case(
         {**pictures("a.png", "b.png"), **table(["name,label", "a,cat", "b,dog", "a,dog"])},
         None,
-        ("images have two labels: 'a'",),
+        ("images have two labels: 'a.png'",),
         code=3,
     ),
     "two tables": Case(
@@ -319,6 +321,150 @@ CASES: dict[str, Case] = {
         None,
         ("several tables name its images: one.csv (2 images), two.csv (2 images)", "--labels"),
         code=3,
+    ),
+    "a table of digits, labels first": Case(
+        {
+            **pictures(*(f"{i}.png" for i in range(12))),
+            **table(["label,id", *(f"{i % 2},{i}" for i in range(12))]),
+        },
+        {"train": {"0": 5, "1": 5}, "test": {"0": 1, "1": 1}},
+    ),
+    "a table of digits for more images than there are": Case(
+        {
+            **pictures(*(f"{i}.png" for i in range(12))),
+            **table(["id,label", *(f"{i},{i % 2}" for i in range(100))]),
+        },
+        {"train": {"0": 5, "1": 5}, "test": {"0": 1, "1": 1}},
+        ("lists images that are not there (88): 12, 13, 14",),
+    ),
+    "training and test images of the same names": Case(
+        {
+            **pictures(*(f"train/{i}.png" for i in range(12))),
+            **pictures(*(f"test/{i}.png" for i in range(5)), start=90),
+            **table(["id,label", *(f"{i},{'cat' if i < 6 else 'dog'}" for i in range(12))],
+                    "train.csv"),
+        },
+        HELD_OUT,
+        ("for 12 images", "left out images without a label (5)"),
+    ),
+    "a table with the folders of another computer": Case(
+        {
+            **pictures(*(f"a{i}.png" for i in range(12))),
+            **table(["path,label", *(f"/data/pets/a{i}.png,{'cat' if i < 6 else 'dog'}"
+                                     for i in range(12))]),
+        },
+        HELD_OUT,
+        ("names in labels.csv are taken without 'data/pets/'",),
+    ),
+    "a table of images in another folder": Case(
+        {
+            **pictures(*(f"a/{i}.png" for i in range(12))),
+            **table(["path,label", *(f"{folder}/{i}.png,{'cat' if i < 6 else 'dog'}"
+                                     for folder in "ab" for i in range(12))]),
+        },
+        HELD_OUT,
+        ("lists images that are not there (12): b/0.png",),
+    ),
+    "a table with odd splits": Case(
+        {
+            **pictures(*(f"a{i}.png" for i in range(18))),
+            **table(["name,split,label", *(
+                f"a{i},{'train' if i < 10 else 'test' if i < 16 else 'excluded'},"
+                f"{'cat' if i % 2 else 'dog'}" for i in range(18))]),
+        },
+        TRAIN_AND_TEST,
+        ("left out rows of labels.csv that are for neither training nor testing (2): excluded",),
+    ),
+    "a table for training and one for testing": Case(
+        {
+            **pictures(*(f"a{i}.png" for i in range(16))),
+            **table(["id,label", *(f"a{i},{'cat' if i % 2 else 'dog'}" for i in range(10))],
+                    "train.csv"),
+            **table(["id,label", *(f"a{i},{'cat' if i % 2 else 'dog'}" for i in range(10, 16))],
+                    "test.csv"),
+        },
+        TRAIN_AND_TEST,
+        ("labels are from train.csv, test.csv (column 'label'), for 16 images",),
+    ),
+    "a table beside two folders that are not classes": Case(
+        {
+            **pictures(*(f"part_{1 + i // 6}/a{i}.png" for i in range(12))),
+            **table(["image_id,diagnosis", *(f"a{i},{'mole' if i % 2 else 'wart'}"
+                                             for i in range(12))], "metadata.csv"),
+        },
+        {"train": {"part_1": 5, "part_2": 5}, "test": {"part_1": 1, "part_2": 1}},
+        ("the classes are the folders, although metadata.csv names the images, too",
+         "--labels metadata.csv takes its labels"),
+    ),
+    "the same, with the table chosen": Case(
+        {
+            **pictures(*(f"part_{1 + i // 6}/a{i}.png" for i in range(12))),
+            **table(["image_id,diagnosis", *(f"a{i},{'mole' if i % 2 else 'wart'}"
+                                             for i in range(12))], "metadata.csv"),
+        },
+        {"train": {"mole": 5, "wart": 5}, "test": {"mole": 1, "wart": 1}},
+        options="--labels metadata.csv",
+    ),
+    "a table with comments, old line ends, another case and Latin-1": Case(
+        {
+            **pictures(*(f"A{i}.PNG" for i in range(12))),
+            "labels.csv": "\r".join(
+                ["# by hand", "", "file|kind",
+                 *(f"a{i}.png|{'forêt' if i < 6 else 'chêne'}" for i in range(12))]
+            ).encode("latin-1"),
+        },
+        {"train": {"chêne": 5, "forêt": 5}, "test": {"chêne": 1, "forêt": 1}},
+        ("labels.csv is read as CP1252, because it is not in UTF-8",),
+    ),
+    "a table in GBK": Case(
+        {
+            **pictures(*(f"a{i}.png" for i in range(12))),
+            "labels.csv": "\n".join(
+                ["文件,类别", *(f"a{i}.png,{'小猫' if i < 6 else '小狗'}" for i in range(12))]
+            ).encode("gbk"),
+        },
+        {"train": {"小狗": 5, "小猫": 5}, "test": {"小狗": 1, "小猫": 1}},
+        ("labels.csv is read as GBK",),
+    ),
+    "a table that names no image": Case(
+        {**pictures("a.png", "b.png"), **table(["name,label", "x,cat", "y,dog"])},
+        None,
+        ("outside class folders", "(labels.csv: no column names images)"),
+        code=3,
+    ),
+    "a table with far too many columns beside class folders": Case(
+        {**classes(n=6), "big.csv": b",".join([b"x"] * 5000) + b"\n" + b"y\n" * 5000},
+        HELD_OUT,
+    ),
+    "groups in a column, some of them unknown": Case(
+        {
+            **pictures(*(f"a{i}.png" for i in range(16))),
+            **table(["name,label,patient", *(
+                f"a{i},{'cat' if i % 2 else 'dog'},{' p' if i < 8 else ''}{i // 2 if i < 8 else ''}"
+                for i in range(16))]),
+        },
+        {"train": {"cat": 6, "dog": 6}, "test": {"cat": 2, "dog": 2}},
+        ("12 groups, each kept together",),
+        "--group-by patient",
+    ),
+    "groups in a table beside class folders": Case(
+        {
+            **classes(n=8),
+            **table(["file,patient", *(f"{name}/{i}.png,{i // 2}" for name in ("cat", "dog")
+                                       for i in range(8))]),
+        },
+        {"train": {"cat": 6, "dog": 6}, "test": {"cat": 2, "dog": 2}},
+        ("4 groups, each kept together",),
+        "--group-by patient",
+    ),
+    "labels in names, and unlabeled pictures for testing": Case(
+        {
+            **pictures(*(f"train/{'cat' if i < 6 else 'dog'}.{i}.png" for i in range(12))),
+            **pictures("test1/1.png", "test1/2.png", start=90),
+        },
+        HELD_OUT,
+        ("2 images of the test folder have no label in their names, so they were left out",),
+        "--label-from '(cat|dog)'",
     ),
     "labels in file names": Case(
         pictures(*(f"{'cat' if i < 6 else 'dog'}_{i:03d}.png" for i in range(12))),

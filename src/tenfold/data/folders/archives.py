@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from tenfold.data.files.reading import damaged, library_errors, require_known_method
+from tenfold.data.folders import text
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
 from tenfold.data.folders.streams import DECOMPRESSORS, Budget, ForwardStream
 from tenfold.errors import DataError, listing
@@ -109,21 +110,7 @@ _SAYS_UTF_8 = 0x800  # a flag of an entry
 def _encoding_of(entries: Sequence[zipfile.ZipInfo]) -> str:
     """The encoding of the names that do not say theirs, if any is not plain ASCII."""
     silent = [_raw_name(entry) for entry in entries if not _says_its_encoding(entry)]
-    raw = [name for name in silent if not name.isascii()]
-    if all(_can_be(name, "utf-8") for name in raw):
-        return "utf-8"
-    common = [name for name in raw if _can_be(name, "gb2312")]
-    if all(_can_be(name, "gbk") for name in raw) and 2 * len(common) >= len(raw):
-        return "gbk"
-    return "cp437"
-
-
-def _can_be(name: bytes, encoding: str) -> bool:
-    try:
-        name.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+    return text.guessed_encoding(silent, "cp437")
 
 
 def _raw_name(entry: zipfile.ZipInfo) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections import Counter
@@ -24,261 +22,358 @@ from tenfold.data.folders.layout import (
     split_of,
     split_roots,
 )
-from tenfold.data.folders.members import Parts
+from tenfold.data.folders.members import LARGEST_MEMBER, Parts
 from tenfold.data.folders.options import FolderOptions
-from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, quoted
+from tenfold.data.folders.tables import (
+    AMBIGUOUS,
+    LABEL_HEADINGS,
+    SPLIT_HEADINGS,
+    ImageNames,
+    NameColumn,
+    Table,
+    find_tables,
+    label_column,
+    name_column,
+    read_table,
+    rows_of_images,
+    simplified,
+)
+from tenfold.errors import DataError, UsageError, counted, listing, quoted
 from tenfold.storage import read_regular_file
 
 LEAST_BURSTS, LEAST_IN_BURST = 3, 3
-"""Names look like bursts if there are so many in each class, of so many pictures."""
+"""Names look like bursts if there are so many in each class, of so many images."""
 
-LARGEST_TABLE = 256 * 2**20
-"""Maximum size of a table in bytes."""
-
-LABEL_HEADINGS = (
-    "label", "labels", "class", "classname", "classes", "category", "target", "species", "breed",
-    "diagnosis", "name", "y", "labelname", "classid", "categoryid", "labelid",
-)  # fmt: skip
-"""Usual headings of the column with the labels, without case, spaces and underscores."""
-
-SPLIT_HEADINGS = ("split", "subset", "set", "partition", "fold", "usage", "datasplit")
-"""Usual headings of the column with the splits, likewise."""
+MOST_OF_THEM = 0.9
+"""A table that names this share of the images of class folders is pointed out."""
 
 _NOT_LABELS = re.compile(r"sample.?submission|submission", re.IGNORECASE)
 _MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of text cells.
+class Labeled:
+    """Where images are by a table.
 
     Attributes:
-        name: of its file, for messages.
-        headings: of its columns; their numbers, from 1, if it has no headings.
-        rows: each with as many cells as there are headings.
+        places: the split and class of every image.
+        cells: of the column that groups are from, for every image; empty without one.
     """
 
-    name: str
-    headings: tuple[str, ...]
-    rows: list[list[str]]
-
-    def column(self, heading: str) -> list[str]:
-        """The cells of a column.
-
-        Raises:
-            UsageError: there is no such column.
-        """
-        simple = [_simple(each) for each in self.headings]
-        if heading in self.headings:
-            place = self.headings.index(heading)
-        elif _simple(heading) in simple:
-            place = simple.index(_simple(heading))
-        else:
-            raise UsageError(
-                f"{self.name}: there is no column {heading!r}, only {quoted(self.headings)}",
-                remedy=did_you_mean(heading, self.headings),
-            )
-        return [row[place] for row in self.rows]
+    places: Places
+    cells: list[str]
 
 
-class ImageNames:
-    """Finds images by what a table calls them: their path, their name, or either without extension.
+@dataclass(frozen=True)
+class Images:
+    """The images of a folder, before they have labels.
 
-    Args:
-        images: the images' names.
-    """
-
-    def __init__(self, images: Sequence[Parts]) -> None:
-        self._places: dict[str, int] = {}
-        for place, parts in enumerate(images):
-            for start in range(len(parts)):
-                path = "/".join(map(same_name, parts[start:]))
-                for key in {path, str(PurePosixPath(path).with_suffix(""))}:
-                    # A name that several images have names none of them.
-                    self._places[key] = -1 if key in self._places else place
-
-    def find(self, text: str) -> int | None:
-        """The index of the image of this name; None if there is none, or more than one."""
-        name = same_name(text.strip().replace("\\", "/")).removeprefix("./").lstrip("/")
-        while name:
-            place = self._places.get(name, -1)
-            if place >= 0:
-                return place
-            name = name.partition("/")[2]  # the table may know more folders than there are
-        return None
-
-
-def read_table(data: bytes, name: str, images: ImageNames) -> Table:
-    """A table from a CSV or TSV file; commas, semicolons and tabs are told apart by its first line.
-
-    The first line has headings unless one of its cells is the name of an image.
-
-    Raises:
-        DataError: it is not a table of text.
-    """
-    text = _decoded(data, name)
-    first = text.partition("\n")[0]
-    delimiter = max("\t;,", key=first.count)
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)]
-    except csv.Error as error:
-        raise DataError(f"{name}: not a table: {error}", remedy="save it as CSV again") from error
-    if not rows:
-        raise DataError(f"{name}: the table is empty")
-    width = max(map(len, rows))
-    rows = [row + [""] * (width - len(row)) for row in rows]
-    if any(images.find(cell) is not None for cell in rows[0]):
-        return Table(name, tuple(str(number + 1) for number in range(width)), rows)
-    return Table(
-        name, tuple(cell.strip() or str(n + 1) for n, cell in enumerate(rows[0])), rows[1:]
-    )
-
-
-def _decoded(data: bytes, name: str) -> str:
-    """Text in UTF-8 or UTF-16, else in GB 18030, else in Windows' Western code page."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encodings = ["utf-16"]
-    else:
-        encodings = ["utf-8-sig", "gb18030", "cp1252"]
-    for encoding in encodings:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise DataError(f"{name}: not a table of text", remedy="save it as CSV in UTF-8")
-
-
-def find_table(tables: Mapping[str, bytes], images: Sequence[Parts], path: Path) -> Table | None:
-    """The one table among these that names images and has a column of labels; None if none does.
-
-    Args:
-        tables: the contents of files by their names.
-        images: the images' names.
+    Attributes:
         path: the directory or archive, for messages.
+        names: of the images.
+        folders: known folders beyond those of the images, such as empty ones.
+        tables: the contents of tables beside the images, by their names.
+    """
+
+    path: Path
+    names: Sequence[Parts]
+    folders: Set[Parts]
+    tables: Mapping[str, bytes]
+
+    def by_folder(self) -> tuple[list[str], list[str]]:
+        """The split of every image by the folders that it is in, and notes."""
+        return splits_by_folder(self.path, self.names, self.folders)
+
+
+def label_images(images: Images, options: FolderOptions) -> Places:
+    """The split, class and group of every image.
 
     Raises:
-        DataError: several do.
+        DataError: the images' places cannot be found.
+        UsageError: the options do not fit the images.
     """
-    names = ImageNames(images)
-    found = []
-    for name, data in tables.items():
-        if _NOT_LABELS.search(name):
-            continue
-        try:
-            table = read_table(data, name, names)
-        except DataError:
-            continue
-        column, matches = _column_of_names(table, names)
-        if matches and len(table.headings) > 1 and column is not None:
-            found.append((table, matches))
-    if len(found) > 1:
-        listed = listing([f"{table.name} ({counted(n, 'image')})" for table, n in found])
-        raise DataError(
-            f"{path}: several tables name its images: {listed}",
-            remedy=f"choose one with --labels, such as --labels {found[0][0].name}",
+    if options.label_from and options.labels:
+        raise UsageError(
+            "labels are either in names or in a table, but --label-from and --labels were given",
+            remedy="give one of them",
         )
-    return found[0][0] if found else None
+    labeled: Labeled | None = None
+    if options.label_from:
+        places = places_in_names(images, compiled(options.label_from, "--label-from"))
+    elif options.labels:
+        labeled = _in_chosen_table(images, options)
+        places = labeled.places
+    else:
+        try:
+            places = find_places(images.path, images.names, images.folders)
+        except DataError as error:
+            labeled, reasons = _in_table_beside(images, options.group_by)
+            if labeled is None:
+                raise _with_reasons(error, reasons) from error
+            places = labeled.places
+        else:
+            if len(places.classes) < 2:
+                labeled, _ = _in_table_beside(images, options.group_by)
+                places = places if labeled is None else labeled.places
+            elif note := _note_on_tables(images):
+                places = replace(places, notes=[*places.notes, note])
+    if not options.group_by:
+        hint = burst_hint(images.names, places)
+        return replace(places, notes=[*places.notes, hint]) if hint else places
+    if labeled is not None and labeled.cells:
+        cells = labeled.cells
+    elif (of_table := _cells_beside(images, options.group_by)) is not None:
+        cells = of_table
+    else:
+        pattern = compiled(options.group_by, "--group-by")
+        used = [place != LEFT_OUT for place in places.of_image]
+        cells = parts_of_names(images.path, pattern, images.names, "--group-by", used)
+    # An image without a group is a group of its own.
+    return replace(places, groups=[cell or f"/{i}" for i, cell in enumerate(cells)])
 
 
-def _column_of_names(table: Table, names: ImageNames) -> tuple[str | None, int]:
-    """The column that names the most images, and how many."""
-    best: tuple[str | None, int] = (None, 0)
-    for place, heading in enumerate(table.headings):
-        count = sum(names.find(row[place]) is not None for row in table.rows)
-        if count > best[1]:
-            best = heading, count
-    return best
+# --- tables
 
 
-def places_in_table(
-    path: Path, table: Table, column: str, images: Sequence[Parts], folders: Set[Parts]
-) -> tuple[Places, list[int | None]]:
-    """The split and class of every image, by a table.
-
-    Splits are those of the folders, or else of a column with a usual heading.
-
-    Args:
-        path: the directory or archive, for messages.
-        table: what says which image has which label.
-        column: the heading of the labels; empty for the usual one, or the only other one.
-        images: the images' names.
-        folders: known folders beyond those of the images.
-
-    Returns:
-        The places, and for every image the number of its row, None if it has none.
-
-    Raises:
-        UsageError: there is no such column, or it is not clear which one has the labels.
-        DataError: it names no image, or one with two labels.
-    """
-    names = ImageNames(images)
-    of_names, _ = _column_of_names(table, names)
+def _in_chosen_table(images: Images, options: FolderOptions) -> Labeled:
+    """By the table that `FolderOptions.labels` names."""
+    splits, notes = images.by_folder()
+    names = ImageNames(images.names, splits)
+    data, file, column = _chosen_table(images, options)
+    table = read_table(data, file, names)
+    labels = table.column(column) if column else None
+    of_names = name_column(table, names, labels)
     if of_names is None:
         shown = [row[0] for row in table.rows[:_MOST_SHOWN]]
         raise DataError(
-            f"{table.name}: no column names an image of {path}, such as "
-            f"{'/'.join(images[0])!r}; its first column has {quoted(shown)}",
+            f"{table.name}: no column names an image of {images.path}, such as "
+            f"{'/'.join(images.names[0])!r}; its first column has {quoted(shown)}",
             remedy="give the images' names in one column, with or without folders and extensions",
         )
-    labels = table.column(column or _column_of_labels(table, of_names))
-    cells = table.column(of_names)
-    row_of: list[int | None] = [None] * len(images)
-    missing, unlabeled, twice = [], 0, []
-    for row, (cell, label) in enumerate(zip(cells, labels, strict=True)):
-        place = names.find(cell)
-        if place is None:
-            missing.append(cell)
-        elif not label.strip():
-            unlabeled += 1
-        else:
-            before = row_of[place]
-            if before is not None and labels[before].strip() != label.strip():
-                twice.append(cell)
-            row_of[place] = row
+    return _labeled(images, table, of_names, labels, names, splits, notes, options.group_by)
+
+
+def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, str]:
+    """The contents of the table, its name, and the heading of its labels, which may be empty."""
+    for file, column in options.readings():
+        if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
+            with read_regular_file(Path(file)) as (stream, size):
+                if size > LARGEST_MEMBER:
+                    raise DataError(
+                        f"{file}: the table has {size:,} bytes, over the limit of "
+                        f"{LARGEST_MEMBER:,}",
+                        remedy="keep only the columns with names and labels",
+                    )
+                return stream.read(), file, column
+    for file, column in options.readings():
+        for name, data in images.tables.items():
+            if name == file or name.endswith(f"/{file}"):
+                return data, name, column
+    beside = (
+        f"; beside the images there are {quoted(sorted(images.tables))}" if images.tables else ""
+    )
+    raise DataError(
+        f"--labels {options.labels}: no such file{beside}",
+        remedy="name a CSV or TSV file, optionally followed by a colon and a column",
+    )
+
+
+def _in_table_beside(images: Images, group_by: str) -> tuple[Labeled | None, list[str]]:
+    """By the table beside the images, or several that go together; and why others do not count.
+
+    Raises:
+        DataError: several tables name the same images.
+    """
+    candidates = {n: data for n, data in images.tables.items() if not _NOT_LABELS.search(n)}
+    if not candidates:
+        return None, []
+    splits, notes = images.by_folder()
+    names = ImageNames(images.names, splits)
+    found, reasons = find_tables(candidates, names, len(images.names))
+    if not found:
+        return None, reasons
+    table, column = found[0]
+    if len(found) > 1:
+        table, by_table = _joined(images, found, names)
+        if set(splits) == {UNSPLIT} and all(by_table):
+            of_row = rows_of_images(table, column, names)
+            splits = [UNSPLIT] * len(splits)
+            for place, split in zip(of_row, by_table, strict=True):
+                if place is not None and place != AMBIGUOUS:
+                    splits[place] = split
+    return _labeled(images, table, column, None, names, splits, notes, group_by), reasons
+
+
+def _joined(
+    images: Images, found: Sequence[tuple[Table, NameColumn]], names: ImageNames
+) -> tuple[Table, list[str]]:
+    """Several tables as one, and the split that each row's table is named after.
+
+    Raises:
+        DataError: they have other columns, or name the same images.
+    """
+    first, _ = found[0]
+    named: list[int] = []
+    for table, column in found:
+        named += {each for each in rows_of_images(table, column, names) if each is not None}
+    is_like_the_first = all(
+        (table.headings, column.place) == (first.headings, found[0][1].place)
+        for table, column in found
+    )
+    if not is_like_the_first or len(set(named)) < len(named):
+        listed = listing(
+            [f"{table.name} ({counted(column.matches, 'image')})" for table, column in found]
+        )
+        raise DataError(
+            f"{images.path}: several tables name its images: {listed}",
+            remedy=f"choose one with --labels, such as --labels {first.name}",
+        )
+    tables = [table for table, _ in found]
+    by_row = [
+        split_of(PurePosixPath(table.name).stem) for table in tables for _ in range(len(table.rows))
+    ]
+    whole = Table(
+        ", ".join(table.name for table in tables),
+        first.headings,
+        [row for table in tables for row in table.rows],
+        tuple(note for table in tables for note in table.notes),
+    )
+    return whole, by_row
+
+
+def _labeled(
+    images: Images,
+    table: Table,
+    column: NameColumn,
+    labels: int | None,
+    names: ImageNames,
+    splits: list[str],
+    notes: list[str],
+    group_by: str,
+) -> Labeled:
+    """The place of every image by a table."""
+    labels = label_column(table, column.place) if labels is None else labels
+    of_labels, of_row = list(table.cells(labels)), rows_of_images(table, column, names)
+    row_of: list[int | None] = [None] * len(images.names)
+    twice: dict[str, None] = {}
+    for row, (place, label) in enumerate(zip(of_row, of_labels, strict=True)):
+        if place is None or place == AMBIGUOUS or not label:
+            continue
+        before = row_of[place]
+        if before is not None and of_labels[before] != label:
+            twice["/".join(images.names[place])] = None
+        row_of[place] = row
     if twice:
         raise DataError(
-            f"{table.name}: images have two labels: {quoted(twice)}",
+            f"{table.name}: images have two labels: {quoted(list(twice))}",
             remedy="keep one row for each image",
         )
-    splits, notes = splits_by_folder(path, images, folders)
-    if set(splits) == {UNSPLIT} and (by_row := _splits_by_column(table, of_names)):
-        splits = [UNSPLIT if row is None else by_row[row] for row in row_of]
+    by_column, odd = _splits_by_column(table, column.place)
+    if by_column and set(splits) == {UNSPLIT}:
+        splits = [UNSPLIT if row is None else by_column[row] for row in row_of]
+        row_of = [row if split else None for row, split in zip(row_of, splits, strict=True)]
+    elif by_column:
+        notes = [*notes, f"the splits are those of the folders, not those in {table.name}"]
+        odd = []
     of_image = [
-        LEFT_OUT if row is None else (split, same_name(labels[row].strip()))
+        LEFT_OUT if row is None else (split, same_name(of_labels[row]))
         for split, row in zip(splits, row_of, strict=True)
     ]
-    extra = ["/".join(images[place]) for place, row in enumerate(row_of) if row is None]
-    used = counted(len(images) - len(extra), "image")
-    notes.insert(0, f"labels are from {table.name}, for {used}")
-    if extra:
-        notes.append(f"left out {counted(len(extra), 'image')} without a label: {_few(extra)}")
-    if missing:
-        notes.append(
-            f"{table.name} names {counted(len(missing), 'file')} not there: {_few(missing)}"
-        )
-    if unlabeled:
-        notes.append(f"{table.name} has {counted(unlabeled, 'row')} without a label")
+    used = counted(sum(row is not None for row in row_of), "image")
+    told = [f"labels are from {table.name} (column {table.headings[labels]!r}), for {used}"]
+    if column.left_out:
+        told.append(f"names in {table.name} are taken without {column.left_out!r}")
+    cells = list(table.cells(column.place))
+    unlabeled = [
+        "/".join(name) for name, row in zip(images.names, row_of, strict=True) if row is None
+    ]
+    without = [cell for cell, label in zip(cells, of_labels, strict=True) if not label]
+    for listed, words in (
+        (unlabeled, "left out images without a label"),
+        (_at(cells, of_row, None), f"{table.name} lists images that are not there"),
+        (_at(cells, of_row, AMBIGUOUS), f"{table.name} has names that several images have"),
+        (without, f"{table.name} has rows without a label"),
+        (odd, f"left out rows of {table.name} that are for neither training nor testing"),
+    ):
+        if listed:
+            told.append(f"{words} ({len(listed):,}): {_few(listed)}")
     found = {place[1] for place in of_image if place != LEFT_OUT}
-    return Places(classes_of(path, found), of_image, notes + lookalikes(found)), row_of
+    places = Places(
+        classes_of(images.path, found),
+        of_image,
+        [*table.notes, *told, *notes, *lookalikes(found)],
+    )
+    return Labeled(places, _grouped(table, row_of, group_by) if table.has(group_by) else [])
+
+
+def _at(cells: Sequence[str], places: Sequence[int | None], wanted: int | None) -> list[str]:
+    return [cell for cell, place in zip(cells, places, strict=True) if place == wanted]
+
+
+def _grouped(table: Table, row_of: Sequence[int | None], heading: str) -> list[str]:
+    """The cells of a column, for every image."""
+    cells = list(table.cells(table.column(heading)))
+    return ["" if row is None else cells[row] for row in row_of]
+
+
+def _cells_beside(images: Images, heading: str) -> list[str] | None:
+    """The cells of a column with this heading in the one table beside that has it."""
+    if not images.tables:
+        return None
+    names = ImageNames(images.names, images.by_folder()[0])
+    found, _ = find_tables(images.tables, names, len(images.names))
+    fitting = [(table, column) for table, column in found if table.has(heading)]
+    if len(fitting) != 1:
+        return None
+    (table, column), row_of = fitting[0], dict[int, int]()
+    for row, place in enumerate(rows_of_images(table, column, names)):
+        if place is not None:
+            row_of[place] = row
+    return _grouped(table, [row_of.get(place) for place in range(len(images.names))], heading)
+
+
+def _note_on_tables(images: Images) -> str:
+    """A note if a table labels nearly all images of class folders, too; else empty."""
+    if not images.tables:
+        return ""
+    names = ImageNames(images.names, [UNSPLIT] * len(images.names))
+    found, _ = find_tables(images.tables, names, len(images.names))
+    for table, column in found:
+        headings = [simplified(each) for each in table.headings]
+        has_labels = not set(LABEL_HEADINGS[:-1]).isdisjoint(headings)
+        if has_labels and column.matches >= MOST_OF_THEM * min(len(images.names), column.rows):
+            return (
+                f"the classes are the folders, although {table.name} names the images, too; "
+                f"--labels {table.name} takes its labels"
+            )
+    return ""
+
+
+def _with_reasons(error: DataError, reasons: Sequence[str]) -> DataError:
+    """The error of a layout, with why tables beside the images were not used."""
+    if not reasons:
+        return error
+    return DataError(f"{error.message} ({listing(list(reasons), 3)})", remedy=error.remedy)
+
+
+def _splits_by_column(table: Table, of_names: int) -> tuple[list[str], list[str]]:
+    """The split of every row by a column with a usual heading, and the cells that name none.
+
+    Both are empty without such a column, in which at least half of the rows have names of splits.
+    """
+    for place, heading in enumerate(table.headings):
+        if place != of_names and simplified(heading) in SPLIT_HEADINGS:
+            cells = list(table.cells(place))
+            splits = [split_of(cell) for cell in cells]
+            if 2 * sum(map(bool, splits)) >= len(splits):
+                return splits, [
+                    cell for cell, split in zip(cells, splits, strict=True) if not split
+                ]
+    return [], []
 
 
 def _few(names: Iterable[str]) -> str:
-    return listing(sorted(names), _MOST_SHOWN)
-
-
-def _column_of_labels(table: Table, of_names: str) -> str:
-    others = [each for each in table.headings if each != of_names]
-    usual = [each for wanted in LABEL_HEADINGS for each in others if _simple(each) == wanted]
-    left = [each for each in others if _simple(each) not in SPLIT_HEADINGS]
-    if usual or len(left) == 1:
-        return usual[0] if usual else left[0]
-    raise UsageError(
-        f"{table.name}: it is not clear which column has the labels: {quoted(others)}",
-        remedy="say so, for example with --labels "
-        f"{table.name}:{others[0] if others else 'COLUMN'}",
-    )
+    return listing(sorted(set(names)), _MOST_SHOWN)
 
 
 def splits_by_folder(
@@ -302,63 +397,68 @@ def splits_by_folder(
     return [split(parts) for parts in images], notes
 
 
-def _splits_by_column(table: Table, of_names: str) -> list[str] | None:
-    """The split of every row, if a column with a usual heading has nothing but names of splits."""
-    for heading in table.headings:
-        if heading != of_names and _simple(heading) in SPLIT_HEADINGS:
-            splits = [split_of(cell) for cell in table.column(heading)]
-            if all(splits):
-                return splits
-    return None
+# --- names
 
 
-def places_in_names(
-    path: Path, pattern: re.Pattern[str], images: Sequence[Parts], folders: Set[Parts]
-) -> Places:
+def places_in_names(images: Images, pattern: re.Pattern[str]) -> Places:
     """The split and class of every image, by a pattern that its name matches.
 
+    Images of a test folder in which no name matches are left out.
+
     Args:
-        path: the directory or archive, for messages.
-        pattern: searched for in each image's name, with its folders; see `part_of_name`.
-        images: the images' names.
-        folders: known folders beyond those of the images.
+        images: the images.
+        pattern: searched for in each image's name, with its folders; see `parts_of_names`.
 
     Raises:
         DataError: a name does not match.
     """
-    splits, notes = splits_by_folder(path, images, folders)
-    labels = parts_of_names(path, pattern, images, "--label-from")
-    found = set(labels)
-    return Places(
-        classes_of(path, found),
-        [(split, same_name(label)) for split, label in zip(splits, labels, strict=True)],
-        notes + lookalikes(found),
-    )
+    splits, notes = images.by_folder()
+    matching = [pattern.search("/".join(parts)) is not None for parts in images.names]
+    tested = [matches for matches, split in zip(matching, splits, strict=True) if split == "test"]
+    used = [True] * len(matching)
+    if tested and not any(tested) and any(matching):
+        used = [split != "test" for split in splits]
+        notes.append(
+            f"{counted(len(tested), 'image')} of the test folder have no label in their names, so "
+            "they were left out; `tenfold predict` classifies them"
+        )
+    labels = parts_of_names(images.path, pattern, images.names, "--label-from", used)
+    found = {label for label, is_used in zip(labels, used, strict=True) if is_used}
+    of_image = [
+        (split, same_name(label)) if is_used else LEFT_OUT
+        for split, label, is_used in zip(splits, labels, used, strict=True)
+    ]
+    return Places(classes_of(images.path, found), of_image, notes + lookalikes(found))
 
 
 def parts_of_names(
-    path: Path, pattern: re.Pattern[str], images: Sequence[Parts], option: str
+    path: Path,
+    pattern: re.Pattern[str],
+    images: Sequence[Parts],
+    option: str,
+    used: Sequence[bool],
 ) -> list[str]:
     """What a pattern finds in every name: its group `label` or `group`, its first, or all of it.
 
+    For images that are not used, it is empty.
+
     Raises:
-        DataError: it finds nothing in a name; the option is named.
+        DataError: it finds nothing in the name of a used image; the option is named.
     """
     wanted = next((name for name in ("label", "group") if name in pattern.groupindex), None)
     group: str | int = wanted or min(pattern.groups, 1)
     found, others = [], []
-    for parts in images:
+    for parts, is_used in zip(images, used, strict=True):
         name = "/".join(parts)
-        match = pattern.search(name)
+        match = pattern.search(name) if is_used else None
         text = match[group] if match else None
-        if text:
-            found.append(text)
-        else:
+        if is_used and not text:
             others.append(name)
+        found.append(text or "")
     if others:
         raise DataError(
             f"{path}: {option} {pattern.pattern!r} finds nothing in "
-            f"{counted(len(others), 'name')} of {len(images):,}: {_few(others)}",
+            f"{counted(len(others), 'name')} of {sum(used):,}: {_few(others)}",
             remedy="change the expression, or move these images elsewhere",
         )
     return found
@@ -375,13 +475,8 @@ def compiled(text: str, option: str) -> re.Pattern[str]:
     except re.error as error:
         raise UsageError(
             f"{option} {text!r}: not a regular expression: {error}",
-            remedy=rf"write, for example, {option} '(\D+)_\d+'",
+            remedy=rf"write, for example, {option} '([^/\d]+)_\d+'",
         ) from error
-
-
-def _simple(heading: str) -> str:
-    """A heading without case, spaces, underscores and hyphens."""
-    return re.sub(r"[\s_-]+", "", heading).casefold()
 
 
 def burst_hint(images: Sequence[Parts], places: Places) -> str:
@@ -410,82 +505,4 @@ def burst_hint(images: Sequence[Parts], places: Places) -> str:
         f"names such as {names[0]} and {names[1]} look like several pictures of one thing, which "
         "should not be both in training and in testing; keep them together with --group-by "
         r"'^(.*\D)\d+\D*\.[^.]*$'"
-    )
-
-
-def label_images(
-    path: Path,
-    options: FolderOptions,
-    images: Sequence[Parts],
-    folders: Set[Parts],
-    tables: Mapping[str, bytes],
-) -> Places:
-    """The split, class and group of every image.
-
-    Args:
-        path: the directory or archive, for messages.
-        options: how they are labeled and grouped.
-        images: the images' names, one or more.
-        folders: known folders beyond those of the images, such as empty ones.
-        tables: the contents of tables beside the images, by their names.
-
-    Raises:
-        DataError: the images' places cannot be found.
-        UsageError: the options do not fit the images.
-    """
-    table: Table | None = None
-    rows: list[int | None] = []
-    if options.label_from:
-        pattern = compiled(options.label_from, "--label-from")
-        places = places_in_names(path, pattern, images, folders)
-    elif options.labels:
-        table, column = _chosen_table(options, images, tables)
-        places, rows = places_in_table(path, table, column, images, folders)
-    else:
-        try:
-            places = find_places(path, images, folders)
-        except DataError:
-            table = find_table(tables, images, path)
-            if table is None:
-                raise
-        else:
-            if len(places.classes) < 2:
-                table = find_table(tables, images, path)
-        if table is not None:
-            places, rows = places_in_table(path, table, "", images, folders)
-    if not options.group_by:
-        hint = burst_hint(images, places)
-        return replace(places, notes=[*places.notes, hint]) if hint else places
-    if table is not None and _simple(options.group_by) in map(_simple, table.headings):
-        cells = table.column(options.group_by)
-        groups = ["" if row is None else cells[row] for row in rows]
-    else:
-        groups = parts_of_names(
-            path, compiled(options.group_by, "--group-by"), images, "--group-by"
-        )
-    return replace(places, groups=groups)
-
-
-def _chosen_table(
-    options: FolderOptions, images: Sequence[Parts], tables: Mapping[str, bytes]
-) -> tuple[Table, str]:
-    """The table and the column that `FolderOptions.labels` names; the column may be empty."""
-    names = ImageNames(images)
-    for file, column in options.readings():
-        if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
-            with read_regular_file(Path(file)) as (stream, size):
-                if size > LARGEST_TABLE:
-                    raise DataError(
-                        f"{file}: the table has {size:,} bytes, over the limit of "
-                        f"{LARGEST_TABLE:,}",
-                        remedy="keep only the columns with names and labels",
-                    )
-                return read_table(stream.read(), file, names), column
-    for file, column in options.readings():
-        if file in tables:
-            return read_table(tables[file], file, names), column
-    beside = f"; beside the images there are {quoted(sorted(tables))}" if tables else ""
-    raise DataError(
-        f"--labels {options.labels}: no such file{beside}",
-        remedy="name a CSV or TSV file, optionally followed by a colon and a column",
     )

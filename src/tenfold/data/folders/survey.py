@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
@@ -18,6 +19,9 @@ from tenfold.listening import Listener
 
 TABLE_EXTENSIONS = (".csv", ".tsv")
 """Files with these extensions, in any case, may be tables of labels."""
+
+LARGEST_TABLES = 64 * 2**20
+"""Bytes of tables beside images that are kept."""
 
 IMAGE_EXTENSIONS = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
@@ -106,7 +110,7 @@ def survey_images(path: Path, listener: Listener) -> Survey:
             survey.not_images.append(member.name)
             survey.folders.add(member.parts[:-1])
             if member.parts[-1].lower().endswith(TABLE_EXTENSIONS):
-                survey.tables[member.name] = member.read()
+                _keep_table(survey, member)
         else:
             data = _survey_image(survey, member)
             kept += len(data)
@@ -124,6 +128,14 @@ def survey_images(path: Path, listener: Listener) -> Survey:
             remedy="put the files themselves there",
         )
     return survey
+
+
+def _keep_table(survey: Survey, member: Member) -> None:
+    """Keep what may be a table of labels, unless it is too large or cannot be read."""
+    with suppress(DataError):
+        data = member.read()
+        if len(data) + sum(map(len, survey.tables.values())) <= LARGEST_TABLES:
+            survey.tables[member.name] = data
 
 
 def _survey_image(survey: Survey, member: Member) -> bytes:

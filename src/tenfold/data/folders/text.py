@@ -1,0 +1,53 @@
+"""Text whose encoding is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tenfold.errors import DataError
+
+
+def guessed_encoding(pieces: Sequence[bytes], otherwise: str) -> str:
+    """The encoding of pieces of text that do not say theirs.
+
+    UTF-8 if all can be. Otherwise, GBK if all can be, and if most that are not plain ASCII consist
+    of the common characters of GB 2312. Otherwise, another one.
+
+    Args:
+        pieces: of text in one encoding.
+        otherwise: what it is taken for then.
+    """
+    odd = [piece for piece in pieces if not piece.isascii()]
+    if all(_can_be(piece, "utf-8") for piece in odd):
+        return "utf-8"
+    common = [piece for piece in odd if _can_be(piece, "gb2312")]
+    if all(_can_be(piece, "gbk") for piece in odd) and 2 * len(common) >= len(odd):
+        return "gbk"
+    return otherwise
+
+
+def decoded(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
+    """A file as text, and a note if its encoding is a guess.
+
+    Raises:
+        DataError: it is not text.
+    """
+    notes: tuple[str, ...] = ()
+    marks = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+    encoding = next((each for mark, each in marks.items() if data.startswith(mark)), "")
+    if not encoding:
+        encoding = guessed_encoding(data.splitlines(), "cp1252")
+        if encoding != "utf-8":
+            notes = (f"{name} is read as {encoding.upper()}, because it is not in UTF-8",)
+    text = data.decode(encoding, "replace")
+    if "\0" in text:
+        raise DataError(f"{name}: not a table of text", remedy="save it as CSV in UTF-8")
+    return text, notes
+
+
+def _can_be(piece: bytes, encoding: str) -> bool:
+    try:
+        piece.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
