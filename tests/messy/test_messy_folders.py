@@ -49,6 +49,20 @@ def sixteen_bits(number: int, largest: int) -> bytes:
     return buffer.getvalue()
 
 
+def sixteen_bit_color(largest: int) -> bytes:
+    """A PNG with 16 bits per channel, of one value."""
+    size = 8
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        whole = kind + data
+        return len(data).to_bytes(4, "big") + whole + zlib.crc32(whole).to_bytes(4, "big")
+
+    rows = b"".join(b"\0" + largest.to_bytes(2, "big") * 3 * size for _ in range(size))
+    header = size.to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
+    pixels = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
 def pictures(*names: str, start: int = 0) -> dict[str, bytes]:
     return {name: picture(start + number) for number, name in enumerate(names)}
 
@@ -570,6 +584,39 @@ CASES: dict[str, Case] = {
                      *(f"b{i},{'cat' if i < 3 else 'dog'}" for i in range(6))]),
         },
         TRAIN_AND_TEST,
+    ),
+    "pictures to predict beside the splits": Case(
+        {
+            **splits("seg_train/seg_train", "seg_test/seg_test"),
+            **pictures("seg_pred/seg_pred/1.png", "seg_pred/seg_pred/2.png", start=400),
+        },
+        TRAIN_AND_TEST,
+        ("2 images in 'seg_pred' are not in class folders and left out",),
+    ),
+    "class folders in a folder beside another one": Case(
+        {**classes("photos/", 6), "docs/readme.txt": b"x"}, HELD_OUT
+    ),
+    "a class without a single readable picture": Case(
+        {**classes(n=6), "cow/1.png": b"hello", "cow/2.png": b""},
+        HELD_OUT,
+        ("no image of 'cow' can be read, so the class was left out", "left out 2 images"),
+        "--skip-bad",
+    ),
+    "gray pictures and a damaged one in color": Case(
+        {
+            **{f"{name}/{i}.png": sixteen_bits(10 * k + i, 65535)
+               for k, name in enumerate(("cat", "dog")) for i in range(6)},
+            "cat/bad.png": picture(3, (200, 200))[:20_000],
+        },
+        HELD_OUT,
+        options="--skip-bad",
+    ),
+    "16-bit color that would be black": Case(
+        {**classes(n=6), "cat/dark.png": sixteen_bit_color(1023)},
+        None,
+        ("16 bits per channel, but no value over 4,095, so that it would be read as black",
+         "(save it with 8 bits per channel): cat/dark.png"),
+        code=3,
     ),
     "many shapes": Case(
         {f"{name}/{i}.png": picture(10 * k + i, (30 + 9 * i, 100 - 9 * i))

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -451,11 +452,11 @@ def _check(splits: Splits, listener: Listener) -> None:
     if few:
         named = listing([f"{name!r} ({n})" for name, n in few.items()])
         listener.note(f"few training images, so little can be learned about: {named}")
-    for part in others:
-        if divided := sorted(set(train.groups or ()) & set(part.groups or ())):
+    for one, other in combinations(splits, 2):
+        if divided := sorted(set(one.groups or ()) & set(other.groups or ())):
             listener.note(
                 f"{counted(len(divided), 'group')} {'has' if len(divided) == 1 else 'have'} images "
-                f"in both {train.split} and {part.split}: {quoted(divided, 5)}"
+                f"in both {one.split} and {other.split}: {quoted(divided, 5)}"
             )
     unused = [name for name, n in _counts_by_class(train).items() if not n]
     if unused:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.errors import DataError, UsageError
+from tenfold.errors import DataError, UsageError, counted
 from tenfold.randomness import keyed_permutation
 
 ENOUGH_TO_SHARE = 3
@@ -95,12 +95,12 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
     """
     if folds < 2:
         raise UsageError(f"folds is {folds}, wanted at least 2")
-    groups, counts = _groups_and_counts(dataset)
-    if len(counts) < folds:
-        what = "images" if dataset.groups is None else "groups"
+    n = len(dataset if dataset.groups is None else set(dataset.groups))
+    if n < folds:
+        what = counted(n, "image" if dataset.groups is None else "group")
         raise DataError(
-            f"{dataset.source}: {len(counts)} {what} cannot be divided into {folds} folds",
-            remedy=f"choose --folds {max(2, len(counts))} or add images",
+            f"{dataset.source}: {what} cannot be divided into {folds} folds",
+            remedy=f"choose --folds {n}, or add images" if n > 1 else "add images",
         )
     if dataset.groups is None:
         of_image = np.empty(len(dataset), np.int64)
@@ -111,6 +111,7 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
             of_image[members[order]] = (dealt + np.arange(len(members))) % folds
             dealt += len(members)
         return of_image
+    groups, counts = _groups_and_counts(dataset)
     total = np.maximum(counts.sum(0), 1)
     held = np.zeros((folds, counts.shape[1]))
     of_group = np.empty(len(counts), np.int64)

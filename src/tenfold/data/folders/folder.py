@@ -18,8 +18,8 @@ not fit is an error that names everything it concerns.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
-from dataclasses import replace
+from collections.abc import Container, Mapping, Set
+from importlib.util import find_spec
 from itertools import compress
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.folders.pillow import quiet_pillow
 from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
-from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing
+from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing, quoted
 from tenfold.listening import Listener, Recorder
 from tenfold.resizing import Resize
 from tenfold.types import ImageShape, LabeledArrays, WantedShape
@@ -97,30 +97,37 @@ def read_image_folder(
     recorder = Recorder(listener)
     with quiet_pillow():
         survey = survey_images(path, recorder)
-        count = len(survey.images)
         places = _places(path, survey, options)
-        depth = wanted.depth or bits_used(path, survey)
-        # If no header can be read, any size works: all images will be refused as damaged.
-        height, width = wanted.size or default_size(survey.sizes() or [(1, 1)])
-        sound = [image for image in survey.images if image.size is not None]
-        channels = wanted.channels or (1 if all(image.is_gray for image in sound) else 3)
-        shape = ImageShape(channels, height, width)
+        count, depth = len(survey.images), wanted.depth or bits_used(path, survey)
+        shape = _shape(survey, wanted)
         splits, damaged = decode_images(
             path, survey, places, shape, wanted.resize, depth or 16, recorder
         )
-    used = {image.name for image in survey.images}
-    bad = {name: why for name, why in {**survey.damaged, **damaged}.items() if name in used}
-    if bad and not options.skip_bad:
-        raise refuse(path, bad, count)
+        used = {image.name for image in survey.images}
+        bad = {name: why for name, why in {**survey.damaged, **damaged}.items() if name in used}
+        if bad and (not options.skip_bad or len(bad) == count):
+            raise refuse(path, bad, count, skipping=options.skip_bad)
+        if bad:  # from here on, as if they were not there
+            sound = [image.name not in bad for image in survey.images]
+            had = {
+                label for (_, label), kept in zip(places.of_image, sound, strict=True) if not kept
+            }
+            survey.keep(sound)
+            places = places.keep(sound)
+            if shape != _shape(survey, wanted):
+                shape = _shape(survey, wanted)
+                splits, _ = decode_images(
+                    path, survey, places, shape, wanted.resize, depth or 16, recorder
+                )
+            else:
+                splits = _without(splits, bad)
     for note in places.notes:
         recorder.note(note)
     if bad:
-        splits = _without(splits, bad)
-        if not splits:
-            raise refuse(path, bad, count, skipping=True)
         recorder.note(
             f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad.items())}"
         )
+        splits = _without_lost_classes(splits, had, recorder)
     _tell(survey, shape, wanted.resize, recorder)
     if depth is not None and depth < 16 and wanted.depth is None:
         recorder.note(
@@ -128,6 +135,37 @@ def read_image_folder(
             f"of {depth} bits are used"
         )
     return Decoded(splits, recorder.notes, depth, bad)
+
+
+def _shape(survey: Survey, wanted: WantedShape) -> ImageShape:
+    """The shape that all images get."""
+    # If no header can be read, any size works: all images will be refused as damaged.
+    height, width = wanted.size or default_size(survey.sizes() or [(1, 1)])
+    sound = [image for image in survey.images if image.size is not None]
+    return ImageShape(
+        wanted.channels or (1 if all(image.is_gray for image in sound) else 3), height, width
+    )
+
+
+def _without_lost_classes(
+    splits: Mapping[str, LabeledArrays], had: Set[str], listener: Listener
+) -> dict[str, LabeledArrays]:
+    """The splits without those of these classes that have no images left."""
+    classes = next(iter(splits.values())).classes
+    left = {label for part in splits.values() for label in part.labels.tolist()}
+    lost = [name for label, name in enumerate(classes) if label not in left and name in had]
+    if not lost:
+        return dict(splits)
+    listener.note(f"no image of {quoted(lost)} can be read, so the class was left out")
+    kept = [label for label, name in enumerate(classes) if name not in lost]
+    new_label = {label: place for place, label in enumerate(kept)}
+    return {
+        split: part._replace(
+            labels=np.array([new_label[label] for label in part.labels.tolist()], np.int64),
+            classes=tuple(classes[label] for label in kept),
+        )
+        for split, part in splits.items()
+    }
 
 
 def _without(splits: Mapping[str, LabeledArrays], bad: Container[str]) -> dict[str, LabeledArrays]:
@@ -178,8 +216,7 @@ def _places(path: Path, survey: Survey, options: FolderOptions) -> Places:
     if not any(used):
         raise DataError(f"{path}: no image is left to read", remedy=WANTED_LAYOUT)
     survey.keep(used)
-    groups = None if places.groups is None else list(compress(places.groups, used))
-    return replace(places, of_image=list(compress(places.of_image, used)), groups=groups)
+    return places.keep(used)
 
 
 def _tell(survey: Survey, shape: ImageShape, resize: Resize, listener: Listener) -> None:
@@ -219,4 +256,5 @@ def _from_cache(fingerprint: str, wanted: WantedShape, listener: Listener) -> De
 
 
 def _cache_key(fingerprint: str, asked: WantedShape) -> str:
-    return json.dumps([DECODING_VERSION, PIL.__version__, fingerprint, *asked])
+    reads_heic = find_spec("pillow_heif") is not None
+    return json.dumps([DECODING_VERSION, PIL.__version__, reads_heic, fingerprint, *asked])

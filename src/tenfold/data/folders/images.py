@@ -2,18 +2,20 @@
 
 The rules, which a model can rely on:
 
-- The formats are PNG, JPEG, GIF, BMP, TIFF, WebP and PNM, detected from the first bytes and never
-  from the file name. Of an animation or a multi-page file, the first frame is used.
+- The formats are PNG, JPEG, GIF, BMP, TIFF, WebP and PNM, and, if this Pillow or pillow-heif reads
+  them, AVIF, JPEG 2000 and HEIC, detected from the first bytes and never from the file name. Of an
+  animation or a multi-page file, the first frame is used.
 - The EXIF orientation is applied, so pixels are as a viewer shows them.
 - Transparency, whether alpha channel, transparent palette entry or transparent color, is
   composited on white.
 - 16-bit gray keeps the highest 8 of the bits that the training images use, 16 unless said
-  otherwise; larger values become white. Bilevel, palette, CMYK, YCbCr and LAB images go through
-  RGB. Images of 32-bit integers or floats are refused, because their range is unknown.
+  otherwise; larger values become white. Of 16-bit color, the highest 8 bits are read. Bilevel,
+  palette, CMYK, YCbCr and LAB images go through RGB. Images of 32-bit integers or floats are
+  refused, because their range is unknown.
 - Color becomes gray by ITU-R 601 luma (Pillow's `L`); gray becomes color by repetition.
 - To fit a size, a picture is scaled with an antialiased bilinear filter: as a whole, with a margin
   of one color where the proportions differ (`pad`); as a whole, without its proportions (`squash`);
-  or without what is beyond the wanted proportions (`crop`). See `tenfold.types.Resize`.
+  or without what is beyond the wanted proportions (`crop`). See `tenfold.resizing.Resize`.
 """
 
 from __future__ import annotations
@@ -51,6 +53,10 @@ _JPEG_PLAIN_SEGMENTS = (0xC4, 0xDB, 0xDD, 0xE0, *range(0xE2, 0xF0), 0xFE)
 
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _GRAY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
+_COLORS_WITH_HIGH_BITS = ("RGB", "RGBA", "RGBX", "LA")
+"""Pillow reads only the high 8 of 16 bits of these."""
+
+_NEARLY_BLACK = 16
 _THROUGH_RGB = ("1", "RGB", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -205,7 +211,12 @@ def _pixels(
         raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
     if size is not None and min(size) < 1:
         raise UsageError(f"the image size is {size[0]}x{size[1]}, wanted at least 1x1")
+    is_deep = image.mode in _COLORS_WITH_HIGH_BITS and any(
+        ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
+    )
     image.load()
+    if is_deep:
+        _require_high_bits(image, name)
     image = _upright(image)
     image = _opaque_gray_or_rgb(image, name, depth)
     mode = "L" if channels == 1 else "RGB"
@@ -215,6 +226,17 @@ def _pixels(
         image = _resized(image, size, resize)
     array = np.asarray(image)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def _require_high_bits(image: Image.Image, name: str) -> None:
+    """Refuse an image of which only the high bits are here, and all of them are nearly black."""
+    bands = zip(image.getbands(), np.asarray(image).max((0, 1)).tolist(), strict=True)
+    if max(most for band, most in bands if band != "A") < _NEARLY_BLACK:
+        raise DataError(
+            f"{name}: 16 bits per channel, but no value over {256 * _NEARLY_BLACK - 1:,}, so that "
+            "it would be read as black",
+            remedy="save it with 8 bits per channel",
+        )
 
 
 def _resized(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.Image:

@@ -12,7 +12,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 
 from tenfold.data.folders.members import Parts
@@ -37,6 +38,9 @@ _SPLIT_NAME = re.compile(
     rf"(?:[\s_.-]*(?:{_BESIDE_THEM}))?[\s_.-]*\d{{0,4}}"
 )
 
+_TO_PREDICT = re.compile(r"pred|unlabel|holdout|hold_out|submission", re.IGNORECASE)
+"""Folders of these names beside splits hold images in no class, which are left out."""
+
 Place = tuple[str, str]
 """The split and class of an image."""
 
@@ -59,6 +63,11 @@ class Places:
     of_image: list[Place]
     notes: list[str] = field(default_factory=list)
     groups: list[str] | None = None
+
+    def keep(self, kept: Sequence[bool]) -> Places:
+        """Without the images for which this is False."""
+        groups = None if self.groups is None else list(compress(self.groups, kept))
+        return replace(self, of_image=list(compress(self.of_image, kept)), groups=groups)
 
 
 def split_of(folder: str) -> str:
@@ -139,14 +148,24 @@ class Tree:
         """Whether there are images in a folder or below it."""
         return folder in self._above_images
 
+    def is_flat(self, folder: Parts) -> bool:
+        """Whether all images in a folder are directly in it, or in a single folder inside it."""
+        inside = [name for name in self.children(folder) if self.leads_to_images((*folder, name))]
+        if folder in self.with_images:
+            return not inside
+        return len(inside) == 1 and self.is_flat((*folder, inside[0]))
+
     def wrapped_root(self) -> Parts:
         """The folder that contains the splits or classes, inside any wrapping folders.
 
         A wrapping folder may be called like a split, if it contains several.
         """
         root: Parts = ()
-        while root not in self.with_images and len(self.children(root)) == 1:
-            (only,) = self.children(root)
+        while root not in self.with_images:
+            leading = [n for n in self.children(root) if self.leads_to_images((*root, n))]
+            if len(leading) != 1:
+                break
+            (only,) = leading
             inner = (*root, only)
             splits = [split_of(name) for name in self.children(inner)]
             wraps_splits = len(splits) > 1 and all(splits) and len(set(splits)) == len(splits)
@@ -183,6 +202,8 @@ def split_roots(
     if empty := [name for name in others if not tree.leads_to_images((*root, name))]:
         notes.append(f"ignored folders without images: {quoted(empty, 5)}")
         others = [name for name in others if name not in empty]
+    flat = [name for name in others if _TO_PREDICT.search(name) and tree.is_flat((*root, name))]
+    others = [name for name in others if name not in flat]
     if others and of_classes:
         raise DataError(
             f"{path}: {counted(len(others), 'other folder')} next to the split "
@@ -192,7 +213,8 @@ def split_roots(
         )
     named.sort(key=lambda name: SPLITS.index(split_of(name)))
     roots = {_unwrapped(tree, (*root, name)): split_of(name) for name in named}
-    if len(set(roots.values())) < len(named):
+    roots |= {(*root, name): "" for name in flat}
+    if len(set(roots.values()) - {""}) < len(named):
         raise DataError(
             f"{path}: several folders are the same split: {quoted(named)}",
             remedy="keep one folder per split: train, val, test",
@@ -226,6 +248,9 @@ def _without_unlabeled(
     }
     unlabeled = set()
     for root, split in roots.items():
+        if not split:
+            unlabeled.add(root)
+            continue
         names = {same_name(name) for name in tree.children(root)}
         if split == "train" or len(known) < 2 or not tree.leads_to_images(root):
             continue

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tenfold.storage import absolute
+from tenfold.errors import TenfoldError
+from tenfold.storage import absolute, read_regular_file
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class FolderOptions:
         if self == NO_OPTIONS:
             return ""
         files = [file for file, _ in self.readings() if os.path.isfile(file)]  # noqa: PTH113
-        digests = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files[:1]]
+        digests = []
+        for file in files[:1]:
+            with suppress(TenfoldError), read_regular_file(Path(file)) as (stream, _):
+                digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
         return repr((replace(self, leave_out=frozenset()), sorted(self.leave_out), digests))
 
 
