@@ -303,7 +303,7 @@ def train(
     folds: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=2, help="Cross-validate with so many folds; no run is written."
+            metavar="N", min=2, help="Cross-validate with this many folds; no run is written."
         ),
     ] = None,
     change: Annotated[
@@ -348,10 +348,17 @@ def train(
     if folds is not None:
         from tenfold.runs.folds import cross_validate
 
-        if out is not None:
-            raise UsageError("--folds writes no run, so --out has no use", remedy="leave one out")
-        if time:
-            raise UsageError("--folds trains as long as the data needs", remedy="leave --time out")
+        others = {
+            "--out": out,
+            "--time": time,
+            "--plot": plot,
+            "--log-every": log_every,
+            "--checkpoint-every": checkpoint_every,
+        }
+        if useless := [option for option, value in others.items() if value]:
+            raise UsageError(
+                f"--folds writes no run, so {useless[0]} does nothing", remedy="drop one of them"
+            )
         with _watching(quiet) as watcher:
             found = cross_validate(chosen, data, folds=folds, resources=resources, listener=watcher)
         _show(found.to_dict(), as_json, lambda: str(found))

@@ -322,6 +322,12 @@ def test_auto_survives_toml(tmp_path: Any) -> None:
     assert again.to_toml() == recipe.to_toml()
 
 
+def test_what_is_changed_is_no_longer_left_to_the_data() -> None:
+    found = load_recipe("default").model_copy(update={"epochs": 3})
+    assert found.to_dict()["epochs"] == 3
+    assert found.left_to_data == CHOSEN_BY_DATA.keys() - {"epochs"}
+
+
 def test_every_key_that_may_be_left_to_the_data_has_a_rule() -> None:
     for key in CHOSEN_BY_DATA:
         recipe = load_recipe("lenet-mnist", {key: "auto"})

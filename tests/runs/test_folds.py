@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,9 +44,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Splits]:
     """The splits that models are trained and tested on."""
     found: list[Splits] = []
 
-    def recorded(recipe: Recipe, data: RunData, *, resources: Resources) -> object:
+    def recorded(recipe: Recipe, data: RunData, **others: Any) -> object:
         found.append(data.splits)
-        return fit(recipe, data, resources=resources)
+        return fit(recipe, data, **others)
 
     monkeypatch.setattr("tenfold.runs.fit.fit", recorded)
     return found
@@ -112,6 +113,22 @@ def test_a_test_split_is_not_touched(seen: list[Splits]) -> None:
     assert "the 10 images of the test split are not used" in told.notes
 
 
+def test_a_validation_split_of_its_own_is_kept(seen: list[Splits]) -> None:
+    data = numbered()
+    val = data.select(np.arange(12), split="val")
+    cross_validate(recipe(val=0.1), Splits(data, val), folds=3, resources=ONE_THREAD)
+    assert all(splits.val is not None and splits.val.names == val.names for splits in seen)
+
+
+def test_what_is_chosen_is_told_once() -> None:
+    told = Recorder(Listener())
+    changes = {"lr": "auto", "augment.flip": "auto"}
+    cross_validate(
+        recipe(**changes), Splits(numbered()), folds=3, resources=ONE_THREAD, listener=told
+    )
+    assert sum(note.startswith("chosen for this data: ") for note in told.notes) == 1
+
+
 def test_each_fold_is_told() -> None:
     told = Recorder(Listener())
     found = cross_validate(
@@ -143,5 +160,8 @@ def test_on_the_command_line(tenfold: Tenfold, tmp_path: Path) -> None:
     facts = json.loads(tenfold(*command, "--folds", "3", "--json").out)
     assert len(facts["folds"]) == 3
     assert not (tmp_path / "runs").exists()
-    assert tenfold(*command, "--folds", "3", "--out", "run").code == 2
+    for option in (["--out", "run"], ["--plot"], ["--log-every", "3"], ["--time", "3s"]):
+        refused = tenfold(*command[:4], "--threads", "1", "--folds", "3", *option)
+        assert refused.code == 2
+        assert f"--folds writes no run, so {option[0]} does nothing" in refused.err
     assert tenfold(*command, "--folds", "1").code == 2

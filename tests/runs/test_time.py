@@ -82,12 +82,6 @@ def test_time_and_epochs_exclude_each_other(tenfold: Tenfold) -> None:
     assert "a time was given, but also the number of epochs, 3" in answer.err
 
 
-def test_time_and_folds_exclude_each_other(tenfold: Tenfold) -> None:
-    answer = tenfold("train", "digits", "--time", "5s", "--folds", "3")
-    assert answer.code == 2
-    assert "--folds trains as long as the data needs" in answer.err
-
-
 def test_the_first_stretch_of_steps_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     pace, now = Pace(), 100.0
     monkeypatch.setattr("tenfold.runs.pace.time.perf_counter", lambda: now)

@@ -250,6 +250,15 @@ class Recipe(BaseModel):
         """The keys that are left to the data; a dot leads into a table."""
         return self._left_to_data
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Recipe:
+        """A copy with some fields changed, which are then no longer left to the data."""
+        copy = super().model_copy(update=update, deep=deep)
+        changed_tables = {key.partition(".")[0] for key in update or ()}
+        copy._left_to_data = frozenset(
+            key for key in self._left_to_data if key.partition(".")[0] not in changed_tables
+        )
+        return copy
+
     @model_validator(mode="wrap")
     @classmethod
     def _without_auto(cls, values: Any, handler: Callable[[Any], Recipe]) -> Recipe:  # noqa: ANN401

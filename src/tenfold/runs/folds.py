@@ -19,6 +19,7 @@ from tenfold.listening import Listener
 from tenfold.recipes import Recipe
 from tenfold.runs.reading import read_for
 from tenfold.runs.resources import USUAL, Resources
+from tenfold.training.watching import Watcher
 
 MOST_FOLDS = 100
 
@@ -54,6 +55,23 @@ class CrossValidation:
         return "\n".join([head, *lines])
 
 
+class _Notes(Watcher):
+    """Forwards each note of the trainings once.
+
+    Args:
+        listener: receives them.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._told: set[str] = set()
+
+    def note(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._listener.note(text)
+
+
 FIGURES = ("test_acc", "test_balanced_acc")
 """The figures that are summarized."""
 
@@ -68,8 +86,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Train as many models as there are folds, and test each on the fold it was not trained on.
 
-    Folds are stratified, and groups are kept together. Validation images are held out of those that
-    a model is trained on. A test split that the data has is not touched.
+    Folds are stratified, and groups are kept together. Validation images are the data's own, or are
+    held out of those that a model is trained on. A test split that the data has is not touched.
 
     Args:
         recipe: how to train each model.
@@ -86,8 +104,7 @@ def cross_validate(
     if not 2 <= folds <= MOST_FOLDS:
         raise UsageError(f"folds is {folds}, wanted 2..{MOST_FOLDS}")
     listener = listener or Listener()
-    whole = recipe.model_copy(update={"val": 0.0, "test": 0.0})
-    read = read_for(whole, data, resources, listener=_WithoutTestNote(listener))
+    read = read_for(recipe, data, resources, listener=listener, holding_out=False)
     train = read.splits.train
     if read.splits.test is not None:
         n = len(read.splits.test)
@@ -96,31 +113,18 @@ def cross_validate(
         )
     from tenfold.runs.fit import fit  # imports PyTorch
 
+    notes = _Notes(listener)
     of_image, reports = folds_of(train, folds, seed=recipe.seed), []
     for fold in range(folds):
         rest, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
-        splits = Splits(train.select(rest), None, train.select(held, split="test"))
+        splits = Splits(train.select(rest), read.splits.val, train.select(held, split="test"))
         splits = with_validation(splits, recipe.val, seed=recipe.seed)
         fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint)
-        report = fit(recipe, fold_data, resources=resources).report
+        report = fit(recipe, fold_data, resources=resources, watcher=notes).report
         assert report is not None, "there is a test split"
         reports.append(report)
         listener.note(f"fold {fold + 1} of {folds}: {report}")
     return CrossValidation(tuple(reports))
-
-
-class _WithoutTestNote(Listener):
-    """Forwards everything but that there are no test images, which is meant to be so."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def note(self, text: str) -> None:
-        if text != "there are no test images":
-            self._listener.note(text)
-
-    def reading(self, what: str, done: int, total: int | None) -> None:
-        self._listener.reading(what, done, total)
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def read_for(
     *,
     listener: Listener,
     left_out: Mapping[str, str] = NOTHING,
+    holding_out: bool = True,
 ) -> RunData:
     """Read the data of a run.
 
@@ -63,6 +64,7 @@ def read_for(
         resources: what may be used.
         listener: gets notes on the data, and the progress of long reads.
         left_out: why the run left out images when it began, by their names.
+        holding_out: whether images are held out for testing and validation as the recipe says.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -80,14 +82,16 @@ def read_for(
         resize=recipe.resize,
         depth=recipe.depth,
         options=folder_options(recipe, left_out),
-        test_fraction=recipe.test,
+        test_fraction=recipe.test if holding_out else 0.0,
         download=resources.download,
         listener=recorder,
     )
-    if loaded.splits.test is None and not recipe.test:
+    splits = loaded.splits
+    if splits.test is None and not recipe.test and holding_out:
         recorder.note("there are no test images")
-    splits = with_validation(loaded.splits, recipe.val, seed=recipe.seed)
-    if splits.val is None and recipe.val:
+    if holding_out:
+        splits = with_validation(splits, recipe.val, seed=recipe.seed)
+    if splits.val is None and recipe.val and holding_out:
         recorder.note("there are too few training images to hold out any for validation")
     return RunData(
         splits=splits,
