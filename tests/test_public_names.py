@@ -34,7 +34,14 @@ PUBLIC = {
         "train",
         "training",
     },
-    "tenfold.data": {"DataLoader", "ImageDataset", "Splits", "load_splits", "split_stratified"},
+    "tenfold.data": {
+        "DataLoader",
+        "FolderOptions",
+        "ImageDataset",
+        "Splits",
+        "load_splits",
+        "split_stratified",
+    },
     "tenfold.evaluation": {
         "ClassFigures",
         "Report",

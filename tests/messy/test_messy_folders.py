@@ -176,12 +176,12 @@ CASES: dict[str, Case] = {
     "an unlabeled test folder": Case(
         {**classes("train/", 6), **pictures("test/1.png", "test/2.png", start=50)},
         HELD_OUT,
-        ("2 images in 'test' are not in class folders and left out", "tenfold predict"),
+        ("2 images in 'test' are not in class folders, so they were left out", "tenfold predict"),
     ),
     "an unlabeled test folder in another": Case(
         {**classes("train/", 6), **pictures("test/images/1.png", start=50)},
         HELD_OUT,
-        ("1 image in 'test' is not in class folders and left out",),
+        ("1 image in 'test' is not in a class folder, so it was left out",),
     ),
     "splits inside the classes": Case(
         {
@@ -591,7 +591,7 @@ CASES: dict[str, Case] = {
             **pictures("seg_pred/seg_pred/1.png", "seg_pred/seg_pred/2.png", start=400),
         },
         TRAIN_AND_TEST,
-        ("2 images in 'seg_pred' are not in class folders and left out",),
+        ("2 images in 'seg_pred' are not in class folders, so they were left out",),
     ),
     "class folders in a folder beside another one": Case(
         {**classes("photos/", 6), "docs/readme.txt": b"x"}, HELD_OUT
@@ -622,7 +622,7 @@ CASES: dict[str, Case] = {
         {f"{name}/{i}.png": picture(10 * k + i, (30 + 9 * i, 100 - 9 * i))
          for k, name in enumerate(("cat", "dog")) for i in range(6)},
         HELD_OUT,
-        ("images have 6 sizes", "as a whole", "squashed: on average one side by"),
+        ("images have 6 sizes", "without cropping", "one side is squashed by"),
     ),
     "many shapes, padded": Case(
         {f"{name}/{i}.png": picture(10 * k + i, (30 + 9 * i, 100 - 9 * i))

@@ -180,12 +180,12 @@ def test_small_images_of_one_size_keep_it(tmp_path):
         (
             [(20, 30), (40, 24), (90, 50)],
             (32, 32),
-            "images have 3 sizes from 20x30 to 90x50, scaled to 32x32 (height x width) as a whole",
+            "images have 3 sizes from 20x30 to 90x50, scaled to 32x32 (height x width)",
         ),
         (
             [(200, 100)] * 3,
             (88, 48),
-            "images are 200x100, scaled to 88x48 (height x width) as a whole",
+            "images are 200x100, scaled to 88x48 (height x width) without cropping",
         ),
         ([(128, 128)] * 3, (64, 64), "images are 128x128, scaled to 64x64 (height x width)"),
     ],

@@ -15,6 +15,9 @@ LARGEST_DEFAULT_SIDE = 64
 LIKE_THE_OTHERS = 1.25
 """Pictures whose proportions differ by at most this factor have about the same."""
 
+LARGEST_RATIO = 8.0
+"""Of one side to the other, in a default size."""
+
 _MOSTLY = 0.8
 _MULTIPLE = 8
 
@@ -39,6 +42,7 @@ def default_size(sizes: Sequence[Size]) -> Size:
     ]
     if mean(near) < _MOSTLY:
         usual = 0.0
+    usual = min(max(usual, -math.log(LARGEST_RATIO)), math.log(LARGEST_RATIO))
     return _even(side * math.exp(usual / 2)), _even(side * math.exp(-usual / 2))
 
 
@@ -70,8 +74,8 @@ def _cost(sizes: Sequence[Size], size: Size, resize: Resize) -> str:
     average, most = mean(shares), max(shares)
     if resize == "pad":
         return (
-            f" as a whole; {which} padded: on average {average:.0%}, at most {most:.0%}, of what "
-            "the model sees is margin"
+            f" without cropping; {which} padded: on average {average:.0%}, at most {most:.0%}, of "
+            "what the model sees is margin"
         )
     if resize == "crop":
         return (
@@ -79,7 +83,8 @@ def _cost(sizes: Sequence[Size], size: Size, resize: Resize) -> str:
             "is cut off"
         )
     return (
-        f" as a whole; {which} squashed: on average one side by {average:.0%}, at most {most:.0%}"
+        f" without cropping; {which} distorted: one side is squashed by {average:.0%} on average, "
+        f"{most:.0%} at most"
     )
 
 

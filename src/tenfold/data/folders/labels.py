@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -43,6 +42,9 @@ from tenfold.storage import read_regular_file
 
 LEAST_BURSTS, LEAST_IN_BURST = 3, 3
 """Names look like bursts if there are so many in each class, of so many images."""
+
+_FEW_ODD = 0.05
+"""A share of other names is no reason to keep silent about bursts."""
 
 MOST_OF_THEM = 0.9
 """A table that names this share of the images of class folders is pointed out."""
@@ -487,20 +489,20 @@ def burst_hint(images: Sequence[Parts], places: Places) -> str:
     """
     number = re.compile(r"^(?P<group>.*\D)\d+\D*$")
     found: dict[str, set[str]] = {}
-    sizes: Counter[str] = Counter()
+    bursts: dict[str, list[str]] = {}
+    odd = 0
     for parts, (split, label) in zip(images, places.of_image, strict=True):
-        match = number.match(PurePosixPath(parts[-1]).stem)
-        if match is None:
-            return ""
-        if split:
+        match = number.match(PurePosixPath(parts[-1]).stem) if split else None
+        if match is not None:
             key = "/".join([*parts[:-1], match["group"]])
             found.setdefault(label, set()).add(key)
-            sizes[key] += 1
-    if not found or min(map(len, found.values())) < LEAST_BURSTS:
+            bursts.setdefault(key, []).append("/".join(parts))
+        odd += bool(split) and match is None
+    if not found or odd > _FEW_ODD * len(images) or min(map(len, found.values())) < LEAST_BURSTS:
         return ""
-    if median(sizes.values()) < LEAST_IN_BURST:
+    if median(map(len, bursts.values())) < LEAST_IN_BURST:
         return ""
-    names = sorted("/".join(parts) for parts in images)
+    names = sorted(max(bursts.values(), key=lambda burst: len(burst)))
     return (
         f"names such as {names[0]} and {names[1]} look like several pictures of one thing, which "
         "should not be both in training and in testing; keep them together with --group-by "

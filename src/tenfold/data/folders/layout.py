@@ -113,10 +113,12 @@ def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Pla
             (roots[inside[0]], same_name(parts[depth[inside[0]]])) if inside else LEFT_OUT
         )
     if unlabeled:
-        n = of_image.count(LEFT_OUT)
+        n, places = of_image.count(LEFT_OUT), sorted("/".join(root) for root in unlabeled)
+        was = "is not in a class folder, so it was"
+        if n > 1:
+            was = "are not in class folders, so they were"
         notes.append(
-            f"{counted(n, 'image')} in {quoted(sorted('/'.join(r) for r in unlabeled))} "
-            f"{'is' if n == 1 else 'are'} not in class folders and left out; `tenfold predict` "
+            f"{counted(n, 'image')} in {quoted(places)} {was} left out; `tenfold predict` "
             "classifies them"
         )
     names = {name for root in roots for name in tree.children(root)}
@@ -366,11 +368,11 @@ def lookalikes(names: Iterable[str]) -> list[str]:
     """A note if names of classes differ only by case or spaces."""
     alike: dict[str, set[str]] = {}
     for name in map(same_name, names):
-        alike.setdefault(re.sub(r"[\s_-]+", "", name.casefold()), set()).add(name)
+        # A hyphen before or between digits may be a minus.
+        simple = re.sub(r"[\s_]+|(?<=[^\W\d])-|(?<=\d)-(?!\d)", "", name.casefold())
+        alike.setdefault(simple, set()).add(name)
     groups = [quoted(sorted(group)) for group in alike.values() if len(group) > 1]
     if not groups:
         return []
     told = "; ".join(sorted(groups))
-    return [
-        f"classes whose names differ only by case or spaces are taken for different ones: {told}"
-    ]
+    return [f"classes whose names differ only by case or spaces are treated as different: {told}"]

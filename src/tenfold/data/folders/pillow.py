@@ -31,7 +31,7 @@ from tenfold.errors import DataError, counted
 LARGEST_PIXELS = 50_000_000
 """Maximum number of pixels an image may declare; checked before anything is decoded."""
 
-FORMAT_NAMES = "PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000 or PNM"
+FORMAT_NAMES = "PNG, JPEG, GIF, BMP, TIFF, WebP, AVIF, JPEG 2000, HEIC or PNM"
 
 Reader: TypeAlias = Callable[[io.BytesIO], ImageFile]
 """Opens an image from its bytes."""
