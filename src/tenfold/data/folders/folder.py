@@ -131,8 +131,8 @@ def read_image_folder(
     _tell(survey, shape, wanted.resize, recorder)
     if depth is not None and depth < 16 and wanted.depth is None:
         recorder.note(
-            f"16-bit images have no value over {2**depth - 1:,}, which therefore becomes white: the "
-            f"highest 8 of {depth} bits are used"
+            f"16-bit images have no value over {2**depth - 1:,}, which becomes white: the highest "
+            f"8 of {depth} bits are used"
         )
     return Decoded(splits, recorder.notes, depth, bad)
 

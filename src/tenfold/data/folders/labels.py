@@ -502,7 +502,8 @@ def burst_hint(images: Sequence[Parts], places: Places) -> str:
         return ""
     if median(map(len, bursts.values())) < LEAST_IN_BURST:
         return ""
-    names = sorted(max(bursts.values(), key=lambda burst: len(burst)))
+    largest = max(bursts, key=lambda key: len(bursts[key]))
+    names = sorted(bursts[largest])
     return (
         f"names such as {names[0]} and {names[1]} look like several pictures of one thing, which "
         "should not be both in training and in testing; keep them together with --group-by "
