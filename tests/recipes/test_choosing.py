@@ -27,6 +27,7 @@ from tenfold.recipes.choosing import (
     in_words,
     means_the_same_mirrored,
     summarize,
+    warning,
 )
 from tenfold.recipes.recipe import CHOSEN_BY_DATA
 from tenfold.types import ImageShape
@@ -227,6 +228,13 @@ def test_any_data_gets_a_recipe(
     assert found.epochs >= 1
     assert cost(found, data) > 0
     assert in_words(load_recipe("default"), data, found)
+
+
+def test_too_much_data_is_said_to_take_long() -> None:
+    assert warning(PHOTOS, chosen()) == ""
+    data = replace(PHOTOS, n=10**6)
+    said = warning(data, chosen(data))
+    assert said.startswith("there is so much data that training takes about 21 times as long")
 
 
 # --- Time ------------------------------------------------------------------------------------

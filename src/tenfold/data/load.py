@@ -250,11 +250,10 @@ def read_data(
     else:
         source = _description(data)
         parts = _read_objects(data, source, wanted, recorder)
-    is_labeled = options.labels or options.label_from or options.group_by
-    if is_labeled and not has_class_folders:
+    if not has_class_folders and (given := options.given()):
         raise UsageError(
-            f"{source}: only images in a folder or an archive can be labeled or grouped by their "
-            "names or by a table"
+            f"{source}: {given} is only for images in a folder or an archive",
+            remedy="leave it out",
         )
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
     return ReadData(fitted, tuple(recorder.notes), source, root, has_class_folders, depth, skipped)

@@ -53,6 +53,9 @@ LAST_SIDE = 8
 MUCH_LIGHTING, LITTLE_EXPLAINED = 1.0, 0.05
 """See `DataSummary`: beyond and below which differences of brightness are taken for noise."""
 
+WORTH_A_WARNING = 2.0
+"""Times of the usual work."""
+
 LARGEST_USUAL_BATCH = 512
 """Beyond it, the learning rate does not grow with the batch."""
 
@@ -147,6 +150,21 @@ def budget_within(
     """
     images = seconds / seconds_per_step * recipe.batch_size
     return Budget(images * _multiply_adds(recipe.model, recipe.model_args, data), is_wanted=True)
+
+
+def warning(data: DataSummary, chosen: Recipe) -> str:
+    """A warning if training takes several times as much as usual; else empty.
+
+    There may be so much data that even the narrowest network and the fewest epochs are too much.
+    """
+    each = _multiply_adds(chosen.model, chosen.model_args, data)
+    times = chosen.epochs * data.n * each / USUAL_BUDGET.multiply_adds
+    if times < WORTH_A_WARNING:
+        return ""
+    return (
+        f"there is so much data that training takes about {times:.0f} times as long as it usually "
+        "does; to bound it, say how long it may take, such as --time 10m"
+    )
 
 
 def in_words(recipe: Recipe, data: DataSummary, chosen: Recipe) -> str:

@@ -28,6 +28,7 @@ from tenfold.recipes.choosing import (
     chosen_by_data,
     in_words,
     summarize,
+    warning,
 )
 from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
@@ -226,6 +227,8 @@ def _fitted_to(
                 budget = _budget(seconds, trial, facts)
                 chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts, budget), train)
         listener.note(in_words(recipe, facts, chosen))
+        if seconds is None and "epochs" in recipe.left_to_data and (said := warning(facts, chosen)):
+            listener.note(said)
     if "batch_size" not in recipe.left_to_data and recipe.batch_size > len(train):
         listener.note(
             f"batch_size reduced from {recipe.batch_size:,} to {len(train):,}, the number of "

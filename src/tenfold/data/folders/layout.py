@@ -359,7 +359,7 @@ def classes_of(path: Path, names: Iterable[str]) -> tuple[str, ...]:
     if odd:
         raise DataError(
             f"{path}: class names have unprintable characters: {quoted(odd)}",
-            remedy="rename the folders",
+            remedy="rename them",
         )
     return tuple(classes)
 

@@ -40,6 +40,16 @@ class FolderOptions:
         file, _, column = self.labels.rpartition(":")
         return [(self.labels, ""), *([(file, column)] if file else [])]
 
+    def given(self) -> str:
+        """The first option of the command line that is used; empty for none."""
+        options = {
+            "--labels": self.labels,
+            "--label-from": self.label_from,
+            "--group-by": self.group_by,
+            "--skip-bad": self.skip_bad,
+        }
+        return next((name for name, value in options.items() if value), "")
+
     def labels_wherever(self) -> str:
         """`labels` with the absolute path, if it is a file on disk, so that it can be read again.
 
