@@ -119,6 +119,18 @@ def test_a_run_on_cropped_pictures_ends_with_the_same_bits(tmp_path: Path) -> No
     assert (run.status, run.recipe.resize, run.recipe.normalize) == ("finished", "crop", "dataset")
 
 
+def test_a_run_on_16_bit_pictures_goes_on_with_the_same_bits_of_them(tmp_path: Path) -> None:
+    """The highest 8 of 16, although the pictures have 12."""
+    run = tenfold.open_run(copied("deep", tmp_path))
+    report = tenfold.evaluate(run, GOLDEN / "deep-pictures")
+    assert report.test_acc == run.figures["test_acc"]
+    assert report.test_loss == pytest.approx(run.figures["test_loss"], rel=1e-6)
+    resumed = tenfold.resume(run, epochs=3, data=GOLDEN / "deep-pictures", quiet=True)
+    assert len(resumed.history) == 3
+    assert resumed.recipe.depth == 16
+    assert resumed.model.bundle.header.depth == 16
+
+
 def test_an_old_bundle_crops_the_pictures() -> None:
     pictures = sorted((GOLDEN / "pictures").rglob("*.png"))[::5]
     model = tenfold.load(GOLDEN / "cropped-model.safetensors")

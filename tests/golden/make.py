@@ -5,7 +5,8 @@
 The files in this folder were made by tenfold 0.1.0, when its file formats were version 1, on the
 processor that `bits.json` names; `perceptron` when checkpoints were version 2; `cropped` and
 `cropped-model.safetensors`, its final model, when they were version 3, `run.json` version 2 and
-bundles version 2. Do not make them again: their purpose is to test old files.
+bundles version 2, and so was `deep`, on `deep-pictures`, 16-bit gray of 12 bits. Do not make them
+again: their purpose is to test old files.
 """
 
 from __future__ import annotations
@@ -245,6 +246,26 @@ def main() -> None:
         )
     except tenfold.TenfoldError as error:
         print(error)
+    generator = np.random.RandomState(0)
+    for label, name in enumerate(("dark", "light")):
+        (HERE / "deep-pictures" / name).mkdir(parents=True, exist_ok=True)
+        for number in range(8):
+            pixels = generator.randint(0, 2000, (8, 8)) + 2000 * label
+            path = HERE / "deep-pictures" / name / f"{number}.png"
+            Image.fromarray(pixels.astype(np.uint16)).save(path)
+    tenfold.train(
+        HERE / "deep-pictures",
+        recipe="softmax-fashion",
+        out=HERE / "deep",
+        epochs=2,
+        threads=1,
+        device="cpu",
+        engine="torch",
+        quiet=True,
+        batch_size=4,
+        val=0.25,
+        checkpoint_every=1,
+    )
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(torch.bfloat16)
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
