@@ -97,15 +97,15 @@ class ImageNames:
     """
 
     def __init__(self, images: Sequence[Parts], splits: Sequence[str]) -> None:
-        self._whole: dict[str, int] = {}
-        self._ends: tuple[dict[str, int], dict[str, int]] = {}, {}
+        self._whole, self._ends, self._ends_for_training = _Index(), _Index(), _Index()
         for place, (parts, split) in enumerate(zip(images, splits, strict=True)):
-            _add(self._whole, "/".join(map(same_name, parts)), place)
-            for start in range(max(0, len(parts) - _DEEPEST), len(parts)):
-                end = "/".join(map(same_name, parts[start:]))
-                _add(self._ends[1], end, place)
+            names = [same_name(part) for part in parts]
+            self._whole.add("/".join(names), place)
+            for start in range(max(0, len(names) - _DEEPEST), len(names)):
+                end = "/".join(names[start:])
+                self._ends.add(end, place)
                 if split == "train":
-                    _add(self._ends[0], end, place)
+                    self._ends_for_training.add(end, place)
 
     def find(self, name: str, folder: str = "") -> int | None:
         """The index of an image; `AMBIGUOUS` if there are several, None if there is none.
@@ -114,31 +114,34 @@ class ImageNames:
             name: as `path_in` gives it.
             folder: the table's.
         """
-        found: int | None = None
-        for wanted in dict.fromkeys((name, name.casefold())):
-            inside = f"{same_name(folder)}/{wanted}" if folder else wanted
-            for key, index in (
-                (wanted, self._whole),
-                (inside, self._whole),
-                (wanted, self._ends[0]),
-                (wanted, self._ends[1]),
-            ):
-                place = index.get(key)
-                if place is not None and place != AMBIGUOUS:
-                    return place
-                found = place if found is None else found
-        return found
+        inside = f"{same_name(folder)}/{name}" if folder else name
+        found = [
+            self._whole.find(name),
+            self._whole.find(inside),
+            self._ends_for_training.find(name),
+            self._ends.find(name),
+        ]
+        known = [place for place in found if place is not None]
+        return next((place for place in known if place != AMBIGUOUS), known[0] if known else None)
 
 
-def _add(index: dict[str, int], name: str, place: int) -> None:
-    """Add a name with and without its extension, and without case where that is unambiguous."""
-    stem = str(PurePosixPath(name).with_suffix(""))
-    for key in {name, stem}:
-        index[key] = AMBIGUOUS if index.get(key, place) != place else place
-    for key in {name.casefold(), stem.casefold()} - {name, stem}:
-        index.setdefault(key, place)
-        if index[key] != place:
-            index[key] = AMBIGUOUS
+class _Index:
+    """The places of images by their names, with and without extension, and without case."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, int] = {}
+        self._folded: dict[str, int] = {}
+
+    def add(self, name: str, place: int) -> None:
+        """Add a name."""
+        for key in {name, str(PurePosixPath(name).with_suffix(""))}:
+            for index, form in ((self._exact, key), (self._folded, key.casefold())):
+                index[form] = AMBIGUOUS if index.get(form, place) != place else place
+
+    def find(self, name: str) -> int | None:
+        """The place of a name; `AMBIGUOUS` if several images have it, None if none has."""
+        place = self._exact.get(name)
+        return self._folded.get(name.casefold()) if place is None else place
 
 
 def path_in(cell: str) -> str:
