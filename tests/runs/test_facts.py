@@ -210,6 +210,7 @@ class TestVersion1:
         assert facts.context.model_dump() == {
             "recipe": {
                 "resize": "crop",
+                "depth": 16,
                 **recipe,
                 "normalize": "dataset" if recipe["normalize"] else "none",
                 "augment": {**AugmentRecipe().model_dump(), **recipe["augment"]},
