@@ -94,6 +94,15 @@ HELD_OUT: Understood = {"train": {"cat": 5, "dog": 5}, "test": {"cat": 1, "dog":
 """Of two classes of six, with a fifth held out."""
 
 
+SITES = {
+    f"{split}/{site}/{name}/{i}.png": picture(number_of(split, site, name, i))
+    for split in ("train", "test")
+    for site in ("here", "there")
+    for name in ("cat", "dog")
+    for i in range(3)
+}
+
+
 @dataclass(frozen=True)
 class Case:
     """A folder.
@@ -400,6 +409,28 @@ CASES: dict[str, Case] = {
         TRAIN_AND_TEST,
         ("labels are from train.csv, test.csv (column 'label'), for 16 images",),
     ),
+    "tables for training and testing in a folder, with images beside them": Case(
+        {
+            **pictures(*(f"set/a{i}.png" for i in range(16)), *(f"old/a{i}.png" for i in range(4))),
+            **table(["id,label", *(f"a{i},{'cat' if i % 2 else 'dog'}" for i in range(10))],
+                    "set/train.csv"),
+            **table(["id,label", *(f"a{i},{'cat' if i % 2 else 'dog'}" for i in range(10, 16))],
+                    "set/test.csv"),
+            "cover.png": picture(900),
+        },
+        TRAIN_AND_TEST,
+        ("left out images without a label (5): cover.png, old/a0.png",),
+    ),
+    "a table of images to predict": Case(
+        {
+            **pictures(*(f"a{i}.png" for i in range(12)), "b1.png", "b2.png"),
+            **table(["id,label", *(f"a{i},{'cat' if i % 2 else 'dog'}" for i in range(12))],
+                    "train.csv"),
+            **table(["id,width,height", "b1,12,12", "b2,12,12"], "test.csv"),
+        },
+        HELD_OUT,
+        ("labels are from train.csv (column 'label'), for 12 images",),
+    ),
     "a table beside two folders that are not classes": Case(
         {
             **pictures(*(f"part_{1 + i // 6}/a{i}.png" for i in range(12))),
@@ -557,21 +588,13 @@ CASES: dict[str, Case] = {
         {**HELD_OUT, "val": {"cat": 2, "dog": 2}},
     ),
     "two levels that may be classes, inside splits": Case(
-        {
-            f"{split}/{site}/{name}/{i}.png": picture(number_of(split, site, name, i))
-            for split in ("train", "test") for site in ("here", "there")
-            for name in ("cat", "dog") for i in range(3)
-        },
+        SITES,
         None,
         ("either may be the classes", "--label-from '^[^/]+/(?P<label>[^/]+)/'"),
         code=3,
     ),
     "the same, with the inner ones as classes in splits": Case(
-        {
-            f"{split}/{site}/{name}/{i}.png": picture(number_of(split, site, name, i))
-            for split in ("train", "test") for site in ("here", "there")
-            for name in ("cat", "dog") for i in range(3)
-        },
+        SITES,
         {"train": {"cat": 6, "dog": 6}, "test": {"cat": 6, "dog": 6}},
         options="--label-from '^[^/]+/[^/]+/(?P<label>[^/]+)/'",
     ),

@@ -25,7 +25,6 @@ from tenfold.data.folders.members import LARGEST_MEMBER, Parts
 from tenfold.data.folders.options import FolderOptions
 from tenfold.data.folders.tables import (
     AMBIGUOUS,
-    LABEL_HEADINGS,
     SPLIT_HEADINGS,
     ImageNames,
     NameColumn,
@@ -194,6 +193,8 @@ def _in_table_beside(images: Images, group_by: str) -> tuple[Labeled | None, lis
     found, reasons = find_tables(candidates, names, len(images.names))
     if not found:
         return None, reasons
+    # Others may be of the images to predict.
+    found = [each for each in found if each[0].has_labels] or found
     table, column = found[0]
     if len(found) > 1:
         table, by_table = _joined(images, found, names)
@@ -214,15 +215,17 @@ def _joined(
     Raises:
         DataError: they have other columns, or name the same images.
     """
-    first, _ = found[0]
+    first, of_names = found[0]
     named: list[int] = []
     for table, column in found:
-        named += {each for each in rows_of_images(table, column, names) if each is not None}
-    is_like_the_first = all(
-        (table.headings, column.place) == (first.headings, found[0][1].place)
+        places = set(rows_of_images(table, column, names))
+        named += [place for place in places if place not in (None, AMBIGUOUS)]
+    wanted = (first.headings, first.folder, of_names.place, of_names.left_out)
+    are_alike = all(
+        (table.headings, table.folder, column.place, column.left_out) == wanted
         for table, column in found
     )
-    if not is_like_the_first or len(set(named)) < len(named):
+    if not are_alike or len(set(named)) < len(named):
         listed = listing(
             [f"{table.name} ({counted(column.matches, 'image')})" for table, column in found]
         )
@@ -239,6 +242,7 @@ def _joined(
         first.headings,
         [row for table in tables for row in table.rows],
         tuple(note for table in tables for note in table.notes),
+        first.folder,
     )
     return whole, by_row
 
@@ -270,6 +274,9 @@ def _labeled(
             f"{table.name}: images have two labels: {quoted(list(twice))}",
             remedy="keep one row for each image",
         )
+    unlabeled = [
+        "/".join(name) for name, row in zip(images.names, row_of, strict=True) if row is None
+    ]
     by_column, odd = _splits_by_column(table, column.place)
     if by_column and set(splits) == {UNSPLIT}:
         splits = [UNSPLIT if row is None else by_column[row] for row in row_of]
@@ -286,9 +293,6 @@ def _labeled(
     if column.left_out:
         told.append(f"names in {table.name} are taken without {column.left_out!r}")
     cells = list(table.cells(column.place))
-    unlabeled = [
-        "/".join(name) for name, row in zip(images.names, row_of, strict=True) if row is None
-    ]
     without = [cell for cell, label in zip(cells, of_labels, strict=True) if not label]
     for listed, words in (
         (unlabeled, "left out images without a label"),
@@ -341,9 +345,9 @@ def _note_on_tables(images: Images) -> str:
     names = ImageNames(images.names, [UNSPLIT] * len(images.names))
     found, _ = find_tables(images.tables, names, len(images.names))
     for table, column in found:
-        headings = [simplified(each) for each in table.headings]
-        has_labels = not set(LABEL_HEADINGS[:-1]).isdisjoint(headings)
-        if has_labels and column.matches >= MOST_OF_THEM * min(len(images.names), column.rows):
+        if table.has_labels and column.matches >= MOST_OF_THEM * min(
+            len(images.names), column.rows
+        ):
             return (
                 f"the classes are the folders, although {table.name} names the images, too; "
                 f"--labels {table.name} takes its labels"

@@ -23,6 +23,8 @@ LABEL_HEADINGS = (
 )  # fmt: skip
 """Usual headings of the column with the labels, without case, spaces and underscores."""
 
+_SURE_LABEL_HEADINGS = frozenset(LABEL_HEADINGS) - {"name"}
+
 NAME_HEADINGS = (
     "id", "file", "filename", "filepath", "image", "imageid", "imagename", "imagepath", "img",
     "imgid", "imgname", "imgpath", "path", "picture", "photo", "files", "filenames", "images",
@@ -51,12 +53,19 @@ class Table:
         headings: of its columns; their numbers, from 1, if it has no headings.
         rows: each with at most as many cells as there are headings.
         notes: what the user should know about how it was read.
+        folder: that it is in, among the images.
     """
 
     name: str
     headings: tuple[str, ...]
     rows: list[list[str]]
     notes: tuple[str, ...] = ()
+    folder: str = ""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether a column has a usual heading of labels."""
+        return not _SURE_LABEL_HEADINGS.isdisjoint(map(simplified, self.headings))
 
     def column(self, heading: str) -> int:
         """The place of a column.
@@ -198,7 +207,7 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
     if not any(isinstance(names.find(path_in(cell)), int) for cell in rows[0] if cell.strip()):
         for place, cell in enumerate(rows.pop(0)):
             headings[place] = cell.strip() or headings[place]
-    return Table(name, tuple(headings), rows, notes)
+    return Table(name, tuple(headings), rows, notes, name.rpartition("/")[0])
 
 
 @dataclass(frozen=True)
@@ -240,7 +249,8 @@ def name_column(table: Table, names: ImageNames, labels: int | None = None) -> N
             matched = {
                 index
                 for path in paths
-                if (index := names.find(path.removeprefix(left_out), _folder_of(table))) is not None
+                if (index := names.find(path.removeprefix(left_out), table.folder))
+                not in (None, AMBIGUOUS)
             }
             if matched:
                 usual = simplified(heading) in NAME_HEADINGS
@@ -252,9 +262,8 @@ def name_column(table: Table, names: ImageNames, labels: int | None = None) -> N
 
 def rows_of_images(table: Table, column: NameColumn, names: ImageNames) -> list[int | None]:
     """For each row, the index of the image that it names; see `ImageNames.find`."""
-    folder = _folder_of(table)
     return [
-        names.find(path_in(cell).removeprefix(column.left_out), folder)
+        names.find(path_in(cell).removeprefix(column.left_out), table.folder)
         for cell in table.cells(column.place)
     ]
 
@@ -311,8 +320,3 @@ def find_tables(
 def simplified(heading: str) -> str:
     """A heading without case, spaces, underscores and hyphens."""
     return re.sub(r"[\s_-]+", "", heading).casefold()
-
-
-def _folder_of(table: Table) -> str:
-    """The folder that a table beside images is in."""
-    return table.name.rpartition("/")[0]
