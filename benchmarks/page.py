@@ -607,6 +607,9 @@ FOLDERS = {
         "paired differences: {differences}.",
         "points": "{name} {mean:.1f} ({low:.1f} to {high:.1f})",
         "list": "; ",
+        "where": "Means and standard deviations of accuracies over {n} splits, medians of times. "
+        "On {cores} cores of the processor {processor}, Python {python}, PyTorch {torch}, "
+        "{measured}, commit {revision}.",
     },
     "folders.zh.md": {
         "head": "| 图片 | 方法 | 准确率 | 平衡准确率 | 时间 |",
@@ -621,6 +624,9 @@ FOLDERS = {
         "than": "`tenfold train` 减去{way}，以百分点计，括号内是配对差的 95 % 区间：{differences}",
         "points": "{name} {mean:.1f}（{low:.1f} 到 {high:.1f}）",
         "list": "；",
+        "where": "准确率是 {n} 次划分的平均值和标准差，时间是中位数。"
+        "测量环境：处理器 {processor} 的 {cores} 个核，Python {python}，"
+        "PyTorch {torch}，{measured}，提交 {revision}。",
     },
 }
 """The words of the figures on folders of pictures, by the document that they are put into."""
@@ -654,7 +660,13 @@ def folder_figures(result: Result, words: dict[str, Any]) -> str:
             points.append(words["points"].format(name=words[name], mean=mean, low=low, high=high))
         differences = words["list"].join(points)
         comparisons.append("- " + words["than"].format(way=named, differences=differences))
-    return "\n".join([*lines, "", *comparisons])
+    where = words["where"].format(
+        n=len(result.figures[0].samples),
+        measured=result.measured,
+        revision=result.revision,
+        **result.machine,
+    )
+    return "\n".join([*lines, "", *comparisons, "", where])
 
 
 def interval_of(samples: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -668,6 +680,8 @@ def put_into(document: str, made: str) -> str:
     """A document with what was made between its two comments."""
     before, begin, rest = document.partition(FIGURES_BEGIN)
     _, end, after = rest.partition(FIGURES_END)
+    if not (begin and end):
+        sys.exit(f"the document lacks the comments {FIGURES_BEGIN} and {FIGURES_END}")
     return f"{before}{begin}\n\n{made}\n\n{end}{after}"
 
 

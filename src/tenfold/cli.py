@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -31,6 +31,8 @@ from tenfold.reporting.usage import image_in_place_of_run, misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
+    from io import BufferedIOBase
+
     from tenfold.runs import Run
     from tenfold.training.watching import Watcher
 
@@ -535,10 +537,10 @@ def predict(
         raise typer.Exit(DataError.exit_code)
 
 
-def _standard_input() -> BinaryIO:
+def _standard_input() -> BufferedIOBase:
     if sys.stdin is None:
         raise UsageError("there is no standard input to read", remedy="name image files")
-    return sys.stdin.buffer
+    return cast("BufferedIOBase", sys.stdin.buffer)
 
 
 @app.command(cls=_Command)

@@ -120,6 +120,36 @@ def test_names_on_standard_input(pictures: Path, end: str) -> None:
     assert told(found.stdout.decode()) == IN_THE_FOLDER
 
 
+def test_names_that_come_one_at_a_time_are_answered_one_at_a_time(pictures: Path) -> None:
+    """The next name is written after the answer to the one before."""
+    command = [sys.executable, "-m", "tenfold", "predict", "model.safetensors", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for name, answer in IN_THE_FOLDER.items():
+            process.stdin.write(f"{name}\n".encode())
+            process.stdin.flush()
+            assert told(process.stdout.readline().decode()) == {name: answer}
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 3, 7, 100])
+def test_standard_input_in_parts(pictures: Path, model: Path, bytes_at_once: int) -> None:
+    """A pipe gives any number of bytes at a time."""
+
+    class Slow(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            return super().read1(min(size or 0, bytes_at_once))
+
+    classifier = Classifier.from_file(model)
+    names = "\r\n".join(IN_THE_FOLDER).encode()
+    found = answers(classifier, ["-"], 1, lambda: Slow(b"\xef\xbb\xbf" + names))
+    assert {each.name: each.guesses[0].name for each in found} == IN_THE_FOLDER
+    found = answers(classifier, ["-"], 1, lambda: Slow(picture(light=True)))
+    assert [each.guesses[0].name for each in found] == ["light"]
+
+
 def test_a_picture_on_standard_input(pictures: Path) -> None:
     found = piped(picture(light=True))
     assert (found.returncode, found.stderr) == (0, b"")
@@ -133,6 +163,7 @@ def test_a_picture_on_standard_input(pictures: Path) -> None:
         (bytes(1000), b"neither an image nor names of images, one a line"),
         (b"new/a.png\nb" + b"x" * 100 + b"\0ad.png\n", b"not the name of a file"),
         (b"x" * 10_000, b"1 of 1 image cannot be read"),
+        (b"new/a.png\n" + b"x" * 10**7, b"a line is too long for the name of a file"),
     ],
 )
 def test_what_standard_input_may_not_be(pictures: Path, data: bytes, said: bytes) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -31,7 +31,13 @@ STANDARD_INPUT = "-"
 """The name that stands for standard input."""
 
 _BYTES_AT_ONCE = 32 * 2**20
+_NAMES_AT_ONCE = 2**16
+"""Bytes of standard input."""
 _MOST_WORKERS = 4
+
+_ENOUGH_TO_TELL = 64
+_NO_TEXT = (b"\x89", b"\0")
+"""First bytes of image formats in whose beginnings there may be a line break."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,17 @@ class _Item:
 
 
 def answers(
-    classifier: Classifier, names: Iterable[str], k: int, standard_input: Callable[[], BinaryIO]
+    classifier: Classifier,
+    names: Iterable[str],
+    k: int,
+    standard_input: Callable[[], BufferedIOBase],
 ) -> Iterator[Answer]:
     """Classify images in the order in which they are named, without stopping at what is unreadable.
 
     A name is that of a file; of a folder or archive, for all images in it; a pattern such as
     `photos/*.jpg`; or `-` for standard input, which is one image, or the names of images, one a
-    line. Memory does not grow with the number of images.
+    line. Names that come one at a time are answered one at a time. Memory does not grow with the
+    number of images.
 
     Args:
         classifier: the classifier.
@@ -103,13 +113,15 @@ def answers(
                     yield Answer(item.name, next(guesses))
 
 
-def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """Images that are decoded and classified together."""
-    chunk, room = [], _BYTES_AT_ONCE
+def _chunks(items: Iterable[_Item | None]) -> Iterator[list[_Item]]:
+    """Images that are decoded and classified together; None ends a chunk."""
+    chunk: list[_Item] = []
+    room = _BYTES_AT_ONCE
     for item in items:
-        chunk.append(item)
-        room -= len(item.data)
-        if room <= 0 or len(chunk) == AT_ONCE:
+        if item is not None:
+            chunk.append(item)
+            room -= len(item.data)
+        if chunk and (item is None or room <= 0 or len(chunk) == AT_ONCE):
             yield chunk
             chunk, room = [], _BYTES_AT_ONCE
     if chunk:
@@ -124,7 +136,9 @@ def _read(name: str, read: Callable[[], bytes]) -> _Item:
         return _Item(name, problem=reason_of(error, name))
 
 
-def _items(names: Iterable[str], standard_input: Callable[[], BinaryIO]) -> Iterator[_Item]:
+def _items(
+    names: Iterable[str], standard_input: Callable[[], BufferedIOBase]
+) -> Iterator[_Item | None]:
     for name in names:
         if name == STANDARD_INPUT:
             yield from _from_standard_input(standard_input())
@@ -170,8 +184,9 @@ def _inside(name: str) -> Iterator[_Item]:
         yield _Item(name, problem="there are no images in it")
 
 
-def _from_standard_input(stream: BinaryIO) -> Iterator[_Item]:
-    start = stream.read(AT_ONCE)
+def _from_standard_input(stream: BufferedIOBase) -> Iterator[_Item | None]:
+    """The image, or those that are named; None where the next name may take long to come."""
+    start = _beginning(stream)
     if is_image(start):
         data = start + stream.read(LARGEST_MEMBER + 1 - len(start))
         yield _read(STANDARD_INPUT, partial(_bounded, data))
@@ -181,13 +196,30 @@ def _from_standard_input(stream: BinaryIO) -> Iterator[_Item]:
         return
     if not start:
         yield _Item(STANDARD_INPUT, problem="standard input is empty")
-    rest = start.removeprefix(b"\xef\xbb\xbf")  # as some editors begin a text in UTF-8
-    while part := stream.readline():
-        rest += part
-        if rest.endswith(b"\n"):
-            yield from _in_lines(rest)
-            rest = b""
+    part, rest = start.removeprefix(b"\xef\xbb\xbf"), b""  # as some editors begin a text in UTF-8
+    while part:
+        lines, end, rest = (rest + part).rpartition(b"\n")
+        if end:
+            yield from _in_lines(lines)
+            yield None
+        if len(rest) > _NAMES_AT_ONCE:
+            yield _Item(STANDARD_INPUT, problem="a line is too long for the name of a file")
+            return
+        part = stream.read1(_NAMES_AT_ONCE)
     yield from _in_lines(rest)
+
+
+def _beginning(stream: BufferedIOBase) -> bytes:
+    """Enough to tell an image from names: up to the first line break, if it may be text."""
+    start = b""
+    while len(start) < _ENOUGH_TO_TELL:
+        if b"\n" in start and not start.startswith(_NO_TEXT):
+            break
+        part = stream.read1(_ENOUGH_TO_TELL - len(start))
+        if not part:
+            break
+        start += part
+    return start
 
 
 def _bounded(data: bytes) -> bytes:
