@@ -113,6 +113,20 @@ def test_what_cannot_be_read_is_listed_at_the_end(pictures: Path, tenfold: Tenfo
         assert words in line
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a permission")
+def test_links_out_of_a_folder_are_not_followed_and_said_so(
+    pictures: Path, tenfold: Tenfold
+) -> None:
+    (pictures / "linked").mkdir()
+    (pictures / "linked/inside.png").write_bytes(picture(light=True))
+    (pictures / "linked/inner.png").symlink_to("inside.png")
+    (pictures / "linked/outer.png").symlink_to("../new/a.png")
+    answer = tenfold("predict", "model.safetensors", "linked")
+    assert answer.code == 3
+    assert told(answer.out) == {"linked/inner.png": "light", "linked/inside.png": "light"}
+    assert "links out of the folder and special files are not read: linked/outer.png" in answer.err
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
 def test_names_on_standard_input(pictures: Path, end: str) -> None:
     found = piped("\n".join(IN_THE_FOLDER).replace("\n", end or "\n").encode() + end.encode())

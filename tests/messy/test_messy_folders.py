@@ -545,7 +545,7 @@ CASES: dict[str, Case] = {
             for i in range(4)
         },
         {"train": {"cat": 19, "dog": 19}, "test": {"cat": 5, "dog": 5}},
-        ("look like several pictures of one thing", "--group-by"),
+        ("look like several images of one thing", "--group-by"),
     ),
     "pictures of other formats": Case(
         {

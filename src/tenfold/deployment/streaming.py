@@ -171,12 +171,14 @@ def _inside(name: str) -> Iterator[_Item]:
     count = 0
     try:
         for member in read_members(Path(name)):
-            is_file = member.kind is Kind.FILE and not is_hidden(member.parts)
-            if is_file and member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
+            if member.kind is Kind.FOLDER or is_hidden(member.parts):
+                continue
+            full = os.path.join(name, member.name)  # noqa: PTH118 (keeps what was given)
+            if member.kind is Kind.NOT_FOLLOWED:
+                yield _Item(full, problem="links out of the folder and special files are not read")
+            elif member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
                 count += 1
-                found = _read(member.name, member.read)
-                full = os.path.join(name, member.name)  # noqa: PTH118 (keeps what was given)
-                yield replace(found, name=full)
+                yield replace(_read(member.name, member.read), name=full)
     except TenfoldError as error:
         yield _Item(name, problem=reason_of(error, name))
         return

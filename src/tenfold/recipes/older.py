@@ -12,8 +12,8 @@ def upgraded_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
     """A run's complete recipe of any version, with today's keys.
 
     Runs write every key that has a value, so what is missing was not there yet: pictures were
-    cropped, 16-bit gray kept its highest bits, and no image was rotated, scaled, shifted or
-    recolored.
+    cropped, 16-bit gray kept its highest bits, no image was rotated, scaled, shifted or recolored,
+    and `resnet-small` had no pooling.
 
     Args:
         values: as in its `recipe.toml`, or part of its `run.json` or of a checkpoint.
@@ -23,4 +23,7 @@ def upgraded_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
         upgraded["augment"] = {**AugmentRecipe().model_dump(), **augment}
     if isinstance(normalize := values.get("normalize"), bool):
         upgraded["normalize"] = "dataset" if normalize else "none"
+    arguments = values.get("model_args")
+    if values.get("model") == "resnet-small" and isinstance(arguments, Mapping):
+        upgraded["model_args"] = {"stem_pool": False, **arguments}
     return upgraded

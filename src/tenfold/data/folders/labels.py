@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from statistics import median
 
@@ -136,6 +138,88 @@ def label_images(images: Images, options: FolderOptions) -> Places:
 # --- tables
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What the rows of a table say about images.
+
+    Attributes:
+        table: the table.
+        of_names: its column of names.
+        of_labels: the place of its column of labels.
+        images: of every row, the image that it names; see `rows_of_images`.
+    """
+
+    table: Table
+    of_names: NameColumn
+    of_labels: int
+    images: Sequence[int | None]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The name in every row."""
+        return list(self.table.cells(self.of_names.place))
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The label in every row; empty without one."""
+        return list(self.table.cells(self.of_labels))
+
+    def row_of_each(self, names: Sequence[Parts]) -> list[int | None]:
+        """The row with the label of every image; None without one.
+
+        Raises:
+            DataError: an image has two labels.
+        """
+        row_of: list[int | None] = [None] * len(names)
+        twice: dict[str, None] = {}
+        for row, (place, label) in enumerate(zip(self.images, self.labels, strict=True)):
+            if place is None or place == AMBIGUOUS or not label:
+                continue
+            before = row_of[place]
+            if before is not None and self.labels[before] != label:
+                twice["/".join(names[place])] = None
+            row_of[place] = row
+        if twice:
+            raise DataError(
+                f"{self.table.name}: images have two labels: {quoted(list(twice))}",
+                remedy="keep one row for each image",
+            )
+        return row_of
+
+    def source(self, used: int) -> str:
+        """A note on where the labels of so many images are from."""
+        heading = self.table.headings[self.of_labels]
+        return (
+            f"labels are from {self.table.name} (column {heading!r}), for {counted(used, 'image')}"
+        )
+
+    def oddities(self, unlabeled: Sequence[str], odd: Sequence[str]) -> Iterator[str]:
+        """Notes on what does not fit.
+
+        Args:
+            unlabeled: names of images that have no row.
+            odd: cells that should say which split a row belongs to, and do not.
+        """
+        name = self.table.name
+        if self.of_names.left_out:
+            yield f"names in {name} are taken without {self.of_names.left_out!r}"
+        absent = self._names_where(place is None for place in self.images)
+        ambiguous = self._names_where(place == AMBIGUOUS for place in self.images)
+        without = self._names_where(not label for label in self.labels)
+        for listed, words in (
+            (unlabeled, "left out images without a label"),
+            (absent, f"{name} lists images that are not there"),
+            (ambiguous, f"{name} has names that several images have"),
+            (without, f"{name} has rows without a label"),
+            (odd, f"left out rows of {name} that are for neither training nor testing"),
+        ):
+            if listed:
+                yield f"{words} ({len(listed):,}): {_few(listed)}"
+
+    def _names_where(self, holds: Iterable[bool]) -> list[str]:
+        return list(compress(self.names, holds))
+
+
 def _in_chosen_table(images: Images, options: FolderOptions) -> Labeled:
     """By the table that `FolderOptions.labels` names."""
     splits, notes = images.by_folder()
@@ -151,7 +235,9 @@ def _in_chosen_table(images: Images, options: FolderOptions) -> Labeled:
             f"{'/'.join(images.names[0])!r}; its first column has {quoted(shown)}",
             remedy="give the images' names in one column, with or without folders and extensions",
         )
-    return _labeled(images, table, of_names, labels, names, splits, notes, options.group_by)
+    labels = label_column(table, of_names.place) if labels is None else labels
+    rows = _Rows(table, of_names, labels, rows_of_images(table, of_names, names))
+    return _labeled(images, rows, splits, notes, options.group_by)
 
 
 def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, str]:
@@ -173,10 +259,10 @@ def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, s
     beside = (
         f"; beside the images there are {quoted(sorted(images.tables))}" if images.tables else ""
     )
-    raise DataError(
-        f"--labels {options.labels}: no such file{beside}",
-        remedy="name a CSV or TSV file, optionally followed by a colon and a column",
-    )
+    remedy = "name a CSV or TSV file, optionally followed by a colon and a column"
+    if Path(options.labels).is_absolute():  # as a run remembers it, which takes no other
+        remedy = "put the table there"
+    raise DataError(f"--labels {options.labels}: no such file{beside}", remedy=remedy)
 
 
 def _in_table_beside(images: Images, group_by: str) -> tuple[Labeled | None, list[str]]:
@@ -196,15 +282,17 @@ def _in_table_beside(images: Images, group_by: str) -> tuple[Labeled | None, lis
     # Others may be of the images to predict.
     found = [each for each in found if each[0].has_labels] or found
     table, column = found[0]
+    by_table: list[str] = []
     if len(found) > 1:
         table, by_table = _joined(images, found, names)
-        if set(splits) == {UNSPLIT} and all(by_table):
-            of_row = rows_of_images(table, column, names)
-            splits = [UNSPLIT] * len(splits)
-            for place, split in zip(of_row, by_table, strict=True):
-                if place is not None and place != AMBIGUOUS:
-                    splits[place] = split
-    return _labeled(images, table, column, None, names, splits, notes, group_by), reasons
+    labels = label_column(table, column.place)
+    rows = _Rows(table, column, labels, rows_of_images(table, column, names))
+    if by_table and set(splits) == {UNSPLIT} and all(by_table):
+        splits = [UNSPLIT] * len(splits)
+        for place, split in zip(rows.images, by_table, strict=True):
+            if place is not None and place != AMBIGUOUS:
+                splits[place] = split
+    return _labeled(images, rows, splits, notes, group_by), reasons
 
 
 def _joined(
@@ -248,72 +336,43 @@ def _joined(
 
 
 def _labeled(
-    images: Images,
-    table: Table,
-    column: NameColumn,
-    labels: int | None,
-    names: ImageNames,
-    splits: list[str],
-    notes: list[str],
-    group_by: str,
+    images: Images, found: _Rows, splits: list[str], notes: list[str], group_by: str
 ) -> Labeled:
-    """The place of every image by a table."""
-    labels = label_column(table, column.place) if labels is None else labels
-    of_labels, of_row = list(table.cells(labels)), rows_of_images(table, column, names)
-    row_of: list[int | None] = [None] * len(images.names)
-    twice: dict[str, None] = {}
-    for row, (place, label) in enumerate(zip(of_row, of_labels, strict=True)):
-        if place is None or place == AMBIGUOUS or not label:
-            continue
-        before = row_of[place]
-        if before is not None and of_labels[before] != label:
-            twice["/".join(images.names[place])] = None
-        row_of[place] = row
-    if twice:
-        raise DataError(
-            f"{table.name}: images have two labels: {quoted(list(twice))}",
-            remedy="keep one row for each image",
-        )
+    """The place of every image by a table.
+
+    Args:
+        images: the images.
+        found: the table's rows.
+        splits: of the images, by their folders.
+        notes: on these splits.
+        group_by: see `FolderOptions`.
+    """
+    table = found.table
+    row_of = found.row_of_each(images.names)
+    by_column, odd = _splits_by_column(table, found.of_names.place)
+    is_split = set(splits) != {UNSPLIT}
+    used = row_of
+    if by_column and is_split:
+        notes = [*notes, f"the splits are those of the folders, not those in {table.name}"]
+        odd = []
+    elif by_column:
+        splits = [UNSPLIT if row is None else by_column[row] for row in row_of]
+        used = [row if split else None for row, split in zip(row_of, splits, strict=True)]
+    of_image = [
+        LEFT_OUT if row is None else (split, same_name(found.labels[row]))
+        for split, row in zip(splits, used, strict=True)
+    ]
+    classes = {place[1] for place in of_image if place != LEFT_OUT}
     unlabeled = [
         "/".join(name) for name, row in zip(images.names, row_of, strict=True) if row is None
     ]
-    by_column, odd = _splits_by_column(table, column.place)
-    if by_column and set(splits) == {UNSPLIT}:
-        splits = [UNSPLIT if row is None else by_column[row] for row in row_of]
-        row_of = [row if split else None for row, split in zip(row_of, splits, strict=True)]
-    elif by_column:
-        notes = [*notes, f"the splits are those of the folders, not those in {table.name}"]
-        odd = []
-    of_image = [
-        LEFT_OUT if row is None else (split, same_name(of_labels[row]))
-        for split, row in zip(splits, row_of, strict=True)
-    ]
-    used = counted(sum(row is not None for row in row_of), "image")
-    told = [f"labels are from {table.name} (column {table.headings[labels]!r}), for {used}"]
-    if column.left_out:
-        told.append(f"names in {table.name} are taken without {column.left_out!r}")
-    cells = list(table.cells(column.place))
-    without = [cell for cell, label in zip(cells, of_labels, strict=True) if not label]
-    for listed, words in (
-        (unlabeled, "left out images without a label"),
-        (_at(cells, of_row, None), f"{table.name} lists images that are not there"),
-        (_at(cells, of_row, AMBIGUOUS), f"{table.name} has names that several images have"),
-        (without, f"{table.name} has rows without a label"),
-        (odd, f"left out rows of {table.name} that are for neither training nor testing"),
-    ):
-        if listed:
-            told.append(f"{words} ({len(listed):,}): {_few(listed)}")
-    found = {place[1] for place in of_image if place != LEFT_OUT}
+    told = [found.source(sum(row is not None for row in used)), *found.oddities(unlabeled, odd)]
     places = Places(
-        classes_of(images.path, found),
+        classes_of(images.path, classes),
         of_image,
-        [*table.notes, *told, *notes, *lookalikes(found)],
+        [*table.notes, *told, *notes, *lookalikes(classes)],
     )
-    return Labeled(places, _grouped(table, row_of, group_by) if table.has(group_by) else [])
-
-
-def _at(cells: Sequence[str], places: Sequence[int | None], wanted: int | None) -> list[str]:
-    return [cell for cell, place in zip(cells, places, strict=True) if place == wanted]
+    return Labeled(places, _grouped(table, used, group_by) if table.has(group_by) else [])
 
 
 def _grouped(table: Table, row_of: Sequence[int | None], heading: str) -> list[str]:
@@ -509,7 +568,7 @@ def burst_hint(images: Sequence[Parts], places: Places) -> str:
     largest = max(bursts, key=lambda key: len(bursts[key]))
     names = sorted(bursts[largest])
     return (
-        f"names such as {names[0]} and {names[1]} look like several pictures of one thing, which "
+        f"names such as {names[0]} and {names[1]} look like several images of one thing, which "
         "should not be both in training and in testing; keep them together with --group-by "
         r"'^(.*\D)\d+\D*\.[^.]*$'"
     )
