@@ -597,8 +597,8 @@ FOLDERS = {
         "head": "| pictures | way | accuracy | balanced accuracy | time |",
         "ways": {
             "tenfold": "`tenfold train`",
-            "hog": "HOG, logistic regression",
-            "hog, balanced": "the same, balanced classes",
+            "hog": "HOG and logistic regression",
+            "hog, balanced": "HOG, classes weighted equally",
             "cnn": "plain PyTorch network",
         },
         "signs.tar": "hand signs",
@@ -616,12 +616,12 @@ FOLDERS = {
         "ways": {
             "tenfold": "`tenfold train`",
             "hog": "HOG 加逻辑回归",
-            "hog, balanced": "同上，类别权重均衡",
+            "hog, balanced": "HOG，类别权重均衡",
             "cnn": "普通的 PyTorch 网络",
         },
         "signs.tar": "手势",
         "tiles.tar": "磁瓦",
-        "than": "`tenfold train` 减去{way}，以百分点计，括号内是配对差的 95 % 区间：{differences}",
+        "than": "`tenfold train` 的准确率减去“{way}”的准确率，以百分点计，括号内是配对差的 95% 区间：{differences}。",
         "points": "{name} {mean:.1f}（{low:.1f} 到 {high:.1f}）",
         "list": "；",
         "where": "准确率是 {n} 次划分的平均值和标准差，时间是中位数。"
@@ -631,8 +631,22 @@ FOLDERS = {
 }
 """The words of the figures on folders of pictures, by the document that they are put into."""
 
+ADVICE = {
+    "folders.md": "In {runs} runs (`benchmarks/advice.py`: five models, two optimizers, eight "
+    "learning rates from 0.000001 to 10, digits and Fashion-MNIST), {silent} learned and heard "
+    "nothing, {right} did not and were told so, and {failed} were stopped because the loss was no "
+    "longer finite. There were {alarms} false alarms, {misses} misses, and {wrong} cases in which "
+    "the direction led to a higher loss and the other to a lower one.",
+    "folders.zh.md": "在 {runs} 次训练中（`benchmarks/advice.py`：五种模型、两种优化器、"
+    "从 0.000001 到 10 的八个学习率、digits 和 Fashion-MNIST），{silent} 次学到了东西且没有提示，"
+    "{right} 次没有学到且得到了提示，{failed} 次因损失不再有限而停止；"
+    "误报 {alarms} 次，漏报 {misses} 次，另有 {wrong} 次所建议的方向使损失升高，"
+    "而相反方向使损失降低。",
+}
+"""Sentences on how often the advice is right, likewise."""
+
 FIGURES_BEGIN, FIGURES_END = (
-    "<!-- Made by benchmarks/page.py -->",
+    "<!-- Made by benchmarks/page.py: {name} -->",
     "<!-- The end of what it made -->",
 )
 
@@ -676,12 +690,27 @@ def interval_of(samples: Sequence[float] | np.ndarray) -> np.ndarray:
     return np.mean(samples) + np.array([0, -half, half])
 
 
-def put_into(document: str, made: str) -> str:
-    """A document with what was made between its two comments."""
-    before, begin, rest = document.partition(FIGURES_BEGIN)
+def advice_figures(result: Result, words: str) -> str:
+    """How often the advice was right."""
+    counts = result.facts
+    return words.format(
+        runs=sum(counts.values()),
+        silent=counts.get("rightly silent", 0),
+        right=counts.get("right advice", 0),
+        failed=counts.get("stopped by an error", 0),
+        alarms=counts.get("false alarm", 0),
+        misses=counts.get("miss", 0),
+        wrong=counts.get("wrong direction", 0),
+    )
+
+
+def put_into(document: str, name: str, made: str) -> str:
+    """A document with what was made of a result between its two comments."""
+    wanted = FIGURES_BEGIN.format(name=name)
+    before, begin, rest = document.partition(wanted)
     _, end, after = rest.partition(FIGURES_END)
     if not (begin and end):
-        sys.exit(f"the document lacks the comments {FIGURES_BEGIN} and {FIGURES_END}")
+        sys.exit(f"the document lacks the comments {wanted} and {FIGURES_END}")
     return f"{before}{begin}\n\n{made}\n\n{end}{after}"
 
 
@@ -746,13 +775,15 @@ def main() -> None:
             figure.savefig(plots / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
     print(page)
-    on_folders = options.results / "folders.json"
-    if on_folders.exists():
-        result = Result.read(on_folders)
-        for name, words in FOLDERS.items():
-            text = (DOCS / name).read_text(encoding="utf-8")
-            made = put_into(text, folder_figures(result, words))
-            (options.out / name).write_text(made, encoding="utf-8")
+    for name in FOLDERS:
+        text = (DOCS / name).read_text(encoding="utf-8")
+        if (on_folders := options.results / "folders.json").exists():
+            made = folder_figures(Result.read(on_folders), FOLDERS[name])
+            text = put_into(text, "folders", made)
+        if (on_advice := options.results / "advice.json").exists():
+            made = advice_figures(Result.read(on_advice), ADVICE[name])
+            text = put_into(text, "advice", made)
+        (options.out / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
