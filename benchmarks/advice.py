@@ -41,7 +41,7 @@ MODELS = {
 }
 
 DATA = {"digits": (None, 15, 32), "fashion-mnist": (12_000, 4, 64)}
-"""Images used (None for all), epochs and batch size. All are scaled to 16 x 16 or more."""
+"""Images used (None for all), epochs and batch size. Digits are scaled to 28 x 28."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Heard(Watcher):
 
 
 def data_of(name: str, images: int | None) -> Splits:
-    """The data set, or its first images, at least 16 pixels wide."""
-    size = (16, 16) if name == "digits" else None
+    """The data set, or its first images, digits at 28 x 28."""
+    size = (28, 28) if name == "digits" else None
     train = load_splits(name, image_size=size).splits.train
     return Splits(train if images is None else train.select(np.arange(images)))
 

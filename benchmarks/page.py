@@ -621,7 +621,8 @@ FOLDERS = {
         },
         "signs.tar": "手势",
         "tiles.tar": "磁瓦",
-        "than": "`tenfold train` 的准确率减去“{way}”的准确率，以百分点计，括号内是配对差的 95% 区间：{differences}。",
+        "than": "`tenfold train` 的准确率减去“{way}”的准确率，以百分点计，"
+        "括号内是配对差的 95% 区间：{differences}。",
         "points": "{name} {mean:.1f}（{low:.1f} 到 {high:.1f}）",
         "list": "；",
         "where": "准确率是 {n} 次划分的平均值和标准差，时间是中位数。"

@@ -124,7 +124,7 @@ def test_links_out_of_a_folder_are_not_followed_and_said_so(
     answer = tenfold("predict", "model.safetensors", "linked")
     assert answer.code == 3
     assert told(answer.out) == {"linked/inner.png": "light", "linked/inside.png": "light"}
-    assert "links out of the folder and special files are not read: linked/outer.png" in answer.err
+    assert "a link that is not followed, or a special file: linked/outer.png" in answer.err
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
@@ -132,6 +132,24 @@ def test_names_on_standard_input(pictures: Path, end: str) -> None:
     found = piped("\n".join(IN_THE_FOLDER).replace("\n", end or "\n").encode() + end.encode())
     assert (found.returncode, found.stderr) == (0, b"")
     assert told(found.stdout.decode()) == IN_THE_FOLDER
+
+
+@pytest.mark.parametrize("name", ["P1000123.JPG", "BM.png", "BMW/1.jpg"])
+def test_names_that_begin_like_pictures(pictures: Path, name: str) -> None:
+    """Some cameras name their pictures like this."""
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_bytes(picture(light=True))
+    found = piped(f"{name}\n{name}\n".encode() * 10)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert told(found.stdout.decode()) == {name: "light"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="there is no such file here")
+def test_a_file_that_cannot_be_read_at_all(pictures: Path, tenfold: Tenfold) -> None:
+    answer = tenfold("predict", "model.safetensors", "/proc/self/mem", "new/a.png")
+    assert answer.code == 3
+    assert told(answer.out) == {"new/a.png": "dark"}
+    assert "1 of 2 images cannot be read: " in answer.err
 
 
 def test_names_that_come_one_at_a_time_are_answered_one_at_a_time(pictures: Path) -> None:

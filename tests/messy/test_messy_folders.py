@@ -622,7 +622,7 @@ CASES: dict[str, Case] = {
     "a class without a single readable picture": Case(
         {**classes(n=6), "cow/1.png": b"hello", "cow/2.png": b""},
         HELD_OUT,
-        ("no image of 'cow' can be read, so the class was left out", "left out 2 images"),
+        ("no image of 'cow' is left, so the class was left out", "left out 2 images"),
         "--skip-bad",
     ),
     "gray pictures and a damaged one in color": Case(

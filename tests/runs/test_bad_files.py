@@ -83,6 +83,18 @@ def test_the_same_ones_are_left_out_when_a_run_is_resumed(photos: Path, tmp_path
     }
 
 
+def test_a_class_that_was_left_out_stays_out(photos: Path, tenfold: Tenfold) -> None:
+    """None of its pictures can be read, so the run has two of the three classes."""
+    (photos / "owl").mkdir()
+    (photos / "owl" / "text.png").write_text("hello")
+    answer = tenfold(*COMMAND, "--skip-bad", "--out", "run")
+    assert answer.code == 0
+    assert "no image of 'owl' is left, so the class was left out" in answer.err
+    assert tenfold("evaluate", "run").code == 0
+    assert tenfold("resume", "run", "--epochs", "3").code == 0
+    assert json.loads(Path("run/run.json").read_text())["data"]["classes"] == ["cat", "dog"]
+
+
 def test_a_file_that_breaks_later_stops_a_resume(photos: Path, tmp_path: Path) -> None:
     recipe = load_recipe("softmax-fashion", {"epochs": 4, "batch_size": 4, "skip_bad": True})
     with pytest.raises(InterruptedRunError):

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BufferedIOBase
@@ -154,9 +155,11 @@ def _items(
 
 def _named(name: str) -> Iterator[_Item]:
     """The image of this name, or those in the folder or archive of this name."""
-    is_folder = os.path.isdir(name)  # noqa: PTH112 (Path's raises for a long name)
-    is_file = os.path.isfile(name)  # noqa: PTH113
-    if is_folder or (is_file and is_archive(Path(name))):
+    is_whole = os.path.isdir(name)  # noqa: PTH112 (Path's raises for a long name)
+    if os.path.isfile(name):  # noqa: PTH113
+        with suppress(OSError):  # reading it will report the error
+            is_whole = is_archive(Path(name))
+    if is_whole:
         yield from _inside(name)
     else:
         yield _file(name)
@@ -173,11 +176,13 @@ def _inside(name: str) -> Iterator[_Item]:
         for member in read_members(Path(name)):
             if member.kind is Kind.FOLDER or is_hidden(member.parts):
                 continue
+            if not member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
+                continue
+            count += 1
             full = os.path.join(name, member.name)  # noqa: PTH118 (keeps what was given)
             if member.kind is Kind.NOT_FOLLOWED:
-                yield _Item(full, problem="links out of the folder and special files are not read")
-            elif member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
-                count += 1
+                yield _Item(full, problem="a link that is not followed, or a special file")
+            else:
                 yield replace(_read(member.name, member.read), name=full)
     except TenfoldError as error:
         yield _Item(name, problem=reason_of(error, name))

@@ -97,7 +97,7 @@ def read_image_folder(
     recorder = Recorder(listener)
     with quiet_pillow():
         survey = survey_images(path, recorder)
-        places = _places(path, survey, options)
+        places, had = _places(path, survey, options)
         count, depth = len(survey.images), wanted.depth or bits_used(path, survey)
         shape = _shape(survey, wanted)
         splits, damaged = decode_images(
@@ -109,7 +109,7 @@ def read_image_folder(
             raise refuse(path, bad, count, skipping=options.skip_bad)
         if bad:  # from here on, as if they were not there
             sound = [image.name not in bad for image in survey.images]
-            had = {
+            had |= {
                 label for (_, label), kept in zip(places.of_image, sound, strict=True) if not kept
             }
             survey.keep(sound)
@@ -127,7 +127,7 @@ def read_image_folder(
         recorder.note(
             f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad.items())}"
         )
-        splits = _without_lost_classes(splits, had, recorder)
+    splits = _without_lost_classes(splits, had, recorder)
     _tell(survey, shape, wanted.resize, recorder)
     if depth is not None and depth < 16 and wanted.depth is None:
         recorder.note(
@@ -156,7 +156,7 @@ def _without_lost_classes(
     lost = [name for label, name in enumerate(classes) if label not in left and name in had]
     if not lost:
         return dict(splits)
-    listener.note(f"no image of {quoted(lost)} can be read, so the class was left out")
+    listener.note(f"no image of {quoted(lost)} is left, so the class was left out")
     kept = [label for label, name in enumerate(classes) if name not in lost]
     new_label = {label: place for place, label in enumerate(kept)}
     return {
@@ -197,8 +197,11 @@ def _require_in_range(wanted: WantedShape) -> None:
         )
 
 
-def _places(path: Path, survey: Survey, options: FolderOptions) -> Places:
-    """The place of every image that is used; the survey loses the others."""
+def _places(path: Path, survey: Survey, options: FolderOptions) -> tuple[Places, set[str]]:
+    """The place of every image that is used, and the classes of those that are to be left out.
+
+    The survey loses the images that are not used.
+    """
     if not survey.images:
         others = [*survey.not_images, *survey.hidden, *survey.not_followed]
         found = f", only {listing(others, 5)}" if others else ""
@@ -215,8 +218,13 @@ def _places(path: Path, survey: Survey, options: FolderOptions) -> Places:
     ]
     if not any(used):
         raise DataError(f"{path}: no image is left to read", remedy=WANTED_LAYOUT)
+    had = {
+        place[1]
+        for place, image in zip(places.of_image, survey.images, strict=True)
+        if place != LEFT_OUT and image.name in options.leave_out
+    }
     survey.keep(used)
-    return places.keep(used)
+    return places.keep(used), had
 
 
 def _tell(survey: Survey, shape: ImageShape, resize: Resize, listener: Listener) -> None:

@@ -282,11 +282,10 @@ def _in_table_beside(images: Images, group_by: str) -> tuple[Labeled | None, lis
     # Others may be of the images to predict.
     found = [each for each in found if each[0].has_labels] or found
     table, column = found[0]
-    by_table: list[str] = []
+    of_row, by_table = rows_of_images(table, column, names), list[str]()
     if len(found) > 1:
-        table, by_table = _joined(images, found, names)
-    labels = label_column(table, column.place)
-    rows = _Rows(table, column, labels, rows_of_images(table, column, names))
+        table, of_row, by_table = _joined(images, found, names)
+    rows = _Rows(table, column, label_column(table, column.place), of_row)
     if by_table and set(splits) == {UNSPLIT} and all(by_table):
         splits = [UNSPLIT] * len(splits)
         for place, split in zip(rows.images, by_table, strict=True):
@@ -297,20 +296,17 @@ def _in_table_beside(images: Images, group_by: str) -> tuple[Labeled | None, lis
 
 def _joined(
     images: Images, found: Sequence[tuple[Table, NameColumn]], names: ImageNames
-) -> tuple[Table, list[str]]:
-    """Several tables as one, and the split that each row's table is named after.
+) -> tuple[Table, list[int | None], list[str]]:
+    """Several tables as one, the image of each row, and the split that its table is named after.
 
     Raises:
         DataError: they have other columns, or name the same images.
     """
     first, of_names = found[0]
-    named: list[int] = []
-    for table, column in found:
-        places = set(rows_of_images(table, column, names))
-        named += [place for place in places if place not in (None, AMBIGUOUS)]
-    wanted = (first.headings, first.folder, of_names.place, of_names.left_out)
+    by_table = [rows_of_images(table, column, names) for table, column in found]
+    named = [place for rows in by_table for place in set(rows) - {None, AMBIGUOUS}]
     are_alike = all(
-        (table.headings, table.folder, column.place, column.left_out) == wanted
+        (table.headings, column.place) == (first.headings, of_names.place)
         for table, column in found
     )
     if not are_alike or len(set(named)) < len(named):
@@ -332,7 +328,7 @@ def _joined(
         tuple(note for table in tables for note in table.notes),
         first.folder,
     )
-    return whole, by_row
+    return whole, [place for rows in by_table for place in rows], by_row
 
 
 def _labeled(

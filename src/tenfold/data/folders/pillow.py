@@ -40,10 +40,14 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, Reader | str], ...] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG", PngImageFile),
     (re.compile(rb"\xff\xd8\xff"), "JPEG", JpegImageFile),
     (re.compile(rb"GIF8[79]a"), "GIF", GifImageFile),
-    (re.compile(rb"BM"), "BMP", BmpImageFile),
+    (
+        re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL),
+        "BMP",
+        BmpImageFile,
+    ),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), "TIFF", TiffImageFile),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "WebP", WebPImageFile),
-    (re.compile(rb"P[1-6]"), "PNM", PpmImageFile),
+    (re.compile(rb"P[1-6][\s#]"), "PNM", PpmImageFile),
     (
         re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
         "JPEG 2000",

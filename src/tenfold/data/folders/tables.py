@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tenfold.data.folders.layout import same_name
+from tenfold.data.folders.layout import same_name, split_of
 from tenfold.data.folders.members import Parts
 from tenfold.data.folders.text import decoded
 from tenfold.errors import DataError, UsageError, counted, did_you_mean, quoted
@@ -63,6 +63,13 @@ class Table:
     folder: str = ""
 
     @property
+    def split(self) -> str:
+        """The split that its name names, or else that of its folder; by default for training."""
+        path = PurePosixPath(self.name)
+        named = [split_of(path.stem), *map(split_of, reversed(path.parent.parts))]
+        return next(filter(None, named), "train")
+
+    @property
     def has_labels(self) -> bool:
         """Whether a column has a usual heading of labels."""
         return not _SURE_LABEL_HEADINGS.isdisjoint(map(simplified, self.headings))
@@ -97,8 +104,8 @@ class ImageNames:
     """Finds images by what a table calls them.
 
     That is their path, from the root or from the table's folder, or the end of their path; with or
-    without extension, and in the same case if that tells images apart. Of several, the one for
-    training counts.
+    without extension, and in the same case if that tells images apart. Of several, the one in the
+    table's split counts.
 
     Args:
         images: the images' names.
@@ -106,28 +113,29 @@ class ImageNames:
     """
 
     def __init__(self, images: Sequence[Parts], splits: Sequence[str]) -> None:
-        self._whole, self._ends, self._ends_for_training = _Index(), _Index(), _Index()
+        self._whole, self._ends = _Index(), _Index()
+        self._ends_in = {split: _Index() for split in set(splits)}
         for place, (parts, split) in enumerate(zip(images, splits, strict=True)):
             names = [same_name(part) for part in parts]
             self._whole.add("/".join(names), place)
             for start in range(max(0, len(names) - _DEEPEST), len(names)):
                 end = "/".join(names[start:])
                 self._ends.add(end, place)
-                if split == "train":
-                    self._ends_for_training.add(end, place)
+                self._ends_in[split].add(end, place)
 
-    def find(self, name: str, folder: str = "") -> int | None:
+    def find(self, name: str, folder: str = "", split: str = "train") -> int | None:
         """The index of an image; `AMBIGUOUS` if there are several, None if there is none.
 
         Args:
             name: as `path_in` gives it.
             folder: the table's.
+            split: the table's.
         """
         inside = f"{same_name(folder)}/{name}" if folder else name
         found = [
             self._whole.find(name),
             self._whole.find(inside),
-            self._ends_for_training.find(name),
+            self._ends_in[split].find(name) if split in self._ends_in else None,
             self._ends.find(name),
         ]
         known = [place for place in found if place is not None]
@@ -249,21 +257,25 @@ def name_column(table: Table, names: ImageNames, labels: int | None = None) -> N
             matched = {
                 index
                 for path in paths
-                if (index := names.find(path.removeprefix(left_out), table.folder))
+                if (index := names.find(path.removeprefix(left_out), table.folder, table.split))
                 not in (None, AMBIGUOUS)
             }
             if matched:
                 usual = simplified(heading) in NAME_HEADINGS
                 label = simplified(heading) in LABEL_HEADINGS and labels is None
                 column = NameColumn(place, left_out, len(matched), len(paths))
-                found.append(((len(matched), usual, not label, -place), column))
+                # Rows may be numbered, and images too.
+                is_number = all(path.isdecimal() for path in paths)
+                is_sure = usual and 2 * len(matched) >= len(paths)
+                rank = (is_sure, not is_number, len(matched), usual, not label, -place)
+                found.append((rank, column))
     return max(found, key=lambda each: each[0])[1] if found else None
 
 
 def rows_of_images(table: Table, column: NameColumn, names: ImageNames) -> list[int | None]:
     """For each row, the index of the image that it names; see `ImageNames.find`."""
     return [
-        names.find(path_in(cell).removeprefix(column.left_out), table.folder)
+        names.find(path_in(cell).removeprefix(column.left_out), table.folder, table.split)
         for cell in table.cells(column.place)
     ]
 
