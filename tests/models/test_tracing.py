@@ -39,6 +39,7 @@ ARGUMENTS = [
     ("resnet-small", {}),
     ("resnet-small", {"widths": [4, 4, 8], "blocks": 2, "dropout": 0.3}),
     ("resnet-small", {"widths": [3]}),
+    ("resnet-small", {"widths": [3, 5], "stem_pool": True}),
 ]
 
 

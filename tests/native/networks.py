@@ -297,5 +297,9 @@ MODELS: dict[str, Case] = {
         lambda: build("resnet-small", (3, 8, 8), CLASSES, widths=(6, 9), blocks=2),
         ImageShape(3, 8, 8),
     ),
+    "resnet-small, pooled": Case(
+        lambda: build("resnet-small", (1, 14, 11), CLASSES, widths=(6, 9), stem_pool=True),
+        ImageShape(1, 14, 11),
+    ),
 }
 """Every model in the table; large ones are scaled down."""

@@ -95,6 +95,22 @@ def test_a_class_that_was_left_out_stays_out(photos: Path, tenfold: Tenfold) -> 
     assert json.loads(Path("run/run.json").read_text())["data"]["classes"] == ["cat", "dog"]
 
 
+def test_the_options_of_evaluate_are_for_other_data(photos: Path, tenfold: Tenfold) -> None:
+    """Of other data, a column may have to be named; its own is read as the run read it."""
+    assert tenfold(*COMMAND, "--skip-bad", "--out", "run").code == 0
+    answer = tenfold("evaluate", "run", "--labels", "nowhere.csv")
+    assert answer.code == 2
+    assert "--labels is for other data than the run's own; name that data" in answer.err
+    Path("other").mkdir()
+    for number in range(4):
+        Path(f"other/{number}.png").write_bytes(picture())
+    rows = "".join(f"{number}.png,gray,{'cat' if number < 2 else 'dog'}\n" for number in range(4))
+    Path("other/t.csv").write_text(f"name,color,animal\n{rows}")
+    answer = tenfold("evaluate", "run", "other", "--labels", "other/t.csv:animal", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["n_test"] == 4
+
+
 def test_a_file_that_breaks_later_stops_a_resume(photos: Path, tmp_path: Path) -> None:
     recipe = load_recipe("softmax-fashion", {"epochs": 4, "batch_size": 4, "skip_bad": True})
     with pytest.raises(InterruptedRunError):

@@ -17,8 +17,9 @@ class ResNetSmall(nn.Module):
 
     After He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", 2015
     (arXiv:1512.03385), section 4.2, but wider and less deep. Each stage after the first halves the
-    size. Thanks to the global average pooling any size works; the smallest tested is 8x8. If the
-    last stage has one pixel, a training batch needs at least two images.
+    size. Thanks to the global average pooling any size works, with `stem_pool` any from 2x2; the
+    smallest tested is 8x8. If the last stage has one pixel, a training batch needs at least two
+    images.
 
     Args:
         input_shape: shape of one image.
@@ -49,6 +50,12 @@ class ResNetSmall(nn.Module):
         if not widths:
             raise UsageError("resnet-small: widths is empty, wanted one width per stage")
         require_whole("resnet-small", "blocks", blocks, MOST_LAYERS // len(widths))
+        if stem_pool and min(input_shape[1:]) < 2:
+            raise UsageError(
+                f"resnet-small: images of {input_shape} are too small for stem_pool, wanted at "
+                "least 2x2 pixels",
+                remedy="choose larger images, or leave stem_pool out",
+            )
         self.stem = nn.Sequential(
             _convolution(input_shape.channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )

@@ -49,13 +49,14 @@ WIDTHS = (8, 12, 16, 24, 32, 48, 64)
 """Channels of the first stage that a network may have, at most as many as pixels a side."""
 
 LEAST_SIDE_TO_POOL = 24
-"""Pixels a side from which on the first convolution is followed by pooling."""
+"""Pixels a side at or above which the first convolution is followed by pooling."""
 
 LAST_SIDE = 8
 """The last stage sees an image of about this many pixels a side, or half as many after pooling."""
 
 SEEN_OFTEN = 12
-"""Epochs from which on the network would learn images by heart if they were not changed."""
+"""Epochs at or above which the network would learn images by heart, unless they are changed and
+some of its features dropped at random."""
 
 MUCH_LIGHTING, LITTLE_EXPLAINED = 1.0, 0.05
 """See `DataSummary`: beyond and below which differences of brightness are taken for noise."""
@@ -141,6 +142,9 @@ def chosen_by_data(recipe: Recipe, data: DataSummary, budget: Budget = USUAL_BUD
         place[name] = chosen
         if key == "model":
             values["model_args"] = _model_args(values, data, budget)
+    if "model" in recipe.left_to_data:
+        dropout = _if_seen_often(0.2)(values, data, budget)
+        values["model_args"] = {"dropout": dropout, **values["model_args"]}
     return Recipe.model_validate(values)
 
 
@@ -221,11 +225,10 @@ def _model_args(values: Mapping[str, Any], data: DataSummary, budget: Budget) ->
     stages = max(2, min(5, 1 + round(math.log2(max(side, 1) / LAST_SIDE))))
     room = budget.multiply_adds / (data.n * _wanted_epochs(data))
     given = values["model_args"]
-    dropout = 0.2 if _wanted_epochs(data) >= SEEN_OFTEN else 0.0
     pooling = {"stem_pool": True} if side >= LEAST_SIDE_TO_POOL else {}
     for width in reversed([width for width in WIDTHS if width <= max(side, WIDTHS[0])]):
         widths = [width * 2**stage for stage in range(stages)]
-        arguments = {"widths": widths, "blocks": 1, "dropout": dropout, **pooling, **given}
+        arguments = {"widths": widths, "blocks": 1, **pooling, **given}
         if _multiply_adds(values["model"], arguments, data) <= room:
             break
     return arguments

@@ -67,6 +67,11 @@ def evaluate_run(
             f"{path}: a model file alone does not say where its data is",
             remedy=f"name the data: {RunFolder(path).command('evaluate', 'DATA')}",
         )
+    if data is None and (option := options.given()):
+        raise UsageError(
+            f"{option} is for other data than the run's own",
+            remedy=f"name that data: {RunFolder(path).command('evaluate', 'DATA')}",
+        )
     listener, parts, batch_size = listener or Listener(), None, 1024
     if own is not None:
         facts = own.read_facts()
@@ -204,10 +209,10 @@ def _own_parts(
             listener=WithoutNotes(listener),
         )
         splits = with_validation(loaded.splits, recipe.val, seed=recipe.seed)
-    except DataError:
+    except (DataError, UsageError):
         if data is None:
             raise
-        return None  # data that cannot be split like the run's is other data
+        return None  # data that cannot be read or split like the run's is other data
     if splits.fingerprint == facts.data.fingerprint:
         return {part.split: part for part in splits}
     if data is None:
