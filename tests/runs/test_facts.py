@@ -207,6 +207,7 @@ class TestVersion1:
         assert facts.status == old["status"]
         assert facts.data.n == old["data"]["n"]
         recipe = old["context"]["recipe"]
+        newer = {"stem_pool": False} if recipe["model"] == "resnet-small" else {}
         assert facts.context.model_dump() == {
             "recipe": {
                 "resize": "crop",
@@ -214,6 +215,7 @@ class TestVersion1:
                 **recipe,
                 "normalize": "dataset" if recipe["normalize"] else "none",
                 "augment": {**AugmentRecipe().model_dump(), **recipe["augment"]},
+                "model_args": {**newer, **recipe["model_args"]},
             },
             "data": old["context"]["data"],
             "classes": old["context"]["classes"],
