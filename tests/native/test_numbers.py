@@ -248,7 +248,7 @@ def test_every_operation_and_every_model_is_covered() -> None:
         *("linear", "dropout", "batch_norm2d", "add"),
     }
     assert operations == known
-    assert MODELS.keys() == TABLE.keys()
+    assert {name.partition(",")[0] for name in MODELS} == TABLE.keys()
 
 
 @pytest.mark.parametrize("size", [2, 16, 37])
