@@ -632,20 +632,6 @@ FOLDERS = {
 }
 """The words of the figures on folders of pictures, by the document that they are put into."""
 
-ADVICE = {
-    "folders.md": "In {runs} runs (`benchmarks/advice.py`: five models, two optimizers, eight "
-    "learning rates from 0.000001 to 10, digits and Fashion-MNIST), {silent} learned and heard "
-    "nothing, {right} did not and were told so, and {failed} were stopped because the loss was no "
-    "longer finite. There were {alarms} false alarms, {misses} misses, and {wrong} cases in which "
-    "the direction led to a higher loss and the other to a lower one.",
-    "folders.zh.md": "在 {runs} 次训练中（`benchmarks/advice.py`：五种模型、两种优化器、"
-    "从 0.000001 到 10 的八个学习率、digits 和 Fashion-MNIST），{silent} 次学到了东西且没有提示，"
-    "{right} 次没有学到且得到了提示，{failed} 次因损失不再有限而停止；"
-    "误报 {alarms} 次，漏报 {misses} 次，另有 {wrong} 次所建议的方向使损失升高，"
-    "而相反方向使损失降低。",
-}
-"""Sentences on how often the advice is right, likewise."""
-
 FIGURES_BEGIN, FIGURES_END = (
     "<!-- Made by benchmarks/page.py: {name} -->",
     "<!-- The end of what it made -->",
@@ -689,20 +675,6 @@ def interval_of(samples: Sequence[float] | np.ndarray) -> np.ndarray:
     n = len(samples)
     half = student_t.ppf(0.975, n - 1) * np.std(samples, ddof=1) / math.sqrt(n)
     return np.mean(samples) + np.array([0, -half, half])
-
-
-def advice_figures(result: Result, words: str) -> str:
-    """How often the advice was right."""
-    counts = result.facts
-    return words.format(
-        runs=sum(counts.values()),
-        silent=counts.get("rightly silent", 0),
-        right=counts.get("right advice", 0),
-        failed=counts.get("stopped by an error", 0),
-        alarms=counts.get("false alarm", 0),
-        misses=counts.get("miss", 0),
-        wrong=counts.get("wrong direction", 0),
-    )
 
 
 def put_into(document: str, name: str, made: str) -> str:
@@ -781,9 +753,6 @@ def main() -> None:
         if (on_folders := options.results / "folders.json").exists():
             made = folder_figures(Result.read(on_folders), FOLDERS[name])
             text = put_into(text, "folders", made)
-        if (on_advice := options.results / "advice.json").exists():
-            made = advice_figures(Result.read(on_advice), ADVICE[name])
-            text = put_into(text, "advice", made)
         (options.out / name).write_text(text, encoding="utf-8")
 
 

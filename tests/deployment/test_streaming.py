@@ -182,6 +182,28 @@ def test_standard_input_in_parts(pictures: Path, model: Path, bytes_at_once: int
     assert [each.guesses[0].name for each in found] == ["light"]
 
 
+@pytest.mark.parametrize("kind", ["BMP", "WEBP"])
+def test_a_picture_in_parts_with_an_early_line_break(
+    pictures: Path, model: Path, kind: str
+) -> None:
+    """The size of the file, near its beginning, has a byte that is a line break in text."""
+
+    class Slow(io.BytesIO):
+        def read1(self, _size: int | None = -1, /) -> bytes:
+            return super().read1(1)
+
+    for width in range(1, 3000):
+        encoded = io.BytesIO()
+        noise = np.random.default_rng(width).integers(230, 256, (20, width, 3), np.uint8)
+        Image.fromarray(noise).save(encoded, kind)
+        if b"\n" in encoded.getvalue()[:8]:
+            break
+    else:
+        pytest.fail("no such picture")
+    found = answers(Classifier.from_file(model), ["-"], 1, lambda: Slow(encoded.getvalue()))
+    assert [each.guesses[0].name for each in found] == ["light"]
+
+
 def test_a_picture_on_standard_input(pictures: Path) -> None:
     found = piped(picture(light=True))
     assert (found.returncode, found.stderr) == (0, b"")

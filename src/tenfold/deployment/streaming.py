@@ -37,8 +37,8 @@ _NAMES_AT_ONCE = 2**16
 _MOST_WORKERS = 4
 
 _ENOUGH_TO_TELL = 64
-_NO_TEXT = (b"\x89", b"\0")
-"""First bytes of image formats in whose beginnings there may be a line break."""
+_NO_TEXT = (b"\x89", b"\0", b"RIFF", b"BM")
+"""What image formats begin with, in whose next bytes there may be a line break."""
 
 
 @dataclass(frozen=True)
