@@ -6,8 +6,9 @@
 Each run is trained to its end whatever is said. It has learned if its last epoch's training loss is
 below that of the best constant answer by more than `LEARNED`. Then:
 
-- a false alarm is a run that is said not to have learned anything yet, and has at its end;
-- a miss is a run that has not learned at its end, and is not said so, nor stopped by an error;
+- a false alarm is a run that is said to have learned next to nothing yet, and has learned at its
+  end; its advice is good nevertheless if a rate that it names leads to a lower loss;
+- a miss is a run that has not learned at its end, and got no advice, nor was stopped by an error;
 - a wrong direction is advice to raise or lower the learning rate that leads to a higher loss at the
   next rate of the grid, while the other neighbor has a lower one.
 """
@@ -52,12 +53,14 @@ class Outcome:
         loss: of its last epoch; infinite if it failed.
         constant: that of the best constant answer.
         said: the direction that was named: `higher`, `lower`, `both`; empty for none.
+        alarmed: whether it was said to have learned next to nothing.
         failed: whether the loss became infinite or undefined.
     """
 
     loss: float
     constant: float
     said: str
+    alarmed: bool
     failed: bool = False
 
     @property
@@ -70,14 +73,16 @@ class Heard(Watcher):
     """Keeps what a run says about its learning."""
 
     def __init__(self) -> None:
-        self.said = ""
+        self.said, self.alarmed = "", False
 
     def note(self, text: str) -> None:
         """Keep the direction."""
-        if "has not learned anything yet" in text or "ReLUs are dead" in text:
-            higher = re.search(r"ten times higher \(", text) and "lower and ten" not in text
-            lower = "rate ten times lower" in text
-            self.said = self.said or ("higher" if higher else "lower" if lower else "both")
+        alarmed = "has learned next to nothing yet" in text or "ReLUs are dead" in text
+        if alarmed or "too sure" in text:
+            named = re.search("rates? ten times (higher|lower)( and ten)?", text)
+            assert named, text
+            self.said = "both" if named[2] else named[1]
+            self.alarmed = alarmed
 
 
 def data_of(name: str, images: int | None) -> Splits:
@@ -108,22 +113,23 @@ def run(model: str, optimizer: str, lr: float, name: str, data: Splits, seed: in
     try:
         history = fit(recipe, data, resources=Resources(device="cpu"), watcher=heard).history
     except TrainingError:
-        return Outcome(math.inf, constant, heard.said, failed=True)
-    return Outcome(history[-1].train_loss, constant, heard.said)
+        return Outcome(math.inf, constant, heard.said, heard.alarmed, failed=True)
+    return Outcome(history[-1].train_loss, constant, heard.said, heard.alarmed)
 
 
 def verdict(rate: int, outcomes: list[Outcome]) -> str:
     """What was right or wrong about one run's advice, given those of all rates."""
     found = outcomes[rate]
-    if found.said and found.learned:
-        return "false alarm"
-    if not found.learned and not found.said:
-        return "stopped by an error" if found.failed else "miss"
     if not found.said:
-        return "rightly silent"
+        if found.learned:
+            return "rightly silent"
+        return "stopped by an error" if found.failed else "miss"
     lower = outcomes[rate - 1].loss if rate else math.inf
     higher = outcomes[rate + 1].loss if rate + 1 < len(outcomes) else math.inf
     named, other = (higher, lower) if found.said == "higher" else (lower, higher)
+    if found.alarmed and found.learned:
+        helps = min(named, other if found.said == "both" else math.inf) < found.loss
+        return "false alarm, good advice" if helps else "false alarm"
     is_wrong = found.said != "both" and named > found.loss and other < found.loss
     return "wrong direction" if is_wrong else "right advice"
 

@@ -15,13 +15,15 @@ from tenfold.training.history import EpochMetrics
 LABELS = np.arange(100) % 10
 
 
-def epochs(train: list[float], val: list[float | None] | None = None) -> list[EpochMetrics]:
+def epochs(
+    train: list[float], val: list[float | None] | None = None, *, train_acc: float = 0.1
+) -> list[EpochMetrics]:
     val = val or [None] * len(train)
     return [
         EpochMetrics(
             epoch=number,
             train_loss=loss,
-            train_acc=0.5,
+            train_acc=train_acc,
             val_loss=val_loss,
             val_acc=None,
             lr=0.1,
@@ -108,7 +110,7 @@ def test_a_loss_no_better_than_a_constant_answers_is_reported_once() -> None:
     assert [len(each) for each in said] == [1, 0, 0]
     assert said[0][0].startswith(
         "after epoch 1 and 1,000 steps, the training loss is 2.303, and a model that gives one "
-        "answer for every image gets 2.303, so this one has not learned anything yet: "
+        "answer for every image gets 2.303, so this one has learned next to nothing yet: "
     )
 
 
@@ -132,6 +134,37 @@ def test_the_direction_depends_on_how_far_weights_have_moved(share: float, words
     moved(model, share)
     (said,) = advice(advisor, epochs([2.3026]))
     assert words in said
+
+
+def test_weights_that_were_zero_say_nothing_about_the_direction() -> None:
+    model = network()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    advisor = Advisor(LABELS, 10, schedule, model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1e-6)
+    (said,) = advice(advisor, epochs([2.3026]))
+    assert "ten times lower and ten times higher" in said
+
+
+@pytest.mark.parametrize(
+    ("loss", "train_acc", "words"),
+    [
+        (3.1, 0.81, "although 81% of this one's answers are right: it is too sure of the others"),
+        (3.1, 0.15, "has learned next to nothing yet"),
+        (2.29, 0.81, "has learned next to nothing yet"),
+    ],
+)
+def test_many_right_answers_with_a_high_loss(loss: float, train_acc: float, words: str) -> None:
+    """With a high learning rate, most answers may be right, and the others cost more than ln 10."""
+    model = network()
+    advisor = Advisor(LABELS, 10, schedule, model)
+    moved(model, 3.0)
+    (said,) = advice(advisor, epochs([loss], train_acc=train_acc))
+    assert words in said
+    assert "try a learning rate ten times lower (it went up to 0.1)" in said
 
 
 def test_the_loss_of_the_later_half_of_an_epoch_counts() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,10 @@ HARDLY_MOVED = 0.01
 FAR_MOVED = 0.5
 """Weights that changed by more, likewise, have gone far without finding anything."""
 
+OFTEN_RIGHT = 0.1
+"""Answers are often right if as many more are right than in the largest class, as a share of the
+other classes' images."""
+
 _SAMPLED = 4096
 
 
@@ -56,17 +59,17 @@ class Movement:
             if matrix.numel()
         }
 
-    def share(self) -> float:
+    def share(self) -> float | None:
         """The median over all matrices of the size of the change, as a share of the size then.
 
-        A matrix that was 0 has moved infinitely far if it is not any more.
+        None if all were 0 then, and have no size to compare with.
         """
         shares = []
         for name, now in self._sample().items():
             start = self._start[name]
-            size, change = float(start.norm()), float((now - start).norm())
-            shares.append(change / size if size else math.inf if change else 0.0)
-        return float(np.median(shares)) if shares else 0.0
+            if size := float(start.norm()):
+                shares.append(float((now - start).norm()) / size)
+        return float(np.median(shares)) if shares else None
 
 
 class Advisor:
@@ -95,6 +98,7 @@ class Advisor:
     ) -> None:
         self._schedule, self._first_step = schedule, step
         self._movement = Movement(model)
+        self._largest = float(np.bincount(labels).max()) / len(labels)
         self.constant_loss = constant_loss(
             labels, classes, label_smoothing=label_smoothing, class_weights=class_weights
         )
@@ -148,15 +152,21 @@ class Advisor:
         peak = max(map(self._schedule, range(steps)))
         found = (
             f"after epoch {last.epoch} and {steps:,} steps, the training loss is {now:.3f}, and a "
-            f"model that gives one answer for every image gets {self.constant_loss:.3f}, so this "
-            "one has not learned anything yet"
+            f"model that gives one answer for every image gets {self.constant_loss:.3f}"
         )
-        if moved < HARDLY_MOVED:
+        if now > self.constant_loss and self._is_often_right(last):
+            return (
+                f"{found}, although {last.train_acc:.0%} of this one's answers are right: it is "
+                f"too sure of the others; try a learning rate ten times lower (it went up to "
+                f"{peak:g}) or larger batches"
+            )
+        found += ", so this one has learned next to nothing yet"
+        if moved is not None and moved < HARDLY_MOVED:
             return (
                 f"{found}: its weights have moved by {moved:.2%} only; try a learning rate ten "
                 f"times higher (it went up to {peak:g})"
             )
-        if moved > FAR_MOVED:
+        if moved is not None and moved > FAR_MOVED:
             return (
                 f"{found}, although its weights have moved by {min(moved, 99):.0%}; try a learning "
                 f"rate ten times lower (it went up to {peak:g}) or larger batches"
@@ -165,6 +175,9 @@ class Advisor:
             f"{found}: give it more epochs, or try learning rates ten times lower and ten times "
             f"higher (it went up to {peak:g})"
         )
+
+    def _is_often_right(self, last: EpochMetrics) -> bool:
+        return last.train_acc > self._largest + OFTEN_RIGHT * (1 - self._largest)
 
 
 def constant_loss(
