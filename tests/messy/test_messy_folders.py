@@ -342,7 +342,7 @@ CASES: dict[str, Case] = {
             **table(["name,label", "a,cat", "b,dog"], "two.csv"),
         },
         None,
-        ("several tables name its images: one.csv (2 images), two.csv (2 images)", "--labels"),
+        ("several tables name the same images: one.csv (2 images), two.csv (2 images)", "--labels"),
         code=3,
     ),
     "a table of digits, labels first": Case(

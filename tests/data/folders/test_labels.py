@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from bad_inputs.makers.pictures import picture
 from tenfold.data import load_splits
+from tenfold.data.folders.folder import read_image_folder
+from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
+from tenfold.errors import DataError, TenfoldError
+from tenfold.listening import Listener, Recorder
+from tenfold.types import WantedShape
 
 
 def folder_of(root: Path, files: dict[str, str | None]) -> Path:
@@ -64,3 +70,253 @@ def test_a_table_of_a_split_labels_its_images(
             rows.append(f"{before.format(split=split)}{number}.png,{label}\n")
         files[table] = "id,label\n" + "".join(rows)
     assert labels_of(folder_of(tmp_path, files)) == expected
+
+
+@dataclass(frozen=True)
+class Case:
+    """A folder with tables.
+
+    Attributes:
+        files: as in `folder_of`.
+        places: the split and class of every image that is used.
+        options: as a person gives them.
+        says: words in the notes.
+        not_says: words that are not in them.
+        groups: of every image; None if nobody asks.
+    """
+
+    files: dict[str, str | None]
+    places: dict[str, str]
+    options: FolderOptions = NO_OPTIONS
+    says: tuple[str, ...] = ()
+    not_says: tuple[str, ...] = ()
+    groups: dict[str, str] | None = None
+
+
+def images(*names: str) -> dict[str, str | None]:
+    return dict.fromkeys(names)
+
+
+FOUR = images("1.png", "2.png", "3.png", "4.png")
+OF_TRAINING = "file,label\n1,cat\n2,dog\n"
+OF_TESTING = "file,label\n3,cat\n4,dog\n"
+BY_TABLES = {"1.png": "train cat", "2.png": "train dog", "3.png": "test cat", "4.png": "test dog"}
+TOGETHER = {"1.png": "all cat", "2.png": "all dog", "3.png": "all cat", "4.png": "all dog"}
+WITH_PERSONS = "file,label,person\n1,cat,a\n2,dog,b\n3,cat,a\n4,dog,b\n"
+PERSONS = {"1.png": "a", "2.png": "b", "3.png": "a", "4.png": "b"}
+
+CASES = {
+    "tables named after splits": Case(
+        {**FOUR, "train.csv": OF_TRAINING, "test.csv": OF_TESTING},
+        BY_TABLES,
+        says=("labels are from test.csv, train.csv (column 'label'), for 4 images",),
+        not_says=("skipped",),
+    ),
+    "tables named after splits and what they hold": Case(
+        {**FOUR, "train_labels.csv": OF_TRAINING, "TestLabels.csv": OF_TESTING}, BY_TABLES
+    ),
+    "tables whose columns are in another order": Case(
+        {**FOUR, "train.csv": OF_TRAINING, "test.csv": "label,file\ncat,3\ndog,4\n"}, BY_TABLES
+    ),
+    "a table named after a split with others": Case(
+        {**FOUR, "labels.csv": OF_TRAINING, "more.csv": OF_TESTING}, TOGETHER
+    ),
+    "a column of splits that agrees with the folders": Case(
+        {
+            **images("train/1.png", "train/2.png", "test/3.png", "test/4.png"),
+            "labels.csv": "file,label,split\n1,cat,train\n2,dog,train\n3,cat,test\n4,dog,test\n",
+        },
+        {
+            "train/1.png": "train cat",
+            "train/2.png": "train dog",
+            "test/3.png": "test cat",
+            "test/4.png": "test dog",
+        },
+        not_says=("the splits are those of the folders",),
+    ),
+    "a column of splits that does not": Case(
+        {
+            **images("train/1.png", "train/2.png", "test/3.png", "test/4.png"),
+            "labels.csv": "file,label,split\n1,cat,test\n2,dog,train\n3,cat,test\n4,dog,test\n",
+        },
+        {
+            "train/1.png": "train cat",
+            "train/2.png": "train dog",
+            "test/3.png": "test cat",
+            "test/4.png": "test dog",
+        },
+        says=("the splits are those of the folders, not those in labels.csv",),
+    ),
+    "headings in a comment": Case(
+        {**FOUR, "labels.csv": "# by hand\n# file,score,kind,label\n"
+         "1,3,x,cat\n2,4,x,dog\n3,4,y,cat\n4,3,y,dog\n"},
+        TOGETHER,
+        says=("column 'label'",),
+    ),
+    "numbers of rows without a heading": Case(
+        {**FOUR, "labels.csv": ",file,kind\n0,1,cat\n1,2,dog\n2,3,cat\n3,4,dog\n"}, TOGETHER
+    ),
+    "numbers of rows as pandas calls them": Case(
+        {**FOUR, "labels.csv": "Unnamed: 0,file,kind\n0,1,cat\n1,2,dog\n2,3,cat\n3,4,dog\n"},
+        TOGETHER,
+    ),
+    "the images of all classes in one folder": Case(
+        {
+            **images("all images/1.png", "all images/2.png"),
+            "labels.csv": "file;kind\n1;cat\n2;dog\n",
+        },
+        {"all images/1.png": "all cat", "all images/2.png": "all dog"},
+    ),
+    "one folder with a name of its own, and labels": Case(
+        {**images("zoo/1.png", "zoo/2.png"), "labels.csv": "file,label\n1,cat\n2,dog\n"},
+        {"zoo/1.png": "all cat", "zoo/2.png": "all dog"},
+    ),
+    "one class, and a table of something else": Case(
+        {**images("cat/1.png", "cat/2.png"), "meta.csv": "file,bytes\n1,70\n2,71\n"},
+        {"cat/1.png": "all cat", "cat/2.png": "all cat"},
+        says=("the classes are the folders, although meta.csv names the images, too",),
+    ),
+    "groups in the table": Case(
+        {**FOUR, "labels.csv": WITH_PERSONS},
+        TOGETHER,
+        FolderOptions(group_by="person"),
+        groups=PERSONS,
+    ),
+    "groups in several tables with the labels": Case(
+        {
+            **FOUR,
+            "one.csv": "file,label,person\n1,cat,a\n2,dog,b\n",
+            "two.csv": "file,label,person\n3,cat,a\n4,dog,b\n",
+        },
+        TOGETHER,
+        FolderOptions(group_by="person"),
+        groups=PERSONS,
+    ),
+    "groups in several other tables": Case(
+        {
+            **images("cat/1.png", "dog/2.png", "cat/3.png", "dog/4.png"),
+            "one.csv": "file,person\n1,a\n2,b\n",
+            "two.csv": "file,person\n3,a\n",
+        },
+        {"cat/1.png": "all cat", "dog/2.png": "all dog", "cat/3.png": "all cat",
+         "dog/4.png": "all dog"},
+        FolderOptions(group_by="person"),
+        says=("1 image without 'person' in the table, so each is a group of its own",),
+        not_says=("skipped",),
+        groups={"cat/1.png": "a", "dog/2.png": "b", "cat/3.png": "a", "dog/4.png": "/"},
+    ),
+    "one table of several": Case(
+        {**FOUR, "a/labels.csv": OF_TRAINING, "b/labels.csv": OF_TESTING},
+        {"3.png": "all cat", "4.png": "all dog"},
+        FolderOptions(labels="b/labels.csv"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_the_place_and_group_of_every_image(tmp_path: Path, case: Case) -> None:
+    recorder = Recorder(Listener())
+    read = read_image_folder(
+        folder_of(tmp_path, case.files), WantedShape(), recorder, case.options
+    ).splits
+    places, groups = {}, {}
+    for split, part in read.items():
+        assert part.names is not None
+        for name, label in zip(part.names, part.labels, strict=True):
+            places[name] = f"{split} {part.classes[label]}"
+        if part.groups is not None:
+            groups |= {name: group[:1] for name, group in zip(part.names, part.groups, strict=True)}
+    assert places == case.places
+    assert groups == (case.groups or {})
+    said = "\n".join(recorder.notes)
+    for words in case.says:
+        assert words in said
+    for words in case.not_says:
+        assert words not in said
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A folder with tables that are not used.
+
+    Attributes:
+        files: as in `folder_of`.
+        says: words of the error and its remedy.
+        options: as a person gives them.
+        mended: files and options that the remedy leads to, which are understood.
+    """
+
+    files: dict[str, str | None]
+    says: tuple[str, ...]
+    options: FolderOptions = NO_OPTIONS
+    mended: tuple[dict[str, str | None], FolderOptions] = ({}, NO_OPTIONS)
+
+
+OF_NO_LABEL = "file,kind,size\n1,cat,3\n2,dog,4\n"
+REFUSED = {
+    "several tables without a clear column of labels": Refused(
+        {**FOUR, "one.csv": OF_NO_LABEL, "two.csv": "file,kind,size\n3,cat,3\n4,dog,4\n"},
+        ("it is not clear which column has the labels: 'kind', 'size'",
+         "give this column the heading 'label' in each of the tables"),
+        mended=({"one.csv": OF_NO_LABEL.replace("kind", "label"),
+                 "two.csv": "file,label,size\n3,cat,3\n4,dog,4\n"}, NO_OPTIONS),
+    ),
+    "several tables with other headings": Refused(
+        {**FOUR, "one.csv": OF_TRAINING, "two.csv": "file,class\n3,cat\n4,dog\n"},
+        ("have different headings in several tables: one.csv ('label'), two.csv ('class')",
+         "choose one table with --labels, such as --labels one.csv"),
+        mended=({}, FolderOptions(labels="one.csv")),
+    ),
+    "several tables of one name": Refused(
+        {**FOUR, "a/labels.csv": OF_TRAINING, "b/labels.csv": OF_TESTING},
+        ("has several of this name: 'a/labels.csv', 'b/labels.csv'",
+         "such as --labels a/labels.csv"),
+        FolderOptions(labels="labels.csv"),
+        ({}, FolderOptions(labels="a/labels.csv")),
+    ),
+    "an image with two groups": Refused(
+        {**FOUR, "labels.csv": WITH_PERSONS + "1,cat,b\n"},
+        ("images have two cells in the column 'person': '1.png'", "keep one row for each image"),
+        FolderOptions(group_by="person"),
+        ({"labels.csv": WITH_PERSONS}, FolderOptions(group_by="person")),
+    ),
+    "an image with two groups in two tables": Refused(
+        {**FOUR, "labels.csv": WITH_PERSONS.replace("person", "x"),
+         "one.csv": "file,person\n1,a\n2,b\n", "two.csv": "file,person\n1,b\n3,a\n"},
+        ("in the column 'person', 1.png has 'a' and 'b'",),
+        FolderOptions(labels="labels.csv:label", group_by="person"),
+        ({"two.csv": "file,person\n3,a\n"},
+         FolderOptions(labels="labels.csv:label", group_by="person")),
+    ),
+    "several groups of an expression": Refused(
+        images("cat_1.png", "dog_1.png"),
+        ("it has 2 groups, and none is named label", "write (?P<label>...)"),
+        FolderOptions(label_from=r"([a-z]+)_(\d)"),
+        ({}, FolderOptions(label_from=r"(?P<label>[a-z]+)_(\d)")),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_not_clear_is_refused_and_the_remedy_works(tmp_path: Path, case: Refused) -> None:
+    with pytest.raises(TenfoldError) as caught:
+        read_image_folder(folder_of(tmp_path, case.files), WantedShape(), Listener(), case.options)
+    said = f"{caught.value.message}; {caught.value.remedy}"
+    for words in case.says:
+        assert words in said
+    files, options = case.mended
+    found = read_image_folder(folder_of(tmp_path, files), WantedShape(), Listener(), options)
+    assert next(iter(found.splits.values())).classes == ("cat", "dog")
+
+
+def test_tables_that_are_too_large_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenfold.data.folders.survey.LARGEST_TABLES", 20)
+    folder = folder_of(tmp_path, {**FOUR, "labels.csv": OF_TRAINING})
+    for options in (NO_OPTIONS, FolderOptions(labels="labels.csv"), FolderOptions(group_by="x")):
+        with pytest.raises(DataError, match=r"labels\.csv: it was not read, because tables beside"):
+            read_image_folder(folder, WantedShape(), Listener(), options)
+    on_disk = FolderOptions(labels=str(folder / "labels.csv"))
+    found = read_image_folder(folder, WantedShape(), Listener(), on_disk)
+    assert found.splits["all"].classes == ("cat", "dog")

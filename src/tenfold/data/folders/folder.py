@@ -30,8 +30,14 @@ from tenfold.data.folders.cache import Decoded, load_cached, store_cached
 from tenfold.data.folders.damage import by_reason, refuse
 from tenfold.data.folders.decoding import bits_used, decode_images
 from tenfold.data.folders.fitting import by, default_size, fitting_note
-from tenfold.data.folders.labels import Images, label_images
-from tenfold.data.folders.layout import LEFT_OUT, WANTED_LAYOUT, Places, refuse_duplicates
+from tenfold.data.folders.labels import label_images
+from tenfold.data.folders.layout import (
+    LEFT_OUT,
+    WANTED_LAYOUT,
+    Images,
+    Places,
+    refuse_duplicates,
+)
 from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.folders.pillow import quiet_pillow
 from tenfold.data.folders.source import source_fingerprint
@@ -211,7 +217,9 @@ def _places(path: Path, survey: Survey, options: FolderOptions) -> tuple[Places,
         )
     images = [image.parts for image in survey.images]
     refuse_duplicates(path, images)
-    places = label_images(Images(path, images, survey.folders, survey.tables), options)
+    of_images = Images(path, images, survey.folders, survey.tables, survey.unread_tables)
+    places = label_images(of_images, options)
+    survey.not_images = [name for name in survey.not_images if name not in places.tables]
     used = [
         place != LEFT_OUT and image.name not in options.leave_out
         for place, image in zip(places.of_image, survey.images, strict=True)

@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
@@ -38,6 +39,11 @@ _SPLIT_NAME = re.compile(
     rf"(?:[\s_.-]*(?:{_BESIDE_THEM}))?[\s_.-]*\d{{0,4}}"
 )
 
+_CONTAINER = re.compile(
+    rf"(?:(?:all|raw|my|the)[\s_.-]*)?(?:{_BESIDE_THEM}|files|jpe?gs?|pngs?|frames|samples|all|raw)"
+    r"[\s_.-]*\d*"
+)
+
 _TO_PREDICT = re.compile(r"pred|unlabel|holdout|hold_out|submission", re.IGNORECASE)
 """Folders of these names beside splits hold images in no class, which are left out."""
 
@@ -57,17 +63,66 @@ class Places:
         of_image: of every image, in the order given; `LEFT_OUT` for one that is not used.
         notes: what the user should know about how the folders were understood.
         groups: what each image belongs to, in the same order; None if nobody asked.
+        tables: the names of the tables that labels or groups are from.
     """
 
     classes: tuple[str, ...]
     of_image: list[Place]
     notes: list[str] = field(default_factory=list)
     groups: list[str] | None = None
+    tables: tuple[str, ...] = ()
 
     def keep(self, kept: Sequence[bool]) -> Places:
         """Without the images for which this is False."""
         groups = None if self.groups is None else list(compress(self.groups, kept))
         return replace(self, of_image=list(compress(self.of_image, kept)), groups=groups)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a folder, before they have labels.
+
+    Attributes:
+        path: the directory or archive, for messages.
+        names: of the images.
+        folders: known folders beyond those of the images, such as empty ones.
+        tables: the contents of tables beside the images, by their names.
+        unread: why other tables were not read, by their names.
+    """
+
+    path: Path
+    names: Sequence[Parts]
+    folders: Set[Parts]
+    tables: Mapping[str, bytes] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _split_roots(self) -> tuple[dict[Parts, str], list[str]]:
+        return split_roots(self.path, Tree(self.names, self.folders), of_classes=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """On the splits."""
+        return self._split_roots[1]
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The split of every image by the folders it is in, whatever its class.
+
+        Images outside split folders, beside those in them, are for training.
+
+        Raises:
+            DataError: see `split_roots`.
+        """
+        roots, _ = self._split_roots
+        if list(roots.values()) == [UNSPLIT]:
+            return [UNSPLIT] * len(self.names)
+
+        def split(parts: Parts) -> str:
+            found = (split for root, split in roots.items() if parts[: len(root)] == root)
+            return next(found, "train")
+
+        return [split(parts) for parts in self.names]
 
 
 def split_of(folder: str) -> str:
@@ -78,6 +133,11 @@ def split_of(folder: str) -> str:
     """
     found = _SPLIT_NAME.fullmatch(same_name(folder).casefold().strip())
     return _SPLIT_WORDS[found[1]] if found else ""
+
+
+def is_container(folder: str) -> bool:
+    """Whether a folder's name only says that it has images, and so names no class."""
+    return _CONTAINER.fullmatch(folder.casefold()) is not None
 
 
 def same_name(folder: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
@@ -61,6 +60,7 @@ class Survey:
         folders: all folders that are not hidden, including empty ones.
         hidden, not_images, not_followed: names of skipped files.
         tables: the contents of those skipped files that may be tables of labels, by their names.
+        unread_tables: why others of them were not read, by their names.
     """
 
     images: list[ImageFile] = field(default_factory=list)
@@ -71,6 +71,7 @@ class Survey:
     not_images: list[str] = field(default_factory=list)
     not_followed: list[str] = field(default_factory=list)
     tables: dict[str, bytes] = field(default_factory=dict)
+    unread_tables: dict[str, str] = field(default_factory=dict)
 
     def keep(self, kept: Sequence[bool]) -> None:
         """Drop the images for which this is False."""
@@ -132,10 +133,18 @@ def survey_images(path: Path, listener: Listener) -> Survey:
 
 def _keep_table(survey: Survey, member: Member) -> None:
     """Keep what may be a table of labels, unless it is too large or cannot be read."""
-    with suppress(DataError):
+    try:
         data = member.read()
-        if len(data) + sum(map(len, survey.tables.values())) <= LARGEST_TABLES:
-            survey.tables[member.name] = data
+    except DataError as error:
+        survey.unread_tables[member.name] = error.message
+        return
+    if len(data) + sum(map(len, survey.tables.values())) <= LARGEST_TABLES:
+        survey.tables[member.name] = data
+    else:
+        survey.unread_tables[member.name] = (
+            f"{member.name}: it was not read, because tables beside images may have "
+            f"{LARGEST_TABLES:,} bytes in all"
+        )
 
 
 def _survey_image(survey: Survey, member: Member) -> bytes:

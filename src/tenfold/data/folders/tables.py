@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import PurePosixPath
 
 from tenfold.data.folders.layout import same_name, split_of
@@ -33,6 +35,14 @@ NAME_HEADINGS = (
 
 SPLIT_HEADINGS = ("split", "subset", "set", "partition", "fold", "usage", "datasplit")
 """Usual headings of the column with the splits, likewise."""
+
+_TABLE_WORDS = (
+    "labels?|annotations?|annots?|metadata|meta|data|info|list|index|gt|ground[ _-]?truth|answers?|"
+    "classes|targets?|solutions?"
+)
+_BESIDE_A_SPLIT = re.compile(
+    rf"(?:{_TABLE_WORDS})[\s_.-]*(.+?)|(.+?)[\s_.-]*(?:{_TABLE_WORDS})", re.IGNORECASE
+)
 
 _LOOKED_AT = 2000
 """Rows that decide which column names images."""
@@ -63,10 +73,17 @@ class Table:
     folder: str = ""
 
     @property
+    def split_named(self) -> str:
+        """The split that its name names, as `train_labels` does; empty for none."""
+        stem = PurePosixPath(self.name).stem
+        match = _BESIDE_A_SPLIT.fullmatch(stem)
+        return split_of(stem) or (split_of(match[1] or match[2]) if match else "")
+
+    @property
     def split(self) -> str:
         """The split that its name names, or else that of its folder; by default for training."""
-        path = PurePosixPath(self.name)
-        named = [split_of(path.stem), *map(split_of, reversed(path.parent.parts))]
+        folders = reversed(PurePosixPath(self.name).parent.parts)
+        named = [self.split_named, *map(split_of, folders)]
         return next(filter(None, named), "train")
 
     @property
@@ -113,15 +130,9 @@ class ImageNames:
     """
 
     def __init__(self, images: Sequence[Parts], splits: Sequence[str]) -> None:
-        self._whole, self._ends = _Index(), _Index()
-        self._ends_in = {split: _Index() for split in set(splits)}
-        for place, (parts, split) in enumerate(zip(images, splits, strict=True)):
-            names = [same_name(part) for part in parts]
-            self._whole.add("/".join(names), place)
-            for start in range(max(0, len(names) - _DEEPEST), len(names)):
-                end = "/".join(names[start:])
-                self._ends.add(end, place)
-                self._ends_in[split].add(end, place)
+        self._images, self._splits = images, splits
+        self._depths, self._kinds = set(map(len, images)), set(splits)
+        self._indexes: dict[tuple[int, str | None], _Index] = {}
 
     def find(self, name: str, folder: str = "", split: str = "train") -> int | None:
         """The index of an image; `AMBIGUOUS` if there are several, None if there is none.
@@ -131,29 +142,52 @@ class ImageNames:
             folder: the table's.
             split: the table's.
         """
-        inside = f"{same_name(folder)}/{name}" if folder else name
-        found = [
-            self._whole.find(name),
-            self._whole.find(inside),
-            self._ends_in[split].find(name) if split in self._ends_in else None,
-            self._ends.find(name),
-        ]
+        found = [self._among(None, name)]
+        if folder:
+            found.append(self._among(None, f"{same_name(folder)}/{name}"))
+        if split in self._kinds and len(self._kinds) > 1:
+            found.append(self._among(split, name))
+        found.append(self._among("", name))
         known = [place for place in found if place is not None]
         return next((place for place in known if place != AMBIGUOUS), known[0] if known else None)
+
+    def _among(self, split: str | None, name: str) -> int | None:
+        """Of the images in a split, or all (empty), the one whose path ends so; None: is so."""
+        depth = name.count("/") + 1
+        if depth not in self._depths if split is None else depth > _DEEPEST:
+            return None
+        index = self._indexes.get((depth, split))
+        if index is None:
+            places = [
+                place
+                for place, (parts, its) in enumerate(zip(self._images, self._splits, strict=True))
+                if (len(parts) == depth if split is None else len(parts) >= depth)
+                and (not split or its == split)
+            ]
+            ends = ("/".join(map(same_name, self._images[place][-depth:])) for place in places)
+            index = self._indexes[depth, split] = _Index(zip(ends, places, strict=True))
+        return index.find(name)
 
 
 class _Index:
     """The places of images by their names, with and without extension, and without case."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: Iterable[tuple[str, int]]) -> None:
         self._exact: dict[str, int] = {}
-        self._folded: dict[str, int] = {}
+        for name, place in places:
+            stem, dot, extension = name.rpartition(".")
+            for key in (name, stem) if dot and "/" not in extension else (name,):
+                if self._exact.setdefault(key, place) != place:
+                    self._exact[key] = AMBIGUOUS
 
-    def add(self, name: str, place: int) -> None:
-        """Add a name."""
-        for key in {name, str(PurePosixPath(name).with_suffix(""))}:
-            for index, form in ((self._exact, key), (self._folded, key.casefold())):
-                index[form] = AMBIGUOUS if index.get(form, place) != place else place
+    @cached_property
+    def _folded(self) -> dict[str, int]:
+        folded: dict[str, int] = {}
+        for name, place in self._exact.items():
+            key = name.casefold()
+            if folded.setdefault(key, place) != place:
+                folded[key] = AMBIGUOUS
+        return folded
 
     def find(self, name: str) -> int | None:
         """The place of a name; `AMBIGUOUS` if several images have it, None if none has."""
@@ -185,7 +219,8 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
     """A table from a CSV or TSV file.
 
     Commas, semicolons, tabs and vertical bars are told apart by its first line, which has headings
-    unless one of its cells is the name of an image. Empty lines and comments (#) do not count.
+    unless one of its cells is the name of an image. Empty lines do not count, nor do comments (#)
+    before the first line, the last of which may have the headings.
 
     Raises:
         DataError: it is not a table of text, or too large.
@@ -193,6 +228,7 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
     text, notes = decoded(data, name)
     lines = re.sub(r"\r\n?", "\n", text)
     kept = re.sub(r"\A(?:\s*\n|#.*\n)+", "", lines)
+    comment = lines[: len(lines) - len(kept)].strip().rpartition("\n")[2].lstrip("#")
     first = kept.partition("\n")[0]
     delimiter = max("\t;,|", key=first.count)
     rows: list[list[str]] = []
@@ -206,15 +242,20 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
                     "rows",
                     remedy="keep only the columns with names and labels",
                 )
+        commented = next(csv.reader([comment], delimiter=delimiter), [])
     except csv.Error as error:
         raise DataError(f"{name}: not a table: {error}", remedy="save it as CSV again") from error
     if not rows:
         raise DataError(f"{name}: the table is empty")
     width = max(map(len, rows))
     headings = [str(number + 1) for number in range(width)]
+    first_row: list[str] = []
     if not any(isinstance(names.find(path_in(cell)), int) for cell in rows[0] if cell.strip()):
-        for place, cell in enumerate(rows.pop(0)):
-            headings[place] = cell.strip() or headings[place]
+        first_row = rows.pop(0)
+    elif len(commented) == width > 1:
+        first_row = commented
+    for place, cell in enumerate(first_row):
+        headings[place] = cell.strip() or headings[place]
     return Table(name, tuple(headings), rows, notes, name.rpartition("/")[0])
 
 
@@ -288,6 +329,7 @@ def label_column(table: Table, of_names: int) -> int:
     """
     others = [place for place in range(len(table.headings)) if place != of_names]
     simple = [simplified(heading) for heading in table.headings]
+    others = [place for place in others if not _numbers_rows(table, place)] or others
     usual = [place for wanted in LABEL_HEADINGS for place in others if simple[place] == wanted]
     left = [place for place in others if simple[place] not in SPLIT_HEADINGS]
     if (usual and simple.count(simple[usual[0]]) == 1) or len(left) == 1:
@@ -297,6 +339,15 @@ def label_column(table: Table, of_names: int) -> int:
         f"{table.name}: it is not clear which column has the labels: {quoted(named)}",
         remedy=f"name it, for example with --labels {table.name}:{named[0] if named else 'COLUMN'}",
     )
+
+
+def _numbers_rows(table: Table, column: int) -> bool:
+    """Whether a column has no heading, or the one that pandas gives it, and different numbers."""
+    heading = table.headings[column]
+    if heading != str(column + 1) and not simplified(heading).startswith("unnamed:"):
+        return False
+    cells = list(islice(table.cells(column), _LOOKED_AT))
+    return all(map(str.isdecimal, cells)) and len(set(cells)) == len(cells)
 
 
 def find_tables(

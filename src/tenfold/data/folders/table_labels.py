@@ -1,0 +1,363 @@
+"""Labels, splits and groups of images from tables beside them, or from one that is named."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress
+from pathlib import Path
+
+from tenfold.data.folders.layout import (
+    LEFT_OUT,
+    UNSPLIT,
+    Images,
+    Places,
+    classes_of,
+    lookalikes,
+    same_name,
+    split_of,
+)
+from tenfold.data.folders.members import LARGEST_MEMBER
+from tenfold.data.folders.options import FolderOptions
+from tenfold.data.folders.tables import (
+    AMBIGUOUS,
+    SPLIT_HEADINGS,
+    ImageNames,
+    NameColumn,
+    Table,
+    find_tables,
+    label_column,
+    name_column,
+    read_table,
+    rows_of_images,
+    simplified,
+)
+from tenfold.errors import DataError, UsageError, counted, listing, quoted
+from tenfold.storage import read_regular_file
+
+MOST_OF_THEM = 0.9
+"""A table that names this share of the images of class folders is pointed out."""
+
+_NOT_LABELS = re.compile(r"sample.?submission|submission", re.IGNORECASE)
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """A table, and the images that its rows name.
+
+    Attributes:
+        table: the table.
+        of_names: its column of names.
+        images: of every row, the image that it names; see `rows_of_images`.
+    """
+
+    table: Table
+    of_names: NameColumn
+    images: Sequence[int | None]
+
+    def rows_by_image(self, cells: Sequence[str], what: str, images: Images) -> dict[int, int]:
+        """The row of every image for which this column has a cell.
+
+        Args:
+            cells: of the column, one for every row.
+            what: what the cells are, for messages: `labels`.
+            images: the images.
+
+        Raises:
+            DataError: an image has two different cells.
+        """
+        rows: dict[int, int] = {}
+        twice: dict[int, None] = {}
+        for row, (image, cell) in enumerate(zip(self.images, cells, strict=True)):
+            if image is None or image == AMBIGUOUS or not cell:
+                continue
+            if cells[rows.setdefault(image, row)] != cell:
+                twice[image] = None
+        if twice:
+            names = ["/".join(images.names[image]) for image in twice]
+            raise DataError(
+                f"{self.table.name}: images have two {what}: {quoted(names)}",
+                remedy="keep one row for each image",
+            )
+        return rows
+
+    def splits(self) -> tuple[list[str], list[str]]:
+        """The split of every row by a column with a usual heading, and the cells that name none.
+
+        Both are empty without such a column, in which at least half of the rows name a split.
+        """
+        for place, heading in enumerate(self.table.headings):
+            if place != self.of_names.place and simplified(heading) in SPLIT_HEADINGS:
+                cells = list(self.table.cells(place))
+                splits = [split_of(cell) for cell in cells]
+                if 2 * sum(map(bool, splits)) >= len(splits):
+                    return splits, list(compress(cells, [not split for split in splits]))
+        return [], []
+
+    def oddities(self, labels: Sequence[str], odd: Sequence[str]) -> Iterator[str]:
+        """Notes on what does not fit.
+
+        Args:
+            labels: the label in every row; empty without one.
+            odd: cells that should say which split a row belongs to, and do not.
+        """
+        name = self.table.name
+        names = list(self.table.cells(self.of_names.place))
+        if self.of_names.left_out:
+            yield f"names in {name} are taken without {self.of_names.left_out!r}"
+        absent = compress(names, [place is None for place in self.images])
+        ambiguous = compress(names, [place == AMBIGUOUS for place in self.images])
+        without = compress(names, [not label for label in labels])
+        yield from _listed(f"{name} lists images that are not there", absent)
+        yield from _listed(f"{name} has names that several images have", ambiguous)
+        yield from _listed(f"{name} has rows without a label", without)
+        yield from _listed(
+            f"left out rows of {name} that are for neither training nor testing", odd
+        )
+
+
+class Tables:
+    """What tables say about images.
+
+    Args:
+        images: the images, with the tables beside them.
+    """
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    @cached_property
+    def _names(self) -> ImageNames:
+        return ImageNames(self._images.names, self._images.splits)
+
+    @cached_property
+    def _found(self) -> tuple[list[ImageTable], list[str]]:
+        """The tables beside the images that name them, and why others do not count."""
+        beside = {n: data for n, data in self._images.tables.items() if not _NOT_LABELS.search(n)}
+        found, reasons = [], list(self._images.unread.values())
+        if beside:
+            tables, others = find_tables(beside, self._names, len(self._images.names))
+            found = [self._of_images(table, column) for table, column in tables]
+            reasons += others
+        return found, reasons
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why tables beside the images do not count."""
+        return self._found[1]
+
+    def _of_images(self, table: Table, column: NameColumn) -> ImageTable:
+        return ImageTable(table, column, rows_of_images(table, column, self._names))
+
+    def chosen(self, options: FolderOptions) -> tuple[Places, list[ImageTable]]:
+        """The places of the images by the table that `FolderOptions.labels` names.
+
+        Raises:
+            DataError: it cannot be read, or does not name the images.
+            UsageError: there is no such table or column, or several.
+        """
+        data, file, column = _chosen_table(self._images, options)
+        table = read_table(data, file, self._names)
+        labels = table.column(column) if column else None
+        of_names = name_column(table, self._names, labels)
+        if of_names is None:
+            shown = [row[0] for row in table.rows[:_MOST_SHOWN]]
+            raise DataError(
+                f"{table.name}: no column names an image of {self._images.path}, such as "
+                f"{'/'.join(self._images.names[0])!r}; its first column has {quoted(shown)}",
+                remedy="give the images' names in one column, with or without folders and "
+                "extensions",
+            )
+        labels = label_column(table, of_names.place) if labels is None else labels
+        found = self._of_images(table, of_names)
+        return self._places([(found, labels)]), [found]
+
+    def beside(self, *, only_sure: bool = False) -> tuple[Places, list[ImageTable]] | None:
+        """The places of the images by the table beside them, or by several that go together.
+
+        Args:
+            only_sure: use only tables with a usual heading of labels.
+
+        Raises:
+            DataError: several tables name the same images, or have other headings.
+            UsageError: it is not clear which column has the labels.
+        """
+        tables, _ = self._found
+        # Others may be of the images to predict.
+        sure = [each for each in tables if each.table.has_labels]
+        tables = sure if sure or only_sure else tables
+        if not tables:
+            return None
+        named = [place for each in tables for place in set(each.images) - {None, AMBIGUOUS}]
+        if len(set(named)) < len(named):
+            listed = [
+                f"{each.table.name} ({counted(each.of_names.matches, 'image')})" for each in tables
+            ]
+            raise DataError(
+                f"{self._images.path}: several tables name the same images: {listing(listed)}",
+                remedy=f"choose one with --labels, such as --labels {tables[0].table.name}",
+            )
+        try:
+            columns = [label_column(each.table, each.of_names.place) for each in tables]
+        except UsageError as error:
+            if len(tables) == 1:
+                raise
+            raise UsageError(
+                error.message, remedy="give this column the heading 'label' in each of the tables"
+            ) from error
+        labeled = list(zip(tables, columns, strict=True))
+        headings = [each.table.headings[column] for each, column in labeled]
+        if len(set(map(simplified, headings))) > 1:
+            listed = [
+                f"{each.table.name} ({h!r})" for each, h in zip(tables, headings, strict=True)
+            ]
+            raise DataError(
+                f"{self._images.path}: the columns of labels have different headings in several "
+                f"tables: {listing(listed)}",
+                remedy="give them the same heading, or choose one table with --labels, such as "
+                f"--labels {tables[0].table.name}",
+            )
+        return self._places(labeled), tables
+
+    def _places(self, labeled: Sequence[tuple[ImageTable, int]]) -> Places:
+        """The place of every image by tables, each with its column of labels."""
+        images = self._images
+        label_of = [""] * len(images.names)
+        stated = [""] * len(images.names)  # the split by a column, or by the table's name
+        odd: dict[str, list[str]] = {}
+        for each, column in labeled:
+            labels = list(each.table.cells(column))
+            by_column, odd[each.table.name] = each.splits()
+            for image, row in each.rows_by_image(labels, "labels", images).items():
+                label_of[image] = labels[row]
+                stated[image] = by_column[row] if by_column else each.table.split_named
+        is_stated = any(each.splits()[0] for each, _ in labeled) or (
+            len(labeled) > 1 and all(each.table.split_named for each, _ in labeled)
+        )
+        splits, notes = images.splits, list(images.notes)
+        listed = ", ".join(each.table.name for each, _ in labeled)
+        if set(splits) != {UNSPLIT}:
+            differ = any(
+                label and said and said != split
+                for label, said, split in zip(label_of, stated, splits, strict=True)
+            )
+            if is_stated and differ:
+                notes.append(f"the splits are those of the folders, not those in {listed}")
+            odd = {}
+        elif is_stated:
+            splits = stated
+        of_image = [
+            (split, same_name(label)) if split and label else LEFT_OUT
+            for split, label in zip(splits, label_of, strict=True)
+        ]
+        used = sum(place != LEFT_OUT for place in of_image)
+        told = [note for each, _ in labeled for note in each.table.notes]
+        heading = labeled[0][0].table.headings[labeled[0][1]]
+        told.append(f"labels are from {listed} (column {heading!r}), for {counted(used, 'image')}")
+        unlabeled = compress(map("/".join, images.names), [not label for label in label_of])
+        told += _listed("left out images without a label", unlabeled)
+        for each, column in labeled:
+            labels = list(each.table.cells(column))
+            told += each.oddities(labels, odd.get(each.table.name, []))
+        classes = {place[1] for place in of_image if place != LEFT_OUT}
+        return Places(
+            classes_of(images.path, classes), of_image, [*told, *notes, *lookalikes(classes)]
+        )
+
+    def groups(
+        self, used: Sequence[ImageTable], heading: str
+    ) -> tuple[list[str], list[ImageTable]] | None:
+        """The cells of a column for every image, empty without one; None if no table has it.
+
+        Args:
+            used: the tables that labels are from, which come first.
+            heading: of the column.
+
+        Raises:
+            DataError: an image has two different cells.
+            UsageError: only some of the tables with the labels have this column.
+        """
+        tables: Sequence[ImageTable] = used
+        if not any(each.table.has(heading) for each in tables):
+            tables = [each for each in self._found[0] if each.table.has(heading)]
+        if not tables:
+            return None
+        groups = [""] * len(self._images.names)
+        for each in tables:
+            cells = list(each.table.cells(each.table.column(heading)))
+            rows = each.rows_by_image(cells, f"cells in the column {heading!r}", self._images)
+            for image, row in rows.items():
+                if groups[image] not in ("", cells[row]):
+                    raise DataError(
+                        f"{listing([each.table.name for each in tables])}: in the column "
+                        f"{heading!r}, {'/'.join(self._images.names[image])} has "
+                        f"{groups[image]!r} and {cells[row]!r}",
+                        remedy="keep one row for each image",
+                    )
+                groups[image] = cells[row]
+        return groups, list(tables)
+
+    def note(self, *, for_all: bool = True) -> str:
+        """A note if a table labels the images of class folders, too; else empty.
+
+        Args:
+            for_all: only if it has a usual heading of labels, and names nearly all images.
+        """
+        for each in self._found[0]:
+            least = min(len(self._images.names), each.of_names.rows)
+            is_sure = each.table.has_labels and each.of_names.matches >= MOST_OF_THEM * least
+            if is_sure or not for_all:
+                name = each.table.name
+                return (
+                    f"the classes are the folders, although {name} names the images, too; "
+                    f"--labels {name} takes its labels"
+                )
+        return ""
+
+
+def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, str]:
+    """The contents of the table, its name, and the heading of its labels, which may be empty."""
+    for file, column in options.readings():
+        if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
+            with read_regular_file(Path(file)) as (stream, size):
+                if size > LARGEST_MEMBER:
+                    raise DataError(
+                        f"{file}: the table has {size:,} bytes, over the limit of "
+                        f"{LARGEST_MEMBER:,}",
+                        remedy="keep only the columns with names and labels",
+                    )
+                with suppress(ValueError):  # it is elsewhere
+                    file = Path(file).resolve().relative_to(images.path.resolve()).as_posix()
+                return stream.read(), file, column
+    for file, column in options.readings():
+        names = [name for name in images.tables if name.endswith(f"/{file}")]
+        if file in images.tables or len(names) == 1:
+            name = file if file in images.tables else names[0]
+            return images.tables[name], name, column
+        if names:
+            raise UsageError(
+                f"--labels {options.labels}: {images.path} has several of this name: "
+                f"{quoted(sorted(names), _MOST_SHOWN)}",
+                remedy=f"give one with its folders, such as --labels {sorted(names)[0]}",
+            )
+        for name, reason in images.unread.items():
+            if f"/{name}".endswith(f"/{file}"):
+                raise DataError(reason, remedy="keep only the columns with names and labels")
+    beside = (
+        f"; beside the images there are {quoted(sorted(images.tables))}" if images.tables else ""
+    )
+    remedy = "name a CSV or TSV file, optionally followed by a colon and a column"
+    if Path(options.labels).is_absolute():  # as a run remembers it, which takes no other
+        remedy = "put the table there"
+    raise DataError(f"--labels {options.labels}: no such file{beside}", remedy=remedy)
+
+
+def _listed(words: str, names: Iterable[str]) -> Iterator[str]:
+    """A note with a few of these names, if there are any."""
+    if listed := list(names):
+        yield f"{words} ({len(listed):,}): {listing(sorted(set(listed)), _MOST_SHOWN)}"
