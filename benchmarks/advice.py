@@ -33,6 +33,8 @@ from tenfold.training.watching import Watcher
 
 RATES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 
+OPTIMIZERS = ("sgd", "adam")
+
 MODELS = {
     "softmax": {},
     "mlp": {},
@@ -143,7 +145,7 @@ def main() -> None:
     for name, (images, _, _) in DATA.items():
         data = data_of(name, images)
         for model in MODELS:
-            for optimizer in ("sgd", "adam"):
+            for optimizer in OPTIMIZERS:
                 for seed in range(options.rounds):
                     outcomes = [run(model, optimizer, lr, name, data, seed) for lr in RATES]
                     verdicts = [verdict(rate, outcomes) for rate in range(len(RATES))]
@@ -156,7 +158,8 @@ def main() -> None:
                         f"{name}, {model}, {optimizer}, seed {seed}: " + "; ".join(cells),
                         flush=True,
                     )
-    result.facts.update(counts)
+    grid = {"models": MODELS, "optimizers": OPTIMIZERS, "rates": RATES, "data": DATA}
+    result.facts.update({name: list(values) for name, values in grid.items()}, counts=counts)
     print(dict(counts))
     finish(result, options)
 
