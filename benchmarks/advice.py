@@ -159,7 +159,7 @@ def main() -> None:
                         flush=True,
                     )
     grid = {"models": MODELS, "optimizers": OPTIMIZERS, "rates": RATES, "data": DATA}
-    result.facts.update({name: list(values) for name, values in grid.items()}, counts=counts)
+    result.facts.update({name: list(values) for name, values in grid.items()}, counts=dict(counts))
     print(dict(counts))
     finish(result, options)
 

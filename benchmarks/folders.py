@@ -19,6 +19,7 @@ A name that is no path is looked for in the folder that TENFOLD_DATA names.
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import tempfile
@@ -163,15 +164,32 @@ def by_cnn(seconds: float) -> Callable[[Splits, int], np.ndarray]:
     return fit
 
 
+def pictures(name: str) -> Path:
+    """The path of a folder or archive, here or where TENFOLD_DATA says."""
+    places = dict.fromkeys([Path(name), Path(os.environ.get("TENFOLD_DATA", ".")) / name])
+    for path in places:
+        if path.exists():
+            return path
+    raise argparse.ArgumentTypeError(
+        f"there is no {' nor '.join(map(str, places))}; TENFOLD_DATA names the folder of data"
+    )
+
+
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=5)
-    made.add_argument("folders", nargs="+", help="folders or archives of class folders")
+    made.add_argument(
+        "folders", nargs="+", type=pictures, help="folders or archives of class folders"
+    )
     ways = ("tenfold", "hog", "hog, balanced", "cnn")
     made.add_argument("--ways", nargs="+", choices=ways, default=list(ways))
     made.add_argument("--seconds", type=at_least_one, default=150, help="for the plain network")
     made.add_argument("--threads", type=at_least_one, default=2, help="by default 2")
     options = parsed(made)
+    paths = options.folders
+    options.folders = [path.name for path in paths]
+    if options.quick:
+        options.seconds = min(options.seconds, 30)
     torch.set_num_threads(options.threads)
     plain = {
         "hog": by_hog(None),
@@ -179,10 +197,7 @@ def main() -> None:
         "cnn": by_cnn(options.seconds),
     }
     result = begin("folders", options)
-    for name in options.folders:
-        path = Path(name)
-        if not path.exists():
-            path = Path(os.environ.get("TENFOLD_DATA", ".")) / name
+    for path in paths:
         samples: dict[tuple[str, str], list[float]] = {}
         small = read_data(path, image_size=(SIDE, SIDE), resize="squash").parts["train"]
         usual = read_data(path).parts["train"]

@@ -9,17 +9,16 @@ Nothing on the page is written by hand except here. A result that is missing has
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from folder_page import DOCUMENTS, interval_of, put_into
+from folder_page import FIGURES as FOLDER_FIGURES
 from measuring import IMPORT, RESULTS, Figure, Result, number
-from scipy.stats import t as student_t
 
 from tenfold.native.waiting import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
 from tenfold.training.checkpoint import COST
@@ -592,101 +591,6 @@ SECTIONS = {
 }
 """By the benchmark's name, what makes its section, in the order of the page."""
 
-FOLDERS = {
-    "folders.md": {
-        "head": "| pictures | way | accuracy | balanced accuracy | time |",
-        "ways": {
-            "tenfold": "`tenfold train`",
-            "hog": "HOG and logistic regression",
-            "hog, balanced": "HOG, classes weighted equally",
-            "cnn": "plain PyTorch network",
-        },
-        "signs.tar": "hand signs",
-        "tiles.tar": "magnetic tiles",
-        "than": "`tenfold train` minus {way}, in percentage points, with the 95 % interval of the "
-        "paired differences: {differences}.",
-        "points": "{name} {mean:.1f} ({low:.1f} to {high:.1f})",
-        "list": "; ",
-        "where": "Means and standard deviations of accuracies over {n} splits, medians of times. "
-        "On {cores} cores of the processor {processor}, Python {python}, PyTorch {torch}, "
-        "{measured}, commit {revision}.",
-    },
-    "folders.zh.md": {
-        "head": "| 图片 | 方法 | 准确率 | 平衡准确率 | 时间 |",
-        "ways": {
-            "tenfold": "`tenfold train`",
-            "hog": "HOG 加逻辑回归",
-            "hog, balanced": "HOG，类别权重均衡",
-            "cnn": "普通的 PyTorch 网络",
-        },
-        "signs.tar": "手势",
-        "tiles.tar": "磁瓦",
-        "than": "`tenfold train` 的准确率减去“{way}”的准确率，以百分点计，"
-        "括号内是配对差的 95% 区间：{differences}。",
-        "points": "{name} {mean:.1f}（{low:.1f} 到 {high:.1f}）",
-        "list": "；",
-        "where": "准确率是 {n} 次划分的平均值和标准差，时间是中位数。"
-        "测量环境：处理器 {processor} 的 {cores} 个核，Python {python}，"
-        "PyTorch {torch}，{measured}，提交 {revision}。",
-    },
-}
-"""The words of the figures on folders of pictures, by the document that they are put into."""
-
-FIGURES_BEGIN, FIGURES_END = (
-    "<!-- Made by benchmarks/page.py: {name} -->",
-    "<!-- The end of what it made -->",
-)
-
-
-def folder_figures(result: Result, words: dict[str, Any]) -> str:
-    """A table of accuracies, and how they compare."""
-    names = list(dict.fromkeys(figure.of.partition(", ")[0] for figure in result.figures))
-    lines = [words["head"], "| --- | --- | --- | --- | --- |"]
-    for name in names:
-        for way, named in words["ways"].items():
-            cells = []
-            for of in ("accuracy", "balanced"):
-                samples = np.array(result.figure(f"{name}, {of}", way).samples)
-                cells.append(f"{samples.mean():.3f} ± {samples.std(ddof=1):.3f}")
-            seconds = result.figure(f"{name}, seconds", way).median
-            lines.append(f"| {words[name]} | {named} | {' | '.join(cells)} | {seconds:.0f} s |")
-    comparisons = []
-    for way, named in words["ways"].items():
-        if way == "tenfold":
-            continue
-        points = []
-        for name in names:
-            ours, theirs = (result.figure(f"{name}, accuracy", w).samples for w in ("tenfold", way))
-            mean, low, high = 100 * interval_of(np.subtract(ours, theirs))
-            points.append(words["points"].format(name=words[name], mean=mean, low=low, high=high))
-        differences = words["list"].join(points)
-        comparisons.append("- " + words["than"].format(way=named, differences=differences))
-    where = words["where"].format(
-        n=len(result.figures[0].samples),
-        measured=result.measured,
-        revision=result.revision,
-        **result.machine,
-    )
-    return "\n".join([*lines, "", *comparisons, "", where])
-
-
-def interval_of(samples: Sequence[float] | np.ndarray) -> np.ndarray:
-    """The mean of samples, and its 95 % interval by Student's t."""
-    n = len(samples)
-    half = student_t.ppf(0.975, n - 1) * np.std(samples, ddof=1) / math.sqrt(n)
-    return np.mean(samples) + np.array([0, -half, half])
-
-
-def put_into(document: str, name: str, made: str) -> str:
-    """A document with what was made of a result between its two comments."""
-    wanted = FIGURES_BEGIN.format(name=name)
-    before, begin, rest = document.partition(wanted)
-    _, end, after = rest.partition(FIGURES_END)
-    if not (begin and end):
-        sys.exit(f"the document lacks the comments {wanted} and {FIGURES_END}")
-    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
-
-
 INTRODUCTION = """# How fast tenfold is
 
 <!-- Made by benchmarks/page.py; changes made here would be lost. -->
@@ -748,11 +652,11 @@ def main() -> None:
             figure.savefig(plots / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
     print(page)
-    for name in FOLDERS:
+    for name in DOCUMENTS:
         text = (DOCS / name).read_text(encoding="utf-8")
-        if (on_folders := options.results / "folders.json").exists():
-            made = folder_figures(Result.read(on_folders), FOLDERS[name])
-            text = put_into(text, "folders", made)
+        for benchmark, figures in FOLDER_FIGURES.items():
+            if (stored := options.results / f"{benchmark}.json").exists():
+                text = put_into(text, benchmark, figures(Result.read(stored), name))
         (options.out / name).write_text(text, encoding="utf-8")
 
 

@@ -1,14 +1,16 @@
 """Run the benchmarks, store their results, and make the page of them.
 
-    python benchmarks/run.py                       # everything, for more than an hour
+    python benchmarks/run.py                       # everything, for more than two hours
     python benchmarks/run.py --quick               # the same, shorter
     python benchmarks/run.py throughput startup    # only some
 
-Results are stored in benchmarks/results and made into docs/performance.md. Quick ones are stored in
-benchmarks/quick, and with `--results FOLDER` all are stored there; a page of them is made by
-`benchmarks/page.py --results FOLDER`. With `--against FOLDER`, each result is compared with an
-earlier one, and the exit code is 1 if something became slower beyond the spread of both, or is
-missing. Nothing else should run on the machine. Other libraries are measured if they are installed.
+Results are stored in benchmarks/results and made into docs/performance.md and the figures in
+docs/folders.md. Quick ones are stored in benchmarks/quick, and with `--results FOLDER` all are
+stored there; a page of them is made by `benchmarks/page.py --results FOLDER`. With
+`--against FOLDER`, each result is compared with an earlier one, and the exit code is 1 if something
+became slower beyond the spread of both, or is missing. Nothing else should run on the machine.
+Other libraries are measured if they are installed. The folders tiles.tar and signs.tar are looked
+for where TENFOLD_DATA says.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ import sys
 from pathlib import Path
 
 from measuring import RESULTS, choose_from, existing, stop_in_one_line
-from page import SECTIONS
+from page import FOLDER_FIGURES, SECTIONS
 
 HERE = Path(__file__).parent
 
-COMMANDS = {"avx2": ["throughput.py", "--avx2"]}
+COMMANDS = {
+    "avx2": ["throughput.py", "--avx2"],
+    "folders": ["folders.py", "tiles.tar", "signs.tar"],
+}
 """How to measure what has no script of its own."""
 
 COMPLETE = {"throughput": ["--peers"]}
@@ -35,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    choose_from(parser, "benchmarks", SECTIONS)
+    choose_from(parser, "benchmarks", [*SECTIONS, *FOLDER_FIGURES])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter measurements")
     parser.add_argument(
         "--results",

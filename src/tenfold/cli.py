@@ -352,7 +352,6 @@ def train(
 
         others = {
             "--out": out,
-            "--time": time,
             "--plot": plot,
             "--log-every": log_every,
             "--checkpoint-every": checkpoint_every,
@@ -361,8 +360,13 @@ def train(
             raise UsageError(
                 f"--folds writes no run, so {useless[0]} does nothing", remedy="drop one of them"
             )
+        if time:
+            raise UsageError(
+                "--time is for one training, and --folds makes several",
+                remedy="give --epochs, and leave out --time",
+            )
         with _watching(quiet) as watcher:
-            found = cross_validate(chosen, data, folds=folds, resources=resources, listener=watcher)
+            found = cross_validate(chosen, data, folds=folds, resources=resources, watcher=watcher)
         _show(found.to_dict(), as_json, lambda: str(found))
         return
     with _watching(quiet, log_every, plot) as watcher:

@@ -268,7 +268,7 @@ def test_too_much_data_is_said_to_take_long() -> None:
     assert warning(PHOTOS, chosen()) == ""
     data = replace(PHOTOS, n=10**6)
     said = warning(data, chosen(data))
-    assert said.startswith("there is so much data that training takes about 6 times as long")
+    assert said.startswith("training takes about 6 times as much computing as it usually does")
 
 
 # --- Time ------------------------------------------------------------------------------------

@@ -164,17 +164,18 @@ def budget_within(
 
 
 def warning(data: DataSummary, chosen: Recipe) -> str:
-    """A warning if training takes several times as much as usual; else empty.
+    """A warning if training takes several times as much computing as usual; else empty.
 
-    There may be so much data that even the narrowest network and the fewest epochs are too much.
+    Even the narrowest network and the fewest epochs may be too much for many or large images, and a
+    person may have asked for more.
     """
     each = _multiply_adds(chosen.model, chosen.model_args, data)
     times = chosen.epochs * data.n * each / USUAL_BUDGET.multiply_adds
     if times < WORTH_A_WARNING:
         return ""
     return (
-        f"there is so much data that training takes about {times:.0f} times as long as it usually "
-        "does; to bound it, say how long it may take, such as --time 10m"
+        f"training takes about {times:.0f} times as much computing as it usually does; to bound "
+        "it, say how long it may take, such as --time 10m"
     )
 
 

@@ -15,11 +15,10 @@ from tenfold.data.splitting import folds_of, with_validation
 from tenfold.errors import UsageError, counted
 from tenfold.evaluation.metrics import t_quantile
 from tenfold.evaluation.report import Report
-from tenfold.listening import Listener
 from tenfold.recipes import Recipe
 from tenfold.runs.reading import read_for
 from tenfold.runs.resources import USUAL, Resources
-from tenfold.training.watching import Watcher
+from tenfold.training.watching import Standing, Watcher
 
 MOST_FOLDS = 100
 
@@ -55,21 +54,25 @@ class CrossValidation:
         return "\n".join([head, *lines])
 
 
-class _Notes(Watcher):
-    """Forwards each note of the trainings once.
+class _OfAll(Watcher):
+    """Forwards the progress of the trainings, and each of their notes once.
 
     Args:
-        listener: receives them.
+        watcher: receives them.
     """
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
         self._told: set[str] = set()
+        self.every_batches = watcher.every_batches
 
     def note(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            self._listener.note(text)
+            self._watcher.note(text)
+
+    def advanced(self, standing: Standing) -> None:
+        self._watcher.advanced(standing)
 
 
 FIGURES = ("test_acc", "test_balanced_acc")
@@ -82,7 +85,7 @@ def cross_validate(
     *,
     folds: int,
     resources: Resources = USUAL,
-    listener: Listener | None = None,
+    watcher: Watcher | None = None,
 ) -> CrossValidation:
     """Train as many models as there are folds, and test each on the fold it was not trained on.
 
@@ -94,7 +97,7 @@ def cross_validate(
         data: see `load_splits`; None for the recipe's own.
         folds: their number, 2..100.
         resources: what each training may use.
-        listener: gets notes on the data, the progress of long reads, and a line per fold.
+        watcher: gets notes on the data, the progress of reads and epochs, and a line per fold.
 
     Raises:
         DataError: the data cannot be read, trained on or divided.
@@ -103,27 +106,27 @@ def cross_validate(
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise UsageError(f"folds is {folds}, wanted 2..{MOST_FOLDS}")
-    listener = listener or Listener()
-    read = read_for(recipe, data, resources, listener=listener, holding_out=False)
+    watcher = watcher or Watcher()
+    read = read_for(recipe, data, resources, listener=watcher, holding_out=False)
     train = read.splits.train
     if read.splits.test is not None:
         n = len(read.splits.test)
-        listener.note(
+        watcher.note(
             f"the {counted(n, 'image')} of the test split {'is' if n == 1 else 'are'} not used"
         )
     from tenfold.runs.fit import fit  # imports PyTorch
 
-    notes = _Notes(listener)
+    of_all = _OfAll(watcher)
     of_image, reports = folds_of(train, folds, seed=recipe.seed), []
     for fold in range(folds):
         rest, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
         splits = Splits(train.select(rest), read.splits.val, train.select(held, split="test"))
         splits = with_validation(splits, recipe.val, seed=recipe.seed)
         fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint)
-        report = fit(recipe, fold_data, resources=resources, watcher=notes).report
+        report = fit(recipe, fold_data, resources=resources, watcher=of_all).report
         assert report is not None, "there is a test split"
         reports.append(report)
-        listener.note(f"fold {fold + 1} of {folds}: {report}")
+        watcher.note(f"fold {fold + 1} of {folds}: {report}")
     return CrossValidation(tuple(reports))
 
 

@@ -1,0 +1,161 @@
+"""The figures in docs/folders.md and docs/folders.zh.md, from the results in benchmarks/results.
+
+`page.py` puts them between comments in these documents.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from measuring import Result
+from scipy.stats import t as student_t
+
+WHERE = {
+    "folders.md": "On {cores} cores of the processor {processor}, Python {python}, PyTorch "
+    "{torch}, {measured}, commit {revision}.",
+    "folders.zh.md": "测量环境：处理器 {processor} 的 {cores} 个核，Python {python}，"
+    "PyTorch {torch}，{measured}，提交 {revision}。",
+}
+"""Where and when something was measured, by the document."""
+
+COMPARISON = {
+    "folders.md": {
+        "head": "| pictures | way | accuracy | balanced accuracy | time |",
+        "tenfold": "`tenfold train`",
+        "hog": "HOG and logistic regression",
+        "hog, balanced": "HOG, classes weighted equally",
+        "cnn": "plain PyTorch network",
+        "signs.tar": "hand signs",
+        "tiles.tar": "magnetic tiles",
+        "than": "`tenfold train` minus {way}, in percentage points, with the 95 % interval of the "
+        "paired differences: {differences}.",
+        "points": "{name} {mean:.1f} ({low:.1f} to {high:.1f})",
+        "list": "; ",
+        "samples": "Means and standard deviations of accuracies over {n} splits, medians of "
+        "times. ",
+    },
+    "folders.zh.md": {
+        "head": "| 图片 | 方法 | 准确率 | 平衡准确率 | 时间 |",
+        "tenfold": "`tenfold train`",
+        "hog": "HOG 加逻辑回归",
+        "hog, balanced": "HOG，类别权重均衡",
+        "cnn": "普通的 PyTorch 网络",
+        "signs.tar": "手势",
+        "tiles.tar": "磁瓦",
+        "than": "`tenfold train` 的准确率减去“{way}”的准确率，以百分点计，"
+        "括号内是配对差的 95% 区间：{differences}。",
+        "points": "{name} {mean:.1f}（{low:.1f} 到 {high:.1f}）",
+        "list": "；",
+        "samples": "准确率是 {n} 次划分的平均值和标准差，时间是中位数。",
+    },
+}
+"""The words on how good the default is, likewise; ways and data by their names in the result."""
+
+ADVICE = {
+    "folders.md": "How often that is right was counted in {runs} runs ([benchmarks/advice.py]"
+    "(../benchmarks/advice.py)): {models} models, {optimizers} optimizers, {rates} learning rates "
+    "from {lowest} to {highest}, {data}, and {rounds} seeds. {silent} runs learned and got no "
+    "advice. {right} had not learned at their end, and got advice; {misses} had not, and got none. "
+    "{failed} were stopped because their loss was no longer finite. {alarms} got advice after a "
+    "few hundred steps and learned later; for {helped} of them, a learning rate that the advice "
+    "names led to a lower loss. In {wrong} runs, the rate in the direction that was named led to a "
+    "higher loss, and that in the other direction to a lower one.",
+    "folders.zh.md": "这些建议有多准，是在 {runs} 次训练中统计的（[benchmarks/advice.py]"
+    "(../benchmarks/advice.py)）：{models} 种模型、{optimizers} 种优化器、从 {lowest} 到 "
+    "{highest} 的 {rates} 个学习率、{data}、{rounds} 个种子。{silent} 次学到了东西，没有得到建议；"
+    "{right} 次到最后也没有学到，得到了建议；{misses} 次没有学到，也没有得到建议；{failed} 次因为"
+    "损失不再有限而停止；{alarms} 次在几百步之后得到建议，后来又学到了，其中 {helped} 次按建议改变"
+    "学习率，损失确实更低。有 {wrong} 次，沿建议的方向改变学习率使损失更高，而沿相反的方向更低。",
+}
+"""The words on how often the advice is right, likewise."""
+
+DOCUMENTS = tuple(WHERE)
+BEGIN, END = "<!-- Made by benchmarks/page.py: {name} -->", "<!-- The end of what it made -->"
+
+
+def where(result: Result, document: str) -> str:
+    """The machine, the versions and the date."""
+    return WHERE[document].format(
+        measured=result.measured, revision=result.revision, **result.machine
+    )
+
+
+def comparison(result: Result, document: str) -> str:
+    """A table of accuracies, and how they compare."""
+    words = COMPARISON[document]
+    names = list(dict.fromkeys(figure.of.partition(", ")[0] for figure in result.figures))
+    ways = list(dict.fromkeys(figure.way for figure in result.figures))
+    lines = [words["head"], "| --- | --- | --- | --- | --- |"]
+    for name in names:
+        for way in ways:
+            cells = []
+            for of in ("accuracy", "balanced"):
+                samples = np.array(result.figure(f"{name}, {of}", way).samples)
+                cells.append(f"{samples.mean():.3f} ± {samples.std(ddof=1):.3f}")
+            cells.append(f"{result.figure(f'{name}, seconds', way).median:.0f} s")
+            lines.append(f"| {words.get(name, name)} | {words[way]} | {' | '.join(cells)} |")
+    compared = []
+    for way in ways:
+        if way == "tenfold":
+            continue
+        points = []
+        for name in names:
+            ours, theirs = (result.figure(f"{name}, accuracy", w).samples for w in ("tenfold", way))
+            mean, low, high = 100 * interval_of(np.subtract(ours, theirs))
+            points.append(
+                words["points"].format(name=words.get(name, name), mean=mean, low=low, high=high)
+            )
+        differences = words["list"].join(points)
+        compared.append("- " + words["than"].format(way=words[way], differences=differences))
+    samples = words["samples"].format(n=len(result.figures[0].samples))
+    return "\n".join([*lines, "", *compared, "", samples + where(result, document)])
+
+
+def advice(result: Result, document: str) -> str:
+    """How often the advice was right."""
+    facts, counts = result.facts, result.facts["counts"]
+    assert isinstance(counts, dict)
+    lists = {name: values for name, values in facts.items() if isinstance(values, list) and values}
+    alarms = counts.get("false alarm", 0), counts.get("false alarm, good advice", 0)
+    made = ADVICE[document].format(
+        runs=sum(counts.values()),
+        models=len(lists["models"]),
+        optimizers=len(lists["optimizers"]),
+        rates=len(lists["rates"]),
+        lowest=f"{min(lists['rates']):f}".rstrip("0"),
+        highest=f"{max(lists['rates']):g}",
+        data=("、" if "zh" in document else " and ").join(lists["data"]),
+        rounds=result.settings["rounds"],
+        silent=counts.get("rightly silent", 0),
+        right=counts.get("right advice", 0) + counts.get("wrong direction", 0),
+        misses=counts.get("miss", 0),
+        failed=counts.get("stopped by an error", 0),
+        alarms=sum(alarms),
+        helped=alarms[1],
+        wrong=counts.get("wrong direction", 0),
+    )
+    return made + ("" if "zh" in document else " ") + where(result, document)
+
+
+FIGURES = {"folders": comparison, "advice": advice}
+"""By the benchmark's name, what is made of its result for a document."""
+
+
+def interval_of(samples: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The mean of samples, and its 95 % interval by Student's t."""
+    n = len(samples)
+    half = student_t.ppf(0.975, n - 1) * np.std(samples, ddof=1) / math.sqrt(n)
+    return np.mean(samples) + np.array([0, -half, half])
+
+
+def put_into(document: str, name: str, made: str) -> str:
+    """A document with what was made of a result between its two comments."""
+    wanted = BEGIN.format(name=name)
+    before, begin, rest = document.partition(wanted)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"the document lacks the comments {wanted} and {END}")
+    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
