@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -255,3 +256,73 @@ def test_the_page_is_made_of_the_stored_results(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "performance").iterdir()} == plots
     for name in ("folders.md", "folders.zh.md"):
         assert (tmp_path / name).read_text() == (docs / name).read_text()
+
+
+@pytest.fixture
+def folder_page(measuring: ModuleType) -> ModuleType:
+    import folder_page
+
+    return folder_page
+
+
+def test_the_comparison_on_folders(measuring: ModuleType, folder_page: ModuleType) -> None:
+    """Means, deviations, medians, and intervals of paired differences."""
+    samples = {
+        ("accuracy", "tenfold"): [0.9, 0.94, 0.92],
+        ("accuracy", "cnn"): [0.8, 0.86, 0.8],
+        ("balanced", "tenfold"): [0.5, 0.5, 0.5],
+        ("balanced", "cnn"): [0.4, 0.4, 0.4],
+        ("seconds", "tenfold"): [1.0, 2.0, 9.0],
+        ("seconds", "cnn"): [3.0, 3.0, 3.0],
+    }
+    figures = [
+        measuring.Figure(f"signs.tar, {of}", way, "", values)
+        for (of, way), values in samples.items()
+    ]
+    machine = {"cores": 2, "processor": "some CPU", "python": "3.13", "torch": "2.13"}
+    found = measuring.Result("folders", {}, figures, {}, machine, "2026-01-02", "abc")
+    made = folder_page.comparison(found, "folders.md")
+    assert "| hand signs | `tenfold train` | 0.920 ± 0.020 | 0.500 ± 0.000 | 2 s |" in made
+    assert "| hand signs | plain PyTorch network | 0.820 ± 0.035 | 0.400 ± 0.000 | 3 s |" in made
+    # Differences of 10, 8 and 12 points: their mean is 10, and 4.303 x 2 / sqrt(3) is 4.97.
+    assert "paired differences: hand signs 10.0 (5.0 to 15.0)." in made
+    assert made.endswith(
+        "over 3 splits, medians of times. On 2 cores of the processor some CPU, Python 3.13, "
+        "PyTorch 2.13, 2026-01-02, commit abc."
+    )
+
+
+@pytest.mark.parametrize("document", ["folders.md", "folders.zh.md"])
+def test_the_words_on_advice_have_all_counts(
+    measuring: ModuleType, folder_page: ModuleType, document: str
+) -> None:
+    counts = {
+        "right advice": 101,
+        "rightly silent": 202,
+        "false alarm": 3,
+        "false alarm, good advice": 14,
+        "miss": 505,
+        "wrong direction": 606,
+        "stopped by an error": 77,
+    }
+    facts = {
+        "models": ["a", "b", "c"],
+        "optimizers": ["sgd"],
+        "rates": [1e-6, 1e-3, 10.0],
+        "data": ["digits", "mnist"],
+        "counts": counts,
+    }
+    found = measuring.Result("advice", {"rounds": 8}, [], facts)
+    numbers = re.findall(r"\d[\d.]*\d|\d", folder_page.advice(found, document))
+    wanted = {"1508", "3", "1", "0.000001", "10", "8", "202", "707", "505", "77", "17", "14", "606"}
+    assert wanted <= set(numbers)
+
+
+def test_figures_are_put_between_their_comments(folder_page: ModuleType) -> None:
+    document = folder_page.BEGIN.format(name="x") + "\nold\n" + folder_page.END + "\nafter"
+    made = folder_page.put_into(f"before\n{document}", "x", "new")
+    assert made.startswith("before\n<!-- Made by benchmarks/page.py: x -->\n\nnew\n\n<!-- The end")
+    assert made.endswith("-->\nafter")
+    assert "old" not in made
+    with pytest.raises(SystemExit, match="lacks the comments"):
+        folder_page.put_into("nothing", "x", "new")

@@ -313,6 +313,26 @@ def test_what_is_neither_a_file_nor_a_folder(
         assert name in answer.err
 
 
+def test_a_pattern_that_finds_folders_and_what_is_in_them(pictures: Path, tenfold: Tenfold) -> None:
+    """Every image is answered once, and archives are looked into."""
+    (pictures / "all/deep").mkdir(parents=True)
+    for name in ("all/a.png", "all/deep/b.png"):
+        (pictures / name).write_bytes(picture(light=True))
+    with zipfile.ZipFile(pictures / "all/more.zip", "w") as archive:
+        archive.writestr("c.png", picture(light=False))
+    for pattern in ("all/**", "all/**/*", "al*/**"):
+        answer = tenfold("predict", "model.safetensors", pattern, "--csv")
+        assert answer.code == 0, answer.err
+        names = sorted(row[0] for row in list(csv.reader(io.StringIO(answer.out)))[1:])
+        assert names == ["all/a.png", "all/deep/b.png", "all/more.zip/c.png"], pattern
+
+
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
+def test_standard_input_with_nothing_in_it(pictures: Path, model: Path, data: bytes) -> None:
+    (found,) = answers(Classifier.from_file(model), ["-"], 1, lambda: io.BytesIO(data))
+    assert found.problem == "standard input is empty"
+
+
 def test_what_a_pattern_finds_is_no_pattern_and_no_stream(pictures: Path, tenfold: Tenfold) -> None:
     (pictures / "magic").mkdir()
     for name in ("-", "[a].png"):

@@ -13,13 +13,13 @@ from scipy import stats
 from command_line import Tenfold
 from tenfold.data import ImageDataset, Splits
 from tenfold.errors import DataError, UsageError
-from tenfold.listening import Listener, Recorder
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.runs import folds as module
 from tenfold.runs.fit import fit
 from tenfold.runs.folds import cross_validate
 from tenfold.runs.reading import RunData
 from tenfold.runs.resources import Resources
+from tenfold.training.watching import Standing, Watcher
 
 ONE_THREAD = Resources(device="cpu", threads=1)
 
@@ -37,6 +37,21 @@ def numbered(n: int = 60, groups: list[str] | None = None) -> ImageDataset:
         image[:, 2 * label : 2 * label + 2] += 120
     names = [str(number) for number in range(n)]
     return ImageDataset(images, labels, ("a", "b", "c"), names=names, groups=groups)
+
+
+class Told(Watcher):
+    """Keeps the notes, and counts looks at progress."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.looks = 0
+        self.every_batches = 1
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def advanced(self, standing: Standing) -> None:
+        self.looks += 1
 
 
 @pytest.fixture
@@ -103,11 +118,11 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 
 def test_a_test_split_is_not_touched(seen: list[Splits]) -> None:
-    told = Recorder(Listener())
+    told = Told()
     data = numbered()
     test = data.select(np.arange(10), split="test")
     found = cross_validate(
-        recipe(), Splits(data, None, test), folds=3, resources=ONE_THREAD, listener=told
+        recipe(), Splits(data, None, test), folds=3, resources=ONE_THREAD, watcher=told
     )
     assert sum(report.n for report in found.reports) == len(data)
     assert "the 10 images of the test split are not used" in told.notes
@@ -121,23 +136,24 @@ def test_a_validation_split_of_its_own_is_kept(seen: list[Splits]) -> None:
 
 
 def test_what_is_chosen_is_told_once() -> None:
-    told = Recorder(Listener())
+    told = Told()
     changes = {"lr": "auto", "augment.flip": "auto"}
     cross_validate(
-        recipe(**changes), Splits(numbered()), folds=3, resources=ONE_THREAD, listener=told
+        recipe(**changes), Splits(numbered()), folds=3, resources=ONE_THREAD, watcher=told
     )
     assert sum(note.startswith("chosen for this data: ") for note in told.notes) == 1
 
 
-def test_each_fold_is_told() -> None:
-    told = Recorder(Listener())
+def test_each_fold_and_its_progress_are_told() -> None:
+    told = Told()
     found = cross_validate(
-        recipe(), Splits(numbered()), folds=3, resources=ONE_THREAD, listener=told
+        recipe(), Splits(numbered()), folds=3, resources=ONE_THREAD, watcher=told
     )
     assert told.notes[-3:] == [
         f"fold {number} of 3: {report}" for number, report in enumerate(found.reports, start=1)
     ]
     assert "there are no test images" not in told.notes
+    assert told.looks == 3 * 2 * 3  # folds, epochs, batches
 
 
 @pytest.mark.parametrize("folds", [-1, 0, 1, module.MOST_FOLDS + 1])
@@ -160,8 +176,11 @@ def test_on_the_command_line(tenfold: Tenfold, tmp_path: Path) -> None:
     facts = json.loads(tenfold(*command, "--folds", "3", "--json").out)
     assert len(facts["folds"]) == 3
     assert not (tmp_path / "runs").exists()
-    for option in (["--out", "run"], ["--plot"], ["--log-every", "3"], ["--time", "3s"]):
+    for option in (["--out", "run"], ["--plot"], ["--log-every", "3"]):
         refused = tenfold(*command[:4], "--threads", "1", "--folds", "3", *option)
         assert refused.code == 2
         assert f"--folds writes no run, so {option[0]} does nothing" in refused.err
+    refused = tenfold(*command[:4], "--folds", "3", "--time", "3s")
+    assert refused.code == 2
+    assert "--time is for one training, and --folds makes several" in refused.err
     assert tenfold(*command, "--folds", "1").code == 2

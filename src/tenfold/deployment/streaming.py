@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BufferedIOBase
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -145,7 +145,7 @@ def _items(
             yield from _from_standard_input(standard_input())
         elif glob.has_magic(name) and not os.path.lexists(name):
             found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (keeps what was given)
-            for each in found:
+            for each in _once(found):
                 yield from _named(each)
             if not found:
                 yield _file(name)
@@ -153,13 +153,25 @@ def _items(
             yield from _named(name)
 
 
+def _once(matches: Sequence[str]) -> Iterator[str]:
+    """The matches of a pattern without images in a folder that matches, too, as with `**`."""
+    known = set(map(os.path.normpath, matches))
+    for each in matches:
+        is_inside = any(str(folder) in known for folder in PurePath(os.path.normpath(each)).parents)
+        if not is_inside or _is_archive(each):
+            yield each
+
+
+def _is_archive(name: str) -> bool:
+    if os.path.isfile(name):  # noqa: PTH113 (Path's raises for a long name)
+        with suppress(OSError):  # reading it will report the error
+            return is_archive(Path(name))
+    return False
+
+
 def _named(name: str) -> Iterator[_Item]:
     """The image of this name, or those in the folder or archive of this name."""
-    is_whole = os.path.isdir(name)  # noqa: PTH112 (Path's raises for a long name)
-    if os.path.isfile(name):  # noqa: PTH113
-        with suppress(OSError):  # reading it will report the error
-            is_whole = is_archive(Path(name))
-    if is_whole:
+    if os.path.isdir(name) or _is_archive(name):  # noqa: PTH112 (Path's raises for a long name)
         yield from _inside(name)
     else:
         yield _file(name)
@@ -201,9 +213,10 @@ def _from_standard_input(stream: BufferedIOBase) -> Iterator[_Item | None]:
     if b"\0" in start:
         yield _Item(STANDARD_INPUT, problem="neither an image nor names of images, one a line")
         return
+    start = start.removeprefix(b"\xef\xbb\xbf")  # as some editors begin a text in UTF-8
     if not start:
         yield _Item(STANDARD_INPUT, problem="standard input is empty")
-    part, rest = start.removeprefix(b"\xef\xbb\xbf"), b""  # as some editors begin a text in UTF-8
+    part, rest = start, b""
     while part:
         lines, end, rest = (rest + part).rpartition(b"\n")
         if end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from bad_inputs.makers.pictures import picture
 from tenfold.data import load_splits
 from tenfold.data.folders.folder import read_image_folder
+from tenfold.data.folders.layout import Images
 from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
+from tenfold.data.folders.table_labels import Tables
 from tenfold.errors import DataError, TenfoldError
 from tenfold.listening import Listener, Recorder
 from tenfold.types import WantedShape
@@ -320,3 +323,18 @@ def test_tables_that_are_too_large_are_named(
     on_disk = FolderOptions(labels=str(folder / "labels.csv"))
     found = read_image_folder(folder, WantedShape(), Listener(), on_disk)
     assert found.splits["all"].classes == ("cat", "dog")
+
+
+def test_a_table_that_cannot_be_read_is_wrong_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path, {**FOUR, "labels.csv": OF_TRAINING})
+
+    def denied(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tenfold.storage.files.os.open", denied)
+    options = FolderOptions(labels=str(folder / "labels.csv"))
+    images = Images(folder, [(name,) for name in FOUR], set())
+    with pytest.raises(DataError, match=r"labels\.csv: cannot be read: Permission denied"):
+        Tables(images).chosen(options)

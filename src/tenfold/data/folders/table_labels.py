@@ -36,7 +36,7 @@ from tenfold.data.folders.tables import (
     rows_of_images,
     simplified,
 )
-from tenfold.errors import DataError, UsageError, counted, listing, quoted
+from tenfold.errors import DataError, FileRefusedError, UsageError, counted, listing, quoted
 from tenfold.storage import read_regular_file
 
 MOST_OF_THEM = 0.9
@@ -324,16 +324,10 @@ def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, s
     """The contents of the table, its name, and the heading of its labels, which may be empty."""
     for file, column in options.readings():
         if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
-            with read_regular_file(Path(file)) as (stream, size):
-                if size > LARGEST_MEMBER:
-                    raise DataError(
-                        f"{file}: the table has {size:,} bytes, over the limit of "
-                        f"{LARGEST_MEMBER:,}",
-                        remedy="keep only the columns with names and labels",
-                    )
-                with suppress(ValueError):  # it is elsewhere
-                    file = Path(file).resolve().relative_to(images.path.resolve()).as_posix()
-                return stream.read(), file, column
+            data = _read(Path(file))
+            with suppress(ValueError):  # it is elsewhere
+                file = Path(file).resolve().relative_to(images.path.resolve()).as_posix()
+            return data, file, column
     for file, column in options.readings():
         names = [name for name in images.tables if name.endswith(f"/{file}")]
         if file in images.tables or len(names) == 1:
@@ -355,6 +349,19 @@ def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, s
     if Path(options.labels).is_absolute():  # as a run remembers it, which takes no other
         remedy = "put the table there"
     raise DataError(f"--labels {options.labels}: no such file{beside}", remedy=remedy)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with read_regular_file(path) as (stream, size):
+            if size <= LARGEST_MEMBER:
+                return stream.read()
+    except FileRefusedError as error:
+        raise DataError(error.message, remedy="make it readable, or name another table") from error
+    raise DataError(
+        f"{path}: the table has {size:,} bytes, over the limit of {LARGEST_MEMBER:,}",
+        remedy="keep only the columns with names and labels",
+    )
 
 
 def _listed(words: str, names: Iterable[str]) -> Iterator[str]:
