@@ -147,7 +147,7 @@ def by_cnn(seconds: float) -> Callable[[Splits, int], np.ndarray]:
                 share = (time.perf_counter() - began) / seconds
                 rise = min(1.0, share / 0.2)
                 for group in optimizer.param_groups:
-                    group["lr"] = 3e-3 * min(rise, 0.5 * (1 + math.cos(math.pi * min(1, share))))
+                    group["lr"] = 1e-3 * min(rise, 0.5 * (1 + math.cos(math.pi * min(1, share))))
                 batch = (augmented(images[chosen]) - mean) / std
                 loss = functional.cross_entropy(network(batch), labels[chosen])
                 optimizer.zero_grad()
