@@ -22,6 +22,7 @@ from tenfold.errors import (
     UsageError,
     did_you_mean,
     json_line,
+    listing,
     printable,
     shell_word,
 )
@@ -521,14 +522,20 @@ def predict(
     kind = "csv" if as_csv else "jsonl" if as_lines else "json" if as_json else "text"
     writer = writer_of(kind, {"schema": SCHEMA, "run": str(absolute(run))}, min_confidence)
     problems: list[tuple[str, str]] = []
+    skipped: list[str] = []
     with _watching() as watcher:
         if own is not None and (note := unfinished_note(own, bundle)):
             watcher.note(note)
         if images:
-            for answer in answers(classifier, images, top, _standard_input):
+            for answer in answers(classifier, images, top, _standard_input, skipped):
                 writer.write(answer)
                 if answer.problem:
                     problems.append((answer.name, answer.problem))
+            if skipped:
+                watcher.note(
+                    f"skipped files without an image extension ({len(skipped):,}): "
+                    f"{listing(skipped, 5)}"
+                )
         else:
             resources = Resources(data_root, not offline)
             names, sample = sample_of_test_images(run, resources=resources, listener=watcher)

@@ -71,7 +71,9 @@ def told(out: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["new", "new/", "./new"])
 def test_a_folder(pictures: Path, tenfold: Tenfold, name: str) -> None:
     answer = tenfold("predict", "model.safetensors", name)
-    assert (answer.code, answer.err) == (0, "")
+    assert answer.code == 0
+    skipped = os.path.join(name, "notes.txt")  # noqa: PTH118 (keeps what was given)
+    assert answer.err == f"note: skipped files without an image extension (1): {skipped}\n"
     assert {os.path.normpath(key): value for key, value in told(answer.out).items()} == (
         IN_THE_FOLDER
     )
@@ -311,6 +313,18 @@ def test_what_is_neither_a_file_nor_a_folder(
     assert answer.err.startswith("tenfold: 3 of 4 images cannot be read: ")
     for name in ("odd/link.png", "odd/pipe.png", "/dev/null"):
         assert name in answer.err
+
+
+def test_files_in_a_folder_that_are_no_images_are_named(pictures: Path, tenfold: Tenfold) -> None:
+    (pictures / "more").mkdir()
+    (pictures / "more/a.png").write_bytes(picture(light=True))
+    for name in ("notes.txt", "scan", ".hidden"):
+        (pictures / "more" / name).write_bytes(picture(light=True))
+    answer = tenfold("predict", "model.safetensors", "more")
+    assert (answer.code, set(told(answer.out))) == (0, {"more/a.png"})
+    assert answer.err == (
+        "note: skipped files without an image extension (2): more/notes.txt, more/scan\n"
+    )
 
 
 def test_a_pattern_that_finds_folders_and_what_is_in_them(pictures: Path, tenfold: Tenfold) -> None:

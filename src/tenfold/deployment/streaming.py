@@ -70,6 +70,7 @@ def answers(
     names: Iterable[str],
     k: int,
     standard_input: Callable[[], BufferedIOBase],
+    skipped: list[str] | None = None,
 ) -> Iterator[Answer]:
     """Classify images in the order in which they are named, without stopping at what is unreadable.
 
@@ -83,7 +84,9 @@ def answers(
         names: the names.
         k: number of guesses for each image.
         standard_input: gives what `-` stands for.
+        skipped: gets the names of files in folders and archives that have no image extension.
     """
+    skipped = [] if skipped is None else skipped
     shape, header = classifier.bundle.input_shape, classifier.bundle.header
     decode = partial(
         decode_image,
@@ -103,7 +106,7 @@ def answers(
             return reason_of(error, item.name)
 
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_WORKERS)) as pool, quiet_pillow():
-        for chunk in _chunks(_items(names, standard_input)):
+        for chunk in _chunks(_items(names, standard_input, skipped)):
             found = list(pool.map(decoded, chunk))
             pixels = [each for each in found if not isinstance(each, str)]
             guesses = iter(classifier.top(np.stack(pixels), k) if pixels else ())
@@ -138,7 +141,7 @@ def _read(name: str, read: Callable[[], bytes]) -> _Item:
 
 
 def _items(
-    names: Iterable[str], standard_input: Callable[[], BufferedIOBase]
+    names: Iterable[str], standard_input: Callable[[], BufferedIOBase], skipped: list[str]
 ) -> Iterator[_Item | None]:
     for name in names:
         if name == STANDARD_INPUT:
@@ -146,11 +149,11 @@ def _items(
         elif glob.has_magic(name) and not os.path.lexists(name):
             found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (keeps what was given)
             for each in _once(found):
-                yield from _named(each)
+                yield from _named(each, skipped)
             if not found:
                 yield _file(name)
         else:
-            yield from _named(name)
+            yield from _named(name, skipped)
 
 
 def _once(matches: Sequence[str]) -> Iterator[str]:
@@ -169,10 +172,10 @@ def _is_archive(name: str) -> bool:
     return False
 
 
-def _named(name: str) -> Iterator[_Item]:
+def _named(name: str, skipped: list[str]) -> Iterator[_Item]:
     """The image of this name, or those in the folder or archive of this name."""
     if os.path.isdir(name) or _is_archive(name):  # noqa: PTH112 (Path's raises for a long name)
-        yield from _inside(name)
+        yield from _inside(name, skipped)
     else:
         yield _file(name)
 
@@ -181,17 +184,18 @@ def _file(name: str) -> _Item:
     return _read(name, partial(read_image_file, Path(name)))
 
 
-def _inside(name: str) -> Iterator[_Item]:
+def _inside(name: str, skipped: list[str]) -> Iterator[_Item]:
     """The images in a folder or an archive."""
     count = 0
     try:
         for member in read_members(Path(name)):
             if member.kind is Kind.FOLDER or is_hidden(member.parts):
                 continue
+            full = os.path.join(name, member.name)  # noqa: PTH118 (keeps what was given)
             if not member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
+                skipped.append(full)
                 continue
             count += 1
-            full = os.path.join(name, member.name)  # noqa: PTH118 (keeps what was given)
             if member.kind is Kind.NOT_FOLLOWED:
                 yield _Item(full, problem="a link that is not followed, or a special file")
             else:
