@@ -460,7 +460,8 @@ def test_tensors_after_a_few_steps(name: str, rule: Rule, kernels: Kernels) -> N
     assert found.keys() == double.keys() - counts
     for each, values in found.items():
         wanted = double[each]
-        allowed = max(3 * rms(single[each] - wanted), EPSILON * rms(wanted))
+        # PyTorch may happen to be closer than a few roundings of the gradient and of its square.
+        allowed = max(3 * rms(single[each] - wanted), 4 * EPSILON * rms(wanted))
         error = rms(values - wanted)
         assert error <= allowed, f"{each}: {error:.2e} off, allowed {allowed:.2e}"
 

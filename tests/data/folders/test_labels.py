@@ -179,6 +179,13 @@ CASES = {
         {"cat/1.png": "all cat", "cat/2.png": "all cat"},
         says=("the classes are the folders, although meta.csv names the images, too",),
     ),
+    "a text file with spaces": Case({**FOUR, "list.txt": "1.png cat\n2.png dog\n"},
+        {"1.png": "all cat", "2.png": "all dog"}),
+    "a column for each class": Case(
+        {**FOUR, "truth.csv": "image,cat,dog\n1,1.0,0.0\n2,0.0,1.0\n3,1.0,0.0\n4,0.0,1.0\n"},
+        TOGETHER,
+        says=("labels are from truth.csv (the heading of the column with a 1), for 4 images",),
+    ),
     "groups in the table": Case(
         {**FOUR, "labels.csv": WITH_PERSONS},
         TOGETHER,
@@ -276,6 +283,13 @@ REFUSED = {
          "such as --labels a/labels.csv"),
         FolderOptions(labels="labels.csv"),
         ({}, FolderOptions(labels="a/labels.csv")),
+    ),
+    "groups by names that several images have": Refused(
+        {**images("cat/1.png", "dog/1.png"), "meta.csv": "file,person\n1,a\n1,b\n"},
+        ("--group-by 'person' finds nothing in 2 names of 2: cat/1.png, dog/1.png",
+         "meta.csv: several images have the name '1', so it has to give their folders, too"),
+        FolderOptions(group_by="person"),
+        ({"meta.csv": "file,person\ncat/1,a\ndog/1,b\n"}, FolderOptions(group_by="person")),
     ),
     "an image with two groups": Refused(
         {**FOUR, "labels.csv": WITH_PERSONS + "1,cat,b\n"},

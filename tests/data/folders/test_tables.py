@@ -8,6 +8,7 @@ from tenfold.data.folders.tables import (
     AMBIGUOUS,
     MOST_COLUMNS,
     ImageNames,
+    LabelColumn,
     Table,
     common_folder,
     find_tables,
@@ -35,6 +36,7 @@ NONE = names()
         ("a;b\r\nc;d\r\n", [["c", "d"]]),
         ("a\tb\rc\td", [["c", "d"]]),
         ("a|b\n\nc|d\n\n", [["c", "d"]]),
+        ("a b\nc   d\n\n", [["c", "d"]]),
         ("\n\n# made by hand\na,b\nc,d", [["c", "d"]]),
         ('a,b\n"c,c","d ""d"""\n', [["c,c", 'd "d"']]),
         ('a,b\n"c\nc",d\n', [["c\nc", "d"]]),
@@ -170,15 +172,35 @@ def test_names_with_a_folder_of_elsewhere() -> None:
 
 
 def test_the_column_of_labels() -> None:
-    def found(*headings: str) -> int:
-        return label_column(Table("t.csv", headings, []), 0)
+    def found(*headings: str) -> str:
+        return label_column(Table("t.csv", headings, []), 0).heading
 
-    assert found("id", "anything") == 1
-    assert found("id", "x", "Class Name", "y z") == 2
-    assert found("id", "split", "kind") == 2
+    assert found("id", "anything") == "anything"
+    assert found("id", "x", "Class Name", "y z") == "Class Name"
+    assert found("id", "split", "kind") == "kind"
     for headings in (("id", "x", "z"), ("id", "label", "label"), ("id",)):
         with pytest.raises(UsageError, match="not clear which column has the labels"):
             found(*headings)
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        ([["1", "0", "1"], ["2", "1", "0"]], ["dog", "cat"]),
+        ([["1", "0.0", "1.0"], ["2", "1.0", "0.0"]], ["dog", "cat"]),
+        ([["1", "1", "1"], ["2", "1", "0"]], None),
+        ([["1", "0", "0"], ["2", "1", "0"]], None),
+        ([["1", "0", "1"], ["2", "1", "2"]], None),
+        ([["1", "0.2", "0.8"], ["2", "0.9", "0.1"]], None),
+    ],
+)
+def test_a_column_for_each_class(rows: list[list[str]], labels: list[str] | None) -> None:
+    table = Table("t.csv", ("image", "cat", "dog"), rows)
+    if labels is None:
+        with pytest.raises(UsageError, match="not clear which column has the labels: 'cat', 'dog'"):
+            label_column(table, 0)
+    else:
+        assert label_column(table, 0) == LabelColumn("", labels)
 
 
 def test_tables_that_do_not_count_are_explained() -> None:
@@ -187,13 +209,20 @@ def test_tables_that_do_not_count_are_explained() -> None:
         "few.csv": b"id,label\n1,a\n" + b"x,b\n" * 9,
         "none.csv": b"id,label\nx,a\n",
         "empty.csv": b"",
+        "list.csv": b"1.png\n2.png\n",
+        "people.csv": b"name,age\nann,3\nbob,4\n",
+        "twice.csv": b"file,label\n0,a\n",
     }
-    found, reasons = find_tables(tables, names(*(f"{i}.png" for i in range(9))), 9)
+    images = [*(f"{i}.png" for i in range(1, 9)), "a/0.png", "b/0.png"]
+    found, reasons = find_tables(tables, names(*images), 9)
     assert [table.name for table, _ in found] == ["labels.csv"]
     assert reasons == [
         "few.csv: it names only 1 image",
         "none.csv: no column names images",
         "empty.csv: the table is empty",
+        "list.csv: it has only one column",
+        "people.csv: it names only 2 images",
+        "twice.csv: several images have the name '0', so it has to give their folders, too",
     ]
 
 

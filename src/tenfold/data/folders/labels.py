@@ -72,7 +72,7 @@ def _grouped(
         try:
             cells = parts_of_names(images.path, pattern, images.names, "--group-by", is_used)
         except DataError as error:
-            raise _with_reasons(error, list(images.unread.values())) from error
+            raise _with_reasons(error, tables.reasons) from error
         of_groups: list[ImageTable] = []
     else:
         cells, of_groups = found

@@ -16,7 +16,7 @@ from tenfold.data.folders.source import read_members
 from tenfold.errors import DataError, listing
 from tenfold.listening import Listener
 
-TABLE_EXTENSIONS = (".csv", ".tsv")
+TABLE_EXTENSIONS = (".csv", ".tsv", ".txt")
 """Files with these extensions, in any case, may be tables of labels."""
 
 LARGEST_TABLES = 64 * 2**20

@@ -27,10 +27,12 @@ from tenfold.data.folders.tables import (
     AMBIGUOUS,
     SPLIT_HEADINGS,
     ImageNames,
+    LabelColumn,
     NameColumn,
     Table,
     find_tables,
     label_column,
+    labels_in,
     name_column,
     read_table,
     rows_of_images,
@@ -173,9 +175,11 @@ class Tables:
                 remedy="give the images' names in one column, with or without folders and "
                 "extensions",
             )
-        labels = label_column(table, of_names.place) if labels is None else labels
         found = self._of_images(table, of_names)
-        return self._places([(found, labels)]), [found]
+        of_labels = (
+            label_column(table, of_names.place) if labels is None else labels_in(table, labels)
+        )
+        return self._places([(found, of_labels)]), [found]
 
     def beside(self, *, only_sure: bool = False) -> tuple[Places, list[ImageTable]] | None:
         """The places of the images by the table beside them, or by several that go together.
@@ -211,7 +215,7 @@ class Tables:
                 error.message, remedy="give this column the heading 'label' in each of the tables"
             ) from error
         labeled = list(zip(tables, columns, strict=True))
-        headings = [each.table.headings[column] for each, column in labeled]
+        headings = [column.heading for column in columns]
         if len(set(map(simplified, headings))) > 1:
             listed = [
                 f"{each.table.name} ({h!r})" for each, h in zip(tables, headings, strict=True)
@@ -224,17 +228,16 @@ class Tables:
             )
         return self._places(labeled), tables
 
-    def _places(self, labeled: Sequence[tuple[ImageTable, int]]) -> Places:
-        """The place of every image by tables, each with its column of labels."""
+    def _places(self, labeled: Sequence[tuple[ImageTable, LabelColumn]]) -> Places:
+        """The place of every image by tables, each with its labels."""
         images = self._images
         label_of = [""] * len(images.names)
         stated = [""] * len(images.names)  # the split by a column, or by the table's name
         odd: dict[str, list[str]] = {}
         for each, column in labeled:
-            labels = list(each.table.cells(column))
             by_column, odd[each.table.name] = each.splits()
-            for image, row in each.rows_by_image(labels, "labels", images).items():
-                label_of[image] = labels[row]
+            for image, row in each.rows_by_image(column.cells, "labels", images).items():
+                label_of[image] = column.cells[row]
                 stated[image] = by_column[row] if by_column else each.table.split_named
         is_stated = any(each.splits()[0] for each, _ in labeled) or (
             len(labeled) > 1 and all(each.table.split_named for each, _ in labeled)
@@ -257,13 +260,13 @@ class Tables:
         ]
         used = sum(place != LEFT_OUT for place in of_image)
         told = [note for each, _ in labeled for note in each.table.notes]
-        heading = labeled[0][0].table.headings[labeled[0][1]]
-        told.append(f"labels are from {listed} (column {heading!r}), for {counted(used, 'image')}")
+        heading = labeled[0][1].heading
+        of = f"column {heading!r}" if heading else "the heading of the column with a 1"
+        told.append(f"labels are from {listed} ({of}), for {counted(used, 'image')}")
         unlabeled = compress(map("/".join, images.names), [not label for label in label_of])
         told += _listed("left out images without a label", unlabeled)
         for each, column in labeled:
-            labels = list(each.table.cells(column))
-            told += each.oddities(labels, odd.get(each.table.name, []))
+            told += each.oddities(column.cells, odd.get(each.table.name, []))
         classes = {place[1] for place in of_image if place != LEFT_OUT}
         return Places(
             classes_of(images.path, classes), of_image, [*told, *notes, *lookalikes(classes)]

@@ -219,8 +219,9 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
     """A table from a CSV or TSV file.
 
     Commas, semicolons, tabs and vertical bars are told apart by its first line, which has headings
-    unless one of its cells is the name of an image. Empty lines do not count, nor do comments (#)
-    before the first line, the last of which may have the headings.
+    unless one of its cells is the name of an image; without any of them, spaces count. Empty lines
+    do not count, nor do comments (#) before the first line, the last of which may have the
+    headings.
 
     Raises:
         DataError: it is not a table of text, or too large.
@@ -231,9 +232,16 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
     comment = lines[: len(lines) - len(kept)].strip().rpartition("\n")[2].lstrip("#")
     first = kept.partition("\n")[0]
     delimiter = max("\t;,|", key=first.count)
+
+    def parsed(text: str) -> Iterator[list[str]]:
+        if delimiter in first or " " not in first:
+            yield from csv.reader(io.StringIO(text), delimiter=delimiter)
+        else:
+            yield from map(str.split, text.split("\n"))
+
     rows: list[list[str]] = []
     try:
-        for row in csv.reader(io.StringIO(kept), delimiter=delimiter):
+        for row in parsed(kept):
             if any(row):
                 rows.append(row)
             if len(row) > MOST_COLUMNS or len(rows) > MOST_ROWS:
@@ -242,7 +250,7 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
                     "rows",
                     remedy="keep only the columns with names and labels",
                 )
-        commented = next(csv.reader([comment], delimiter=delimiter), [])
+        commented = next(parsed(comment), [])
     except csv.Error as error:
         raise DataError(f"{name}: not a table: {error}", remedy="save it as CSV again") from error
     if not rows:
@@ -268,12 +276,14 @@ class NameColumn:
         left_out: the folder that begins all its names and that images are found without.
         matches: number of different images that its first rows name.
         rows: number of those rows.
+        may_be_chance: whether it has only numbers, and no usual heading of names.
     """
 
     place: int
     left_out: str
     matches: int
     rows: int
+    may_be_chance: bool = False
 
 
 def name_column(table: Table, names: ImageNames, labels: int | None = None) -> NameColumn | None:
@@ -304,9 +314,11 @@ def name_column(table: Table, names: ImageNames, labels: int | None = None) -> N
             if matched:
                 usual = simplified(heading) in NAME_HEADINGS
                 label = simplified(heading) in LABEL_HEADINGS and labels is None
-                column = NameColumn(place, left_out, len(matched), len(paths))
                 # Rows may be numbered, and images too.
                 is_number = all(path.isdecimal() for path in paths)
+                column = NameColumn(
+                    place, left_out, len(matched), len(paths), is_number and not usual
+                )
                 is_sure = usual and 2 * len(matched) >= len(paths)
                 rank = (is_sure, not is_number, len(matched), usual, not label, -place)
                 found.append((rank, column))
@@ -321,8 +333,23 @@ def rows_of_images(table: Table, column: NameColumn, names: ImageNames) -> list[
     ]
 
 
-def label_column(table: Table, of_names: int) -> int:
-    """The column with the labels: of a usual heading, or the only one that is left.
+@dataclass(frozen=True)
+class LabelColumn:
+    """The labels in a table.
+
+    Attributes:
+        heading: of their column; empty if there is a column for each class.
+        cells: the label in every row; empty without one.
+    """
+
+    heading: str
+    cells: list[str]
+
+
+def label_column(table: Table, of_names: int) -> LabelColumn:
+    """The labels: in the column of a usual heading, or in the only one that is left.
+
+    Or else the headings of columns, of which every row has exactly one 1, and 0 in the others.
 
     Raises:
         UsageError: it is not clear.
@@ -333,12 +360,31 @@ def label_column(table: Table, of_names: int) -> int:
     usual = [place for wanted in LABEL_HEADINGS for place in others if simple[place] == wanted]
     left = [place for place in others if simple[place] not in SPLIT_HEADINGS]
     if (usual and simple.count(simple[usual[0]]) == 1) or len(left) == 1:
-        return usual[0] if usual else left[0]
+        return labels_in(table, usual[0] if usual else left[0])
+    if not usual and (cells := _headings_marked(table, left)):
+        return LabelColumn("", cells)
     named = [table.headings[place] for place in others]
     raise UsageError(
         f"{table.name}: it is not clear which column has the labels: {quoted(named)}",
         remedy=f"name it, for example with --labels {table.name}:{named[0] if named else 'COLUMN'}",
     )
+
+
+def labels_in(table: Table, column: int) -> LabelColumn:
+    """The labels in a column."""
+    return LabelColumn(table.headings[column], list(table.cells(column)))
+
+
+def _headings_marked(table: Table, columns: Sequence[int]) -> list[str]:
+    """For each row, the heading of the one column that has a 1; empty if a row is not so."""
+    marks = {"0": False, "0.0": False, "1": True, "1.0": True}
+    found = []
+    for cells in zip(*(table.cells(column) for column in columns), strict=True):
+        marked = [column for column, cell in zip(columns, cells, strict=True) if marks.get(cell)]
+        if len(marked) != 1 or not marks.keys() >= set(cells):
+            return []
+        found.append(table.headings[marked[0]])
+    return found
 
 
 def _numbers_rows(table: Table, column: int) -> bool:
@@ -372,12 +418,25 @@ def find_tables(
             continue
         column = name_column(table, names)
         if column is None or len(table.headings) < 2:
-            reasons.append(f"{name}: no column names images")
-        elif 2 * column.matches < min(images, column.rows):
+            reasons.append(f"{name}: {_why_not(table, column, names)}")
+        elif 2 * column.matches < (max if column.may_be_chance else min)(images, column.rows):
             reasons.append(f"{name}: it names only {counted(column.matches, 'image')}")
         else:
             found.append((table, column))
     return sorted(found, key=lambda each: -each[1].matches), reasons
+
+
+def _why_not(table: Table, column: NameColumn | None, names: ImageNames) -> str:
+    """Why a table does not say anything about images."""
+    if column is not None:
+        return "it has only one column"
+    for place in range(len(table.headings)):
+        for cell in islice(table.cells(place), _LOOKED_AT):
+            if names.find(path_in(cell), table.folder, table.split) == AMBIGUOUS:
+                return (
+                    f"several images have the name {cell!r}, so it has to give their folders, too"
+                )
+    return "no column names images"
 
 
 def simplified(heading: str) -> str:
