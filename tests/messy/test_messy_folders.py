@@ -519,7 +519,7 @@ CASES: dict[str, Case] = {
     "labels in some file names": Case(
         pictures("cat_1.png", "dog_2.png", "cover.png"),
         None,
-        ("finds nothing in 1 name of 3: cover.png",),
+        ("finds nothing in 1 of 3 names: cover.png",),
         options=r"--label-from '([a-z]+)_\d+'",
         code=3,
     ),

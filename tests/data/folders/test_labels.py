@@ -286,7 +286,7 @@ REFUSED = {
     ),
     "groups by names that several images have": Refused(
         {**images("cat/1.png", "dog/1.png"), "meta.csv": "file,person\n1,a\n1,b\n"},
-        ("--group-by 'person' finds nothing in 2 names of 2: cat/1.png, dog/1.png",
+        ("--group-by 'person' finds nothing in 2 of 2 names: cat/1.png, dog/1.png",
          "meta.csv: several images have the name '1', so it has to give their folders, too"),
         FolderOptions(group_by="person"),
         ({"meta.csv": "file,person\ncat/1,a\ndog/1,b\n"}, FolderOptions(group_by="person")),

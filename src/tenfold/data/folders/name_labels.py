@@ -69,7 +69,7 @@ def parts_of_names(
     if others:
         raise DataError(
             f"{path}: {option} {pattern.pattern!r} finds nothing in "
-            f"{counted(len(others), 'name')} of {sum(used):,}: {listing(sorted(others), 5)}",
+            f"{len(others):,} of {counted(sum(used), 'name')}: {listing(sorted(others), 5)}",
             remedy="change the expression, or move these images elsewhere",
         )
     return found
