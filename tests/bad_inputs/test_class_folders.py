@@ -127,12 +127,7 @@ ROWS = [
         "link-out-of-the-folder",
         "train photos",
         3,
-        (
-            "photos",
-            "links to folders or out of the folder",
-            "cat/out.png",
-            "put the files themselves",
-        ),
+        ("photos", "a link out of the folder or to nothing", "cat/out.png", "replace or remove"),
         two_classes(broken_link_out),
     ),
     Row(

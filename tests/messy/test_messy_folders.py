@@ -474,7 +474,10 @@ CASES: dict[str, Case] = {
     "a table that names no image": Case(
         {**pictures("a.png", "b.png"), **table(["name,label", "x,cat", "y,dog"])},
         None,
-        ("outside class folders", "(labels.csv: no column names images)"),
+        (
+            "outside class folders",
+            "(labels.csv: no column names images such as 'a.png'; its first column has 'x', 'y')",
+        ),
         code=3,
     ),
     "a table with far too many columns beside class folders": Case(

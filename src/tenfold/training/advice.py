@@ -128,7 +128,7 @@ class Advisor:
                 "dead, so the model cannot learn; start again with a learning rate ten times lower"
             ),
             "stuck": self._stuck(last, losses, steps),
-            "overfitting": _overfits(history)
+            "overfitting": self._overfits(history)
             and (
                 f"the validation loss has risen for {RISING_EPOCHS} epochs while the training "
                 f"loss fell, up to epoch {last.epoch}: the model is overfitting; stop earlier "
@@ -176,6 +176,18 @@ class Advisor:
             f"higher (it went up to {peak:g})"
         )
 
+    def _overfits(self, history: Sequence[EpochMetrics]) -> bool:
+        """Whether a model that had learned something gets worse on the validation images.
+
+        While the learning rate rises, it may do so for other reasons.
+        """
+        recent = history[-RISING_EPOCHS - 1 :]
+        val = np.array([metrics.val_loss for metrics in recent], dtype=float)  # NaN for None
+        train, lr = (np.array([getattr(m, name) for m in recent]) for name in ("train_loss", "lr"))
+        rises = (val[1:] > val[:-1]) & (train[1:] < train[:-1]) & (lr[1:] <= lr[:-1])
+        had_learned = val[0] < (1 - LEARNED) * self.constant_loss
+        return len(recent) > RISING_EPOCHS and bool(had_learned and rises.all())
+
     def _is_often_right(self, last: EpochMetrics) -> bool:
         return last.train_acc > self._largest + OFTEN_RIGHT * (1 - self._largest)
 
@@ -207,11 +219,3 @@ def constant_loss(
     parts = (kept + spread) / (counts * weights).sum()
     parts = parts[parts > 0]
     return float(-(parts * np.log(parts / parts.sum())).sum())
-
-
-def _overfits(history: Sequence[EpochMetrics]) -> bool:
-    recent = history[-RISING_EPOCHS - 1 :]
-    val = np.array([metrics.val_loss for metrics in recent], dtype=float)  # NaN for None
-    train = np.array([metrics.train_loss for metrics in recent])
-    rises = (val[1:] > val[:-1]) & (train[1:] < train[:-1])
-    return len(recent) > RISING_EPOCHS and bool(rises.all())

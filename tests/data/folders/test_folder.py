@@ -125,9 +125,12 @@ REFUSED = {
     "other files": ({"a/b.csv": b"1"}, r"no images in it, only a/b\.csv"),
     "images outside": (
         {**TWO_CLASSES, "a.png": picture(), "b.png": picture()},
-        r"2 images outside class folders: a\.png, b\.png; wanted CLASS/IMAGE",
+        r"2 images outside class folders: a\.png, b\.png; move them into class folders",
     ),
-    "images only": ({"a.png": picture(), "b.png": picture()}, "2 images outside"),
+    "images only": (
+        {"a.png": picture(), "b.png": picture()},
+        "2 images outside .*; wanted CLASS/IMAGE.*; or say where .*--label-from .*--labels",
+    ),
     "images in a split": (
         {**SPLIT, "train/a.png": picture()}, r"1 image outside .*: train/a\.png"
     ),

@@ -218,7 +218,7 @@ def test_tables_that_do_not_count_are_explained() -> None:
     assert [table.name for table, _ in found] == ["labels.csv"]
     assert reasons == [
         "few.csv: it names only 1 image",
-        "none.csv: no column names images",
+        "none.csv: no column names images such as '1.png'; its first column has 'x'",
         "empty.csv: the table is empty",
         "list.csv: it has only one column",
         "people.csv: it names only 2 images",

@@ -211,10 +211,10 @@ def _places(path: Path, survey: Survey, options: FolderOptions) -> tuple[Places,
     if not survey.images:
         others = [*survey.not_images, *survey.hidden, *survey.not_followed]
         found = f", only {listing(others, 5)}" if others else ""
-        raise DataError(
-            f"{path}: no images in it{found}",
-            remedy=WANTED_LAYOUT,
-        )
+        remedy = WANTED_LAYOUT
+        if any("." not in name.rpartition("/")[2] for name in survey.not_images):
+            remedy += "; names of images end in an extension, such as .jpg"
+        raise DataError(f"{path}: no images in it{found}", remedy=remedy)
     images = [image.parts for image in survey.images]
     refuse_duplicates(path, images)
     of_images = Images(path, images, survey.folders, survey.tables, survey.unread_tables)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
 
 from tenfold.data.folders.bursts import burst_hint
 from tenfold.data.folders.layout import LEFT_OUT, Images, Places, find_places, is_container
 from tenfold.data.folders.name_labels import compiled, parts_of_names, places_in_names
 from tenfold.data.folders.options import FolderOptions
 from tenfold.data.folders.table_labels import ImageTable, Tables
-from tenfold.errors import DataError, UsageError, counted, listing
+from tenfold.errors import DataError, UsageError, counted, listing, quoted
 
 
 def label_images(images: Images, options: FolderOptions) -> Places:
@@ -56,6 +57,12 @@ def _places_unasked(images: Images, tables: Tables) -> tuple[Places, list[ImageT
         labeled = tables.beside(only_sure=names_a_class)
         if labeled is not None:
             return labeled
+        if tables.reasons and not names_a_class:
+            raise DataError(
+                f"{images.path}: all images are in one folder, {quoted(places.classes)}, and no "
+                f"table beside them has their labels ({listing(tables.reasons, 3)})",
+                remedy="mend the table, or move the images into a folder for each class",
+            )
     if note := tables.note(for_all=not only_one):
         places = replace(places, notes=[*places.notes, note])
     return places, []
@@ -72,7 +79,7 @@ def _grouped(
         try:
             cells = parts_of_names(images.path, pattern, images.names, "--group-by", is_used)
         except DataError as error:
-            raise _with_reasons(error, tables.reasons) from error
+            raise _with_reasons(error, tables.without_column(group_by, used)) from error
         of_groups: list[ImageTable] = []
     else:
         cells, of_groups = found
@@ -83,6 +90,11 @@ def _grouped(
             "its own"
         )
     groups = [cell or f"/{place}" for place, cell in enumerate(cells)]
+    if len(set(compress(groups, is_used))) == 1 < sum(is_used):
+        raise UsageError(
+            f"--group-by {group_by!r} puts all {counted(sum(is_used), 'image')} into one group",
+            remedy="choose what differs between things, and not between images of one thing",
+        )
     return replace(places, groups=groups, notes=notes), of_groups
 
 

@@ -363,7 +363,7 @@ def _placed_by_inner_splits(
     depth = len(root)
     stray = [parts for parts in images if len(parts) < depth + 3 or parts[depth + 1] not in splits]
     if stray:
-        raise _outside(path, stray)
+        raise _outside(path, stray, images)
     of_image = [(splits[parts[depth + 1]], same_name(parts[depth])) for parts in images]
     names = set(tree.children(root))
     note = f"the class folders contain the splits: {quoted(sorted(splits))}"
@@ -397,14 +397,20 @@ def _refuse_outsiders(
 
     outside = [parts for parts in images if not is_inside(parts)]
     if outside:
-        raise _outside(path, outside)
+        raise _outside(path, outside, images)
 
 
-def _outside(path: Path, images: Sequence[Parts]) -> DataError:
-    names = ["/".join(parts) for parts in images]
+def _outside(path: Path, outside: Sequence[Parts], images: Sequence[Parts]) -> DataError:
+    names = ["/".join(parts) for parts in outside]
+    remedy = "move them into class folders, or out of this folder"
+    if len(outside) == len(images):
+        remedy = (
+            f"{WANTED_LAYOUT}; or say where labels are: --label-from EXPRESSION if they are in the "
+            "names, --labels FILE if they are in a CSV file"
+        )
     return DataError(
         f"{path}: {counted(len(names), 'image')} outside class folders: {listing(names)}",
-        remedy=WANTED_LAYOUT,
+        remedy=remedy,
     )
 
 

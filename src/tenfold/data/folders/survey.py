@@ -90,7 +90,7 @@ def survey_images(path: Path, listener: Listener) -> Survey:
     Raises:
         DataError: as `read_members`; or a directory has links that are not followed, or devices.
     """
-    survey = Survey()
+    survey, is_directory = Survey(), path.is_dir()
     kept = 0
     with file_errors(path, "folder or archive"):
         encoding = guessed_encoding(path)
@@ -106,7 +106,15 @@ def survey_images(path: Path, listener: Listener) -> Survey:
         elif member.kind is Kind.FOLDER:
             survey.folders.add(member.parts)
         elif member.kind is Kind.NOT_FOLLOWED:
-            survey.not_followed.append(member.name)
+            if is_directory and member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
+                survey.images.append(ImageFile(member.parts))
+                survey.damaged[member.name] = (
+                    "a link out of the folder or to nothing, or a special file"
+                )
+                if survey.encoded is not None:
+                    survey.encoded.append(b"")
+            else:
+                survey.not_followed.append(member.name)
         elif not member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
             survey.not_images.append(member.name)
             survey.folders.add(member.parts[:-1])
@@ -122,9 +130,9 @@ def survey_images(path: Path, listener: Listener) -> Survey:
             if len(survey.images) % _IMAGES_BETWEEN_LOOKS == 0:
                 listener.reading("images", len(survey.images), None)
     # In an archive, links are harmless, so they are only noted.
-    if survey.not_followed and path.is_dir():
+    if survey.not_followed and is_directory:
         raise DataError(
-            f"{path}: links to folders or out of the folder, and special files, are not read: "
+            f"{path}: links to folders, and special files, are not read: "
             f"{listing(survey.not_followed)}",
             remedy="put the files themselves there",
         )

@@ -153,6 +153,14 @@ class Tables:
         """Why tables beside the images do not count."""
         return self._found[1]
 
+    def without_column(self, heading: str, used: Sequence[ImageTable]) -> list[str]:
+        """Why no table gives groups: each table's columns, or why it does not count."""
+        tables = [*used, *(each for each in self._found[0] if each not in used)]
+        return [
+            f"{each.table.name} has no column {heading!r}, only {quoted(each.table.headings, 10)}"
+            for each in tables
+        ] + self.reasons
+
     def _of_images(self, table: Table, column: NameColumn) -> ImageTable:
         return ImageTable(table, column, rows_of_images(table, column, self._names))
 

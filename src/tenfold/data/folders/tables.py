@@ -134,6 +134,11 @@ class ImageNames:
         self._depths, self._kinds = set(map(len, images)), set(splits)
         self._indexes: dict[tuple[int, str | None], _Index] = {}
 
+    @property
+    def example(self) -> str:
+        """The name of an image."""
+        return "/".join(self._images[0]) if self._images else ""
+
     def find(self, name: str, folder: str = "", split: str = "train") -> int | None:
         """The index of an image; `AMBIGUOUS` if there are several, None if there is none.
 
@@ -436,7 +441,9 @@ def _why_not(table: Table, column: NameColumn | None, names: ImageNames) -> str:
                 return (
                     f"several images have the name {cell!r}, so it has to give their folders, too"
                 )
-    return "no column names images"
+    shown = [cell for cell in islice(table.cells(0), 3) if cell]
+    found = f"; its first column has {quoted(shown)}" if shown else ""
+    return f"no column names images such as {names.example!r}{found}"
 
 
 def simplified(heading: str) -> str:
