@@ -63,7 +63,10 @@ def train(
         plot: plot losses and accuracies while training: under the cell in a notebook, elsewhere
             to `training.png` in the run's folder, or to a path that ends in `.png` or `.svg`.
         watcher: called as training proceeds, instead of printing lines.
-        changes: recipe keys to change, such as `epochs=5` or `model="mlp"`.
+        changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. How a folder of
+            pictures is read: `image_size`, `resize`, `labels`, `label_from`, `group_by` and
+            `skip_bad`; see `tenfold.data.FolderOptions`. All keys: see
+            `tenfold.recipes.Recipe`.
 
     Raises:
         TenfoldError: one of its subclasses, each with a remedy.

@@ -539,8 +539,9 @@ def predict(
         else:
             resources = Resources(data_root, not offline)
             names, sample = sample_of_test_images(run, resources=resources, listener=watcher)
-            for name, guesses in zip(names, classifier.top(sample, top), strict=True):
-                writer.write(Answer(name, guesses))
+            tops, labels = classifier.top(sample, top), sample.label_array.tolist()
+            for name, guesses, label in zip(names, tops, labels, strict=True):
+                writer.write(Answer(name, guesses, true_class=sample.classes[label]))
     writer.close()
     if problems:
         work = f"predict {run} {images}"

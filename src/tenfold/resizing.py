@@ -1,7 +1,8 @@
-"""How pictures of any proportions are brought to one size. Importing this imports nothing else."""
+"""How pictures of any proportions are brought to one size. Importing this imports little else."""
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias
 
 Resize: TypeAlias = Literal["pad", "squash", "crop"]
@@ -16,6 +17,30 @@ DEFAULT_RESIZE: Resize = "squash"
 
 Size: TypeAlias = tuple[int, int]
 """Height and width."""
+
+LARGEST_SIDE = 4096
+"""Of the size that images can be brought to, in pixels."""
+
+
+def as_size(value: object) -> Size:
+    """A size from a pair, one number for a square, or text such as `64` and `48x64`.
+
+    Raises:
+        ValueError: it is none, with the words for what is wanted.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = (value, value)
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)):
+        value = int(found[1]), int(found[2] or found[1])
+    sides = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(sides) != 2 or not all(
+        isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= LARGEST_SIDE
+        for side in sides
+    ):
+        raise ValueError(
+            f"height and width of 1 to {LARGEST_SIDE:,} pixels, such as 64, 48x64 or [48,64]"
+        )
+    return sides[0], sides[1]
 
 
 def size_inside(own: Size, size: Size) -> Size:

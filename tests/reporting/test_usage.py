@@ -22,7 +22,7 @@ ANSWERS = {
     "train --data digits": "there is no option --data in tenfold train; write tenfold train digits",
     "train digits --set dropout=0.5": "unknown key 'dropout', did you mean 'model_args.dropout'?",
     "train digits --set learning_rate=0.1": "unknown key 'learning_rate', did you mean 'lr'?",
-    "train digits --set image_size=0": "image_size is 0, wanted height and width of 1 to 16,384 "
+    "train digits --set image_size=0": "image_size is 0, wanted height and width of 1 to 4,096 "
     "pixels, such as 64, 48x64 or [48,64]",
     "train digits --set lr 0.1": "--set lr: not KEY=VALUE; write --set lr=0.1",
     "train digits --epochs 0": "epochs is 0, wanted at least 1",
@@ -32,7 +32,7 @@ ANSWERS = {
     "train my 'my folder'": "tenfold train takes no more arguments, found 'my folder'; "
     "see tenfold train --help",
     "train digits --image-size 3x96x128": "image_size is '3x96x128', wanted height and width of "
-    "1 to 16,384 pixels, such as 64, 48x64 or [48,64]",
+    "1 to 4,096 pixels, such as 64, 48x64 or [48,64]",
     "train --label-smoothing 0.1": "there is no option --label-smoothing in tenfold train; "
     "write --set label_smoothing=0.1",
     "train --flip": "there is no option --flip in tenfold train; write --set augment.flip=true",

@@ -29,9 +29,9 @@ from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import TooFewImagesError, split_stratified
-from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, quoted
+from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, nearest, quoted
 from tenfold.listening import Listener, Recorder
-from tenfold.resizing import DEFAULT_RESIZE, Resize, Size
+from tenfold.resizing import DEFAULT_RESIZE, Resize, Size, as_size
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
 
@@ -94,7 +94,7 @@ def load_splits(
     data: DatasetLike,
     *,
     data_root: Path | None = None,
-    image_size: Size | None = None,
+    image_size: Size | int | str | None = None,
     channels: int | None = None,
     resize: Resize = DEFAULT_RESIZE,
     depth: int | None = None,
@@ -110,8 +110,8 @@ def load_splits(
             or CIFAR files, or of an `.npz` file; a map-style PyTorch data set of (image, label);
             an `ImageDataset`; a pair (train, test) of data sets; or `Splits`.
         data_root: a folder of known data sets, used instead of `TENFOLD_DATA`.
-        image_size: (height, width) to scale images to; by default unchanged, and for class folders
-            a size chosen from the images.
+        image_size: (height, width) to scale images to, one number for a square, or text such as
+            `48x64`; by default unchanged, and for class folders a size chosen from the images.
         channels: 1 for gray, 3 for color; by default those of the images.
         resize: how images are brought to a size of other proportions.
         depth: of 16-bit gray, the number of bits that count, 8..16; by default as many as the
@@ -128,11 +128,15 @@ def load_splits(
     """
     if not 0 <= test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}, wanted 0 <= test_fraction < 1")
+    try:
+        size = None if image_size is None else as_size(image_size)
+    except ValueError as error:
+        raise UsageError(f"image_size is {image_size!r}, wanted {error}") from error
     recorder = Recorder(listener or Listener())
     read = read_data(
         data,
         data_root=data_root,
-        image_size=image_size,
+        image_size=size,
         channels=channels,
         resize=resize,
         depth=depth,
@@ -276,9 +280,10 @@ def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntr
                 )
             return entry
         if not there:
+            alike = nearest(text, _folders_here())
             raise UsageError(
                 f"{text!r} is neither the name of a data set nor a folder or file here",
-                remedy=did_you_mean(text.casefold(), DATASETS),
+                remedy=did_you_mean(text, [*DATASETS, *([alike] if alike else [])]),
             )
     if not there:
         raise DataError(
@@ -286,6 +291,15 @@ def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntr
             remedy=f"check the path, or use a catalog name: {listing(sorted(DATASETS))}",
         )
     return absolute(path)
+
+
+def _folders_here() -> list[str]:
+    """The names of the folders in the working directory."""
+    try:
+        here = list(Path().iterdir())
+    except OSError:
+        return []
+    return sorted(path.name for path in here if path.is_dir() and not path.name.startswith("."))
 
 
 def _looks_like_a_path(text: str) -> bool:
@@ -461,10 +475,7 @@ def _check(splits: Splits, listener: Listener) -> None:
     if unused:
         listener.note(f"there are no images of {quoted(unused)}")
     for part in others:
-        absent = [name for name, n in _counts_by_class(part).items() if not n]
-        missing = [name for name in absent if name not in unused]
-        if missing:
-            listener.note(f"there are no {part.split} images of {quoted(missing)}")
+        note_absent_classes(train, part, listener)
         shared = shared_images(train, part)
         if shared:
             listener.note(
@@ -472,6 +483,13 @@ def _check(splits: Splits, listener: Listener) -> None:
                 f"{'is also a training image' if shared == 1 else 'are also training images'}, "
                 "pixel for pixel"
             )
+
+
+def note_absent_classes(train: ImageDataset, part: ImageDataset, listener: Listener) -> None:
+    """Note which classes with training images have none in another split."""
+    counts = _counts_by_class(part)
+    if missing := [name for name, n in _counts_by_class(train).items() if n and not counts[name]]:
+        listener.note(f"there are no {part.split} images of {quoted(missing)}")
 
 
 def shared_images(train: ImageDataset, other: ImageDataset) -> int:

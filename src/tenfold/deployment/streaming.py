@@ -49,11 +49,13 @@ class Answer:
         name: of the image, as it was given, or with the folder or archive that it is in.
         guesses: the most probable classes, most probable first; empty if it cannot be read.
         problem: why it cannot be read; empty if it can.
+        true_class: of the image, if it is known.
     """
 
     name: str
     guesses: tuple[Guess, ...] = ()
     problem: str = ""
+    true_class: str = ""
 
 
 @dataclass(frozen=True)

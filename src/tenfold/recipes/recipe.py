@@ -22,7 +22,7 @@ from pydantic import (
 
 from tenfold.errors import UsageError, did_you_mean, nearest, printable, wanted
 from tenfold.recipes.text import MAX_DOTS, numbers_in, parse_recipe, recipe_text
-from tenfold.resizing import DEFAULT_RESIZE, Resize
+from tenfold.resizing import DEFAULT_RESIZE, Resize, as_size
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
 from tenfold.training.schedules import SCHEDULES, ScheduleEntry
 
@@ -61,7 +61,7 @@ _MEANT_VALUES = dict.fromkeys(("float16", "fp16", "half", "16"), "bfloat16")
 """Values that other tools have."""
 
 _Fraction = Annotated[float, Field(ge=0, lt=1)]
-_LARGEST_NUMBER, _LARGEST_SIDE = 1e6, 16_384
+_LARGEST_NUMBER = 1e6
 _Positive = Annotated[float, Field(gt=0, le=_LARGEST_NUMBER)]
 _NotNegative = Annotated[float, Field(ge=0, le=_LARGEST_NUMBER)]
 
@@ -77,21 +77,7 @@ def _normalization_by_name(value: object) -> object:
 
 
 def _size(value: object) -> object:
-    """One number for a square, or text such as 96x128."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = (value, value)
-    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)):
-        value = int(found[1]), int(found[2] or found[1])
-    size = _from_list(value)
-    if size is not None and not (
-        isinstance(size, tuple)
-        and len(size) == 2
-        and all(type(side) is int and 1 <= side <= _LARGEST_SIDE for side in size)
-    ):
-        raise ValueError(
-            f"height and width of 1 to {_LARGEST_SIDE:,} pixels, such as 64, 48x64 or [48,64]"
-        )
-    return size
+    return None if value is None else as_size(value)
 
 
 def _class_weights(value: object) -> object:
@@ -101,7 +87,9 @@ def _class_weights(value: object) -> object:
     if weights not in ("none", "balanced", "sqrt") and not (
         numbers and all(type(n) in (int, float) and 0 <= n <= _LARGEST_NUMBER for n in numbers)
     ):
-        raise ValueError("none, balanced, sqrt, or one number of at least 0 per class")
+        raise ValueError(
+            "none, balanced, sqrt, or a list of numbers of at least 0, such as [1,2,0.5]"
+        )
     return tuple(map(float, numbers)) or weights
 
 

@@ -54,7 +54,7 @@ class BarWatcher(PlainWatcher):
         super().advanced(standing)
         if time.perf_counter() - self._drawn_at >= SECONDS_BETWEEN_REDRAWS:
             self._show(
-                f"epoch {standing.epoch}",
+                ", ".join(filter(None, [standing.training, f"epoch {standing.epoch}"])),
                 standing.batch,
                 standing.batches,
                 f"loss {standing.running_loss:.4f}",

@@ -55,6 +55,7 @@ def data_facts(read: ReadData) -> dict[str, Any]:
         "fingerprint": fingerprint_of(parts),
         "splits": {part.split: _split_facts(part) for part in parts},
         "notes": list(read.notes),
+        **({"bad_files": dict(read.skipped)} if read.skipped else {}),
     }
 
 

@@ -44,7 +44,8 @@ class Writer:
     def _write(self, answer: Answer) -> None:
         guesses = ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in answer.guesses)
         text = f"{UNSURE} ({guesses})" if self.is_unsure(answer) else guesses
-        sys.stdout.write(f"{printable(answer.name)}: {text}\n")
+        known = f" ({printable(answer.true_class)})" if answer.true_class else ""
+        sys.stdout.write(f"{printable(answer.name)}{known}: {text}\n")
 
 
 class CsvWriter(Writer):
@@ -85,6 +86,7 @@ class LinesWriter(Writer):
             return {"image": answer.name, "error": answer.problem}
         return {
             "image": answer.name,
+            **({"true_class": answer.true_class} if answer.true_class else {}),
             **({"unsure": True} if self.is_unsure(answer) else {}),
             "top": [
                 {"class": g.name, "label": g.label, "probability": g.probability}

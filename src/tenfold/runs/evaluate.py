@@ -82,6 +82,8 @@ def evaluate_run(
     with _classifier_of(bundle, resources) as classifier:
         if own is not None:
             parts = _own_parts(own, facts, recipe, data, resources, listener)
+            if parts is not None and data is not None:
+                listener.note(f"this is the run's own data, so its {split} split is evaluated")
         if parts is None:
             parts = _other_parts(data, classifier, options, resources, listener)
         part = _with_classes(_chosen(parts, split), classifier.classes)
@@ -132,7 +134,7 @@ def sample_of_test_images(
     resources: Resources = USUAL,
     listener: Listener | None = None,
 ) -> tuple[list[str], ImageDataset]:
-    """A few of a run's test images, with names that show their true classes.
+    """A few of a run's test images, and their names.
 
     Args:
         path: the run's folder.
@@ -155,12 +157,7 @@ def sample_of_test_images(
         raise DataError(f"{folder}: the run's data has no test split", remedy=_NAME_FILES)
     chosen = np.linspace(0, len(test) - 1, min(n, len(test))).astype(np.int64)
     sample = test.select(chosen)
-    known = sample.names or [f"test image {index}" for index in chosen.tolist()]
-    names = [
-        f"{name} ({test.classes[label]})"
-        for name, label in zip(known, sample.label_array.tolist(), strict=True)
-    ]
-    return names, sample
+    return list(sample.names or [f"test image {index}" for index in chosen.tolist()]), sample
 
 
 def _own_parts(

@@ -54,25 +54,26 @@ class CrossValidation:
         return "\n".join([head, *lines])
 
 
-class _OfAll(Watcher):
-    """Forwards the progress of the trainings, and each of their notes once.
+class _OfFold(Watcher):
+    """Forwards the progress of a fold's training, and those of its notes that are new.
 
     Args:
         watcher: receives them.
+        fold: its name, such as `fold 2 of 5`.
+        told: notes of other folds.
     """
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
-        self._told: set[str] = set()
+    def __init__(self, watcher: Watcher, fold: str, told: set[str]) -> None:
+        self._watcher, self._fold, self._told = watcher, fold, told
         self.every_batches = watcher.every_batches
 
     def note(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            self._watcher.note(text)
+            self._watcher.note(f"{self._fold}: {text}")
 
     def advanced(self, standing: Standing) -> None:
-        self._watcher.advanced(standing)
+        self._watcher.advanced(replace(standing, training=self._fold))
 
 
 FIGURES = ("test_acc", "test_balanced_acc")
@@ -116,17 +117,20 @@ def cross_validate(
         )
     from tenfold.runs.fit import fit  # imports PyTorch
 
-    of_all = _OfAll(watcher)
+    told: set[str] = set()
     of_image, reports = folds_of(train, folds, seed=recipe.seed), []
     for fold in range(folds):
+        name = f"fold {fold + 1} of {folds}"
         rest, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
         splits = Splits(train.select(rest), read.splits.val, train.select(held, split="test"))
         splits = with_validation(splits, recipe.val, seed=recipe.seed)
         fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint)
-        report = fit(recipe, fold_data, resources=resources, watcher=of_all).report
+        report = fit(
+            recipe, fold_data, resources=resources, watcher=_OfFold(watcher, name, told)
+        ).report
         assert report is not None, "there is a test split"
         reports.append(report)
-        watcher.note(f"fold {fold + 1} of {folds}: {report}")
+        watcher.note(f"{name}: {report}")
     return CrossValidation(tuple(reports))
 
 

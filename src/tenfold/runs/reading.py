@@ -12,7 +12,7 @@ from types import MappingProxyType
 from tenfold._lazy import imported
 from tenfold.data.dataset import Splits
 from tenfold.data.folders.options import FolderOptions
-from tenfold.data.load import load_splits
+from tenfold.data.load import load_splits, note_absent_classes
 from tenfold.data.splitting import with_validation
 from tenfold.errors import UsageError
 from tenfold.listening import Listener, Recorder
@@ -91,6 +91,8 @@ def read_for(
         recorder.note("there are no test images")
     if holding_out:
         splits = with_validation(splits, recipe.val, seed=recipe.seed)
+    if splits.val is not None and splits.val is not loaded.splits.val:
+        note_absent_classes(splits.train, splits.val, recorder)
     if splits.val is None and recipe.val and holding_out:
         recorder.note("there are too few training images to hold out any for validation")
     return RunData(

@@ -147,6 +147,11 @@ def _restore(
             remedy=_remedy_for(refused),
         )
     notes = [f"accepted: {_in_words(each, facts, prepared)}" for each in differences]
+    if checkpoint is not None and any(_is_held_out(each) for each in differences):
+        notes.append(
+            "val and test may now have images that the run was trained on, so their figures may be "
+            "too good"
+        )
     if checkpoint is None:
         notes.append(f"{folder}: the run has no checkpoint yet; starting from the beginning")
     else:
@@ -162,6 +167,11 @@ def _restore(
         changed=checkpoint is not None and (bool(differences) or before.recipe != now.recipe),
         notes=notes,
     )
+
+
+def _is_held_out(difference: str) -> bool:
+    """Whether it is about the images or labels of a split that is not trained on."""
+    return difference.startswith(("data.val", "data.test"))
 
 
 def _remedy_for(differences: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tenfold.errors import UsageError
 from tenfold.recipes import Recipe
-from tenfold.runs.folder import new_run, require_new
+from tenfold.runs.folder import RunFolder, new_run, require_new
 from tenfold.runs.reading import read_while_importing
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
@@ -55,6 +55,8 @@ def train_run(
             remedy='give only one of them; in a recipe, write epochs = "auto"',
         )
     resources.require_valid()
+    if out is not None:
+        require_new(RunFolder(out))  # before the data is read, which may take long
     if "torch" not in sys.modules:
         data = read_while_importing(recipe, data, resources, listener=watcher)
     from tenfold.runs.fit import prepare

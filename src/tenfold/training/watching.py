@@ -21,6 +21,7 @@ class Standing:
         batches: batches in an epoch.
         step: total number of steps taken.
         running_loss: mean of the epoch's batch losses so far.
+        training: which one it is, such as `fold 2 of 5`; empty if it is the only one.
     """
 
     epoch: int
@@ -28,6 +29,7 @@ class Standing:
     batches: int
     step: int
     running_loss: float
+    training: str = ""
 
 
 class Watcher(Listener):

@@ -63,6 +63,18 @@ def refuse(
     return _error(list(bad_files.items()), images, str(path), f"{path}: ", remedy)
 
 
+def left_out_note(path: Path, bad_files: Mapping[str, str]) -> str:
+    """A note on images that were left out; more than `MOST_NAMED` are listed in a file."""
+    listed = ""
+    if len(bad_files) > MOST_NAMED:
+        with suppress(StorageError, OSError):
+            listed = f"; all are listed in {_listed(f'{path}, left out', list(bad_files.items()))}"
+    return (
+        f"left out {counted(len(bad_files), 'image')} that cannot be read: "
+        f"{by_reason(bad_files.items())}{listed}"
+    )
+
+
 def refuse_some(bad_files: Sequence[tuple[str, str]], images: int, work: str) -> BadFilesError:
     """The error at the end of work that went on past images that cannot be read.
 

@@ -27,7 +27,7 @@ import numpy as np
 import PIL
 
 from tenfold.data.folders.cache import Decoded, load_cached, store_cached
-from tenfold.data.folders.damage import by_reason, refuse
+from tenfold.data.folders.damage import left_out_note, refuse
 from tenfold.data.folders.decoding import bits_used, decode_images
 from tenfold.data.folders.fitting import by, default_size, fitting_note
 from tenfold.data.folders.labels import label_images
@@ -44,11 +44,8 @@ from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
 from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing, quoted
 from tenfold.listening import Listener, Recorder
-from tenfold.resizing import Resize
+from tenfold.resizing import LARGEST_SIDE, Resize
 from tenfold.types import ImageShape, LabeledArrays, WantedShape
-
-LARGEST_IMAGE_SIDE = 4096
-"""Maximum side in pixels that can be requested."""
 
 DECODING_VERSION = 2
 """Raise this when the same files would decode to different arrays."""
@@ -130,9 +127,7 @@ def read_image_folder(
     for note in places.notes:
         recorder.note(note)
     if bad:
-        recorder.note(
-            f"left out {counted(len(bad), 'image')} that cannot be read: {by_reason(bad.items())}"
-        )
+        recorder.note(left_out_note(path, bad))
     splits = _without_lost_classes(splits, had, recorder)
     _tell(survey, shape, wanted.resize, recorder)
     if depth is not None and depth < 16 and wanted.depth is None:
@@ -197,10 +192,8 @@ def _require_in_range(wanted: WantedShape) -> None:
         raise UsageError(f"depth is {depth}, wanted 8..16 bits")
     if channels not in (None, 1, 3):
         raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
-    if size is not None and not all(1 <= side <= LARGEST_IMAGE_SIDE for side in size):
-        raise UsageError(
-            f"the image size is {by(size)}, wanted 1..{LARGEST_IMAGE_SIDE} pixels a side"
-        )
+    if size is not None and not all(1 <= side <= LARGEST_SIDE for side in size):
+        raise UsageError(f"the image size is {by(size)}, wanted 1..{LARGEST_SIDE} pixels a side")
 
 
 def _places(path: Path, survey: Survey, options: FolderOptions) -> tuple[Places, set[str]]:
