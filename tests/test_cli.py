@@ -114,6 +114,10 @@ def test_predict_without_images_takes_test_images_and_writes_csv(tenfold: Tenfol
     assert set(rows[0]) == {"image", "rank", "class", "probability"}
     assert rows[0]["rank"] == "1"
     assert float(rows[0]["probability"]) >= float(rows[1]["probability"])
+    (first, *_) = json.loads(tenfold("predict", "run", "--json").out)["predictions"]
+    assert first["image"] == rows[0]["image"]
+    said = tenfold("predict", "run").out.splitlines()[0]
+    assert said.startswith(f"{first['image']} ({first['true_class']}): ")
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 Resize: TypeAlias = Literal["pad", "squash", "crop"]
@@ -17,6 +18,9 @@ DEFAULT_RESIZE: Resize = "squash"
 
 Size: TypeAlias = tuple[int, int]
 """Height and width."""
+
+SizeLike: TypeAlias = int | str | Sequence[int]
+"""What `as_size` takes."""
 
 LARGEST_SIDE = 4096
 """Of the size that images can be brought to, in pixels."""

@@ -20,10 +20,14 @@ from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
 
 from command_line import Tenfold
 from tenfold.data.catalog.table import DATASETS
-from tenfold.data.dataset import fingerprint_of
+from tenfold.data.dataset import ImageDataset, fingerprint_of
 from tenfold.data.load import _some_pixels, load_splits, read_to_show, shared_images
 from tenfold.errors import DataError, UsageError
 from tenfold.listening import Listener, Recorder
+from tenfold.recipes import load_recipe
+from tenfold.resizing import SizeLike
+from tenfold.runs.reading import read_for
+from tenfold.runs.resources import Resources
 
 # --- the catalog
 
@@ -103,6 +107,41 @@ def test_a_name_that_is_also_a_folder_is_the_name(
 def test_an_unknown_name_is_a_wrong_call(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load_splits(name)
+
+
+def test_a_folder_whose_name_is_nearly_this_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("insects", ".insect", "other"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UsageError, match=r"did you mean 'insects'\?"):
+        load_splits("insect")
+    with pytest.raises(UsageError, match="choose one of: cifar10, cifar100, digits"):
+        load_splits("something")
+
+
+@pytest.mark.parametrize("size", [12, "12", "12x12", (12, 12), [12, 12]])
+def test_forms_of_a_size(size: SizeLike) -> None:
+    found = load_splits("digits", image_size=size).splits.train
+    assert found.image_shape == (1, 12, 12)
+
+
+@pytest.mark.parametrize("size", [0, "12x", (1, 2, 3), [12], 4097])
+def test_what_is_no_size(size: SizeLike) -> None:
+    with pytest.raises(
+        UsageError, match=r"image_size is .*, wanted height and width of 1 to 4,096"
+    ):
+        load_splits("digits", image_size=size)
+
+
+def test_classes_without_validation_images_are_noted() -> None:
+    told = Recorder(Listener())
+    labels = np.array([0] * 20 + [1] * 20 + [2] * 2)
+    data = ImageDataset(np.zeros((42, 1, 6, 5), np.uint8), labels, "abc")
+    recipe = load_recipe("softmax-fashion", {"val": 0.2, "test": 0})
+    read_for(recipe, data, Resources(), listener=told)
+    assert "there are no val images of 'c'" in told.notes
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")

@@ -16,6 +16,7 @@ from tenfold.errors import DataError, FileRefusedError, InterruptedRunError
 from tenfold.recipes import load_recipe
 from tenfold.runs import resume_run, train_run
 from tenfold.runs.resources import Resources
+from tenfold.training.watching import Watcher
 
 COMMAND = ("train", "photos", "--recipe", "softmax-fashion", "--epochs", "2", "--batch-size", "4")
 
@@ -30,6 +31,16 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "cat" / "empty.png").write_bytes(b"")
     (folder / "dog" / "cut.png").write_bytes(picture()[:40])
     return folder
+
+
+class Told(Watcher):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 BAD = {"cat/text.png", "cat/empty.png", "dog/cut.png"}
@@ -50,6 +61,20 @@ def test_all_are_named_at_once(photos: Path, tenfold: Tenfold, command: tuple[st
     error = json.loads(tenfold(*command, "--json").out)["error"]
     assert error["bad_files"].keys() == BAD
     assert "hello" in error["bad_files"]["cat/text.png"]
+
+
+def test_more_than_a_note_names_are_listed_in_a_file(photos: Path, tenfold: Tenfold) -> None:
+    for number in range(20):
+        (photos / "cat" / f"bad {number}.png").write_bytes(b"")
+    answer = tenfold("data", "photos", "--skip-bad")
+    found = re.search(r"left out 23 images .*; all are listed in (.*\.csv)", answer.out)
+    assert found
+    rows = list(csv.DictReader(Path(found[1]).read_text(encoding="utf-8").splitlines()))
+    names = {"cat/text.png", "dog/cut.png", "cat/bad 19.png"}
+    assert names <= {row["file"] for row in rows}
+    facts = json.loads(tenfold("data", "photos", "--skip-bad", "--json").out)
+    assert len(rows) == len(facts["bad_files"]) == 23
+    assert names <= facts["bad_files"].keys()
 
 
 def test_they_are_left_out_and_the_run_remembers_them(photos: Path, tenfold: Tenfold) -> None:
@@ -125,6 +150,10 @@ def test_a_file_that_breaks_later_stops_a_resume(photos: Path, tmp_path: Path) -
     with pytest.raises(FileRefusedError, match="the train images or labels have changed") as raised:
         resume_run(tmp_path / "run")
     assert raised.value.remedy == "undo the change, or accept it: add --accept data"
+    told = Told()
+    resume_run(tmp_path / "run", accept=["data"], watcher=told)
+    assert any("accepted: the train images or labels have changed" in note for note in told.notes)
+    assert any("val and test may now have images that the run was" in note for note in told.notes)
 
 
 def test_more_than_twenty_are_listed_in_a_file(photos: Path, tenfold: Tenfold) -> None:

@@ -67,8 +67,13 @@ def test_a_moved_run_and_a_moved_bundle_still_work(folder: Path, tmp_path: Path)
     assert tenfold.evaluate(bundle, "digits").n == 1797
 
 
-def test_the_runs_own_data_named_again_is_split_as_it_was(folder: Path, digits: Splits) -> None:
-    assert tenfold.evaluate(folder, "digits").test_loss == tenfold.evaluate(folder).test_loss
+def test_the_runs_own_data_named_again_is_split_as_it_was(
+    folder: Path, digits: Splits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test_loss = tenfold.evaluate(folder).test_loss
+    assert capsys.readouterr().err == ""
+    assert tenfold.evaluate(folder, "digits").test_loss == test_loss
+    assert "this is the run's own data, so its test split is evaluated" in capsys.readouterr().err
     again = tenfold.evaluate(folder, digits)
     assert (again.n, again.test_loss) == (359, tenfold.evaluate(folder).test_loss)
 

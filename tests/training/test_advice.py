@@ -16,9 +16,13 @@ LABELS = np.arange(100) % 10
 
 
 def epochs(
-    train: list[float], val: list[float | None] | None = None, *, train_acc: float = 0.1
+    train: list[float],
+    val: list[float | None] | None = None,
+    *,
+    train_acc: float = 0.1,
+    lrs: list[float] | None = None,
 ) -> list[EpochMetrics]:
-    val = val or [None] * len(train)
+    val, lrs = val or [None] * len(train), lrs or [0.1] * len(train)
     return [
         EpochMetrics(
             epoch=number,
@@ -26,10 +30,10 @@ def epochs(
             train_acc=train_acc,
             val_loss=val_loss,
             val_acc=None,
-            lr=0.1,
+            lr=lr,
             seconds=1.0,
         )
-        for number, (loss, val_loss) in enumerate(zip(train, val, strict=True), start=1)
+        for number, (loss, val_loss, lr) in enumerate(zip(train, val, lrs, strict=True), start=1)
     ]
 
 
@@ -218,6 +222,22 @@ def test_overfitting_is_three_epochs_of_rising_validation_loss(
     said = advice(Advisor(LABELS, 10, schedule, network()), epochs(train, val))
     assert bool(said) == speaks
     assert all("validation loss has risen for 3 epochs" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("val", "lrs"),
+    [
+        ([1.0, 1.1, 1.2, 1.3], [0.01, 0.02, 0.03, 0.04]),
+        ([1.0, 1.1, 1.2, 1.3], [0.1, 0.1, 0.1, 0.2]),
+        ([2.3, 2.4, 2.5, 2.6], [0.1, 0.1, 0.1, 0.1]),
+    ],
+    ids=["the rate rises", "the rate rises at last", "nothing was learned before"],
+)
+def test_a_rising_validation_loss_that_is_no_overfitting(
+    val: list[float | None], lrs: list[float]
+) -> None:
+    history = epochs([1.0, 0.9, 0.8, 0.7], val, lrs=lrs)
+    assert advice(Advisor(LABELS, 10, schedule, network()), history) == []
 
 
 def test_a_loss_is_not_called_stuck_before_it_could_move() -> None:

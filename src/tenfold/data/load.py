@@ -31,7 +31,7 @@ from tenfold.data.objects import DatasetLike, class_names, read_items, resize_im
 from tenfold.data.splitting import TooFewImagesError, split_stratified
 from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, nearest, quoted
 from tenfold.listening import Listener, Recorder
-from tenfold.resizing import DEFAULT_RESIZE, Resize, Size, as_size
+from tenfold.resizing import DEFAULT_RESIZE, Resize, Size, SizeLike, as_size
 from tenfold.storage import absolute
 from tenfold.types import LabeledArrays, WantedShape
 
@@ -94,7 +94,7 @@ def load_splits(
     data: DatasetLike,
     *,
     data_root: Path | None = None,
-    image_size: Size | int | str | None = None,
+    image_size: SizeLike | None = None,
     channels: int | None = None,
     resize: Resize = DEFAULT_RESIZE,
     depth: int | None = None,

@@ -305,6 +305,29 @@ REFUSED = {
         ({"two.csv": "file,person\n3,a\n"},
          FolderOptions(labels="labels.csv:label", group_by="person")),
     ),
+    "one group of all images": Refused(
+        images("cat/IMG_1.png", "dog/IMG_2.png"),
+        ("--group-by 'IMG' puts all 2 images into one group", "choose what differs"),
+        FolderOptions(group_by="IMG"),
+        ({}, FolderOptions(group_by=r"_(\d)")),
+    ),
+    "a column that no table has": Refused(
+        {**FOUR, "labels.csv": WITH_PERSONS},
+        ("--group-by 'people' finds nothing in 4 of 4 names: 1.png, 2.png, 3.png, 4.png",
+         "(labels.csv has no column 'people', only 'file', 'label', 'person')"),
+        FolderOptions(group_by="people"),
+        ({}, FolderOptions(group_by="person")),
+    ),
+    "a table of other names beside one folder of images": Refused(
+        {
+            **images("images/im1.png", "images/im2.png"),
+            "labels.csv": "file,label\n1,cat\n2,dog\n",
+        },
+        ("all images are in one folder, 'images', and no table beside them has their labels",
+         "(labels.csv: no column names images such as 'images/im1.png'; its first column has '1'",
+         "mend the table"),
+        mended=({"labels.csv": "file,label\nim1,cat\nim2,dog\n"}, NO_OPTIONS),
+    ),
     "several groups of an expression": Refused(
         images("cat_1.png", "dog_1.png"),
         ("it has 2 groups, and none is named label", "write (?P<label>...)"),
