@@ -75,11 +75,18 @@ def test_no_hint_where_test_images_are_given() -> None:
 
 
 def test_the_expressions() -> None:
-    for expression, name, group in (
-        (OF_NAMES, "a/b12_34.tar.png", "b12_"),
-        (OF_NAMES, "a/b/7.png", None),
-        (OF_FOLDERS, "a/b/7.png", "a/b"),
-        (OF_FOLDERS, "a/7.png", None),
+    """Where the first finds something, the second finds the same; elsewhere, something."""
+    for expressions, name, found in (
+        (OF_NAMES, "a/b12_34.tar.png", ["b12_", "b12_"]),
+        (OF_NAMES, "a/b/7.png", [None, "7"]),
+        (OF_NAMES, "a/cover.png", [None, "c"]),
+        (OF_FOLDERS, "a/b/7.png", ["a/b", "a/b"]),
+        (OF_FOLDERS, "a/7.png", [None, "a"]),
     ):
-        match = re.search(expression, name)
-        assert (match[1] if match else None) == group
+        matches = [re.search(expression, name) for expression in expressions]
+        assert [match and match[1] for match in matches] == found
+
+
+def test_a_few_other_names_do_not_matter() -> None:
+    names = [*PERSONS, "cover.png"]
+    assert len(groups_of(hint(names), names)) == 5

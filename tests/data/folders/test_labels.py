@@ -121,8 +121,89 @@ CASES = {
     "tables whose columns are in another order": Case(
         {**FOUR, "train.csv": OF_TRAINING, "test.csv": "label,file\ncat,3\ndog,4\n"}, BY_TABLES
     ),
-    "a table named after a split with others": Case(
+    "tables that are not named after splits": Case(
         {**FOUR, "labels.csv": OF_TRAINING, "more.csv": OF_TESTING}, TOGETHER
+    ),
+    "a table named after a split with another": Case(
+        {**FOUR, "labels.csv": OF_TRAINING, "test.csv": OF_TESTING}, BY_TABLES
+    ),
+    "a column of splits in one table of two": Case(
+        {
+            **FOUR,
+            "labels.csv": "file,label,split\n1,cat,train\n3,cat,test\n4,dog,test\n",
+            "more.csv": "file,label\n2,dog\n",
+        },
+        BY_TABLES,
+    ),
+    "a column that names only the test images": Case(
+        {**FOUR, "labels.csv": "file,label,split\n1,cat,\n2,dog,\n3,cat,test\n4,dog,test\n"},
+        BY_TABLES,
+    ),
+    "class folders, words and a table of sizes": Case(
+        {
+            **images("cat/1.png", "dog/2.png"),
+            "notes/README.txt": "cat and dog",
+            "sizes.csv": "file,width\n1,70\n2,71\n",
+        },
+        {"cat/1.png": "all cat", "dog/2.png": "all dog"},
+    ),
+    "folders that only hold images": Case(
+        {
+            **images("images_001/1.png", "images_002/2.png"),
+            "Data_Entry.csv": "Image Index,Finding\n1,cat\n2,dog\n",
+        },
+        {"images_001/1.png": "all cat", "images_002/2.png": "all dog"},
+    ),
+    "splits of images beside others": Case(
+        {
+            **images("train/1.png", "test/2.png", "extra/3.png"),
+            "labels.csv": "file,kind\n1,cat\n2,dog\n3,cat\n",
+        },
+        {"train/1.png": "train cat", "test/2.png": "test dog", "extra/3.png": "train cat"},
+    ),
+    "a table in a folder is about the images there": Case(
+        {**images("1.png", "more/1.png", "more/2.png"),
+         "more/labels.csv": "file,label\n1,cat\n2,dog\n"},
+        {"more/1.png": "all cat", "more/2.png": "all dog"},
+    ),
+    "classes with names of splits, and a table": Case(
+        {
+            **images("train/1.png", "training/2.png", "bus/3.png"),
+            "sizes.csv": "file,width,height\n1,7,8\n2,7,9\n",
+        },
+        {"train/1.png": "all train", "training/2.png": "all training", "bus/3.png": "all bus"},
+    ),
+    "one folder of any name, and words that recur": Case(
+        {**images(*(f"flowers/{i}.png" for i in range(1, 5))),
+         "labels.csv": "file,kind\n1,rose\n2,lily\n3,rose\n4,lily\n"},
+        {f"flowers/{i}.png": f"all {'rose' if i % 2 else 'lily'}" for i in range(1, 5)},
+    ),
+    "one folder of images, and words that are no table": Case(
+        {**images("images/1.png", "images/2.png"), "README.txt": "These are images of cats.\n"},
+        {"images/1.png": "all images", "images/2.png": "all images"},
+    ),
+    "labels in names, and a folder for predictions": Case(
+        images("train/cat_1.png", "test/dog_2.png", "unlabeled/cat_9.png"),
+        {"train/cat_1.png": "train cat", "test/dog_2.png": "test dog"},
+        FolderOptions(label_from=r"([a-z]+)_\d"),
+        says=("1 image is left out, because of the folder: 'unlabeled'",),
+    ),
+    "labels and groups by one expression": Case(
+        images("cat_a.png", "cat_b.png", "dog_a.png", "dog_b.png"),
+        {"cat_a.png": "all cat", "cat_b.png": "all cat", "dog_a.png": "all dog",
+         "dog_b.png": "all dog"},
+        FolderOptions(label_from="(?P<label>[a-z]+)_(?P<group>.)",
+                      group_by="(?P<label>[a-z]+)_(?P<group>.)"),
+        groups={"cat_a.png": "a", "cat_b.png": "b", "dog_a.png": "a", "dog_b.png": "b"},
+    ),
+    "groups in a table whose folder is named after submissions": Case(
+        {**images("cat/1.png", "dog/2.png", "cat/3.png", "dog/4.png"),
+         "submissions/who.csv": "file,person\n1,anna\n2,ben\n3,anna\n4,ben\n"},
+        {"cat/1.png": "all cat", "dog/2.png": "all dog", "cat/3.png": "all cat",
+         "dog/4.png": "all dog"},
+        FolderOptions(group_by="person"),
+        groups={"cat/1.png": "anna", "dog/2.png": "ben", "cat/3.png": "anna",
+                "dog/4.png": "ben"},
     ),
     "a column of splits that agrees with the folders": Case(
         {
@@ -184,7 +265,7 @@ CASES = {
     "a column for each class": Case(
         {**FOUR, "truth.csv": "image,cat,dog\n1,1.0,0.0\n2,0.0,1.0\n3,1.0,0.0\n4,0.0,1.0\n"},
         TOGETHER,
-        says=("labels are from truth.csv (the heading of the column with a 1), for 4 images",),
+        says=("(the heading of the column with a 1: 'cat', 'dog'), for 4 images",),
     ),
     "groups in the table": Case(
         {**FOUR, "labels.csv": WITH_PERSONS},
@@ -235,7 +316,10 @@ def test_the_place_and_group_of_every_image(tmp_path: Path, case: Case) -> None:
         for name, label in zip(part.names, part.labels, strict=True):
             places[name] = f"{split} {part.classes[label]}"
         if part.groups is not None:
-            groups |= {name: group[:1] for name, group in zip(part.names, part.groups, strict=True)}
+            groups |= {
+                name: "/" if group.startswith("/") else group
+                for name, group in zip(part.names, part.groups, strict=True)
+            }
     assert places == case.places
     assert groups == (case.groups or {})
     said = "\n".join(recorder.notes)
@@ -261,6 +345,9 @@ class Refused:
     options: FolderOptions = NO_OPTIONS
     mended: tuple[dict[str, str | None], FolderOptions] = ({}, NO_OPTIONS)
 
+
+MOVED = ""
+"""In place of a text: the file is gone."""
 
 OF_NO_LABEL = "file,kind,size\n1,cat,3\n2,dog,4\n"
 REFUSED = {
@@ -291,6 +378,16 @@ REFUSED = {
         FolderOptions(group_by="person"),
         ({"meta.csv": "file,person\ncat/1,a\ndog/1,b\n"}, FolderOptions(group_by="person")),
     ),
+    "an image in two splits": Refused(
+        {**FOUR, "labels.csv": "file,label,split\n1,cat,train\n2,dog,test\n1,cat,test\n"},
+        ("labels.csv: images have two splits: '1.png'", "keep one row for each image"),
+        mended=({"labels.csv": "file,label,split\n1,cat,train\n2,dog,train\n"}, NO_OPTIONS),
+    ),
+    "an image outside class folders, and a table of sizes": Refused(
+        {**images("cat/1.png", "dog/2.png", "5.png"), "meta.csv": "file,width\n1,8\n2,9\n5,8\n"},
+        ("1 image outside class folders: 5.png", "move them into class folders"),
+        mended=({"5.png": MOVED}, NO_OPTIONS),
+    ),
     "an image with two groups": Refused(
         {**FOUR, "labels.csv": WITH_PERSONS + "1,cat,b\n"},
         ("images have two cells in the column 'person': '1.png'", "keep one row for each image"),
@@ -314,7 +411,7 @@ REFUSED = {
     "a column that no table has": Refused(
         {**FOUR, "labels.csv": WITH_PERSONS},
         ("--group-by 'people' finds nothing in 4 of 4 names: 1.png, 2.png, 3.png, 4.png",
-         "(labels.csv has no column 'people', only 'file', 'label', 'person')"),
+         "(labels.csv has no column 'people', only 'label', 'person')"),
         FolderOptions(group_by="people"),
         ({}, FolderOptions(group_by="person")),
     ),
@@ -345,8 +442,23 @@ def test_what_is_not_clear_is_refused_and_the_remedy_works(tmp_path: Path, case:
     for words in case.says:
         assert words in said
     files, options = case.mended
+    for name in [name for name, text in files.items() if text == MOVED]:
+        (tmp_path / "photos" / name).unlink()
+        files = {other: text for other, text in files.items() if other != name}
     found = read_image_folder(folder_of(tmp_path, files), WantedShape(), Listener(), options)
     assert next(iter(found.splits.values())).classes == ("cat", "dog")
+
+
+def test_a_table_elsewhere_says_nothing_about_splits_by_its_folders(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, images("train/1.png", "val/1.png", "train/2.png", "val/2.png"))
+    table = tmp_path / "val" / "labels.csv"
+    table.parent.mkdir()
+    table.write_text("file,label\n1,cat\n2,dog\n")
+    options = FolderOptions(labels=str(table))
+    found = read_image_folder(folder, WantedShape(), Listener(), options).splits
+    assert {split: part.names for split, part in found.items()} == {
+        "train": ("train/1.png", "train/2.png")
+    }
 
 
 def test_tables_that_are_too_large_are_named(

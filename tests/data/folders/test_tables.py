@@ -122,7 +122,7 @@ def test_what_a_name_stands_for(cell: str, place: int | None) -> None:
 def test_an_exact_path_wins() -> None:
     found = names("a.png", "sub/a.png")
     assert found.find("a.png") == 0
-    assert found.find("a.png", "sub") == 0
+    assert found.find("a.png", "sub") == 1
     assert found.find("sub/a.png") == 1
     assert names("x/a.png", "sub/a.png").find("a.png", "sub") == 1
 
@@ -183,6 +183,64 @@ def test_the_column_of_labels() -> None:
             found(*headings)
 
 
+def test_marks_that_are_no_classes() -> None:
+    """Columns of splits, and one column of 0 and 1."""
+    for headings, rows in (
+        (("image", "train", "test"), [["1", "0", "1"], ["2", "1", "0"]]),
+        (("image", "cat", "test", "width"), [["1", "1", "0", "7"], ["2", "1", "0", "8"]]),
+    ):
+        with pytest.raises(UsageError, match="not clear which column has the labels"):
+            label_column(Table("t.csv", headings, rows), 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "headings", "rows"),
+    [
+        (
+            "file label\n1.png golden retriever\n",
+            ("file", "label"),
+            [["1.png", "golden retriever"]],
+        ),
+        ("1.png golden retriever\n", ("1", "2"), [["1.png", "golden retriever"]]),
+        ("# file label\n1.png  golden eagle\n", ("file", "label"), [["1.png", "golden eagle"]]),
+    ],
+)
+def test_labels_of_several_words(
+    text: str, headings: tuple[str, ...], rows: list[list[str]]
+) -> None:
+    table = read_table(text.encode(), "t.txt", names("1.png"))
+    assert (table.headings, table.rows) == (headings, rows)
+
+
+def test_a_row_with_more_cells_than_headings_is_refused() -> None:
+    """A comma in a label that is not in quotes would cut it."""
+    with pytest.raises(
+        DataError, match="a row has more cells than there are headings: '1', 'bird'"
+    ):
+        read_table(b"file,label\n1,bird, small\n", "t.csv", NONE)
+    assert read_table(b"file,label\n1,bird,,\n", "t.csv", NONE).rows == [["1", "bird", "", ""]]
+
+
+def test_many_columns_of_numbers_are_tried_at_a_few_places_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+    find = ImageNames.find
+
+    def counted(self: ImageNames, *named: str) -> int | None:
+        nonlocal calls
+        calls += 1
+        return find(self, *named)
+
+    monkeypatch.setattr(ImageNames, "find", counted)
+    rows = [[f"im{i}", *("0.5" for _ in range(50))] for i in range(2000)]
+    table = Table("t.csv", ("file", *map(str, range(50))), rows)
+    column = name_column(table, names(*(f"im{i}.png" for i in range(2000))))
+    assert column is not None
+    assert (column.place, column.matches) == (0, 2000)
+    assert calls < 20_000
+
+
 @pytest.mark.parametrize(
     ("rows", "labels"),
     [
@@ -216,7 +274,8 @@ def test_tables_that_do_not_count_are_explained() -> None:
     images = [*(f"{i}.png" for i in range(1, 9)), "a/0.png", "b/0.png"]
     found, reasons = find_tables(tables, names(*images), 9)
     assert [table.name for table, _ in found] == ["labels.csv"]
-    assert reasons == [
+    assert list(reasons) == [name for name in tables if name != "labels.csv"]
+    assert list(reasons.values()) == [
         "few.csv: it names only 1 image",
         "none.csv: no column names images such as '1.png'; its first column has 'x'",
         "empty.csv: the table is empty",

@@ -13,8 +13,13 @@ from tenfold.errors import shell_quoted
 LEAST_BURSTS, LEAST_IN_BURST = 3, 3
 """Names look like bursts if there are so many in each class, of so many images."""
 
-OF_NAMES, OF_FOLDERS = r"([^/]*[^/\d])\d+[^/\d]*$", r"^(.*/.*)/[^/]*$"
-"""What images of one thing have in common: the name up to the last number, or the folder."""
+OF_NAMES = r"([^/]*[^/\d])\d+[^/\d]*$", r"([^/]+?)\d*[^/\d]*$"
+OF_FOLDERS = r"^(.*/.*)/[^/]*$", r"^(.*)/"
+"""What images of one thing have in common: the name up to the last number, or the folder.
+
+The first expression finds it only where it is so; the second, to be given, finds something in every
+name.
+"""
 
 _FEW_ODD = 0.05
 """A share of other names is no reason to keep silent about bursts."""
@@ -34,12 +39,12 @@ def burst_hint(images: Sequence[Parts], places: Places) -> str:
     ]
     if not used or any(split == "test" for split, _ in places.of_image):
         return ""
-    return _hint(used, OF_NAMES) or _hint(used, OF_FOLDERS)
+    return _hint(used, *OF_NAMES) or _hint(used, *OF_FOLDERS)
 
 
-def _hint(used: Sequence[tuple[Parts, str]], expression: str) -> str:
-    """The hint if this expression finds bursts."""
-    pattern = re.compile(expression)
+def _hint(used: Sequence[tuple[Parts, str]], strict: str, expression: str) -> str:
+    """The hint if the strict expression finds bursts."""
+    pattern = re.compile(strict)
     found: dict[str, set[str]] = {label: set() for _, label in used}
     bursts: dict[str, list[str]] = {}
     for parts, label in used:

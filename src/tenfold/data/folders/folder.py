@@ -47,8 +47,8 @@ from tenfold.listening import Listener, Recorder
 from tenfold.resizing import LARGEST_SIDE, Resize
 from tenfold.types import ImageShape, LabeledArrays, WantedShape
 
-DECODING_VERSION = 2
-"""Raise this when the same files would decode to different arrays."""
+DECODING_VERSION = 3
+"""Raise this when the same files would be decoded or labeled differently."""
 
 
 def load_image_folder(

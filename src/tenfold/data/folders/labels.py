@@ -7,7 +7,14 @@ from dataclasses import replace
 from itertools import compress
 
 from tenfold.data.folders.bursts import burst_hint
-from tenfold.data.folders.layout import LEFT_OUT, Images, Places, find_places, is_container
+from tenfold.data.folders.layout import (
+    LEFT_OUT,
+    Images,
+    Places,
+    find_places,
+    says_nothing,
+    split_of,
+)
 from tenfold.data.folders.name_labels import compiled, parts_of_names, places_in_names
 from tenfold.data.folders.options import FolderOptions
 from tenfold.data.folders.table_labels import ImageTable, Tables
@@ -46,18 +53,21 @@ def _places_unasked(images: Images, tables: Tables) -> tuple[Places, list[ImageT
     try:
         places = find_places(images.path, images.names, images.folders)
     except DataError as error:
-        labeled = tables.beside()
+        # Some images may be in class folders, and a table be about something else.
+        in_folders = any(not says_nothing(folder) for name in images.names for folder in name[:-1])
+        labeled = tables.beside(only_sure=in_folders)
         if labeled is None:
             raise _with_reasons(error, tables.reasons) from error
         return labeled
+    # Folders may hold the images of all classes, and not be classes.
     only_one = len(places.classes) < 2
-    if only_one:
-        # It may hold the images of all classes, and not be one.
-        names_a_class = not all(map(is_container, places.classes))
+    are_splits = len(set(map(split_of, places.classes)) - {""}) > 1
+    names_a_class = not are_splits and not all(map(says_nothing, places.classes))
+    if only_one or not names_a_class:
         labeled = tables.beside(only_sure=names_a_class)
         if labeled is not None:
             return labeled
-        if tables.reasons and not names_a_class:
+        if tables.reasons and only_one and not names_a_class:
             raise DataError(
                 f"{images.path}: all images are in one folder, {quoted(places.classes)}, and no "
                 f"table beside them has their labels ({listing(tables.reasons, 3)})",

@@ -100,10 +100,15 @@ class Images:
     def _split_roots(self) -> tuple[dict[Parts, str], list[str]]:
         return split_roots(self.path, Tree(self.names, self.folders), of_classes=False)
 
-    @property
+    @cached_property
     def notes(self) -> list[str]:
         """On the splits."""
-        return self._split_roots[1]
+        roots, notes = self._split_roots
+        if others := ["/".join(root) for root, split in roots.items() if not split]:
+            n = sum(not split for split in self.splits)
+            was = "image is" if n == 1 else "images are"
+            notes = [*notes, f"{n:,} {was} left out, because of the folder: {quoted(others)}"]
+        return notes
 
     @cached_property
     def splits(self) -> list[str]:
@@ -135,9 +140,9 @@ def split_of(folder: str) -> str:
     return _SPLIT_WORDS[found[1]] if found else ""
 
 
-def is_container(folder: str) -> bool:
-    """Whether a folder's name only says that it has images, and so names no class."""
-    return _CONTAINER.fullmatch(folder.casefold()) is not None
+def says_nothing(folder: str) -> bool:
+    """Whether a folder's name only says that it has images, or of which split, and no class."""
+    return _CONTAINER.fullmatch(folder.casefold()) is not None or split_of(folder) != ""
 
 
 def same_name(folder: str) -> str:

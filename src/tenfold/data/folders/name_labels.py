@@ -23,12 +23,12 @@ def places_in_names(images: Images, pattern: re.Pattern[str]) -> Places:
     Raises:
         DataError: a name does not match.
     """
-    splits, notes = list(images.splits), list(images.notes)
+    splits, notes = images.splits, list(images.notes)
     matching = [pattern.search("/".join(parts)) is not None for parts in images.names]
     tested = [matches for matches, split in zip(matching, splits, strict=True) if split == "test"]
-    used = [True] * len(matching)
+    used = [split != "" for split in splits]
     if tested and not any(tested) and any(matching):
-        used = [split != "test" for split in splits]
+        used = [split not in ("", "test") for split in splits]
         notes.append(
             f"{counted(len(tested), 'image')} of the test folder have no label in their names, so "
             "they were left out; `tenfold predict` classifies them"
@@ -56,7 +56,8 @@ def parts_of_names(
     Raises:
         DataError: it finds nothing in the name of a used image; the option is named.
     """
-    wanted = next((name for name in ("label", "group") if name in pattern.groupindex), None)
+    named = ("group", "label") if option == "--group-by" else ("label", "group")
+    wanted = next((name for name in named if name in pattern.groupindex), None)
     group: str | int = wanted or min(pattern.groups, 1)
     found, others = [], []
     for parts, is_used in zip(images, used, strict=True):

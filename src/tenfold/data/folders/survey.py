@@ -61,6 +61,7 @@ class Survey:
         hidden, not_images, not_followed: names of skipped files.
         tables: the contents of those skipped files that may be tables of labels, by their names.
         unread_tables: why others of them were not read, by their names.
+        room_for_tables: bytes that more of them may have.
     """
 
     images: list[ImageFile] = field(default_factory=list)
@@ -72,6 +73,7 @@ class Survey:
     not_followed: list[str] = field(default_factory=list)
     tables: dict[str, bytes] = field(default_factory=dict)
     unread_tables: dict[str, str] = field(default_factory=dict)
+    room_for_tables: int = field(default_factory=lambda: LARGEST_TABLES)
 
     def keep(self, kept: Sequence[bool]) -> None:
         """Drop the images for which this is False."""
@@ -146,7 +148,8 @@ def _keep_table(survey: Survey, member: Member) -> None:
     except DataError as error:
         survey.unread_tables[member.name] = error.message
         return
-    if len(data) + sum(map(len, survey.tables.values())) <= LARGEST_TABLES:
+    if len(data) <= survey.room_for_tables:
+        survey.room_for_tables -= len(data)
         survey.tables[member.name] = data
     else:
         survey.unread_tables[member.name] = (

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tenfold.data.folders.layout import (
     LEFT_OUT,
@@ -38,8 +37,19 @@ from tenfold.data.folders.tables import (
     rows_of_images,
     simplified,
 )
-from tenfold.errors import DataError, FileRefusedError, UsageError, counted, listing, quoted
+from tenfold.errors import (
+    DataError,
+    FileRefusedError,
+    UsageError,
+    counted,
+    listing,
+    quoted,
+    shell_word,
+)
 from tenfold.storage import read_regular_file
+
+_HELD_OUT = ("val", "test")
+"""The splits that a table's name says something by; the others are for training anyway."""
 
 MOST_OF_THEM = 0.9
 """A table that names this share of the images of class folders is pointed out."""
@@ -61,6 +71,22 @@ class ImageTable:
     table: Table
     of_names: NameColumn
     images: Sequence[int | None]
+
+    @property
+    def file_name(self) -> str:
+        """The name of its file, without folders."""
+        return PurePosixPath(self.table.name).name
+
+    @property
+    def surely_has_labels(self) -> bool:
+        """Whether it has a usual heading of labels, or one column of words that recur."""
+        if self.table.has_labels:
+            return True
+        try:
+            found = [cell for cell in label_column(self.table, self.of_names.place).cells if cell]
+        except UsageError:
+            return False
+        return 2 * len(set(found)) <= len(found) and not all(map(str.isdecimal, found))
 
     def rows_by_image(self, cells: Sequence[str], what: str, images: Images) -> dict[int, int]:
         """The row of every image for which this column has a cell.
@@ -91,13 +117,18 @@ class ImageTable:
     def splits(self) -> tuple[list[str], list[str]]:
         """The split of every row by a column with a usual heading, and the cells that name none.
 
-        Both are empty without such a column, in which at least half of the rows name a split.
+        Both are empty without such a column, in which at least half of the cells name a split. If
+        none of them is for training, empty cells are.
         """
         for place, heading in enumerate(self.table.headings):
             if place != self.of_names.place and simplified(heading) in SPLIT_HEADINGS:
                 cells = list(self.table.cells(place))
                 splits = [split_of(cell) for cell in cells]
-                if 2 * sum(map(bool, splits)) >= len(splits):
+                if any(cells) and 2 * sum(map(bool, splits)) >= sum(map(bool, cells)):
+                    if "train" not in splits:
+                        splits = [
+                            s if cell else "train" for s, cell in zip(splits, cells, strict=True)
+                        ]
                     return splits, list(compress(cells, [not split for split in splits]))
         return [], []
 
@@ -140,12 +171,11 @@ class Tables:
     @cached_property
     def _found(self) -> tuple[list[ImageTable], list[str]]:
         """The tables beside the images that name them, and why others do not count."""
-        beside = {n: data for n, data in self._images.tables.items() if not _NOT_LABELS.search(n)}
         found, reasons = [], list(self._images.unread.values())
-        if beside:
-            tables, others = find_tables(beside, self._names, len(self._images.names))
+        if self._images.tables:
+            tables, others = find_tables(self._images.tables, self._names, len(self._images.names))
             found = [self._of_images(table, column) for table, column in tables]
-            reasons += others
+            reasons += [why for name, why in others.items() if not name.endswith(".txt")]
         return found, reasons
 
     @property
@@ -156,10 +186,13 @@ class Tables:
     def without_column(self, heading: str, used: Sequence[ImageTable]) -> list[str]:
         """Why no table gives groups: each table's columns, or why it does not count."""
         tables = [*used, *(each for each in self._found[0] if each not in used)]
-        return [
-            f"{each.table.name} has no column {heading!r}, only {quoted(each.table.headings, 10)}"
-            for each in tables
-        ] + self.reasons
+        found = []
+        for each in tables:
+            others = [
+                h for place, h in enumerate(each.table.headings) if place != each.of_names.place
+            ]
+            found.append(f"{each.table.name} has no column {heading!r}, only {quoted(others, 10)}")
+        return found + self.reasons
 
     def _of_images(self, table: Table, column: NameColumn) -> ImageTable:
         return ImageTable(table, column, rows_of_images(table, column, self._names))
@@ -171,8 +204,8 @@ class Tables:
             DataError: it cannot be read, or does not name the images.
             UsageError: there is no such table or column, or several.
         """
-        data, file, column = _chosen_table(self._images, options)
-        table = read_table(data, file, self._names)
+        data, file, column, is_beside = _chosen_table(self._images, options)
+        table = read_table(data, file, self._names, is_beside=is_beside)
         labels = table.column(column) if column else None
         of_names = name_column(table, self._names, labels)
         if of_names is None:
@@ -193,15 +226,15 @@ class Tables:
         """The places of the images by the table beside them, or by several that go together.
 
         Args:
-            only_sure: use only tables with a usual heading of labels.
+            only_sure: use only tables with a usual heading of labels, or words that recur.
 
         Raises:
             DataError: several tables name the same images, or have other headings.
             UsageError: it is not clear which column has the labels.
         """
-        tables, _ = self._found
+        tables = [each for each in self._found[0] if not _NOT_LABELS.search(each.file_name)]
         # Others may be of the images to predict.
-        sure = [each for each in tables if each.table.has_labels]
+        sure = [each for each in tables if each.surely_has_labels]
         tables = sure if sure or only_sure else tables
         if not tables:
             return None
@@ -212,7 +245,8 @@ class Tables:
             ]
             raise DataError(
                 f"{self._images.path}: several tables name the same images: {listing(listed)}",
-                remedy=f"choose one with --labels, such as --labels {tables[0].table.name}",
+                remedy="choose one with --labels, such as --labels "
+                + shell_word(tables[0].table.name),
             )
         try:
             columns = [label_column(each.table, each.of_names.place) for each in tables]
@@ -232,7 +266,7 @@ class Tables:
                 f"{self._images.path}: the columns of labels have different headings in several "
                 f"tables: {listing(listed)}",
                 remedy="give them the same heading, or choose one table with --labels, such as "
-                f"--labels {tables[0].table.name}",
+                f"--labels {shell_word(tables[0].table.name)}",
             )
         return self._places(labeled), tables
 
@@ -242,14 +276,16 @@ class Tables:
         label_of = [""] * len(images.names)
         stated = [""] * len(images.names)  # the split by a column, or by the table's name
         odd: dict[str, list[str]] = {}
+        is_stated = False
         for each, column in labeled:
             by_column, odd[each.table.name] = each.splits()
             for image, row in each.rows_by_image(column.cells, "labels", images).items():
                 label_of[image] = column.cells[row]
-                stated[image] = by_column[row] if by_column else each.table.split_named
-        is_stated = any(each.splits()[0] for each, _ in labeled) or (
-            len(labeled) > 1 and all(each.table.split_named for each, _ in labeled)
-        )
+                stated[image] = by_column[row] if by_column else each.table.split_named or "train"
+            each.rows_by_image(by_column or column.cells, "splits", images)
+            is_stated |= bool(by_column) or (
+                len(labeled) > 1 and each.table.split_named in _HELD_OUT
+            )
         splits, notes = images.splits, list(images.notes)
         listed = ", ".join(each.table.name for each, _ in labeled)
         if set(splits) != {UNSPLIT}:
@@ -269,7 +305,10 @@ class Tables:
         used = sum(place != LEFT_OUT for place in of_image)
         told = [note for each, _ in labeled for note in each.table.notes]
         heading = labeled[0][1].heading
-        of = f"column {heading!r}" if heading else "the heading of the column with a 1"
+        of = f"column {heading!r}"
+        if not heading:
+            marked = dict.fromkeys(label_of) | {"": None}
+            of = f"the heading of the column with a 1: {quoted(sorted(marked.keys() - {''}), 10)}"
         told.append(f"labels are from {listed} ({of}), for {counted(used, 'image')}")
         unlabeled = compress(map("/".join, images.names), [not label for label in label_of])
         told += _listed("left out images without a label", unlabeled)
@@ -319,36 +358,45 @@ class Tables:
         Args:
             for_all: only if it has a usual heading of labels, and names nearly all images.
         """
-        for each in self._found[0]:
+        try:
+            found, _ = self._found
+        except DataError:  # the folders may be splits only if they are not classes
+            return ""
+        for each in found:
             least = min(len(self._images.names), each.of_names.rows)
             is_sure = each.table.has_labels and each.of_names.matches >= MOST_OF_THEM * least
             if is_sure or not for_all:
                 name = each.table.name
                 return (
                     f"the classes are the folders, although {name} names the images, too; "
-                    f"--labels {name} takes its labels"
+                    f"--labels {shell_word(name)} takes its labels"
                 )
         return ""
 
 
-def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, str]:
-    """The contents of the table, its name, and the heading of its labels, which may be empty."""
+def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, str, bool]:
+    """The contents of the table, its name, the heading of its labels, and whether it is beside.
+
+    The heading may be empty.
+    """
     for file, column in options.readings():
         if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
             data = _read(Path(file))
-            with suppress(ValueError):  # it is elsewhere
-                file = Path(file).resolve().relative_to(images.path.resolve()).as_posix()
-            return data, file, column
+            inside = Path(file).resolve()
+            if inside.is_relative_to(images.path.resolve()):
+                return data, inside.relative_to(images.path.resolve()).as_posix(), column, True
+            return data, file, column, False
     for file, column in options.readings():
         names = [name for name in images.tables if name.endswith(f"/{file}")]
         if file in images.tables or len(names) == 1:
             name = file if file in images.tables else names[0]
-            return images.tables[name], name, column
+            return images.tables[name], name, column, True
         if names:
             raise UsageError(
                 f"--labels {options.labels}: {images.path} has several of this name: "
                 f"{quoted(sorted(names), _MOST_SHOWN)}",
-                remedy=f"give one with its folders, such as --labels {sorted(names)[0]}",
+                remedy="give one with its folders, such as --labels "
+                + shell_word(":".join(filter(None, [sorted(names)[0], column]))),
             )
         for name, reason in images.unread.items():
             if f"/{name}".endswith(f"/{file}"):

@@ -44,8 +44,8 @@ _BESIDE_A_SPLIT = re.compile(
     rf"(?:{_TABLE_WORDS})[\s_.-]*(.+?)|(.+?)[\s_.-]*(?:{_TABLE_WORDS})", re.IGNORECASE
 )
 
-_LOOKED_AT = 2000
-"""Rows that decide which column names images."""
+_LOOKED_AT, _TRIED = 2000, 100
+"""Rows that decide which column names images, and how many of them are tried first."""
 
 _DEEPEST = 6
 """Parts of an image's path, from its end, by which it is found."""
@@ -63,7 +63,7 @@ class Table:
         headings: of its columns; their numbers, from 1, if it has no headings.
         rows: each with at most as many cells as there are headings.
         notes: what the user should know about how it was read.
-        folder: that it is in, among the images.
+        folder: that it is in, among the images; empty if it is elsewhere.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Table:
     @property
     def split(self) -> str:
         """The split that its name names, or else that of its folder; by default for training."""
-        folders = reversed(PurePosixPath(self.name).parent.parts)
+        folders = reversed(PurePosixPath(self.folder).parts)
         named = [self.split_named, *map(split_of, folders)]
         return next(filter(None, named), "train")
 
@@ -120,7 +120,7 @@ class Table:
 class ImageNames:
     """Finds images by what a table calls them.
 
-    That is their path, from the root or from the table's folder, or the end of their path; with or
+    That is their path, from the table's folder or from the root, or the end of their path; with or
     without extension, and in the same case if that tells images apart. Of several, the one in the
     table's split counts.
 
@@ -147,9 +147,8 @@ class ImageNames:
             folder: the table's.
             split: the table's.
         """
-        found = [self._among(None, name)]
-        if folder:
-            found.append(self._among(None, f"{same_name(folder)}/{name}"))
+        found = [self._among(None, f"{same_name(folder)}/{name}")] if folder else []
+        found.append(self._among(None, name))
         if split in self._kinds and len(self._kinds) > 1:
             found.append(self._among(split, name))
         found.append(self._among("", name))
@@ -220,7 +219,7 @@ def common_folder(paths: Sequence[str]) -> str:
     return "".join(f"{part}/" for part in common or ())
 
 
-def read_table(data: bytes, name: str, names: ImageNames) -> Table:
+def read_table(data: bytes, name: str, names: ImageNames, *, is_beside: bool = True) -> Table:
     """A table from a CSV or TSV file.
 
     Commas, semicolons, tabs and vertical bars are told apart by its first line, which has headings
@@ -228,8 +227,14 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
     do not count, nor do comments (#) before the first line, the last of which may have the
     headings.
 
+    Args:
+        data: its contents.
+        name: of its file.
+        names: finds the images.
+        is_beside: whether it is among the images.
+
     Raises:
-        DataError: it is not a table of text, or too large.
+        DataError: it is not a table of text, or too large, or has too few headings.
     """
     text, notes = decoded(data, name)
     lines = re.sub(r"\r\n?", "\n", text)
@@ -238,11 +243,15 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
     first = kept.partition("\n")[0]
     delimiter = max("\t;,|", key=first.count)
 
+    words = first.split()
+    is_headed = not (words and isinstance(names.find(path_in(words[0])), int))
+
     def parsed(text: str) -> Iterator[list[str]]:
         if delimiter in first or " " not in first:
             yield from csv.reader(io.StringIO(text), delimiter=delimiter)
-        else:
-            yield from map(str.split, text.split("\n"))
+        else:  # the last cell may have several words
+            limit = len(words) - 1 if is_headed else 1
+            yield from (line.split(maxsplit=limit) for line in text.split("\n"))
 
     rows: list[list[str]] = []
     try:
@@ -269,7 +278,13 @@ def read_table(data: bytes, name: str, names: ImageNames) -> Table:
         first_row = commented
     for place, cell in enumerate(first_row):
         headings[place] = cell.strip() or headings[place]
-    return Table(name, tuple(headings), rows, notes, name.rpartition("/")[0])
+    if first_row and (longer := [row for row in rows if any(row[len(first_row) :])]):
+        raise DataError(
+            f"{name}: a row has more cells than there are headings: {quoted(longer[0], 5)}",
+            remedy="put cells with commas in quotes, and give every column a heading",
+        )
+    folder = name.rpartition("/")[0] if is_beside else ""
+    return Table(name, tuple(headings), rows, notes, folder)
 
 
 @dataclass(frozen=True)
@@ -310,12 +325,10 @@ def name_column(table: Table, names: ImageNames, labels: int | None = None) -> N
         ]
         # First with the folders that it gives, then without those that all names begin with.
         for left_out in dict.fromkeys(("", common_folder(paths))):
-            matched = {
-                index
-                for path in paths
-                if (index := names.find(path.removeprefix(left_out), table.folder, table.split))
-                not in (None, AMBIGUOUS)
-            }
+            some = paths[:: max(1, len(paths) // _TRIED)]
+            if not _matched(table, names, left_out, some):
+                continue
+            matched = _matched(table, names, left_out, paths)
             if matched:
                 usual = simplified(heading) in NAME_HEADINGS
                 label = simplified(heading) in LABEL_HEADINGS and labels is None
@@ -328,6 +341,12 @@ def name_column(table: Table, names: ImageNames, labels: int | None = None) -> N
                 rank = (is_sure, not is_number, len(matched), usual, not label, -place)
                 found.append((rank, column))
     return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _matched(table: Table, names: ImageNames, left_out: str, paths: Iterable[str]) -> set[int]:
+    """The images that paths name, without a folder that begins them."""
+    found = (names.find(path.removeprefix(left_out), table.folder, table.split) for path in paths)
+    return {index for index in found if index is not None and index != AMBIGUOUS}
 
 
 def rows_of_images(table: Table, column: NameColumn, names: ImageNames) -> list[int | None]:
@@ -366,7 +385,8 @@ def label_column(table: Table, of_names: int) -> LabelColumn:
     left = [place for place in others if simple[place] not in SPLIT_HEADINGS]
     if (usual and simple.count(simple[usual[0]]) == 1) or len(left) == 1:
         return labels_in(table, usual[0] if usual else left[0])
-    if not usual and (cells := _headings_marked(table, left)):
+    left = [place for place in left if not split_of(table.headings[place])]
+    if not usual and len(left) > 1 and (cells := _headings_marked(table, left)):
         return LabelColumn("", cells)
     named = [table.headings[place] for place in others]
     raise UsageError(
@@ -403,8 +423,8 @@ def _numbers_rows(table: Table, column: int) -> bool:
 
 def find_tables(
     tables: Mapping[str, bytes], names: ImageNames, images: int
-) -> tuple[list[tuple[Table, NameColumn]], list[str]]:
-    """The tables that name images, those with most first; and why others do not.
+) -> tuple[list[tuple[Table, NameColumn]], dict[str, str]]:
+    """The tables that name images, those with most first; and why others do not, by their names.
 
     A table has to have another column, and to name at least half of the images, or at least half of
     what it names have to be images.
@@ -414,18 +434,18 @@ def find_tables(
         names: finds the images.
         images: their number.
     """
-    found, reasons = [], []
+    found, reasons = [], dict[str, str]()
     for name, data in tables.items():
         try:
             table = read_table(data, name, names)
         except DataError as error:
-            reasons.append(error.message)
+            reasons[name] = error.message
             continue
         column = name_column(table, names)
         if column is None or len(table.headings) < 2:
-            reasons.append(f"{name}: {_why_not(table, column, names)}")
+            reasons[name] = f"{name}: {_why_not(table, column, names)}"
         elif 2 * column.matches < (max if column.may_be_chance else min)(images, column.rows):
-            reasons.append(f"{name}: it names only {counted(column.matches, 'image')}")
+            reasons[name] = f"{name}: it names only {counted(column.matches, 'image')}"
         else:
             found.append((table, column))
     return sorted(found, key=lambda each: -each[1].matches), reasons
