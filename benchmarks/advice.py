@@ -9,6 +9,7 @@ below that of the best constant answer by more than `LEARNED`. Then:
 - a false alarm is a run that is said to have learned next to nothing yet, and has learned at its
   end; its advice is good nevertheless if a rate that it names leads to a lower loss;
 - a miss is a run that has not learned at its end, and got no advice, nor was stopped by an error;
+- a run is too sure if its loss is no lower although many of its answers are right;
 - a wrong direction is advice to raise or lower the learning rate that leads to a higher loss at the
   next rate of the grid, while the other neighbor has a lower one.
 """
@@ -21,7 +22,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from measuring import begin, finish, parsed, parser
+from measuring import Figure, begin, finish, parsed, parser
 
 from tenfold.data import Splits, load_splits
 from tenfold.errors import TrainingError
@@ -132,8 +133,9 @@ def verdict(rate: int, outcomes: list[Outcome]) -> str:
     if found.alarmed and found.learned:
         helps = min(named, other if found.said == "both" else math.inf) < found.loss
         return "false alarm, good advice" if helps else "false alarm"
-    is_wrong = found.said != "both" and named > found.loss and other < found.loss
-    return "wrong direction" if is_wrong else "right advice"
+    if found.said != "both" and named > found.loss and other < found.loss:
+        return "wrong direction"
+    return "right advice" if found.alarmed else "too sure, right advice"
 
 
 def main() -> None:
@@ -160,6 +162,9 @@ def main() -> None:
                     )
     grid = {"models": MODELS, "optimizers": OPTIMIZERS, "rates": RATES, "data": DATA}
     result.facts.update({name: list(values) for name, values in grid.items()}, counts=dict(counts))
+    for wrong in ("false alarm", "miss", "wrong direction"):
+        n = sum(count for verdict, count in counts.items() if verdict.startswith(wrong))
+        result.figures.append(Figure("advice", wrong, "runs", [float(n)]))
     print(dict(counts))
     finish(result, options)
 

@@ -59,6 +59,7 @@ ADVICE = {
     "(../benchmarks/advice.py)): {models} models, {optimizers} optimizers, {rates} learning rates "
     "from {lowest} to {highest}, {data}, and {rounds} seeds. {silent} runs learned and got no "
     "advice. {right} had not learned at their end, and got advice; {misses} had not, and got none. "
+    "{sure} had a high loss although many answers were right, and got advice. "
     "{failed} were stopped because their loss was no longer finite. {alarms} got advice after a "
     "few hundred steps and learned later; for {helped} of them, a learning rate that the advice "
     "names led to a lower loss. In {wrong} runs, the rate in the direction that was named led to a "
@@ -66,7 +67,8 @@ ADVICE = {
     "folders.zh.md": "这些建议有多准，是在 {runs} 次训练中统计的（[benchmarks/advice.py]"
     "(../benchmarks/advice.py)）：{models} 种模型、{optimizers} 种优化器、从 {lowest} 到 "
     "{highest} 的 {rates} 个学习率、{data}、{rounds} 个种子。{silent} 次学到了东西，没有得到建议；"
-    "{right} 次到最后也没有学到，得到了建议；{misses} 次没有学到，也没有得到建议；{failed} 次因为"
+    "{right} 次到最后也没有学到，得到了建议；{misses} 次没有学到，也没有得到建议；{sure} 次很多答案"
+    "是对的而损失太高，得到了建议；{failed} 次因为"
     "损失不再有限而停止；{alarms} 次在几百步之后得到建议，后来又学到了，其中 {helped} 次按建议改变"
     "学习率，损失确实更低。有 {wrong} 次，沿建议的方向改变学习率使损失更高，而沿相反的方向更低。",
 }
@@ -125,12 +127,13 @@ def advice(result: Result, document: str) -> str:
         models=len(lists["models"]),
         optimizers=len(lists["optimizers"]),
         rates=len(lists["rates"]),
-        lowest=f"{min(lists['rates']):f}".rstrip("0"),
+        lowest=f"{min(lists['rates']):.12f}".rstrip("0"),
         highest=f"{max(lists['rates']):g}",
         data=("、" if "zh" in document else " and ").join(lists["data"]),
         rounds=result.settings["rounds"],
         silent=counts.get("rightly silent", 0),
         right=counts.get("right advice", 0) + counts.get("wrong direction", 0),
+        sure=counts.get("too sure, right advice", 0),
         misses=counts.get("miss", 0),
         failed=counts.get("stopped by an error", 0),
         alarms=sum(alarms),

@@ -32,6 +32,9 @@ RESULTS = Path(__file__).parent / "results"
 LEAST_CHANGE = 0.1
 """A smaller change of a median is not reported: a machine changes as much from hour to hour."""
 
+NOT_LESS = ("percentage points", "share")
+"""Units of which less is not better."""
+
 _SETTINGS = (
     *("OMP_", "GOMP_", "KMP_", "TENFOLD_NATIVE", "ATEN_", "ONEDNN_", "DNNL_", "MKL_"),
     *("LD_PRELOAD", "MALLOC_"),
@@ -48,7 +51,7 @@ class Figure:
     Attributes:
         of: what was measured, such as a recipe.
         way: how it was done, such as by which engine.
-        unit: of the samples; less is better, except for percentage points.
+        unit: of the samples; less is better, except for those in `NOT_LESS`.
         samples: in the order in which they were measured.
     """
 
@@ -380,7 +383,7 @@ def parsed(made: argparse.ArgumentParser) -> argparse.Namespace:
     options = made.parse_args()
     stop_in_one_line()
     if options.rounds is None:
-        options.rounds = 3 if options.quick else options.usual_rounds
+        options.rounds = min(3, options.usual_rounds) if options.quick else options.usual_rounds
     return options
 
 
@@ -469,7 +472,7 @@ def changes(before: Result, after: Result) -> list[str]:
     earlier = {(f.of, f.way, f.unit): f for f in before.figures}
     for figure in after.figures:
         old = earlier.get((figure.of, figure.way, figure.unit))
-        if old is None or figure.unit == "percentage points":
+        if old is None or figure.unit in NOT_LESS:
             continue
         if min(figure.samples) <= max(old.samples):
             continue

@@ -354,7 +354,6 @@ def train(
         others = {
             "--out": out,
             "--plot": plot,
-            "--log-every": log_every,
             "--checkpoint-every": checkpoint_every,
         }
         if useless := [option for option, value in others.items() if value]:
@@ -366,7 +365,7 @@ def train(
                 "--time is for one training, and --folds makes several",
                 remedy="give --epochs, and leave out --time",
             )
-        with _watching(quiet) as watcher:
+        with _watching(quiet, log_every) as watcher:
             found = cross_validate(chosen, data, folds=folds, resources=resources, watcher=watcher)
         _show(found.to_dict(), as_json, lambda: str(found))
         return

@@ -330,15 +330,21 @@ def test_files_in_a_folder_that_are_no_images_are_named(pictures: Path, tenfold:
 def test_a_pattern_that_finds_folders_and_what_is_in_them(pictures: Path, tenfold: Tenfold) -> None:
     """Every image is answered once, and archives are looked into."""
     (pictures / "all/deep").mkdir(parents=True)
-    for name in ("all/a.png", "all/deep/b.png"):
+    (pictures / "elsewhere").mkdir()
+    for name in ("all/a.png", "all/deep/b.png", "all/scan", "elsewhere/x.png"):
         (pictures / name).write_bytes(picture(light=True))
+    (pictures / "all/link").symlink_to(pictures / "elsewhere")
     with zipfile.ZipFile(pictures / "all/more.zip", "w") as archive:
         archive.writestr("c.png", picture(light=False))
     for pattern in ("all/**", "all/**/*", "al*/**"):
         answer = tenfold("predict", "model.safetensors", pattern, "--csv")
-        assert answer.code == 0, answer.err
+        assert (answer.code, answer.err) == (0, "")
         names = sorted(row[0] for row in list(csv.reader(io.StringIO(answer.out)))[1:])
-        assert names == ["all/a.png", "all/deep/b.png", "all/more.zip/c.png"], pattern
+        assert names == [
+            *("all/a.png", "all/deep/b.png", "all/link/x.png", "all/more.zip/c.png", "all/scan")
+        ], pattern
+    answer = tenfold("predict", "model.safetensors", "**/", "--csv")
+    assert answer.out.count("all/deep/b.png") == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])

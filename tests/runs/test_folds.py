@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,11 @@ def test_on_the_command_line(tenfold: Tenfold, tmp_path: Path) -> None:
     facts = json.loads(tenfold(*command, "--folds", "3", "--json").out)
     assert len(facts["folds"]) == 3
     assert not (tmp_path / "runs").exists()
-    for option in (["--out", "run"], ["--plot"], ["--log-every", "3"]):
+    answer = tenfold(*command, "--folds", "2", "--log-every", "3", "--quiet")
+    assert "running loss" not in answer.err
+    answer = tenfold(*command, "--folds", "2", "--log-every", "3")
+    assert re.search(r"^fold 2 of 2, epoch 1, batch 3/\d+: running loss", answer.err, re.MULTILINE)
+    for option in (["--out", "run"], ["--plot"]):
         refused = tenfold(*command[:4], "--threads", "1", "--folds", "3", *option)
         assert refused.code == 2
         assert f"--folds writes no run, so {option[0]} does nothing" in refused.err

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BufferedIOBase
+from itertools import takewhile
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -150,21 +151,13 @@ def _items(
             yield from _from_standard_input(standard_input())
         elif glob.has_magic(name) and not os.path.lexists(name):
             found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (keeps what was given)
-            for each in _once(found):
-                yield from _named(each, skipped)
+            matches = frozenset(map(os.path.normpath, found))
+            for each in found:
+                yield from _named(each, skipped, matches)
             if not found:
                 yield _file(name)
         else:
             yield from _named(name, skipped)
-
-
-def _once(matches: Sequence[str]) -> Iterator[str]:
-    """The matches of a pattern without images in a folder that matches, too, as with `**`."""
-    known = set(map(os.path.normpath, matches))
-    for each in matches:
-        is_inside = any(str(folder) in known for folder in PurePath(os.path.normpath(each)).parents)
-        if not is_inside or _is_archive(each):
-            yield each
 
 
 def _is_archive(name: str) -> bool:
@@ -174,10 +167,13 @@ def _is_archive(name: str) -> bool:
     return False
 
 
-def _named(name: str, skipped: list[str]) -> Iterator[_Item]:
-    """The image of this name, or those in the folder or archive of this name."""
+def _named(name: str, skipped: list[str], matches: frozenset[str] = frozenset()) -> Iterator[_Item]:
+    """The image of this name, or those in the folder or archive of this name.
+
+    Those whose names, or folders, are among the matches of a pattern are left to these.
+    """
     if os.path.isdir(name) or _is_archive(name):  # noqa: PTH112 (Path's raises for a long name)
-        yield from _inside(name, skipped)
+        yield from _inside(name, skipped, matches)
     else:
         yield _file(name)
 
@@ -186,14 +182,19 @@ def _file(name: str) -> _Item:
     return _read(name, partial(read_image_file, Path(name)))
 
 
-def _inside(name: str, skipped: list[str]) -> Iterator[_Item]:
-    """The images in a folder or an archive."""
-    count = 0
+def _inside(name: str, skipped: list[str], matches: frozenset[str]) -> Iterator[_Item]:
+    """The images in a folder or an archive; see `_named`."""
+    count, own = 0, os.path.normpath(name)
     try:
         for member in read_members(Path(name)):
             if member.kind is Kind.FOLDER or is_hidden(member.parts):
                 continue
             full = os.path.join(name, member.name)  # noqa: PTH118 (keeps what was given)
+            within = PurePath(os.path.normpath(full))
+            inner = takewhile(lambda path: str(path) != own, [within, *within.parents])
+            if matches and not matches.isdisjoint(map(str, inner)):
+                count += 1
+                continue
             if not member.parts[-1].lower().endswith(IMAGE_EXTENSIONS):
                 skipped.append(full)
                 continue

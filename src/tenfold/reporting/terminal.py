@@ -34,8 +34,9 @@ class PlainWatcher(Watcher):
     def advanced(self, standing: Standing) -> None:
         """Print the mean loss since the epoch's start, every `log_every` batches."""
         if self.every_batches and standing.batch % self.every_batches == 0:
+            training = f"{standing.training}, " if standing.training else ""
             self._write(
-                f"epoch {standing.epoch}, batch {standing.batch}/{standing.batches}: "
+                f"{training}epoch {standing.epoch}, batch {standing.batch}/{standing.batches}: "
                 f"running loss {standing.running_loss:.4f}"
             )
 
