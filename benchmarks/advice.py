@@ -140,7 +140,7 @@ def verdict(rate: int, outcomes: list[Outcome]) -> str:
 
 def main() -> None:
     """See the module."""
-    made = parser(__doc__, rounds=1)
+    made = parser(__doc__, rounds=2)
     options = parsed(made)
     result = begin("advice", options)
     counts: Counter[str] = Counter()

@@ -127,7 +127,7 @@ def advice(result: Result, document: str) -> str:
         models=len(lists["models"]),
         optimizers=len(lists["optimizers"]),
         rates=len(lists["rates"]),
-        lowest=f"{min(lists['rates']):.12f}".rstrip("0"),
+        lowest=f"{min(lists['rates']):.12f}".rstrip("0").rstrip("."),
         highest=f"{max(lists['rates']):g}",
         data=("、" if "zh" in document else " and ").join(lists["data"]),
         rounds=result.settings["rounds"],

@@ -87,6 +87,10 @@ def test_the_expressions() -> None:
         assert [match and match[1] for match in matches] == found
 
 
+def test_many_other_names_matter() -> None:
+    assert hint([*PERSONS, *(f"cover {letter}.png" for letter in "abc")]) == ""
+
+
 def test_a_few_other_names_do_not_matter() -> None:
     names = [*PERSONS, "cover.png"]
     assert len(groups_of(hint(names), names)) == 5

@@ -221,7 +221,7 @@ CASES = {
     "a column of splits that does not": Case(
         {
             **images("train/1.png", "train/2.png", "test/3.png", "test/4.png"),
-            "labels.csv": "file,label,split\n1,cat,test\n2,dog,train\n3,cat,test\n4,dog,test\n",
+            "labels.csv": "file,label,split\n1,cat,test\n2,dog,train\n3,cat,test\n4,dog,else\n",
         },
         {
             "train/1.png": "train cat",
@@ -230,6 +230,22 @@ CASES = {
             "test/4.png": "test dog",
         },
         says=("the splits are those of the folders, not those in labels.csv",),
+        not_says=("for neither training nor testing",),
+    ),
+    "splits by folders, and a table without them": Case(
+        {**images("1.png", "test/2.png"), "labels.csv": "file,label\n1,cat\n2,dog\n"},
+        {"1.png": "train cat", "test/2.png": "test dog"},
+        not_says=("the splits are those of the folders",),
+    ),
+    "a column of sets that are no splits": Case(
+        {**FOUR, "labels.csv": "file,label,set\n1,cat,a\n2,dog,a\n3,cat,b\n4,dog,test\n"},
+        TOGETHER,
+    ),
+    "a comment that has no headings": Case(
+        {**FOUR, "labels.csv": "# made, by, hand\n1,cat\n2,dog\n3,cat\n4,dog\n"}, TOGETHER
+    ),
+    "an empty column": Case(
+        {**FOUR, "labels.csv": "file,kind,note\n1,cat,\n2,dog,\n3,cat,\n4,dog,\n"}, TOGETHER
     ),
     "headings in a comment": Case(
         {**FOUR, "labels.csv": "# by hand\n# file,score,kind,label\n"
@@ -377,6 +393,12 @@ REFUSED = {
          "meta.csv: several images have the name '1', so it has to give their folders, too"),
         FolderOptions(group_by="person"),
         ({"meta.csv": "file,person\ncat/1,a\ndog/1,b\n"}, FolderOptions(group_by="person")),
+    ),
+    "two columns of words, one without a heading": Refused(
+        {**FOUR, "labels.csv": ",file,kind\nx,1,cat\ny,2,dog\n"},
+        ("it is not clear which column has the labels: '1', 'kind'",
+         "name it, for example with --labels labels.csv:1"),
+        mended=({}, FolderOptions(labels="labels.csv:kind")),
     ),
     "an image in two splits": Refused(
         {**FOUR, "labels.csv": "file,label,split\n1,cat,train\n2,dog,test\n1,cat,test\n"},

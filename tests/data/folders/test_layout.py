@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenfold.data.folders.layout import Places, find_places
+from tenfold.data.folders.layout import Places, find_places, says_nothing
 
 
 def places(*names: str, folders: tuple[str, ...] = ()) -> Places:
@@ -35,3 +36,16 @@ def test_wrappers_and_classes_are_not_confused():
     assert places("only/a/1", "only/b/1").classes == ("a", "b")
     assert places("only/a/1", "only/a/2").classes == ("a",)
     assert places("only/a/1", "only/b/1", folders=("only/c",)).classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("folder", "nothing"),
+    [
+        *((name, True) for name in ("images", "Img", "my photos", "all_images", "raw", "JPGs")),
+        *((name, True) for name in ("frames", "png", "files", "samples", "images_001", "Data")),
+        *((name, True) for name in ("train", "Test Images")),
+        *((name, False) for name in ("cat", "image of a cat", "jpeg artifacts", "my cat", "1")),
+    ],
+)
+def test_names_of_folders_that_say_nothing_about_classes(folder: str, nothing: bool) -> None:
+    assert says_nothing(folder) == nothing

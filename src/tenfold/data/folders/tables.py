@@ -381,6 +381,7 @@ def label_column(table: Table, of_names: int) -> LabelColumn:
     others = [place for place in range(len(table.headings)) if place != of_names]
     simple = [simplified(heading) for heading in table.headings]
     others = [place for place in others if not _numbers_rows(table, place)] or others
+    others = [place for place in others if any(table.cells(place))] or others
     usual = [place for wanted in LABEL_HEADINGS for place in others if simple[place] == wanted]
     left = [place for place in others if simple[place] not in SPLIT_HEADINGS]
     if (usual and simple.count(simple[usual[0]]) == 1) or len(left) == 1:
