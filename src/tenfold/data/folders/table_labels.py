@@ -72,6 +72,11 @@ class ImageTable:
     of_names: NameColumn
     images: Sequence[int | None]
 
+    @cached_property
+    def named(self) -> set[int]:
+        """The images that its rows name."""
+        return {image for image in self.images if image is not None and image != AMBIGUOUS}
+
     @property
     def file_name(self) -> str:
         """The name of its file, without folders."""
@@ -88,6 +93,12 @@ class ImageTable:
             return False
         return 2 * len(set(found)) <= len(found) and not all(map(str.isdecimal, found))
 
+    def said(self, cells: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+        """Every row that names an image and has a cell, with both; `cells` may be empty."""
+        for row, (image, cell) in enumerate(zip(self.images, cells, strict=bool(cells))):
+            if image is not None and image != AMBIGUOUS and cell:
+                yield row, image, cell
+
     def rows_by_image(self, cells: Sequence[str], what: str, images: Images) -> dict[int, int]:
         """The row of every image for which this column has a cell.
 
@@ -101,9 +112,7 @@ class ImageTable:
         """
         rows: dict[int, int] = {}
         twice: dict[int, None] = {}
-        for row, (image, cell) in enumerate(zip(self.images, cells, strict=True)):
-            if image is None or image == AMBIGUOUS or not cell:
-                continue
+        for row, image, cell in self.said(cells):
             if cells[rows.setdefault(image, row)] != cell:
                 twice[image] = None
         if twice:
@@ -238,7 +247,7 @@ class Tables:
         tables = sure if sure or only_sure else tables
         if not tables:
             return None
-        named = [place for each in tables for place in set(each.images) - {None, AMBIGUOUS}]
+        named = [place for each in tables for place in each.named]
         if len(set(named)) < len(named):
             listed = [
                 f"{each.table.name} ({counted(each.of_names.matches, 'image')})" for each in tables
@@ -272,52 +281,64 @@ class Tables:
 
     def _places(self, labeled: Sequence[tuple[ImageTable, LabelColumn]]) -> Places:
         """The place of every image by tables, each with its labels."""
-        images = self._images
-        label_of = [""] * len(images.names)
-        stated = [""] * len(images.names)  # the split by a column, or by the table's name
-        odd: dict[str, list[str]] = {}
-        is_stated = False
+        images, names = self._images, list(map("/".join, self._images.names))
+        label_of = [""] * len(names)
         for each, column in labeled:
-            by_column, odd[each.table.name] = each.splits()
             for image, row in each.rows_by_image(column.cells, "labels", images).items():
                 label_of[image] = column.cells[row]
-                stated[image] = by_column[row] if by_column else each.table.split_named or "train"
-            each.rows_by_image(by_column or column.cells, "splits", images)
-            is_stated |= bool(by_column) or (
-                len(labeled) > 1 and each.table.split_named in _HELD_OUT
-            )
-        splits, notes = images.splits, list(images.notes)
-        listed = ", ".join(each.table.name for each, _ in labeled)
+        listed, heading = ", ".join(each.table.name for each, _ in labeled), labeled[0][1].heading
+        of = f"column {heading!r}"
+        if not heading:
+            classes = sorted(set(label_of) - {""})
+            of = f"the heading of the column with a 1: {quoted(classes, 10)}"
+        splits, odd = images.splits, [list[str]()] * len(labeled)
         if set(splits) != {UNSPLIT}:
-            differ = any(
-                label and said and said != split
-                for label, said, split in zip(label_of, stated, splits, strict=True)
-            )
-            if is_stated and differ:
-                notes.append(f"the splits are those of the folders, not those in {listed}")
-            odd = {}
-        elif is_stated:
-            splits = stated
+            about_splits = self._note_on_other_splits([each for each, _ in labeled])
+        else:
+            splits, odd = self._stated_splits([each for each, _ in labeled])
+            about_splits = []
         of_image = [
             (split, same_name(label)) if split and label else LEFT_OUT
             for split, label in zip(splits, label_of, strict=True)
         ]
         used = sum(place != LEFT_OUT for place in of_image)
         told = [note for each, _ in labeled for note in each.table.notes]
-        heading = labeled[0][1].heading
-        of = f"column {heading!r}"
-        if not heading:
-            marked = dict.fromkeys(label_of) | {"": None}
-            of = f"the heading of the column with a 1: {quoted(sorted(marked.keys() - {''}), 10)}"
         told.append(f"labels are from {listed} ({of}), for {counted(used, 'image')}")
-        unlabeled = compress(map("/".join, images.names), [not label for label in label_of])
+        unlabeled = compress(names, [not label for label in label_of])
         told += _listed("left out images without a label", unlabeled)
-        for each, column in labeled:
-            told += each.oddities(column.cells, odd.get(each.table.name, []))
-        classes = {place[1] for place in of_image if place != LEFT_OUT}
-        return Places(
-            classes_of(images.path, classes), of_image, [*told, *notes, *lookalikes(classes)]
-        )
+        for (each, column), cells in zip(labeled, odd, strict=True):
+            told += each.oddities(column.cells, cells)
+        found = {place[1] for place in of_image if place != LEFT_OUT}
+        notes = [*told, *images.notes, *about_splits, *lookalikes(found)]
+        return Places(classes_of(images.path, found), of_image, notes)
+
+    def _stated_splits(self, tables: Sequence[ImageTable]) -> tuple[list[str], list[list[str]]]:
+        """The split of every image by columns, or by the names of several tables.
+
+        With the cells of every table that name none.
+        """
+        stated = ["train"] * len(self._images.names)
+        is_stated, odd = False, []
+        for each in tables:
+            splits, cells = each.splits()
+            odd.append(cells)
+            is_stated |= bool(splits) or (len(tables) > 1 and each.table.split_named in _HELD_OUT)
+            named = "" if splits else each.table.split_named or "train"
+            for image in each.named:
+                stated[image] = named
+            if splits:
+                for image, row in each.rows_by_image(splits, "splits", self._images).items():
+                    stated[image] = splits[row]
+        return (stated if is_stated else self._images.splits), odd
+
+    def _note_on_other_splits(self, tables: Sequence[ImageTable]) -> list[str]:
+        """A note if columns say other splits than the folders, which count."""
+        by_folder = self._images.splits
+        for each in tables:
+            splits, _ = each.splits()
+            if any(split != by_folder[image] for _, image, split in each.said(splits)):
+                return [f"the splits are those of the folders, not those in {each.table.name}"]
+        return []
 
     def groups(
         self, used: Sequence[ImageTable], heading: str
