@@ -82,7 +82,7 @@ def evaluate_run(
     with _classifier_of(bundle, resources) as classifier:
         if own is not None:
             parts = _own_parts(own, facts, recipe, data, resources, listener)
-            if parts is not None and data is not None:
+            if parts is not None and isinstance(data, str | Path):
                 listener.note(f"this is the run's own data, so its {split} split is evaluated")
         if parts is None:
             parts = _other_parts(data, classifier, options, resources, listener)
