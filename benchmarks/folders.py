@@ -232,7 +232,7 @@ def main() -> None:
                     flush=True,
                 )
         for (way, figure), values in samples.items():
-            unit = "s" if figure == "seconds" else "share"
+            unit = "s" if figure == "seconds" else ""
             result.figures.append(Figure(f"{path.name}, {figure}", way, unit, values))
     finish(result, options)
 

@@ -32,8 +32,8 @@ RESULTS = Path(__file__).parent / "results"
 LEAST_CHANGE = 0.1
 """A smaller change of a median is not reported: a machine changes as much from hour to hour."""
 
-NOT_LESS = ("percentage points", "share")
-"""Units of which less is not better."""
+NOT_LESS = ("percentage points", "")
+"""Units of which less is not better; shares have none."""
 
 _SETTINGS = (
     *("OMP_", "GOMP_", "KMP_", "TENFOLD_NATIVE", "ATEN_", "ONEDNN_", "DNNL_", "MKL_"),

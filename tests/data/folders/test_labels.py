@@ -150,14 +150,14 @@ CASES = {
     "folders that only hold images": Case(
         {
             **images("images_001/1.png", "images_002/2.png"),
-            "Data_Entry.csv": "Image Index,Finding\n1,cat\n2,dog\n",
+            "Data_Entry.csv": "Image Index,label\n1,cat\n2,dog\n",
         },
         {"images_001/1.png": "all cat", "images_002/2.png": "all dog"},
     ),
     "splits of images beside others": Case(
         {
             **images("train/1.png", "test/2.png", "extra/3.png"),
-            "labels.csv": "file,kind\n1,cat\n2,dog\n3,cat\n",
+            "labels.csv": "file,label\n1,cat\n2,dog\n3,cat\n",
         },
         {"train/1.png": "train cat", "test/2.png": "test dog", "extra/3.png": "train cat"},
     ),
@@ -173,10 +173,11 @@ CASES = {
         },
         {"train/1.png": "all train", "training/2.png": "all training", "bus/3.png": "all bus"},
     ),
-    "one folder of any name, and words that recur": Case(
+    "one folder of any name, and kinds": Case(
         {**images(*(f"flowers/{i}.png" for i in range(1, 5))),
          "labels.csv": "file,kind\n1,rose\n2,lily\n3,rose\n4,lily\n"},
-        {f"flowers/{i}.png": f"all {'rose' if i % 2 else 'lily'}" for i in range(1, 5)},
+        {f"flowers/{i}.png": "all flowers" for i in range(1, 5)},
+        says=("although labels.csv names the images, too; --labels labels.csv takes its labels",),
     ),
     "one folder of images, and words that are no table": Case(
         {**images("images/1.png", "images/2.png"), "README.txt": "These are images of cats.\n"},

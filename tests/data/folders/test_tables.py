@@ -201,8 +201,12 @@ def test_marks_that_are_no_classes() -> None:
             ("file", "label"),
             [["1.png", "golden retriever"]],
         ),
-        ("1.png golden retriever\n", ("1", "2"), [["1.png", "golden retriever"]]),
-        ("# file label\n1.png  golden eagle\n", ("file", "label"), [["1.png", "golden eagle"]]),
+        (
+            "1.png golden eagle\n1.png cat\n",
+            ("1", "2"),
+            [["1.png", "golden eagle"], ["1.png", "cat"]],
+        ),
+        ("1.png cat train\n", ("1", "2", "3"), [["1.png", "cat", "train"]]),
     ],
 )
 def test_labels_of_several_words(
@@ -217,7 +221,7 @@ def test_a_row_with_more_cells_than_headings_is_refused() -> None:
     with pytest.raises(
         DataError, match="a row has more cells than there are headings: '1', 'bird'"
     ):
-        read_table(b"file,label\n1,bird, small\n", "t.csv", NONE)
+        read_table(b"file,label\n1,bird, small\n", "t.csv", names("1.png"))
     assert read_table(b"file,label\n1,bird,,\n", "t.csv", NONE).rows == [["1", "bird", "", ""]]
 
 

@@ -54,8 +54,9 @@ def _places_unasked(images: Images, tables: Tables) -> tuple[Places, list[ImageT
         places = find_places(images.path, images.names, images.folders)
     except DataError as error:
         # Some images may be in class folders, and a table be about something else.
-        in_folders = any(not says_nothing(folder) for name in images.names for folder in name[:-1])
-        labeled = tables.beside(only_sure=in_folders)
+        folders = {name[-2] for name in images.names if len(name) > 1}
+        has_classes = sum(not says_nothing(folder) for folder in folders) > 1
+        labeled = tables.beside(only_sure=has_classes)
         if labeled is None:
             raise _with_reasons(error, tables.reasons) from error
         return labeled
@@ -64,7 +65,7 @@ def _places_unasked(images: Images, tables: Tables) -> tuple[Places, list[ImageT
     are_splits = len(set(map(split_of, places.classes)) - {""}) > 1
     names_a_class = not are_splits and not all(map(says_nothing, places.classes))
     if only_one or not names_a_class:
-        labeled = tables.beside(only_sure=names_a_class)
+        labeled = tables.beside(only_sure=names_a_class or not only_one)
         if labeled is not None:
             return labeled
         if tables.reasons and only_one and not names_a_class:
@@ -73,7 +74,7 @@ def _places_unasked(images: Images, tables: Tables) -> tuple[Places, list[ImageT
                 f"table beside them has their labels ({listing(tables.reasons, 3)})",
                 remedy="mend the table, or move the images into a folder for each class",
             )
-    if note := tables.note(for_all=not only_one):
+    if note := tables.note(for_all=not only_one and names_a_class):
         places = replace(places, notes=[*places.notes, note])
     return places, []
 

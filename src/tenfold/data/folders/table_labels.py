@@ -82,17 +82,6 @@ class ImageTable:
         """The name of its file, without folders."""
         return PurePosixPath(self.table.name).name
 
-    @property
-    def surely_has_labels(self) -> bool:
-        """Whether it has a usual heading of labels, or one column of words that recur."""
-        if self.table.has_labels:
-            return True
-        try:
-            found = [cell for cell in label_column(self.table, self.of_names.place).cells if cell]
-        except UsageError:
-            return False
-        return 2 * len(set(found)) <= len(found) and not all(map(str.isdecimal, found))
-
     def said(self, cells: Sequence[str]) -> Iterator[tuple[int, int, str]]:
         """Every row that names an image and has a cell, with both; `cells` may be empty."""
         for row, (image, cell) in enumerate(zip(self.images, cells, strict=bool(cells))):
@@ -126,19 +115,15 @@ class ImageTable:
     def splits(self) -> tuple[list[str], list[str]]:
         """The split of every row by a column with a usual heading, and the cells that name none.
 
-        Both are empty without such a column, in which at least half of the cells name a split. If
-        none of them is for training, empty cells are.
+        Both are empty without such a column, in which at least half of the cells name a split.
         """
         for place, heading in enumerate(self.table.headings):
             if place != self.of_names.place and simplified(heading) in SPLIT_HEADINGS:
                 cells = list(self.table.cells(place))
                 splits = [split_of(cell) for cell in cells]
                 if any(cells) and 2 * sum(map(bool, splits)) >= sum(map(bool, cells)):
-                    if "train" not in splits:
-                        splits = [
-                            s if cell else "train" for s, cell in zip(splits, cells, strict=True)
-                        ]
-                    return splits, list(compress(cells, [not split for split in splits]))
+                    odd = [cell or "(empty)" for cell in cells if not split_of(cell)]
+                    return splits, [] if set(odd) == {"(empty)"} and "train" not in splits else odd
         return [], []
 
     def oddities(self, labels: Sequence[str], odd: Sequence[str]) -> Iterator[str]:
@@ -184,7 +169,7 @@ class Tables:
         if self._images.tables:
             tables, others = find_tables(self._images.tables, self._names, len(self._images.names))
             found = [self._of_images(table, column) for table, column in tables]
-            reasons += [why for name, why in others.items() if not name.endswith(".txt")]
+            reasons += others.values()
         return found, reasons
 
     @property
@@ -235,7 +220,7 @@ class Tables:
         """The places of the images by the table beside them, or by several that go together.
 
         Args:
-            only_sure: use only tables with a usual heading of labels, or words that recur.
+            only_sure: use only tables with a usual heading of labels.
 
         Raises:
             DataError: several tables name the same images, or have other headings.
@@ -243,7 +228,7 @@ class Tables:
         """
         tables = [each for each in self._found[0] if not _NOT_LABELS.search(each.file_name)]
         # Others may be of the images to predict.
-        sure = [each for each in tables if each.surely_has_labels]
+        sure = [each for each in tables if each.table.has_labels]
         tables = sure if sure or only_sure else tables
         if not tables:
             return None
@@ -323,7 +308,10 @@ class Tables:
             splits, cells = each.splits()
             odd.append(cells)
             is_stated |= bool(splits) or (len(tables) > 1 and each.table.split_named in _HELD_OUT)
-            named = "" if splits else each.table.split_named or "train"
+            # Where a column names only what is held out, the rest is for training.
+            named = "" if "train" in splits else "train"
+            if not splits:
+                named = each.table.split_named or "train"
             for image in each.named:
                 stated[image] = named
             if splits:
@@ -384,6 +372,8 @@ class Tables:
         except DataError:  # the folders may be splits only if they are not classes
             return ""
         for each in found:
+            if _NOT_LABELS.search(each.file_name):
+                continue
             least = min(len(self._images.names), each.of_names.rows)
             is_sure = each.table.has_labels and each.of_names.matches >= MOST_OF_THEM * least
             if is_sure or not for_all:

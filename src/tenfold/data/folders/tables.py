@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import PurePosixPath
+from random import Random
 
 from tenfold.data.folders.layout import same_name, split_of
 from tenfold.data.folders.members import Parts
 from tenfold.data.folders.text import decoded
-from tenfold.errors import DataError, UsageError, counted, did_you_mean, quoted
+from tenfold.errors import DataError, UsageError, counted, did_you_mean, quoted, shell_word
 
 MOST_COLUMNS, MOST_ROWS = 1000, 2_000_000
 """Limits of a table."""
@@ -243,14 +244,12 @@ def read_table(data: bytes, name: str, names: ImageNames, *, is_beside: bool = T
     first = kept.partition("\n")[0]
     delimiter = max("\t;,|", key=first.count)
 
-    words = first.split()
-    is_headed = not (words and isinstance(names.find(path_in(words[0])), int))
+    limit = _last_cell(kept, first.split(), names)
 
     def parsed(text: str) -> Iterator[list[str]]:
         if delimiter in first or " " not in first:
             yield from csv.reader(io.StringIO(text), delimiter=delimiter)
-        else:  # the last cell may have several words
-            limit = len(words) - 1 if is_headed else 1
+        else:
             yield from (line.split(maxsplit=limit) for line in text.split("\n"))
 
     rows: list[list[str]] = []
@@ -278,13 +277,32 @@ def read_table(data: bytes, name: str, names: ImageNames, *, is_beside: bool = T
         first_row = commented
     for place, cell in enumerate(first_row):
         headings[place] = cell.strip() or headings[place]
-    if first_row and (longer := [row for row in rows if any(row[len(first_row) :])]):
+    longer = [
+        row
+        for row in rows
+        if first_row
+        and any(row[len(first_row) :])
+        and any(isinstance(names.find(path_in(cell)), int) for cell in row)
+    ]
+    if longer:
         raise DataError(
             f"{name}: a row has more cells than there are headings: {quoted(longer[0], 5)}",
             remedy="put cells with commas in quotes, and give every column a heading",
         )
     folder = name.rpartition("/")[0] if is_beside else ""
     return Table(name, tuple(headings), rows, notes, folder)
+
+
+def _last_cell(text: str, first: Sequence[str], names: ImageNames) -> int:
+    """The place of the last cell in lines of words, which may be several words.
+
+    Where there are headings, it is below the last of them. Otherwise, lines of one length have a
+    cell for every word, and those of different lengths a name and a label.
+    """
+    if not any(isinstance(names.find(path_in(word)), int) for word in first):
+        return max(len(first) - 1, 0)
+    lengths = {len(line.split()) for line in text.split("\n") if line.strip()}
+    return -1 if len(lengths) == 1 else 1
 
 
 @dataclass(frozen=True)
@@ -325,7 +343,7 @@ def name_column(table: Table, names: ImageNames, labels: int | None = None) -> N
         ]
         # First with the folders that it gives, then without those that all names begin with.
         for left_out in dict.fromkeys(("", common_folder(paths))):
-            some = paths[:: max(1, len(paths) // _TRIED)]
+            some = Random(0).sample(paths, min(len(paths), _TRIED))  # noqa: S311 (no secret)
             if not _matched(table, names, left_out, some):
                 continue
             matched = _matched(table, names, left_out, paths)
@@ -386,13 +404,14 @@ def label_column(table: Table, of_names: int) -> LabelColumn:
     left = [place for place in others if simple[place] not in SPLIT_HEADINGS]
     if (usual and simple.count(simple[usual[0]]) == 1) or len(left) == 1:
         return labels_in(table, usual[0] if usual else left[0])
-    left = [place for place in left if not split_of(table.headings[place])]
-    if not usual and len(left) > 1 and (cells := _headings_marked(table, left)):
+    are_splits = all(split_of(table.headings[place]) for place in left)
+    if not usual and not are_splits and (cells := _headings_marked(table, left)):
         return LabelColumn("", cells)
     named = [table.headings[place] for place in others]
     raise UsageError(
         f"{table.name}: it is not clear which column has the labels: {quoted(named)}",
-        remedy=f"name it, for example with --labels {table.name}:{named[0] if named else 'COLUMN'}",
+        remedy="name it, for example with --labels "
+        + shell_word(f"{table.name}:{named[0] if named else 'COLUMN'}"),
     )
 
 
@@ -443,6 +462,8 @@ def find_tables(
             reasons[name] = error.message
             continue
         column = name_column(table, names)
+        if column is None and name.lower().endswith(".txt"):
+            continue  # it may be any text
         if column is None or len(table.headings) < 2:
             reasons[name] = f"{name}: {_why_not(table, column, names)}"
         elif 2 * column.matches < (max if column.may_be_chance else min)(images, column.rows):
