@@ -171,6 +171,15 @@ def test_many_right_answers_with_a_high_loss(loss: float, train_acc: float, word
     assert "try a learning rate ten times lower (it went up to 0.1)" in said
 
 
+def test_many_right_answers_of_weights_that_have_hardly_moved() -> None:
+    """The loss is still that of the beginning, and a lower rate would be the wrong direction."""
+    model = network()
+    advisor = Advisor(LABELS, 10, schedule, model)
+    moved(model, 0.0001)
+    (said,) = advice(advisor, epochs([2.4], train_acc=0.3))
+    assert "try a learning rate ten times higher" in said
+
+
 def test_the_loss_of_the_later_half_of_an_epoch_counts() -> None:
     advisor, halves = Advisor(LABELS, 10, schedule, network()), [2.303] * 5 + [1.9] * 5
     assert list(advisor.after_epoch(epochs([2.1]), torch.tensor(halves), ALIVE, 1000)) == []

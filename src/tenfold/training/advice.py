@@ -154,7 +154,8 @@ class Advisor:
             f"after epoch {last.epoch} and {steps:,} steps, the training loss is {now:.3f}, and a "
             f"model that gives one answer for every image gets {self.constant_loss:.3f}"
         )
-        if now > self.constant_loss and self._is_often_right(last):
+        has_moved = moved is None or moved > HARDLY_MOVED
+        if has_moved and now > self.constant_loss and self._is_often_right(last):
             return (
                 f"{found}, although {last.train_acc:.0%} of this one's answers are right: it is "
                 f"too sure of the others; try a learning rate ten times lower (it went up to "

@@ -183,11 +183,57 @@ CASES = {
         {**images("images/1.png", "images/2.png"), "README.txt": "These are images of cats.\n"},
         {"images/1.png": "all images", "images/2.png": "all images"},
     ),
+    "a second table, of persons who recur": Case(
+        {**FOUR, "labels.csv": "file,label\n1,cat\n2,dog\n3,cat\n4,dog\n",
+         "persons.csv": "file,person\n1,anna\n2,anna\n3,ben\n4,ben\n"},
+        TOGETHER,
+        FolderOptions(group_by="person"),
+        groups={"1.png": "anna", "2.png": "anna", "3.png": "ben", "4.png": "ben"},
+    ),
+    "tables of kinds, some of which do not recur": Case(
+        {**FOUR, "train.csv": "file,kind\n1,cat\n2,dog\n", "test.csv": "file,kind\n3,cat\n4,emu\n"},
+        {**BY_TABLES, "4.png": "test emu"},
+    ),
+    "class folders that are called like containers": Case(
+        {**images("photos/1.png", "frames/2.png"), "meta.csv": "file,width\n1,70\n2,71\n"},
+        {"photos/1.png": "all photos", "frames/2.png": "all frames"},
+        says=("although meta.csv names the images, too; --labels meta.csv takes its labels",),
+    ),
+    "a folder of no class around splits, and kinds": Case(
+        {**images("flowers/train/1.png", "flowers/test/2.png"), "t.csv": "file,kind\n1,0\n2,1\n"},
+        {"flowers/train/1.png": "train 0", "flowers/test/2.png": "test 1"},
+    ),
+    "a class called train among columns of marks": Case(
+        {**FOUR, "t.csv": "file,bus,car,train\n1,1,0,0\n2,0,1,0\n3,0,0,1\n4,1,0,0\n"},
+        {"1.png": "all bus", "2.png": "all car", "3.png": "all train", "4.png": "all bus"},
+    ),
+    "a row that says nothing about the split": Case(
+        {**FOUR, "t.csv": "file,label,split\n1,cat,\n2,dog,\n3,cat,test\n3,cat,\n4,dog,test\n"},
+        BY_TABLES,
+    ),
+    "splits of which some are missing": Case(
+        {**FOUR, "t.csv": "file,label,split\n1,cat,train\n2,dog,train\n3,cat,test\n4,dog,\n"},
+        {"1.png": "train cat", "2.png": "train dog", "3.png": "test cat"},
+        says=("left out rows of t.csv that are for neither training nor testing (1): (empty)",),
+    ),
+    "a table of images to predict beside class folders": Case(
+        {**images("cat/1.png", "dog/2.png"), "sample_submission.csv": "id,label\n1,cat\n2,cat\n"},
+        {"cat/1.png": "all cat", "dog/2.png": "all dog"},
+        not_says=("--labels",),
+    ),
+    "a table whose every second row is here": Case(
+        {**images("1_right.png", "2_right.png"), "t.csv": "image,level\n" + "".join(
+            f"{i}_{side},{'low' if i % 2 else 'high'}\n"
+            for i in range(1, 101) for side in ("left", "right")
+        )},
+        {"1_right.png": "all low", "2_right.png": "all high"},
+        FolderOptions(labels="t.csv"),
+    ),
     "labels in names, and a folder for predictions": Case(
         images("train/cat_1.png", "test/dog_2.png", "unlabeled/cat_9.png"),
         {"train/cat_1.png": "train cat", "test/dog_2.png": "test dog"},
         FolderOptions(label_from=r"([a-z]+)_\d"),
-        says=("1 image is left out, because of the folder: 'unlabeled'",),
+        says=("1 image was left out, because 'unlabeled' is for images without labels",),
     ),
     "labels and groups by one expression": Case(
         images("cat_a.png", "cat_b.png", "dog_a.png", "dog_b.png"),
@@ -400,6 +446,22 @@ REFUSED = {
         ("it is not clear which column has the labels: '1', 'kind'",
          "name it, for example with --labels labels.csv:1"),
         mended=({}, FolderOptions(labels="labels.csv:kind")),
+    ),
+    "class folders, a stray image and a table of cameras": Refused(
+        {**images("cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png", "cover.png"),
+         "exif.csv": "file,camera\n1,Canon\n2,Canon\n3,Nikon\n4,Nikon\ncover,Canon\n"},
+        ("1 image outside class folders: cover.png", "move them into class folders"),
+        mended=({"cover.png": MOVED}, NO_OPTIONS),
+    ),
+    "words in lines of one length": Refused(
+        {**FOUR, "t.txt": "1.png cat train\n2.png dog train\n3.png cat test\n"},
+        ("it is not clear which column has the labels: '2', '3'", "--labels t.txt:2"),
+        mended=({}, FolderOptions(labels="t.txt:2")),
+    ),
+    "a comma that is not in quotes": Refused(
+        {**images("images/1.png", "images/2.png"), "t.txt": "file,label\n1,cat, small\n2,dog\n"},
+        ("t.txt: a row has more cells than there are headings: '1', 'cat', ' small'",),
+        mended=({"t.txt": 'file,label\n1,cat\n2,dog\n'}, NO_OPTIONS),
     ),
     "an image in two splits": Refused(
         {**FOUR, "labels.csv": "file,label,split\n1,cat,train\n2,dog,test\n1,cat,test\n"},

@@ -95,7 +95,7 @@ def _grouped(
     else:
         cells, of_groups = found
     notes = list(places.notes)
-    if alone := sum(not cell and used for cell, used in zip(cells, is_used, strict=True)):
+    if alone := list(compress(cells, is_used)).count(""):
         notes.append(
             f"{counted(alone, 'image')} without {group_by!r} in the table, so each is a group of "
             "its own"

@@ -105,9 +105,12 @@ class Images:
         """On the splits."""
         roots, notes = self._split_roots
         if others := ["/".join(root) for root, split in roots.items() if not split]:
-            n = sum(not split for split in self.splits)
-            was = "image is" if n == 1 else "images are"
-            notes = [*notes, f"{n:,} {was} left out, because of the folder: {quoted(others)}"]
+            n = self.splits.count("")
+            was = "image was" if n == 1 else "images were"
+            left_out = (
+                f"{n:,} {was} left out, because {quoted(others)} is for images without labels"
+            )
+            return [*notes, f"{left_out}; `tenfold predict` classifies them"]
         return notes
 
     @cached_property
