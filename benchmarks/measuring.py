@@ -32,8 +32,11 @@ RESULTS = Path(__file__).parent / "results"
 LEAST_CHANGE = 0.1
 """A smaller change of a median is not reported: a machine changes as much from hour to hour."""
 
-NOT_LESS = ("percentage points", "")
-"""Units of which less is not better; shares have none."""
+LEAST_FALL = 0.01
+"""A smaller fall of the median of an accuracy is not reported."""
+
+SHARE, DIFFERENCE = "", "percentage points"
+"""The units of accuracies, of which more is better, and of differences, of which neither is."""
 
 _SETTINGS = (
     *("OMP_", "GOMP_", "KMP_", "TENFOLD_NATIVE", "ATEN_", "ONEDNN_", "DNNL_", "MKL_"),
@@ -51,7 +54,7 @@ class Figure:
     Attributes:
         of: what was measured, such as a recipe.
         way: how it was done, such as by which engine.
-        unit: of the samples; less is better, except for those in `NOT_LESS`.
+        unit: of the samples; less is better, except for `SHARE` and `DIFFERENCE`.
         samples: in the order in which they were measured.
     """
 
@@ -421,7 +424,7 @@ def finish(result: Result, options: argparse.Namespace) -> None:
     """Show a result, write it, and compare it with another.
 
     Raises:
-        SystemExit: something is slower than in the other result, or missing.
+        SystemExit: something is worse than in the other result, or missing.
     """
     before = None if options.against is None else Result.read(options.against)
     print(result.table())
@@ -429,9 +432,9 @@ def finish(result: Result, options: argparse.Namespace) -> None:
         result.write(options.out)
     if before is None:
         return
-    slower = changes(before, result)
-    print("\n".join(slower) or f"nothing is slower than in {options.against}")
-    if slower:
+    worse = changes(before, result)
+    print("\n".join(worse) or f"nothing is worse than in {options.against}")
+    if worse:
         sys.exit(1)
 
 
@@ -458,10 +461,10 @@ def in_any_order(setting: object) -> object:
 
 
 def changes(before: Result, after: Result) -> list[str]:
-    """The figures that became slower, beyond the spread of both, and those that are missing.
+    """The figures that became worse, beyond the spread of both, and those that are missing.
 
     Slower means that every sample is above every earlier one, and that the median rose by more than
-    `LEAST_CHANGE`.
+    `LEAST_CHANGE`; less accurate, that every sample is below, and the median by `LEAST_FALL`.
     """
     now = {(f.of, f.way, f.unit) for f in after.figures}
     found = [
@@ -472,12 +475,17 @@ def changes(before: Result, after: Result) -> list[str]:
     earlier = {(f.of, f.way, f.unit): f for f in before.figures}
     for figure in after.figures:
         old = earlier.get((figure.of, figure.way, figure.unit))
-        if old is None or figure.unit in NOT_LESS:
+        if old is None or figure.unit == DIFFERENCE:
             continue
-        if min(figure.samples) <= max(old.samples):
-            continue
-        if figure.median > (1 + LEAST_CHANGE) * old.median:
-            found.append(
-                f"slower: {figure.of}, {figure.way}: was {old.text}, is {figure.text} {figure.unit}"
-            )
+        if figure.unit == SHARE:
+            is_beyond = max(figure.samples) < min(old.samples)
+            word = "less" if is_beyond and figure.median < old.median - LEAST_FALL else ""
+        else:
+            is_beyond = min(figure.samples) > max(old.samples)
+            is_worse = is_beyond and figure.median > (1 + LEAST_CHANGE) * old.median
+            is_time = figure.unit.partition(" ")[0] in ("s", "ms", "µs")
+            word = ("slower" if is_time else "more") if is_worse else ""
+        if word:
+            text = f"{word}: {figure.of}, {figure.way}: was {old.text}, is {figure.text}"
+            found.append(f"{text} {figure.unit}".rstrip())
     return found

@@ -83,9 +83,24 @@ def test_less_than_ten_percent_is_not_reported(measuring: ModuleType) -> None:
     assert measuring.changes(result(measuring, before), result(measuring, after)) == []
 
 
-def test_accuracies_are_not_called_slower(measuring: ModuleType) -> None:
-    before, after = (result(measuring, [v] * 3, "percentage points") for v in (0.1, 0.9))
-    assert measuring.changes(before, after) == []
+@pytest.mark.parametrize(
+    ("unit", "before", "after", "found"),
+    [
+        ("percentage points", 0.1, 0.9, ""),  # of differences, neither is better
+        ("", 0.9, 0.985, ""),
+        ("", 0.985, 0.98, ""),
+        ("", 0.985, 0.97, "less: lenet, native: was 0.985 (0.985 to 0.985), is 0.970"),
+        ("runs", 0, 1, "more: lenet, native: was 0 (0 to 0), is 1.00 (1.00 to 1.00) runs"),
+        ("µs per image", 1, 2, "slower: lenet, native: was 1.00 (1.00 to 1.00), is 2.00"),
+    ],
+)
+def test_what_is_worse_depends_on_the_unit(
+    measuring: ModuleType, unit: str, before: float, after: float, found: str
+) -> None:
+    pair = (result(measuring, [value] * 3, unit) for value in (before, after))
+    changes = measuring.changes(*pair)
+    assert len(changes) == bool(found)
+    assert not found or changes[0].startswith(found)
 
 
 def test_only_what_was_measured_alike_is_compared(measuring: ModuleType) -> None:

@@ -154,6 +154,16 @@ CASES = {
         },
         {"images_001/1.png": "all cat", "images_002/2.png": "all dog"},
     ),
+    "folders that hold parts of the images": Case(
+        {
+            **images("HAM10000_images_part_1/1.png", "HAM10000_images_part_2/2.png"),
+            "HAM10000_metadata.csv": "lesion_id,image_id,dx,age\n7,1,cat,30\n8,2,dog,40\n",
+        },
+        {
+            "HAM10000_images_part_1/1.png": "all cat",
+            "HAM10000_images_part_2/2.png": "all dog",
+        },
+    ),
     "splits of images beside others": Case(
         {
             **images("train/1.png", "test/2.png", "extra/3.png"),
@@ -440,6 +450,18 @@ REFUSED = {
          "meta.csv: several images have the name '1', so it has to give their folders, too"),
         FolderOptions(group_by="person"),
         ({"meta.csv": "file,person\ncat/1,a\ndog/1,b\n"}, FolderOptions(group_by="person")),
+    ),
+    "two columns of one heading": Refused(
+        {**FOUR, "labels.csv": "file,label,label\n1,cat,x\n2,dog,x\n"},
+        ("labels.csv: 2 columns have the same heading: 'label'", "give them different headings"),
+        mended=({"labels.csv": "file,label,kind\n1,cat,x\n2,dog,x\n"}, NO_OPTIONS),
+    ),
+    "two columns of one heading, and it is named": Refused(
+        {**FOUR, "labels.csv": "file,kind,kind\n1,cat,x\n2,dog,x\n"},
+        ("labels.csv: 2 columns have the same heading: 'kind'", "give them different headings"),
+        FolderOptions(labels="labels.csv:kind"),
+        ({"labels.csv": "file,kind,mark\n1,cat,x\n2,dog,x\n"},
+         FolderOptions(labels="labels.csv:kind")),
     ),
     "two columns of words, one without a heading": Refused(
         {**FOUR, "labels.csv": ",file,kind\nx,1,cat\ny,2,dog\n"},

@@ -44,6 +44,8 @@ def test_wrappers_and_classes_are_not_confused():
         *((name, True) for name in ("images", "Img", "my photos", "all_images", "raw", "JPGs")),
         *((name, True) for name in ("frames", "png", "files", "samples", "images_001", "Data")),
         *((name, True) for name in ("train", "Test Images")),
+        *((name, True) for name in ("HAM10000_images_part_1", "images part 2", "DataPart3")),
+        *((name, False) for name in ("engine_part_1", "images_part", "cat_images_1")),
         *((name, False) for name in ("cat", "image of a cat", "jpeg artifacts", "my cat", "1")),
     ],
 )

@@ -41,7 +41,7 @@ _SPLIT_NAME = re.compile(
 
 _CONTAINER = re.compile(
     rf"(?:(?:all|raw|my|the)[\s_.-]*)?(?:{_BESIDE_THEM}|files|jpe?gs?|pngs?|frames|samples|all|raw)"
-    r"[\s_.-]*\d*"
+    rf"[\s_.-]*\d*|.*(?:{_BESIDE_THEM})[\s_.-]*part[\s_.-]*\d+"
 )
 
 _TO_PREDICT = re.compile(r"pred|unlabel|holdout|hold_out|submission", re.IGNORECASE)

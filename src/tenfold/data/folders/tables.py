@@ -22,7 +22,7 @@ MOST_COLUMNS, MOST_ROWS = 1000, 2_000_000
 
 LABEL_HEADINGS = (
     "label", "labels", "class", "classname", "classes", "category", "target", "species", "breed",
-    "diagnosis", "y", "labelname", "classid", "categoryid", "labelid", "name",
+    "diagnosis", "dx", "y", "labelname", "classid", "categoryid", "labelid", "name",
 )  # fmt: skip
 """Usual headings of the column with the labels, without case, spaces and underscores."""
 
@@ -96,16 +96,29 @@ class Table:
         """The place of a column.
 
         Raises:
-            UsageError: there is no such column.
+            UsageError: there is no such column, or several.
         """
-        simple = [simplified(each) for each in self.headings]
-        if heading in self.headings:
-            return self.headings.index(heading)
-        if simplified(heading) in simple:
-            return simple.index(simplified(heading))
+        places = [place for place, each in enumerate(self.headings) if each == heading]
+        places = places or [
+            place
+            for place, each in enumerate(self.headings)
+            if simplified(each) == simplified(heading)
+        ]
+        if len(places) == 1:
+            return places[0]
+        if places:
+            raise self.of_one_heading(places)
         raise UsageError(
             f"{self.name}: there is no column {heading!r}, only {quoted(self.headings)}",
             remedy=did_you_mean(heading, self.headings),
+        )
+
+    def of_one_heading(self, places: Sequence[int]) -> UsageError:
+        """The error for several columns of which one is wanted."""
+        headings = quoted(sorted({self.headings[place] for place in places}))
+        return UsageError(
+            f"{self.name}: {len(places)} columns have the same heading: {headings}",
+            remedy="give them different headings",
         )
 
     def has(self, heading: str) -> bool:
@@ -402,7 +415,9 @@ def label_column(table: Table, of_names: int) -> LabelColumn:
     others = [place for place in others if any(table.cells(place))] or others
     usual = [place for wanted in LABEL_HEADINGS for place in others if simple[place] == wanted]
     left = [place for place in others if simple[place] not in SPLIT_HEADINGS]
-    if (usual and simple.count(simple[usual[0]]) == 1) or len(left) == 1:
+    if len(same := [place for place in usual if simple[place] == simple[usual[0]]]) > 1:
+        raise table.of_one_heading(same)
+    if usual or len(left) == 1:
         return labels_in(table, usual[0] if usual else left[0])
     are_splits = all(split_of(table.headings[place]) for place in left)
     if not usual and not are_splits and (cells := _headings_marked(table, left)):
