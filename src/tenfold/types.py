@@ -9,7 +9,7 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int32, Int64, UInt8
 
 from tenfold.errors import UsageError
 from tenfold.resizing import DEFAULT_RESIZE, Resize, Size
@@ -47,6 +47,19 @@ class WantedShape(NamedTuple):
     """Of 16-bit gray, the number of bits that count, 8..16."""
 
 
+class Originals(NamedTuple):
+    """What the files of images were like, before they were decoded."""
+
+    sizes: Int32[np.ndarray, "n 2"]
+    """Height and width, as shown."""
+    formats: tuple[str, ...]
+    """Such as `JPEG` or `PNG, gray`."""
+
+    def chosen(self, places: Int64[np.ndarray, " chosen"]) -> Originals:
+        """Those of the images at these places."""
+        return Originals(self.sizes[places], tuple(self.formats[i] for i in places.tolist()))
+
+
 class LabeledArrays(NamedTuple):
     """One split as a file reader returns it, not yet a data set."""
 
@@ -57,6 +70,23 @@ class LabeledArrays(NamedTuple):
     """Where each image came from, one name per image; None for formats without names."""
     groups: tuple[str, ...] | None = None
     """What each image belongs to, one group per image; None if every image stands for itself."""
+    originals: Originals | None = None
+    """What the files were like; None without files."""
+
+    def chosen(self, places: Int64[np.ndarray, " chosen"]) -> LabeledArrays:
+        """The images at these places, with all that belongs to them."""
+        names, groups = (
+            None if texts is None else tuple(texts[place] for place in places.tolist())
+            for texts in (self.names, self.groups)
+        )
+        return LabeledArrays(
+            self.images[places],
+            self.labels[places],
+            self.classes,
+            names,
+            groups,
+            None if self.originals is None else self.originals.chosen(places),
+        )
 
 
 def is_tensor(value: object) -> bool:

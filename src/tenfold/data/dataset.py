@@ -18,6 +18,7 @@ from tenfold.types import (
     ImageShape,
     LabelArray,
     LabeledArrays,
+    Originals,
     PixelArray,
     as_array,
     in_memory_order,
@@ -52,6 +53,7 @@ class ImageDataset(MapDataset):
         names: where each image came from, one name per image, if known.
         groups: what each image belongs to, one group per image; images of one group, such as
             pictures of one person, are held out together. None if each stands for itself.
+        originals: what the files of the images were like; None without files.
 
     Attributes:
         image_array: the images as a NumPy array.
@@ -72,6 +74,7 @@ class ImageDataset(MapDataset):
         source: str = "memory",
         names: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
+        originals: Originals | None = None,
     ) -> None:
         self.image_array: PixelArray = in_memory_order(as_array(images))
         self.label_array: LabelArray = in_memory_order(as_array(labels))
@@ -80,13 +83,35 @@ class ImageDataset(MapDataset):
         self.source = source
         self.names = None if names is None else tuple(names)
         self.groups = None if groups is None else tuple(groups)
+        self.originals = originals
         _require_sound(self)
 
     @classmethod
     def from_arrays(cls, arrays: LabeledArrays, *, split: str, source: str) -> ImageDataset:
         """A data set over a reader's arrays."""
-        images, labels, classes, names, groups = arrays
-        return cls(images, labels, classes, split=split, source=source, names=names, groups=groups)
+        images, labels, classes, names, groups, originals = arrays
+        return cls(
+            images,
+            labels,
+            classes,
+            split=split,
+            source=source,
+            names=names,
+            groups=groups,
+            originals=originals,
+        )
+
+    @property
+    def arrays(self) -> LabeledArrays:
+        """What `from_arrays` takes."""
+        return LabeledArrays(
+            self.image_array,
+            self.label_array,
+            self.classes,
+            self.names,
+            self.groups,
+            self.originals,
+        )
 
     @cached_property
     def images(self) -> Images:
@@ -142,38 +167,22 @@ class ImageDataset(MapDataset):
             split: the new split name; None keeps the current one.
         """
         chosen = np.arange(len(self))[as_array(indices)]
-        names, groups = (
-            None if texts is None else [texts[i] for i in chosen.tolist()]
-            for texts in (self.names, self.groups)
-        )
-        return ImageDataset(
-            self.image_array[chosen],
-            self.label_array[chosen],
-            self.classes,
-            split=split or self.split,
-            source=self.source,
-            names=names,
-            groups=groups,
-        )
+        arrays = self.arrays.chosen(chosen)
+        return ImageDataset.from_arrays(arrays, split=split or self.split, source=self.source)
 
     def renamed(self, split: str) -> ImageDataset:
         """The same images under another split name."""
-        return self._like(self.image_array, split)
+        return ImageDataset.from_arrays(self.arrays, split=split, source=self.source)
 
     def with_images(self, images: PixelArray) -> ImageDataset:
         """The same labels and names with other pixels, of any one size."""
-        return self._like(images, self.split)
+        arrays = self.arrays._replace(images=images)
+        return ImageDataset.from_arrays(arrays, split=self.split, source=self.source)
 
-    def _like(self, images: np.ndarray, split: str) -> ImageDataset:
-        return ImageDataset(
-            images,
-            self.label_array,
-            self.classes,
-            split=split,
-            source=self.source,
-            names=self.names,
-            groups=self.groups,
-        )
+    def with_labels(self, labels: LabelArray, classes: Sequence[str]) -> ImageDataset:
+        """The same images and names with other labels."""
+        arrays = self.arrays._replace(labels=labels, classes=tuple(classes))
+        return ImageDataset.from_arrays(arrays, split=self.split, source=self.source)
 
     def class_counts(self) -> Int64[np.ndarray, " classes"]:
         """The number of images in each class."""
@@ -213,7 +222,8 @@ def _require_sound(dataset: ImageDataset) -> None:
             f"{where}: {len(classes)} classes, but more than one is called {quoted(twice)}",
             remedy="give every class its own name",
         )
-    for noun, texts in (("name", dataset.names), ("group", dataset.groups)):
+    formats = None if dataset.originals is None else dataset.originals.formats
+    for noun, texts in (("name", dataset.names), ("group", dataset.groups), ("format", formats)):
         if texts is not None and len(texts) != len(images):
             found = f"{counted(len(images), 'image')} but {counted(len(texts), noun)}"
             raise DataError(f"{where}: {found}")

@@ -7,20 +7,18 @@ exists (a note says so). Everything else is a path. So `mnist` is the catalog's 
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-
-import numpy as np
 
 from tenfold.data.catalog.entries import CatalogEntry
 from tenfold.data.catalog.locate import named_root
 from tenfold.data.catalog.reading import read_known_folder, read_named
 from tenfold.data.catalog.table import DATASETS, find
+from tenfold.data.checks.brief import brief_notes
+from tenfold.data.corrections import NO_CORRECTIONS, Corrections, corrected
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
@@ -99,7 +97,9 @@ def load_splits(
     resize: Resize = DEFAULT_RESIZE,
     depth: int | None = None,
     options: FolderOptions = NO_OPTIONS,
+    corrections: Corrections = NO_CORRECTIONS,
     test_fraction: float = USUAL_TEST_FRACTION,
+    duplicates_together: bool = True,
     download: bool = True,
     listener: Listener | None = None,
 ) -> LoadedData:
@@ -117,8 +117,10 @@ def load_splits(
         depth: of 16-bit gray, the number of bits that count, 8..16; by default as many as the
             largest value needs.
         options: how the images of a folder or archive are labeled and grouped.
+        corrections: images to leave out, and labels to change.
         test_fraction: share of every class to hold out, 0 <= fraction < 1, if the source has no
             test split; 0 for no test split.
+        duplicates_together: whether equal images stay together when that share is held out.
         download: whether the network may be used.
         listener: receives notes and progress.
 
@@ -141,10 +143,11 @@ def load_splits(
         resize=resize,
         depth=depth,
         options=options,
+        corrections=corrections,
         download=download,
         listener=recorder,
     )
-    splits = _training_splits(read, test_fraction, recorder)
+    splits = _training_splits(read, test_fraction, recorder, duplicates_together)
     return LoadedData(
         splits, tuple(recorder.notes), read.source, read.root, read.depth, read.skipped
     )
@@ -157,6 +160,7 @@ def read_to_show(
     image_size: Size | None = None,
     resize: Resize = DEFAULT_RESIZE,
     options: FolderOptions = NO_OPTIONS,
+    corrections: Corrections = NO_CORRECTIONS,
     download: bool = True,
     listener: Listener | None = None,
 ) -> ReadData:
@@ -170,6 +174,7 @@ def read_to_show(
         image_size: see `load_splits`.
         resize: see `load_splits`.
         options: see `load_splits`.
+        corrections: see `load_splits`.
         download: see `load_splits`.
         listener: see `load_splits`.
 
@@ -184,6 +189,7 @@ def read_to_show(
         image_size=image_size,
         resize=resize,
         options=options,
+        corrections=corrections,
         download=download,
         listener=recorder,
     )
@@ -194,7 +200,7 @@ def read_to_show(
         recorder.note(f"it cannot be trained on: {error}")
     else:
         parts = {part.split: part for part in splits}
-        for note in training.notes:
+        for note in [*training.notes, *brief_notes(splits)]:
             recorder.note(note)
     return replace(read, parts=parts, notes=tuple(recorder.notes))
 
@@ -208,6 +214,7 @@ def read_data(
     resize: Resize = DEFAULT_RESIZE,
     depth: int | None = None,
     options: FolderOptions = NO_OPTIONS,
+    corrections: Corrections = NO_CORRECTIONS,
     download: bool = True,
     listener: Listener | None = None,
 ) -> ReadData:
@@ -221,6 +228,7 @@ def read_data(
         resize: see `load_splits`.
         depth: see `load_splits`.
         options: see `load_splits`.
+        corrections: see `load_splits`.
         download: see `load_splits`.
         listener: see `load_splits`.
 
@@ -242,7 +250,8 @@ def read_data(
             known = _read_files(found, recorder)
             has_class_folders = known is None
             if known is None:
-                decoded = load_image_folder(found, wanted, recorder, options)
+                reading = replace(options, may_skip=options.may_skip | corrections.deleted)
+                decoded = load_image_folder(found, wanted, recorder, reading)
                 arrays, depth, skipped = decoded.splits, decoded.depth, decoded.skipped
             else:
                 arrays = known
@@ -260,6 +269,8 @@ def read_data(
             remedy="leave it out",
         )
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
+    if corrections.new_labels:
+        fitted = corrected(fitted, corrections, recorder, unread=skipped)
     return ReadData(fitted, tuple(recorder.notes), source, root, has_class_folders, depth, skipped)
 
 
@@ -375,14 +386,16 @@ def _fitted(dataset: ImageDataset, wanted: WantedShape, listener: Listener) -> I
     return fitted
 
 
-def _training_splits(read: ReadData, test_fraction: float, listener: Listener) -> Splits:
+def _training_splits(
+    read: ReadData, test_fraction: float, listener: Listener, duplicates_together: bool = True
+) -> Splits:
     """The splits for training; tells what the user should know before.
 
     Raises:
         DataError: no model can be trained on them.
     """
     _require_training_images(read)
-    splits = _with_test(read.parts, test_fraction, listener)
+    splits = _with_test(read.parts, test_fraction, duplicates_together, listener)
     _check(splits, listener)
     return splits
 
@@ -434,13 +447,24 @@ def _counts_by_class(part: ImageDataset) -> dict[str, int]:
     return dict(zip(part.classes, part.class_counts().tolist(), strict=True))
 
 
-def _with_test(parts: Mapping[str, ImageDataset], fraction: float, listener: Listener) -> Splits:
+def _with_test(
+    parts: Mapping[str, ImageDataset],
+    fraction: float,
+    duplicates_together: bool,
+    listener: Listener,
+) -> Splits:
     """The splits; a missing test split is held out of the training images."""
     train, val, test = parts["train"], parts.get("val"), parts.get("test")
     if test is None and fraction:
         whole = train
         try:
-            train, test = split_stratified(whole, fraction, seed=TEST_SPLIT_SEED, name="test")
+            train, test = split_stratified(
+                whole,
+                fraction,
+                seed=TEST_SPLIT_SEED,
+                name="test",
+                duplicates_together=duplicates_together,
+            )
         except TooFewImagesError:
             listener.note("there are no test images, and too few others to hold any out")
             return Splits(train, val, None)
@@ -476,13 +500,6 @@ def _check(splits: Splits, listener: Listener) -> None:
         listener.note(f"there are no images of {quoted(unused)}")
     for part in others:
         note_absent_classes(train, part, listener)
-        shared = shared_images(train, part)
-        if shared:
-            listener.note(
-                f"{shared:,} of the {counted(len(part), f'{part.split} image')} "
-                f"{'is also a training image' if shared == 1 else 'are also training images'}, "
-                "pixel for pixel"
-            )
 
 
 def note_absent_classes(train: ImageDataset, part: ImageDataset, listener: Listener) -> None:
@@ -490,33 +507,3 @@ def note_absent_classes(train: ImageDataset, part: ImageDataset, listener: Liste
     counts = _counts_by_class(part)
     if missing := [name for name, n in _counts_by_class(train).items() if n and not counts[name]]:
         listener.note(f"there are no {part.split} images of {quoted(missing)}")
-
-
-def shared_images(train: ImageDataset, other: ImageDataset) -> int:
-    """The number of images in `other` that are also in `train`, equal in every pixel."""
-    if train.image_shape != other.image_shape:
-        return 0
-    ours, theirs = _some_pixels(train), _some_pixels(other)
-    common = set(ours).intersection(theirs)  # few images, if any, are compared in full
-    trained = set(_digests(train, ours, common))
-    return sum(digest in trained for digest in _digests(other, theirs, common))
-
-
-def _some_pixels(dataset: ImageDataset) -> list[bytes]:
-    """At most 64 bytes of each image, from the same places in all, spread over its columns."""
-    pixels = dataset.image_array.reshape(len(dataset), -1)
-    stride = math.ceil(pixels.shape[1] / 64)
-    while math.gcd(stride, dataset.image_shape.width) > 1:
-        stride += 1
-    chosen = np.ascontiguousarray(pixels[:, ::stride])
-    rows: list[bytes] = chosen.view((np.void, chosen.shape[1])).reshape(-1).tolist()
-    return rows
-
-
-def _digests(
-    dataset: ImageDataset, some_pixels: Sequence[bytes], wanted: Collection[bytes]
-) -> Iterator[bytes]:
-    """The digests of the images some of whose pixels are among the wanted ones."""
-    for image, some in zip(dataset.image_array, some_pixels, strict=True):
-        if some in wanted:
-            yield hashlib.blake2b(image.tobytes(), digest_size=16).digest()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from tenfold.data.checks.duplicates import equal_images
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.errors import DataError, UsageError, counted
 from tenfold.randomness import keyed_permutation
@@ -21,21 +22,28 @@ class TooFewImagesError(DataError):
 
 
 def split_stratified(
-    dataset: ImageDataset, fraction: float, *, seed: int, name: str
+    dataset: ImageDataset,
+    fraction: float,
+    *,
+    seed: int,
+    name: str,
+    duplicates_together: bool = True,
 ) -> tuple[ImageDataset, ImageDataset]:
     """Hold out a random share of every class; returns the rest and the held-out part.
 
     Both parts keep the order of the images in `dataset`. The choice depends only on the seed, the
-    name, the labels and the groups. The held-out part has `round(fraction * n)` images, distributed
-    among the classes by the largest remainder method, except that every class keeps an image, and
-    that a class of `ENOUGH_TO_SHARE` images has one held out. If the data set has groups, each is
-    in one part, and the shares of the classes are as near to the fraction as the groups allow.
+    name, the labels, the groups, and which images are equal. The held-out part has
+    `round(fraction * n)` images, distributed among the classes by the largest remainder method,
+    except that every class keeps an image, and that a class of `ENOUGH_TO_SHARE` images has one
+    held out; then equal images join the first of them. If the data set has groups, each is in one
+    part, and the shares of the classes are as near to the fraction as the groups allow.
 
     Args:
         dataset: the data set to split.
         fraction: share to hold out, 0 < fraction < 1.
         seed: any integer.
         name: the held-out part's split name, such as `val`.
+        duplicates_together: whether images that are equal in every pixel are in the same part.
 
     Raises:
         UsageError: the fraction is not between 0 and 1.
@@ -43,10 +51,14 @@ def split_stratified(
     """
     if not 0 < fraction < 1:
         raise UsageError(f"{name}: the held-out fraction is {fraction}, wanted 0 < fraction < 1")
+    copies = equal_images([dataset.image_array]) if duplicates_together else []
     if dataset.groups is None:
         held = _held_images(dataset, fraction, seed, name)
+        for group in copies:
+            held[group] = held[group[0]]
+        _keep_some_of_each_class(dataset, held, copies)
     else:
-        held = _held_groups(dataset, fraction, seed, name)
+        held = _held_groups(dataset, copies, fraction, seed, name)
     if not held.any():
         option = {"val": "--val 0", "test": "--set test=0"}.get(name)
         few = "groups" if dataset.groups is not None else "images in each class"
@@ -59,7 +71,9 @@ def split_stratified(
     return rest, dataset.select(np.flatnonzero(held), split=name)
 
 
-def with_validation(splits: Splits, fraction: float, *, seed: int) -> Splits:
+def with_validation(
+    splits: Splits, fraction: float, *, seed: int, duplicates_together: bool = True
+) -> Splits:
     """The splits, with a fraction of the training images held out for validation.
 
     A data set with its own validation split keeps it. From too few images, none are held out.
@@ -68,11 +82,18 @@ def with_validation(splits: Splits, fraction: float, *, seed: int) -> Splits:
         splits: of a data set.
         fraction: see `split_stratified`; 0 for none.
         seed: see `split_stratified`.
+        duplicates_together: see `split_stratified`.
     """
     if splits.val is not None or not fraction:
         return splits
     try:
-        train, val = split_stratified(splits.train, fraction, seed=seed, name="val")
+        train, val = split_stratified(
+            splits.train,
+            fraction,
+            seed=seed,
+            name="val",
+            duplicates_together=duplicates_together,
+        )
     except TooFewImagesError:
         return splits
     return Splits(train, val, splits.test)
@@ -81,8 +102,8 @@ def with_validation(splits: Splits, fraction: float, *, seed: int) -> Splits:
 def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarray, " n"]:
     """The fold of each image, 0..folds-1, for cross-validation.
 
-    Every fold has about the same number of images, and of images of each class. If the data set has
-    groups, each is in one fold.
+    Every fold has about the same number of images, and of images of each class. Equal images are in
+    one fold, and so are the images of a group.
 
     Args:
         dataset: the data set to divide.
@@ -110,8 +131,10 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
             order = keyed_permutation(len(members), seed, "folds", label)
             of_image[members[order]] = (dealt + np.arange(len(members))) % folds
             dealt += len(members)
+        for copies in equal_images([dataset.image_array]):
+            of_image[copies] = of_image[copies[0]]
         return of_image
-    groups, counts = _groups_and_counts(dataset)
+    groups, counts = _groups_and_counts(dataset, equal_images([dataset.image_array]))
     total = np.maximum(counts.sum(0), 1)
     held = np.zeros((folds, counts.shape[1]))
     of_group = np.empty(len(counts), np.int64)
@@ -146,14 +169,24 @@ def _held_counts(counts: Sequence[int], fraction: float) -> list[int]:
     ]
 
 
+def _keep_some_of_each_class(
+    dataset: ImageDataset, held: Bool[np.ndarray, " n"], copies: Sequence[np.ndarray]
+) -> None:
+    """Take back equal images if all images of their class would be held out."""
+    for group in copies:
+        labels = set(dataset.label_array[group].tolist())
+        if held[group[0]] and any(held[dataset.label_array == label].all() for label in labels):
+            held[group] = False
+
+
 def _held_groups(
-    dataset: ImageDataset, fraction: float, seed: int, name: str
+    dataset: ImageDataset, copies: Sequence[np.ndarray], fraction: float, seed: int, name: str
 ) -> Bool[np.ndarray, " n"]:
     """Takes the largest groups first, and each only if that brings the classes nearer.
 
     If none does, it takes the one that is least too large.
     """
-    groups, counts = _groups_and_counts(dataset)
+    groups, counts = _groups_and_counts(dataset, copies)
     total = counts.sum(0)
     wanted = fraction * total
     held, is_held = np.zeros(len(total)), np.zeros(len(counts), dtype=bool)
@@ -175,15 +208,28 @@ def _held_groups(
 
 
 def _groups_and_counts(
-    dataset: ImageDataset,
+    dataset: ImageDataset, copies: Sequence[np.ndarray]
 ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, "groups classes"]]:
-    """The number of each image's group, and how many images of each class a group has."""
-    names = dataset.groups
-    if names is None:
-        groups = np.arange(len(dataset))
-    else:
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        groups = np.array([numbers[name] for name in names], np.int64)
+    """The number of each image's group, and how many images of each class a group has.
+
+    Groups that have copies of one image become one.
+    """
+    assert dataset.groups is not None, "there are groups"
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(dataset.groups))}
+    groups = np.array([numbers[name] for name in dataset.groups], np.int64)
+    joined = list(range(len(numbers)))
+
+    def first(number: int) -> int:
+        while joined[number] != number:
+            joined[number] = number = joined[joined[number]]
+        return number
+
+    for copy in copies:
+        one, *others = (first(number) for number in groups[copy].tolist())
+        for other in others:
+            low, high = sorted((one, first(other)))
+            joined[high] = one = low
+    groups = np.unique([first(number) for number in groups.tolist()], return_inverse=True)[1]
     counts = np.zeros((int(groups.max()) + 1, len(dataset.classes)), np.int64)
     np.add.at(counts, (groups, dataset.label_array), 1)
     return groups, counts

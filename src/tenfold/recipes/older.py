@@ -13,12 +13,14 @@ def upgraded_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Runs write every key that has a value, so what is missing was not there yet: pictures were
     cropped, 16-bit gray kept its highest bits, no image was rotated, scaled, shifted or recolored,
-    and `resnet-small` had no pooling.
+    `resnet-small` had no pooling, and equal images could be held out apart.
 
     Args:
         values: as in its `recipe.toml`, or part of its `run.json` or of a checkpoint.
     """
-    upgraded = {**values} if "resize" in values else {"resize": "crop", "depth": 16, **values}
+    upgraded = {"duplicates_together": False, **values}
+    if "resize" not in values:
+        upgraded = {"resize": "crop", "depth": 16, **upgraded}
     if isinstance(augment := values.get("augment"), Mapping):
         upgraded["augment"] = {**AugmentRecipe().model_dump(), **augment}
     if isinstance(normalize := values.get("normalize"), bool):

@@ -46,7 +46,7 @@ CHOSEN_BY_DATA: Mapping[str, Any] = {
 }
 """The keys that may be left to the data, with the values that stand for them until then."""
 
-NOT_DECISIVE = ("data", "labels", "label_from", "group_by", "skip_bad")
+NOT_DECISIVE = ("data", "labels", "label_from", "group_by", "skip_bad", "corrections")
 """Keys that say where data is and which of it is used; the data itself is compared."""
 
 _MAX_PROBLEMS = 10
@@ -149,8 +149,11 @@ class Recipe(BaseModel):
         label_from: a regular expression that finds labels in names.
         group_by: what images that stay together have in common.
         skip_bad: whether images that cannot be read are left out.
+        corrections: a table of images to leave out and labels to change; see
+            `tenfold.data.corrections`.
         test: share held out for testing if the data has no test split.
         val: share of the training images held out for validation.
+        duplicates_together: whether equal images stay together when some are held out.
         normalize: by what mean and deviation pixels are standardized: `none`; `dataset`, those of
             each channel over the training images; or `image`, those of each image.
         model: a name from the table of models.
@@ -194,8 +197,10 @@ class Recipe(BaseModel):
     label_from: str = ""
     group_by: str = ""
     skip_bad: bool = False
+    corrections: str = ""
     test: _Fraction = 0.2
     val: _Fraction = 0.0
+    duplicates_together: bool = True
     normalize: Annotated[
         Literal["none", "dataset", "image"], BeforeValidator(_normalization_by_name)
     ] = "none"

@@ -22,7 +22,7 @@ from tenfold.listening import Listener, WithoutNotes
 from tenfold.recipes import Recipe
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.runs.reading import folder_options
+from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
 from tenfold.runs.run import read_own_bundle, read_recipe, unfinished_note
 from tenfold.training.engine_table import AUTO
@@ -185,6 +185,7 @@ def _own_parts(
         DataError: the run's data has changed.
     """
     evaluate = f"tenfold.evaluate({str(folder)!r}, data)"
+    recorded = Recorded(facts.data.skipped, facts.data.corrections)
     try:
         loaded = load_splits(
             data
@@ -200,12 +201,19 @@ def _own_parts(
             channels=recipe.channels,
             resize=recipe.resize,
             depth=recipe.depth,
-            options=folder_options(recipe, facts.data.skipped),
+            options=folder_options(recipe, recorded.left_out),
+            corrections=recorded.corrections_from("the run's corrections"),
             test_fraction=recipe.test,
+            duplicates_together=recipe.duplicates_together,
             download=resources.download,
             listener=WithoutNotes(listener),
         )
-        splits = with_validation(loaded.splits, recipe.val, seed=recipe.seed)
+        splits = with_validation(
+            loaded.splits,
+            recipe.val,
+            seed=recipe.seed,
+            duplicates_together=recipe.duplicates_together,
+        )
     except (DataError, UsageError):
         if data is None:
             raise

@@ -13,7 +13,7 @@ from tenfold.recipes.older import upgraded_recipe
 from tenfold.storage import Facts, checked, require_readable
 from tenfold.training.history import Share
 
-FORMAT = 3
+FORMAT = 4
 """Version of `run.json`; newer ones are refused, older ones upgraded on reading."""
 
 PUT_BACK = "restore the file as tenfold wrote it"
@@ -98,6 +98,8 @@ class DataFacts(Facts):
         n: images in each split.
         notes: notes on the data.
         skipped: why images were left out because they cannot be read, by name.
+        corrections: the new label of each image that got one, by name; empty for one that was left
+            out.
     """
 
     source: str
@@ -109,6 +111,7 @@ class DataFacts(Facts):
     n: dict[str, int]
     notes: list[str]
     skipped: dict[str, str] = Field(default_factory=dict)
+    corrections: dict[str, str] = Field(default_factory=dict)
 
 
 class Figures(Facts):
@@ -206,8 +209,8 @@ def parse_facts(value: object, path: Path) -> RunFacts:
     require_readable(version, FORMAT, path)
     if version == 1:
         value = _from_version_1(value)
-    if version <= 2:
-        value = _from_version_2(value)
+    if version <= 3:
+        value = _from_version_3(value)
     return checked(RunFacts, value, path, remedy=PUT_BACK)
 
 
@@ -223,7 +226,7 @@ def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "sessions": sessions, "conditions": upgraded(conditions)}
 
 
-def _from_version_2(facts: dict[str, Any]) -> dict[str, Any]:
+def _from_version_3(facts: dict[str, Any]) -> dict[str, Any]:
     """Recipes had fewer keys."""
 
     def upgraded(context: object) -> object:
@@ -235,7 +238,7 @@ def _from_version_2(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_context(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The context from version 2 of `run.json`, or version 3 of a checkpoint."""
+    """The context from version 3 of `run.json`, or version 4 of a checkpoint."""
     recipe = context.get("recipe")
     upgraded = upgraded_recipe(recipe) if isinstance(recipe, Mapping) else recipe
     return {**context, "recipe": upgraded}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,8 +34,9 @@ from tenfold.recipes.choosing import (
 from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
 from tenfold.runs.pace import Pace
-from tenfold.runs.reading import NOTHING, RunData, folder_options, read_for
+from tenfold.runs.reading import Recorded, RunData, folder_options, read_for
 from tenfold.runs.resources import USUAL, Resources
+from tenfold.storage import absolute
 from tenfold.tensors import part_of, to_stored
 from tenfold.training.acceleration import Acceleration
 from tenfold.training.augment import Augmentation
@@ -182,7 +184,7 @@ def prepare(
     device: torch.device,
     *,
     listener: Listener,
-    left_out: Mapping[str, str] = NOTHING,
+    recorded: Recorded | None = None,
     seconds: float | None = None,
 ) -> Prepared:
     """Read the data and build the model; call this inside `Resources.repeatable`.
@@ -194,7 +196,7 @@ def prepare(
         device: where to train.
         listener: gets notes on the data, the progress of long reads, what was chosen by the data,
             and, if no engine was requested, why PyTorch trains on a CPU.
-        left_out: see `read_for`.
+        recorded: see `read_for`.
         seconds: how long training should take; None for what the data needs.
 
     Raises:
@@ -203,7 +205,7 @@ def prepare(
     """
     model_arguments(recipe.model, recipe.model_args)  # fails before a long read
     if not isinstance(data, RunData):
-        data = read_for(recipe, data, resources, listener=listener, left_out=left_out)
+        data = read_for(recipe, data, resources, listener=listener, recorded=recorded)
     recipe = _fitted_to(data, recipe, resources, device, listener, seconds)
     return _assembled(recipe, data, resources, device, listener)
 
@@ -263,6 +265,7 @@ def _assembled(
         image_shape=train.image_shape,
         depth=data.depth,
         labels=folder_options(recipe).labels_wherever(),
+        corrections=str(absolute(Path(recipe.corrections))) if recipe.corrections else "",
         model_arguments=model_arguments(recipe.model, recipe.model_args),
     )
     _require_fit(recipe, splits)
@@ -325,6 +328,7 @@ def _assembled(
             n={part.split: len(part) for part in splits},
             notes=list(data.notes),
             skipped=dict(data.skipped),
+            corrections=dict(data.corrections),
         ),
     )
 

@@ -10,6 +10,8 @@ from threading import Thread
 from types import MappingProxyType
 
 from tenfold._lazy import imported
+from tenfold.data.checks.brief import checked_before
+from tenfold.data.corrections import NO_CORRECTIONS, Corrections, read_corrections
 from tenfold.data.dataset import Splits
 from tenfold.data.folders.options import FolderOptions
 from tenfold.data.load import load_splits, note_absent_classes
@@ -20,6 +22,23 @@ from tenfold.recipes import Recipe
 from tenfold.runs.resources import Resources, choose_device
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run changed about its data when it began, to be done again.
+
+    Attributes:
+        left_out: why images were left out because they cannot be read, by name.
+        corrections: see `Corrections.new_labels`.
+    """
+
+    left_out: Mapping[str, str] = NOTHING
+    corrections: Mapping[str, str] = NOTHING
+
+    def corrections_from(self, place: str) -> Corrections:
+        """The corrections, of which messages say where they come from."""
+        return Corrections(place, self.corrections)
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,7 @@ class RunData:
         notes: what the user has been told about the data.
         depth: see `LoadedData`.
         skipped: why images were left out because they cannot be read, by name.
+        corrections: what was changed; see `Corrections.new_labels`.
     """
 
     splits: Splits
@@ -45,6 +65,7 @@ class RunData:
     notes: tuple[str, ...]
     depth: int | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
+    corrections: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_for(
@@ -53,7 +74,7 @@ def read_for(
     resources: Resources,
     *,
     listener: Listener,
-    left_out: Mapping[str, str] = NOTHING,
+    recorded: Recorded | None = None,
     holding_out: bool = True,
 ) -> RunData:
     """Read the data of a run.
@@ -63,7 +84,7 @@ def read_for(
         data: see `load_splits`; None for the recipe's own.
         resources: what may be used.
         listener: gets notes on the data, and the progress of long reads.
-        left_out: why the run left out images when it began, by their names.
+        recorded: what the run changed about its data when it began; None for a new run.
         holding_out: whether images are held out for testing and validation as the recipe says.
 
     Raises:
@@ -74,6 +95,12 @@ def read_for(
     if isinstance(data, str) and not data:
         raise UsageError("no data set given", remedy="name one, such as digits or a folder")
     recorder = Recorder(listener)
+    if recorded is None:
+        corrections = corrections_for(recipe)
+        left_out = NOTHING
+    else:
+        corrections = recorded.corrections_from("the corrections that the run began with")
+        left_out = recorded.left_out
     loaded = load_splits(
         data,
         data_root=resources.data_root,
@@ -82,15 +109,24 @@ def read_for(
         resize=recipe.resize,
         depth=recipe.depth,
         options=folder_options(recipe, left_out),
+        corrections=corrections,
         test_fraction=recipe.test if holding_out else 0.0,
+        duplicates_together=recipe.duplicates_together,
         download=resources.download,
         listener=recorder,
     )
     splits = loaded.splits
+    for note in checked_before(splits):
+        recorder.note(note)
     if splits.test is None and not recipe.test and holding_out:
         recorder.note("there are no test images")
     if holding_out:
-        splits = with_validation(splits, recipe.val, seed=recipe.seed)
+        splits = with_validation(
+            splits,
+            recipe.val,
+            seed=recipe.seed,
+            duplicates_together=recipe.duplicates_together,
+        )
     if splits.val is not None and splits.val is not loaded.splits.val:
         note_absent_classes(splits.train, splits.val, recorder)
     if splits.val is None and recipe.val and holding_out:
@@ -104,7 +140,17 @@ def read_for(
         notes=tuple(recorder.notes),
         depth=loaded.depth,
         skipped={**left_out, **loaded.skipped},
+        corrections=corrections.new_labels,
     )
+
+
+def corrections_for(recipe: Recipe) -> Corrections:
+    """The corrections that a recipe names.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    return read_corrections(Path(recipe.corrections)) if recipe.corrections else NO_CORRECTIONS
 
 
 def folder_options(recipe: Recipe, left_out: Collection[str] = ()) -> FolderOptions:

@@ -16,6 +16,7 @@ from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
 from tenfold.runs.fit import Prepared, prepare
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.older import upgraded
+from tenfold.runs.reading import Recorded
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
 from tenfold.runs.session import Beginning, run_session
@@ -95,7 +96,7 @@ def resume_run(
                 resources,
                 device,
                 listener=watcher,
-                left_out=facts.data.skipped,
+                recorded=Recorded(facts.data.skipped, facts.data.corrections),
             )
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
             for note in beginning.notes:

@@ -31,7 +31,7 @@ from tenfold.storage import (
     remove_leftovers,
     write_tensors,
 )
-from tenfold.types import LabeledArrays
+from tenfold.types import LabeledArrays, Originals
 
 LARGEST_CACHE = 10 * 2**30
 """Maximum total size of the entries in bytes; the least recently used are removed first."""
@@ -131,7 +131,11 @@ def _write(path: Path, key: str, decoded: Decoded) -> None:
     for split, part in decoded.splits.items():
         parts.append(_Split(split=split, classes=list(part.classes)))
         arrays |= {f"{split}.images": part.images, f"{split}.labels": part.labels}
-        for what, texts in (("names", part.names), ("groups", part.groups)):
+        formats = None
+        if part.originals is not None:
+            arrays[f"{split}.sizes"] = part.originals.sizes
+            formats = part.originals.formats
+        for what, texts in (("names", part.names), ("groups", part.groups), ("formats", formats)):
             if texts is not None:
                 encoded = json.dumps(texts).encode()
                 arrays[f"{split}.{what}"] = np.frombuffer(encoded, np.uint8)
@@ -153,13 +157,15 @@ def _read(path: Path, key: str) -> Decoded:
         found = (images.dtype.name, images.ndim, labels.dtype.name, labels.shape)
         if found != ("uint8", 4, "int64", images.shape[:1]):
             raise FileRefusedError(f"{path}: its images and labels are {found}")
-        names, groups = (arrays.get(f"{part.split}.{what}") for what in ("names", "groups"))
+        names, groups, formats = (
+            None if encoded is None else tuple(json.loads(encoded.tobytes()))
+            for what in ("names", "groups", "formats")
+            for encoded in [arrays.get(f"{part.split}.{what}")]
+        )
+        sizes = arrays.get(f"{part.split}.sizes")
+        originals = None if sizes is None or formats is None else Originals(sizes, formats)
         splits[part.split] = LabeledArrays(
-            images,
-            labels,
-            tuple(part.classes),
-            None if names is None else tuple(json.loads(names.tobytes())),
-            None if groups is None else tuple(json.loads(groups.tobytes())),
+            images, labels, tuple(part.classes), names, groups, originals
         )
     return Decoded(splits, header.header.notes, header.header.depth, header.header.skipped)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from tenfold.data.folders.survey import ImageFile, Survey
 from tenfold.errors import DataError, counted
 from tenfold.listening import Listener
 from tenfold.resizing import Resize
-from tenfold.types import ImageShape, LabeledArrays
+from tenfold.types import ImageShape, LabeledArrays, Originals
 
 _IMAGES_A_CHUNK = 64
 _BYTES_A_CHUNK = 4 * 2**20
@@ -134,9 +135,23 @@ def _allocate(
             labels = np.array([label_of[found[i][1]] for i in members], np.int64)
             names = tuple(survey.images[i].name for i in members)
             groups = None if places.groups is None else tuple(places.groups[i] for i in members)
-            splits[split] = LabeledArrays(images, labels, places.classes, names, groups)
+            splits[split] = LabeledArrays(
+                images,
+                labels,
+                places.classes,
+                names,
+                groups,
+                _originals([survey.images[i] for i in members]),
+            )
             targets |= zip((survey.images[i].parts for i in members), images, strict=True)
     return splits, targets
+
+
+def _originals(images: Sequence[ImageFile]) -> Originals:
+    return Originals(
+        np.array([image.size or (1, 1) for image in images], np.int32).reshape(-1, 2),
+        tuple(sys.intern(f"{image.format}{', gray' * image.is_gray}") for image in images),
+    )
 
 
 def _encoded(path: Path, survey: Survey) -> Iterator[tuple[ImageFile, bytes]]:

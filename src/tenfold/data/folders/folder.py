@@ -18,14 +18,14 @@ not fit is an error that names everything it concerns.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Set
+from collections.abc import Container, Mapping
 from importlib.util import find_spec
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
 import PIL
 
+from tenfold.data.corrections import without_lost_classes
 from tenfold.data.folders.cache import Decoded, load_cached, store_cached
 from tenfold.data.folders.damage import left_out_note, refuse
 from tenfold.data.folders.decoding import bits_used, decode_images
@@ -42,12 +42,12 @@ from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.folders.pillow import quiet_pillow
 from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
-from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing, quoted
+from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing
 from tenfold.listening import Listener, Recorder
 from tenfold.resizing import LARGEST_SIDE, Resize
 from tenfold.types import ImageShape, LabeledArrays, WantedShape
 
-DECODING_VERSION = 3
+DECODING_VERSION = 4
 """Raise this when the same files would be decoded or labeled differently."""
 
 
@@ -65,7 +65,7 @@ def load_image_folder(
     """
     fingerprint = source_fingerprint(path) + options.fingerprint()
     found = _from_cache(fingerprint, wanted, listener)
-    if found is not None:
+    if found is not None and all(map(options.skips, found.skipped)):
         for note in found.notes:
             listener.note(note)
         return found
@@ -108,8 +108,9 @@ def read_image_folder(
         )
         used = {image.name for image in survey.images}
         bad = {name: why for name, why in {**survey.damaged, **damaged}.items() if name in used}
-        if bad and (not options.skip_bad or len(bad) == count):
-            raise refuse(path, bad, count, skipping=options.skip_bad)
+        refused = {name: why for name, why in bad.items() if not options.skips(name)}
+        if refused or (bad and len(bad) == count):
+            raise refuse(path, refused or bad, count, skipping=not refused)
         if bad:  # from here on, as if they were not there
             sound = [image.name not in bad for image in survey.images]
             had |= {
@@ -128,7 +129,7 @@ def read_image_folder(
         recorder.note(note)
     if bad:
         recorder.note(left_out_note(path, bad))
-    splits = _without_lost_classes(splits, had, recorder)
+    splits = without_lost_classes(splits, had, recorder)
     _tell(survey, shape, wanted.resize, recorder)
     if depth is not None and depth < 16 and wanted.depth is None:
         recorder.note(
@@ -148,41 +149,14 @@ def _shape(survey: Survey, wanted: WantedShape) -> ImageShape:
     )
 
 
-def _without_lost_classes(
-    splits: Mapping[str, LabeledArrays], had: Set[str], listener: Listener
-) -> dict[str, LabeledArrays]:
-    """The splits without those of these classes that have no images left."""
-    classes = next(iter(splits.values())).classes
-    left = {label for part in splits.values() for label in part.labels.tolist()}
-    lost = [name for label, name in enumerate(classes) if label not in left and name in had]
-    if not lost:
-        return dict(splits)
-    listener.note(f"no image of {quoted(lost)} is left, so the class was left out")
-    kept = [label for label, name in enumerate(classes) if name not in lost]
-    new_label = {label: place for place, label in enumerate(kept)}
-    return {
-        split: part._replace(
-            labels=np.array([new_label[label] for label in part.labels.tolist()], np.int64),
-            classes=tuple(classes[label] for label in kept),
-        )
-        for split, part in splits.items()
-    }
-
-
 def _without(splits: Mapping[str, LabeledArrays], bad: Container[str]) -> dict[str, LabeledArrays]:
     """The splits without some of their images; a split that loses all of them is gone."""
     found = {}
     for split, part in splits.items():
         assert part.names is not None, "images in folders have names"
-        kept = np.array([name not in bad for name in part.names])
-        if kept.any():
-            names, groups = (
-                None if texts is None else tuple(compress(texts, kept))
-                for texts in (part.names, part.groups)
-            )
-            found[split] = LabeledArrays(
-                part.images[kept], part.labels[kept], part.classes, names, groups
-            )
+        kept = np.flatnonzero([name not in bad for name in part.names])
+        if len(kept):
+            found[split] = part.chosen(kept)
     return found
 
 

@@ -69,6 +69,8 @@ class Header(NamedTuple):
     is_gray: bool
     has_sixteen_bits: bool = False
     """Whether a gray value may have more than 8 bits."""
+    format: str = "JPEG"
+    """As Pillow calls it, such as `JPEG`."""
 
 
 def read_header(data: bytes, name: str) -> Header:
@@ -94,7 +96,8 @@ def read_header(data: bytes, name: str) -> Header:
             if orientation in _ORIENTATIONS and orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
                 width, height = height, width
         has_sixteen_bits = _is_sixteen_bit(image)
-        return Header(height, width, image.mode in _GRAY or has_sixteen_bits, has_sixteen_bits)
+        is_gray = image.mode in _GRAY or has_sixteen_bits
+        return Header(height, width, is_gray, has_sixteen_bits, image.format or "")
 
 
 def bits_of(data: bytes, name: str) -> int:

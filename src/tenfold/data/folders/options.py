@@ -27,6 +27,7 @@ class FolderOptions:
             be `group`. Empty for none.
         skip_bad: leave out images that cannot be read instead of refusing them.
         leave_out: names of images that are left out, whether they can be read or not.
+        may_skip: names of images that are left out if they cannot be read.
     """
 
     labels: str = ""
@@ -34,6 +35,11 @@ class FolderOptions:
     group_by: str = ""
     skip_bad: bool = False
     leave_out: frozenset[str] = frozenset()
+    may_skip: frozenset[str] = frozenset()
+
+    def skips(self, name: str) -> bool:
+        """Whether this image is left out if it cannot be read."""
+        return self.skip_bad or name in self.may_skip or name in self.leave_out
 
     def readings(self) -> list[tuple[str, str]]:
         """What `labels` may mean, as files and headings of columns, the likelier first."""
@@ -61,15 +67,19 @@ class FolderOptions:
         return self.labels
 
     def fingerprint(self) -> str:
-        """A text that differs if the same images may be read differently; empty by default."""
-        if self == NO_OPTIONS:
+        """A text that differs if the same images may be read differently; empty by default.
+
+        `may_skip` does not count: see `skips`.
+        """
+        options = replace(self, may_skip=frozenset())
+        if options == NO_OPTIONS:
             return ""
         files = [file for file, _ in self.readings() if os.path.isfile(file)]  # noqa: PTH113
         digests = []
         for file in files[:1]:
             with suppress(TenfoldError), read_regular_file(Path(file)) as (stream, _):
                 digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        return repr((replace(self, leave_out=frozenset()), sorted(self.leave_out), digests))
+        return repr((replace(options, leave_out=frozenset()), sorted(self.leave_out), digests))
 
 
 NO_OPTIONS = FolderOptions()

@@ -36,12 +36,13 @@ _IMAGES_BETWEEN_LOOKS = 64
 
 @dataclass(slots=True)
 class ImageFile:
-    """One image file: its name, and its size and mode if the header can be read."""
+    """One image file: its name, and its size, mode and format if the header can be read."""
 
     parts: Parts
     size: tuple[int, int] | None = None
     is_gray: bool = False
     has_sixteen_bits: bool = False
+    format: str = ""
 
     @property
     def name(self) -> str:
@@ -171,4 +172,5 @@ def _survey_image(survey: Survey, member: Member) -> bytes:
     else:
         image.size = (header.height, header.width)
         image.is_gray, image.has_sixteen_bits = header.is_gray, header.has_sixteen_bits
+        image.format = header.format
     return data

@@ -1,0 +1,107 @@
+"""A brief look at the pixels before every training, for what makes its figures misleading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from itertools import combinations
+
+import numpy as np
+
+from tenfold.data.checks.duplicates import equal_images
+from tenfold.data.checks.findings import image_name
+from tenfold.data.checks.oddities import is_flat
+from tenfold.data.checks.shortcuts import find_shortcuts
+from tenfold.data.dataset import Splits
+from tenfold.errors import FileRefusedError, StorageError, counted, listing
+from tenfold.storage import cache_folder, make_folder, read_text, write_text
+
+VERSION = 1
+"""Raise this when the same images would get other notes."""
+
+_LARGEST_NOTES = 2**20
+_MOST_NAMED = 3
+
+
+def brief_notes(splits: Splits) -> list[str]:
+    """Notes on equal images, images of one color, and shortcuts; `tenfold check` finds more."""
+    return [*_on_equal_images(splits), *_on_blank_images(splits), *_on_shortcuts(splits)]
+
+
+def checked_before(splits: Splits) -> list[str]:
+    """The same notes, which are stored, so that the same data is not looked at again."""
+    path = cache_folder() / "checked" / f"{_key(splits)}.json"
+    with suppress(FileRefusedError, OSError, ValueError, RecursionError):
+        found = json.loads(read_text(path, _LARGEST_NOTES))
+        if isinstance(found, list) and all(isinstance(note, str) for note in found):
+            return found
+    notes = brief_notes(splits)
+    with suppress(StorageError, OSError, UnicodeError):  # then they are looked at again
+        make_folder(path.parent)
+        write_text(path, json.dumps(notes))
+    return notes
+
+
+def _key(splits: Splits) -> str:
+    """Differs for data that may get other notes."""
+    digest = hashlib.sha256(f"{VERSION} {splits.fingerprint}".encode())
+    for part in splits:
+        for texts in (part.names, part.originals and part.originals.formats):
+            digest.update(json.dumps(texts).encode())
+        if part.originals is not None:
+            digest.update(part.originals.sizes.tobytes())
+    return digest.hexdigest()
+
+
+def _on_equal_images(splits: Splits) -> list[str]:
+    parts = list(splits)
+    owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    index = np.concatenate([np.arange(len(part)) for part in parts])
+    labels = np.concatenate([part.label_array for part in parts])
+    groups = equal_images([part.image_array for part in parts])
+    notes = []
+    for one, other in combinations(range(len(parts)), 2):
+        shared = sum(int((owner[g] == other).sum()) for g in groups if (owner[g] == one).any())
+        if shared:
+            of, them = parts[other], "training" if parts[one].split == "train" else parts[one].split
+            notes.append(
+                f"{shared:,} of the {counted(len(of), f'{of.split} image')} "
+                f"{f'is also a {them} image' if shared == 1 else f'are also {them} images'}, "
+                "pixel for pixel"
+            )
+    contradictory = [group for group in groups if len(set(labels[group].tolist())) > 1]
+    if contradictory:
+
+        def named(place: int) -> str:
+            part = parts[owner[place]]
+            return f"{image_name(part, index[place])} ({part.classes[labels[place]]})"
+
+        shown = [" = ".join(map(named, group[:_MOST_NAMED])) for group in contradictory]
+        notes.append(
+            f"{counted(len(contradictory), 'image')} {'is' if len(contradictory) == 1 else 'are'} "
+            f"there under different labels: {listing(shown, _MOST_NAMED)}"
+        )
+    copies = sum(max(0, int((owner[group] == 0).sum()) - 1) for group in groups)
+    if copies:
+        notes.append(
+            f"{counted(copies, 'training image')} {'is a copy' if copies == 1 else 'are copies'} "
+            "of others, pixel for pixel"
+        )
+    return notes
+
+
+def _on_blank_images(splits: Splits) -> list[str]:
+    names = [
+        image_name(part, index)
+        for part in splits
+        for index in np.flatnonzero(is_flat(part.image_array)).tolist()
+    ]
+    if not names:
+        return []
+    one = "image is" if len(names) == 1 else "images are"
+    return [f"{len(names):,} {one} of one color: {listing(names, _MOST_NAMED)}"]
+
+
+def _on_shortcuts(splits: Splits) -> list[str]:
+    return [finding.text for finding in find_shortcuts(splits.train)]

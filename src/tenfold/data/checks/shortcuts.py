@@ -1,0 +1,111 @@
+"""Shortcuts: a file's format, its size, or its mean brightness alone gives the class away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int64
+
+from tenfold.data.checks.findings import Finding
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import listing
+from tenfold.randomness import keyed_permutation
+from tenfold.types import LabelArray
+
+TELLS = 0.5
+"""A property gives classes away if it closes this share of the gap between chance and certainty."""
+
+TELLS_ONE = 0.9
+"""It gives one class away if that is how much more often it is true inside it than outside."""
+
+FEWEST = 10
+"""A class with fewer images is left out: chance could explain it."""
+
+_MOST_IMAGES, _MOST_OF_A_CLASS = 5_000, 50
+"""Images that are looked at: so many in all, shared by the classes, or so many of each."""
+
+_LEVELS = 32
+
+
+def find_shortcuts(train: ImageDataset) -> Iterator[Finding]:
+    """Properties of the training images that give their classes away."""
+    chosen = _some_of_each_class(train)
+    labels = train.label_array[chosen]
+    if len(np.unique(labels)) < 2:
+        return
+    for name, values in _properties(train, chosen):
+        text = _given_away(name, values, labels, train.classes)
+        if text:
+            yield Finding("shortcut", text)
+
+
+def _some_of_each_class(train: ImageDataset) -> Int64[np.ndarray, " chosen"]:
+    """Images at random, as many of each class if there are so many."""
+    share = max(_MOST_IMAGES // len(train.classes), _MOST_OF_A_CLASS)
+    order = keyed_permutation(len(train), 0, "shortcuts")
+    by_class = order[np.argsort(train.label_array[order], kind="stable")]
+    counts = train.class_counts()
+    starts = np.cumsum(counts) - counts
+    return np.concatenate(
+        [
+            by_class[start : start + min(n, share)]
+            for start, n in zip(starts.tolist(), counts.tolist(), strict=True)
+            if n >= FEWEST
+        ]
+        or [by_class[:0]]
+    )
+
+
+def _properties(
+    train: ImageDataset, chosen: Int64[np.ndarray, " chosen"]
+) -> Iterator[tuple[str, Int64[np.ndarray, " chosen"]]]:
+    """The properties by name, each as a number of a value for every image."""
+    if train.originals is not None:
+        formats, sizes = train.originals.formats, train.originals.sizes[chosen].astype(np.int64)
+        yield "the file's format", _numbered([formats[index] for index in chosen.tolist()])
+        yield "the image's size", _numbered(sizes[:, 0] * 2**32 + sizes[:, 1])
+        yield "the image's area", _levels(sizes[:, 0] * sizes[:, 1])
+    yield "the mean brightness", _levels(train.image_array[chosen].mean((1, 2, 3)))
+
+
+def _numbered(values: Sequence[str] | np.ndarray) -> Int64[np.ndarray, " n"]:
+    numbers: Int64[np.ndarray, " n"] = np.unique(np.asarray(values), return_inverse=True)[1]
+    return numbers.reshape(-1)
+
+
+def _levels(values: np.ndarray) -> Int64[np.ndarray, " n"]:
+    """The number of the quantile that each value is in."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, _LEVELS + 1)[1:-1]))
+    levels: Int64[np.ndarray, " n"] = np.searchsorted(edges, values, side="right")
+    return levels
+
+
+def _given_away(
+    name: str, values: Int64[np.ndarray, " n"], labels: LabelArray, classes: Sequence[str]
+) -> str:
+    """What a property says about classes; empty if it is not much.
+
+    Each image's class is guessed from the other images of the same value, of which each class
+    counts the same in all. The mean recall of those guesses is compared with chance.
+    """
+    present, of_image = np.unique(labels, return_inverse=True)
+    table = np.zeros((values.max() + 1, len(present)))
+    np.add.at(table, (values, of_image), 1)
+    sizes = table.sum(0)
+    others = table[values]
+    others[np.arange(len(values)), of_image] -= 1
+    guessed = np.where(others.any(1), (others / sizes).argmax(1), -1)
+    recalls = np.array([(guessed == c)[of_image == c].mean() for c in range(len(present))])
+    chance = 1 / len(present)
+    told = (recalls.mean() - chance) / (1 - chance)
+    if told >= TELLS:
+        return (
+            f"{name} alone gives away the class of {100 * recalls.mean():.0f} % of the images "
+            f"(chance: {100 * chance:.0f} %, classes counted equally)"
+        )
+    outside = np.array([(guessed == c)[of_image != c].mean() for c in range(len(present))])
+    known = [classes[present[c]] for c in np.flatnonzero(recalls - outside >= TELLS_ONE)]
+    if known:
+        return f"{name} alone gives away {listing([repr(one) for one in known])}"
+    return ""

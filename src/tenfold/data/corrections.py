@@ -1,0 +1,224 @@
+"""Corrections: a table of images that are left out, or get another label.
+
+That is the table of findings that `tenfold check` writes, after a person has filled in its column
+`action`; or any CSV file with the columns `image`, `action` and `new_label`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tenfold.data.checks.findings import image_name
+from tenfold.data.dataset import ImageDataset
+from tenfold.data.folders.text import decoded
+from tenfold.errors import (
+    DataError,
+    FileRefusedError,
+    counted,
+    did_you_mean,
+    listing,
+    quoted,
+)
+from tenfold.listening import Listener
+from tenfold.storage import read_regular_file
+from tenfold.types import LabeledArrays
+
+LEFT_OUT = ""
+"""In place of a new label."""
+
+IMAGE, ACTION, NEW_LABEL = "image", "action", "new_label"
+"""The columns that count."""
+
+DELETE, RELABEL, KEEP = "delete", "relabel", "keep"
+"""The actions; an empty cell is the same as `keep`."""
+
+LARGEST_FILE = 256 * 2**20
+"""Bytes that a table of corrections may have."""
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is changed about the images of a data set.
+
+    Attributes:
+        place: where this comes from, for messages.
+        new_labels: the new label of each image by its name; `LEFT_OUT` for one that is left out.
+    """
+
+    place: str
+    new_labels: Mapping[str, str]
+
+    @property
+    def deleted(self) -> frozenset[str]:
+        """The names of the images that are left out."""
+        return frozenset(name for name, label in self.new_labels.items() if label == LEFT_OUT)
+
+
+NO_CORRECTIONS = Corrections("", {})
+
+
+def read_corrections(path: Path) -> Corrections:
+    """The corrections in a CSV file.
+
+    Raises:
+        DataError: it cannot be read, a column is missing, or a row makes no sense.
+    """
+    rows = list(_rows(path))
+    headings = [cell.strip().casefold().replace(" ", "_") for cell in rows[0][1]] if rows else []
+    missing = [name for name in (IMAGE, ACTION) if name not in headings]
+    if missing:
+        raise DataError(
+            f"{path}: a table of corrections needs the columns {IMAGE!r} and {ACTION!r}, and "
+            f"{quoted(missing)} {'is' if len(missing) == 1 else 'are'} missing",
+            remedy="take the findings.csv that `tenfold check` writes",
+        )
+    places = {name: headings.index(name) for name in (IMAGE, ACTION, NEW_LABEL) if name in headings}
+    found: dict[str, str] = {}
+    for line, row in rows[1:]:
+        cells = {name: row[at] if at < len(row) else "" for name, at in places.items()}
+        action = cells[ACTION].strip().casefold()
+        if action in ("", KEEP):
+            continue
+        where = f"{path}: line {line}"
+        if action not in (DELETE, RELABEL):
+            raise DataError(
+                f"{where}: the action is {cells[ACTION]!r}",
+                remedy=did_you_mean(action, (DELETE, RELABEL, KEEP)),
+            )
+        label = cells.get(NEW_LABEL, "").strip() if action == RELABEL else LEFT_OUT
+        if action == RELABEL and not label:
+            raise DataError(
+                f"{where}: it does not say which label {cells[IMAGE]!r} gets",
+                remedy=f"write it in the column {NEW_LABEL!r}",
+            )
+        if not cells[IMAGE].strip():
+            raise DataError(f"{where}: no image is named", remedy="name one, or remove the line")
+        if found.setdefault(cells[IMAGE], label) != label:
+            raise DataError(
+                f"{where}: {cells[IMAGE]!r} has another action in another line",
+                remedy=f"keep one of them, and write {KEEP!r} in the others",
+            )
+    return Corrections(str(path), found)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not empty, with their numbers."""
+    try:
+        with read_regular_file(path) as (stream, size):
+            data = stream.read() if size <= LARGEST_FILE else None
+    except FileRefusedError as error:
+        raise DataError(error.message, remedy="name a CSV file that can be read") from error
+    if data is None:
+        raise DataError(
+            f"{path}: it has {size:,} bytes, over the limit of {LARGEST_FILE:,}",
+            remedy=f"keep only the columns {IMAGE!r}, {ACTION!r} and {NEW_LABEL!r}",
+        )
+    text, _ = decoded(data, str(path))
+    first = text.lstrip().partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=first.count))
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: line {reader.line_num}: {error}", remedy="save it as CSV again"
+        ) from error
+
+
+def corrected(
+    parts: Mapping[str, ImageDataset],
+    corrections: Corrections,
+    listener: Listener,
+    *,
+    unread: Collection[str] = (),
+) -> dict[str, ImageDataset]:
+    """The splits without the images that are left out, and with the new labels.
+
+    A split that loses all of its images is gone, and so is a class.
+
+    Args:
+        parts: the splits as they were read.
+        corrections: what to change.
+        listener: gets notes on what was changed.
+        unread: names of images that are left out anyway, because they cannot be read.
+
+    Raises:
+        DataError: there is no such image or class, or no image is left.
+    """
+    place, new_labels = corrections.place, corrections.new_labels
+    classes = next(iter(parts.values())).classes
+    label_of = {name: label for label, name in enumerate(classes)}
+    if unknown := sorted(set(new_labels.values()) - label_of.keys() - {LEFT_OUT}):
+        raise DataError(
+            f"{place}: there is no class {unknown[0]!r}", remedy=did_you_mean(unknown[0], classes)
+        )
+    arrays, found, changed = dict[str, LabeledArrays](), set(unread), 0
+    for split, part in parts.items():
+        labels, kept = part.label_array.copy(), np.ones(len(part), bool)
+        for index in range(len(part)):
+            new = new_labels.get(name := image_name(part, index))
+            if new is None:
+                continue
+            found.add(name)
+            if new == LEFT_OUT:
+                kept[index] = False
+            else:
+                labels[index] = label_of[new]
+        changed += int((labels != part.label_array).sum())
+        if kept.any():
+            arrays[split] = part.arrays._replace(labels=labels).chosen(np.flatnonzero(kept))
+    absent = sorted(new_labels.keys() - found)
+    if relabeled := [name for name in absent if new_labels[name] != LEFT_OUT]:
+        raise DataError(
+            f"{place}: {counted(len(relabeled), 'image')} to relabel "
+            f"{'is' if len(relabeled) == 1 else 'are'} not in the data: {quoted(relabeled, 5)}",
+            remedy="use the corrections for the data that they were made for, or remove these rows",
+        )
+    if not arrays:
+        raise DataError(f"{place}: no image is left", remedy="delete fewer images")
+    if absent:
+        listener.note(f"images to delete are not there ({len(absent):,}): {listing(absent, 5)}")
+    deleted = len(corrections.deleted & found)
+    listener.note(
+        f"by {place}, {counted(deleted, 'image')} {'was' if deleted == 1 else 'were'} left out, "
+        f"and {counted(changed, 'label')} changed"
+    )
+    had = {part.classes[label] for part in parts.values() for label in set(part.label_array)}
+    return {
+        split: ImageDataset.from_arrays(part, split=split, source=parts[split].source)
+        for split, part in without_lost_classes(arrays, had, listener).items()
+    }
+
+
+def without_lost_classes(
+    splits: Mapping[str, LabeledArrays], had: Set[str], listener: Listener
+) -> dict[str, LabeledArrays]:
+    """The splits without those classes that have no images left.
+
+    Args:
+        splits: after images were left out.
+        had: the classes that some of those images were of.
+        listener: gets a note on the classes.
+    """
+    classes = next(iter(splits.values())).classes
+    left = {label for part in splits.values() for label in part.labels.tolist()}
+    lost = [name for label, name in enumerate(classes) if label not in left and name in had]
+    if not lost:
+        return dict(splits)
+    listener.note(f"no image of {quoted(lost)} is left, so the class was left out")
+    kept = [label for label, name in enumerate(classes) if name not in lost]
+    new_label = {label: place for place, label in enumerate(kept)}
+    return {
+        split: part._replace(
+            labels=np.array([new_label[label] for label in part.labels.tolist()], np.int64),
+            classes=tuple(classes[label] for label in kept),
+        )
+        for split, part in splits.items()
+    }
