@@ -34,6 +34,7 @@ LAYERS = (
     "recipes",
     "deployment",
     "runs",
+    "doctor",
     "reporting",
     "reproduction",
 )
@@ -59,6 +60,7 @@ WITHOUT_TORCH = {
     "data": (
         "data/*.py",
         "data/catalog/*.py",
+        "data/checks/*.py",
         "data/files/*.py",
         "data/folders/*.py",
         "data/loading/__init__.py",

@@ -1,4 +1,4 @@
-"""The public functions: `tenfold.train`, `resume`, `evaluate`, `load`."""
+"""The public functions: `tenfold.train`, `resume`, `evaluate`, `check`, `load`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tenfold.data.folders.options import FolderOptions
 from tenfold.deployment.classifier import Classifier
+from tenfold.doctor.check import Checked
 from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe, changed, load_recipe
@@ -65,7 +66,8 @@ def train(
         watcher: called as training proceeds, instead of printing lines.
         changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. How a folder of
             pictures is read: `image_size`, `resize`, `labels`, `label_from`, `group_by` and
-            `skip_bad`; see `tenfold.data.FolderOptions`. All keys: see
+            `skip_bad`; see `tenfold.data.FolderOptions`. What is corrected: `corrections`, a
+            table that `tenfold check` wrote and a person filled in. All keys: see
             `tenfold.recipes.Recipe`.
 
     Raises:
@@ -182,6 +184,56 @@ def evaluate(
         resources=_resources(data_root, device, threads, download),
         listener=PlainWatcher(),
     )
+
+
+def check(
+    data: object,
+    *,
+    quick: bool = False,
+    ignore: Collection[str] = (),
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    download: bool = True,
+    watcher: Watcher | None = None,
+    **changes: Any,  # noqa: ANN401 - keys of a recipe
+) -> Checked:
+    """Look for whatever may be wrong with a data set; see docs/check.md.
+
+    Args:
+        data: see `train`.
+        quick: look at single images and exact copies only: no near duplicates, no training.
+        ignore: kinds of findings to leave out, of `tenfold.data.checks.findings.KINDS`.
+        out: a new folder for the page, the table and the JSON file of `tenfold check`; None to
+            write nothing.
+        data_root: see `train`.
+        device: where to train the models that check labels.
+        threads: see `train`.
+        download: see `train`.
+        watcher: called as the check proceeds, instead of printing lines.
+        changes: how a folder of pictures is read: `image_size`, `resize`, `labels`, `label_from`,
+            `group_by`, and `corrections`; see `train`.
+
+    Raises:
+        TenfoldError: one of its subclasses, each with a remedy.
+    """
+    from tenfold.doctor.check import check_data
+
+    checked = check_data(
+        data,
+        _recipe(DEFAULT_RECIPE, changes),
+        quick=quick,
+        ignore=[ignore] if isinstance(ignore, str) else list(ignore),
+        resources=_resources(data_root, device, threads, download),
+        watcher=watcher or PlainWatcher(quiet=True),
+    )
+    if out is not None:
+        from tenfold.reporting.check_files import write_check
+        from tenfold.runs.folder import new_folder
+
+        write_check(new_folder(Path(out), ""), checked)
+    return checked
 
 
 def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:

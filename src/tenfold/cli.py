@@ -158,6 +158,14 @@ GroupBy = Annotated[
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", metavar="", help="Leave out images that cannot be read.")
 ]
+CorrectionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--corrections",
+        metavar="FILE",
+        help="A findings.csv of `tenfold check` with actions: images to delete or relabel.",
+    ),
+]
 ImageSize = Annotated[
     str | None,
     typer.Option(metavar="N|HxW", help="Size that images are scaled to, such as 64 or 48x64."),
@@ -303,6 +311,7 @@ def train(
     label_from: LabelFrom = None,
     group_by: GroupBy = None,
     skip_bad: SkipBad = False,
+    corrections: CorrectionsFile = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -342,6 +351,7 @@ def train(
         "label_from": label_from,
         "group_by": group_by,
         "skip_bad": skip_bad or None,
+        "corrections": None if corrections is None else str(corrections),
     }
     changes |= {key: value for key, value in given.items() if value is not None}
     if time:
@@ -614,6 +624,7 @@ def data(
     label_from: LabelFrom = None,
     group_by: GroupBy = None,
     skip_bad: SkipBad = False,
+    corrections: CorrectionsFile = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -627,7 +638,7 @@ def data(
         return
     from tenfold.data.load import read_to_show
     from tenfold.recipes import load_recipe
-    from tenfold.runs.reading import folder_options
+    from tenfold.runs.reading import corrections_for, folder_options
 
     given = {
         "image_size": image_size,
@@ -636,6 +647,7 @@ def data(
         "label_from": label_from,
         "group_by": group_by,
         "skip_bad": skip_bad or None,
+        "corrections": None if corrections is None else str(corrections),
     }
     wanted = load_recipe("default", {key: v for key, v in given.items() if v is not None})
     with _watching() as watcher:  # the notes are among the facts
@@ -645,11 +657,88 @@ def data(
             image_size=wanted.image_size,
             resize=wanted.resize,
             options=folder_options(wanted),
+            corrections=corrections_for(wanted),
             download=not offline,
             listener=WithoutNotes(watcher),
         )
     facts = data_facts(read)
     _show(facts, as_json, lambda: data_text(facts))
+
+
+@app.command(cls=_Command)
+@_stoppable
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            metavar="",
+            help="Look at single images and exact copies only: no near duplicates, no training.",
+        ),
+    ] = False,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FINDING", help="Leave out a kind of findings; repeatable."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", metavar="", help="Exit with 3 if anything is found.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where to write; by default the next folder in checks/."
+        ),
+    ] = None,
+    image_size: ImageSize = None,
+    resize: ResizeOption = None,
+    labels: Labels = None,
+    label_from: LabelFrom = None,
+    group_by: GroupBy = None,
+    corrections: CorrectionsFile = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Find what is wrong with a data set: bad files, copies, wrong labels, shortcuts.
+
+    Writes a page with pictures (check.html), a table (findings.csv), which can be filled in and
+    given to `train --corrections`, and findings.json.
+    """
+    from tenfold.doctor.check import check_data
+    from tenfold.recipes import load_recipe
+    from tenfold.reporting.check_files import check_facts, check_text, write_check
+    from tenfold.runs.folder import RunFolder, new_folder, plain_name, require_new
+    from tenfold.runs.resources import Resources
+
+    given = {
+        "image_size": image_size,
+        "resize": resize,
+        "labels": labels,
+        "label_from": label_from,
+        "group_by": group_by,
+        "corrections": None if corrections is None else str(corrections),
+    }
+    wanted = load_recipe("default", {key: v for key, v in given.items() if v is not None})
+    if out is not None:
+        require_new(RunFolder(out))  # before the data is read, which may take long
+    with _watching(quiet=True) as watcher:
+        checked = check_data(
+            data,
+            wanted,
+            quick=quick,
+            ignore=ignore or (),
+            resources=Resources(data_root, not offline, device, threads),
+            watcher=watcher,
+        )
+        folder = new_folder(out, plain_name(checked.source), Path("checks"))
+        write_check(folder, checked)
+    facts = {"folder": str(folder), **check_facts(checked)}
+    _show(facts, as_json, lambda: check_text(checked, folder))
+    if strict and checked.findings:
+        raise typer.Exit(DataError.exit_code)
 
 
 @app.command(cls=_Command)

@@ -232,11 +232,11 @@ def new_run(out: Path | None, data: str, model: str) -> RunFolder:
     Raises:
         UsageError, StorageError: see `new_folder`.
     """
-    return RunFolder(new_folder(out, f"{_plain(data)}-{model}"))
+    return RunFolder(new_folder(out, f"{plain_name(data)}-{model}"))
 
 
-def new_folder(out: Path | None, stem: str) -> Path:
-    """A new, empty folder: `out`, or the next `runs/<stem>-NNN`.
+def new_folder(out: Path | None, stem: str, parent: Path = Path("runs")) -> Path:
+    """A new, empty folder: `out`, or the next `<parent>/<stem>-NNN`.
 
     Raises:
         UsageError: `out` exists and is not empty.
@@ -246,7 +246,6 @@ def new_folder(out: Path | None, stem: str) -> Path:
         require_new(RunFolder(out))
         make_folder(out)
         return out
-    parent = Path("runs")
     make_folder(parent)
     names = (re.fullmatch(re.escape(stem) + r"-(\d{3,9})", path.name) for path in parent.iterdir())
     number = 1 + max((int(name[1]) for name in names if name), default=0)
@@ -277,7 +276,7 @@ def _holds_something(folder: Path) -> bool:
     return any(name not in ours and not name.startswith(".") for name in names)
 
 
-def _plain(data: str) -> str:
+def plain_name(data: str) -> str:
     """The last part of a data set's name, made safe for a folder name."""
     name = Path(data).name
     for suffix in (".tar.gz", ".tar.xz", ".tar.bz2", ".tgz", ".tar", ".zip", ".npz"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from tenfold.data.dataset import Splits
 from tenfold.data.splitting import folds_of, with_validation
@@ -16,9 +17,12 @@ from tenfold.errors import UsageError, counted
 from tenfold.evaluation.metrics import t_quantile
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe
-from tenfold.runs.reading import read_for
+from tenfold.runs.reading import RunData, read_for
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.training.watching import Standing, Watcher
+
+if TYPE_CHECKING:
+    from tenfold.runs.fit import Fitted
 
 MOST_FOLDS = 100
 
@@ -109,29 +113,50 @@ def cross_validate(
         raise UsageError(f"folds is {folds}, wanted 2..{MOST_FOLDS}")
     watcher = watcher or Watcher()
     read = read_for(recipe, data, resources, listener=watcher, holding_out=False)
-    train = read.splits.train
     if read.splits.test is not None:
         n = len(read.splits.test)
         watcher.note(
             f"the {counted(n, 'image')} of the test split {'is' if n == 1 else 'are'} not used"
         )
+    reports = []
+    for name, _, fitted in each_fold(
+        recipe, read, folds=folds, resources=resources, watcher=watcher
+    ):
+        assert fitted.report is not None, "there is a test split"
+        reports.append(fitted.report)
+        watcher.note(f"{name}: {fitted.report}")
+    return CrossValidation(tuple(reports))
+
+
+def each_fold(
+    recipe: Recipe,
+    read: RunData,
+    *,
+    folds: int,
+    resources: Resources,
+    watcher: Watcher,
+) -> Iterator[tuple[str, Int64[np.ndarray, " held"], Fitted]]:
+    """Train a model for each fold of the training images.
+
+    Yields:
+        The fold's name, such as `fold 2 of 5`; the places of its images, which are the test split;
+        and the model that was trained on the others.
+
+    Raises:
+        DataError, UsageError, TrainingError: see `cross_validate`.
+    """
     from tenfold.runs.fit import fit  # imports PyTorch
 
-    told: set[str] = set()
-    of_image, reports = folds_of(train, folds, seed=recipe.seed), []
+    train, told = read.splits.train, set[str]()
+    of_image = folds_of(train, folds, seed=recipe.seed)
     for fold in range(folds):
         name = f"fold {fold + 1} of {folds}"
         rest, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
         splits = Splits(train.select(rest), read.splits.val, train.select(held, split="test"))
         splits = with_validation(splits, recipe.val, seed=recipe.seed)
         fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint)
-        report = fit(
-            recipe, fold_data, resources=resources, watcher=_OfFold(watcher, name, told)
-        ).report
-        assert report is not None, "there is a test split"
-        reports.append(report)
-        watcher.note(f"{name}: {report}")
-    return CrossValidation(tuple(reports))
+        watching = _OfFold(watcher, name, told)
+        yield name, held, fit(recipe, fold_data, resources=resources, watcher=watching)
 
 
 def _summary(values: Sequence[float]) -> dict[str, Any]:

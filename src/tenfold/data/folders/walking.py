@@ -1,7 +1,7 @@
 """The files and folders below a directory, without the runs that were trained in it.
 
 `tenfold train .` puts the run's folder into that of the data. The data must stay the same, so
-everything that belongs to a run is passed over.
+everything that belongs to a run is passed over, and so are the folders of checks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ FACTS, RECIPE, LOCK = "run.json", "recipe.toml", ".lock"
 METRICS, CHECKPOINTS, MODEL = "metrics.jsonl", "checkpoints", "model.safetensors"
 """What a run's folder has later."""
 
+FINDINGS = frozenset({"findings.csv", "findings.json", "check.html"})
+"""The files in the folder of a check."""
+
 _BESIDE_RUNS = frozenset({"reproduction.json", "reproduction.md"})
 
 Found = tuple[Parts, os.DirEntry[str]]
@@ -29,8 +32,8 @@ Found = tuple[Parts, os.DirEntry[str]]
 def walk(root: Path) -> Iterator[Found]:
     """Every entry below a directory: a folder, its files in order, then its folders in turn.
 
-    Links are not followed. Left out are the folders of runs, links to them, and folders that
-    contain nothing else.
+    Links are not followed. Left out are the folders of runs and checks, links to them, and folders
+    that contain nothing else.
 
     Raises:
         DataError: a folder cannot be read.
@@ -87,7 +90,12 @@ def _sorted_out(
 
 
 def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
-    """Whether these are the contents of a run's folder, even of a run that is just beginning."""
+    """Whether these are the contents of a run's folder, even of a run that is just beginning.
+
+    Or those of a check.
+    """
+    if entries and {entry.name for entry in entries} <= FINDINGS:
+        return all(map(_is_file, entries))
     names = {entry.name for entry in entries if entry.name in (FACTS, RECIPE, LOCK)}
     if FACTS in names:
         others = {e.name for e in entries if not e.name.startswith(".")} - names

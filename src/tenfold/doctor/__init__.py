@@ -1,0 +1,1 @@
+"""What it takes a search or a training to find: near duplicates, and labels that may be wrong."""

@@ -1,0 +1,145 @@
+"""The whole check of a data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tenfold.data.checks.classes import find_in_classes
+from tenfold.data.checks.duplicates import find_duplicates
+from tenfold.data.checks.findings import KINDS, Finding, Located
+from tenfold.data.checks.oddities import find_oddities
+from tenfold.data.checks.shortcuts import find_shortcuts
+from tenfold.data.dataset import ImageDataset
+from tenfold.data.load import ReadData, read_data
+from tenfold.doctor.near_duplicates import MOST_IMAGES, find_near_duplicates
+from tenfold.errors import UsageError, did_you_mean
+from tenfold.listening import WithoutNotes
+from tenfold.recipes import Recipe
+from tenfold.runs.reading import corrections_for, folder_options
+from tenfold.runs.resources import USUAL, Resources
+from tenfold.training.watching import Watcher
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The result of a check.
+
+    Attributes:
+        source: of the data.
+        parts: the splits that were checked.
+        findings: sorted by kind, those that matter most first, then by score.
+        notes: on the data, and on what could not be checked.
+        accuracy: the share of labels that models agree with that were not trained on the images;
+            None if labels were not checked.
+        judged: number of images whose labels were checked.
+    """
+
+    source: str
+    parts: Mapping[str, ImageDataset]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    accuracy: float | None = None
+    judged: int = 0
+
+    def of_kind(self, kind: str) -> list[Finding]:
+        """The findings of a kind, in order."""
+        return [finding for finding in self.findings if finding.kind == kind]
+
+    def counts(self) -> dict[str, int]:
+        """The number of findings of each kind that has some, in order."""
+        counts = Counter(finding.kind for finding in self.findings)
+        return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+
+def require_kinds(kinds: Sequence[str]) -> None:
+    """Refuse names that are no kinds of findings.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f"there is no finding {kind!r}", remedy=did_you_mean(kind, KINDS))
+
+
+def check_data(
+    data: object,
+    recipe: Recipe,
+    *,
+    quick: bool = False,
+    ignore: Sequence[str] = (),
+    resources: Resources = USUAL,
+    watcher: Watcher | None = None,
+) -> Checked:
+    """Look for whatever may be wrong with a data set.
+
+    Args:
+        data: see `load_splits`.
+        recipe: says how it is read; images that cannot be are findings.
+        quick: look at pixels only: neither search for near duplicates nor train.
+        ignore: kinds of findings that are not looked for.
+        resources: what the trainings may use.
+        watcher: gets the progress.
+
+    Raises:
+        UsageError: there is no such kind, or no such data.
+        DataError: the data cannot be read.
+    """
+    require_kinds(ignore)
+    resources.require_valid()
+    watcher = watcher or Watcher()
+    read = read_data(
+        data,
+        data_root=resources.data_root,
+        image_size=recipe.image_size,
+        channels=recipe.channels,
+        resize=recipe.resize,
+        options=replace(folder_options(recipe), skip_bad=True),
+        corrections=corrections_for(recipe),
+        download=resources.download,
+        listener=WithoutNotes(watcher),
+    )
+    parts, notes = list(read.parts.values()), list(read.notes)
+    findings = [*_unreadable(read), *_of_pixels(parts)]
+    accuracy, judged = None, 0
+    if not quick and "near-duplicates" not in ignore:
+        if sum(map(len, parts)) > MOST_IMAGES:
+            notes.append(f"near duplicates were searched among the first {MOST_IMAGES:,} images")
+
+        def tell(done: int, n: int) -> None:
+            watcher.reading("images compared", done, n)
+
+        findings += find_near_duplicates(parts, tell)
+    if not quick and "wrong-label" not in ignore:
+        from tenfold.doctor.wrong_labels import FEWEST, judge_labels
+
+        found = judge_labels(parts, resources=resources, watcher=watcher)
+        if found is None:
+            notes.append(
+                f"labels were not checked: fewer than two classes have {FEWEST} images or more"
+            )
+        else:
+            findings += found.findings
+            accuracy, judged = found.accuracy, found.n
+    order = list(KINDS)
+    findings = [finding for finding in findings if finding.kind not in ignore]
+    findings.sort(key=lambda finding: (order.index(finding.kind), finding.score or 0.0))
+    return Checked(read.source, read.parts, tuple(findings), tuple(notes), accuracy, judged)
+
+
+def _unreadable(read: ReadData) -> Iterator[Finding]:
+    for name, reason in sorted(read.skipped.items()):
+        yield Finding("unreadable", reason, (Located(name, "", ""),), (True,))
+
+
+def _of_pixels(parts: Sequence[ImageDataset]) -> list[Finding]:
+    """What pixels show; first of all in the training images, if there are some."""
+    ordered = sorted(parts, key=lambda part: part.split != "train")
+    return [
+        *find_in_classes(ordered),
+        *find_duplicates(ordered),
+        *find_oddities(ordered),
+        *find_shortcuts(ordered[0]),
+    ]

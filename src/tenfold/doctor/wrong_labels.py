@@ -1,0 +1,175 @@
+"""Labels that may be wrong, by confident learning.
+
+C. Northcutt, L. Jiang and I. Chuang, "Confident learning: estimating uncertainty in dataset
+labels", Journal of Artificial Intelligence Research 70, 2021. Every image is judged by a model that
+was not trained on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from tenfold.data.checks.findings import Finding, located
+from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.evaluation.metrics import softmax
+from tenfold.recipes import Recipe, load_recipe
+from tenfold.recipes.choosing import USUAL_BUDGET, Budget, chosen_by_data, summarize
+from tenfold.runs.folds import each_fold
+from tenfold.runs.reading import RunData
+from tenfold.runs.resources import Resources
+from tenfold.training.watching import Watcher
+from tenfold.types import LabelArray, LabeledArrays
+
+FOLDS = 5
+
+FEWEST = FOLDS
+"""Classes with fewer images are not judged: no model sees enough of them."""
+
+_TOLERANCE = 1e-6
+"""By which a probability may miss its class's threshold, for rounding."""
+
+Probabilities = Float[np.ndarray, "n classes"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What models say about images that they were not trained on.
+
+    Attributes:
+        findings: the labels that may be wrong, the most doubtful first.
+        accuracy: the share of labels that the models agree with.
+        n: number of images that were judged.
+    """
+
+    findings: list[Finding]
+    accuracy: float
+    n: int
+
+
+def judge_labels(
+    parts: Sequence[ImageDataset], *, resources: Resources, watcher: Watcher
+) -> Judged | None:
+    """Find labels that may be wrong, by cross-validation over all splits together.
+
+    Args:
+        parts: the splits.
+        resources: what each training may use.
+        watcher: gets the progress.
+
+    Returns:
+        None if fewer than two classes have enough images.
+    """
+    pooled, owners = _pooled(parts)
+    if pooled is None:
+        return None
+    recipe = quick_recipe(pooled)
+    splits = Splits(pooled)
+    read = RunData(splits, splits.fingerprint, pooled.source, False, None, ())
+    probabilities = np.empty((len(pooled), len(pooled.classes)))
+    for name, held, fitted in each_fold(
+        recipe, read, folds=FOLDS, resources=resources, watcher=watcher
+    ):
+        prepared = fitted.prepared
+        test = prepared.splits.test
+        assert test is not None, "a fold is held out"
+        logits = prepared.engine.predict(test.images, recipe.eval_batch_size)
+        probabilities[held] = softmax(logits.cpu().numpy())
+        watcher.note(f"{name}: {fitted.report}")
+    labels = pooled.label_array
+    order = wrong_labels(probabilities, labels)
+    findings = [
+        _finding(*owners[place], pooled.classes, probabilities[place]) for place in order.tolist()
+    ]
+    agreeing = float((probabilities.argmax(1) == labels).mean())
+    return Judged(findings, agreeing, len(pooled))
+
+
+def quick_recipe(train: ImageDataset) -> Recipe:
+    """A training that takes a fifth of the usual work, so that all folds take about all of it."""
+    recipe = load_recipe("default", {"val": 0.0, "test": 0.0})
+    budget = Budget(USUAL_BUDGET.multiply_adds / FOLDS)
+    return chosen_by_data(recipe, summarize(train), budget)
+
+
+def _pooled(
+    parts: Sequence[ImageDataset],
+) -> tuple[ImageDataset | None, list[tuple[ImageDataset, int]]]:
+    """All images of classes with enough of them, and for each its split and place there."""
+    counts = sum(part.class_counts() for part in parts)
+    enough = np.flatnonzero(counts >= FEWEST)
+    if len(enough) < 2:
+        return None, []
+    classes = tuple(parts[0].classes[label] for label in enough.tolist())
+    chosen = [np.flatnonzero(np.isin(part.label_array, enough)) for part in parts]
+    arrays = LabeledArrays(
+        np.concatenate([part.image_array[at] for part, at in zip(parts, chosen, strict=True)]),
+        np.searchsorted(
+            enough,
+            np.concatenate([part.label_array[at] for part, at in zip(parts, chosen, strict=True)]),
+        ).astype(np.int64),
+        classes,
+        groups=_pooled_groups(parts, chosen),
+    )
+    pooled = ImageDataset.from_arrays(arrays, split="train", source=parts[0].source)
+    owners = [
+        (part, place) for part, at in zip(parts, chosen, strict=True) for place in at.tolist()
+    ]
+    return pooled, owners
+
+
+def _pooled_groups(
+    parts: Sequence[ImageDataset], chosen: Sequence[Int64[np.ndarray, " chosen"]]
+) -> tuple[str, ...] | None:
+    if all(part.groups is None for part in parts):
+        return None
+    return tuple(
+        f"/{part.split}/{place}" if part.groups is None else part.groups[place]
+        for part, at in zip(parts, chosen, strict=True)
+        for place in at.tolist()
+    )
+
+
+def wrong_labels(probabilities: Probabilities, labels: LabelArray) -> Int64[np.ndarray, " found"]:
+    """The images whose label may be wrong, the most doubtful first.
+
+    A model is confident of a class if its probability is at least the mean probability of that
+    class over the images with its label. An image is among those found if the most probable class,
+    and the most probable one of which the model is confident, are others than its label. They are
+    sorted by the probability of their label ("self-confidence").
+
+    Args:
+        probabilities: of each class, by a model that was not trained on the image.
+        labels: as given.
+    """
+    classes = probabilities.shape[1]
+    own = probabilities[np.arange(len(labels)), labels]
+    counts = np.bincount(labels, minlength=classes)
+    sums = np.bincount(labels, own, classes)
+    thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    confident = np.where(probabilities >= thresholds - _TOLERANCE, probabilities, -1.0)
+    suspect = (confident.max(1) > 0) & (confident.argmax(1) != labels)
+    suspect &= probabilities.argmax(1) != labels
+    found = np.flatnonzero(suspect)
+    order: Int64[np.ndarray, " found"] = found[np.argsort(own[found], kind="stable")]
+    return order
+
+
+def _finding(
+    part: ImageDataset, index: int, classes: Sequence[str], probabilities: Probabilities
+) -> Finding:
+    image = located(part, index)
+    best = int(probabilities.argmax())
+    own = float(probabilities[classes.index(image.label)])
+    return Finding(
+        "wrong-label",
+        f"labeled {image.label!r} (probability {own:.3f}), more likely {classes[best]!r} "
+        f"({probabilities[best]:.3f})",
+        (image,),
+        (False,),
+        own,
+        classes[best],
+    )
