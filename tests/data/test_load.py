@@ -21,7 +21,7 @@ from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
 from command_line import Tenfold
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset, fingerprint_of
-from tenfold.data.load import _some_pixels, load_splits, read_to_show, shared_images
+from tenfold.data.load import load_splits, read_to_show
 from tenfold.errors import DataError, UsageError
 from tenfold.listening import Listener, Recorder
 from tenfold.recipes import load_recipe
@@ -414,38 +414,6 @@ def test_splits_of_different_shapes_are_refused() -> None:
 def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
     with pytest.raises(UsageError, match="wanted 0 <= test_fraction < 1"):
         load_splits("digits", test_fraction=fraction)
-
-
-def test_shared_images_are_counted_in_the_second() -> None:
-    train = image_dataset()
-    other = image_dataset(np.concatenate([PIXELS[:3], PIXELS[:1], COLOR[:6, :1]]), LABELS[:10])
-    assert shared_images(train, other) == 4
-    assert shared_images(train, train) == 40
-    assert shared_images(train, image_dataset(COLOR)) == 0
-
-
-def test_images_with_the_same_border_are_told_apart_by_few_pixels() -> None:
-    """Comparing all of them in full would take as much memory as they do."""
-    images = np.full((500, 3, 64, 64), 255, np.uint8)
-    images[:, :, 8:-8, 8:-8] = np.random.default_rng(0).integers(0, 256, (500, 3, 48, 48))
-    dataset, other = (image_dataset(each, np.arange(500) % 4) for each in (images, ~images))
-    assert len(set(_some_pixels(dataset))) == 500
-    tracemalloc.start()
-    try:
-        assert shared_images(dataset, other) == 0
-        assert shared_images(dataset, dataset) == 500
-        assert tracemalloc.get_traced_memory()[1] < images.nbytes / 10
-    finally:
-        tracemalloc.stop()
-
-
-def test_an_image_that_differs_in_any_one_pixel_is_not_shared() -> None:
-    image = np.arange(150, dtype=np.uint8).reshape(1, 1, 10, 15)
-    changed = image.repeat(150, axis=0)
-    changed.reshape(150, 150)[np.diag_indices(150)] ^= 1
-    dataset = image_dataset(changed, np.arange(150) % 4)
-    assert shared_images(image_dataset(image, LABELS[:1]), dataset) == 0
-    assert shared_images(dataset, dataset) == 150
 
 
 @pytest.mark.parametrize(

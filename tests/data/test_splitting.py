@@ -190,6 +190,65 @@ def test_one_group_cannot_be_divided():
         split_stratified(grouped([0, 1] * 5, 2, [0] * 10), 0.2, seed=0, name="test")
 
 
+# --- Copies ----------------------------------------------------------------------------------
+
+
+def with_copies(labels, classes, copies, groups=None):
+    """A numbered data set in which some images are copies of others."""
+    dataset = numbered(labels, classes)
+    pixels = dataset.image_array.copy()
+    pixels[:, 0, 1, 1] = 255  # none is of one value
+    for copy, original in copies:
+        pixels[copy] = pixels[original]
+    return ImageDataset(pixels, dataset.labels, dataset.classes, names=dataset.names, groups=groups)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=2, max_size=60),
+    copies=st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=40),
+    groups=st.one_of(st.none(), st.lists(st.integers(0, 9), min_size=60, max_size=60)),
+    fraction=st.floats(0.05, 0.9),
+    seed=st.integers(),
+)
+def test_copies_are_never_divided(labels, copies, groups, fraction, seed):
+    n = len(labels)
+    copies = [(copy, original) for copy, original in copies if max(copy, original) < n]
+    names = None if groups is None else [str(group) for group in groups[:n]]
+    dataset = with_copies(labels, 4, copies, names)
+    try:
+        rest, held = split_stratified(dataset, fraction, seed=seed, name="test")
+    except DataError:
+        return
+    assert len(rest) + len(held) == n
+    pixels = [{image.tobytes() for image in part.image_array} for part in (rest, held)]
+    assert pixels[0].isdisjoint(pixels[1])
+    if names is not None:
+        assert set(rest.groups).isdisjoint(held.groups)
+    assert ((rest.class_counts() > 0) == (dataset.class_counts() > 0)).all()
+    folds = folds_of(dataset, 2, seed=seed) if len(set(names or range(n))) > 1 else np.zeros(n)
+    for copy, original in copies:
+        if (dataset.image_array[copy] == dataset.image_array[original]).all():
+            assert folds[copy] == folds[original]
+
+
+def test_without_copies_the_split_is_the_same():
+    dataset = with_copies([0, 1] * 40, 2, [])
+    both = [
+        split_stratified(dataset, 0.25, seed=3, name="val", duplicates_together=together)[1]
+        for together in (True, False)
+    ]
+    assert both[0].names == both[1].names
+
+
+def test_copies_can_be_divided_as_older_runs_did():
+    dataset = with_copies([0, 1] * 40, 2, [(i + 40, i) for i in range(40)])
+    rest, held = split_stratified(dataset, 0.25, seed=0, name="val", duplicates_together=False)
+    pixels = [{image.tobytes() for image in part.image_array} for part in (rest, held)]
+    assert pixels[0] & pixels[1]
+    assert len(held) == 20
+
+
 # --- Folds -----------------------------------------------------------------------------------
 
 

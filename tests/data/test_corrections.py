@@ -1,0 +1,172 @@
+"""A table of corrections: what it means, what is refused, and that a run remembers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_images import image_dataset
+
+import tenfold
+from command_line import Tenfold
+from tenfold.data.corrections import Corrections, corrected, read_corrections
+from tenfold.errors import DataError
+from tenfold.listening import Listener, Recorder
+
+
+def table(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = tmp_path / "findings.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (
+            "image,action,new_label\na.png,delete,\nb.png,relabel,dög\nc.png,,cat\nd,keep,\n",
+            "utf-8",
+        ),
+        ("image;x;Action;New label\r\na.png;;Delete;\r\nb.png;;RELABEL;dög\r\n", "utf-8-sig"),
+        ("new_label\taction\timage\n\tdelete\ta.png\n\ndög\trelabel\tb.png\n", "utf-16"),
+    ],
+)
+def test_rows_with_an_action_count(tmp_path: Path, text: str, encoding: str) -> None:
+    found = read_corrections(table(tmp_path, text, encoding))
+    assert found.new_labels == {"a.png": "", "b.png": "dög"}
+    assert found.deleted == {"a.png"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "needs the columns 'image' and 'action', and 'image', 'action' are missing"),
+        ("image,label\na,cat\n", "'action' is missing; take the findings.csv"),
+        ("image,action\na,\nb,remove\n", "line 3: the action is 'remove'; choose one of: delete"),
+        ("image,action\na,delet\n", "line 2: the action is 'delet', did you mean 'delete'"),
+        ("image,action\na,relabel\n", "line 2: it does not say which label 'a' gets"),
+        ("image,action,new_label\na,relabel, \n", "write it in the column 'new_label'"),
+        ("image,action\n,delete\n", "line 2: no image is named"),
+        (
+            "image,action,new_label\na,delete,\na,relabel,cat\n",
+            "line 3: 'a' has another action in another line",
+        ),
+        ('image,action\n"a\n', "line 2: "),
+    ],
+)
+def test_rows_that_make_no_sense(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_corrections(table(tmp_path, text))
+    assert message in str(caught.value)
+
+
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_corrections(tmp_path / "findings.csv")
+
+
+TRAIN = image_dataset(names=[f"{i}.png" for i in range(40)])
+TEST = image_dataset(np.flip(TRAIN.image_array, 2).copy(), split="test")
+PARTS = {"train": TRAIN, "test": TEST}
+
+
+def test_images_are_left_out_and_labels_changed() -> None:
+    recorder = Recorder(Listener())
+    changes = {"0.png": "", "2.png": "a", "3.png": "d", "test/39": "", "test/0": "b"}
+    found = corrected(PARTS, Corrections("x.csv", changes), recorder)
+    train, test = found["train"], found["test"]
+    assert train.names == tuple(f"{i}.png" for i in range(1, 40))
+    assert train.label_array.tolist() == [1, 0, *TRAIN.label_array[3:].tolist()]
+    assert (train.image_array == TRAIN.image_array[1:]).all()
+    assert test.label_array.tolist() == [1, *TEST.label_array[1:39].tolist()]
+    assert recorder.notes == ["by x.csv, 2 images were left out, and 2 labels changed"]
+    assert TRAIN.label_array[2] == 2, "the original is unchanged"
+
+
+def test_a_class_and_a_split_may_go() -> None:
+    changes = {f"{i}.png": "" for i in range(1, 40, 4)} | {f"test/{i}": "" for i in range(40)}
+    recorder = Recorder(Listener())
+    found = corrected(PARTS, Corrections("x.csv", changes), recorder)
+    assert list(found) == ["train"]
+    assert found["train"].classes == ("a", "c", "d")
+    assert found["train"].label_array.tolist() == [0, 1, 2] * 10
+    assert "no image of 'b' is left, so the class was left out" in recorder.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"0.png": "e"}, "x.csv: there is no class 'e'"),
+        ({"gone.png": "a"}, "x.csv: 1 image to relabel is not in the data: 'gone.png'"),
+        ({**{f"{i}.png": "" for i in range(40)}, **{f"test/{i}": "" for i in range(40)}},
+         "x.csv: no image is left"),
+    ],
+)  # fmt: skip
+def test_corrections_that_do_not_fit(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        corrected(PARTS, Corrections("x.csv", changes), Listener())
+
+
+def test_an_image_that_is_gone_already_is_only_noted() -> None:
+    recorder = Recorder(Listener())
+    corrected(PARTS, Corrections("x.csv", {"gone.png": "", "0.png": ""}), recorder)
+    assert "images to delete are not there (1): gone.png" in recorder.notes
+
+
+def folder(root: Path) -> Path:
+    """Two classes of different pictures, one of them under the wrong label, and a bad file."""
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for number in range(40):
+        name = "dark" if number % 2 else "light"
+        pixels = generator.integers(0, 100, (8, 8), np.uint8) + (0 if number % 2 else 150)
+        path = root / "photos" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    (root / "photos" / "dark" / "0.png").write_bytes(
+        (root / "photos" / "light" / "0.png").read_bytes()
+    )
+    (root / "photos" / "light" / "bad.png").write_bytes(b"no picture")
+    return root / "photos"
+
+
+OPTIONS = ("--model", "softmax", "--epochs", "2", "--quiet")
+
+
+def test_a_check_a_person_and_a_training(tenfold: Tenfold, tmp_path: Path) -> None:
+    photos = folder(tmp_path)
+    assert tenfold("check", str(photos), "--quick", "--out", str(tmp_path / "check")).code == 0
+    findings = tmp_path / "check" / "findings.csv"
+    lines = findings.read_text().splitlines()
+    bad = next(line for line in lines if line.startswith("light/bad.png"))
+    assert bad.endswith(",delete,")
+    at = next(i for i, line in enumerate(lines) if line.startswith("dark/0.png"))
+    assert ",two-labels,1," in lines[at]
+    lines[at] = lines[at].removesuffix(",").removesuffix(",") + ",delete,"
+    findings.write_text("\n".join(lines))
+    run = tmp_path / "run"
+    given = ("--corrections", str(findings), "--out", str(run))
+    answer = tenfold("train", str(photos), *OPTIONS, *given)
+    assert answer.code == 0, answer.err
+    assert "2 images were left out, and 0 labels changed" in answer.err
+    assert "different labels" not in answer.err
+    findings.unlink()  # the run remembers
+    assert tenfold("evaluate", str(run)).code == 0
+    answer = tenfold("resume", str(run), "--epochs", "3", "--quiet")
+    assert answer.code == 0, answer.err
+    # Without them, the bad file is an error again, although the pictures are in the cache.
+    answer = tenfold("train", str(photos), *OPTIONS)
+    assert answer.code == 3
+    assert "light/bad.png" in answer.err
+
+
+def test_they_are_recorded_in_python(tmp_path: Path) -> None:
+    path = table(tmp_path, "image,action,new_label\ntrain/0,relabel,b\ntrain/5,delete,\n")
+    run = tenfold.train(
+        image_dataset(), recipe="softmax-fashion", epochs=1, corrections=str(path),
+        out=tmp_path / "run", quiet=True, batch_size=8,
+    )  # fmt: skip
+    assert run.facts.data.corrections == {"train/0": "b", "train/5": ""}
+    assert sum(run.facts.data.n.values()) == 39
