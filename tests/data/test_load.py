@@ -7,7 +7,6 @@ import io
 import os
 import re
 import tarfile
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -426,7 +425,7 @@ def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
 )
 def test_the_number_of_shared_images_agrees_with_its_verb(n: int, shared: int, note: str) -> None:
     pixels = np.concatenate([PIXELS[:shared], COLOR[shared:, :1]])[:n]
-    assert note in load_splits((image_dataset(), image_dataset(pixels, LABELS[:n]))).notes
+    assert note in read_to_show((image_dataset(), image_dataset(pixels, LABELS[:n]))).notes
 
 
 def test_numbers_of_one_agree_with_their_nouns_and_verbs() -> None:

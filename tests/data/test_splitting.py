@@ -226,7 +226,8 @@ def test_copies_are_never_divided(labels, copies, groups, fraction, seed):
     if names is not None:
         assert set(rest.groups).isdisjoint(held.groups)
     assert ((rest.class_counts() > 0) == (dataset.class_counts() > 0)).all()
-    folds = folds_of(dataset, 2, seed=seed) if len(set(names or range(n))) > 1 else np.zeros(n)
+    folds = folds_of(dataset, 2, seed=seed)  # something was held out, so there are two groups
+    assert set(folds.tolist()) == {0, 1}
     for copy, original in copies:
         if (dataset.image_array[copy] == dataset.image_array[original]).all():
             assert folds[copy] == folds[original]

@@ -116,7 +116,12 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
     """
     if folds < 2:
         raise UsageError(f"folds is {folds}, wanted at least 2")
-    n = len(dataset if dataset.groups is None else set(dataset.groups))
+    copies = equal_images([dataset.image_array])
+    if dataset.groups is None:
+        n = len(dataset) - sum(len(group) - 1 for group in copies)
+    else:
+        groups, counts = _groups_and_counts(dataset, copies)
+        n = len(counts)
     if n < folds:
         what = counted(n, "image" if dataset.groups is None else "group")
         raise DataError(
@@ -124,17 +129,18 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
             remedy=f"choose --folds {n}, or add images" if n > 1 else "add images",
         )
     if dataset.groups is None:
-        of_image = np.empty(len(dataset), np.int64)
+        of_image, is_first = np.empty(len(dataset), np.int64), np.ones(len(dataset), bool)
+        for group in copies:
+            is_first[group[1:]] = False
         dealt = 0
         for label in range(len(dataset.classes)):
-            members = np.flatnonzero(dataset.label_array == label)
+            members = np.flatnonzero(is_first & (dataset.label_array == label))
             order = keyed_permutation(len(members), seed, "folds", label)
             of_image[members[order]] = (dealt + np.arange(len(members))) % folds
             dealt += len(members)
-        for copies in equal_images([dataset.image_array]):
-            of_image[copies] = of_image[copies[0]]
+        for group in copies:
+            of_image[group] = of_image[group[0]]
         return of_image
-    groups, counts = _groups_and_counts(dataset, equal_images([dataset.image_array]))
     total = np.maximum(counts.sum(0), 1)
     held = np.zeros((folds, counts.shape[1]))
     of_group = np.empty(len(counts), np.int64)
