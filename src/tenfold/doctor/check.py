@@ -29,7 +29,7 @@ class Checked:
     Attributes:
         source: of the data.
         parts: the splits that were checked.
-        findings: sorted by kind, those that matter most first, then by score.
+        findings: sorted by kind, and within a kind, those that matter most first.
         notes: on the data, and on what could not be checked.
         accuracy: the share of labels that models agree with that were not trained on the images;
             None if labels were not checked.
@@ -101,7 +101,16 @@ def check_data(
         download=resources.download,
         listener=WithoutNotes(watcher),
     )
-    parts, notes = list(read.parts.values()), list(read.notes)
+    notes = list(read.notes)
+    parts = sorted(read.parts.values(), key=lambda part: part.split != "train")
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.image_shape, part.classes) != (first.image_shape, first.classes):
+            parts = [each for each in parts if each is not part]
+            notes.append(
+                f"{part.split} was not checked: its images or classes are not like those of "
+                f"{first.split}"
+            )
     findings = [*_unreadable(read), *_of_pixels(parts)]
     accuracy, judged = None, 0
     if not quick and "near-duplicates" not in ignore:
@@ -123,10 +132,10 @@ def check_data(
         else:
             findings += found.findings
             accuracy, judged = found.accuracy, found.n
-    order = list(KINDS)
+    order, looked_at = list(KINDS), {part.split: part for part in parts}
     findings = [finding for finding in findings if finding.kind not in ignore]
-    findings.sort(key=lambda finding: (order.index(finding.kind), finding.score or 0.0))
-    return Checked(read.source, read.parts, tuple(findings), tuple(notes), accuracy, judged)
+    findings.sort(key=lambda finding: order.index(finding.kind))
+    return Checked(read.source, looked_at, tuple(findings), tuple(notes), accuracy, judged)
 
 
 def _unreadable(read: ReadData) -> Iterator[Finding]:
@@ -135,11 +144,9 @@ def _unreadable(read: ReadData) -> Iterator[Finding]:
 
 
 def _of_pixels(parts: Sequence[ImageDataset]) -> list[Finding]:
-    """What pixels show; first of all in the training images, if there are some."""
-    ordered = sorted(parts, key=lambda part: part.split != "train")
     return [
-        *find_in_classes(ordered),
-        *find_duplicates(ordered),
-        *find_oddities(ordered),
-        *find_shortcuts(ordered[0]),
+        *find_in_classes(parts),
+        *find_duplicates(parts),
+        *sorted(find_oddities(parts), key=lambda finding: finding.score or 0.0),
+        *find_shortcuts(parts[0]),
     ]
