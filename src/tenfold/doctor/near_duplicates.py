@@ -90,9 +90,11 @@ def find_near_duplicates(
         if len(splits) > 1:
             text += f", in {listing(splits)}"
         # Contradictions first, then what is tested and trained on.
-        rank = 2.0 * (len(labels) == 1) + (len(splits) == 1) + distance
-        findings.append(Finding("near-duplicates", text, found, (False,) * len(found), float(rank)))
-    return sorted(findings, key=lambda finding: finding.score or 0.0)
+        rank = (len(labels) == 1, len(splits) == 1, distance)
+        findings.append(
+            (rank, Finding("near-duplicates", text, found, (False,) * len(found), distance))
+        )
+    return [finding for _, finding in sorted(findings, key=lambda ranked: ranked[0])]
 
 
 def _groups(pairs: Pairs) -> Iterator[tuple[list[int], float]]:
