@@ -219,7 +219,10 @@ def check(
         TenfoldError: one of its subclasses, each with a remedy.
     """
     from tenfold.doctor.check import check_data
+    from tenfold.runs.folder import RunFolder, new_folder, require_new
 
+    if out is not None:
+        require_new(RunFolder(Path(out)))  # before all the work
     checked = check_data(
         data,
         _recipe(DEFAULT_RECIPE, changes),
@@ -230,7 +233,6 @@ def check(
     )
     if out is not None:
         from tenfold.reporting.check_files import write_check
-        from tenfold.runs.folder import new_folder
 
         write_check(new_folder(Path(out), ""), checked)
     return checked

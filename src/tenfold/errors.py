@@ -168,6 +168,11 @@ def printable(name: object, limit: int = 200) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def encodable(name: str) -> str:
+    """A name that can be written as UTF-8; bytes that are not are shown by their numbers."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def json_line(value: object) -> str:
     """A value as JSON on one line, safe to print: strings escape unprintable characters."""
     line = json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def table(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
     ],
 )
 def test_rows_with_an_action_count(tmp_path: Path, text: str, encoding: str) -> None:
+    """An unmarked row, or one that keeps the image, changes nothing."""
     found = read_corrections(table(tmp_path, text, encoding))
     assert found.new_labels == {"a.png": "", "b.png": "dög"}
     assert found.deleted == {"a.png"}
@@ -52,7 +54,8 @@ def test_rows_with_an_action_count(tmp_path: Path, text: str, encoding: str) -> 
             "image,action,new_label\na,delete,\na,relabel,cat\n",
             "line 3: 'a' has another action in another line",
         ),
-        ('image,action\n"a\n', "line 2: "),
+        ('image,action\nx,delete\n"a,delete\nb,delete\n', "line 4: unexpected end of data"),
+        ("image,action\na,delete\na,keep\n", "line 3: 'a' has another action"),
     ],
 )
 def test_rows_that_make_no_sense(tmp_path: Path, text: str, message: str) -> None:
@@ -73,7 +76,7 @@ PARTS = {"train": TRAIN, "test": TEST}
 
 def test_images_are_left_out_and_labels_changed() -> None:
     recorder = Recorder(Listener())
-    changes = {"0.png": "", "2.png": "a", "3.png": "d", "test/39": "", "test/0": "b"}
+    changes = {"0.png": "", "2.png": " a", "3.png": "d", "test/39": "", "test/0": "b"}
     found = corrected(PARTS, Corrections("x.csv", changes), recorder)
     train, test = found["train"], found["test"]
     assert train.names == tuple(f"{i}.png" for i in range(1, 40))
@@ -108,10 +111,62 @@ def test_corrections_that_do_not_fit(changes: dict[str, str], message: str) -> N
         corrected(PARTS, Corrections("x.csv", changes), Listener())
 
 
-def test_an_image_that_is_gone_already_is_only_noted() -> None:
-    recorder = Recorder(Listener())
-    corrected(PARTS, Corrections("x.csv", {"gone.png": "", "0.png": ""}), recorder)
-    assert "images to delete are not there (1): gone.png" in recorder.notes
+@pytest.mark.parametrize("label", ["", "a"])
+def test_an_image_that_is_gone_already_is_only_noted(label: str) -> None:
+    recorder, changes = Recorder(Listener()), {"gone.png": label, "0.png": ""}
+    corrected(PARTS, Corrections("x.csv", changes, is_recorded=bool(label)), recorder)
+    assert "images to correct are not there (1): gone.png" in recorder.notes
+
+
+def test_numbers_of_images_stay_those_that_they_were_read_with() -> None:
+    """A second table can name the images that are left."""
+    data = image_dataset()
+    first = corrected({"train": data}, Corrections("x.csv", {"train/0": ""}), Listener())
+    second = corrected(first, Corrections("y.csv", {"train/5": ""}), Listener())
+    assert second["train"].names == tuple(f"train/{i}" for i in range(40) if i not in (0, 5))
+    assert (second["train"].image_array[4] == data.image_array[6]).all()
+
+
+def test_a_name_that_two_images_have_is_refused() -> None:
+    twice = {"train": TRAIN, "test": TRAIN.renamed("test")}
+    with pytest.raises(DataError, match=r"several images are called '0\.png'"):
+        corrected(twice, Corrections("x.csv", {"0.png": ""}), Listener())
+
+
+def test_too_many_for_a_run_to_record_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenfold.data.corrections.LARGEST_CHANGES", 10)
+    path = table(tmp_path, "image,action\nlong name.png,delete\n")
+    with pytest.raises(DataError, match="1 images have an action, more than a run can record"):
+        read_corrections(path)
+
+
+def test_a_name_in_another_encoding_can_be_corrected(tenfold: Tenfold, tmp_path: Path) -> None:
+    photos = folder(tmp_path)
+    (photos / "light" / "bad.png").unlink()
+    odd = os.fsencode(photos / "dark") + b"/caf\xe9.png"
+    with open(odd, "wb") as file:
+        file.write((photos / "light" / "2.png").read_bytes())
+    assert tenfold("check", str(photos), "--quick", "--out", str(tmp_path / "check")).code == 0
+    findings = tmp_path / "check" / "findings.csv"
+    lines = findings.read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith(r"dark/caf\xe9.png,"))
+    lines[at] = lines[at][:-2] + ",delete,"
+    findings.write_text("\n".join(lines))
+    answer = tenfold("data", str(photos), "--corrections", str(findings))
+    assert "1 image was left out, and 0 labels changed" in answer.out
+
+
+def test_a_second_check_carries_the_corrections_over(tenfold: Tenfold, tmp_path: Path) -> None:
+    photos = folder(tmp_path)
+    first = table(
+        tmp_path, "image,action,new_label\ndark/0.png,delete,\ndark/1.png,relabel,light\n"
+    )
+    command = ("check", str(photos), "--quick", "--corrections", str(first), "--out")
+    assert tenfold(*command, str(tmp_path / "check")).code == 0
+    again = read_corrections(tmp_path / "check" / "findings.csv")
+    assert again.new_labels == {"dark/0.png": "", "dark/1.png": "light", "light/bad.png": ""}
 
 
 def folder(root: Path) -> Path:

@@ -207,7 +207,7 @@ def with_copies(labels, classes, copies, groups=None):
 @given(
     labels=st.lists(st.integers(0, 3), min_size=2, max_size=60),
     copies=st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=40),
-    groups=st.one_of(st.none(), st.lists(st.integers(0, 9), min_size=60, max_size=60)),
+    groups=st.one_of(st.none(), st.lists(st.integers(0, 4), min_size=60, max_size=60)),
     fraction=st.floats(0.05, 0.9),
     seed=st.integers(),
 )
@@ -231,6 +231,24 @@ def test_copies_are_never_divided(labels, copies, groups, fraction, seed):
     for copy, original in copies:
         if (dataset.image_array[copy] == dataset.image_array[original]).all():
             assert folds[copy] == folds[original]
+
+
+def test_an_image_of_many_groups_does_not_join_them():
+    """It rather says that there is no picture."""
+    copies = [(i, 0) for i in range(0, 60, 3)]
+    dataset = with_copies([0, 1] * 30, 2, copies, [str(i // 3) for i in range(60)])
+    rest, held = split_stratified(dataset, 0.2, seed=0, name="test")
+    assert 10 <= len(held) <= 14
+    assert set(rest.groups).isdisjoint(held.groups)
+    assert sorted(np.bincount(folds_of(dataset, 5, seed=0))) == [12] * 5
+
+
+def test_an_image_with_very_many_copies_is_not_held_out():
+    dataset = with_copies([0, 1] * 100, 2, [(i, 0) for i in range(0, 100, 2)])
+    for seed in range(10):
+        _, held = split_stratified(dataset, 0.2, seed=seed, name="test")
+        assert not (held.image_array == dataset.image_array[0]).all((1, 2, 3)).any()
+        assert 20 <= len(held) <= 40
 
 
 def test_without_copies_the_split_is_the_same():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tenfold.errors import (
     FileRefusedError,
     counted,
     did_you_mean,
+    encodable,
     listing,
     quoted,
 )
@@ -38,8 +39,8 @@ IMAGE, ACTION, NEW_LABEL = "image", "action", "new_label"
 DELETE, RELABEL, KEEP = "delete", "relabel", "keep"
 """The actions; an empty cell is the same as `keep`."""
 
-LARGEST_FILE = 256 * 2**20
-"""Bytes that a table of corrections may have."""
+LARGEST_FILE, LARGEST_CHANGES = 256 * 2**20, 16 * 2**20
+"""Bytes that a table may have, and characters that the changes in it may have."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,13 @@ class Corrections:
     Attributes:
         place: where this comes from, for messages.
         new_labels: the new label of each image by its name; `LEFT_OUT` for one that is left out.
+        is_recorded: whether a run has begun with them, so that what is no longer there is only
+            noted: whether the data has changed is decided by comparing it.
     """
 
     place: str
     new_labels: Mapping[str, str]
+    is_recorded: bool = False
 
     @property
     def deleted(self) -> frozenset[str]:
@@ -79,32 +83,39 @@ def read_corrections(path: Path) -> Corrections:
             remedy="take the findings.csv that `tenfold check` writes",
         )
     places = {name: headings.index(name) for name in (IMAGE, ACTION, NEW_LABEL) if name in headings}
-    found: dict[str, str] = {}
+    found: dict[str, str | None] = {}
     for line, row in rows[1:]:
         cells = {name: row[at] if at < len(row) else "" for name, at in places.items()}
         action = cells[ACTION].strip().casefold()
-        if action in ("", KEEP):
+        if not action:
             continue
         where = f"{path}: line {line}"
-        if action not in (DELETE, RELABEL):
+        if action not in (DELETE, RELABEL, KEEP):
             raise DataError(
                 f"{where}: the action is {cells[ACTION]!r}",
                 remedy=did_you_mean(action, (DELETE, RELABEL, KEEP)),
             )
-        label = cells.get(NEW_LABEL, "").strip() if action == RELABEL else LEFT_OUT
-        if action == RELABEL and not label:
+        label = cells.get(NEW_LABEL, "") if action == RELABEL else LEFT_OUT
+        if action == RELABEL and not label.strip():
             raise DataError(
                 f"{where}: it does not say which label {cells[IMAGE]!r} gets",
                 remedy=f"write it in the column {NEW_LABEL!r}",
             )
         if not cells[IMAGE].strip():
             raise DataError(f"{where}: no image is named", remedy="name one, or remove the line")
-        if found.setdefault(cells[IMAGE], label) != label:
+        wanted = None if action == KEEP else label
+        if found.setdefault(cells[IMAGE], wanted) != wanted:
             raise DataError(
                 f"{where}: {cells[IMAGE]!r} has another action in another line",
-                remedy=f"keep one of them, and write {KEEP!r} in the others",
+                remedy="leave all but one of them empty",
             )
-    return Corrections(str(path), found)
+    changes = {name: label for name, label in found.items() if label is not None}
+    if sum(len(name) + len(label) for name, label in changes.items()) > LARGEST_CHANGES:
+        raise DataError(
+            f"{path}: {len(changes):,} images have an action, more than a run can record",
+            remedy="move or delete the files themselves",
+        )
+    return Corrections(str(path), changes)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -121,7 +132,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         )
     text, _ = decoded(data, str(path))
     first = text.lstrip().partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=first.count))
+    separator = max("\t;,", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
@@ -153,29 +165,32 @@ def corrected(
         DataError: there is no such image or class, or no image is left.
     """
     place, new_labels = corrections.place, corrections.new_labels
-    classes = next(iter(parts.values())).classes
-    label_of = {name: label for label, name in enumerate(classes)}
-    if unknown := sorted(set(new_labels.values()) - label_of.keys() - {LEFT_OUT}):
-        raise DataError(
-            f"{place}: there is no class {unknown[0]!r}", remedy=did_you_mean(unknown[0], classes)
-        )
-    arrays, found, changed = dict[str, LabeledArrays](), set(unread), 0
+    arrays, found, changed = dict[str, LabeledArrays](), set[str](), 0
     for split, part in parts.items():
+        names = tuple(image_name(part, index) for index in range(len(part)))
         labels, kept = part.label_array.copy(), np.ones(len(part), bool)
-        for index in range(len(part)):
-            new = new_labels.get(name := image_name(part, index))
+        for index, name in enumerate(names):
+            new = new_labels.get(name)
             if new is None:
                 continue
+            if name in found:
+                raise DataError(
+                    f"{place}: several images are called {name!r}",
+                    remedy="give every image its own name",
+                )
             found.add(name)
             if new == LEFT_OUT:
                 kept[index] = False
             else:
-                labels[index] = label_of[new]
+                labels[index] = _label(new, part.classes, place)
         changed += int((labels != part.label_array).sum())
-        if kept.any():
-            arrays[split] = part.arrays._replace(labels=labels).chosen(np.flatnonzero(kept))
+        if kept.any():  # numbers would mean other images afterwards
+            whole = part.arrays._replace(labels=labels, names=part.names or names)
+            arrays[split] = whole.chosen(np.flatnonzero(kept))
+    found |= set(map(encodable, unread))
     absent = sorted(new_labels.keys() - found)
-    if relabeled := [name for name in absent if new_labels[name] != LEFT_OUT]:
+    relabeled = [name for name in absent if new_labels[name] != LEFT_OUT]
+    if relabeled and not corrections.is_recorded:
         raise DataError(
             f"{place}: {counted(len(relabeled), 'image')} to relabel "
             f"{'is' if len(relabeled) == 1 else 'are'} not in the data: {quoted(relabeled, 5)}",
@@ -184,17 +199,33 @@ def corrected(
     if not arrays:
         raise DataError(f"{place}: no image is left", remedy="delete fewer images")
     if absent:
-        listener.note(f"images to delete are not there ({len(absent):,}): {listing(absent, 5)}")
+        listener.note(f"images to correct are not there ({len(absent):,}): {listing(absent, 5)}")
     deleted = len(corrections.deleted & found)
     listener.note(
         f"by {place}, {counted(deleted, 'image')} {'was' if deleted == 1 else 'were'} left out, "
         f"and {counted(changed, 'label')} changed"
     )
     had = {part.classes[label] for part in parts.values() for label in set(part.label_array)}
+    if len({part.classes for part in arrays.values()}) == 1:
+        arrays = without_lost_classes(arrays, had, listener)
     return {
         split: ImageDataset.from_arrays(part, split=split, source=parts[split].source)
-        for split, part in without_lost_classes(arrays, had, listener).items()
+        for split, part in arrays.items()
     }
+
+
+def _label(name: str, classes: Sequence[str], place: str) -> int:
+    """The number of a class; spaces around its name count only if it has some.
+
+    Raises:
+        DataError: there is no such class.
+    """
+    for wanted in (name, name.strip()):
+        if wanted in classes:
+            return classes.index(wanted)
+    raise DataError(
+        f"{place}: there is no class {name.strip()!r}", remedy=did_you_mean(name, classes)
+    )
 
 
 def without_lost_classes(

@@ -17,7 +17,7 @@ from tenfold.data.catalog.entries import CatalogEntry
 from tenfold.data.catalog.locate import named_root
 from tenfold.data.catalog.reading import read_known_folder, read_named
 from tenfold.data.catalog.table import DATASETS, find
-from tenfold.data.checks.brief import brief_notes
+from tenfold.data.checks.brief import checked_before
 from tenfold.data.corrections import NO_CORRECTIONS, Corrections, corrected
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
@@ -101,6 +101,7 @@ def load_splits(
     test_fraction: float = USUAL_TEST_FRACTION,
     duplicates_together: bool = True,
     download: bool = True,
+    look_at_pixels: bool = True,
     listener: Listener | None = None,
 ) -> LoadedData:
     """Read a data set and check that a model can be trained on it.
@@ -122,6 +123,7 @@ def load_splits(
             test split; 0 for no test split.
         duplicates_together: whether equal images stay together when that share is held out.
         download: whether the network may be used.
+        look_at_pixels: whether copies, images of one color and shortcuts are noted.
         listener: receives notes and progress.
 
     Raises:
@@ -148,6 +150,9 @@ def load_splits(
         listener=recorder,
     )
     splits = _training_splits(read, test_fraction, recorder, duplicates_together)
+    if look_at_pixels:
+        for note in checked_before(list(read.parts.values())):
+            recorder.note(note)
     return LoadedData(
         splits, tuple(recorder.notes), read.source, read.root, read.depth, read.skipped
     )
@@ -200,7 +205,7 @@ def read_to_show(
         recorder.note(f"it cannot be trained on: {error}")
     else:
         parts = {part.split: part for part in splits}
-        for note in [*training.notes, *brief_notes(splits)]:
+        for note in [*training.notes, *checked_before(list(read.parts.values()))]:
             recorder.note(note)
     return replace(read, parts=parts, notes=tuple(recorder.notes))
 
@@ -270,7 +275,8 @@ def read_data(
         )
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
     if corrections.new_labels:
-        fitted = corrected(fitted, corrections, recorder, unread=skipped)
+        unread = [*skipped, *options.leave_out]
+        fitted = corrected(fitted, corrections, recorder, unread=unread)
     return ReadData(fitted, tuple(recorder.notes), source, root, has_class_folders, depth, skipped)
 
 

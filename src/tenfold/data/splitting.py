@@ -17,6 +17,10 @@ ENOUGH_TO_SHARE = 3
 """A class with so many images has at least one in either part of a split."""
 
 
+MOST_JOINED = 5
+"""Groups that one image can make into one."""
+
+
 class TooFewImagesError(DataError):
     """There are too few images, or groups of images, to hold any out."""
 
@@ -35,8 +39,9 @@ def split_stratified(
     name, the labels, the groups, and which images are equal. The held-out part has
     `round(fraction * n)` images, distributed among the classes by the largest remainder method,
     except that every class keeps an image, and that a class of `ENOUGH_TO_SHARE` images has one
-    held out; then equal images join the first of them. If the data set has groups, each is in one
-    part, and the shares of the classes are as near to the fraction as the groups allow.
+    held out; then equal images join the first of them, or, if there are very many, the rest. If the
+    data set has groups, each is in one part, and the shares of the classes are as near to the
+    fraction as the groups allow.
 
     Args:
         dataset: the data set to split.
@@ -54,9 +59,7 @@ def split_stratified(
     copies = equal_images([dataset.image_array]) if duplicates_together else []
     if dataset.groups is None:
         held = _held_images(dataset, fraction, seed, name)
-        for group in copies:
-            held[group] = held[group[0]]
-        _keep_some_of_each_class(dataset, held, copies)
+        _join_copies(dataset, held, copies)
     else:
         held = _held_groups(dataset, copies, fraction, seed, name)
     if not held.any():
@@ -99,7 +102,9 @@ def with_validation(
     return Splits(train, val, splits.test)
 
 
-def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarray, " n"]:
+def folds_of(
+    dataset: ImageDataset, folds: int, *, seed: int, duplicates_together: bool = True
+) -> Int64[np.ndarray, " n"]:
     """The fold of each image, 0..folds-1, for cross-validation.
 
     Every fold has about the same number of images, and of images of each class. Equal images are in
@@ -109,6 +114,7 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
         dataset: the data set to divide.
         folds: at least 2.
         seed: any integer.
+        duplicates_together: see `split_stratified`.
 
     Raises:
         UsageError: fewer than 2 folds.
@@ -116,14 +122,16 @@ def folds_of(dataset: ImageDataset, folds: int, *, seed: int) -> Int64[np.ndarra
     """
     if folds < 2:
         raise UsageError(f"folds is {folds}, wanted at least 2")
-    copies = equal_images([dataset.image_array])
+    copies = equal_images([dataset.image_array]) if duplicates_together else []
     if dataset.groups is None:
         n = len(dataset) - sum(len(group) - 1 for group in copies)
     else:
         groups, counts = _groups_and_counts(dataset, copies)
         n = len(counts)
     if n < folds:
-        what = counted(n, "image" if dataset.groups is None else "group")
+        what = counted(
+            n, f"{'different ' * bool(copies)}{'image' if dataset.groups is None else 'group'}"
+        )
         raise DataError(
             f"{dataset.source}: {what} cannot be divided into {folds} folds",
             remedy=f"choose --folds {n}, or add images" if n > 1 else "add images",
@@ -175,14 +183,21 @@ def _held_counts(counts: Sequence[int], fraction: float) -> list[int]:
     ]
 
 
-def _keep_some_of_each_class(
+def _join_copies(
     dataset: ImageDataset, held: Bool[np.ndarray, " n"], copies: Sequence[np.ndarray]
 ) -> None:
-    """Take back equal images if all images of their class would be held out."""
+    """Hold out all copies of an image or none.
+
+    None if that were more than a tenth of what is held out, or the last of their class.
+    """
+    labels, most = dataset.label_array, max(2, int(held.sum()) // 10)
+    left = np.bincount(labels[~held], minlength=len(dataset.classes))
     for group in copies:
-        labels = set(dataset.label_array[group].tolist())
-        if held[group[0]] and any(held[dataset.label_array == label].all() for label in labels):
-            held[group] = False
+        own = np.bincount(labels[group], minlength=len(left))
+        others = left - np.bincount(labels[group[~held[group]]], minlength=len(left))
+        is_last = ((own > 0) & (others == 0)).any()
+        held[group] = held[group[0]] and len(group) <= most and not is_last
+        left = others if held[group[0]] else others + own
 
 
 def _held_groups(
@@ -218,7 +233,8 @@ def _groups_and_counts(
 ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, "groups classes"]]:
     """The number of each image's group, and how many images of each class a group has.
 
-    Groups that have copies of one image become one.
+    Groups that have copies of one image become one, unless they are more than `MOST_JOINED`: such
+    an image rather stands for one that is missing.
     """
     assert dataset.groups is not None, "there are groups"
     numbers = {name: number for number, name in enumerate(dict.fromkeys(dataset.groups))}
@@ -231,7 +247,9 @@ def _groups_and_counts(
         return number
 
     for copy in copies:
-        one, *others = (first(number) for number in groups[copy].tolist())
+        one, *others = dict.fromkeys(first(number) for number in groups[copy].tolist())
+        if len(others) >= MOST_JOINED:
+            continue
         for other in others:
             low, high = sorted((one, first(other)))
             joined[high] = one = low

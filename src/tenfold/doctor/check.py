@@ -11,10 +11,11 @@ from tenfold.data.checks.duplicates import find_duplicates
 from tenfold.data.checks.findings import KINDS, Finding, Located
 from tenfold.data.checks.oddities import find_oddities
 from tenfold.data.checks.shortcuts import find_shortcuts
+from tenfold.data.corrections import NO_CORRECTIONS, Corrections
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.load import ReadData, read_data
-from tenfold.doctor.near_duplicates import MOST_IMAGES, find_near_duplicates
-from tenfold.errors import UsageError, did_you_mean
+from tenfold.doctor.near_duplicates import MOST_IMAGES, SMALLEST_SIDE, find_near_duplicates
+from tenfold.errors import DataError, TrainingError, UsageError, did_you_mean, encodable
 from tenfold.listening import WithoutNotes
 from tenfold.recipes import Recipe
 from tenfold.runs.reading import corrections_for, folder_options
@@ -30,7 +31,9 @@ class Checked:
         source: of the data.
         parts: the splits that were checked.
         findings: sorted by kind, and within a kind, those that matter most first.
-        notes: on the data, and on what could not be checked.
+        notes: on the data.
+        unchecked: what could not be checked, and why.
+        corrections: that were applied to the data before.
         accuracy: the share of labels that models agree with that were not trained on the images;
             None if labels were not checked.
         judged: number of images whose labels were checked.
@@ -40,6 +43,8 @@ class Checked:
     parts: Mapping[str, ImageDataset]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
+    corrections: Corrections = NO_CORRECTIONS
     accuracy: float | None = None
     judged: int = 0
 
@@ -90,24 +95,25 @@ def check_data(
     require_kinds(ignore)
     resources.require_valid()
     watcher = watcher or Watcher()
+    corrections = corrections_for(recipe)
     read = read_data(
         data,
         data_root=resources.data_root,
         image_size=recipe.image_size,
         channels=recipe.channels,
         resize=recipe.resize,
-        options=replace(folder_options(recipe), skip_bad=True),
-        corrections=corrections_for(recipe),
+        options=replace(folder_options(recipe), tells_bad=True),
+        corrections=corrections,
         download=resources.download,
         listener=WithoutNotes(watcher),
     )
-    notes = list(read.notes)
+    unchecked = []
     parts = sorted(read.parts.values(), key=lambda part: part.split != "train")
     first = parts[0]
     for part in parts[1:]:
         if (part.image_shape, part.classes) != (first.image_shape, first.classes):
             parts = [each for each in parts if each is not part]
-            notes.append(
+            unchecked.append(
                 f"{part.split} was not checked: its images or classes are not like those of "
                 f"{first.split}"
             )
@@ -115,32 +121,73 @@ def check_data(
     accuracy, judged = None, 0
     if not quick and "near-duplicates" not in ignore:
         if sum(map(len, parts)) > MOST_IMAGES:
-            notes.append(f"near duplicates were searched among the first {MOST_IMAGES:,} images")
+            unchecked.append(
+                f"near duplicates were searched among the first {MOST_IMAGES:,} images only"
+            )
+        if min(first.image_shape[1:]) < SMALLEST_SIDE:
+            unchecked.append(
+                f"near duplicates were not searched: images of {first.image_shape} are too small"
+            )
 
         def tell(done: int, n: int) -> None:
             watcher.reading("images compared", done, n)
 
         findings += find_near_duplicates(parts, tell)
     if not quick and "wrong-label" not in ignore:
-        from tenfold.doctor.wrong_labels import FEWEST, judge_labels
+        from tenfold.doctor.wrong_labels import judge_labels
 
-        found = judge_labels(parts, resources=resources, watcher=watcher)
-        if found is None:
-            notes.append(
-                f"labels were not checked: fewer than two classes have {FEWEST} images or more"
-            )
+        try:
+            found = judge_labels(parts, resources=resources, watcher=watcher)
+        except (DataError, UsageError, TrainingError) as error:
+            unchecked.append(f"labels were not checked: {error.message}")
         else:
             findings += found.findings
             accuracy, judged = found.accuracy, found.n
     order, looked_at = list(KINDS), {part.split: part for part in parts}
     findings = [finding for finding in findings if finding.kind not in ignore]
     findings.sort(key=lambda finding: order.index(finding.kind))
-    return Checked(read.source, looked_at, tuple(findings), tuple(notes), accuracy, judged)
+    return Checked(
+        read.source,
+        looked_at,
+        tuple(_without_risky_marks(findings, parts)),
+        read.notes,
+        tuple(unchecked),
+        corrections,
+        accuracy,
+        judged,
+    )
+
+
+def _without_risky_marks(
+    findings: Sequence[Finding], parts: Sequence[ImageDataset]
+) -> Iterator[Finding]:
+    """The findings; none says that more than half of a class of a split can be deleted safely."""
+    sizes = {
+        (part.split, name): n
+        for part in parts
+        for name, n in zip(part.classes, part.class_counts().tolist(), strict=True)
+    }
+    marked = Counter(
+        (image.split, image.label)
+        for image in {
+            image
+            for finding in findings
+            for image, delete in zip(finding.images, finding.delete, strict=True)
+            if delete
+        }
+    )
+    for finding in findings:
+        delete = tuple(
+            mark and (image.index is None or 2 * marked[key] <= sizes[key])
+            for image, mark in zip(finding.images, finding.delete, strict=True)
+            for key in [(image.split, image.label)]
+        )
+        yield replace(finding, delete=delete)
 
 
 def _unreadable(read: ReadData) -> Iterator[Finding]:
     for name, reason in sorted(read.skipped.items()):
-        yield Finding("unreadable", reason, (Located(name, "", ""),), (True,))
+        yield Finding("unreadable", reason, (Located(encodable(name), "", ""),), (True,))
 
 
 def _of_pixels(parts: Sequence[ImageDataset]) -> list[Finding]:

@@ -35,14 +35,18 @@ FREQUENCIES = 8
 """Spatial frequencies of the description in each direction."""
 
 LONGEST_SIDE = 64
-"""Larger images are scaled down by a whole number before they are compared."""
+"""Longer sides are divided by a whole number before images are compared."""
+
+SMALLEST_SIDE = 6
+"""Smaller images are too much alike by chance."""
 
 ROOM = 64 * 2**20
-"""Bytes of similarities that are in memory at a time."""
+"""Bytes of similarities, or of pixels, that are in memory at a time."""
 
 GrayImages = Float32[np.ndarray, "n height width"]
 
-_BLOCK = 2048
+GrayOf = Callable[[Int64[np.ndarray, " some"]], GrayImages]
+"""The gray values, 0..255, of the images at some places."""
 
 
 @dataclass(frozen=True)
@@ -65,36 +69,46 @@ def find_near_duplicates(
 ) -> list[Finding]:
     """Every group of images that are nearly the same, as one finding.
 
-    Of images that are equal in every pixel, one is compared.
+    Of images that are equal in every pixel, one is compared; images of one color are not, nor are
+    any with a side shorter than `SMALLEST_SIDE`. Beyond `MOST_IMAGES`, only the first are compared.
 
     Args:
         parts: the splits, of one image shape.
         progress: called with the number of images compared, and that of all.
     """
     arrays = [part.image_array for part in parts]
-    images = [(part, index) for part in parts for index in range(len(part))]
+    if min(parts[0].image_shape[1:]) < SMALLEST_SIDE:
+        return []
     kept = ~np.concatenate([is_flat(array) for array in arrays])
     for group in equal_images(arrays):
         kept[group[1:]] = False
     places = np.flatnonzero(kept)[:MOST_IMAGES]
-    gray = np.concatenate([_gray(array) for array in arrays])[places]
-    pairs = near_pairs(gray, progress)
-    findings = []
-    for members, distance in _groups(pairs):
-        found = tuple(located(*images[places[member]]) for member in members)
-        labels = list(dict.fromkeys(image.label for image in found))
-        splits = list(dict.fromkeys(image.split for image in found))
-        text = f"{len(found)} images are nearly the same"
+    starts = np.cumsum([0, *map(len, arrays)])
+    owners = np.searchsorted(starts, places, side="right") - 1
+    indexes = places - starts[owners]
+
+    def gray_of(some: Int64[np.ndarray, " some"]) -> GrayImages:
+        pixels = np.empty((len(some), *parts[0].image_shape), np.uint8)
+        for number, array in enumerate(arrays):
+            own = owners[some] == number
+            pixels[own] = array[indexes[some[own]]]
+        return _gray(pixels)
+
+    found = []
+    for members, distance in _groups(near_pairs(len(places), gray_of, progress)):
+        images = tuple(located(parts[owners[at]], int(indexes[at])) for at in members)
+        labels = list(dict.fromkeys(image.label for image in images))
+        splits = list(dict.fromkeys(image.split for image in images))
+        text = f"{len(images)} images are nearly the same"
         if len(labels) > 1:
             text += f", labeled {quoted(labels)}"
         if len(splits) > 1:
             text += f", in {listing(splits)}"
         # Contradictions first, then what is tested and trained on.
         rank = (len(labels) == 1, len(splits) == 1, distance)
-        findings.append(
-            (rank, Finding("near-duplicates", text, found, (False,) * len(found), distance))
-        )
-    return [finding for _, finding in sorted(findings, key=lambda ranked: ranked[0])]
+        safe = (False,) * len(images)
+        found.append((rank, Finding("near-duplicates", text, images, safe, distance)))
+    return [finding for _, finding in sorted(found, key=lambda ranked: ranked[0])]
 
 
 def _groups(pairs: Pairs) -> Iterator[tuple[list[int], float]]:
@@ -122,47 +136,47 @@ def _groups(pairs: Pairs) -> Iterator[tuple[list[int], float]]:
 
 
 def near_pairs(
-    gray: GrayImages, progress: Callable[[int, int], None] = lambda _done, _n: None
+    n: int, gray_of: GrayOf, progress: Callable[[int, int], None] = lambda _done, _n: None
 ) -> Pairs:
     """The pairs of images that are nearly the same, each once.
 
     Args:
-        gray: the images, 0..255.
+        n: number of images.
+        gray_of: gives them.
         progress: called with the number of images compared, and that of all.
     """
-    if len(gray) < 2:
+    if n < 2:
         nothing = np.empty(0, np.int64)
         return Pairs(nothing, nothing, np.empty(0, np.float32))
-    neighbours = _nearest(_described(gray), progress)
-    rows = np.repeat(np.arange(len(gray)), neighbours.shape[1])
-    columns = neighbours.reshape(-1)
-    pairs = np.unique(np.stack([np.minimum(rows, columns), np.maximum(rows, columns)], 1), axis=0)
-    blurred = _blurred(gray)
+    height, width = gray_of(np.arange(1)).shape[1:]
+    rows = max(1, ROOM // (16 * height * width))
+    parts = [np.arange(start, min(start + rows, n)) for start in range(0, n, rows)]
+    features = np.concatenate([_described(gray_of(part)) for part in parts])
+    neighbours = _nearest(_unit(features - features.mean(0)), progress)
+    one, other = np.repeat(np.arange(n), neighbours.shape[1]), neighbours.reshape(-1)
+    pairs = np.unique(np.stack([np.minimum(one, other), np.maximum(one, other)], 1), axis=0)
+    step = max(1, rows // 4)
+    blocks = [pairs[start : start + step] for start in range(0, len(pairs), step)]
     distance = np.concatenate(
-        [
-            _distances(blurred, pairs[start : start + _BLOCK])
-            for start in range(0, len(pairs), _BLOCK)
-        ]
+        [_distances(*(_blurred(gray_of(side)) for side in block.T)) for block in blocks]
     )
     same = distance < SAME
     return Pairs(pairs[same, 0], pairs[same, 1], distance[same])
 
 
 def _gray(images: PixelArray) -> GrayImages:
-    """The mean of the channels, scaled down by a whole number if a side is long."""
-    factor = math.ceil(max(images.shape[2:]) / LONGEST_SIDE)
-    height, width = (side // factor for side in images.shape[2:])
-    gray = np.empty((len(images), height, width), np.float32)
-    for start in range(0, len(images), _BLOCK):
-        block = images[start : start + _BLOCK, :, : height * factor, : width * factor]
-        means = block.mean(1, dtype=np.float32)
-        shape = (len(block), height, factor, width, factor)
-        gray[start : start + _BLOCK] = means.reshape(shape).mean((2, 4))
-    return gray
+    """The mean of the channels; a long side is divided by a whole number."""
+    n, _, *sides = images.shape
+    down, across = (math.ceil(side / LONGEST_SIDE) for side in sides)
+    height, width = sides[0] // down, sides[1] // across
+    gray: GrayImages = images[:, :, : height * down, : width * across].mean(1, dtype=np.float32)
+    if down == across == 1:
+        return gray
+    return gray.reshape(n, height, down, width, across).mean((2, 4))
 
 
 def _described(gray: GrayImages) -> Float32[np.ndarray, "n features"]:
-    """The strength of each low frequency, relative to the mean over all images, as a unit vector.
+    """The strength of each low frequency, as a unit vector.
 
     Images are faded out toward their edges, so that what is moved out of them matters little.
     """
@@ -171,18 +185,13 @@ def _described(gray: GrayImages) -> Float32[np.ndarray, "n features"]:
         np.float32
     )
     down, across = (min(FREQUENCIES, (side + 1) // 2) for side in (height, width))
-    described = []
-    for start in range(0, len(gray), _BLOCK):
-        block = gray[start : start + _BLOCK]
-        level = (block * fading).sum((1, 2), keepdims=True) / fading.sum()
-        strengths = np.abs(np.fft.rfft2((block - level) * fading))
-        low = np.concatenate(
-            [strengths[:, :down, :across], strengths[:, height - down + 1 :, :across]], 1
-        )
-        features = np.sqrt(low).reshape(len(block), -1)
-        described.append(_unit(features).astype(np.float32))
-    features = np.concatenate(described)
-    return _unit(features - features.mean(0))
+    level = (gray * fading).sum((1, 2), keepdims=True) / fading.sum()
+    strengths = np.abs(np.fft.rfft2((gray - level) * fading))
+    low = np.concatenate(
+        [strengths[:, :down, :across], strengths[:, height - down + 1 :, :across]], 1
+    )
+    features: Float32[np.ndarray, "n features"] = _unit(np.sqrt(low).reshape(len(gray), -1))
+    return features.astype(np.float32)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -219,24 +228,19 @@ def _blurred(gray: GrayImages) -> GrayImages:
     return blurred
 
 
-def _distances(
-    gray: GrayImages, pairs: Int64[np.ndarray, "pairs 2"]
-) -> Float32[np.ndarray, " pairs"]:
+def _distances(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " pairs"]:
     """1 minus the correlation of each pair, at the best of the shifts by at most a pixel."""
-    height, width = gray.shape[1:]
-    first, second = gray[pairs[:, 0]], gray[pairs[:, 1]]
-    best = np.full(len(pairs), np.inf, np.float32)
+    height, width = one.shape[1:]
+    best = np.full(len(one), np.inf, np.float32)
     for down in (-1, 0, 1):
         for across in (-1, 0, 1):
-            if abs(down) >= height or abs(across) >= width:
-                continue
-            one = first[
+            moved = one[
                 :, max(0, down) : height + min(0, down), max(0, across) : width + min(0, across)
             ]
-            other = second[
+            still = other[
                 :, max(0, -down) : height - max(0, down), max(0, -across) : width - max(0, across)
             ]
-            best = np.minimum(best, 1 - _correlations(one, other))
+            best = np.minimum(best, 1 - _correlations(moved, still))
     return best
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 
 from tenfold.data.checks.findings import Finding, located
 from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.errors import DataError
 from tenfold.evaluation.metrics import softmax
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.recipes.choosing import USUAL_BUDGET, Budget, chosen_by_data, summarize
@@ -52,7 +53,7 @@ class Judged:
 
 def judge_labels(
     parts: Sequence[ImageDataset], *, resources: Resources, watcher: Watcher
-) -> Judged | None:
+) -> Judged:
     """Find labels that may be wrong, by cross-validation over all splits together.
 
     Args:
@@ -60,12 +61,11 @@ def judge_labels(
         resources: what each training may use.
         watcher: gets the progress.
 
-    Returns:
-        None if fewer than two classes have enough images.
+    Raises:
+        DataError: fewer than two classes have enough images, or too few images differ.
+        TrainingError: a loss became infinite or undefined.
     """
     pooled, owners = _pooled(parts)
-    if pooled is None:
-        return None
     recipe = quick_recipe(pooled)
     splits = Splits(pooled)
     read = RunData(splits, splits.fingerprint, pooled.source, False, None, ())
@@ -97,12 +97,12 @@ def quick_recipe(train: ImageDataset) -> Recipe:
 
 def _pooled(
     parts: Sequence[ImageDataset],
-) -> tuple[ImageDataset | None, list[tuple[ImageDataset, int]]]:
+) -> tuple[ImageDataset, list[tuple[ImageDataset, int]]]:
     """All images of classes with enough of them, and for each its split and place there."""
     counts = sum(part.class_counts() for part in parts)
     enough = np.flatnonzero(counts >= FEWEST)
     if len(enough) < 2:
-        return None, []
+        raise DataError(f"fewer than two classes have {FEWEST} images or more")
     classes = tuple(parts[0].classes[label] for label in enough.tolist())
     chosen = [np.flatnonzero(np.isin(part.label_array, enough)) for part in parts]
     arrays = LabeledArrays(

@@ -16,10 +16,10 @@ from PIL import Image
 
 import tenfold
 from tenfold.data.checks.findings import KINDS, Finding, Located
-from tenfold.data.corrections import ACTION, DELETE, IMAGE, NEW_LABEL
+from tenfold.data.corrections import ACTION, DELETE, IMAGE, NEW_LABEL, RELABEL
 from tenfold.data.dataset import ImageDataset
 from tenfold.doctor.check import Checked
-from tenfold.errors import counted, listing, printable
+from tenfold.errors import counted, encodable, listing, printable
 from tenfold.storage import make_folder, write_text
 
 PAGE, TABLE, JSON = "check.html", "findings.csv", "findings.json"
@@ -47,7 +47,9 @@ def write_check(folder: Path, checked: Checked) -> None:
         StorageError: they cannot be written.
     """
     make_folder(folder)
-    write_text(folder / TABLE, findings_csv(checked))
+    table = findings_csv(checked)
+    # Excel takes a file of other than plain characters for UTF-8 only if it begins so.
+    write_text(folder / TABLE, table if table.isascii() else f"\ufeff{table}")
     write_text(folder / JSON, json.dumps(check_facts(checked), indent=1) + "\n")
     write_text(folder / PAGE, check_page(checked))
 
@@ -60,6 +62,7 @@ def check_facts(checked: Checked) -> dict[str, Any]:
         "classes": list(next(iter(checked.parts.values())).classes),
         "n": {split: len(part) for split, part in checked.parts.items()},
         "notes": list(checked.notes),
+        "unchecked": list(checked.unchecked),
         "labels": {"judged": checked.judged, "agreeing": checked.accuracy},
         "counts": checked.counts(),
         "findings": [_facts(finding) for finding in checked.findings],
@@ -80,14 +83,20 @@ def _facts(finding: Finding) -> dict[str, Any]:
 
 
 def findings_csv(checked: Checked) -> str:
-    """A row for each image of each finding.
+    """A row for each image of each finding, and before them, one for each correction made before.
 
-    What can be deleted safely has that action already; a person fills in the others.
+    What can be deleted safely has that action already; a person fills in the others. With the
+    corrections made before, the table can take the place of the one that they are from.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
+    for name, label in sorted(checked.corrections.new_labels.items()):
+        action = RELABEL if label else DELETE
+        writer.writerow([encodable(name), "", "", "corrected", "", "", "", action, label])
     for number, finding in _numbered(checked):
+        if not finding.images:
+            writer.writerow(["", "", "", finding.kind, number, finding.text, "", "", ""])
         deletes = finding.delete or (False,) * len(finding.images)
         for image, delete in zip(finding.images, deletes, strict=True):
             cells = (
@@ -101,18 +110,13 @@ def findings_csv(checked: Checked) -> str:
                 DELETE if delete else "",
                 finding.proposed,
             )
-            writer.writerow([_encodable(str(cell)) for cell in cells])
+            writer.writerow([encodable(str(cell)) for cell in cells])
     return text.getvalue()
 
 
 def _numbered(checked: Checked) -> Iterator[tuple[int, Finding]]:
     for kind in KINDS:
         yield from enumerate(checked.of_kind(kind), 1)
-
-
-def _encodable(text: str) -> str:
-    """Names that are not UTF-8 cannot be written as they are."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def check_text(checked: Checked, folder: Path | None) -> str:
@@ -128,6 +132,7 @@ def check_text(checked: Checked, folder: Path | None) -> str:
         lines.append(f"{n:>{width},}  {kind}: {shown}{printable(first.text, 500)}")
     if not counts:
         lines.append("nothing was found")
+    lines += [f"note: {printable(text, 2000)}" for text in checked.unchecked]
     if checked.accuracy is not None:
         lines.append(
             f"models that were not trained on them agree with {100 * checked.accuracy:.1f} % of "
@@ -151,7 +156,7 @@ def check_page(checked: Checked) -> str:
         version=tenfold.__version__,
         sizes={split: f"{len(part):,}" for split, part in checked.parts.items()},
         classes=len(next(iter(checked.parts.values())).classes),
-        notes=[printable(note, 2000) for note in checked.notes],
+        notes=[printable(note, 2000) for note in (*checked.unchecked, *checked.notes)],
         accuracy=checked.accuracy,
         judged=checked.judged,
         kinds=[_kind_facts(checked, kind) for kind in checked.counts()],
@@ -196,7 +201,10 @@ def _image_facts(image: Located, part: ImageDataset | None) -> Mapping[str, str]
 
 def _as_url(pixels: np.ndarray) -> str:
     """A picture as a `data:` URL, from uint8 of shape (channels, height, width)."""
-    array = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+    if len(pixels) == 3:
+        array = pixels.transpose(1, 2, 0)
+    else:  # of any other number of channels, their mean
+        array = pixels.mean(0).astype(np.uint8)
     picture = Image.fromarray(np.ascontiguousarray(array))
     picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
     encoded = io.BytesIO()

@@ -206,6 +206,7 @@ def _own_parts(
             test_fraction=recipe.test,
             duplicates_together=recipe.duplicates_together,
             download=resources.download,
+            look_at_pixels=False,
             listener=WithoutNotes(listener),
         )
         splits = with_validation(

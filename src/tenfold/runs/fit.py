@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,9 +33,14 @@ from tenfold.recipes.choosing import (
 from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
 from tenfold.runs.pace import Pace
-from tenfold.runs.reading import Recorded, RunData, folder_options, read_for
+from tenfold.runs.reading import (
+    Recorded,
+    RunData,
+    corrections_for_good,
+    folder_options,
+    read_for,
+)
 from tenfold.runs.resources import USUAL, Resources
-from tenfold.storage import absolute
 from tenfold.tensors import part_of, to_stored
 from tenfold.training.acceleration import Acceleration
 from tenfold.training.augment import Augmentation
@@ -265,7 +269,7 @@ def _assembled(
         image_shape=train.image_shape,
         depth=data.depth,
         labels=folder_options(recipe).labels_wherever(),
-        corrections=str(absolute(Path(recipe.corrections))) if recipe.corrections else "",
+        corrections=corrections_for_good(recipe),
         model_arguments=model_arguments(recipe.model, recipe.model_args),
     )
     _require_fit(recipe, splits)

@@ -148,12 +148,13 @@ def each_fold(
     from tenfold.runs.fit import fit  # imports PyTorch
 
     train, told = read.splits.train, set[str]()
-    of_image = folds_of(train, folds, seed=recipe.seed)
+    together = recipe.duplicates_together
+    of_image = folds_of(train, folds, seed=recipe.seed, duplicates_together=together)
     for fold in range(folds):
         name = f"fold {fold + 1} of {folds}"
         rest, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
         splits = Splits(train.select(rest), read.splits.val, train.select(held, split="test"))
-        splits = with_validation(splits, recipe.val, seed=recipe.seed)
+        splits = with_validation(splits, recipe.val, seed=recipe.seed, duplicates_together=together)
         fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint)
         watching = _OfFold(watcher, name, told)
         yield name, held, fit(recipe, fold_data, resources=resources, watcher=watching)

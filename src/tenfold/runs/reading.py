@@ -10,7 +10,6 @@ from threading import Thread
 from types import MappingProxyType
 
 from tenfold._lazy import imported
-from tenfold.data.checks.brief import checked_before
 from tenfold.data.corrections import NO_CORRECTIONS, Corrections, read_corrections
 from tenfold.data.dataset import Splits
 from tenfold.data.folders.options import FolderOptions
@@ -20,6 +19,7 @@ from tenfold.errors import UsageError
 from tenfold.listening import Listener, Recorder
 from tenfold.recipes import Recipe
 from tenfold.runs.resources import Resources, choose_device
+from tenfold.storage import absolute
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -38,7 +38,7 @@ class Recorded:
 
     def corrections_from(self, place: str) -> Corrections:
         """The corrections, of which messages say where they come from."""
-        return Corrections(place, self.corrections)
+        return Corrections(place, self.corrections, is_recorded=True)
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,6 @@ def read_for(
         listener=recorder,
     )
     splits = loaded.splits
-    for note in checked_before(splits):
-        recorder.note(note)
     if splits.test is None and not recipe.test and holding_out:
         recorder.note("there are no test images")
     if holding_out:
@@ -150,7 +148,17 @@ def corrections_for(recipe: Recipe) -> Corrections:
     Raises:
         DataError: they cannot be read.
     """
-    return read_corrections(Path(recipe.corrections)) if recipe.corrections else NO_CORRECTIONS
+    return (
+        read_corrections(Path(recipe.corrections).expanduser())
+        if recipe.corrections
+        else NO_CORRECTIONS
+    )
+
+
+def corrections_for_good(recipe: Recipe) -> str:
+    """The absolute path of a recipe's corrections; empty if it has none."""
+    given = recipe.corrections
+    return str(absolute(Path(given).expanduser())) if given else ""
 
 
 def folder_options(recipe: Recipe, left_out: Collection[str] = ()) -> FolderOptions:

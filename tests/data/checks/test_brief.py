@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from small_images import image_dataset
 import tenfold
 from tenfold.data.checks import brief
 from tenfold.data.checks.brief import brief_notes, checked_before
-from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.data.dataset import ImageDataset
 from tenfold.storage import cache_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 1, 6, 6), np.uint8)
@@ -25,13 +26,13 @@ SOUND = part(list(range(40)), [0, 1] * 20)
 
 
 def test_sound_data_gets_no_notes() -> None:
-    assert brief_notes(Splits(SOUND, test=part([50, 51], [0, 1], "test"))) == []
+    assert brief_notes([SOUND, part([50, 51], [0, 1], "test")]) == []
 
 
 def test_what_is_said_of_copies() -> None:
     train = part([*range(40), 0, 0, 2, 5], [*([0, 1] * 20), 0, 0, 1, 1])
     val, test = part([8, 50], [0, 1], "val"), part([0, 50, 51, 8], [0, 1, 0, 0], "test")
-    assert brief_notes(Splits(train, val, test)) == [
+    assert brief_notes([train, val, test]) == [
         "1 of the 2 val images is also a training image, pixel for pixel",
         "2 of the 4 test images are also training images, pixel for pixel",
         "2 of the 4 test images are also val images, pixel for pixel",
@@ -44,25 +45,25 @@ def test_images_of_one_color_are_named() -> None:
     images = PIXELS[:40].copy()
     images[[3, 9]] = 255
     data = ImageDataset(images, np.arange(40) % 2, ("cat", "dog"))
-    assert brief_notes(Splits(data)) == ["2 images are of one color: train/3, train/9"]
+    assert brief_notes([data]) == ["2 images are of one color: train/3, train/9"]
 
 
 def test_the_same_data_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
-    looks: list[Splits] = []
+    looks: list[Sequence[ImageDataset]] = []
 
-    def counting(splits: Splits) -> list[str]:
-        looks.append(splits)
+    def counting(parts: Sequence[ImageDataset]) -> list[str]:
+        looks.append(parts)
         return [f"note {len(looks)}"]
 
     monkeypatch.setattr(brief, "brief_notes", counting)
-    one, other = Splits(SOUND), Splits(SOUND.with_labels(1 - SOUND.label_array, SOUND.classes))
+    one, other = [SOUND], [SOUND.with_labels(1 - SOUND.label_array, SOUND.classes)]
     assert checked_before(one) == checked_before(one) == ["note 1"]
     assert checked_before(other) == ["note 2"]
     renamed = ImageDataset(
         SOUND.image_array, SOUND.label_array, SOUND.classes, names=[str(i) for i in range(40)]
     )
-    assert checked_before(Splits(renamed)) == ["note 3"]
+    assert checked_before([renamed]) == ["note 3"]
     for damage in ("", "[", "{}", "[1]", "[" * 100_000):
         for path in (cache_folder() / "checked").iterdir():
             path.write_text(damage)
@@ -76,7 +77,7 @@ def test_a_cache_that_cannot_be_written_only_costs_time(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "file"))
-    assert checked_before(Splits(part([1, 1], [0, 0]))) == [
+    assert checked_before([part([1, 1], [0, 0])]) == [
         "1 training image is a copy of others, pixel for pixel"
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tenfold.data.checks.classes import are_similar, find_in_classes
+from tenfold.data.checks.classes import find_in_classes, similar_pairs
 from tenfold.data.dataset import ImageDataset
 
 
@@ -31,7 +31,13 @@ from tenfold.data.dataset import ImageDataset
     ],
 )
 def test_names_that_are_nearly_the_same(one: str, other: str, similar: bool) -> None:
-    assert are_similar(one, other) == are_similar(other, one) == similar
+    assert similar_pairs([one, "else", other]) == ([(one, other)] if similar else [])
+    assert similar_pairs([other, one]) == ([(other, one)] if similar else [])
+
+
+def test_names_are_found_among_many() -> None:
+    names = [f"class {number}" for number in range(5000)]
+    assert similar_pairs([*names, "Class 7"]) == [("class 7", "Class 7")]
 
 
 def data(counts: list[int], classes: str) -> ImageDataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import combinations
 
@@ -13,7 +14,7 @@ from tenfold.data.checks.duplicates import equal_images
 from tenfold.data.checks.findings import image_name
 from tenfold.data.checks.oddities import is_flat
 from tenfold.data.checks.shortcuts import find_shortcuts
-from tenfold.data.dataset import Splits
+from tenfold.data.dataset import ImageDataset, fingerprint_of
 from tenfold.errors import FileRefusedError, StorageError, counted, listing
 from tenfold.storage import cache_folder, make_folder, read_text, write_text
 
@@ -24,29 +25,38 @@ _LARGEST_NOTES = 2**20
 _MOST_NAMED = 3
 
 
-def brief_notes(splits: Splits) -> list[str]:
-    """Notes on equal images, images of one color, and shortcuts; `tenfold check` finds more."""
-    return [*_on_equal_images(splits), *_on_blank_images(splits), *_on_shortcuts(splits)]
+def brief_notes(parts: Sequence[ImageDataset]) -> list[str]:
+    """Notes on equal images, images of one color, and shortcuts; `tenfold check` finds more.
+
+    Args:
+        parts: the splits as they were read, with the same classes.
+    """
+    train = next(part for part in parts if part.split == "train")
+    return [
+        *_on_equal_images(parts),
+        *_on_blank_images(parts),
+        *(finding.text for finding in find_shortcuts(train)),
+    ]
 
 
-def checked_before(splits: Splits) -> list[str]:
+def checked_before(parts: Sequence[ImageDataset]) -> list[str]:
     """The same notes, which are stored, so that the same data is not looked at again."""
-    path = cache_folder() / "checked" / f"{_key(splits)}.json"
+    path = cache_folder() / "checked" / f"{_key(parts)}.json"
     with suppress(FileRefusedError, OSError, ValueError, RecursionError):
         found = json.loads(read_text(path, _LARGEST_NOTES))
         if isinstance(found, list) and all(isinstance(note, str) for note in found):
             return found
-    notes = brief_notes(splits)
+    notes = brief_notes(parts)
     with suppress(StorageError, OSError, UnicodeError):  # then they are looked at again
         make_folder(path.parent)
         write_text(path, json.dumps(notes))
     return notes
 
 
-def _key(splits: Splits) -> str:
+def _key(parts: Sequence[ImageDataset]) -> str:
     """Differs for data that may get other notes."""
-    digest = hashlib.sha256(f"{VERSION} {splits.fingerprint}".encode())
-    for part in splits:
+    digest = hashlib.sha256(f"{VERSION} {fingerprint_of(parts)}".encode())
+    for part in parts:
         for texts in (part.names, part.originals and part.originals.formats):
             digest.update(json.dumps(texts).encode())
         if part.originals is not None:
@@ -54,8 +64,7 @@ def _key(splits: Splits) -> str:
     return digest.hexdigest()
 
 
-def _on_equal_images(splits: Splits) -> list[str]:
-    parts = list(splits)
+def _on_equal_images(parts: Sequence[ImageDataset]) -> list[str]:
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     index = np.concatenate([np.arange(len(part)) for part in parts])
     labels = np.concatenate([part.label_array for part in parts])
@@ -82,7 +91,8 @@ def _on_equal_images(splits: Splits) -> list[str]:
             f"{counted(len(contradictory), 'image')} {'is' if len(contradictory) == 1 else 'are'} "
             f"there under different labels: {listing(shown, _MOST_NAMED)}"
         )
-    copies = sum(max(0, int((owner[group] == 0).sum()) - 1) for group in groups)
+    train = [part.split for part in parts].index("train")
+    copies = sum(max(0, int((owner[group] == train).sum()) - 1) for group in groups)
     if copies:
         notes.append(
             f"{counted(copies, 'training image')} {'is a copy' if copies == 1 else 'are copies'} "
@@ -91,17 +101,13 @@ def _on_equal_images(splits: Splits) -> list[str]:
     return notes
 
 
-def _on_blank_images(splits: Splits) -> list[str]:
+def _on_blank_images(parts: Sequence[ImageDataset]) -> list[str]:
     names = [
         image_name(part, index)
-        for part in splits
+        for part in parts
         for index in np.flatnonzero(is_flat(part.image_array)).tolist()
     ]
     if not names:
         return []
     one = "image is" if len(names) == 1 else "images are"
     return [f"{len(names):,} {one} of one color: {listing(names, _MOST_NAMED)}"]
-
-
-def _on_shortcuts(splits: Splits) -> list[str]:
-    return [finding.text for finding in find_shortcuts(splits.train)]

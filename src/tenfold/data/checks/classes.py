@@ -16,6 +16,9 @@ UNEVEN = 10
 _SHORTEST = 5
 """Letters of a name that may be misspelled."""
 
+_MOST_COMPARED = 1000
+"""Of more classes, typing errors are not looked for: that takes a look at every pair."""
+
 
 def find_in_classes(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
     """What is odd about the classes of the splits, the first of which is for training."""
@@ -24,9 +27,8 @@ def find_in_classes(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
     for name, n in zip(train.classes, total, strict=True):
         if not n:
             yield Finding("empty-class", f"{name!r} has no images")
-    for one, other in combinations(train.classes, 2):
-        if are_similar(one, other):
-            yield Finding("similar-names", f"{one!r} and {other!r} are different classes")
+    for one, other in similar_pairs(train.classes):
+        yield Finding("similar-names", f"{one!r} and {other!r} are different classes")
     counts = {
         name: n for name, n in zip(train.classes, train.class_counts().tolist(), strict=True) if n
     }
@@ -41,31 +43,39 @@ def find_in_classes(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
         )
 
 
-def are_similar(one: str, other: str) -> bool:
-    """Whether names differ only by case, by spaces and signs, by a plural, or by one typing error.
+def similar_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The names that differ only by case, by spaces and signs, by a plural, or by a typing error.
 
     Names in which digits differ are not similar.
     """
-    first, second = (re.sub(r"[\W_]+", "", name.casefold()) for name in (one, other))
-    if re.sub(r"\D", "", first) != re.sub(r"\D", "", second):
-        return False
-    if first == second or {first + "s", first + "es"} & {second}:
-        return bool(first)
-    if {second + "s", second + "es"} & {first}:
-        return True
-    return min(len(first), len(second)) >= _SHORTEST and _is_misspelled(first, second)
+    simple = [re.sub(r"[\W_]+", "", name.casefold()) for name in names]
+    places: dict[str, list[int]] = {}
+    for place, word in enumerate(simple):
+        places.setdefault(word, []).append(place)
+    found = set()
+    for word, those in places.items():
+        found |= set(combinations(those, 2))
+        for plural in (word + "s", word + "es"):
+            found |= {(min(a, b), max(a, b)) for a in those for b in places.get(plural, ())}
+    if len(names) <= _MOST_COMPARED:
+        found |= {
+            (one, other)
+            for one, other in combinations(range(len(names)), 2)
+            if _is_misspelled(simple[one], simple[other])
+        }
+    return [(names[one], names[other]) for one, other in sorted(found) if simple[one]]
 
 
 def _is_misspelled(first: str, second: str) -> bool:
     """Whether one letter after the first is wrong, missing, or in the place of its neighbor."""
-    start = next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
-        min(len(first), len(second)),
-    )
-    if start == 0:
+    lengths = len(first), len(second)
+    if min(lengths) < _SHORTEST or max(lengths) - min(lengths) > 1 or first[0] != second[0]:
         return False
+    start = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), -1)
+    start = min(lengths) if start < 0 else start
     rest, others = first[start:], second[start:]
     is_swapped = rest[:2] == others[1::-1] and rest[2:] == others[2:]
     is_wrong = rest[1:] == others[1:]
     is_missing = rest == others[1:] or rest[1:] == others
-    return is_swapped or is_wrong or is_missing
+    digits = (re.sub(r"\D", "", name) for name in (first, second))
+    return (is_swapped or is_wrong or is_missing) and len(set(digits)) == 1

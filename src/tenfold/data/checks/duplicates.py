@@ -21,7 +21,7 @@ _SAMPLED = 64
 def equal_images(arrays: Sequence[PixelArray]) -> list[Int64[np.ndarray, " copies"]]:
     """The groups of images that are equal in every pixel.
 
-    Images whose pixels all have one value are in no group.
+    Images of a single color are in no group.
 
     Args:
         arrays: of images; those of different sizes differ.
@@ -42,7 +42,7 @@ def equal_images(arrays: Sequence[PixelArray]) -> list[Int64[np.ndarray, " copie
         for place in places[counts[key_of] > 1].tolist():
             number = int(np.searchsorted(starts, place, side="right")) - 1
             image = arrays[number][place - starts[number]]
-            if image.size and (image != image.flat[0]).any():
+            if (image != image[:, :1, :1]).any():
                 digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
                 by_digest.setdefault(digest, []).append(place)
         groups += [np.array(group) for group in by_digest.values() if len(group) > 1]
@@ -68,7 +68,7 @@ def find_duplicates(parts: Sequence[ImageDataset]) -> list[Finding]:
     """Every group of equal images, as one finding.
 
     Args:
-        parts: the splits; images of two that have the same names are one image.
+        parts: the splits, that for training first.
     """
     images = [(part, index) for part in parts for index in range(len(part))]
     groups = equal_images([part.image_array for part in parts])
@@ -86,7 +86,7 @@ def _finding(copies: Iterable[tuple[ImageDataset, int]]) -> Finding:
         return Finding("two-labels", text, found, (False,) * len(found))
     if len(splits) > 1:
         # What is tested stays as it is.
-        delete = tuple(image.split == splits[0] for image in found)
+        delete = tuple(image.split != splits[-1] for image in found)
         return Finding("across-splits", f"the same image is in {listing(splits)}", found, delete)
     delete = tuple(place > 0 for place in range(len(found)))
     return Finding("duplicates", f"the same image {len(found)} times", found, delete)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.errors import encodable
 
 
 @dataclass(frozen=True)
@@ -131,5 +132,5 @@ def located(part: ImageDataset, index: int) -> Located:
 
 
 def image_name(part: ImageDataset, index: int) -> str:
-    """The name of an image's file; without files, its split and number."""
-    return f"{part.split}/{index}" if part.names is None else part.names[index]
+    """The name of an image's file, as a table can have it; without files, its split and number."""
+    return f"{part.split}/{index}" if part.names is None else encodable(part.names[index])

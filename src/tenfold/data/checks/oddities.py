@@ -23,7 +23,11 @@ LONGEST = 4.0
 FAR = 6.0
 """Standard deviations, estimated from the middle of the distribution, that make an image odd."""
 
-_BLOCK = 4096
+LEAST_DEVIATION = 0.1
+"""Where images hardly differ, the deviation of the logarithms of light and contrast counts so."""
+
+ROOM = 16 * 2**20
+"""Bytes of pixels that are converted at a time."""
 
 
 def find_oddities(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
@@ -87,11 +91,15 @@ def _odd_light(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
         return
     light, contrast = (np.concatenate(values) for values in zip(*measured, strict=True))
     images = [(part, index) for part in parts for index in range(len(part))]
-    flat = np.concatenate([is_flat(part.image_array) for part in parts])
+    shown = np.flatnonzero(~np.concatenate([is_flat(part.image_array) for part in parts]))
+    if not len(shown):
+        return
+    images = [images[place] for place in shown.tolist()]
+    light, contrast = light[shown], contrast[shown]
     # Near black and white, equal steps of light matter more.
     of_light = _distances(np.log((light + 1) / (256 - light)))
     of_contrast = _distances(np.log(contrast + 1))
-    for place in np.flatnonzero(~flat & (np.abs(of_light) > FAR)).tolist():
+    for place in np.flatnonzero(np.abs(of_light) > FAR).tolist():
         word = "bright" if of_light[place] > 0 else "dark"
         text = f"it is unusually {word}: its mean is {light[place]:.0f}, the median of all is "
         part, index = images[place]
@@ -102,7 +110,7 @@ def _odd_light(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
             (False,),
             -abs(float(of_light[place])),
         )
-    odd = ~flat & (of_contrast < -FAR) & (np.abs(of_light) <= FAR)
+    odd = (of_contrast < -FAR) & (np.abs(of_light) <= FAR)
     for place in np.flatnonzero(odd).tolist():
         part, index = images[place]
         yield Finding(
@@ -121,10 +129,12 @@ def light_and_contrast(
     """The mean and the standard deviation of each image's pixels."""
     pixels = images.reshape(len(images), -1)
     light, contrast = np.empty(len(pixels)), np.empty(len(pixels))
-    for start in range(0, len(pixels), _BLOCK):
-        block = pixels[start : start + _BLOCK].astype(np.float32)
-        light[start : start + _BLOCK] = block.mean(1, dtype=np.float64)
-        contrast[start : start + _BLOCK] = block.std(1)
+    rows = max(1, ROOM // (4 * pixels.shape[1]))
+    for start in range(0, len(pixels), rows):
+        some = slice(start, start + rows)
+        block = pixels[some].astype(np.float32)
+        light[some] = block.mean(1, dtype=np.float64)
+        contrast[some] = block.std(1)
     return light, contrast
 
 
@@ -136,6 +146,5 @@ def _distances(values: np.ndarray) -> Float64[np.ndarray, " n"]:
     """
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     side = np.where(values < middle, middle - low, high - middle) / 0.6745
-    least = max(1e-3, 0.05 * (high - low))
-    distances: Float64[np.ndarray, " n"] = (values - middle) / np.maximum(side, least)
+    distances: Float64[np.ndarray, " n"] = (values - middle) / np.maximum(side, LEAST_DEVIATION)
     return distances

@@ -66,7 +66,8 @@ def _properties(
         yield "the file's format", _numbered([formats[index] for index in chosen.tolist()])
         yield "the image's size", _numbered(sizes[:, 0] * 2**32 + sizes[:, 1])
         yield "the image's area", _levels(sizes[:, 0] * sizes[:, 1])
-    yield "the mean brightness", _levels(train.image_array[chosen].mean((1, 2, 3)))
+    light = [train.image_array[index].mean() for index in chosen.tolist()]
+    yield "the mean brightness", _levels(np.array(light))
 
 
 def _numbered(values: Sequence[str] | np.ndarray) -> Int64[np.ndarray, " n"]:
@@ -89,14 +90,12 @@ def _given_away(
     Each image's class is guessed from the other images of the same value, of which each class
     counts the same in all. The mean recall of those guesses is compared with chance.
     """
-    present, of_image = np.unique(labels, return_inverse=True)
-    table = np.zeros((values.max() + 1, len(present)))
-    np.add.at(table, (values, of_image), 1)
-    sizes = table.sum(0)
-    others = table[values]
-    others[np.arange(len(values)), of_image] -= 1
-    guessed = np.where(others.any(1), (others / sizes).argmax(1), -1)
-    recalls = np.array([(guessed == c)[of_image == c].mean() for c in range(len(present))])
+    present, of_image, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    # All images of one value and one class get the same guess.
+    pairs, counts = np.unique(values * len(present) + of_image, return_counts=True)
+    value, own = np.divmod(pairs, len(present))
+    guessed = _guesses(value, own, counts, sizes)
+    recalls = np.bincount(own, counts * (guessed == own), len(present)) / sizes
     chance = 1 / len(present)
     told = (recalls.mean() - chance) / (1 - chance)
     if told >= TELLS:
@@ -104,8 +103,41 @@ def _given_away(
             f"{name} alone gives away the class of {100 * recalls.mean():.0f} % of the images "
             f"(chance: {100 * chance:.0f} %, classes counted equally)"
         )
-    outside = np.array([(guessed == c)[of_image != c].mean() for c in range(len(present))])
+    wrong = (guessed != own) & (guessed >= 0)
+    outside = np.bincount(guessed[wrong], counts[wrong], len(present)) / (len(values) - sizes)
     known = [classes[present[c]] for c in np.flatnonzero(recalls - outside >= TELLS_ONE)]
     if known:
         return f"{name} alone gives away {listing([repr(one) for one in known])}"
     return ""
+
+
+def _guesses(
+    value: Int64[np.ndarray, " pairs"],
+    own: Int64[np.ndarray, " pairs"],
+    counts: Int64[np.ndarray, " pairs"],
+    sizes: Int64[np.ndarray, " classes"],
+) -> Int64[np.ndarray, " pairs"]:
+    """The guess for an image of each pair of value and class, from all other images.
+
+    Args:
+        value: of each pair, in order.
+        own: the class of each pair.
+        counts: number of images of each pair.
+        sizes: number of images of each class.
+
+    Returns:
+        The class with the largest share of its images among those of this value; -1 if there are no
+        other images of this value.
+    """
+    shares = counts / sizes[own]
+    order = np.lexsort((own, -shares, value))
+    starts = np.searchsorted(value[order], value)  # where a value's pairs begin
+    best = order[starts]
+    after = np.minimum(starts + 1, len(order) - 1)
+    has_second = (starts + 1 < len(order)) & (value[order[after]] == value)
+    rival = np.where(best == np.arange(len(own)), np.where(has_second, order[after], -1), best)
+    left = (counts - 1) / sizes[own]
+    theirs = np.where(rival >= 0, shares[rival], 0.0)
+    guess = np.where(left > theirs, own, np.where(rival >= 0, own[rival], -1))
+    guesses: Int64[np.ndarray, " pairs"] = np.where((left <= 0) & (rival < 0), -1, guess)
+    return guesses

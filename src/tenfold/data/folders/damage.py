@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tenfold.errors import DataError, StorageError, TenfoldError, counted, listing, printable
+from tenfold.errors import (
+    DataError,
+    StorageError,
+    TenfoldError,
+    counted,
+    encodable,
+    listing,
+    printable,
+)
 from tenfold.storage import cache_folder, make_folder, write_text
 
 MOST_NAMED = 20
@@ -135,8 +143,7 @@ def _listed(work: str, bad_files: Sequence[tuple[str, str]]) -> Path:
     """A file in the cache that lists them."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
-        [cell.encode(errors="backslashreplace").decode() for cell in row]
-        for row in [("file", "reason"), *bad_files]
+        [encodable(cell) for cell in row] for row in [("file", "reason"), *bad_files]
     )
     folder = cache_folder() / "bad-files"
     make_folder(folder)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tenfold.errors import TenfoldError
+from tenfold.errors import TenfoldError, encodable
 from tenfold.storage import absolute, read_regular_file
 
 
@@ -27,7 +27,8 @@ class FolderOptions:
             be `group`. Empty for none.
         skip_bad: leave out images that cannot be read instead of refusing them.
         leave_out: names of images that are left out, whether they can be read or not.
-        may_skip: names of images that are left out if they cannot be read.
+        may_skip: names of images that are left out if they cannot be read; see `encodable`.
+        tells_bad: whether whoever asks tells of images that cannot be read, and they are left out.
     """
 
     labels: str = ""
@@ -36,10 +37,16 @@ class FolderOptions:
     skip_bad: bool = False
     leave_out: frozenset[str] = frozenset()
     may_skip: frozenset[str] = frozenset()
+    tells_bad: bool = False
 
     def skips(self, name: str) -> bool:
         """Whether this image is left out if it cannot be read."""
-        return self.skip_bad or name in self.may_skip or name in self.leave_out
+        return (
+            self.skip_bad
+            or self.tells_bad
+            or encodable(name) in self.may_skip
+            or name in self.leave_out
+        )
 
     def readings(self) -> list[tuple[str, str]]:
         """What `labels` may mean, as files and headings of columns, the likelier first."""
@@ -69,9 +76,9 @@ class FolderOptions:
     def fingerprint(self) -> str:
         """A text that differs if the same images may be read differently; empty by default.
 
-        `may_skip` does not count: see `skips`.
+        What only decides whether bad images are an error does not count: see `skips`.
         """
-        options = replace(self, may_skip=frozenset())
+        options = replace(self, may_skip=frozenset(), tells_bad=False)
         if options == NO_OPTIONS:
             return ""
         files = [file for file, _ in self.readings() if os.path.isfile(file)]  # noqa: PTH113

@@ -94,8 +94,10 @@ def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
 
     Or those of a check.
     """
-    if entries and {entry.name for entry in entries} <= FINDINGS:
-        return all(map(_is_file, entries))
+    shown = [entry for entry in entries if not is_hidden((entry.name,))]
+    of_check = {entry.name for entry in shown}
+    if {"findings.json", "check.html"} <= of_check <= FINDINGS:
+        return all(map(_is_file, shown))
     names = {entry.name for entry in entries if entry.name in (FACTS, RECIPE, LOCK)}
     if FACTS in names:
         others = {e.name for e in entries if not e.name.startswith(".")} - names
