@@ -138,16 +138,15 @@ def test_too_many_for_a_run_to_record_are_refused(
 ) -> None:
     monkeypatch.setattr("tenfold.data.corrections.LARGEST_CHANGES", 10)
     path = table(tmp_path, "image,action\nlong name.png,delete\n")
-    with pytest.raises(DataError, match="1 images have an action, more than a run can record"):
+    with pytest.raises(DataError, match="1 image to correct, more than a run can record"):
         read_corrections(path)
 
 
 def test_a_name_in_another_encoding_can_be_corrected(tenfold: Tenfold, tmp_path: Path) -> None:
     photos = folder(tmp_path)
     (photos / "light" / "bad.png").unlink()
-    odd = os.fsencode(photos / "dark") + b"/caf\xe9.png"
-    with open(odd, "wb") as file:
-        file.write((photos / "light" / "2.png").read_bytes())
+    odd = photos / "dark" / os.fsdecode(b"caf\xe9.png")
+    odd.write_bytes((photos / "light" / "2.png").read_bytes())
     assert tenfold("check", str(photos), "--quick", "--out", str(tmp_path / "check")).code == 0
     findings = tmp_path / "check" / "findings.csv"
     lines = findings.read_text().splitlines()

@@ -112,7 +112,7 @@ def read_corrections(path: Path) -> Corrections:
     changes = {name: label for name, label in found.items() if label is not None}
     if sum(len(name) + len(label) for name, label in changes.items()) > LARGEST_CHANGES:
         raise DataError(
-            f"{path}: {len(changes):,} images have an action, more than a run can record",
+            f"{path}: {counted(len(changes), 'image')} to correct, more than a run can record",
             remedy="move or delete the files themselves",
         )
     return Corrections(str(path), changes)
