@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_images import image_dataset
 
 import tenfold
 from command_line import Tenfold
+from small_images import image_dataset
 from tenfold.data.corrections import Corrections, corrected, read_corrections
 from tenfold.errors import DataError
 from tenfold.listening import Listener, Recorder
@@ -46,7 +46,7 @@ def test_rows_with_an_action_count(tmp_path: Path, text: str, encoding: str) -> 
         ("", "needs the columns 'image' and 'action', and 'image', 'action' are missing"),
         ("image,label\na,cat\n", "'action' is missing; take the findings.csv"),
         ("image,action\na,\nb,remove\n", "line 3: the action is 'remove'; choose one of: delete"),
-        ("image,action\na,delet\n", "line 2: the action is 'delet', did you mean 'delete'"),
+        ("image,action\na,delet\n", "line 2: the action is 'delet'; did you mean 'delete'"),
         ("image,action\na,relabel\n", "line 2: it does not say which label 'a' gets"),
         ("image,action,new_label\na,relabel, \n", "write it in the column 'new_label'"),
         ("image,action\n,delete\n", "line 2: no image is named"),
@@ -150,7 +150,7 @@ def test_a_name_in_another_encoding_can_be_corrected(tenfold: Tenfold, tmp_path:
     assert tenfold("check", str(photos), "--quick", "--out", str(tmp_path / "check")).code == 0
     findings = tmp_path / "check" / "findings.csv"
     lines = findings.read_text().splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith(r"dark/caf\xe9.png,"))
+    at = next(i for i, line in enumerate(lines) if line.startswith(r"dark/caf\udce9.png,"))
     lines[at] = lines[at][:-2] + ",delete,"
     findings.write_text("\n".join(lines))
     answer = tenfold("data", str(photos), "--corrections", str(findings))

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
 
 from command_line import Tenfold
+from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset, fingerprint_of
 from tenfold.data.load import load_splits, read_to_show

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from small_images import digits, numbered, numbers
 
 from bad_inputs.makers.pictures import pictures
+from small_images import digits, numbered, numbers
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.splitting import folds_of, split_stratified
 from tenfold.errors import DataError, UsageError

@@ -37,7 +37,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "dog" / "wrong.png").write_bytes((root / "cat" / "03.png").read_bytes())
     Image.open(root / "cat" / "05.png").save(root / "cat" / "05 small.jpg", quality=92)
     Image.new("RGB", (16, 16)).save(root / "cat" / "black.png")
-    picture(root / "cat" / "tiny.png", 90, (3, 3))
+    picture(root / "cat" / "tiny.png", 92, (4, 3))
     picture(root / "cat" / "long.png", 91, (4, 90))
     (root / "cat" / "torn.png").write_bytes((root / "cat" / "07.png").read_bytes()[:200])
     (root / "cat" / "<b>&amp;.png").write_bytes((root / "cat" / "09.png").read_bytes())
@@ -89,7 +89,7 @@ def test_strict_and_ignore(tenfold: Tenfold, photos: Path, tmp_path: Path) -> No
     assert "nothing was found" in answer.out
     answer = tenfold(*command, str(tmp_path / "3"), "--ignore", "blanks")
     assert answer.code == 2
-    assert "there is no finding 'blanks', did you mean 'blank'?" in answer.err
+    assert "there is no finding 'blanks'; did you mean 'blank'?" in answer.err
 
 
 def test_where_it_writes(

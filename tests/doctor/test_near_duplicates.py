@@ -25,8 +25,8 @@ def smooth(n: int, side: int = 32, channels: int = 1, seed: int = 0) -> np.ndarr
         images += generator.normal(0, 18, (n, channels, 1, 1)) * np.cos(
             waves[0] * down + waves[1] * across + waves[2]
         )
-    images += 120 + generator.normal(0, 3, images.shape)
-    return images.clip(0, 255).astype(np.uint8)
+    images += 110 + generator.normal(0, 3, images.shape)
+    return images.clip(0, 210).astype(np.uint8)
 
 
 def saved(pixels: np.ndarray, quality: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_copies_are_found_and_nothing_else(copied) -> None:
 
 def test_digits_are_not_copies_of_each_other() -> None:
     """Real data, of 8 x 8 pixels, in which many images look alike."""
-    train = load_splits("digits", test_fraction=0).splits.train
+    train = load_splits("digits", test_fraction=0.0).splits.train
     assert len(find_near_duplicates([train])) <= len(train) / 1000
 
 

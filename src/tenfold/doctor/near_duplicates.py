@@ -2,8 +2,8 @@
 
 In three steps. Every image is described by how much of each low spatial frequency it has, which
 hardly changes if it is moved. The nearest images by that description are candidates. A pair of them
-counts if its gray values, slightly blurred, are correlated almost perfectly at one of the shifts by
-at most a pixel.
+counts if its gray values are correlated almost perfectly: slightly blurred, at one of the shifts by
+at most a pixel; or if one of the two is blurred a little, as scaling does, and the other is not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,15 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import listing, quoted
 from tenfold.types import PixelArray
 
-SAME = 0.0035
-"""A pair is nearly the same if 1 minus its correlation is smaller."""
+SAME_MOVED, SAME_SCALED = 0.0012, 0.003
+"""A pair is nearly the same if 1 minus its correlation is smaller: with both images blurred, at the
+best shift; and with one of them blurred."""
+
+WORTH_A_LOOK = 25
+"""A pair whose distance by shifts is more times as large is not compared by scales."""
+
+BLURS = (0.45, 0.6, 0.75)
+"""Standard deviations of the Gaussians that stand for scaling, in pixels."""
 
 MOST_IMAGES = 200_000
 """The search takes time in proportion to the square of the number of images."""
@@ -36,6 +43,9 @@ FREQUENCIES = 8
 
 LONGEST_SIDE = 64
 """Longer sides are divided by a whole number before images are compared."""
+
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Of red, green and blue in ITU-R BT.601."""
 
 SMALLEST_SIDE = 6
 """Smaller images are too much alike by chance."""
@@ -56,7 +66,8 @@ class Pairs:
     Attributes:
         first: the places of the images that come first.
         second: those of the others.
-        distance: 1 minus the correlation of each pair.
+        distance: 1 minus the correlation of each pair, divided by the largest one that counts, so
+            0..1.
     """
 
     first: Int64[np.ndarray, " pairs"]
@@ -158,18 +169,20 @@ def near_pairs(
     step = max(1, rows // 4)
     blocks = [pairs[start : start + step] for start in range(0, len(pairs), step)]
     distance = np.concatenate(
-        [_distances(*(_blurred(gray_of(side)) for side in block.T)) for block in blocks]
+        [_distances(gray_of(block[:, 0]), gray_of(block[:, 1])) for block in blocks]
     )
-    same = distance < SAME
+    same = distance < 1
     return Pairs(pairs[same, 0], pairs[same, 1], distance[same])
 
 
-def _gray(images: PixelArray) -> GrayImages:
-    """The mean of the channels; a long side is divided by a whole number."""
+def _gray(images: PixelArray) -> Float32[np.ndarray, "n smaller_height smaller_width"]:
+    """The luma of color, which JPEG keeps best; a long side is divided by a whole number."""
     n, _, *sides = images.shape
     down, across = (math.ceil(side / LONGEST_SIDE) for side in sides)
     height, width = sides[0] // down, sides[1] // across
-    gray: GrayImages = images[:, :, : height * down, : width * across].mean(1, dtype=np.float32)
+    pixels = images[:, :, : height * down, : width * across].astype(np.float32)
+    weights = LUMA if pixels.shape[1] == 3 else np.full(pixels.shape[1], 1 / pixels.shape[1])
+    gray = np.einsum("nchw,c->nhw", pixels, weights.astype(np.float32))
     if down == across == 1:
         return gray
     return gray.reshape(n, height, down, width, across).mean((2, 4))
@@ -219,16 +232,50 @@ def _nearest(
     return nearest
 
 
-def _blurred(gray: GrayImages) -> GrayImages:
+def _blurred(gray: GrayImages) -> Float32[np.ndarray, "n smaller_height smaller_width"]:
     """The mean of each pixel and its eight neighbours; without the outermost pixels."""
-    if min(gray.shape[1:]) < 5:
-        return gray
     rows = gray[:, :-2] + gray[:, 1:-1] + gray[:, 2:]
-    blurred: GrayImages = (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
+    blurred: np.ndarray = (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
     return blurred
 
 
-def _distances(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " pairs"]:
+def _distances(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " n"]:
+    """The distance of each pair; see `Pairs`."""
+    distances = _moved(_blurred(one), _blurred(other)) / np.float32(SAME_MOVED)
+    near = np.flatnonzero(distances < WORTH_A_LOOK)
+    scaled = _scaled(one[near], other[near]) / np.float32(SAME_SCALED)
+    distances[near] = np.minimum(distances[near], scaled)
+    return distances
+
+
+def _scaled(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " n"]:
+    """1 minus the correlation of each pair, as they are or with one of them blurred."""
+    best = 1 - _correlations(_inside(one), _inside(other))
+    for deviation in BLURS:
+        for sharp, smooth in ((one, other), (other, one)):
+            blurred = _inside(_gaussian(sharp, deviation))
+            best = np.minimum(best, 1 - _correlations(blurred, _inside(smooth)))
+    return best
+
+
+def _inside(gray: GrayImages) -> Float32[np.ndarray, "n smaller_height smaller_width"]:
+    """Without the outermost pixels."""
+    return gray[:, 1:-1, 1:-1]
+
+
+def _gaussian(gray: GrayImages, deviation: float) -> GrayImages:
+    """Blurred; the outermost pixels count for those beyond them."""
+    reach = np.arange(-2, 3)
+    weights = np.exp(-(reach**2) / (2 * deviation**2)).astype(np.float32)
+    weights /= weights.sum()
+    height, width = gray.shape[1:]
+    padded = np.pad(gray, ((0, 0), (2, 2), (2, 2)), "edge")
+    rows = sum(w * padded[:, at : at + height] for at, w in enumerate(weights))
+    blurred: GrayImages = sum(w * rows[:, :, at : at + width] for at, w in enumerate(weights))
+    return blurred
+
+
+def _moved(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " n"]:
     """1 minus the correlation of each pair, at the best of the shifts by at most a pixel."""
     height, width = one.shape[1:]
     best = np.full(len(one), np.inf, np.float32)
@@ -244,10 +291,10 @@ def _distances(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " pair
     return best
 
 
-def _correlations(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " pairs"]:
+def _correlations(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " n"]:
     one = one - one.mean((1, 2), keepdims=True)
     other = other - other.mean((1, 2), keepdims=True)
     product = np.einsum("nij,nij->n", one, other)
     lengths = np.einsum("nij,nij->n", one, one) * np.einsum("nij,nij->n", other, other)
-    correlations: Float32[np.ndarray, " pairs"] = product / np.sqrt(np.maximum(lengths, 1e-6))
+    correlations: Float32[np.ndarray, " n"] = product / np.sqrt(np.maximum(lengths, 1e-6))
     return correlations

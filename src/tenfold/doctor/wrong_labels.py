@@ -122,7 +122,7 @@ def _pooled(
 
 
 def _pooled_groups(
-    parts: Sequence[ImageDataset], chosen: Sequence[Int64[np.ndarray, " chosen"]]
+    parts: Sequence[ImageDataset], chosen: Sequence[np.ndarray]
 ) -> tuple[str, ...] | None:
     if all(part.groups is None for part in parts):
         return None
@@ -159,7 +159,10 @@ def wrong_labels(probabilities: Probabilities, labels: LabelArray) -> Int64[np.n
 
 
 def _finding(
-    part: ImageDataset, index: int, classes: Sequence[str], probabilities: Probabilities
+    part: ImageDataset,
+    index: int,
+    classes: Sequence[str],
+    probabilities: Float[np.ndarray, " classes"],
 ) -> Finding:
     image = located(part, index)
     best = int(probabilities.argmax())

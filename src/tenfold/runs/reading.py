@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from types import MappingProxyType
 
 from tenfold._lazy import imported
 from tenfold.data.corrections import NO_CORRECTIONS, Corrections, read_corrections
@@ -21,8 +20,6 @@ from tenfold.recipes import Recipe
 from tenfold.runs.resources import Resources, choose_device
 from tenfold.storage import absolute
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True)
 class Recorded:
@@ -33,8 +30,8 @@ class Recorded:
         corrections: see `Corrections.new_labels`.
     """
 
-    left_out: Mapping[str, str] = NOTHING
-    corrections: Mapping[str, str] = NOTHING
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    corrections: Mapping[str, str] = field(default_factory=dict)
 
     def corrections_from(self, place: str) -> Corrections:
         """The corrections, of which messages say where they come from."""
@@ -97,7 +94,7 @@ def read_for(
     recorder = Recorder(listener)
     if recorded is None:
         corrections = corrections_for(recipe)
-        left_out = NOTHING
+        left_out: Mapping[str, str] = {}
     else:
         corrections = recorded.corrections_from("the corrections that the run began with")
         left_out = recorded.left_out

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_images import image_dataset
 
 import tenfold
+from small_images import image_dataset
 from tenfold.data.checks import brief
 from tenfold.data.checks.brief import brief_notes, checked_before
 from tenfold.data.dataset import ImageDataset

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_images import digits
 
+from small_images import digits
 from tenfold.data.checks.findings import Finding
 from tenfold.data.checks.oddities import find_oddities, is_flat
 from tenfold.data.dataset import ImageDataset
@@ -61,8 +61,8 @@ def test_one_bright_pixel_is_enough() -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda image: image // 40, "unusually dark"),
-        (lambda image: 250 + image // 60, "unusually bright"),
+        (lambda image: image // 20, "unusually dark"),
+        (lambda image: 240 + image // 16, "unusually bright"),
         (lambda image: 118 + image // 20, "unusually flat"),
     ],
 )

@@ -84,9 +84,9 @@ def _on_equal_images(parts: Sequence[ImageDataset]) -> list[str]:
 
         def named(place: int) -> str:
             part = parts[owner[place]]
-            return f"{image_name(part, index[place])} ({part.classes[labels[place]]})"
+            return f"{image_name(part, int(index[place]))} ({part.classes[labels[place]]})"
 
-        shown = [" = ".join(map(named, group[:_MOST_NAMED])) for group in contradictory]
+        shown = [" = ".join(map(named, group[:_MOST_NAMED].tolist())) for group in contradictory]
         notes.append(
             f"{counted(len(contradictory), 'image')} {'is' if len(contradictory) == 1 else 'are'} "
             f"there under different labels: {listing(shown, _MOST_NAMED)}"

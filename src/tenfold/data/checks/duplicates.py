@@ -18,13 +18,13 @@ _SAMPLED = 64
 """Bytes of each image that are looked at first."""
 
 
-def equal_images(arrays: Sequence[PixelArray]) -> list[Int64[np.ndarray, " copies"]]:
+def equal_images(arrays: Sequence[np.ndarray]) -> list[Int64[np.ndarray, " _"]]:
     """The groups of images that are equal in every pixel.
 
     Images of a single color are in no group.
 
     Args:
-        arrays: of images; those of different sizes differ.
+        arrays: of images, uint8, n x channels x height x width; those of different sizes differ.
 
     Returns:
         For each group, the places of two or more images, as if the arrays were joined.
@@ -32,7 +32,8 @@ def equal_images(arrays: Sequence[PixelArray]) -> list[Int64[np.ndarray, " copie
     starts = np.cumsum([0, *map(len, arrays)])
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for number, images in enumerate(arrays):
-        by_shape.setdefault(images.shape[1:], []).append(number)
+        if len(images):
+            by_shape.setdefault(images.shape[1:], []).append(number)
     groups = []
     for numbers in by_shape.values():
         keys = np.concatenate([_keys(arrays[number]) for number in numbers])

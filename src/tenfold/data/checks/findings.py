@@ -111,9 +111,9 @@ class Finding:
         text: what was found; a sentence without a full stop.
         images: that it is about.
         delete: of every image, whether deleting it would be safe.
-        score: how sure it is, the lowest first: of near duplicates, 1 minus their correlation; of
-            a wrong label, its probability; of an odd image, how far it is from the others. None
-            for what is certain.
+        score: how sure it is, the lowest first: of near duplicates, their distance (see
+            `doctor.near_duplicates.Pairs`); of a wrong label, its probability; of an odd image, how
+            far it is from the others. None for what is certain.
         proposed: the class that the first image may be of; empty for none.
     """
 

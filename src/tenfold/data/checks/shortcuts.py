@@ -27,6 +27,8 @@ _MOST_IMAGES, _MOST_OF_A_CLASS = 5_000, 50
 
 _LEVELS = 32
 
+_SIZE, _AREA = "the image's size", "the image's area"
+
 
 def find_shortcuts(train: ImageDataset) -> Iterator[Finding]:
     """Properties of the training images that give their classes away."""
@@ -34,9 +36,11 @@ def find_shortcuts(train: ImageDataset) -> Iterator[Finding]:
     labels = train.label_array[chosen]
     if len(np.unique(labels)) < 2:
         return
+    told = set()
     for name, values in _properties(train, chosen):
         text = _given_away(name, values, labels, train.classes)
-        if text:
+        if text and not (name == _AREA and _SIZE in told):
+            told.add(name)
             yield Finding("shortcut", text)
 
 
@@ -64,8 +68,8 @@ def _properties(
     if train.originals is not None:
         formats, sizes = train.originals.formats, train.originals.sizes[chosen].astype(np.int64)
         yield "the file's format", _numbered([formats[index] for index in chosen.tolist()])
-        yield "the image's size", _numbered(sizes[:, 0] * 2**32 + sizes[:, 1])
-        yield "the image's area", _levels(sizes[:, 0] * sizes[:, 1])
+        yield _SIZE, _numbered(sizes[:, 0] * 2**32 + sizes[:, 1])
+        yield _AREA, _levels(sizes[:, 0] * sizes[:, 1])
     light = [train.image_array[index].mean() for index in chosen.tolist()]
     yield "the mean brightness", _levels(np.array(light))
 
