@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +204,7 @@ def brief(name: str) -> Iterator[Figure]:
 
     splits = load_splits(data_for(name)).splits
     began = time.perf_counter()
-    brief_notes(splits)
+    brief_notes(list(splits))
     yield Figure(f"{name}, brief check", "time", "s", [time.perf_counter() - began])
     recipe = load_recipe(DATA[name], {"epochs": 1, "schedule": "constant"})
     fitted = fit(recipe, splits, resources=Resources(device="cpu", threads=2))
@@ -220,13 +221,13 @@ def main() -> None:
     for name in options.sets:
         data = whole(name)
         for seed in range(options.rounds):
-            figures = [
-                *near_duplicates(name, data, seed),
-                *wrong_labels(name, data, seed),
-                *brief(name),
-            ]
-            for figure in figures:
-                print(f"round {seed}: {figure.of}, {figure.way}: {figure.text} {figure.unit}")
+            for figure in chain(
+                near_duplicates(name, data, seed), wrong_labels(name, data, seed), brief(name)
+            ):
+                print(
+                    f"round {seed}: {figure.of}, {figure.way}: {figure.text} {figure.unit}",
+                    flush=True,
+                )
                 key = figure.of, figure.way, figure.unit
                 samples.setdefault(key, []).extend(figure.samples)
     result.figures.extend(Figure(*key, values) for key, values in samples.items())

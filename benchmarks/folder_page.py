@@ -1,4 +1,4 @@
-"""The figures in docs/folders.md and docs/folders.zh.md, from the results in benchmarks/results.
+"""The figures in docs/folders.md, docs/check.md and their translations, from stored results.
 
 `page.py` puts them between comments in these documents.
 """
@@ -20,6 +20,8 @@ WHERE = {
     "PyTorch {torch}，{measured}，提交 {revision}。",
 }
 """Where and when something was measured, by the document."""
+
+WHERE |= {"check.md": WHERE["folders.md"], "check.zh.md": WHERE["folders.zh.md"]}
 
 COMPARISON = {
     "folders.md": {
@@ -73,6 +75,48 @@ ADVICE = {
     "学习率，损失确实更低。有 {wrong} 次，沿建议的方向改变学习率使损失更高，而沿相反的方向更低。",
 }
 """The words on how often the advice is right, likewise."""
+
+CHECKED = {
+    "check.md": {
+        "mnist": "MNIST",
+        "fashion-mnist": "Fashion-MNIST",
+        "cifar10": "CIFAR-10",
+        "exact": "found of 100 exact copies",
+        "JPEG 90": "saved as JPEG, quality 90",
+        "JPEG 75": "saved as JPEG, quality 75",
+        "resized": "scaled to three quarters and back",
+        "shifted": "moved by a pixel",
+        "brightened": "brightened by 10 to 30 %",
+        "per 1,000 images": "pairs among 1,000 images of the data itself",
+        "time, memory": "search for near duplicates: time, memory",
+        "in the first 100": "of 50 wrong labels, in the first 100 suspects",
+        "in the first 200": "in the first 200",
+        "labels": "checking 10,000 labels",
+        "brief": "brief check before a training",
+        "epoch": "a first epoch of {recipes}",
+        "machine": "Means of {n} rounds, and medians of times; CIFAR-10 is {cifar10}. ",
+    },
+    "check.zh.md": {
+        "mnist": "MNIST",
+        "fashion-mnist": "Fashion-MNIST",
+        "cifar10": "CIFAR-10",
+        "exact": "100 张完全相同的副本中找到",
+        "JPEG 90": "存为质量 90 的 JPEG",
+        "JPEG 75": "存为质量 75 的 JPEG",
+        "resized": "缩到四分之三再放大",
+        "shifted": "移动一个像素",
+        "brightened": "调亮 10 % 到 30 %",
+        "per 1,000 images": "每 1,000 张原有图片中的近似对",
+        "time, memory": "查找近似重复：时间、内存",
+        "in the first 100": "50 个错误标签中，在前 100 个可疑标签里的",
+        "in the first 200": "在前 200 个里的",
+        "labels": "检查 10,000 个标签",
+        "brief": "训练前的简短检查",
+        "epoch": "{recipes} 的第一轮",
+        "machine": "{n} 次的平均值，时间是中位数；CIFAR-10 是 {cifar10}。",
+    },
+}
+"""The words on what the check finds, likewise."""
 
 DOCUMENTS = tuple(WHERE)
 BEGIN, END = "<!-- Made by benchmarks/page.py: {name} -->", "<!-- The end of what it made -->"
@@ -143,8 +187,52 @@ def advice(result: Result, document: str) -> str:
     return made + ("" if "zh" in document else " ") + where(result, document)
 
 
-FIGURES = {"folders": comparison, "advice": advice}
-"""By the benchmark's name, what is made of its result for a document."""
+def checked(result: Result, document: str) -> str:
+    """A table of what the check finds in which data, and how long it takes."""
+    words, sets = CHECKED[document], [str(name) for name in result.settings["sets"]]
+    rows: dict[str, list[str]] = {}
+
+    def add(row: str, cell: str) -> None:
+        rows.setdefault(row, []).append(cell)
+
+    for name in sets:
+        of_copies = f"{name}, copies found"
+        for kind in [figure.way for figure in result.figures if figure.of == of_copies]:
+            add(words[kind], f"{100 * np.mean(result.figure(of_copies, kind).samples):.0f}")
+        own = result.figure(f"{name}, pairs of its own", "per 1,000 images")
+        add(words[own.way], f"{np.mean(own.samples):.2f}")
+        for suspects in ("in the first 100", "in the first 200"):
+            shares = result.figure(f"{name}, wrong labels found", suspects).samples
+            add(words[suspects], f"{50 * np.mean(shares):.1f}")
+        search = next(figure.of for figure in result.figures if f"{name}, searched" in figure.of)
+        seconds, memory = (result.figure(search, way).median for way in ("time", "memory"))
+        add(words["time, memory"], f"{seconds:.0f} s, {memory:.0f} MiB")
+        add(words["labels"], f"{result.figure(f'{name}, labels of 10,000', 'time').median:.0f} s")
+        times = [figure for figure in result.figures if figure.of == f"{name}, brief check"]
+        add(words["brief"], f"{times[0].median:.3f} s")
+        add("epoch", f"{times[1].median:.2f} s")
+    recipes = [f.way for f in result.figures if f.way.startswith("epoch of ")]
+    listed = ", ".join(f"`{way.removeprefix('epoch of ')}`" for way in recipes)
+    lines = [
+        f"| | {' | '.join(words[name] for name in sets)} |",
+        "| --- |" + " --- |" * len(sets),
+        *(
+            f"| {words['epoch'].format(recipes=listed) if row == 'epoch' else row} | "
+            f"{' | '.join(cells)} |"
+            for row, cells in rows.items()
+        ),
+    ]
+    n = len(result.figures[0].samples)
+    machine = words["machine"].format(n=n, cifar10=result.machine["cifar10"])
+    return "\n".join([*lines, "", machine + where(result, document)])
+
+
+FIGURES = {
+    "folders": (comparison, ("folders.md", "folders.zh.md")),
+    "advice": (advice, ("folders.md", "folders.zh.md")),
+    "doctor": (checked, ("check.md", "check.zh.md")),
+}
+"""By the benchmark's name, what is made of its result, and for which documents."""
 
 
 def interval_of(samples: Sequence[float] | np.ndarray) -> np.ndarray:

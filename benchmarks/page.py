@@ -654,8 +654,8 @@ def main() -> None:
     print(page)
     for name in DOCUMENTS:
         text = (DOCS / name).read_text(encoding="utf-8")
-        for benchmark, figures in FOLDER_FIGURES.items():
-            if (stored := options.results / f"{benchmark}.json").exists():
+        for benchmark, (figures, documents) in FOLDER_FIGURES.items():
+            if name in documents and (stored := options.results / f"{benchmark}.json").exists():
                 text = put_into(text, benchmark, figures(Result.read(stored), name))
         (options.out / name).write_text(text, encoding="utf-8")
 

@@ -271,7 +271,7 @@ def test_the_page_is_made_of_the_stored_results(tmp_path: Path) -> None:
     assert (tmp_path / "performance.md").read_text() == (docs / "performance.md").read_text()
     plots = {path.name for path in (docs / "performance").iterdir()}
     assert {path.name for path in (tmp_path / "performance").iterdir()} == plots
-    for name in ("folders.md", "folders.zh.md"):
+    for name in ("folders.md", "folders.zh.md", "check.md", "check.zh.md"):
         assert (tmp_path / name).read_text() == (docs / name).read_text()
 
 

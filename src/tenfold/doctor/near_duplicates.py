@@ -182,10 +182,10 @@ def _gray(images: PixelArray) -> Float32[np.ndarray, "n smaller_height smaller_w
     height, width = sides[0] // down, sides[1] // across
     pixels = images[:, :, : height * down, : width * across].astype(np.float32)
     weights = LUMA if pixels.shape[1] == 3 else np.full(pixels.shape[1], 1 / pixels.shape[1])
-    gray = np.einsum("nchw,c->nhw", pixels, weights.astype(np.float32))
-    if down == across == 1:
-        return gray
-    return gray.reshape(n, height, down, width, across).mean((2, 4))
+    gray: np.ndarray = np.einsum("nchw,c->nhw", pixels, weights.astype(np.float32))
+    if down > 1 or across > 1:
+        gray = gray.reshape(n, height, down, width, across).mean((2, 4))
+    return gray
 
 
 def _described(gray: GrayImages) -> Float32[np.ndarray, "n features"]:
@@ -203,13 +203,14 @@ def _described(gray: GrayImages) -> Float32[np.ndarray, "n features"]:
     low = np.concatenate(
         [strengths[:, :down, :across], strengths[:, height - down + 1 :, :across]], 1
     )
-    features: Float32[np.ndarray, "n features"] = _unit(np.sqrt(low).reshape(len(gray), -1))
-    return features.astype(np.float32)
+    features: np.ndarray = _unit(np.sqrt(low).reshape(len(gray), -1)).astype(np.float32)
+    return features
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    lengths: np.ndarray = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, 1e-9)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    units: np.ndarray = rows / np.maximum(lengths, 1e-9)
+    return units
 
 
 def _nearest(

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+import numpy as np
+
 from tenfold.data.checks.findings import Finding
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import counted, listing
@@ -23,7 +25,7 @@ _MOST_COMPARED = 1000
 def find_in_classes(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
     """What is odd about the classes of the splits, the first of which is for training."""
     train = parts[0]
-    total = sum(part.class_counts() for part in parts)
+    total = np.sum([part.class_counts() for part in parts], axis=0)
     for name, n in zip(train.classes, total, strict=True):
         if not n:
             yield Finding("empty-class", f"{name!r} has no images")
