@@ -46,16 +46,12 @@ def test_the_same_are_found_as_by_cleanlab(
         n_jobs=1,
     )
     found = wrong_labels(probabilities, labels).tolist()
-    assert len(found) >= len(expected)
-    assert found[: len(expected)] == expected.tolist()
-    assert (
-        found[len(expected) :]
-        == [
-            place
-            for place in np.argsort(probabilities[np.arange(n), labels], kind="stable")
-            if probabilities[place].argmax() != labels[place]
-        ][len(expected) : len(found)]
-    )
+    # cleanlab takes half as many, and also images whose label is the most probable class.
+    best = probabilities.argmax(1)
+    doubted = [place for place in expected.tolist() if best[place] != labels[place]]
+    assert found[: len(doubted)] == doubted
+    assert len(found) <= 2 * len(expected)
+    assert estimated == 0 or found
 
 
 def test_planted_ones_are_found_among_digits() -> None:
