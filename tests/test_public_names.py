@@ -24,6 +24,7 @@ PUBLIC = {
         "UsageError",
         "__version__",
         "data",
+        "check",
         "evaluate",
         "evaluation",
         "load",

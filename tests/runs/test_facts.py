@@ -40,7 +40,13 @@ def today() -> dict[str, Any]:
 FREE = {("test",), ("context", "recipe"), ("replaced", "recipe")}
 """The contents of these tables are checked by their readers: a report, a recipe."""
 
-KEYED = {("data", "n"), ("data", "skipped"), ("context", "data"), ("replaced", "data")}
+KEYED = {
+    ("data", "n"),
+    ("data", "skipped"),
+    ("data", "corrections"),
+    ("context", "data"),
+    ("replaced", "data"),
+}
 """These have a key for each split."""
 
 NULLABLE = {
@@ -126,7 +132,7 @@ def test_the_table_of_wrong_types_has_every_key() -> None:
 )
 def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Keys) -> None:
     facts = with_value(today(), place, ...)
-    may_lack = place[-1] in ("why_not_native", "skipped", "val_balanced_acc") or (
+    may_lack = place[-1] in ("why_not_native", "skipped", "corrections", "val_balanced_acc") or (
         place[0] in ("replaced", "figures", "test", "failure", "digests")
         and (len(place) == 1 or str(place[1]).startswith("test_"))
     )
@@ -210,6 +216,7 @@ class TestVersion1:
         newer = {"stem_pool": False} if recipe["model"] == "resnet-small" else {}
         assert facts.context.model_dump() == {
             "recipe": {
+                "duplicates_together": False,
                 "resize": "crop",
                 "depth": 16,
                 **recipe,

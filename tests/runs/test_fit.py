@@ -87,6 +87,9 @@ def test_its_weights_give_its_figures(fitted: Fitted) -> None:
 
 
 def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a look at the data finds is in the cache."""
+    fit(recipe(epochs=1), resources=Resources(threads=1))
+
     def written(*_: object, **__: object) -> None:
         raise AssertionError("a file was written")
 

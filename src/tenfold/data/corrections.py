@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from tenfold.data.checks.findings import image_name
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.text import decoded
+from tenfold.data.lost_classes import without_lost_classes
 from tenfold.errors import (
     DataError,
     FileRefusedError,
@@ -226,30 +227,3 @@ def _label(name: str, classes: Sequence[str], place: str) -> int:
     raise DataError(
         f"{place}: there is no class {name.strip()!r}", remedy=did_you_mean(name, classes)
     )
-
-
-def without_lost_classes(
-    splits: Mapping[str, LabeledArrays], had: Set[str], listener: Listener
-) -> dict[str, LabeledArrays]:
-    """The splits without those classes that have no images left.
-
-    Args:
-        splits: after images were left out.
-        had: the classes that some of those images were of.
-        listener: gets a note on the classes.
-    """
-    classes = next(iter(splits.values())).classes
-    left = {label for part in splits.values() for label in part.labels.tolist()}
-    lost = [name for label, name in enumerate(classes) if label not in left and name in had]
-    if not lost:
-        return dict(splits)
-    listener.note(f"no image of {quoted(lost)} is left, so the class was left out")
-    kept = [label for label, name in enumerate(classes) if name not in lost]
-    new_label = {label: place for place, label in enumerate(kept)}
-    return {
-        split: part._replace(
-            labels=np.array([new_label[label] for label in part.labels.tolist()], np.int64),
-            classes=tuple(classes[label] for label in kept),
-        )
-        for split, part in splits.items()
-    }

@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from tenfold.data.corrections import without_lost_classes
 from tenfold.data.folders.cache import Decoded, load_cached, store_cached
 from tenfold.data.folders.damage import left_out_note, refuse
 from tenfold.data.folders.decoding import bits_used, decode_images
@@ -42,6 +41,7 @@ from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.folders.pillow import quiet_pillow
 from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
+from tenfold.data.lost_classes import without_lost_classes
 from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing
 from tenfold.listening import Listener, Recorder
 from tenfold.resizing import LARGEST_SIDE, Resize
