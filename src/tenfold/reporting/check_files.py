@@ -169,7 +169,7 @@ def _kind_facts(checked: Checked, kind: str) -> Mapping[str, Any]:
     return {
         "name": kind,
         "title": KINDS[kind].title,
-        "meaning": KINDS[kind].meaning,
+        "meaning": KINDS[kind].meaning.split("`"),  # every second part is code
         "n": len(findings),
         "findings": [
             {
