@@ -26,6 +26,10 @@ SAME_MOVED, SAME_SCALED = 0.0012, 0.003
 """A pair is nearly the same if 1 minus its correlation is smaller: with both images blurred, at the
 best shift; and with one of them blurred."""
 
+NOISY_CONTRAST = 30.0
+"""In an image whose pixels deviate by this, noise of saving may make twice the difference: about 1.5
+levels of gray."""
+
 WORTH_A_LOOK = 25
 """A pair whose distance by shifts is more times as large is not compared by scales."""
 
@@ -66,8 +70,8 @@ class Pairs:
     Attributes:
         first: the places of the images that come first.
         second: those of the others.
-        distance: 1 minus the correlation of each pair, divided by the largest one that counts, so
-            0..1.
+        distance: 1 minus the correlation of each pair, divided by the largest one that counts for
+            images of their contrast, so 0..1.
     """
 
     first: Int64[np.ndarray, " pairs"]
@@ -242,11 +246,14 @@ def _blurred(gray: GrayImages) -> Float32[np.ndarray, "n smaller_height smaller_
 
 def _distances(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " n"]:
     """The distance of each pair; see `Pairs`."""
-    distances = _moved(_blurred(one), _blurred(other)) / np.float32(SAME_MOVED)
+    blurred = _blurred(one)
+    distances = _moved(blurred, _blurred(other)) / np.float32(SAME_MOVED)
     near = np.flatnonzero(distances < WORTH_A_LOOK)
     scaled = _scaled(one[near], other[near]) / np.float32(SAME_SCALED)
     distances[near] = np.minimum(distances[near], scaled)
-    return distances
+    contrast = np.maximum(blurred.std((1, 2)), np.float32(1e-3))
+    allowed: Float32[np.ndarray, " n"] = 1 + (np.float32(NOISY_CONTRAST) / contrast) ** 2
+    return distances / allowed
 
 
 def _scaled(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " n"]:
