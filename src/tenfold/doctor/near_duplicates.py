@@ -27,7 +27,7 @@ SAME_MOVED, SAME_SCALED = 0.0012, 0.003
 best shift; and with one of them blurred."""
 
 NOISY_CONTRAST = 30.0
-"""In an image whose pixels deviate by this, noise of saving may make twice the difference: about 1.5
+"""Where pixels deviate by so much, the noise of saving may double the difference: by about 1.5
 levels of gray."""
 
 WORTH_A_LOOK = 25
@@ -252,8 +252,9 @@ def _distances(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " n"]:
     scaled = _scaled(one[near], other[near]) / np.float32(SAME_SCALED)
     distances[near] = np.minimum(distances[near], scaled)
     contrast = np.maximum(blurred.std((1, 2)), np.float32(1e-3))
-    allowed: Float32[np.ndarray, " n"] = 1 + (np.float32(NOISY_CONTRAST) / contrast) ** 2
-    return distances / allowed
+    allowed: np.ndarray = 1 + (np.float32(NOISY_CONTRAST) / contrast) ** 2
+    distances /= allowed
+    return distances
 
 
 def _scaled(one: GrayImages, other: GrayImages) -> Float32[np.ndarray, " n"]:
