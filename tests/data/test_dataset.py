@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
-from small_images import DIGITS, digits, numbered, numbers
 from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 
+from small_images import DIGITS, digits, numbered, numbers
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.errors import DataError, UsageError
 from tenfold.types import ImageShape, LabeledArrays

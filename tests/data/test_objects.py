@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
+from small_images import COLOR, LABELS, PIXELS, Readings, image_dataset, whole
 from tenfold.data.dataset import Splits
 from tenfold.data.folders.images import image_to_array
 from tenfold.data.load import load_splits
