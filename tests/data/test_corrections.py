@@ -29,7 +29,10 @@ def table(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
             "image,action,new_label\na.png,delete,\nb.png,relabel,dög\nc.png,,cat\nd,keep,\n",
             "utf-8",
         ),
-        ("image;x;Action;New label\r\na.png;;Delete;\r\nb.png;;RELABEL;dög\r\n", "utf-8-sig"),
+        (
+            "sep=;\r\nimage;x;Action;New label\r\na.png;;Delete;\r\nb.png;;RELABEL;dög\r\n",
+            "utf-8-sig",
+        ),
         ("new_label\taction\timage\n\tdelete\ta.png\n\ndög\trelabel\tb.png\n", "utf-16"),
     ],
 )
@@ -52,10 +55,14 @@ def test_rows_with_an_action_count(tmp_path: Path, text: str, encoding: str) -> 
         ("image,action\n,delete\n", "line 2: no image is named"),
         (
             "image,action,new_label\na,delete,\na,relabel,cat\n",
-            "line 3: 'a' has another action in another line",
+            "different actions for the same image: 'a' in lines 2 and 3; leave all but one",
         ),
         ('image,action\nx,delete\n"a,delete\nb,delete\n', "line 4: unexpected end of data"),
-        ("image,action\na,delete\na,keep\n", "line 3: 'a' has another action"),
+        ("image,action\na,delete\na,keep\n", "'a' in lines 2 and 3"),
+        (
+            "image,action\na,delete\nb,keep\na,keep\nb,delete\n",
+            "'a' in lines 2 and 4, 'b' in lines 3 and 5",
+        ),
     ],
 )
 def test_rows_that_make_no_sense(tmp_path: Path, text: str, message: str) -> None:
@@ -101,7 +108,8 @@ def test_a_class_and_a_split_may_go() -> None:
     ("changes", "message"),
     [
         ({"0.png": "e"}, "x.csv: there is no class 'e'"),
-        ({"gone.png": "a"}, "x.csv: 1 image to relabel is not in the data: 'gone.png'"),
+        ({"gone.png": "a", "0.png": ""}, "1 image to relabel is not in the data: 'gone.png'"),
+        ({"Katze.png": ""}, "in the data: 'Katze.png'; there are, for example, '0.png', 'test/0'"),
         ({**{f"{i}.png": "" for i in range(40)}, **{f"test/{i}": "" for i in range(40)}},
          "x.csv: no image is left"),
     ],
@@ -166,6 +174,29 @@ def test_a_second_check_carries_the_corrections_over(tenfold: Tenfold, tmp_path:
     assert tenfold(*command, str(tmp_path / "check")).code == 0
     again = read_corrections(tmp_path / "check" / "findings.csv")
     assert again.new_labels == {"dark/0.png": "", "dark/1.png": "light", "light/bad.png": ""}
+
+
+def test_what_a_check_writes_can_be_given_to_the_next_as_it_is(
+    tenfold: Tenfold, tmp_path: Path
+) -> None:
+    """Even if a relabeled image is a copy of another then, and a deleted file cannot be read."""
+    photos = folder(tmp_path)
+    rows = ("image,action,new_label", "dark/0.png,relabel,light", "light/bad.png,delete,")
+    first = table(tmp_path, "\n".join(rows))
+    command = ("check", str(photos), "--quick", "--strict", "--corrections")
+    answer = tenfold(*command, str(first), "--out", str(tmp_path / "2"))
+    assert answer.code == 3
+    assert "duplicates: dark/0.png, light/0.png: the same image 2 times" in answer.out
+    assert "bad.png" not in answer.out
+    again = tmp_path / "2" / "findings.csv"
+    assert read_corrections(again).new_labels == {
+        "dark/0.png": "light",
+        "light/0.png": "",
+        "light/bad.png": "",
+    }
+    answer = tenfold(*command, str(again), "--out", str(tmp_path / "3"))
+    assert answer.code == 0, answer.out
+    assert "note: not looked for: near-duplicates, wrong-label" in answer.out
 
 
 def folder(root: Path) -> Path:

@@ -92,6 +92,12 @@ def test_strict_and_ignore(tenfold: Tenfold, photos: Path, tmp_path: Path) -> No
     assert "there is no finding 'blanks'; did you mean 'blank'?" in answer.err
 
 
+def test_a_device_that_is_not_there_is_an_error(tenfold: Tenfold, photos: Path) -> None:
+    answer = tenfold("check", str(photos), "--device", "gpu")
+    assert answer.code == 2
+    assert "gpu" in answer.err
+
+
 def test_where_it_writes(
     tenfold: Tenfold, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +166,7 @@ def test_the_page(tenfold: Tenfold, photos: Path, tmp_path: Path) -> None:
 def test_in_python(photos: Path, tmp_path: Path) -> None:
     checked = package.check(photos, quick=True, out=tmp_path / "check")
     assert checked.counts() == QUICK
+    assert repr(checked).endswith(f"photos', {QUICK})")
     assert [finding.images[0].name for finding in checked.of_kind("blank")] == ["cat/black.png"]
     assert (tmp_path / "check" / "check.html").exists()
     with pytest.raises(UsageError, match="there is no finding 'nothing'"):

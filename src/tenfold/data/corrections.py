@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ def read_corrections(path: Path) -> Corrections:
             remedy="take the findings.csv that `tenfold check` writes",
         )
     places = {name: headings.index(name) for name in (IMAGE, ACTION, NEW_LABEL) if name in headings}
-    found: dict[str, str | None] = {}
+    found: dict[str, tuple[int, str | None]] = {}
+    conflicts = []
     for line, row in rows[1:]:
         cells = {name: row[at] if at < len(row) else "" for name, at in places.items()}
         action = cells[ACTION].strip().casefold()
@@ -105,12 +107,15 @@ def read_corrections(path: Path) -> Corrections:
         if not cells[IMAGE].strip():
             raise DataError(f"{where}: no image is named", remedy="name one, or remove the line")
         wanted = None if action == KEEP else label
-        if found.setdefault(cells[IMAGE], wanted) != wanted:
-            raise DataError(
-                f"{where}: {cells[IMAGE]!r} has another action in another line",
-                remedy="leave all but one of them empty",
-            )
-    changes = {name: label for name, label in found.items() if label is not None}
+        before, other = found.setdefault(cells[IMAGE], (line, wanted))
+        if other != wanted:
+            conflicts.append(f"{cells[IMAGE]!r} in lines {before} and {line}")
+    if conflicts:
+        raise DataError(
+            f"{path}: different actions for the same image: {listing(conflicts)}",
+            remedy="leave all but one action of an image empty",
+        )
+    changes = {name: label for name, (_, label) in found.items() if label is not None}
     if sum(len(name) + len(label) for name, label in changes.items()) > LARGEST_CHANGES:
         raise DataError(
             f"{path}: {counted(len(changes), 'image')} to correct, more than a run can record",
@@ -132,6 +137,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             remedy=f"keep only the columns {IMAGE!r}, {ACTION!r} and {NEW_LABEL!r}",
         )
     text, _ = decoded(data, str(path))
+    text = re.sub(r"\Asep=.\r?\n", "", text)  # as Excel has it
     first = text.lstrip().partition("\n")[0]
     separator = max("\t;,", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -191,6 +197,12 @@ def corrected(
     found |= set(map(encodable, unread))
     absent = sorted(new_labels.keys() - found)
     relabeled = [name for name in absent if new_labels[name] != LEFT_OUT]
+    if not new_labels.keys() & found and not corrections.is_recorded:
+        raise DataError(
+            f"{place}: none of the images in it is in the data: {quoted(absent, 5)}; there are, "
+            f"for example, {quoted([image_name(part, 0) for part in parts.values()])}",
+            remedy="give the images' names as the data has them, in UTF-8",
+        )
     if relabeled and not corrections.is_recorded:
         raise DataError(
             f"{place}: {counted(len(relabeled), 'image')} to relabel "

@@ -15,15 +15,17 @@ from tenfold.data.corrections import NO_CORRECTIONS, Corrections
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.load import ReadData, read_data
 from tenfold.doctor.near_duplicates import MOST_IMAGES, SMALLEST_SIDE, find_near_duplicates
-from tenfold.errors import DataError, TrainingError, UsageError, did_you_mean, encodable
-from tenfold.listening import WithoutNotes
+from tenfold.errors import DataError, TrainingError, UsageError, did_you_mean, encodable, listing
 from tenfold.recipes import Recipe
 from tenfold.runs.reading import corrections_for, folder_options
-from tenfold.runs.resources import USUAL, Resources
+from tenfold.runs.resources import USUAL, Resources, choose_device
 from tenfold.training.watching import Watcher
 
+SLOW = ("near-duplicates", "wrong-label")
+"""Kinds of findings that a quick check does not look for."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Checked:
     """The result of a check.
 
@@ -47,6 +49,9 @@ class Checked:
     corrections: Corrections = NO_CORRECTIONS
     accuracy: float | None = None
     judged: int = 0
+
+    def __repr__(self) -> str:
+        return f"Checked({self.source!r}, {self.counts()})"
 
     def of_kind(self, kind: str) -> list[Finding]:
         """The findings of a kind, in order."""
@@ -95,6 +100,9 @@ def check_data(
     require_kinds(ignore)
     resources.require_valid()
     watcher = watcher or Watcher()
+    judges = not quick and "wrong-label" not in ignore
+    if judges:
+        choose_device(resources.device or "auto")  # before the data is read, which may take long
     corrections = corrections_for(recipe)
     read = read_data(
         data,
@@ -105,9 +113,11 @@ def check_data(
         options=replace(folder_options(recipe), tells_bad=True),
         corrections=corrections,
         download=resources.download,
-        listener=WithoutNotes(watcher),
+        listener=watcher,
     )
     unchecked = []
+    if left := [kind for kind in KINDS if kind in ignore or (quick and kind in SLOW)]:
+        unchecked.append(f"not looked for: {listing(left)}")
     parts = sorted(read.parts.values(), key=lambda part: part.split != "train")
     first = parts[0]
     for part in parts[1:]:
@@ -117,7 +127,7 @@ def check_data(
                 f"{part.split} was not checked: its images or classes are not like those of "
                 f"{first.split}"
             )
-    findings = [*_unreadable(read), *_of_pixels(parts)]
+    findings = [*_unreadable(read, corrections), *_of_pixels(parts)]
     accuracy, judged = None, 0
     if not quick and "near-duplicates" not in ignore:
         if sum(map(len, parts)) > MOST_IMAGES:
@@ -133,15 +143,15 @@ def check_data(
             watcher.reading("images compared", done, n)
 
         findings += find_near_duplicates(parts, tell)
-    if not quick and "wrong-label" not in ignore:
+    if judges:
         from tenfold.doctor.wrong_labels import judge_labels
 
         try:
             found = judge_labels(parts, resources=resources, watcher=watcher)
-        except (DataError, UsageError, TrainingError) as error:
+        except (DataError, TrainingError) as error:
             unchecked.append(f"labels were not checked: {error.message}")
         else:
-            findings += found.findings
+            findings += _not_marked(found.findings, findings)
             accuracy, judged = found.accuracy, found.n
     order, looked_at = list(KINDS), {part.split: part for part in parts}
     findings = [finding for finding in findings if finding.kind not in ignore]
@@ -185,8 +195,22 @@ def _without_risky_marks(
         yield replace(finding, delete=delete)
 
 
-def _unreadable(read: ReadData) -> Iterator[Finding]:
+def _not_marked(findings: Sequence[Finding], others: Sequence[Finding]) -> Iterator[Finding]:
+    """Those on images that no other finding says can be deleted."""
+    marked = {
+        image
+        for finding in others
+        for image, delete in zip(finding.images, finding.delete, strict=True)
+        if delete
+    }
+    return (finding for finding in findings if marked.isdisjoint(finding.images))
+
+
+def _unreadable(read: ReadData, corrections: Corrections) -> Iterator[Finding]:
+    """Files that cannot be read, unless they were deleted by corrections."""
     for name, reason in sorted(read.skipped.items()):
+        if encodable(name) in corrections.deleted:
+            continue
         yield Finding("unreadable", reason, (Located(encodable(name), "", ""),), (True,))
 
 

@@ -97,7 +97,10 @@ def findings_csv(checked: Checked) -> str:
     for number, finding in _numbered(checked):
         if not finding.images:
             writer.writerow(["", "", "", finding.kind, number, finding.text, "", "", ""])
-        deletes = finding.delete or (False,) * len(finding.images)
+        deletes = [
+            delete and image.name not in checked.corrections.new_labels
+            for image, delete in zip(finding.images, finding.delete, strict=True)
+        ]
         for image, delete in zip(finding.images, deletes, strict=True):
             cells = (
                 image.name,
@@ -128,7 +131,7 @@ def check_text(checked: Checked, folder: Path | None) -> str:
     for kind, n in counts.items():
         first = checked.of_kind(kind)[0]
         names = [printable(image.name) for image in first.images]
-        shown = listing(names, _MOST_NAMED) + ": " if names else ""
+        shown = "such as " * (n > 1) + (listing(names, _MOST_NAMED) + ": " if names else "")
         lines.append(f"{n:>{width},}  {kind}: {shown}{printable(first.text, 500)}")
     if not counts:
         lines.append("nothing was found")

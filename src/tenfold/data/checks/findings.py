@@ -61,7 +61,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "wrong-label": Kind(
         "Labels that may be wrong",
-        "Models that were not trained on these images are sure of another class. The most "
+        "Models that were not trained on these images find another class more probable. The most "
         "doubtful labels come first.",
     ),
     "blank": Kind(
