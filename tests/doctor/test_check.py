@@ -118,6 +118,9 @@ def test_a_check_in_the_data_does_not_become_data(
     assert tenfold("check", ".", "--quick").code == 0
     assert (photos / "checks" / "photos-001" / "findings.csv").exists()
     assert tenfold("data", str(photos), "--skip-bad", "--json").out == before
+    for name in ("findings.csv", "check.html"):  # as if the process had died before
+        (photos / "checks" / "photos-001" / name).unlink()
+        assert tenfold("data", str(photos), "--skip-bad", "--json").out == before
 
 
 class Page(HTMLParser):

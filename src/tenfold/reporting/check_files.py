@@ -47,11 +47,12 @@ def write_check(folder: Path, checked: Checked) -> None:
         StorageError: they cannot be written.
     """
     make_folder(folder)
+    # The table last: by the others, the folder is known to be no data if the process dies here.
+    write_text(folder / JSON, json.dumps(check_facts(checked), indent=1) + "\n")
+    write_text(folder / PAGE, check_page(checked))
     table = findings_csv(checked)
     # Excel takes a file of other than plain characters for UTF-8 only if it begins so.
     write_text(folder / TABLE, table if table.isascii() else f"\ufeff{table}")
-    write_text(folder / JSON, json.dumps(check_facts(checked), indent=1) + "\n")
-    write_text(folder / PAGE, check_page(checked))
 
 
 def check_facts(checked: Checked) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _numbered(checked: Checked) -> Iterator[tuple[int, Finding]]:
         yield from enumerate(checked.of_kind(kind), 1)
 
 
-def check_text(checked: Checked, folder: Path | None) -> str:
+def check_text(checked: Checked, folder: Path) -> str:
     """What was found in a few lines, and where all of it is."""
     sizes = ", ".join(f"{split} {len(part):,}" for split, part in checked.parts.items())
     lines = [f"{printable(checked.source)}: {sizes}"]
@@ -141,8 +142,7 @@ def check_text(checked: Checked, folder: Path | None) -> str:
             f"models that were not trained on them agree with {100 * checked.accuracy:.1f} % of "
             f"{counted(checked.judged, 'label')}"
         )
-    if folder is not None:
-        lines += [f"pictures  {folder / PAGE}", f"table     {folder / TABLE}"]
+    lines += [f"pictures  {folder / PAGE}", f"table     {folder / TABLE}"]
     return "\n".join(lines)
 
 

@@ -96,7 +96,7 @@ def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
     """
     shown = [entry for entry in entries if not is_hidden((entry.name,))]
     of_check = {entry.name for entry in shown}
-    if {"findings.json", "check.html"} <= of_check <= FINDINGS:
+    if of_check <= FINDINGS and of_check & {"findings.json", "check.html"}:
         return all(map(_is_file, shown))
     names = {entry.name for entry in entries if entry.name in (FACTS, RECIPE, LOCK)}
     if FACTS in names:
