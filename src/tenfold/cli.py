@@ -345,15 +345,9 @@ def train(
         "optimizer": optimizer,
         "val": val,
         "seed": seed,
-        "image_size": image_size,
-        "resize": resize,
-        "labels": labels,
-        "label_from": label_from,
-        "group_by": group_by,
-        "skip_bad": skip_bad or None,
-        "corrections": None if corrections is None else str(corrections),
     }
     changes |= {key: value for key, value in given.items() if value is not None}
+    changes |= _reading(image_size, resize, labels, label_from, group_by, corrections, skip_bad)
     if time:
         changes.setdefault("epochs", AUTO)
     chosen = load_recipe(recipe, changes)
@@ -640,16 +634,8 @@ def data(
     from tenfold.recipes import load_recipe
     from tenfold.runs.reading import corrections_for, folder_options
 
-    given = {
-        "image_size": image_size,
-        "resize": resize,
-        "labels": labels,
-        "label_from": label_from,
-        "group_by": group_by,
-        "skip_bad": skip_bad or None,
-        "corrections": None if corrections is None else str(corrections),
-    }
-    wanted = load_recipe("default", {key: v for key, v in given.items() if v is not None})
+    reading = _reading(image_size, resize, labels, label_from, group_by, corrections, skip_bad)
+    wanted = load_recipe("default", reading)
     with _watching() as watcher:  # the notes are among the facts
         read = read_to_show(
             data,
@@ -713,15 +699,8 @@ def check(
     from tenfold.runs.folder import RunFolder, new_folder, plain_name, require_new
     from tenfold.runs.resources import Resources
 
-    given = {
-        "image_size": image_size,
-        "resize": resize,
-        "labels": labels,
-        "label_from": label_from,
-        "group_by": group_by,
-        "corrections": None if corrections is None else str(corrections),
-    }
-    wanted = load_recipe("default", {key: v for key, v in given.items() if v is not None})
+    reading = _reading(image_size, resize, labels, label_from, group_by, corrections)
+    wanted = load_recipe("default", reading)
     if out is not None:
         require_new(RunFolder(out))  # before the data is read, which may take long
     with _watching(quiet=True) as watcher:
@@ -875,6 +854,28 @@ def _show_run(run: Run, as_json: bool) -> None:
 
     engine = run.facts.conditions.engine
     _show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures, engine))
+
+
+def _reading(
+    image_size: str | None,
+    resize: str | None,
+    labels: str | None,
+    label_from: str | None,
+    group_by: str | None,
+    corrections: Path | None,
+    skip_bad: bool = False,
+) -> dict[str, Any]:
+    """The recipe keys that say how data is read, of those options that were given."""
+    given = {
+        "image_size": image_size,
+        "resize": resize,
+        "labels": labels,
+        "label_from": label_from,
+        "group_by": group_by,
+        "corrections": None if corrections is None else str(corrections),
+        "skip_bad": skip_bad or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _key_and_value(text: str) -> tuple[str, Any]:

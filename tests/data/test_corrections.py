@@ -11,7 +11,8 @@ import pytest
 import tenfold
 from command_line import Tenfold
 from small_images import image_dataset
-from tenfold.data.corrections import Corrections, corrected, read_corrections
+from tenfold.data.checks.findings import Finding, Located
+from tenfold.data.corrections import Corrections, Kept, as_cell, corrected, read_corrections
 from tenfold.errors import DataError
 from tenfold.listening import Listener, Recorder
 
@@ -90,7 +91,11 @@ def test_images_are_left_out_and_labels_changed() -> None:
     assert train.label_array.tolist() == [1, 0, *TRAIN.label_array[3:].tolist()]
     assert (train.image_array == TRAIN.image_array[1:]).all()
     assert test.label_array.tolist() == [1, *TEST.label_array[1:39].tolist()]
-    assert recorder.notes == ["by x.csv, 2 images were left out, and 2 labels changed"]
+    (note,) = recorder.notes
+    assert note == (
+        "by x.csv, 2 images were left out (1 of train, 1 of test), and 2 labels changed (1 of "
+        "train, 1 of test)"
+    )
     assert TRAIN.label_array[2] == 2, "the original is unchanged"
 
 
@@ -107,7 +112,10 @@ def test_a_class_and_a_split_may_go() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"0.png": "e"}, "x.csv: there is no class 'e'"),
+        (
+            {"0.png": "e", "1.png": "f"},
+            r"x.csv: there is no class 'e', the new label of '0.png' \(and so for 1 more\); choose",
+        ),
         ({"gone.png": "a", "0.png": ""}, "1 image to relabel is not in the data: 'gone.png'"),
         ({"Katze.png": ""}, "in the data: 'Katze.png'; there are, for example, '0.png', 'test/0'"),
         ({**{f"{i}.png": "" for i in range(40)}, **{f"test/{i}": "" for i in range(40)}},
@@ -255,3 +263,53 @@ def test_they_are_recorded_in_python(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.facts.data.corrections == {"train/0": "b", "train/5": ""}
     assert sum(run.facts.data.n.values()) == 39
+
+
+@pytest.mark.parametrize(
+    ("in_data", "in_table"),
+    [
+        ("a.png", " a.png "),
+        (" a.png", "a.png"),
+        ("Schlo\u0308\u00dfer.png", "Schl\u00f6\u00dfer.png"),
+        ("Schl\u00f6\u00dfer.png", "Schlo\u0308\u00dfer.png"),
+    ],
+)
+def test_names_as_spreadsheets_and_file_systems_change_them(in_data: str, in_table: str) -> None:
+    data = image_dataset(names=[in_data, *(f"{i}.png" for i in range(39))])
+    found = corrected({"train": data}, Corrections("x.csv", {in_table: "b"}), Listener())
+    assert found["train"].label_array.tolist() == [1, *data.label_array[1:].tolist()]
+
+
+def test_names_that_are_alike_are_told_apart() -> None:
+    data = image_dataset(names=["a", " a", *(f"{i}.png" for i in range(38))])
+    found = corrected({"train": data}, Corrections("x.csv", {"a": ""}), Listener())
+    assert found["train"].names == data.names[1:]
+    with pytest.raises(DataError, match="none of the images in it is in the data"):
+        corrected({"train": data}, Corrections("x.csv", {"a ": ""}), Listener())
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "-a.png", "@b", "+c", "'d", "'=e", "''=f", "f'", "g"])
+def test_cells_are_no_formulas_and_mean_the_same(tmp_path: Path, name: str) -> None:
+    cell = as_cell(name)
+    assert not cell.startswith(("=", "+", "-", "@"))
+    path = table(tmp_path, f"image,action,new_label\n{cell},relabel,{cell}\n")
+    assert read_corrections(path).new_labels == {name: name}
+
+
+def test_what_is_kept(tmp_path: Path) -> None:
+    text = (
+        "image,finding,text,action\na,wrong-label,why,keep\nb,,,keep\n"
+        ",imbalance,'a' is rare,keep\nc,blank,,\n"
+    )
+    found = read_corrections(table(tmp_path, text))
+    assert found.new_labels == {}
+    imbalance = Kept("", "imbalance", "'a' is rare")
+    assert found.kept == {Kept("a", "wrong-label"), Kept("b", ""), imbalance}
+    a, b, c = (Located(name, "train", "x", place) for place, name in enumerate("abc"))
+    assert found.keeps(Finding("wrong-label", "", (a,)))
+    assert found.keeps(Finding("wrong-label", "", (a, b)))
+    assert found.keeps(Finding("blank", "", (b,)))
+    assert found.keeps(Finding("imbalance", "'a' is rare"))
+    assert not found.keeps(Finding("imbalance", "'b' is rare"))
+    assert not found.keeps(Finding("blank", "", (a,)))
+    assert not found.keeps(Finding("wrong-label", "", (a, c)))

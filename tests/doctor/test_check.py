@@ -67,9 +67,9 @@ def test_what_pixels_show(tenfold: Tenfold, photos: Path, tmp_path: Path) -> Non
 def test_all_of_it(tenfold: Tenfold, photos: Path, tmp_path: Path) -> None:
     answer = tenfold("check", str(photos), "--out", str(tmp_path / "check"), "--threads", "1")
     assert answer.code == 0, answer.err
-    assert "1  near-duplicates: cat/05 small.jpg, cat/05.png: 2 images are nearly the same" in (
-        answer.out
-    )
+    assert (
+        "1  near-duplicates: cat/05 small.jpg, cat/05.png: 2 images are nearly the same"
+    ) in answer.out
     assert "models that were not trained on them agree with" in answer.out
     assert "fold 5 of 5: " in answer.err
     with (tmp_path / "check" / "findings.csv").open(newline="") as file:
@@ -78,6 +78,45 @@ def test_all_of_it(tenfold: Tenfold, photos: Path, tmp_path: Path) -> None:
     assert QUICK.keys() | {"near-duplicates"} <= by_kind
     deleted = {row["image"] for row in rows if row["action"] == "delete"}
     assert deleted == {"cat/torn.png", "cat/black.png", "dog/again.png", "cat/<b>&amp;.png"}
+
+
+def test_what_is_decided_is_not_found_again(tenfold: Tenfold, photos: Path, tmp_path: Path) -> None:
+    """Review in rounds: each table has the decisions of the one before."""
+    command = ("check", str(photos), "--quick", "--strict", "--json", "--out")
+    first = tmp_path / "first"
+    assert tenfold(*command, str(first)).code == 3
+    with (first / "findings.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if not row["action"] and row["finding"] in ("tiny", "extreme"):
+            row["action"] = "keep"
+    edited = tmp_path / "edited.csv"
+
+    def save() -> None:
+        with edited.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+    save()
+    given = ("--corrections", str(edited))
+    answer = tenfold(*command, str(tmp_path / "second"), *given)
+    assert answer.code == 3
+    facts = json.loads(answer.out)
+    assert facts["counts"] == {"two-labels": 1}
+    assert f"2 findings are left out, which {edited} keeps" in facts["unchecked"]
+    assert len(facts["kept"]) == 2
+    assert facts["corrections"].keys() == {
+        row["image"] for row in rows if row["action"] == "delete"
+    }
+    with (tmp_path / "second" / "findings.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["finding"] == "two-labels":
+            row["action"] = "delete" if row["image"] == "dog/wrong.png" else ""
+    save()
+    answer = tenfold(*command, str(tmp_path / "third"), *given)
+    assert answer.code == 0, answer.out
 
 
 def test_strict_and_ignore(tenfold: Tenfold, photos: Path, tmp_path: Path) -> None:
@@ -164,12 +203,15 @@ def test_the_page(tenfold: Tenfold, photos: Path, tmp_path: Path) -> None:
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} == set(page.ids)
     assert len(re.findall("data:image/png", text)) == 2 + 4 + 3
+    assert f"--corrections {tmp_path / 'check' / 'findings.csv'}" in shown
+    assert page.texts.count("delete") == 1 + 4, "in the explanation, and below each such image"
 
 
 def test_in_python(photos: Path, tmp_path: Path) -> None:
     checked = package.check(photos, quick=True, out=tmp_path / "check")
     assert checked.counts() == QUICK
     assert repr(checked).endswith(f"photos', {QUICK})")
+    assert "2  duplicates (4 images): such as " in str(checked)
     assert [finding.images[0].name for finding in checked.of_kind("blank")] == ["cat/black.png"]
     assert (tmp_path / "check" / "check.html").exists()
     with pytest.raises(UsageError, match="there is no finding 'nothing'"):

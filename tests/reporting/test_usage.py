@@ -74,6 +74,8 @@ ANSWERS = {
     "change the run's recipe.toml, and add --accept recipe",
     "resume run --lr 0.1": "there is no option --lr in tenfold resume; "
     "change the run's recipe.toml, and add --accept recipe",
+    "resume run --corrections f.csv": "there is no option --corrections in tenfold resume; "
+    "a run keeps the corrections that it began with: train a new run",
     "train digits --img-size 32": "there is no option --img-size in tenfold train; "
     "write --image-size 32",
     "train digits --test-size 0.3": "there is no option --test-size in tenfold train; "

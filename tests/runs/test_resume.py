@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -535,3 +536,26 @@ def test_a_run_cannot_end_at_an_epoch_that_it_is_past(tmp_path: Path) -> None:
     assert no.value.remedy == "choose --epochs 2 or more"
     assert (run / "run.json").read_bytes() == before
     assert len(resume_run(run, epochs=2).history) == 2
+
+
+def test_a_run_from_before_copies_were_kept_together_keeps_its_parts(tmp_path: Path) -> None:
+    """Its files do not say whether they were: they were not."""
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    data = ImageDataset(images.repeat(3, 1, 1, 1), torch.arange(120) % 4, "abcd")
+    recipe = load_recipe(
+        "default", {"model": "softmax", "epochs": 2, "val": 0.3, "duplicates_together": False}
+    )
+    run = train_run(recipe, data, out=tmp_path / "whole", resources=SINGLE)
+    stopped = tmp_path / "stopped"
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, data, out=stopped, resources=SINGLE, watcher=StopsAt(1))
+    path = stopped / "run.json"
+    facts = json.loads(path.read_text())
+    del facts["data"]["corrections"]
+    path.write_text(json.dumps(facts | {"format": 3}))
+    path = stopped / "recipe.toml"
+    path.write_text(path.read_text().replace("duplicates_together = false\n", ""))
+    resumed = resume_run(stopped, data=data, resources=SINGLE)
+    assert resumed.recipe.duplicates_together is False
+    assert {**state_of(resumed.folder), "recipe": ""} == {**state_of(run.folder), "recipe": ""}

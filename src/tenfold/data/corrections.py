@@ -9,13 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from tenfold.data.checks.findings import image_name
+from tenfold.data.checks.findings import Finding, image_name
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.text import decoded
 from tenfold.data.lost_classes import without_lost_classes
@@ -38,11 +42,29 @@ LEFT_OUT = ""
 IMAGE, ACTION, NEW_LABEL = "image", "action", "new_label"
 """The columns that count."""
 
+FINDING, TEXT = "finding", "text"
+"""Columns that say what an image is kept in spite of."""
+
 DELETE, RELABEL, KEEP = "delete", "relabel", "keep"
 """The actions; an empty cell is the same as `keep`."""
 
 LARGEST_FILE, LARGEST_CHANGES = 256 * 2**20, 16 * 2**20
 """Bytes that a table may have, and characters that the changes in it may have."""
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""Spreadsheets take a cell that begins so for a formula, or leave out the sign."""
+
+
+class Kept(NamedTuple):
+    """A finding that a person has looked at and found to be no fault."""
+
+    image: str
+    """That it is about; empty for one that is about no image."""
+    finding: str
+    """Its kind; empty for all kinds."""
+    text: str = ""
+    """What it says, if it is about no image."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +74,14 @@ class Corrections:
     Attributes:
         place: where this comes from, for messages.
         new_labels: the new label of each image by its name; `LEFT_OUT` for one that is left out.
+        kept: what the next check does not find again.
         is_recorded: whether a run has begun with them, so that what is no longer there is only
             noted: whether the data has changed is decided by comparing it.
     """
 
     place: str
     new_labels: Mapping[str, str]
+    kept: frozenset[Kept] = frozenset()
     is_recorded: bool = False
 
     @property
@@ -65,8 +89,25 @@ class Corrections:
         """The names of the images that are left out."""
         return frozenset(name for name, label in self.new_labels.items() if label == LEFT_OUT)
 
+    def keeps(self, finding: Finding) -> bool:
+        """Whether a person has found that this is no fault, of each image that it is about."""
+        if not finding.images:
+            return Kept("", finding.kind, finding.text) in self.kept
+        kept = {_plain(each.image) for each in self.kept if each.finding in ("", finding.kind)}
+        return all(_plain(image.name) in kept for image in finding.images)
+
 
 NO_CORRECTIONS = Corrections("", {})
+
+
+def as_cell(text: str) -> str:
+    """A name or text as a table has it, which no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _from_cell(cell: str) -> str:
+    """What a cell that `as_cell` made stands for."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
 
 
 def read_corrections(path: Path) -> Corrections:
@@ -84,11 +125,13 @@ def read_corrections(path: Path) -> Corrections:
             f"{quoted(missing)} {'is' if len(missing) == 1 else 'are'} missing",
             remedy="take the findings.csv that `tenfold check` writes",
         )
-    places = {name: headings.index(name) for name in (IMAGE, ACTION, NEW_LABEL) if name in headings}
+    columns = (IMAGE, ACTION, NEW_LABEL, FINDING, TEXT)
+    places = {name: headings.index(name) for name in columns if name in headings}
     found: dict[str, tuple[int, str | None]] = {}
-    conflicts = []
+    conflicts, kept = [], set()
     for line, row in rows[1:]:
-        cells = {name: row[at] if at < len(row) else "" for name, at in places.items()}
+        cells = {name: _from_cell(row[at]) for name, at in places.items() if at < len(row)}
+        cells = dict.fromkeys(columns, "") | cells
         action = cells[ACTION].strip().casefold()
         if not action:
             continue
@@ -98,12 +141,17 @@ def read_corrections(path: Path) -> Corrections:
                 f"{where}: the action is {cells[ACTION]!r}",
                 remedy=did_you_mean(action, (DELETE, RELABEL, KEEP)),
             )
-        label = cells.get(NEW_LABEL, "") if action == RELABEL else LEFT_OUT
+        label = cells[NEW_LABEL] if action == RELABEL else LEFT_OUT
         if action == RELABEL and not label.strip():
             raise DataError(
                 f"{where}: it does not say which label {cells[IMAGE]!r} gets",
                 remedy=f"write it in the column {NEW_LABEL!r}",
             )
+        if action == KEEP:
+            about_none = not cells[IMAGE].strip()
+            kept.add(Kept(cells[IMAGE], cells[FINDING].strip(), cells[TEXT] if about_none else ""))
+            if about_none and cells[TEXT].strip():
+                continue
         if not cells[IMAGE].strip():
             raise DataError(f"{where}: no image is named", remedy="name one, or remove the line")
         wanted = None if action == KEEP else label
@@ -121,7 +169,7 @@ def read_corrections(path: Path) -> Corrections:
             f"{path}: {counted(len(changes), 'image')} to correct, more than a run can record",
             remedy="move or delete the files themselves",
         )
-    return Corrections(str(path), changes)
+    return Corrections(str(path), changes, frozenset(kept))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -171,10 +219,17 @@ def corrected(
     Raises:
         DataError: there is no such image or class, or no image is left.
     """
-    place, new_labels = corrections.place, corrections.new_labels
-    arrays, found, changed = dict[str, LabeledArrays](), set[str](), 0
+    place = corrections.place
+    names_of = {
+        split: tuple(image_name(part, index) for index in range(len(part)))
+        for split, part in parts.items()
+    }
+    gone = set(map(encodable, unread))
+    new_labels = _as_named(corrections.new_labels, [*gone, *chain.from_iterable(names_of.values())])
+    arrays, found, unknown = dict[str, LabeledArrays](), set[str](), list[tuple[str, str]]()
+    deleted, changed = Counter[str](), Counter[str]()
     for split, part in parts.items():
-        names = tuple(image_name(part, index) for index in range(len(part)))
+        names = names_of[split]
         labels, kept = part.label_array.copy(), np.ones(len(part), bool)
         for index, name in enumerate(names):
             new = new_labels.get(name)
@@ -188,13 +243,23 @@ def corrected(
             found.add(name)
             if new == LEFT_OUT:
                 kept[index] = False
+            elif (label := _label(new, part.classes)) is None:
+                unknown.append((name, new))
             else:
-                labels[index] = _label(new, part.classes, place)
-        changed += int((labels != part.label_array).sum())
+                labels[index] = label
+        deleted[split], changed[split] = int((~kept).sum()), int((labels != part.label_array).sum())
         if kept.any():  # numbers would mean other images afterwards
             whole = part.arrays._replace(labels=labels, names=part.names or names)
             arrays[split] = whole.chosen(np.flatnonzero(kept))
-    found |= set(map(encodable, unread))
+    if unknown:
+        name, new = unknown[0]
+        others = f" (and so for {len(unknown) - 1:,} more)" if len(unknown) > 1 else ""
+        classes = next(iter(parts.values())).classes
+        raise DataError(
+            f"{place}: there is no class {new.strip()!r}, the new label of {name!r}{others}",
+            remedy=did_you_mean(new.strip(), classes),
+        )
+    found |= gone
     absent = sorted(new_labels.keys() - found)
     relabeled = [name for name in absent if new_labels[name] != LEFT_OUT]
     if not new_labels.keys() & found and not corrections.is_recorded:
@@ -213,10 +278,11 @@ def corrected(
         raise DataError(f"{place}: no image is left", remedy="delete fewer images")
     if absent:
         listener.note(f"images to correct are not there ({len(absent):,}): {listing(absent, 5)}")
-    deleted = len(corrections.deleted & found)
+    left_out = sum(label == LEFT_OUT for name, label in new_labels.items() if name in found)
     listener.note(
-        f"by {place}, {counted(deleted, 'image')} {'was' if deleted == 1 else 'were'} left out, "
-        f"and {counted(changed, 'label')} changed"
+        f"by {place}, {counted(left_out, 'image')} {'was' if left_out == 1 else 'were'} left out"
+        f"{_of_splits(deleted)}, and {counted(changed.total(), 'label')} changed"
+        f"{_of_splits(changed)}"
     )
     had = {part.classes[label] for part in parts.values() for label in set(part.label_array)}
     if len({part.classes for part in arrays.values()}) == 1:
@@ -227,15 +293,39 @@ def corrected(
     }
 
 
-def _label(name: str, classes: Sequence[str], place: str) -> int:
-    """The number of a class; spaces around its name count only if it has some.
+def _as_named(new_labels: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """The new labels by the names that the data has.
 
-    Raises:
-        DataError: there is no such class.
+    A name that is not there stands for one that differs from it only by spaces around it, or by how
+    accents are encoded: spreadsheets and file systems change both.
     """
-    for wanted in (name, name.strip()):
-        if wanted in classes:
-            return classes.index(wanted)
-    raise DataError(
-        f"{place}: there is no class {name.strip()!r}", remedy=did_you_mean(name, classes)
-    )
+    there = set(names)
+    alike: dict[str, list[str]] = {}
+    if not new_labels.keys() <= there:
+        for name in there:
+            alike.setdefault(_plain(name), []).append(name)
+    found = {}
+    for name, label in new_labels.items():
+        meant = [name] if name in there else alike.get(_plain(name), [])
+        is_clear = len(meant) == 1 and meant[0] not in new_labels and meant[0] not in found
+        found[meant[0] if is_clear else name] = label
+    return found
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _of_splits(counts: Mapping[str, int]) -> str:
+    """How many images of each split, if any is not for training."""
+    if not any(n for split, n in counts.items() if split != "train"):
+        return ""
+    return f" ({', '.join(f'{n:,} of {split}' for split, n in counts.items() if n)})"
+
+
+def _label(name: str, classes: Sequence[str]) -> int | None:
+    """The number of a class, found as images are; None if there is none."""
+    if name in classes:
+        return classes.index(name)
+    alike = [label for label, each in enumerate(classes) if _plain(each) == _plain(name)]
+    return alike[0] if len(alike) == 1 else None

@@ -15,7 +15,16 @@ from tenfold.data.corrections import NO_CORRECTIONS, Corrections
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.load import ReadData, read_data
 from tenfold.doctor.near_duplicates import MOST_IMAGES, SMALLEST_SIDE, find_near_duplicates
-from tenfold.errors import DataError, TrainingError, UsageError, did_you_mean, encodable, listing
+from tenfold.errors import (
+    DataError,
+    TrainingError,
+    UsageError,
+    counted,
+    did_you_mean,
+    encodable,
+    listing,
+    printable,
+)
 from tenfold.recipes import Recipe
 from tenfold.runs.reading import corrections_for, folder_options
 from tenfold.runs.resources import USUAL, Resources, choose_device
@@ -23,6 +32,8 @@ from tenfold.training.watching import Watcher
 
 SLOW = ("near-duplicates", "wrong-label")
 """Kinds of findings that a quick check does not look for."""
+
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,6 +63,30 @@ class Checked:
 
     def __repr__(self) -> str:
         return f"Checked({self.source!r}, {self.counts()})"
+
+    def __str__(self) -> str:
+        """What was found, in a few lines."""
+        sizes = ", ".join(f"{split} {len(part):,}" for split, part in self.parts.items())
+        lines = [f"{printable(self.source)}: {sizes}"]
+        counts = self.counts()
+        width = max((len(f"{n:,}") for n in counts.values()), default=0)
+        for kind, n in counts.items():
+            found = self.of_kind(kind)
+            names = [printable(image.name) for image in found[0].images]
+            images = {image for finding in found for image in finding.images}
+            shown = f" ({len(images):,} images)" if 1 < n < len(images) else ""
+            shown += ": such as " if n > 1 else ": "
+            shown += listing(names, _MOST_NAMED) + ": " if names else ""
+            lines.append(f"{n:>{width},}  {kind}{shown}{printable(found[0].text, 500)}")
+        if not counts:
+            lines.append("nothing was found")
+        lines += [f"note: {printable(text, 2000)}" for text in self.unchecked]
+        if self.accuracy is not None:
+            lines.append(
+                f"models that were not trained on them agree with {100 * self.accuracy:.1f} % of "
+                f"{counted(self.judged, 'label')}"
+            )
+        return "\n".join(lines)
 
     def of_kind(self, kind: str) -> list[Finding]:
         """The findings of a kind, in order."""
@@ -154,12 +189,18 @@ def check_data(
             findings += _not_marked(found.findings, findings)
             accuracy, judged = found.accuracy, found.n
     order, looked_at = list(KINDS), {part.split: part for part in parts}
-    findings = [finding for finding in findings if finding.kind not in ignore]
+    wanted = [finding for finding in findings if finding.kind not in ignore]
+    findings = [finding for finding in wanted if not corrections.keeps(finding)]
+    if n := len(wanted) - len(findings):
+        unchecked.append(
+            f"{counted(n, 'finding')} {'is' if n == 1 else 'are'} left out, which "
+            f"{corrections.place} keeps"
+        )
     findings.sort(key=lambda finding: order.index(finding.kind))
     return Checked(
         read.source,
         looked_at,
-        tuple(_without_risky_marks(findings, parts)),
+        tuple(_without_risky_marks(findings, parts, corrections)),
         read.notes,
         tuple(unchecked),
         corrections,
@@ -169,9 +210,13 @@ def check_data(
 
 
 def _without_risky_marks(
-    findings: Sequence[Finding], parts: Sequence[ImageDataset]
+    findings: Sequence[Finding], parts: Sequence[ImageDataset], corrections: Corrections
 ) -> Iterator[Finding]:
-    """The findings; none says that more than half of a class of a split can be deleted safely."""
+    """The findings; none says that more than half of a class of a split can be deleted safely.
+
+    Nor does one say so of an image that a person has decided about.
+    """
+    decided = corrections.new_labels.keys() | {each.image for each in corrections.kept}
     sizes = {
         (part.split, name): n
         for part in parts
@@ -188,7 +233,9 @@ def _without_risky_marks(
     )
     for finding in findings:
         delete = tuple(
-            mark and (image.index is None or 2 * marked[key] <= sizes[key])
+            mark
+            and image.name not in decided
+            and (image.index is None or 2 * marked[key] <= sizes[key])
             for image, mark in zip(finding.images, finding.delete, strict=True)
             for key in [(image.split, image.label)]
         )

@@ -16,16 +16,28 @@ from PIL import Image
 
 import tenfold
 from tenfold.data.checks.findings import KINDS, Finding, Located
-from tenfold.data.corrections import ACTION, DELETE, IMAGE, NEW_LABEL, RELABEL
+from tenfold.data.corrections import (
+    ACTION,
+    DELETE,
+    FINDING,
+    IMAGE,
+    KEEP,
+    NEW_LABEL,
+    RELABEL,
+    TEXT,
+    as_cell,
+)
 from tenfold.data.dataset import ImageDataset
 from tenfold.doctor.check import Checked
-from tenfold.errors import counted, encodable, listing, printable
+from tenfold.errors import encodable, printable, shell_word
 from tenfold.storage import make_folder, write_text
 
 PAGE, TABLE, JSON = "check.html", "findings.csv", "findings.json"
 """The names of the files."""
 
-COLUMNS = (IMAGE, "split", "label", "finding", "number", "text", "score", ACTION, NEW_LABEL)
+SCORE = "score"
+
+COLUMNS = (IMAGE, "split", "label", FINDING, "number", TEXT, SCORE, ACTION, NEW_LABEL)
 """Of the table. Findings are numbered within their kind, from 1."""
 
 MOST_SHOWN = 100
@@ -37,8 +49,6 @@ MOST_PICTURES = 12
 LARGEST_PICTURE = 128
 """Longest side of a picture on the page, in pixels; larger ones are scaled down."""
 
-_MOST_NAMED = 3
-
 
 def write_check(folder: Path, checked: Checked) -> None:
     """Write the three files.
@@ -49,7 +59,7 @@ def write_check(folder: Path, checked: Checked) -> None:
     make_folder(folder)
     # The table last: by the others, the folder is known to be no data if the process dies here.
     write_text(folder / JSON, json.dumps(check_facts(checked), indent=1) + "\n")
-    write_text(folder / PAGE, check_page(checked))
+    write_text(folder / PAGE, check_page(checked, folder / TABLE))
     table = findings_csv(checked)
     # Excel takes a file of other than plain characters for UTF-8 only if it begins so.
     write_text(folder / TABLE, table if table.isascii() else f"\ufeff{table}")
@@ -67,6 +77,8 @@ def check_facts(checked: Checked) -> dict[str, Any]:
         "labels": {"judged": checked.judged, "agreeing": checked.accuracy},
         "counts": checked.counts(),
         "findings": [_facts(finding) for finding in checked.findings],
+        "corrections": dict(checked.corrections.new_labels),
+        "kept": [each._asdict() for each in sorted(checked.corrections.kept)],
     }
 
 
@@ -75,8 +87,8 @@ def _facts(finding: Finding) -> dict[str, Any]:
         "kind": finding.kind,
         "text": finding.text,
         "images": [
-            {"name": image.name, "split": image.split, "label": image.label}
-            for image in finding.images
+            {"name": image.name, "split": image.split, "label": image.label, "delete": delete}
+            for image, delete in zip(finding.images, finding.delete, strict=True)
         ],
         "score": finding.score,
         **({"proposed": finding.proposed} if finding.proposed else {}),
@@ -84,38 +96,44 @@ def _facts(finding: Finding) -> dict[str, Any]:
 
 
 def findings_csv(checked: Checked) -> str:
-    """A row for each image of each finding, and before them, one for each correction made before.
+    """A row for each image of each finding, and before them, one for each decision made before.
 
     What can be deleted safely has that action already; a person fills in the others. With the
-    corrections made before, the table can take the place of the one that they are from.
+    decisions made before, the table can take the place of the one that they are from.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in (*_decided(checked), *_found(checked)):
+        cells = {name: as_cell(encodable(cell)) for name, cell in row.items()}
+        writer.writerow({**cells, SCORE: row.get(SCORE, "")})  # may be a negative number
+    return text.getvalue()
+
+
+def _decided(checked: Checked) -> Iterator[dict[str, str]]:
+    """A row for each image that a person has corrected, or kept in spite of a finding."""
     for name, label in sorted(checked.corrections.new_labels.items()):
         action = RELABEL if label else DELETE
-        writer.writerow([encodable(name), "", "", "corrected", "", "", "", action, label])
+        yield {IMAGE: name, FINDING: "corrected", ACTION: action, NEW_LABEL: label}
+    for kept in sorted(checked.corrections.kept):
+        yield {IMAGE: kept.image, FINDING: kept.finding, TEXT: kept.text, ACTION: KEEP}
+
+
+def _found(checked: Checked) -> Iterator[dict[str, str]]:
+    """A row for each image of each finding."""
     for number, finding in _numbered(checked):
+        row = {FINDING: finding.kind, "number": str(number), TEXT: finding.text}
         if not finding.images:
-            writer.writerow(["", "", "", finding.kind, number, finding.text, "", "", ""])
-        deletes = [
-            delete and image.name not in checked.corrections.new_labels
-            for image, delete in zip(finding.images, finding.delete, strict=True)
-        ]
-        for image, delete in zip(finding.images, deletes, strict=True):
-            cells = (
-                image.name,
-                image.split,
-                image.label,
-                finding.kind,
-                number,
-                finding.text,
-                "" if finding.score is None else f"{finding.score:.6g}",
-                DELETE if delete else "",
-                finding.proposed,
-            )
-            writer.writerow([encodable(str(cell)) for cell in cells])
-    return text.getvalue()
+            yield row
+        for image, delete in zip(finding.images, finding.delete, strict=True):
+            yield row | {
+                IMAGE: image.name,
+                "split": image.split,
+                "label": image.label,
+                SCORE: "" if finding.score is None else f"{finding.score:.6g}",
+                ACTION: DELETE if delete else "",
+                NEW_LABEL: finding.proposed,
+            }
 
 
 def _numbered(checked: Checked) -> Iterator[tuple[int, Finding]]:
@@ -125,29 +143,16 @@ def _numbered(checked: Checked) -> Iterator[tuple[int, Finding]]:
 
 def check_text(checked: Checked, folder: Path) -> str:
     """What was found in a few lines, and where all of it is."""
-    sizes = ", ".join(f"{split} {len(part):,}" for split, part in checked.parts.items())
-    lines = [f"{printable(checked.source)}: {sizes}"]
-    counts = checked.counts()
-    width = max((len(f"{n:,}") for n in counts.values()), default=0)
-    for kind, n in counts.items():
-        first = checked.of_kind(kind)[0]
-        names = [printable(image.name) for image in first.images]
-        shown = "such as " * (n > 1) + (listing(names, _MOST_NAMED) + ": " if names else "")
-        lines.append(f"{n:>{width},}  {kind}: {shown}{printable(first.text, 500)}")
-    if not counts:
-        lines.append("nothing was found")
-    lines += [f"note: {printable(text, 2000)}" for text in checked.unchecked]
-    if checked.accuracy is not None:
-        lines.append(
-            f"models that were not trained on them agree with {100 * checked.accuracy:.1f} % of "
-            f"{counted(checked.judged, 'label')}"
-        )
-    lines += [f"pictures  {folder / PAGE}", f"table     {folder / TABLE}"]
-    return "\n".join(lines)
+    return f"{checked}\npictures  {folder / PAGE}\ntable     {folder / TABLE}"
 
 
-def check_page(checked: Checked) -> str:
-    """One page of HTML, with all that it shows in it."""
+def check_page(checked: Checked, table: Path) -> str:
+    """One page of HTML, with all that it shows in it.
+
+    Args:
+        checked: what was found.
+        table: where the table of findings is.
+    """
     environment = Environment(
         loader=PackageLoader("tenfold.reporting"),
         autoescape=True,
@@ -163,25 +168,31 @@ def check_page(checked: Checked) -> str:
         accuracy=checked.accuracy,
         judged=checked.judged,
         kinds=[_kind_facts(checked, kind) for kind in checked.counts()],
-        table=TABLE,
+        table=shell_word(table),
     )
 
 
 def _kind_facts(checked: Checked, kind: str) -> Mapping[str, Any]:
     findings = checked.of_kind(kind)
+    examples = _examples(checked) if any(finding.proposed for finding in findings) else {}
     return {
         "name": kind,
         "title": KINDS[kind].title,
         "meaning": KINDS[kind].meaning.split("`"),  # every second part is code
         "n": len(findings),
+        "n_images": len({image for finding in findings for image in finding.images}),
         "findings": [
             {
                 "number": number,
                 "text": printable(finding.text, 2000),
                 "images": [
-                    _image_facts(image, checked.parts.get(image.split))
-                    for image in finding.images[:MOST_PICTURES]
+                    _image_facts(image, checked.parts.get(image.split), delete)
+                    for image, delete in zip(
+                        finding.images[:MOST_PICTURES], finding.delete, strict=False
+                    )
                 ],
+                "proposed": printable(finding.proposed),
+                "example": examples.get(finding.proposed, ""),
                 "more": max(0, len(finding.images) - MOST_PICTURES),
             }
             for number, finding in enumerate(findings[:MOST_SHOWN], 1)
@@ -190,7 +201,20 @@ def _kind_facts(checked: Checked, kind: str) -> Mapping[str, Any]:
     }
 
 
-def _image_facts(image: Located, part: ImageDataset | None) -> Mapping[str, str]:
+def _examples(checked: Checked) -> dict[str, str]:
+    """For each class, the first picture of it that no finding is about."""
+    found = {(image.split, image.index) for each in checked.findings for image in each.images}
+    examples: dict[str, str] = {}
+    for split, part in checked.parts.items():
+        for label, name in enumerate(part.classes):
+            indices = np.flatnonzero(part.label_array == label).tolist()
+            sound = (index for index in indices if (split, index) not in found)
+            if name not in examples and (index := next(sound, None)) is not None:
+                examples[name] = _as_url(part.image_array[index])
+    return examples
+
+
+def _image_facts(image: Located, part: ImageDataset | None, delete: bool) -> Mapping[str, Any]:
     picture = ""
     if part is not None and image.index is not None:
         picture = _as_url(part.image_array[image.index])
@@ -198,6 +222,7 @@ def _image_facts(image: Located, part: ImageDataset | None) -> Mapping[str, str]
         "name": printable(image.name),
         "split": image.split,
         "label": printable(image.label),
+        "delete": delete,
         "picture": picture,
     }
 

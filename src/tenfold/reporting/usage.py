@@ -148,6 +148,8 @@ class _Line:
         if option == "--data":
             return self._data_as_an_argument(command, shell_word(value or "DATA"))
         if command == "resume" and (option == "--set" or _setting(option, "")):
+            if _key(option) == "corrections":
+                return "a run keeps the corrections that it began with: train a new run"
             if _key(option) in ("model", "optimizer") or _model_setting(option, ""):
                 return "a run keeps its model and optimizer: train a new run"
             return "change the run's recipe.toml, and add --accept recipe"

@@ -19,3 +19,4 @@ from tenfold.storage.tensors import TensorFile as TensorFile
 from tenfold.storage.tensors import read_tensors as read_tensors
 from tenfold.storage.tensors import write_tensors as write_tensors
 from tenfold.storage.user_cache import cache_folder as cache_folder
+from tenfold.storage.user_cache import make_room as make_room

@@ -72,6 +72,16 @@ def test_the_same_data_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert checked_before(one) == [f"note {before + 1}"]
 
 
+def test_the_notes_of_few_data_sets_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
+    monkeypatch.setattr(brief, "_MOST_KEPT", 3)
+    for number in range(5):
+        brief.checked_before([image_dataset(np.full((40, 1, 8, 8), number, np.uint8))])
+    assert len(list((tmp_path / "checked").iterdir())) == 3
+
+
 def test_a_cache_that_cannot_be_written_only_costs_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

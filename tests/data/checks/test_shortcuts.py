@@ -57,7 +57,7 @@ def test_a_format_for_each_class() -> None:
     (text,) = texts(["JPEG", "PNG"] * (N // 2))
     assert text == (
         "the file's format alone gives away the class of 100 % of the images (chance: 50 %, "
-        "classes counted equally)"
+        "classes counted equally): 'a' (JPEG), 'b' (PNG)"
     )
 
 
@@ -66,6 +66,7 @@ def test_a_format_for_most_images_of_each_class() -> None:
     formats[:40] = "JPEG"  # 5 % of the images have that of the other class
     (text,) = texts(formats.tolist())
     assert "the class of 95 % of the images" in text
+    assert text.endswith(": 'a' (JPEG), 'b' (90 % PNG)")
 
 
 def test_a_size_for_one_class_of_five() -> None:
@@ -73,7 +74,7 @@ def test_a_size_for_one_class_of_five() -> None:
     sizes = generator.integers(20, 400, (N, 2))
     sizes[labels == 3] = 64
     found = texts(sizes=sizes, labels=labels, classes="abcde")
-    assert found == ["the image's size alone gives away 'd'"]
+    assert found == ["the image's size alone gives away 'd' (64 x 64)"]
 
 
 def test_larger_pictures_of_one_class() -> None:
@@ -88,6 +89,7 @@ def test_brighter_pictures_of_one_class() -> None:
     images = generator.integers(0, 120, (N, 1, 6, 6)) + 100 * labels[:, None, None, None]
     found = texts(images=images.astype(np.uint8), labels=labels)
     assert [text.partition(" alone")[0] for text in found] == ["the mean brightness"]
+    assert "'a' (about 60), 'b' (about 160)" in found[0]
 
 
 def test_a_class_of_a_few_images_is_left_out() -> None:

@@ -16,12 +16,16 @@ from tenfold.data.checks.oddities import is_flat
 from tenfold.data.checks.shortcuts import find_shortcuts
 from tenfold.data.dataset import ImageDataset, fingerprint_of
 from tenfold.errors import FileRefusedError, StorageError, counted, listing
-from tenfold.storage import cache_folder, make_folder, read_text, write_text
+from tenfold.storage import cache_folder, make_folder, make_room, read_text, write_text
 
-VERSION = 1
+VERSION = 2
 """Raise this when the same images would get other notes."""
 
 _LARGEST_NOTES = 2**20
+
+_MOST_KEPT = 1000
+"""Data sets whose notes are stored."""
+
 _MOST_NAMED = 3
 
 
@@ -49,6 +53,7 @@ def checked_before(parts: Sequence[ImageDataset]) -> list[str]:
     notes = brief_notes(parts)
     with suppress(StorageError, OSError, UnicodeError):  # then they are looked at again
         make_folder(path.parent)
+        make_room(path.parent, path.suffix, most=_MOST_KEPT)
         write_text(path, json.dumps(notes))
     return notes
 

@@ -32,15 +32,16 @@ ROOM = 16 * 2**20
 
 def find_oddities(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
     """Images of one color, very small ones, and those unlike the others."""
-    for part in parts:
-        flat = is_flat(part.image_array)
+    flat_ones = [is_flat(part.image_array) for part in parts]
+    for part, flat in zip(parts, flat_ones, strict=True):
         for index in np.flatnonzero(flat).tolist():
             color = part.image_array[index].reshape(part.image_shape.channels, -1).mean(1)
             yield Finding(
                 "blank", f"all of it is {_named(color)}", (located(part, index),), (True,)
             )
         yield from _odd_sizes(part)
-    yield from _odd_light(parts)
+    if parts:
+        yield from _odd_light(parts, ~np.concatenate(flat_ones))
 
 
 def is_flat(images: PixelArray) -> Bool[np.ndarray, " n"]:
@@ -85,14 +86,19 @@ def _odd_sizes(part: ImageDataset) -> Iterator[Finding]:
         yield Finding("extreme", text, (located(part, index),), (False,), -float(away[index]))
 
 
-def _odd_light(parts: Sequence[ImageDataset]) -> Iterator[Finding]:
-    """Images that are far darker, brighter or flatter than the others."""
+def _odd_light(
+    parts: Sequence[ImageDataset], is_shown: Bool[np.ndarray, " all"]
+) -> Iterator[Finding]:
+    """Images that are far darker, brighter or flatter than the others.
+
+    Args:
+        parts: the splits.
+        is_shown: for each of their images, whether it shows anything; others do not count.
+    """
     measured = [light_and_contrast(part.image_array) for part in parts]
-    if not measured:
-        return
     light, contrast = (np.concatenate(values) for values in zip(*measured, strict=True))
     images = [(part, index) for part in parts for index in range(len(part))]
-    shown = np.flatnonzero(~np.concatenate([is_flat(part.image_array) for part in parts]))
+    shown = np.flatnonzero(is_shown)
     if not len(shown):
         return
     images = [images[place] for place in shown.tolist()]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Float64, Int64
 
 from tenfold.data.checks.findings import Finding
 from tenfold.data.checks.oddities import ROOM
@@ -27,6 +29,12 @@ _MOST_IMAGES, _MOST_OF_A_CLASS = 5_000, 50
 
 _LEVELS = 32
 
+_MOST_NAMED = 5
+"""Classes of which it is said what is usual for them."""
+
+_NEARLY_ALL = 99.5
+"""Per cent of a class's images; what is usual for fewer gets its share."""
+
 _SIZE, _AREA = "the image's size", "the image's area"
 
 
@@ -37,10 +45,10 @@ def find_shortcuts(train: ImageDataset) -> Iterator[Finding]:
     if len(np.unique(labels)) < 2:
         return
     told = set()
-    for name, values in _properties(train, chosen):
-        text = _given_away(name, values, labels, train.classes)
-        if text and not (name == _AREA and _SIZE in told):
-            told.add(name)
+    for each in _properties(train, chosen):
+        text = _given_away(each, labels, train.classes)
+        if text and not (each.name == _AREA and _SIZE in told):
+            told.add(each.name)
             yield Finding("shortcut", text)
 
 
@@ -57,19 +65,39 @@ def _some_of_each_class(train: ImageDataset) -> Int64[np.ndarray, " chosen"]:
     return by_class[np.concatenate(places)] if places else by_class[:0]
 
 
-def _properties(
-    train: ImageDataset, chosen: Int64[np.ndarray, " chosen"]
-) -> Iterator[tuple[str, Int64[np.ndarray, " chosen"]]]:
-    """The properties by name, each as a number of a value for every image."""
+class _Property(NamedTuple):
+    """A property of images."""
+
+    name: str
+    values: Int64[np.ndarray, " chosen"]
+    """The number of each image's value."""
+    shown: Sequence[str] | Float64[np.ndarray, " chosen"]
+    """Each image's value as such; a number where only about equal ones have the same number."""
+
+    def among(self, of_class: Bool[np.ndarray, " chosen"]) -> str:
+        """What is usual among the images of a class."""
+        if isinstance(self.shown, np.ndarray):
+            return f"about {np.median(self.shown[of_class]):,.0f}"
+        theirs = Counter(self.shown[place] for place in np.flatnonzero(of_class).tolist())
+        ((value, n),) = theirs.most_common(1)
+        share = 100 * n / theirs.total()
+        return value if share >= _NEARLY_ALL else f"{share:.0f} % {value}"
+
+
+def _properties(train: ImageDataset, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[_Property]:
     if train.originals is not None:
-        formats, sizes = train.originals.formats, train.originals.sizes[chosen].astype(np.int64)
-        yield "the file's format", _numbered([formats[index] for index in chosen.tolist()])
-        yield _SIZE, _numbered(sizes[:, 0] * 2**32 + sizes[:, 1])
-        yield _AREA, _levels(sizes[:, 0] * sizes[:, 1])
+        formats = [train.originals.formats[index] for index in chosen.tolist()]
+        sizes = train.originals.sizes[chosen].astype(np.int64)
+        yield _Property("the file's format", _numbered(formats), formats)
+        numbers = _numbered(sizes[:, 0] * 2**32 + sizes[:, 1])
+        yield _Property(_SIZE, numbers, [f"{height} x {width}" for height, width in sizes.tolist()])
+        area = sizes[:, 0] * sizes[:, 1]
+        yield _Property(_AREA, _levels(area), area.astype(np.float64))
     step = max(1, ROOM // train.image_array[0].size)
     blocks = [chosen[start : start + step] for start in range(0, len(chosen), step)]
-    light = [train.image_array[block].sum((1, 2, 3), dtype=np.uint64) for block in blocks]
-    yield "the mean brightness", _levels(np.concatenate(light))
+    sums = [train.image_array[block].sum((1, 2, 3), dtype=np.uint64) for block in blocks]
+    light = np.concatenate(sums)
+    yield _Property("the mean brightness", _levels(light), light / train.image_array[0].size)
 
 
 def _numbered(values: Sequence[str] | np.ndarray) -> Int64[np.ndarray, " n"]:
@@ -84,14 +112,13 @@ def _levels(values: np.ndarray) -> Int64[np.ndarray, " n"]:
     return levels
 
 
-def _given_away(
-    name: str, values: Int64[np.ndarray, " n"], labels: LabelArray, classes: Sequence[str]
-) -> str:
+def _given_away(found: _Property, labels: LabelArray, classes: Sequence[str]) -> str:
     """What a property says about classes; empty if it is not much.
 
     Each image's class is guessed from the other images of the same value, of which each class
     counts the same in all. The mean recall of those guesses is compared with chance.
     """
+    name, values = found.name, found.values
     present, of_image, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     # All images of one value and one class get the same guess.
     pairs, counts = np.unique(values * len(present) + of_image, return_counts=True)
@@ -100,16 +127,23 @@ def _given_away(
     recalls = np.bincount(own, counts * (guessed == own), len(present)) / sizes
     chance = 1 / len(present)
     told = (recalls.mean() - chance) / (1 - chance)
+
+    def usual(those: Sequence[int]) -> str:
+        named, others = those[:_MOST_NAMED], those[_MOST_NAMED:]
+        texts = [f"{classes[present[each]]!r} ({found.among(of_image == each)})" for each in named]
+        return listing([*texts, *map(str, others)], _MOST_NAMED)
+
     if told >= TELLS:
         return (
             f"{name} alone gives away the class of {100 * recalls.mean():.0f} % of the images "
-            f"(chance: {100 * chance:.0f} %, classes counted equally)"
+            f"(chance: {100 * chance:.0f} %, classes counted equally): "
+            f"{usual(range(len(present)))}"
         )
     wrong = (guessed != own) & (guessed >= 0)
     outside = np.bincount(guessed[wrong], counts[wrong], len(present)) / (len(values) - sizes)
-    known = [classes[present[c]] for c in np.flatnonzero(recalls - outside >= TELLS_ONE)]
+    known = np.flatnonzero(recalls - outside >= TELLS_ONE).tolist()
     if known:
-        return f"{name} alone gives away {listing([repr(one) for one in known])}"
+        return f"{name} alone gives away {usual(known)}"
     return ""
 
 

@@ -27,6 +27,7 @@ from tenfold.storage import (
     cache_folder,
     checked,
     make_folder,
+    make_room,
     read_tensors,
     remove_leftovers,
     write_tensors,
@@ -109,7 +110,7 @@ def store_cached(key: str, decoded: Decoded, listener: Listener) -> None:
         make_folder(folder)
         with FileLock(folder / "lock", timeout=_LOCK_SECONDS):
             remove_leftovers(folder)
-            _make_room(folder, size)
+            make_room(folder, _SUFFIX, size=size, largest=LARGEST_CACHE)
             _write(_entry(key), key, decoded)
     except LockTimeout:
         listener.note(f"not cached: another process kept {folder} locked")
@@ -168,18 +169,3 @@ def _read(path: Path, key: str) -> Decoded:
             images, labels, tuple(part.classes), names, groups, originals
         )
     return Decoded(splits, header.header.notes, header.header.depth, header.header.skipped)
-
-
-def _make_room(folder: Path, size: int) -> None:
-    """Remove the least recently used entries until one of this size fits."""
-    entries = []
-    for path in folder.glob(f"*{_SUFFIX}"):
-        with suppress(FileNotFoundError):  # removed by hand in the meantime
-            status = path.stat()
-            entries.append((status.st_mtime_ns, status.st_size, path))
-    total = sum(entry_size for _, entry_size, _ in entries)
-    for _, entry_size, path in sorted(entries):
-        if total + size <= LARGEST_CACHE:
-            return
-        path.unlink(missing_ok=True)
-        total -= entry_size
