@@ -261,6 +261,7 @@ def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
             remedy="train your own network with tenfold.training.train",
         )
     changes = {k: v.item() if isinstance(v, np.generic) else v for k, v in changes.items()}
+    changes = {k: v.folder if isinstance(v, Run) else v for k, v in changes.items()}
     changes = {k: str(v) if isinstance(v, Path) else v for k, v in changes.items()}
     if not isinstance(recipe, str | Path | Recipe):
         raise UsageError(

@@ -312,6 +312,29 @@ def train(
     group_by: GroupBy = None,
     skip_bad: SkipBad = False,
     corrections: CorrectionsFile = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN|MODEL",
+            help="Start from the network of another run, or of a model.safetensors.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Start from weights of another program: a state dict, or a safetensors file.",
+        ),
+    ] = None,
+    freeze: Annotated[
+        bool,
+        typer.Option(
+            "--freeze",
+            metavar="",
+            help="Train only the last layer, on features that the others compute once.",
+        ),
+    ] = False,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -345,6 +368,9 @@ def train(
         "optimizer": optimizer,
         "val": val,
         "seed": seed,
+        "start": None if start is None else str(start),
+        "weights": None if weights is None else str(weights),
+        "freeze": freeze or None,
     }
     changes |= {key: value for key, value in given.items() if value is not None}
     changes |= _reading(image_size, resize, labels, label_from, group_by, corrections, skip_bad)

@@ -57,7 +57,7 @@ class ResNetSmall(nn.Module):
                 remedy="choose larger images, or leave stem_pool out",
             )
         self.stem = nn.Sequential(
-            _convolution(input_shape.channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
+            convolution(input_shape.channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )
         if stem_pool:
             self.stem.append(nn.MaxPool2d(2))
@@ -87,16 +87,16 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            _convolution(inputs, outputs, stride=stride),
+            convolution(inputs, outputs, stride=stride),
             nn.BatchNorm2d(outputs),
             nn.ReLU(),
-            _convolution(outputs, outputs),
+            convolution(outputs, outputs),
             nn.BatchNorm2d(outputs),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                _convolution(inputs, outputs, kernel_size=1, stride=stride),
+                convolution(inputs, outputs, kernel_size=1, stride=stride),
                 nn.BatchNorm2d(outputs),
             )
 
@@ -118,7 +118,7 @@ def _stages(widths: tuple[int, ...], blocks: int) -> list[nn.Module]:
     return stages
 
 
-def _convolution(inputs: int, outputs: int, *, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
+def convolution(inputs: int, outputs: int, *, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
     """A convolution before batch normalization: no bias, and the paper's initialization."""
     layer = nn.Conv2d(
         inputs, outputs, kernel_size, stride=stride, padding=kernel_size // 2, bias=False

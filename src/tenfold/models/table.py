@@ -24,6 +24,9 @@ MODELS: dict[str, str] = {
     "cifar-cnn": "tenfold.models.cifar_cnn:CifarCNN",
     "convpool": "tenfold.models.convpool:ConvPool",
     "resnet-small": "tenfold.models.resnet_small:ResNetSmall",
+    "resnet18": "tenfold.models.resnet:ResNet18",
+    "resnet34": "tenfold.models.resnet:ResNet34",
+    "resnet50": "tenfold.models.resnet:ResNet50",
 }
 """The class of each model, as `module:Class`, imported when a model is built.
 

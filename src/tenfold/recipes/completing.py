@@ -16,7 +16,7 @@ def completed(
     image_shape: tuple[int, int, int],
     depth: int | None = None,
     labels: str = "",
-    corrections: str = "",
+    paths: Mapping[str, str] | None = None,
     model_arguments: Mapping[str, Any],
 ) -> Recipe:
     """The recipe with data, image size, channels and all model arguments filled in.
@@ -28,7 +28,7 @@ def completed(
         depth: of 16-bit gray images, the number of bits that count, unless the recipe says so; None
             without such images.
         labels: where the images' labels are.
-        corrections: where the corrections of the data are.
+        paths: where the files are that the recipe names, by its keys.
         model_arguments: the model's own, defaults included.
 
     Raises:
@@ -46,7 +46,7 @@ def completed(
             "image_size": (height, width),
             "depth": recipe.depth or depth,
             "labels": labels,
-            "corrections": corrections,
+            **(paths or {}),
             "channels": channels if channels in (1, 3) else None,
             "model_args": dict(model_arguments),
         }

@@ -13,12 +13,20 @@ def upgraded_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Runs write every key that has a value, so what is missing was not there yet: pictures were
     cropped, 16-bit gray kept its highest bits, no image was rotated, scaled, shifted or recolored,
-    `resnet-small` had no pooling, and equal images could be held out apart.
+    `resnet-small` had no pooling, equal images could be held out apart, and all networks started
+    from random weights.
 
     Args:
         values: as in its `recipe.toml`, or part of its `run.json` or of a checkpoint.
     """
-    upgraded = {"duplicates_together": False, **values}
+    upgraded = {
+        "duplicates_together": False,
+        "start": "",
+        "weights": "",
+        "freeze": False,
+        "views": 0,
+        **values,
+    }
     if "resize" not in values:
         upgraded = {"resize": "crop", "depth": 16, **upgraded}
     if isinstance(augment := values.get("augment"), Mapping):

@@ -155,9 +155,15 @@ class Recipe(BaseModel):
         val: share of the training images held out for validation.
         duplicates_together: whether equal images stay together when some are held out.
         normalize: by what mean and deviation pixels are standardized: `none`; `dataset`, those of
-            each channel over the training images; or `image`, those of each image.
+            each channel over the training images; `image`, those of each image; `imagenet`, those
+            of ImageNet's images; or `start`, those that the model that it starts from has.
         model: a name from the table of models.
         model_args: the model's own arguments.
+        start: a run or a model file whose weights the network starts from.
+        weights: a file of weights of another program that the network starts from.
+        freeze: train only the last layer, on features that the others compute once.
+        views: if so, how many times the features are computed, each time of images augmented in
+            another way; 0 for once, of the images as they are.
         epochs: passes over the training images.
         batch_size: images per step.
         eval_batch_size: images per batch in validation and testing.
@@ -202,11 +208,16 @@ class Recipe(BaseModel):
     val: _Fraction = 0.0
     duplicates_together: bool = True
     normalize: Annotated[
-        Literal["none", "dataset", "image"], BeforeValidator(_normalization_by_name)
+        Literal["none", "dataset", "image", "imagenet", "start"],
+        BeforeValidator(_normalization_by_name),
     ] = "none"
 
     model: str
     model_args: dict[str, Any] = Field(default_factory=dict)
+    start: str = ""
+    weights: str = ""
+    freeze: bool = False
+    views: int = Field(0, ge=0, le=100)
 
     epochs: int = Field(10, ge=1, le=50_000)  # a longer history would not fit into a header
     batch_size: int = Field(64, ge=1, le=10_000_000)
@@ -287,6 +298,26 @@ class Recipe(BaseModel):
             require_own_options(self.optimizer, dict(self))
         except UsageError as error:
             raise ValueError(str(error)) from error
+        if self.start and self.weights:
+            raise ValueError(
+                "start and weights are both given, and a network starts from one of them: leave "
+                "out the other"
+            )
+        if self.freeze and not (self.start or self.weights):
+            raise ValueError(
+                "freeze is true, but the network starts from random weights: name trained ones "
+                "with --from RUN or --weights FILE"
+            )
+        if self.views and not self.freeze:
+            raise ValueError(
+                f"views is {self.views}, but only features of a frozen network are computed in "
+                "advance: add freeze = true, or leave it out"
+            )
+        if self.normalize == "start" and not self.start:
+            raise ValueError(
+                "normalize is 'start', but the network does not start from a run or a model file: "
+                "name one with --from, or choose normalize = 'dataset'"
+            )
         for number in numbers_in(self.model_args):
             if isinstance(number, float) and not math.isfinite(number):
                 raise ValueError(f"model_args has {number}, wanted finite numbers")

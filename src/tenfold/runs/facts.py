@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import FileRefusedError
 from tenfold.recipes.older import upgraded_recipe
 from tenfold.storage import Facts, checked, require_readable
 from tenfold.training.history import Share
 
-FORMAT = 4
+FORMAT = 5
 """Version of `run.json`; newer ones are refused, older ones upgraded on reading."""
 
 PUT_BACK = "restore the file as tenfold wrote it"
@@ -114,6 +115,20 @@ class DataFacts(Facts):
     corrections: dict[str, str] = Field(default_factory=dict)
 
 
+class StartFacts(Facts):
+    """What a run's network started from.
+
+    Attributes:
+        place: the absolute path of a run, a model file or a file of weights.
+        sha256: of what it contained.
+        preprocessing: of the images that it was trained on; None if that is not known.
+    """
+
+    place: str
+    sha256: str
+    preprocessing: PreprocessingHeader | None = None
+
+
 class Figures(Facts):
     """The final figures of a run; None for those of a missing split."""
 
@@ -151,6 +166,7 @@ class RunFacts(Facts):
         platform: the operating system.
         git_revision: of the folder that it was started in, if that is in a repository.
         data: what it was trained on.
+        start: what its network started from; None for random weights.
         parameters: number of parameters in the network.
         sessions: one for the start, and one for each resume.
         conditions: of the newest session.
@@ -172,6 +188,7 @@ class RunFacts(Facts):
     platform: str
     git_revision: str | None
     data: DataFacts
+    start: StartFacts | None = None
     parameters: NonNegativeInt
     sessions: list[Session]
     conditions: Conditions
@@ -209,8 +226,8 @@ def parse_facts(value: object, path: Path) -> RunFacts:
     require_readable(version, FORMAT, path)
     if version == 1:
         value = _from_version_1(value)
-    if version <= 3:
-        value = _from_version_3(value)
+    if version <= 4:
+        value = _from_version_4(value)
     return checked(RunFacts, value, path, remedy=PUT_BACK)
 
 
@@ -226,7 +243,7 @@ def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "sessions": sessions, "conditions": upgraded(conditions)}
 
 
-def _from_version_3(facts: dict[str, Any]) -> dict[str, Any]:
+def _from_version_4(facts: dict[str, Any]) -> dict[str, Any]:
     """Recipes had fewer keys."""
 
     def upgraded(context: object) -> object:
@@ -238,7 +255,7 @@ def _from_version_3(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_context(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The context from version 3 of `run.json`, or version 4 of a checkpoint."""
+    """The context from version 4 of `run.json`, or version 5 of a checkpoint."""
     recipe = context.get("recipe")
     upgraded = upgraded_recipe(recipe) if isinstance(recipe, Mapping) else recipe
     return {**context, "recipe": upgraded}

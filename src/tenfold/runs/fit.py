@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,26 +31,36 @@ from tenfold.recipes.choosing import (
     summarize,
     warning,
 )
-from tenfold.runs.conditions import conditions
-from tenfold.runs.facts import Conditions, Context, DataFacts, Figures
+from tenfold.runs.conditions import conditions, machine_conditions
+from tenfold.runs.facts import Conditions, Context, DataFacts, Figures, StartFacts
 from tenfold.runs.pace import Pace
 from tenfold.runs.reading import (
     Recorded,
     RunData,
-    corrections_for_good,
     folder_options,
+    paths_for_good,
     read_for,
 )
 from tenfold.runs.resources import USUAL, Resources
+from tenfold.runs.starting import (
+    IMAGENET,
+    Start,
+    freeze,
+    head_of,
+    put_into,
+    read_start,
+    with_start,
+)
 from tenfold.tensors import part_of, to_stored
-from tenfold.training.acceleration import Acceleration
+from tenfold.training.acceleration import PLAIN, Acceleration
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.balancing import weights_of
 from tenfold.training.checkpoint import Checkpointer
 from tenfold.training.engine import StepSettings
 from tenfold.training.engine_table import AUTO, NATIVE
-from tenfold.training.engines import ChosenEngine, choose_engine
+from tenfold.training.engines import ChosenEngine, choose_engine, choose_frozen
+from tenfold.training.frozen_engine import FrozenFeatures
 from tenfold.training.history import EpochMetrics
 from tenfold.training.loop import Outcome
 from tenfold.training.loop import train as train_loop
@@ -74,6 +85,8 @@ class Prepared:
         class_weights: of the loss, one per class; None if all count alike.
         engine: what runs the training steps.
         data: where the splits come from, and how to find the data again.
+        start: what the network starts from; None for random weights.
+        features: of a network of which only the last layer is trained; else None.
     """
 
     recipe: Recipe
@@ -85,6 +98,22 @@ class Prepared:
     class_weights: tuple[float, ...] | None
     engine: ChosenEngine
     data: DataFacts
+    start: StartFacts | None = None
+    features: FrozenFeatures | None = None
+
+    def compute_features(self, listener: Listener) -> None:
+        """Compute the features that training needs, if only the last layer is trained.
+
+        Call this once the network has its weights; it may take long, and nothing is lost if it is
+        interrupted.
+        """
+        if self.features is not None:
+            with out_of_memory_explained(
+                self.state, batch_size=None, eval_batch_size=self.recipe.eval_batch_size
+            ):
+                val = self.splits.val
+                others = [] if val is None else [val.images]
+                self.features.compute(self.splits.train.images, others, listener)
 
     @property
     def model(self) -> ImageModel:
@@ -171,8 +200,11 @@ def fit(
         TrainingError: the loss became infinite or undefined.
     """
     watcher = watcher or Watcher()
+    start = read_start(recipe)
+    recipe = with_start(recipe, start, watcher)
     with resources.repeatable() as device:
-        prepared = prepare(recipe, data, resources, device, listener=watcher)
+        prepared = prepare(recipe, data, resources, device, listener=watcher, start=start)
+        prepared.compute_features(watcher)
         watcher.started(None, ())
         try:
             outcome = train_prepared(prepared, watcher=watcher)
@@ -188,6 +220,7 @@ def prepare(
     device: torch.device,
     *,
     listener: Listener,
+    start: Start | None = None,
     recorded: Recorded | None = None,
     seconds: float | None = None,
 ) -> Prepared:
@@ -200,6 +233,7 @@ def prepare(
         device: where to train.
         listener: gets notes on the data, the progress of long reads, what was chosen by the data,
             and, if no engine was requested, why PyTorch trains on a CPU.
+        start: what the network starts from; `with_start` has put what it decides into the recipe.
         recorded: see `read_for`.
         seconds: how long training should take; None for what the data needs.
 
@@ -210,8 +244,8 @@ def prepare(
     model_arguments(recipe.model, recipe.model_args)  # fails before a long read
     if not isinstance(data, RunData):
         data = read_for(recipe, data, resources, listener=listener, recorded=recorded)
-    recipe = _fitted_to(data, recipe, resources, device, listener, seconds)
-    return _assembled(recipe, data, resources, device, listener)
+    recipe = _fitted_to(data, recipe, resources, device, listener, start, seconds)
+    return _assembled(recipe, data, resources, device, listener, start)
 
 
 def _fitted_to(
@@ -220,6 +254,7 @@ def _fitted_to(
     resources: Resources,
     device: torch.device,
     listener: Listener,
+    start: Start | None,
     seconds: float | None,
 ) -> Recipe:
     """The recipe with a value for everything that it leaves to the data, and a batch that fits."""
@@ -229,7 +264,8 @@ def _fitted_to(
         chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts), train)
         if seconds is not None:
             for _ in range(2):  # another width has another pace
-                trial = _assembled(chosen, data, resources, device, Listener())
+                trial = _assembled(chosen, data, resources, device, Listener(), start)
+                trial.compute_features(listener)
                 budget = _budget(seconds, trial, facts)
                 chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts, budget), train)
         listener.note(in_words(recipe, facts, chosen))
@@ -260,6 +296,7 @@ def _assembled(
     resources: Resources,
     device: torch.device,
     listener: Listener,
+    start: Start | None,
 ) -> Prepared:
     """A new model and all that trains it, by a recipe that leaves nothing to the data."""
     splits, train = data.splits, data.splits.train
@@ -269,20 +306,24 @@ def _assembled(
         image_shape=train.image_shape,
         depth=data.depth,
         labels=folder_options(recipe).labels_wherever(),
-        corrections=corrections_for_good(recipe),
+        paths=paths_for_good(recipe),
         model_arguments=model_arguments(recipe.model, recipe.model_args),
     )
     _require_fit(recipe, splits)
-    preprocessing = _preprocessing(recipe, train)
+    preprocessing = _preprocessing(recipe, train, start)
     torch.manual_seed(derive_seed(recipe.seed, "model"))
     network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
+    if start is not None and start.weights:
+        listener.note(put_into(network, start, train.classes))
+    if recipe.freeze:
+        listener.note(freeze(network))
     layers = layer_list(network, train.image_shape)
-    if layers is not None:
+    if layers is not None and not recipe.freeze:
         require_batches(layers, train.image_shape, len(train), recipe.batch_size)
     model = ImageModel(preprocessing, network).to(device)
     optimizer = build_optimizer(
         recipe.optimizer,
-        model.parameters(),
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
@@ -294,21 +335,21 @@ def _assembled(
     weights = weights_of(recipe.class_weights, train)
     if recipe.compile and resources.engine != NATIVE:
         listener.note("PyTorch compiles the model first, which can take a minute")
-    engine = choose_engine(
-        resources.engine or AUTO,
-        state,
-        train,
-        StepSettings(
-            batch_size=recipe.batch_size,
-            label_smoothing=recipe.label_smoothing,
-            clip_norm=recipe.clip_norm,
-            augment=augmentation,
-            class_weights=weights,
-            seed=recipe.seed,
-            acceleration=_acceleration(recipe),
-        ),
-        layers,
+    settings = StepSettings(
+        batch_size=recipe.batch_size,
+        label_smoothing=recipe.label_smoothing,
+        clip_norm=recipe.clip_norm,
+        augment=augmentation,
+        class_weights=weights,
+        seed=recipe.seed,
+        acceleration=_acceleration(recipe),
     )
+    engine_name, features = resources.engine or AUTO, None
+    if recipe.freeze:
+        features = _features_of(recipe, model, device, augmentation)
+        engine = choose_frozen(engine_name, features, state, train, settings)
+    else:
+        engine = choose_engine(engine_name, state, train, settings, layers)
     if engine.why_not_native and device.type == "cpu":
         listener.note(f"training with PyTorch instead of compiled kernels: {engine.why_not_native}")
     if recipe.channels_last and engine.kind.name == NATIVE:
@@ -334,6 +375,8 @@ def _assembled(
             skipped=dict(data.skipped),
             corrections=dict(data.corrections),
         ),
+        start=None if start is None else start.facts,
+        features=features,
     )
 
 
@@ -434,10 +477,50 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
     return Bundle(header, to_stored(part_of(weights, "network")))
 
 
-def _preprocessing(recipe: Recipe, train: ImageDataset) -> Preprocessing:
+def _preprocessing(recipe: Recipe, train: ImageDataset, start: Start | None) -> Preprocessing:
     if recipe.normalize == "dataset":
         return Preprocessing.fitted_to(train.images)
+    header = IMAGENET if recipe.normalize == "imagenet" else None
+    if recipe.normalize == "start":
+        assert start is not None, "the recipe requires it"
+        header = start.facts.preprocessing
+        assert header is not None, "a model has one"
+    if header is not None:
+        if len(header.mean) not in (0, train.image_shape.channels):
+            raise UsageError(
+                f"normalize is {recipe.normalize!r}, which has {len(header.mean)} channels, but "
+                f"the images have {train.image_shape.channels}",
+                remedy=f"choose --set channels={len(header.mean)}, or --set normalize=dataset",
+            )
+        return Preprocessing(**header.model_dump())
     return Preprocessing(by_image=recipe.normalize == "image")
+
+
+def _features_of(
+    recipe: Recipe, model: ImageModel, device: torch.device, augmentation: Augmentation | None
+) -> FrozenFeatures:
+    head = head_of(model.network)
+    assert head is not None, "`freeze` has found it"
+    if _acceleration(recipe) != PLAIN:
+        raise UsageError(
+            "freeze computes features once, in single precision and as they are",
+            remedy="leave out precision, channels_last and compile",
+        )
+    facts = [
+        recipe.model,
+        recipe.model_args,
+        model.preprocessing.to_header(),
+        machine_conditions(device),
+        recipe.augment.model_dump() if recipe.views else {},
+        recipe.seed if recipe.views else 0,
+    ]
+    return FrozenFeatures(
+        model,
+        f"network.{head}",
+        views=recipe.views,
+        augment=augmentation,
+        key=json.dumps(facts, sort_keys=True),
+    )
 
 
 def _augmentation(recipe: Recipe) -> Augmentation | None:

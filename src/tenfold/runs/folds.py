@@ -19,6 +19,7 @@ from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe
 from tenfold.runs.reading import RunData, read_for
 from tenfold.runs.resources import USUAL, Resources
+from tenfold.runs.starting import read_start, with_start
 from tenfold.training.watching import Standing, Watcher
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def cross_validate(
     if not 2 <= folds <= MOST_FOLDS:
         raise UsageError(f"folds is {folds}, wanted 2..{MOST_FOLDS}")
     watcher = watcher or Watcher()
+    recipe = with_start(recipe, read_start(recipe), watcher)
     read = read_for(recipe, data, resources, listener=watcher, holding_out=False)
     if read.splits.test is not None:
         n = len(read.splits.test)

@@ -152,10 +152,12 @@ def corrections_for(recipe: Recipe) -> Corrections:
     )
 
 
-def corrections_for_good(recipe: Recipe) -> str:
-    """The absolute path of a recipe's corrections; empty if it has none."""
-    given = recipe.corrections
-    return str(absolute(Path(given).expanduser())) if given else ""
+def paths_for_good(recipe: Recipe) -> dict[str, str]:
+    """The absolute paths of the files that a recipe names, by its keys; empty for no file."""
+    given = {key: getattr(recipe, key) for key in ("corrections", "start", "weights")}
+    return {
+        key: str(absolute(Path(path).expanduser())) if path else "" for key, path in given.items()
+    }
 
 
 def folder_options(recipe: Recipe, left_out: Collection[str] = ()) -> FolderOptions:

@@ -20,6 +20,7 @@ from tenfold.runs.reading import Recorded
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
 from tenfold.runs.session import Beginning, run_session
+from tenfold.runs.starting import Start
 from tenfold.runs.train import parse_interval
 from tenfold.storage import checked
 from tenfold.training.checkpoint import Checkpoint, read_newest
@@ -96,11 +97,13 @@ def resume_run(
                 resources,
                 device,
                 listener=watcher,
+                start=None if facts.start is None else Start(facts.start, {}),
                 recorded=Recorded(facts.data.skipped, facts.data.corrections),
             )
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
             for note in beginning.notes:
                 watcher.note(note)
+            prepared.compute_features(watcher)
             facts = facts.updated(data=prepared.data)
             return run_session(folder, prepared, facts, every, watcher, beginning)
 

@@ -156,6 +156,7 @@ def first_facts(prepared: Prepared) -> RunFacts:
         platform=platform.platform(),
         git_revision=_git_revision(),
         data=prepared.data,
+        start=prepared.start,
         parameters=sum(p.numel() for p in prepared.model.network.parameters()),
         sessions=[],
         conditions=prepared.conditions,

@@ -12,6 +12,7 @@ from tenfold.runs.folder import RunFolder, new_run, require_new
 from tenfold.runs.reading import read_while_importing
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
+from tenfold.runs.starting import read_start, with_start
 from tenfold.training.watching import Watcher
 
 
@@ -57,13 +58,18 @@ def train_run(
     resources.require_valid()
     if out is not None:
         require_new(RunFolder(out))  # before the data is read, which may take long
+    start = read_start(recipe)
+    recipe = with_start(recipe, start, watcher)
     if "torch" not in sys.modules:
         data = read_while_importing(recipe, data, resources, listener=watcher)
     from tenfold.runs.fit import prepare
     from tenfold.runs.session import Beginning, first_facts, run_session
 
     with resources.repeatable() as device:
-        prepared = prepare(recipe, data, resources, device, listener=watcher, seconds=seconds)
+        prepared = prepare(
+            recipe, data, resources, device, listener=watcher, start=start, seconds=seconds
+        )
+        prepared.compute_features(watcher)
         folder = new_run(out, prepared.recipe.data, prepared.recipe.model)
         with folder.locked():
             require_new(folder)

@@ -16,6 +16,7 @@ from tenfold.storage.files import write_text as write_text
 from tenfold.storage.tensors import LARGEST_HEADER as LARGEST_HEADER
 from tenfold.storage.tensors import StoredTensor as StoredTensor
 from tenfold.storage.tensors import TensorFile as TensorFile
+from tenfold.storage.tensors import read_safetensors as read_safetensors
 from tenfold.storage.tensors import read_tensors as read_tensors
 from tenfold.storage.tensors import write_tensors as write_tensors
 from tenfold.storage.user_cache import cache_folder as cache_folder

@@ -201,6 +201,26 @@ def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
     return TensorFile(header, tensors, int(metadata["version"]), metadata["sha256"])
 
 
+def read_safetensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file that any program wrote.
+
+    Raises:
+        FileRefusedError: it is missing, damaged, or no such file.
+    """
+    with read_regular_file(path) as (file, size):
+        top = _top(path, file, size, "safetensors")
+        data = memoryview(bytearray(size - file.tell()))
+        file.readinto(data)
+    metadata = top.pop("__metadata__", None)
+    if isinstance(metadata, dict) and metadata.get("kind") in _KINDS:
+        found = metadata["kind"]
+        raise FileRefusedError(
+            f"{path}: this is {_what(found)}",
+            remedy="start from it with --from" if found == "tenfold-bundle" else _KINDS[found][1],
+        )
+    return _tensors(path, top, data)
+
+
 def _top(path: Path, file: io.BufferedReader, size: int, kind: str) -> dict[str, Any]:
     """The safetensors header; leaves the file at the tensors' bytes."""
     start = file.read(8)
@@ -286,6 +306,10 @@ def _what(kind: str) -> str:
 
 
 def _foreign(path: Path, kind: str, start: bytes = b"") -> FileRefusedError:
+    if kind == "safetensors":
+        return FileRefusedError(
+            f"{path}: this is neither a safetensors file nor a state dict that torch.save wrote"
+        )
     if start.startswith(_LEGACY_TORCH) or (start.startswith(b"PK") and b"data.pkl" in start):
         if kind == "tenfold-parts":
             return FileRefusedError(

@@ -52,7 +52,8 @@ class Movement:
         self._start = self._sample()
 
     def _sample(self) -> dict[str, Tensor]:
-        matrices = {n: p for n, p in self._model.named_parameters() if p.ndim > 1}
+        trained = ((n, p) for n, p in self._model.named_parameters() if p.requires_grad)
+        matrices = {name: parameter for name, parameter in trained if parameter.ndim > 1}
         return {
             name: matrix.detach().flatten()[:: -(-matrix.numel() // _SAMPLED)].cpu().clone()
             for name, matrix in matrices.items()

@@ -20,6 +20,7 @@ from tenfold.training.agreement import require_agreement
 from tenfold.training.engine import Engine, MakeEngine, StepSettings
 from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, require_engine
 from tenfold.training.flushing import FlushingEngine
+from tenfold.training.frozen_engine import FrozenEngine, FrozenFeatures
 from tenfold.training.memory import is_out_of_memory
 from tenfold.training.native_engine import NativeEngine
 from tenfold.training.state import TrainingState
@@ -34,7 +35,7 @@ class ChosenEngine:
         kind: its class, from the table of engines.
         make: creates it.
         predict: computes the current model's logits, bit for bit as the engine does in
-            validation.
+            validation, unless that uses known features.
         instructions: the vector instructions that the run's bits depend on.
         why_not_native: why PyTorch trains although not requested; otherwise empty.
     """
@@ -96,6 +97,35 @@ def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings
         return TorchEngine(state, data, settings)
 
 
+def choose_frozen(
+    name: str,
+    features: FrozenFeatures,
+    state: TrainingState,
+    data: ImageDataset,
+    settings: StepSettings,
+) -> ChosenEngine:
+    """The engine that trains only the last layer.
+
+    Args:
+        name: of `ENGINES`, or `auto`.
+        features: that the last layer reads.
+        state: see `choose_engine`.
+        data: see `choose_engine`.
+        settings: see `choose_engine`.
+
+    Raises:
+        UsageError: there is no such engine, or the native one was requested.
+    """
+    require_engine(name)
+    if name == NATIVE:
+        raise UsageError(
+            "the native engine trains all layers, and freeze leaves all but the last as they are",
+            remedy="choose --engine auto",
+        )
+    make = partial(FrozenEngine, features=features)
+    return _by_pytorch(FrozenEngine, state, data, settings, make=make)
+
+
 def _native(
     state: TrainingState,
     data: ImageDataset,
@@ -125,13 +155,14 @@ def _by_pytorch(
     data: ImageDataset,
     settings: StepSettings,
     why_not_native: str = "",
+    make: MakeEngine | None = None,
 ) -> ChosenEngine:
     model, acceleration = state.model, settings.acceleration
     acceleration.require_possible(model, data, settings.batch_size)
-    make: MakeEngine = kind
+    make = make or kind
     compute = torch_predictor(model)
     if state.device.type == "cpu":
-        make, compute = partial(FlushingEngine, kind), partial(flushing_logits, model)
+        make, compute = partial(FlushingEngine, make), partial(flushing_logits, model)
 
     def predict(images: Images, batch_size: int) -> Logits:
         with acceleration.evaluating(model):

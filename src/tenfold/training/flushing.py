@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.evaluation.flushing import FlushingThread, logits_in
+from tenfold.evaluation.flushing import FlushingThread
 from tenfold.tensors import Images, Logits
-from tenfold.training.engine import Engine, StepSettings, Stretch
+from tenfold.training.engine import Engine, MakeEngine, StepSettings, Stretch
 from tenfold.training.state import TrainingState
 
 
@@ -18,7 +19,7 @@ class FlushingEngine(Engine):
     """Another engine, run in a thread that flushes denormals.
 
     Args:
-        kind: the other engine's class.
+        kind: creates the other engine.
         state: see `Engine`.
         data: see `Engine`.
         settings: see `Engine`.
@@ -26,7 +27,7 @@ class FlushingEngine(Engine):
 
     def __init__(
         self,
-        kind: type[Engine],
+        kind: MakeEngine,
         state: TrainingState,
         data: ImageDataset,
         settings: StepSettings,
@@ -53,9 +54,8 @@ class FlushingEngine(Engine):
 
     def logits(self, images: Images, batch_size: int) -> Logits:
         """See `Engine`."""
-        model, acceleration = self.state.model, self.settings.acceleration
-        with self.state.final_weights_in_place(), acceleration.evaluating(model):
-            return logits_in(self._thread, self.state.model, images, batch_size)
+        batches = torch.split(images, batch_size)  # so that Ctrl-C waits for only one
+        return torch.cat([self._thread(self._engine.logits, one, batch_size) for one in batches])
 
     def close(self) -> None:
         """See `Engine`."""

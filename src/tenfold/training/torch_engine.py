@@ -55,12 +55,19 @@ def train_step(
         loss = nn.functional.cross_entropy(
             logits, labels, weight=class_weights, label_smoothing=label_smoothing
         )
+    step_down(model, optimizer, loss, clip_norm)
+    return loss.detach(), logits.detach()
+
+
+def step_down(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], clip_norm: float
+) -> None:
+    """One step of the optimizer along the gradient of a loss; see `train_step`."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip_norm:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
-    return loss.detach(), logits.detach()
 
 
 class TorchEngine(Engine):
@@ -124,10 +131,11 @@ class TorchEngine(Engine):
             correct += (logits.argmax(1) == labels).sum()
             if averaged is not None:
                 averaged.update(model, state.step + place + 1)
-        return Stretch(losses, correct, _gradient_norms(model) if gradient_norms else None)
+        return Stretch(losses, correct, gradient_norms_of(model) if gradient_norms else None)
 
 
-def _gradient_norms(model: nn.Module) -> dict[str, float]:
+def gradient_norms_of(model: nn.Module) -> dict[str, float]:
+    """The norms of `Stretch`, after a step."""
     return {
         name: float(parameter.grad.abs().max())
         for name, parameter in model.named_parameters()

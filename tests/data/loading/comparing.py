@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import warnings
-
 import numpy as np
-import pytest
 import torch
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torch.utils.data import DataLoader as TorchDataLoader
 
+from installed_torchvision import torchvision
 from tenfold.data import DataLoader, ImageDataset
 from tenfold.data.loading.rows import find_rows
 
 SIZE = 29  # a prime, so that no batch size divides it
-
-
-@functools.cache
-def torchvision():
-    """torchvision, which imports beside a CPU build of PyTorch only if two operators of its
-    compiled half are defined."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return pytest.importorskip("torchvision", reason="torchvision is not installed")
-        except RuntimeError:
-            torchvision.kept = library = torch.library.Library("torchvision", "DEF")
-            for name in ("nms", "qnms"):
-                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            return importlib.import_module("torchvision")
 
 
 def random_pixels(*shape: int) -> torch.Tensor:

@@ -1,0 +1,111 @@
+"""Weights from files of other programs: state dicts of PyTorch, and safetensors files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tenfold.errors import FileRefusedError, listing, printable
+from tenfold.storage import read_regular_file, read_safetensors
+from tenfold.tensors import from_stored
+
+LARGEST_FILE = 8 * 2**30
+"""Bytes that a file of weights may have."""
+
+_WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "weights")
+"""Keys under which checkpoints of other programs keep the weights."""
+
+_MOST_WRAPPINGS = 3
+"""Deep inside each other; a hostile file may be inside itself."""
+
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What `DataParallel`, `torch.compile` and Lightning put before every name."""
+
+_WANTED = "a state dict that torch.save wrote, or a safetensors file"
+_SAVE = "save only the weights: torch.save(net.state_dict(), FILE)"
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights in a file, by name, on the CPU; no code in it is run.
+
+    Names lose what other programs put before all of them, such as `module.`.
+
+    Args:
+        path: of a file that `torch.save` wrote of a module's `state_dict()`, also under one of the
+            usual keys of a checkpoint; or of a safetensors file.
+
+    Raises:
+        FileRefusedError: it cannot be read, or has anything but finite tensors.
+    """
+    with read_regular_file(path) as (stream, size):
+        start = stream.read(2)
+    if size > LARGEST_FILE:
+        raise FileRefusedError(
+            f"{path}: {size:,} bytes, over the limit of {LARGEST_FILE:,} for weights"
+        )
+    if start in (b"PK", b"\x80\x02"):
+        found = _unwrapped(_by_torch(path))
+    else:
+        found = from_stored(read_safetensors(path))
+    weights = _without_prefixes(_tensors(path, found))
+    wrong = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise FileRefusedError(f"{path}: not all of its weights are finite: {listing(wrong, 5)}")
+    return weights
+
+
+def _by_torch(path: Path) -> object:
+    """What `torch.save` wrote; only tensors and plain containers are made."""
+    try:
+        if zipfile.is_zipfile(path):
+            _require_stored(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileRefusedError:
+        raise
+    except Exception as error:  # damaged files fail in any way
+        if "weights_only" in str(error).casefold() or "Unsupported" in str(error):
+            raise FileRefusedError(
+                f"{path}: it has more than weights, which could run code", remedy=_SAVE
+            ) from error
+        raise FileRefusedError(
+            f"{path}: it is damaged, or not {_WANTED}", remedy="get or save it again"
+        ) from error
+
+
+def _require_stored(path: Path) -> None:
+    """Refuse members that are compressed, which `torch.save` never writes."""
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise FileRefusedError(f"{path}: it is compressed, wanted {_WANTED}")
+
+
+def _unwrapped(found: object) -> object:
+    for _ in range(_MOST_WRAPPINGS):
+        inner = (found.get(key) for key in _WRAPPINGS) if isinstance(found, Mapping) else ()
+        found = next((each for each in inner if isinstance(each, Mapping)), found)
+    return found
+
+
+def _tensors(path: Path, found: object) -> dict[str, Tensor]:
+    if not isinstance(found, Mapping) or not found:
+        raise FileRefusedError(f"{path}: it has no weights by name", remedy=_SAVE)
+    others = [
+        printable(name, 40)
+        for name, value in found.items()
+        if not (isinstance(value, Tensor) and value.layout == torch.strided) or value.is_quantized
+    ]
+    if others:
+        raise FileRefusedError(
+            f"{path}: not all of it is plain weights: {listing(others, 5)}", remedy=_SAVE
+        )
+    return {str(name): tensor.detach() for name, tensor in found.items()}
+
+
+def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in [p for p in _PREFIXES if all(name.startswith(p) for name in weights)]:
+        return _without_prefixes({n.removeprefix(prefix): t for n, t in weights.items()})
+    return weights

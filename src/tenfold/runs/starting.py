@@ -1,0 +1,286 @@
+"""What a network starts from: the weights of a run or model file, or those of another program.
+
+Importing this does not import PyTorch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tenfold.deployment.bundle import PreprocessingHeader
+from tenfold.errors import FileRefusedError, UsageError, counted, listing
+from tenfold.listening import Listener
+from tenfold.recipes import AugmentRecipe, Recipe
+from tenfold.resizing import DEFAULT_RESIZE
+from tenfold.runs.facts import StartFacts
+from tenfold.runs.run import read_own_bundle
+from tenfold.storage import StoredTensor, absolute
+
+if TYPE_CHECKING:
+    from torch import nn
+else:
+    nn = Any
+
+IMAGENET = PreprocessingHeader(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+"""Mean and deviation of ImageNet's pixels, which the weights of torchvision expect."""
+
+_COUNT = ".num_batches_tracked"
+"""Of batch normalization; older weights lack it, and nothing depends on it here."""
+
+RESIDUAL = ("resnet18", "resnet34", "resnet50")
+"""Models whose weights are recognized by their names and shapes."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a network starts from.
+
+    Attributes:
+        facts: what a run records of it.
+        weights: by name; empty for a run that is resumed, whose checkpoints have them.
+        classes: that the weights tell apart; None if that is not known.
+        model: its name; empty if it is not known.
+        arguments: the model's own.
+        image_shape: of an image; None if it is not known.
+        resize: how pictures were brought to that shape; None if it is not known.
+    """
+
+    facts: StartFacts
+    weights: Mapping[str, StoredTensor]
+    classes: tuple[str, ...] | None = None
+    model: str = ""
+    arguments: Mapping[str, Any] | None = None
+    image_shape: tuple[int, int, int] | None = None
+    resize: str | None = None
+
+
+def read_start(recipe: Recipe) -> Start | None:
+    """What a recipe says that the network starts from; None for random weights.
+
+    Raises:
+        FileRefusedError: the weights cannot be read.
+    """
+    if recipe.start:
+        path = Path(recipe.start).expanduser()
+        bundle, _ = read_own_bundle(path)
+        header = bundle.header
+        return Start(
+            StartFacts(
+                place=str(absolute(path)), sha256=bundle.sha256, preprocessing=header.preprocessing
+            ),
+            bundle.weights,
+            bundle.classes,
+            header.model,
+            header.arguments,
+            header.input_shape,
+            header.resize,
+        )
+    if recipe.weights:
+        from tenfold.models.weight_files import read_state_dict  # imports PyTorch
+        from tenfold.tensors import to_stored
+
+        path = Path(recipe.weights).expanduser()
+        weights = to_stored(read_state_dict(path))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Start(StartFacts(place=str(absolute(path)), sha256=digest), weights)
+    return None
+
+
+def with_start(recipe: Recipe, start: Start | None, listener: Listener) -> Recipe:
+    """The recipe with what the weights decide.
+
+    That is the model with its arguments, the number of channels, and, where the recipe leaves them
+    to the data, the size of images and how they are normalized.
+
+    Args:
+        recipe: as given.
+        start: what the network starts from, as read.
+        listener: gets a note if the recipe augments images of which features are computed once.
+
+    Raises:
+        UsageError: the recipe wants another model, or it is not known which one it should be.
+    """
+    if start is None:
+        return recipe
+    decided = _of_model(recipe, start) if start.model else _of_weights(recipe, start)
+    if recipe.freeze and not recipe.views:
+        given = recipe.augment.model_dump()
+        asked = [
+            name for name in given if given[name] and f"augment.{name}" not in recipe.left_to_data
+        ]
+        if asked:
+            listener.note(
+                f"images are not augmented ({listing(asked)}), because features are computed "
+                "once; to augment them, compute several views: --set views=8"
+            )
+        decided["augment"] = AugmentRecipe()
+    return recipe.model_copy(update=decided)
+
+
+def _of_model(recipe: Recipe, start: Start) -> dict[str, Any]:
+    """What a model of tenfold decides."""
+    left, place = recipe.left_to_data, start.facts.place
+    if "model" not in left and recipe.model != start.model:
+        raise UsageError(
+            f"the network starts from {place}, which is of the model {start.model}, and not "
+            f"{recipe.model}",
+            remedy=f"choose --model {start.model}, or leave the model out",
+        )
+    assert start.image_shape is not None, "a model has one"
+    decided: dict[str, Any] = {
+        "model": start.model,
+        "model_args": {**(start.arguments or {}), **recipe.model_args},
+        "channels": start.image_shape[0] if start.image_shape[0] in (1, 3) else None,
+    }
+    if "image_size" in left or recipe.image_size is None:
+        decided["image_size"] = tuple(start.image_shape[1:])
+        if recipe.resize == DEFAULT_RESIZE:
+            decided["resize"] = start.resize
+    if "normalize" in left:
+        decided["normalize"] = "start"
+    return decided
+
+
+def _of_weights(recipe: Recipe, start: Start) -> dict[str, Any]:
+    """What weights of another program decide."""
+    left, decided = recipe.left_to_data, dict[str, Any]()
+    model = recipe.model
+    if "model" in left:
+        decided["model"] = model = _recognized(start)
+        decided["model_args"] = dict(recipe.model_args)
+    first = next((t.shape for t in start.weights.values() if len(t.shape) == 4), None)
+    if recipe.channels is None and first is not None and first[1] in (1, 3):
+        decided["channels"] = first[1]
+    if "normalize" in left and model in RESIDUAL and first is not None and first[1] == 3:
+        decided["normalize"] = "imagenet"
+    return decided
+
+
+def _recognized(start: Start) -> str:
+    """The residual network that weights are of, whatever their classes.
+
+    Raises:
+        UsageError: they are of none.
+    """
+    from tenfold.models import build
+
+    kernel = start.weights.get("conv1.weight")
+    channels = kernel.shape[1] if kernel is not None and len(kernel.shape) == 4 else 3
+    shapes = {name: tuple(t.shape) for name, t in start.weights.items()}
+    for name in RESIDUAL:
+        outline = build(name, (min(max(channels, 1), 64), 64, 64), 2, device="meta").state_dict()
+        wanted = {n: tuple(t.shape) for n, t in outline.items()}
+        differing = {n for n, _ in shapes.items() ^ wanted.items()}
+        if all(n.startswith("fc.") or n.endswith(_COUNT) for n in differing):
+            return name
+    raise UsageError(
+        f"{start.facts.place}: its weights are of none of {listing(RESIDUAL)}",
+        remedy="say which model they are of: --model NAME",
+    )
+
+
+def head_of(network: nn.Module) -> str | None:
+    """The name of the last linear layer, which tells the classes apart; None without one."""
+    from torch.nn import Linear
+
+    names = [name for name, module in network.named_modules() if isinstance(module, Linear)]
+    return names[-1] if names else None
+
+
+def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
+    """Put the weights into a new network.
+
+    Its last linear layer gets the rows of its classes, if all of them are known; otherwise it stays
+    as it is, with random weights.
+
+    Args:
+        network: with random weights.
+        start: what it starts from.
+        classes: that the network will tell apart, in order.
+
+    Returns:
+        A note on what was done.
+
+    Raises:
+        FileRefusedError: the weights do not fit the network.
+    """
+    from tenfold.tensors import from_stored
+
+    own, head = network.state_dict(), head_of(network)
+    found = from_stored(start.weights)
+    of_head = [name for name in own if head is not None and name.startswith(f"{head}.")]
+    body = [
+        name for name in own if name not in of_head and (name in found or not name.endswith(_COUNT))
+    ]
+    problems = [
+        f"{name} is {list(found[name].shape) if name in found else 'missing'}, wanted "
+        f"{list(own[name].shape)}"
+        for name in body
+        if name not in found or found[name].shape != own[name].shape
+    ]
+    problems += [f"{name} is not in the network" for name in found if name not in own]
+    if problems:
+        raise FileRefusedError(
+            f"{start.facts.place}: its weights do not fit the network: {listing(problems, 3)}",
+            remedy="leave out the model's arguments, or choose the model, image size and channels "
+            "that they were trained with",
+        )
+    rows = _rows(start.classes, classes, [found[name].shape for name in of_head if name in found])
+    if rows is not None and len(rows) == len(classes) and all(name in found for name in of_head):
+        taken = {name: found[name][rows] for name in of_head}
+        fits = all(taken[name].shape == own[name].shape for name in of_head)
+    else:
+        taken, fits = {}, False
+    values = {name: found[name] for name in body} | (taken if fits else {})
+    network.load_state_dict(
+        {name: values.get(name, tensor).to(tensor.dtype) for name, tensor in own.items()}
+    )
+    if fits or not of_head:
+        return f"the network starts from {start.facts.place}"
+    why = "its classes are others" if start.classes else "it does not say which classes it knows"
+    return (
+        f"the network starts from {start.facts.place}; its last layer ({head}) is new, because "
+        f"{why}"
+    )
+
+
+def _rows(
+    before: Sequence[str] | None, now: Sequence[str], shapes: Sequence[Sequence[int]]
+) -> list[int] | None:
+    """For each class, its row in the old last layer; None if a class is new."""
+    if before is None:  # as many classes may well be the same
+        fits = all(tuple(shape[:1]) == (len(now),) for shape in shapes)
+        return list(range(len(now))) if fits else None
+    rows = {name: row for row, name in enumerate(before)}
+    return [rows[name] for name in now] if set(now) <= rows.keys() else None
+
+
+def freeze(network: nn.Module) -> str:
+    """Let only the last linear layer be trained.
+
+    Returns:
+        A note on it.
+
+    Raises:
+        UsageError: there is no such layer.
+    """
+    head = head_of(network)
+    if head is None:
+        raise UsageError(
+            "freeze is true, but the network has no linear layer that could be trained alone",
+            remedy="leave freeze out, or choose another model",
+        )
+    for parameter in network.parameters():
+        parameter.requires_grad = False
+    trained = list(network.get_submodule(head).parameters())
+    for parameter in trained:
+        parameter.requires_grad = True
+    total = sum(parameter.numel() for parameter in network.parameters())
+    n = sum(math.prod(parameter.shape) for parameter in trained)
+    return f"{counted(n, 'weight')} of {total:,} are trained: those of the last layer ({head})"

@@ -1,0 +1,235 @@
+"""Training of the last layer alone, on features that the rest of the network computes once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import UsageError
+from tenfold.evaluation.flushing import FlushingThread
+from tenfold.evaluation.passes import evaluation_mode
+from tenfold.listening import Listener
+from tenfold.tensors import Images, Logits
+from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
+from tenfold.training.engine_table import TORCH
+from tenfold.training.feature_cache import load_features, store_features
+from tenfold.training.state import TrainingState
+from tenfold.training.torch_engine import gradient_norms_of, step_down
+
+Features = Float[Tensor, "n features"]
+"""What the last layer reads."""
+
+
+AT_ONCE = 128
+"""Images whose features are computed at a time; PyTorch is about twice as fast as with 1,024.
+
+With another number, features may differ in their last bits.
+"""
+
+
+class FrozenFeatures:
+    """The features that a network's last layer reads, each computed once and then kept.
+
+    They are stored on disk by a digest of the images, the network's other layers, and whatever else
+    they depend on.
+
+    Args:
+        model: raw images to logits; its layers other than the last must not change any more once
+            features have been computed.
+        head: the name of the last layer in it, whose output the logits are.
+        views: how many times the features of training images are computed, each time of images
+            augmented in another way; 0 for once, of the images as they are.
+        augment: augments images, which views are keyed by; None for no augmentation.
+        key: all that features depend on besides the images, the weights, and these arguments.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        head: str,
+        *,
+        views: int = 0,
+        augment: Augment | None = None,
+        key: str = "",
+    ) -> None:
+        self.head: nn.Module = model.get_submodule(head)
+        self._model, self._head_name, self._key = model, head, key
+        self._augments: list[tuple[int, Augment] | None] = [None]
+        if views and augment is not None:
+            self._augments = [(view, augment) for view in range(views)]
+        self._known: list[tuple[Images, Features]] = []
+        self.views: list[Features] = []
+        """Of the training images, once they have been computed."""
+
+    def compute(self, train: Images, others: Sequence[Tensor], listener: Listener) -> None:
+        """Compute all that training needs.
+
+        Args:
+            train: the training images.
+            others: images, like those, of which logits will be wanted, as they are.
+            listener: gets the progress.
+        """
+        total = len(self._augments) * len(train) + sum(map(len, others))
+        done = 0
+        body = self._digest_of_body()
+
+        def tell(n: int) -> None:
+            nonlocal done
+            done += n
+            listener.reading("features", done, total)
+
+        self.views = [self._stored(train, body, augment, tell) for augment in self._augments]
+        self._known = [(images, self._stored(images, body, None, tell)) for images in others]
+
+    def of(self, images: Images) -> Features:
+        """The features of images as they are; they are known for a part of those given before."""
+        for whole, features in self._known:
+            start, rest = divmod(images.data_ptr() - whole.data_ptr(), whole[0].nbytes)
+            is_part = images.is_contiguous() and images.shape[1:] == whole.shape[1:] and not rest
+            if is_part and 0 <= start <= len(whole) - len(images):
+                return features[start : start + len(images)]
+        return self._computed(images)
+
+    def _stored(
+        self,
+        images: Images,
+        body: str,
+        augment: tuple[int, Augment] | None,
+        tell: Callable[[int], None],
+    ) -> Features:
+        """The features of images; from the disk, or computed and stored there."""
+        device = next(self._model.parameters()).device
+        view = None if augment is None else augment[0]
+        facts = f"{self._key} {body} {view} {tuple(images.shape)} "
+        digest = hashlib.sha256(facts.encode())
+        digest.update(images.cpu().contiguous().numpy().data)
+        found = load_features(digest.hexdigest(), len(images))
+        if found is not None:
+            tell(len(images))
+            return found.to(device)
+        indices = torch.arange(len(images))
+        parts = []
+        with closing(FlushingThread()) if device.type == "cpu" else nullcontext() as thread:
+            for some in torch.split(indices, AT_ONCE):
+                batch = images[some[0] : some[-1] + 1]
+                if augment is not None:
+                    batch = augment[1](batch, some, augment[0])
+                compute = self._computed
+                parts.append(compute(batch) if thread is None else thread(compute, batch))
+                tell(len(batch))
+        features = torch.cat(parts)
+        store_features(digest.hexdigest(), features)
+        return features
+
+    def _computed(self, images: Images) -> Features:
+        """The features of a batch.
+
+        Raises:
+            UsageError: the logits are not the output of the last layer.
+        """
+        read: list[Tensor] = []
+        hook = self.head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+        device = next(self._model.parameters()).device
+        try:
+            with evaluation_mode(self._model), torch.no_grad():
+                logits = self._model(images.to(device))
+        finally:
+            hook.remove()
+        with evaluation_mode(self.head), torch.no_grad():
+            if len(read) != 1 or read[0].ndim != 2 or not torch.equal(self.head(read[0]), logits):
+                raise UsageError(
+                    f"the logits are not what the last layer ({self._head_name}) computes, so it "
+                    "cannot be trained alone",
+                    remedy="leave freeze out",
+                )
+        return read[0]
+
+    def _digest_of_body(self) -> str:
+        """A digest of all weights but those of the last layer."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self._model.state_dict().items()):
+            if not name.startswith(f"{self._head_name}."):
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+                digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+class FrozenEngine(Engine):
+    """Takes PyTorch steps of the last layer; all others stay as they are.
+
+    Args:
+        state: see `Engine`; its optimizer has the last layer's parameters only.
+        data: see `Engine`.
+        settings: see `Engine`.
+        features: of the training images and all whose logits will be wanted.
+    """
+
+    name: ClassVar[str] = TORCH
+    version: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        state: TrainingState,
+        data: ImageDataset,
+        settings: StepSettings,
+        *,
+        features: FrozenFeatures,
+    ) -> None:
+        super().__init__(state, data, settings)
+        if not features.views:
+            features.compute(data.images, (), Listener())
+        self._features = features
+        self._labels = data.labels.to(state.device)
+        self._weights = (
+            None
+            if settings.class_weights is None
+            else torch.tensor(settings.class_weights, dtype=torch.float32, device=state.device)
+        )
+        self._epoch, self._order = 0, torch.arange(0)
+
+    def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
+        """See `Engine`."""
+        self._epoch, self._order = epoch, order.to(self.state.device)
+        self.state.model.eval()
+        self._features.head.train()
+
+    def advance(
+        self, first: int, learning_rates: Sequence[float], *, gradient_norms: bool = False
+    ) -> Stretch:
+        """See `Engine`."""
+        state, settings, size = self.state, self.settings, self.settings.batch_size
+        head, views = self._features.head, self._features.views
+        features = views[self._epoch % len(views)]
+        losses = torch.empty(len(learning_rates), device=state.device)
+        correct = torch.zeros((), dtype=torch.int64, device=state.device)
+        for place, lr in enumerate(learning_rates):
+            batch = first + place
+            chosen = self._order[batch * size : (batch + 1) * size]
+            labels = self._labels[chosen]
+            for group in state.optimizer.param_groups:
+                group["lr"] = lr
+            logits = head(features.index_select(0, chosen))
+            loss = nn.functional.cross_entropy(
+                logits, labels, weight=self._weights, label_smoothing=settings.label_smoothing
+            )
+            step_down(head, state.optimizer, loss, settings.clip_norm)
+            losses[place] = loss.detach()
+            correct += (logits.argmax(1) == labels).sum()
+            if state.averaged is not None:
+                state.averaged.update(state.model, state.step + place + 1)
+        return Stretch(losses, correct, gradient_norms_of(state.model) if gradient_norms else None)
+
+    def logits(self, images: Images, batch_size: int) -> Logits:
+        """See `Engine`; up to rounding, the logits of the whole model."""
+        head = self._features.head
+        with self.state.final_weights_in_place(), evaluation_mode(head), torch.inference_mode():
+            return torch.cat(
+                [head(self._features.of(some)) for some in torch.split(images, batch_size)]
+            )

@@ -1,0 +1,347 @@
+"""Runs that start from trained weights: what is taken over, what is refused, and resuming."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kill import state_of
+from torch import Tensor
+
+import tenfold as package
+from command_line import Tenfold
+from plain_resnet import plain_logits, shuffled
+from small_bundles import weights_of
+from stopping import StopsAt
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
+from tenfold.listening import Listener, Recorder
+from tenfold.models import build
+from tenfold.recipes import Recipe, load_recipe
+from tenfold.runs import open_run, resume_run, train_run
+from tenfold.runs.facts import StartFacts
+from tenfold.runs.folds import cross_validate
+from tenfold.runs.resources import Resources
+from tenfold.runs.starting import IMAGENET, Start, freeze, put_into, read_start, with_start
+from tenfold.tensors import to_stored
+
+SINGLE = Resources(threads=1)
+SMALL = {"widths": [4, 8], "blocks": 1}
+
+
+def made_up(classes: str = "abcd", n: int = 96, side: int = 12, channels: int = 3) -> ImageDataset:
+    """Classes that differ by brightness, in color."""
+    generator = np.random.default_rng(3)
+    labels = np.arange(n) % len(classes)
+    images = generator.integers(0, 60, (n, channels, side, side)) + 30 * labels[:, None, None, None]
+    return ImageDataset(
+        torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels), classes
+    )
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on four classes."""
+    recipe = load_recipe(
+        "default", {"model": "resnet-small", "model_args": SMALL, "epochs": 3, "val": 0.0}
+    )
+    out = tmp_path_factory.mktemp("runs") / "before"
+    return train_run(recipe, made_up(), out=out, resources=SINGLE).folder
+
+
+def started(before: Path, **changes: Any) -> Recipe:
+    return load_recipe("default", {"start": str(before), "epochs": 2, "val": 0.2, **changes})
+
+
+# --- what is taken over
+
+
+def test_a_model_decides_what_is_left_to_the_data(before: Path, tmp_path: Path) -> None:
+    run = train_run(started(before), made_up("xyz"), out=tmp_path / "run", resources=SINGLE)
+    own, recipe = package.load(before).bundle.header, run.recipe
+    assert recipe.model == "resnet-small"
+    assert recipe.model_args == own.arguments
+    assert recipe.normalize == "start"
+    assert recipe.start == str(before)
+    assert package.load(run).bundle.header.preprocessing == own.preprocessing
+    assert run.facts.start == StartFacts(
+        place=str(before),
+        sha256=package.load(before).bundle.sha256,
+        preprocessing=own.preprocessing,
+    )
+
+
+def test_a_recipe_may_decide_otherwise(before: Path) -> None:
+    recipe = started(before, normalize="dataset", image_size=20, **{"model_args.dropout": 0.3})
+    start = read_start(recipe)
+    found = with_start(recipe, start, Listener())
+    assert found.normalize == "dataset"
+    assert found.image_size == (20, 20)
+    assert found.model_args["dropout"] == 0.3
+    assert found.model_args["widths"] == [4, 8]
+    assert with_start(found, start, Listener()) == found, "it can be decided again"
+
+
+def test_folders_get_the_size_of_the_start(before: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    data = made_up("xy", 24, 30)
+    for number, (image, label) in enumerate(zip(data.image_array, data.label_array, strict=True)):
+        path = tmp_path / "photos" / "xy"[label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.transpose(1, 2, 0)).save(path)
+    recipe = started(before)
+    run = train_run(recipe, tmp_path / "photos", out=tmp_path / "run", resources=SINGLE)
+    assert run.recipe.image_size == (12, 12)
+
+
+def weights_and_start(classes: str, known: str | None) -> tuple[dict[str, Tensor], Start]:
+    network = build("resnet-small", (3, 12, 12), len(classes), widths=(4, 8), blocks=1)
+    weights = shuffled(network)
+    facts = StartFacts(place="w.pth", sha256="")
+    return weights, Start(facts, to_stored(weights), None if known is None else tuple(known))
+
+
+@pytest.mark.parametrize(
+    ("now", "known", "rows", "note"),
+    [
+        ("abcd", "abcd", [0, 1, 2, 3], ""),
+        ("dbca", "abcd", [3, 1, 2, 0], ""),
+        ("ca", "abcd", [2, 0], ""),
+        ("abcx", "abcd", None, "is new, because its classes are others"),
+        ("abcde", "abcd", None, "is new, because its classes are others"),
+        ("wxyz", None, [0, 1, 2, 3], ""),
+        ("xyz", None, None, "is new, because it does not say which classes it knows"),
+    ],
+)
+def test_the_last_layer(now: str, known: str | None, rows: list[int] | None, note: str) -> None:
+    weights, start = weights_and_start("abcd", known)
+    network = build("resnet-small", (3, 12, 12), len(now), widths=(4, 8), blocks=1)
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    said = put_into(network, start, now)
+    assert said.startswith("the network starts from w.pth")
+    assert note in said
+    for name, tensor in network.state_dict().items():
+        if not name.startswith("classifier."):
+            wanted = weights[name]
+        else:
+            wanted = own[name] if rows is None else weights[name][rows]
+        assert torch.equal(tensor, wanted), name
+
+
+def test_weights_that_lack_a_last_layer_or_count_no_batches() -> None:
+    """As old weights of torchvision, and bodies without a classifier."""
+    weights, start = weights_and_start("abcd", None)
+    few = {n: t for n, t in weights.items() if "num_batches" not in n and "classifier" not in n}
+    network = build("resnet-small", (3, 12, 12), 4, widths=(4, 8), blocks=1)
+    assert "is new" in put_into(network, Start(start.facts, to_stored(few)), "abcd")
+    assert torch.equal(network.state_dict()["stem.0.weight"], weights["stem.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("stem.0.weight"), "stem.0.weight is missing, wanted [4, 3, 3, 3]"),
+        (
+            lambda w: w.update({"stem.0.weight": torch.zeros(4, 1, 3, 3)}),
+            "stem.0.weight is [4, 1, 3, 3], wanted [4, 3, 3, 3]",
+        ),
+        (lambda w: w.update(other=torch.zeros(1)), "other is not in the network"),
+    ],
+)
+def test_weights_that_do_not_fit(change: Any, message: str) -> None:
+    weights, start = weights_and_start("abcd", None)
+    change(weights)
+    network = build("resnet-small", (3, 12, 12), 4, widths=(4, 8), blocks=1)
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(FileRefusedError, match="its weights do not fit the network") as caught:
+        put_into(network, Start(start.facts, to_stored(weights)), "abcd")
+    assert message in str(caught.value)
+    assert all(torch.equal(tensor, own[n]) for n, tensor in network.state_dict().items())
+
+
+# --- weights of other programs
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_residual_networks_are_recognized(tmp_path: Path, name: str, channels: int) -> None:
+    weights = build(name, (channels, 32, 32), 7).state_dict()
+    torch.save(weights, tmp_path / "w.pth")
+    recipe = load_recipe("default", {"weights": str(tmp_path / "w.pth")})
+    found = with_start(recipe, read_start(recipe), Listener())
+    assert (found.model, found.channels) == (name, channels)
+    assert ("normalize" in found.left_to_data) == (channels == 1)
+    assert "epochs" in found.left_to_data
+
+
+def test_others_need_a_name(tmp_path: Path) -> None:
+    weights = build("mlp", (1, 8, 8), 3, hidden=(5,)).state_dict()
+    torch.save(weights, tmp_path / "w.pth")
+    recipe = load_recipe("default", {"weights": str(tmp_path / "w.pth")})
+    with pytest.raises(UsageError, match="say which model they are of: --model NAME"):
+        with_start(recipe, read_start(recipe), Listener())
+    arguments = {"model": "mlp", "model_args": {"hidden": [5]}, "epochs": 1}
+    recipe = load_recipe("default", {"weights": str(tmp_path / "w.pth"), **arguments})
+    data = made_up("abc", 30, 8, channels=1)
+    run = train_run(recipe, data, out=tmp_path / "run", resources=SINGLE)
+    assert run.facts.start is not None
+    assert run.facts.start.preprocessing is None
+
+
+def test_a_frozen_resnet18_from_the_command_line(tenfold: Tenfold, tmp_path: Path) -> None:
+    """Its predictions are those of a plain computation with the weights in its file."""
+    weights = shuffled(build("resnet18", (3, 32, 32), 1000), seed=4)
+    torch.save(weights, tmp_path / "resnet18.pth")
+    data = made_up("ab", 40, 32)
+    np.savez(
+        tmp_path / "data.npz", train_images=data.image_array.transpose(0, 2, 3, 1),
+        train_labels=data.label_array,
+    )  # fmt: skip
+    answer = tenfold(
+        "train", str(tmp_path / "data.npz"), "--weights", str(tmp_path / "resnet18.pth"),
+        "--freeze", "--epochs", "2", "--out", str(tmp_path / "run"), "--threads", "1", "--json",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert (
+        "its last layer (fc) is new, because it does not say which classes it knows" in answer.err
+    )
+    assert "1,026 weights of 11,177,538 are trained: those of the last layer (fc)" in answer.err
+    assert json.loads(answer.out)["engine"] == "torch"
+    model = package.load(tmp_path / "run")
+    assert model.bundle.header.preprocessing == IMAGENET
+    ours = {name: torch.from_numpy(w.array()) for name, w in model.bundle.weights.items()}
+    for name, tensor in weights.items():
+        if not name.startswith("fc."):
+            assert torch.equal(ours[name], tensor), name
+    pixels = data.images[:8].float() / 255
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET.mean, IMAGENET.std))
+    wanted = plain_logits("resnet18", ours, (pixels - mean) / std)
+    with torch.no_grad():
+        found = model.module(data.images[:8])
+    assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+
+
+# --- only the last layer
+
+
+def test_only_the_last_layer_is_trained(before: Path, tmp_path: Path) -> None:
+    recipe = started(before, freeze=True)
+    run = train_run(recipe, made_up("xyz"), out=tmp_path / "run", resources=SINGLE)
+    old, new = weights_of(before), weights_of(run)
+    changed = {name for name in old if old[name] != new[name]}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    assert run.facts.conditions.engine == "torch"
+
+
+def test_freezing_a_network_without_a_linear_layer() -> None:
+    with pytest.raises(UsageError, match="no linear layer that could be trained alone"):
+        freeze(build("softmax-scratch", (1, 8, 8), 3))
+
+
+def test_augmentation_needs_views(before: Path) -> None:
+    recorder = Recorder(Listener())
+    recipe = started(before, freeze=True, **{"augment.flip": True})
+    found = with_start(recipe, read_start(recipe), recorder)
+    (note,) = recorder.notes
+    assert note.startswith("images are not augmented (flip), because features are computed once")
+    assert not any(found.augment.model_dump().values())
+    recipe = started(before, freeze=True, views=3, **{"augment.flip": True})
+    found = with_start(recipe, read_start(recipe), recorder)
+    assert found.augment.flip
+    assert len(recorder.notes) == 1
+
+
+# --- resuming
+
+
+@pytest.mark.parametrize("changes", [{}, {"freeze": True}, {"freeze": True, "views": 2}])
+def test_a_resumed_run_needs_no_start(
+    before: Path, tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with the same bits, also where features have to be computed again."""
+    data = made_up("wxyz")
+    start, run = tmp_path / "start", tmp_path / "run"
+    shutil.copytree(before, start)
+    recipe = started(start, average_decay=0.9, **{"augment.flip": True}, **changes)
+    whole = train_run(recipe, data, out=tmp_path / "whole", resources=SINGLE)
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, data, out=run, resources=SINGLE, watcher=StopsAt(1))
+    shutil.rmtree(start)
+    for step in (2, 5):
+        monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / f"cache {step}"))
+        with pytest.raises(InterruptedRunError):
+            resume_run(run, data=data, resources=SINGLE, watcher=StopsAt(step))
+    resumed = resume_run(run, data=data, resources=SINGLE)
+    assert resumed.status == "finished"
+    assert state_of(run) == state_of(whole.folder)
+    assert resumed.facts.start is not None
+    assert resumed.facts.start.place == str(start)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "lenet"}, "which is of the model resnet-small, and not lenet; choose --model"),
+        ({"model_args": {"widths": [5, 8]}}, "its weights do not fit the network: stem.0.weight"),
+        ({"start": "nowhere"}, "nowhere: no such folder or file"),
+        ({"freeze": True, "precision": "bfloat16"}, "leave out precision, channels_last"),
+    ],
+)
+def test_what_does_not_fit(
+    before: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    recipe = started(before, **changes)
+    with pytest.raises((UsageError, FileRefusedError)) as caught:
+        train_run(recipe, made_up(), out=tmp_path / "run", resources=SINGLE)
+    assert message in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": "w.pth"}, "start and weights are both given"),
+        ({"start": "", "freeze": True}, "but the network starts from random weights"),
+        ({"views": 2}, "views is 2, but only features of a frozen network"),
+        ({"start": "", "normalize": "start"}, "normalize is 'start', but the network does not"),
+    ],
+)
+def test_recipes_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        started(Path("run"), **changes)
+    assert message in str(caught.value)
+
+
+def test_the_native_engine_trains_all_layers(before: Path, tmp_path: Path) -> None:
+    resources = Resources(threads=1, engine="native")
+    with pytest.raises(UsageError, match="the native engine trains all layers"):
+        train_run(started(before, freeze=True), made_up(), out=tmp_path / "r", resources=resources)
+
+
+def test_gray_images_become_those_that_the_start_knows(before: Path, tmp_path: Path) -> None:
+    run = train_run(started(before), made_up(channels=1), out=tmp_path / "run", resources=SINGLE)
+    assert run.facts.data.image_shape == (3, 12, 12)
+
+
+def test_folds_start_from_it(before: Path) -> None:
+    recorder = StopsAt()
+    found = cross_validate(
+        started(before, val=0.0), made_up("xyz"), folds=3, resources=SINGLE, watcher=recorder
+    )
+    assert len(found.reports) == 3
+    assert sum("the network starts from" in note for note in recorder.notes) == 1
+
+
+def test_in_python_it_may_be_a_run(before: Path, tmp_path: Path) -> None:
+    start = open_run(before)
+    run = package.train(made_up("xyz"), start=start, epochs=1, out=tmp_path / "run", quiet=True)
+    assert run.recipe.start == str(before)
