@@ -391,6 +391,9 @@ SOURCES = sorted(Path(tenfold.__file__).parent.rglob("*.py"))
 RESTRICTED_READER = "data/files/pickles.py"
 """The only module that may use pickle, for a subclass of its reader without globals."""
 
+WEIGHTS_READER = "models/weight_files.py"
+"""The only module that may use `torch.load`, for weights only."""
+
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 READERS = {
     "torch.load", "torch.hub", "torch.jit.load", "torch.package", "torch.serialization",
@@ -436,8 +439,16 @@ def test_no_module_runs_or_unpacks_what_it_reads(path: Path) -> None:
         names = [each.partition(": ")[2] for each in found]
         assert names == ["pickle", "pickle.Unpickler"], "imported, and subclassed once"
         assert "class _ArrayUnpickler(pickle.Unpickler)" in path.read_text()
+    elif path.as_posix().endswith(WEIGHTS_READER):
+        assert [each.partition(": ")[2] for each in found] == ["torch.load"]
+        (call,) = (each for each in ast.walk(ast.parse(path.read_text())) if is_torch_load(each))
+        assert "weights_only=True" in ast.unparse(call)
     else:
         assert found == []
+
+
+def is_torch_load(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
 
 
 @pytest.mark.parametrize(

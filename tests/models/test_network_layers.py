@@ -112,7 +112,7 @@ def test_a_models_list_survives_json(name):
     layers = layer_list(build(name, (3, 28, 28), 10, device="meta"))
     text = NETWORK.dump_json(layers)
     assert NETWORK.validate_json(text) == layers
-    assert len(text) < 10_000
+    assert len(text) < 200 * len(layers)
 
 
 def test_it_needs_no_pytorch():
@@ -195,7 +195,7 @@ def test_the_shapes_by_hand():
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 29, 35)])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_shapes_are_pytorchs(name, shape):
-    model = build(name, shape, 7)
+    model = build(name, shape, 7).eval()
     outputs = []
     for part in model.modules():
         if isinstance(part, nn.Conv2d | nn.MaxPool2d | nn.Flatten | nn.Linear):
@@ -321,7 +321,7 @@ def test_a_batch_is_refused_exactly_where_pytorch_cannot_normalize_it(size, batc
         require_batches(layer_list(model), (1, sides[0] - 1, sides[1] - 1), images, batch_size)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "resnet-small"])
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("resnet")])
 def test_without_batch_normalization_any_batch_works(name):
     layers = layer_list(build(name, (1, 28, 28), 3, device="meta"))
     require_batches(layers, (1, 28, 28), 7, 1)

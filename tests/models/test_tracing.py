@@ -40,6 +40,9 @@ ARGUMENTS = [
     ("resnet-small", {"widths": [4, 4, 8], "blocks": 2, "dropout": 0.3}),
     ("resnet-small", {"widths": [3]}),
     ("resnet-small", {"widths": [3, 5], "stem_pool": True}),
+    ("resnet18", {"dropout": 0.3}),
+    ("resnet34", {"stem_stride": 1, "stem_pool": False}),
+    ("resnet50", {}),
 ]
 
 

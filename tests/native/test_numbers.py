@@ -248,7 +248,8 @@ def test_every_operation_and_every_model_is_covered() -> None:
         *("linear", "dropout", "batch_norm2d", "add"),
     }
     assert operations == known
-    assert {name.partition(",")[0] for name in MODELS} == TABLE.keys()
+    too_wide = {"resnet18", "resnet34", "resnet50"}  # training/test_agreement.py has them
+    assert {name.partition(",")[0] for name in MODELS} == TABLE.keys() - too_wide
 
 
 @pytest.mark.parametrize("size", [2, 16, 37])

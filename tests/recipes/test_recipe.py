@@ -269,7 +269,10 @@ def test_a_recipe_cannot_be_changed():
         ({"val": 1.0}, "val is 1.0, wanted less than 1"),
         ({"val": -0.1}, "val is -0.1, wanted at least 0"),
         ({"average_decay": 1.0}, "average_decay is 1.0, wanted less than 1"),
-        ({"normalize": 1}, "normalize is 1, wanted 'none', 'dataset' or 'image'"),
+        (
+            {"normalize": 1},
+            "normalize is 1, wanted 'none', 'dataset', 'image', 'imagenet' or 'start'",
+        ),
         ({"optimizer": "adm"}, "optimizer is 'adm', did you mean 'adam'?"),
         ({"precision": "float16"}, "precision is 'float16', did you mean 'bfloat16'?"),
         ({"precision": "fp16"}, "precision is 'fp16', did you mean 'bfloat16'?"),

@@ -92,7 +92,8 @@ ANSWERS = {
     "a run keeps its model and optimizer: train a new run",
     f"{'a' * 300}": f"there is no command '{'a' * 78}…; see tenfold --help",
     f"summary {'a' * 300}": f"'{'a' * 99}…{'a' * 98}' is neither a model nor a run; "
-    "choose one of: cifar-cnn, convpool, lenet, mlp, resnet-small, softmax, softmax-scratch",
+    "choose one of: cifar-cnn, convpool, lenet, mlp, resnet-small, resnet18, resnet34, resnet50, "
+    "softmax, softmax-scratch",
     "summary lenet --shape=": "--shape is '', wanted, for example, 1x28x28",
     "train digits --set": "--set needs a value; write, for example, --set label_smoothing=0.1",
     "summary lenet --shape 28x28x1": "--shape is 28x28x1, wanted the channels first; "
@@ -111,7 +112,7 @@ ANSWERS = {
     "evalute run": "there is no command 'evalute'; did you mean tenfold evaluate?",
     "frobnicate": "there is no command 'frobnicate'; see tenfold --help",
     "evaluate": "missing argument 'RUN'; see tenfold evaluate --help",
-    "train digits --model resnet18": "there is no model 'resnet18'; did you mean 'resnet-small'?",
+    "train digits --model resnet19": "there is no model 'resnet19'; did you mean 'resnet18'?",
 }
 
 

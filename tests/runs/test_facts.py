@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import FileRefusedError, NewerFormatError
 from tenfold.recipes.recipe import AugmentRecipe
-from tenfold.runs.facts import FORMAT, PUT_BACK, RunFacts, parse_facts
+from tenfold.runs.facts import FORMAT, PUT_BACK, RunFacts, StartFacts, parse_facts
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PLACE = Path("run.json")
@@ -32,6 +33,11 @@ def today() -> dict[str, Any]:
         replaced=facts.context,
         failure="the loss became nan",
         git_revision="0" * 40,
+        start=StartFacts(
+            place="/runs/a",
+            sha256="2" * 64,
+            preprocessing=PreprocessingHeader(mean=[0.5], std=[0.25]),
+        ),
         digests={"model.safetensors": "1" * 64},
     )
     return facts.model_dump(mode="json")
@@ -50,7 +56,7 @@ KEYED = {
 """These have a key for each split."""
 
 NULLABLE = {
-    ("git_revision",), ("data", "root"), ("replaced",), ("figures",), ("test",), ("failure",),
+    ("git_revision",), ("start",), ("start", "preprocessing"), ("data", "root"), ("replaced",), ("figures",), ("test",), ("failure",),
     *((("figures", key)) for key in (
         "best_epoch", "val_loss", "val_acc", "val_balanced_acc", "test_loss", "test_acc",
         "test_interval", "test_balanced_acc", "test_largest_share",
@@ -132,7 +138,8 @@ def test_the_table_of_wrong_types_has_every_key() -> None:
 )
 def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Keys) -> None:
     facts = with_value(today(), place, ...)
-    may_lack = place[-1] in ("why_not_native", "skipped", "corrections", "val_balanced_acc") or (
+    optional = {"why_not_native", "skipped", "corrections", "val_balanced_acc", "start"}
+    may_lack = place[-1] in {*optional, "preprocessing", "by_image"} or (
         place[0] in ("replaced", "figures", "test", "failure", "digests")
         and (len(place) == 1 or str(place[1]).startswith("test_"))
     )
@@ -217,6 +224,10 @@ class TestVersion1:
         assert facts.context.model_dump() == {
             "recipe": {
                 "duplicates_together": False,
+                "start": "",
+                "weights": "",
+                "freeze": False,
+                "views": 0,
                 "resize": "crop",
                 "depth": 16,
                 **recipe,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -49,7 +48,8 @@ class BasicBlock(nn.Module):
         out = self.relu(self.bn1(self.conv1(features)))
         out = self.bn2(self.conv2(out))
         shortcut = features if self.downsample is None else self.downsample(features)
-        return F.relu(out + shortcut)
+        summed: Tensor = self.relu(out + shortcut)
+        return summed
 
 
 class Bottleneck(nn.Module):
@@ -80,11 +80,12 @@ class Bottleneck(nn.Module):
         self, features: Float[Tensor, "n inputs height width"]
     ) -> Float[Tensor, "n outputs smaller_height smaller_width"]:
         """The block's output, after ReLU."""
-        out = F.relu(self.bn1(self.conv1(features)))
-        out = F.relu(self.bn2(self.conv2(out)))
+        out = self.relu(self.bn1(self.conv1(features)))
+        out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
         shortcut = features if self.downsample is None else self.downsample(features)
-        return F.relu(out + shortcut)
+        summed: Tensor = self.relu(out + shortcut)
+        return summed
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:

@@ -54,6 +54,16 @@ LEAST_SIDE_TO_POOL = 24
 LAST_SIDE = 8
 """The last stage sees an image of about this many pixels a side, or half as many after pooling."""
 
+USUAL_SHARE_HELD_OUT, LEAST_TO_HOLD_OUT = 0.1, 1000
+"""Share of the training images held out for validation, if there are at least so many.
+
+With 400 images of Fashion-MNIST, holding out none gives 1.8 points of accuracy more, with 800 still
+0.8, and with 50, 6.
+"""
+
+TIMES_IF_FROZEN = 20
+"""Times the usual learning rate, if only the last layer is trained."""
+
 SEEN_OFTEN = 12
 """Epochs at or above which the network would learn images by heart, unless they are changed and
 some of its features dropped at random."""
@@ -123,6 +133,17 @@ def summarize(train: ImageDataset) -> DataSummary:
         explained=float(1 - within / variance) if variance else 0.0,
         is_flat=bool((low == high).any()),
     )
+
+
+def share_held_out(recipe: Recipe, n: int) -> float:
+    """The share of `n` training images that is held out for validation.
+
+    If that is left to the data: none of few images, which are needed more for training than to
+    choose the best epoch.
+    """
+    if "val" not in recipe.left_to_data:
+        return recipe.val
+    return USUAL_SHARE_HELD_OUT if n >= LEAST_TO_HOLD_OUT else 0.0
 
 
 def chosen_by_data(recipe: Recipe, data: DataSummary, budget: Budget = USUAL_BUDGET) -> Recipe:
@@ -261,8 +282,13 @@ def _batch_size(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) 
 
 
 def _lr(values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> float:
-    """Usual for the optimizer, and in proportion to the square root of the batch."""
+    """Usual for the optimizer, and in proportion to the square root of the batch.
+
+    A last layer alone can take, and needs, larger steps.
+    """
     usual = {"sgd": 0.05, "adam": 2e-3, "adamw": 3e-3}[values["optimizer"]]
+    if values["freeze"]:
+        usual *= TIMES_IF_FROZEN
     size = min(values["batch_size"], data.n, LARGEST_USUAL_BATCH)
     return float(f"{usual * math.sqrt(size / 32):.2g}")
 
@@ -317,7 +343,12 @@ def _recoloring(values: Mapping[str, Any], data: DataSummary, budget: Budget) ->
     return 0.0 if values["normalize"] == "image" else often
 
 
+def _val(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> float:
+    return USUAL_SHARE_HELD_OUT if data.n >= LEAST_TO_HOLD_OUT else 0.0
+
+
 _RULES: Mapping[str, Callable[[Mapping[str, Any], DataSummary, Budget], Any]] = {
+    "val": _val,
     "image_size": lambda _values, data, _budget: tuple(data.image_shape[1:]),
     "normalize": _normalize,
     "model": lambda _values, _data, _budget: "resnet-small",

@@ -30,6 +30,7 @@ AUTO = "auto"
 """The value that leaves a key to the data."""
 
 CHOSEN_BY_DATA: Mapping[str, Any] = {
+    "val": 0.0,
     "image_size": None,
     "normalize": "none",
     "model": "resnet-small",

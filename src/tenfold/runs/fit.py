@@ -244,6 +244,7 @@ def prepare(
     model_arguments(recipe.model, recipe.model_args)  # fails before a long read
     if not isinstance(data, RunData):
         data = read_for(recipe, data, resources, listener=listener, recorded=recorded)
+    recipe = recipe.model_copy(update={"val": data.val})
     recipe = _fitted_to(data, recipe, resources, device, listener, start, seconds)
     return _assembled(recipe, data, resources, device, listener, start)
 

@@ -17,6 +17,7 @@ from tenfold.errors import UsageError, counted
 from tenfold.evaluation.metrics import t_quantile
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe
+from tenfold.recipes.choosing import share_held_out
 from tenfold.runs.reading import RunData, read_for
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.starting import read_start, with_start
@@ -156,8 +157,9 @@ def each_fold(
         name = f"fold {fold + 1} of {folds}"
         rest, held = np.flatnonzero(of_image != fold), np.flatnonzero(of_image == fold)
         splits = Splits(train.select(rest), read.splits.val, train.select(held, split="test"))
-        splits = with_validation(splits, recipe.val, seed=recipe.seed, duplicates_together=together)
-        fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint)
+        val = share_held_out(recipe, len(rest))
+        splits = with_validation(splits, val, seed=recipe.seed, duplicates_together=together)
+        fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint, val=val)
         watching = _OfFold(watcher, name, told)
         yield name, held, fit(recipe, fold_data, resources=resources, watcher=watching)
 

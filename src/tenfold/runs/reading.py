@@ -14,9 +14,10 @@ from tenfold.data.dataset import Splits
 from tenfold.data.folders.options import FolderOptions
 from tenfold.data.load import load_splits, note_absent_classes
 from tenfold.data.splitting import with_validation
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, counted
 from tenfold.listening import Listener, Recorder
 from tenfold.recipes import Recipe
+from tenfold.recipes.choosing import LEAST_TO_HOLD_OUT, share_held_out
 from tenfold.runs.resources import Resources, choose_device
 from tenfold.storage import absolute
 
@@ -52,6 +53,7 @@ class RunData:
         depth: see `LoadedData`.
         skipped: why images were left out because they cannot be read, by name.
         corrections: what was changed; see `Corrections.new_labels`.
+        val: the share of training images that is held out for validation.
     """
 
     splits: Splits
@@ -63,6 +65,7 @@ class RunData:
     depth: int | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
     corrections: Mapping[str, str] = field(default_factory=dict)
+    val: float = 0.0
 
 
 def read_for(
@@ -115,17 +118,23 @@ def read_for(
     splits = loaded.splits
     if splits.test is None and not recipe.test and holding_out:
         recorder.note("there are no test images")
+    val = share_held_out(recipe, len(splits.train))
     if holding_out:
         splits = with_validation(
             splits,
-            recipe.val,
+            val,
             seed=recipe.seed,
             duplicates_together=recipe.duplicates_together,
         )
     if splits.val is not None and splits.val is not loaded.splits.val:
         note_absent_classes(splits.train, splits.val, recorder)
-    if splits.val is None and recipe.val and holding_out:
+    if splits.val is None and val and holding_out:
         recorder.note("there are too few training images to hold out any for validation")
+    elif splits.val is None and holding_out and "val" in recipe.left_to_data:
+        recorder.note(
+            f"none of the {counted(len(splits.train), 'training image')} are held out for "
+            f"validation, because there are fewer than {LEAST_TO_HOLD_OUT:,}"
+        )
     return RunData(
         splits=splits,
         fingerprint=splits.fingerprint,
@@ -136,6 +145,7 @@ def read_for(
         depth=loaded.depth,
         skipped={**left_out, **loaded.skipped},
         corrections=corrections.new_labels,
+        val=val,
     )
 
 

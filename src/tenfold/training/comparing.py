@@ -44,7 +44,7 @@ class StepResults:
 
 
 def largest_difference(wanted: StepResults, found: StepResults) -> tuple[float, str]:
-    """The largest relative difference and its place."""
+    """The largest relative difference from what is wanted, and its place."""
     whole = math.hypot(*(_norm(gradient) for gradient in wanted.gradients.values()))
     loss = _ratio(abs(found.loss - wanted.loss), abs(wanted.loss))
     logits = _ratio(_norm(found.logits - wanted.logits), _norm(wanted.logits))
