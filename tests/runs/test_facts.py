@@ -56,7 +56,8 @@ KEYED = {
 """These have a key for each split."""
 
 NULLABLE = {
-    ("git_revision",), ("start",), ("start", "preprocessing"), ("data", "root"), ("replaced",), ("figures",), ("test",), ("failure",),
+    ("git_revision",), ("start",), ("start", "preprocessing"), ("data", "root"), ("replaced",),
+    ("figures",), ("test",), ("failure",),
     *((("figures", key)) for key in (
         "best_epoch", "val_loss", "val_acc", "val_balanced_acc", "test_loss", "test_acc",
         "test_interval", "test_balanced_acc", "test_largest_share",
