@@ -1,4 +1,4 @@
-"""The figures in docs/folders.md, docs/check.md and their translations, from stored results.
+"""The figures in docs/folders.md, check.md, starting.md and translations, from stored results.
 
 `page.py` puts them between comments in these documents.
 """
@@ -21,7 +21,11 @@ WHERE = {
 }
 """Where and when something was measured, by the document."""
 
-WHERE |= {"check.md": WHERE["folders.md"], "check.zh.md": WHERE["folders.zh.md"]}
+WHERE |= {
+    f"{document}{language}": WHERE[f"folders{language}"]
+    for document in ("check", "starting")
+    for language in (".md", ".zh.md")
+}
 
 COMPARISON = {
     "folders.md": {
@@ -117,6 +121,46 @@ CHECKED = {
     },
 }
 """The words on what the check finds, likewise."""
+
+TRANSFER = {
+    "starting.md": {
+        "head": "| | {eaches} |",
+        "each": "{each} pictures a class",
+        "new": "`tenfold train` (64 x 64 pixels)",
+        "new, small": "`tenfold train --image-size 32`",
+        "all": "`--from` CIFAR-10 (32 x 32 pixels)",
+        "last": "`--from` CIFAR-10 `--freeze`",
+        "last, views": "the same with `--set views=8`",
+        "hog": "HOG and logistic regression",
+        "interval": "{mean:.1f} ({low:.1f} to {high:.1f})",
+        "time": "{seconds:.0f} s",
+        "difference": "All layers from CIFAR-10 minus a new network on pictures of the same size: "
+        "{differences} points.",
+        "list": ", ",
+        "samples": "Accuracies in percent on all other pictures, and medians of times; means over "
+        "{n} choices of pictures, with the 95 % interval of the mean, and of the paired "
+        "differences. The same person may be on both sides, and choices share pictures. The "
+        "network of CIFAR-10 was trained for {start_seconds:.0f} s, to {start_accuracy:.1f} %. ",
+    },
+    "starting.zh.md": {
+        "head": "| | {eaches} |",
+        "each": "每类 {each} 张",
+        "new": "`tenfold train`（64 x 64 像素）",
+        "new, small": "`tenfold train --image-size 32`",
+        "all": "`--from` CIFAR-10（32 x 32 像素）",
+        "last": "`--from` CIFAR-10 `--freeze`",
+        "last, views": "同上，加 `--set views=8`",
+        "hog": "HOG 加逻辑回归",
+        "interval": "{mean:.1f}（{low:.1f} 到 {high:.1f}）",
+        "time": "{seconds:.0f} s",
+        "difference": "从 CIFAR-10 开始训练所有层，减去同样尺寸的新网络：{differences} 个百分点。",
+        "list": "、",
+        "samples": "其余所有图片上的准确率（%），时间是中位数；{n} 次随机选取的平均值，括号内是"
+        "平均值和配对差的 95% 区间。同一个人可能在两边，各次选取的图片有重叠。CIFAR-10 的网络"
+        "训练了 {start_seconds:.0f} 秒，准确率 {start_accuracy:.1f} %。",
+    },
+}
+"""The words on what a trained network is worth, likewise."""
 
 DOCUMENTS = tuple(WHERE)
 BEGIN, END = "<!-- Made by benchmarks/page.py: {name} -->", "<!-- The end of what it made -->"
@@ -227,7 +271,41 @@ def checked(result: Result, document: str) -> str:
     return "\n".join([*lines, "", machine + where(result, document)])
 
 
+def transfer(result: Result, document: str) -> str:
+    """A table of accuracies with few pictures, by what the network starts from."""
+    words = TRANSFER[document]
+    sets = list(dict.fromkeys(f.of for f in result.figures if "time" not in f.of))
+    ways = list(dict.fromkeys(figure.way for figure in result.figures))
+    titles = [words["each"].format(each=of.partition(" ")[0]) for of in sets]
+    lines = [words["head"].format(eaches=" | ".join(titles)), "| --- |" + " --- |" * len(sets)]
+
+    def interval(samples: Sequence[float] | np.ndarray) -> str:
+        mean, low, high = 100 * interval_of(samples)
+        return words["interval"].format(mean=mean, low=low, high=high)
+
+    for way in ways:
+        cells = []
+        for of in sets:
+            seconds = words["time"].format(seconds=result.figure(f"{of}, time", way).median)
+            cells.append(f"{interval(result.figure(of, way).samples)}, {seconds}")
+        lines.append(f"| {words[way]} | {' | '.join(cells)} |")
+    differences = [
+        interval(np.subtract(*(result.figure(of, way).samples for way in ("all", "new, small"))))
+        for of in sets
+    ]
+    start = result.facts["start"]
+    assert isinstance(start, dict)
+    samples = words["samples"].format(
+        n=len(result.figures[0].samples),
+        start_seconds=start["seconds"],
+        start_accuracy=100 * start["accuracy"],
+    )
+    compared = words["difference"].format(differences=words["list"].join(differences))
+    return "\n".join([*lines, "", compared, "", samples + where(result, document)])
+
+
 FIGURES = {
+    "transfer": (transfer, ("starting.md", "starting.zh.md")),
     "folders": (comparison, ("folders.md", "folders.zh.md")),
     "advice": (advice, ("folders.md", "folders.zh.md")),
     "doctor": (checked, ("check.md", "check.zh.md")),

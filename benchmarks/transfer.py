@@ -5,9 +5,9 @@
 
 Trains `tenfold train cifar10` once. Then, in each round, 5, 10 and 20 images of each class are
 chosen at random; the others are for testing. They are trained on with all defaults: from nothing,
-with images of the size that `tenfold train` chooses and of CIFAR-10's; from the network of CIFAR-10,
-all layers or the last alone, without and with augmented views; and, for comparison, HOG features
-with logistic regression. All ways get the same images.
+with images of the size that `tenfold train` chooses and of CIFAR-10's; from the network of
+CIFAR-10, all layers or the last alone, without and with augmented views; and, for comparison, HOG
+features with logistic regression. All ways get the same images.
 """
 
 from __future__ import annotations

@@ -309,6 +309,31 @@ def test_the_comparison_on_folders(measuring: ModuleType, folder_page: ModuleTyp
     )
 
 
+@pytest.mark.parametrize("document", ["starting.md", "starting.zh.md"])
+def test_what_a_trained_network_is_worth(
+    measuring: ModuleType, folder_page: ModuleType, document: str
+) -> None:
+    accuracies = {"new, small": [0.4, 0.5, 0.6], "all": [0.5, 0.62, 0.68], "hog": [0.3, 0.3, 0.3]}
+    figures = [
+        figure
+        for way, values in accuracies.items()
+        for figure in (
+            measuring.Figure("5 a class", way, "", values),
+            measuring.Figure("5 a class, time", way, "s", [1.0, 3.0, 8.0]),
+        )
+    ]
+    machine = {"cores": 2, "processor": "some CPU", "python": "3.13", "torch": "2.13"}
+    facts = {"start": {"accuracy": 0.8, "seconds": 150.2}}
+    found = measuring.Result("transfer", {}, figures, facts, machine, "2026-01-02", "abc")
+    made = folder_page.transfer(found, document)
+    numbers = [float(number) for number in re.findall(r"\d+\.\d", made)]
+    # 50 with 4.303 x 10 / sqrt(3); differences of 10, 12 and 8 points.
+    for wanted in (50.0, 25.2, 74.8, 60.0, 30.0, 10.0, 5.0, 15.0, 80.0):
+        assert wanted in numbers
+    assert "3 s" in made
+    assert "150" in made
+
+
 @pytest.mark.parametrize("document", ["folders.md", "folders.zh.md"])
 def test_the_words_on_advice_have_all_counts(
     measuring: ModuleType, folder_page: ModuleType, document: str
