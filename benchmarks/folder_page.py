@@ -126,9 +126,10 @@ TRANSFER = {
     "starting.md": {
         "head": "| | {eaches} |",
         "each": "{each} pictures a class",
-        "new": "`tenfold train` (64 x 64 pixels)",
+        "new": "`tenfold train` (64 x 64 pixels, a wider network)",
         "new, small": "`tenfold train --image-size 32`",
         "all": "`--from` CIFAR-10 (32 x 32 pixels)",
+        "all, large": "`--from` CIFAR-10 `--image-size 64`",
         "last": "`--from` CIFAR-10 `--freeze`",
         "last, views": "the same with `--set views=8`",
         "hog": "HOG and logistic regression",
@@ -145,9 +146,10 @@ TRANSFER = {
     "starting.zh.md": {
         "head": "| | {eaches} |",
         "each": "每类 {each} 张",
-        "new": "`tenfold train`（64 x 64 像素）",
+        "new": "`tenfold train`（64 x 64 像素，更宽的网络）",
         "new, small": "`tenfold train --image-size 32`",
         "all": "`--from` CIFAR-10（32 x 32 像素）",
+        "all, large": "`--from` CIFAR-10 `--image-size 64`",
         "last": "`--from` CIFAR-10 `--freeze`",
         "last, views": "同上，加 `--set views=8`",
         "hog": "HOG 加逻辑回归",

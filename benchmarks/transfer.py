@@ -5,16 +5,17 @@
 
 Trains `tenfold train cifar10` once. Then, in each round, 5, 10 and 20 images of each class are
 chosen at random; the others are for testing. They are trained on with all defaults: from nothing,
-with images of the size that `tenfold train` chooses and of CIFAR-10's; from the network of
-CIFAR-10, all layers or the last alone, without and with augmented views; and, for comparison, HOG
-features with logistic regression. All ways get the same images.
+and from the network of CIFAR-10, with images of its size and of the size that `tenfold train`
+chooses; its last layer alone, without and with augmented views; and, for comparison, HOG features
+with logistic regression. All ways get the same images. The result is written after each way.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,13 @@ SIDE, OF_CIFAR = 64, 32
 """Pixels a side that `tenfold train` chooses for pictures, and those of CIFAR-10."""
 
 WAYS: Mapping[str, tuple[int, dict[str, object]]] = {
-    "new": (SIDE, {}),
     "new, small": (OF_CIFAR, {}),
     "all": (OF_CIFAR, {"start": True}),
     "last": (OF_CIFAR, {"start": True, "freeze": True}),
     "last, views": (OF_CIFAR, {"start": True, "freeze": True, "views": 8}),
+    "hog": (SIDE, {}),
+    "all, large": (SIDE, {"start": True, "image_size": SIDE}),
+    "new": (SIDE, {}),
 }
 """By name, the size of images, and changes of the recipe; `start` is the network of CIFAR-10."""
 
@@ -63,34 +66,22 @@ def split(whole: ImageDataset, places: np.ndarray) -> Splits:
     return Splits(whole.select(places), None, whole.select(others, split="test"))
 
 
-def measured(
-    pictures: Mapping[int, ImageDataset], start: Path, each: int, seed: int
-) -> Iterator[tuple[str, float, float]]:
-    """For each way, its accuracy and its time in seconds."""
+def trained(splits: Splits, changes: Mapping[str, object], start: Path, seed: int) -> float:
+    """The accuracy after training with a changed recipe."""
+    given = {key: str(start) if key == "start" else value for key, value in changes.items()}
+    recipe = load_recipe("default", {"seed": seed, **given})
+    report = fit(recipe, splits, resources=RESOURCES).report
+    assert report is not None, "there is a test split"
+    return report.accuracy
 
-    def by_recipe(changes: Mapping[str, object]) -> Callable[[Splits], float]:
-        given = {key: str(start) if key == "start" else v for key, v in changes.items()}
-        recipe = load_recipe("default", {"seed": seed, **given})
 
-        def train(splits: Splits) -> float:
-            report = fit(recipe, splits, resources=RESOURCES).report
-            assert report is not None, "there is a test split"
-            return report.accuracy
-
-        return train
-
-    def hog(splits: Splits) -> float:
-        assert splits.test is not None
+def by_gradients(splits: Splits, seed: int) -> float:
+    """The accuracy of HOG features with logistic regression."""
+    assert splits.test is not None
+    with warnings.catch_warnings():  # of scikit-learn, on future defaults
+        warnings.simplefilter("ignore", FutureWarning)
         found = by_hog(None)(splits, seed)
-        return float((found == splits.test.label_array).mean())
-
-    ways = {way: (side, by_recipe(changes)) for way, (side, changes) in WAYS.items()}
-    for way, (side, train) in {**ways, "hog": (SIDE, hog)}.items():
-        whole = pictures[side]
-        splits = split(whole, chosen(whole, each, seed))
-        began = time.perf_counter()
-        accuracy = train(splits)
-        yield way, accuracy, time.perf_counter() - began
+    return float((found == splits.test.label_array).mean())
 
 
 def main() -> None:
@@ -103,28 +94,31 @@ def main() -> None:
         side: read_data(options.pictures, image_size=(side, side)).parts["train"]
         for side in (SIDE, OF_CIFAR)
     }
-    samples: dict[tuple[str, str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        start = train_run(
-            load_recipe("default"),
-            data_for("cifar10"),
-            out=Path(folder) / "cifar10",
-            resources=RESOURCES,
-        )
-        result.facts["start"] = {
-            "accuracy": start.figures["test_acc"],
-            "seconds": start.figures["seconds"],
-        }
-        print(result.facts["start"], flush=True)
-        for each in EACH:
-            for seed in range(options.rounds):
-                for way, accuracy, seconds in measured(pictures, start.folder, each, seed):
+        out = Path(folder) / "cifar10"
+        start = train_run(load_recipe("default"), data_for("cifar10"), out=out, resources=RESOURCES)
+        facts = {"accuracy": start.figures["test_acc"], "seconds": start.figures["seconds"]}
+        result.facts["start"] = facts
+        print(facts, flush=True)
+        for way, (side, changes) in WAYS.items():
+            for each in EACH:
+                accuracies, times = [], []
+                for seed in range(options.rounds):
+                    splits = split(pictures[side], chosen(pictures[side], each, seed))
+                    began = time.perf_counter()
+                    if way == "hog":
+                        accuracies.append(by_gradients(splits, seed))
+                    else:
+                        accuracies.append(trained(splits, changes, start.folder, seed))
+                    times.append(time.perf_counter() - began)
                     print(
-                        f"{each} a class, {seed}: {way} {accuracy:.4f} {seconds:.1f} s", flush=True
+                        f"{way}, {each} a class: {accuracies[-1]:.4f}, {times[-1]:.1f} s",
+                        flush=True,
                     )
-                    samples.setdefault((f"{each} a class", way, ""), []).append(accuracy)
-                    samples.setdefault((f"{each} a class, time", way, "s"), []).append(seconds)
-    result.figures.extend(Figure(*key, values) for key, values in samples.items())
+                result.figures.append(Figure(f"{each} a class", way, "", accuracies))
+                result.figures.append(Figure(f"{each} a class, time", way, "s", times))
+            if options.out is not None:
+                result.write(options.out)
     finish(result, options)
 
 

@@ -332,6 +332,23 @@ def test_gray_images_become_those_that_the_start_knows(before: Path, tmp_path: P
     assert run.facts.data.image_shape == (3, 12, 12)
 
 
+def test_channels_that_a_recipe_asks_for_have_to_fit(before: Path, tmp_path: Path) -> None:
+    recipe = started(before, channels=1)
+    with pytest.raises(UsageError, match=r"has 3 channels, but the images have 1; choose --set ch"):
+        train_run(recipe, made_up(channels=1), out=tmp_path / "run", resources=SINGLE)
+
+
+def test_a_run_cannot_be_given_a_start_later(tmp_path: Path) -> None:
+    recipe = load_recipe("default", {"model": "softmax", "epochs": 2, "normalize": "none"})
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, made_up(), out=tmp_path / "run", resources=SINGLE, watcher=StopsAt(1))
+    path = tmp_path / "run" / "recipe.toml"
+    text = path.read_text().replace('normalize = "none"', 'normalize = "start"')
+    path.write_text(text.replace('start = ""', 'start = "elsewhere"'))
+    with pytest.raises(UsageError, match="the run did not start from a model of tenfold"):
+        resume_run(tmp_path / "run", data=made_up(), accept=["recipe"], resources=SINGLE)
+
+
 def test_folds_start_from_it(before: Path) -> None:
     recorder = StopsAt()
     found = cross_validate(

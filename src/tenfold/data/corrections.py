@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -52,8 +53,8 @@ LARGEST_FILE, LARGEST_CHANGES = 256 * 2**20, 16 * 2**20
 """Bytes that a table may have, and characters that the changes in it may have."""
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
-"""Spreadsheets take a cell that begins so for a formula, or leave out the sign."""
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""Spreadsheets take a cell that begins so for a formula; with an apostrophe before it, for text."""
 
 
 class Kept(NamedTuple):
@@ -93,8 +94,16 @@ class Corrections:
         """Whether a person has found that this is no fault, of each image that it is about."""
         if not finding.images:
             return Kept("", finding.kind, finding.text) in self.kept
-        kept = {_plain(each.image) for each in self.kept if each.finding in ("", finding.kind)}
-        return all(_plain(image.name) in kept for image in finding.images)
+        kept = self._kept_images
+        return all(
+            not kept.isdisjoint({("", name), (finding.kind, name)})
+            for name in (_plain(image.name) for image in finding.images)
+        )
+
+    @cached_property
+    def _kept_images(self) -> frozenset[tuple[str, str]]:
+        """The kinds of findings, and the names of the images that are kept in spite of them."""
+        return frozenset((each.finding, _plain(each.image)) for each in self.kept if each.image)
 
 
 NO_CORRECTIONS = Corrections("", {})
@@ -102,12 +111,12 @@ NO_CORRECTIONS = Corrections("", {})
 
 def as_cell(text: str) -> str:
     """A name or text as a table has it, which no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _from_cell(cell: str) -> str:
     """What a cell that `as_cell` made stands for."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def read_corrections(path: Path) -> Corrections:

@@ -483,9 +483,12 @@ def _preprocessing(recipe: Recipe, train: ImageDataset, start: Start | None) -> 
         return Preprocessing.fitted_to(train.images)
     header = IMAGENET if recipe.normalize == "imagenet" else None
     if recipe.normalize == "start":
-        assert start is not None, "the recipe requires it"
-        header = start.facts.preprocessing
-        assert header is not None, "a model has one"
+        header = None if start is None else start.facts.preprocessing
+        if header is None:
+            raise UsageError(
+                "normalize is 'start', but the run did not start from a model of tenfold",
+                remedy="choose normalize = 'dataset'",
+            )
     if header is not None:
         if len(header.mean) not in (0, train.image_shape.channels):
             raise UsageError(

@@ -136,8 +136,9 @@ def _of_model(recipe: Recipe, start: Start) -> dict[str, Any]:
     decided: dict[str, Any] = {
         "model": start.model,
         "model_args": {**(start.arguments or {}), **recipe.model_args},
-        "channels": start.image_shape[0] if start.image_shape[0] in (1, 3) else None,
     }
+    if recipe.channels is None and start.image_shape[0] in (1, 3):
+        decided["channels"] = start.image_shape[0]
     if "image_size" in left or recipe.image_size is None:
         decided["image_size"] = tuple(start.image_shape[1:])
         if recipe.resize == DEFAULT_RESIZE:
