@@ -367,7 +367,8 @@ def test_a_folder_of_pictures_from_start_to_end(tenfold: Tenfold, tmp_path: Path
     answer = tenfold("train", "photos", "--batch-size", "8", "--epochs", "4", "--json")
     assert answer.code == 0, answer.err
     result = json.loads(answer.out)
-    assert (result["n_train"], result["n_val"], result["n_test"]) == (58, 6, 16)
+    assert (result["n_train"], result["n_val"], result["n_test"]) == (64, 0, 16)
+    assert "note: none of the 64 training images are held out for validation" in answer.err
     assert "sizes" in answer.err
     assert result["test_acc"] > 0.9
     shown = tenfold("predict", result["run"], "photos/dark/1.png", "photos/light/2.png")

@@ -131,7 +131,7 @@ def test_too_few_images_to_hold_out_any(counts, name, remedy):
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_tiny_folder_is_trained_on(tenfold, tmp_path, n):
     pictures(cat=n, dog=n)(tmp_path)
-    answer = tenfold("train", "photos", "--epochs", "1", "--threads", "1")
+    answer = tenfold("train", "photos", "--epochs", "1", "--threads", "1", "--val", "0.1")
     assert answer.code == 0, answer.err
     assert "note: there are too few training images to hold out any for validation\n" in answer.err
     none = "note: there are no test images, and too few others to hold any out\n" in answer.err

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from small_images import image_dataset
 from tenfold.data import ImageDataset
 from tenfold.models import build
 from tenfold.models.layers import multiply_adds
@@ -26,6 +27,7 @@ from tenfold.recipes.choosing import (
     chosen_by_data,
     in_words,
     means_the_same_mirrored,
+    share_held_out,
     summarize,
     warning,
 )
@@ -377,3 +379,29 @@ def test_every_key_that_may_be_left_to_the_data_has_a_rule() -> None:
         found = chosen_by_data(recipe, replace(PHOTOS, image_shape=ImageShape(1, 28, 28)))
         assert found.left_to_data == frozenset()
         assert not math.isnan(found.lr)
+
+
+@pytest.mark.parametrize(
+    ("val", "n", "share"),
+    [
+        ("auto", 999, 0.0),
+        ("auto", 1000, 0.1),
+        ("auto", 10**6, 0.1),
+        (0.3, 50, 0.3),
+        (0.0, 5000, 0.0),
+    ],
+)
+def test_the_share_held_out(val: object, n: int, share: float) -> None:
+    assert share_held_out(load_recipe("default", {"val": val}), n) == share
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("adamw", 0.003), ("adam", 0.002), ("sgd", 0.05)])
+def test_a_last_layer_alone_takes_larger_steps(optimizer: str, lr: float) -> None:
+    changes = {"optimizer": optimizer, "batch_size": 32, "model": "softmax"}
+    facts = summarize(image_dataset())
+    usual = chosen_by_data(load_recipe("default", changes), facts)
+    frozen = chosen_by_data(
+        load_recipe("default", {**changes, "start": "x", "freeze": True}), facts
+    )
+    assert usual.lr == pytest.approx(lr)
+    assert frozen.lr >= 4 * lr

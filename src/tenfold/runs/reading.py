@@ -131,7 +131,7 @@ def read_for(
     if splits.val is None and val and holding_out:
         recorder.note("there are too few training images to hold out any for validation")
     elif splits.val is None and holding_out and "val" in recipe.left_to_data:
-        recorder.note(
+        listener.note(  # on what was chosen, and not on the data
             f"none of the {counted(len(splits.train), 'training image')} are held out for "
             f"validation, because there are fewer than {LEAST_TO_HOLD_OUT:,}"
         )
