@@ -10,10 +10,10 @@ class Listener:
         """Something the user should know: one sentence without a full stop."""
 
     def reading(self, what: str, done: int, total: int | None) -> None:
-        """Progress of a long read or download.
+        """Progress of a long read or download, or of other work on the data.
 
         Args:
-            what: `images`, or the name of the file being downloaded.
+            what: what is being done, such as `reading images`.
             done: images or bytes so far.
             total: images or bytes in all; None while unknown.
         """

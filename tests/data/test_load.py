@@ -204,7 +204,7 @@ def test_class_folders_with_splits(tmp_path: Path) -> None:
     readings = Readings()
     loaded = load_splits(tmp_path / "pets", listener=readings)
     assert [part.split for part in loaded.splits] == ["train", "val", "test"]
-    assert readings.calls[-1] == ("images", 60, 60)
+    assert readings.calls[-1] == ("reading images", 60, 60)
     small = load_splits(tmp_path / "pets", image_size=(4, 4), channels=1)
     assert small.splits.train.image_shape == (1, 4, 4)
     assert load_splits(tmp_path / "pets", test_fraction=0.0).splits.test is not None

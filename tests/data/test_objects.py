@@ -283,7 +283,7 @@ def test_progress_is_reported(make: Callable[..., Any], n: int, told: list[int])
     images, labels = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.int64)
     readings = Readings()
     read_items(make(images, labels), "here", WantedShape(), readings)
-    assert readings.calls == [("images", done, n) for done in told]
+    assert readings.calls == [("reading images", done, n) for done in told]
 
 
 def test_unnamed_classes_are_counted_over_both_splits() -> None:

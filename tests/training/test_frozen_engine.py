@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from small_images import image_dataset
+from small_images import Readings, image_dataset
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import UsageError
 from tenfold.evaluation.passes import predict_logits
@@ -149,16 +149,8 @@ def test_epochs_see_the_views_in_turn() -> None:
             assert torch.allclose(tensor, wanted.state_dict()[name], atol=1e-6), name
 
 
-class Progress(Listener):
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, int, int | None]] = []
-
-    def reading(self, what: str, done: int, total: int | None) -> None:
-        self.calls.append((what, done, total))
-
-
 def test_progress_reaches_the_end() -> None:
-    model, progress = model_of(), Progress()
+    model, progress = model_of(), Readings()
     many = image_dataset(DATA.image_array.repeat(4, 0), DATA.label_array.repeat(4))
     augment = Augmentation(0, flip=True)
     features = features_of(model, views=2, augment=augment)

@@ -116,7 +116,7 @@ class _Items:
                 )
             images.append(self._images(batch[0], start))
             labels.append(self._labels(batch[1], start))
-            self.listener.reading("images", stop, n)
+            self.listener.reading("reading images", stop, n)
         return np.concatenate(images), np.concatenate(labels)
 
     def one_by_one(self) -> tuple[PixelArray, LabelArray]:
@@ -136,7 +136,7 @@ class _Items:
                 )
             images[index] = pixels
             if (index + 1) % _ITEMS_BETWEEN_LOOKS == 0:
-                self.listener.reading("images", index + 1, n)
+                self.listener.reading("reading images", index + 1, n)
         return images, labels
 
     def _item(self, index: int) -> tuple[UInt8[np.ndarray, "channels height width"], int]:

@@ -175,7 +175,7 @@ def check_data(
             )
 
         def tell(done: int, n: int) -> None:
-            watcher.reading("images compared", done, n)
+            watcher.reading("comparing images", done, n)
 
         findings += find_near_duplicates(parts, tell)
     if judges:

@@ -47,7 +47,7 @@ class BarWatcher(PlainWatcher):
 
     def reading(self, what: str, done: int, total: int | None) -> None:
         """Show the progress of a long read."""
-        self._show(f"reading {printable(what, 40)}", done, total, "")
+        self._show(printable(what, 48), done, total, "")
 
     def advanced(self, standing: Standing) -> None:
         """Update the bar, at most every `SECONDS_BETWEEN_REDRAWS`."""

@@ -320,8 +320,8 @@ def _foreign(path: Path, kind: str, start: bytes = b"") -> FileRefusedError:
         return FileRefusedError(
             f"{path}: torch.save wrote this file, so it lacks the network, classes and "
             "preprocessing of a tenfold model",
-            remedy="train a model with tenfold train, or load the weights into your own network "
-            "with load_state_dict(torch.load(..., weights_only=True))",
+            remedy="start a training from its weights with --weights, or load them into your own "
+            "network with load_state_dict(torch.load(..., weights_only=True))",
         )
     return FileRefusedError(
         f"{path}: this is not a file that tenfold wrote",

@@ -83,7 +83,7 @@ class FrozenFeatures:
         def tell(n: int) -> None:
             nonlocal done
             done += n
-            listener.reading("features", done, total)
+            listener.reading("computing features", done, total)
 
         self.views = [self._stored(train, body, augment, tell) for augment in self._augments]
         self._known = [(images, self._stored(images, body, None, tell)) for images in others]

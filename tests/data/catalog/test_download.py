@@ -52,7 +52,7 @@ def test_real_mnist_is_downloaded_whole(real_data: Path, serve: Callable[..., Mi
     for path in located.paths.values():
         assert path.read_bytes() == (folder / path.name).read_bytes()
     name = "train-images-idx3-ubyte.gz"
-    sizes = [(done, total) for what, done, total in told.readings if what == name]
+    sizes = [(done, total) for what, done, total in told.readings if what == f"downloading {name}"]
     assert sizes == sorted(sizes)
     assert sizes[-1] == ((folder / name).stat().st_size,) * 2
     assert len(mirror.requests) == 4
@@ -142,7 +142,9 @@ def test_a_broken_download_is_continued_by_the_next_mirror(serve: Callable[..., 
     assert contents_of(located) == CONTENTS
     assert fine.requests[0][0] == "/images.gz"
     assert fine.requests[0][1] is not None
-    images = [(done, total) for name, done, total in told.readings if name == "images.gz"]
+    images = [
+        (done, total) for what, done, total in told.readings if what == "downloading images.gz"
+    ]
     assert images == sorted(images), "what came in is not received twice"
     assert {total for _, total in images} == {len(GZIPPED["images.gz"])}
     assert "broke off after" in told.notes[0]
@@ -232,7 +234,7 @@ def test_an_interrupt_leaves_nothing_half_written(serve: Callable[..., Mirror]) 
 
     class Interrupting(Listener):
         def reading(self, what: str, done: int, total: int | None) -> None:
-            if what == "images.gz" and done > 100_000:
+            if what == "downloading images.gz" and done > 100_000:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -55,5 +55,5 @@ def test_large_images_are_decoded_by_threads_and_read_again_alike(tmp_path, monk
     decoded = read_image_folder(zipped(tmp_path / "x.zip", files), WantedShape(), Counting())
     values = decoded.splits["all"].images[:, 0, 0, 0].tolist()
     assert values == [5 * i for i in range(20)] * 2
-    assert calls[0] == ("images", 3, None)
-    assert calls[-1] == ("images", 40, 40)
+    assert calls[0] == ("finding images", 3, None)
+    assert calls[-1] == ("reading images", 40, 40)

@@ -139,7 +139,7 @@ class _Received:
                         )
                     self.file.write(chunk)
                     self.size += len(chunk)
-                    self.listener.reading(self.name, self.size, self.total)
+                    self.listener.reading(f"downloading {self.name}", self.size, self.total)
         except OSError as error:  # includes all network errors
             raise MirrorError(self._told(error)) from error
         if broken_off := self._broken_off():

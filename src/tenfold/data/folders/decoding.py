@@ -89,7 +89,7 @@ def decode_images(
     for count, reasons in _mapped(decode_chunk, _chunks(_encoded(path, survey)), _workers(survey)):
         done += count
         damaged |= reasons
-        listener.reading("images", done, len(targets))
+        listener.reading("reading images", done, len(targets))
     return splits, damaged
 
 

@@ -131,7 +131,7 @@ def survey_images(path: Path, listener: Listener) -> Survey:
             if kept > LARGEST_KEPT:
                 survey.encoded = None
             if len(survey.images) % _IMAGES_BETWEEN_LOOKS == 0:
-                listener.reading("images", len(survey.images), None)
+                listener.reading("finding images", len(survey.images), None)
     # In an archive, links are harmless, so they are only noted.
     if survey.not_followed and is_directory:
         raise DataError(
