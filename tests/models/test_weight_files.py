@@ -75,6 +75,22 @@ def test_safetensors_of_any_program(tmp_path: Path) -> None:
     assert same(read_state_dict(path), WEIGHTS)
 
 
+@pytest.mark.parametrize("size", [640, 19_280])
+def test_a_header_whose_size_looks_like_another_format(tmp_path: Path, size: int) -> None:
+    path = safetensors(tmp_path / "w", WEIGHTS, dict.fromkeys(WEIGHTS, "F32"))
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = raw[8 : 8 + length].ljust(size)
+    path.write_bytes(struct.pack("<Q", size) + header + raw[8 + length :])
+    assert path.read_bytes()[:2] in (b"PK", b"\x80\x02")
+    assert same(read_state_dict(path), WEIGHTS)
+
+
+def test_names_of_many_prefixes_are_read(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.pth", {"module." * 2000 + "x": torch.ones(1)})
+    assert len(read_state_dict(path)) == 1
+
+
 def test_a_whole_state_dict_comes_back(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     path = saved(tmp_path / "w.pth", network.state_dict())
@@ -115,6 +131,11 @@ def nested(path: Path) -> None:
     path.write_bytes(b"\x80\x02" + b"(" * 10**6 + b".")
 
 
+def strange_metadata(path: Path) -> None:
+    text = json.dumps({"__metadata__": {"kind": []}, "a": {"dtype": "F32"}}).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+
+
 REFUSED = {
     "missing": (lambda path: None, "no such file"),
     "empty": (lambda path: path.write_bytes(b""), "the file is damaged: 0 bytes"),
@@ -138,6 +159,27 @@ REFUSED = {
         lambda path: saved(path, {"a": torch.eye(3).to_sparse()}),
         "not all of it is plain weights: a",
     ),
+    "meta": (
+        lambda path: saved(path, {"a": torch.empty(3, device="meta")}),
+        "not all of it is plain weights: a",
+    ),
+    "another type": (
+        lambda path: saved(path, {"a": torch.ones(3).to(torch.float8_e4m3fn)}),
+        "not all of it is plain weights: a",
+    ),
+    "complex": (
+        lambda path: saved(path, {"a": torch.ones(3, dtype=torch.complex64)}),
+        "not all of it is plain weights: a",
+    ),
+    "repeated": (
+        lambda path: saved(path, {"a": torch.zeros(1).expand(10**14)}),
+        "not all of it is plain weights: a",
+    ),
+    "too large for single precision": (
+        lambda path: saved(path, {"a": torch.tensor([1e300], dtype=torch.float64)}),
+        "not all of its weights are finite: a",
+    ),
+    "metadata": (strange_metadata, "the file is damaged"),
     "infinite": (
         lambda path: saved(path, {"a": torch.tensor([1.0, float("inf")]), **WEIGHTS}),
         "not all of its weights are finite: a",

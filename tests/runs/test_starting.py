@@ -284,6 +284,26 @@ def test_a_resumed_run_needs_no_start(
     assert resumed.facts.start.place == str(start)
 
 
+def test_a_run_without_a_checkpoint_starts_from_the_same_weights(
+    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if its process had died before the first checkpoint."""
+    start, run, data = tmp_path / "start", tmp_path / "run", made_up("wxyz")
+    shutil.copytree(before, start)
+    recipe = started(start, freeze=True)
+    whole = train_run(recipe, data, out=tmp_path / "whole", resources=SINGLE)
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, data, out=run, resources=SINGLE, watcher=StopsAt(1))
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(run, tmp_path / "again")
+    assert resume_run(run, data=data, resources=SINGLE).status == "finished"
+    assert weights_of(run) == weights_of(whole.folder)
+    shutil.rmtree(start)
+    shutil.copytree(whole.folder, start)
+    with pytest.raises(FileRefusedError, match="it has changed since the run started from it"):
+        resume_run(tmp_path / "again", data=data, resources=SINGLE)
+
+
 # --- what is refused
 
 
@@ -345,7 +365,7 @@ def test_a_run_cannot_be_given_a_start_later(tmp_path: Path) -> None:
     path = tmp_path / "run" / "recipe.toml"
     text = path.read_text().replace('normalize = "none"', 'normalize = "start"')
     path.write_text(text.replace('start = ""', 'start = "elsewhere"'))
-    with pytest.raises(UsageError, match="the run did not start from a model of tenfold"):
+    with pytest.raises((UsageError, FileRefusedError), match="start"):
         resume_run(tmp_path / "run", data=made_up(), accept=["recipe"], resources=SINGLE)
 
 

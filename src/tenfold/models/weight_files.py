@@ -25,6 +25,11 @@ _MOST_WRAPPINGS = 3
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """What `DataParallel`, `torch.compile` and Lightning put before every name."""
 
+_TYPES = (
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+)
+
 _WANTED = "a state dict that torch.save wrote, or a safetensors file"
 _SAVE = "save only the weights: torch.save(net.state_dict(), FILE)"
 
@@ -42,17 +47,19 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         FileRefusedError: it cannot be read, or has anything but finite tensors.
     """
     with read_regular_file(path) as (stream, size):
-        start = stream.read(2)
+        start = stream.read(9)
     if size > LARGEST_FILE:
         raise FileRefusedError(
             f"{path}: {size:,} bytes, over the limit of {LARGEST_FILE:,} for weights"
         )
-    if start in (b"PK", b"\x80\x02"):
+    # A safetensors file begins with the size of its header, which may be any bytes.
+    if start[:2] in (b"PK", b"\x80\x02") and start[8:] != b"{":
         found = _unwrapped(_by_torch(path))
     else:
         found = from_stored(read_safetensors(path))
     weights = _without_prefixes(_tensors(path, found))
-    wrong = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    # In single precision, which they are used in.
+    wrong = [name for name, tensor in weights.items() if not tensor.float().isfinite().all()]
     if wrong:
         raise FileRefusedError(f"{path}: not all of its weights are finite: {listing(wrong, 5)}")
     return weights
@@ -96,7 +103,7 @@ def _tensors(path: Path, found: object) -> dict[str, Tensor]:
     others = [
         printable(name, 40)
         for name, value in found.items()
-        if not (isinstance(value, Tensor) and value.layout == torch.strided) or value.is_quantized
+        if not (isinstance(value, Tensor) and _is_plain(value))
     ]
     if others:
         raise FileRefusedError(
@@ -105,7 +112,24 @@ def _tensors(path: Path, found: object) -> dict[str, Tensor]:
     return {str(name): tensor.detach() for name, tensor in found.items()}
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor has its own numbers in memory, of a type that networks have.
+
+    Not if it repeats a few numbers, since it would then take more memory than its file.
+    """
+    return (
+        tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+        and tensor.dtype in _TYPES
+        and not (tensor.is_neg() or tensor.is_conj())
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
+
+
 def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in [p for p in _PREFIXES if all(name.startswith(p) for name in weights)]:
-        return _without_prefixes({n.removeprefix(prefix): t for n, t in weights.items()})
+    for _ in range(_MOST_WRAPPINGS):
+        shared = [p for p in _PREFIXES if all(name.startswith(p) for name in weights)]
+        if not shared:
+            break
+        weights = {name.removeprefix(shared[0]): tensor for name, tensor in weights.items()}
     return weights

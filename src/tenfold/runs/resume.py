@@ -20,10 +20,10 @@ from tenfold.runs.reading import Recorded
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
 from tenfold.runs.session import Beginning, run_session
-from tenfold.runs.starting import Start
+from tenfold.runs.starting import Start, read_start
 from tenfold.runs.train import parse_interval
 from tenfold.storage import checked
-from tenfold.training.checkpoint import Checkpoint, read_newest
+from tenfold.training.checkpoint import Checkpoint, checkpoint_files, read_newest
 from tenfold.training.watching import Watcher
 
 ACCEPTABLE = ("recipe", "data", "classes")
@@ -35,7 +35,10 @@ del _DEFAULTS["model"]  # the one key without a default
 ORDERING = ("recipe.batch_size ", "recipe.seed ", "recipe.shuffle ", "data.")
 """Prefixes of the differences that change the order of batches, so the epoch must restart."""
 
-FIXED = ("recipe.model ", "recipe.optimizer ")
+FIXED = (
+    *("recipe.model ", "recipe.optimizer "),
+    *("recipe.start ", "recipe.weights ", "recipe.freeze "),
+)
 """Prefixes of the differences to which the state of a run does not fit."""
 
 
@@ -97,7 +100,7 @@ def resume_run(
                 resources,
                 device,
                 listener=watcher,
-                start=None if facts.start is None else Start(facts.start, {}),
+                start=_start_again(folder, facts, recipe),
                 recorded=Recorded(facts.data.skipped, facts.data.corrections),
             )
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
@@ -106,6 +109,26 @@ def resume_run(
             prepared.compute_features(watcher)
             facts = facts.updated(data=prepared.data)
             return run_session(folder, prepared, facts, every, watcher, beginning)
+
+
+def _start_again(folder: RunFolder, facts: RunFacts, recipe: Recipe) -> Start | None:
+    """What the run started from; its weights only if there is no checkpoint that has them.
+
+    Raises:
+        FileRefusedError: they are needed, and are gone or have changed.
+    """
+    if facts.start is None:
+        return None
+    if checkpoint_files(folder.checkpoints):
+        return Start(facts.start, {})
+    start = read_start(recipe)
+    if start is None or start.facts.sha256 != facts.start.sha256:
+        raise FileRefusedError(
+            f"{facts.start.place}: it has changed since the run started from it, and the run has "
+            "no checkpoint yet",
+            remedy="put it back, or train a new run",
+        )
+    return start
 
 
 def _own_data(folder: RunFolder, facts: RunFacts) -> str:

@@ -63,6 +63,7 @@ _KINDS = {
         "load it with tenfold.training.load_checkpoint",
     ),
     "tenfold-decoded": ("an entry of the cache of decoded images", ""),
+    "tenfold-features": ("an entry of the cache of features", ""),
 }
 """By kind: a description, and the remedy if another kind was wanted."""
 
@@ -212,8 +213,8 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         data = memoryview(bytearray(size - file.tell()))
         file.readinto(data)
     metadata = top.pop("__metadata__", None)
-    if isinstance(metadata, dict) and metadata.get("kind") in _KINDS:
-        found = metadata["kind"]
+    found = metadata.get("kind") if isinstance(metadata, dict) else None
+    if isinstance(found, str) and found in _KINDS:
         raise FileRefusedError(
             f"{path}: this is {_what(found)}",
             remedy="start from it with --from" if found == "tenfold-bundle" else _KINDS[found][1],
