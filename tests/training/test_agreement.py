@@ -102,6 +102,22 @@ def test_deep_models_with_a_wrong_layer_are_refused(
         require_agreement(compiled, data(shape=SHAPES[name]), SETTINGS["plain"])
 
 
+@pytest.mark.parametrize("name", DEEP)
+def test_what_rounding_does_to_gradients_does_not_excuse_logits(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    compiled = CompiledModel(model_of(build(name, SHAPES[name], 4)), SHAPES[name])
+    real = agreement._step_of_kernels
+    monkeypatch.setattr(
+        agreement,
+        "_step_of_kernels",
+        lambda *given: (lambda found: replace(found, logits=found.logits * 1.02))(real(*given)),
+    )
+    with pytest.raises(NotNativeError, match="differ in"):
+        require_agreement(compiled, data(shape=SHAPES[name]), SETTINGS["plain"])
+
+
 def test_a_gradient_that_is_zero_but_for_rounding_is_no_difference() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(

@@ -7,6 +7,7 @@ this machine. It does not change the run.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from ctypes import c_float
 from typing import Any
@@ -26,7 +27,13 @@ from tenfold.models.layers import Dropout
 from tenfold.native.network import CompiledNetwork
 from tenfold.native.records import SGD, TrainedTensor
 from tenfold.native.structures import StepSettingsRecord
-from tenfold.training.comparing import ATTEMPTS, TOLERANCE, StepResults, largest_difference
+from tenfold.training.comparing import (
+    ATTEMPTS,
+    TOLERANCE,
+    StepResults,
+    differences,
+    largest_difference,
+)
 from tenfold.training.engine import StepSettings
 
 MOST_IMAGES = 32
@@ -65,9 +72,7 @@ def require_agreement(compiled: CompiledModel, data: ImageDataset, settings: Ste
         wanted = _step_of_pytorch(compiled.model, batch, settings)
         found = _step_of_kernels(compiled, batch, settings)
         difference, place = largest_difference(wanted, found)
-        if difference <= TOLERANCE:
-            return
-        if difference <= _rounding(compiled.model, batch, settings, wanted):
+        if difference <= TOLERANCE or _is_rounding(compiled.model, batch, settings, wanted, found):
             return
     raise NotNativeError(
         f"on {size} training images the kernels and PyTorch differ in {place}: relative "
@@ -75,16 +80,24 @@ def require_agreement(compiled: CompiledModel, data: ImageDataset, settings: Ste
     )
 
 
-def _rounding(
-    model: ImageModel, batch: ImageDataset, settings: StepSettings, wanted: StepResults
-) -> float:
-    """The largest difference that may come of rounding."""
+def _is_rounding(
+    model: ImageModel,
+    batch: ImageDataset,
+    settings: StepSettings,
+    wanted: StepResults,
+    found: StepResults,
+) -> bool:
+    """Whether every difference may come of rounding, each judged by itself."""
     nudged, numbers = copy.deepcopy(model), np.random.default_rng(0)
     for parameter in nudged.parameters():
         signs = torch.from_numpy(numbers.integers(0, 2, parameter.shape) * 2 - 1)
         parameter.data *= 1 + signs * 2.0**-23
-    moved, _ = largest_difference(wanted, _step_of_pytorch(nudged, batch, settings))
-    return min(MOST_ROUNDING, TIMES_MOVED * moved)
+    moved = differences(wanted, _step_of_pytorch(nudged, batch, settings))
+    return all(
+        difference <= max(TOLERANCE, min(MOST_ROUNDING, TIMES_MOVED * moved[place]))
+        and math.isfinite(moved[place])
+        for place, difference in differences(wanted, found).items()
+    )
 
 
 def _step_of_pytorch(model: ImageModel, batch: ImageDataset, settings: StepSettings) -> StepResults:

@@ -45,15 +45,20 @@ class StepResults:
 
 def largest_difference(wanted: StepResults, found: StepResults) -> tuple[float, str]:
     """The largest relative difference from what is wanted, and its place."""
+    return max((difference, place) for place, difference in differences(wanted, found).items())
+
+
+def differences(wanted: StepResults, found: StepResults) -> dict[str, float]:
+    """The relative differences from what is wanted, by place."""
     whole = math.hypot(*(_norm(gradient) for gradient in wanted.gradients.values()))
     loss = _ratio(abs(found.loss - wanted.loss), abs(wanted.loss))
     logits = _ratio(_norm(found.logits - wanted.logits), _norm(wanted.logits))
-    differences = {"the loss": loss, "the logits": logits}
+    by_place = {"the loss": loss, "the logits": logits}
     for name, gradient in wanted.gradients.items():
         scale = max(_norm(gradient), LEAST_SHARE * whole)
         difference = _norm(found.gradients[name] - gradient)
-        differences[f"the gradient of {name}"] = _ratio(difference, scale)
-    return max((difference, place) for place, difference in differences.items())
+        by_place[f"the gradient of {name}"] = _ratio(difference, scale)
+    return by_place
 
 
 def _norm(values: Tensor) -> float:
