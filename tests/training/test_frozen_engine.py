@@ -267,6 +267,14 @@ def test_the_cache_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert load_features("large", 1000) is None
 
 
+def test_features_that_are_not_finite_are_refused() -> None:
+    model = model_of()
+    with torch.no_grad():
+        next(model.network.parameters()).fill_(3e38)
+    with pytest.raises(UsageError, match="the logits of some images are not finite"):
+        features_of(model).compute(DATA.images, (), Listener())
+
+
 class NotLast(nn.Module):
     """Its logits are not what its last linear layer computes."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -119,9 +120,19 @@ class Engine(ABC):
 
     def logits(self, images: Images, batch_size: int) -> Logits:
         """The current model's logits for raw images, in evaluation mode with averaged weights."""
+        with self.final_weights_in_place():
+            return self.logits_as_it_is(images, batch_size)
+
+    @contextmanager
+    def final_weights_in_place(self) -> Iterator[None]:
+        """Put the averaged weights, if there are any, into the model, in their usual layout."""
         model, acceleration = self.state.model, self.settings.acceleration
         with self.state.final_weights_in_place(), acceleration.evaluating(model):
-            return predict_logits(self.state.model, images, batch_size=batch_size)
+            yield
+
+    def logits_as_it_is(self, images: Images, batch_size: int) -> Logits:
+        """The logits with the weights that the model has now."""
+        return predict_logits(self.state.model, images, batch_size=batch_size)
 
     def close(self) -> None:  # noqa: B027 - most have nothing to release
         """Release the engine's resources; it cannot be used afterwards."""

@@ -54,8 +54,9 @@ class FlushingEngine(Engine):
 
     def logits(self, images: Images, batch_size: int) -> Logits:
         """See `Engine`."""
-        batches = torch.split(images, batch_size)  # so that Ctrl-C waits for only one
-        return torch.cat([self._thread(self._engine.logits, one, batch_size) for one in batches])
+        compute, batches = self._engine.logits_as_it_is, torch.split(images, batch_size)
+        with self.final_weights_in_place():  # Ctrl-C waits for one batch only
+            return torch.cat([self._thread(compute, one, batch_size) for one in batches])
 
     def close(self) -> None:
         """See `Engine`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
-from typing import ClassVar
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,11 +17,10 @@ from tenfold.evaluation.flushing import FlushingThread
 from tenfold.evaluation.passes import evaluation_mode
 from tenfold.listening import Listener
 from tenfold.tensors import Images, Logits
-from tenfold.training.engine import Augment, Engine, StepSettings, Stretch
-from tenfold.training.engine_table import TORCH
+from tenfold.training.engine import Augment, StepSettings
 from tenfold.training.feature_cache import load_features, store_features
 from tenfold.training.state import TrainingState
-from tenfold.training.torch_engine import gradient_norms_of, step_down
+from tenfold.training.torch_engine import TorchEngine, step_on
 
 Features = Float[Tensor, "n features"]
 """What the last layer reads."""
@@ -143,6 +142,11 @@ class FrozenFeatures:
         finally:
             hook.remove()
         with evaluation_mode(self.head), torch.no_grad():
+            if not logits.isfinite().all():
+                raise UsageError(
+                    "the logits of some images are not finite, so the network cannot be trained on",
+                    remedy="start from other weights, or check how images are normalized",
+                )
             if len(read) != 1 or read[0].ndim != 2 or not torch.equal(self.head(read[0]), logits):
                 raise UsageError(
                     f"the logits are not what the last layer ({self._head_name}) computes, so it "
@@ -161,18 +165,15 @@ class FrozenFeatures:
         return digest.hexdigest()
 
 
-class FrozenEngine(Engine):
+class FrozenEngine(TorchEngine):
     """Takes PyTorch steps of the last layer; all others stay as they are.
 
     Args:
         state: see `Engine`; its optimizer has the last layer's parameters only.
         data: see `Engine`.
-        settings: see `Engine`.
+        settings: see `Engine`; their augmentation is that of the features.
         features: of the training images and all whose logits will be wanted.
     """
-
-    name: ClassVar[str] = TORCH
-    version: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -182,54 +183,23 @@ class FrozenEngine(Engine):
         *,
         features: FrozenFeatures,
     ) -> None:
-        super().__init__(state, data, settings)
+        self._features = features
         if not features.views:
             features.compute(data.images, (), Listener())
-        self._features = features
-        self._labels = data.labels.to(state.device)
-        self._weights = (
-            None
-            if settings.class_weights is None
-            else torch.tensor(settings.class_weights, dtype=torch.float32, device=state.device)
-        )
-        self._epoch, self._order = 0, torch.arange(0)
+        super().__init__(state, data, replace(settings, augment=None), step_on)
+
+    def _parts(self) -> tuple[nn.Module, Tensor]:
+        return self._features.head, self._features.views[0]
 
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
         """See `Engine`."""
-        self._epoch, self._order = epoch, order.to(self.state.device)
+        super().begin_epoch(epoch, order)
+        self._inputs = self._features.views[epoch % len(self._features.views)]
         self.state.model.eval()
-        self._features.head.train()
+        self._trained.train()
 
-    def advance(
-        self, first: int, learning_rates: Sequence[float], *, gradient_norms: bool = False
-    ) -> Stretch:
-        """See `Engine`."""
-        state, settings, size = self.state, self.settings, self.settings.batch_size
-        head, views = self._features.head, self._features.views
-        features = views[self._epoch % len(views)]
-        losses = torch.empty(len(learning_rates), device=state.device)
-        correct = torch.zeros((), dtype=torch.int64, device=state.device)
-        for place, lr in enumerate(learning_rates):
-            batch = first + place
-            chosen = self._order[batch * size : (batch + 1) * size]
-            labels = self._labels[chosen]
-            for group in state.optimizer.param_groups:
-                group["lr"] = lr
-            logits = head(features.index_select(0, chosen))
-            loss = nn.functional.cross_entropy(
-                logits, labels, weight=self._weights, label_smoothing=settings.label_smoothing
-            )
-            step_down(head, state.optimizer, loss, settings.clip_norm)
-            losses[place] = loss.detach()
-            correct += (logits.argmax(1) == labels).sum()
-            if state.averaged is not None:
-                state.averaged.update(state.model, state.step + place + 1)
-        return Stretch(losses, correct, gradient_norms_of(state.model) if gradient_norms else None)
-
-    def logits(self, images: Images, batch_size: int) -> Logits:
+    def logits_as_it_is(self, images: Images, batch_size: int) -> Logits:
         """See `Engine`; up to rounding, the logits of the whole model."""
-        head = self._features.head
-        with self.state.final_weights_in_place(), evaluation_mode(head), torch.inference_mode():
-            return torch.cat(
-                [head(self._features.of(some)) for some in torch.split(images, batch_size)]
-            )
+        parts = torch.split(images, batch_size)
+        with evaluation_mode(self._trained), torch.inference_mode():
+            return torch.cat([self._trained(self._features.of(part)) for part in parts])

@@ -49,25 +49,44 @@ def train_step(
         forward: computes the logits in the model's place, if it has been compiled.
         acceleration: precision and memory layout.
     """
-    with acceleration.context(images.device), raw_pixels_explained(images):
+    return step_on(
+        model,
+        optimizer,
+        images,
+        labels,
+        label_smoothing=label_smoothing,
+        clip_norm=clip_norm,
+        class_weights=class_weights,
+        forward=forward,
+        acceleration=acceleration,
+    )
+
+
+def step_on(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Tensor,
+    labels: Labels,
+    *,
+    label_smoothing: float = 0.0,
+    clip_norm: float = 0.0,
+    class_weights: Float[Tensor, " classes"] | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
+    acceleration: Acceleration = PLAIN,
+) -> tuple[Tensor, Logits]:
+    """`train_step` on whatever the model takes."""
+    with acceleration.context(inputs.device), raw_pixels_explained(inputs):
         compute = model if forward is None else forward
-        logits = compute(acceleration.in_layout(images))
+        logits = compute(acceleration.in_layout(inputs))
         loss = nn.functional.cross_entropy(
             logits, labels, weight=class_weights, label_smoothing=label_smoothing
         )
-    step_down(model, optimizer, loss, clip_norm)
-    return loss.detach(), logits.detach()
-
-
-def step_down(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], clip_norm: float
-) -> None:
-    """One step of the optimizer along the gradient of a loss; see `train_step`."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip_norm:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
+    return loss.detach(), logits.detach()
 
 
 class TorchEngine(Engine):
@@ -100,11 +119,16 @@ class TorchEngine(Engine):
             if weights is None
             else torch.tensor(weights, dtype=torch.float32, device=state.device),
         )
-        self._images, self._labels = data.images.to(state.device), data.labels.to(state.device)
+        self._labels = data.labels.to(state.device)
+        self._trained, self._inputs = self._parts()
         self._epoch, self._order = 0, torch.arange(0)
         if acceleration != PLAIN:
             forward = acceleration.forward_of(state.model, state.optimizer)
             self._step = partial(self._step, forward=forward, acceleration=acceleration)
+
+    def _parts(self) -> tuple[nn.Module, Tensor]:
+        """What is trained, and all of its inputs."""
+        return self.state.model, self.data.images.to(self.state.device)
 
     def begin_epoch(self, epoch: int, order: Int64[Tensor, " n"]) -> None:
         """See `Engine`."""
@@ -116,26 +140,25 @@ class TorchEngine(Engine):
     ) -> Stretch:
         """See `Engine`."""
         state, settings, size = self.state, self.settings, self.settings.batch_size
-        model, optimizer, averaged = state.model, state.optimizer, state.averaged
+        optimizer, averaged = state.optimizer, state.averaged
         losses = torch.empty(len(learning_rates), device=state.device)
         correct = torch.zeros((), dtype=torch.int64, device=state.device)
         for place, lr in enumerate(learning_rates):
             batch = first + place
             chosen = self._order[batch * size : (batch + 1) * size]
-            images, labels = self._images.index_select(0, chosen), self._labels[chosen]
+            inputs, labels = self._inputs.index_select(0, chosen), self._labels[chosen]
             if settings.augment is not None:
-                images = settings.augment(images, chosen, self._epoch)
+                inputs = settings.augment(inputs, chosen, self._epoch)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            losses[place], logits = self._step(model, optimizer, images, labels)
+            losses[place], logits = self._step(self._trained, optimizer, inputs, labels)
             correct += (logits.argmax(1) == labels).sum()
             if averaged is not None:
-                averaged.update(model, state.step + place + 1)
-        return Stretch(losses, correct, gradient_norms_of(model) if gradient_norms else None)
+                averaged.update(state.model, state.step + place + 1)
+        return Stretch(losses, correct, _gradient_norms(state.model) if gradient_norms else None)
 
 
-def gradient_norms_of(model: nn.Module) -> dict[str, float]:
-    """The norms of `Stretch`, after a step."""
+def _gradient_norms(model: nn.Module) -> dict[str, float]:
     return {
         name: float(parameter.grad.abs().max())
         for name, parameter in model.named_parameters()
