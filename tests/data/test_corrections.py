@@ -299,17 +299,58 @@ def test_cells_are_no_formulas_and_mean_the_same(tmp_path: Path, name: str) -> N
 def test_what_is_kept(tmp_path: Path) -> None:
     text = (
         "image,finding,text,action\na,wrong-label,why,keep\nb,,,keep\n"
-        ",imbalance,'a' is rare,keep\nc,blank,,\n"
+        ",imbalance,'a1' has 17 images,keep\nc,blank,,\n"
     )
     found = read_corrections(table(tmp_path, text))
     assert found.new_labels == {}
-    imbalance = Kept("", "imbalance", "'a' is rare")
+    imbalance = Kept("", "imbalance", "'a1' has 0 images")
     assert found.kept == {Kept("a", "wrong-label"), Kept("b", ""), imbalance}
     a, b, c = (Located(name, "train", "x", place) for place, name in enumerate("abc"))
     assert found.keeps(Finding("wrong-label", "", (a,)))
     assert found.keeps(Finding("wrong-label", "", (a, b)))
+    assert not found.keeps(Finding("duplicates", "", (a, b)))
     assert found.keeps(Finding("blank", "", (b,)))
-    assert found.keeps(Finding("imbalance", "'a' is rare"))
-    assert not found.keeps(Finding("imbalance", "'b' is rare"))
+    assert found.keeps(Finding("imbalance", "'a1' has 1,018 images")), "numbers change"
+    assert not found.keeps(Finding("imbalance", "'a2' has 17 images"))
     assert not found.keeps(Finding("blank", "", (a,)))
     assert not found.keeps(Finding("wrong-label", "", (a, c)))
+
+
+def test_one_row_keeps_a_finding_unless_another_has_another_action(tmp_path: Path) -> None:
+    text = (
+        "image,finding,number,action\na,duplicates,1,\nb,duplicates,1,keep\n"
+        "c,duplicates,2,keep\nd,duplicates,2,delete\ne,duplicates,2,\n"
+        "f,duplicates,3,\ng,near-duplicates,1,\n"
+    )
+    found = read_corrections(table(tmp_path, text))
+    assert found.kept == {Kept(name, "duplicates") for name in "abc"}
+    assert found.new_labels == {"d": ""}
+
+
+def test_an_image_may_be_kept_for_one_finding_and_corrected_for_another(tmp_path: Path) -> None:
+    text = (
+        "image,finding,action,new_label\na,corrected,relabel,cat\na,near-duplicates,keep,\n"
+        "b,wrong-label,keep,\nb,duplicates,delete,\n"
+    )
+    found = read_corrections(table(tmp_path, text))
+    assert found.new_labels == {"a": "cat", "b": ""}
+    assert found.kept == {Kept("a", "near-duplicates"), Kept("b", "wrong-label")}
+
+
+def test_what_is_decided_is_written_by_the_names_of_the_data(
+    tenfold: Tenfold, tmp_path: Path
+) -> None:
+    """So that a check takes its own table, though a spreadsheet had changed the names."""
+    photos = folder(tmp_path)
+    odd = "light/e\u0301.png"
+    (photos / odd).write_bytes((photos / "light" / "2.png").read_bytes())
+    rows = ("image,action,new_label", "light/\u00e9.png,relabel,dark", " dark/3.png ,keep,")
+    first = table(tmp_path, "\n".join(rows))
+    command = ("check", str(photos), "--quick", "--corrections")
+    second = tmp_path / "second"
+    assert tenfold(*command, str(first), "--out", str(second)).code in (0, 3)
+    written = (second / "findings.csv").read_text("utf-8-sig")
+    assert odd in written
+    assert "\u00e9" not in written
+    answer = tenfold(*command, str(second / "findings.csv"), "--out", str(tmp_path / "third"))
+    assert answer.code == 0, answer.err

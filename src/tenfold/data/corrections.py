@@ -12,8 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +42,8 @@ LEFT_OUT = ""
 IMAGE, ACTION, NEW_LABEL = "image", "action", "new_label"
 """The columns that count."""
 
-FINDING, TEXT = "finding", "text"
-"""Columns that say what an image is kept in spite of."""
+FINDING, NUMBER, TEXT = "finding", "number", "text"
+"""Columns that say what an image is kept in spite of: a kind, a number in it, and what it says."""
 
 DELETE, RELABEL, KEEP = "delete", "relabel", "keep"
 """The actions; an empty cell is the same as `keep`."""
@@ -65,7 +64,7 @@ class Kept(NamedTuple):
     finding: str
     """Its kind; empty for all kinds."""
     text: str = ""
-    """What it says, if it is about no image."""
+    """What it says apart from numbers, if it is about no image; see `_gist`."""
 
 
 @dataclass(frozen=True)
@@ -93,17 +92,35 @@ class Corrections:
     def keeps(self, finding: Finding) -> bool:
         """Whether a person has found that this is no fault, of each image that it is about."""
         if not finding.images:
-            return Kept("", finding.kind, finding.text) in self.kept
-        kept = self._kept_images
+            return Kept("", finding.kind, _gist(finding.text)) in self.kept
         return all(
-            not kept.isdisjoint({("", name), (finding.kind, name)})
-            for name in (_plain(image.name) for image in finding.images)
+            not self.kept.isdisjoint({Kept(image.name, ""), Kept(image.name, finding.kind)})
+            for image in finding.images
         )
 
-    @cached_property
-    def _kept_images(self) -> frozenset[tuple[str, str]]:
-        """The kinds of findings, and the names of the images that are kept in spite of them."""
-        return frozenset((each.finding, _plain(each.image)) for each in self.kept if each.image)
+    def for_names(self, names: Iterable[str]) -> Corrections:
+        """The same, by the names that the data has.
+
+        A name that is not there stands for one that differs from it only by spaces around it, or by
+        how accents are encoded: spreadsheets and file systems change both.
+        """
+        there = set(names)
+        given = self.new_labels.keys() | {each.image for each in self.kept}
+        if given <= there:
+            return self
+        alike: dict[str, list[str]] = {}
+        for name in there:
+            alike.setdefault(_plain(name), []).append(name)
+        meant: dict[str, str] = {}
+        for name in sorted(given - there):
+            those = alike.get(_plain(name), [])
+            if len(those) == 1 and those[0] not in given and those[0] not in meant.values():
+                meant[name] = those[0]
+        return replace(
+            self,
+            new_labels={meant.get(name, name): label for name, label in self.new_labels.items()},
+            kept=frozenset(k._replace(image=meant.get(k.image, k.image)) for k in self.kept),
+        )
 
 
 NO_CORRECTIONS = Corrections("", {})
@@ -134,14 +151,21 @@ def read_corrections(path: Path) -> Corrections:
             f"{quoted(missing)} {'is' if len(missing) == 1 else 'are'} missing",
             remedy="take the findings.csv that `tenfold check` writes",
         )
-    columns = (IMAGE, ACTION, NEW_LABEL, FINDING, TEXT)
+    columns = (IMAGE, ACTION, NEW_LABEL, FINDING, NUMBER, TEXT)
     places = {name: headings.index(name) for name in columns if name in headings}
     found: dict[str, tuple[int, str | None]] = {}
-    conflicts, kept = [], set()
+    conflicts, decided = [], list[tuple[Kept, str, str]]()
     for line, row in rows[1:]:
         cells = {name: _from_cell(row[at]) for name, at in places.items() if at < len(row)}
         cells = dict.fromkeys(columns, "") | cells
         action = cells[ACTION].strip().casefold()
+        is_about_images = bool(cells[IMAGE].strip())
+        finding = Kept(
+            cells[IMAGE] if is_about_images else "",
+            cells[FINDING].strip(),
+            "" if is_about_images else _gist(cells[TEXT]),
+        )
+        decided.append((finding, cells[NUMBER].strip(), action))
         if not action:
             continue
         where = f"{path}: line {line}"
@@ -156,12 +180,9 @@ def read_corrections(path: Path) -> Corrections:
                 f"{where}: it does not say which label {cells[IMAGE]!r} gets",
                 remedy=f"write it in the column {NEW_LABEL!r}",
             )
-        if action == KEEP:
-            about_none = not cells[IMAGE].strip()
-            kept.add(Kept(cells[IMAGE], cells[FINDING].strip(), cells[TEXT] if about_none else ""))
-            if about_none and cells[TEXT].strip():
-                continue
-        if not cells[IMAGE].strip():
+        if action == KEEP and finding.finding and (is_about_images or finding.text):
+            continue  # in spite of this finding; it may be deleted or relabeled for another
+        if not is_about_images:
             raise DataError(f"{where}: no image is named", remedy="name one, or remove the line")
         wanted = None if action == KEEP else label
         before, other = found.setdefault(cells[IMAGE], (line, wanted))
@@ -178,7 +199,24 @@ def read_corrections(path: Path) -> Corrections:
             f"{path}: {counted(len(changes), 'image')} to correct, more than a run can record",
             remedy="move or delete the files themselves",
         )
-    return Corrections(str(path), changes, frozenset(kept))
+    return Corrections(str(path), changes, _kept(decided))
+
+
+def _kept(decided: Iterable[tuple[Kept, str, str]]) -> frozenset[Kept]:
+    """What is kept, from the rows of a table: what they are about, a number, and an action.
+
+    One row of a finding is enough, unless another one has another action.
+    """
+    actions: dict[tuple[str, str], set[str]] = {}
+    rows = list(decided)
+    for finding, number, action in rows:
+        if number:
+            actions.setdefault((finding.finding, number), set()).add(action)
+    return frozenset(
+        finding
+        for finding, number, action in rows
+        if action == KEEP or actions.get((finding.finding, number), set()) - {""} == {KEEP}
+    )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -228,13 +266,13 @@ def corrected(
     Raises:
         DataError: there is no such image or class, or no image is left.
     """
-    place = corrections.place
     names_of = {
         split: tuple(image_name(part, index) for index in range(len(part)))
         for split, part in parts.items()
     }
     gone = set(map(encodable, unread))
-    new_labels = _as_named(corrections.new_labels, [*gone, *chain.from_iterable(names_of.values())])
+    corrections = corrections.for_names([*gone, *chain.from_iterable(names_of.values())])
+    place, new_labels = corrections.place, corrections.new_labels
     arrays, found, unknown = dict[str, LabeledArrays](), set[str](), list[tuple[str, str]]()
     deleted, changed = Counter[str](), Counter[str]()
     for split, part in parts.items():
@@ -302,23 +340,15 @@ def corrected(
     }
 
 
-def _as_named(new_labels: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """The new labels by the names that the data has.
+def _gist(text: str) -> str:
+    """What a finding says, without the numbers that change with the data.
 
-    A name that is not there stands for one that differs from it only by spaces around it, or by how
-    accents are encoded: spreadsheets and file systems change both.
+    Names, which are in quotes, stay.
     """
-    there = set(names)
-    alike: dict[str, list[str]] = {}
-    if not new_labels.keys() <= there:
-        for name in there:
-            alike.setdefault(_plain(name), []).append(name)
-    found = {}
-    for name, label in new_labels.items():
-        meant = [name] if name in there else alike.get(_plain(name), [])
-        is_clear = len(meant) == 1 and meant[0] not in new_labels and meant[0] not in found
-        found[meant[0] if is_clear else name] = label
-    return found
+    quoted_or_number = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
+    return quoted_or_number.sub(
+        lambda found: "0" if found[0][0].isdigit() else found[0], _plain(encodable(text))
+    )
 
 
 def _plain(name: str) -> str:

@@ -18,6 +18,7 @@ from tenfold.data.catalog.locate import named_root
 from tenfold.data.catalog.reading import read_known_folder, read_named
 from tenfold.data.catalog.table import DATASETS, find
 from tenfold.data.checks.brief import checked_before
+from tenfold.data.checks.findings import image_name
 from tenfold.data.corrections import NO_CORRECTIONS, Corrections, corrected
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.files.npz import read_npz
@@ -27,7 +28,16 @@ from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import TooFewImagesError, split_stratified
-from tenfold.errors import DataError, UsageError, counted, did_you_mean, listing, nearest, quoted
+from tenfold.errors import (
+    DataError,
+    UsageError,
+    counted,
+    did_you_mean,
+    encodable,
+    listing,
+    nearest,
+    quoted,
+)
 from tenfold.listening import Listener, Recorder
 from tenfold.resizing import DEFAULT_RESIZE, Resize, Size, SizeLike, as_size
 from tenfold.storage import absolute
@@ -56,6 +66,7 @@ class ReadData:
         has_class_folders: whether each class is a folder, which may be empty.
         depth: of 16-bit gray, the number of bits that count, 8..16; None without such images.
         skipped: why images were left out because they cannot be read, by name.
+        corrections: that were applied, by the names that the data has.
     """
 
     parts: Mapping[str, ImageDataset]
@@ -65,6 +76,7 @@ class ReadData:
     has_class_folders: bool = False
     depth: int | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
+    corrections: Corrections = NO_CORRECTIONS
 
 
 @dataclass(frozen=True)
@@ -274,10 +286,22 @@ def read_data(
             remedy="leave it out",
         )
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
+    unread = [*skipped, *options.leave_out]
+    if corrections is not NO_CORRECTIONS:
+        names = (image_name(part, i) for part in fitted.values() for i in range(len(part)))
+        corrections = corrections.for_names([*map(encodable, unread), *names])
     if corrections.new_labels:
-        unread = [*skipped, *options.leave_out]
         fitted = corrected(fitted, corrections, recorder, unread=unread)
-    return ReadData(fitted, tuple(recorder.notes), source, root, has_class_folders, depth, skipped)
+    return ReadData(
+        fitted,
+        tuple(recorder.notes),
+        source,
+        root,
+        has_class_folders,
+        depth,
+        skipped,
+        corrections,
+    )
 
 
 # --- names and paths

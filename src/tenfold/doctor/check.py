@@ -138,7 +138,6 @@ def check_data(
     judges = not quick and "wrong-label" not in ignore
     if judges:
         choose_device(resources.device or "auto")  # before the data is read, which may take long
-    corrections = corrections_for(recipe)
     read = read_data(
         data,
         data_root=resources.data_root,
@@ -146,10 +145,11 @@ def check_data(
         channels=recipe.channels,
         resize=recipe.resize,
         options=replace(folder_options(recipe), tells_bad=True),
-        corrections=corrections,
+        corrections=corrections_for(recipe),
         download=resources.download,
         listener=watcher,
     )
+    corrections = read.corrections
     unchecked = []
     if left := [kind for kind in KINDS if kind in ignore or (quick and kind in SLOW)]:
         unchecked.append(f"not looked for: {listing(left)}")
@@ -162,7 +162,7 @@ def check_data(
                 f"{part.split} was not checked: its images or classes are not like those of "
                 f"{first.split}"
             )
-    findings = [*_unreadable(read, corrections), *_of_pixels(parts)]
+    findings = [*_unreadable(read), *_of_pixels(parts)]
     accuracy, judged = None, 0
     if not quick and "near-duplicates" not in ignore:
         if sum(map(len, parts)) > MOST_IMAGES:
@@ -253,10 +253,10 @@ def _not_marked(findings: Sequence[Finding], others: Sequence[Finding]) -> Itera
     return (finding for finding in findings if marked.isdisjoint(finding.images))
 
 
-def _unreadable(read: ReadData, corrections: Corrections) -> Iterator[Finding]:
+def _unreadable(read: ReadData) -> Iterator[Finding]:
     """Files that cannot be read, unless they were deleted by corrections."""
     for name, reason in sorted(read.skipped.items()):
-        if encodable(name) in corrections.deleted:
+        if encodable(name) in read.corrections.deleted:
             continue
         yield Finding("unreadable", reason, (Located(encodable(name), "", ""),), (True,))
 

@@ -23,6 +23,7 @@ from tenfold.data.corrections import (
     IMAGE,
     KEEP,
     NEW_LABEL,
+    NUMBER,
     RELABEL,
     TEXT,
     as_cell,
@@ -37,7 +38,7 @@ PAGE, TABLE, JSON = "check.html", "findings.csv", "findings.json"
 
 SCORE = "score"
 
-COLUMNS = (IMAGE, "split", "label", FINDING, "number", TEXT, SCORE, ACTION, NEW_LABEL)
+COLUMNS = (IMAGE, "split", "label", FINDING, NUMBER, TEXT, SCORE, ACTION, NEW_LABEL)
 """Of the table. Findings are numbered within their kind, from 1."""
 
 MOST_SHOWN = 100
@@ -122,7 +123,7 @@ def _decided(checked: Checked) -> Iterator[dict[str, str]]:
 def _found(checked: Checked) -> Iterator[dict[str, str]]:
     """A row for each image of each finding."""
     for number, finding in _numbered(checked):
-        row = {FINDING: finding.kind, "number": str(number), TEXT: finding.text}
+        row = {FINDING: finding.kind, NUMBER: str(number), TEXT: finding.text}
         if not finding.images:
             yield row
         for image, delete in zip(finding.images, finding.delete, strict=True):
