@@ -12,6 +12,7 @@ with logistic regression. All ways get the same images. The result is written af
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 import warnings
@@ -19,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from folders import by_hog
+from folders import by_hog, pictures
 from measuring import Figure, begin, data_for, finish, parsed, parser
 
 from tenfold.data import ImageDataset
@@ -87,14 +88,15 @@ def by_gradients(splits: Splits, seed: int) -> float:
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=10)
-    made.add_argument("pictures", type=Path, help="an archive or a folder of pictures")
+    made.add_argument("pictures", type=pictures, help="an archive or a folder of pictures")
     options = parsed(made)
     result = begin("transfer", options)
-    pictures = {
-        side: read_data(options.pictures, image_size=(side, side)).parts["train"]
-        for side in (SIDE, OF_CIFAR)
-    }
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["TENFOLD_CACHE"] = str(Path(folder) / "cache")  # features are computed anew
+        images = {
+            side: read_data(options.pictures, image_size=(side, side)).parts["train"]
+            for side in (SIDE, OF_CIFAR)
+        }
         out = Path(folder) / "cifar10"
         start = train_run(load_recipe("default"), data_for("cifar10"), out=out, resources=RESOURCES)
         facts = {"accuracy": start.figures["test_acc"], "seconds": start.figures["seconds"]}
@@ -104,7 +106,7 @@ def main() -> None:
             for each in EACH:
                 accuracies, times = [], []
                 for seed in range(options.rounds):
-                    splits = split(pictures[side], chosen(pictures[side], each, seed))
+                    splits = split(images[side], chosen(images[side], each, seed))
                     began = time.perf_counter()
                     if way == "hog":
                         accuracies.append(by_gradients(splits, seed))

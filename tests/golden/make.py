@@ -5,8 +5,9 @@
 The files in this folder were made by tenfold 0.1.0, when its file formats were version 1, on the
 processor that `bits.json` names; `perceptron` when checkpoints were version 2; `cropped` and
 `cropped-model.safetensors`, its final model, when they were version 3, `run.json` version 2 and
-bundles version 2, and so was `deep`, on `deep-pictures`, 16-bit gray of 12 bits. Do not make them
-again: their purpose is to test old files.
+bundles version 2, and so was `deep`, on `deep-pictures`, 16-bit gray of 12 bits; `corrected`, on
+another processor, when they were version 5, 4 and 3. Do not make them again: their purpose is to
+test old files.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def make_pictures() -> None:
             Image.fromarray(pixels).save(folder / f"{index:02d}.png")
 
 
-def bits_after_resume(name: str, folder: Path, data: Path | None = None) -> object:
+def bits_after_resume(name: str, folder: Path, data: Path | None = None) -> dict[str, object]:
     """The results of an interrupted run, in a separate process: threads keep state."""
     copy = shutil.copytree(HERE / name, folder / name)
     where = "" if data is None else f", data={str(data)!r}"
@@ -171,7 +172,7 @@ def images_by_hand() -> torch.Tensor:
 
 
 def main() -> None:
-    for old in ("pictures", "finished", "interrupted", "perceptron", "folder"):
+    for old in ("pictures", "finished", "interrupted", "perceptron", "folder", "corrected"):
         shutil.rmtree(HERE / old, ignore_errors=True)
     make_pictures()
     tenfold.train(
@@ -246,6 +247,28 @@ def main() -> None:
         )
     except tenfold.TenfoldError as error:
         print(error)
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "corrections.csv"
+        table.write_text("image,action,new_label\napple/03.png,delete,\npear/05.png,relabel,plum\n")
+        try:
+            tenfold.train(
+                HERE / "pictures",
+                corrections=table,
+                out=HERE / "corrected",
+                epochs=6,
+                threads=1,
+                device="cpu",
+                engine="torch",
+                quiet=True,
+                batch_size=8,
+                val=0.2,
+                model="resnet-small",
+                model_args={"widths": [4, 8], "blocks": 1},
+                image_size=[12, 16],
+                watcher=StopAt(13),
+            )
+        except tenfold.TenfoldError as error:
+            print(error)
     generator = np.random.RandomState(0)
     for label, name in enumerate(("dark", "light")):
         (HERE / "deep-pictures" / name).mkdir(parents=True, exist_ok=True)
@@ -292,6 +315,8 @@ def main() -> None:
                 bits[f"{name}, threads {threads}"] = bits_of(run)
         for name in ("interrupted", "perceptron"):
             bits[f"{name}, resumed"] = bits_after_resume(name, Path(folder))
+        resumed = bits_after_resume("corrected", Path(folder), HERE / "pictures")
+        bits["corrected, resumed"] = {"processor": processor(), **resumed}
     pictures = sorted((HERE / "pictures").rglob("*.png"))[::5]
     probabilities = tenfold.load(HERE / "folder").predict_proba(pictures)
     bits["folder, probabilities"] = probabilities.tolist()

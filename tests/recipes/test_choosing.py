@@ -395,8 +395,11 @@ def test_the_share_held_out(val: object, n: int, share: float) -> None:
     assert share_held_out(load_recipe("default", {"val": val}), n) == share
 
 
-@pytest.mark.parametrize(("optimizer", "lr"), [("adamw", 0.003), ("adam", 0.002), ("sgd", 0.05)])
-def test_a_last_layer_alone_takes_larger_steps(optimizer: str, lr: float) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "lr", "last"),
+    [("adamw", 0.003, 0.06), ("adam", 0.002, 0.04), ("sgd", 0.05, 0.2)],
+)
+def test_a_last_layer_alone_takes_larger_steps(optimizer: str, lr: float, last: float) -> None:
     changes = {"optimizer": optimizer, "batch_size": 32, "model": "softmax"}
     facts = summarize(image_dataset())
     usual = chosen_by_data(load_recipe("default", changes), facts)
@@ -404,4 +407,38 @@ def test_a_last_layer_alone_takes_larger_steps(optimizer: str, lr: float) -> Non
         load_recipe("default", {**changes, "start": "x", "freeze": True}), facts
     )
     assert usual.lr == pytest.approx(lr)
-    assert frozen.lr >= 4 * lr
+    assert frozen.lr == pytest.approx(last)
+
+
+LARGE = {"model": "resnet50", "start": "x", "image_size": [224, 224], "freeze": True}
+FEW = replace(PHOTOS, n=400, counts=(200, 200), image_shape=ImageShape(3, 224, 224))
+"""As large and as few images as other layers could not be trained on within the usual budget."""
+
+
+def test_a_last_layer_alone_is_trained_as_often_as_its_own_work_allows() -> None:
+    """ResNet-50 takes 4.09 thousand million multiply-adds, and its last layer 2,048 for a class."""
+    recipe = load_recipe("default", LARGE)
+    all_layers = chosen_by_data(load_recipe("default", {**LARGE, "freeze": False}), FEW)
+    assert all_layers.epochs == 5
+    assert "training takes about" in warning(FEW, all_layers)
+    last = chosen_by_data(recipe, FEW)
+    assert last.epochs == 95
+    assert last.augment.shift > 0
+    assert warning(FEW, last) == ""
+
+
+def test_the_work_of_features_is_counted_once_for_each_view() -> None:
+    once = [warning(FEW, chosen_by_data(load_recipe("default", LARGE), FEW))]
+    views = chosen_by_data(load_recipe("default", {**LARGE, "views": 40}), FEW)
+    said = warning(FEW, views)
+    assert once == [""]
+    # 400 images, 40 views, a third of 4.09e9: 2.2e13, of which 4e12 are usual
+    assert said.startswith("training takes about 5 times as much computing")
+
+
+def test_time_for_a_last_layer_is_for_its_steps() -> None:
+    """A step takes 1 ms, so 10 s are 10,000 steps, whatever the features have taken before."""
+    recipe = load_recipe("default", {**LARGE, "batch_size": 100})
+    trial = chosen_by_data(recipe, FEW)
+    found = chosen_by_data(recipe, FEW, budget_within(1.0, 0.001, trial, FEW))
+    assert found.epochs == pytest.approx(250, abs=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
 from tenfold.listening import Listener, Recorder
 from tenfold.models import build
-from tenfold.recipes import Recipe, load_recipe
+from tenfold.recipes import AugmentRecipe, Recipe, load_recipe
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.facts import StartFacts
+from tenfold.runs.fit import fit
 from tenfold.runs.folds import cross_validate
 from tenfold.runs.resources import Resources
 from tenfold.runs.starting import IMAGENET, Start, freeze, put_into, read_start, with_start
@@ -115,8 +117,13 @@ def weights_and_start(classes: str, known: str | None) -> tuple[dict[str, Tensor
         ("ca", "abcd", [2, 0], ""),
         ("abcx", "abcd", None, "is new, because its classes are others"),
         ("abcde", "abcd", None, "is new, because its classes are others"),
-        ("wxyz", None, [0, 1, 2, 3], ""),
-        ("xyz", None, None, "is new, because it does not say which classes it knows"),
+        (
+            "wxyz",
+            None,
+            [0, 1, 2, 3],
+            "its last layer (classifier) too, because it has as many",
+        ),
+        ("xyz", None, None, "is new, because that of the weights has 4 outputs"),
     ],
 )
 def test_the_last_layer(now: str, known: str | None, rows: list[int] | None, note: str) -> None:
@@ -134,12 +141,22 @@ def test_the_last_layer(now: str, known: str | None, rows: list[int] | None, not
         assert torch.equal(tensor, wanted), name
 
 
+def test_a_last_layer_with_other_inputs_is_new() -> None:
+    network = build("softmax", (1, 4, 4), 3)
+    start = Start(
+        StartFacts(place="w.pth", sha256=""), to_stored(network.state_dict()), tuple("abc")
+    )
+    said = put_into(build("softmax", (1, 5, 5), 3), start, "abc")
+    assert said.endswith("is new, because its inputs are others")
+
+
 def test_weights_that_lack_a_last_layer_or_count_no_batches() -> None:
     """As old weights of torchvision, and bodies without a classifier."""
     weights, start = weights_and_start("abcd", None)
     few = {n: t for n, t in weights.items() if "num_batches" not in n and "classifier" not in n}
     network = build("resnet-small", (3, 12, 12), 4, widths=(4, 8), blocks=1)
-    assert "is new" in put_into(network, Start(start.facts, to_stored(few)), "abcd")
+    said = put_into(network, Start(start.facts, to_stored(few)), "abcd")
+    assert said.endswith("is new, because the weights have none")
     assert torch.equal(network.state_dict()["stem.0.weight"], weights["stem.0.weight"])
 
 
@@ -208,9 +225,7 @@ def test_a_frozen_resnet18_from_the_command_line(tenfold: Tenfold, tmp_path: Pat
         "--freeze", "--epochs", "2", "--out", str(tmp_path / "run"), "--threads", "1", "--json",
     )  # fmt: skip
     assert answer.code == 0, answer.err
-    assert (
-        "its last layer (fc) is new, because it does not say which classes it knows" in answer.err
-    )
+    assert "its last layer (fc) is new, because that of the weights has 1,000 outputs" in answer.err
     assert "1,026 weights of 11,177,538 are trained: those of the last layer (fc)" in answer.err
     assert json.loads(answer.out)["engine"] == "torch"
     model = package.load(tmp_path / "run")
@@ -255,6 +270,63 @@ def test_augmentation_needs_views(before: Path) -> None:
     found = with_start(recipe, read_start(recipe), recorder)
     assert found.augment.flip
     assert len(recorder.notes) == 1
+
+
+def test_views_of_images_that_are_not_augmented_are_one(before: Path, tmp_path: Path) -> None:
+    recorder = StopsAt()
+    nothing = AugmentRecipe().model_dump()
+    recipe = started(before, freeze=True, views=3, augment=nothing, val=0.0)
+    train_run(recipe, made_up(), out=tmp_path / "run", resources=SINGLE, watcher=recorder)
+    assert any(note.startswith("views is 3, but images are not augm") for note in recorder.notes)
+
+
+def test_another_view_network_or_preprocessing_has_other_features(before: Path) -> None:
+    """What is not among the weights counts too."""
+    data = made_up()
+    augment = {"augment.flip": True, "views": 2}
+
+    def key(**changes: Any) -> str:
+        recipe = started(before, **{"freeze": True, "val": 0.0, **changes})
+        features = fit(recipe, data, resources=SINGLE).prepared.features
+        assert features is not None
+        return features.key
+
+    keys = [
+        key(),
+        key(normalize="image"),
+        key(**{"model_args.dropout": 0.3}),
+        key(**augment),
+        key(**augment, seed=1),
+        key(**{**augment, "augment.shift": 0.2}),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(seed=1, lr=0.1, **{"augment.flip": True}) == keys[0]
+
+
+def test_the_model_of_an_unfinished_run_may_be_a_start(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "default", {"model": "resnet-small", "model_args": SMALL, "epochs": 3, "val": 0.2}
+    )
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, made_up(), out=tmp_path / "run", resources=SINGLE, watcher=StopsAt(8))
+    recorder = Recorder(Listener())
+    recipe = started(tmp_path / "run")
+    with_start(recipe, read_start(recipe), recorder)
+    (note,) = recorder.notes
+    assert "the run has not finished (status: interrupted), its model is from epoch" in note
+    assert f"tenfold resume {tmp_path / 'run'}" in note
+
+
+@pytest.mark.parametrize(
+    ("of_start", "given", "found"), [(12, None, 12), (12, 10, 10), (16, None, None), (16, 10, 10)]
+)
+def test_as_many_bits_of_16_count_as_for_the_start(
+    before: Path, of_start: int, given: int | None, found: int | None
+) -> None:
+    recipe = started(before, depth=given)
+    start = read_start(recipe)
+    assert start is not None
+    assert with_start(recipe, replace(start, depth=of_start), Listener()).depth == found
 
 
 # --- resuming
@@ -354,7 +426,9 @@ def test_gray_images_become_those_that_the_start_knows(before: Path, tmp_path: P
 
 def test_channels_that_a_recipe_asks_for_have_to_fit(before: Path, tmp_path: Path) -> None:
     recipe = started(before, channels=1)
-    with pytest.raises(UsageError, match=r"has 3 channels, but the images have 1; choose --set ch"):
+    with pytest.raises(
+        UsageError, match=r"has 3 channels, but the images have 1; choose --set channels=3$"
+    ):
         train_run(recipe, made_up(channels=1), out=tmp_path / "run", resources=SINGLE)
 
 

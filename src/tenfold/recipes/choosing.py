@@ -20,7 +20,7 @@ import numpy as np
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import counted
-from tenfold.models.layers import multiply_adds
+from tenfold.models.layers import Linear, multiply_adds
 from tenfold.recipes.recipe import Recipe
 from tenfold.types import ImageShape
 
@@ -55,21 +55,11 @@ LAST_SIDE = 8
 """The last stage sees an image of about this many pixels a side, or half as many after pooling."""
 
 USUAL_SHARE_HELD_OUT, LEAST_TO_HOLD_OUT = 0.1, 1000
-"""Share of the training images held out for validation, if there are at least so many.
-
-With 400 images of Fashion-MNIST, holding out none gives 1.8 points of accuracy more, with 800 still
-0.8, and with 50, 6.
-"""
+"""Share of the training images held out for validation, if there are at least so many."""
 
 USUAL_RATES = {"sgd": 0.05, "adam": 2e-3, "adamw": 3e-3}
 FROZEN_RATES = {"sgd": 0.2, "adam": 0.04, "adamw": 0.06}
-"""Learning rates for 32 images a batch, by the optimizer, for all layers and for the last alone.
-
-The second were tried on Fashion-MNIST and the magnetic tiles of docs/folders.md, with 5 and 20
-images a class and features learned from CIFAR-10. With that for AdamW, accuracy was within 1 point
-of the best of several logistic regressions on the same features with 5 images, and within 5 with
-20.
-"""
+"""Learning rates for 32 images a batch, by the optimizer, for all layers and for the last alone."""
 
 SEEN_OFTEN = 12
 """Epochs at or above which the network would learn images by heart, unless they are changed and
@@ -148,9 +138,7 @@ def share_held_out(recipe: Recipe, n: int) -> float:
     If that is left to the data: none of few images, which are needed more for training than to
     choose the best epoch.
     """
-    if "val" not in recipe.left_to_data:
-        return recipe.val
-    return USUAL_SHARE_HELD_OUT if n >= LEAST_TO_HOLD_OUT else 0.0
+    return _usual_share_held_out(n) if "val" in recipe.left_to_data else recipe.val
 
 
 def chosen_by_data(recipe: Recipe, data: DataSummary, budget: Budget = USUAL_BUDGET) -> Recipe:
@@ -182,13 +170,13 @@ def budget_within(
     """What can be computed in a time.
 
     Args:
-        seconds: the time.
+        seconds: the time for all steps.
         seconds_per_step: how long a step takes on this machine.
         recipe: what was trained then, complete.
         data: facts about the training images.
     """
-    images = seconds / seconds_per_step * recipe.batch_size
-    return Budget(images * _multiply_adds(recipe.model, recipe.model_args, data), is_wanted=True)
+    images, work = seconds / seconds_per_step * recipe.batch_size, _work(recipe.model_dump(), data)
+    return Budget(work.of(images / data.n, data), is_wanted=True)
 
 
 def warning(data: DataSummary, chosen: Recipe) -> str:
@@ -197,8 +185,8 @@ def warning(data: DataSummary, chosen: Recipe) -> str:
     Even the narrowest network and the fewest epochs may be too much for many or large images, and a
     person may have asked for more.
     """
-    each = _multiply_adds(chosen.model, chosen.model_args, data)
-    times = chosen.epochs * data.n * each / USUAL_BUDGET.multiply_adds
+    work = _work(chosen.model_dump(), data)
+    times = work.of(chosen.epochs, data) / USUAL_BUDGET.multiply_adds
     if times < WORTH_A_WARNING:
         return ""
     return (
@@ -252,31 +240,63 @@ def _model_args(values: Mapping[str, Any], data: DataSummary, budget: Budget) ->
     """
     side = min(data.image_shape[1:])
     stages = max(2, min(5, 1 + round(math.log2(max(side, 1) / LAST_SIDE))))
-    room = budget.multiply_adds / (data.n * _wanted_epochs(data))
     given = values["model_args"]
     pooling = {"stem_pool": True} if side >= LEAST_SIDE_TO_POOL else {}
     for width in reversed([width for width in WIDTHS if width <= max(side, WIDTHS[0])]):
         widths = [width * 2**stage for stage in range(stages)]
         arguments = {"widths": widths, "blocks": 1, **pooling, **given}
-        if _multiply_adds(values["model"], arguments, data) <= room:
+        work = _work({**values, "model_args": arguments}, data)
+        if work.of(_wanted_epochs(data), data) <= budget.multiply_adds:
             break
     return arguments
 
 
-def _multiply_adds(model: str, arguments: Mapping[str, Any], data: DataSummary) -> int:
-    """Of one image, forward; 1 for a model that is not a list of known layers."""
+@dataclass(frozen=True)
+class _Work:
+    """What one image costs in multiply-adds of forward passes.
+
+    Attributes:
+        each: in every epoch.
+        once: before the first.
+    """
+
+    each: float
+    once: float
+
+    def of(self, epochs: int | float, data: DataSummary) -> float:
+        """The work of so many epochs with all images."""
+        return data.n * (self.once + epochs * self.each)
+
+    def epochs(self, budget: Budget, data: DataSummary) -> float:
+        """How many epochs can be computed."""
+        return max(0.0, budget.multiply_adds / data.n - self.once) / self.each
+
+
+def _work(values: Mapping[str, Any], data: DataSummary) -> _Work:
+    """The work of a model; 1 an epoch if it is not a list of known layers.
+
+    If only the last layer is trained, the others compute each view of an image once, forward only:
+    a third of a step.
+    """
     from tenfold.models import build
     from tenfold.models.tracing import layer_list
 
-    network = build(model, data.image_shape, len(data.classes), device="meta", **arguments)
-    layers = layer_list(network, data.image_shape)
-    return 1 if layers is None else multiply_adds(layers, data.image_shape)
+    shape, arguments = data.image_shape, values["model_args"]
+    network = build(values["model"], shape, len(data.classes), device="meta", **arguments)
+    layers = layer_list(network, shape)
+    if layers is None:
+        return _Work(1.0, 0.0)
+    total = float(multiply_adds(layers, shape))
+    if not values["freeze"]:
+        return _Work(total, 0.0)
+    head = [layer for layer in layers if isinstance(layer, Linear)][-1]
+    each = float(head.in_features * head.out_features)
+    return _Work(each, max(1, values["views"]) * (total - each) / 3)
 
 
 def _epochs(values: Mapping[str, Any], data: DataSummary, budget: Budget) -> int:
     wanted = _wanted_epochs(data)
-    each = data.n * _multiply_adds(values["model"], values["model_args"], data)
-    possible = budget.multiply_adds / each
+    possible = _work(values, data).epochs(budget, data)
     if budget.is_wanted:
         return max(1, int(min(possible, MOST_TIMES_WANTED * wanted)))
     return max(LEAST_EPOCHS, round(min(possible, wanted)))
@@ -348,12 +368,12 @@ def _recoloring(values: Mapping[str, Any], data: DataSummary, budget: Budget) ->
     return 0.0 if values["normalize"] == "image" else often
 
 
-def _val(_values: Mapping[str, Any], data: DataSummary, _budget: Budget) -> float:
-    return USUAL_SHARE_HELD_OUT if data.n >= LEAST_TO_HOLD_OUT else 0.0
+def _usual_share_held_out(n: int) -> float:
+    return USUAL_SHARE_HELD_OUT if n >= LEAST_TO_HOLD_OUT else 0.0
 
 
 _RULES: Mapping[str, Callable[[Mapping[str, Any], DataSummary, Budget], Any]] = {
-    "val": _val,
+    "val": lambda _values, data, _budget: _usual_share_held_out(data.n),
     "image_size": lambda _values, data, _budget: tuple(data.image_shape[1:]),
     "normalize": _normalize,
     "model": lambda _values, _data, _budget: "resnet-small",

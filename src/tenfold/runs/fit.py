@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -235,7 +236,8 @@ def prepare(
             and, if no engine was requested, why PyTorch trains on a CPU.
         start: what the network starts from; `with_start` has put what it decides into the recipe.
         recorded: see `read_for`.
-        seconds: how long training should take; None for what the data needs.
+        seconds: how long training should take, with the features of a frozen network; None for
+            what the data needs.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -266,7 +268,9 @@ def _fitted_to(
         if seconds is not None:
             for _ in range(2):  # another width has another pace
                 trial = _assembled(chosen, data, resources, device, Listener(), start)
-                trial.compute_features(listener)
+                began = time.perf_counter()
+                trial.compute_features(listener)  # those of the second are in the cache, mostly
+                seconds = max(0.0, seconds - (time.perf_counter() - began))
                 budget = _budget(seconds, trial, facts)
                 chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts, budget), train)
         listener.note(in_words(recipe, facts, chosen))
@@ -348,6 +352,11 @@ def _assembled(
     engine_name, features = resources.engine or AUTO, None
     if recipe.freeze:
         features = _features_of(recipe, model, device, augmentation)
+        if recipe.views and augmentation is None:
+            listener.note(
+                f"views is {recipe.views}, but images are not augmented, so features are computed "
+                "once; to augment them: --set augment.shift=0.1"
+            )
         engine = choose_frozen(engine_name, features, state, train, settings)
     else:
         engine = choose_engine(engine_name, state, train, settings, layers)
@@ -494,7 +503,8 @@ def _preprocessing(recipe: Recipe, train: ImageDataset, start: Start | None) -> 
             raise UsageError(
                 f"normalize is {recipe.normalize!r}, which has {len(header.mean)} channels, but "
                 f"the images have {train.image_shape.channels}",
-                remedy=f"choose --set channels={len(header.mean)}, or --set normalize=dataset",
+                remedy=f"choose --set channels={len(header.mean)}"
+                + ("" if recipe.normalize == "start" else ", or --set normalize=dataset"),
             )
         return Preprocessing(**header.model_dump())
     return Preprocessing(by_image=recipe.normalize == "image")

@@ -18,7 +18,7 @@ from tenfold.listening import Listener
 from tenfold.recipes import AugmentRecipe, Recipe
 from tenfold.resizing import DEFAULT_RESIZE
 from tenfold.runs.facts import StartFacts
-from tenfold.runs.run import read_own_bundle
+from tenfold.runs.run import read_own_bundle, unfinished_note
 from tenfold.storage import StoredTensor, absolute
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Start:
         arguments: the model's own.
         image_shape: of an image; None if it is not known.
         resize: how pictures were brought to that shape; None if it is not known.
+        depth: of 16-bit gray, the number of bits that counted; None if it is not known.
+        note: on the weights, for whoever trains from them; empty without one.
     """
 
     facts: StartFacts
@@ -57,6 +59,8 @@ class Start:
     arguments: Mapping[str, Any] | None = None
     image_shape: tuple[int, int, int] | None = None
     resize: str | None = None
+    depth: int | None = None
+    note: str = ""
 
 
 def read_start(recipe: Recipe) -> Start | None:
@@ -67,7 +71,7 @@ def read_start(recipe: Recipe) -> Start | None:
     """
     if recipe.start:
         path = Path(recipe.start).expanduser()
-        bundle, _ = read_own_bundle(path)
+        bundle, folder = read_own_bundle(path)
         header = bundle.header
         return Start(
             StartFacts(
@@ -79,6 +83,8 @@ def read_start(recipe: Recipe) -> Start | None:
             header.arguments,
             header.input_shape,
             header.resize,
+            header.depth,
+            "" if folder is None else unfinished_note(folder, bundle),
         )
     if recipe.weights:
         from tenfold.models.weight_files import read_state_dict  # imports PyTorch
@@ -96,18 +102,21 @@ def with_start(recipe: Recipe, start: Start | None, listener: Listener) -> Recip
     """The recipe with what the weights decide.
 
     That is the model with its arguments, the number of channels, and, where the recipe leaves them
-    to the data, the size of images and how they are normalized.
+    to the data, the size of images, how they are normalized, and how many bits of 16 count.
 
     Args:
         recipe: as given.
         start: what the network starts from, as read.
-        listener: gets a note if the recipe augments images of which features are computed once.
+        listener: gets the note on the weights, and one if the recipe augments images of which
+            features are computed once.
 
     Raises:
         UsageError: the recipe wants another model, or it is not known which one it should be.
     """
     if start is None:
         return recipe
+    if start.note:
+        listener.note(start.note)
     decided = _of_model(recipe, start) if start.model else _of_weights(recipe, start)
     if recipe.freeze and not recipe.views:
         given = recipe.augment.model_dump()
@@ -145,6 +154,8 @@ def _of_model(recipe: Recipe, start: Start) -> dict[str, Any]:
             decided["resize"] = start.resize
     if "normalize" in left:
         decided["normalize"] = "start"
+    if recipe.depth is None and start.depth != 16:  # as for images of 8 bits
+        decided["depth"] = start.depth
     return decided
 
 
@@ -154,7 +165,6 @@ def _of_weights(recipe: Recipe, start: Start) -> dict[str, Any]:
     model = recipe.model
     if "model" in left:
         decided["model"] = model = _recognized(start)
-        decided["model_args"] = dict(recipe.model_args)
     first = next((t.shape for t in start.weights.values() if len(t.shape) == 4), None)
     if recipe.channels is None and first is not None and first[1] in (1, 3):
         decided["channels"] = first[1]
@@ -197,8 +207,9 @@ def head_of(network: nn.Module) -> str | None:
 def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     """Put the weights into a new network.
 
-    Its last linear layer gets the rows of its classes, if all of them are known; otherwise it stays
-    as it is, with random weights.
+    Its last linear layer gets the rows of its classes, if all of them are known, or all rows, if
+    it is not known of which classes they are, but there are as many; otherwise it stays as it is,
+    with random weights.
 
     Args:
         network: with random weights.
@@ -242,13 +253,20 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     network.load_state_dict(
         {name: values.get(name, tensor).to(tensor.dtype) for name, tensor in own.items()}
     )
+    said = f"the network starts from {start.facts.place}"
+    if fits and start.classes is None:
+        return f"{said}, its last layer ({head}) too, because it has as many outputs"
     if fits or not of_head:
-        return f"the network starts from {start.facts.place}"
-    why = "its classes are others" if start.classes else "it does not say which classes it knows"
-    return (
-        f"the network starts from {start.facts.place}; its last layer ({head}) is new, because "
-        f"{why}"
-    )
+        return said
+    if any(name not in found for name in of_head):
+        why = "the weights have none"
+    elif taken:
+        why = "its inputs are others"
+    elif start.classes is not None:
+        why = "its classes are others"
+    else:
+        why = f"that of the weights has {counted(len(found[of_head[0]]), 'output')}"
+    return f"{said}; its last layer ({head}) is new, because {why}"
 
 
 def _rows(

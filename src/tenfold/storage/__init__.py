@@ -20,4 +20,5 @@ from tenfold.storage.tensors import read_safetensors as read_safetensors
 from tenfold.storage.tensors import read_tensors as read_tensors
 from tenfold.storage.tensors import write_tensors as write_tensors
 from tenfold.storage.user_cache import cache_folder as cache_folder
-from tenfold.storage.user_cache import make_room as make_room
+from tenfold.storage.user_cache import mark_used as mark_used
+from tenfold.storage.user_cache import room_for as room_for

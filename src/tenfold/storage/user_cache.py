@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_dir
+
+from tenfold.errors import StorageError
+from tenfold.storage.files import make_folder, remove_leftovers
+
+_LOCK_SECONDS = 60
 
 
 def cache_folder() -> Path:
@@ -15,18 +21,48 @@ def cache_folder() -> Path:
     return Path(named) if named else Path(user_cache_dir("tenfold"))
 
 
-def make_room(
-    folder: Path, suffix: str, *, size: int = 0, largest: int | None = None, most: int | None = None
-) -> None:
-    """Remove the least recently used files of a folder until another one fits.
+def mark_used(path: Path) -> None:
+    """Note that a file has been used, if the cache can be written."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+@contextmanager
+def room_for(
+    path: Path, *, size: int = 0, largest: int | None = None, most: int | None = None
+) -> Iterator[None]:
+    """Lock the folder of a file that the block is to write, and make room for the file.
 
     Args:
-        folder: in the cache; those that use a file set its time of modification.
-        suffix: of the files.
-        size: of that other file, in bytes.
-        largest: total size that the files may have, in bytes; None for any.
-        most: number of files that there may be; None for any.
+        path: of the file; others of its kind have the same suffix.
+        size: of the file, in bytes.
+        largest: total size that all of them may have, in bytes; None for any.
+        most: number of them that there may be; None for any.
+
+    Raises:
+        StorageError: there cannot be room, another process keeps the folder locked, or it cannot be
+            written.
     """
+    from filelock import FileLock, Timeout
+
+    folder = path.parent
+    if largest is not None and size > largest:
+        raise StorageError(f"{size:,} bytes are over the limit of {largest:,}")
+    make_folder(folder)
+    try:
+        held = FileLock(folder / "lock").acquire(timeout=_LOCK_SECONDS)
+        remove_leftovers(folder)
+        _make_room(folder, path.suffix, size, largest, most)
+    except Timeout:
+        raise StorageError(f"another process kept {folder} locked") from None
+    except (OSError, NotImplementedError) as error:
+        raise StorageError(f"{folder}: {error}") from error
+    with held:
+        yield
+
+
+def _make_room(folder: Path, suffix: str, size: int, largest: int | None, most: int | None) -> None:
+    """Remove the least recently used files until another one fits; see `room_for`."""
     entries = []
     for path in folder.glob(f"*{suffix}"):
         with suppress(FileNotFoundError):  # removed by another process in the meantime

@@ -6,7 +6,6 @@ read-only cache only costs time.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,10 +14,9 @@ from torch import Tensor
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.storage import (
     cache_folder,
-    make_folder,
-    make_room,
+    mark_used,
     read_tensors,
-    remove_leftovers,
+    room_for,
     write_tensors,
 )
 from tenfold.tensors import from_stored, to_stored
@@ -45,20 +43,14 @@ def load_features(digest: str, n: int) -> Tensor | None:
         return None
     if features.ndim != 2 or len(features) != n or not features.is_floating_point():
         return None
-    with suppress(OSError):  # a read-only cache still works, but does not track use
-        os.utime(path)
+    mark_used(path)
     return features
 
 
 def store_features(digest: str, features: Tensor) -> None:
     """Store features, removing the least recently used ones if necessary."""
-    path, size = _entry(digest), features.nbytes
-    if size > LARGEST_CACHE:
-        return
-    with suppress(StorageError, OSError):
-        make_folder(path.parent)
-        remove_leftovers(path.parent)
-        make_room(path.parent, _SUFFIX, size=size, largest=LARGEST_CACHE)
+    path = _entry(digest)
+    with suppress(StorageError), room_for(path, size=features.nbytes, largest=LARGEST_CACHE):
         stored = to_stored({"features": features})
         write_tensors(path, stored, kind=_KIND, version=_VERSION, header={})
 

@@ -59,7 +59,7 @@ class FrozenFeatures:
         key: str = "",
     ) -> None:
         self.head: nn.Module = model.get_submodule(head)
-        self._model, self._head_name, self._key = model, head, key
+        self._model, self._head_name, self.key = model, head, key
         self._augments: list[tuple[int, Augment] | None] = [None]
         if views and augment is not None:
             self._augments = [(view, augment) for view in range(views)]
@@ -106,7 +106,7 @@ class FrozenFeatures:
         """The features of images; from the disk, or computed and stored there."""
         device = next(self._model.parameters()).device
         view = None if augment is None else augment[0]
-        facts = f"{self._key} {body} {view} {tuple(images.shape)} "
+        facts = f"{self.key} {body} {view} {tuple(images.shape)} "
         digest = hashlib.sha256(facts.encode())
         digest.update(images.cpu().contiguous().numpy().data)
         found = load_features(digest.hexdigest(), len(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,7 +80,21 @@ def test_the_notes_of_few_data_sets_are_kept(
     monkeypatch.setattr(brief, "_MOST_KEPT", 3)
     for number in range(5):
         brief.checked_before([image_dataset(np.full((40, 1, 8, 8), number, np.uint8))])
-    assert len(list((tmp_path / "checked").iterdir())) == 3
+    assert len(list((tmp_path / "checked").glob("*.json"))) == 3
+
+
+def test_the_notes_that_are_used_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
+    monkeypatch.setattr(brief, "_MOST_KEPT", 2)
+    data = [image_dataset(np.full((40, 1, 8, 8), number, np.uint8)) for number in range(3)]
+    first = []
+    for number in (0, 1, 0, 2):
+        brief.checked_before([data[number]])
+        paths = sorted((tmp_path / "checked").glob("*.json"), key=lambda path: path.stat().st_mtime)
+        first = first or paths
+        for age, path in enumerate(reversed(paths), 1):  # clocks of file systems may be coarse
+            os.utime(path, (1000 - age, 1000 - age))
+    assert first[0].exists()
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(

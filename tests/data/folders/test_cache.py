@@ -16,6 +16,7 @@ from platformdirs import user_cache_dir
 from tenfold.data.folders import cache
 from tenfold.data.folders.cache import Decoded, cache_folder, load_cached, store_cached
 from tenfold.listening import Listener, Recorder
+from tenfold.storage import user_cache
 from tenfold.types import LabeledArrays
 from tensor_files import read_tensors, write_tensors
 
@@ -197,7 +198,7 @@ def test_a_folder_that_cannot_be_created_is_noted(monkeypatch, tmp_path):
 
 def test_a_cache_locked_by_another_process_is_noted(monkeypatch):
     store("key", splits())
-    monkeypatch.setattr(cache, "_LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(user_cache, "_LOCK_SECONDS", 0.05)
     with FileLock(cache_folder() / "decoded" / "lock"):
         assert "another process kept" in store("other", splits())[0]
         assert load("key")[0] is not None

@@ -16,7 +16,13 @@ from tenfold.data.checks.oddities import is_flat
 from tenfold.data.checks.shortcuts import find_shortcuts
 from tenfold.data.dataset import ImageDataset, fingerprint_of
 from tenfold.errors import FileRefusedError, StorageError, counted, listing
-from tenfold.storage import cache_folder, make_folder, make_room, read_text, write_text
+from tenfold.storage import (
+    cache_folder,
+    mark_used,
+    read_text,
+    room_for,
+    write_text,
+)
 
 VERSION = 2
 """Raise this when the same images would get other notes."""
@@ -49,12 +55,11 @@ def checked_before(parts: Sequence[ImageDataset]) -> list[str]:
     with suppress(FileRefusedError, OSError, ValueError, RecursionError):
         found = json.loads(read_text(path, _LARGEST_NOTES))
         if isinstance(found, list) and all(isinstance(note, str) for note in found):
+            mark_used(path)
             return found
     notes = brief_notes(parts)
-    with suppress(StorageError, OSError, UnicodeError):  # then they are looked at again
-        make_folder(path.parent)
-        make_room(path.parent, path.suffix, most=_MOST_KEPT)
-        write_text(path, json.dumps(notes))
+    with suppress(StorageError, UnicodeError), room_for(path, most=_MOST_KEPT):
+        write_text(path, json.dumps(notes))  # if that fails, they are looked at again
     return notes
 
 

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from filelock import FileLock
-from filelock import Timeout as LockTimeout
 from pydantic import Field
 
 from tenfold.errors import FileRefusedError, StorageError
@@ -26,10 +22,9 @@ from tenfold.storage import (
     StoredTensor,
     cache_folder,
     checked,
-    make_folder,
-    make_room,
+    mark_used,
     read_tensors,
-    remove_leftovers,
+    room_for,
     write_tensors,
 )
 from tenfold.types import LabeledArrays, Originals
@@ -40,7 +35,6 @@ LARGEST_CACHE = 10 * 2**30
 _KIND = "tenfold-decoded"
 _VERSION = 1
 _SUFFIX = ".safetensors"
-_LOCK_SECONDS = 60
 
 
 class Decoded(NamedTuple):
@@ -88,8 +82,7 @@ def load_cached(key: str, listener: Listener) -> Decoded | None:
     except (KeyError, TypeError, ValueError, RecursionError):
         listener.note(f"the cached copy {path} was not used: it has unexpected contents")
         return None
-    with suppress(OSError):  # a read-only cache still works, but does not track use
-        os.utime(path)
+    mark_used(path)
     return decoded
 
 
@@ -101,29 +94,17 @@ def store_cached(key: str, decoded: Decoded, listener: Listener) -> None:
         decoded: the contents.
         listener: receives a note if they cannot be stored.
     """
-    folder = _entries_folder()
+    path = _entry(key)
     size = sum(part.images.nbytes + part.labels.nbytes for part in decoded.splits.values())
-    if size > LARGEST_CACHE:
-        listener.note(f"not cached: {size:,} bytes are over the limit of {LARGEST_CACHE:,}")
-        return
     try:
-        make_folder(folder)
-        with FileLock(folder / "lock", timeout=_LOCK_SECONDS):
-            remove_leftovers(folder)
-            make_room(folder, _SUFFIX, size=size, largest=LARGEST_CACHE)
-            _write(_entry(key), key, decoded)
-    except LockTimeout:
-        listener.note(f"not cached: another process kept {folder} locked")
-    except (StorageError, OSError, NotImplementedError) as error:
+        with room_for(path, size=size, largest=LARGEST_CACHE):
+            _write(path, key, decoded)
+    except StorageError as error:
         listener.note(f"not cached: {error}")
 
 
-def _entries_folder() -> Path:
-    return cache_folder() / "decoded"
-
-
 def _entry(key: str) -> Path:
-    return _entries_folder() / f"{hashlib.sha256(key.encode()).hexdigest()}{_SUFFIX}"
+    return cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}{_SUFFIX}"
 
 
 def _write(path: Path, key: str, decoded: Decoded) -> None:
