@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -19,6 +20,7 @@ from small_bundles import bundle_with
 from tenfold.deployment.bundle import write_bundle
 from tenfold.errors import FileRefusedError
 from tenfold.models.weight_files import read_state_dict
+from tensor_files import write_tensors
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.0, -2.0])}
 
@@ -127,6 +129,20 @@ def of_tenfold(path: Path) -> None:
     write_bundle(path, bundle_with({"a.weight": WEIGHTS["a.weight"]}, **header))
 
 
+def nested_tensors(path: Path) -> None:
+    with warnings.catch_warnings():  # of PyTorch, that they are a prototype
+        warnings.simplefilter("ignore", UserWarning)
+        saved(path, {"a": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])})
+
+
+def of_a_run(path: Path) -> None:
+    write_tensors(path, {}, kind="tenfold-checkpoint", version=1, header={})
+
+
+def views_of(tensor: Tensor, n: int) -> dict[str, Tensor]:
+    return {str(number): tensor.t() for number in range(n)}
+
+
 def nested(path: Path) -> None:
     path.write_bytes(b"\x80\x02" + b"(" * 10**6 + b".")
 
@@ -143,12 +159,18 @@ REFUSED = {
         lambda path: path.write_text("hello, world"),
         "this is neither a safetensors file nor a state dict",
     ),
-    "code": (lambda path: saved(path, {"a": Runs()}), "it has more than weights, which could run"),
+    "code": (lambda path: saved(path, {"a": Runs()}), "it has other objects than tensors"),
     "old code": (
         lambda path: saved(path, {"a": Runs()}, _use_new_zipfile_serialization=False),
-        "it has more than weights, which could run",
+        "it has other objects than tensors, and loading those could run code; save only",
     ),
-    "a module": (lambda path: saved(path, nn.Linear(2, 2)), "more than weights"),
+    "a later protocol": (
+        lambda path: saved(
+            path, {"a": Runs()}, _use_new_zipfile_serialization=False, pickle_protocol=4
+        ),
+        "it has other objects than tensors",
+    ),
+    "a module": (lambda path: saved(path, nn.Linear(2, 2)), "other objects than tensors"),
     "a list": (lambda path: saved(path, [torch.ones(2)]), "it has no weights by name"),
     "nothing": (lambda path: saved(path, {}), "it has no weights by name"),
     "a number": (
@@ -165,16 +187,25 @@ REFUSED = {
     ),
     "another type": (
         lambda path: saved(path, {"a": torch.ones(3).to(torch.float8_e4m3fn)}),
-        "not all of it is plain weights: a",
+        "not all of its weights are of a type that networks have: a; save them in single prec",
     ),
     "complex": (
         lambda path: saved(path, {"a": torch.ones(3, dtype=torch.complex64)}),
-        "not all of it is plain weights: a",
+        "not all of its weights are of a type that networks have: a",
     ),
     "repeated": (
         lambda path: saved(path, {"a": torch.zeros(1).expand(10**14)}),
         "not all of it is plain weights: a",
     ),
+    "nested tensors": (
+        nested_tensors,
+        "not all of it is plain weights: a",
+    ),
+    "many views of the same numbers": (
+        lambda path: saved(path, views_of(torch.ones(300, 300), 40)),
+        "its weights take more memory than the file has; save only the weights",
+    ),
+    "a checkpoint": (of_a_run, "a checkpoint of a run; start from its run with --from RUN"),
     "too large for single precision": (
         lambda path: saved(path, {"a": torch.tensor([1e300], dtype=torch.float64)}),
         "not all of its weights are finite: a",
@@ -192,7 +223,7 @@ REFUSED = {
         of_tenfold,
         "a model such as a run's model.safetensors; start from it with --from",
     ),
-    "a folder": (lambda path: path.mkdir(), "folder"),
+    "a folder": (lambda path: path.mkdir(), "a folder, wanted a state dict"),
 }
 
 

@@ -20,7 +20,8 @@ from plain_resnet import plain_logits, shuffled
 from small_bundles import weights_of
 from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
+from tenfold.deployment.bundle import Bundle, read_bundle, write_bundle
+from tenfold.errors import FileRefusedError, InterruptedRunError, TenfoldError, UsageError
 from tenfold.listening import Listener, Recorder
 from tenfold.models import build
 from tenfold.recipes import AugmentRecipe, Recipe, load_recipe
@@ -432,15 +433,96 @@ def test_channels_that_a_recipe_asks_for_have_to_fit(before: Path, tmp_path: Pat
         train_run(recipe, made_up(channels=1), out=tmp_path / "run", resources=SINGLE)
 
 
-def test_a_run_cannot_be_given_a_start_later(tmp_path: Path) -> None:
-    recipe = load_recipe("default", {"model": "softmax", "epochs": 2, "normalize": "none"})
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+@pytest.mark.parametrize("change", ["added", "removed", "another"])
+def test_a_run_keeps_its_start(
+    before: Path, tmp_path: Path, change: str, has_checkpoint: bool
+) -> None:
+    """Whatever is accepted: its weights are of that start, or of none."""
+    recipe = started(before, val=0.0, normalize="none")
+    if change == "added":
+        recipe = recipe.model_copy(update={"start": ""})
+    run, data = tmp_path / "run", made_up()
     with pytest.raises(InterruptedRunError):
-        train_run(recipe, made_up(), out=tmp_path / "run", resources=SINGLE, watcher=StopsAt(1))
-    path = tmp_path / "run" / "recipe.toml"
-    text = path.read_text().replace('normalize = "none"', 'normalize = "start"')
-    path.write_text(text.replace('start = ""', 'start = "elsewhere"'))
-    with pytest.raises((UsageError, FileRefusedError), match="start"):
-        resume_run(tmp_path / "run", data=made_up(), accept=["recipe"], resources=SINGLE)
+        train_run(recipe, data, out=run, resources=SINGLE, watcher=StopsAt(2))
+    if not has_checkpoint:
+        shutil.rmtree(run / "checkpoints")
+        (run / "metrics.jsonl").unlink(missing_ok=True)
+    text = (run / "recipe.toml").read_text()
+    own = next(line for line in text.splitlines() if line.startswith("start = "))
+    new = {"added": str(before), "removed": "", "another": str(tmp_path / "elsewhere")}[change]
+    (run / "recipe.toml").write_text(text.replace(own, f'start = "{new}"'))
+    if change == "another":
+        shutil.copytree(before, tmp_path / "elsewhere")
+    with pytest.raises(FileRefusedError, match="undo the change, or train a new run: a run keeps"):
+        resume_run(run, data=data, accept=["recipe"], resources=SINGLE)
+    (run / "recipe.toml").write_text(text)
+    assert resume_run(run, data=data, resources=SINGLE).status == "finished"
+
+
+def test_a_start_that_is_gone_is_named(before: Path, tmp_path: Path) -> None:
+    start, run, data = tmp_path / "before", tmp_path / "run", made_up()
+    shutil.copytree(before, start)
+    with pytest.raises(InterruptedRunError):
+        train_run(started(start), data, out=run, resources=SINGLE, watcher=StopsAt(1))
+    shutil.rmtree(run / "checkpoints")
+    shutil.rmtree(start)
+    with pytest.raises(FileRefusedError) as caught:
+        resume_run(run, data=data, resources=SINGLE)
+    assert "has no checkpoint yet; put it back at " in str(caught.value)
+
+
+def test_a_way_of_resizing_that_is_given_is_kept(before: Path) -> None:
+    start = read_start(started(before))
+    assert start is not None
+    cropping = replace(start, resize="crop")
+    assert with_start(started(before), cropping, Listener()).resize == "crop"
+    for given in ("squash", "crop"):
+        recipe = started(before, resize=given)
+        assert with_start(recipe, replace(start, resize="pad"), Listener()).resize == given
+
+
+def test_other_classes_need_a_last_layer() -> None:
+    network = build("softmax-scratch", (1, 4, 4), 3)
+    start = Start(
+        StartFacts(place="w", sha256=""), to_stored(network.state_dict()), ("a", "b", "c")
+    )
+    new = build("softmax-scratch", (1, 4, 4), 3)
+    assert put_into(new, start, "abc") == "the network starts from w"
+    with pytest.raises(FileRefusedError, match="in another order, and its network has no last"):
+        put_into(new, start, "cab")
+
+
+@pytest.mark.parametrize("name", ["stem.0.weight", "classifier.weight"])
+def test_weights_of_another_type_are_refused(name: str) -> None:
+    weights, start = weights_and_start("abcd", "abcd")
+    weights[name] = weights[name].to(torch.int8)
+    network = build("resnet-small", (3, 12, 12), 4, widths=(4, 8), blocks=1)
+    with pytest.raises(FileRefusedError, match=r"of type torch.int8, wanted torch.float32"):
+        put_into(network, replace(start, weights=to_stored(weights)), "abcd")
+
+
+def test_a_model_file_whose_weights_are_not_of_its_model_is_refused(
+    before: Path, tmp_path: Path
+) -> None:
+    """Before anything is done with it, whether it has a list of layers or not."""
+    bundle = read_bundle(before / "model.safetensors")
+    few = {name: t for name, t in bundle.weights.items() if name != "classifier.bias"}
+    few["classifier.bias"] = to_stored({"b": torch.zeros(())})["b"]
+    header = bundle.header.model_copy(update={"layers": None})
+    write_bundle(tmp_path / "m.safetensors", Bundle(header, few))
+    unknown = header.model_copy(update={"model": "nix"})
+    write_bundle(tmp_path / "n.safetensors", Bundle(unknown, bundle.weights))
+    for name in ("m", "n"):
+        with pytest.raises(FileRefusedError, match=f"{name}.safetensors: "):
+            read_start(started(tmp_path / f"{name}.safetensors"))
+
+
+@pytest.mark.parametrize("key", ["start", "weights", "corrections"])
+def test_a_user_that_is_not_there(tmp_path: Path, key: str) -> None:
+    recipe = load_recipe("default", {key: "~nobody-here/x"})
+    with pytest.raises(TenfoldError, match="~nobody-here/x: no such"):
+        train_run(recipe, made_up(), out=tmp_path / "run", resources=SINGLE)
 
 
 def test_folds_start_from_it(before: Path) -> None:

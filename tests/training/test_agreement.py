@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -83,10 +84,11 @@ def test_models_agree_by_far_more_than_is_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize(("layer", "factor"), [("layer2.0.conv1", 1.2), ("fc", 1.05)])
 def test_deep_models_with_a_wrong_layer_are_refused(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, layer: str, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a factor of one gradient, which rounding cannot explain."""
+    """By a factor of one gradient, which rounding cannot explain, or not there."""
     torch.manual_seed(0)
     compiled = CompiledModel(model_of(build(name, SHAPES[name], 4)), SHAPES[name])
     real = agreement._step_of_kernels
@@ -94,11 +96,11 @@ def test_deep_models_with_a_wrong_layer_are_refused(
     def wrong(*arguments: Any) -> Any:
         results = real(*arguments)
         gradients = dict(results.gradients)
-        gradients["layer2.0.conv1.weight"] = gradients["layer2.0.conv1.weight"] * 1.2
+        gradients[f"{layer}.weight"] = gradients[f"{layer}.weight"] * factor
         return replace(results, gradients=gradients)
 
     monkeypatch.setattr(agreement, "_step_of_kernels", wrong)
-    with pytest.raises(NotNativeError, match=r"the gradient of layer2\.0\.conv1\.weight"):
+    with pytest.raises(NotNativeError, match=re.escape(f"the gradient of {layer}.weight")):
         require_agreement(compiled, data(shape=SHAPES[name]), SETTINGS["plain"])
 
 

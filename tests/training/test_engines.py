@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from contextlib import closing
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tenfold.errors import UsageError
 from tenfold.evaluation import predict_logits
 from tenfold.models import ImageModel, Preprocessing
 from tenfold.training import NativeEngine, TorchEngine, TrainingState
+from tenfold.training.averaging import AveragedWeights
 from tenfold.training.engine import StepSettings
 from tenfold.training.engine_table import ENGINES
 from tenfold.training.engines import ChosenEngine, choose_engine
@@ -105,3 +107,19 @@ def test_an_unknown_engine() -> None:
 def test_the_table_names_each_engine() -> None:
     for name, place in ENGINES.items():
         assert pkgutil.resolve_name(place).name == name
+
+
+@pytest.mark.parametrize("name", ["torch", pytest.param("native", marks=needs_kernels)])
+def test_logits_are_those_of_the_averaged_weights(name: str) -> None:
+    state = new_state()
+    state.averaged = AveragedWeights(state.model, 0.9)
+    engine = choose(name, state).make(state, data(), StepSettings(8))
+    with closing(engine):
+        engine.begin_epoch(0, torch.arange(40))
+        engine.advance(0, [0.1] * 5)
+        found = engine.logits(data().images, 16)
+    as_trained = predict_logits(state.model, data().images)
+    with state.final_weights_in_place():
+        averaged = predict_logits(state.model, data().images)
+    torch.testing.assert_close(found, averaged)
+    assert not torch.allclose(found, as_trained, rtol=0.01)

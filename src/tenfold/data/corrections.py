@@ -9,19 +9,19 @@ from __future__ import annotations
 import csv
 import io
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tenfold.data.checks.findings import Finding, image_name
+from tenfold.data.checks.findings import KINDS, Finding, image_name
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.folders.text import decoded
+from tenfold.data.folders.text import decoded, plain_name
 from tenfold.data.lost_classes import without_lost_classes
 from tenfold.errors import (
     DataError,
@@ -43,7 +43,10 @@ IMAGE, ACTION, NEW_LABEL = "image", "action", "new_label"
 """The columns that count."""
 
 FINDING, NUMBER, TEXT = "finding", "number", "text"
-"""Columns that say what an image is kept in spite of: a kind, a number in it, and what it says."""
+"""Columns that identify the finding that a `keep` is about: its kind, its number, and its text."""
+
+CORRECTED = "corrected"
+"""In place of a kind, for what has been deleted or relabeled already."""
 
 DELETE, RELABEL, KEEP = "delete", "relabel", "keep"
 """The actions; an empty cell is the same as `keep`."""
@@ -64,7 +67,7 @@ class Kept(NamedTuple):
     finding: str
     """Its kind; empty for all kinds."""
     text: str = ""
-    """What it says apart from numbers, if it is about no image; see `_gist`."""
+    """What it says, if it is about no image; numbers in it do not count, see `_gist`."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,16 @@ class Corrections:
     def keeps(self, finding: Finding) -> bool:
         """Whether a person has found that this is no fault, of each image that it is about."""
         if not finding.images:
-            return Kept("", finding.kind, _gist(finding.text)) in self.kept
+            return (finding.kind, _gist(finding.text)) in self._gists
         return all(
             not self.kept.isdisjoint({Kept(image.name, ""), Kept(image.name, finding.kind)})
             for image in finding.images
         )
+
+    @cached_property
+    def _gists(self) -> frozenset[tuple[str, str]]:
+        """Of what is kept, but is about no image: its kind, and what it says apart from numbers."""
+        return frozenset((each.finding, _gist(each.text)) for each in self.kept if not each.image)
 
     def for_names(self, names: Iterable[str]) -> Corrections:
         """The same, by the names that the data has.
@@ -110,12 +118,13 @@ class Corrections:
             return self
         alike: dict[str, list[str]] = {}
         for name in there:
-            alike.setdefault(_plain(name), []).append(name)
-        meant: dict[str, str] = {}
+            alike.setdefault(plain_name(name), []).append(name)
+        meant, taken = dict[str, str](), set(given)
         for name in sorted(given - there):
-            those = alike.get(_plain(name), [])
-            if len(those) == 1 and those[0] not in given and those[0] not in meant.values():
+            those = alike.get(plain_name(name), [])
+            if len(those) == 1 and those[0] not in taken:
                 meant[name] = those[0]
+                taken.add(those[0])
         return replace(
             self,
             new_labels={meant.get(name, name): label for name, label in self.new_labels.items()},
@@ -152,6 +161,11 @@ def read_corrections(path: Path) -> Corrections:
             remedy="take the findings.csv that `tenfold check` writes",
         )
     columns = (IMAGE, ACTION, NEW_LABEL, FINDING, NUMBER, TEXT)
+    twice = [name for name in columns if headings.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"{path}: several columns are called {twice[0]!r}", remedy="remove all but one of them"
+        )
     places = {name: headings.index(name) for name in columns if name in headings}
     found: dict[str, tuple[int, str | None]] = {}
     conflicts, decided = [], list[tuple[Kept, str, str]]()
@@ -162,8 +176,8 @@ def read_corrections(path: Path) -> Corrections:
         is_about_images = bool(cells[IMAGE].strip())
         finding = Kept(
             cells[IMAGE] if is_about_images else "",
-            cells[FINDING].strip(),
-            "" if is_about_images else _gist(cells[TEXT]),
+            cells[FINDING].strip().casefold(),
+            "" if is_about_images else cells[TEXT],
         )
         decided.append((finding, cells[NUMBER].strip(), action))
         if not action:
@@ -179,6 +193,11 @@ def read_corrections(path: Path) -> Corrections:
             raise DataError(
                 f"{where}: it does not say which label {cells[IMAGE]!r} gets",
                 remedy=f"write it in the column {NEW_LABEL!r}",
+            )
+        if action == KEEP and finding.finding and finding.finding not in (*KINDS, CORRECTED):
+            raise DataError(
+                f"{where}: there are no findings of the kind {cells[FINDING]!r}",
+                remedy=did_you_mean(finding.finding, KINDS),
             )
         if action == KEEP and finding.finding and (is_about_images or finding.text):
             continue  # in spite of this finding; it may be deleted or relabeled for another
@@ -210,7 +229,7 @@ def _kept(decided: Iterable[tuple[Kept, str, str]]) -> frozenset[Kept]:
     actions: dict[tuple[str, str], set[str]] = {}
     rows = list(decided)
     for finding, number, action in rows:
-        if number:
+        if number and finding.finding:
             actions.setdefault((finding.finding, number), set()).add(action)
     return frozenset(
         finding
@@ -242,7 +261,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, row
     except csv.Error as error:
         raise DataError(
-            f"{path}: line {reader.line_num}: {error}", remedy="save it as CSV again"
+            f"{path}: line {reader.line_num}: {error}",
+            remedy="look at this line and the ones before it: a quote may be missing",
         ) from error
 
 
@@ -345,14 +365,10 @@ def _gist(text: str) -> str:
 
     Names, which are in quotes, stay.
     """
-    quoted_or_number = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,]*")
+    quoted_or_number = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")|\d[\d.,]*")
     return quoted_or_number.sub(
-        lambda found: "0" if found[0][0].isdigit() else found[0], _plain(encodable(text))
+        lambda found: "0" if found[0][0].isdigit() else found[0], plain_name(encodable(text))
     )
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip()
 
 
 def _of_splits(counts: Mapping[str, int]) -> str:
@@ -366,5 +382,5 @@ def _label(name: str, classes: Sequence[str]) -> int | None:
     """The number of a class, found as images are; None if there is none."""
     if name in classes:
         return classes.index(name)
-    alike = [label for label, each in enumerate(classes) if _plain(each) == _plain(name)]
+    alike = [label for label, each in enumerate(classes) if plain_name(each) == plain_name(name)]
     return alike[0] if len(alike) == 1 else None

@@ -25,6 +25,7 @@ from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
 from tenfold.data.folders.layout import UNSPLIT
 from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
+from tenfold.data.folders.text import plain_name
 from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import TooFewImagesError, split_stratified
@@ -40,7 +41,7 @@ from tenfold.errors import (
 )
 from tenfold.listening import Listener, Recorder
 from tenfold.resizing import DEFAULT_RESIZE, Resize, Size, SizeLike, as_size
-from tenfold.storage import absolute
+from tenfold.storage import absolute, expanded
 from tenfold.types import LabeledArrays, WantedShape
 
 USUAL_TEST_FRACTION = 0.2
@@ -267,7 +268,8 @@ def read_data(
             known = _read_files(found, recorder)
             has_class_folders = known is None
             if known is None:
-                reading = replace(options, may_skip=options.may_skip | corrections.deleted)
+                deleted = frozenset(map(plain_name, corrections.deleted))
+                reading = replace(options, may_skip=options.may_skip | deleted)
                 decoded = load_image_folder(found, wanted, recorder, reading)
                 arrays, depth, skipped = decoded.splits, decoded.depth, decoded.skipped
             else:
@@ -309,7 +311,7 @@ def read_data(
 
 def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntry | Path:
     text = os.fspath(data)
-    path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
+    path = expanded(text)
     there = text != "" and os.path.exists(path)  # noqa: PTH110 (Path's raises for a long name)
     if isinstance(data, str) and not _looks_like_a_path(text):
         entry = find(text)

@@ -193,8 +193,8 @@ def check_data(
     findings = [finding for finding in wanted if not corrections.keeps(finding)]
     if n := len(wanted) - len(findings):
         unchecked.append(
-            f"{counted(n, 'finding')} {'is' if n == 1 else 'are'} left out, which "
-            f"{corrections.place} keeps"
+            f"{counted(n, 'finding')} {'is' if n == 1 else 'are'} left out because "
+            f"{corrections.place} keeps {'it' if n == 1 else 'them'}"
         )
     findings.sort(key=lambda finding: order.index(finding.kind))
     return Checked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,10 @@ _WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "weights")
 """Keys under which checkpoints of other programs keep the weights."""
 
 _MOST_WRAPPINGS = 3
-"""Deep inside each other; a hostile file may be inside itself."""
+"""How deep they may be nested; a hostile file may contain itself."""
+
+_MOST_SHARED = 2
+"""Times the size of a file that its weights may take; some may have the same numbers in memory."""
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """What `DataParallel`, `torch.compile` and Lightning put before every name."""
@@ -46,6 +50,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         FileRefusedError: it cannot be read, or has anything but finite tensors.
     """
+    if os.path.isdir(path):  # noqa: PTH112 (Path's raises for a long name)
+        raise FileRefusedError(
+            f"{path}: a folder, wanted {_WANTED}", remedy="start from a run with --from RUN"
+        )
     with read_regular_file(path) as (stream, size):
         start = stream.read(9)
     if size > LARGEST_FILE:
@@ -53,12 +61,16 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path}: {size:,} bytes, over the limit of {LARGEST_FILE:,} for weights"
         )
     # A safetensors file begins with the size of its header, which may be any bytes.
-    if start[:2] in (b"PK", b"\x80\x02") and start[8:] != b"{":
+    if (start[:2] == b"PK" or start[:1] == b"\x80") and start[8:] != b"{":
         found = _unwrapped(_by_torch(path))
     else:
         found = from_stored(read_safetensors(path))
     weights = _without_prefixes(_tensors(path, found))
-    # In single precision, which they are used in.
+    if sum(tensor.nbytes for tensor in weights.values()) > _MOST_SHARED * size:
+        raise FileRefusedError(
+            f"{path}: its weights take more memory than the file has", remedy=_SAVE
+        )
+    # Of the precision that they are used in.
     wrong = [name for name, tensor in weights.items() if not tensor.float().isfinite().all()]
     if wrong:
         raise FileRefusedError(f"{path}: not all of its weights are finite: {listing(wrong, 5)}")
@@ -76,7 +88,8 @@ def _by_torch(path: Path) -> object:
     except Exception as error:  # damaged files fail in any way
         if "weights_only" in str(error).casefold() or "Unsupported" in str(error):
             raise FileRefusedError(
-                f"{path}: it has more than weights, which could run code", remedy=_SAVE
+                f"{path}: it has other objects than tensors, and loading those could run code",
+                remedy=_SAVE,
             ) from error
         raise FileRefusedError(
             f"{path}: it is damaged, or not {_WANTED}", remedy="get or save it again"
@@ -93,17 +106,24 @@ def _require_stored(path: Path) -> None:
 def _unwrapped(found: object) -> object:
     for _ in range(_MOST_WRAPPINGS):
         inner = (found.get(key) for key in _WRAPPINGS) if isinstance(found, Mapping) else ()
-        found = next((each for each in inner if isinstance(each, Mapping)), found)
+        found = next((each for each in inner if isinstance(each, Mapping) and each), found)
     return found
 
 
 def _tensors(path: Path, found: object) -> dict[str, Tensor]:
     if not isinstance(found, Mapping) or not found:
         raise FileRefusedError(f"{path}: it has no weights by name", remedy=_SAVE)
+    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    odd = [printable(name, 40) for name, tensor in tensors.items() if tensor.dtype not in _TYPES]
+    if odd:
+        raise FileRefusedError(
+            f"{path}: not all of its weights are of a type that networks have: {listing(odd, 5)}",
+            remedy="save them in single precision: net.float()",
+        )
     others = [
         printable(name, 40)
         for name, value in found.items()
-        if not (isinstance(value, Tensor) and _is_plain(value))
+        if name not in tensors or not _is_plain(tensors[name])
     ]
     if others:
         raise FileRefusedError(
@@ -113,15 +133,14 @@ def _tensors(path: Path, found: object) -> dict[str, Tensor]:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor has its own numbers in memory, of a type that networks have.
+    """Whether a tensor has its own numbers in memory.
 
     Not if it repeats a few numbers, since it would then take more memory than its file.
     """
     return (
         tensor.device.type == "cpu"
         and tensor.layout == torch.strided
-        and tensor.dtype in _TYPES
-        and not (tensor.is_neg() or tensor.is_conj())
+        and not tensor.is_nested
         and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
     )
 

@@ -18,6 +18,7 @@ import tenfold
 from tenfold.data.checks.findings import KINDS, Finding, Located
 from tenfold.data.corrections import (
     ACTION,
+    CORRECTED,
     DELETE,
     FINDING,
     IMAGE,
@@ -115,7 +116,7 @@ def _decided(checked: Checked) -> Iterator[dict[str, str]]:
     """A row for each image that a person has corrected, or kept in spite of a finding."""
     for name, label in sorted(checked.corrections.new_labels.items()):
         action = RELABEL if label else DELETE
-        yield {IMAGE: name, FINDING: "corrected", ACTION: action, NEW_LABEL: label}
+        yield {IMAGE: name, FINDING: CORRECTED, ACTION: action, NEW_LABEL: label}
     for kept in sorted(checked.corrections.kept):
         yield {IMAGE: kept.image, FINDING: kept.finding, TEXT: kept.text, ACTION: KEEP}
 

@@ -36,7 +36,7 @@ from tenfold.runs.folder import new_folder
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
 from tenfold.runs.train import train_run
-from tenfold.storage import write_json, write_text
+from tenfold.storage import expanded, write_json, write_text
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Watcher, Watchers
 
@@ -252,7 +252,7 @@ class _Worker:
         root = self.resources.data_root or os.environ.get(DATA_VARIABLE)
         if system.copy is None or not root:
             return recipe.data, system.data
-        folder = Path(os.path.expanduser(root))  # noqa: PTH111 (Path's raises for an unknown user)
+        folder = expanded(root)
         copy = folder / system.copy.file
         if not copy.is_file():
             return recipe.data, system.data

@@ -504,7 +504,7 @@ def _preprocessing(recipe: Recipe, train: ImageDataset, start: Start | None) -> 
                 f"normalize is {recipe.normalize!r}, which has {len(header.mean)} channels, but "
                 f"the images have {train.image_shape.channels}",
                 remedy=f"choose --set channels={len(header.mean)}"
-                + ("" if recipe.normalize == "start" else ", or --set normalize=dataset"),
+                + (", or --set normalize=dataset" if start is None else ""),
             )
         return Preprocessing(**header.model_dump())
     return Preprocessing(by_image=recipe.normalize == "image")

@@ -19,7 +19,7 @@ from tenfold.listening import Listener, Recorder
 from tenfold.recipes import Recipe
 from tenfold.recipes.choosing import LEAST_TO_HOLD_OUT, share_held_out
 from tenfold.runs.resources import Resources, choose_device
-from tenfold.storage import absolute
+from tenfold.storage import absolute, expanded
 
 
 @dataclass(frozen=True)
@@ -155,19 +155,13 @@ def corrections_for(recipe: Recipe) -> Corrections:
     Raises:
         DataError: they cannot be read.
     """
-    return (
-        read_corrections(Path(recipe.corrections).expanduser())
-        if recipe.corrections
-        else NO_CORRECTIONS
-    )
+    return read_corrections(expanded(recipe.corrections)) if recipe.corrections else NO_CORRECTIONS
 
 
 def paths_for_good(recipe: Recipe) -> dict[str, str]:
     """The absolute paths of the files that a recipe names, by its keys; empty for no file."""
     given = {key: getattr(recipe, key) for key in ("corrections", "start", "weights")}
-    return {
-        key: str(absolute(Path(path).expanduser())) if path else "" for key, path in given.items()
-    }
+    return {key: str(absolute(expanded(path))) if path else "" for key, path in given.items()}
 
 
 def folder_options(recipe: Recipe, left_out: Collection[str] = ()) -> FolderOptions:

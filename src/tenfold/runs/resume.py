@@ -39,7 +39,7 @@ FIXED = (
     *("recipe.model ", "recipe.optimizer "),
     *("recipe.start ", "recipe.weights ", "recipe.freeze "),
 )
-"""Prefixes of the differences to which the state of a run does not fit."""
+"""Prefixes of the differences that cannot be accepted: the state of a run does not fit to them."""
 
 
 class _CheckpointContext(Context):
@@ -121,12 +121,18 @@ def _start_again(folder: RunFolder, facts: RunFacts, recipe: Recipe) -> Start | 
         return None
     if checkpoint_files(folder.checkpoints):
         return Start(facts.start, {})
-    start = read_start(recipe)
+    remedy = f"put it back at {facts.start.place}, or train a new run"
+    try:
+        start = read_start(recipe)
+    except FileRefusedError as error:
+        raise FileRefusedError(
+            f"{error.message}; the run starts from it, and has no checkpoint yet", remedy=remedy
+        ) from error
     if start is None or start.facts.sha256 != facts.start.sha256:
         raise FileRefusedError(
             f"{facts.start.place}: it has changed since the run started from it, and the run has "
             "no checkpoint yet",
-            remedy="put it back, or train a new run",
+            remedy=remedy,
         )
     return start
 
@@ -204,7 +210,7 @@ def _is_held_out(difference: str) -> bool:
 def _remedy_for(differences: Sequence[str]) -> str:
     """Whether these differences can be accepted, and by which options of `tenfold resume`."""
     if any(each.startswith(FIXED) for each in differences):
-        return "undo the change, or train a new run: a run keeps its model and optimizer"
+        return "undo the change, or train a new run: a run keeps its model, start and optimizer"
     options = " ".join(f"--accept {part}" for part in dict.fromkeys(map(_part, differences)))
     return f"undo the change, or accept it: add {options}"
 
@@ -308,9 +314,12 @@ def _require_same_recipe(
     refused = []
     if data is None and recipe.data != facts.data.source:
         refused = changed({"data": facts.data.source}, {"data": recipe.data}, "recipe.")
-    if "recipe" not in accept:
-        now = facts.context.model_copy(update={"recipe": recipe.decisive_fields()})
-        refused += _differences(facts.context, now, epochs is not None)
+    now = facts.context.model_copy(update={"recipe": recipe.decisive_fields()})
+    refused += [
+        each
+        for each in _differences(facts.context, now, epochs is not None)
+        if "recipe" not in accept or each.startswith(FIXED)
+    ]
     if refused:
         remedy = _remedy_for(refused)
         if all(each.startswith("recipe.epochs ") for each in refused):

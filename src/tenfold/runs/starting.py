@@ -9,17 +9,15 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import FileRefusedError, UsageError, counted, listing
 from tenfold.listening import Listener
 from tenfold.recipes import AugmentRecipe, Recipe
-from tenfold.resizing import DEFAULT_RESIZE
 from tenfold.runs.facts import StartFacts
 from tenfold.runs.run import read_own_bundle, unfinished_note
-from tenfold.storage import StoredTensor, absolute
+from tenfold.storage import StoredTensor, absolute, expanded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,8 +68,9 @@ def read_start(recipe: Recipe) -> Start | None:
         FileRefusedError: the weights cannot be read.
     """
     if recipe.start:
-        path = Path(recipe.start).expanduser()
+        path = expanded(recipe.start)
         bundle, folder = read_own_bundle(path)
+        bundle.network()  # refuses weights that do not fit the model
         header = bundle.header
         return Start(
             StartFacts(
@@ -90,7 +89,7 @@ def read_start(recipe: Recipe) -> Start | None:
         from tenfold.models.weight_files import read_state_dict  # imports PyTorch
         from tenfold.tensors import to_stored
 
-        path = Path(recipe.weights).expanduser()
+        path = expanded(recipe.weights)
         weights = to_stored(read_state_dict(path))
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -150,7 +149,7 @@ def _of_model(recipe: Recipe, start: Start) -> dict[str, Any]:
         decided["channels"] = start.image_shape[0]
     if "image_size" in left or recipe.image_size is None:
         decided["image_size"] = tuple(start.image_shape[1:])
-        if recipe.resize == DEFAULT_RESIZE:
+        if "resize" not in recipe.model_fields_set:
             decided["resize"] = start.resize
     if "normalize" in left:
         decided["normalize"] = "start"
@@ -236,12 +235,24 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
         for name in body
         if name not in found or found[name].shape != own[name].shape
     ]
-    problems += [f"{name} is not in the network" for name in found if name not in own]
+    problems += [
+        f"{name} is not in the network"
+        if name not in own
+        else f"{name} has numbers of type {found[name].dtype}, wanted {own[name].dtype}"
+        for name in found
+        if name not in own or found[name].is_floating_point() != own[name].is_floating_point()
+    ]
     if problems:
         raise FileRefusedError(
             f"{start.facts.place}: its weights do not fit the network: {listing(problems, 3)}",
             remedy="leave out the model's arguments, or choose the model, image size and channels "
             "that they were trained with",
+        )
+    if head is None and start.classes not in (None, tuple(classes)):
+        raise FileRefusedError(
+            f"{start.facts.place}: it tells other classes apart, or in another order, and its "
+            "network has no last layer that could be replaced",
+            remedy="start from another model",
         )
     rows = _rows(start.classes, classes, [found[name].shape for name in of_head if name in found])
     if rows is not None and len(rows) == len(classes) and all(name in found for name in of_head):
@@ -273,7 +284,7 @@ def _rows(
     before: Sequence[str] | None, now: Sequence[str], shapes: Sequence[Sequence[int]]
 ) -> list[int] | None:
     """For each class, its row in the old last layer; None if a class is new."""
-    if before is None:  # as many classes may well be the same
+    if before is None:  # if there are as many, they are taken for the same, in the same order
         fits = all(tuple(shape[:1]) == (len(now),) for shape in shapes)
         return list(range(len(now))) if fits else None
     rows = {name: row for row, name in enumerate(before)}

@@ -161,6 +161,11 @@ def set_aside(path: Path, word: str) -> Path:
     return aside
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` as the home folder; as it is if there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (Path's raises for an unknown user)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed process left in a folder.
 

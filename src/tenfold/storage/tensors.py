@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field, NonNegativeInt
 
-from tenfold.errors import FileRefusedError, UsageError, counted, listing
+from tenfold.errors import FileRefusedError, UsageError, counted, listing, shell_word
 from tenfold.storage.checked import Facts, checked, require_readable
 from tenfold.storage.files import read_regular_file, write_bytes
 
@@ -215,9 +215,12 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     metadata = top.pop("__metadata__", None)
     found = metadata.get("kind") if isinstance(metadata, dict) else None
     if isinstance(found, str) and found in _KINDS:
+        starts = {
+            "tenfold-bundle": f"start from it with --from {shell_word(path)}",
+            "tenfold-checkpoint": "start from its run with --from RUN",
+        }
         raise FileRefusedError(
-            f"{path}: this is {_what(found)}",
-            remedy="start from it with --from" if found == "tenfold-bundle" else _KINDS[found][1],
+            f"{path}: this is {_what(found)}", remedy=starts.get(found, _KINDS[found][1])
         )
     return _tensors(path, top, data)
 

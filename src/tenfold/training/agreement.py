@@ -41,7 +41,7 @@ MOST_IMAGES = 32
 
 TIMES_MOVED, MOST_ROUNDING = 3.0, 0.1
 """How much kernels and PyTorch may differ, in proportion to how much PyTorch's own result moves if
-every weight changes by one unit in its last place, and at most.
+every weight changes by one or two units in its last place, and at most.
 
 In a deep network with batch normalization, rounding decides the sign of many inputs of ReLUs:
 PyTorch's gradients of a `resnet50` with new weights differ from those in double precision by 1 to
@@ -87,7 +87,7 @@ def _is_rounding(
     wanted: StepResults,
     found: StepResults,
 ) -> bool:
-    """Whether every difference may come of rounding, each judged by itself."""
+    """Whether every difference may be due to rounding, judged one by one."""
     nudged, numbers = copy.deepcopy(model), np.random.default_rng(0)
     for parameter in nudged.parameters():
         signs = torch.from_numpy(numbers.integers(0, 2, parameter.shape) * 2 - 1)

@@ -20,7 +20,7 @@ from tenfold.tensors import Images, Logits
 from tenfold.training.engine import Augment, StepSettings
 from tenfold.training.feature_cache import load_features, store_features
 from tenfold.training.state import TrainingState
-from tenfold.training.torch_engine import TorchEngine, step_on
+from tenfold.training.torch_engine import TorchEngine
 
 Features = Float[Tensor, "n features"]
 """What the last layer reads."""
@@ -72,7 +72,7 @@ class FrozenFeatures:
 
         Args:
             train: the training images.
-            others: images, like those, of which logits will be wanted, as they are.
+            others: other images whose logits will be needed, not augmented.
             listener: gets the progress.
         """
         total = len(self._augments) * len(train) + sum(map(len, others))
@@ -88,7 +88,7 @@ class FrozenFeatures:
         self._known = [(images, self._stored(images, body, None, tell)) for images in others]
 
     def of(self, images: Images) -> Features:
-        """The features of images as they are; they are known for a part of those given before."""
+        """The features of images; looked up if those are a slice of what `compute` was given."""
         for whole, features in self._known:
             start, rest = divmod(images.data_ptr() - whole.data_ptr(), whole[0].nbytes)
             is_part = images.is_contiguous() and images.shape[1:] == whole.shape[1:] and not rest
@@ -144,7 +144,7 @@ class FrozenFeatures:
         with evaluation_mode(self.head), torch.no_grad():
             if not logits.isfinite().all():
                 raise UsageError(
-                    "the logits of some images are not finite, so the network cannot be trained on",
+                    "the logits of some images are not finite, so its last layer cannot be trained",
                     remedy="start from other weights, or check how images are normalized",
                 )
             if len(read) != 1 or read[0].ndim != 2 or not torch.equal(self.head(read[0]), logits):
@@ -186,7 +186,7 @@ class FrozenEngine(TorchEngine):
         self._features = features
         if not features.views:
             features.compute(data.images, (), Listener())
-        super().__init__(state, data, replace(settings, augment=None), step_on)
+        super().__init__(state, data, replace(settings, augment=None))
 
     def _parts(self) -> tuple[nn.Module, Tensor]:
         return self._features.head, self._features.views[0]
@@ -195,8 +195,6 @@ class FrozenEngine(TorchEngine):
         """See `Engine`."""
         super().begin_epoch(epoch, order)
         self._inputs = self._features.views[epoch % len(self._features.views)]
-        self.state.model.eval()
-        self._trained.train()
 
     def logits_as_it_is(self, images: Images, batch_size: int) -> Logits:
         """See `Engine`; up to rounding, the logits of the whole model."""

@@ -25,13 +25,13 @@ TrainStep = Callable[..., tuple[Tensor, Tensor]]
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    images: Images,
+    images: Images | Float[Tensor, "n features"],
     labels: Labels,
     *,
     label_smoothing: float = 0.0,
     clip_norm: float = 0.0,
     class_weights: Float[Tensor, " classes"] | None = None,
-    forward: Callable[[Images], Tensor] | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
     acceleration: Acceleration = PLAIN,
 ) -> tuple[Tensor, Logits]:
     """Forward, backward, update; returns the batch's mean loss (a scalar) and logits, detached.
@@ -39,7 +39,7 @@ def train_step(
     Args:
         model: raw images to logits, in training mode.
         optimizer: over the model's parameters.
-        images: one batch, on the model's device.
+        images: one batch, on the model's device; or what the model takes in their place.
         labels: its labels, on the same device.
         label_smoothing: the probability spread over all classes, 0 <= x < 1
             (Szegedy et al., arXiv:1512.00567).
@@ -49,35 +49,9 @@ def train_step(
         forward: computes the logits in the model's place, if it has been compiled.
         acceleration: precision and memory layout.
     """
-    return step_on(
-        model,
-        optimizer,
-        images,
-        labels,
-        label_smoothing=label_smoothing,
-        clip_norm=clip_norm,
-        class_weights=class_weights,
-        forward=forward,
-        acceleration=acceleration,
-    )
-
-
-def step_on(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    inputs: Tensor,
-    labels: Labels,
-    *,
-    label_smoothing: float = 0.0,
-    clip_norm: float = 0.0,
-    class_weights: Float[Tensor, " classes"] | None = None,
-    forward: Callable[[Tensor], Tensor] | None = None,
-    acceleration: Acceleration = PLAIN,
-) -> tuple[Tensor, Logits]:
-    """`train_step` on whatever the model takes."""
-    with acceleration.context(inputs.device), raw_pixels_explained(inputs):
+    with acceleration.context(images.device), raw_pixels_explained(images):
         compute = model if forward is None else forward
-        logits = compute(acceleration.in_layout(inputs))
+        logits = compute(acceleration.in_layout(images))
         loss = nn.functional.cross_entropy(
             logits, labels, weight=class_weights, label_smoothing=label_smoothing
         )

@@ -18,7 +18,7 @@ from tenfold.data.catalog.download import download_files, not_here, unpack
 from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, FileSet, files_in
 from tenfold.errors import DataError, StorageError, listing
 from tenfold.listening import Listener, Recorder
-from tenfold.storage import cache_folder, make_folder
+from tenfold.storage import cache_folder, expanded, make_folder
 from tenfold.storage.files import reason_of
 
 
@@ -77,7 +77,7 @@ def named_root(given: Path | None) -> Path | None:
     text = os.environ.get(DATA_VARIABLE, "") if given is None else str(given)
     if not text:
         return None
-    root = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's raises for an unknown user)
+    root = expanded(text)
     if not root.is_dir():
         origin = "" if given is not None else f" named by {DATA_VARIABLE}"
         raise DataError(

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tenfold.data.folders.text import plain_name
 from tenfold.errors import TenfoldError, encodable
 from tenfold.storage import absolute, read_regular_file
 
@@ -27,7 +28,8 @@ class FolderOptions:
             be `group`. Empty for none.
         skip_bad: leave out images that cannot be read instead of refusing them.
         leave_out: names of images that are left out, whether they can be read or not.
-        may_skip: names of images that are left out if they cannot be read; see `encodable`.
+        may_skip: names of images that are left out if they cannot be read; see `encodable` and
+            `plain_name`.
         tells_bad: whether whoever asks tells of images that cannot be read, and they are left out.
     """
 
@@ -44,7 +46,7 @@ class FolderOptions:
         return (
             self.skip_bad
             or self.tells_bad
-            or encodable(name) in self.may_skip
+            or plain_name(encodable(name)) in self.may_skip
             or name in self.leave_out
         )
 

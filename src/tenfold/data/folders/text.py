@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from tenfold.errors import DataError
@@ -51,3 +52,8 @@ def _can_be(piece: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def plain_name(name: str) -> str:
+    """A name without spaces around it, and with accents encoded in one way (NFC)."""
+    return unicodedata.normalize("NFC", name).strip()
