@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tenfold
 from command_line import Tenfold
 from small_images import image_dataset
 from tenfold.data.checks.findings import Finding, Located
 from tenfold.data.corrections import Corrections, Kept, as_cell, corrected, read_corrections
+from tenfold.data.load import read_data
 from tenfold.errors import DataError
 from tenfold.listening import Listener, Recorder
 
@@ -357,11 +360,48 @@ def test_an_image_that_cannot_be_read_is_deleted_by_another_encoding_of_its_name
 ) -> None:
     photos = folder(tmp_path)
     (photos / "light/e\u0301.png").write_bytes(b"no image")
-    rows = table(tmp_path, "image,action\nlight/\u00e9.png,delete\n")
+    rows = table(tmp_path, "image,action\nlight/\u00e9.png,delete\nlight/bad.png,delete\n")
     assert tenfold("data", str(photos)).code == 3
     answer = tenfold("data", str(photos), "--corrections", str(rows))
     assert answer.code == 0, answer.err
-    assert "1 image was left out" in answer.err
+    assert "2 images were left out" in answer.err
+    assert "cannot be read" not in answer.err
+
+
+def test_images_that_are_deleted_decide_nothing(tenfold: Tenfold, tmp_path: Path) -> None:
+    """Neither size nor channels nor notes: all is as if they were not there."""
+    generator = np.random.default_rng(0)
+
+    def save(name: str, *shape: int) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / name)
+
+    for number in range(12):
+        save(f"photos/{'ab'[number % 2]}/{number}.png", 20, 24)
+    whole = shutil.copytree(tmp_path / "photos", tmp_path / "whole")
+    for number in range(30):
+        save(f"photos/c/{number}.png", 90, 100, 3)
+    save("photos/a/odd.png", 9, 200, 3)
+    names = [f"c/{number}.png" for number in range(30)] + ["a/odd.png"]
+    rows = table(tmp_path, "image,action\n" + "".join(f"{name},delete\n" for name in names))
+    wanted, found = Recorder(Listener()), Recorder(Listener())
+    as_it_is = read_data(whole, listener=wanted).parts["train"]
+    for _ in range(2):  # decoded, and from the cache
+        found.notes.clear()
+        read = read_data(
+            tmp_path / "photos", corrections=read_corrections(rows), listener=found
+        ).parts["train"]
+        assert np.array_equal(read.image_array, as_it_is.image_array)
+        assert read.image_shape == (1, 20, 24)
+        assert (
+            found.notes[:-1]
+            == [
+                *wanted.notes,
+                "'c' is no longer a class, because all of its images were left out",
+            ]
+            or found.notes[:-1] == wanted.notes
+        )
+        assert found.notes[-1].endswith("31 images were left out, and 0 labels changed")
 
 
 def test_one_row_keeps_a_finding_unless_another_has_another_action(tmp_path: Path) -> None:

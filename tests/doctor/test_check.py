@@ -104,7 +104,7 @@ def test_what_is_decided_is_not_found_again(tenfold: Tenfold, photos: Path, tmp_
     assert answer.code == 3
     facts = json.loads(answer.out)
     assert facts["counts"] == {"two-labels": 1}
-    assert f"2 findings are left out because {edited} keeps them" in facts["unchecked"]
+    assert f"2 findings are left out because they are decided in {edited}" in facts["unchecked"]
     assert len(facts["kept"]) == 2
     assert facts["corrections"].keys() == {
         row["image"] for row in rows if row["action"] == "delete"

@@ -162,7 +162,7 @@ REFUSED = {
     "code": (lambda path: saved(path, {"a": Runs()}), "it has other objects than tensors"),
     "old code": (
         lambda path: saved(path, {"a": Runs()}, _use_new_zipfile_serialization=False),
-        "it has other objects than tensors, and loading those could run code; save only",
+        "it has other objects than tensors, such as getattr, which could run code; save only",
     ),
     "a later protocol": (
         lambda path: saved(

@@ -89,7 +89,7 @@ ANSWERS = {
     "augment.brightness, augment.contrast, augment.crop_padding, augment.cutout, augment.flip, "
     "augment.rotate, augment.scale, augment.shift",
     "resume run --optimizer sgd": "there is no option --optimizer in tenfold resume; "
-    "a run keeps its model and optimizer: train a new run",
+    "a run keeps its model, start and optimizer: train a new run",
     f"{'a' * 300}": f"there is no command '{'a' * 78}…; see tenfold --help",
     f"summary {'a' * 300}": f"'{'a' * 99}…{'a' * 98}' is neither a model nor a run; "
     "choose one of: cifar-cnn, convpool, lenet, mlp, resnet-small, resnet18, resnet34, resnet50, "

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from kill import state_of
+from PIL import Image
 from torch import Tensor
 
 import tenfold as package
@@ -116,8 +117,8 @@ def weights_and_start(classes: str, known: str | None) -> tuple[dict[str, Tensor
         ("abcd", "abcd", [0, 1, 2, 3], ""),
         ("dbca", "abcd", [3, 1, 2, 0], ""),
         ("ca", "abcd", [2, 0], ""),
-        ("abcx", "abcd", None, "is new, because its classes are others"),
-        ("abcde", "abcd", None, "is new, because its classes are others"),
+        ("abcx", "abcd", None, "is new, because it does not know 'x'"),
+        ("abcde", "abcd", None, "is new, because it does not know 'e'"),
         (
             "wxyz",
             None,
@@ -142,12 +143,28 @@ def test_the_last_layer(now: str, known: str | None, rows: list[int] | None, not
         assert torch.equal(tensor, wanted), name
 
 
-def test_a_last_layer_with_other_inputs_is_new() -> None:
+@pytest.mark.parametrize(("side", "now"), [(5, "abc"), (4, "abd"), (4, "ab")])
+def test_a_start_of_which_nothing_is_left_is_refused(side: int, now: str) -> None:
+    """Its only layer is the last one, and that is for other inputs or classes."""
     network = build("softmax", (1, 4, 4), 3)
-    start = Start(
-        StartFacts(place="w.pth", sha256=""), to_stored(network.state_dict()), tuple("abc")
-    )
-    said = put_into(build("softmax", (1, 5, 5), 3), start, "abc")
+    facts, weights = StartFacts(place="w.pth", sha256=""), to_stored(network.state_dict())
+    start = Start(facts, weights, tuple("abc"))
+    if now == "ab":  # these are known
+        put_into(build("softmax", (1, side, side), len(now)), start, now)
+        return
+    with pytest.raises(FileRefusedError, match="nothing of it can be used: its only layer is the"):
+        put_into(build("softmax", (1, side, side), len(now)), start, now)
+
+
+def test_a_last_layer_with_other_inputs_is_new() -> None:
+    network = build("mlp", (1, 4, 4), 3, hidden=(5, 4))
+    weights = network.state_dict()
+    head = [name for name in weights if name.startswith("layers.5")]
+    weights |= {
+        name: weights[name][:, :1] if weights[name].ndim == 2 else weights[name] for name in head
+    }
+    start = Start(StartFacts(place="w.pth", sha256=""), to_stored(weights), tuple("abc"))
+    said = put_into(build("mlp", (1, 4, 4), 3, hidden=(5, 4)), start, "abc")
     assert said.endswith("is new, because its inputs are others")
 
 
@@ -202,7 +219,7 @@ def test_others_need_a_name(tmp_path: Path) -> None:
     weights = build("mlp", (1, 8, 8), 3, hidden=(5,)).state_dict()
     torch.save(weights, tmp_path / "w.pth")
     recipe = load_recipe("default", {"weights": str(tmp_path / "w.pth")})
-    with pytest.raises(UsageError, match="say which model they are of: --model NAME"):
+    with pytest.raises(UsageError, match="if they are of another model, name it: --model NAME"):
         with_start(recipe, read_start(recipe), Listener())
     arguments = {"model": "mlp", "model_args": {"hidden": [5]}, "epochs": 1}
     recipe = load_recipe("default", {"weights": str(tmp_path / "w.pth"), **arguments})
@@ -258,6 +275,11 @@ def test_only_the_last_layer_is_trained(before: Path, tmp_path: Path) -> None:
 def test_freezing_a_network_without_a_linear_layer() -> None:
     with pytest.raises(UsageError, match="no linear layer that could be trained alone"):
         freeze(build("softmax-scratch", (1, 8, 8), 3))
+
+
+def test_freezing_a_network_of_one_layer() -> None:
+    with pytest.raises(UsageError, match="no other layers than its last"):
+        freeze(build("softmax", (1, 8, 8), 3))
 
 
 def test_augmentation_needs_views(before: Path) -> None:
@@ -328,6 +350,40 @@ def test_as_many_bits_of_16_count_as_for_the_start(
     start = read_start(recipe)
     assert start is not None
     assert with_start(recipe, replace(start, depth=of_start), Listener()).depth == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [({}, 0), ({"test": 0.3}, 1), ({"val": 0.3}, 1), ({"image_size": 10}, 1), ({"other": 1}, 0)],
+)
+def test_a_start_that_may_know_what_is_held_out(
+    tenfold: Tenfold, tmp_path: Path, changes: dict[str, Any], wanted: int
+) -> None:
+    for name in ("photos", "others"):
+        for place, image in enumerate(made_up(n=40).image_array):
+            (tmp_path / name / f"class{place % 4}").mkdir(parents=True, exist_ok=True)
+            pixels = Image.fromarray(np.moveaxis(image, 0, -1))
+            pixels.save(tmp_path / name / f"class{place % 4}" / f"{place}.png")
+    recipe = load_recipe(
+        "default", {"model": "resnet-small", "model_args": SMALL, "epochs": 1, "val": 0.0}
+    )
+    photos = tmp_path / "photos"
+    run = train_run(recipe, photos, out=tmp_path / "first", resources=SINGLE)
+    recorder = StopsAt()
+    data = tmp_path / "others" if changes.pop("other", 0) else photos
+    again = started(run.folder, **{"val": 0.0, "epochs": 1, **changes})
+    train_run(again, data, out=tmp_path / "second", resources=SINGLE, watcher=recorder)
+    said = [note for note in recorder.notes if "may know the images that are held out" in note]
+    assert len(said) == wanted
+    found = cross_validate(again, data, folds=2, resources=SINGLE, watcher=recorder)
+    assert len(found.reports) == 2
+    said = [note for note in recorder.notes if "may know the images that are held out" in note]
+    assert bool(said) == (data == photos)
+
+
+def test_a_run_that_is_no_start(tmp_path: Path) -> None:
+    with pytest.raises(FileRefusedError, match="cifar10: no such folder or file; name a run's fol"):
+        read_start(started(Path("cifar10")))
 
 
 # --- resuming

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -21,7 +21,7 @@ import numpy as np
 
 from tenfold.data.checks.findings import KINDS, Finding, image_name
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.folders.text import decoded, plain_name
+from tenfold.data.folders.text import decoded, meant, plain_name
 from tenfold.data.lost_classes import without_lost_classes
 from tenfold.errors import (
     DataError,
@@ -96,6 +96,8 @@ class Corrections:
         """Whether a person has found that this is no fault, of each image that it is about."""
         if not finding.images:
             return (finding.kind, _gist(finding.text)) in self._gists
+        if finding.kind == "wrong-label" and all(i.name in self.new_labels for i in finding.images):
+            return True  # its new label has been looked at, too
         return all(
             not self.kept.isdisjoint({Kept(image.name, ""), Kept(image.name, finding.kind)})
             for image in finding.images
@@ -107,28 +109,12 @@ class Corrections:
         return frozenset((each.finding, _gist(each.text)) for each in self.kept if not each.image)
 
     def for_names(self, names: Iterable[str]) -> Corrections:
-        """The same, by the names that the data has.
-
-        A name that is not there stands for one that differs from it only by spaces around it, or by
-        how accents are encoded: spreadsheets and file systems change both.
-        """
-        there = set(names)
-        given = self.new_labels.keys() | {each.image for each in self.kept}
-        if given <= there:
-            return self
-        alike: dict[str, list[str]] = {}
-        for name in there:
-            alike.setdefault(plain_name(name), []).append(name)
-        meant, taken = dict[str, str](), set(given)
-        for name in sorted(given - there):
-            those = alike.get(plain_name(name), [])
-            if len(those) == 1 and those[0] not in taken:
-                meant[name] = those[0]
-                taken.add(those[0])
+        """The same, by the names that the data has; see `meant`."""
+        own = meant(self.new_labels.keys() | {each.image for each in self.kept}, names)
         return replace(
             self,
-            new_labels={meant.get(name, name): label for name, label in self.new_labels.items()},
-            kept=frozenset(k._replace(image=meant.get(k.image, k.image)) for k in self.kept),
+            new_labels={own.get(name, name): label for name, label in self.new_labels.items()},
+            kept=frozenset(k._replace(image=own.get(k.image, k.image)) for k in self.kept),
         )
 
 
@@ -271,7 +257,7 @@ def corrected(
     corrections: Corrections,
     listener: Listener,
     *,
-    unread: Collection[str] = (),
+    gone: Mapping[str, str] = {},
 ) -> dict[str, ImageDataset]:
     """The splits without the images that are left out, and with the new labels.
 
@@ -281,7 +267,7 @@ def corrected(
         parts: the splits as they were read.
         corrections: what to change.
         listener: gets notes on what was changed.
-        unread: names of images that are left out anyway, because they cannot be read.
+        gone: the splits of images that were not read, by name; empty where that is not known.
 
     Raises:
         DataError: there is no such image or class, or no image is left.
@@ -290,11 +276,12 @@ def corrected(
         split: tuple(image_name(part, index) for index in range(len(part)))
         for split, part in parts.items()
     }
-    gone = set(map(encodable, unread))
+    gone = {encodable(name): split for name, split in gone.items()}
     corrections = corrections.for_names([*gone, *chain.from_iterable(names_of.values())])
     place, new_labels = corrections.place, corrections.new_labels
     arrays, found, unknown = dict[str, LabeledArrays](), set[str](), list[tuple[str, str]]()
-    deleted, changed = Counter[str](), Counter[str]()
+    deleted = Counter(split for name, split in gone.items() if new_labels.get(name) == LEFT_OUT)
+    changed = Counter[str]()
     for split, part in parts.items():
         names = names_of[split]
         labels, kept = part.label_array.copy(), np.ones(len(part), bool)
@@ -314,7 +301,8 @@ def corrected(
                 unknown.append((name, new))
             else:
                 labels[index] = label
-        deleted[split], changed[split] = int((~kept).sum()), int((labels != part.label_array).sum())
+        deleted[split] += int((~kept).sum())
+        changed[split] = int((labels != part.label_array).sum())
         if kept.any():  # numbers would mean other images afterwards
             whole = part.arrays._replace(labels=labels, names=part.names or names)
             arrays[split] = whole.chosen(np.flatnonzero(kept))
@@ -326,7 +314,7 @@ def corrected(
             f"{place}: there is no class {new.strip()!r}, the new label of {name!r}{others}",
             remedy=did_you_mean(new.strip(), classes),
         )
-    found |= gone
+    found |= gone.keys()
     absent = sorted(new_labels.keys() - found)
     relabeled = [name for name in absent if new_labels[name] != LEFT_OUT]
     if not new_labels.keys() & found and not corrections.is_recorded:

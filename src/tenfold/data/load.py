@@ -25,7 +25,6 @@ from tenfold.data.files.npz import read_npz
 from tenfold.data.folders.folder import load_image_folder
 from tenfold.data.folders.layout import UNSPLIT
 from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
-from tenfold.data.folders.text import plain_name
 from tenfold.data.mistaken import refuse_mistaken
 from tenfold.data.objects import DatasetLike, class_names, read_items, resize_images
 from tenfold.data.splitting import TooFewImagesError, split_stratified
@@ -256,7 +255,7 @@ def read_data(
     """
     wanted = WantedShape(image_size, channels, resize, depth)
     recorder, root, has_class_folders = Recorder(listener or Listener()), None, False
-    skipped: Mapping[str, str] = {}
+    skipped, gone = dict[str, str](), dict[str, str]()
     if isinstance(data, str | os.PathLike):
         found = _understand(data, recorder)
         if isinstance(found, CatalogEntry):
@@ -268,13 +267,14 @@ def read_data(
             known = _read_files(found, recorder)
             has_class_folders = known is None
             if known is None:
-                deleted = frozenset(map(plain_name, corrections.deleted))
-                reading = replace(options, may_skip=options.may_skip | deleted)
+                reading = replace(options, leave_out=options.leave_out | corrections.deleted)
                 decoded = load_image_folder(found, wanted, recorder, reading)
-                arrays, depth, skipped = decoded.splits, decoded.depth, decoded.skipped
+                arrays, depth, skipped = decoded.splits, decoded.depth, dict(decoded.skipped)
+                gone = dict.fromkeys([*skipped, *options.leave_out], "")
+                gone |= {name: _split_named(split) for name, split in decoded.left_out.items()}
             else:
                 arrays = known
-        named = {"train" if name == UNSPLIT else name: part for name, part in arrays.items()}
+        named = {_split_named(name): part for name, part in arrays.items()}
         parts = {
             split: ImageDataset.from_arrays(part, split=split, source=source)
             for split, part in named.items()
@@ -288,12 +288,11 @@ def read_data(
             remedy="leave it out",
         )
     fitted = {name: _fitted(part, wanted, recorder) for name, part in parts.items()}
-    unread = [*skipped, *options.leave_out]
     if corrections is not NO_CORRECTIONS:
         names = (image_name(part, i) for part in fitted.values() for i in range(len(part)))
-        corrections = corrections.for_names([*map(encodable, unread), *names])
+        corrections = corrections.for_names([*map(encodable, gone), *names])
     if corrections.new_labels:
-        fitted = corrected(fitted, corrections, recorder, unread=unread)
+        fitted = corrected(fitted, corrections, recorder, gone=gone)
     return ReadData(
         fitted,
         tuple(recorder.notes),
@@ -304,6 +303,11 @@ def read_data(
         skipped,
         corrections,
     )
+
+
+def _split_named(name: str) -> str:
+    """Images without splits are for training."""
+    return "train" if name == UNSPLIT else name
 
 
 # --- names and paths

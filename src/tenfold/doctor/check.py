@@ -30,6 +30,9 @@ from tenfold.runs.reading import corrections_for, folder_options
 from tenfold.runs.resources import USUAL, Resources, choose_device
 from tenfold.training.watching import Watcher
 
+SELDOM = 0.8
+"""If models agree with a smaller share of labels, it is said that most suspects may be right."""
+
 SLOW = ("near-duplicates", "wrong-label")
 """Kinds of findings that a quick check does not look for."""
 
@@ -188,13 +191,18 @@ def check_data(
         else:
             findings += _not_marked(found.findings, findings)
             accuracy, judged = found.accuracy, found.n
+            if found.findings and accuracy < SELDOM:
+                unchecked.append(
+                    f"the models agree with {100 * accuracy:.0f} % of the labels only, so most of "
+                    "those that they suspect may be right; the first are the likeliest to be wrong"
+                )
     order, looked_at = list(KINDS), {part.split: part for part in parts}
     wanted = [finding for finding in findings if finding.kind not in ignore]
     findings = [finding for finding in wanted if not corrections.keeps(finding)]
     if n := len(wanted) - len(findings):
         unchecked.append(
             f"{counted(n, 'finding')} {'is' if n == 1 else 'are'} left out because "
-            f"{corrections.place} keeps {'it' if n == 1 else 'them'}"
+            f"{'it is' if n == 1 else 'they are'} decided in {corrections.place}"
         )
     findings.sort(key=lambda finding: order.index(finding.kind))
     return Checked(

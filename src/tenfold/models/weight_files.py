@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,8 +27,8 @@ _MOST_WRAPPINGS = 3
 _MOST_SHARED = 2
 """Times the size of a file that its weights may take; some may have the same numbers in memory."""
 
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What `DataParallel`, `torch.compile` and Lightning put before every name."""
+_PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
+"""What `DataParallel`, `torch.compile`, Lightning and others put before every name."""
 
 _TYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
@@ -87,8 +88,10 @@ def _by_torch(path: Path) -> object:
         raise
     except Exception as error:  # damaged files fail in any way
         if "weights_only" in str(error).casefold() or "Unsupported" in str(error):
+            named = re.search(r"GLOBAL ([\w.]+)", str(error))
+            such = f", such as {printable(named[1], 80)}" if named else ""
             raise FileRefusedError(
-                f"{path}: it has other objects than tensors, and loading those could run code",
+                f"{path}: it has other objects than tensors{such}, which could run code",
                 remedy=_SAVE,
             ) from error
         raise FileRefusedError(

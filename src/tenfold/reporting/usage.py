@@ -150,8 +150,8 @@ class _Line:
         if command == "resume" and (option == "--set" or _setting(option, "")):
             if _key(option) == "corrections":
                 return "a run keeps the corrections that it began with: train a new run"
-            if _key(option) in ("model", "optimizer") or _model_setting(option, ""):
-                return "a run keeps its model and optimizer: train a new run"
+            if _key(option) in _KEPT or _model_setting(option, ""):
+                return "a run keeps its model, start and optimizer: train a new run"
             return "change the run's recipe.toml, and add --accept recipe"
         if "--set" in names:
             # In `summary`, --set is for model arguments.
@@ -248,6 +248,9 @@ def _model_setting(option: str, value: str, prefix: str = "") -> str:
     if isinstance(known[name], list) and re.fullmatch(r"[0-9, ]+", value):
         value = f"[{value}]"
     return set_option(f"{prefix}{name}", value or "VALUE")
+
+
+_KEPT = ("model", "optimizer", "start", "from", "weights", "freeze")
 
 
 def _key(option: str) -> str:

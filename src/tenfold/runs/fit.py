@@ -105,8 +105,8 @@ class Prepared:
     def compute_features(self, listener: Listener) -> None:
         """Compute the features that training needs, if only the last layer is trained.
 
-        Call this once the network has its weights; it may take long, and nothing is lost if it is
-        interrupted.
+        Call this once the network has its weights; it may take long. If it is interrupted, those
+        that are done are in the cache.
         """
         if self.features is not None:
             with out_of_memory_explained(
@@ -114,7 +114,14 @@ class Prepared:
             ):
                 val = self.splits.val
                 others = [] if val is None else [val.images]
-                self.features.compute(self.splits.train.images, others, listener)
+                try:
+                    self.features.compute(self.splits.train.images, others, listener)
+                except KeyboardInterrupt:
+                    listener.note(
+                        "features were being computed; the same command goes on from those that "
+                        "are in the cache"
+                    )
+                    raise
 
     @property
     def model(self) -> ImageModel:
@@ -270,7 +277,12 @@ def _fitted_to(
                 trial = _assembled(chosen, data, resources, device, Listener(), start)
                 began = time.perf_counter()
                 trial.compute_features(listener)  # those of the second are in the cache, mostly
-                seconds = max(0.0, seconds - (time.perf_counter() - began))
+                taken = time.perf_counter() - began
+                if taken > seconds:
+                    listener.note(
+                        f"computing features took {taken:.0f} s, more than there was for training"
+                    )
+                seconds = max(0.0, seconds - taken)
                 budget = _budget(seconds, trial, facts)
                 chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts, budget), train)
         listener.note(in_words(recipe, facts, chosen))
@@ -320,6 +332,8 @@ def _assembled(
     network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
     if start is not None and start.weights:
         listener.note(put_into(network, start, train.classes))
+        if data.can_be_reopened and (seen := start.may_have_seen(recipe.data, data.fingerprint)):
+            listener.note(seen)
     if recipe.freeze:
         listener.note(freeze(network))
     layers = layer_list(network, train.image_shape)

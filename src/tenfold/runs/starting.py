@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ class Start:
         resize: how pictures were brought to that shape; None if it is not known.
         depth: of 16-bit gray, the number of bits that counted; None if it is not known.
         note: on the weights, for whoever trains from them; empty without one.
+        source: the name or path of the data that it was trained on; empty if it is not known.
+        fingerprint: of that data and its splits.
     """
 
     facts: StartFacts
@@ -59,6 +62,22 @@ class Start:
     resize: str | None = None
     depth: int | None = None
     note: str = ""
+    source: str = ""
+    fingerprint: str = ""
+
+    def may_have_seen(self, source: str, fingerprint: str) -> str:
+        """A note if it was trained on the same data, divided in another way; else empty.
+
+        Args:
+            source: of the data that is trained on now, a name or path.
+            fingerprint: of that data and its splits.
+        """
+        if not self.source or self.source != source or self.fingerprint == fingerprint:
+            return ""
+        return (
+            f"{self.facts.place} was trained on {source} too, read or divided in another way, so "
+            "it may know the images that are held out now, and figures may be too good"
+        )
 
 
 def read_start(recipe: Recipe) -> Start | None:
@@ -69,6 +88,11 @@ def read_start(recipe: Recipe) -> Start | None:
     """
     if recipe.start:
         path = expanded(recipe.start)
+        if not os.path.exists(path):  # noqa: PTH110 (Path's raises for a long name)
+            raise FileRefusedError(
+                f"{path}: no such folder or file",
+                remedy="name a run's folder or its model.safetensors",
+            )
         bundle, folder = read_own_bundle(path)
         bundle.network()  # refuses weights that do not fit the model
         header = bundle.header
@@ -84,6 +108,8 @@ def read_start(recipe: Recipe) -> Start | None:
             header.resize,
             header.depth,
             "" if folder is None else unfinished_note(folder, bundle),
+            str(header.data.get("source", "")),
+            str(header.data.get("fingerprint", "")),
         )
     if recipe.weights:
         from tenfold.models.weight_files import read_state_dict  # imports PyTorch
@@ -183,15 +209,26 @@ def _recognized(start: Start) -> str:
     kernel = start.weights.get("conv1.weight")
     channels = kernel.shape[1] if kernel is not None and len(kernel.shape) == 4 else 3
     shapes = {name: tuple(t.shape) for name, t in start.weights.items()}
+    differing_from = dict[str, list[str]]()
     for name in RESIDUAL:
         outline = build(name, (min(max(channels, 1), 64), 64, 64), 2, device="meta").state_dict()
         wanted = {n: tuple(t.shape) for n, t in outline.items()}
-        differing = {n for n, _ in shapes.items() ^ wanted.items()}
-        if all(n.startswith("fc.") or n.endswith(_COUNT) for n in differing):
+        differing_from[name] = [
+            f"{each} is {list(shapes[each]) if each in shapes else 'missing'}"
+            + (f", wanted {list(wanted[each])}" if each in wanted else ", and not in the network")
+            for each in {**wanted, **shapes}
+            if shapes.get(each) != wanted.get(each)
+            and not each.startswith("fc.")
+            and not each.endswith(_COUNT)
+        ]
+        if not differing_from[name]:
             return name
+    nearest = min(RESIDUAL, key=lambda name: len(differing_from[name]))
     raise UsageError(
-        f"{start.facts.place}: its weights are of none of {listing(RESIDUAL)}",
-        remedy="say which model they are of: --model NAME",
+        f"{start.facts.place}: its weights are of none of {listing(RESIDUAL)}; from {nearest} they "
+        f"differ in {counted(len(differing_from[nearest]), 'place')}: "
+        f"{listing(differing_from[nearest], 2)}",
+        remedy="if they are of another model, name it: --model NAME",
     )
 
 
@@ -229,24 +266,27 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     body = [
         name for name in own if name not in of_head and (name in found or not name.endswith(_COUNT))
     ]
-    problems = [
+    differing = [
         f"{name} is {list(found[name].shape) if name in found else 'missing'}, wanted "
         f"{list(own[name].shape)}"
         for name in body
         if name not in found or found[name].shape != own[name].shape
     ]
-    problems += [
+    wrong = [name for name in body if name in found and found[name].shape != own[name].shape]
+    differing += [
         f"{name} is not in the network"
         if name not in own
         else f"{name} has numbers of type {found[name].dtype}, wanted {own[name].dtype}"
         for name in found
         if name not in own or found[name].is_floating_point() != own[name].is_floating_point()
     ]
-    if problems:
+    if differing:
         raise FileRefusedError(
-            f"{start.facts.place}: its weights do not fit the network: {listing(problems, 3)}",
-            remedy="leave out the model's arguments, or choose the model, image size and channels "
-            "that they were trained with",
+            f"{start.facts.place}: its weights do not fit the network: {listing(differing, 3)}",
+            remedy="choose the model, its arguments, the image size and the channels that they "
+            "were trained with"
+            if wrong
+            else "save the weights of such a network, with the names that PyTorch gives them",
         )
     if head is None and start.classes not in (None, tuple(classes)):
         raise FileRefusedError(
@@ -260,6 +300,12 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
         fits = all(taken[name].shape == own[name].shape for name in of_head)
     else:
         taken, fits = {}, False
+    if not body and not fits:
+        raise FileRefusedError(
+            f"{start.facts.place}: nothing of it can be used: its only layer is the last one, and "
+            "that is for other classes or another image size",
+            remedy="start from another model, or train a new one",
+        )
     values = {name: found[name] for name in body} | (taken if fits else {})
     network.load_state_dict(
         {name: values.get(name, tensor).to(tensor.dtype) for name, tensor in own.items()}
@@ -274,7 +320,8 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     elif taken:
         why = "its inputs are others"
     elif start.classes is not None:
-        why = "its classes are others"
+        unknown = [name for name in classes if name not in start.classes]
+        why = f"it does not know {listing(list(map(repr, unknown)), 3)}"
     else:
         why = f"that of the weights has {counted(len(found[of_head[0]]), 'output')}"
     return f"{said}; its last layer ({head}) is new, because {why}"
@@ -312,5 +359,10 @@ def freeze(network: nn.Module) -> str:
     for parameter in trained:
         parameter.requires_grad = True
     total = sum(parameter.numel() for parameter in network.parameters())
+    if total == sum(parameter.numel() for parameter in trained):
+        raise UsageError(
+            "freeze is true, but the network has no other layers than its last",
+            remedy="leave freeze out, or start from another model",
+        )
     n = sum(math.prod(parameter.shape) for parameter in trained)
     return f"{counted(n, 'weight')} of {total:,} are trained: those of the last layer ({head})"

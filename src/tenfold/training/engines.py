@@ -123,7 +123,8 @@ def choose_frozen(
             remedy="choose --engine auto",
         )
     make = partial(FrozenEngine, features=features)
-    return _by_pytorch(FrozenEngine, state, data, settings, make=make)
+    why = "only the last layer is trained" if name == AUTO else ""
+    return _by_pytorch(FrozenEngine, state, data, settings, why, make)
 
 
 def _native(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, counted
 from tenfold.evaluation.flushing import FlushingThread
 from tenfold.evaluation.passes import evaluation_mode
 from tenfold.listening import Listener
@@ -31,6 +31,27 @@ AT_ONCE = 128
 
 With another number, features may differ in their last bits.
 """
+
+
+TOGETHER = 16 * AT_ONCE
+"""Images whose features are stored together; as many are lost if computing them is interrupted."""
+
+
+class _Told:
+    """Tells a listener of the progress, and once that there is something to compute."""
+
+    def __init__(self, listener: Listener, total: int) -> None:
+        self._listener, self._total, self._done, self._is_told = listener, total, 0, False
+
+    def computing(self) -> None:
+        if not self._is_told:
+            left = counted(self._total - self._done, "image")
+            self._listener.note(f"computing the features of {left}, which are kept in the cache")
+            self._is_told = True
+
+    def done(self, n: int) -> None:
+        self._done += n
+        self._listener.reading("computing features", self._done, self._total)
 
 
 class FrozenFeatures:
@@ -75,17 +96,10 @@ class FrozenFeatures:
             others: other images whose logits will be needed, not augmented.
             listener: gets the progress.
         """
-        total = len(self._augments) * len(train) + sum(map(len, others))
-        done = 0
         body = self._digest_of_body()
-
-        def tell(n: int) -> None:
-            nonlocal done
-            done += n
-            listener.reading("computing features", done, total)
-
-        self.views = [self._stored(train, body, augment, tell) for augment in self._augments]
-        self._known = [(images, self._stored(images, body, None, tell)) for images in others]
+        told = _Told(listener, len(self._augments) * len(train) + sum(map(len, others)))
+        self.views = [self._stored(train, body, augment, told) for augment in self._augments]
+        self._known = [(images, self._stored(images, body, None, told)) for images in others]
 
     def of(self, images: Images) -> Features:
         """The features of images; looked up if those are a slice of what `compute` was given."""
@@ -101,31 +115,34 @@ class FrozenFeatures:
         images: Images,
         body: str,
         augment: tuple[int, Augment] | None,
-        tell: Callable[[int], None],
+        told: _Told,
     ) -> Features:
-        """The features of images; from the disk, or computed and stored there."""
+        """The features of images; what is on the disk is taken from there, the rest stored."""
         device = next(self._model.parameters()).device
-        view = None if augment is None else augment[0]
-        facts = f"{self.key} {body} {view} {tuple(images.shape)} "
-        digest = hashlib.sha256(facts.encode())
-        digest.update(images.cpu().contiguous().numpy().data)
-        found = load_features(digest.hexdigest(), len(images))
-        if found is not None:
-            tell(len(images))
-            return found.to(device)
-        indices = torch.arange(len(images))
         parts = []
         with closing(FlushingThread()) if device.type == "cpu" else nullcontext() as thread:
-            for some in torch.split(indices, AT_ONCE):
-                batch = images[some[0] : some[-1] + 1]
-                if augment is not None:
-                    batch = augment[1](batch, some, augment[0])
-                compute = self._computed
-                parts.append(compute(batch) if thread is None else thread(compute, batch))
-                tell(len(batch))
-        features = torch.cat(parts)
-        store_features(digest.hexdigest(), features)
-        return features
+            for indices in torch.split(torch.arange(len(images)), TOGETHER):
+                some = images[indices[0] : indices[-1] + 1]
+                view = None if augment is None else (augment[0], int(indices[0]))
+                digest = hashlib.sha256(f"{self.key} {body} {view} {tuple(some.shape)} ".encode())
+                digest.update(some.cpu().contiguous().numpy().data)
+                features = load_features(digest.hexdigest(), len(some))
+                if features is None:
+                    told.computing()
+                    batches = []
+                    for places in torch.split(indices, AT_ONCE):
+                        batch = images[places[0] : places[-1] + 1]
+                        if augment is not None:
+                            batch = augment[1](batch, places, augment[0])
+                        compute = self._computed
+                        batches.append(compute(batch) if thread is None else thread(compute, batch))
+                        told.done(len(batch))
+                    features = torch.cat(batches)
+                    store_features(digest.hexdigest(), features)
+                else:
+                    told.done(len(some))
+                parts.append(features.to(device))
+        return torch.cat(parts)
 
     def _computed(self, images: Images) -> Features:
         """The features of a batch.

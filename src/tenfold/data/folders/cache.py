@@ -48,6 +48,8 @@ class Decoded(NamedTuple):
     """Of 16-bit gray, the number of bits that counted, 8..16; None without such images."""
     skipped: Mapping[str, str] = {}
     """Why images were left out because they cannot be read, by name."""
+    left_out: Mapping[str, str] = {}
+    """The splits of the images that were to be left out, by name."""
 
 
 class _Split(Facts):
@@ -59,6 +61,7 @@ class _Told(Facts):
     notes: list[str]
     depth: Annotated[int, Field(ge=8, le=16)] | None = None
     skipped: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
 
 
 class _Header(Facts):
@@ -121,7 +124,12 @@ def _write(path: Path, key: str, decoded: Decoded) -> None:
             if texts is not None:
                 encoded = json.dumps(texts).encode()
                 arrays[f"{split}.{what}"] = np.frombuffer(encoded, np.uint8)
-    told = _Told(notes=decoded.notes, depth=decoded.depth, skipped=dict(decoded.skipped))
+    told = _Told(
+        notes=decoded.notes,
+        depth=decoded.depth,
+        skipped=dict(decoded.skipped),
+        left_out=dict(decoded.left_out),
+    )
     header = _Header(key=key, splits=parts, header=told).model_dump()
     tensors = {name: StoredTensor.of(array) for name, array in arrays.items()}
     write_tensors(path, tensors, kind=_KIND, version=_VERSION, header=header)
@@ -149,4 +157,5 @@ def _read(path: Path, key: str) -> Decoded:
         splits[part.split] = LabeledArrays(
             images, labels, tuple(part.classes), names, groups, originals
         )
-    return Decoded(splits, header.header.notes, header.header.depth, header.header.skipped)
+    told = header.header
+    return Decoded(splits, told.notes, told.depth, told.skipped, told.left_out)

@@ -42,7 +42,7 @@ from tenfold.data.folders.pillow import quiet_pillow
 from tenfold.data.folders.source import source_fingerprint
 from tenfold.data.folders.survey import Survey, survey_images
 from tenfold.data.lost_classes import without_lost_classes
-from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, listing
+from tenfold.errors import LONGEST_WORD, DataError, UsageError, counted, encodable, listing
 from tenfold.listening import Listener, Recorder
 from tenfold.resizing import LARGEST_SIDE, Resize
 from tenfold.types import ImageShape, LabeledArrays, WantedShape
@@ -100,7 +100,8 @@ def read_image_folder(
     recorder = Recorder(listener)
     with quiet_pillow():
         survey = survey_images(path, recorder)
-        places, had = _places(path, survey, options)
+        places, left_out = _places(path, survey, options)
+        had = {label for _, label in left_out.values()}
         count, depth = len(survey.images), wanted.depth or bits_used(path, survey)
         shape = _shape(survey, wanted)
         splits, damaged = decode_images(
@@ -136,7 +137,8 @@ def read_image_folder(
             f"16-bit images have no value over {2**depth - 1:,}, which becomes white: the highest "
             f"8 of {depth} bits are used"
         )
-    return Decoded(splits, recorder.notes, depth, bad)
+    of_split = {encodable(name): split for name, (split, _) in left_out.items()}
+    return Decoded(splits, recorder.notes, depth, bad, of_split)
 
 
 def _shape(survey: Survey, wanted: WantedShape) -> ImageShape:
@@ -170,8 +172,10 @@ def _require_in_range(wanted: WantedShape) -> None:
         raise UsageError(f"the image size is {by(size)}, wanted 1..{LARGEST_SIDE} pixels a side")
 
 
-def _places(path: Path, survey: Survey, options: FolderOptions) -> tuple[Places, set[str]]:
-    """The place of every image that is used, and the classes of those that are to be left out.
+def _places(
+    path: Path, survey: Survey, options: FolderOptions
+) -> tuple[Places, dict[str, tuple[str, str]]]:
+    """The place of every image that is used, and by name, of those that are to be left out.
 
     The survey loses the images that are not used.
     """
@@ -187,19 +191,21 @@ def _places(path: Path, survey: Survey, options: FolderOptions) -> tuple[Places,
     of_images = Images(path, images, survey.folders, survey.tables, survey.unread_tables)
     places = label_images(of_images, options)
     survey.not_images = [name for name in survey.not_images if name not in places.tables]
+    names = options.left_out(image.name for image in survey.images)
     used = [
-        place != LEFT_OUT and image.name not in options.leave_out
+        place != LEFT_OUT and image.name not in names
         for place, image in zip(places.of_image, survey.images, strict=True)
     ]
     if not any(used):
-        raise DataError(f"{path}: no image is left to read", remedy=WANTED_LAYOUT)
-    had = {
-        place[1]
+        remedy = "delete fewer images" if names else WANTED_LAYOUT
+        raise DataError(f"{path}: no image is left to read", remedy=remedy)
+    left_out = {
+        image.name: place
         for place, image in zip(places.of_image, survey.images, strict=True)
-        if place != LEFT_OUT and image.name in options.leave_out
+        if place != LEFT_OUT and image.name in names
     }
     survey.keep(used)
-    return places.keep(used), had
+    return places.keep(used), left_out
 
 
 def _tell(survey: Survey, shape: ImageShape, resize: Resize, listener: Listener) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tenfold.data.folders.text import plain_name
+from tenfold.data.folders.text import meant
 from tenfold.errors import TenfoldError, encodable
 from tenfold.storage import absolute, read_regular_file
 
@@ -27,9 +28,8 @@ class FolderOptions:
             heading of a column in the table, or a regular expression as above, whose group may also
             be `group`. Empty for none.
         skip_bad: leave out images that cannot be read instead of refusing them.
-        leave_out: names of images that are left out, whether they can be read or not.
-        may_skip: names of images that are left out if they cannot be read; see `encodable` and
-            `plain_name`.
+        leave_out: names of images that are left out as if they were not there; see `encodable`
+            and `meant`.
         tells_bad: whether whoever asks tells of images that cannot be read, and they are left out.
     """
 
@@ -38,17 +38,17 @@ class FolderOptions:
     group_by: str = ""
     skip_bad: bool = False
     leave_out: frozenset[str] = frozenset()
-    may_skip: frozenset[str] = frozenset()
     tells_bad: bool = False
 
     def skips(self, name: str) -> bool:
         """Whether this image is left out if it cannot be read."""
-        return (
-            self.skip_bad
-            or self.tells_bad
-            or plain_name(encodable(name)) in self.may_skip
-            or name in self.leave_out
-        )
+        return self.skip_bad or self.tells_bad or encodable(name) in self.leave_out
+
+    def left_out(self, names: Iterable[str]) -> set[str]:
+        """Which of all images' names `leave_out` means."""
+        there = {encodable(name): name for name in names}
+        known = meant(self.leave_out, there)
+        return {there[own] for own in (known.get(n, n) for n in self.leave_out) if own in there}
 
     def readings(self) -> list[tuple[str, str]]:
         """What `labels` may mean, as files and headings of columns, the likelier first."""
@@ -80,7 +80,7 @@ class FolderOptions:
 
         What only decides whether bad images are an error does not count: see `skips`.
         """
-        options = replace(self, may_skip=frozenset(), tells_bad=False)
+        options = replace(self, tells_bad=False)
         if options == NO_OPTIONS:
             return ""
         files = [file for file, _ in self.readings() if os.path.isfile(file)]  # noqa: PTH113

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tenfold.errors import DataError
 
@@ -57,3 +57,23 @@ def _can_be(piece: bytes, encoding: str) -> bool:
 def plain_name(name: str) -> str:
     """A name without spaces around it, and with accents encoded in one way (NFC)."""
     return unicodedata.normalize("NFC", name).strip()
+
+
+def meant(given: Collection[str], there: Iterable[str]) -> dict[str, str]:
+    """The name that each given name stands for, if it is not there itself, but only one like it is.
+
+    Names are alike that differ only by spaces around them, or by how accents are encoded:
+    spreadsheets and file systems change both.
+    """
+    names = set(there)
+    missing = sorted(set(given) - names)
+    alike: dict[str, list[str]] = {}
+    for name in names if missing else ():
+        alike.setdefault(plain_name(name), []).append(name)
+    found, taken = dict[str, str](), set(given)
+    for name in missing:
+        those = alike.get(plain_name(name), [])
+        if len(those) == 1 and those[0] not in taken:
+            found[name] = those[0]
+            taken.add(those[0])
+    return found
