@@ -159,10 +159,7 @@ def test_a_start_of_which_nothing_is_left_is_refused(side: int, now: str) -> Non
 def test_a_last_layer_with_other_inputs_is_new() -> None:
     network = build("mlp", (1, 4, 4), 3, hidden=(5, 4))
     weights = network.state_dict()
-    head = [name for name in weights if name.startswith("layers.5")]
-    weights |= {
-        name: weights[name][:, :1] if weights[name].ndim == 2 else weights[name] for name in head
-    }
+    weights["layers.5.weight"] = weights["layers.5.weight"][:, :1]
     start = Start(StartFacts(place="w.pth", sha256=""), to_stored(weights), tuple("abc"))
     said = put_into(build("mlp", (1, 4, 4), 3, hidden=(5, 4)), start, "abc")
     assert said.endswith("is new, because its inputs are others")

@@ -17,7 +17,7 @@ from tenfold.evaluation.passes import predict_logits
 from tenfold.listening import Listener
 from tenfold.models import ImageModel, Preprocessing, build
 from tenfold.storage import cache_folder
-from tenfold.training import feature_cache
+from tenfold.training import feature_cache, frozen_engine
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.engine import StepSettings
@@ -157,6 +157,42 @@ def test_progress_reaches_the_end() -> None:
     features.compute(many.images, [DATA.images], progress)
     assert [done for _, done, _ in progress.calls] == [AT_ONCE, 160, 288, 320, 360]
     assert {total for _, _, total in progress.calls} == {360}
+
+
+class Interrupts(Listener):
+    """Presses Ctrl-C when so many features have been computed."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.notes = at, list[str]()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def reading(self, what: str, done: int, total: int | None) -> None:
+        if done >= self.at:
+            raise KeyboardInterrupt
+
+
+def test_what_an_interruption_leaves_is_not_computed_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of two views of 250 images, in the second part of the second view."""
+    monkeypatch.setattr(frozen_engine, "TOGETHER", 128)
+    many = image_dataset(DATA.image_array.repeat(7, 0)[:250], DATA.label_array.repeat(7)[:250])
+    augment, model = Augmentation(0, flip=True, shift=0.2), model_of()
+    whole = features_of(model, views=2, augment=augment)
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "other"))
+    whole.compute(many.images, (), Listener())
+    assert not torch.equal(whole.views[0], whole.views[1])
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(KeyboardInterrupt):
+        features_of(model, views=2, augment=augment).compute(many.images, (), Interrupts(400))
+    computed, listener = computations(monkeypatch), Interrupts(10**9)
+    again = features_of(model, views=2, augment=augment)
+    again.compute(many.images, (), listener)
+    assert computed == [122]
+    assert listener.notes == ["computing the features of 122 images, which are kept in the cache"]
+    assert all(map(torch.equal, whole.views, again.views))
 
 
 def computations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
