@@ -394,7 +394,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, object]:
     """The options that decide what is measured."""
     left_out = {"out", "against", "usual_rounds"}
     return {
-        key: str(value) if isinstance(value, Path) else value
+        key: value.name if isinstance(value, Path) else value  # not where it is on this machine
         for key, value in vars(options).items()
         if key not in left_out
     }
