@@ -92,6 +92,11 @@ class Corrections:
         """The names of the images that are left out."""
         return frozenset(name for name, label in self.new_labels.items() if label == LEFT_OUT)
 
+    def surely_deleted(self) -> frozenset[str]:
+        """Those whose names are like no other name in the table; the others are for `corrected`."""
+        alike = Counter(map(plain_name, {*self.new_labels, *(each.image for each in self.kept)}))
+        return frozenset(name for name in self.deleted if alike[plain_name(name)] == 1)
+
     def keeps(self, finding: Finding) -> bool:
         """Whether a person has found that this is no fault, of each image that it is about."""
         if not finding.images:
@@ -257,7 +262,7 @@ def corrected(
     corrections: Corrections,
     listener: Listener,
     *,
-    gone: Mapping[str, str] = {},
+    gone: Mapping[str, tuple[str, str]] = {},
 ) -> dict[str, ImageDataset]:
     """The splits without the images that are left out, and with the new labels.
 
@@ -267,7 +272,8 @@ def corrected(
         parts: the splits as they were read.
         corrections: what to change.
         listener: gets notes on what was changed.
-        gone: the splits of images that were not read, by name; empty where that is not known.
+        gone: the splits and labels of images that were not read, by name; empty where they are not
+            known.
 
     Raises:
         DataError: there is no such image or class, or no image is left.
@@ -276,11 +282,13 @@ def corrected(
         split: tuple(image_name(part, index) for index in range(len(part)))
         for split, part in parts.items()
     }
-    gone = {encodable(name): split for name, split in gone.items()}
+    gone = {encodable(name): place for name, place in gone.items()}
     corrections = corrections.for_names([*gone, *chain.from_iterable(names_of.values())])
     place, new_labels = corrections.place, corrections.new_labels
     arrays, found, unknown = dict[str, LabeledArrays](), set[str](), list[tuple[str, str]]()
-    deleted = Counter(split for name, split in gone.items() if new_labels.get(name) == LEFT_OUT)
+    deleted = Counter(
+        split for name, (split, _) in gone.items() if split and new_labels.get(name) == LEFT_OUT
+    )
     changed = Counter[str]()
     for split, part in parts.items():
         names = names_of[split]
@@ -340,6 +348,7 @@ def corrected(
         f"{_of_splits(changed)}"
     )
     had = {part.classes[label] for part in parts.values() for label in set(part.label_array)}
+    had |= {label for _, label in gone.values() if label}
     if len({part.classes for part in arrays.values()}) == 1:
         arrays = without_lost_classes(arrays, had, listener)
     return {

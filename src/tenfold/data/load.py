@@ -255,7 +255,7 @@ def read_data(
     """
     wanted = WantedShape(image_size, channels, resize, depth)
     recorder, root, has_class_folders = Recorder(listener or Listener()), None, False
-    skipped, gone = dict[str, str](), dict[str, str]()
+    skipped, gone = dict[str, str](), dict[str, tuple[str, str]]()
     if isinstance(data, str | os.PathLike):
         found = _understand(data, recorder)
         if isinstance(found, CatalogEntry):
@@ -267,11 +267,12 @@ def read_data(
             known = _read_files(found, recorder)
             has_class_folders = known is None
             if known is None:
-                reading = replace(options, leave_out=options.leave_out | corrections.deleted)
+                reading = replace(options, deleted=corrections.surely_deleted())
                 decoded = load_image_folder(found, wanted, recorder, reading)
                 arrays, depth, skipped = decoded.splits, decoded.depth, dict(decoded.skipped)
-                gone = dict.fromkeys([*skipped, *options.leave_out], "")
-                gone |= {name: _split_named(split) for name, split in decoded.left_out.items()}
+                gone = dict.fromkeys([*skipped, *options.leave_out], ("", ""))
+                for name, (split, label) in decoded.deleted.items():
+                    gone[name] = _split_named(split), label
             else:
                 arrays = known
         named = {_split_named(name): part for name, part in arrays.items()}

@@ -278,7 +278,7 @@ def _fitted_to(
                 began = time.perf_counter()
                 trial.compute_features(listener)  # those of the second are in the cache, mostly
                 taken = time.perf_counter() - began
-                if taken > seconds:
+                if taken > seconds > 0:
                     listener.note(
                         f"computing features took {taken:.0f} s, more than there was for training"
                     )

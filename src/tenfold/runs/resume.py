@@ -39,7 +39,7 @@ FIXED = (
     *("recipe.model ", "recipe.optimizer "),
     *("recipe.start ", "recipe.weights ", "recipe.freeze "),
 )
-"""Prefixes of the differences that cannot be accepted: the state of a run does not fit to them."""
+"""Prefixes of the differences that cannot be accepted: the state of a run does not fit them."""
 
 
 class _CheckpointContext(Context):

@@ -48,8 +48,8 @@ class Decoded(NamedTuple):
     """Of 16-bit gray, the number of bits that counted, 8..16; None without such images."""
     skipped: Mapping[str, str] = {}
     """Why images were left out because they cannot be read, by name."""
-    left_out: Mapping[str, str] = {}
-    """The splits of the images that were to be left out, by name."""
+    deleted: Mapping[str, tuple[str, str]] = {}
+    """The splits and labels of the images that are deleted, by name."""
 
 
 class _Split(Facts):
@@ -61,7 +61,7 @@ class _Told(Facts):
     notes: list[str]
     depth: Annotated[int, Field(ge=8, le=16)] | None = None
     skipped: dict[str, str] = Field(default_factory=dict)
-    left_out: dict[str, str] = Field(default_factory=dict)
+    deleted: dict[str, list[str]] = Field(default_factory=dict)
 
 
 class _Header(Facts):
@@ -128,7 +128,7 @@ def _write(path: Path, key: str, decoded: Decoded) -> None:
         notes=decoded.notes,
         depth=decoded.depth,
         skipped=dict(decoded.skipped),
-        left_out=dict(decoded.left_out),
+        deleted={name: list(place) for name, place in decoded.deleted.items()},
     )
     header = _Header(key=key, splits=parts, header=told).model_dump()
     tensors = {name: StoredTensor.of(array) for name, array in arrays.items()}
@@ -158,4 +158,5 @@ def _read(path: Path, key: str) -> Decoded:
             images, labels, tuple(part.classes), names, groups, originals
         )
     told = header.header
-    return Decoded(splits, told.notes, told.depth, told.skipped, told.left_out)
+    deleted = {name: (split, label) for name, (split, label) in told.deleted.items()}
+    return Decoded(splits, told.notes, told.depth, told.skipped, deleted)

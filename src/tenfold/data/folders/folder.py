@@ -100,8 +100,7 @@ def read_image_folder(
     recorder = Recorder(listener)
     with quiet_pillow():
         survey = survey_images(path, recorder)
-        places, left_out = _places(path, survey, options)
-        had = {label for _, label in left_out.values()}
+        places, deleted, had = _places(path, survey, options)
         count, depth = len(survey.images), wanted.depth or bits_used(path, survey)
         shape = _shape(survey, wanted)
         splits, damaged = decode_images(
@@ -137,8 +136,7 @@ def read_image_folder(
             f"16-bit images have no value over {2**depth - 1:,}, which becomes white: the highest "
             f"8 of {depth} bits are used"
         )
-    of_split = {encodable(name): split for name, (split, _) in left_out.items()}
-    return Decoded(splits, recorder.notes, depth, bad, of_split)
+    return Decoded(splits, recorder.notes, depth, bad, deleted)
 
 
 def _shape(survey: Survey, wanted: WantedShape) -> ImageShape:
@@ -174,8 +172,11 @@ def _require_in_range(wanted: WantedShape) -> None:
 
 def _places(
     path: Path, survey: Survey, options: FolderOptions
-) -> tuple[Places, dict[str, tuple[str, str]]]:
-    """The place of every image that is used, and by name, of those that are to be left out.
+) -> tuple[Places, dict[str, tuple[str, str]], set[str]]:
+    """Where images belong.
+
+    That is the place of every image that is used, those of the deleted ones by name, and the
+    classes of those that are left out.
 
     The survey loses the images that are not used.
     """
@@ -191,21 +192,22 @@ def _places(
     of_images = Images(path, images, survey.folders, survey.tables, survey.unread_tables)
     places = label_images(of_images, options)
     survey.not_images = [name for name in survey.not_images if name not in places.tables]
-    names = options.left_out(image.name for image in survey.images)
+    names = options.deleted_among(image.name for image in survey.images)
     used = [
-        place != LEFT_OUT and image.name not in names
+        place != LEFT_OUT and image.name not in names and image.name not in options.leave_out
         for place, image in zip(places.of_image, survey.images, strict=True)
     ]
     if not any(used):
         remedy = "delete fewer images" if names else WANTED_LAYOUT
         raise DataError(f"{path}: no image is left to read", remedy=remedy)
-    left_out = {
-        image.name: place
-        for place, image in zip(places.of_image, survey.images, strict=True)
-        if place != LEFT_OUT and image.name in names
-    }
+    deleted, had = dict[str, tuple[str, str]](), set[str]()
+    for place, image in zip(places.of_image, survey.images, strict=True):
+        if place != LEFT_OUT and image.name in options.leave_out:
+            had.add(place[1])
+        elif place != LEFT_OUT and image.name in names:
+            deleted[encodable(image.name)] = place
     survey.keep(used)
-    return places.keep(used), left_out
+    return places.keep(used), deleted, had
 
 
 def _tell(survey: Survey, shape: ImageShape, resize: Resize, listener: Listener) -> None:

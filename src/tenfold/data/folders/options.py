@@ -28,8 +28,9 @@ class FolderOptions:
             heading of a column in the table, or a regular expression as above, whose group may also
             be `group`. Empty for none.
         skip_bad: leave out images that cannot be read instead of refusing them.
-        leave_out: names of images that are left out as if they were not there; see `encodable`
-            and `meant`.
+        leave_out: names of images that are left out, whether they can be read or not.
+        deleted: names of images, as a table has them, that are not decoded and decide nothing; but
+            their classes stay. See `meant`.
         tells_bad: whether whoever asks tells of images that cannot be read, and they are left out.
     """
 
@@ -38,17 +39,18 @@ class FolderOptions:
     group_by: str = ""
     skip_bad: bool = False
     leave_out: frozenset[str] = frozenset()
+    deleted: frozenset[str] = frozenset()
     tells_bad: bool = False
 
     def skips(self, name: str) -> bool:
         """Whether this image is left out if it cannot be read."""
-        return self.skip_bad or self.tells_bad or encodable(name) in self.leave_out
+        return self.skip_bad or self.tells_bad or name in self.leave_out
 
-    def left_out(self, names: Iterable[str]) -> set[str]:
-        """Which of all images' names `leave_out` means."""
+    def deleted_among(self, names: Iterable[str]) -> set[str]:
+        """Which of all images' names `deleted` means."""
         there = {encodable(name): name for name in names}
-        known = meant(self.leave_out, there)
-        return {there[own] for own in (known.get(n, n) for n in self.leave_out) if own in there}
+        known = meant(self.deleted, there)
+        return {there[own] for own in (known.get(n, n) for n in self.deleted) if own in there}
 
     def readings(self) -> list[tuple[str, str]]:
         """What `labels` may mean, as files and headings of columns, the likelier first."""
@@ -88,7 +90,8 @@ class FolderOptions:
         for file in files[:1]:
             with suppress(TenfoldError), read_regular_file(Path(file)) as (stream, _):
                 digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        return repr((replace(options, leave_out=frozenset()), sorted(self.leave_out), digests))
+        plain = replace(options, leave_out=frozenset(), deleted=frozenset())
+        return repr((plain, sorted(self.leave_out), digests, sorted(self.deleted)))
 
 
 NO_OPTIONS = FolderOptions()
