@@ -421,6 +421,10 @@ def test_a_last_layer_alone_is_trained_as_often_as_its_own_work_allows() -> None
     all_layers = chosen_by_data(load_recipe("default", {**LARGE, "freeze": False}), FEW)
     assert all_layers.epochs == 5
     assert "training takes about" in warning(FEW, all_layers)
+    many = replace(FEW, n=5000, counts=(2500, 2500))
+    views = chosen_by_data(load_recipe("default", {**LARGE, "views": 8}), many)
+    assert views.epochs == 27, "features that take long are no reason to train less on them"
+    assert views.augment.shift > 0
     last = chosen_by_data(recipe, FEW)
     assert last.epochs == 95
     assert last.augment.shift > 0
@@ -437,7 +441,7 @@ def test_the_work_of_features_is_counted_once_for_each_view() -> None:
 
 
 def test_time_for_a_last_layer_is_for_its_steps() -> None:
-    """A step takes 1 ms, so 10 s are 10,000 steps, whatever the features have taken before."""
+    """A step takes 1 ms, so a second is 1,000 steps, whatever the features have taken before."""
     recipe = load_recipe("default", {**LARGE, "batch_size": 100})
     trial = chosen_by_data(recipe, FEW)
     found = chosen_by_data(recipe, FEW, budget_within(1.0, 0.001, trial, FEW))

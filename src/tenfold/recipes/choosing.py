@@ -176,7 +176,7 @@ def budget_within(
         data: facts about the training images.
     """
     images, work = seconds / seconds_per_step * recipe.batch_size, _work(recipe.model_dump(), data)
-    return Budget(work.of(images / data.n, data), is_wanted=True)
+    return Budget(work.each * images, is_wanted=True)
 
 
 def warning(data: DataSummary, chosen: Recipe) -> str:
@@ -268,8 +268,8 @@ class _Work:
         return data.n * (self.once + epochs * self.each)
 
     def epochs(self, budget: Budget, data: DataSummary) -> float:
-        """How many epochs can be computed."""
-        return max(0.0, budget.multiply_adds / data.n - self.once) / self.each
+        """How many epochs can be computed; what is computed before does not depend on them."""
+        return budget.multiply_adds / data.n / self.each
 
 
 def _work(values: Mapping[str, Any], data: DataSummary) -> _Work:
