@@ -439,7 +439,7 @@ def test_what_is_decided_is_written_by_the_names_of_the_data(
     assert answer.code == 0, answer.err
 
 
-@pytest.mark.parametrize("layout", ["folders", "table", "splits"])
+@pytest.mark.parametrize("layout", ["folders", "table", "splits", "archive"])
 def test_a_class_may_lose_all_of_its_images_and_get_others(tmp_path: Path, layout: str) -> None:
     """Whether a class is lost is decided after relabeling."""
     photos, generator = tmp_path / "photos", np.random.default_rng(0)
@@ -460,6 +460,8 @@ def test_a_class_may_lose_all_of_its_images_and_get_others(tmp_path: Path, layou
     of_b = [name for name, label in names.items() if label == "b"]
     first_of_a = next(name for name, label in names.items() if label == "a")
     text = "image,action,new_label\n" + "".join(f"{name},delete,\n" for name in of_b)
+    if layout == "archive":
+        photos = Path(shutil.make_archive(str(photos), "zip", photos))
     whole = read_corrections(table(tmp_path, f"{text}{first_of_a},relabel,b\n"))
     found = read_data(photos, corrections=whole).parts["train"]
     assert found.classes == ("a", "b")

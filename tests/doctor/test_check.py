@@ -14,7 +14,8 @@ from PIL import Image
 
 import tenfold as package
 from command_line import Tenfold
-from tenfold.data.checks.findings import KINDS
+from tenfold.data.checks.findings import KINDS, Finding, Located
+from tenfold.doctor.check import Checked
 from tenfold.errors import UsageError
 
 
@@ -237,3 +238,14 @@ def test_data_that_cannot_be_trained_on_is_checked(tenfold: Tenfold, tmp_path: P
     assert "note: labels were not checked: fewer than two classes have 5 images or more" in (
         answer.out
     )
+
+
+@pytest.mark.parametrize(("accuracy", "said"), [(0.79, True), (0.81, False), (None, False)])
+def test_what_a_low_agreement_may_mean_is_said(accuracy: float | None, said: bool) -> None:
+    finding = Finding(
+        "wrong-label", "labeled 'a', more likely 'b'", (Located("x", "train", "a", 0),)
+    )
+    checked = Checked("photos", {}, (finding,), (), (), accuracy=accuracy, judged=100)
+    assert ("that is seldom: many labels are wrong, or the classes" in str(checked)) == said
+    without = Checked("photos", {}, (), (), (), accuracy=accuracy, judged=100)
+    assert "that is seldom" not in str(without)

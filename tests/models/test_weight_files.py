@@ -201,9 +201,13 @@ REFUSED = {
         nested_tensors,
         "not all of it is plain weights: a",
     ),
+    "negated when it is read": (
+        lambda path: saved(path, {"a": torch.ones(3, dtype=torch.complex64).conj().imag}),
+        "not all of it is plain weights: a",
+    ),
     "many views of the same numbers": (
         lambda path: saved(path, views_of(torch.ones(300, 300), 40)),
-        "its weights take more memory than the file has; save only the weights",
+        "its weights take far more memory than the file has; save only the weights",
     ),
     "a checkpoint": (of_a_run, "a checkpoint of a run; start from its run with --from RUN"),
     "too large for single precision": (

@@ -184,6 +184,10 @@ def test_weights_that_lack_a_last_layer_or_count_no_batches() -> None:
             "stem.0.weight is [4, 1, 3, 3], wanted [4, 3, 3, 3]",
         ),
         (lambda w: w.update(other=torch.zeros(1)), "other is not in the network"),
+        (
+            lambda w: w.update({"classifier.bias": torch.tensor(1.0)}),
+            "classifier.bias is [], wante",
+        ),
     ],
 )
 def test_weights_that_do_not_fit(change: Any, message: str) -> None:
@@ -194,6 +198,7 @@ def test_weights_that_do_not_fit(change: Any, message: str) -> None:
     with pytest.raises(FileRefusedError, match="its weights do not fit the network") as caught:
         put_into(network, Start(start.facts, to_stored(weights)), "abcd")
     assert message in str(caught.value)
+    assert "; choose the model, its arguments, the image size and the channels" in str(caught.value)
     assert all(torch.equal(tensor, own[n]) for n, tensor in network.state_dict().items())
 
 
@@ -346,7 +351,11 @@ def test_as_many_bits_of_16_count_as_for_the_start(
     recipe = started(before, depth=given)
     start = read_start(recipe)
     assert start is not None
-    assert with_start(recipe, replace(start, depth=of_start), Listener()).depth == found
+    recorder = Recorder(Listener())
+    assert with_start(recipe, replace(start, depth=of_start), recorder).depth == found
+    assert [note[:30] for note in recorder.notes] == (
+        ["in 16-bit images, 12 bits coun"] if (of_start, given) == (12, None) else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from small_images import Readings, image_dataset
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import UsageError
+from tenfold.errors import StorageError, UsageError
 from tenfold.evaluation.passes import predict_logits
-from tenfold.listening import Listener
+from tenfold.listening import Listener, Recorder
 from tenfold.models import ImageModel, Preprocessing, build
 from tenfold.storage import cache_folder
 from tenfold.training import feature_cache, frozen_engine
@@ -191,7 +191,7 @@ def test_what_an_interruption_leaves_is_not_computed_again(
     again = features_of(model, views=2, augment=augment)
     again.compute(many.images, (), listener)
     assert computed == [122]
-    assert listener.notes == ["computing the features of 122 images, which are kept in the cache"]
+    assert listener.notes == ["computing the features of images"]
     assert all(map(torch.equal, whole.views, again.views))
 
 
@@ -286,9 +286,26 @@ def test_a_cache_that_cannot_be_written_only_costs_time(
 ) -> None:
     (tmp_path / "cache").write_text("not a folder")
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path / "cache"))
-    features = features_of(model_of())
-    features.compute(DATA.images, (), Listener())
+    features, recorder = features_of(model_of()), Recorder(Listener())
+    features.compute(DATA.images, [DATA.images], recorder)
     assert features.views[0].shape == (40, 6)
+    assert recorder.notes[0] == "computing the features of images"
+    (said,) = recorder.notes[1:]
+    assert said.startswith("features are not kept in the cache: ")
+
+
+def test_features_that_do_not_fit_into_the_cache_do_not_push_out_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
+    store_features("another", torch.zeros(2, 3))
+    monkeypatch.setattr(frozen_engine, "LARGEST_CACHE", 1500)  # 40 x 6 x 4 bytes are 960
+    recorder = Recorder(Listener())
+    features_of(model_of()).compute(DATA.images, [DATA.images], recorder)
+    assert recorder.notes[1:] == [
+        "features are not kept in the cache: 1,920 bytes are over the limit of 1,500"
+    ]
+    assert [path.stem for path in entries()] == ["another"]
 
 
 def test_the_cache_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -299,7 +316,8 @@ def test_the_cache_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert len(entries()) <= 2
     assert load_features("0", 20) is None
     assert load_features("3", 20) is not None
-    store_features("large", torch.zeros(1000, 10))
+    with pytest.raises(StorageError, match="over the limit"):
+        store_features("large", torch.zeros(1000, 10))
     assert load_features("large", 1000) is None
 
 

@@ -40,7 +40,7 @@ LEFT_OUT = ""
 """In place of a new label."""
 
 IMAGE, ACTION, NEW_LABEL = "image", "action", "new_label"
-"""The columns that count."""
+"""The columns that say what is done to an image."""
 
 FINDING, NUMBER, TEXT = "finding", "number", "text"
 """Columns that identify the finding that a `keep` is about: its kind, its number, and its text."""
@@ -313,7 +313,7 @@ def corrected(
         changed[split] = int((labels != part.label_array).sum())
         if kept.any():  # numbers would mean other images afterwards
             whole = part.arrays._replace(labels=labels, names=part.names or names)
-            arrays[split] = whole.chosen(np.flatnonzero(kept))
+            arrays[split] = whole if kept.all() else whole.chosen(np.flatnonzero(kept))
     if unknown:
         name, new = unknown[0]
         others = f" (and so for {len(unknown) - 1:,} more)" if len(unknown) > 1 else ""

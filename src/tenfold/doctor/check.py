@@ -30,8 +30,8 @@ from tenfold.runs.reading import corrections_for, folder_options
 from tenfold.runs.resources import USUAL, Resources, choose_device
 from tenfold.training.watching import Watcher
 
-SELDOM = 0.8
-"""If models agree with a smaller share of labels, it is said that most suspects may be right."""
+LOW_AGREEMENT = 0.8
+"""If models agree with a smaller share of labels, it is said what that may mean."""
 
 SLOW = ("near-duplicates", "wrong-label")
 """Kinds of findings that a quick check does not look for."""
@@ -89,6 +89,11 @@ class Checked:
                 f"models that were not trained on them agree with {100 * self.accuracy:.1f} % of "
                 f"{counted(self.judged, 'label')}"
             )
+            if self.of_kind("wrong-label") and self.accuracy < LOW_AGREEMENT:
+                lines.append(
+                    "that is seldom: many labels are wrong, or the classes are hard to tell apart "
+                    "and many suspects are right; the first are the likeliest to be wrong"
+                )
         return "\n".join(lines)
 
     def of_kind(self, kind: str) -> list[Finding]:
@@ -191,11 +196,6 @@ def check_data(
         else:
             findings += _not_marked(found.findings, findings)
             accuracy, judged = found.accuracy, found.n
-            if found.findings and accuracy < SELDOM:
-                unchecked.append(
-                    f"the models agree with {100 * accuracy:.0f} % of the labels only, so most of "
-                    "those that they suspect may be right; the first are the likeliest to be wrong"
-                )
     order, looked_at = list(KINDS), {part.split: part for part in parts}
     wanted = [finding for finding in findings if finding.kind not in ignore]
     findings = [finding for finding in wanted if not corrections.keeps(finding)]

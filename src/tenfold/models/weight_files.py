@@ -69,7 +69,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     weights = _without_prefixes(_tensors(path, found))
     if sum(tensor.nbytes for tensor in weights.values()) > _MOST_SHARED * size:
         raise FileRefusedError(
-            f"{path}: its weights take more memory than the file has", remedy=_SAVE
+            f"{path}: its weights take far more memory than the file has", remedy=_SAVE
         )
     # Of the precision that they are used in.
     wrong = [name for name, tensor in weights.items() if not tensor.float().isfinite().all()]
@@ -143,7 +143,7 @@ def _is_plain(tensor: Tensor) -> bool:
     return (
         tensor.device.type == "cpu"
         and tensor.layout == torch.strided
-        and not tensor.is_nested
+        and not (tensor.is_nested or tensor.is_neg())
         and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
     )
 

@@ -118,8 +118,8 @@ class Prepared:
                     self.features.compute(self.splits.train.images, others, listener)
                 except KeyboardInterrupt:
                     listener.note(
-                        "features were being computed; the same command goes on from those that "
-                        "are in the cache"
+                        "interrupted while features were computed; the same command takes those "
+                        "that are in the cache from there"
                     )
                     raise
 

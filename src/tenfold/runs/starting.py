@@ -142,7 +142,7 @@ def with_start(recipe: Recipe, start: Start | None, listener: Listener) -> Recip
         return recipe
     if start.note:
         listener.note(start.note)
-    decided = _of_model(recipe, start) if start.model else _of_weights(recipe, start)
+    decided = _of_model(recipe, start, listener) if start.model else _of_weights(recipe, start)
     if recipe.freeze and not recipe.views:
         given = recipe.augment.model_dump()
         asked = [
@@ -157,7 +157,7 @@ def with_start(recipe: Recipe, start: Start | None, listener: Listener) -> Recip
     return recipe.model_copy(update=decided)
 
 
-def _of_model(recipe: Recipe, start: Start) -> dict[str, Any]:
+def _of_model(recipe: Recipe, start: Start, listener: Listener) -> dict[str, Any]:
     """What a model of tenfold decides."""
     left, place = recipe.left_to_data, start.facts.place
     if "model" not in left and recipe.model != start.model:
@@ -181,6 +181,10 @@ def _of_model(recipe: Recipe, start: Start) -> dict[str, Any]:
         decided["normalize"] = "start"
     if recipe.depth is None and start.depth != 16:  # as for images of 8 bits
         decided["depth"] = start.depth
+        listener.note(
+            f"in 16-bit images, {start.depth} bits count, as for the start; higher values become "
+            "white: --set depth=16 uses all of them"
+        )
     return decided
 
 
@@ -269,10 +273,10 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     differing = [
         f"{name} is {list(found[name].shape) if name in found else 'missing'}, wanted "
         f"{list(own[name].shape)}"
-        for name in body
-        if name not in found or found[name].shape != own[name].shape
+        for name in own
+        if (name in body and (name not in found or found[name].shape != own[name].shape))
+        or (name in of_head and name in found and found[name].ndim != own[name].ndim)
     ]
-    wrong = [name for name in body if name in found and found[name].shape != own[name].shape]
     differing += [
         f"{name} is not in the network"
         if name not in own
@@ -285,7 +289,7 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
             f"{start.facts.place}: its weights do not fit the network: {listing(differing, 3)}",
             remedy="choose the model, its arguments, the image size and the channels that they "
             "were trained with"
-            if wrong
+            if not found.keys().isdisjoint(body)
             else "save the weights of such a network, with the names that PyTorch gives them",
         )
     if head is None and start.classes not in (None, tuple(classes)):

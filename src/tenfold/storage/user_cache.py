@@ -51,13 +51,16 @@ def room_for(
     make_folder(folder)
     try:
         held = FileLock(folder / "lock").acquire(timeout=_LOCK_SECONDS)
-        remove_leftovers(folder)
-        _make_room(folder, path.suffix, size, largest, most)
     except Timeout:
         raise StorageError(f"another process kept {folder} locked") from None
     except (OSError, NotImplementedError) as error:
-        raise StorageError(f"{folder}: {error}") from error
+        raise StorageError(f"{folder}: it cannot be locked: {error}") from error
     with held:
+        try:
+            remove_leftovers(folder)
+            _make_room(folder, path.suffix, size, largest, most)
+        except OSError as error:
+            raise StorageError(f"{folder}: {error}") from error
         yield
 
 

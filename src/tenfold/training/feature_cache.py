@@ -6,12 +6,11 @@ read-only cache only costs time.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
 
-from tenfold.errors import FileRefusedError, StorageError
+from tenfold.errors import FileRefusedError
 from tenfold.storage import (
     cache_folder,
     mark_used,
@@ -48,9 +47,13 @@ def load_features(digest: str, n: int) -> Tensor | None:
 
 
 def store_features(digest: str, features: Tensor) -> None:
-    """Store features, removing the least recently used ones if necessary."""
+    """Store features, removing the least recently used ones if necessary.
+
+    Raises:
+        StorageError: they cannot be stored.
+    """
     path = _entry(digest)
-    with suppress(StorageError), room_for(path, size=features.nbytes, largest=LARGEST_CACHE):
+    with room_for(path, size=features.nbytes, largest=LARGEST_CACHE):
         stored = to_stored({"features": features})
         write_tensors(path, stored, kind=_KIND, version=_VERSION, header={})
 

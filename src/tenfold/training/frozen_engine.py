@@ -12,13 +12,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import UsageError, counted
+from tenfold.errors import StorageError, UsageError
 from tenfold.evaluation.flushing import FlushingThread
 from tenfold.evaluation.passes import evaluation_mode
 from tenfold.listening import Listener
 from tenfold.tensors import Images, Logits
 from tenfold.training.engine import Augment, StepSettings
-from tenfold.training.feature_cache import load_features, store_features
+from tenfold.training.feature_cache import LARGEST_CACHE, load_features, store_features
 from tenfold.training.state import TrainingState
 from tenfold.training.torch_engine import TorchEngine
 
@@ -37,17 +37,29 @@ TOGETHER = 16 * AT_ONCE
 """Images whose features are stored together; as many are lost if computing them is interrupted."""
 
 
-class _Told:
-    """Tells a listener of the progress, and once that there is something to compute."""
+class _Progress:
+    """Stores features, and tells a listener of the progress."""
 
     def __init__(self, listener: Listener, total: int) -> None:
-        self._listener, self._total, self._done, self._is_told = listener, total, 0, False
+        self._listener, self._total, self._done = listener, total, 0
+        self._is_told, self._is_stored = False, True
 
     def computing(self) -> None:
         if not self._is_told:
-            left = counted(self._total - self._done, "image")
-            self._listener.note(f"computing the features of {left}, which are kept in the cache")
+            self._listener.note("computing the features of images")
             self._is_told = True
+
+    def store(self, digest: str, features: Features) -> None:
+        """Store features, unless that has failed or all of them would not fit."""
+        if not self._is_stored:
+            return
+        try:
+            if (needed := self._total * features[0].nbytes) > LARGEST_CACHE:
+                raise StorageError(f"{needed:,} bytes are over the limit of {LARGEST_CACHE:,}")
+            store_features(digest, features)
+        except StorageError as error:
+            self._is_stored = False
+            self._listener.note(f"features are not kept in the cache: {error}")
 
     def done(self, n: int) -> None:
         self._done += n
@@ -97,9 +109,9 @@ class FrozenFeatures:
             listener: gets the progress.
         """
         body = self._digest_of_body()
-        told = _Told(listener, len(self._augments) * len(train) + sum(map(len, others)))
-        self.views = [self._stored(train, body, augment, told) for augment in self._augments]
-        self._known = [(images, self._stored(images, body, None, told)) for images in others]
+        progress = _Progress(listener, len(self._augments) * len(train) + sum(map(len, others)))
+        self.views = [self._stored(train, body, augment, progress) for augment in self._augments]
+        self._known = [(images, self._stored(images, body, None, progress)) for images in others]
 
     def of(self, images: Images) -> Features:
         """The features of images; looked up if those are a slice of what `compute` was given."""
@@ -115,7 +127,7 @@ class FrozenFeatures:
         images: Images,
         body: str,
         augment: tuple[int, Augment] | None,
-        told: _Told,
+        progress: _Progress,
     ) -> Features:
         """The features of images; what is on the disk is taken from there, the rest stored."""
         device = next(self._model.parameters()).device
@@ -128,7 +140,7 @@ class FrozenFeatures:
                 digest.update(some.cpu().contiguous().numpy().data)
                 features = load_features(digest.hexdigest(), len(some))
                 if features is None:
-                    told.computing()
+                    progress.computing()
                     batches = []
                     for places in torch.split(indices, AT_ONCE):
                         batch = images[places[0] : places[-1] + 1]
@@ -136,11 +148,11 @@ class FrozenFeatures:
                             batch = augment[1](batch, places, augment[0])
                         compute = self._computed
                         batches.append(compute(batch) if thread is None else thread(compute, batch))
-                        told.done(len(batch))
+                        progress.done(len(batch))
                     features = torch.cat(batches)
-                    store_features(digest.hexdigest(), features)
+                    progress.store(digest.hexdigest(), features)
                 else:
-                    told.done(len(some))
+                    progress.done(len(some))
                 parts.append(features.to(device))
         return torch.cat(parts)
 
