@@ -21,7 +21,7 @@ from folder_page import FIGURES as FOLDER_FIGURES
 from measuring import IMPORT, RESULTS, Figure, Result, number
 
 from tenfold.native.waiting import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
-from tenfold.training.checkpoint import COST
+from tenfold.training.checkpoint import SHARE_AT_EPOCH_ENDS as SHARE
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -508,7 +508,7 @@ def checkpoints(result: Result) -> str:
 
 The share of a run's time that is spent on saving, on random images of the data set's shape and
 number, with as many epochs as fill about {result.settings["seconds"]:.0f} seconds. At the ends of
-epochs, nothing is saved if saving would then have taken more than {COST:.0%} of the time. All but
+epochs, nothing is saved if saving would then have taken more than {SHARE:.0%} of the time. All but
 the share are figures of the last run.
 
 {context(result)}

@@ -91,7 +91,7 @@ def test_a_full_disk_is_still_an_error() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="preexec_fn needs a fork")
-def test_without_standard_output_it_ends_as_well() -> None:
+def test_without_standard_output_the_result_is_lost() -> None:
     code = f"import sys\nsys.argv = ['tenfold', 'recipes']\n{PROGRAM}"
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -99,4 +99,5 @@ def test_without_standard_output_it_ends_as_well() -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert (found.returncode, found.stderr) == (0, "")
+    lost = "tenfold: the result cannot be written to standard output: it is closed\n"
+    assert (found.returncode, found.stderr) == (1, lost)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
-
-from tenfold.cli import main
 
 
 def program() -> NoReturn:
@@ -19,7 +19,13 @@ def program() -> NoReturn:
     threads run, output cannot be written, a Python debugger or profiler looks on, or this was not
     called at the top level of the main module. Code that goes on afterwards calls `main` instead.
     """
+    _open_standard_files()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = _end_if_interrupted
     try:
+        from tenfold.cli import main  # takes long enough to be interrupted
+
         main()
     except SystemExit as ending:
         code = ending.code or 0
@@ -28,6 +34,45 @@ def program() -> NoReturn:
             if _all_is_written():
                 os._exit(code)
         raise
+    except KeyboardInterrupt:
+        _end_interrupted()
+
+
+def _open_standard_files() -> None:
+    """Open the standard files that are closed: others would take their place, and be written to."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # opens as the lowest number that is free
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`, but end at once while a module is imported.
+
+    A module may take the exception for another one, or not notice it.
+    """
+    del number
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            _end_interrupted()
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _end_if_interrupted(ignored: sys.UnraisableHookArgs) -> None:
+    """End the process if `KeyboardInterrupt` was raised where Python can only ignore it."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        _end_interrupted()
+    sys.__unraisablehook__(ignored)
+
+
+def _end_interrupted() -> NoReturn:
+    """End the process as Ctrl-C does, with one line."""
+    with suppress(OSError):
+        os.write(2, b"tenfold: interrupted\n")
+    os._exit(128 + signal.SIGINT)
 
 
 def _is_alone() -> bool:

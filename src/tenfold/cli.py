@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar, cast
 
@@ -18,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 import tenfold
 from tenfold.errors import (
     DataError,
+    StorageError,
     TenfoldError,
     UsageError,
     did_you_mean,
@@ -28,6 +30,7 @@ from tenfold.errors import (
 )
 from tenfold.listening import WithoutNotes
 from tenfold.native.waiting import let_threads_wait_briefly
+from tenfold.reporting.streams import standard_streams
 from tenfold.reporting.usage import image_in_place_of_run, misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
 
@@ -181,21 +184,37 @@ ResizeOption = Annotated[
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
 
 
+class _InterruptedError(TenfoldError):
+    """Ctrl-C outside training: there is nothing to save."""
+
+    exit_code = 128 + signal.SIGINT
+
+    def __init__(self) -> None:
+        super().__init__("interrupted")
+
+
 def main() -> NoReturn:
     """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
     let_threads_wait_briefly()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    try:
-        sys.exit(_run_app())
-    except TenfoldError as error:
-        if "--json" in sys.argv:
-            sys.stdout.write(json_line({"schema": SCHEMA, "error": _error_facts(error)}) + "\n")
-        if debug:
-            traceback.print_exception(error)
-            sys.exit(error.exit_code)
-        sys.stderr.write(f"tenfold: {error}\n")
-        sys.exit(error.exit_code)
+    with standard_streams():
+        try:
+            code = _run_app()
+            sys.stdout.flush()
+        except TenfoldError as error:
+            code = error.exit_code
+            if "--json" in sys.argv:
+                with suppress(StorageError):  # the first error is the one to report
+                    _write_json({"error": _error_facts(error)})
+            if debug:
+                traceback.print_exception(error)
+            else:
+                sys.stderr.write(f"tenfold: {error}\n")
+        except SystemExit as second_signal:
+            code = cast("int", second_signal.code)
+            sys.stderr.write("tenfold: stopped at once; nothing more was saved\n")
+        sys.exit(code)
 
 
 def _error_facts(error: TenfoldError) -> dict[str, Any]:
@@ -213,34 +232,34 @@ def _run_app() -> int | None:
     """
     try:
         code: int | None = app(prog_name="tenfold", standalone_mode=False)
-        return code
     except typer.Abort:
-        sys.stderr.write("tenfold: aborted\n")
-        return 1
+        raise _InterruptedError from None
     except typer.TyperException as error:
         if len(sys.argv) == 1:  # the message is the help text
-            typer.echo(error.format_message(), err=True)
+            sys.stderr.write(f"{error.format_message()}\n")
             return error.exit_code
         raise misunderstood(error, sys.argv[1:]) from error
+    if code == _InterruptedError.exit_code:  # by Ctrl-C while the command line was read
+        raise _InterruptedError
+    return code
 
 
 def _stoppable(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn Ctrl-C outside training into one line and exit code 130."""
+    """Turn Ctrl-C outside training into our error."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
         except KeyboardInterrupt:
-            sys.stderr.write("tenfold: interrupted\n")
-            raise typer.Exit(130) from None
+            raise _InterruptedError from None
 
     return wrapped
 
 
 def _version(wanted: bool | None) -> None:
     if wanted:
-        typer.echo(tenfold.__version__)
+        sys.stdout.write(f"{tenfold.__version__}\n")
         raise typer.Exit
 
 
@@ -877,9 +896,16 @@ def _plotting(watcher: Watcher, plot: bool) -> Watcher:
 
 def _show_run(run: Run, as_json: bool) -> None:
     from tenfold.reporting.terminal import run_text
+    from tenfold.runs.folder import RunFolder
 
     engine = run.facts.conditions.engine
-    _show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures, engine))
+    try:
+        _show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures, engine))
+    except StorageError as error:
+        again = RunFolder(run.folder).command("resume")
+        raise StorageError(
+            error.message, remedy=f"the run is saved; show its result with: {again}"
+        ) from error
 
 
 def _reading(
@@ -941,7 +967,12 @@ def _in_columns(table: Mapping[str, object]) -> str:
 
 def _show(facts: Mapping[str, Any], as_json: bool, text: Callable[[], str]) -> None:
     """Print facts as one JSON object or as text."""
-    if not as_json:
-        typer.echo(text())
-        return
-    typer.echo(json_line({"schema": SCHEMA, **facts}))
+    if as_json:
+        _write_json(facts)
+    else:
+        sys.stdout.write(f"{text()}\n")
+    sys.stdout.flush()
+
+
+def _write_json(facts: Mapping[str, Any]) -> None:
+    sys.stdout.write(f"{json_line({'schema': SCHEMA, **facts})}\n")

@@ -223,6 +223,11 @@ def quoted(names: Sequence[str], limit: int = 20) -> str:
     return listing([repr(name) for name in names], limit)
 
 
+def reason_of(error: OSError | ValueError) -> str:
+    """The system's own error text."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 def _shown(sentence: str) -> str:
     """A sentence that may contain names from outside, made safe to print and cut to length."""
     words = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _shortened, sentence)

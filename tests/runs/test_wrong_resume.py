@@ -535,7 +535,7 @@ def test_a_missing_newest_checkpoint_is_noted(stopped: Case, originals: Path) ->
     (stopped.run / "metrics.jsonl").write_text((originals / "whole/metrics.jsonl").read_text())
     watcher = StopsAt()
     resume_run(stopped.run, watcher=watcher)
-    assert any("had finished 2 epochs, but the newest remaining" in n for n in watcher.notes)
+    assert any("had finished 2 epochs, but its newest checkpoint has 1" in n for n in watcher.notes)
     assert state_of(stopped.run) == state_of(originals / "whole")
 
 

@@ -208,23 +208,74 @@ def test_saving_at_an_interval_in_seconds(tmp_path, monkeypatch):
     assert checkpointer.due_after_epoch(state_at(3))
 
 
-def test_without_an_interval_only_epoch_ends_are_due_and_within_the_cost(tmp_path, monkeypatch):
+def costly(clock, seconds):
+    """What is called after a save that takes some seconds."""
+
+    def after_save(state):
+        clock.now += seconds
+
+    return after_save
+
+
+def test_without_an_interval_epoch_ends_are_due_within_the_cost(tmp_path, monkeypatch):
     clock = Clock(monkeypatch)
-
-    def slow(state):
-        clock.now += 1.0
-
-    checkpointer = Checkpointer(tmp_path, {}, after_save=slow)
-    clock.now += 1.0
+    checkpointer = Checkpointer(tmp_path, {}, after_save=costly(clock, 0.1))
+    clock.now += 0.1
     assert checkpointer.due_after_epoch(state_at(1))
     checkpointer.save(state_at(1))
-    assert checkpointer.seconds_spent == pytest.approx(1.0)
-    clock.now += 297.0  # with the save, 299 seconds have passed
+    assert checkpointer.seconds_spent == pytest.approx(0.1)
+    clock.now += 29.7  # with the save, 29.9 seconds have passed
     assert not checkpointer.due_after_epoch(state_at(2))
     assert not checkpointer.due_after_batch(state_at(2))
-    clock.now += 1.5
-    # The first save, this one and the last one take 3 seconds, 1 % of the 300 that have passed.
+    clock.now += 0.15
+    # The first save, this one and the last one take 0.3 seconds, 1 % of the 30 that have passed.
     assert checkpointer.due_after_epoch(state_at(2))
+
+
+def steps_until_saved(checkpointer, clock, seconds):
+    """The seconds since the last save after which one is due, with a look every few seconds."""
+    since = 0.0
+    while not checkpointer.due_after_batch(state_at(1)):
+        clock.now += seconds
+        since += seconds
+    checkpointer.save(state_at(1))
+    return since
+
+
+@pytest.mark.parametrize(
+    ("cost", "look", "wanted"),
+    [
+        pytest.param(0.0, 0.25, 59.75, id="free: a minute, with the step that is under way"),
+        pytest.param(0.5, 0.25, 59.25, id="cheap: a minute, with the save itself"),
+        pytest.param(1.2, 0.25, 60.0, id="just affordable"),
+        pytest.param(2.0, 0.25, 100.0, id="2 % of 100 seconds"),
+        pytest.param(0.0, 20.0, 40.0, id="long steps: the next one might be too late"),
+        pytest.param(0.0, 50.0, 50.0, id="no more than half a minute early"),
+    ],
+)
+def test_without_an_interval_a_minute_is_lost_at_most_unless_that_is_expensive(
+    cost, look, wanted, tmp_path, monkeypatch
+):
+    clock, told = Clock(monkeypatch), []
+    checkpointer = Checkpointer(tmp_path, {}, after_save=costly(clock, cost), tell=told.append)
+    checkpointer.save(state_at(0))
+    found = [steps_until_saved(checkpointer, clock, look) for _ in range(5)]
+    assert found[1:] == [wanted] * 4
+    if wanted > 60.0:
+        assert [each.partition(";")[0] for each in told] == [
+            "a checkpoint takes 2.0 s, so they are written every 100 s, not every 60 s"
+        ]
+    else:
+        assert told == []
+
+
+def test_a_requested_interval_replaces_the_minute(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    in_batches = Checkpointer(tmp_path, {}, every_batches=1000)
+    in_seconds = Checkpointer(tmp_path, {}, every_seconds=90.0)
+    clock.now += 89.0
+    assert not in_batches.due_after_batch(state_at(1))
+    assert not in_seconds.due_after_batch(state_at(1))
 
 
 def test_after_save_is_called_after_every_save(tmp_path):

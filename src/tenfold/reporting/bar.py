@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,7 +33,7 @@ class BarWatcher(PlainWatcher):
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[loss]}"),
-            console=Console(stderr=True, highlight=False),
+            console=Console(file=cast("TextIO", self.stream), highlight=False),
             transient=True,
         )
         self.task = self.progress.add_task("", total=None, loss="", visible=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tenfold.errors import printable, shell_word
 from tenfold.evaluation.report import Report
+from tenfold.reporting.streams import Display
 from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
@@ -27,7 +28,7 @@ class PlainWatcher(Watcher):
     """
 
     def __init__(self, log_every: int = 0, *, quiet: bool = False) -> None:
-        self.stream = sys.stderr
+        self.stream = Display(sys.stderr)
         self.every_batches = 0 if quiet else log_every
         self.quiet = quiet
 
@@ -50,7 +51,8 @@ class PlainWatcher(Watcher):
         self._write(f"note: {printable(text, 2000)}")
 
     def _write(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        self.stream.write(f"{line}\n")
+        self.stream.flush()
 
 
 def epoch_line(metrics: EpochMetrics, epochs: int) -> str:

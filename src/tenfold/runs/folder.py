@@ -25,6 +25,7 @@ from tenfold.errors import (
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
 from tenfold.storage import (
     absolute,
+    append_text,
     checked,
     make_folder,
     read_text,
@@ -133,11 +134,17 @@ class RunFolder:
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         """Write `metrics.jsonl`, one line per epoch."""
-        lines = (json.dumps(metrics.model_dump(), allow_nan=False) for metrics in history)
-        write_text(self.metrics, "".join(f"{line}\n" for line in lines))
+        write_text(self.metrics, "".join(map(_line_of, history)))
+
+    def add_metrics(self, metrics: EpochMetrics) -> None:
+        """Add an epoch's line to `metrics.jsonl`; if the machine crashes, the line may be lost."""
+        append_text(self.metrics, _line_of(metrics))
 
     def read_history(self, facts: RunFacts) -> list[EpochMetrics]:
-        """The contents of `metrics.jsonl`; empty before the first epoch is saved.
+        """The contents of `metrics.jsonl`; empty before the first epoch has ended.
+
+        For a run that has not ended, a last line that is damaged is left out: the process or the
+        machine may have died while it was written.
 
         Raises:
             FileRefusedError: it is damaged, or not the one that the run ended with.
@@ -150,11 +157,16 @@ class RunFolder:
             raise FileRefusedError(
                 f"{self.metrics}: this is not the history that the run ended with", remedy=remedy
             )
-        history = []
-        for number, line in enumerate(text.splitlines(), start=1):
+        history: list[EpochMetrics] = []
+        lines = text.splitlines()
+        for number, line in enumerate(lines, start=1):
             place = f"{self.metrics}: line {number} is damaged"
-            values = _from_json(line, place, remedy)
-            history.append(checked(EpochMetrics, values, place, remedy=remedy))
+            try:
+                values = _from_json(line, place, remedy)
+                history.append(checked(EpochMetrics, values, place, remedy=remedy))
+            except FileRefusedError:
+                if facts.has_ended or number < len(lines):
+                    raise
         return history
 
     def digests(self, *, model: str) -> dict[str, str]:
@@ -196,6 +208,10 @@ else:
         finally:
             os.close(file)
         return False
+
+
+def _line_of(metrics: EpochMetrics) -> str:
+    return f"{json.dumps(metrics.model_dump(), allow_nan=False)}\n"
 
 
 def _from_json(text: str, place: str | Path, remedy: str) -> object:

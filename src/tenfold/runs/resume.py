@@ -277,8 +277,8 @@ def _load(
         return [*notes, f"{error.message}; rewriting it from the checkpoint"]
     if finished > prepared.state.epoch:
         notes.append(
-            f"{folder}: the run had finished {counted(finished, 'epoch')}, but the newest "
-            f"remaining checkpoint has {prepared.state.epoch}; training the rest again"
+            f"{folder}: the run had finished {counted(finished, 'epoch')}, but its newest "
+            f"checkpoint has {prepared.state.epoch}; training the rest again"
         )
     return notes
 

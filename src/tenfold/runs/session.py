@@ -16,11 +16,12 @@ from tenfold.runs.facts import RunFacts, Session
 from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, train_prepared
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.run import Run
-from tenfold.runs.signals import stop_on_signals
+from tenfold.runs.signals import StopRequest, stop_on_signals
 from tenfold.storage import write_text
 from tenfold.training.checkpoint import Checkpointer
+from tenfold.training.history import EpochMetrics
 from tenfold.training.state import TrainingState
-from tenfold.training.watching import Watcher
+from tenfold.training.watching import Watcher, Watchers
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,19 @@ def run_session(
     Raises:
         TrainingError, InterruptedRunError, StorageError: see `train_run`.
     """
+    with stop_on_signals() as stop:
+        return _run_session(folder, prepared, facts, every, watcher, beginning, stop)
+
+
+def _run_session(
+    folder: RunFolder,
+    prepared: Prepared,
+    facts: RunFacts,
+    every: tuple[float, int],
+    watcher: Watcher,
+    beginning: Beginning,
+    stop: StopRequest,
+) -> Run:
     state, conditions, context = prepared.state, prepared.conditions, prepared.context
     session = Session(
         **conditions.model_dump(),
@@ -80,17 +94,22 @@ def run_session(
         every_seconds=every[0],
         every_batches=every[1],
         after_save=saver.after_save,
+        tell=watcher.note,
     )
     if beginning.changed:  # an accepted change must not need accepting again
         checkpointer.save(state)
     elif state.step:  # the files beside it may be older than the checkpoint, or newer
         saver.after_save(state)
+    if state.history or folder.metrics.exists():
+        folder.write_metrics(state.history)
     watcher.started(folder.path, state.history)
     try:
-        with stop_on_signals() as stop:
-            outcome = train_prepared(
-                prepared, watcher=watcher, checkpointer=checkpointer, should_stop=stop
-            )
+        outcome = train_prepared(
+            prepared,
+            watcher=Watchers([saver, watcher]),
+            checkpointer=checkpointer,
+            should_stop=stop,
+        )
     except TenfoldError as error:
         with contextlib.suppress(StorageError):  # the first error is the one to report
             folder.write_facts(facts.updated(status="failed", failure=str(error)))
@@ -105,14 +124,16 @@ def run_session(
             signal_number=stop.signal_number,
         )
     try:
-        fitted = finish(prepared, outcome, listener=watcher)
+        with stop.raising():
+            fitted = finish(prepared, outcome, listener=watcher)
     except KeyboardInterrupt:
         folder.write_facts(facts.updated(status="interrupted"))
         raise InterruptedRunError(
             f"{folder}: stopped while the test images were evaluated; all epochs are saved",
             remedy=f"evaluate them with: {folder.command('resume')}",
-            signal_number=signal.SIGINT,
+            signal_number=stop.signal_number or signal.SIGINT,
         ) from None
+    folder.write_metrics(state.history)
     digest = write_bundle(folder.model, fitted.bundle())
     facts = facts.updated(
         status=outcome,
@@ -124,16 +145,19 @@ def run_session(
     return Run(folder.path, tuple(state.history), facts)
 
 
-class _Saver:
-    """Keeps the files beside the checkpoints in step with them."""
+class _Saver(Watcher):
+    """Keeps the files beside the checkpoints in step with the training."""
 
     def __init__(self, folder: RunFolder, prepared: Prepared) -> None:
         self.folder, self.prepared, self.best_epoch = folder, prepared, 0
 
+    def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
+        """Add the epoch's figures to the history."""
+        del epochs
+        self.folder.add_metrics(metrics)
+
     def after_save(self, state: TrainingState) -> None:
-        """Write the history, and the best weights if they have changed."""
-        if state.history:
-            self.folder.write_metrics(state.history)
+        """Write the best weights if they have changed."""
         if state.best is not None and state.best.epoch != self.best_epoch:
             self.best_epoch = state.best.epoch
             found = figures_of(self.prepared, self.best_epoch)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks the run to save and stop, the second exits immediately."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks the run to save and stop, the second exits at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 class StopRequest:
@@ -18,29 +20,54 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal_number = 0
+        self._raises = False
 
     def __call__(self) -> bool:
         """Whether the run should stop."""
         return bool(self.signal_number)
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise `KeyboardInterrupt` in the block as soon as the run should stop."""
+        self._raises = True
+        try:
+            self._look()
+            yield
+        finally:
+            self._raises = False
+
+    def arrived(self, number: int) -> None:
+        """Note a signal."""
+        self.signal_number = number
+        self._look()
+
+    def _look(self) -> None:
+        if self._raises and self.signal_number:
+            raise KeyboardInterrupt
+
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a stop request inside the block; a second one exits.
+    """Turn SIGINT, SIGTERM and SIGHUP into a stop request in the block; a second one exits.
 
+    Signals that the process ignores, as a process under `nohup` ignores SIGHUP, stay ignored.
     Python delivers signals only to the main thread, so in others the request never comes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    previous = {
+        number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN
+    }
 
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
-        request.signal_number = number
         for other in previous:
             signal.signal(other, _exit_at_once)
+        request.arrived(number)
 
     for number in previous:
         signal.signal(number, ask)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tenfold.errors import FileRefusedError, StorageError
+from tenfold.errors import FileRefusedError, StorageError, reason_of
 
 _TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
@@ -52,6 +52,33 @@ def write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # File names need not be valid Unicode; surrogates for such bytes get JSON's own escapes.
     write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a UTF-8 text file, which need not exist, without waiting for the disk.
+
+    If the machine crashes, the end of the file may be missing. A link is not followed.
+
+    Raises:
+        StorageError: it could not be written, and is as it was before.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    remedy = "free some space or choose another folder"
+    with _explained(path, "cannot be extended", remedy=remedy):
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise StorageError(f"{path}: not a regular file")
+            try:
+                _write_all(descriptor, text.encode())
+            except OSError:
+                with suppress(OSError):  # the first error is the one to report
+                    os.ftruncate(descriptor, status.st_size)
+                raise
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -190,15 +217,19 @@ def _write_and_sync(path: Path, data: bytes) -> None:
         path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
     )
     try:
-        rest = memoryview(data)
-        while rest:
-            written = os.write(descriptor, rest)
-            if not written:
-                raise OSError(errno.EIO, "no more bytes could be written")
-            rest = rest[written:]
+        _write_all(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = os.write(descriptor, rest)
+        if not written:
+            raise OSError(errno.EIO, "no more bytes could be written")
+        rest = rest[written:]
 
 
 def _verify(path: Path, data: bytes) -> None:
@@ -252,8 +283,3 @@ def _sync_folder(folder: Path) -> None:
 def _remove_if_there(path: Path) -> None:
     with suppress(OSError):  # if the folder is unreachable, the original error is the one to report
         path.unlink(missing_ok=True)
-
-
-def reason_of(error: OSError | ValueError) -> str:
-    """The system's own error text."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

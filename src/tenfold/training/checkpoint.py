@@ -28,9 +28,15 @@ KIND, VERSION = "tenfold-checkpoint", 6
 GENERATIONS = 2
 """Number of checkpoints a run keeps."""
 
-COST = 0.01
-"""Fraction of a run's time that checkpoints at epoch ends may take. It is half of what is
-promised: the estimate rests on the first checkpoint, which is cheaper than later ones."""
+USUAL_SECONDS = 60.0
+"""Seconds of work that a killed process loses at most, if no interval is requested."""
+
+SHARE_OF_TIME = 0.02
+"""Fraction of a run's time that checkpoints may take, if no interval is requested."""
+
+SHARE_AT_EPOCH_ENDS = SHARE_OF_TIME / 2
+"""The same for those at epoch ends, which are a convenience. It is smaller because the estimate
+rests on the first checkpoint, which is cheaper than later ones."""
 
 _NAME = re.compile(r"step-(\d{9,})\.safetensors")
 
@@ -76,16 +82,21 @@ class Checkpoint:
 class Checkpointer:
     """Decides when to save a run, and saves it.
 
-    A checkpoint is due whenever the interval, if any, has passed, and at every epoch's end. An
-    epoch end is skipped if checkpoints would then take more than `COST` of the run's time. The
+    A checkpoint is due whenever the interval has passed, and at every epoch's end. An epoch end is
+    skipped if checkpoints would then take more than `SHARE_AT_EPOCH_ENDS` of the run's time. The
     run's last checkpoint is always written.
+
+    If no interval is requested, it is `USUAL_SECONDS`, or longer if checkpoints would otherwise
+    take more than `SHARE_OF_TIME`. It counts from one checkpoint to the end of the next one, so a
+    checkpoint is written early if the next opportunity might be too late.
 
     Attributes:
         folder: the run's `checkpoints`.
         context: what must be unchanged for a resume; stored in every header.
-        every_seconds: the interval in seconds; 0 for none.
-        every_batches: the interval in batches; 0 for none.
+        every_seconds: the requested interval in seconds; 0 for none.
+        every_batches: the requested interval in batches; 0 for none.
         after_save: called after each save; its time counts as part of the cost.
+        tell: called with a note if the usual interval is too expensive.
         seconds_spent: total time spent saving so far.
     """
 
@@ -94,10 +105,14 @@ class Checkpointer:
     every_seconds: float = 0.0
     every_batches: int = 0
     after_save: Callable[[TrainingState], None] | None = None
+    tell: Callable[[str], None] = lambda _: None
     seconds_spent: float = 0.0
     _began_at: float = field(default_factory=time.perf_counter)
     _saved_at: float = field(default_factory=time.perf_counter)
+    _looked_at: float = field(default_factory=time.perf_counter)
+    _longest_gap: float = 0.0
     _last_cost: float = 0.0
+    _told_interval: float = 0.0
 
     def next_due(self, step: int) -> float:
         """The next step, after this one, at which the interval in batches has passed."""
@@ -105,17 +120,35 @@ class Checkpointer:
 
     def due_after_batch(self, state: TrainingState) -> bool:
         """Whether the interval in batches or seconds has passed."""
-        if self.every_batches and state.step % self.every_batches == 0:
-            return True
-        since_saved = time.perf_counter() - self._saved_at
-        return bool(self.every_seconds) and since_saved >= self.every_seconds
+        now = time.perf_counter()
+        since_saved = now - self._saved_at
+        self._longest_gap = max(self._longest_gap, now - self._looked_at)
+        self._looked_at = now
+        if self.every_batches:
+            return state.step % self.every_batches == 0
+        if self.every_seconds:
+            return since_saved >= self.every_seconds
+        until_next = min(self._longest_gap + self._last_cost, USUAL_SECONDS / 2)
+        return since_saved + until_next >= USUAL_SECONDS and since_saved >= self._affordable()
+
+    def _affordable(self) -> float:
+        """The shortest interval in seconds that keeps to `SHARE_OF_TIME`."""
+        interval = self._last_cost / SHARE_OF_TIME
+        if interval > max(USUAL_SECONDS, 1.5 * self._told_interval):
+            self._told_interval = interval
+            self.tell(
+                f"a checkpoint takes {self._last_cost:.1f} s, so they are written every "
+                f"{interval:.0f} s, not every {USUAL_SECONDS:.0f} s; another interval can be "
+                "requested with --checkpoint-every"
+            )
+        return interval
 
     def due_after_epoch(self, state: TrainingState) -> bool:
         """Whether to save at this epoch's end."""
         if self.due_after_batch(state):
             return True
         until_the_end = self.seconds_spent + 2 * self._last_cost  # this one and the run's last
-        return until_the_end <= COST * (time.perf_counter() - self._began_at)
+        return until_the_end <= SHARE_AT_EPOCH_ENDS * (time.perf_counter() - self._began_at)
 
     def save(self, state: TrainingState) -> Path:
         """Write the state, and delete all but the newest checkpoints.
@@ -139,7 +172,7 @@ class Checkpointer:
             remove_file(old)
         if self.after_save is not None:
             self.after_save(state)
-        self._saved_at = time.perf_counter()
+        self._saved_at = self._looked_at = time.perf_counter()
         self._last_cost = self._saved_at - start
         self.seconds_spent += self._last_cost
         return path

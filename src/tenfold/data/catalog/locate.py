@@ -16,10 +16,9 @@ from pathlib import Path
 from tenfold.data.catalog.checking import UnusableError, check_file, wrong_file
 from tenfold.data.catalog.download import download_files, not_here, unpack
 from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, FileSet, files_in
-from tenfold.errors import DataError, StorageError, listing
+from tenfold.errors import DataError, StorageError, listing, reason_of
 from tenfold.listening import Listener, Recorder
 from tenfold.storage import cache_folder, expanded, make_folder
-from tenfold.storage.files import reason_of
 
 
 @dataclass(frozen=True)

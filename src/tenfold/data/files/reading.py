@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tenfold.errors import DataError, TenfoldError, counted
-from tenfold.storage.files import reason_of
+from tenfold.errors import DataError, TenfoldError, counted, reason_of
 from tenfold.types import LabeledArrays
 
 if TYPE_CHECKING:
