@@ -26,6 +26,9 @@ After that, what is shown is dropped until there is room again."""
 
 _GAP = "\n(the display was stopped: some lines are missing here)\n"
 
+_SHOW_CURSOR = "\x1b[?25h"
+"""Makes the cursor of a terminal visible; that may be one of the things that were dropped."""
+
 _PIECE = 256
 """Bytes written at once. If a pipe or a terminal has room at all, it has room for as many."""
 
@@ -38,7 +41,7 @@ class Display:
     """
 
     def __init__(self, stream: Stream | None) -> None:
-        self._stream: Stream | None = stream._stream if isinstance(stream, Display) else stream
+        self._stream = stream
         self._lock, self._has_gap = threading.Lock(), False
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
@@ -68,21 +71,32 @@ class Display:
             if self._stream is not None:
                 self._stream.flush()
 
+    def tell_of_gap(self) -> None:
+        """Say so if the last texts could not be shown, if that is possible now."""
+        if self._has_gap:
+            self.write("")
+
     def _show(self, stream: Stream, text: str) -> None:
         if not _is_plain(stream):
             stream.write(text)
             return
         stream.flush()
         descriptor = stream.fileno()
-        if self._has_gap and _has_room(descriptor, 0):
+        if self._has_gap and _has_room(descriptor, 0.0):
             self._has_gap = False
-            text = f"{_GAP}{text}"
+            cursor = _SHOW_CURSOR if stream.isatty() else ""
+            text = f"{cursor}{_GAP}{text}"
         data = memoryview(text.encode(self.encoding, stream.errors or "backslashreplace"))
         while data and not self._has_gap:
             if _has_room(descriptor, LONGEST_WAIT):
                 data = data[os.write(descriptor, data[:_PIECE]) :]
             else:
                 self._has_gap = True
+
+
+def display_on(stream: Stream | None) -> Display:
+    """A stream as a display, or itself if it is one already."""
+    return stream if isinstance(stream, Display) else Display(stream)
 
 
 class Results:
@@ -140,20 +154,20 @@ def _lead_nowhere(descriptor: int) -> None:
 def standard_streams() -> Iterator[None]:
     """Let `sys.stdout` be `Results` and `sys.stderr` a `Display` inside the block."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Results(sys.stdout), Display(sys.stderr)
+    display = Display(sys.stderr)
+    sys.stdout, sys.stderr = Results(sys.stdout), display
     try:
         yield
     finally:
+        display.tell_of_gap()
         sys.stdout, sys.stderr = before
 
 
 def _is_plain(stream: Stream) -> bool:
     """Whether a stream does no more than write to a file, a pipe or a terminal."""
-    return (
-        type(stream) is io.TextIOWrapper
-        and isinstance(getattr(stream.buffer, "raw", None), io.FileIO)
-        and hasattr(select, "poll")
-    )
+    if type(stream) is not io.TextIOWrapper or not hasattr(select, "poll"):
+        return False
+    return isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO)
 
 
 def _has_room(descriptor: int, seconds: float) -> bool:

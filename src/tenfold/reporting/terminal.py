@@ -10,7 +10,7 @@ from typing import Any
 
 from tenfold.errors import printable, shell_word
 from tenfold.evaluation.report import Report
-from tenfold.reporting.streams import Display
+from tenfold.reporting.streams import display_on
 from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
@@ -28,7 +28,7 @@ class PlainWatcher(Watcher):
     """
 
     def __init__(self, log_every: int = 0, *, quiet: bool = False) -> None:
-        self.stream = Display(sys.stderr)
+        self.stream = display_on(sys.stderr)
         self.every_batches = 0 if quiet else log_every
         self.quiet = quiet
 

@@ -1,0 +1,199 @@
+"""Output that cannot be shown is dropped; a result that cannot be written is an error."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+
+import tenfold as package
+from tenfold.errors import StorageError
+from tenfold.recipes import Recipe
+from tenfold.reporting import streams
+from tenfold.reporting.streams import Display, Results, display_on, standard_streams
+from tenfold.reporting.terminal import PlainWatcher
+
+
+class Broken:
+    """A stream all of whose methods raise an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def _fail(self, *_: object) -> None:
+        raise self.error
+
+    write = flush = isatty = fileno = _fail
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+BROKEN: dict[str, Any] = {
+    "none": None,
+    "closed": closed(),
+    "an object without methods": object(),
+    "a broken pipe": Broken(BrokenPipeError(32, "Broken pipe")),
+    "no terminal": Broken(OSError(5, "Input/output error")),
+    "an error of its own": Broken(RuntimeError("the widget is gone")),
+}
+"""Streams that programs may have put in place of `sys.stderr`."""
+
+each_broken = pytest.mark.parametrize("stream", BROKEN.values(), ids=BROKEN)
+
+
+@each_broken
+def test_what_cannot_be_shown_is_dropped(stream: object) -> None:
+    display = Display(stream)
+    assert display.write("text") == 4
+    display.flush()
+    display.tell_of_gap()
+    assert not display.isatty()
+
+
+@each_broken
+def test_training_goes_on_whatever_the_stream(
+    stream: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    run = package.train(recipe=Recipe(model="softmax", data="digits", epochs=2), out=tmp_path / "run", threads=1)
+    assert run.status == "finished"
+
+
+def test_an_error_that_is_no_exception_ends_the_program_as_usual() -> None:
+    class Stops(Broken):
+        def _fail(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+        write = _fail
+
+    with pytest.raises(KeyboardInterrupt):
+        Display(Stops(ValueError())).write("text")
+
+
+def test_a_display_is_not_wrapped_again() -> None:
+    display = display_on(io.StringIO())
+    assert display_on(display) is display
+
+
+def test_other_attributes_are_the_streams_own() -> None:
+    stream = io.StringIO()
+    for wrapped in (Display(stream), Results(stream)):
+        wrapped.write("one")
+        assert wrapped.getvalue() == stream.getvalue()
+    assert Display(None).encoding == "utf-8"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    """The end to read, and the end to write, of a pipe that holds 4 KiB."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(reader, False)
+    with os.fdopen(writer, "w") as stream:
+        yield reader, stream
+    os.close(reader)
+
+
+needs_pipes = pytest.mark.skipif(
+    not hasattr(fcntl, "F_SETPIPE_SZ"), reason="the size of a pipe cannot be set here"
+)
+
+
+@needs_pipes
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_reader_who_does_not_read_is_not_waited_for(
+    pipe: tuple[int, TextIO], unbuffered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LONGEST_WAIT", 0.01)
+    reader, stream = pipe
+    if unbuffered:  # as with `python -u`
+        raw = os.fdopen(stream.fileno(), "wb", buffering=0, closefd=False)
+        stream = io.TextIOWrapper(raw, write_through=True)
+    display = Display(stream)
+    for number in range(200):
+        display.write(f"line {number:04d}, and {80 * 'x'}\n")
+    begun = os.read(reader, 65536).decode()
+    assert begun.startswith("line 0000, and xxx")
+    display.write("seen again\n")
+    assert os.read(reader, 65536).decode() == f"{streams._GAP}seen again\n"
+    display.write("as usual\n")
+    assert os.read(reader, 65536).decode() == "as usual\n"
+
+
+@needs_pipes
+def test_a_gap_at_the_end_is_told(
+    pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LONGEST_WAIT", 0.01)
+    reader, stream = pipe
+    monkeypatch.setattr(sys, "stderr", stream)
+    with standard_streams():
+        watcher = PlainWatcher()
+        for _ in range(100):
+            watcher.note("x" * 90)
+        os.read(reader, 65536)
+    assert os.read(reader, 65536).decode() == streams._GAP
+
+
+@needs_pipes
+def test_texts_are_shown_in_order_and_whole(pipe: tuple[int, TextIO]) -> None:
+    reader, stream = pipe
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 65536)
+    display, lines = Display(stream), [f"{number} é 中 {'y' * number}\n" for number in range(300)]
+    shown = b""
+    for line in lines:
+        display.write(line)
+        shown += os.read(reader, 65536)
+    assert shown.decode() == "".join(lines)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("text", ["short", "long" * 10_000], ids=["short", "long"])
+def test_a_result_that_does_not_fit_is_an_error_once(text: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        results = Results(full)
+        wanted = "cannot be written to standard output: No space left on device"
+
+        def write() -> None:
+            results.write(text)
+            results.flush()
+
+        with pytest.raises(StorageError, match=wanted):
+            write()
+        results.flush()  # so that it does not fail again when the program ends
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason"),
+    [
+        (None, "it is closed"),
+        (closed(), "I/O operation on closed file"),
+        (Broken(BrokenPipeError(32, "Broken pipe")), "Broken pipe"),
+        (
+            io.TextIOWrapper(io.BytesIO(), encoding="ascii"),
+            "'ascii' codec can't encode character '\\xe9' in position 0: ordinal not in range(128)",
+        ),
+    ],
+    ids=["none", "closed", "a broken pipe", "another encoding"],
+)
+def test_a_result_that_cannot_be_written_is_an_error(stream: object, reason: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        Results(stream).write("é")
+    assert str(caught.value) == f"the result cannot be written to standard output: {reason}"
+
+
+def test_the_streams_are_put_back() -> None:
+    before = sys.stdout, sys.stderr
+    with standard_streams():
+        assert isinstance(sys.stdout, Results)
+    assert (sys.stdout, sys.stderr) == before
