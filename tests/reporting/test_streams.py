@@ -65,7 +65,9 @@ def test_training_goes_on_whatever_the_stream(
     stream: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    run = package.train(recipe=Recipe(model="softmax", data="digits", epochs=2), out=tmp_path / "run", threads=1)
+    run = package.train(
+        recipe=Recipe(model="softmax", data="digits", epochs=2), out=tmp_path / "run", threads=1
+    )
     assert run.status == "finished"
 
 

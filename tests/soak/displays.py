@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import fcntl
+import functools
 import os
 import pty
 import random
@@ -298,8 +299,14 @@ def use_terminal(name: str, run: Path) -> str:
 # --- Signals ----------------------------------------------------------------------------------
 
 
-def send_signal(number: int, after: float, run: Path) -> tuple[str, str]:
-    """Train, and send a signal after some seconds.
+def send_signal(number: int, after: float, begun: bool, run: Path) -> tuple[str, str]:
+    """Train, and send a signal.
+
+    Args:
+        number: of the signal.
+        after: the seconds after which it is sent.
+        begun: whether they count from when the run has begun, instead of the process.
+        run: the run's folder.
 
     Returns:
         What became of it, and what is wrong, if anything.
@@ -312,6 +319,8 @@ def send_signal(number: int, after: float, run: Path) -> tuple[str, str]:
         text=True,
         preexec_fn=_as_in_a_shell,
     )
+    while begun and not (run / "run.json").exists() and process.poll() is None:
+        time.sleep(0.001)
     time.sleep(after)
     process.send_signal(number)
     if number in PAUSES:
@@ -429,10 +438,11 @@ def main() -> None:
             terminal = f"terminal: {name}"
             cases.append((terminal, lambda run, name=name: ("trained", use_terminal(name, run))))
         for number in SIGNALS:
-            for _ in range(options.instants):
-                after = dice.uniform(0, 1.05 * soak.seconds)
+            for place in range(options.instants):
+                begun = place % 2 == 1
+                after = dice.uniform(0, (0.5 if begun else 1.05) * soak.seconds)
                 name = f"{signal.Signals(number).name} after {after:.4f} s"
-                cases.append((name, lambda run, n=number, after=after: send_signal(n, after, run)))
+                cases.append((name, functools.partial(send_signal, number, after, begun)))
         chosen = [case for case in cases if options.only in case[0]]
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(lambda case: soak.case(*case), chosen))
