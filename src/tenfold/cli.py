@@ -553,7 +553,7 @@ def predict(
     from tenfold.reporting.predictions import writer_of
     from tenfold.runs.evaluate import sample_of_test_images
     from tenfold.runs.resources import Resources, choose_device
-    from tenfold.runs.run import read_own_bundle, unfinished_note
+    from tenfold.runs.run import note_on_run, read_own_bundle
     from tenfold.storage import absolute
 
     if as_csv + as_lines + as_json > 1:
@@ -572,7 +572,7 @@ def predict(
     problems: list[tuple[str, str]] = []
     skipped: list[str] = []
     with _watching() as watcher:
-        if own is not None and (note := unfinished_note(own, bundle)):
+        if own is not None and (note := note_on_run(own, bundle)):
             watcher.note(note)
         if images:
             for answer in answers(classifier, images, top, _standard_input, skipped):

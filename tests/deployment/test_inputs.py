@@ -15,7 +15,7 @@ from tenfold.types import ImageShape
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
 def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(DataError, match=r"pipe\.png: not a regular file"):
+    with pytest.raises(DataError, match=r"pipe\.png: cannot be read: not a regular file"):
         raw_pixels(tmp_path / "pipe.png", ImageShape(1, 8, 8))
 
 

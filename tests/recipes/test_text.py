@@ -55,7 +55,9 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
 def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
-    with pytest.raises(UsageError, match=r"^recipe .*pipe\.toml: not a regular file"):
+    with pytest.raises(
+        UsageError, match=r"^recipe .*pipe\.toml: cannot be read: not a regular file"
+    ):
         load_recipe(tmp_path / "pipe.toml")
 
 

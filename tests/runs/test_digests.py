@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import tenfold
+import tenfold as package
 from command_line import Tenfold
 from tenfold.errors import FileRefusedError
 from tenfold.runs.folder import RunFolder
@@ -138,9 +140,9 @@ def test_an_accepted_recipe_change_is_permanent(run: Path) -> None:
 
 def test_the_digests_are_those_of_the_files(run: Path) -> None:
     facts = tenfold.open_run(run).facts
-    assert facts.digests.keys() == set(NAMES)
+    assert facts.digests.keys() == {*NAMES, "run.json"}
     folder = RunFolder(run)
-    assert facts.digests == folder.digests(model=tenfold.load(run).bundle.sha256)
+    assert facts.digests == folder.digests(facts, model=tenfold.load(run).bundle.sha256)
 
 
 def test_a_run_that_trains_again_has_none_until_it_ends(
@@ -156,4 +158,35 @@ def test_a_run_that_trains_again_has_none_until_it_ends(
         with pytest.raises(KeyboardInterrupt):
             tenfold.resume(run, epochs=2, quiet=True)
     assert tenfold.open_run(run).facts.digests == {}
-    assert tenfold.resume(run, quiet=True).facts.digests.keys() == set(NAMES)
+    assert tenfold.resume(run, quiet=True).facts.digests.keys() == {*NAMES, "run.json"}
+
+
+def change_accuracy(run: Path) -> None:
+    """Claim another accuracy on the test images."""
+    facts = json.loads((run / "run.json").read_text())
+    facts["figures"]["test_acc"] = 0.999
+    (run / "run.json").write_text(json.dumps(facts))
+
+
+def test_other_figures_are_refused_told_of_and_repaired(run: Path, tenfold: Tenfold) -> None:
+    wanted = package.open_run(run)
+    change_accuracy(run)
+    said = f"{run}/run.json: these are not the results that the run ended with"
+    with pytest.raises(FileRefusedError) as caught:
+        package.open_run(run)
+    assert str(caught.value) == f"{said}; write them again with: tenfold resume {run}"
+    for command in ("predict", "evaluate"):
+        answer = tenfold(command, str(run))
+        assert (answer.code, answer.err.count(said)) == (0, 1)
+        assert f"tenfold resume {run}" in answer.err
+    answer = tenfold("resume", str(run))
+    assert f"note: {said}; rewriting it from the newest checkpoint" in answer.err
+    found = package.open_run(run)
+    assert found.figures == wanted.figures
+    assert found.facts.test == wanted.facts.test
+
+
+def test_another_history_is_told_of(run: Path, originals: Path, tenfold: Tenfold) -> None:
+    swap("metrics.jsonl", run, originals)
+    answer = tenfold("predict", str(run))
+    assert "metrics.jsonl: this is not the history that the run ended with; write" in answer.err

@@ -118,7 +118,9 @@ def test_a_text_that_cannot_be_read_is_named(
 def test_a_pipe_is_refused_without_waiting(folder: RunFolder) -> None:
     folder.facts.unlink()
     os.mkfifo(folder.facts)
-    with pytest.raises(FileRefusedError, match=r"run\.json: not a regular file; restore"):
+    with pytest.raises(
+        FileRefusedError, match=r"run\.json: cannot be read: not a regular file; restore"
+    ):
         folder.read_facts()
 
 

@@ -574,6 +574,13 @@ REPAIRED: dict[str, tuple[Callable[[Case], object], str]] = {
         lambda c: shutil.copy(c.other / "checkpoints/best.safetensors", c.run / MODEL),
         "model.safetensors: this is not the model that the run ended with",
     ),
+    "epochs in the figures": (
+        facts_edit("figures.epochs", 9),
+        "run.json: these are not the results that the run ended with",
+    ),
+    "the accuracy": (facts_edit("figures.test_acc", 0.999), "these are not the results"),
+    "the report": (facts_edit("test.confusion", [[1]]), "these are not the results"),
+    "no report": (facts_edit("test", None), "these are not the results"),
     "a comment in the recipe": (
         lambda c: c.edit("recipe.toml", "lr = ", "# half of it is too slow\nlr = "),
         "recipe.toml: this is not the recipe that the run ended with",
@@ -596,10 +603,6 @@ def test_a_finished_run_is_repaired_from_its_checkpoint(
 FINISHED_REFUSED: dict[str, tuple[Callable[[Case], object], str]] = {
     "lr": (recipe_edit("lr = 0.2", "lr = 0.1"), r"recipe\.lr was 0\.2, is 0\.1"),
     "epochs in the recipe": (recipe_edit("epochs = 2", "epochs = 4"), r"recipe\.epochs was 2"),
-    "epochs in the figures": (
-        facts_edit("figures.epochs", 9),
-        "disagree on the number of finished epochs",
-    ),
     "a line of the history less, and no digests": (
         lambda c: (
             c.edit_facts("digests", None),

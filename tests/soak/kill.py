@@ -384,7 +384,7 @@ def state_of(run: Path) -> dict[str, object]:
             bits = hashlib.sha256(tensor.data).hexdigest()
             found[f"{name}: {key}"] = (tensor.dtype, tensor.shape, bits)
         if name == "model":
-            found["digests"] = facts.digests == folder.digests(model=file.sha256)
+            found["digests"] = facts.digests == folder.digests(facts, model=file.sha256)
     return found
 
 

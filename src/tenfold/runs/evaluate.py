@@ -24,7 +24,7 @@ from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
-from tenfold.runs.run import read_own_bundle, read_recipe, unfinished_note
+from tenfold.runs.run import note_on_run, read_own_bundle, read_recipe
 from tenfold.training.engine_table import AUTO
 
 _NAME_FILES = "name image files"
@@ -77,7 +77,7 @@ def evaluate_run(
         facts = own.read_facts()
         recipe = read_recipe(own, facts)
         resources, batch_size = resources.with_defaults_from(facts, data), recipe.eval_batch_size
-        if note := unfinished_note(own, bundle):
+        if note := note_on_run(own, bundle):
             listener.note(note)
     with _classifier_of(bundle, resources) as classifier:
         if own is not None:

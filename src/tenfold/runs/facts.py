@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -176,7 +178,8 @@ class RunFacts(Facts):
         figures: once the run has ended.
         test: the report on the test split, once there is one.
         failure: why it failed, if it did.
-        digests: SHA-256 of the run's files by name, once it has ended.
+        digests: SHA-256 of the run's files by name, once it has ended; of `run.json`, that of its
+            results.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -203,6 +206,12 @@ class RunFacts(Facts):
     def has_ended(self) -> bool:
         """Whether training is complete, unless more is asked for."""
         return self.status in ("finished", "stopped early")
+
+    @property
+    def sha256_of_results(self) -> str:
+        """The SHA-256 of the figures and the report on the test split."""
+        results = self.model_dump(mode="json", include={"figures", "test"})
+        return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
 
     def updated(self, **changes: object) -> RunFacts:
         """A copy with some facts changed."""

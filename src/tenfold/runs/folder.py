@@ -102,7 +102,20 @@ class RunFolder:
                 remedy="choose a writable folder",
             ) from error
         with held:
+            self._require_own_checkpoints()
             yield
+
+    def _require_own_checkpoints(self) -> None:
+        """Refuse a link in the place of the folder of checkpoints: old ones are removed there.
+
+        Raises:
+            FileRefusedError: it is one.
+        """
+        if self.checkpoints.is_symlink():
+            raise FileRefusedError(
+                f"{self.checkpoints}: this is a link to another folder, wanted a folder",
+                remedy="move that folder here, or the whole run there",
+            )
 
     def is_being_written(self) -> bool:
         """Whether a process holds the run's lock; True if that cannot be determined."""
@@ -169,14 +182,28 @@ class RunFolder:
                     raise
         return history
 
-    def digests(self, *, model: str) -> dict[str, str]:
+    def digests(self, facts: RunFacts, *, model: str) -> dict[str, str]:
         """SHA-256 of the files of a run that has ended, by file name.
 
         Args:
+            facts: what `run.json` will have, besides these digests.
             model: the digest of the bundle's contents.
         """
         texts = {path.name: sha256_of(self.read_text(path)) for path in (self.metrics, self.recipe)}
-        return {self.model.name: model, **texts}
+        return {self.model.name: model, **texts, self.facts.name: facts.sha256_of_results}
+
+    def require_own_results(self, facts: RunFacts) -> None:
+        """Refuse results in `run.json` that are not those that the run ended with.
+
+        Raises:
+            FileRefusedError: they are from another run, or have been changed.
+        """
+        found = facts.sha256_of_results
+        if facts.digests.get(self.facts.name, found) != found:
+            raise FileRefusedError(
+                f"{self.facts}: these are not the results that the run ended with",
+                remedy=f"write them again with: {self.command('resume')}",
+            )
 
 
 if sys.platform == "win32":

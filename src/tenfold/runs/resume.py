@@ -340,6 +340,7 @@ def _nothing_to_do(folder: RunFolder, facts: RunFacts, recipe: Recipe, listener:
     if not facts.has_ended:
         return False
     try:
+        folder.require_own_results(facts)
         require_own_model(folder, facts, read_bundle(folder.model))
         epochs = len(folder.read_history(facts))
     except NewerFormatError:

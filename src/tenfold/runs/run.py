@@ -99,10 +99,11 @@ def open_run(path: str | Path) -> Run:
     """The run in a folder.
 
     Raises:
-        FileRefusedError: not a run folder, or a file in it is damaged.
+        FileRefusedError: not a run folder, or a file in it is damaged or not its own.
     """
     folder = existing_run(Path(path))
     facts = folder.read_facts()
+    folder.require_own_results(facts)
     return Run(folder.path, tuple(folder.read_history(facts)), facts)
 
 
@@ -148,8 +149,10 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     return Classifier(read_own_bundle(Path(path))[0], choose_device(device))
 
 
-def unfinished_note(folder: RunFolder, bundle: Bundle) -> str:
-    """The note for using the model of an unfinished run; empty if the run has finished.
+def note_on_run(folder: RunFolder, bundle: Bundle) -> str:
+    """The note for using a model whose run has not finished, or has files that are not its own.
+
+    Empty if there is nothing to note.
 
     Args:
         folder: the run's.
@@ -157,7 +160,7 @@ def unfinished_note(folder: RunFolder, bundle: Bundle) -> str:
     """
     facts = folder.read_facts()
     if facts.has_ended:
-        return ""
+        return _note_on_files(folder, facts)
     epoch = bundle.header.figures.get("epochs")
     source = "an earlier epoch" if epoch is None else f"epoch {epoch}"
     status = status_of(folder, facts)
@@ -166,6 +169,19 @@ def unfinished_note(folder: RunFolder, bundle: Bundle) -> str:
         f"{folder}: the run has not finished (status: {status}), its model is from "
         f"{source}{further}"
     )
+
+
+def _note_on_files(folder: RunFolder, facts: RunFacts) -> str:
+    """The note on results and a history that are not those that the run ended with."""
+    problems = []
+    for require_own in (folder.require_own_results, folder.read_history):
+        try:
+            require_own(facts)
+        except FileRefusedError as error:
+            problems.append(error.message)
+    if not problems:
+        return ""
+    return f"{'; '.join(problems)}; write them again with: {folder.command('resume')}"
 
 
 def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:

@@ -139,8 +139,8 @@ def _run_session(
         status=outcome,
         figures=fitted.figures,
         test=None if fitted.report is None else fitted.report.to_dict(),
-        digests=folder.digests(model=digest),
     )
+    facts = facts.updated(digests=folder.digests(facts, model=digest))
     folder.write_facts(facts)
     return Run(folder.path, tuple(state.history), facts)
 

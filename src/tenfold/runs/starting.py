@@ -17,8 +17,8 @@ from tenfold.errors import FileRefusedError, UsageError, counted, listing
 from tenfold.listening import Listener
 from tenfold.recipes import AugmentRecipe, Recipe
 from tenfold.runs.facts import StartFacts
-from tenfold.runs.run import read_own_bundle, unfinished_note
-from tenfold.storage import StoredTensor, absolute, expanded
+from tenfold.runs.run import note_on_run, read_own_bundle
+from tenfold.storage import StoredTensor, absolute, expanded, open_regular
 
 if TYPE_CHECKING:
     from torch import nn
@@ -107,7 +107,7 @@ def read_start(recipe: Recipe) -> Start | None:
             header.input_shape,
             header.resize,
             header.depth,
-            "" if folder is None else unfinished_note(folder, bundle),
+            "" if folder is None else note_on_run(folder, bundle),
             str(header.data.get("source", "")),
             str(header.data.get("fingerprint", "")),
         )
@@ -117,7 +117,7 @@ def read_start(recipe: Recipe) -> Start | None:
 
         path = expanded(recipe.weights)
         weights = to_stored(read_state_dict(path))
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Start(StartFacts(place=str(absolute(path)), sha256=digest), weights)
     return None

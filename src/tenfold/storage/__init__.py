@@ -7,6 +7,7 @@ from tenfold.storage.files import absolute as absolute
 from tenfold.storage.files import append_text as append_text
 from tenfold.storage.files import expanded as expanded
 from tenfold.storage.files import make_folder as make_folder
+from tenfold.storage.files import open_regular as open_regular
 from tenfold.storage.files import read_regular_file as read_regular_file
 from tenfold.storage.files import read_text as read_text
 from tenfold.storage.files import remove_file as remove_file
@@ -18,6 +19,7 @@ from tenfold.storage.files import write_text as write_text
 from tenfold.storage.tensors import LARGEST_HEADER as LARGEST_HEADER
 from tenfold.storage.tensors import StoredTensor as StoredTensor
 from tenfold.storage.tensors import TensorFile as TensorFile
+from tenfold.storage.tensors import kind_of as kind_of
 from tenfold.storage.tensors import read_safetensors as read_safetensors
 from tenfold.storage.tensors import read_tensors as read_tensors
 from tenfold.storage.tensors import write_tensors as write_tensors

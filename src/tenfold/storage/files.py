@@ -81,6 +81,21 @@ def append_text(path: Path, text: str) -> None:
             os.close(descriptor)
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading, if it is a regular one.
+
+    Opening a pipe would wait for a writer, and a device may have no end.
+
+    Raises:
+        OSError: it is missing, unreadable, or no regular file.
+    """
+    file = open(path, "rb", opener=_open_without_blocking)  # noqa: SIM115 - closed by the caller
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file
+
+
 @contextmanager
 def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
     """Open a file for reading; gives the file and its size in bytes.
@@ -89,11 +104,8 @@ def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
         FileRefusedError: it is missing, unreadable, or a pipe, a device or a folder.
     """
     try:
-        with open(path, "rb", opener=_open_without_blocking) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise FileRefusedError(f"{path}: not a regular file")
-            yield file, status.st_size
+        with open_regular(path) as file:
+            yield file, os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         raise FileRefusedError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -192,9 +193,7 @@ def read_tensors(path: Path, *, kind: str, version: int) -> TensorFile:
     with read_regular_file(path) as (file, size):
         top = _top(path, file, size, kind)
         metadata = _metadata(path, top.pop("__metadata__", None), kind, version)
-        data = memoryview(bytearray(size - file.tell()))
-        file.readinto(data)
-    tensors = _tensors(path, top, data)
+        tensors = _tensors(path, top, file, size)
     written_with = (metadata["kind"], metadata["version"], metadata["header"])
     if metadata["sha256"] != _digest(written_with, tensors):
         raise _damaged(path, "its contents do not match its digest")
@@ -210,9 +209,24 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     """
     with read_regular_file(path) as (file, size):
         top = _top(path, file, size, "safetensors")
-        data = memoryview(bytearray(size - file.tell()))
-        file.readinto(data)
-    metadata = top.pop("__metadata__", None)
+        metadata = top.pop("__metadata__", None)
+        _require_foreign(path, metadata)
+        return _tensors(path, top, file, size)
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a tensor file, by its header; empty for any other file."""
+    try:
+        with read_regular_file(path) as (file, size):
+            metadata = _top(path, file, size, "safetensors").get("__metadata__")
+    except FileRefusedError:
+        return ""
+    kind = metadata.get("kind") if isinstance(metadata, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
+def _require_foreign(path: Path, metadata: object) -> None:
+    """Refuse a file of ours where one of another program is wanted."""
     found = metadata.get("kind") if isinstance(metadata, dict) else None
     if isinstance(found, str) and found in _KINDS:
         starts = {
@@ -222,7 +236,6 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
         raise FileRefusedError(
             f"{path}: this is {_what(found)}", remedy=starts.get(found, _KINDS[found][1])
         )
-    return _tensors(path, top, data)
 
 
 def _top(path: Path, file: io.BufferedReader, size: int, kind: str) -> dict[str, Any]:
@@ -280,13 +293,18 @@ class _Entry(Facts):
     data_offsets: Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
 
 
-def _tensors(path: Path, top: Mapping[str, Any], data: memoryview) -> dict[str, StoredTensor]:
-    """The tensors that the entries describe; they must cover the data exactly once."""
+def _tensors(
+    path: Path, top: Mapping[str, Any], file: io.BufferedReader, size: int
+) -> dict[str, StoredTensor]:
+    """The tensors that the entries describe; they must cover the rest of the file exactly once.
+
+    Nothing is read before that is known.
+    """
     entries = {
         name: checked(_Entry, entry, f"{path}: the file is damaged: its tensor {name!r}")
         for name, entry in top.items()
     }
-    tensors: dict[str, StoredTensor] = {}
+    found: list[tuple[str, str, tuple[int, ...], int]] = []
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
         dtype, shape = _TYPE_NAMES.get(entry.dtype), tuple(entry.shape)
@@ -299,10 +317,40 @@ def _tensors(path: Path, top: Mapping[str, Any], data: memoryview) -> dict[str, 
             raise _damaged(
                 path, f"its tensor {name!r} lies at {first}..{last}, wanted {start}..{end}"
             )
-        tensors[name] = StoredTensor(dtype, shape, data[start:end])
-    if end != len(data):
-        raise _damaged(path, f"its tensors take {end:,} bytes, but it has {len(data):,} for them")
-    return tensors
+        found.append((name, dtype, shape, start))
+    there = size - file.tell()
+    if end != there:
+        raise _damaged(path, f"its tensors take {end:,} bytes, but it has {there:,} for them")
+    data = _read(path, file, end)
+    ends = [*(start for *_, start in found[1:]), end][: len(found)]
+    return {
+        name: StoredTensor(dtype, shape, data[start:stop])
+        for (name, dtype, shape, start), stop in zip(found, ends, strict=True)
+    }
+
+
+def _read(path: Path, file: io.BufferedReader, size: int) -> memoryview:
+    """The next bytes of a file, if there is memory for them."""
+    memory = _memory()
+    try:
+        if memory is not None and size > memory:
+            raise MemoryError
+        data = memoryview(bytearray(size))
+    except (MemoryError, OverflowError) as error:
+        raise FileRefusedError(
+            f"{path}: its tensors take {size:,} bytes, more than there is memory for"
+        ) from error
+    if file.readinto(data) != size:
+        raise _damaged(path, "it became shorter while it was read")
+    return data
+
+
+def _memory() -> int | None:
+    """Bytes of memory that this computer has; None if it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _what(kind: str) -> str:

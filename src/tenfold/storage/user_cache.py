@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ from tenfold.errors import StorageError
 from tenfold.storage.files import make_folder, remove_leftovers
 
 _LOCK_SECONDS = 60
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+"""The name of an entry, without its suffix."""
 
 
 def cache_folder() -> Path:
@@ -34,7 +38,7 @@ def room_for(
     """Lock the folder of a file that the block is to write, and make room for the file.
 
     Args:
-        path: of the file; others of its kind have the same suffix.
+        path: of the file, named by a digest; others of its kind have the same suffix.
         size: of the file, in bytes.
         largest: total size that all of them may have, in bytes; None for any.
         most: number of them that there may be; None for any.
@@ -68,6 +72,8 @@ def _make_room(folder: Path, suffix: str, size: int, largest: int | None, most: 
     """Remove the least recently used files until another one fits; see `room_for`."""
     entries = []
     for path in folder.glob(f"*{suffix}"):
+        if not _DIGEST.fullmatch(path.stem):
+            continue  # not ours
         with suppress(FileNotFoundError):  # removed by another process in the meantime
             status = path.stat()
             entries.append((status.st_mtime_ns, status.st_size, path))

@@ -14,6 +14,7 @@ from torch import Tensor
 from tenfold.errors import FileRefusedError, NewerFormatError, listing
 from tenfold.storage import (
     checked,
+    kind_of,
     make_folder,
     read_tensors,
     remove_file,
@@ -169,7 +170,8 @@ class Checkpointer:
         )
         others = [other for other in checkpoint_files(self.folder) if other != path]
         for old in others[GENERATIONS - 1 :]:
-            remove_file(old)
+            if kind_of(old) == KIND:  # never remove what is not ours, whatever its name
+                remove_file(old)
         if self.after_save is not None:
             self.after_save(state)
         self._saved_at = self._looked_at = time.perf_counter()

@@ -80,7 +80,9 @@ def nested_lists(depth: int) -> bytes:
         (b"(i__main__\nX\n.", "the opcode INST"),
         (b"\x80\x02P1\n.", "the opcode PERSID|damaged"),
         (b"\x80\x02cnumpy\ndtype\n}b.", "changes a global that it may only call"),
-        (b"(" * 100_000 + b"l" * 100_000 + b".", "wanted a dict|damaged"),
+        (b"(" * 100_000 + b"l" * 100_000 + b".", "over 10,000 lists"),
+        (b"\x80\x02(" + b"]" * 2_000_000 + b"d.", "over 10,000 lists"),
+        (b"\x80\x02(" + b"(d" * 2_000_000 + b"l.", "over 10,000 lists"),
         (array_state(b"(" + nested_lists(40) + b"t"), r"of shape (a list) and dtype uint8"),
         (b"\x80\x02cnumpy\ndtype\n(" + nested_lists(40) + b"tR.", "an array of dtype 'a list'"),
     ],
@@ -94,6 +96,16 @@ def test_hostile_pickles_are_refused_without_taking_memory(tmp_path, data, messa
     tracemalloc.stop()
     assert any(part in str(caught.value) for part in message.split("|"))
     assert peak < 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("limit", "opcode", "message"),
+    [("_MOST_VALUES", b"N", "over 1,000 values"), ("_LARGEST_MEMO", b"N\x94", "memo slot 1,001")],
+)
+def test_the_values_in_a_pickle_are_counted(tmp_path, monkeypatch, limit, opcode, message):
+    monkeypatch.setattr(f"tenfold.data.files.pickles.{limit}", 1000)
+    with pytest.raises(DataError, match=message):
+        read_pickled_dict(placed(tmp_path, b"\x80\x04(" + opcode * 1002 + b"l."))
 
 
 def test_the_size_of_a_pickle_is_bounded(tmp_path, monkeypatch):

@@ -60,7 +60,8 @@ def test_links_in_directories(tmp_path):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("tenfold.data.folders.source.MOST_MEMBERS", 4)
+    for name in ("MOST_MEMBERS", "MOST_FILES"):
+        monkeypatch.setattr(f"tenfold.data.folders.source.{name}", 4)
     for kind in ("directory", "zip", "w"):
         with pytest.raises(DataError, match="more than 4 files and folders"):
             read(source(kind, tmp_path / kind if kind == "directory" else tmp_path, SPLIT))

@@ -26,8 +26,8 @@ def test_abandoned_reading_leaves_no_thread(tmp_path):
 
 
 def read_on(stream: ForwardStream) -> None:
-    while stream.read(1000):
-        pass
+    while True:
+        stream.read_at(stream.tell(), 1000)
 
 
 def test_a_read_after_damage_raises_again(tmp_path):
@@ -54,7 +54,7 @@ def test_a_tar_header_that_claims_gigabytes_takes_no_memory(tmp_path):
         entry = tarfile.TarInfo("cat/1.png")
         entry.type, entry.size = kind, 2**33
         (tmp_path / "x.tar").write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
-        with pytest.raises(DataError, match="8,589,934,592"):
+        with pytest.raises(DataError, match=r"take 8,589,9\d\d,\d\d\d bytes or more"):
             read(tmp_path / "x.tar")
 
 

@@ -13,7 +13,7 @@ from tenfold.data.catalog.entries import CatalogFile
 from tenfold.data.files.reading import file_errors, is_gzip, unzipped
 from tenfold.errors import DataError, StorageError
 from tenfold.listening import Listener
-from tenfold.storage import cache_folder, make_folder, write_bytes
+from tenfold.storage import cache_folder, make_folder, open_regular, write_bytes
 
 _READ_CHUNK = 2**20
 _SETTLED = 2.0  # seconds after which another change is sure to get a new time stamp
@@ -37,7 +37,7 @@ def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
     """
     wanted = file.digest or file.gzip_digest
     try:
-        with file_errors(path), path.open("rb") as stream:
+        with file_errors(path), open_regular(path) as stream:
             if wanted is None or (file.digest is None and not is_gzip(stream)):
                 listener.note(f"{path}: not checked, no digest is published")
                 return False

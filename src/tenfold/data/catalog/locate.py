@@ -18,7 +18,7 @@ from tenfold.data.catalog.download import download_files, not_here, unpack
 from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, FileSet, files_in
 from tenfold.errors import DataError, StorageError, listing, reason_of
 from tenfold.listening import Listener, Recorder
-from tenfold.storage import cache_folder, expanded, make_folder
+from tenfold.storage import cache_folder, expanded, make_folder, open_regular
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _unpack_from_disk(entry: CatalogEntry, root: Path | None, cache: Path) -> bo
         if path.is_file():
             make_folder(cache / file_set.folder)
             try:
-                with path.open("rb") as stream:
+                with open_regular(path) as stream:
                     unpack(stream, file_set, cache)
             except UnusableError as error:
                 raise wrong_file(path, str(error)) from error

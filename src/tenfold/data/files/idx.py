@@ -27,6 +27,7 @@ from tenfold.data.files.reading import (
     unzipped,
 )
 from tenfold.errors import DataError, counted
+from tenfold.storage import open_regular
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 # The magic number ends in the number of axes.
@@ -87,7 +88,7 @@ def idx_kind(path: Path) -> str | None:
         path: a regular file, gzipped or not.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if not is_gzip(file):
                 return _IDX_NAMES.get(file.read(4))
             with gzip.GzipFile(fileobj=file) as content:
@@ -98,7 +99,7 @@ def idx_kind(path: Path) -> str | None:
 
 def _read_idx_array(path: Path, wanted: bytes) -> NDArray[np.uint8]:
     """The array of an IDX file of unsigned bytes with the wanted magic number."""
-    with file_errors(path), path.open("rb") as file:
+    with file_errors(path), open_regular(path) as file:
         largest = path.stat().st_size
         if not is_gzip(file):
             return _read_idx_stream(path, file, wanted, largest)

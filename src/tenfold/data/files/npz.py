@@ -25,7 +25,9 @@ from tenfold.data.files.reading import (
     library_errors,
     require_known_method,
 )
+from tenfold.data.files.zips import opened_zip
 from tenfold.errors import DataError, counted, listing, nearest, quoted
+from tenfold.storage import open_regular
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 _NPZ_SPLITS = {
@@ -75,10 +77,12 @@ def read_npz(path: Path) -> dict[str, LabeledArrays]:
     Raises:
         DataError: it is missing, damaged, too large, or has any other content.
     """
-    with file_errors(path), path.open("rb") as file:
-        if file.read(4) not in (b"PK\x03\x04", b"PK\x05\x06"):
+    with file_errors(path):
+        with open_regular(path) as file:
+            start = file.read(4)
+        if start not in (b"PK\x03\x04", b"PK\x05\x06"):
             raise _wrong_arrays(path, "not an .npz file")
-        arrays = _npz_arrays(path, file)
+        arrays = _npz_arrays(path)
     names = arrays.pop("classes", None)
     pairs = _npz_pairs(path, arrays)
     highest = max(int(labels.max(initial=-1)) for _, labels in pairs.values())
@@ -89,11 +93,11 @@ def read_npz(path: Path) -> dict[str, LabeledArrays]:
     }
 
 
-def _npz_arrays(path: Path, file: io.BufferedIOBase) -> dict[str, NDArray[np.generic]]:
+def _npz_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     """All arrays of the file by key, with their sizes checked first."""
     with (
         library_errors(f"{path}: the .npz file is damaged or truncated"),
-        zipfile.ZipFile(file) as archive,
+        opened_zip(path) as archive,
     ):
         entries = archive.infolist()
         keys = [entry.filename.removesuffix(".npy") for entry in entries]

@@ -60,9 +60,16 @@ _STRUCTURE = frozenset({
     "PROTO", "FRAME", "STOP", "MARK", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
     "APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD",
 })
+_CONTAINERS = frozenset({
+    "EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2",
+    "TUPLE3", "REDUCE", "BYTEARRAY8", "MARK",
+})
 # fmt: on
 _HARMLESS_OPCODES = _PLAIN_VALUES | _MEMO_WRITERS | _MEMO_READERS | _STRUCTURE
-_LARGEST_MEMO = 2_000_000
+_LARGEST_MEMO = 1_000_000
+
+_MOST_VALUES, _MOST_CONTAINERS = 4_000_000, 10_000
+"""Maximum number of values, and of lists and the like; CIFAR-100 has 150,000 and a dozen."""
 
 
 def _require_harmless_opcodes(data: bytes) -> None:
@@ -71,24 +78,34 @@ def _require_harmless_opcodes(data: bytes) -> None:
     A huge memo slot would make the unpickler allocate all slots below it, and a tuple nested in
     itself many times takes forever to hash; so only values that cannot be tuples may be reused.
     """
-    is_plain: dict[int, bool] = {}
+    memo, memo_length = bytearray(), 0  # by slot: 0 if it is free, 1 for a tuple, 2 for others
     top_is_plain = False
-    end = 0
+    end = values = containers = 0
     for opcode, argument, position in pickletools.genops(data):
         name = opcode.name
         if name not in _HARMLESS_OPCODES:
             raise DataError(f"the pickle has the opcode {name}, which plain data never has")
         if name in _MEMO_WRITERS:
-            slot = len(is_plain) if argument is None else int(argument)
+            slot = memo_length if argument is None else int(argument)
             if slot > _LARGEST_MEMO:
                 raise DataError(f"the pickle uses memo slot {slot:,}, which no batch needs")
-            is_plain[slot] = top_is_plain
+            memo.extend(bytes(max(0, slot + 1 - len(memo))))
+            memo_length += not memo[slot]
+            memo[slot] = 1 + top_is_plain
         elif name in _MEMO_READERS:
-            if not is_plain.get(int(argument or 0), False):
+            slot = int(argument or 0)
+            if slot >= len(memo) or memo[slot] != 2:
                 raise DataError("the pickle uses a tuple twice, which no batch does")
             top_is_plain = True
         elif name not in ("PROTO", "FRAME"):
             top_is_plain = name in _PLAIN_VALUES
+        values += name in _PLAIN_VALUES or name in _MEMO_READERS
+        containers += name in _CONTAINERS
+        if values > _MOST_VALUES or containers > _MOST_CONTAINERS:
+            raise DataError(
+                f"the pickle has over {_MOST_VALUES:,} values or over {_MOST_CONTAINERS:,} lists "
+                "and the like, which no batch has"
+            )
         end = (position or 0) + 1
     if end != len(data):
         raise DataError(f"the pickle's end is followed by {counted(len(data) - end, 'byte')}")

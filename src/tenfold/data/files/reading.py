@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenfold.errors import DataError, TenfoldError, counted, reason_of
+from tenfold.storage import open_regular
 from tenfold.types import LabeledArrays
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ LARGEST_ARRAY = 16 * 2**30
 
 LARGEST_DEFLATE_RATIO = 1032
 """Maximum compression ratio of deflate, which gzip and npz use."""
+
+MOST_MEMBERS = 1_000_000
+"""Maximum number of members in an archive."""
+
+LONGEST_NAME = 4096
+"""Maximum length of a member's name: in bytes in an archive, in characters elsewhere."""
 
 CHUNK = 2**20
 
@@ -132,7 +139,7 @@ def joined(batches: Sequence[LabeledArrays]) -> LabeledArrays:
 
 def read_whole(path: Path, limit: int) -> bytes:
     """A file's contents; refuses a file of more than `limit` bytes."""
-    with file_errors(path), path.open("rb") as file:
+    with file_errors(path), open_regular(path) as file:
         data = file.read(min(path.stat().st_size, limit + 1))
     if len(data) > limit:
         raise DataError(f"{path}: larger than {limit:,} bytes")

@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 
 from tenfold.data.files.reading import damaged, library_errors, require_known_method
+from tenfold.data.files.zips import opened_zip
 from tenfold.data.folders import text
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
 from tenfold.data.folders.streams import DECOMPRESSORS, Budget, ForwardStream
 from tenfold.errors import DataError, listing
+from tenfold.storage import open_regular
 
 _DAMAGED = "the archive is damaged or cannot be read"
 
@@ -45,7 +47,7 @@ def archive_members(path: Path) -> Iterator[Member]:
     if kind == "zip":
         return _zip_members(path)
     if kind == "tar":
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _tar_members(path, file.read(tarfile.BLOCKSIZE))
     raise DataError(
         f"{path}: neither a folder nor a supported archive",
@@ -56,7 +58,7 @@ def archive_members(path: Path) -> Iterator[Member]:
 
 def _kind_of(path: Path) -> str:
     """`zip`, `tar`, or empty for no archive."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(tarfile.BLOCKSIZE)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
@@ -66,7 +68,7 @@ def _kind_of(path: Path) -> str:
 
 
 def _zip_members(path: Path) -> Iterator[Member]:
-    with library_errors(f"{path}: {_DAMAGED}"), zipfile.ZipFile(path) as archive:
+    with library_errors(f"{path}: {_DAMAGED}"), opened_zip(path) as archive:
         entries = archive.infolist()
         encrypted = [entry.filename for entry in entries if entry.flag_bits & 0x1]
         if encrypted:
@@ -99,7 +101,7 @@ def guessed_encoding(path: Path) -> str:
     """
     if path.is_dir() or _kind_of(path) != "zip":
         return ""
-    with library_errors(f"{path}: {_DAMAGED}"), zipfile.ZipFile(path) as archive:
+    with library_errors(f"{path}: {_DAMAGED}"), opened_zip(path) as archive:
         encoding = _encoding_of(archive.infolist())
     return "" if encoding == "utf-8" else encoding.upper()
 
@@ -158,7 +160,7 @@ def _read_zip_entry(
 def _tar_members(path: Path, start: bytes) -> Iterator[Member]:
     with library_errors(f"{path}: {_DAMAGED}"), closing(ForwardStream(path, start)) as stream:
         archive = tarfile.TarFile(fileobj=stream)  # type: ignore[arg-type]
-        while (entry := archive.next()) is not None:
+        while (entry := stream.next_entry(archive)) is not None:
             parts = _parts(entry.name)
             yield Member(parts, _tar_kind(entry), partial(_read_tar_entry, path, stream, entry))
             # TarFile keeps every member that it has seen; millions would fill memory.

@@ -33,6 +33,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from tenfold.data.folders.pillow import open_image, pillow_errors, require_bounded
+from tenfold.data.folders.tags import require_bounded_tags
 from tenfold.errors import DataError, UsageError
 from tenfold.resizing import DEFAULT_RESIZE, Resize, size_inside
 
@@ -92,7 +93,7 @@ def read_header(data: bytes, name: str) -> Header:
         width, height = image.size
         # For a TIFF, Pillow itself swaps the sides when it reads the header.
         if not isinstance(image, TiffImageFile):
-            orientation = _exif_without_pixels(image, data).get(_ORIENTATION_TAG, 1)
+            orientation = _exif_without_pixels(image, data, name).get(_ORIENTATION_TAG, 1)
             if orientation in _ORIENTATIONS and orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
                 width, height = height, width
         has_sixteen_bits = _is_sixteen_bit(image)
@@ -163,11 +164,12 @@ def image_to_array(
         return _pixels(image, name, channels, size, resize, depth)
 
 
-def _exif_without_pixels(image: ImageFile, data: bytes) -> Image.Exif:
+def _exif_without_pixels(image: ImageFile, data: bytes, name: str) -> Image.Exif:
     """The image's EXIF data.
 
     A PNG can have it after the pixels, and Pillow would decode them to get there.
     """
+    _require_bounded_exif(image, name)
     if isinstance(image, PngImageFile) and b"eXIf" not in data:
         return Image.Image.getexif(image)
     return image.getexif()
@@ -220,6 +222,7 @@ def _pixels(
     image.load()
     if is_deep:
         _require_high_bits(image, name)
+    _require_bounded_exif(image, name)
     image = _upright(image)
     image = _opaque_gray_or_rgb(image, name, depth)
     mode = "L" if channels == 1 else "RGB"
@@ -265,6 +268,12 @@ def _color_of_the_rim(image: Image.Image) -> int | tuple[int, ...]:
     rim = np.concatenate(sides).astype(np.int64)
     mean = ((2 * rim.sum(0) + len(rim)) // (2 * len(rim))).tolist()
     return tuple(mean) if len(mean) > 1 else int(mean[0])
+
+
+def _require_bounded_exif(image: Image.Image, name: str) -> None:
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        require_bounded_tags(exif, name)
 
 
 def _upright(image: Image.Image) -> Image.Image:

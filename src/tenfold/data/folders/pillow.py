@@ -7,6 +7,7 @@ the first bytes select the reader.
 from __future__ import annotations
 
 import io
+import logging
 import pkgutil
 import re
 import threading
@@ -26,7 +27,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from tenfold.data.files.reading import library_errors
+from tenfold.data.folders.tags import TILE_SIDES, require_bounded_tags
 from tenfold.errors import DataError, counted
+
+# What Pillow has to say about a damaged file would be printed beside our own message.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 LARGEST_PIXELS = 50_000_000
 """Maximum number of pixels an image may declare; checked before anything is decoded."""
@@ -85,6 +90,8 @@ def open_image(data: bytes, name: str) -> ImageFile:
         if beginning.match(start):
             if isinstance(reader, str):
                 reader = _found(reader, format_name, name)
+            if reader is TiffImageFile:
+                _require_bounded_tiles(data, name)
             image = reader(io.BytesIO(data))
             require_bounded(*image.size, name)
             return image
@@ -125,6 +132,20 @@ def require_bounded(width: int, height: int, name: str) -> None:
             f"over the limit of {LARGEST_PIXELS:,}",
             remedy="scale it down",
         )
+
+
+def _require_bounded_tiles(data: bytes, name: str) -> None:
+    """Refuse a TIFF file with tags over a limit, or with larger tiles than an image may be."""
+    tags = require_bounded_tags(data, name)
+    sides = [[tag.value for tag in tags if tag.number == side] for side in TILE_SIDES]
+    if all(sides):
+        width, height = map(max, sides)
+        if width * height > LARGEST_PIXELS:
+            raise DataError(
+                f"{name}: the image has tiles of {width}x{height} pixels, over the limit of "
+                f"{LARGEST_PIXELS:,}",
+                remedy="save it again with smaller tiles",
+            )
 
 
 @contextmanager

@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tenfold.data.files.reading import file_errors, unreadable
+from tenfold.data.files.reading import LONGEST_NAME, MOST_MEMBERS, file_errors, unreadable
 from tenfold.data.folders.archives import archive_members
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, too_large
 from tenfold.data.folders.walking import walk
-from tenfold.errors import DataError
+from tenfold.errors import DataError, printable
+from tenfold.storage import open_regular
 
-MOST_MEMBERS = 4_000_000
-"""Maximum number of files and folders in a directory or archive."""
+MOST_FILES = 4_000_000
+"""Maximum number of files and folders in a directory."""
+
+DEEPEST = 100
+"""Maximum number of folders in each other."""
 
 
 def source_fingerprint(path: Path) -> str:
@@ -30,7 +34,7 @@ def source_fingerprint(path: Path) -> str:
     """
     with file_errors(path, "folder or archive"):
         if not path.is_dir():
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256(b"directory")
     for parts, entry in walk(path):
@@ -51,12 +55,20 @@ def read_members(path: Path) -> Iterator[Member]:
             encrypted or over a limit.
     """
     with file_errors(path, "folder or archive"):
-        members = _directory_members(path) if path.is_dir() else archive_members(path)
+        is_folder = path.is_dir()
+        members = _directory_members(path) if is_folder else archive_members(path)
+    most = MOST_FILES if is_folder else MOST_MEMBERS
     for count, member in enumerate(members, 1):
-        if count > MOST_MEMBERS:
+        if count > most:
             raise DataError(
-                f"{path}: more than {MOST_MEMBERS:,} files and folders",
+                f"{path}: more than {most:,} files and folders",
                 remedy="split it into smaller data sets",
+            )
+        if len(member.parts) > DEEPEST or sum(map(len, member.parts)) > LONGEST_NAME:
+            raise DataError(
+                f"{path}: {printable(member.name, 80)}: more than {DEEPEST} folders in each other, "
+                f"or a name of more than {LONGEST_NAME:,} characters",
+                remedy="use fewer folders and shorter names",
             )
         if member.parts:
             yield member
@@ -90,7 +102,7 @@ def _kind(entry: os.DirEntry[str], inside: str) -> Kind:
 
 def _read_file(path: Path, name: str) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(LARGEST_MEMBER + 1)
     except OSError as error:
         raise unreadable(name, error) from error

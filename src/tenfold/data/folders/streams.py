@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tarfile import BLOCKSIZE
+from tarfile import BLOCKSIZE, TarFile, TarInfo
 
 from tenfold.data.files.reading import damaged
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
 from tenfold.data.folders.pool import submitted
 from tenfold.errors import DataError
+from tenfold.storage import open_regular
 
 LARGEST_ARCHIVE = 64 * 2**30
 """Maximum total size of an archive's members in bytes, decompressed."""
@@ -26,8 +27,11 @@ LARGEST_RATIO = 200
 ALWAYS_ALLOWED = 2**30
 """Decompressed bytes allowed regardless of the ratio."""
 
-DECOMPRESSORS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
-    b"\x1f\x8b": gzip.GzipFile,
+LARGEST_HEADER = 2**20
+"""Maximum size of a member's header in bytes, with the long names and other facts before it."""
+
+DECOMPRESSORS: dict[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"BZh": bz2.BZ2File,
 }
@@ -59,7 +63,8 @@ class ForwardStream:
     """The file interface that `tarfile` needs: forward-only, decompressing, with a byte budget.
 
     Sizes in a tar file cannot be trusted. Here none of them can allocate more than `LARGEST_MEMBER`
-    at once, send the reader in circles, or unpack more than the budget.
+    at once, send the reader in circles, or unpack more than the budget. Headers have a limit of
+    their own, because `tarfile` keeps what it reads there.
 
     Args:
         path: the tar file, compressed or not.
@@ -72,14 +77,33 @@ class ForwardStream:
         self._position = 0
         self._last_read = b""
         self._rest = bytearray()
+        self._header_room = LARGEST_HEADER
         openers = [opener for magic, opener in DECOMPRESSORS.items() if start.startswith(magic)]
-        self._chunks = _ChunksAhead(openers[0](path) if openers else path.open("rb"))
+        file = open_regular(path)
+        self._chunks = _ChunksAhead(file, openers[0](file) if openers else file)
 
     def tell(self) -> int:
         """Bytes read so far."""
         return self._position
 
+    def next_entry(self, archive: TarFile) -> TarInfo | None:
+        """The next member of the archive that reads this stream; None at the end."""
+        self._header_room = LARGEST_HEADER
+        return archive.next()
+
     def read(self, size: int) -> bytes:
+        """The next bytes of a header, fewer only at the end."""
+        self._header_room -= size
+        if self._header_room < 0:
+            taken = LARGEST_HEADER - self._header_room
+            raise DataError(
+                f"{self._path}: the name and other facts of a member take {taken:,} bytes or more, "
+                f"over the limit of {LARGEST_HEADER:,}",
+                remedy="unpack it into a folder if you trust it",
+            )
+        return self._read(size)
+
+    def _read(self, size: int) -> bytes:
         """The next bytes, fewer only at the end."""
         if not 0 <= size <= LARGEST_MEMBER + BLOCKSIZE:
             raise too_large(f"{self._path}: a header", size)
@@ -96,13 +120,13 @@ class ForwardStream:
         if position < self._position:
             raise damaged(self._path, "the archive is damaged: a header has a negative size")
         while self._position < position:
-            if not self.read(min(_CHUNK, position - self._position)):
+            if not self._read(min(_CHUNK, position - self._position)):
                 raise self._cut_off()
 
     def read_at(self, position: int, size: int) -> bytes:
         """Exactly `size` bytes from a position ahead."""
         self.seek(position)
-        data = self.read(size)
+        data = self._read(size)
         if len(data) != size:
             raise self._cut_off()
         return data
@@ -114,7 +138,7 @@ class ForwardStream:
         """
         if self._last_read != bytes(BLOCKSIZE):
             raise self._cut_off()
-        while rest := self.read(_CHUNK):
+        while rest := self._read(_CHUNK):
             if rest.count(0) != len(rest):
                 raise DataError(
                     f"{self._path}: there is data after the end of the archive",
@@ -137,8 +161,8 @@ class _ChunksAhead:
     Decompressors release the GIL, so headers are parsed in parallel.
     """
 
-    def __init__(self, file: io.BufferedIOBase) -> None:
-        self._file = file
+    def __init__(self, compressed: io.BufferedReader, file: io.BufferedIOBase) -> None:
+        self._compressed, self._file = compressed, file
         self._thread = ThreadPoolExecutor(1)
         self._ahead = deque(
             submitted(self._thread, file.read, _CHUNK) for _ in range(_CHUNKS_AHEAD)
@@ -157,3 +181,4 @@ class _ChunksAhead:
         """Stop the thread and close the file."""
         self._thread.shutdown(cancel_futures=True)
         self._file.close()
+        self._compressed.close()
