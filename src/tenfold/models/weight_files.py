@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tenfold.data.files.zips import opened_zip
 from tenfold.errors import FileRefusedError, listing, printable
 from tenfold.storage import read_regular_file, read_safetensors
 from tenfold.tensors import from_stored
@@ -101,7 +102,7 @@ def _by_torch(path: Path) -> object:
 
 def _require_stored(path: Path) -> None:
     """Refuse members that are compressed, which `torch.save` never writes."""
-    with zipfile.ZipFile(path) as archive:
+    with opened_zip(path) as archive:
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
             raise FileRefusedError(f"{path}: it is compressed, wanted {_WANTED}")
 
