@@ -30,6 +30,7 @@ from tenfold.errors import (
 )
 from tenfold.listening import WithoutNotes
 from tenfold.native.waiting import let_threads_wait_briefly
+from tenfold.paths import exists, is_file, is_folder
 from tenfold.reporting.streams import standard_streams
 from tenfold.reporting.usage import image_in_place_of_run, misunderstood
 from tenfold.training.optimizers import OPTIMIZERS
@@ -558,9 +559,9 @@ def predict(
 
     if as_csv + as_lines + as_json > 1:
         raise UsageError("--csv, --jsonl and --json exclude each other", remedy="choose one")
-    if run.suffix.lower() in IMAGE_EXTENSIONS and not os.path.isdir(run):  # noqa: PTH112
+    if run.suffix.lower() in IMAGE_EXTENSIONS and not is_folder(run):
         raise image_in_place_of_run(run, [Path(name) for name in images or ()])
-    if not images and os.path.isfile(run):  # noqa: PTH113 (Path's raises for a long name)
+    if not images and is_file(run):
         raise UsageError(
             f"{printable(run)}: a model file alone has no images to show",
             remedy=f"name image files: tenfold predict {shell_word(run)} IMAGE...",
@@ -631,7 +632,7 @@ def summary(
         arguments = dict(_key_and_value(text) for text in change or [])
         image_shape = _shape("1x28x28" if shape is None else shape)
         network = build(model, image_shape, classes or 10, **arguments)
-    elif os.path.exists(model):  # noqa: PTH110 (Path's raises for a long name)
+    elif exists(model):
         given = {"--shape": shape, "--classes": classes, "--set": change}
         if unused := [option for option, value in given.items() if value is not None]:
             raise UsageError(
@@ -839,7 +840,7 @@ def reproduce(
     from tenfold.runs.resources import Resources
     from tenfold.storage import write_text
 
-    if markdown is not None and not markdown.parent.is_dir():
+    if markdown is not None and not is_folder(markdown.parent):
         raise UsageError(
             f"--markdown {markdown}: no such folder: {markdown.parent}",
             remedy="create it first",

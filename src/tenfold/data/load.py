@@ -39,6 +39,7 @@ from tenfold.errors import (
     quoted,
 )
 from tenfold.listening import Listener, Recorder
+from tenfold.paths import exists, is_file, is_folder
 from tenfold.resizing import DEFAULT_RESIZE, Resize, Size, SizeLike, as_size
 from tenfold.storage import absolute, expanded
 from tenfold.types import LabeledArrays, WantedShape
@@ -317,7 +318,7 @@ def _split_named(name: str) -> str:
 def _understand(data: str | os.PathLike[str], listener: Listener) -> CatalogEntry | Path:
     text = os.fspath(data)
     path = expanded(text)
-    there = text != "" and os.path.exists(path)  # noqa: PTH110 (Path's raises for a long name)
+    there = text != "" and exists(path)
     if isinstance(data, str) and not _looks_like_a_path(text):
         entry = find(text)
         if entry is not None:
@@ -347,7 +348,7 @@ def _folders_here() -> list[str]:
         here = list(Path().iterdir())
     except OSError:
         return []
-    return sorted(path.name for path in here if path.is_dir() and not path.name.startswith("."))
+    return sorted(path.name for path in here if is_folder(path) and not path.name.startswith("."))
 
 
 def _looks_like_a_path(text: str) -> bool:
@@ -357,12 +358,12 @@ def _looks_like_a_path(text: str) -> bool:
 
 def _read_files(path: Path, listener: Listener) -> dict[str, LabeledArrays] | None:
     """The splits of an `.npz` file or a folder of IDX or CIFAR files; None for anything else."""
-    if path.suffix.lower() == ".npz" and path.is_file():
+    if path.suffix.lower() == ".npz" and is_file(path):
         return read_npz(path)
     refuse_mistaken(path)
-    if path.is_dir():
+    if is_folder(path):
         return read_known_folder(path, listener=listener)
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"{path}: neither a folder nor a regular file", remedy="name one of these")
     return None
 

@@ -9,6 +9,7 @@ from tenfold.data.catalog.reading import has_idx_training_files
 from tenfold.data.files.idx import idx_kind
 from tenfold.data.folders.walking import FACTS
 from tenfold.errors import DataError, FileRefusedError, shell_word
+from tenfold.paths import is_file, is_folder
 from tenfold.storage import read_text
 
 _LARGEST_FACTS = 64 * 2**20
@@ -21,10 +22,10 @@ def refuse_mistaken(path: Path) -> None:
     Raises:
         DataError: says what it is, and what to do with it.
     """
-    if path.is_dir():
-        if (path / FACTS).is_file():
+    if is_folder(path):
+        if is_file(path / FACTS):
             raise _is_a_run(path)
-    elif path.is_file():
+    elif is_file(path):
         if path.suffix.lower() == ".toml":
             raise _is_a_recipe(path)
         if kind := idx_kind(path):

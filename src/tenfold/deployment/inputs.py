@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,6 +13,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.images import decode_image, image_to_array
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
 from tenfold.errors import DataError, TenfoldError, UsageError, listing, shell_word
+from tenfold.paths import is_folder
 from tenfold.resizing import DEFAULT_RESIZE, Resize
 from tenfold.storage import read_regular_file
 from tenfold.types import ImageShape, PixelArray, as_array
@@ -109,7 +109,7 @@ def read_image_file(path: Path) -> bytes:
     Raises:
         DataError: it is missing, no regular file, or over `LARGEST_MEMBER`.
     """
-    if os.path.isdir(path):  # noqa: PTH112 (Path's raises for a long name)
+    if is_folder(path):
         raise DataError(
             f"{path}: this is a folder, wanted image files",
             remedy=f"classify all images in it with: tenfold predict RUN {shell_word(path)}",

@@ -25,6 +25,7 @@ from tenfold.data.folders.survey import IMAGE_EXTENSIONS
 from tenfold.deployment.classifier import Classifier, Guess
 from tenfold.deployment.inputs import read_image_file
 from tenfold.errors import DataError, TenfoldError
+from tenfold.paths import is_file, is_folder
 
 AT_ONCE = 64
 """Images that are read, decoded and classified before the next ones are read."""
@@ -161,7 +162,7 @@ def _items(
 
 
 def _is_archive(name: str) -> bool:
-    if os.path.isfile(name):  # noqa: PTH113 (Path's raises for a long name)
+    if is_file(name):
         with suppress(OSError):  # reading it will report the error
             return is_archive(Path(name))
     return False
@@ -172,7 +173,7 @@ def _named(name: str, skipped: list[str], matches: frozenset[str] = frozenset())
 
     Those whose names, or folders, are among the matches of a pattern are left to these.
     """
-    if os.path.isdir(name) or _is_archive(name):  # noqa: PTH112 (Path's raises for a long name)
+    if is_folder(name) or _is_archive(name):
         yield from _inside(name, skipped, matches)
     else:
         yield _file(name)

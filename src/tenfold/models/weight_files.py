@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from tenfold.data.files.zips import opened_zip
 from tenfold.errors import FileRefusedError, listing, printable
+from tenfold.paths import is_folder
 from tenfold.storage import read_regular_file, read_safetensors
 from tenfold.tensors import from_stored
 
@@ -52,7 +52,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         FileRefusedError: it cannot be read, or has anything but finite tensors.
     """
-    if os.path.isdir(path):  # noqa: PTH112 (Path's raises for a long name)
+    if is_folder(path):
         raise FileRefusedError(
             f"{path}: a folder, wanted {_WANTED}", remedy="start from a run with --from RUN"
         )

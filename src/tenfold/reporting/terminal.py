@@ -10,6 +10,7 @@ from typing import Any
 
 from tenfold.errors import printable, shell_word
 from tenfold.evaluation.report import Report
+from tenfold.paths import exists
 from tenfold.reporting.streams import display_on
 from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
@@ -125,7 +126,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             f"engine {engine}",
             f"run    {place}",
             f"model  {_typed(folder / 'model.safetensors')}",
-            *([f"plot   {_typed(plot)}"] if plot.exists() else []),
+            *([f"plot   {_typed(plot)}"] if exists(plot) else []),
             f"next   {' '.join(['tenfold evaluate', place, *split])}",
             f"       tenfold predict {place} IMAGE...",
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import typer
 from typer.core import TyperOption
 
 from tenfold.errors import UsageError, nearest, printable, set_option, shell_word, wanted
+from tenfold.paths import exists, is_folder
 
 _SYNONYMS = {
     "--learning-rate": "--lr",
@@ -49,7 +49,7 @@ def image_in_place_of_run(image: Path, others: Sequence[Path]) -> UsageError:
         image: what stands where the run should.
         others: the paths after it.
     """
-    runs = [path for path in others if path.suffix == ".safetensors" or os.path.isdir(path)][:1]  # noqa: PTH112
+    runs = [path for path in others if path.suffix == ".safetensors" or is_folder(path)][:1]
     words = [*(runs or [Path("RUN")]), image, *(path for path in others if path not in runs)]
     return UsageError(
         f"{printable(image)}: this is an image, wanted a run first",
@@ -197,7 +197,7 @@ class _Line:
                 value = following[0] if extra == "=" and following else extra
                 setting = set_option(before, value.lstrip("="))
                 return UsageError(f"--set {before}: not KEY=VALUE", remedy=f"write {setting}")
-            if os.path.exists(f"{before} {extra}"):  # noqa: PTH110 (Path's raises)
+            if exists(f"{before} {extra}"):
                 return UsageError(
                     f"{self.command} takes no more arguments, found {printable(repr(extra), 80)}",
                     remedy=f"put the path in quotes: {shell_word(f'{before} {extra}')}",
@@ -218,7 +218,7 @@ def _takes_no_value(flag: str, found: str) -> UsageError:
 def _is_data(name: str) -> bool:
     from tenfold.data.catalog.table import find  # slow to import
 
-    return find(name) is not None or os.path.exists(name)  # noqa: PTH110 (Path's raises)
+    return find(name) is not None or exists(name)
 
 
 def _setting(option: str, value: str) -> str:

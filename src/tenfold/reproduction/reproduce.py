@@ -16,6 +16,7 @@ from tenfold.data.catalog.locate import locate
 from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import DataError, InterruptedRunError, TrainingError, UsageError, did_you_mean
 from tenfold.listening import Listener, WithoutNotes
+from tenfold.paths import is_file
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.reproduction.published import (
     SYSTEMS,
@@ -254,7 +255,7 @@ class _Worker:
             return recipe.data, system.data
         folder = expanded(root)
         copy = folder / system.copy.file
-        if not copy.is_file():
+        if not is_file(copy):
             return recipe.data, system.data
         try:
             root = self.resources.data_root

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from tenfold.deployment.classifier import Classifier, is_for_kernels
 from tenfold.errors import DataError, UsageError, listing, quoted
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, WithoutNotes
+from tenfold.paths import exists
 from tenfold.recipes import Recipe
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
@@ -301,6 +301,6 @@ def reopened_data(folder: RunFolder, facts: RunFacts, *, passed_in_python: str, 
     if not facts.data.can_be_reopened:
         raise UsageError(f"{folder}: the run's data was passed in Python", remedy=passed_in_python)
     source = facts.data.source
-    if source not in DATASETS and not os.path.exists(source):  # noqa: PTH110 (Path's raises)
+    if source not in DATASETS and not exists(source):
         raise DataError(f"{folder}: the run's data is no longer at {source}", remedy=moved)
     return source

@@ -22,6 +22,7 @@ from tenfold.errors import (
     shell_quoted,
     shell_word,
 )
+from tenfold.paths import exists, is_file, is_folder
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
 from tenfold.storage import (
     absolute,
@@ -162,7 +163,7 @@ class RunFolder:
         Raises:
             FileRefusedError: it is damaged, or not the one that the run ended with.
         """
-        if not facts.has_ended and not self.metrics.exists():
+        if not facts.has_ended and not exists(self.metrics):
             return []
         remedy = f"write it again with: {self.command('resume')}"
         text = self.read_text(self.metrics, remedy)
@@ -210,7 +211,7 @@ if sys.platform == "win32":
 
     def _is_locked(path: Path) -> bool:
         """Whether a process holds a lock file."""
-        if not path.exists():
+        if not exists(path):
             return False
         try:
             with filelock.FileLock(path).acquire(timeout=0):
@@ -261,8 +262,8 @@ def existing_run(path: Path) -> RunFolder:
         FileRefusedError: not a run folder.
     """
     folder = RunFolder(path)
-    if not os.path.isfile(folder.facts):  # noqa: PTH113 (Path's raises for a long name)
-        found = "not a run folder" if os.path.isdir(path) else "no such folder"  # noqa: PTH112
+    if not is_file(folder.facts):
+        found = "not a run folder" if is_folder(path) else "no such folder"
         raise FileRefusedError(
             f"{folder}: {found}", remedy="name a folder that tenfold train has made"
         )
@@ -304,10 +305,10 @@ def require_new(folder: RunFolder) -> None:
         UsageError: the path is in use.
     """
     path = folder.path
-    there = os.path.exists(path)  # noqa: PTH110 (Path's raises for a long name)
-    if there and (not path.is_dir() or _holds_something(path)):
+    there = exists(path)
+    if there and (not is_folder(path) or _holds_something(path)):
         remedy = "choose another folder"
-        if folder.facts.is_file():
+        if is_file(folder.facts):
             remedy += f", or continue the run in it with: {folder.command('resume')}"
         raise UsageError(f"{folder}: already exists and is not an empty folder", remedy=remedy)
 

@@ -14,6 +14,7 @@ from tenfold.errors import UsageError, did_you_mean
 from tenfold.evaluation.threads import computing_with, run_threads
 from tenfold.native import waiting
 from tenfold.native.threads import MOST_THREADS, available_cores
+from tenfold.paths import is_folder
 from tenfold.runs.facts import RunFacts
 from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, TORCH, require_engine
 
@@ -60,7 +61,7 @@ class Resources:
         """
         is_own = data is None or (isinstance(data, str) and data == facts.data.source)
         root = Path(facts.data.root) if is_own and facts.data.root is not None else None
-        if root is not None and not root.is_dir():
+        if root is not None and not is_folder(root):
             root = None  # it has moved, maybe to where `TENFOLD_DATA` points
         return Resources(
             data_root=self.data_root or root,

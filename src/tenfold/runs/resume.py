@@ -9,6 +9,7 @@ from typing import Any
 from tenfold.deployment.bundle import read_bundle
 from tenfold.errors import FileRefusedError, NewerFormatError, UsageError, counted
 from tenfold.listening import Listener
+from tenfold.paths import exists
 from tenfold.recipes import Recipe, validate
 from tenfold.runs.conditions import changed, changed_conditions
 from tenfold.runs.evaluate import reopened_data
@@ -253,7 +254,7 @@ def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
         FileRefusedError: none is valid, or all are gone.
     """
     newest = read_newest(folder.checkpoints)
-    if newest is None and folder.metrics.exists():
+    if newest is None and exists(folder.metrics):
         raise FileRefusedError(
             f"{folder.checkpoints}: the checkpoints of this run are gone",
             remedy="restore them, or start a new run",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from tenfold.data.catalog.table import find
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import FileRefusedError, UsageError, printable
+from tenfold.paths import is_file, is_folder
 from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.recipes.older import upgraded_recipe
 from tenfold.runs.facts import PUT_BACK, RunFacts
@@ -192,10 +192,10 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
     """
     found = bundle_path(path)
     bundle = read_bundle(found)
-    folder = RunFolder(path if path.is_dir() else path.parent)
-    if not folder.facts.is_file() or absolute(found) not in (folder.model, folder.best):
+    folder = RunFolder(path if is_folder(path) else path.parent)
+    if not is_file(folder.facts) or absolute(found) not in (folder.model, folder.best):
         return bundle, None
-    if path.is_dir() and found == folder.model:
+    if is_folder(path) and found == folder.model:
         require_own_model(folder, folder.read_facts(), bundle)
     return bundle, folder
 
@@ -220,10 +220,10 @@ def bundle_path(path: Path) -> Path:
     Raises:
         FileRefusedError: the folder has none, or its `run.json` is damaged.
     """
-    if os.path.isfile(path):  # noqa: PTH113 (Path's raises for a long name)
+    if is_file(path):
         return path
     folder = RunFolder(path)
-    if not os.path.isdir(path):  # noqa: PTH112
+    if not is_folder(path):
         is_data = find(str(path)) is not None
         raise FileRefusedError(
             f"{folder}: no such folder or file",
@@ -231,11 +231,11 @@ def bundle_path(path: Path) -> Path:
             if is_data
             else "name a run's folder or its model.safetensors",
         )
-    bundles, is_run = [folder.model, folder.best], folder.facts.is_file()
+    bundles, is_run = [folder.model, folder.best], is_file(folder.facts)
     if is_run and not folder.read_facts().has_ended:
         bundles.reverse()  # the model is from an earlier time that the run finished
     for bundle in bundles:
-        if bundle.is_file():
+        if is_file(bundle):
             return bundle
     if not is_run:
         raise FileRefusedError(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from tenfold.deployment.bundle import write_bundle
 from tenfold.errors import InterruptedRunError, StorageError, TenfoldError
+from tenfold.paths import exists
 from tenfold.runs.facts import RunFacts, Session
 from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, train_prepared
 from tenfold.runs.folder import RunFolder
@@ -100,7 +101,7 @@ def _run_session(
         checkpointer.save(state)
     elif state.step:  # the files beside it may be older than the checkpoint, or newer
         saver.after_save(state)
-    if state.history or folder.metrics.exists():
+    if state.history or exists(folder.metrics):
         folder.write_metrics(state.history)
     watcher.started(folder.path, state.history)
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import FileRefusedError, UsageError, counted, listing
 from tenfold.listening import Listener
+from tenfold.paths import exists
 from tenfold.recipes import AugmentRecipe, Recipe
 from tenfold.runs.facts import StartFacts
 from tenfold.runs.run import note_on_run, read_own_bundle
@@ -88,7 +88,7 @@ def read_start(recipe: Recipe) -> Start | None:
     """
     if recipe.start:
         path = expanded(recipe.start)
-        if not os.path.exists(path):  # noqa: PTH110 (Path's raises for a long name)
+        if not exists(path):
             raise FileRefusedError(
                 f"{path}: no such folder or file",
                 remedy="name a run's folder or its model.safetensors",

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tenfold.errors import FileRefusedError, StorageError, reason_of
+from tenfold.paths import exists, is_folder
 
 _TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
@@ -153,14 +154,14 @@ def make_folder(path: Path) -> bool:
     """
     remedy = "choose a writable folder"
     with _explained(path, "cannot create the folder", remedy=remedy):
-        if path.is_dir():
+        if is_folder(path):
             return False
         if path.parent != path:
             make_folder(path.parent)
         try:
             path.mkdir()
         except FileExistsError as error:
-            if path.is_dir():  # another process was faster
+            if is_folder(path):  # another process was faster
                 return False
             raise StorageError(
                 f"{path}: this is a file, wanted a folder",
@@ -192,7 +193,7 @@ def set_aside(path: Path, word: str) -> Path:
     """
     aside = path.with_name(f"{path.name}.{word}")
     number = 1
-    while aside.exists():
+    while exists(aside):
         number += 1
         aside = path.with_name(f"{path.name}.{word}-{number}")
     with _explained(path, "cannot be renamed"):

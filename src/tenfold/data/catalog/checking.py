@@ -13,6 +13,7 @@ from tenfold.data.catalog.entries import CatalogFile
 from tenfold.data.files.reading import file_errors, is_gzip, unzipped
 from tenfold.errors import DataError, StorageError
 from tenfold.listening import Listener
+from tenfold.paths import exists
 from tenfold.storage import cache_folder, make_folder, open_regular, write_bytes
 
 _READ_CHUNK = 2**20
@@ -42,7 +43,7 @@ def check_file(path: Path, file: CatalogFile, *, listener: Listener) -> bool:
                 listener.note(f"{path}: not checked, no digest is published")
                 return False
             memory = _memory_of(path, wanted)
-            if memory.exists():
+            if exists(memory):
                 return True
             found = digest_as(stream, file, wanted)
     except UnusableError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tenfold.paths import is_file
 from tenfold.types import ImageShape
 
 DATA_VARIABLE = "TENFOLD_DATA"
@@ -99,7 +100,7 @@ def files_in(folder: Path, file_set: FileSet) -> dict[str, Path]:
         plain, gzipped = folder / file.name, folder / f"{file.name}.gz"
         # Plain files are faster to read, but some can only be checked gzipped.
         candidates = (gzipped, plain) if file.digest is None else (plain, gzipped)
-        there = [path for path in candidates if path.is_file()]
+        there = [path for path in candidates if is_file(path)]
         if there:
             found[file.name] = there[0]
     return found

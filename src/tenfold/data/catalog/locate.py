@@ -18,6 +18,7 @@ from tenfold.data.catalog.download import download_files, not_here, unpack
 from tenfold.data.catalog.entries import DATA_VARIABLE, CatalogEntry, FileSet, files_in
 from tenfold.errors import DataError, StorageError, listing, reason_of
 from tenfold.listening import Listener, Recorder
+from tenfold.paths import is_file, is_folder
 from tenfold.storage import cache_folder, expanded, make_folder, open_regular
 
 
@@ -77,7 +78,7 @@ def named_root(given: Path | None) -> Path | None:
     if not text:
         return None
     root = expanded(text)
-    if not root.is_dir():
+    if not is_folder(root):
         origin = "" if given is not None else f" named by {DATA_VARIABLE}"
         raise DataError(
             f"{root}: the folder of data sets{origin} does not exist",
@@ -152,7 +153,7 @@ def _unpack_from_disk(entry: CatalogEntry, root: Path | None, cache: Path) -> bo
         if folder is None or file_set.archive is None:
             continue
         path = folder / file_set.archive.name
-        if path.is_file():
+        if is_file(path):
             make_folder(cache / file_set.folder)
             try:
                 with open_regular(path) as stream:

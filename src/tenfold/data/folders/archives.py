@@ -21,6 +21,7 @@ from tenfold.data.folders import text
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
 from tenfold.data.folders.streams import DECOMPRESSORS, Budget, ForwardStream
 from tenfold.errors import DataError, listing
+from tenfold.paths import is_folder
 from tenfold.storage import open_regular
 
 _DAMAGED = "the archive is damaged or cannot be read"
@@ -99,7 +100,7 @@ def guessed_encoding(path: Path) -> str:
         DataError: it is damaged.
         OSError: it cannot be opened.
     """
-    if path.is_dir() or _kind_of(path) != "zip":
+    if is_folder(path) or _kind_of(path) != "zip":
         return ""
     with library_errors(f"{path}: {_DAMAGED}"), opened_zip(path) as archive:
         encoding = _encoding_of(archive.infolist())

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from tenfold.errors import FileRefusedError, StorageError
 from tenfold.listening import Listener
+from tenfold.paths import exists
 from tenfold.storage import (
     Facts,
     StoredTensor,
@@ -76,7 +77,7 @@ def load_cached(key: str, listener: Listener) -> Decoded | None:
     """The entry for this key, or None if it is missing or damaged; never raises."""
     path = _entry(key)
     try:
-        if not path.exists():
+        if not exists(path):
             return None
         decoded = _read(path, key)
     except (FileRefusedError, OSError) as error:

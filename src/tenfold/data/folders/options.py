@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tenfold.data.folders.text import meant
 from tenfold.errors import TenfoldError, encodable
+from tenfold.paths import is_file
 from tenfold.storage import absolute, read_regular_file
 
 
@@ -73,7 +73,7 @@ class FolderOptions:
         Such a file comes before one of the same name beside the images.
         """
         for file, column in self.readings():
-            if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
+            if is_file(file):
                 return ":".join([str(absolute(Path(file))), *([column] if column else [])])
         return self.labels
 
@@ -85,7 +85,7 @@ class FolderOptions:
         options = replace(self, tells_bad=False)
         if options == NO_OPTIONS:
             return ""
-        files = [file for file, _ in self.readings() if os.path.isfile(file)]  # noqa: PTH113
+        files = [file for file, _ in self.readings() if is_file(file)]
         digests = []
         for file in files[:1]:
             with suppress(TenfoldError), read_regular_file(Path(file)) as (stream, _):

@@ -13,6 +13,7 @@ from tenfold.data.folders.archives import archive_members
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, too_large
 from tenfold.data.folders.walking import walk
 from tenfold.errors import DataError, printable
+from tenfold.paths import is_folder
 from tenfold.storage import open_regular
 
 MOST_FILES = 4_000_000
@@ -33,13 +34,13 @@ def source_fingerprint(path: Path) -> str:
         DataError: the path does not exist or cannot be read.
     """
     with file_errors(path, "folder or archive"):
-        if not path.is_dir():
+        if not is_folder(path):
             with open_regular(path) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256(b"directory")
     for parts, entry in walk(path):
-        is_folder = entry.is_dir(follow_symlinks=False)
-        facts = ("/".join(parts), *(() if is_folder else _size_and_times(entry)))
+        is_directory = entry.is_dir(follow_symlinks=False)
+        facts = ("/".join(parts), *(() if is_directory else _size_and_times(entry)))
         digest.update(repr(facts).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
@@ -55,9 +56,9 @@ def read_members(path: Path) -> Iterator[Member]:
             encrypted or over a limit.
     """
     with file_errors(path, "folder or archive"):
-        is_folder = path.is_dir()
-        members = _directory_members(path) if is_folder else archive_members(path)
-    most = MOST_FILES if is_folder else MOST_MEMBERS
+        is_directory = is_folder(path)
+        members = _directory_members(path) if is_directory else archive_members(path)
+    most = MOST_FILES if is_directory else MOST_MEMBERS
     for count, member in enumerate(members, 1):
         if count > most:
             raise DataError(

@@ -15,6 +15,7 @@ from tenfold.data.folders.members import Kind, Member, Parts, is_hidden
 from tenfold.data.folders.source import read_members
 from tenfold.errors import DataError, listing
 from tenfold.listening import Listener
+from tenfold.paths import is_folder
 
 TABLE_EXTENSIONS = (".csv", ".tsv", ".txt")
 """Files with these extensions, in any case, may be tables of labels."""
@@ -93,7 +94,7 @@ def survey_images(path: Path, listener: Listener) -> Survey:
     Raises:
         DataError: as `read_members`; or a directory has links that are not followed, or devices.
     """
-    survey, is_directory = Survey(), path.is_dir()
+    survey, is_directory = Survey(), is_folder(path)
     kept = 0
     with file_errors(path, "folder or archive"):
         encoding = guessed_encoding(path)

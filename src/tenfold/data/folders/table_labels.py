@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from tenfold.errors import (
     quoted,
     shell_word,
 )
+from tenfold.paths import is_file
 from tenfold.storage import read_regular_file
 
 _HELD_OUT = ("val", "test")
@@ -391,7 +391,7 @@ def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, s
     The heading may be empty.
     """
     for file, column in options.readings():
-        if os.path.isfile(file):  # noqa: PTH113 (Path's raises for a long name)
+        if is_file(file):
             data = _read(Path(file))
             inside = Path(file).resolve()
             if inside.is_relative_to(images.path.resolve()):

@@ -1,0 +1,26 @@
+"""Whether there is a file or a folder; no for what no system could have.
+
+The methods of `Path` raise an error for a name that is too long, in some versions of Python.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TypeAlias
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+
+
+def exists(path: AnyPath) -> bool:
+    """Whether there is anything at a path, or where a link there leads."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: AnyPath) -> bool:
+    """Whether there is a regular file."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: AnyPath) -> bool:
+    """Whether there is a folder."""
+    return os.path.isdir(path)  # noqa: PTH112
