@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIG
 
 
 KILLS = 15
-"""`make soak` runs a thousand."""
+"""`make soak` runs a thousand, of more recipes."""
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -32,7 +32,7 @@ def test_kills_make_no_difference(engine: str) -> None:
     result = subprocess.run(
         [
             *(sys.executable, str(HARNESS), "--kills", str(KILLS), "--seed", "11", "--json"),
-            *("--engine", engine),
+            *("--recipe", "everything", "--engine", engine),
         ],
         capture_output=True,
         text=True,
@@ -45,6 +45,7 @@ def test_kills_make_no_difference(engine: str) -> None:
     assert report["differences"] == 0
     assert any("and the machine" in each for each in report["died"])
     assert any("in the middle of an epoch" in each for each in report["left_behind"])
+    assert len(report["phases"]) > 3
 
 
 def test_the_harness_notices_a_wrong_resume(tmp_path: Path) -> None:
