@@ -23,15 +23,18 @@ HARNESS = Path(__file__).parent.parent / "soak" / "kill.py"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIGKILL here")
 
 
-KILLS = 15
+KILLS = 12
 """`make soak` runs a thousand, of more recipes."""
+
+SEED = 51
+"""With it, the first process loses the machine in the middle of an epoch, with either engine."""
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_kills_make_no_difference(engine: str) -> None:
     result = subprocess.run(
         [
-            *(sys.executable, str(HARNESS), "--kills", str(KILLS), "--seed", "11", "--json"),
+            *(sys.executable, str(HARNESS), "--kills", str(KILLS), "--seed", str(SEED), "--json"),
             *("--recipe", "everything", "--engine", engine),
         ],
         capture_output=True,

@@ -169,7 +169,11 @@ class Disk:
                 return self.real[name](path, *args, **kwargs)
             number = self._about_to(name)
             undo = self._undo(name, str(path), target)
-            result = self.real[name](path, *args, **kwargs)
+            try:
+                result = self.real[name](path, *args, **kwargs)
+            except OSError:
+                self._has_done(number)
+                raise
             if undo is not None:
                 self.unsafe_names[target] = undo
             if name == "open":

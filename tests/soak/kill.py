@@ -23,18 +23,13 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from deaths import (
@@ -44,29 +39,30 @@ from deaths import (
     RESUMING,
     STARTING,
     Death,
-    Disk,
-    Progress,
     moments_of,
-    seconds_of,
+)
+from processes import (
+    CHECKPOINT_EVERY,
+    IMPORTING,
+    REFUSED,
+    TWO_AT_ONCE,
+    Ended,
+    Processes,
+    Session,
 )
 from setups import EVERYTHING as EVERYTHING
-from setups import RECIPES, Setup, written
+from setups import RECIPES, Setup
 
 from tenfold.deployment.bundle import KIND as BUNDLE
 from tenfold.deployment.bundle import VERSION as BUNDLE_VERSION
 from tenfold.errors import FileRefusedError
-from tenfold.runs import resume_run, train_run
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder
-from tenfold.runs.resources import Resources
 from tenfold.storage import cache_folder, read_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import VERSION as CHECKPOINT_VERSION
 from tenfold.training.checkpoint import checkpoint_files
 from tenfold.training.engine_table import ENGINES
-
-CHECKPOINT_EVERY = "7"
-"""In batches; chosen so that resuming starts in the middle of an epoch."""
 
 MOST_DEATHS = 3
 """Maximum number of deaths per run."""
@@ -74,54 +70,13 @@ MOST_DEATHS = 3
 MOST_DIFFERENCES = 20
 """Of one recipe, after which it is given up."""
 
-MOST_SECONDS = 300
-"""A process that takes longer hangs."""
-
 CALL, INSTANT = "at a call", "at an instant"
-IMPORTING, TWO_AT_ONCE = "imports", "two resumes at once"
 WAYS = {
     CALL: 4,
     INSTANT: 2,
     **dict.fromkeys((IMPORTING, READING, EVALUATING, BUNDLING, RESUMING, TWO_AT_ONCE), 1),
 }
 """How processes are killed, and how often of a dozen times."""
-
-REFUSED = 3
-"""Exit code of a process that found that another one was writing the run."""
-
-
-@dataclass(frozen=True)
-class Session:
-    """A process that starts or resumes a run.
-
-    Attributes:
-        run: the run's folder.
-        every: when to save, see `train_run`.
-        epochs: the new number for a resumed run; None to leave it.
-        whole: whether a new run has all epochs.
-        log: the name of the file for its output.
-    """
-
-    run: Path
-    every: str = CHECKPOINT_EVERY
-    epochs: int | None = None
-    whole: bool = False
-    log: str = "log"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended.
-
-    Attributes:
-        code: its exit code; None if it was killed.
-        phase: the last one.
-        died: how it was killed, if it was.
-    """
-
-    code: int | None
-    phase: str
-    died: str = "at a random instant"
 
 
 @dataclass
@@ -184,32 +139,27 @@ class Harness:
 
     def __init__(self, setup: Setup, threads: int, work: Path, dice: random.Random) -> None:
         self.setup, self.work, self.dice = setup, work, dice
-        self.resources = Resources(device="cpu", threads=threads, engine=setup.engine)
         self.tally, self.ways, self.began = Tally(), list[str](), time.monotonic()
-        work.mkdir()
-        self.data = written(setup.data, work)
-        self.recipe = setup.recipe
-        begins_with = {"epochs": setup.first_epochs or self.recipe.epochs}
-        self.begins_with = self.recipe.model_copy(update=begins_with)
-        (work / "recipe.toml").write_text(self.begins_with.to_toml())
+        self.processes = Processes(setup, threads, work, dice)
+        self.epochs = self.processes.recipe.epochs
         self._learn_from_undisturbed_runs()
 
     def _learn_from_undisturbed_runs(self) -> None:
         """Find the wanted results, the calls that change the disk, and how long phases take."""
         first, second, third = (self.work / name for name in ("first", "second", "third"))
-        self.seconds = dict[str, float]()
-        self._require_success(self.session(Session(first, whole=True)))
-        for module in json.loads((self.work / "modules.json").read_text()):
+        processes, seconds = self.processes, self.processes.seconds
+        self._require_success(processes.session(Session(first, whole=True)))
+        for module in json.loads(processes.log("modules.json")):
             importlib.import_module(module)  # once, so that forked processes need not
         start = time.monotonic()
-        self._require_success(self.session(Session(second)))
-        self.seconds[""] = time.monotonic() - start
-        self.calls = [(phase, name) for phase, name in json.loads(self.log("calls.json"))]
-        self.seconds[RESUMING] = self.seconds[STARTING]
-        self._learn_how_long_imports_take(third)
+        self._require_success(processes.session(Session(second)))
+        seconds[""] = time.monotonic() - start
+        seconds[RESUMING] = seconds[STARTING]
+        self.calls = [(phase, name) for phase, name in json.loads(processes.log("calls.json"))]
+        self._require_success(processes.learn_how_long_imports_take(third))
         for run in (second, third):
             if self.setup.first_epochs:
-                self._require_success(self.session(Session(run, epochs=self.recipe.epochs)))
+                self._require_success(processes.session(Session(run, epochs=self.epochs)))
         self.wanted = state_of(first)
         if not self.wanted == state_of(second) == state_of(third):
             raise SystemExit("runs that were never stopped differ: there is nothing to test")
@@ -223,15 +173,7 @@ class Harness:
 
     def _require_success(self, ended: Ended) -> None:
         if ended.code != 0:
-            raise SystemExit(f"a run that is never stopped failed:\n{self.log()}")
-
-    def _learn_how_long_imports_take(self, run: Path) -> None:
-        start = time.monotonic()
-        process = self._new_process(Session(run))
-        while process.poll() is None and not RunFolder(run).facts.exists():
-            time.sleep(0.001)
-        self.seconds[IMPORTING] = time.monotonic() - start
-        self._require_success(Ended(process.wait(MOST_SECONDS), IMPORTING))
+            raise SystemExit(f"a run that is never stopped failed:\n{self.processes.log()}")
 
     def _every_moment(self) -> list[Death]:
         """Every moment of every call, in a random order."""
@@ -242,140 +184,6 @@ class Harness:
         ]
         self.dice.shuffle(every)
         return every
-
-    def log(self, name: str = "log") -> str:
-        """What a process has written, by default the output of the last one."""
-        return (self.work / name).read_text()
-
-    # --- Processes
-
-    def session(self, session: Session, death: Death | None = None) -> Ended:
-        """Start or resume a run in a forked process, and let it die."""
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reader)
-            self._act(session, death, writer)
-        os.close(writer)
-        awaited = None if death is None or death.call is not None else death.phase
-        marks = list[tuple[float, str]]()
-        with os.fdopen(reader) as lines:
-            for line in chain([""], lines):  # the empty one is the phase of a whole process
-                at, _, phase = line.strip().partition(" ")
-                if death is not None and phase == awaited:
-                    time.sleep(death.share * self.seconds[phase])
-                    os.kill(child, signal.SIGKILL)
-                    awaited = None
-                if phase:
-                    marks.append((float(at), phase))
-        for phase in {phase for _, phase in marks}:
-            if (seconds := seconds_of(phase, marks)) is not None:
-                self.seconds[phase] = seconds
-        phase = marks[-1][1] if marks else STARTING
-        return Ended(_exit_code(child), phase, death.how if death else "")
-
-    def _act(
-        self, session: Session, death: Death | None, descriptor: int, gate: int | None = None
-    ) -> NoReturn:
-        """In the child: start or resume the run, and never return.
-
-        Args:
-            session: what to do.
-            death: when to die.
-            descriptor: gets the phases.
-            gate: a pipe to wait for.
-        """
-        code, run = 1, session.run
-        known = set(sys.modules)
-        signal.alarm(MOST_SECONDS)
-        with (self.work / session.log).open("w") as log:
-            sys.stdout = sys.stderr = log
-            try:
-                has_begun = RunFolder(run).facts.exists()
-                progress = Progress(descriptor, RESUMING if has_begun else STARTING)
-                at_an_instant = gate is not None or (death is not None and death.call is None)
-                calls = [] if at_an_instant else Disk(run, death, progress).calls
-                if gate is not None:
-                    os.read(gate, 1)
-                if has_begun:
-                    resume_run(run, epochs=session.epochs, checkpoint_every=session.every)
-                else:
-                    train_run(
-                        self.recipe if session.whole else self.begins_with,
-                        self.data,
-                        out=run,
-                        resources=self.resources,
-                        checkpoint_every=session.every,
-                    )
-                if death is None:
-                    (self.work / "calls.json").write_text(json.dumps(calls))
-                    new = [name for name in sys.modules if name not in known]
-                    (self.work / "modules.json").write_text(json.dumps(new))
-                code = 0
-            except FileRefusedError as error:
-                traceback.print_exc()
-                code = REFUSED if "another process is writing this run" in str(error) else 1
-            except BaseException:  # noqa: BLE001 - no exception may leave the child
-                traceback.print_exc()
-        os._exit(code)
-
-    def _new_process(self, session: Session) -> subprocess.Popen[bytes]:
-        """Start or resume a run by the command line."""
-        if RunFolder(session.run).facts.exists():
-            line = ["resume", str(session.run)]
-            line += ["--epochs", str(session.epochs)] if session.epochs else []
-        else:
-            line = ["train", self.data, "--recipe", str(self.work / "recipe.toml")]
-            line += ["--out", str(session.run), "--device", "cpu"]
-            line += ["--threads", str(self.resources.threads), "--engine", self.resources.engine]
-        line += ["--checkpoint-every", session.every] if session.every else []
-        with (self.work / session.log).open("w") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "tenfold", *line, "--quiet"], stdout=log, stderr=log
-            )
-
-    def importing(self, session: Session) -> Ended:
-        """Start or resume a run by the command line, and kill it before it has begun."""
-        facts = RunFolder(session.run).facts
-        before = facts.stat().st_ino if facts.exists() else None
-        process = self._new_process(session)
-        try:
-            process.wait(self.dice.random() * self.seconds[IMPORTING])
-        except subprocess.TimeoutExpired:
-            process.kill()
-        code = process.wait()
-        has_begun = (facts.stat().st_ino if facts.exists() else None) != before
-        return Ended(
-            None if code == -signal.SIGKILL else code,
-            "after the imports" if has_begun else IMPORTING,
-        )
-
-    def two_at_once(self, sessions: tuple[Session, Session]) -> list[Ended]:
-        """Resume a run in two processes at the same moment, and kill one or both of them."""
-        gate, opens = os.pipe()
-        readers, writers = zip(*(os.pipe() for _ in sessions), strict=True)
-        children = []
-        for session, writer in zip(sessions, writers, strict=True):
-            child = os.fork()
-            if child == 0:
-                os.close(opens)
-                self._act(session, None, writer, gate)
-            children.append(child)
-        for descriptor in (opens, gate, *writers):
-            os.close(descriptor)
-        start = time.monotonic()
-        longest = self.dice.choice((2 * self.seconds[RESUMING], self.seconds[""]))
-        dying = self.dice.sample(children, self.dice.choice((1, 2)))
-        instants = sorted(self.dice.uniform(0, longest) for _ in dying)
-        for child, instant in zip(dying, instants, strict=True):
-            time.sleep(max(0.0, start + instant - time.monotonic()))
-            os.kill(child, signal.SIGKILL)
-        ended = [Ended(_exit_code(child), TWO_AT_ONCE) for child in children]
-        for reader in readers:
-            os.close(reader)
-        return ended
-
-    # --- Runs that are killed
 
     def kill(self, kills: int) -> None:
         """Take runs to their ends until this many processes have been killed."""
@@ -414,10 +222,10 @@ class Harness:
         session = Session(run, every, self._epochs_for(run))
         way = self._next_way(RunFolder(run).facts.exists())
         if way == TWO_AT_ONCE:
-            return self.two_at_once((session, replace(session, log="second-log")))
+            return self.processes.two_at_once((session, replace(session, log="second-log")))
         if way == IMPORTING:
-            return [self.importing(session)]
-        return [self.session(session, self._death(way, is_first=is_first))]
+            return [self.processes.importing(session)]
+        return [self.processes.session(session, self._death(way, is_first=is_first))]
 
     def _next_way(self, has_begun: bool) -> str:
         """How to kill the next process."""
@@ -444,7 +252,7 @@ class Harness:
 
     def _epochs_for(self, run: Path, *, must_be_whole: bool = False) -> int | None:
         """The new number of epochs to resume a run with; None to leave it."""
-        facts, epochs = facts_of(run), self.recipe.epochs
+        facts, epochs = facts_of(run), self.epochs
         if not self.setup.first_epochs or facts is None:
             return None
         if facts.context.recipe["epochs"] == epochs:
@@ -467,13 +275,13 @@ class Harness:
         allowed = (None, 0) if len(ended) == 1 else (None, 0, REFUSED)
         if any(code not in allowed for code in codes):
             logs = ("log", "second-log")[: len(ended)]
-            return f"it could not be resumed: {' '.join(map(self.log, logs))}"
+            return f"it could not be resumed: {' '.join(map(self.processes.log, logs))}"
         return "each of two processes was refused" if set(codes) == {REFUSED} else ""
 
     def _is_complete(self, run: Path) -> bool:
         facts = facts_of(run)
         epochs = facts is not None and facts.has_ended and facts.context.recipe["epochs"]
-        return epochs == self.recipe.epochs
+        return epochs == self.epochs
 
     def _has_finished(self, run: Path, number: int) -> bool:
         """Resume a run to its end; whether that was possible."""
@@ -481,8 +289,10 @@ class Harness:
             self.tally.resumes += RunFolder(run).facts.exists()
             epochs = self._epochs_for(run, must_be_whole=True)
             every = self.dice.choice((CHECKPOINT_EVERY, ""))
-            if self.session(Session(run, every, epochs)).code != 0:
-                self.tally.differences.append(f"run {number} could not be finished: {self.log()}")
+            if self.processes.session(Session(run, every, epochs)).code != 0:
+                self.tally.differences.append(
+                    f"run {number} could not be finished: {self.processes.log()}"
+                )
                 return False
         return True
 
@@ -497,13 +307,6 @@ class Harness:
         ]
         if damaged := sorted(path.name for path in run.rglob("*.damaged*")):
             self.tally.differences.append(f"run {number}: files were damaged: {damaged}")
-
-
-def _exit_code(child: int) -> int | None:
-    """Wait for a child; returns its exit code, None if it was killed."""
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return None if code == -signal.SIGKILL else code
 
 
 def step_of(checkpoint: Path) -> int:
@@ -533,7 +336,7 @@ def left_behind(run: Path, batches: int) -> str:
         return "before the first checkpoint"
     if facts.status != "running":
         return f"marked as {facts.status}"
-    if folder.model.exists():
+    if folder.model.exists() and folder.model.stat().st_mtime > files[0].stat().st_mtime:
         return "while finishing, with its model"
     step, temporary = step_of(files[0]), any(run.rglob(".*.tmp"))
     where = "at an epoch's end" if step % batches == 0 else "in the middle of an epoch"
