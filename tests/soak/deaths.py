@@ -109,6 +109,21 @@ class Progress:
         setattr(module, name, call)
 
 
+def mark_in(line: str) -> tuple[float, str]:
+    """When a phase began, and its name."""
+    at, _, phase = line.strip().partition(" ")
+    return float(at), phase
+
+
+def time_writing(marks: list[tuple[float, str]]) -> tuple[float, float] | None:
+    """From when until when a process surely held its run's lock; None if it never did.
+
+    A resume reads its data only once it has the lock.
+    """
+    times = [at for at, phase in marks if phase != RESUMING or at > marks[0][0]]
+    return (times[0], times[-1]) if times else None
+
+
 def seconds_of(phase: str, marks: list[tuple[float, str]]) -> float | None:
     """How long a phase took; None if it was not reached, or did not end.
 

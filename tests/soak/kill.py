@@ -29,6 +29,7 @@ import time
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -276,7 +277,11 @@ class Harness:
         if any(code not in allowed for code in codes):
             logs = ("log", "second-log")[: len(ended)]
             return f"it could not be resumed: {' '.join(map(self.processes.log, logs))}"
-        return "each of two processes was refused" if set(codes) == {REFUSED} else ""
+        if set(codes) == {REFUSED}:
+            return "each of two processes was refused"
+        times = sorted(each.writing for each in ended if each.writing)
+        overlap = any(later[0] < earlier[1] for earlier, later in pairwise(times))
+        return "two processes wrote it at the same time" if overlap else ""
 
     def _is_complete(self, run: Path) -> bool:
         facts = facts_of(run)

@@ -15,7 +15,16 @@ from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
-from deaths import RESUMING, STARTING, Death, Disk, Progress, seconds_of
+from deaths import (
+    RESUMING,
+    STARTING,
+    Death,
+    Disk,
+    Progress,
+    mark_in,
+    seconds_of,
+    time_writing,
+)
 from setups import Setup, written
 
 from tenfold.errors import FileRefusedError
@@ -62,11 +71,13 @@ class Ended:
         code: its exit code; None if it was killed.
         phase: the last one.
         died: how it was killed, if it was.
+        writing: when it surely held the run's lock, from and until; None if that is not known.
     """
 
     code: int | None
     phase: str
     died: str = "at a random instant"
+    writing: tuple[float, float] | None = None
 
 
 class Processes:
@@ -110,13 +121,13 @@ class Processes:
         marks = list[tuple[float, str]]()
         with os.fdopen(reader) as lines:
             for line in chain([""], lines):  # the empty one is the phase of a whole process
-                at, _, phase = line.strip().partition(" ")
+                phase = mark_in(line)[1] if line else ""
                 if death is not None and phase == awaited:
                     time.sleep(death.share * self.seconds[phase])
                     os.kill(child, signal.SIGKILL)
                     awaited = None
-                if phase:
-                    marks.append((float(at), phase))
+                if line:
+                    marks.append(mark_in(line))
         for phase in {phase for _, phase in marks}:
             if (seconds := seconds_of(phase, marks)) is not None:
                 self.seconds[phase] = seconds
@@ -209,29 +220,34 @@ class Processes:
         )
 
     def two_at_once(self, sessions: tuple[Session, Session]) -> list[Ended]:
-        """Resume a run in two processes at the same moment, and kill one or both of them."""
+        """Resume a run in two processes at the same moment, and kill none, one or both of them."""
         gate, opens = os.pipe()
-        readers, writers = zip(*(os.pipe() for _ in sessions), strict=True)
+        pipes = [os.pipe() for _ in sessions]
         children = []
-        for session, writer in zip(sessions, writers, strict=True):
+        for session, (_, writer) in zip(sessions, pipes, strict=True):
             child = os.fork()
             if child == 0:
                 os.close(opens)
                 self._act(session, None, writer, gate)
             children.append(child)
-        for descriptor in (opens, gate, *writers):
+        for descriptor in (opens, gate, *(writer for _, writer in pipes)):
             os.close(descriptor)
+        self._kill_some(children)
+        ended = []
+        for child, (reader, _) in zip(children, pipes, strict=True):
+            with os.fdopen(reader) as lines:
+                marks = list(map(mark_in, lines))
+            ended.append(Ended(_exit_code(child), TWO_AT_ONCE, writing=time_writing(marks)))
+        return ended
+
+    def _kill_some(self, children: list[int]) -> None:
         start = time.monotonic()
         longest = self.dice.choice((2 * self.seconds[RESUMING], self.seconds[""]))
-        dying = self.dice.sample(children, self.dice.choice((1, 2)))
+        dying = self.dice.sample(children, self.dice.choice((0, 1, 2)))
         instants = sorted(self.dice.uniform(0, longest) for _ in dying)
         for child, instant in zip(dying, instants, strict=True):
             time.sleep(max(0.0, start + instant - time.monotonic()))
             os.kill(child, signal.SIGKILL)
-        ended = [Ended(_exit_code(child), TWO_AT_ONCE) for child in children]
-        for reader in readers:
-            os.close(reader)
-        return ended
 
 
 def _exit_code(child: int) -> int | None:
