@@ -56,8 +56,7 @@ test: $(VENV)/tenfold-installed-dev
 	$(BIN)/pytest -n auto
 
 soak: $(VENV)/tenfold-installed-dev
-	$(BIN)/python tests/soak/kill.py --kills $(KILLS) --engine torch
-	$(BIN)/python tests/soak/kill.py --kills $(KILLS) --engine native
+	$(BIN)/python tests/soak/kill.py --kills $(KILLS)
 	$(BIN)/python tests/soak/fuzz_kernels.py --minutes $(MINUTES)
 	$(BIN)/pytest -v tests/soak/real_archive.py
 

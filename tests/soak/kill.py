@@ -1,13 +1,16 @@
-"""Kill a training run repeatedly; it must end with the bits of a run that was never stopped.
+"""Kill training runs repeatedly; each must end with the bits of a run that was never stopped.
 
     python tests/soak/kill.py --kills 1000
+    python tests/soak/kill.py --kills 100 --recipe adamw
 
 A parent that has imported everything forks training processes. Each is killed with SIGKILL: at a
-random instant, or before, after or in the middle of one of the calls that change the disk. Half of
-the latter deaths simulate the loss of the machine: data that was not yet flushed to disk is undone
-before the process dies. Then the run is resumed, and possibly killed again. Its results (weights,
-every tensor of the last checkpoint, best weights, history, counters, figures) are compared with
-those of the run that was never stopped. The exit code is 0 if nothing differs.
+random instant, of the whole process or of one of its phases, or before, after or in the middle of
+one of the calls that change the disk. Half of the latter deaths simulate the loss of the machine:
+data that was not yet flushed to disk is undone before the process dies. Other processes are new
+ones that are killed while they import, or two that resume the same run at once. Then the run is
+resumed, and possibly killed again. Its results (weights, every tensor of the last checkpoint, best
+weights, history, counters, figures) are compared with those of the run that was never stopped. The
+exit code is 0 if nothing differs.
 """
 
 from __future__ import annotations
@@ -20,176 +23,61 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
+from deaths import (
+    BUNDLING,
+    EVALUATING,
+    READING,
+    RESUMING,
+    STARTING,
+    Death,
+    moments_of,
+)
+from processes import (
+    CHECKPOINT_EVERY,
+    IMPORTING,
+    REFUSED,
+    TWO_AT_ONCE,
+    Ended,
+    Processes,
+    Session,
+)
+from setups import EVERYTHING as EVERYTHING
+from setups import RECIPES, Setup
 
-from tenfold.data import load_splits
 from tenfold.deployment.bundle import KIND as BUNDLE
 from tenfold.deployment.bundle import VERSION as BUNDLE_VERSION
 from tenfold.errors import FileRefusedError
-from tenfold.recipes import Recipe, load_recipe
-from tenfold.runs import resume_run, train_run
+from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder
-from tenfold.runs.resources import Resources
-from tenfold.storage import read_tensors
+from tenfold.storage import cache_folder, read_tensors
 from tenfold.training.checkpoint import KIND as CHECKPOINT
 from tenfold.training.checkpoint import VERSION as CHECKPOINT_VERSION
 from tenfold.training.checkpoint import checkpoint_files
 from tenfold.training.engine_table import ENGINES
 
-EVERYTHING = Path(__file__).parent.parent / "runs" / "everything.toml"
-CHECKPOINT_EVERY = "7"
-"""In batches; chosen so that resuming starts in the middle of an epoch."""
-
 MOST_DEATHS = 3
 """Maximum number of deaths per run."""
 
-BY_PATH = ("mkdir", "open", "link", "replace", "rename", "unlink")
-BY_DESCRIPTOR = ("write", "fsync", "close")
+MOST_DIFFERENCES = 20
+"""Of one recipe, after which it is given up."""
 
-
-@dataclass(frozen=True)
-class Death:
-    """When a process dies.
-
-    Attributes:
-        after_seconds: time of death; None to die at a call.
-        call: index of the call that changes the disk, from 0.
-        moment: `before`, `after` or, for a write, `half`.
-        machine: whether unflushed data is lost too.
-    """
-
-    after_seconds: float | None = None
-    call: int = -1
-    moment: str = "before"
-    machine: bool = False
-
-
-class Disk:
-    """Intercepts this process's calls that change a folder, and dies at one of them.
-
-    Attributes:
-        prefix: the folder.
-        parent: the folder that holds its name.
-        death: when to die.
-        calls: the names of the calls so far.
-        descriptors: paths of the open files and folders.
-        unsafe_data: files with data that was not flushed, as inodes, which stay the same when a
-            file is renamed. Flushing the file makes its data safe, and nothing else does.
-        unsafe_names: by path, what undoes a change of names. Flushing the path's folder makes
-            its names safe, but not the data of its files.
-        real: the functions that are intercepted.
-    """
-
-    def __init__(self, folder: Path, death: Death | None) -> None:
-        self.prefix, self.parent, self.death = str(folder), str(folder.parent), death or Death()
-        self.calls: list[str] = []
-        self.descriptors: dict[int, str] = {}
-        self.unsafe_data: set[int] = set()
-        self.unsafe_names: dict[str, Callable[[], None]] = {}
-        self.real = {name: getattr(os, name) for name in (*BY_PATH, *BY_DESCRIPTOR)}
-        for name in BY_PATH:
-            setattr(os, name, self._by_path(name))
-        for name in BY_DESCRIPTOR:
-            setattr(os, name, self._by_descriptor(name))
-
-    def _by_path(self, name: str) -> Callable[..., object]:
-        def call(path: object, *args: object, **kwargs: object) -> object:
-            target = str(args[0]) if name in ("link", "replace", "rename") else str(path)
-            is_ours = target.startswith(self.prefix) or target == self.parent
-            if not is_ours or kwargs.get("dir_fd") is not None:
-                return self.real[name](path, *args, **kwargs)
-            number = self._about_to(name)
-            undo = self._undo(name, str(path), target)
-            result = self.real[name](path, *args, **kwargs)
-            if undo is not None:
-                self.unsafe_names[target] = undo
-            if name == "open":
-                self.descriptors[result] = target
-            self._has_done(number)
-            return result
-
-        return call
-
-    def _by_descriptor(self, name: str) -> Callable[..., object]:
-        def call(descriptor: int, *args: object) -> object:
-            path = self.descriptors.get(descriptor)
-            if path is None:
-                return self.real[name](descriptor, *args)
-            number = self._about_to(name)
-            if name == "write":
-                if self._dies_at(number, "half"):
-                    self.real["write"](descriptor, args[0][: len(args[0]) // 2])
-                    self._die()
-                self.unsafe_data.add(os.fstat(descriptor).st_ino)
-            result = self.real[name](descriptor, *args)
-            if name == "fsync":
-                self.unsafe_data.discard(os.fstat(descriptor).st_ino)
-                self._names_are_safe_in(path)
-            if name == "close":
-                del self.descriptors[descriptor]
-            self._has_done(number)
-            return result
-
-        return call
-
-    def _undo(self, name: str, source: str, target: str) -> Callable[[], None] | None:
-        """A function that undoes a change of names whose folder has not been flushed."""
-        if not self.death.machine or name not in ("mkdir", "replace"):
-            return None
-        if name == "mkdir":
-            return lambda: shutil.rmtree(target)
-        stash = f"{target}.stash"
-        if Path(target).exists() and not Path(stash).exists():
-            self.real["link"](target, stash)
-
-        def undo() -> None:
-            self.real["replace"](target, source)
-            if Path(stash).exists():
-                self.real["replace"](stash, target)
-
-        return undo
-
-    def _names_are_safe_in(self, folder: str) -> None:
-        for path in list(self.unsafe_names):
-            if str(Path(path).parent) == folder:
-                del self.unsafe_names[path]
-                if Path(f"{path}.stash").exists():
-                    self.real["unlink"](f"{path}.stash")
-
-    def _about_to(self, name: str) -> int:
-        self.calls.append(name)
-        number = len(self.calls) - 1
-        if self._dies_at(number, "before"):
-            self._die()
-        return number
-
-    def _has_done(self, number: int) -> None:
-        if self._dies_at(number, "after"):
-            self._die()
-
-    def _dies_at(self, number: int, moment: str) -> bool:
-        return (self.death.call, self.death.moment) == (number, moment)
-
-    def _die(self) -> None:
-        if self.death.machine:
-            for file in filter(Path.is_file, Path(self.prefix).rglob("*")):
-                if file.stat().st_ino in self.unsafe_data:
-                    os.truncate(file, file.stat().st_size // 3)
-        for path, undo in reversed(list(self.unsafe_names.items())):
-            if self.death.machine and Path(path).exists():
-                undo()
-            if Path(f"{path}.stash").exists():
-                self.real["unlink"](f"{path}.stash")
-        os.kill(os.getpid(), signal.SIGKILL)
+CALL, INSTANT = "at a call", "at an instant"
+WAYS = {
+    CALL: 4,
+    INSTANT: 2,
+    **dict.fromkeys((IMPORTING, READING, EVALUATING, BUNDLING, RESUMING, TWO_AT_ONCE), 1),
+}
+"""How processes are killed, and how often of a dozen times."""
 
 
 @dataclass
@@ -200,156 +88,262 @@ class Tally:
         kills: number of processes killed.
         resumes: number of times a run was resumed.
         runs: number of runs compared.
+        compared: number of items compared.
+        moments: number of moments of the calls in an undisturbed run.
+        moments_hit: number of those at which a process was killed.
+        seconds: time taken.
         differences: from the run that was never stopped.
-        phases: kills by the state of the run that they left behind.
-        calls: kills by kind: at a random instant or at a call.
+        phases: kills by what the process was doing.
+        left_behind: kills by the state of the run that they left behind.
+        died: kills by kind: at a random instant or at a call.
     """
 
     kills: int = 0
     resumes: int = 0
     runs: int = 0
+    compared: int = 0
+    moments: int = 0
+    moments_hit: int = 0
+    seconds: float = 0.0
     differences: list[str] = field(default_factory=list)
     phases: collections.Counter[str] = field(default_factory=collections.Counter)
-    calls: collections.Counter[str] = field(default_factory=collections.Counter)
+    left_behind: collections.Counter[str] = field(default_factory=collections.Counter)
+    died: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON."""
+        found = {**vars(self), "differences": len(self.differences)}
+        found["seconds"] = round(self.seconds, 1)
+        for name in ("phases", "left_behind", "died"):
+            found[name] = dict(getattr(self, name).most_common())
+        return found
+
+
+def total(tallies: Iterable[Tally]) -> Tally:
+    """The sum of several tallies."""
+    found = Tally()
+    for tally in tallies:
+        for name, value in vars(tally).items():
+            setattr(found, name, getattr(found, name) + value)
+    return found
 
 
 class Harness:
-    """Runs of one recipe in forked processes."""
+    """Runs of one recipe in processes that are killed.
 
-    def __init__(self, recipe: Recipe, data: str, resources: Resources, work: Path) -> None:
-        self.recipe, self.data, self.resources, self.work = recipe, data, resources, work
-        self._never_stopped(work / "first")
-        for module in json.loads((work / "modules.json").read_text()):
+    Args:
+        setup: what to train.
+        threads: of the runs.
+        work: a folder to be made.
+        dice: decides about deaths.
+    """
+
+    def __init__(self, setup: Setup, threads: int, work: Path, dice: random.Random) -> None:
+        self.setup, self.work, self.dice = setup, work, dice
+        self.tally, self.ways, self.began = Tally(), list[str](), time.monotonic()
+        self.processes = Processes(setup, threads, work, dice)
+        self.epochs = self.processes.recipe.epochs
+        self._learn_from_undisturbed_runs()
+
+    def _learn_from_undisturbed_runs(self) -> None:
+        """Find the wanted results, the calls that change the disk, and how long phases take."""
+        first, second, third = (self.work / name for name in ("first", "second", "third"))
+        processes, seconds = self.processes, self.processes.seconds
+        self._require_success(processes.session(Session(first, whole=True)))
+        for module in json.loads(processes.log("modules.json")):
             importlib.import_module(module)  # once, so that forked processes need not
-        start = time.perf_counter()
-        self.wanted = self._never_stopped(work / "second")
-        self.seconds = time.perf_counter() - start
-        self.calls = json.loads((work / "calls.json").read_text())
-        if self.wanted != state_of(work / "first"):
-            raise SystemExit("two runs that were never stopped differ: there is nothing to test")
+        start = time.monotonic()
+        self._require_success(processes.session(Session(second)))
+        seconds[""] = time.monotonic() - start
+        seconds[RESUMING] = seconds[STARTING]
+        self.calls = [(phase, name) for phase, name in json.loads(processes.log("calls.json"))]
+        self._require_success(processes.learn_how_long_imports_take(third))
+        for run in (second, third):
+            if self.setup.first_epochs:
+                self._require_success(processes.session(Session(run, epochs=self.epochs)))
+        self.wanted = state_of(first)
+        if not self.wanted == state_of(second) == state_of(third):
+            raise SystemExit("runs that were never stopped differ: there is nothing to test")
+        facts = RunFolder(first).read_facts()
+        assert facts.figures is not None
+        self.engine = facts.conditions.engine
+        last = checkpoint_files(RunFolder(first).checkpoints)[0]
+        self.batches = step_of(last) // facts.figures.epochs
+        self.deaths = self._every_moment()
+        self.tally.moments = len(self.deaths)
 
-    def _never_stopped(self, run: Path) -> dict[str, object]:
-        if not self.session(run, None, CHECKPOINT_EVERY):
-            raise SystemExit(f"the run that is never stopped failed:\n{self.log()}")
-        return state_of(run)
+    def _require_success(self, ended: Ended) -> None:
+        if ended.code != 0:
+            raise SystemExit(f"a run that is never stopped failed:\n{self.processes.log()}")
 
-    def log(self) -> str:
-        """The output of the last process."""
-        return (self.work / "log").read_text()
-
-    def session(self, run: Path, death: Death | None, every: str) -> bool | None:
-        """Start or resume a run in a process; returns whether it succeeded, None if it died."""
-        child = os.fork()
-        if child == 0:
-            self._train(run, death, every)
-        if death is not None and death.after_seconds is not None:
-            time.sleep(death.after_seconds)
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-            return None
-        return os.waitstatus_to_exitcode(status) == 0
-
-    def _train(self, run: Path, death: Death | None, every: str) -> None:
-        """In the child: start or resume the run, and never return."""
-        code = 1
-        known = set(sys.modules)
-        with (self.work / "log").open("w") as log:
-            sys.stdout = sys.stderr = log
-            try:
-                at_an_instant = death is not None and death.after_seconds is not None
-                calls = [] if at_an_instant else Disk(run, death).calls
-                if (run / "run.json").exists():
-                    resume_run(run, checkpoint_every=every)
-                else:
-                    train_run(
-                        self.recipe,
-                        self.data,
-                        out=run,
-                        resources=self.resources,
-                        checkpoint_every=every,
-                    )
-                if run.name in ("first", "second"):
-                    (self.work / "calls.json").write_text(json.dumps(calls))
-                    new = [name for name in sys.modules if name not in known]
-                    (self.work / "modules.json").write_text(json.dumps(new))
-                code = 0
-            except BaseException:  # noqa: BLE001 - no exception may leave the child
-                traceback.print_exc()
-        os._exit(code)
-
-    def deaths(self, dice: random.Random) -> list[Death]:
+    def _every_moment(self) -> list[Death]:
         """Every moment of every call, in a random order."""
         every = [
-            Death(call=number, moment=moment, machine=dice.random() < 0.5)
-            for number, name in enumerate(self.calls)
-            for moment in (("before", "half", "after") if name == "write" else ("before", "after"))
+            Death(call=number, moment=moment, machine=self.dice.random() < 0.5)
+            for number, (_, name) in enumerate(self.calls)
+            for moment in moments_of(name)
         ]
-        dice.shuffle(every)
+        self.dice.shuffle(every)
         return every
 
-    def trial(self, number: int, deaths: list[Death], dice: random.Random, tally: Tally) -> None:
-        """Take one run to its end, with one death from the list and possibly more."""
+    def kill(self, kills: int) -> None:
+        """Take runs to their ends until this many processes have been killed."""
+        number = 0
+        while self.tally.kills < kills and len(self.tally.differences) < MOST_DIFFERENCES:
+            self.trial(number)
+            number += 1
+        self.tally.seconds = time.monotonic() - self.began
+
+    def to_dict(self) -> dict[str, object]:
+        """Ready for JSON."""
+        return {**self.tally.to_dict(), "engine": self.engine, "items": len(self.wanted)}
+
+    def trial(self, number: int) -> None:
+        """Take one run to its end, with one death or more."""
         run = self.work / f"run-{number}"
-        for count in range(dice.randint(1, MOST_DEATHS)):
-            at_call = deaths and (dice.random() < 0.5 if count else number % 4 > 0)
-            if at_call and count == 0:
-                death = deaths.pop()
-            elif at_call:  # a resumed run makes different calls of the same kinds
-                call = dice.randrange(len(self.calls))
-                death = Death(call=call, moment=dice.choice(("before", "half", "after")))
-            else:
-                death = Death(after_seconds=dice.uniform(0, self.seconds))
-            every = dice.choice((CHECKPOINT_EVERY, "", "0.05s")) if count else CHECKPOINT_EVERY
-            before = phase_of(run)
-            done = self.session(run, death, every)
-            tally.resumes += before not in BEGINNINGS
-            if done is False:
-                tally.differences.append(f"run {number} could not be resumed: {self.log()}")
+        for count in range(self.dice.randint(1, MOST_DEATHS)):
+            has_begun = RunFolder(run).facts.exists()
+            ended = self._disturbed(run, is_first=not count)
+            self.tally.resumes += len(ended) * has_begun
+            self._count_kills(run, ended)
+            if wrong := self._wrong_end(ended):
+                self.tally.differences.append(f"run {number}: {wrong}")
                 return
-            if done:
+            if self._is_complete(run):
                 break
-            tally.kills += 1
-            tally.phases[phase_of(run)] += 1
-            where = "at a random instant" if death.call < 0 else f"{death.moment} a call"
-            tally.calls[where + (", and the machine" if death.machine else "")] += 1
-        tally.resumes += phase_of(run) not in BEGINNINGS
-        if not self.session(run, None, dice.choice((CHECKPOINT_EVERY, ""))):
-            tally.differences.append(f"run {number} could not be finished: {self.log()}")
-            return
-        tally.runs += 1
+        if self._has_finished(run, number):
+            self._compare(run, number)
+            shutil.rmtree(run)
+
+    def _disturbed(self, run: Path, *, is_first: bool) -> list[Ended]:
+        """Start or resume a run in a process that is killed, or in two at once."""
+        if self.setup.data == "folder" and self.dice.random() < 0.5:
+            shutil.rmtree(cache_folder() / "decoded", ignore_errors=True)
+        every = CHECKPOINT_EVERY if is_first else self.dice.choice((CHECKPOINT_EVERY, "", "0.05s"))
+        session = Session(run, every, self._epochs_for(run))
+        way = self._next_way(RunFolder(run).facts.exists())
+        if way == TWO_AT_ONCE:
+            return self.processes.two_at_once((session, replace(session, log="second-log")))
+        if way == IMPORTING:
+            return [self.processes.importing(session)]
+        return [self.processes.session(session, self._death(way, is_first=is_first))]
+
+    def _next_way(self, has_begun: bool) -> str:
+        """How to kill the next process."""
+        possible = [way for way in self.ways if has_begun or way not in (RESUMING, TWO_AT_ONCE)]
+        if not possible:
+            dozen = self.dice.sample(list(WAYS), len(WAYS), counts=list(WAYS.values()))
+            self.ways += dozen
+            return self._next_way(has_begun)
+        self.ways.remove(possible[0])
+        return possible[0]
+
+    def _death(self, way: str, *, is_first: bool) -> Death:
+        if way == CALL and is_first and self.deaths:
+            self.tally.moments_hit += 1
+            return self.deaths.pop()
+        phase = "" if way in (CALL, INSTANT) else way
+        if way not in (CALL, BUNDLING):
+            return Death(phase, share=self.dice.random())
+        # Calls of a resumed run differ from those of an undisturbed one, but not in their kinds.
+        names = [name for its_phase, name in self.calls if phase in ("", its_phase)]
+        call = self.dice.randrange(len(names))
+        moment = self.dice.choice(moments_of(names[call]))
+        return Death(phase, call=call, moment=moment, machine=self.dice.random() < 0.5)
+
+    def _epochs_for(self, run: Path, *, must_be_whole: bool = False) -> int | None:
+        """The new number of epochs to resume a run with; None to leave it."""
+        facts, epochs = facts_of(run), self.epochs
+        if not self.setup.first_epochs or facts is None:
+            return None
+        if facts.context.recipe["epochs"] == epochs:
+            return self.dice.choice((None, epochs))
+        # If a process died just after `resume --epochs`, the command must be repeated.
+        is_asked = tomllib.loads(RunFolder(run).recipe.read_text())["epochs"] == epochs
+        return epochs if is_asked or must_be_whole or self.dice.random() < 0.5 else None
+
+    def _count_kills(self, run: Path, ended: list[Ended]) -> None:
+        for each in ended:
+            if each.code is None:
+                self.tally.kills += 1
+                self.tally.phases[each.phase] += 1
+                self.tally.left_behind[left_behind(run, self.batches)] += 1
+                self.tally.died[each.died] += 1
+
+    def _wrong_end(self, ended: list[Ended]) -> str:
+        """What is wrong with how processes ended; empty for nothing."""
+        codes = [each.code for each in ended]
+        allowed = (None, 0) if len(ended) == 1 else (None, 0, REFUSED)
+        if any(code not in allowed for code in codes):
+            logs = ("log", "second-log")[: len(ended)]
+            return f"it could not be resumed: {' '.join(map(self.processes.log, logs))}"
+        if set(codes) == {REFUSED}:
+            return "each of two processes was refused"
+        times = sorted(each.writing for each in ended if each.writing)
+        overlap = any(later[0] < earlier[1] for earlier, later in pairwise(times))
+        return "two processes wrote it at the same time" if overlap else ""
+
+    def _is_complete(self, run: Path) -> bool:
+        facts = facts_of(run)
+        epochs = facts is not None and facts.has_ended and facts.context.recipe["epochs"]
+        return epochs == self.epochs
+
+    def _has_finished(self, run: Path, number: int) -> bool:
+        """Resume a run to its end; whether that was possible."""
+        for _ in range(2 if self.setup.first_epochs else 1):
+            self.tally.resumes += RunFolder(run).facts.exists()
+            epochs = self._epochs_for(run, must_be_whole=True)
+            every = self.dice.choice((CHECKPOINT_EVERY, ""))
+            if self.processes.session(Session(run, every, epochs)).code != 0:
+                self.tally.differences.append(
+                    f"run {number} could not be finished: {self.processes.log()}"
+                )
+                return False
+        return True
+
+    def _compare(self, run: Path, number: int) -> None:
         found = state_of(run)
-        tally.differences += [
+        self.tally.runs += 1
+        self.tally.compared += len(self.wanted)
+        self.tally.differences += [
             f"run {number}: {key} differs: {found.get(key)!r:.200}, wanted {value!r:.200}"
             for key, value in self.wanted.items()
             if found.get(key) != value
         ]
-        shutil.rmtree(run)
+        if damaged := sorted(path.name for path in run.rglob("*.damaged*")):
+            self.tally.differences.append(f"run {number}: files were damaged: {damaged}")
 
 
-BEGINNINGS = ("no folder", "a folder without run.json")
+def step_of(checkpoint: Path) -> int:
+    """The number of steps in the name of a checkpoint."""
+    return int(checkpoint.stem.removeprefix("step-"))
 
 
-def phase_of(run: Path) -> str:
-    """How far a run has got, judging by the disk."""
-    folder = RunFolder(run)
-    if not run.exists():
-        return BEGINNINGS[0]
-    if not folder.facts.exists():
-        return BEGINNINGS[1]
+def facts_of(run: Path) -> RunFacts | None:
+    """What `run.json` says; None if it is missing or damaged."""
     try:
-        status = folder.read_facts().status
+        return RunFolder(run).read_facts()
     except FileRefusedError:
+        return None
+
+
+def left_behind(run: Path, batches: int) -> str:
+    """How far a killed run has got, judging by the disk, with this many batches per epoch."""
+    folder, facts = RunFolder(run), facts_of(run)
+    if not run.exists():
+        return "no folder"
+    if not folder.facts.exists():
+        return "a folder without run.json"
+    if facts is None:
         return "a damaged run.json"  # so the run cannot be resumed, which is a difference
     files = checkpoint_files(folder.checkpoints)
     if not files:
         return "before the first checkpoint"
-    if status != "running":
-        return f"marked as {status}"
-    if folder.model.exists():
+    if facts.status != "running":
+        return f"marked as {facts.status}"
+    if folder.model.exists() and folder.model.stat().st_mtime > files[0].stat().st_mtime:
         return "while finishing, with its model"
-    step, batches = int(files[0].name[5:14]), -(-1294 // 64)
-    temporary = any(run.rglob(".*.tmp"))
+    step, temporary = step_of(files[0]), any(run.rglob(".*.tmp"))
     where = "at an epoch's end" if step % batches == 0 else "in the middle of an epoch"
     where = where if step else "at the first checkpoint"
     return f"{where}{', writing a file' if temporary else ''}"
@@ -396,59 +390,75 @@ def _without_times(value: object) -> object:
     return value
 
 
+def print_harness(name: str, harness: Harness) -> None:
+    """One recipe's figures."""
+    tally = harness.tally
+    print(
+        f"{name}: {tally.kills} kills, {tally.resumes} resumes, {tally.runs} runs compared in "
+        f"{len(harness.wanted)} items each, {len(tally.differences)} differences; "
+        f"{tally.moments_hit} of the {tally.moments} moments of {len(harness.calls)} calls hit; "
+        f"engine {harness.engine}; {tally.seconds:.1f} s\n"
+        f"    killed in: {in_words(tally.phases)}",
+        flush=True,
+    )
+
+
+def print_total(found: Tally) -> None:
+    """The figures of all recipes."""
+    print(
+        f"all: {found.kills} kills, {found.resumes} resumes, {found.runs} runs compared in "
+        f"{found.compared} items, {len(found.differences)} differences; {found.seconds:.1f} s\n"
+        f"    killed in: {in_words(found.phases)}\n"
+        f"    left behind: {in_words(found.left_behind)}\n"
+        f"    died: {in_words(found.died)}"
+    )
+
+
+def in_words(counts: collections.Counter[str]) -> str:
+    """Counts, largest first."""
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=100, help="over all recipes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--engine", default="auto", choices=["auto", *ENGINES])
-    parser.add_argument("--recipe", default=str(EVERYTHING))
-    parser.add_argument("--data", default="digits")
+    parser.add_argument("--recipe", help=f"a file, or one of {', '.join(RECIPES)}; default: all")
+    parser.add_argument("--engine", choices=["auto", *ENGINES], help="default: the recipe's own")
+    parser.add_argument("--data", help="default: the recipe's own, or digits for a file")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)  # a fork after a parallel region would hang
-    load_splits(options.data)
-    dice, tally = random.Random(options.seed), Tally()
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="tenfold-kill-") as work:
-        resources = Resources(device="cpu", threads=options.threads, engine=options.engine)
-        recipe = load_recipe(options.recipe)
-        harness = Harness(recipe, options.data, resources, Path(work).resolve())
-        deaths = harness.deaths(dice)
-        points = len(deaths)
-        number = 0
-        while tally.kills < options.kills and len(tally.differences) < 20:
-            harness.trial(number, deaths, dice, tally)
-            number += 1
-            if number % 50 == 0:
-                print(f"{tally.kills} kills, {len(tally.differences)} differences", file=sys.stderr)
-    report = {
-        "kills": tally.kills,
-        "resumes": tally.resumes,
-        "runs": tally.runs,
-        "compared": len(harness.wanted),
-        "differences": len(tally.differences),
-        "moments": points,
-        "moments_hit": points - len(deaths),
-        "left_behind": dict(tally.phases.most_common()),
-        "died": dict(tally.calls.most_common()),
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    for difference in tally.differences:
-        print(difference, file=sys.stderr)
+    chosen = RECIPES
+    if options.recipe:
+        own = RECIPES.get(options.recipe, Setup(base=options.recipe))
+        chosen = {options.recipe: own}
+    given = {key: vars(options)[key] for key in ("engine", "data") if vars(options)[key]}
+    start, harnesses = time.monotonic(), dict[str, Harness]()
+    with tempfile.TemporaryDirectory(prefix="tenfold-kill-") as folder:
+        work = Path(folder).resolve()
+        os.environ["TENFOLD_CACHE"] = str(work / "cache")
+        for place, (name, setup) in enumerate(chosen.items()):
+            kills = (options.kills + place) // len(chosen)  # the sum is that of all
+            if kills:
+                setup = replace(setup, **given)
+                dice = random.Random(f"{options.seed} {name}")
+                harness = Harness(setup, options.threads, work / f"recipe-{place}", dice)
+                harness.kill(kills)
+                harnesses[name] = harness
+                for difference in harness.tally.differences:
+                    print(f"{name}: {difference}", file=sys.stderr, flush=True)
+                if not options.json:
+                    print_harness(name, harness)
+    found = total(harness.tally for harness in harnesses.values())
+    found.seconds = time.monotonic() - start
     if options.json:
-        print(json.dumps(report))
+        recipes = {name: harness.to_dict() for name, harness in harnesses.items()}
+        print(json.dumps({**found.to_dict(), "recipes": recipes}))
     else:
-        print(
-            f"{report['kills']} kills, {report['resumes']} resumes, {report['runs']} runs compared "
-            f"in {report['compared']} items each, {report['differences']} differences; "
-            f"{report['moments_hit']} of the {points} moments of {len(harness.calls)} calls hit; "
-            f"{report['seconds']} s"
-        )
-        for title, counts in (("left behind", tally.phases), ("died", tally.calls)):
-            for name, count in counts.most_common():
-                print(f"  {count:6} {title}: {name}")
-    sys.exit(1 if tally.differences or not tally.kills else 0)
+        print_total(found)
+    sys.exit(1 if found.differences or not found.kills else 0)
 
 
 if __name__ == "__main__":
