@@ -349,3 +349,16 @@ def test_an_array_that_ends_early_is_refused_even_if_its_checksum_is_right(
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"damaged or truncated|declares 4,800 bytes"):
         read_npz(path)
+
+
+def test_a_zip_file_of_images_is_refused_at_once(tmp_path):
+    """Comparing each of its names with ours would take long."""
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(50_000):
+            archive.writestr(f"cat/{number}.png", b"")
+    with pytest.raises(
+        DataError, match=r"'cat/19.png' and 49980 more; save images"
+    ) as caught:
+        read_npz(path)
+    assert "did you mean" not in str(caught.value)

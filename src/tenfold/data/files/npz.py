@@ -59,6 +59,8 @@ _HOW_TO_SAVE = {
 
 _LARGEST_NPY_HEADER = 10_000
 _MOST_UNNAMED_CLASSES = 10_000
+_MOST_MEANT = 20
+"""Unknown arrays for which known ones are looked up; a zip file of images has thousands."""
 
 
 def read_npz(path: Path) -> dict[str, LabeledArrays]:
@@ -117,8 +119,12 @@ def _require_known(path: Path, keys: Sequence[str]) -> None:
         return
     arrays = "unknown array" if len(unknown) == 1 else "unknown arrays"
     error = _wrong_arrays(path, f"{arrays}: {quoted(unknown)}")
-    meant = [_meant_by(key) for key in unknown]
-    if all(meant) and len({*meant, *keys}) == len(meant) + len(keys):
+    meant = [_meant_by(key) for key in unknown[: _MOST_MEANT + 1]]
+    if (
+        len(unknown) <= _MOST_MEANT
+        and all(meant)
+        and len({*meant, *keys}) == len(meant) + len(keys)
+    ):
         raise DataError(error.message, remedy=f"did you mean {' and '.join(map(repr, meant))}?")
     raise error
 
