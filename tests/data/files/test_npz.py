@@ -357,8 +357,6 @@ def test_a_zip_file_of_images_is_refused_at_once(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(50_000):
             archive.writestr(f"cat/{number}.png", b"")
-    with pytest.raises(
-        DataError, match=r"'cat/19.png' and 49980 more; save images"
-    ) as caught:
+    with pytest.raises(DataError, match=r"'cat/19.png' and 49980 more; save images") as caught:
         read_npz(path)
     assert "did you mean" not in str(caught.value)
