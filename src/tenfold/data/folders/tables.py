@@ -76,7 +76,7 @@ class Table:
     notes: tuple[str, ...] = ()
     folder: str = ""
 
-    @property
+    @cached_property
     def split_named(self) -> str:
         """The split that its name names, as `train_labels` does; empty for none."""
         stem = PurePosixPath(self.name).stem
@@ -85,7 +85,7 @@ class Table:
         match = _BESIDE_A_SPLIT.fullmatch(stem)
         return split_of(stem) or (split_of(match[1] or match[2]) if match else "")
 
-    @property
+    @cached_property
     def split(self) -> str:
         """The split that its name names, or else that of its folder; by default for training."""
         folders = reversed(PurePosixPath(self.folder).parts)
