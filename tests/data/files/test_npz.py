@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -360,3 +361,18 @@ def test_a_zip_file_of_images_is_refused_at_once(tmp_path):
     with pytest.raises(DataError, match=r"'cat/19.png' and 49980 more; save images") as caught:
         read_npz(path)
     assert "did you mean" not in str(caught.value)
+
+
+def test_a_header_of_python_2_is_read_without_a_warning(tmp_path):
+    path = npz(tmp_path, images=GRAY, labels=LABELS)
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (4L,), }\n"
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + LABELS.tobytes()
+    with zipfile.ZipFile(path) as whole:
+        images = whole.read("images.npy")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", images)
+        archive.writestr("labels.npy", array)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert read_npz(path)["all"].labels.tolist() == LABELS.tolist()
+    assert not said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -182,7 +183,9 @@ def _npy_header(
     version = np.lib.format.read_magic(file)
     if version not in readers:
         raise DataError(f"{place}: its format is version {version}, wanted 1.0 or 2.0")
-    shape, by_columns, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy warns that Python 2 wrote the header
+        shape, by_columns, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
     there = entry.file_size - file.tell()
     if any(side < 0 for side in shape):
         raise DataError(f"{place}: its header declares the shape {shape}")
