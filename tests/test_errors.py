@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+from random import Random
 from typing import Annotated
 
 import pytest
@@ -96,6 +97,14 @@ def test_one_kind_of_error_can_be_caught_alone():
 def test_a_misspelled_name_gets_the_nearest_suggested(name, nearest):
     known = ["mnist", "fashion-mnist", "cifar10", "digits"]
     assert did_you_mean(name, known) == f"did you mean {nearest!r}?"
+
+
+def test_names_of_any_length_are_compared_in_little_time():
+    """Comparing two that are as long as these would take minutes."""
+    dice = Random(0)
+    one, other = ("".join(chr(256 + dice.randrange(300)) for _ in range(200_000)) for _ in "ab")
+    assert did_you_mean(one, ["lenet", other]).startswith("choose one of: lenet, ")
+    assert did_you_mean("lenett", ["lenet", one]) == "did you mean 'lenet'?"
 
 
 def test_a_name_unlike_any_other_gets_all_names_listed():

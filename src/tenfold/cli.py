@@ -197,6 +197,7 @@ class _InterruptedError(TenfoldError):
 def main() -> NoReturn:
     """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
     let_threads_wait_briefly()
+    _forget_impossible_sizes()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     with standard_streams():
@@ -216,6 +217,14 @@ def main() -> NoReturn:
             code = cast("int", second_signal.code)
             sys.stderr.write("tenfold: stopped at once; nothing more was saved\n")
         sys.exit(code)
+
+
+def _forget_impossible_sizes() -> None:
+    """Drop sizes of the terminal from the environment that Rich would fail with."""
+    for name in ("COLUMNS", "LINES"):
+        size = os.environ.get(name, "1")
+        if not (size.isdecimal() and len(size) < 6):
+            del os.environ[name]
 
 
 def _error_facts(error: TenfoldError) -> dict[str, Any]:

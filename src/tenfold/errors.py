@@ -130,16 +130,20 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 def nearest(name: object, known: Iterable[str]) -> str:
     """The known name closest to an unknown one; empty if none is close.
 
-    Names with the same prefix win: `resnet18` is closer to `resnet-small` than to `lenet`.
+    Names with the same prefix win: `resnet18` is closer to `resnet-small` than to `lenet`. Names
+    longer than `LONGEST_WORD` are close to none, because comparing them could take hours.
     """
     text = str(name).casefold()
+    if len(text) > LONGEST_WORD:
+        return ""
 
     def likeness(other: str) -> tuple[bool, float]:
         begin_alike = text[:_SAME_BEGINNING] == other[:_SAME_BEGINNING].casefold()
         ratio = difflib.SequenceMatcher(None, other.casefold(), text).ratio()
         return begin_alike and len(text) >= _SAME_BEGINNING, ratio
 
-    scored = max(((*likeness(other), other) for other in known), default=(False, 0.0, ""))
+    choices = (other for other in known if len(other) <= LONGEST_WORD)
+    scored = max(((*likeness(other), other) for other in choices), default=(False, 0.0, ""))
     return scored[2] if scored[0] or scored[1] >= _ALIKE else ""
 
 

@@ -237,6 +237,9 @@ ROWS = {
         tarred(pax(record(b"path", b"a" * 30_000_000)) + member("x")), TAR, 200, says="of a member"
     ),
     "tar, name of 1 MB": Row(tarred(long_name(b"a" * 1_000_000) + member("x")), TAR, says="4,096"),
+    "tar, other facts that are one number": Row(
+        tarred(pax(b"1" * 500_000) + member("x")), TAR, says="number without end"
+    ),
     "tar of 5,000 names for one member": Row(tarred(long_name(b"a") * 5000 + member("x")), TAR),
     "tar of 30,000 members": Row(
         tarred(header("cat/1.txt") * 30_000), TAR, says="more than 20,000", limits=MEMBERS

@@ -257,3 +257,11 @@ def test_any_damage_is_an_error_of_its_own(tmp_path: Path) -> None:
         except FileRefusedError:
             continue
         assert all(tensor.isfinite().all() for tensor in found.values())
+
+
+def test_pytorch_does_not_warn_about_a_file_of_another_protocol(tmp_path: Path) -> None:
+    path = saved(tmp_path / "w.pth", WEIGHTS, pickle_protocol=3)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert same(read_state_dict(path), WEIGHTS)
+    assert not said

@@ -323,3 +323,12 @@ def test_an_optimizer_with_other_groups_is_refused():
     state = TrainingState(state.model, torch.optim.SGD(groups, lr=0.1))
     with pytest.raises(FileRefusedError, match="optimizer does not fit"):
         state.restore(*checkpoint)
+
+
+def test_a_damaged_state_of_the_random_numbers_is_refused():
+    header, tensors = through_memory(SETUPS["plain"], 10, None)
+    before = torch.get_rng_state()
+    damaged = {**tensors, "random.cpu": torch.zeros_like(tensors["random.cpu"])}
+    with pytest.raises(FileRefusedError, match="random number generator state is damaged"):
+        SETUPS["plain"].fresh(0).restore(header, damaged)
+    assert torch.equal(torch.get_rng_state(), before)

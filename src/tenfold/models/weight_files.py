@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,7 +85,9 @@ def _by_torch(path: Path) -> object:
     try:
         if zipfile.is_zipfile(path):
             _require_stored(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # either the file is read, or the error says why not
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileRefusedError:
         raise
     except Exception as error:  # damaged files fail in any way

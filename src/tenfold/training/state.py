@@ -224,6 +224,7 @@ class TrainingState:
         shared = {name: generators[name] for name in states if name in generators}
         if "cpu" not in shared or differences({name: states[name] for name in shared}, shared):
             raise FileRefusedError("the checkpoint has no usable random number generator state")
+        _require_states_of_generators(shared)
 
 
 def require_same_weights(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
@@ -251,6 +252,17 @@ def _generator_states(device: torch.device) -> dict[str, Tensor]:
     elif device.type == "mps":
         states["mps"] = torch.mps.get_rng_state()
     return states
+
+
+def _require_states_of_generators(states: Mapping[str, Tensor]) -> None:
+    """Refuse states that a generator of their device does not take."""
+    for device, state in states.items():
+        try:
+            torch.Generator(device).set_state(state)
+        except RuntimeError as error:
+            raise FileRefusedError(
+                f"the checkpoint's random number generator state is damaged: {error}"
+            ) from error
 
 
 def _set_generator_states(device: torch.device, states: Mapping[str, Tensor]) -> None:

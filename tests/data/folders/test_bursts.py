@@ -94,3 +94,13 @@ def test_many_other_names_matter() -> None:
 def test_a_few_other_names_do_not_matter() -> None:
     names = [*PERSONS, "cover.png"]
     assert len(groups_of(hint(names), names)) == 5
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a" * 200_000 + ".png", "1" * 200_000 + "/x.png", "a/" * 30_000 + "\n/b/x.png"],
+    ids=["letters", "digits", "folders"],
+)
+def test_long_names_take_little_time(name: str) -> None:
+    """They would take minutes if the time grew with the square of the length."""
+    assert hint([name]) == ""

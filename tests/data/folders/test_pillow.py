@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import warnings
 
@@ -58,3 +59,42 @@ def test_any_error_names_the_image():
     message = r"1\.png: the image \(3 bytes\) is damaged or truncated: KeyError; replace"
     with pytest.raises(DataError, match=message), pillow_errors(b"abc", "1.png"):
         raise KeyError
+
+
+def tiff_of_strips(side: int, strips: int) -> bytes:
+    """A gray TIFF in two strips, which are there many times."""
+    place = 8 + side * side
+    tags = (
+        *((256, 1, side), (257, 1, side), (258, 1, 8), (259, 1, 1), (262, 1, 1), (277, 1, 1)),
+        *((278, 1, side // 2), (273, strips, place), (279, strips, place + 4 * strips)),
+    )
+    directory = b"".join(struct.pack("<HHII", tag, 4, n, value) for tag, n, value in sorted(tags))
+    return b"".join(
+        [
+            struct.pack("<2sHI", b"II", 42, place + 8 * strips),
+            bytes(side * side),
+            struct.pack("<I", 8) * strips,
+            struct.pack("<I", side * side // 2) * strips,
+            struct.pack("<H", len(tags)) + directory + bytes(4),
+        ]
+    )
+
+
+def test_a_tiff_whose_strips_cover_it_many_times_is_refused():
+    """Decoding all of them would take minutes."""
+    assert open_image(tiff_of_strips(64, 2), "x.tif").size == (64, 64)
+    with pytest.raises(
+        DataError, match=r"x.tif: the image has 60,000 pieces, which cover it more"
+    ):
+        open_image(tiff_of_strips(2000, 60_000), "x.tif").load()
+
+
+def test_a_text_of_comments_is_refused():
+    """Reading all of them would take minutes."""
+    pixels = b"0 1 2 3\n"
+    with open_image(b"P2\n# by hand\n2 2 3\n" + pixels, "x.pgm") as image:
+        image.load()
+    with pytest.raises(DataError, match=r"x.pgm: the image has more than 1,000 comments"):
+        open_image(b"P2\n2 2 3\n" + b"#\n" * 500_000 + pixels, "x.pgm").load()
+    whole = open_image(b"P5\n40 40 255\n" + b"#" * 1600, "x.pgm")
+    assert whole.getpixel((0, 0)) == ord("#")

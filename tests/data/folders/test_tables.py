@@ -291,3 +291,23 @@ def test_tables_that_do_not_count_are_explained() -> None:
 
 def test_headings_are_compared_without_case_and_spaces() -> None:
     assert simplified("Image_ID ") == simplified("image-id") == "imageid"
+
+
+LONG = 120_000
+"""Characters that take minutes where the time grows with the square of them."""
+
+
+def test_long_cells_of_accents_take_little_time() -> None:
+    accents = "a" + "\u0315\u0300" * (LONG // 2)
+    table = read_table(f"file,label\n1.png,cat\n{accents},dog\n".encode(), "t.csv", names("1.png"))
+    assert name_column(table, names("1.png")).matches == 1
+    assert names(f"{accents}.png").find(path_in(accents)) == 0
+
+
+def test_long_names_of_tables_take_little_time() -> None:
+    assert Table("_" * LONG + ".csv", (), []).split_named == ""
+
+
+def test_deep_folders_take_little_time() -> None:
+    assert common_folder(["a/" * LONG, "b/" + "a/" * LONG]) == ""
+    assert common_folder(["a/" * LONG, "a/" * LONG + "b/"]) == "a/" * LONG

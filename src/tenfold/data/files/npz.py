@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,8 @@ _HOW_TO_SAVE = {
 
 _LARGEST_NPY_HEADER = 10_000
 _MOST_UNNAMED_CLASSES = 10_000
+_MOST_MEANT = 20
+"""Unknown arrays for which known ones are looked up; a zip file of images has thousands."""
 
 
 def read_npz(path: Path) -> dict[str, LabeledArrays]:
@@ -121,8 +124,12 @@ def _require_known(path: Path, keys: Sequence[str]) -> None:
         return
     arrays = "unknown array" if len(unknown) == 1 else "unknown arrays"
     error = _wrong_arrays(path, f"{arrays}: {quoted(unknown)}")
-    meant = [_meant_by(key) for key in unknown]
-    if all(meant) and len({*meant, *keys}) == len(meant) + len(keys):
+    meant = [_meant_by(key) for key in unknown[: _MOST_MEANT + 1]]
+    if (
+        len(unknown) <= _MOST_MEANT
+        and all(meant)
+        and len({*meant, *keys}) == len(meant) + len(keys)
+    ):
         raise DataError(error.message, remedy=f"did you mean {' and '.join(map(repr, meant))}?")
     raise error
 
@@ -180,7 +187,9 @@ def _npy_header(
     version = np.lib.format.read_magic(file)
     if version not in readers:
         raise DataError(f"{place}: its format is version {version}, wanted 1.0 or 2.0")
-    shape, by_columns, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy warns that Python 2 wrote the header
+        shape, by_columns, dtype = readers[version](file, max_header_size=_LARGEST_NPY_HEADER)
     there = entry.file_size - file.tell()
     if any(side < 0 for side in shape):
         raise DataError(f"{place}: its header declares the shape {shape}")

@@ -9,7 +9,6 @@ in the order of their sorted names.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from itertools import compress
 from pathlib import Path
 
 from tenfold.data.folders.members import Parts
+from tenfold.data.folders.text import composed
 from tenfold.errors import DataError, counted, listing, quoted, shell_quoted
 
 SPLITS = ("train", "val", "test")
@@ -150,7 +150,7 @@ def says_nothing(folder: str) -> bool:
 
 def same_name(folder: str) -> str:
     """A folder's name in one of its forms in Unicode: macOS stores another than Windows."""
-    return unicodedata.normalize("NFC", folder)
+    return composed(folder)
 
 
 def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Places:

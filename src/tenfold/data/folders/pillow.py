@@ -73,6 +73,11 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, Reader | str], ...] = (
 
 _LONGEST_BEGINNING = 64
 
+_MOST_LAYERS = 8
+"""Times that the pieces of an image may cover it; a TIFF can have one layer for each channel."""
+
+_PNM_AS_TEXT, _MOST_COMMENTS = re.compile(rb"P[123]"), 1000
+
 
 def is_image(start: bytes) -> bool:
     """Whether a file that begins like this is an image in one of the known formats."""
@@ -83,7 +88,8 @@ def open_image(data: bytes, name: str) -> ImageFile:
     """Open an image with the reader for its first bytes: reads the header and checks the size.
 
     Raises:
-        DataError: the format is unknown, or the image is over `LARGEST_PIXELS`.
+        DataError: the format is unknown, the image is over `LARGEST_PIXELS`, or decoding it would
+            take far longer than its size allows for.
     """
     start = data[:_LONGEST_BEGINNING]
     for beginning, format_name, reader in _FORMATS:
@@ -92,8 +98,10 @@ def open_image(data: bytes, name: str) -> ImageFile:
                 reader = _found(reader, format_name, name)
             if reader is TiffImageFile:
                 _require_bounded_tiles(data, name)
+            _require_few_comments(data, name)
             image = reader(io.BytesIO(data))
             require_bounded(*image.size, name)
+            _require_few_layers(image, name)
             return image
     raise DataError(
         f"{name}: not an image: {_description(data)}, wanted {FORMAT_NAMES}",
@@ -146,6 +154,27 @@ def _require_bounded_tiles(data: bytes, name: str) -> None:
                 f"{LARGEST_PIXELS:,}",
                 remedy="save it again with smaller tiles",
             )
+
+
+def _require_few_layers(image: ImageFile, name: str) -> None:
+    """Refuse an image that has its pixels many times over, such as a TIFF of overlapping strips."""
+    pieces = [tile[1] for tile in getattr(image, "tile", ()) if tile[1] is not None]
+    area = sum((right - left) * (bottom - top) for left, top, right, bottom in pieces)
+    if area > _MOST_LAYERS * image.width * image.height:
+        raise DataError(
+            f"{name}: the image has {counted(len(pieces), 'piece')}, which cover it more than "
+            f"{_MOST_LAYERS} times",
+            remedy="replace or remove the file",
+        )
+
+
+def _require_few_comments(data: bytes, name: str) -> None:
+    """Refuse a PNM file of text full of comments: Pillow copies the rest for each of them."""
+    if _PNM_AS_TEXT.match(data) and data.count(b"#") > _MOST_COMMENTS:
+        raise DataError(
+            f"{name}: the image has more than {_MOST_COMMENTS:,} comments",
+            remedy="replace or remove the file",
+        )
 
 
 @contextmanager

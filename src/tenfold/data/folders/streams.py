@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,8 @@ DECOMPRESSORS: dict[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
     b"BZh": bz2.BZ2File,
 }
 """What opens a compressed file, by its first bytes."""
+
+_LONG_NUMBER = re.compile(rb"[0-9]{300}")
 
 _CHUNK = 2**20
 _CHUNKS_AHEAD = 8
@@ -101,7 +104,11 @@ class ForwardStream:
                 f"over the limit of {LARGEST_HEADER:,}",
                 remedy="unpack it into a folder if you trust it",
             )
-        return self._read(size)
+        data = self._read(size)
+        # Some versions of `tarfile` take quadratic time for a long number (CVE-2024-6232).
+        if size > BLOCKSIZE and _LONG_NUMBER.search(data):
+            raise damaged(self._path, "the archive is damaged: a header has a number without end")
+        return data
 
     def _read(self, size: int) -> bytes:
         """The next bytes, fewer only at the end."""

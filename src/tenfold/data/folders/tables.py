@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import PurePosixPath
 from random import Random
 
@@ -45,6 +45,9 @@ _BESIDE_A_SPLIT = re.compile(
     rf"(?:{_TABLE_WORDS})[\s_.-]*(.+?)|(.+?)[\s_.-]*(?:{_TABLE_WORDS})", re.IGNORECASE
 )
 
+_LONGEST_STEM = 255
+"""Characters of a table's name that may name a split; no file system allows longer names."""
+
 _LOOKED_AT, _TRIED = 2000, 100
 """Rows that decide which column names images, and how many of them are tried first."""
 
@@ -73,14 +76,16 @@ class Table:
     notes: tuple[str, ...] = ()
     folder: str = ""
 
-    @property
+    @cached_property
     def split_named(self) -> str:
         """The split that its name names, as `train_labels` does; empty for none."""
         stem = PurePosixPath(self.name).stem
+        if len(stem) > _LONGEST_STEM:  # matching takes time that grows with the square of it
+            return ""
         match = _BESIDE_A_SPLIT.fullmatch(stem)
         return split_of(stem) or (split_of(match[1] or match[2]) if match else "")
 
-    @property
+    @cached_property
     def split(self) -> str:
         """The split that its name names, or else that of its folder; by default for training."""
         folders = reversed(PurePosixPath(self.folder).parts)
@@ -226,8 +231,8 @@ def common_folder(paths: Sequence[str]) -> str:
         parts = path.split("/")[:-1]
         if common is None:
             common = parts
-        while common and parts[: len(common)] != common:
-            common.pop()
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(common, parts, strict=False))
+        common = [part for part, _ in same]
         if not common:
             return ""
     return "".join(f"{part}/" for part in common or ())

@@ -7,6 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from tenfold.errors import DataError
 
+_LONGEST_PART = 255
+"""Characters that a file system allows in one part of a path."""
+
 
 def guessed_encoding(pieces: Sequence[bytes], otherwise: str) -> str:
     """The encoding of pieces of text that do not say theirs.
@@ -54,9 +57,23 @@ def _can_be(piece: bytes, encoding: str) -> bool:
     return True
 
 
+def composed(name: str) -> str:
+    """A name or path with accents encoded in one way (NFC).
+
+    Parts longer than any file's name stay as they are: sorting a row of accents takes time that
+    grows with the square of its length.
+    """
+    if name.isascii():
+        return name
+    parts = name.split("/")
+    return "/".join(
+        unicodedata.normalize("NFC", part) if len(part) <= _LONGEST_PART else part for part in parts
+    )
+
+
 def plain_name(name: str) -> str:
     """A name without spaces around it, and with accents encoded in one way (NFC)."""
-    return unicodedata.normalize("NFC", name).strip()
+    return composed(name).strip()
 
 
 def meant(given: Collection[str], there: Iterable[str]) -> dict[str, str]:
