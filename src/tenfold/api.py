@@ -57,8 +57,8 @@ def train(
         time: about how long training should take, such as `"90s"`, `"10m"` or `"1h"`: the number of
             epochs, and the size of a model that is chosen by the data, are chosen to fit; empty for
             as long as the data needs.
-        checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for only at epoch
-            ends.
+        checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for once a minute,
+            or less often if that is expensive. Those at the ends of epochs come in addition.
         download: whether missing known data sets may be downloaded.
         quiet: while training, print only notes, as in a notebook with a plot.
         plot: plot losses and accuracies while training: under the cell in a notebook, elsewhere

@@ -134,7 +134,8 @@ CheckpointEvery = Annotated[
     str,
     typer.Option(
         metavar="30s|5m|500",
-        help="Also save within epochs: every this many seconds, minutes or batches.",
+        help="Save within epochs at another interval than a minute: in seconds, minutes or "
+        "batches.",
     ),
 ]
 Labels = Annotated[

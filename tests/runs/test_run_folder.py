@@ -168,3 +168,15 @@ def test_facts_survive_a_round_trip(folder: RunFolder, facts: RunFacts) -> None:
     changed = facts.updated(data=data, failure="because")
     folder.write_facts(changed)
     assert folder.read_facts() == changed
+
+
+def test_a_link_in_place_of_the_checkpoints_is_refused(tmp_path: Path) -> None:
+    """Old checkpoints are removed there."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.checkpoints.symlink_to(elsewhere)
+    said = r"checkpoints: this is a link to another folder"
+    with pytest.raises(FileRefusedError, match=said), folder.locked():
+        pass

@@ -285,3 +285,13 @@ def test_after_save_is_called_after_every_save(tmp_path):
     path = checkpointer.save(state)
     assert told == [state]
     assert path.exists()
+
+
+def test_a_file_that_is_no_checkpoint_is_never_removed(tmp_path):
+    checkpointer = Checkpointer(tmp_path, {})
+    for step in (1, 2):
+        (tmp_path / f"step-{step:09d}.safetensors").write_bytes(b"somebody's own")
+    for step in (3, 4, 5):
+        checkpointer.save(state_at(step))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"step-{step:09d}.safetensors" for step in (1, 2, 4, 5)]

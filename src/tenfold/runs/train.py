@@ -37,8 +37,8 @@ def train_run(
         resources: what the run may use.
         time: about how long training should take, such as `"90s"`, `"10m"` or `"1h"`; the recipe
             must leave its epochs to the data. Empty for as long as the data needs.
-        checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for only at
-            epoch ends.
+        checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for once a minute,
+            or less often if that is expensive.
         watcher: called as training proceeds.
 
     Raises:

@@ -83,9 +83,7 @@ def tiff_of_strips(side: int, strips: int) -> bytes:
 def test_a_tiff_whose_strips_cover_it_many_times_is_refused():
     """Decoding all of them would take minutes."""
     assert open_image(tiff_of_strips(64, 2), "x.tif").size == (64, 64)
-    with pytest.raises(
-        DataError, match=r"x.tif: the image has 60,000 pieces, which cover it more"
-    ):
+    with pytest.raises(DataError, match=r"x.tif: the image has 60,000 pieces, which cover it more"):
         open_image(tiff_of_strips(2000, 60_000), "x.tif").load()
 
 

@@ -1,0 +1,71 @@
+"""Any value of an environment variable that tenfold reads is used, or refused in one sentence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from command_line import Tenfold
+
+ODD = {
+    "empty": "",
+    "a space": " ",
+    "two lines": "x\ny",
+    "home": "~",
+    "nobody's home": "~nobody/x",
+    "a number": "-1",
+    "a long number": "9" * 400,
+    "a long name": "x" * 5000,
+    "a long path": "/" + "/".join(["y" * 200] * 30),
+    "a device": "/dev/zero",
+    "no UTF-8": "\udcff\udcfe",
+    "control characters": "\x1b[31m",
+    "a place that is not there": "not/there",
+    "a pattern": "*",
+}
+"""Values by what is odd about them."""
+
+COMMANDS = {
+    "TENFOLD_DATA": ["data mnist --offline", "data", "info", "train cifar10 --offline"],
+    "TENFOLD_CACHE": ["data photos", "data mnist --offline", "info"],
+    "HOME": ["data photos"],
+    "TENFOLD_NATIVE": ["info"],
+    "CXX": ["info"],
+    "COLUMNS": ["--help", "train --help"],
+    "LINES": ["--help"],
+    "TERM": ["recipes"],
+    "NO_COLOR": ["--help"],
+    "OMP_NUM_THREADS": ["info"],
+    "OMP_WAIT_POLICY": ["info"],
+    "GOMP_SPINCOUNT": ["info"],
+}
+"""By variable, the commands that read it."""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> None:
+    for number in range(8):
+        folder = tmp_path / "photos" / f"class {number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 20 * number).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("variable", COMMANDS)
+@pytest.mark.usefixtures("photos")
+def test_any_value_is_used_or_refused_in_one_sentence(
+    variable: str, value: str, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable == "HOME":
+        monkeypatch.delenv("TENFOLD_CACHE")
+    monkeypatch.setenv(variable, value)
+    for command in COMMANDS[variable]:
+        answer = tenfold(*command.split())
+        errors = [line for line in answer.err.splitlines() if not line.startswith("note: ")]
+        assert len(errors) == (answer.code != 0), answer.err
+        assert all(line.isprintable() for line in answer.err.splitlines())
+        assert all(line.isprintable() for line in answer.out.splitlines())
+    assert os.environ.get(variable, value) == value
