@@ -1,6 +1,7 @@
 # make train   set up and train on digits
 # make test    set up and run every check and test
-# make soak    kill runs, fuzz the kernels and load real images; set KILLS and MINUTES
+# make soak    kill runs, take away their displays, fail their writes, fuzz the kernels and load real
+#              images; set KILLS, INSTANTS and MINUTES
 # make format  format the code
 #
 # PIP_ARGS="..." is passed on to pip. If an environment other than .venv is active and has PyTorch,
@@ -38,6 +39,7 @@ KERNELS := setup.py $(NATIVE)/built.py $(NATIVE)/compiling.py $(wildcard $(NATIV
 CPP := $(wildcard $(NATIVE)/source/*.cpp $(NATIVE)/source/*.h tests/native/*.cpp)
 
 KILLS ?= 1000
+INSTANTS ?= 20
 MINUTES ?= 30
 
 .PHONY: train test soak format clean FORCE
@@ -57,6 +59,8 @@ test: $(VENV)/tenfold-installed-dev
 
 soak: $(VENV)/tenfold-installed-dev
 	$(BIN)/python tests/soak/kill.py --kills $(KILLS)
+	$(BIN)/python tests/soak/displays.py --instants $(INSTANTS)
+	TENFOLD_SOAK=1 $(BIN)/pytest tests/runs/test_failing_writes.py
 	$(BIN)/python tests/soak/fuzz_kernels.py --minutes $(MINUTES)
 	$(BIN)/pytest -v tests/soak/real_archive.py
 

@@ -14,8 +14,6 @@ import sysconfig
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tenfold.paths import is_file
-
 INSTRUCTION_SETS = {"x86_64": ("avx512", "avx2"), "arm64": ("neon",)}
 """Instruction sets to build for, by processor; best first."""
 
@@ -65,7 +63,7 @@ def source_files(source: Path) -> list[Path]:
 
     Skips hidden files and names ending in a tilde, which editors and file managers leave behind.
     """
-    inside = {path.relative_to(source): path for path in source.rglob("*") if is_file(path)}
+    inside = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
     return [
         inside[name]
         for name in sorted(inside, key=Path.as_posix)
