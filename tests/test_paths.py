@@ -11,8 +11,9 @@ import tenfold
 from tenfold.paths import exists, is_file, is_folder
 
 ROOT = Path(tenfold.__file__).parent
-BUILDING = ROOT / "native/built.py"  # runs before tenfold is installed, on its own files
-SOURCES = sorted({*ROOT.rglob("*.py")} - {BUILDING})
+OWN_FILES = {ROOT / "native/built.py", ROOT / "native/library.py"}
+"""Modules that look only for tenfold's own files, and are used before it is installed."""
+SOURCES = sorted({*ROOT.rglob("*.py")} - OWN_FILES)
 
 
 def test_what_is_at_a_path(tmp_path: Path) -> None:

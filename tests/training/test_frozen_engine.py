@@ -308,14 +308,18 @@ def test_features_that_do_not_fit_into_the_cache_do_not_push_out_others(
     assert [path.stem for path in entries()] == ["another"]
 
 
+def digest_of(number: int) -> str:
+    return f"{number:064x}"
+
+
 def test_the_cache_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path))
     monkeypatch.setattr(feature_cache, "LARGEST_CACHE", 2_000)
     for number in range(4):
-        store_features(f"{number}", torch.full((20, 10), float(number)))
+        store_features(digest_of(number), torch.full((20, 10), float(number)))
     assert len(entries()) <= 2
-    assert load_features("0", 20) is None
-    assert load_features("3", 20) is not None
+    assert load_features(digest_of(0), 20) is None
+    assert load_features(digest_of(3), 20) is not None
     with pytest.raises(StorageError, match="over the limit"):
         store_features("large", torch.zeros(1000, 10))
     assert load_features("large", 1000) is None

@@ -24,7 +24,6 @@ from tenfold.native.built import (
     source_digest,
 )
 from tenfold.native.structures import declare
-from tenfold.paths import exists, is_folder
 
 PACKAGE = Path(__file__).parent
 
@@ -127,11 +126,11 @@ def _open(package: Path, instruction_set: str, record: Record | None) -> ctypes.
     """
     path = package / LIBRARIES / library_file(instruction_set)
     source = package / "source"
-    again = "run `pip install -e .` again" if is_folder(source) else "install tenfold again"
-    if not exists(path):
+    again = "run `pip install -e .` again" if source.is_dir() else "install tenfold again"
+    if not path.exists():
         missing = record.missing.get(instruction_set) if record else None
         raise _UnfitError(missing or f"{path.name} is missing; {again}")
-    if is_folder(source):
+    if source.is_dir():
         digest = source_digest(source)
     elif record:
         digest = record.digest
