@@ -85,7 +85,7 @@ def test_models_agree_by_far_more_than_is_asked_for(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "layer", "factor"),
-    [("resnet18", "layer2.0.conv1", 1.2), ("resnet50", "layer2.0.conv1", 1.2)],
+    [("resnet18", "layer2.0.conv1", 1.2)],
 )
 def test_deep_models_with_a_wrong_layer_are_refused(
     name: str, layer: str, factor: float, monkeypatch: pytest.MonkeyPatch
@@ -106,7 +106,7 @@ def test_deep_models_with_a_wrong_layer_are_refused(
         require_agreement(compiled, data(shape=SHAPES[name]), SETTINGS["plain"])
 
 
-@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_what_rounding_does_to_gradients_does_not_excuse_logits(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
