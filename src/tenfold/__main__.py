@@ -24,6 +24,13 @@ def program() -> NoReturn:
         signal.signal(signal.SIGINT, _interrupt)
         sys.unraisablehook = _end_if_interrupted
     try:
+        _run()
+    except KeyboardInterrupt:
+        _end_interrupted()
+
+
+def _run() -> NoReturn:
+    try:
         from tenfold.cli import main  # takes long enough to be interrupted
 
         main()
@@ -34,8 +41,6 @@ def program() -> NoReturn:
             if _all_is_written():
                 os._exit(code)
         raise
-    except KeyboardInterrupt:
-        _end_interrupted()
 
 
 def _open_standard_files() -> None:
@@ -71,7 +76,9 @@ def _end_if_interrupted(ignored: sys.UnraisableHookArgs) -> None:
 def _end_interrupted() -> NoReturn:
     """End the process as Ctrl-C does, with one line."""
     with suppress(OSError):
-        os.write(2, b"tenfold: interrupted\n")
+        # A progress bar hides the cursor.
+        start = b"\r\x1b[2K\x1b[?25h" if os.isatty(2) else b""
+        os.write(2, start + b"tenfold: interrupted\n")
     os._exit(128 + signal.SIGINT)
 
 
@@ -81,7 +88,7 @@ def _is_alone() -> bool:
     There is one frame above `program`: of the script, or with `-m` of this module, which `runpy`
     runs.
     """
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(3)
     callers = 0
     while frame is not None:
         callers += frame.f_globals.get("__name__") != "runpy"
@@ -99,11 +106,16 @@ def _is_observed() -> bool:
 
 
 def _all_is_written() -> bool:
-    """Write what is buffered; False if that failed: the interpreter tries again, and reports it."""
+    """Write what is buffered; False if that failed: the interpreter tries again, and reports it.
+
+    What cannot be written to standard error is dropped.
+    """
+    with suppress(Exception):
+        if sys.stderr is not None:
+            sys.stderr.flush()
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (OSError, ValueError):
         return False
     return True

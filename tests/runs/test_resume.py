@@ -169,8 +169,8 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 @pytest.mark.parametrize(
     ("number", "code", "engine"),
-    [(signal.SIGINT, 130, "torch"), (signal.SIGTERM, 143, "auto")],
-    ids=["SIGINT", "SIGTERM"],
+    [(signal.SIGINT, 130, "torch"), (signal.SIGTERM, 143, "auto"), (signal.SIGHUP, 129, "auto")],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
 )
 def test_signals_on_the_command_line(number: int, code: int, engine: str, tmp_path: Path) -> None:
     """The run finishes its step, saves, and shows the command that continues it."""
@@ -185,6 +185,8 @@ def test_signals_on_the_command_line(number: int, code: int, engine: str, tmp_pa
     )
     wait_for(lambda: (run / "checkpoints" / "best.safetensors").exists(), process)
     process.send_signal(number)
+    if number == signal.SIGHUP:  # a shell sends another one when a terminal is closed
+        process.send_signal(number)
     _, error = process.communicate()
     assert process.returncode == code
     assert f"continue with: tenfold resume {run}" in error
@@ -245,8 +247,33 @@ def test_ctrl_c_while_the_test_images_are_evaluated_loses_nothing(
     assert state_of(run) == state_of(whole)
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(
+    tmp_path: Path, whole: Path, resources: Resources
+) -> None:
+    """As SIGHUP is under nohup."""
+    run = tmp_path / "run"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stopping = StopsAt(10, [signal.SIGHUP])
+        train_run(load_recipe(EVERYTHING), out=run, resources=resources, watcher=stopping)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert state_of(run) == state_of(whole)
+
+
+def test_a_second_hang_up_changes_nothing(tmp_path: Path, resources: Resources) -> None:
+    twice = StopsAt(10, [signal.SIGHUP, signal.SIGHUP])
+    with pytest.raises(InterruptedRunError, match="stopped and saved") as raised:
+        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", resources=resources, watcher=twice)
+    assert raised.value.exit_code == 129
+
+
 def test_signal_handlers_are_restored(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(InterruptedRunError):
         train_run(
             load_recipe(EVERYTHING),
@@ -254,7 +281,7 @@ def test_signal_handlers_are_restored(tmp_path: Path) -> None:
             resources=Resources(threads=1),
             watcher=StopsAt(2),
         )
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 def test_a_finished_run_has_nothing_to_do(whole: Path) -> None:

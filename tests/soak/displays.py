@@ -226,6 +226,28 @@ def disappears(run: Path) -> Ended:
     return Ended(terminal.process.wait())
 
 
+def disappears_under_a_shell(run: Path) -> Ended:
+    """The same below a shell, which sends a second SIGHUP. Its exit code is lost with the shell."""
+    terminal = Terminal(["bash", "--norc", "-i"], 24, 80)
+    terminal.type(shlex.join(training(run)).encode() + b"\n")
+    terminal.read_until(b"epoch 1/")
+    terminal.close()
+    terminal.process.wait()
+    for _ in range(100):
+        if not _is_training(run):
+            return Ended(SAVED[signal.SIGHUP])
+        time.sleep(0.05)
+    return Ended(-1, err="the run was not saved")
+
+
+def unread_terminal(run: Path) -> Ended:
+    """Training on a terminal that nobody reads until the run has its model."""
+    terminal = Terminal(training(run, "--log-every", "1"), 24, 80)
+    while not (run / "model.safetensors").exists():
+        time.sleep(0.05)
+    return terminal.ended()
+
+
 def disappears_unnoticed(run: Path) -> Ended:
     """The same for a process that ignores SIGHUP."""
     ignoring = ["env", "--ignore-signal=HUP", *training(run, "--log-every", "1")]
@@ -279,6 +301,8 @@ TERMINALS: dict[str, tuple[Callable[[Path], Ended], int]] = {
     "resized all the time": (resized, 0),
     "dumb": (dumb, 0),
     "disappears": (disappears, 129),
+    "disappears, below a shell": (disappears_under_a_shell, 129),
+    "is not read": (unread_terminal, 0),
     "disappears, and SIGHUP is ignored": (disappears_unnoticed, 1),
     "stopped with Ctrl-S": (stopped, 0),
     "a pipe that nobody reads": (unread, 0),

@@ -7,10 +7,12 @@ result is different: `Results` raises an error if it cannot be written.
 from __future__ import annotations
 
 import io
+import json
 import os
 import select
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
@@ -21,16 +23,19 @@ Stream: TypeAlias = Any
 """Anything with the methods of a text file: programs put their own in place of `sys.stderr`."""
 
 LONGEST_WAIT = 5.0
-"""Seconds to wait for a reader who does not read: a stopped terminal, a pager, a lost connection.
-After that, what is shown is dropped until there is room again."""
+"""Seconds that a display waits in all for a reader who does not read: a stopped terminal, a pager,
+a lost connection. After that, what does not fit at once is dropped."""
 
 _GAP = "\n(the display was stopped: some lines are missing here)\n"
 
 _SHOW_CURSOR = "\x1b[?25h"
 """Makes the cursor of a terminal visible; that may be one of the things that were dropped."""
 
+_PAUSE = 0.01
+"""Seconds between attempts to write to a terminal that has too little room."""
+
 _PIECE = 256
-"""Bytes written at once. If a pipe or a terminal has room at all, it has room for as many."""
+"""Bytes written at once: if a pipe has room at all, it has room for as many."""
 
 
 class Display:
@@ -42,7 +47,10 @@ class Display:
 
     def __init__(self, stream: Stream | None) -> None:
         self._stream = stream
-        self._lock, self._has_gap = threading.Lock(), False
+        self._lock = threading.RLock()
+        self._is_writing = self._has_gap = False
+        self._patience = LONGEST_WAIT
+        self._terminal: int | None = None
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
         return getattr(self._stream, name)
@@ -61,8 +69,13 @@ class Display:
     def write(self, text: str) -> int:
         """Show a text, or as much of it as possible."""
         with suppress(Exception), self._lock:
-            if self._stream is not None:
-                self._show(self._stream, text)
+            # While a text is shown, the garbage collector may run code that writes, too.
+            if self._stream is not None and not self._is_writing:
+                self._is_writing = True
+                try:
+                    self._show(self._stream, text)
+                finally:
+                    self._is_writing = False
         return len(text)
 
     def flush(self) -> None:
@@ -71,7 +84,7 @@ class Display:
             if self._stream is not None:
                 self._stream.flush()
 
-    def tell_of_gap(self) -> None:
+    def report_gap(self) -> None:
         """Say so if the last texts could not be shown, if that is possible now."""
         if self._has_gap:
             self.write("")
@@ -84,14 +97,42 @@ class Display:
         descriptor = stream.fileno()
         if self._has_gap and _has_room(descriptor, 0.0):
             self._has_gap = False
-            cursor = _SHOW_CURSOR if stream.isatty() else ""
-            text = f"{cursor}{_GAP}{text}"
+            text = f"{_SHOW_CURSOR if stream.isatty() else ''}{_GAP}{text}"
         data = memoryview(text.encode(self.encoding, stream.errors or "backslashreplace"))
         while data and not self._has_gap:
-            if _has_room(descriptor, LONGEST_WAIT):
-                data = data[os.write(descriptor, data[:_PIECE]) :]
-            else:
-                self._has_gap = True
+            written = self._write_some(descriptor, data[:_PIECE])
+            data = data[written:]
+            self._has_gap = not written
+
+    def _write_some(self, descriptor: int, data: memoryview) -> int:
+        """Write some bytes; returns how many, 0 if there is no room for any."""
+        if os.isatty(descriptor):
+            descriptor = self._without_blocking(descriptor)
+        while True:
+            # A terminal may have room, but too little of it.
+            if _has_room(descriptor, 0.0):
+                with suppress(BlockingIOError):
+                    return os.write(descriptor, data)
+            if self._patience <= 0:
+                return 0
+            began = time.monotonic()
+            if _has_room(descriptor, self._patience):
+                time.sleep(_PAUSE)
+            self._patience -= time.monotonic() - began
+
+    def __del__(self) -> None:
+        if self._terminal is not None:
+            os.close(self._terminal)
+
+    def _without_blocking(self, descriptor: int) -> int:
+        """The same terminal, opened again: others share the first, and may want to wait."""
+        if self._terminal is None:
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+            try:
+                self._terminal = os.open(os.ttyname(descriptor), flags)
+            except OSError:
+                return descriptor
+        return self._terminal
 
 
 def display_on(stream: Stream | None) -> Display:
@@ -116,9 +157,13 @@ class Results:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write a text."""
+        """Write a text; characters that the encoding lacks are written as in JSON."""
         with self._required():
-            return int(self._open_stream().write(text))
+            stream = self._open_stream()
+            try:
+                return int(stream.write(text))
+            except UnicodeEncodeError:
+                return int(stream.write(_in(stream.encoding, text)))
 
     def flush(self) -> None:
         """Write what the stream still holds."""
@@ -138,13 +183,27 @@ class Results:
             yield
         except (OSError, ValueError) as error:
             with suppress(Exception):  # what it still holds would fail again at the program's end
-                _lead_nowhere(self._open_stream().fileno())
+                redirect_to_devnull(self._open_stream().fileno())
             raise StorageError(
                 f"the result cannot be written to standard output: {reason_of(error)}"
             ) from error
 
 
-def _lead_nowhere(descriptor: int) -> None:
+def _in(encoding: str, text: str) -> str:
+    """A text that an encoding has all characters of: others are escaped as in JSON."""
+
+    def shown(character: str) -> str:
+        try:
+            character.encode(encoding)
+        except UnicodeEncodeError:
+            return json.dumps(character)[1:-1]
+        return character
+
+    return "".join(map(shown, text))
+
+
+def redirect_to_devnull(descriptor: int) -> None:
+    """Let writes to a file have no effect, so that what a stream still holds raises no error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
@@ -159,7 +218,7 @@ def standard_streams() -> Iterator[None]:
     try:
         yield
     finally:
-        display.tell_of_gap()
+        display.report_gap()
         sys.stdout, sys.stderr = before
 
 

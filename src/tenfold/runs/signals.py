@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first asks the run to save and stop, the second exits at once."""
+"""Ctrl-C, SIGTERM and SIGHUP, which ask a run to save and stop."""
 
 from __future__ import annotations
 
@@ -48,10 +48,14 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT, SIGTERM and SIGHUP into a stop request in the block; a second one exits.
+    """Turn SIGINT, SIGTERM and SIGHUP into a stop request in the block.
 
-    Signals that the process ignores, as a process under `nohup` ignores SIGHUP, stay ignored.
-    Python delivers signals only to the main thread, so in others the request never comes.
+    After that, a second SIGINT or SIGTERM exits. A second SIGHUP does nothing: when a terminal is
+    closed, the shell and the system send one each.
+
+    Signals that the process ignores, as a process under `nohup` ignores SIGHUP, stay ignored, and
+    so do those whose handlers were not set by Python. Python delivers signals only to the main
+    thread, so in others the request never comes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -60,13 +64,16 @@ def stop_on_signals() -> Iterator[StopRequest]:
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     handlers = {number: signal.getsignal(number) for number in numbers}
     previous = {
-        number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN
+        number: handler
+        for number, handler in handlers.items()
+        if handler not in (signal.SIG_IGN, None)
     }
 
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
         for other in previous:
-            signal.signal(other, _exit_at_once)
+            can_wait = other not in (signal.SIGINT, signal.SIGTERM)
+            signal.signal(other, signal.SIG_IGN if can_wait else _exit_at_once)
         request.arrived(number)
 
     for number in previous:
