@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shlex
 import signal
 import sys
@@ -197,8 +198,8 @@ class _InterruptedError(TenfoldError):
 
 def main() -> NoReturn:
     """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
+    _forget_impossible_settings()
     let_threads_wait_briefly()
-    _forget_impossible_sizes()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     with standard_streams():
@@ -220,11 +221,20 @@ def main() -> NoReturn:
         sys.exit(code)
 
 
-def _forget_impossible_sizes() -> None:
-    """Drop sizes of the terminal from the environment that Rich would fail with."""
-    for name in ("COLUMNS", "LINES"):
-        size = os.environ.get(name, "1")
-        if not (size.isdecimal() and len(size) < 6):
+_POSSIBLE = {
+    "COLUMNS": r"[0-9]{1,5}",
+    "LINES": r"[0-9]{1,5}",
+    "OMP_NUM_THREADS": r"\s*[0-9]{1,9}(\s*,\s*[0-9]{1,9})*\s*",
+    "OMP_WAIT_POLICY": r"(?i)\s*(active|passive)\s*",
+    "GOMP_SPINCOUNT": r"(?i)\s*([0-9]{1,18}\s*[kmgt]?|infinity|infinite)\s*",
+}
+"""By environment variable, the values that do not make Rich fail or OpenMP print errors."""
+
+
+def _forget_impossible_settings() -> None:
+    """Drop settings from the environment that libraries would fail with, or complain about."""
+    for name, possible in _POSSIBLE.items():
+        if not re.fullmatch(possible, os.environ.get(name, "")) and name in os.environ:
             del os.environ[name]
 
 

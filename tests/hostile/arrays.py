@@ -95,10 +95,10 @@ ROWS = {
     "CIFAR batch of one byte": Row(cifar_binary(b"x"), SET),
     "CIFAR batch of 200 MB": Row(cifar_binary(bytes(200_000_000)), SET, 500),
     "pickle of 2 million lists": Row(
-        pickled(b"\x80\x02(" + b"]" * 2_000_000 + b"l."), SET, says="lists"
+        pickled(b"\x80\x02(" + b"]" * 2_000_000 + b"l."), SET, says="containers"
     ),
     "pickle of 2 million tables": Row(
-        pickled(b"\x80\x02(" + b"}" * 2_000_000 + b"l."), SET, says="lists"
+        pickled(b"\x80\x02(" + b"}" * 2_000_000 + b"l."), SET, says="containers"
     ),
     "pickle of 5 million values": Row(
         pickled(b"\x80\x02(" + b"K\1" * 4_500_000 + b"l."), SET, 300, says="values"

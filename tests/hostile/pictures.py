@@ -201,10 +201,10 @@ ROWS = {
     "PNG with an orientation of a million numbers": row(
         "x.png",
         png_with(chunk(b"eXIf", tiff([(ORIENTATION, LONG, 1_000_000, NUMBERS)]))),
-        says="1,000,000 numbers",
+        ends="accepted",
     ),
     "PNG with tags in the same place": row(
-        "x.png", png_with(chunk(b"eXIf", repeated(5000, 2**20))), says="its tags take"
+        "x.png", png_with(chunk(b"eXIf", repeated(5000, 2**20))), ends="accepted"
     ),
     "PNG with an animation beyond its sides": row(
         "x.png",
@@ -220,11 +220,10 @@ ROWS = {
     "JPEG with an orientation of a million numbers": row(
         "x.jpg",
         exif_in_pieces(tiff([(ORIENTATION, LONG, 1_000_000, NUMBERS)])),
-        200,
-        says="1,000,000 numbers",
+        ends="accepted",
     ),
     "JPEG with tags in the same place": row(
-        "x.jpg", exif_in_pieces(repeated(5000, 2**20)), says="its tags take"
+        "x.jpg", exif_in_pieces(repeated(5000, 2**20)), ends="accepted"
     ),
     "JPEG with a color profile of 255 segments": row(
         "x.jpg",
@@ -255,7 +254,10 @@ ROWS = {
         "x.tif", tiff(tiled(2**32 - 1), size=200) + bomb(2**20), says="tiles of"
     ),
     "TIFF of 10 million strips": row("x.tif", tiff(strips(10_000_000)), says="numbers"),
-    "TIFF with tags in the same place": row("x.tif", repeated(5000, 2**20), says="its tags take"),
+    "TIFF with tags in the same place": row("x.tif", repeated(5000, 2**20), says="its tags claim"),
+    "TIFF with 10 million numbers of a byte": row(
+        "x.tif", tiff([*GRAY[:2], (258, 6, 10_000_000, bytes(10_000_000))]), says="numbers"
+    ),
     "TIFF that follows itself": row("x.tif", tiff(GRAY, following=8)),
     "TIFF of 65,535 samples a pixel": row("x.tif", tiff([*tiled(16), (277, SHORT, 1, 65_535)])),
     "TIFF with a strip of 2 to 31 rows": row(
@@ -267,7 +269,7 @@ ROWS = {
         + bomb(2**20),
     ),
     "TIFF with its tags outside": row("x.tif", b"II*\0" + struct.pack("<I", 2**31) + bytes(99)),
-    "large TIFF with 2 to 60 numbers": row("x.tif", big_tiff(2**60), says="numbers"),
+    "large TIFF with 2 to 60 numbers": row("x.tif", big_tiff(2**60)),
     "WebP of 16,383 x 16,383": row("x.webp", lossless(16_383), says="limit|damaged"),
     "WebP of 13,000 x 13,000": row("x.webp", lossless(13_000), says="limit|damaged"),
     "WebP with a canvas of 13,000 x 13,000": row("x.webp", animated(13_000), says="limit|damaged"),

@@ -119,6 +119,8 @@ def lose_streams(name: str, run: Path) -> str:
         return f"the exit code is {found.code}, wanted {code}: {found.err[-500:]}"
     if "Traceback" in found.err:
         return f"a traceback: {found.err[-500:]}"
+    if not _has_finished(run):
+        return "the training did not end"
     lost = [line for line in found.err.splitlines() if line.startswith("tenfold: ")]
     if code and "2>" not in line and (len(lost) != 1 or "cannot be written" not in lost[0]):
         return f"wanted one line about the result, found {lost}"
@@ -165,7 +167,7 @@ class Terminal:
             if select.select([self._master], [], [], left)[0]:
                 try:
                     data = os.read(self._master, 65536)
-                except OSError:  # as Linux says that nobody has it open any more
+                except OSError:  # Linux's error once nobody has it open
                     return True
                 if not data:
                     return True
@@ -317,6 +319,8 @@ def use_terminal(name: str, run: Path) -> str:
     found = act(run)
     if found.code != code:
         return f"the exit code is {found.code}, wanted {code}: {found.err[-500:]}"
+    if code in (0, 1) and not _has_finished(run):
+        return "the training did not end"
     return f"a traceback: {found.err[-1500:]}" if "Traceback" in found.err else ""
 
 
@@ -381,8 +385,16 @@ def _is_starting(found: Ended) -> bool:
 
 
 def _is_training(run: Path) -> bool:
+    return _has_status(run, "running")
+
+
+def _has_finished(run: Path) -> bool:
+    return _has_status(run, "finished")
+
+
+def _has_status(run: Path, status: str) -> bool:
     try:
-        return '"status": "running"' in (run / "run.json").read_text()
+        return f'"status": "{status}"' in (run / "run.json").read_text()
     except FileNotFoundError:
         return False
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tenfold.data.files.zips import opened_zip
 from tenfold.errors import FileRefusedError, listing, printable
 from tenfold.paths import is_folder
 from tenfold.storage import read_regular_file, read_safetensors
+from tenfold.storage.zips import opened_zip
 from tenfold.tensors import from_stored
 
 LARGEST_FILE = 8 * 2**30

@@ -21,6 +21,7 @@ from tenfold.runs.reading import Recorded
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
 from tenfold.runs.session import Beginning, run_session
+from tenfold.runs.signals import stop_on_signals
 from tenfold.runs.starting import Start, read_start
 from tenfold.runs.train import parse_interval
 from tenfold.storage import checked
@@ -109,7 +110,8 @@ def resume_run(
                 watcher.note(note)
             prepared.compute_features(watcher)
             facts = facts.updated(data=prepared.data)
-            return run_session(folder, prepared, facts, every, watcher, beginning)
+            with stop_on_signals() as stop:
+                return run_session(folder, prepared, facts, every, watcher, beginning, stop)
 
 
 def _start_again(folder: RunFolder, facts: RunFacts, recipe: Recipe) -> Start | None:

@@ -17,7 +17,7 @@ from tenfold.runs.facts import RunFacts, Session
 from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, train_prepared
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.run import Run
-from tenfold.runs.signals import StopRequest, stop_on_signals
+from tenfold.runs.signals import StopRequest
 from tenfold.storage import write_text
 from tenfold.training.checkpoint import Checkpointer
 from tenfold.training.history import EpochMetrics
@@ -47,25 +47,13 @@ def run_session(
     every: tuple[float, int],
     watcher: Watcher,
     beginning: Beginning,
+    stop: StopRequest,
 ) -> Run:
     """Train from the current state to the end, then write the bundle and the figures.
 
     Raises:
         TrainingError, InterruptedRunError, StorageError: see `train_run`.
     """
-    with stop_on_signals() as stop:
-        return _run_session(folder, prepared, facts, every, watcher, beginning, stop)
-
-
-def _run_session(
-    folder: RunFolder,
-    prepared: Prepared,
-    facts: RunFacts,
-    every: tuple[float, int],
-    watcher: Watcher,
-    beginning: Beginning,
-    stop: StopRequest,
-) -> Run:
     state, conditions, context = prepared.state, prepared.conditions, prepared.context
     session = Session(
         **conditions.model_dump(),

@@ -12,6 +12,7 @@ from tenfold.runs.folder import RunFolder, new_run, require_new
 from tenfold.runs.reading import read_while_importing
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
+from tenfold.runs.signals import stop_on_signals
 from tenfold.runs.starting import read_start, with_start
 from tenfold.training.watching import Watcher
 
@@ -71,11 +72,11 @@ def train_run(
         )
         prepared.compute_features(watcher)
         folder = new_run(out, prepared.recipe.data, prepared.recipe.model)
-        with folder.locked():
+        with folder.locked(), stop_on_signals() as stop:
             require_new(folder)
             folder.clean()
             facts = first_facts(prepared)
-            return run_session(folder, prepared, facts, every, watcher, Beginning())
+            return run_session(folder, prepared, facts, every, watcher, Beginning(), stop)
 
 
 def parse_time(time: str) -> float | None:

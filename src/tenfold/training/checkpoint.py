@@ -120,7 +120,7 @@ class Checkpointer:
         return next_multiple(step, self.every_batches)
 
     def due_after_batch(self, state: TrainingState) -> bool:
-        """Whether the interval in batches or seconds has passed."""
+        """Whether the interval in batches or seconds has passed; notes when it was asked."""
         now = time.perf_counter()
         since_saved = now - self._saved_at
         self._longest_gap = max(self._longest_gap, now - self._looked_at)
@@ -130,19 +130,8 @@ class Checkpointer:
         if self.every_seconds:
             return since_saved >= self.every_seconds
         until_next = min(self._longest_gap + self._last_cost, USUAL_SECONDS / 2)
-        return since_saved + until_next >= USUAL_SECONDS and since_saved >= self._affordable()
-
-    def _affordable(self) -> float:
-        """The shortest interval in seconds that keeps to `SHARE_OF_TIME`."""
-        interval = self._last_cost / SHARE_OF_TIME
-        if interval > max(USUAL_SECONDS, 1.5 * self._told_interval):
-            self._told_interval = interval
-            self.tell(
-                f"a checkpoint takes {self._last_cost:.1f} s, so they are written every "
-                f"{interval:.0f} s, not every {USUAL_SECONDS:.0f} s; another interval can be "
-                "requested with --checkpoint-every"
-            )
-        return interval
+        is_affordable = since_saved >= self._last_cost / SHARE_OF_TIME
+        return is_affordable and since_saved + until_next >= USUAL_SECONDS
 
     def due_after_epoch(self, state: TrainingState) -> bool:
         """Whether to save at this epoch's end."""
@@ -168,16 +157,33 @@ class Checkpointer:
             version=VERSION,
             header={**header.model_dump(), "context": dict(self.context)},
         )
-        others = [other for other in checkpoint_files(self.folder) if other != path]
+        # Never remove what is not ours, whatever its name.
+        others = [
+            other
+            for other in checkpoint_files(self.folder)
+            if other != path and kind_of(other) == KIND
+        ]
         for old in others[GENERATIONS - 1 :]:
-            if kind_of(old) == KIND:  # never remove what is not ours, whatever its name
-                remove_file(old)
+            remove_file(old)
         if self.after_save is not None:
             self.after_save(state)
         self._saved_at = self._looked_at = time.perf_counter()
         self._last_cost = self._saved_at - start
         self.seconds_spent += self._last_cost
+        self._tell_of_interval()
         return path
+
+    def _tell_of_interval(self) -> None:
+        """Say how often checkpoints are written, if that is less often than usual."""
+        interval = self._last_cost / SHARE_OF_TIME
+        is_usual = self.every_batches or self.every_seconds or interval <= USUAL_SECONDS
+        if not is_usual and interval > 1.5 * self._told_interval:
+            self._told_interval = interval
+            self.tell(
+                f"a checkpoint takes {self._last_cost:.1f} s, so within epochs one is written "
+                f"every {interval:.0f} s, not every {USUAL_SECONDS:.0f} s; another interval can be "
+                "requested with --checkpoint-every"
+            )
 
 
 def checkpoint_files(folder: Path) -> list[Path]:

@@ -26,9 +26,9 @@ from tenfold.data.files.reading import (
     library_errors,
     require_known_method,
 )
-from tenfold.data.files.zips import opened_zip
 from tenfold.errors import DataError, counted, listing, nearest, quoted
 from tenfold.storage import open_regular
+from tenfold.storage.zips import opened_zip
 from tenfold.types import LabelArray, LabeledArrays, PixelArray
 
 _NPZ_SPLITS = {

@@ -103,8 +103,8 @@ def _require_harmless_opcodes(data: bytes) -> None:
         containers += name in _CONTAINERS
         if values > _MOST_VALUES or containers > _MOST_CONTAINERS:
             raise DataError(
-                f"the pickle has over {_MOST_VALUES:,} values or over {_MOST_CONTAINERS:,} lists "
-                "and the like, which no batch has"
+                f"the pickle has over {_MOST_VALUES:,} values or over {_MOST_CONTAINERS:,} "
+                "containers; no batch has so many"
             )
         end = (position or 0) + 1
     if end != len(data):

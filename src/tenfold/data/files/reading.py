@@ -27,12 +27,6 @@ LARGEST_ARRAY = 16 * 2**30
 LARGEST_DEFLATE_RATIO = 1032
 """Maximum compression ratio of deflate, which gzip and npz use."""
 
-MOST_MEMBERS = 1_000_000
-"""Maximum number of members in an archive."""
-
-LONGEST_NAME = 4096
-"""Maximum length of a member's name: in bytes in an archive, in characters elsewhere."""
-
 CHUNK = 2**20
 
 PIECE = 2**24

@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 from tenfold.data.files.reading import damaged, library_errors, require_known_method
-from tenfold.data.files.zips import opened_zip
 from tenfold.data.folders import text
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, Parts, too_large
 from tenfold.data.folders.streams import DECOMPRESSORS, Budget, ForwardStream
 from tenfold.errors import DataError, listing
 from tenfold.paths import is_folder
 from tenfold.storage import open_regular
+from tenfold.storage.zips import opened_zip
 
 _DAMAGED = "the archive is damaged or cannot be read"
 

@@ -26,18 +26,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
-from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from tenfold.data.folders.pillow import open_image, pillow_errors, require_bounded
-from tenfold.data.folders.tags import require_bounded_tags
+from tenfold.data.folders.tags import ORIENTATION, safe_orientation
 from tenfold.errors import DataError, UsageError
 from tenfold.resizing import DEFAULT_RESIZE, Resize, size_inside
 
-_ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -93,8 +91,8 @@ def read_header(data: bytes, name: str) -> Header:
         width, height = image.size
         # For a TIFF, Pillow itself swaps the sides when it reads the header.
         if not isinstance(image, TiffImageFile):
-            orientation = _exif_without_pixels(image, data, name).get(_ORIENTATION_TAG, 1)
-            if orientation in _ORIENTATIONS and orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
+            orientation = _orientation(image, without_pixels=b"eXIf" not in data)
+            if orientation >= _FIRST_ORIENTATION_ON_ITS_SIDE:
                 width, height = height, width
         has_sixteen_bits = _is_sixteen_bit(image)
         is_gray = image.mode in _GRAY or has_sixteen_bits
@@ -164,15 +162,18 @@ def image_to_array(
         return _pixels(image, name, channels, size, resize, depth)
 
 
-def _exif_without_pixels(image: ImageFile, data: bytes, name: str) -> Image.Exif:
-    """The image's EXIF data.
+def _orientation(image: Image.Image, *, without_pixels: bool = False) -> int:
+    """The EXIF orientation, 1 if there is none that is known.
 
-    A PNG can have it after the pixels, and Pillow would decode them to get there.
+    A PNG can have EXIF data after its pixels, and Pillow would decode them to get there.
     """
-    _require_bounded_exif(image, name)
-    if isinstance(image, PngImageFile) and b"eXIf" not in data:
-        return Image.Image.getexif(image)
-    return image.getexif()
+    exif = image.info.get("exif")
+    found: object = safe_orientation(exif) if isinstance(exif, bytes) else None
+    if found is None:
+        is_early = without_pixels and isinstance(image, PngImageFile)
+        read = Image.Image.getexif(image) if is_early else image.getexif()
+        found = read.get(ORIENTATION)
+    return next((known for known in _ORIENTATIONS if known == found), 1)
 
 
 def _jpeg_header(data: bytes) -> Header | None:
@@ -222,7 +223,6 @@ def _pixels(
     image.load()
     if is_deep:
         _require_high_bits(image, name)
-    _require_bounded_exif(image, name)
     image = _upright(image)
     image = _opaque_gray_or_rgb(image, name, depth)
     mode = "L" if channels == 1 else "RGB"
@@ -270,14 +270,8 @@ def _color_of_the_rim(image: Image.Image) -> int | tuple[int, ...]:
     return tuple(mean) if len(mean) > 1 else int(mean[0])
 
 
-def _require_bounded_exif(image: Image.Image, name: str) -> None:
-    exif = image.info.get("exif")
-    if isinstance(exif, bytes):
-        require_bounded_tags(exif, name)
-
-
 def _upright(image: Image.Image) -> Image.Image:
-    method = _ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    method = _ORIENTATIONS.get(_orientation(image))
     return image if method is None else image.transpose(method)
 
 

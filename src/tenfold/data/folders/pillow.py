@@ -74,7 +74,7 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, Reader | str], ...] = (
 _LONGEST_BEGINNING = 64
 
 _MOST_LAYERS = 8
-"""Times that the pieces of an image may cover it; a TIFF can have one layer for each channel."""
+"""How often the pieces of an image may cover it; a TIFF can have one layer for each channel."""
 
 _PNM_AS_TEXT, _MOST_COMMENTS = re.compile(rb"P[123]"), 1000
 

@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tenfold.data.files.reading import LONGEST_NAME, MOST_MEMBERS, file_errors, unreadable
+from tenfold.data.files.reading import file_errors, unreadable
 from tenfold.data.folders.archives import archive_members
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, Member, too_large
 from tenfold.data.folders.walking import walk
 from tenfold.errors import DataError, printable
 from tenfold.paths import is_folder
 from tenfold.storage import open_regular
+from tenfold.storage.zips import LONGEST_NAME, MOST_MEMBERS
 
 MOST_FILES = 4_000_000
 """Maximum number of files and folders in a directory."""
 
 DEEPEST = 100
-"""Maximum number of folders in each other."""
+"""Maximum depth to which folders may be nested."""
 
 
 def source_fingerprint(path: Path) -> str:
@@ -65,11 +66,16 @@ def read_members(path: Path) -> Iterator[Member]:
                 f"{path}: more than {most:,} files and folders",
                 remedy="split it into smaller data sets",
             )
-        if len(member.parts) > DEEPEST or sum(map(len, member.parts)) > LONGEST_NAME:
+        if len(member.parts) - 1 > DEEPEST:
             raise DataError(
-                f"{path}: {printable(member.name, 80)}: more than {DEEPEST} folders in each other, "
-                f"or a name of more than {LONGEST_NAME:,} characters",
-                remedy="use fewer folders and shorter names",
+                f"{path}: {printable(member.name, 80)}: nested more than {DEEPEST} folders deep",
+                remedy="use fewer folders",
+            )
+        if sum(map(len, member.parts)) > LONGEST_NAME:
+            raise DataError(
+                f"{path}: {printable(member.name, 80)}: a name of more than {LONGEST_NAME:,} "
+                "characters",
+                remedy="use shorter names",
             )
         if member.parts:
             yield member

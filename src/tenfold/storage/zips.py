@@ -12,8 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tenfold.data.files.reading import LONGEST_NAME, MOST_MEMBERS
-from tenfold.storage import open_regular
+from tenfold.storage.files import open_regular
+
+MOST_MEMBERS = 1_000_000
+"""Maximum number of members in an archive."""
+
+LONGEST_NAME = 4096
+"""Maximum length of a member's name: of one in a zip file in bytes, elsewhere in characters."""
 
 _LARGEST_LIST = 256 * 2**20
 """Maximum size in bytes of the list of members in a file."""
