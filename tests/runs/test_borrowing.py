@@ -33,7 +33,7 @@ RECIPE = load_recipe("digits-quick", {"epochs": 1, "model": "mlp", "model_args.h
 
 def settings_of_the_process() -> dict[str, object]:
     """Everything a caller might notice, except `random`: type checks draw from it in tests."""
-    numpy_state = np.random.get_state()
+    numpy_state = np.random.get_state()  # noqa: NPY002 - the caller's
     return {
         "environment": {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")},
         "working directory": Path.cwd(),
