@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
+from ignored_signals import heed_ignored_signals
 from jaxtyping import install_import_hook
 
 from command_line import Answer, Tenfold
@@ -23,9 +23,7 @@ def pytest_configure() -> None:
     import torch
 
     torch.set_num_threads(1)  # the tests run beside each other
-    # Shells start background jobs with SIGINT ignored, and child processes inherit that.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    heed_ignored_signals()
 
 
 @pytest.fixture(scope="session")

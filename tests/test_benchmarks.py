@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +28,28 @@ def measuring(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     import measuring
 
     return measuring
+
+
+Script = Callable[..., tuple[object, str, str]]
+
+
+@pytest.fixture
+def script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Script:
+    """Runs a benchmark in this process, in a folder of its own."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+        out, err = capsys.readouterr()
+        code = stop.value.code
+        return (1, out, code) if isinstance(code, str) else (code, out, err)
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -181,12 +205,10 @@ SCRIPTS = sorted(
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_every_benchmark_explains_itself(name: str) -> None:
-    answer = subprocess.run(
-        [sys.executable, BENCHMARKS / name, "--help"], capture_output=True, text=True
-    )
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert "usage:" in answer.stdout
+def test_every_benchmark_explains_itself(name: str, script: Script) -> None:
+    code, out, err = script(name, "--help")
+    assert (code, err) == (0, "")
+    assert "usage:" in out
 
 
 @pytest.mark.parametrize(
@@ -203,17 +225,11 @@ def test_every_benchmark_explains_itself(name: str) -> None:
     ],
 )
 def test_a_wrong_argument_is_answered_in_one_line_before_anything_is_measured(
-    command: str, said: str, tmp_path: Path
+    command: str, said: str, script: Script
 ) -> None:
-    script, *arguments = command.split()
-    answer = subprocess.run(
-        [sys.executable, BENCHMARKS / script, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert answer.returncode
-    assert said in answer.stderr.splitlines()[-1]
+    code, _, err = script(*command.split())
+    assert code
+    assert said in err.splitlines()[-1]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")

@@ -140,9 +140,12 @@ def test_it_learns_four_images_by_heart(name):
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(batch), labels).backward()
+        loss = nn.functional.cross_entropy(model(batch), labels)
+        if loss < 0.1:  # each image is right, with a probability of 0.67 at least
+            return
+        loss.backward()
         optimizer.step()
-    assert model(batch).argmax(dim=1).tolist() == [0, 1, 2, 3]
+    pytest.fail(f"the loss is still {loss}")
 
 
 @TABLE

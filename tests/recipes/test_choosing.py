@@ -228,7 +228,7 @@ def test_more_images_get_a_narrower_network_within_the_same_budget() -> None:
     assert widths[0] > widths[-1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     counts=st.lists(st.integers(0, 20_000), min_size=2, max_size=5).filter(any),
     channels=st.sampled_from([1, 3]),

@@ -33,6 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ignored_signals import heed_ignored_signals
 from kill import EVERYTHING, state_of
 
 PROGRAM = [sys.executable, "-m", "tenfold"]
@@ -464,6 +465,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
+    heed_ignored_signals()
     dice, start = random.Random(options.seed), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tenfold-displays-") as folder:
         soak = begin(Path(folder).resolve())

@@ -106,10 +106,10 @@ def test_deep_models_with_a_wrong_layer_are_refused(
         require_agreement(compiled, data(shape=SHAPES[name]), SETTINGS["plain"])
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_what_rounding_does_to_gradients_does_not_excuse_logits(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    name = "resnet18"
     torch.manual_seed(0)
     compiled = CompiledModel(model_of(build(name, SHAPES[name], 4)), SHAPES[name])
     real = agreement._step_of_kernels
