@@ -52,7 +52,7 @@ def bomb(size: int = 2**27) -> bytes:
 
 # --- TIFF -------------------------------------------------------------------------------------
 
-SHORT, LONG = 3, 4
+SHORT, LONG, RATIONAL = 3, 4, 5
 
 Entries = list[tuple[int, int, int, int | bytes]]
 """Tags: their numbers, types, numbers of values, and a value or the bytes of several."""
@@ -98,6 +98,18 @@ def repeated(count: int, size: int) -> bytes:
     for number in range(count):
         listed += struct.pack("<HHII", 1000 + number, 1, size, 8)
     return b"II*\0" + struct.pack("<I", 8) + listed + bytes(4) + bytes(size)
+
+
+def tiff_with_group(number: int, group: Entries) -> bytes:
+    """A sound TIFF file with a group of tags behind it, whose places are counted from its start."""
+    sound = [*GRAY, (259, SHORT, 1, 1), (278, LONG, 1, 16), (279, LONG, 1, 256)]
+    first = tiff([*sound, (273, LONG, 1, 8), (number, LONG, 1, 600)], size=600)
+    base, listed, rest = 600 + 2 + 12 * len(group) + 4, struct.pack("<H", len(group)), b""
+    for tag, kind, count, value in group:
+        assert isinstance(value, bytes)
+        listed += struct.pack("<HHII", tag, kind, count, base + len(rest))
+        rest += value
+    return first + listed + bytes(4) + rest
 
 
 def big_tiff(count: int) -> bytes:
@@ -161,6 +173,16 @@ def exif_in_pieces(tags: bytes) -> bytes:
     return jpeg_with(*(segment(0xE1, b"Exif\0\0" + piece) for piece in pieces))
 
 
+def avif_with_exif(tags: bytes) -> bytes:
+    """An AVIF with this EXIF data at its end."""
+    small = Image.Exif()
+    small[270] = "x"
+    data = saved("AVIF", exif=small.tobytes())
+    item, place = b"\0\0\0\6Exif\0\0" + tags, data.index(b"mdat") + 4  # of the first item
+    extent = data.index(struct.pack(">I", place), data.index(b"iloc"))
+    return data[:extent] + struct.pack(">II", len(data), len(item)) + data[extent + 8 :] + item
+
+
 def resized_jpeg(width: int, height: int) -> bytes:
     """A JPEG that declares another size."""
     data = bytearray(saved("JPEG"))
@@ -222,6 +244,16 @@ ROWS = {
         exif_in_pieces(tiff([(ORIENTATION, LONG, 1_000_000, NUMBERS)])),
         ends="accepted",
     ),
+    "JPEG with a resolution of a million numbers": row(
+        "x.jpg",
+        exif_in_pieces(tiff([(282, RATIONAL, 1_000_000, NUMBERS * 2), (296, SHORT, 1, 2)])),
+        ends="accepted",
+    ),
+    "AVIF with an orientation of a million numbers": row(
+        "x.avif",
+        avif_with_exif(tiff([(ORIENTATION, RATIONAL, 1_000_000, NUMBERS * 2)])),
+        ends="accepted",
+    ),
     "JPEG with tags in the same place": row(
         "x.jpg", exif_in_pieces(repeated(5000, 2**20)), ends="accepted"
     ),
@@ -257,6 +289,21 @@ ROWS = {
     "TIFF with tags in the same place": row("x.tif", repeated(5000, 2**20), says="its tags claim"),
     "TIFF with 10 million numbers of a byte": row(
         "x.tif", tiff([*GRAY[:2], (258, 6, 10_000_000, bytes(10_000_000))]), says="numbers"
+    ),
+    "TIFF with a color profile of a million numbers": row(
+        "x.tif", tiff([*GRAY, (34_675, SHORT, 1_000_000, NUMBERS)]), says="numbers"
+    ),
+    "TIFF with EXIF data of a million numbers": row(
+        "x.tif",
+        tiff_with_group(34_665, [(33_434, RATIONAL, 1_000_000, NUMBERS * 2)]),
+        says="numbers",
+    ),
+    "TIFF with GPS data of many tags of many numbers": row(
+        "x.tif",
+        tiff_with_group(
+            34_853, [(number, SHORT, 100_000, NUMBERS[:200_000]) for number in range(30)]
+        ),
+        says="a group of tags has 3,000,000 numbers",
     ),
     "TIFF that follows itself": row("x.tif", tiff(GRAY, following=8)),
     "TIFF of 65,535 samples a pixel": row("x.tif", tiff([*tiled(16), (277, SHORT, 1, 65_535)])),

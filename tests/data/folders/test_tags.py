@@ -7,13 +7,15 @@ import struct
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tenfold.data.folders.images import decode_image, read_header
-from tenfold.data.folders.tags import MOST_NUMBERS, require_bounded_tags, safe_orientation
+from tenfold.data.folders.tags import MOST_NUMBERS, MOST_TAGS, orientation_in, require_bounded_tags
 from tenfold.errors import DataError
 
-SHORT, LONG, UNDEFINED, SBYTE = 3, 4, 7, 6
-ORIENTATION, STRIPS, TRANSFER = 274, 273, 301
+BYTE, SHORT, LONG, RATIONAL, SBYTE, UNDEFINED, LONG8 = 1, 3, 4, 5, 6, 7, 16
+STRIPS, ORIENTATION, TRANSFER, XMP = 273, 274, 301, 700
+EXIF, ICC_PROFILE, INTEROPERABILITY = 34_665, 34_675, 40_965
 
 
 def tags(order: str, *entries: tuple[int, int, int, int], rest: int = 0) -> bytes:
@@ -43,9 +45,13 @@ ODD = {
 
 
 @pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("is_first", [False, True])
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-def test_an_odd_tag_does_not_matter(odd: tuple[int, int, int, int], order: str) -> None:
-    data = jpeg(tags(order, (ORIENTATION, SHORT, 1, 6), odd))
+def test_an_odd_tag_does_not_matter(
+    odd: tuple[int, int, int, int], is_first: bool, order: str
+) -> None:
+    entries = [(ORIENTATION, SHORT, 1, 6), odd]
+    data = jpeg(tags(order, *(reversed(entries) if is_first else entries)))
     header = read_header(data, "x.jpg")
     assert (header.height, header.width) == (16, 12)  # turned by a quarter
     top, bottom = decode_image(data, "x.jpg", channels=3, size=None)[0, [2, 13], 6]
@@ -54,22 +60,75 @@ def test_an_odd_tag_does_not_matter(odd: tuple[int, int, int, int], order: str) 
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_of_too_many_tags_only_the_orientation_is_read(order: str) -> None:
+@pytest.mark.parametrize("start", [b"", b"Exif\0\0", b"Exif\0\0Exif\0\0"])
+def test_of_many_tags_only_the_orientation_is_read(start: bytes, order: str) -> None:
     same = [(1000 + number, UNDEFINED, 5000, 8) for number in range(10)]
     exif = tags(order, (ORIENTATION, SHORT, 1, 6), *same, rest=5000)
-    assert safe_orientation(exif) == 6
-    assert safe_orientation(tags(order, *same, rest=5000)) == 0
-    assert safe_orientation(tags(order, (ORIENTATION, SHORT, 1, 6), rest=5000)) is None
+    assert orientation_in(start + exif) == 6
+    assert orientation_in(start + tags(order, *same, rest=5000)) is None
     header = read_header(jpeg(exif), "x.jpg")
     assert (header.height, header.width) == (16, 12)
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", [BYTE, SHORT, LONG])
+def test_an_orientation_may_be_any_integer(kind: int, order: str) -> None:
+    shift = 24 if (order, kind) == (">", BYTE) else 0
+    assert orientation_in(tags(order, (ORIENTATION, kind, 1, 6 << shift))) == 6
+    assert orientation_in(tags(order, (ORIENTATION, RATIONAL, 1, 6))) is None
+    assert orientation_in(tags(order, (ORIENTATION, SHORT, 2, 6))) is None
+
+
+def test_xmp_data_may_have_an_orientation() -> None:
+    image = Image.new("RGB", (16, 12))
+    for exif in (b"", b"Exif\0\0" + tags("<", (271, SHORT, 1, 6))):
+        buffer = io.BytesIO()
+        xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+        image.save(buffer, "JPEG", exif=exif, xmp=xmp)
+        assert read_header(buffer.getvalue(), "x.jpg").width == 12
+
+
+def test_a_png_of_imagemagick_has_an_orientation() -> None:
+    buffer, info = io.BytesIO(), PngInfo()
+    exif = b"Exif\0\0" + tags("<", (ORIENTATION, SHORT, 1, 6))
+    info.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{exif.hex()}\n")
+    Image.new("RGB", (16, 12)).save(buffer, "PNG", pnginfo=info)
+    assert read_header(buffer.getvalue(), "x.png").width == 12
+
+
 @pytest.mark.parametrize("kind", [SHORT, SBYTE])
-def test_only_tags_that_are_used_are_limited(kind: int) -> None:
+@pytest.mark.parametrize("number", [STRIPS, ICC_PROFILE, XMP, EXIF])
+def test_numbers_are_limited(number: int, kind: int) -> None:
     size = (MOST_NUMBERS + 1) * (2 if kind == SHORT else 1)
-    with pytest.raises(DataError, match="tag 273 has 200,001 numbers, wanted at most 200,000"):
-        require_bounded_tags(tags("<", (STRIPS, kind, MOST_NUMBERS + 1, 8), rest=size), "x.tif")
-    require_bounded_tags(tags("<", (TRANSFER, kind, MOST_NUMBERS + 1, 8), rest=size), "x.tif")
+    with pytest.raises(DataError, match=f"tag {number} has 200,001 numbers, wanted at most"):
+        require_bounded_tags(tags("<", (number, kind, MOST_NUMBERS + 1, 8), rest=size), "x.tif")
+    require_bounded_tags(tags("<", (TRANSFER, kind, 3 * 2**16, 8), rest=size), "x.tif")
+    require_bounded_tags(tags("<", (number, UNDEFINED, 2 * size, 8), rest=2 * size), "x.tif")
+
+
+@pytest.mark.parametrize("kind", [LONG, LONG8])
+@pytest.mark.parametrize("order", "<>")
+def test_numbers_of_a_group_are_limited_together(order: str, kind: int) -> None:
+    """The group is behind the first directory, and begins with one that leads deeper."""
+    half = MOST_NUMBERS // 2 + 1
+    inner = tags(order, (INTEROPERABILITY, LONG, 1, 100), *[(1000, SHORT, half, 8)] * 2)[8:]
+    first = tags(order, (EXIF, kind, 1, 50))
+    whole = first.ljust(50, b"\0") + inner.ljust(MOST_NUMBERS * 3, b"\0")
+    if kind == LONG8:  # the tag says where its value is
+        place = struct.pack(f"{order}Q", 50)
+        whole = (
+            tags(order, (EXIF, kind, 1, 26)).ljust(26, b"\0") + place.ljust(24, b"\0") + whole[50:]
+        )
+    with pytest.raises(DataError, match="a group of tags has 200,003 numbers, wanted at most"):
+        require_bounded_tags(whole, "x.tif")
+
+
+def test_the_number_of_tags_is_limited() -> None:
+    count = MOST_TAGS + 1
+    listed = struct.pack("<HHQQ", 1000, UNDEFINED, 0, 0) * count
+    data = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, count) + listed + bytes(8)
+    with pytest.raises(DataError, match="more than 65,535 tags"):
+        require_bounded_tags(data, "x.tif")
 
 
 @pytest.mark.parametrize("data", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff" + bytes(20), b"MM"])

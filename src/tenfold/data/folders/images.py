@@ -20,19 +20,21 @@ The rules, which a model can rely on:
 
 from __future__ import annotations
 
+import re
 import struct
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from tenfold.data.folders.pillow import open_image, pillow_errors, require_bounded
-from tenfold.data.folders.tags import ORIENTATION, safe_orientation
+from tenfold.data.folders.tags import orientation_in
 from tenfold.errors import DataError, UsageError
 from tenfold.resizing import DEFAULT_RESIZE, Resize, size_inside
 
@@ -46,6 +48,8 @@ _ORIENTATIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 _FIRST_ORIENTATION_ON_ITS_SIDE = 5
+
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([0-9])")
 
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
 _JPEG_PLAIN_SEGMENTS = (0xC4, 0xDB, 0xDD, 0xE0, *range(0xE2, 0xF0), 0xFE)
@@ -163,17 +167,38 @@ def image_to_array(
 
 
 def _orientation(image: Image.Image, *, without_pixels: bool = False) -> int:
-    """The EXIF orientation, 1 if there is none that is known.
+    """The orientation in EXIF data or, if they have none, in XMP data; 1 if none is known.
 
     A PNG can have EXIF data after its pixels, and Pillow would decode them to get there.
     """
-    exif = image.info.get("exif")
-    found: object = safe_orientation(exif) if isinstance(exif, bytes) else None
-    if found is None:
+    exif = _exif(image)
+    if exif is not None:
+        found: object = orientation_in(exif) or _orientation_in_xmp(image)
+    else:
         is_early = without_pixels and isinstance(image, PngImageFile)
         read = Image.Image.getexif(image) if is_early else image.getexif()
-        found = read.get(ORIENTATION)
+        found = read.get(ExifTags.Base.Orientation)
     return next((known for known in _ORIENTATIONS if known == found), 1)
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """The EXIF data of an image that were not read by Pillow."""
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        return exif
+    text = image.info.get("Raw profile type exif")  # of ImageMagick, in a PNG
+    if isinstance(text, str):
+        with suppress(ValueError):
+            return bytes.fromhex("".join(text.split("\n")[3:]))
+    return None
+
+
+def _orientation_in_xmp(image: Image.Image) -> int | None:
+    text = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp")
+    if isinstance(text, str):
+        text = text.encode()
+    found = _XMP_ORIENTATION.search(text) if isinstance(text, bytes) else None
+    return int(found[1]) if found else None
 
 
 def _jpeg_header(data: bytes) -> Header | None:

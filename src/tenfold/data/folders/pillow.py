@@ -73,6 +73,10 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, Reader | str], ...] = (
 
 _LONGEST_BEGINNING = 64
 
+_EXIF, _HIDDEN = b"Exif\0\0", b"exif\0\0"
+_EXIF_OF_JPEG = re.compile(rb"(\xff\xe1..)" + _EXIF, re.DOTALL)
+_EXIF_IN_BOXES = re.compile(rb"(infe(?:\x02.{7}|\x03.{9}))Exif", re.DOTALL)
+
 _MOST_LAYERS = 8
 """How often the pieces of an image may cover it; a TIFF can have one layer for each channel."""
 
@@ -99,7 +103,8 @@ def open_image(data: bytes, name: str) -> ImageFile:
             if reader is TiffImageFile:
                 _require_bounded_tiles(data, name)
             _require_few_comments(data, name)
-            image = reader(io.BytesIO(data))
+            image = reader(io.BytesIO(_without_exif(data)))
+            _put_exif_back(image)
             require_bounded(*image.size, name)
             _require_few_layers(image, name)
             return image
@@ -107,6 +112,28 @@ def open_image(data: bytes, name: str) -> ImageFile:
         f"{name}: not an image: {_description(data)}, wanted {FORMAT_NAMES}",
         remedy="replace or remove the file",
     )
+
+
+def _without_exif(data: bytes) -> bytes:
+    """The image with its EXIF data under another name, if Pillow would read it while opening.
+
+    It makes an object of every number in it. In AVIF and HEIC, orientation is not a matter of EXIF
+    data, see ISO/IEC 23008-12, 6.5.10 and 6.5.12.
+    """
+    if b"Exif" not in data:
+        return data
+    if data.startswith(b"\xff\xd8"):
+        return _EXIF_OF_JPEG.sub(rb"\1" + _HIDDEN, data)
+    if data[4:8] == b"ftyp":
+        return _EXIF_IN_BOXES.sub(rb"\1none", data)
+    return data
+
+
+def _put_exif_back(image: ImageFile) -> None:
+    """Let `image.info` have the EXIF data of a JPEG: by its standard, a single segment."""
+    for _, segment in getattr(image, "applist", ()):
+        if segment.startswith(_HIDDEN):
+            image.info.setdefault("exif", _EXIF + segment.removeprefix(_HIDDEN))
 
 
 def _found(reader: str, format_name: str, name: str) -> Reader:

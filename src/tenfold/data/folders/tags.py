@@ -1,8 +1,8 @@
-"""The tags of a TIFF file, and of the EXIF data in others, looked at before Pillow reads them.
+"""The tags of a TIFF file, looked at before Pillow reads them, and the orientation in EXIF data.
 
-Pillow trusts what they say: it reads every tag into memory, even if all of them are in the same
-place of the file, makes an object of every number that it uses, and has a tile of any size
-unpacked. A tag that leads out of the file does no harm: Pillow skips it.
+Pillow trusts what tags say: it reads all of them into memory, even if all are in the same place of
+the file, makes an object of every number, and has a tile of any size unpacked. EXIF data, which has
+the same form, it reads only as far as the first tag that leads out; here, such a tag is skipped.
 
 The formats are those of TIFF 6.0 and of BigTIFF (https://www.awaresystems.be/imaging/tiff/bigtiff.html).
 """
@@ -10,24 +10,24 @@ The formats are those of TIFF 6.0 and of BigTIFF (https://www.awaresystems.be/im
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tenfold.errors import DataError
 
 MOST_NUMBERS = 200_000
-"""Maximum number of numbers in a tag that Pillow uses, such as the places of an image's strips; a
-palette of 16 bits has 196,608."""
+"""Maximum number of numbers in a tag, such as the places of an image's strips, and in a group of
+tags such as those of EXIF; a palette of 16 bits has 196,608."""
 
-ORIENTATION = 274
+MOST_TAGS = 65_535
+"""Maximum number of tags; BigTIFF could count more."""
+
 TILE_SIDES = (322, 323)
 """The tags with the width and the height of a tile."""
 
-_USED = {
-    *(254, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 282, 283, 284, 296),
-    *(317, 320, *TILE_SIDES, 324, 325, 330, 332, 338, 339, 347, 530, 532),
-}
-"""The tags of which Pillow makes numbers when it reads the pixels of an image."""
+_ORIENTATION = 274
+_GROUPS = (34_665, 34_853, 40_965)
+"""The tags that say where tags of EXIF, GPS and interoperability are. Pillow reads these whole."""
 
 _EXIF = b"Exif\0\0"
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -37,7 +37,7 @@ _SIZES |= dict.fromkeys((16, 17, 18), 8)  # of BigTIFF
 _OF_BYTES = (1, 2, 7)
 """Types whose values Pillow leaves as bytes."""
 
-_SHORT, _LONG = 3, 4
+_INTEGERS = (1, 3, 4, 6, 8, 9, 13, 16, 17, 18)
 _SHARED = 2
 """How many times the size of the data its tags may take, since two may share a value."""
 
@@ -48,13 +48,23 @@ _CLASSIC, _BIG = 42, 43
 class Tag(NamedTuple):
     """A tag: its number, the type and the number of its values, and its value.
 
-    If the values do not fit into the tag, the last is where they are.
+    If the values do not fit into the tag, and there are several, the last is where they are.
     """
 
     number: int
     kind: int
     length: int
     value: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its values."""
+        return self.length * _SIZES.get(self.kind, 1)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers Pillow makes of it."""
+        return 0 if self.kind in _OF_BYTES else self.length
 
 
 def require_bounded_tags(data: bytes, name: str) -> list[Tag]:
@@ -65,7 +75,8 @@ def require_bounded_tags(data: bytes, name: str) -> list[Tag]:
         name: where it came from, for messages.
 
     Raises:
-        DataError: see `MOST_NUMBERS`; or the tags take far more bytes than the file has.
+        DataError: see `MOST_NUMBERS` and `MOST_TAGS`; or the tags take far more bytes than the
+            file has.
     """
     tags = list(_tags(data))
     if problem := _excess(tags, data):
@@ -75,58 +86,74 @@ def require_bounded_tags(data: bytes, name: str) -> list[Tag]:
     return tags
 
 
-def safe_orientation(exif: bytes) -> int | None:
-    """The orientation in EXIF data that is over a limit, so that Pillow must not read it.
-
-    Returns:
-        None if Pillow may read it; 0 if it has no orientation.
-    """
-    data = exif.removeprefix(_EXIF)
-    tags = list(_tags(data))
-    if not _excess(tags, data):
-        return None
-    found = [tag.value for tag in tags if tag.number == ORIENTATION and tag.length == 1]
-    return found[-1] if found else 0
+def orientation_in(exif: bytes) -> int | None:
+    """The orientation in EXIF data, 1..8 by its standard; None if there is none."""
+    found = None
+    for tag in _tags(exif.removeprefix(_EXIF).removeprefix(_EXIF)):
+        if tag.number == _ORIENTATION and tag.length == 1 and tag.kind in _INTEGERS:
+            found = tag.value
+    return found
 
 
-def _excess(tags: Sequence[Tag], data: bytes) -> str:
-    """What about these tags is over a limit, if anything."""
+def _excess(tags: list[Tag], data: bytes) -> str:
+    """What about these tags, and the groups they lead to, is over a limit, if anything."""
+    groups = _groups(tags, data)
+    groups += [deeper for group in groups for deeper in _groups(group, data)]
     taken = 0
-    for tag in tags:
-        size = tag.length * _SIZES.get(tag.kind, 1)
-        if tag.value + size > len(data):
-            continue  # Pillow skips it
-        if tag.length > MOST_NUMBERS and tag.kind not in _OF_BYTES and tag.number in _USED:
-            return f"tag {tag.number} has {tag.length:,} numbers, wanted at most {MOST_NUMBERS:,}"
-        taken += size
+    for directory in [tags, *groups]:
+        if len(directory) > MOST_TAGS:
+            return f"it has more than {MOST_TAGS:,} tags"
+        there = [tag for tag in directory if tag.value + tag.size <= len(data)]
+        for tag in there:
+            if tag.numbers > MOST_NUMBERS:
+                return (
+                    f"tag {tag.number} has {tag.numbers:,} numbers, wanted at most {MOST_NUMBERS:,}"
+                )
+        taken += sum(tag.size for tag in there)
+        numbers = sum(tag.numbers for tag in there)
+        if directory is not tags and numbers > MOST_NUMBERS:
+            return f"a group of tags has {numbers:,} numbers, wanted at most {MOST_NUMBERS:,}"
     if taken > _SHARED * len(data):
-        return f"its tags claim {taken:,} bytes, but the file has {len(data):,}"
+        return f"its tags claim {taken:,} bytes, over {_SHARED} times the file's {len(data):,}"
     return ""
 
 
-def _tags(data: bytes) -> Iterator[Tag]:
-    """The tags, as far as they are there."""
+def _groups(tags: Iterable[Tag], data: bytes) -> list[list[Tag]]:
+    """The groups of tags that these lead to; of several tags with one number, the last counts."""
+    last = {tag.number: tag for tag in tags if tag.number in _GROUPS and tag.length == 1}
+    return [list(_tags(data, tag.value)) for tag in last.values()]
+
+
+def _tags(data: bytes, place: int | None = None) -> Iterator[Tag]:
+    """The tags in the first directory or at another place, as far as they are there."""
     order = _FORMATS.get(data[:2])
     if order is None or len(data) < 16:
         return
     (magic,) = struct.unpack_from(f"{order}H", data, 2)
     if magic == _BIG:
-        start, counter, entry = 8, "Q", "HHQQ"
+        start, counter, entry, field = 8, "Q", "HHQQ", 8
     else:
-        start, counter, entry = 4, "H", "HHII"
-    (place,) = struct.unpack_from(f"{order}{'Q' if magic == _BIG else 'I'}", data, start)
+        start, counter, entry, field = 4, "H", "HHII", 4
+    if place is None:
+        (place,) = struct.unpack_from(f"{order}{entry[-1]}", data, start)
     counting, layout = struct.Struct(f"{order}{counter}"), struct.Struct(f"{order}{entry}")
     if place + counting.size > len(data):
         return
     (count,) = counting.unpack_from(data, place)
     place += counting.size
-    for _ in range(min(count, len(data) // layout.size)):
+    for _ in range(min(count, MOST_TAGS + 1)):
         if place + layout.size > len(data):
             return
         number, kind, n, value = layout.unpack_from(data, place)
-        if order == ">":  # a value that is shorter than its field is on its left
-            value >>= 8 * max(0, (8 if magic == _BIG else 4) - _SIZES.get(kind, 1) * n)
-        elif n == 1 and kind in (_SHORT, _LONG):
-            value &= 256 ** _SIZES[kind] - 1
-        yield Tag(number, kind, n, value)
         place += layout.size
+        size = n * _SIZES.get(kind, 1)
+        if size < field:  # a value that is shorter than its field is at the field's beginning
+            value = value >> 8 * (field - size) if order == ">" else value & (256**size - 1)
+        elif size > field and n == 1:
+            value = _value_at(data, value, order, size)
+        yield Tag(number, kind, n, value)
+
+
+def _value_at(data: bytes, place: int, order: str, size: int) -> int:
+    """A single value that does not fit into its tag."""
+    return int.from_bytes(data[place : place + size], "little" if order == "<" else "big")
