@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 PROGRAM = "from tenfold.__main__ import program\nprogram()\n"
+
+SLOW = """
+import time
+import tenfold.cli
+def main():
+    print("begun", flush=True)
+    time.sleep(60)
+tenfold.cli.main = main
+"""
 
 
 def ended(before: str, line: str = "recipes") -> subprocess.CompletedProcess[str]:
@@ -101,3 +113,50 @@ def test_without_standard_output_the_result_is_lost() -> None:
     )
     lost = "tenfold: the result cannot be written to standard output: it is closed\n"
     assert (found.returncode, found.stderr) == (1, lost)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals and pipes as on Unix")
+@pytest.mark.parametrize("times", [1, 5])
+def test_ctrl_c_ends_it_though_nobody_reads_what_it_says(times: int) -> None:
+    """The pipe is full; nor do more signals keep it."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{SLOW}{PROGRAM}"], stdout=subprocess.PIPE, stderr=writer, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals as on Unix")
+def test_several_ctrl_c_are_one_line() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{SLOW}{PROGRAM}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(20):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.0005)
+        _, err = process.communicate()
+    assert err == "tenfold: interrupted\n"
+    assert process.returncode == 130
+
+
+def test_too_little_memory_is_one_line() -> None:
+    found = ended(
+        "import tenfold.cli\ndef refuse(*_, **__): raise MemoryError\ntenfold.cli.app = refuse\n"
+    )
+    assert (found.returncode, found.stderr) == (1, "tenfold: there is not enough memory\n")

@@ -19,6 +19,8 @@ ODD = {
     "home": "~",
     "nobody's home": "~nobody/x",
     "a number": "-1",
+    "nothing": "0",
+    "one": "1",
     "a long number": "9" * 400,
     "a long name": "x" * 5000,
     "a long path": "/" + "/".join(["y" * 200] * 30),
@@ -69,7 +71,9 @@ def test_any_value_is_used_or_refused_in_one_sentence(
 
 
 LIBRARIES = {
-    "OMP_NUM_THREADS": "some",
+    "OMP_NUM_THREADS": "0",
+    "OMP_DYNAMIC": "x",
+    "OMP_STACKSIZE": "x",
     "OMP_WAIT_POLICY": "perhaps",
     "GOMP_SPINCOUNT": "-1",
     "COLUMNS": "9" * 400,
@@ -91,3 +95,22 @@ def test_libraries_do_not_complain_beside_us(tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert all(each.startswith("note: ") for each in answer.stderr.splitlines()), answer.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "1", "9", "-1", "x"])
+def test_help_is_shown_in_any_number_of_columns(
+    value: str, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", value)
+    answer = tenfold("train", "--help")
+    assert "--epochs" in answer.out
+    assert not answer.out.startswith("\n\n")
+
+
+def test_a_cache_in_thousands_of_folders_is_not_made(
+    tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path) + "/a" * 2500)
+    answer = tenfold("train", "digits", "--model", "softmax", "--epochs", "1", "--engine", "torch")
+    assert answer.code == 0, answer.err
+    assert not (tmp_path / "a").exists()

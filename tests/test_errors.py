@@ -32,6 +32,7 @@ EXIT_CODES = {
     "NotNativeError": 2,
     "DataError": 3,
     "FileRefusedError": 4,
+    "FileUnreadableError": 4,
     "NewerFormatError": 4,
     "StorageError": 1,
     "TrainingError": 1,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
@@ -19,11 +21,11 @@ def program() -> NoReturn:
     threads run, output cannot be written, a Python debugger or profiler looks on, or this was not
     called at the top level of the main module. Code that goes on afterwards calls `main` instead.
     """
-    _open_standard_files()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
-        sys.unraisablehook = _end_if_interrupted
     try:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupt)
+            sys.unraisablehook = _end_if_interrupted
+        _open_standard_files()
         _run()
     except KeyboardInterrupt:
         _end_interrupted()
@@ -75,10 +77,20 @@ def _end_if_interrupted(ignored: sys.UnraisableHookArgs) -> None:
 
 def _end_interrupted() -> NoReturn:
     """End the process as Ctrl-C does, with one line."""
-    with suppress(OSError):
-        # A progress bar hides the cursor.
-        start = b"\r\x1b[2K\x1b[?25h" if os.isatty(2) else b""
-        os.write(2, start + b"tenfold: interrupted\n")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would say the same
+
+    def say_so(done: list[bool]) -> None:
+        with suppress(OSError):
+            # A progress bar hides the cursor.
+            start = b"\r\x1b[2K\x1b[?25h" if os.isatty(2) else b""
+            os.write(2, start + b"tenfold: interrupted\n")
+        done.append(True)
+
+    done: list[bool] = []
+    _thread.start_new_thread(say_so, (done,))  # if nobody reads it, writing waits for ever
+    deadline = time.monotonic() + 1
+    while not done and time.monotonic() < deadline:
+        time.sleep(0.001)
     os._exit(128 + signal.SIGINT)
 
 

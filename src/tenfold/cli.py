@@ -215,6 +215,9 @@ def main() -> NoReturn:
                 traceback.print_exception(error)
             else:
                 sys.stderr.write(f"tenfold: {error}\n")
+        except MemoryError:
+            code = TenfoldError.exit_code
+            sys.stderr.write("tenfold: there is not enough memory\n")
         except SystemExit as second_signal:
             code = cast("int", second_signal.code)
             sys.stderr.write("tenfold: stopped at once; nothing more was saved\n")
@@ -222,19 +225,22 @@ def main() -> NoReturn:
 
 
 _POSSIBLE = {
-    "COLUMNS": r"[0-9]{1,5}",
-    "LINES": r"[0-9]{1,5}",
-    "OMP_NUM_THREADS": r"\s*[0-9]{1,9}(\s*,\s*[0-9]{1,9})*\s*",
+    "COLUMNS": r"0*[1-9][0-9]{1,4}",
+    "LINES": r"0*[1-9][0-9]{0,4}",
+    "OMP_NUM_THREADS": r"\s*0*[1-9][0-9]{0,8}(\s*,\s*0*[1-9][0-9]{0,8})*\s*",
+    "OMP_DYNAMIC": r"(?i)\s*(true|false)\s*",
+    "OMP_STACKSIZE": r"(?i)\s*[0-9]{1,9}\s*[bkmg]?\s*",
     "OMP_WAIT_POLICY": r"(?i)\s*(active|passive)\s*",
     "GOMP_SPINCOUNT": r"(?i)\s*([0-9]{1,18}\s*[kmgt]?|infinity|infinite)\s*",
 }
-"""By environment variable, the values that do not make Rich fail or OpenMP print errors."""
+"""By environment variable, values with which Rich shows something and OpenMP does not complain."""
 
 
 def _forget_impossible_settings() -> None:
     """Drop settings from the environment that libraries would fail with, or complain about."""
     for name, possible in _POSSIBLE.items():
-        if not re.fullmatch(possible, os.environ.get(name, "")) and name in os.environ:
+        value = os.environ.get(name)
+        if value is not None and not re.fullmatch(possible, value):
             del os.environ[name]
 
 

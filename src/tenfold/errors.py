@@ -89,6 +89,10 @@ class FileRefusedError(TenfoldError):
     exit_code = 4
 
 
+class FileUnreadableError(FileRefusedError):
+    """A file that may be sound, but cannot be read now: no permission, or too many open files."""
+
+
 class NewerFormatError(FileRefusedError):
     """A file that a newer tenfold wrote; falling back to an older file would not be equivalent."""
 
@@ -227,7 +231,7 @@ def quoted(names: Sequence[str], limit: int = 20) -> str:
     return listing([repr(name) for name in names], limit)
 
 
-def reason_of(error: OSError | ValueError) -> str:
+def reason_of(error: Exception) -> str:
     """The system's own error text."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 

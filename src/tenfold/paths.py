@@ -16,6 +16,13 @@ def exists(path: AnyPath) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def found_at(path: AnyPath, wanted: str = "file") -> str:
+    """What is wrong at a path where a regular file, or whatever is wanted, is not."""
+    if is_folder(path):
+        return f"this is a folder, wanted a {wanted}"
+    return "not a regular file" if exists(path) else f"no such {wanted}"
+
+
 def is_file(path: AnyPath) -> bool:
     """Whether there is a regular file."""
     return os.path.isfile(path)  # noqa: PTH113

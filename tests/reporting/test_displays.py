@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -185,13 +186,24 @@ def test_a_result_that_does_not_fit_is_an_error_once(text: str) -> None:
         (None, "it is closed"),
         (closed(), "I/O operation on closed file"),
         (Broken(BrokenPipeError(32, "Broken pipe")), "Broken pipe"),
+        (Broken(RuntimeError("whatever")), "whatever"),
     ],
-    ids=["none", "closed", "a broken pipe"],
+    ids=["none", "closed", "a broken pipe", "of a program's own"],
 )
 def test_a_result_that_cannot_be_written_is_an_error(stream: object, reason: str) -> None:
     with pytest.raises(StorageError) as caught:
         Results(stream).write("é")
     assert str(caught.value) == f"the result cannot be written to standard output: {reason}"
+
+
+def test_a_stream_need_not_say_how_much_it_wrote() -> None:
+    class Silent(io.StringIO):
+        def write(self, text: str) -> None:  # type: ignore[override]
+            super().write(text)
+
+    stream = Silent()
+    assert Results(stream).write("text") == 4
+    assert stream.getvalue() == "text"
 
 
 def test_characters_that_the_encoding_lacks_are_escaped() -> None:
@@ -224,6 +236,31 @@ def test_a_terminal_that_nobody_reads_is_not_waited_for(
     threading.Thread(target=show, daemon=True).start()
     assert done.wait(60), "it waits for ever"
     os.close(master)
+
+
+@needs_pipes
+def test_patience_comes_back(pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "LONGEST_WAIT", 0.2)
+    now = time.monotonic()
+    monkeypatch.setattr(streams.time, "monotonic", lambda: now)
+    waits: list[float] = []
+
+    def wait(_: int, seconds: float) -> bool:
+        nonlocal now
+        waits.append(seconds)
+        now += 0.15 if seconds else 0
+        return False
+
+    monkeypatch.setattr(streams, "_has_room", wait)
+    display = Display(pipe[1])
+    for _ in range(3):
+        display._has_gap = False
+        display.write("x")
+    assert waits == pytest.approx([0.2, 0.05, 0])
+    now += streams.WAIT_AGAIN_AFTER
+    display._has_gap = False
+    display.write("x")
+    assert waits[-1] == pytest.approx(0.2)
 
 
 def test_what_is_written_while_a_text_is_shown_is_dropped() -> None:

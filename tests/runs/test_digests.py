@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,11 @@ import torch
 import tenfold
 import tenfold as package
 from command_line import Tenfold
-from tenfold.errors import FileRefusedError
+from stopping import StopsAt
+from tenfold.errors import FileRefusedError, InterruptedRunError
 from tenfold.runs.folder import RunFolder
 
+QUIET = {"quiet": True}
 CHANGES = {"recipe": "digits-quick", "epochs": 1, "threads": 1, "quiet": True}
 NAMES = ["model.safetensors", "metrics.jsonl", "recipe.toml"]
 
@@ -190,3 +193,58 @@ def test_another_history_is_told_of(run: Path, originals: Path, tenfold: Tenfold
     swap("metrics.jsonl", run, originals)
     answer = tenfold("predict", str(run))
     assert "metrics.jsonl: this is not the history that the run ended with; write" in answer.err
+
+
+def test_best_weights_of_another_run_are_refused_and_written_again(
+    run: Path, originals: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InterruptedRunError):
+        tenfold.resume(run, epochs=3, watcher=StopsAt(50), **QUIET)
+    assert tenfold.load(run)
+    best = run / "checkpoints" / "best.safetensors"
+    shutil.copy(originals / "other" / "checkpoints" / "best.safetensors", best)
+    for reader in ("load", "evaluate"):
+        with pytest.raises(FileRefusedError) as raised:
+            READERS[reader](run)
+        assert str(raised.value).startswith(
+            f"{best}: these are not the best weights of this run; write them again with: "
+            f"tenfold resume {run}; or name the file itself"
+        )
+    assert tenfold.load(best)
+    tenfold.resume(run, **QUIET)
+    assert tenfold.evaluate(run).test_acc == tenfold.open_run(run).figures["test_acc"]
+
+
+@pytest.mark.parametrize("instead", [None, "a folder", "a pipe", "half"])
+def test_a_finished_run_without_its_model_does_not_use_another(
+    instead: str | None, run: Path, tenfold: Tenfold
+) -> None:
+    model = run / "model.safetensors"
+    whole = model.read_bytes()
+    model.unlink()
+    if instead == "a folder":
+        model.mkdir()
+    elif instead == "a pipe":
+        os.mkfifo(model)
+    elif instead == "half":
+        model.write_bytes(whole[: len(whole) // 2])
+    for command in ("evaluate", "predict"):
+        answer = tenfold(command, str(run))
+        assert answer.code == 4
+        assert answer.err.startswith(f"tenfold: {model}: ")
+        assert answer.err.endswith(f"; write it again with: tenfold resume {run}\n")
+    if instead == "a folder":
+        return  # which nothing of ours removes
+    assert tenfold("resume", str(run)).code == 0
+    assert model.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "run.json"])
+def test_a_model_file_needs_no_other_file_of_its_run(
+    name: str, run: Path, tenfold: Tenfold
+) -> None:
+    (run / name).unlink()
+    answer = tenfold("evaluate", str(run / "model.safetensors"), "digits")
+    assert answer.code == 0, answer.err
+    if name == "run.json":
+        assert "run.json: no such file; restore" in tenfold("resume", str(run)).err

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,14 +20,22 @@ from typing import Any
 import pytest
 import torch
 from kill import EVERYTHING, state_of
+from PIL import Image
 
 from command_line import Tenfold
 from engines import ENGINES, needs_kernels
 from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
+from tenfold.errors import (
+    DataError,
+    FileRefusedError,
+    InterruptedRunError,
+    StorageError,
+    UsageError,
+)
 from tenfold.recipes import Recipe, load_recipe, recipe_names
-from tenfold.runs import fit, open_run, resume_run, train_run
+from tenfold.runs import evaluate_run, fit, open_run, resume_run, session, train_run
+from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files
@@ -186,6 +197,7 @@ def test_signals_on_the_command_line(number: int, code: int, engine: str, tmp_pa
     wait_for(lambda: (run / "checkpoints" / "best.safetensors").exists(), process)
     process.send_signal(number)
     if number == signal.SIGHUP:  # a shell sends another one when a terminal is closed
+        wait_for(lambda: _ignores(process, signal.SIGHUP), process)
         process.send_signal(number)
     _, error = process.communicate()
     assert process.returncode == code
@@ -196,6 +208,16 @@ def test_signals_on_the_command_line(number: int, code: int, engine: str, tmp_pa
     again = resume_run(run, epochs=len(open_run(run).history) + 1)
     assert again.status == "finished"
     assert stopped_at.exists()
+
+
+def _ignores(process: subprocess.Popen[str], number: int) -> bool:
+    """Whether a process ignores a signal, or has ended, or that is not known here."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return True
+    ignored = re.search(r"^SigIgn:\s*(\w+)$", status, re.MULTILINE)
+    return ignored is None or bool(int(ignored[1], 16) >> (number - 1) & 1)
 
 
 def test_the_suggested_command_ends_with_the_same_bits(
@@ -270,6 +292,71 @@ def test_a_second_hang_up_changes_nothing(tmp_path: Path, resources: Resources) 
     with pytest.raises(InterruptedRunError, match="stopped and saved") as raised:
         train_run(load_recipe(EVERYTHING), out=tmp_path / "run", resources=resources, watcher=twice)
     assert raised.value.exit_code == 129
+
+
+def test_a_session_that_ends_sends_several_signals(tmp_path: Path) -> None:
+    several = StopsAt(10, [signal.SIGHUP, signal.SIGTERM])
+    with pytest.raises(InterruptedRunError, match="stopped and saved") as raised:
+        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", resources=SINGLE, watcher=several)
+    assert raised.value.exit_code == 143
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_results_are_written_comes_after_them(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = RunFolder.write_facts, []
+
+    def write(folder: RunFolder, facts: RunFacts) -> None:
+        if facts.has_ended:
+            os.kill(os.getpid(), number)
+        real(folder, facts)
+
+    before = signal.signal(number, lambda *_: seen.append(number))
+    try:
+        monkeypatch.setattr(RunFolder, "write_facts", write)
+        train_run(load_recipe(EVERYTHING), out=tmp_path / "run", resources=SINGLE)
+    finally:
+        signal.signal(number, before)
+    assert seen == [number]
+    assert open_run(tmp_path / "run").status == "finished"
+
+
+@pytest.mark.parametrize("where", ["save", "write_bundle"])
+def test_a_write_that_fails_at_either_end_of_a_session_is_a_failure(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = after_one_epoch(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageError("no space")
+
+    with monkeypatch.context() as patched:
+        if where == "save":
+            patched.setattr(Checkpointer, "save", full)
+        else:
+            patched.setattr(session, "write_bundle", full)
+        with pytest.raises(StorageError):
+            resume_run(run, epochs=2)
+    assert open_run(run).status == "failed"
+    assert open_run(run).facts.failure == "no space"
+    assert resume_run(run).status == "finished"
+
+
+def test_bad_images_of_a_resumed_run_cannot_be_skipped(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 10 * number).save(path)
+    run = tmp_path / "run"
+    recipe = load_recipe("digits-quick", {"data": str(tmp_path / "photos"), "epochs": 2})
+    with pytest.raises(InterruptedRunError):
+        train_run(recipe, out=run, resources=SINGLE, watcher=StopsAt(1))
+    path.write_bytes(b"torn")
+    for act in (resume_run, evaluate_run):
+        with pytest.raises(DataError) as raised:
+            act(run)
+        assert raised.value.remedy == "put back what was there when the run was trained"
 
 
 def test_signal_handlers_are_restored(tmp_path: Path) -> None:
@@ -385,11 +472,68 @@ def test_an_accepted_change_does_not_let_another_run_in(tmp_path: Path) -> None:
     (run / "recipe.toml").write_text(text.replace("lr = ", "lr = 0.5 # ", 1))
     with pytest.raises(InterruptedRunError):
         resume_run(run, accept=["recipe"], watcher=StopsAt(40))
-    shutil.copy(checkpoint_files(other / "checkpoints")[0], run / "checkpoints")
-    with pytest.raises(
-        FileRefusedError, match=r"not what the run was trained with: .*seed was 5, is 0"
-    ):
+    alone = shutil.copytree(run, tmp_path / "alone")
+    foreign = shutil.copy(checkpoint_files(other / "checkpoints")[0], run / "checkpoints")
+    watcher = StopsAt()
+    resume_run(run, watcher=watcher)
+    assert f"skipped a newer checkpoint: {foreign}: it belongs to another run" in watcher.notes
+    Path(f"{foreign}.damaged").unlink()
+    resume_run(alone)
+    assert state_of(run) == state_of(alone)
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_checkpoint_of_another_run_in_the_place_of_ones_own(
+    is_alone: bool, tmp_path: Path
+) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    for out, seed in ((run, 0), (other, 5)):
+        recipe = load_recipe(EVERYTHING, {"seed": seed})
+        with pytest.raises(InterruptedRunError):
+            train_run(recipe, out=out, resources=SINGLE, watcher=StopsAt(35), checkpoint_every="7")
+    newest, *older = checkpoint_files(run / "checkpoints")
+    shutil.copy(checkpoint_files(other / "checkpoints")[0], newest)
+    if is_alone:
+        older[0].unlink()
+        with pytest.raises(FileRefusedError, match=r"not what the run was trained with: .*seed"):
+            resume_run(run)
+    else:
         resume_run(run)
+        train_run(load_recipe(EVERYTHING), out=tmp_path / "whole", resources=SINGLE)
+        Path(f"{newest}.damaged").unlink()
+        assert state_of(run) == state_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("what", ["checkpoints/step-", "checkpoints"])
+def test_what_cannot_be_read_now_is_not_damaged(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(load_recipe(EVERYTHING), out=run, resources=SINGLE, watcher=StopsAt(35))
+
+    def contents() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    before = contents()
+
+    def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *args: Any, **kwargs: Any) -> Any:
+            if str(path).startswith(str(run / what)):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return real(path, *args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refusing(os.open))
+        patched.setattr(os, "scandir", refusing(os.scandir))
+        with pytest.raises(
+            FileRefusedError, match=r"Permission denied; make it readable for this user$"
+        ):
+            resume_run(run)
+    assert contents() == before
+    assert resume_run(run).status == "finished"
 
 
 def test_dying_between_recipe_and_facts_is_repaired_by_the_suggested_command(

@@ -381,7 +381,7 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     "no text": (write("recipe.toml", b"\xff\xfe"), r"recipe\.toml", FileRefusedError),
     "no recipe": (remove("recipe.toml"), r"recipe\.toml: no such file", FileRefusedError),
     # run.json
-    "no facts": (remove("run.json"), "not a run folder", FileRefusedError),
+    "no facts": (remove("run.json"), r"run\.json: no such file", FileRefusedError),
     "facts cut off": (lambda c: cut(c.run / "run.json", 0.5), "not JSON", FileRefusedError),
     "facts of another type": (write("run.json", b"[]"), "not a JSON object", FileRefusedError),
     "newer facts": (

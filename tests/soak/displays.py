@@ -39,6 +39,9 @@ from kill import EVERYTHING, state_of
 PROGRAM = [sys.executable, "-m", "tenfold"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
 
+MOST_SECONDS = 300
+"""A process that takes longer hangs."""
+
 SAVED = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 """Signals that ask a run to save and stop, and the exit codes."""
 
@@ -141,6 +144,7 @@ class Terminal:
 
     def __init__(self, line: list[str], rows: int, columns: int, **environment: str) -> None:
         self._master, slave = pty.openpty()
+        self._deadline = time.monotonic() + MOST_SECONDS
         self.resize(rows, columns)
         self.shown = b""
         self.process = subprocess.Popen(
@@ -163,6 +167,7 @@ class Terminal:
 
     def read(self, seconds: float) -> bool:
         """Read what is shown for some time; returns whether the process has closed it."""
+        self._require_time()
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if select.select([self._master], [], [], left)[0]:
@@ -180,6 +185,17 @@ class Terminal:
         while text not in self.shown and not self.read(0.02):
             pass
 
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait, without reading, until something is so."""
+        while not condition():
+            self._require_time()
+            time.sleep(0.05)
+
+    def _require_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            self.process.kill()
+            raise TimeoutError(f"it hangs; it has shown {self.shown[-1000:]!r}")
+
     def close(self) -> None:
         """Let the terminal disappear."""
         os.close(self._master)
@@ -189,7 +205,7 @@ class Terminal:
         while not self.read(1.0):
             pass
         self.close()
-        return Ended(self.process.wait(), err=self.shown.decode(errors="replace"))
+        return Ended(self.process.wait(MOST_SECONDS), err=self.shown.decode(errors="replace"))
 
 
 def _own_terminal() -> None:
@@ -226,7 +242,7 @@ def disappears(run: Path) -> Ended:
     terminal = Terminal(training(run), 24, 80)
     terminal.read_until(b"epoch 1")
     terminal.close()
-    return Ended(terminal.process.wait())
+    return Ended(terminal.process.wait(MOST_SECONDS))
 
 
 def disappears_under_a_shell(run: Path) -> Ended:
@@ -235,19 +251,15 @@ def disappears_under_a_shell(run: Path) -> Ended:
     terminal.type(shlex.join(training(run)).encode() + b"\n")
     terminal.read_until(b"epoch 1/")
     terminal.close()
-    terminal.process.wait()
-    for _ in range(100):
-        if not _is_training(run):
-            return Ended(SAVED[signal.SIGHUP])
-        time.sleep(0.05)
-    return Ended(-1, err="the run was not saved")
+    terminal.process.wait(MOST_SECONDS)
+    terminal.wait_for(lambda: not _is_training(run))
+    return Ended(SAVED[signal.SIGHUP] if _has_status(run, "interrupted") else 0)
 
 
 def unread_terminal(run: Path) -> Ended:
     """Training on a terminal that nobody reads until the run has its model."""
     terminal = Terminal(training(run, "--log-every", "1"), 24, 80)
-    while not (run / "model.safetensors").exists():
-        time.sleep(0.05)
+    terminal.wait_for((run / "model.safetensors").exists)
     return terminal.ended()
 
 
@@ -257,7 +269,7 @@ def disappears_unnoticed(run: Path) -> Ended:
     terminal = Terminal(ignoring, 24, 80)
     terminal.read_until(b"epoch 1")
     terminal.close()
-    return Ended(terminal.process.wait())
+    return Ended(terminal.process.wait(MOST_SECONDS))
 
 
 def stopped(run: Path) -> Ended:

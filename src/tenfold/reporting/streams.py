@@ -6,6 +6,7 @@ result is different: `Results` raises an error if it cannot be written.
 
 from __future__ import annotations
 
+import _thread
 import io
 import json
 import os
@@ -23,16 +24,19 @@ Stream: TypeAlias = Any
 """Anything with the methods of a text file: programs put their own in place of `sys.stderr`."""
 
 LONGEST_WAIT = 5.0
-"""Seconds that a display waits in all for a reader who does not read: a stopped terminal, a pager,
-a lost connection. After that, what does not fit at once is dropped."""
+"""Seconds that a display waits for a reader who does not read: a stopped terminal, a pager, a lost
+connection. After that, what does not fit at once is dropped."""
+
+WAIT_AGAIN_AFTER = 60.0
+"""Seconds after the last wait until a display has as much patience again."""
 
 _GAP = "\n(the display was stopped: some lines are missing here)\n"
 
 _SHOW_CURSOR = "\x1b[?25h"
 """Makes the cursor of a terminal visible; that may be one of the things that were dropped."""
 
-_PAUSE = 0.01
-"""Seconds between attempts to write to a terminal that has too little room."""
+_SHORT = 0.001
+"""Seconds that are no wait."""
 
 _PIECE = 256
 """Bytes written at once: if a pipe has room at all, it has room for as many."""
@@ -49,8 +53,8 @@ class Display:
         self._stream = stream
         self._lock = threading.RLock()
         self._is_writing = self._has_gap = False
-        self._patience = LONGEST_WAIT
-        self._terminal: int | None = None
+        self._patience, self._waited_at = LONGEST_WAIT, 0.0
+        self._writing = _thread.allocate_lock()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
         return getattr(self._stream, name)
@@ -106,33 +110,40 @@ class Display:
 
     def _write_some(self, descriptor: int, data: memoryview) -> int:
         """Write some bytes; returns how many, 0 if there is no room for any."""
-        if os.isatty(descriptor):
-            descriptor = self._without_blocking(descriptor)
-        while True:
-            # A terminal may have room, but too little of it.
-            if _has_room(descriptor, 0.0):
-                with suppress(BlockingIOError):
-                    return os.write(descriptor, data)
-            if self._patience <= 0:
+        with self._waiting() as seconds:
+            if not _has_room(descriptor, seconds):
                 return 0
-            began = time.monotonic()
-            if _has_room(descriptor, self._patience):
-                time.sleep(_PAUSE)
-            self._patience -= time.monotonic() - began
+        if not os.isatty(descriptor):
+            return os.write(descriptor, data)
+        # A terminal may have room, but too little: then writing waits, which no other thread must.
+        with self._waiting() as seconds:
+            if not self._writing.acquire(timeout=seconds):
+                return 0
+            written: list[int] = []
+            _thread.start_new_thread(self._write_aside, (descriptor, bytes(data), written))
+        with self._waiting() as seconds:
+            if self._writing.acquire(timeout=seconds):
+                self._writing.release()
+        return written[0] if written else 0
 
-    def __del__(self) -> None:
-        if self._terminal is not None:
-            os.close(self._terminal)
+    def _write_aside(self, descriptor: int, data: bytes, written: list[int]) -> None:
+        """Write in a thread that may wait for ever; then release the lock."""
+        try:
+            with suppress(OSError):
+                written.append(os.write(descriptor, data))
+        finally:
+            self._writing.release()
 
-    def _without_blocking(self, descriptor: int) -> int:
-        """The same terminal, opened again: others share the first, and may want to wait."""
-        if self._terminal is None:
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-            try:
-                self._terminal = os.open(os.ttyname(descriptor), flags)
-            except OSError:
-                return descriptor
-        return self._terminal
+    @contextmanager
+    def _waiting(self) -> Iterator[float]:
+        """Give the seconds that the block may wait, and count those that it does."""
+        began = time.monotonic()
+        if began >= self._waited_at + WAIT_AGAIN_AFTER:
+            self._patience = LONGEST_WAIT
+        yield max(0.0, self._patience)
+        taken = time.monotonic() - began
+        if taken > _SHORT:
+            self._patience, self._waited_at = self._patience - taken, began + taken
 
 
 def display_on(stream: Stream | None) -> Display:
@@ -161,9 +172,10 @@ class Results:
         with self._required():
             stream = self._open_stream()
             try:
-                return int(stream.write(text))
+                stream.write(text)
             except UnicodeEncodeError:
-                return int(stream.write(_in(stream.encoding, text)))
+                stream.write(_in(stream.encoding, text))
+        return len(text)
 
     def flush(self) -> None:
         """Write what the stream still holds."""
@@ -181,7 +193,7 @@ class Results:
         """Turn an error inside the block into ours."""
         try:
             yield
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a stream of a program's own may raise anything
             with suppress(Exception):  # what it still holds would fail again at the program's end
                 redirect_to_devnull(self._open_stream().fileno())
             raise StorageError(

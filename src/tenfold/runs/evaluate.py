@@ -10,15 +10,23 @@ import numpy as np
 
 from tenfold.data.catalog.table import DATASETS
 from tenfold.data.dataset import ImageDataset
+from tenfold.data.folders.damage import BadFilesError
 from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.load import load_splits, read_data
 from tenfold.data.splitting import with_validation
 from tenfold.deployment.bundle import Bundle
 from tenfold.deployment.classifier import Classifier, is_for_kernels
-from tenfold.errors import DataError, UsageError, listing, quoted
+from tenfold.errors import (
+    DataError,
+    FileRefusedError,
+    TenfoldError,
+    UsageError,
+    listing,
+    quoted,
+)
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, WithoutNotes
-from tenfold.paths import exists
+from tenfold.paths import exists, is_folder
 from tenfold.recipes import Recipe
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
@@ -74,8 +82,15 @@ def evaluate_run(
         )
     listener, parts, batch_size = listener or Listener(), None, 1024
     if own is not None:
-        facts = own.read_facts()
-        recipe = read_recipe(own, facts)
+        try:
+            facts = own.read_facts()
+            recipe = read_recipe(own, facts)
+        except FileRefusedError as error:
+            if data is None or is_folder(path):
+                raise
+            listener.note(error.message)  # the model file is all that is needed
+            own = None
+    if own is not None:
         resources, batch_size = resources.with_defaults_from(facts, data), recipe.eval_batch_size
         if note := note_on_run(own, bundle):
             listener.note(note)
@@ -215,9 +230,9 @@ def _own_parts(
             seed=recipe.seed,
             duplicates_together=recipe.duplicates_together,
         )
-    except (DataError, UsageError):
+    except (DataError, UsageError) as error:
         if data is None:
-            raise
+            raise of_own_images(error) from error
         return None  # data that cannot be read or split like the run's is other data
     if splits.fingerprint == facts.data.fingerprint:
         return {part.split: part for part in splits}
@@ -283,6 +298,14 @@ def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
         source=part.source,
         names=part.names,
     )
+
+
+def of_own_images(error: TenfoldError) -> TenfoldError:
+    """An error about a run's own images: it cannot begin to leave out what cannot be read."""
+    if not isinstance(error, BadFilesError):
+        return error
+    remedy = "put back what was there when the run was trained"
+    return BadFilesError(error.message, remedy=remedy, bad_files=error.bad_files)
 
 
 def reopened_data(folder: RunFolder, facts: RunFacts, *, passed_in_python: str, moved: str) -> str:

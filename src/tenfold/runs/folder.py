@@ -16,18 +16,20 @@ import filelock
 from tenfold.data.folders.walking import CHECKPOINTS, FACTS, LOCK, METRICS, MODEL, RECIPE
 from tenfold.errors import (
     FileRefusedError,
+    FileUnreadableError,
     StorageError,
     UsageError,
     printable,
     shell_quoted,
     shell_word,
 )
-from tenfold.paths import exists, is_file, is_folder
+from tenfold.paths import exists, found_at, is_file, is_folder
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
 from tenfold.storage import (
     absolute,
     append_text,
     checked,
+    flush,
     make_folder,
     read_text,
     remove_leftovers,
@@ -80,6 +82,8 @@ class RunFolder:
         """
         try:
             return read_text(path, MAX_TEXT_SIZE)
+        except FileUnreadableError:
+            raise
         except FileRefusedError as error:
             raise FileRefusedError(error.message, remedy=remedy) from error
 
@@ -100,7 +104,7 @@ class RunFolder:
             reason = getattr(error, "strerror", None) or "its file system has no locks"
             raise StorageError(
                 f"{self}: the folder cannot be locked: {reason}",
-                remedy="choose a writable folder",
+                remedy="make it writable",
             ) from error
         with held:
             self._require_own_checkpoints()
@@ -153,6 +157,10 @@ class RunFolder:
     def add_metrics(self, metrics: EpochMetrics) -> None:
         """Add an epoch's line to `metrics.jsonl`; if the machine crashes, the line may be lost."""
         append_text(self.metrics, _line_of(metrics))
+
+    def flush_metrics(self) -> None:
+        """Flush `metrics.jsonl` to disk, so that it has the epochs of files written after it."""
+        flush(self.metrics)
 
     def read_history(self, facts: RunFacts) -> list[EpochMetrics]:
         """The contents of `metrics.jsonl`; empty before the first epoch has ended.
@@ -263,7 +271,9 @@ def existing_run(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not is_file(folder.facts):
-        found = "not a run folder" if is_folder(path) else "no such folder"
+        if is_folder(folder.checkpoints):
+            raise FileRefusedError(f"{folder.facts}: {found_at(folder.facts)}", remedy=PUT_BACK)
+        found = "not a run folder" if exists(path) else "no such folder"
         raise FileRefusedError(
             f"{folder}: {found}", remedy="name a folder that tenfold train has made"
         )

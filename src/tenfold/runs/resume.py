@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tenfold.data.folders.damage import BadFilesError
 from tenfold.deployment.bundle import read_bundle
 from tenfold.errors import FileRefusedError, NewerFormatError, UsageError, counted
 from tenfold.listening import Listener
 from tenfold.paths import exists
 from tenfold.recipes import Recipe, validate
 from tenfold.runs.conditions import changed, changed_conditions
-from tenfold.runs.evaluate import reopened_data
+from tenfold.runs.evaluate import of_own_images, reopened_data
 from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
 from tenfold.runs.fit import Prepared, prepare
 from tenfold.runs.folder import RunFolder, existing_run
@@ -96,15 +97,19 @@ def resume_run(
             return open_run(path)
         resources = resources.with_defaults_from(facts, data)
         with resources.repeatable() as device:
-            prepared = prepare(
-                recipe,
-                data if data is not None else _own_data(folder, facts),
-                resources,
-                device,
-                listener=watcher,
-                start=_start_again(folder, facts, recipe),
-                recorded=Recorded(facts.data.skipped, facts.data.corrections),
-            )
+            start = _start_again(folder, facts, recipe)
+            try:
+                prepared = prepare(
+                    recipe,
+                    data if data is not None else _own_data(folder, facts),
+                    resources,
+                    device,
+                    listener=watcher,
+                    start=start,
+                    recorded=Recorded(facts.data.skipped, facts.data.corrections),
+                )
+            except BadFilesError as error:
+                raise of_own_images(error) from error
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
             for note in beginning.notes:
                 watcher.note(note)
@@ -164,11 +169,10 @@ def _restore(
         FileRefusedError: no checkpoint is valid, or a change is not accepted.
     """
     now, began = prepared.context, facts.context
-    checkpoint = _newest_checkpoint(folder)
+    checkpoint = _newest_checkpoint(folder, facts)
     before, conditions = began, facts.conditions
     if checkpoint is not None:
-        place = f"{checkpoint.path}: it does not say which run it belongs to"
-        found = checked(_CheckpointContext, checkpoint.header.context, place)
+        found = _context_of(checkpoint)
         before, conditions = found, found.conditions
     # Accepted earlier, but the process died before a checkpoint recorded it.
     is_accepted = facts.replaced is not None and _acceptable(before) == _acceptable(facts.replaced)
@@ -249,19 +253,38 @@ def _require_epochs_left(folder: RunFolder, prepared: Prepared) -> None:
         )
 
 
-def _newest_checkpoint(folder: RunFolder) -> Checkpoint | None:
+def _newest_checkpoint(folder: RunFolder, facts: RunFacts) -> Checkpoint | None:
     """The newest valid checkpoint; None for a run that stopped before its first one.
+
+    One of another run counts only if there are no others: then what differs is told, and it may be
+    the run's own, from before several accepted changes.
 
     Raises:
         FileRefusedError: none is valid, or all are gone.
     """
-    newest = read_newest(folder.checkpoints)
+    contexts = [each for each in (facts.context, facts.replaced) if each is not None]
+
+    def is_own(checkpoint: Checkpoint) -> bool:
+        before = _context_of(upgraded(checkpoint))
+        return any(not _differences(before, each, epochs_changed=True) for each in contexts)
+
+    newest = read_newest(folder.checkpoints, is_own)
     if newest is None and exists(folder.metrics):
         raise FileRefusedError(
             f"{folder.checkpoints}: the checkpoints of this run are gone",
             remedy="restore them, or start a new run",
         )
     return None if newest is None else upgraded(newest)
+
+
+def _context_of(checkpoint: Checkpoint) -> _CheckpointContext:
+    """What must be unchanged for a resume from this checkpoint.
+
+    Raises:
+        FileRefusedError: it does not say.
+    """
+    place = f"{checkpoint.path}: it does not say which run it belongs to"
+    return checked(_CheckpointContext, checkpoint.header.context, place)
 
 
 def _load(

@@ -10,8 +10,14 @@ from typing import Any
 from tenfold.data.catalog.table import find
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.classifier import Classifier
-from tenfold.errors import FileRefusedError, UsageError, printable
-from tenfold.paths import is_file, is_folder
+from tenfold.errors import (
+    FileRefusedError,
+    FileUnreadableError,
+    NewerFormatError,
+    UsageError,
+    printable,
+)
+from tenfold.paths import found_at, is_file, is_folder
 from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.recipes.older import upgraded_recipe
 from tenfold.runs.facts import PUT_BACK, RunFacts
@@ -191,12 +197,22 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
         FileRefusedError: there is no usable model, or it is not the one that the run ended with.
     """
     found = bundle_path(path)
-    bundle = read_bundle(found)
     folder = RunFolder(path if is_folder(path) else path.parent)
     if not is_file(folder.facts) or absolute(found) not in (folder.model, folder.best):
-        return bundle, None
-    if is_folder(path) and found == folder.model:
-        require_own_model(folder, folder.read_facts(), bundle)
+        return read_bundle(found), None
+    try:
+        bundle = read_bundle(found)
+    except (NewerFormatError, FileUnreadableError):
+        raise
+    except FileRefusedError as error:
+        remedy = f"write it again with: {folder.command('resume')}"
+        raise FileRefusedError(error.message, remedy=remedy) from error
+    if is_folder(path):
+        facts = folder.read_facts()
+        if found == folder.model:
+            require_own_model(folder, facts, bundle)
+        else:
+            _require_own_best(folder, facts, bundle)
     return bundle, folder
 
 
@@ -214,6 +230,26 @@ def require_own_model(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> Non
         )
 
 
+def _require_own_best(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> None:
+    """Refuse best weights whose figures are not in the run's history.
+
+    Raises:
+        FileRefusedError: they are from another run.
+    """
+    figures = bundle.header.figures
+    own = [
+        metrics.model_dump(exclude={"seconds"})
+        for metrics in folder.read_history(facts)
+        if metrics.epoch == figures.get("epochs")
+    ]
+    if not own or any(figures[key] != own[0][key] for key in own[0].keys() & figures.keys()):
+        raise FileRefusedError(
+            f"{folder.best}: these are not the best weights of this run",
+            remedy=f"write them again with: {folder.command('resume')}; or name the file itself to "
+            "use it as it is",
+        )
+
+
 def bundle_path(path: Path) -> Path:
     """The path of a bundle: the path itself, or the best bundle in a run's folder.
 
@@ -226,13 +262,15 @@ def bundle_path(path: Path) -> Path:
     if not is_folder(path):
         is_data = find(str(path)) is not None
         raise FileRefusedError(
-            f"{folder}: no such folder or file",
+            f"{folder}: {found_at(path, 'folder or file')}",
             remedy="name the run first, and the data after it"
             if is_data
             else "name a run's folder or its model.safetensors",
         )
     bundles, is_run = [folder.model, folder.best], is_file(folder.facts)
-    if is_run and not folder.read_facts().has_ended:
+    if is_run:
+        if folder.read_facts().has_ended:
+            return folder.model
         bundles.reverse()  # the model is from an earlier time that the run finished
     for bundle in bundles:
         if is_file(bundle):

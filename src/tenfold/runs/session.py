@@ -6,7 +6,7 @@ import contextlib
 import platform
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -76,21 +76,49 @@ def run_session(
     )
     write_text(folder.recipe, prepared.recipe.to_toml())
     folder.write_facts(facts)
+    with _failures_noted(folder, facts):
+        return _session(folder, prepared, facts, every, watcher, beginning, stop)
+
+
+@contextlib.contextmanager
+def _failures_noted(folder: RunFolder, facts: RunFacts) -> Iterator[None]:
+    """Write to `run.json` that the run has failed, if the block does."""
+    try:
+        yield
+    except InterruptedRunError:
+        raise
+    except TenfoldError as error:
+        with contextlib.suppress(StorageError):  # the first error is the one to report
+            folder.write_facts(facts.updated(status="failed", failure=str(error)))
+        raise
+
+
+def _session(
+    folder: RunFolder,
+    prepared: Prepared,
+    facts: RunFacts,
+    every: tuple[float, int],
+    watcher: Watcher,
+    beginning: Beginning,
+    stop: StopRequest,
+) -> Run:
+    """The session, once `run.json` says that it runs."""
+    state, context = prepared.state, prepared.context
     saver = _Saver(folder, prepared)
     checkpointer = Checkpointer(
         folder.checkpoints,
-        {**context.model_dump(), "conditions": conditions.model_dump()},
+        {**context.model_dump(), "conditions": prepared.conditions.model_dump()},
         every_seconds=every[0],
         every_batches=every[1],
         after_save=saver.after_save,
         tell=watcher.note,
     )
+    if state.history or exists(folder.metrics):
+        folder.write_metrics(state.history)
     if beginning.changed:  # an accepted change must not need accepting again
         checkpointer.save(state)
     elif state.step:  # the files beside it may be older than the checkpoint, or newer
         saver.after_save(state)
-    if state.history or exists(folder.metrics):
-        folder.write_metrics(state.history)
     watcher.started(folder.path, state.history)
     try:
         outcome = train_prepared(
@@ -99,10 +127,6 @@ def run_session(
             checkpointer=checkpointer,
             should_stop=stop,
         )
-    except TenfoldError as error:
-        with contextlib.suppress(StorageError):  # the first error is the one to report
-            folder.write_facts(facts.updated(status="failed", failure=str(error)))
-        raise
     finally:
         watcher.ended()
     if outcome == "interrupted":
@@ -146,8 +170,9 @@ class _Saver(Watcher):
         self.folder.add_metrics(metrics)
 
     def after_save(self, state: TrainingState) -> None:
-        """Write the best weights if they have changed."""
+        """Write the best weights if they have changed, with their epoch in the history."""
         if state.best is not None and state.best.epoch != self.best_epoch:
+            self.folder.flush_metrics()
             self.best_epoch = state.best.epoch
             found = figures_of(self.prepared, self.best_epoch)
             figures = {**found.to_dict(), "epochs": self.best_epoch}

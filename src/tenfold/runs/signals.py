@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+_BY_A_PERSON = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
@@ -33,6 +34,7 @@ class StopRequest:
         try:
             self._look()
             yield
+            self._look()  # where Python can only ignore an exception, it was lost
         finally:
             self._raises = False
 
@@ -50,8 +52,9 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM and SIGHUP into a stop request in the block.
 
-    After that, a second SIGINT or SIGTERM exits. A second SIGHUP does nothing: when a terminal is
-    closed, the shell and the system send one each.
+    After SIGINT or SIGTERM, another of these exits. After SIGHUP they do not, nor does a second
+    SIGHUP do anything: when a terminal is closed or a session ends, the shell and the system send
+    several. A request that nobody heeded in the block is sent again after it.
 
     Signals that the process ignores, as a process under `nohup` ignores SIGHUP, stay ignored, and
     so do those whose handlers were not set by Python. Python delivers signals only to the main
@@ -72,8 +75,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
         for other in previous:
-            can_wait = other not in (signal.SIGINT, signal.SIGTERM)
-            signal.signal(other, signal.SIG_IGN if can_wait else _exit_at_once)
+            if other not in _BY_A_PERSON:
+                signal.signal(other, signal.SIG_IGN)
+            elif number in _BY_A_PERSON:
+                signal.signal(other, _exit_at_once)
         request.arrived(number)
 
     for number in previous:
@@ -83,6 +88,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if request():
+        signal.raise_signal(request.signal_number)
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

@@ -16,10 +16,32 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 
-from tenfold.errors import FileRefusedError, StorageError, reason_of
+from tenfold.errors import FileRefusedError, FileUnreadableError, StorageError, reason_of
 from tenfold.paths import exists, is_folder
+
+_PASSING = {
+    errno.EACCES: "make it readable for this user",
+    errno.EPERM: "make it readable for this user",
+    errno.EMFILE: "close other files, or raise the limit on open files",
+    errno.ENFILE: "close other files, or raise the limit on open files",
+    errno.ENOMEM: "end other programs",
+}
+"""By error number, why a file cannot be read though nothing is wrong with it, and what to do."""
+
+_WAYS_TO_WRITE = {
+    errno.ENOSPC: "free some space there, or choose another folder",
+    errno.EDQUOT: "free some space there, or choose another folder",
+    errno.EFBIG: "raise the limit on the size of files, or choose another folder",
+    errno.EROFS: "make it writable, or choose another folder",
+    errno.EACCES: "make it writable, or choose another folder",
+    errno.EPERM: "make it writable, or choose another folder",
+    errno.ENOENT: "put the folder back, or choose another one",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""By error number, what to do if a file cannot be written."""
 
 _TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
@@ -35,7 +57,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     temporary = _temporary(path)
     failure = f"writing {len(data):,} bytes failed"
     try:
-        with _explained(path, failure, remedy="free some space or choose another folder"):
+        with _explained(path, failure):
             _write_and_sync(temporary, data)
             _verify(temporary, data)
             _put_in_place(temporary, path)
@@ -65,8 +87,7 @@ def append_text(path: Path, text: str) -> None:
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    remedy = "free some space or choose another folder"
-    with _explained(path, "cannot be extended", remedy=remedy):
+    with _explained(path, "cannot be extended"):
         descriptor = os.open(path, flags, 0o666)
         try:
             status = os.fstat(descriptor)
@@ -80,6 +101,21 @@ def append_text(path: Path, text: str) -> None:
                 raise
         finally:
             os.close(descriptor)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file and its name are on disk; does nothing if there is none.
+
+    Raises:
+        StorageError: it could not be flushed.
+    """
+    with _explained(path, "cannot be flushed"), suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _sync_folder(path.parent)
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -102,7 +138,8 @@ def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
     """Open a file for reading; gives the file and its size in bytes.
 
     Raises:
-        FileRefusedError: it is missing, unreadable, or a pipe, a device or a folder.
+        FileRefusedError: it is missing, damaged, or a pipe, a device or a folder.
+        FileUnreadableError: it cannot be read now.
     """
     try:
         with open_regular(path) as file:
@@ -110,7 +147,11 @@ def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
     except FileNotFoundError as error:
         raise FileRefusedError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise FileRefusedError(f"{path}: cannot be read: {reason_of(error)}") from error
+        message = f"{path}: cannot be read: {reason_of(error)}"
+        remedy = _PASSING.get(getattr(error, "errno", 0), "")
+        if remedy:
+            raise FileUnreadableError(message, remedy=remedy) from error
+        raise FileRefusedError(message) from error
 
 
 def _open_without_blocking(path: str, flags: int) -> int:
@@ -152,23 +193,26 @@ def make_folder(path: Path) -> bool:
     Raises:
         StorageError: it cannot be created, or a file has its name.
     """
-    remedy = "choose a writable folder"
-    with _explained(path, "cannot create the folder", remedy=remedy):
+    with _explained(path, "cannot create the folder"):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if path.lstat() and is_folder(path):  # the name may be too long, too
+                return False
+        missing = list(takewhile(lambda each: not is_folder(each), (path, *path.parents)))
+        return [_make_one(each) for each in reversed(missing)][-1]
+
+
+def _make_one(path: Path) -> bool:
+    """Create a folder in one that exists; False if another process was faster."""
+    try:
+        path.mkdir()
+    except FileExistsError as error:
         if is_folder(path):
             return False
-        if path.parent != path:
-            make_folder(path.parent)
-        try:
-            path.mkdir()
-        except FileExistsError as error:
-            if is_folder(path):  # another process was faster
-                return False
-            raise StorageError(
-                f"{path}: this is a file, wanted a folder",
-                remedy="choose another folder",
-            ) from error
-        _sync_folder(path.parent)
-        return True
+        raise StorageError(
+            f"{path}: this is a file, wanted a folder", remedy="choose another folder"
+        ) from error
+    _sync_folder(path.parent)
+    return True
 
 
 def remove_file(path: Path) -> None:
@@ -217,11 +261,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path, failure: str, *, remedy: str = "") -> Iterator[None]:
+def _explained(path: Path, failure: str) -> Iterator[None]:
     """Turn an OSError inside the block into a StorageError."""
     try:
         yield
     except OSError as error:
+        remedy = _WAYS_TO_WRITE.get(error.errno or 0, "")
         raise StorageError(f"{path}: {failure}: {reason_of(error)}", remedy=remedy) from error
 
 

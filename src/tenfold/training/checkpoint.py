@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tenfold.errors import FileRefusedError, NewerFormatError, listing
+from tenfold.errors import FileRefusedError, FileUnreadableError, NewerFormatError, reason_of
 from tenfold.storage import (
     checked,
     kind_of,
@@ -187,19 +188,39 @@ class Checkpointer:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, most steps first."""
-    steps = {path: _NAME.fullmatch(path.name) for path in folder.glob("step-*.safetensors")}
+    """The checkpoints in a folder, most steps first.
+
+    Raises:
+        FileUnreadableError: the folder cannot be read now.
+    """
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise FileUnreadableError(
+            f"{folder}: cannot be read: {reason_of(error)}", remedy="make it readable for this user"
+        ) from error
+    steps = {folder / name: _NAME.fullmatch(name) for name in names}
     numbered = [(int(match[1]), path) for path, match in steps.items() if match]
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def read_newest(folder: Path) -> Checkpoint | None:
+def read_newest(
+    folder: Path, is_own: Callable[[Checkpoint], bool] = lambda _: True
+) -> Checkpoint | None:
     """The valid checkpoint with the most steps; None if there are no files.
 
+    Args:
+        folder: the run's `checkpoints`.
+        is_own: whether a checkpoint belongs to the run. Others count only if none does.
+
     Raises:
-        FileRefusedError: none is valid, or the valid one does not hold the state of a run.
+        FileRefusedError: none is valid, or a valid one does not hold the state of a run.
+        FileUnreadableError: one of those with more steps cannot be read now.
         NewerFormatError: a newer tenfold wrote one of those with more steps.
     """
+    foreign: Checkpoint | None = None
     files = checkpoint_files(folder)
     if not files:
         return None
@@ -208,25 +229,29 @@ def read_newest(folder: Path) -> Checkpoint | None:
         try:
             file = read_tensors(path, kind=KIND, version=VERSION)
             _require_own_name(path, file.header)
-            break
-        except NewerFormatError:
+        except (NewerFormatError, FileUnreadableError):
             raise
         except FileRefusedError as error:
-            skipped.append((path, str(error)))
-    else:
-        reasons = listing([reason for _, reason in skipped])
+            skipped.append((path, error.message))
+            continue
+        header = checked(
+            CheckpointHeader,
+            file.header,
+            f"{path}: it does not hold the state of a run",
+            remedy="move it elsewhere to continue from an older one",
+        )
+        found = Checkpoint(path, header, from_stored(file.tensors), tuple(skipped), file.version)
+        if is_own(found):
+            return found
+        foreign = foreign or found
+        skipped.append((path, f"{path}: it belongs to another run"))
+    if foreign is None:
+        reasons = "; ".join(reason for _, reason in skipped)
         raise FileRefusedError(
             f"{folder}: none of the {len(files)} checkpoints is valid: {reasons}",
             remedy="start a new run",
         )
-    header = checked(
-        CheckpointHeader,
-        file.header,
-        f"{path}: it does not hold the state of a run",
-        remedy="move it elsewhere to continue from an older one",
-    )
-    tensors = from_stored(file.tensors)
-    return Checkpoint(path, header, tensors, tuple(skipped), file.version)
+    return foreign
 
 
 def _require_own_name(path: Path, header: Mapping[str, Any]) -> None:

@@ -45,7 +45,7 @@ from tenfold.errors import (
     quoted,
     shell_word,
 )
-from tenfold.paths import is_file
+from tenfold.paths import found_at, is_file
 from tenfold.storage import read_regular_file
 
 _HELD_OUT = ("val", "test")
@@ -418,7 +418,8 @@ def _chosen_table(images: Images, options: FolderOptions) -> tuple[bytes, str, s
     remedy = "name a CSV or TSV file, optionally followed by a colon and a column"
     if Path(options.labels).is_absolute():  # as a run remembers it, which takes no other
         remedy = "put the table there"
-    raise DataError(f"--labels {options.labels}: no such file{beside}", remedy=remedy)
+    found = found_at(options.labels)
+    raise DataError(f"--labels {options.labels}: {found}{beside}", remedy=remedy)
 
 
 def _read(path: Path) -> bytes:
