@@ -28,6 +28,7 @@ _DETAILS = (
     (re.compile(r": it (?:is text that )?starts with .*"), ""),
     (re.compile(r" \([^()]*\bbytes?\b[^()]*\)"), ""),
     (re.compile(r" for file '.*'"), ""),
+    (re.compile(r"^cannot be read: "), ""),
     (re.compile(r"declares \d+x\d+ pixels, over the limit of"), "has more pixels than"),
     (re.compile(r"has [\d,]+ bytes or more, over the limit of"), "has more bytes than"),
 )
