@@ -196,6 +196,16 @@ def test_a_result_that_cannot_be_written_is_an_error(stream: object, reason: str
     assert str(caught.value) == f"the result cannot be written to standard output: {reason}"
 
 
+def test_asking_for_bytes_loses_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    with path.open("w") as stream:
+        results = Results(stream)
+        with pytest.raises(TypeError):
+            results.write(b"")  # type: ignore[arg-type]
+        results.write("text")
+    assert path.read_text() == "text"
+
+
 def test_a_stream_need_not_say_how_much_it_wrote() -> None:
     class Silent(io.StringIO):
         def write(self, text: str) -> None:  # type: ignore[override]

@@ -168,7 +168,13 @@ class Results:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write a text; characters that the encoding lacks are written as in JSON."""
+        """Write a text; characters that the encoding lacks are written as in JSON.
+
+        Raises:
+            TypeError: it is not a text; click asks whether bytes can be written.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"found {type(text).__name__}, wanted str")
         with self._required():
             stream = self._open_stream()
             try:

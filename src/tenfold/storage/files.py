@@ -198,7 +198,8 @@ def make_folder(path: Path) -> bool:
             if path.lstat() and is_folder(path):  # the name may be too long, too
                 return False
         missing = list(takewhile(lambda each: not is_folder(each), (path, *path.parents)))
-        return [_make_one(each) for each in reversed(missing)][-1]
+        made = [_make_one(each) for each in reversed(missing)]
+        return any(made[-1:])  # none if another process was faster
 
 
 def _make_one(path: Path) -> bool:
