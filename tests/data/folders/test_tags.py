@@ -76,7 +76,6 @@ def test_an_orientation_may_be_any_integer(kind: int, order: str) -> None:
     shift = 24 if (order, kind) == (">", BYTE) else 0
     assert orientation_in(tags(order, (ORIENTATION, kind, 1, 6 << shift))) == 6
     assert orientation_in(tags(order, (ORIENTATION, RATIONAL, 1, 6))) is None
-    assert orientation_in(tags(order, (ORIENTATION, SHORT, 2, 6))) is None
 
 
 def test_xmp_data_may_have_an_orientation() -> None:
@@ -94,6 +93,42 @@ def test_a_png_of_imagemagick_has_an_orientation() -> None:
     info.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{exif.hex()}\n")
     Image.new("RGB", (16, 12)).save(buffer, "PNG", pnginfo=info)
     assert read_header(buffer.getvalue(), "x.png").width == 12
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_of_several_orientations_the_first_counts(order: str) -> None:
+    """As in Pillow."""
+    two = [(ORIENTATION, SHORT, 1, number) for number in (6, 3)]
+    assert orientation_in(tags(order, *two)) == 6
+    both = struct.pack(f"{order}HH", 6, 3)
+    entry = tags(order, (ORIENTATION, SHORT, 2, struct.unpack(f"{order}I", both)[0]))
+    assert orientation_in(entry) == 6
+
+
+@pytest.mark.parametrize("number", [EXIF, 0])
+def test_tags_of_unknown_types_are_skipped(number: int) -> None:
+    require_bounded_tags(tags("<", (number, 99, 10**6, 8), rest=2 * 10**6), "x.tif")
+
+
+@pytest.mark.parametrize("value", [0, 1, 7, 255])
+def test_a_place_left_over_from_another_file_does_not_matter(value: int) -> None:
+    """It leads into the pixels, whatever they are."""
+    data = tags("<", (EXIF, LONG, 1, 1001)).ljust(10**6, bytes([value]))
+    require_bounded_tags(data, "x.tif")
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("entries", [1, 2])
+def test_a_group_of_several_places_is_limited_too(entries: int, order: str) -> None:
+    """Pillow follows the first place, whether there are several values or several tags."""
+    many = tags(order, (1000, SHORT, MOST_NUMBERS + 1, 8))[8:].ljust(MOST_NUMBERS * 3, b"\0")
+    if entries == 1:
+        start = tags(order, (EXIF, LONG, 2, 26)).ljust(26, b"\0")
+        start += struct.pack(f"{order}II", 50, 0)
+    else:
+        start = tags(order, (EXIF, LONG, 1, 50), (EXIF, LONG, 1, 0))
+    with pytest.raises(DataError, match="numbers, wanted at most"):
+        require_bounded_tags(start.ljust(50, b"\0") + many, "x.tif")
 
 
 @pytest.mark.parametrize("kind", [SHORT, SBYTE])

@@ -173,7 +173,9 @@ def _orientation(image: Image.Image, *, without_pixels: bool = False) -> int:
     """
     exif = _exif(image)
     if exif is not None:
-        found: object = orientation_in(exif) or _orientation_in_xmp(image)
+        found: object = orientation_in(exif)
+        if found is None:
+            found = _orientation_in_xmp(image)
     else:
         is_early = without_pixels and isinstance(image, PngImageFile)
         read = Image.Image.getexif(image) if is_early else image.getexif()
@@ -190,6 +192,7 @@ def _exif(image: Image.Image) -> bytes | None:
     if isinstance(text, str):
         with suppress(ValueError):
             return bytes.fromhex("".join(text.split("\n")[3:]))
+        return b""
     return None
 
 

@@ -50,7 +50,7 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, Reader | str], ...] = (
         "BMP",
         BmpImageFile,
     ),
-    (re.compile(rb"II[*+]\0|MM\0[*+]"), "TIFF", TiffImageFile),
+    (re.compile(rb"II[*+]\0|MM\0\*"), "TIFF", TiffImageFile),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "WebP", WebPImageFile),
     (re.compile(rb"P[1-6][\s#]"), "PNM", PpmImageFile),
     (
@@ -130,7 +130,12 @@ def _without_exif(data: bytes) -> bytes:
 
 
 def _put_exif_back(image: ImageFile) -> None:
-    """Let `image.info` have the EXIF data of a JPEG: by its standard, a single segment."""
+    """Let `image.info` have the EXIF data of a JPEG: by its standard, a single segment.
+
+    Of AVIF and HEIC, it loses the XMP data, which have an orientation no more than EXIF data.
+    """
+    if image.format in ("AVIF", "HEIF"):
+        image.info.pop("xmp", None)
     for _, segment in getattr(image, "applist", ()):
         if segment.startswith(_HIDDEN):
             image.info.setdefault("exif", _EXIF + segment.removeprefix(_HIDDEN))

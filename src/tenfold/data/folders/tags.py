@@ -1,8 +1,9 @@
 """The tags of a TIFF file, looked at before Pillow reads them, and the orientation in EXIF data.
 
 Pillow trusts what tags say: it reads all of them into memory, even if all are in the same place of
-the file, makes an object of every number, and has a tile of any size unpacked. EXIF data, which has
-the same form, it reads only as far as the first tag that leads out; here, such a tag is skipped.
+the file, makes an object of every number that it uses, and has a tile of any size unpacked. EXIF
+data, which has the same form, it reads only as far as the first tag that leads out of them; here,
+such a tag is skipped.
 
 The formats are those of TIFF 6.0 and of BigTIFF (https://www.awaresystems.be/imaging/tiff/bigtiff.html).
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from tenfold.errors import DataError
@@ -29,15 +31,21 @@ _ORIENTATION = 274
 _GROUPS = (34_665, 34_853, 40_965)
 """The tags that say where tags of EXIF, GPS and interoperability are. Pillow reads these whole."""
 
+_MOST_GROUPS = 12
+"""Maximum number of groups of tags in a file: of each kind, one below the image and each group."""
+
+_FIRST_VALUES = {_ORIENTATION, *_GROUPS, *TILE_SIDES}
+"""The tags whose value is read."""
+
 _EXIF = b"Exif\0\0"
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_SIZES |= dict.fromkeys((16, 17, 18), 8)  # of BigTIFF
-"""Bytes of a value by its type."""
+_SIZES[16] = 8  # of BigTIFF
+"""Bytes of a value by its type; Pillow skips tags of other types."""
 
 _OF_BYTES = (1, 2, 7)
 """Types whose values Pillow leaves as bytes."""
 
-_INTEGERS = (1, 3, 4, 6, 8, 9, 13, 16, 17, 18)
+_INTEGERS = (1, 3, 4, 6, 8, 9, 13, 16)
 _SHARED = 2
 """How many times the size of the data its tags may take, since two may share a value."""
 
@@ -46,20 +54,26 @@ _CLASSIC, _BIG = 42, 43
 
 
 class Tag(NamedTuple):
-    """A tag: its number, the type and the number of its values, and its value.
+    """A tag.
 
-    If the values do not fit into the tag, and there are several, the last is where they are.
+    Attributes:
+        number: which one it is.
+        kind: the type of its values, one of `_SIZES`.
+        length: how many values it has.
+        place: where they are, or 0 if they are in the tag itself.
+        value: the first one, as an integer; of some tags only.
     """
 
     number: int
     kind: int
     length: int
+    place: int
     value: int
 
     @property
     def size(self) -> int:
         """Bytes of all its values."""
-        return self.length * _SIZES.get(self.kind, 1)
+        return self.length * _SIZES[self.kind]
 
     @property
     def numbers(self) -> int:
@@ -88,22 +102,23 @@ def require_bounded_tags(data: bytes, name: str) -> list[Tag]:
 
 def orientation_in(exif: bytes) -> int | None:
     """The orientation in EXIF data, 1..8 by its standard; None if there is none."""
-    found = None
     for tag in _tags(exif.removeprefix(_EXIF).removeprefix(_EXIF)):
-        if tag.number == _ORIENTATION and tag.length == 1 and tag.kind in _INTEGERS:
-            found = tag.value
-    return found
+        if tag.number == _ORIENTATION and tag.kind in _INTEGERS:
+            return tag.value
+    return None
 
 
 def _excess(tags: list[Tag], data: bytes) -> str:
     """What about these tags, and the groups they lead to, is over a limit, if anything."""
     groups = _groups(tags, data)
     groups += [deeper for group in groups for deeper in _groups(group, data)]
+    if len(groups) > _MOST_GROUPS:
+        return f"it has {len(groups)} groups of tags, wanted at most {_MOST_GROUPS}"
     taken = 0
     for directory in [tags, *groups]:
         if len(directory) > MOST_TAGS:
             return f"it has more than {MOST_TAGS:,} tags"
-        there = [tag for tag in directory if tag.value + tag.size <= len(data)]
+        there = [tag for tag in directory if tag.place + tag.size <= len(data)]
         for tag in there:
             if tag.numbers > MOST_NUMBERS:
                 return (
@@ -119,9 +134,18 @@ def _excess(tags: list[Tag], data: bytes) -> str:
 
 
 def _groups(tags: Iterable[Tag], data: bytes) -> list[list[Tag]]:
-    """The groups of tags that these lead to; of several tags with one number, the last counts."""
-    last = {tag.number: tag for tag in tags if tag.number in _GROUPS and tag.length == 1}
-    return [list(_tags(data, tag.value)) for tag in last.values()]
+    """The groups of tags that these lead to, but hardly more than there may be."""
+    places = (tag.value for tag in tags if tag.number in _GROUPS and tag.kind in _INTEGERS)
+    return [_group(data, place) for place in islice(places, _MOST_GROUPS + 1)]
+
+
+def _group(data: bytes, place: int) -> list[Tag]:
+    """A group of tags, as far as Pillow reads it: up to one that leads out of the file.
+
+    The place may be left over from another file, so that it leads to anything.
+    """
+    is_there = takewhile(lambda tag: tag.place + tag.size <= len(data), _tags(data, place))
+    return list(is_there)
 
 
 def _tags(data: bytes, place: int | None = None) -> Iterator[Tag]:
@@ -146,14 +170,11 @@ def _tags(data: bytes, place: int | None = None) -> Iterator[Tag]:
             return
         number, kind, n, value = layout.unpack_from(data, place)
         place += layout.size
-        size = n * _SIZES.get(kind, 1)
-        if size < field:  # a value that is shorter than its field is at the field's beginning
-            value = value >> 8 * (field - size) if order == ">" else value & (256**size - 1)
-        elif size > field and n == 1:
-            value = _value_at(data, value, order, size)
-        yield Tag(number, kind, n, value)
-
-
-def _value_at(data: bytes, place: int, order: str, size: int) -> int:
-    """A single value that does not fit into its tag."""
-    return int.from_bytes(data[place : place + size], "little" if order == "<" else "big")
+        unit = _SIZES.get(kind)
+        if unit is None:
+            continue
+        place_of_values = value if n * unit > field else 0
+        if number in _FIRST_VALUES and n:
+            at = place_of_values or place - field  # a short value is at the field's beginning
+            value = int.from_bytes(data[at : at + unit], "little" if order == "<" else "big")
+        yield Tag(number, kind, n, place_of_values, value)
