@@ -118,7 +118,7 @@ def test_without_standard_output_the_result_is_lost() -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals and pipes as on Unix")
 @pytest.mark.parametrize("times", [1, 5])
 def test_ctrl_c_ends_it_though_nobody_reads_what_it_says(times: int) -> None:
-    """The pipe is full; nor do more signals keep it."""
+    """The pipe is full; further signals do not keep it from ending."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with suppress(BlockingIOError):

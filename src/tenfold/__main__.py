@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import math
 import os
 import signal
 import sys
@@ -58,14 +59,24 @@ def _open_standard_files() -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Raise `KeyboardInterrupt`, but end at once while a module is imported.
 
-    A module may take the exception for another one, or not notice it.
+    A module may take the exception for another one, or not notice it. Further signals within a
+    second mean the same: a terminal and a program that passes signals on may send one each.
     """
     del number
+    if time.monotonic() < _Interrupted.until:
+        return
+    _Interrupted.until = time.monotonic() + 1
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             _end_interrupted()
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+class _Interrupted:
+    """Until when further signals mean the same."""
+
+    until = 0.0
 
 
 def _end_if_interrupted(ignored: sys.UnraisableHookArgs) -> None:
@@ -77,7 +88,7 @@ def _end_if_interrupted(ignored: sys.UnraisableHookArgs) -> None:
 
 def _end_interrupted() -> NoReturn:
     """End the process as Ctrl-C does, with one line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would say the same
+    _Interrupted.until = math.inf
 
     def say_so(done: list[bool]) -> None:
         with suppress(OSError):
@@ -87,10 +98,11 @@ def _end_interrupted() -> NoReturn:
         done.append(True)
 
     done: list[bool] = []
-    _thread.start_new_thread(say_so, (done,))  # if nobody reads it, writing waits for ever
-    deadline = time.monotonic() + 1
-    while not done and time.monotonic() < deadline:
-        time.sleep(0.001)
+    with suppress(RuntimeError):  # no more threads
+        _thread.start_new_thread(say_so, (done,))  # if nobody reads it, writing waits for ever
+        deadline = time.monotonic() + 1
+        while not done and time.monotonic() < deadline:
+            time.sleep(0.001)
     os._exit(128 + signal.SIGINT)
 
 

@@ -229,7 +229,7 @@ _POSSIBLE = {
     "LINES": r"0*[1-9][0-9]{0,4}",
     "OMP_NUM_THREADS": r"\s*0*[1-9][0-9]{0,8}(\s*,\s*0*[1-9][0-9]{0,8})*\s*",
     "OMP_DYNAMIC": r"(?i)\s*(true|false)\s*",
-    "OMP_STACKSIZE": r"(?i)\s*[0-9]{1,9}\s*[bkmg]?\s*",
+    "OMP_STACKSIZE": r"(?i)\s*([1-9][0-9]{2,8}\s*k?|[1-9][0-9]{0,5}\s*[mg])\s*",
     "OMP_WAIT_POLICY": r"(?i)\s*(active|passive)\s*",
     "GOMP_SPINCOUNT": r"(?i)\s*([0-9]{1,18}\s*[kmgt]?|infinity|infinite)\s*",
 }
@@ -651,7 +651,7 @@ def summary(
     """Show a model layer by layer: output shapes, parameters, multiply-adds."""
     from tenfold.models import MODELS, build
     from tenfold.models.summary import summarize
-    from tenfold.runs.run import bundle_path
+    from tenfold.runs.run import read_own_bundle
     from tenfold.types import ImageShape
 
     if model in MODELS:
@@ -665,9 +665,7 @@ def summary(
                 f"{model}: a run has its own image shape, classes and arguments",
                 remedy=f"leave out {' and '.join(unused)}, or name a model",
             )
-        from tenfold.deployment import read_bundle
-
-        bundle = read_bundle(bundle_path(Path(model)))
+        bundle, _ = read_own_bundle(Path(model))
         image_shape, network = ImageShape(*bundle.input_shape), bundle.network()
     else:
         if len(Path(model).parts) > 1:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -246,6 +247,30 @@ def test_a_terminal_that_nobody_reads_is_not_waited_for(
     threading.Thread(target=show, daemon=True).start()
     assert done.wait(60), "it waits for ever"
     os.close(master)
+
+
+def test_a_terminal_that_is_read_again_shows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if there is no patience left."""
+    monkeypatch.setattr(streams, "LONGEST_WAIT", 0.0)
+    master, slave = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):
+            while data := os.read(master, 65536):
+                shown.append(data)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    lines = [f"{number} {'x' * 300}" for number in range(20)]
+    with os.fdopen(slave, "w") as stream:
+        display = Display(stream)
+        for line in lines:
+            display.write(f"{line}\n")
+            time.sleep(0.01)  # so that the other thread can read
+    reader.join(60)
+    os.close(master)
+    assert b"".join(shown).decode().splitlines() == lines
 
 
 @needs_pipes

@@ -476,8 +476,8 @@ def test_an_accepted_change_does_not_let_another_run_in(tmp_path: Path) -> None:
     foreign = shutil.copy(checkpoint_files(other / "checkpoints")[0], run / "checkpoints")
     watcher = StopsAt()
     resume_run(run, watcher=watcher)
-    assert f"skipped a newer checkpoint: {foreign}: it belongs to another run" in watcher.notes
-    Path(f"{foreign}.damaged").unlink()
+    assert f"skipped a newer checkpoint: {foreign}: it does not belong to this run" in watcher.notes
+    Path(f"{foreign}.foreign").unlink()
     resume_run(alone)
     assert state_of(run) == state_of(alone)
 
@@ -500,8 +500,49 @@ def test_a_checkpoint_of_another_run_in_the_place_of_ones_own(
     else:
         resume_run(run)
         train_run(load_recipe(EVERYTHING), out=tmp_path / "whole", resources=SINGLE)
-        Path(f"{newest}.damaged").unlink()
+        Path(f"{newest}.foreign").unlink()
         assert state_of(run) == state_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("is_accepted_twice", [False, True])
+def test_what_was_accepted_stays_so_however_often_the_process_dies(
+    is_accepted_twice: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each dies before a checkpoint has recorded what was accepted."""
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(load_recipe(EVERYTHING), out=run, resources=SINGLE, watcher=StopsAt(35))
+    newest = checkpoint_files(run / "checkpoints")[0]
+    text = (run / "recipe.toml").read_text()
+    for lr in ("0.5", "0.4")[: 1 + is_accepted_twice]:
+        (run / "recipe.toml").write_text(text.replace("lr = ", f"lr = {lr} # ", 1))
+        with dies_before(monkeypatch, Checkpointer, "save"):
+            resume_run(run, accept=["recipe"])
+    with dies_before(monkeypatch, Checkpointer, "save"):
+        resume_run(run, epochs=5)
+    watcher = StopsAt()
+    resumed = resume_run(run, watcher=watcher)
+    assert len(resumed.history) == 5
+    assert newest.exists()
+    assert not list((run / "checkpoints").glob("*.foreign"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.jsonl"])
+def test_what_cannot_be_read_now_is_not_written_again(
+    name: str, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real = (whole / name).read_bytes(), os.open
+
+    def refusing(path: Any, *args: Any, **kwargs: Any) -> int:
+        if str(path) == str(whole / name):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refusing)
+        with pytest.raises(FileRefusedError, match="Too many open files; close other files"):
+            resume_run(whole)
+    assert (whole / name).read_bytes() == before
 
 
 @pytest.mark.parametrize("what", ["checkpoints/step-", "checkpoints"])

@@ -101,7 +101,8 @@ def test_an_older_one_is_used_with_the_reason_if_the_newest_is_damaged(tmp_path)
     checkpoint = read_newest(tmp_path)
     assert checkpoint.path == older
     assert checkpoint.header.step == 10
-    ((path, reason),) = checkpoint.skipped
+    ((path, reason, word),) = checkpoint.skipped
+    assert word == "damaged"
     assert path == newer
     assert "step-000000020.safetensors" in reason
     assert "damaged" in reason

@@ -35,8 +35,8 @@ _GAP = "\n(the display was stopped: some lines are missing here)\n"
 _SHOW_CURSOR = "\x1b[?25h"
 """Makes the cursor of a terminal visible; that may be one of the things that were dropped."""
 
-_SHORT = 0.001
-"""Seconds that are no wait."""
+_SHORT = 0.1
+"""Seconds that are no wait: another thread may take as long where all cores are busy."""
 
 _PIECE = 256
 """Bytes written at once: if a pipe has room at all, it has room for as many."""
@@ -54,7 +54,7 @@ class Display:
         self._lock = threading.RLock()
         self._is_writing = self._has_gap = False
         self._patience, self._waited_at = LONGEST_WAIT, 0.0
-        self._writing = _thread.allocate_lock()
+        self._writing = _thread.allocate_lock()  # held by the thread that writes to a terminal
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
         return getattr(self._stream, name)
@@ -119,10 +119,14 @@ class Display:
         with self._waiting() as seconds:
             if not self._writing.acquire(timeout=seconds):
                 return 0
-            written: list[int] = []
+        written: list[int] = []
+        try:
             _thread.start_new_thread(self._write_aside, (descriptor, bytes(data), written))
+        except BaseException:
+            self._writing.release()
+            raise
         with self._waiting() as seconds:
-            if self._writing.acquire(timeout=seconds):
+            if self._writing.acquire(timeout=max(seconds, _SHORT)):
                 self._writing.release()
         return written[0] if written else 0
 

@@ -19,7 +19,8 @@ from tenfold.deployment.classifier import Classifier, is_for_kernels
 from tenfold.errors import (
     DataError,
     FileRefusedError,
-    TenfoldError,
+    FileUnreadableError,
+    NewerFormatError,
     UsageError,
     listing,
     quoted,
@@ -85,10 +86,16 @@ def evaluate_run(
         try:
             facts = own.read_facts()
             recipe = read_recipe(own, facts)
+        except (NewerFormatError, FileUnreadableError):
+            raise
         except FileRefusedError as error:
             if data is None or is_folder(path):
                 raise
-            listener.note(error.message)  # the model file is all that is needed
+            # The model file is all that is needed.
+            listener.note(
+                f"{error.message}; so all of the data is evaluated, which may include images that "
+                "the model was trained on"
+            )
             own = None
     if own is not None:
         resources, batch_size = resources.with_defaults_from(facts, data), recipe.eval_batch_size
@@ -231,8 +238,10 @@ def _own_parts(
             duplicates_together=recipe.duplicates_together,
         )
     except (DataError, UsageError) as error:
-        if data is None:
+        if data is None and isinstance(error, BadFilesError):
             raise of_own_images(error) from error
+        if data is None:
+            raise
         return None  # data that cannot be read or split like the run's is other data
     if splits.fingerprint == facts.data.fingerprint:
         return {part.split: part for part in splits}
@@ -300,10 +309,8 @@ def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
     )
 
 
-def of_own_images(error: TenfoldError) -> TenfoldError:
+def of_own_images(error: BadFilesError) -> BadFilesError:
     """An error about a run's own images: it cannot begin to leave out what cannot be read."""
-    if not isinstance(error, BadFilesError):
-        return error
     remedy = "put back what was there when the run was trained"
     return BadFilesError(error.message, remedy=remedy, bad_files=error.bad_files)
 

@@ -8,7 +8,13 @@ from typing import Any
 
 from tenfold.data.folders.damage import BadFilesError
 from tenfold.deployment.bundle import read_bundle
-from tenfold.errors import FileRefusedError, NewerFormatError, UsageError, counted
+from tenfold.errors import (
+    FileRefusedError,
+    FileUnreadableError,
+    NewerFormatError,
+    UsageError,
+    counted,
+)
 from tenfold.listening import Listener
 from tenfold.paths import exists
 from tenfold.recipes import Recipe, validate
@@ -205,8 +211,15 @@ def _restore(
     return Beginning(
         exact=not other and not differences,
         changed=checkpoint is not None and (bool(differences) or before.recipe != now.recipe),
+        replaced=_replaced(facts, before, now),
         notes=notes,
     )
+
+
+def _replaced(facts: RunFacts, before: Context, now: Context) -> Context | None:
+    """What older checkpoints of the run may have instead of today's context."""
+    own = Context(**before.model_dump(include=set(Context.model_fields)))
+    return own if own != now else facts.replaced
 
 
 def _is_held_out(difference: str) -> bool:
@@ -295,10 +308,12 @@ def _load(
         prepared.state.restore(checkpoint.header, checkpoint.tensors)
     except FileRefusedError as error:
         raise FileRefusedError(f"{checkpoint.path}: {error}") from error
-    notes = [f"skipped a newer checkpoint: {reason}" for _, reason in checkpoint.skipped]
+    notes = [f"skipped a newer checkpoint: {each.reason}" for each in checkpoint.skipped]
     notes += [f"renamed it to {path}" for path in checkpoint.set_newer_aside()]
     try:
         finished = len(folder.read_history(facts))
+    except FileUnreadableError:
+        raise
     except FileRefusedError as error:
         return [*notes, f"{error.message}; rewriting it from the checkpoint"]
     if finished > prepared.state.epoch:
@@ -369,7 +384,7 @@ def _nothing_to_do(folder: RunFolder, facts: RunFacts, recipe: Recipe, listener:
         folder.require_own_results(facts)
         require_own_model(folder, facts, read_bundle(folder.model))
         epochs = len(folder.read_history(facts))
-    except NewerFormatError:
+    except (NewerFormatError, FileUnreadableError):
         raise
     except FileRefusedError as error:
         listener.note(f"{error.message}; rewriting it from the newest checkpoint")

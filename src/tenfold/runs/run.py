@@ -200,6 +200,13 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
     folder = RunFolder(path if is_folder(path) else path.parent)
     if not is_file(folder.facts) or absolute(found) not in (folder.model, folder.best):
         return read_bundle(found), None
+    if not is_folder(path):
+        try:
+            folder.read_facts()
+        except (NewerFormatError, FileUnreadableError):
+            raise
+        except FileRefusedError:  # the file itself is all that is needed
+            return read_bundle(found), None
     try:
         bundle = read_bundle(found)
     except (NewerFormatError, FileUnreadableError):
@@ -245,7 +252,9 @@ def _require_own_best(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> Non
     if not own or any(figures[key] != own[0][key] for key in own[0].keys() & figures.keys()):
         raise FileRefusedError(
             f"{folder.best}: these are not the best weights of this run",
-            remedy=f"write them again with: {folder.command('resume')}; or name the file itself to "
+            remedy="wait until the process that trains it has written them"
+            if folder.is_being_written()
+            else f"write them again with: {folder.command('resume')}; or name the file itself to "
             "use it as it is",
         )
 

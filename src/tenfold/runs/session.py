@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from tenfold.deployment.bundle import write_bundle
 from tenfold.errors import InterruptedRunError, StorageError, TenfoldError
 from tenfold.paths import exists
-from tenfold.runs.facts import RunFacts, Session
+from tenfold.runs.facts import Context, RunFacts, Session
 from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, train_prepared
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.run import Run
@@ -33,11 +33,13 @@ class Beginning:
         exact: whether it ends with the same bits as an uninterrupted run.
         changed: whether a difference from the checkpoint was accepted.
         notes: notes for the user.
+        replaced: what its checkpoints may have instead of its context; None if all have that.
     """
 
     exact: bool = True
     changed: bool = False
     notes: Sequence[str] = ()
+    replaced: Context | None = None
 
 
 def run_session(
@@ -67,7 +69,7 @@ def run_session(
         status="running",
         conditions=conditions,
         context=context,
-        replaced=facts.replaced if facts.context == context else facts.context,
+        replaced=beginning.replaced,
         sessions=[*facts.sessions, session],
         figures=None,
         test=None,

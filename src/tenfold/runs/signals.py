@@ -52,9 +52,9 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM and SIGHUP into a stop request in the block.
 
-    After SIGINT or SIGTERM, another of these exits. After SIGHUP they do not, nor does a second
-    SIGHUP do anything: when a terminal is closed or a session ends, the shell and the system send
-    several. A request that nobody heeded in the block is sent again after it.
+    After SIGINT or SIGTERM, another of these exits. After SIGHUP the first of them does not, nor
+    does a second SIGHUP do anything: when a terminal is closed or a session ends, the shell and the
+    system send several. If the block ends well all the same, the signal is sent again.
 
     Signals that the process ignores, as a process under `nohup` ignores SIGHUP, stay ignored, and
     so do those whose handlers were not set by Python. Python delivers signals only to the main

@@ -11,6 +11,7 @@ from tenfold.storage.files import make_folder as make_folder
 from tenfold.storage.files import open_regular as open_regular
 from tenfold.storage.files import read_regular_file as read_regular_file
 from tenfold.storage.files import read_text as read_text
+from tenfold.storage.files import refusal_of as refusal_of
 from tenfold.storage.files import remove_file as remove_file
 from tenfold.storage.files import remove_leftovers as remove_leftovers
 from tenfold.storage.files import set_aside as set_aside

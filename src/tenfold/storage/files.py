@@ -28,6 +28,10 @@ _PASSING = {
     errno.EMFILE: "close other files, or raise the limit on open files",
     errno.ENFILE: "close other files, or raise the limit on open files",
     errno.ENOMEM: "end other programs",
+    **dict.fromkeys(
+        (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EBUSY, errno.EAGAIN),
+        "try again when its file system answers",
+    ),
 }
 """By error number, why a file cannot be read though nothing is wrong with it, and what to do."""
 
@@ -35,9 +39,9 @@ _WAYS_TO_WRITE = {
     errno.ENOSPC: "free some space there, or choose another folder",
     errno.EDQUOT: "free some space there, or choose another folder",
     errno.EFBIG: "raise the limit on the size of files, or choose another folder",
-    errno.EROFS: "make it writable, or choose another folder",
-    errno.EACCES: "make it writable, or choose another folder",
-    errno.EPERM: "make it writable, or choose another folder",
+    errno.EROFS: "make its folder writable, or choose another one",
+    errno.EACCES: "make its folder writable, or choose another one",
+    errno.EPERM: "make its folder writable, or choose another one",
     errno.ENOENT: "put the folder back, or choose another one",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
@@ -147,11 +151,14 @@ def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
     except FileNotFoundError as error:
         raise FileRefusedError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        message = f"{path}: cannot be read: {reason_of(error)}"
-        remedy = _PASSING.get(getattr(error, "errno", 0), "")
-        if remedy:
-            raise FileUnreadableError(message, remedy=remedy) from error
-        raise FileRefusedError(message) from error
+        raise refusal_of(path, error) from error
+
+
+def refusal_of(path: Path, error: OSError | ValueError) -> FileRefusedError:
+    """The error for what the system does not read: `FileUnreadableError` if it may do so later."""
+    message = f"{path}: cannot be read: {reason_of(error)}"
+    remedy = _PASSING.get(getattr(error, "errno", 0), "")
+    return FileUnreadableError(message, remedy=remedy) if remedy else FileRefusedError(message)
 
 
 def _open_without_blocking(path: str, flags: int) -> int:

@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from tenfold.errors import FileRefusedError, FileUnreadableError, NewerFormatError, reason_of
+from tenfold.errors import FileRefusedError, FileUnreadableError, NewerFormatError
 from tenfold.storage import (
     checked,
     kind_of,
     make_folder,
     read_tensors,
+    refusal_of,
     remove_file,
     set_aside,
     write_tensors,
@@ -53,6 +54,15 @@ class CheckpointHeader(StateHeader):
     context: dict[str, Any]
 
 
+class Skipped(NamedTuple):
+    """A checkpoint that is not used."""
+
+    path: Path
+    reason: str
+    word: str = "damaged"
+    """What its name will end in."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint read from a file.
@@ -61,23 +71,23 @@ class Checkpoint:
         path: the file.
         header: counters, history, optimizer settings, and the run's `context`.
         tensors: weights, moments, generators.
-        skipped: newer files that are invalid, each with the reason.
+        skipped: newer files that are not used.
         version: of the file's format.
     """
 
     path: Path
     header: CheckpointHeader
     tensors: dict[str, Tensor]
-    skipped: tuple[tuple[Path, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     version: int = VERSION
 
     def set_newer_aside(self) -> list[Path]:
-        """Rename the newer, invalid files, so that they do not outrank new ones.
+        """Rename the newer files, so that they do not outrank new ones.
 
         Raises:
             StorageError: one could not be renamed.
         """
-        return [set_aside(path, "damaged") for path, _ in self.skipped]
+        return [set_aside(each.path, each.word) for each in self.skipped]
 
 
 @dataclass
@@ -191,16 +201,14 @@ def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints in a folder, most steps first.
 
     Raises:
-        FileUnreadableError: the folder cannot be read now.
+        FileRefusedError: the folder cannot be read.
     """
     try:
         names = [entry.name for entry in os.scandir(folder)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise FileUnreadableError(
-            f"{folder}: cannot be read: {reason_of(error)}", remedy="make it readable for this user"
-        ) from error
+        raise refusal_of(folder, error) from error
     steps = {folder / name: _NAME.fullmatch(name) for name in names}
     numbered = [(int(match[1]), path) for path, match in steps.items() if match]
     return [path for _, path in sorted(numbered, reverse=True)]
@@ -224,7 +232,7 @@ def read_newest(
     files = checkpoint_files(folder)
     if not files:
         return None
-    skipped: list[tuple[Path, str]] = []
+    skipped: list[Skipped] = []
     for path in files:
         try:
             file = read_tensors(path, kind=KIND, version=VERSION)
@@ -232,7 +240,7 @@ def read_newest(
         except (NewerFormatError, FileUnreadableError):
             raise
         except FileRefusedError as error:
-            skipped.append((path, error.message))
+            skipped.append(Skipped(path, error.message))
             continue
         header = checked(
             CheckpointHeader,
@@ -244,9 +252,9 @@ def read_newest(
         if is_own(found):
             return found
         foreign = foreign or found
-        skipped.append((path, f"{path}: it belongs to another run"))
+        skipped.append(Skipped(path, f"{path}: it does not belong to this run", "foreign"))
     if foreign is None:
-        reasons = "; ".join(reason for _, reason in skipped)
+        reasons = "; ".join(each.reason for each in skipped)
         raise FileRefusedError(
             f"{folder}: none of the {len(files)} checkpoints is valid: {reasons}",
             remedy="start a new run",

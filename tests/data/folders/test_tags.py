@@ -6,7 +6,7 @@ import io
 import struct
 
 import pytest
-from PIL import Image
+from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
 from tenfold.data.folders.images import decode_image, read_header
@@ -85,6 +85,16 @@ def test_xmp_data_may_have_an_orientation() -> None:
         xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
         image.save(buffer, "JPEG", exif=exif, xmp=xmp)
         assert read_header(buffer.getvalue(), "x.jpg").width == 12
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow does not read AVIF")
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0" + tags("<", (ORIENTATION, SHORT, 1, 6))])
+def test_the_orientation_of_an_avif_is_its_own(exif: bytes) -> None:
+    """Pillow writes that of EXIF data into the format's own boxes, and XMP data do not count."""
+    buffer = io.BytesIO()
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    Image.new("RGB", (16, 12)).save(buffer, "AVIF", exif=exif, xmp=xmp)
+    assert read_header(buffer.getvalue(), "x.avif").width == (12 if exif else 16)
 
 
 def test_a_png_of_imagemagick_has_an_orientation() -> None:
