@@ -56,11 +56,72 @@ def run_session(
     Raises:
         TrainingError, InterruptedRunError, StorageError: see `train_run`.
     """
-    state, conditions, context = prepared.state, prepared.conditions, prepared.context
+    facts = _begin(folder, prepared, facts, beginning)
+    with _failures_noted(folder, facts):
+        state = prepared.state
+        saver = _Saver(folder, prepared)
+        checkpointer = Checkpointer(
+            folder.checkpoints,
+            {**prepared.context.model_dump(), "conditions": prepared.conditions.model_dump()},
+            every_seconds=every[0],
+            every_batches=every[1],
+            after_save=saver.after_save,
+            tell=watcher.note,
+        )
+        if state.history or exists(folder.metrics):
+            folder.write_metrics(state.history)
+        if beginning.changed:  # an accepted change must not need accepting again
+            checkpointer.save(state)
+        elif state.step:  # the files beside it may be older than the checkpoint, or newer
+            saver.after_save(state)
+        watcher.started(folder.path, state.history)
+        try:
+            outcome = train_prepared(
+                prepared,
+                watcher=Watchers([saver, watcher]),
+                checkpointer=checkpointer,
+                should_stop=stop,
+            )
+        finally:
+            watcher.ended()
+        if outcome == "interrupted":
+            folder.write_facts(facts.updated(status="interrupted"))
+            raise InterruptedRunError(
+                f"{folder}: stopped and saved {_where(state)}",
+                remedy=f"continue with: {folder.command('resume')}",
+                signal_number=stop.signal_number,
+            )
+        try:
+            with stop.raising():
+                fitted = finish(prepared, outcome, listener=watcher)
+        except KeyboardInterrupt:
+            folder.write_facts(facts.updated(status="interrupted"))
+            raise InterruptedRunError(
+                f"{folder}: stopped while the test images were evaluated; all epochs are saved",
+                remedy=f"evaluate them with: {folder.command('resume')}",
+                signal_number=stop.signal_number or signal.SIGINT,
+            ) from None
+        folder.write_metrics(state.history)
+        digest = write_bundle(folder.model, fitted.bundle())
+        facts = facts.updated(
+            status=outcome,
+            figures=fitted.figures,
+            test=None if fitted.report is None else fitted.report.to_dict(),
+        )
+        facts = facts.updated(digests=folder.digests(facts, model=digest))
+        folder.write_facts(facts)
+        return Run(folder.path, tuple(state.history), facts)
+
+
+def _begin(
+    folder: RunFolder, prepared: Prepared, facts: RunFacts, beginning: Beginning
+) -> RunFacts:
+    """Write to the folder that a session runs; returns the contents of `run.json`."""
+    conditions, context = prepared.conditions, prepared.context
     session = Session(
         **conditions.model_dump(),
         started=_now(),
-        from_step=state.step,
+        from_step=prepared.state.step,
         bit_exact=beginning.exact,
         notes=list(beginning.notes),
         why_not_native=prepared.engine.why_not_native,
@@ -78,8 +139,7 @@ def run_session(
     )
     write_text(folder.recipe, prepared.recipe.to_toml())
     folder.write_facts(facts)
-    with _failures_noted(folder, facts):
-        return _session(folder, prepared, facts, every, watcher, beginning, stop)
+    return facts
 
 
 @contextlib.contextmanager
@@ -93,71 +153,6 @@ def _failures_noted(folder: RunFolder, facts: RunFacts) -> Iterator[None]:
         with contextlib.suppress(StorageError):  # the first error is the one to report
             folder.write_facts(facts.updated(status="failed", failure=str(error)))
         raise
-
-
-def _session(
-    folder: RunFolder,
-    prepared: Prepared,
-    facts: RunFacts,
-    every: tuple[float, int],
-    watcher: Watcher,
-    beginning: Beginning,
-    stop: StopRequest,
-) -> Run:
-    """The session, once `run.json` says that it runs."""
-    state, context = prepared.state, prepared.context
-    saver = _Saver(folder, prepared)
-    checkpointer = Checkpointer(
-        folder.checkpoints,
-        {**context.model_dump(), "conditions": prepared.conditions.model_dump()},
-        every_seconds=every[0],
-        every_batches=every[1],
-        after_save=saver.after_save,
-        tell=watcher.note,
-    )
-    if state.history or exists(folder.metrics):
-        folder.write_metrics(state.history)
-    if beginning.changed:  # an accepted change must not need accepting again
-        checkpointer.save(state)
-    elif state.step:  # the files beside it may be older than the checkpoint, or newer
-        saver.after_save(state)
-    watcher.started(folder.path, state.history)
-    try:
-        outcome = train_prepared(
-            prepared,
-            watcher=Watchers([saver, watcher]),
-            checkpointer=checkpointer,
-            should_stop=stop,
-        )
-    finally:
-        watcher.ended()
-    if outcome == "interrupted":
-        folder.write_facts(facts.updated(status="interrupted"))
-        raise InterruptedRunError(
-            f"{folder}: stopped and saved {_where(state)}",
-            remedy=f"continue with: {folder.command('resume')}",
-            signal_number=stop.signal_number,
-        )
-    try:
-        with stop.raising():
-            fitted = finish(prepared, outcome, listener=watcher)
-    except KeyboardInterrupt:
-        folder.write_facts(facts.updated(status="interrupted"))
-        raise InterruptedRunError(
-            f"{folder}: stopped while the test images were evaluated; all epochs are saved",
-            remedy=f"evaluate them with: {folder.command('resume')}",
-            signal_number=stop.signal_number or signal.SIGINT,
-        ) from None
-    folder.write_metrics(state.history)
-    digest = write_bundle(folder.model, fitted.bundle())
-    facts = facts.updated(
-        status=outcome,
-        figures=fitted.figures,
-        test=None if fitted.report is None else fitted.report.to_dict(),
-    )
-    facts = facts.updated(digests=folder.digests(facts, model=digest))
-    folder.write_facts(facts)
-    return Run(folder.path, tuple(state.history), facts)
 
 
 class _Saver(Watcher):

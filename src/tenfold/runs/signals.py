@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
-_BY_A_PERSON = (signal.SIGINT, signal.SIGTERM)
+_SECOND_EXITS = (signal.SIGINT, signal.SIGTERM)
+"""After one of these, another one exits at once."""
 
 
 class StopRequest:
@@ -75,9 +76,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
         for other in previous:
-            if other not in _BY_A_PERSON:
+            if other not in _SECOND_EXITS:
                 signal.signal(other, signal.SIG_IGN)
-            elif number in _BY_A_PERSON:
+            elif number in _SECOND_EXITS:
                 signal.signal(other, _exit_at_once)
         request.arrived(number)
 

@@ -142,8 +142,8 @@ def read_regular_file(path: Path) -> Iterator[tuple[io.BufferedReader, int]]:
     """Open a file for reading; gives the file and its size in bytes.
 
     Raises:
-        FileRefusedError: it is missing, damaged, or a pipe, a device or a folder.
-        FileUnreadableError: it cannot be read now.
+        FileRefusedError: it is missing, cannot be read, or is a pipe, a device or a folder.
+        FileUnreadableError: it may be readable at another time.
     """
     try:
         with open_regular(path) as file:
@@ -202,11 +202,10 @@ def make_folder(path: Path) -> bool:
     """
     with _explained(path, "cannot create the folder"):
         with suppress(FileNotFoundError, NotADirectoryError):
-            if path.lstat() and is_folder(path):  # the name may be too long, too
-                return False
+            path.lstat()  # refuses a name that is too long, before anything is made
         missing = list(takewhile(lambda each: not is_folder(each), (path, *path.parents)))
         made = [_make_one(each) for each in reversed(missing)]
-        return any(made[-1:])  # none if another process was faster
+        return any(made[-1:])  # none if it was there already
 
 
 def _make_one(path: Path) -> bool:
