@@ -29,9 +29,9 @@ INSTALL := $(if $(WITHOUT_PIP),uv pip install --python $(BIN)/python,$(BIN)/pyth
 NEEDS_UV := command -v uv > /dev/null || \
 	{ echo "$(VENV) has no pip: install uv, or make the environment anew" >&2; exit 1; }
 
-# Tests on real data run if the data sets are there; otherwise they are skipped with a reason, but
-# `make soak` fails.
-export TENFOLD_DATA ?= $(abspath $(wildcard ../shared/data))
+# Tests on real data run if there are data sets in a folder `data` of a neighbor of this one;
+# otherwise they are skipped with a reason, but `make soak` fails.
+export TENFOLD_DATA ?= $(patsubst %/MNIST,%,$(firstword $(abspath $(wildcard ../*/data/MNIST))))
 
 # The sources of the libraries: when they change, tenfold is reinstalled.
 NATIVE := src/tenfold/native

@@ -3,8 +3,8 @@
     python benchmarks/checkpoints.py
 
 Trains each recipe on random images with the shape and number of its data, for as many epochs as fit
-into `--seconds`, once with checkpoints at the ends of epochs (within their time budget) and once
-with additional ones every 30 seconds. Counts all saves, the first and the last included.
+into `--seconds`, with the usual checkpoints. Counts all saves, the first and the last included, and
+measures the longest time between two, which is the most work that a kill could have cost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from measuring import (
     begin,
     choose_from,
     finish,
-    in_turns,
     parsed,
     parser,
 )
@@ -33,7 +32,8 @@ from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import Checkpointer
 
-RECIPES = ("digits-quick", "mlp-fashion", "lenet-mnist")
+RECIPES = ("digits-quick", "mlp-fashion", "lenet-mnist", "convpool-mnist")
+WAY = "saving"
 SHAPES = {"cifar10": (50_000, (3, 32, 32)), "digits": (1_437, (1, 8, 8))}
 GRAY = (60_000, (1, 28, 28))
 
@@ -47,17 +47,24 @@ def made_up(data: str) -> Splits:
 
 
 class Meter:
-    """Records the seconds of every save inside the block."""
+    """Records the seconds of every save inside the block, and when it ended."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.ended: list[float] = []
         self.real = Checkpointer.save
+
+    @property
+    def longest_between(self) -> float:
+        """The most seconds between the ends of two saves that follow each other."""
+        return max((after - before for before, after in pairwise(self.ended)), default=0.0)
 
     def __enter__(self) -> Meter:
         def save(checkpointer: Checkpointer, state: object) -> Path:
             before = checkpointer.seconds_spent
             path = self.real(checkpointer, state)
             self.seconds.append(checkpointer.seconds_spent - before)
+            self.ended.append(time.perf_counter())
             return path
 
         Checkpointer.save = save
@@ -67,7 +74,7 @@ class Meter:
         Checkpointer.save = self.real
 
 
-def measure(name: str, every: str, seconds: float, threads: int) -> tuple[float, dict[str, object]]:
+def measure(name: str, seconds: float, threads: int) -> tuple[float, dict[str, object]]:
     """The percentage of a run's time that is spent on saving, and facts about the run."""
     recipe = load_recipe(name, {"test": 0.0})
     data = made_up(recipe.data)
@@ -80,7 +87,6 @@ def measure(name: str, every: str, seconds: float, threads: int) -> tuple[float,
             data,
             out=Path(folder) / "run",
             resources=Resources(threads=threads),
-            checkpoint_every=every,
         )
         whole = time.perf_counter() - started
         newest = max((run.folder / "checkpoints").glob("step-*"))
@@ -92,6 +98,7 @@ def measure(name: str, every: str, seconds: float, threads: int) -> tuple[float,
         "checkpoints": len(meter.seconds),
         "checkpoint_bytes": size,
         "milliseconds_per_save": round(1e3 * saving / len(meter.seconds), 1),
+        "longest_between": round(meter.longest_between, 1),
     }
 
 
@@ -106,11 +113,6 @@ def time_of_an_epoch(name: str, data: Splits, threads: int) -> float:
     return run.history[0].seconds * len(data.train) / n
 
 
-def way_of(every: str) -> str:
-    """When checkpoints are saved, in words."""
-    return f"every {every}" if every else "at ends of epochs"
-
-
 def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=3)
@@ -122,15 +124,11 @@ def main() -> None:
     options.rounds = 1 if options.quick else options.rounds
     result = begin("checkpoints", options)
     for name in options.recipes:
-
-        def share(every: str, name: str = name) -> float:
-            percent, facts = measure(name, every, options.seconds, options.threads)
-            result.facts[f"{name}, {way_of(every)}"] = facts
-            return percent
-
-        ways = {way_of(every): partial(share, every) for every in ("", "30s")}
-        for way, samples in in_turns(ways, options.rounds, warm_up=False).items():
-            result.figures.append(Figure(name, way, "% of the time", samples))
+        samples = []
+        for _ in range(options.rounds):
+            percent, result.facts[name] = measure(name, options.seconds, options.threads)
+            samples.append(percent)
+        result.figures.append(Figure(name, WAY, "% of the time", samples))
     finish(result, options)
 
 

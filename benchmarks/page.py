@@ -21,7 +21,8 @@ from folder_page import FIGURES as FOLDER_FIGURES
 from measuring import IMPORT, RESULTS, Figure, Result, number
 
 from tenfold.native.waiting import CROWD, SPIN_COUNT, SPIN_COUNT_IN_A_CROWD
-from tenfold.training.checkpoint import SHARE_AT_EPOCH_ENDS as SHARE
+from tenfold.training.checkpoint import SHARE_AT_EPOCH_ENDS as AT_EPOCH_ENDS
+from tenfold.training.checkpoint import SHARE_OF_TIME as OF_TIME
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -101,7 +102,7 @@ def where(result: Result) -> str:
     """Where and when a result was measured."""
     machine = result.machine
     threads = f", {result.settings['threads']} threads" if "threads" in result.settings else ""
-    own = "".join(f", {name}={value}" for name, value in machine["settings"].items())
+    own = "".join(f", `{name}={value}`" for name, value in machine["settings"].items())
     if any("cifar10" in of for of in things_of(result)):
         own += f"; `cifar10` is {machine['cifar10']}"
     quick = " These are quick measurements." if result.settings.get("quick") else ""
@@ -491,25 +492,28 @@ def checkpoints(result: Result) -> str:
     """Checkpoints."""
     rows = []
     for figure in result.figures:
-        facts = result.facts[f"{figure.of}, {figure.way}"]
+        facts = result.facts[figure.of]
         rows.append(
             [
                 f"`{figure.of}`",
-                figure.way,
                 f"{facts['epochs']:,}",
                 f"{facts['checkpoints']:,}",
                 cell(figure),
                 number(facts["milliseconds_per_save"]),
-                f"{facts['checkpoint_bytes']:,}",
+                number(facts["longest_between"]),
+                f"{facts['checkpoint_bytes'] / 1e6:,.2f}",
             ]
         )
-    header = ["recipe", "checkpoints", "epochs", "saved", "% of the time", "ms per save", "bytes"]
+    header = ["recipe", "epochs", "checkpoints", "% of the time"]
+    header += ["ms per checkpoint", "most s between two", "MB"]
     return f"""## Checkpoints
 
 The share of a run's time that is spent on saving, on random images of the data set's shape and
-number, with as many epochs as fill about {result.settings["seconds"]:.0f} seconds. At the ends of
-epochs, nothing is saved if saving would then have taken more than {SHARE:.0%} of the time. All but
-the share are figures of the last run.
+number, with as many epochs as fill about {result.settings["seconds"]:.0f} seconds. Checkpoints are
+written at the ends of epochs, as long as that takes no more than {AT_EPOCH_ENDS:.0%} of the time,
+and once a minute, unless that takes more than {OF_TIME:.0%}. The first and the last are always
+written, which is more than that in a short run of a large network. The most seconds between two are
+what a kill could have cost. All but the share are figures of the last run.
 
 {context(result)}
 

@@ -49,8 +49,8 @@ def answer(folder: Path, *lines: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    images = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
-    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(40) % 2)
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(20) % 2)
     return tmp_path
 
 

@@ -33,8 +33,8 @@ def images(shape, n=4):
 
 @TABLE
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(8, 8), (28, 28), (32, 32), (28, 36)])
-@pytest.mark.parametrize("classes", [1, 2, 10, 37])
+@pytest.mark.parametrize("size", [(8, 8), (32, 32), (28, 36)])
+@pytest.mark.parametrize("classes", [1, 37])
 def test_it_gives_one_logit_for_every_image_and_class(name, channels, size, classes):
     shape = (channels, *size)
     if min(size) < SMALLEST.get(name, 1):

@@ -24,14 +24,13 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the driver is written for Linux"),
 ]
 
-SEEDS = {"plain": 0, "address": 1_000_000, "undefined": 1_000_000, "thread": 2_000_000}
-CASES = {"plain": 60, "address": 15, "undefined": 15, "thread": 8}
+SEEDS = {"plain": 0, "undefined": 1_000_000, "thread": 2_000_000}
+CASES = {"plain": 60, "undefined": 15, "thread": 8}
 
 ONE_THREAD = [
     *((name, "plain") for name in SETS_HERE),
-    # Undefined behavior would be in the code that all instruction sets share.
-    *((name, "address") for name in SETS_HERE[:-1]),
-    *((name, "undefined") for name in SETS_HERE[-1:]),
+    # Checks addresses as well; the instruction sets share all but the widths of their vectors.
+    *((name, "undefined") for name in SETS_HERE[:1]),
 ]
 # Threads divide the work the same way with every instruction set.
 BUILDS = [*ONE_THREAD, *((name, "thread") for name in SETS_HERE[-1:])]
@@ -102,12 +101,12 @@ def test_networks_that_are_too_large(workshop: Workshop, instruction_set: str) -
     passes(workshop.driver(instruction_set), "--large")
 
 
-def digests(command: list[str], *, steps: int = 20, threads: int = 2) -> list[str]:
+def digests(command: list[str], *, cases: int = 30, steps: int = 20, threads: int = 2) -> list[str]:
     """Digests of the bits that trainings end with, one per line."""
-    numbers = {"seed": 7, "cases": 30, "steps": steps, "threads": threads}
+    numbers = {"seed": 7, "cases": cases, "steps": steps, "threads": threads}
     options = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
     found = passes(command, "--digest", *options).out.splitlines()
-    assert len(found) == 12 + 30
+    assert len(found) == 12 + cases
     return found
 
 
@@ -125,8 +124,8 @@ class TestEmulatedArm:
     """The kernels for NEON on an emulated processor."""
 
     def test_the_same_bits_as_here(self, workshop: Workshop) -> None:
-        wanted = digests(workshop.driver(SETS_HERE[-1]), steps=2)
-        assert digests(workshop.driver("neon"), steps=2, threads=1) == wanted
+        wanted = digests(workshop.driver(SETS_HERE[-1]), cases=10, steps=2)
+        assert digests(workshop.driver("neon"), cases=10, steps=2, threads=1) == wanted
 
     def test_the_small_pieces(self, workshop: Workshop) -> None:
         assert "ulp" in passes(workshop.pieces("neon")).out

@@ -46,7 +46,6 @@ DRIVER_FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-pthread")
 
 SANITIZERS = {
     "plain": (),
-    "address": ("-Og", "-g1", "-fsanitize=address"),
     "undefined": ("-Og", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-O1", "-g1", "-fsanitize=thread"),
 }

@@ -106,7 +106,7 @@ import tenfold
 losses = {}
 for compile in (True, False):
     run = tenfold.train(
-        "digits", model="resnet-small", model_args={"widths": [4, 8], "blocks": 1, "dropout": DROP},
+        "digits", model="MODEL", model_args=ARGUMENTS,
         epochs=1, engine="torch", compile=compile, out=f"{sys.argv[1]}/{compile}", quiet=True,
     )
     losses[compile] = run.history[0].train_loss
@@ -116,13 +116,20 @@ assert abs(losses[True] / losses[False] - 1) < LIMIT, losses
 """
 
 
-@pytest.mark.parametrize(("dropout", "limit"), [(0.0, 1e-3), (0.2, 0.2)])
-def test_a_compiled_model_trains_alike(dropout: float, limit: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "arguments", "limit"),
+    [("resnet-small", {"widths": [4], "blocks": 1}, 1e-3), ("mlp", {"dropout": 0.2}, 0.2)],
+)
+def test_a_compiled_model_trains_alike(
+    model: str, arguments: dict[str, Any], limit: float, tmp_path: Path
+) -> None:
     """In a process of its own: the compiler cannot trace the checks of shapes in tests.
 
     Dropout draws other masks when compiled, so it is left out of the comparison before training.
     """
-    code = COMPILED_RUN.replace("DROP", f"{dropout}").replace("LIMIT", f"{limit}")
+    code = COMPILED_RUN
+    for word, value in {"MODEL": model, "ARGUMENTS": arguments, "LIMIT": limit}.items():
+        code = code.replace(word, str(value))
     answer = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
     )
