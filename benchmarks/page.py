@@ -512,8 +512,8 @@ The share of a run's time that is spent on saving, on random images of the data 
 number, with as many epochs as fill about {result.settings["seconds"]:.0f} seconds. Checkpoints are
 written at the ends of epochs, as long as that takes no more than {AT_EPOCH_ENDS:.0%} of the time,
 and once a minute, unless that takes more than {OF_TIME:.0%}. The first and the last are always
-written, which is more than that in a short run of a large network. The most seconds between two are
-what a kill could have cost. All but the share are figures of the last run.
+written, which takes a larger share of a short run of a large network. The most seconds between two
+are what a kill could have cost. All but the share are figures of the last run.
 
 {context(result)}
 

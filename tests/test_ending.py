@@ -159,4 +159,7 @@ def test_too_little_memory_is_one_line() -> None:
     found = ended(
         "import tenfold.cli\ndef refuse(*_, **__): raise MemoryError\ntenfold.cli.app = refuse\n"
     )
-    assert (found.returncode, found.stderr) == (1, "tenfold: there is not enough memory\n")
+    assert (found.returncode, found.stderr) == (
+        1,
+        "tenfold: there is not enough memory; end other programs\n",
+    )

@@ -196,6 +196,13 @@ class _InterruptedError(TenfoldError):
         super().__init__("interrupted")
 
 
+class _NotEnoughMemoryError(TenfoldError):
+    """Memory ran out where nothing more can be said of it."""
+
+    def __init__(self) -> None:
+        super().__init__("there is not enough memory", remedy="end other programs")
+
+
 def main() -> NoReturn:
     """Run the command line; tenfold's own errors show a traceback only with `--debug`."""
     _forget_impossible_settings()
@@ -206,18 +213,16 @@ def main() -> NoReturn:
         try:
             code = _run_app()
             sys.stdout.flush()
-        except TenfoldError as error:
+        except (TenfoldError, MemoryError) as found:
+            error = found if isinstance(found, TenfoldError) else _NotEnoughMemoryError()
             code = error.exit_code
             if "--json" in sys.argv:
                 with suppress(StorageError):  # the first error is the one to report
                     _write_json({"error": _error_facts(error)})
             if debug:
-                traceback.print_exception(error)
+                traceback.print_exception(found)
             else:
                 sys.stderr.write(f"tenfold: {error}\n")
-        except MemoryError:
-            code = TenfoldError.exit_code
-            sys.stderr.write("tenfold: there is not enough memory\n")
         except SystemExit as second_signal:
             code = cast("int", second_signal.code)
             sys.stderr.write("tenfold: stopped at once; nothing more was saved\n")
@@ -229,7 +234,7 @@ _POSSIBLE = {
     "LINES": r"0*[1-9][0-9]{0,4}",
     "OMP_NUM_THREADS": r"\s*0*[1-9][0-9]{0,8}(\s*,\s*0*[1-9][0-9]{0,8})*\s*",
     "OMP_DYNAMIC": r"(?i)\s*(true|false)\s*",
-    "OMP_STACKSIZE": r"(?i)\s*([1-9][0-9]{2,8}\s*k?|[1-9][0-9]{0,5}\s*[mg])\s*",
+    "OMP_STACKSIZE": r"(?i)\s*0*([1-9]\d{5,8}\s*b|[1-9]\d{2,5}\s*k?|[1-9]\d{0,2}\s*m|1\s*g)\s*",
     "OMP_WAIT_POLICY": r"(?i)\s*(active|passive)\s*",
     "GOMP_SPINCOUNT": r"(?i)\s*([0-9]{1,18}\s*[kmgt]?|infinity|infinite)\s*",
 }
@@ -278,7 +283,10 @@ def _stoppable(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            # A further signal, just before the command that continues the run was shown.
+            if isinstance(interrupt.__context__, TenfoldError):
+                raise interrupt.__context__ from None
             raise _InterruptedError from None
 
     return wrapped

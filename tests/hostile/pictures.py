@@ -112,9 +112,25 @@ def tiff_with_group(number: int, group: Entries) -> bytes:
     return first + listed + bytes(4) + rest
 
 
+def groups_of_groups(pointers: int, count: int) -> bytes:
+    """A TIFF file with tags that lead to a group, whose first tags lead to the same group again."""
+    place = 8 + 2 + 12 * pointers + 4
+    leading = struct.pack("<HHII", 34_665, LONG, 1, place) * pointers
+    others = struct.pack("<HHII", 1000, SHORT, 1, 5) * (count - pointers)
+    head = b"II*\0" + struct.pack("<IH", 8, pointers) + leading + bytes(4)
+    return head + struct.pack("<H", count) + leading + others
+
+
 def big_tiff(count: int) -> bytes:
     entries = struct.pack("<QHHQQ", 1, 256, LONG, count, 16)
     return b"II+\0" + struct.pack("<HHQ", 8, 0, 16) + entries + bytes(8)
+
+
+def big_tiff_with_group(count: int) -> bytes:
+    """One with a group of a tag further away than a file can be, and one of many numbers."""
+    head = struct.pack("<QHHQQ", 1, 34_665, LONG, 1, 52) + bytes(8)
+    group = struct.pack("<QHHQQHHQQ", 2, 999, SHORT, 8, 2**63, 1000, RATIONAL, count, 108)
+    return b"II+\0" + struct.pack("<HHQ", 8, 0, 16) + head + group + bytes(8) + bytes(8 * count)
 
 
 # --- Other formats ----------------------------------------------------------------------------
@@ -304,6 +320,15 @@ ROWS = {
             34_853, [(number, SHORT, 100_000, NUMBERS[:200_000]) for number in range(30)]
         ),
         says="a group of tags has 3,000,000 numbers",
+    ),
+    "BigTIFF with a tag that leads too far, and one of a million numbers": row(
+        "x.tif", big_tiff_with_group(1_000_000), says="tag 1000 has 1,000,000 numbers"
+    ),
+    "TIFF with 156 groups of 65,535 tags": row(
+        "x.tif", groups_of_groups(12, 65_535), bound=60, says="more than 65,535 tags"
+    ),
+    "TIFF with 156 groups of 20 tags": row(
+        "x.tif", groups_of_groups(12, 20), says="more than 12 groups of tags"
     ),
     "TIFF that follows itself": row("x.tif", tiff(GRAY, following=8)),
     "TIFF of 65,535 samples a pixel": row("x.tif", tiff([*tiled(16), (277, SHORT, 1, 65_535)])),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -247,6 +250,50 @@ def test_a_terminal_that_nobody_reads_is_not_waited_for(
     threading.Thread(target=show, daemon=True).start()
     assert done.wait(60), "it waits for ever"
     os.close(master)
+
+
+@needs_pipes
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer here")
+def test_an_interrupt_at_any_instant_of_a_write_does_no_harm() -> None:
+    """Ctrl-C while a line is written to a terminal: the next line is still shown, and at once."""
+    code = """
+        import os, pty, random, signal, sys, threading, time
+        from tenfold.reporting import streams
+
+        streams.LONGEST_WAIT = 60.0
+        master, slave = pty.openpty()
+        shown = []
+
+        def read():
+            while data := os.read(master, 65536):
+                shown.append(data)
+
+        threading.Thread(target=read, daemon=True).start()
+        wrong = []
+        sys.unraisablehook = wrong.append
+        display = streams.Display(os.fdopen(slave, "w"))
+        display.write("first")
+        dice, interrupted = random.Random(0), 0
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        for number in range(1500):
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 2e-4))
+                    display.write("x" * 100)
+                    time.sleep(4e-4)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+        display.write("the last line")
+        while b"the last line" not in b"".join(shown):
+            time.sleep(0.01)
+        print(interrupted > 100, display._has_gap, wrong)
+    """
+    answer = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=50
+    )
+    assert answer.stdout == "True False []\n", answer.stderr
 
 
 def test_a_terminal_that_is_read_again_shows_everything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import tenfold
 import tenfold as package
@@ -232,9 +235,10 @@ def test_a_finished_run_without_its_model_does_not_use_another(
         answer = tenfold(command, str(run))
         assert answer.code == 4
         assert answer.err.startswith(f"tenfold: {model}: ")
-        assert answer.err.endswith(f"; write it again with: tenfold resume {run}\n")
+        first = "remove that folder, then " if instead == "a folder" else ""
+        assert answer.err.endswith(f"; {first}write it again with: tenfold resume {run}\n")
     if instead == "a folder":
-        return  # which nothing of ours removes
+        model.rmdir()  # nothing of ours removes it
     assert tenfold("resume", str(run)).code == 0
     assert model.read_bytes() == whole
 
@@ -248,3 +252,67 @@ def test_a_model_file_needs_no_other_file_of_its_run(
     assert answer.code == 0, answer.err
     if name == "run.json":
         assert "run.json: no such file; restore" in tenfold("resume", str(run)).err
+
+
+@pytest.mark.parametrize("name", ["run.json", "recipe.toml"])
+def test_a_model_file_may_be_used_beside_damaged_files(
+    name: str, run: Path, tenfold: Tenfold
+) -> None:
+    """Its data cannot be told from other data, which is said."""
+    (run / name).write_text("garbage")
+    model = str(run / "model.safetensors")
+    answer = tenfold("evaluate", model, "digits")
+    assert answer.code == 0
+    assert f"{name}: " in answer.err
+    assert "the figures may include images that it was trained on" in answer.err
+    answer = tenfold("evaluate", model)
+    assert answer.code == 4
+    assert f"{name}: " in answer.err
+    assert tenfold("summary", model).code == 0
+    Image.new("L", (8, 8)).save(run / "x.png")
+    answer = tenfold("predict", model, str(run / "x.png"))
+    assert answer.code == 0
+    assert ("run.json: " in answer.err) == (name == "run.json")
+
+
+def test_what_cannot_be_read_now_gets_a_remedy_that_works(
+    run: Path, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def refusing(path: object, *args: Any, **kwargs: Any) -> int:
+        if str(path) == str(run / "metrics.jsonl"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refusing)
+    answer = tenfold("evaluate", str(run))
+    assert "Permission denied; make it readable for this user" in answer.err
+    assert "write them again" not in answer.err
+
+
+def test_a_model_file_that_is_named_may_have_been_trained_on_the_data(
+    run: Path, tenfold: Tenfold, tmp_path: Path
+) -> None:
+    """Those of a run are evaluated on its own test images, others on all, which is said."""
+    said = "digits: all of it is evaluated, and the model was trained on data from there"
+    for name in ("model.safetensors", "checkpoints/best.safetensors"):
+        answer = tenfold("evaluate", str(run / name), "digits")
+        assert "n = 359" in answer.out
+        assert said not in answer.err
+    shutil.copy(run / "model.safetensors", tmp_path / "copy.safetensors")
+    answer = tenfold("evaluate", str(tmp_path / "copy.safetensors"), "digits")
+    assert "n = 1,797" in answer.out
+    assert said in answer.err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_that_cannot_be_read_is_not_called_empty(run: Path, tenfold: Tenfold) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}))
+    (run / "checkpoints").chmod(0)
+    try:
+        answer = tenfold("evaluate", str(run))
+    finally:
+        (run / "checkpoints").chmod(0o700)
+    assert "Permission denied; make it readable for this user" in answer.err

@@ -39,6 +39,7 @@ from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files
+from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher
 
 SINGLE = Resources(threads=1)
@@ -233,7 +234,26 @@ def test_the_suggested_command_ends_with_the_same_bits(
     assert state_of(run) == state_of(whole)
 
 
-def test_a_second_signal_stops_at_once(tmp_path: Path, whole: Path, resources: Resources) -> None:
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_come_together_mean_the_same(
+    first: int, tmp_path: Path, resources: Resources
+) -> None:
+    """As `timeout` sends them, to the process and to its group."""
+    watcher = StopsAt(10, [first, first, signal.SIGTERM])
+    with pytest.raises(InterruptedRunError) as caught:
+        train_run(
+            load_recipe(EVERYTHING), out=tmp_path / "run", resources=resources, watcher=watcher
+        )
+    assert caught.value.exit_code == 128 + first
+    assert (
+        checkpoint_files(tmp_path / "run" / "checkpoints")[0].name == "step-000000010.safetensors"
+    )
+
+
+def test_a_second_signal_stops_at_once(
+    tmp_path: Path, whole: Path, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenfold.runs.signals.MEANT_ONCE", 0.0)
     run = tmp_path / "run"
     twice = StopsAt(10, [signal.SIGTERM, signal.SIGINT])
     with pytest.raises(SystemExit) as caught:
@@ -512,7 +532,6 @@ def test_what_was_accepted_stays_so_however_often_the_process_dies(
     run = tmp_path / "run"
     with pytest.raises(InterruptedRunError):
         train_run(load_recipe(EVERYTHING), out=run, resources=SINGLE, watcher=StopsAt(35))
-    newest = checkpoint_files(run / "checkpoints")[0]
     text = (run / "recipe.toml").read_text()
     for lr in ("0.5", "0.4")[: 1 + is_accepted_twice]:
         (run / "recipe.toml").write_text(text.replace("lr = ", f"lr = {lr} # ", 1))
@@ -523,8 +542,39 @@ def test_what_was_accepted_stays_so_however_often_the_process_dies(
     watcher = StopsAt()
     resumed = resume_run(run, watcher=watcher)
     assert len(resumed.history) == 5
-    assert newest.exists()
     assert not list((run / "checkpoints").glob("*.foreign"))
+
+
+def test_more_epochs_do_not_make_it_forget_what_was_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint from before the change is still the run's, if the one after it is damaged."""
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedRunError):
+        train_run(
+            load_recipe(EVERYTHING),
+            out=run,
+            resources=SINGLE,
+            watcher=StopsAt(35),
+            checkpoint_every="10",
+        )
+    text = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(text.replace("lr = ", "lr = 0.5 # ", 1))
+    save = Checkpointer.save
+
+    def save_and_die(checkpointer: Checkpointer, state: TrainingState) -> None:
+        save(checkpointer, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpointer, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(run, accept=["recipe"])
+    newest, _ = checkpoint_files(run / "checkpoints")
+    with dies_before(monkeypatch, Checkpointer, "save"):
+        resume_run(run, epochs=5)
+    newest.write_bytes(newest.read_bytes()[:-9])
+    assert len(resume_run(run).history) == 5
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "metrics.jsonl"])

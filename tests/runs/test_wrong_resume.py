@@ -321,7 +321,7 @@ REFUSED: dict[str, tuple[Callable[[Case], object], str, type[TenfoldError]]] = {
     ),
     "nothing in its context": (
         lambda c: c.rewrite_newest(context={}),
-        r"step-000000008\.safetensors: it does not say which run it belongs to: recipe is missing",
+        r"it belongs to: recipe is missing.*; move it elsewhere to continue from an older one",
         FileRefusedError,
     ),
     "another optimizer": (

@@ -310,8 +310,9 @@ class Harness:
             for key, value in self.wanted.items()
             if found.get(key) != value
         ]
-        if damaged := sorted(path.name for path in run.rglob("*.damaged*")):
-            self.tally.differences.append(f"run {number}: files were damaged: {damaged}")
+        for word in ("damaged", "foreign"):
+            if names := sorted(path.name for path in run.rglob(f"*.{word}*")):
+                self.tally.differences.append(f"run {number}: files were {word}: {names}")
 
 
 def step_of(checkpoint: Path) -> int:

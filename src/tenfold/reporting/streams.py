@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from typing import Any, TypeAlias
 
 from tenfold.errors import StorageError, reason_of
@@ -42,6 +43,41 @@ _PIECE = 256
 """Bytes written at once: if a pipe has room at all, it has room for as many."""
 
 
+class _Piece:
+    """Some bytes for another thread to write.
+
+    Attributes:
+        written: number of bytes that were.
+        is_wanted: whether they are still to be written.
+    """
+
+    def __init__(self, descriptor: int, data: bytes) -> None:
+        self._descriptor, self._data = descriptor, data
+        self.written, self.is_wanted = 0, True
+        self._is_done, self._waking = False, _thread.allocate_lock()
+        self._waking.acquire()
+
+    def write(self) -> None:
+        """Write as many as possible at once, which may wait for ever."""
+        if self.is_wanted:
+            with suppress(OSError):
+                self.written = os.write(self._descriptor, self._data)
+        self._is_done = True
+        self._waking.release()
+
+    def is_done_within(self, seconds: float) -> bool:
+        """Wait until it has been written, but no longer."""
+        if not self._is_done:
+            self._waking.acquire(timeout=seconds)
+        return self._is_done
+
+
+def _write_all(pieces: SimpleQueue[_Piece]) -> None:
+    """Write pieces until the process ends."""
+    while True:
+        pieces.get().write()
+
+
 class Display:
     """Text for a person; what cannot be shown is dropped, and no error is raised.
 
@@ -54,7 +90,9 @@ class Display:
         self._lock = threading.RLock()
         self._is_writing = self._has_gap = False
         self._patience, self._waited_at = LONGEST_WAIT, 0.0
-        self._writing = _thread.allocate_lock()  # held by the thread that writes to a terminal
+        self._pieces: SimpleQueue[_Piece] | None = None  # of the thread that writes to a terminal
+        self._piece: _Piece | None = None
+        self._process = 0
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
         return getattr(self._stream, name)
@@ -116,27 +154,31 @@ class Display:
         if not os.isatty(descriptor):
             return os.write(descriptor, data)
         # A terminal may have room, but too little: then writing waits, which no other thread must.
+        # `KeyboardInterrupt` may be raised anywhere here; the thread has no part in that.
+        pieces = self._pieces_of_writer()
+        if pieces is None:
+            return 0
+        last, piece = self._piece, _Piece(descriptor, bytes(data))
         with self._waiting() as seconds:
-            if not self._writing.acquire(timeout=seconds):
+            if last is not None and not last.is_done_within(seconds):
                 return 0
-        written: list[int] = []
-        try:
-            _thread.start_new_thread(self._write_aside, (descriptor, bytes(data), written))
-        except BaseException:
-            self._writing.release()
-            raise
+        pieces.put(piece)
+        self._piece = piece
         with self._waiting() as seconds:
-            if self._writing.acquire(timeout=max(seconds, _SHORT)):
-                self._writing.release()
-        return written[0] if written else 0
+            piece.is_wanted = piece.is_done_within(max(seconds, _SHORT))
+        return piece.written
 
-    def _write_aside(self, descriptor: int, data: bytes, written: list[int]) -> None:
-        """Write in a thread that may wait for ever; then release the lock."""
-        try:
-            with suppress(OSError):
-                written.append(os.write(descriptor, data))
-        finally:
-            self._writing.release()
+    def _pieces_of_writer(self) -> SimpleQueue[_Piece] | None:
+        """What a thread of this process writes one after the other; None if there is none."""
+        if self._process != os.getpid():  # a forked process does not have the thread
+            pieces: SimpleQueue[_Piece] = SimpleQueue()
+            self._pieces = self._piece = None
+            try:
+                _thread.start_new_thread(_write_all, (pieces,))
+            except RuntimeError:  # no more threads
+                return None
+            self._pieces, self._process = pieces, os.getpid()
+        return self._pieces
 
     @contextmanager
     def _waiting(self) -> Iterator[float]:

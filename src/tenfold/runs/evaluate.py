@@ -34,6 +34,7 @@ from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
 from tenfold.runs.run import note_on_run, read_own_bundle, read_recipe
+from tenfold.storage import absolute
 from tenfold.training.engine_table import AUTO
 
 _NAME_FILES = "name image files"
@@ -72,6 +73,8 @@ def evaluate_run(
         raise UsageError(f"there is no split {split!r}, wanted train, val or test")
     bundle, own = read_own_bundle(path)
     if data is None and own is None:
+        if is_folder(RunFolder(path).checkpoints):
+            existing_run(path)  # says what it lacks
         raise UsageError(
             f"{path}: a model file alone does not say where its data is",
             remedy=f"name the data: {RunFolder(path).command('evaluate', 'DATA')}",
@@ -92,10 +95,7 @@ def evaluate_run(
             if data is None or is_folder(path):
                 raise
             # The model file is all that is needed.
-            listener.note(
-                f"{error.message}; so all of the data is evaluated, which may include images that "
-                "the model was trained on"
-            )
+            listener.note(f"{error.message}; the model file is used as it is")
             own = None
     if own is not None:
         resources, batch_size = resources.with_defaults_from(facts, data), recipe.eval_batch_size
@@ -278,7 +278,17 @@ def _other_parts(
     parts = dict(read.parts)
     if parts.keys() == {"train"}:
         parts["test"] = parts["train"].renamed("test")
+        if _is_same_place(read.source, str(classifier.bundle.header.data.get("source"))):
+            listener.note(
+                f"{read.source}: all of it is evaluated, and the model was trained on data from "
+                "there, so the figures may include images that it was trained on"
+            )
     return parts
+
+
+def _is_same_place(one: str, other: str) -> bool:
+    """Whether two sources of data are the same name or path."""
+    return one == other or (exists(other) and absolute(Path(one)) == absolute(Path(other)))
 
 
 def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:

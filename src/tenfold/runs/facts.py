@@ -173,8 +173,8 @@ class RunFacts(Facts):
         sessions: one for the start, and one for each resume.
         conditions: of the newest session.
         context: what must be unchanged for a resume.
-        replaced: the context before the last accepted change; the newest checkpoint still has it
-            if the process died before saving another.
+        replaced: the context before the last accepted change of more than the epochs, which
+            checkpoints may still have.
         figures: once the run has ended.
         test: the report on the test split, once there is one.
         failure: why it failed, if it did.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from tenfold.errors import (
     StorageError,
     UsageError,
     printable,
+    reason_of,
     shell_quoted,
     shell_word,
 )
@@ -43,6 +45,16 @@ MAX_TEXT_SIZE = 64 * 2**20
 
 LOCK_TIMEOUT = 0.2
 """Seconds to wait for a run's lock: a process that only checks the lock holds it briefly."""
+
+
+_WAYS_TO_LOCK = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.EMFILE: "close other files, or raise the limit on open files",
+    errno.ENFILE: "close other files, or raise the limit on open files",
+    errno.ENOLCK: "move the run to another file system",
+}
+"""By error number, what to do if a folder cannot be locked, unless it is not writable."""
 
 
 class RunFolder:
@@ -100,11 +112,15 @@ class RunFolder:
             raise FileRefusedError(
                 f"{self}: another process is writing this run", remedy="wait for it or stop it"
             ) from error
-        except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or "its file system has no locks"
+        except NotImplementedError as error:
             raise StorageError(
-                f"{self}: the folder cannot be locked: {reason}",
-                remedy="make it writable",
+                f"{self}: the folder cannot be locked: its file system has no locks",
+                remedy="move the run to another file system",
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"{self}: the folder cannot be locked: {reason_of(error)}",
+                remedy=_WAYS_TO_LOCK.get(error.errno or 0, "make it writable"),
             ) from error
         with held:
             self._require_own_checkpoints()

@@ -181,7 +181,7 @@ def _restore(
         found = _context_of(checkpoint)
         before, conditions = found, found.conditions
     # Accepted earlier, but the process died before a checkpoint recorded it.
-    is_accepted = facts.replaced is not None and _acceptable(before) == _acceptable(facts.replaced)
+    is_accepted = _is_own(facts, before)
     new = _differences(began, now, epochs_changed)
     since = _differences(before, now, epochs_changed or is_accepted)
     differences = list(dict.fromkeys([*since, *new]))
@@ -219,7 +219,13 @@ def _restore(
 def _replaced(facts: RunFacts, before: Context, now: Context) -> Context | None:
     """What older checkpoints of the run may have instead of today's context."""
     own = Context(**before.model_dump(include=set(Context.model_fields)))
-    return own if own != now else facts.replaced
+    return own if _differences(own, now, epochs_changed=True) else facts.replaced
+
+
+def _is_own(facts: RunFacts, context: Context) -> bool:
+    """Whether a checkpoint with this context is the run's, whatever its number of epochs."""
+    contexts = [each for each in (facts.context, facts.replaced) if each is not None]
+    return any(not _differences(context, each, epochs_changed=True) for each in contexts)
 
 
 def _is_held_out(difference: str) -> bool:
@@ -275,11 +281,9 @@ def _newest_checkpoint(folder: RunFolder, facts: RunFacts) -> Checkpoint | None:
     Raises:
         FileRefusedError: none is valid, or all are gone.
     """
-    contexts = [each for each in (facts.context, facts.replaced) if each is not None]
 
     def is_own(checkpoint: Checkpoint) -> bool:
-        before = _context_of(upgraded(checkpoint))
-        return any(not _differences(before, each, epochs_changed=True) for each in contexts)
+        return _is_own(facts, _context_of(upgraded(checkpoint)))
 
     newest = read_newest(folder.checkpoints, is_own)
     if newest is None and exists(folder.metrics):
@@ -297,7 +301,8 @@ def _context_of(checkpoint: Checkpoint) -> _CheckpointContext:
         FileRefusedError: it does not say.
     """
     place = f"{checkpoint.path}: it does not say which run it belongs to"
-    return checked(_CheckpointContext, checkpoint.header.context, place)
+    remedy = "move it elsewhere to continue from an older one"
+    return checked(_CheckpointContext, checkpoint.header.context, place, remedy=remedy)
 
 
 def _load(

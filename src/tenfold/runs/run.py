@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.data.catalog.table import find
+from tenfold.data.folders.walking import CHECKPOINTS
 from tenfold.deployment.bundle import Bundle, read_bundle
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import (
@@ -23,7 +24,7 @@ from tenfold.recipes.older import upgraded_recipe
 from tenfold.runs.facts import PUT_BACK, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run, sha256_of
 from tenfold.runs.resources import choose_device
-from tenfold.storage import absolute
+from tenfold.storage import absolute, refusal_of
 from tenfold.training.history import EpochMetrics
 
 SCHEMA = 1
@@ -158,13 +159,20 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
 def note_on_run(folder: RunFolder, bundle: Bundle) -> str:
     """The note for using a model whose run has not finished, or has files that are not its own.
 
+    A model file that is named itself is used even if the other files of its run are damaged.
+
     Empty if there is nothing to note.
 
     Args:
         folder: the run's.
         bundle: its model.
     """
-    facts = folder.read_facts()
+    try:
+        facts = folder.read_facts()
+    except (NewerFormatError, FileUnreadableError):
+        raise
+    except FileRefusedError as error:
+        return f"{error.message}; the model file is used as it is"
     if facts.has_ended:
         return _note_on_files(folder, facts)
     epoch = bundle.header.figures.get("epochs")
@@ -179,15 +187,17 @@ def note_on_run(folder: RunFolder, bundle: Bundle) -> str:
 
 def _note_on_files(folder: RunFolder, facts: RunFacts) -> str:
     """The note on results and a history that are not those that the run ended with."""
-    problems = []
+    problems, unreadable = [], []
     for require_own in (folder.require_own_results, folder.read_history):
         try:
             require_own(facts)
+        except FileUnreadableError as error:
+            unreadable.append(str(error))
         except FileRefusedError as error:
             problems.append(error.message)
-    if not problems:
-        return ""
-    return f"{'; '.join(problems)}; write them again with: {folder.command('resume')}"
+    if problems:
+        problems.append(f"write them again with: {folder.command('resume')}")
+    return "; ".join([*unreadable, *problems])
 
 
 def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
@@ -197,7 +207,7 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
         FileRefusedError: there is no usable model, or it is not the one that the run ended with.
     """
     found = bundle_path(path)
-    folder = RunFolder(path if is_folder(path) else path.parent)
+    folder = RunFolder(path if is_folder(path) else _folder_around(path))
     if not is_file(folder.facts) or absolute(found) not in (folder.model, folder.best):
         return read_bundle(found), None
     if not is_folder(path):
@@ -205,14 +215,15 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
             folder.read_facts()
         except (NewerFormatError, FileUnreadableError):
             raise
-        except FileRefusedError:  # the file itself is all that is needed
-            return read_bundle(found), None
+        except FileRefusedError:  # the file itself is all that is needed, but see `note_on_run`
+            return read_bundle(found), folder
     try:
         bundle = read_bundle(found)
     except (NewerFormatError, FileUnreadableError):
         raise
     except FileRefusedError as error:
-        remedy = f"write it again with: {folder.command('resume')}"
+        first = "remove that folder, then " if is_folder(found) else ""
+        remedy = f"{first}write it again with: {folder.command('resume')}"
         raise FileRefusedError(error.message, remedy=remedy) from error
     if is_folder(path):
         facts = folder.read_facts()
@@ -221,6 +232,11 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
         else:
             _require_own_best(folder, facts, bundle)
     return bundle, folder
+
+
+def _folder_around(path: Path) -> Path:
+    """The folder of the run that a model file would belong to."""
+    return path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
 
 
 def require_own_model(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> None:
@@ -252,10 +268,12 @@ def _require_own_best(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> Non
     if not own or any(figures[key] != own[0][key] for key in own[0].keys() & figures.keys()):
         raise FileRefusedError(
             f"{folder.best}: these are not the best weights of this run",
-            remedy="wait until the process that trains it has written them"
-            if folder.is_being_written()
-            else f"write them again with: {folder.command('resume')}; or name the file itself to "
-            "use it as it is",
+            remedy=(
+                "wait until the process that trains it has written them"
+                if folder.is_being_written()
+                else f"write them again with: {folder.command('resume')}"
+            )
+            + "; or name the file itself to use it as it is",
         )
 
 
@@ -284,6 +302,12 @@ def bundle_path(path: Path) -> Path:
     for bundle in bundles:
         if is_file(bundle):
             return bundle
+        try:
+            bundle.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:  # what is there cannot be seen
+            raise refusal_of(bundle, error) from error
     if not is_run:
         raise FileRefusedError(
             f"{folder}: this is not a run: it has no model.safetensors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +12,10 @@ from types import FrameType
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _SECOND_EXITS = (signal.SIGINT, signal.SIGTERM)
 """After one of these, another one exits at once."""
+
+MEANT_ONCE = 1.0
+"""Seconds within which several signals mean the same: `timeout`, for example, sends its signal to
+the process and to its group."""
 
 
 class StopRequest:
@@ -53,9 +58,10 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM and SIGHUP into a stop request in the block.
 
-    After SIGINT or SIGTERM, another of these exits. After SIGHUP the first of them does not, nor
-    does a second SIGHUP do anything: when a terminal is closed or a session ends, the shell and the
-    system send several. If the block ends well all the same, the signal is sent again.
+    After SIGINT or SIGTERM, another of these exits, if it comes `MEANT_ONCE` seconds later. After
+    SIGHUP the first of them does not, nor does a second SIGHUP do anything: when a terminal is
+    closed or a session ends, the shell and the system send several. If the block ends well all the
+    same, the signal is sent again.
 
     Signals that the process ignores, as a process under `nohup` ignores SIGHUP, stay ignored, and
     so do those whose handlers were not set by Python. Python delivers signals only to the main
@@ -75,11 +81,17 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
+        since = time.monotonic()
+
+        def again(number: int, frame: FrameType | None) -> None:
+            if time.monotonic() >= since + MEANT_ONCE:
+                _exit_at_once(number, frame)
+
         for other in previous:
             if other not in _SECOND_EXITS:
                 signal.signal(other, signal.SIG_IGN)
             elif number in _SECOND_EXITS:
-                signal.signal(other, _exit_at_once)
+                signal.signal(other, again)
         request.arrived(number)
 
     for number in previous:

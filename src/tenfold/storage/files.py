@@ -30,10 +30,10 @@ _PASSING = {
     errno.ENOMEM: "end other programs",
     **dict.fromkeys(
         (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EBUSY, errno.EAGAIN),
-        "try again when its file system answers",
+        "try again later",
     ),
 }
-"""By error number, why a file cannot be read though nothing is wrong with it, and what to do."""
+"""By error number, what to do if a file cannot be read though nothing is wrong with it."""
 
 _WAYS_TO_WRITE = {
     errno.ENOSPC: "free some space there, or choose another folder",

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,14 +169,15 @@ class Checkpointer:
             version=VERSION,
             header={**header.model_dump(), "context": dict(self.context)},
         )
-        # Never remove what is not ours, whatever its name.
-        others = [
-            other
-            for other in checkpoint_files(self.folder)
-            if other != path and kind_of(other) == KIND
-        ]
-        for old in others[GENERATIONS - 1 :]:
-            remove_file(old)
+        with suppress(FileRefusedError):  # then they are removed another time
+            # Never remove what is not ours, whatever its name.
+            others = [
+                other
+                for other in checkpoint_files(self.folder)
+                if other != path and kind_of(other) == KIND
+            ]
+            for old in others[GENERATIONS - 1 :]:
+                remove_file(old)
         if self.after_save is not None:
             self.after_save(state)
         self._saved_at = self._looked_at = time.perf_counter()

@@ -106,6 +106,18 @@ def test_a_png_of_imagemagick_has_an_orientation() -> None:
 
 
 @pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(
+    "odd", [(ORIENTATION, SHORT, 0, 3), (ORIENTATION, SHORT, 9, 5000), (ORIENTATION, LONG, 2, 40)]
+)
+def test_an_orientation_that_is_not_there_does_not_count(
+    odd: tuple[int, int, int, int], order: str
+) -> None:
+    """It has no values, or they are beyond the end of the data, as a whole or in part."""
+    assert orientation_in(tags(order, odd)) is None
+    assert orientation_in(tags(order, odd, (ORIENTATION, SHORT, 1, 6))) == 6
+
+
+@pytest.mark.parametrize("order", "<>")
 def test_of_several_orientations_the_first_counts(order: str) -> None:
     """As in Pillow."""
     two = [(ORIENTATION, SHORT, 1, number) for number in (6, 3)]

@@ -132,7 +132,7 @@ def _without_exif(data: bytes) -> bytes:
 def _put_exif_back(image: ImageFile) -> None:
     """Let `image.info` have the EXIF data of a JPEG: by its standard, a single segment.
 
-    Of AVIF and HEIC, it loses the XMP data, which have an orientation no more than EXIF data.
+    For AVIF and HEIC, the XMP data are removed: the orientation in them does not count, either.
     """
     if image.format in ("AVIF", "HEIF"):
         image.info.pop("xmp", None)

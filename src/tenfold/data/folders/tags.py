@@ -76,6 +76,11 @@ class Tag(NamedTuple):
         return self.length * _SIZES[self.kind]
 
     @property
+    def end(self) -> int:
+        """Where its values end, if they are not in the tag itself."""
+        return self.place + self.size
+
+    @property
     def numbers(self) -> int:
         """How many numbers Pillow makes of it."""
         return 0 if self.kind in _OF_BYTES else self.length
@@ -102,23 +107,24 @@ def require_bounded_tags(data: bytes, name: str) -> list[Tag]:
 
 def orientation_in(exif: bytes) -> int | None:
     """The orientation in EXIF data, 1..8 by its standard; None if there is none."""
-    for tag in _tags(exif.removeprefix(_EXIF).removeprefix(_EXIF)):
-        if tag.number == _ORIENTATION and tag.kind in _INTEGERS:
+    data = exif.removeprefix(_EXIF).removeprefix(_EXIF)
+    for tag in _tags(data):
+        is_it = tag.number == _ORIENTATION and tag.kind in _INTEGERS and tag.length
+        if is_it and tag.end <= len(data):
             return tag.value
     return None
 
 
 def _excess(tags: list[Tag], data: bytes) -> str:
     """What about these tags, and the groups they lead to, is over a limit, if anything."""
-    groups = _groups(tags, data)
-    groups += [deeper for group in groups for deeper in _groups(group, data)]
-    if len(groups) > _MOST_GROUPS:
-        return f"it has {len(groups)} groups of tags, wanted at most {_MOST_GROUPS}"
-    taken = 0
-    for directory in [tags, *groups]:
-        if len(directory) > MOST_TAGS:
+    taken = n = 0
+    for place, directory in enumerate(_directories(tags, data)):
+        if place > _MOST_GROUPS:
+            return f"it has more than {_MOST_GROUPS} groups of tags"
+        n += len(directory)
+        if n > MOST_TAGS:
             return f"it has more than {MOST_TAGS:,} tags"
-        there = [tag for tag in directory if tag.place + tag.size <= len(data)]
+        there = [tag for tag in directory if tag.end <= len(data)]
         for tag in there:
             if tag.numbers > MOST_NUMBERS:
                 return (
@@ -126,26 +132,45 @@ def _excess(tags: list[Tag], data: bytes) -> str:
                 )
         taken += sum(tag.size for tag in there)
         numbers = sum(tag.numbers for tag in there)
-        if directory is not tags and numbers > MOST_NUMBERS:
+        if place and numbers > MOST_NUMBERS:
             return f"a group of tags has {numbers:,} numbers, wanted at most {MOST_NUMBERS:,}"
     if taken > _SHARED * len(data):
         return f"its tags claim {taken:,} bytes, over {_SHARED} times the file's {len(data):,}"
     return ""
 
 
-def _groups(tags: Iterable[Tag], data: bytes) -> list[list[Tag]]:
-    """The groups of tags that these lead to, but hardly more than there may be."""
-    places = (tag.value for tag in tags if tag.number in _GROUPS and tag.kind in _INTEGERS)
-    return [_group(data, place) for place in islice(places, _MOST_GROUPS + 1)]
+def _directories(tags: list[Tag], data: bytes) -> Iterator[list[Tag]]:
+    """The tags, then the groups that they lead to, and those that these lead to, one at a time."""
+    yield tags
+    places = _places_of_groups(tags, data)
+    for depth in range(2):
+        deeper: list[int] = []
+        for place in places:
+            group = _group(data, place)
+            yield group
+            if depth == 0:
+                deeper += _places_of_groups(group, data)
+        places = deeper
+
+
+def _places_of_groups(tags: Iterable[Tag], data: bytes) -> list[int]:
+    """Where the groups are that these tags lead to, at most one more than there may be."""
+    places = (
+        tag.value
+        for tag in tags
+        if tag.number in _GROUPS and tag.kind in _INTEGERS and tag.length and tag.end <= len(data)
+    )
+    return list(islice(places, _MOST_GROUPS + 1))
 
 
 def _group(data: bytes, place: int) -> list[Tag]:
     """A group of tags, as far as Pillow reads it: up to one that leads out of the file.
 
-    The place may be left over from another file, so that it leads to anything.
+    It skips those that lead further than a file can be. The place of the group may be left over
+    from another file, so that it leads to anything.
     """
-    is_there = takewhile(lambda tag: tag.place + tag.size <= len(data), _tags(data, place))
-    return list(is_there)
+    possible = (tag for tag in _tags(data, place) if tag.place < 2**63)
+    return list(takewhile(lambda tag: tag.end <= len(data), possible))
 
 
 def _tags(data: bytes, place: int | None = None) -> Iterator[Tag]:
