@@ -422,7 +422,8 @@ def sealed(kind: str, version: int) -> Callable[[bytes], bytes]:
         text = header.decode(errors="replace")
         try:
             top = json.loads(entries)
-            tensors = _tensors(Path(), top, memoryview(values))
+            file = io.BufferedReader(io.BytesIO(values))
+            tensors = _tensors(Path(), top, file, len(values))
         except (TenfoldError, ValueError, RecursionError, AttributeError):
             top, tensors = {}, {}
         metadata = {"kind": kind, "version": str(version), "header": text}
