@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 import tenfold
 from tenfold.errors import (
     DataError,
+    InterruptedRunError,
     StorageError,
     TenfoldError,
     UsageError,
@@ -285,7 +286,7 @@ def _stoppable(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             # A further signal, just before the command that continues the run was shown.
-            if isinstance(interrupt.__context__, TenfoldError):
+            if isinstance(interrupt.__context__, InterruptedRunError):
                 raise interrupt.__context__ from None
             raise _InterruptedError from None
 

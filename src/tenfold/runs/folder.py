@@ -46,7 +46,6 @@ MAX_TEXT_SIZE = 64 * 2**20
 LOCK_TIMEOUT = 0.2
 """Seconds to wait for a run's lock: a process that only checks the lock holds it briefly."""
 
-
 _WAYS_TO_LOCK = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
