@@ -52,7 +52,7 @@ def bomb(size: int = 2**27) -> bytes:
 
 # --- TIFF -------------------------------------------------------------------------------------
 
-SHORT, LONG, RATIONAL = 3, 4, 5
+SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
 
 Entries = list[tuple[int, int, int, int | bytes]]
 """Tags: their numbers, types, numbers of values, and a value or the bytes of several."""
@@ -106,9 +106,11 @@ def tiff_with_group(number: int, group: Entries) -> bytes:
     first = tiff([*sound, (273, LONG, 1, 8), (number, LONG, 1, 600)], size=600)
     base, listed, rest = 600 + 2 + 12 * len(group) + 4, struct.pack("<H", len(group)), b""
     for tag, kind, count, value in group:
-        assert isinstance(value, bytes)
-        listed += struct.pack("<HHII", tag, kind, count, base + len(rest))
-        rest += value
+        if isinstance(value, bytes):
+            listed += struct.pack("<HHII", tag, kind, count, base + len(rest))
+            rest += value
+        else:
+            listed += struct.pack("<HHII", tag, kind, count, value)
     return first + listed + bytes(4) + rest
 
 
@@ -126,11 +128,20 @@ def big_tiff(count: int) -> bytes:
     return b"II+\0" + struct.pack("<HHQ", 8, 0, 16) + entries + bytes(8)
 
 
-def big_tiff_with_group(count: int) -> bytes:
-    """One with a group of a tag further away than a file can be, and one of many numbers."""
+def big_tiff_with_group(count: int, *, kind: int = SHORT, skipped: int = 1) -> bytes:
+    """One with a group of tags further away than a file can be, then one of many numbers."""
     head = struct.pack("<QHHQQ", 1, 34_665, LONG, 1, 52) + bytes(8)
-    group = struct.pack("<QHHQQHHQQ", 2, 999, SHORT, 8, 2**63, 1000, RATIONAL, count, 108)
+    group = struct.pack("<Q", skipped + 1) + struct.pack("<HHQQ", 999, kind, 8, 2**63) * skipped
+    group += struct.pack("<HHQQ", 1000, RATIONAL, count, 88 + 20 * skipped)
     return b"II+\0" + struct.pack("<HHQ", 8, 0, 16) + head + group + bytes(8) + bytes(8 * count)
+
+
+def group_in_group(count: int) -> Entries:
+    """A group of a tag larger than a file, one that leads to a deeper group, and the latter."""
+    place = 600 + 2 + 3 * 12 + 4
+    deeper = struct.pack("<HHHII", 1, 1000, RATIONAL, count, place + 18) + bytes(4 + 8 * count)
+    too_large = (999, RATIONAL, 2**29 - 1, 8)
+    return [too_large, (40_965, LONG, 1, place), (1001, UNDEFINED, len(deeper), deeper)]
 
 
 # --- Other formats ----------------------------------------------------------------------------
@@ -323,6 +334,31 @@ ROWS = {
     ),
     "BigTIFF with a tag that leads too far, and one of a million numbers": row(
         "x.tif", big_tiff_with_group(1_000_000), says="tag 1000 has 1,000,000 numbers"
+    ),
+    "BigTIFF with a tag of a million numbers behind 65,536 of an unknown type": row(
+        "x.tif",
+        big_tiff_with_group(1_000_000, kind=99, skipped=65_536),
+        says="more than 65,535 tags",
+    ),
+    "BigTIFF with a tag of a million numbers behind 65,536 that lead too far": row(
+        "x.tif", big_tiff_with_group(1_000_000, skipped=65_536), says="more than 65,535 tags"
+    ),
+    "TIFF with a tag twice, the second time out of the file, and a million numbers": row(
+        "x.tif",
+        tiff_with_group(
+            34_665,
+            [
+                (999, SHORT, 1, 5),
+                (999, RATIONAL, 20, 2**32 - 16),
+                (1000, RATIONAL, 1_000_000, NUMBERS * 2),
+            ],
+        ),
+        says="tag 1000 has 1,000,000 numbers",
+    ),
+    "TIFF with a tag larger than the file, and a deeper group of a million numbers": row(
+        "x.tif",
+        tiff_with_group(34_665, group_in_group(1_000_000)),
+        says="tag 1000 has 1,000,000 numbers",
     ),
     "TIFF with 156 groups of 65,535 tags": row(
         "x.tif", groups_of_groups(12, 65_535), bound=60, says="more than 65,535 tags"

@@ -24,4 +24,4 @@ def test_what_fuzzing_begins_with_is_read(name: str, tmp_path: Path) -> None:
             except TenfoldError:  # not every use is for every seed
                 continue
             read[place] += 1
-    assert any(read), "no use reads any of them"
+    assert all(read), f"read by each use: {read}, wanted at least once"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +20,7 @@ import tenfold as package
 from command_line import Tenfold
 from stopping import StopsAt
 from tenfold.errors import FileRefusedError, InterruptedRunError
+from tenfold.runs import evaluate_run
 from tenfold.runs.folder import RunFolder
 
 QUIET = {"quiet": True}
@@ -304,6 +306,62 @@ def test_a_model_file_that_is_named_may_have_been_trained_on_the_data(
     answer = tenfold("evaluate", str(tmp_path / "copy.safetensors"), "digits")
     assert "n = 1,797" in answer.out
     assert said in answer.err
+
+
+def test_a_run_may_have_the_name_of_its_checkpoints(
+    run: Path, tenfold: Tenfold, tmp_path: Path
+) -> None:
+    run.rename(tmp_path / "checkpoints")
+    for name in ("model.safetensors", "checkpoints/best.safetensors"):
+        assert "n = 359" in tenfold("evaluate", str(tmp_path / "checkpoints" / name)).out
+
+
+def test_a_model_file_is_its_runs_wherever_one_is(
+    run: Path, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name in (
+        (run, "model.safetensors"),
+        (run, "checkpoints/best.safetensors"),
+        (run / "checkpoints", "best.safetensors"),
+        (run / "checkpoints", "../model.safetensors"),
+    ):
+        monkeypatch.chdir(place)
+        assert "n = 359" in tenfold("evaluate", name).out
+
+
+def test_a_folder_that_a_model_was_trained_on_is_known_by_any_name(
+    tenfold: Tenfold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        place = tmp_path / "photos/all" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(place / f"{number}.png")
+    shutil.copytree(tmp_path / "photos/all", tmp_path / "others")
+    (tmp_path / "link").symlink_to("photos/all")
+    tenfold("train", str(tmp_path / "photos/all"), "--epochs", "1", "--out", str(tmp_path / "run"))
+    model = str(shutil.copy(tmp_path / "run/model.safetensors", tmp_path / "copy.safetensors"))
+    monkeypatch.chdir(tmp_path / "photos")
+    said = "all of it is evaluated, and the model was trained on data from there"
+    for name in ("all", "../photos/all", str(tmp_path / "link")):
+        assert said in tenfold("evaluate", model, name).err
+    answer = tenfold("evaluate", model, "../others")
+    assert answer.code == 0
+    assert said not in answer.err
+
+
+def test_data_from_python_is_not_known_by_its_type(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def images() -> torch.utils.data.TensorDataset:
+        pixels = torch.from_numpy(rng.integers(0, 256, (40, 1, 8, 8), np.uint8))
+        return torch.utils.data.TensorDataset(pixels, torch.arange(40) % 10)
+
+    package.train(images(), out=tmp_path / "own", **CHANGES)
+    model = shutil.copy(tmp_path / "own/model.safetensors", tmp_path / "copy.safetensors")
+    listener = StopsAt()
+    assert evaluate_run(Path(model), images(), listener=listener).n == 40
+    assert not [note for note in listener.notes if "trained on" in note]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")

@@ -669,6 +669,32 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path, tenfold: Tenfold) ->
     assert tenfold("resume", str(run), "--quiet").code == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks in another way")
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EPERM, "; make it writable"),
+        (errno.EROFS, "; make it writable"),
+        (errno.ENOSPC, "; free some space there"),
+        (errno.EMFILE, "; close other files, or raise the limit on open files"),
+        (errno.EOPNOTSUPP, "; move the run to another file system"),
+        (errno.ESTALE, "; try again later"),
+        (errno.EIO, ""),
+    ],
+)
+def test_a_folder_that_cannot_be_locked(
+    number: int, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StorageError) as caught, RunFolder(tmp_path).locked():
+        pass
+    said = f"{tmp_path}: the folder cannot be locked: {os.strerror(number)}{remedy}"
+    assert str(caught.value) == said
+
+
 def test_two_new_runs_cannot_share_a_folder(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

@@ -34,7 +34,6 @@ from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
 from tenfold.runs.run import note_on_run, read_own_bundle, read_recipe
-from tenfold.storage import absolute
 from tenfold.training.engine_table import AUTO
 
 _NAME_FILES = "name image files"
@@ -95,7 +94,10 @@ def evaluate_run(
             if data is None or is_folder(path):
                 raise
             # The model file is all that is needed.
-            listener.note(f"{error.message}; the model file is used as it is")
+            listener.note(
+                f"{error.message}; the model file is used as it is, and the data may include "
+                "images that the model was trained on"
+            )
             own = None
     if own is not None:
         resources, batch_size = resources.with_defaults_from(facts, data), recipe.eval_batch_size
@@ -278,7 +280,7 @@ def _other_parts(
     parts = dict(read.parts)
     if parts.keys() == {"train"}:
         parts["test"] = parts["train"].renamed("test")
-        if _is_same_place(read.source, str(classifier.bundle.header.data.get("source"))):
+        if _is_within(str(classifier.bundle.header.data.get("source")), read.source):
             listener.note(
                 f"{read.source}: all of it is evaluated, and the model was trained on data from "
                 "there, so the figures may include images that it was trained on"
@@ -286,9 +288,13 @@ def _other_parts(
     return parts
 
 
-def _is_same_place(one: str, other: str) -> bool:
-    """Whether two sources of data are the same name or path."""
-    return one == other or (exists(other) and absolute(Path(one)) == absolute(Path(other)))
+def _is_within(source: str, other: str) -> bool:
+    """Whether a source of data is, or is in, another one, each a name or a path."""
+    if source in DATASETS or other in DATASETS:
+        return source == other
+    if not (exists(source) and exists(other)):  # such as what was passed in Python
+        return False
+    return Path(source).resolve().is_relative_to(Path(other).resolve())
 
 
 def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:

@@ -51,9 +51,13 @@ _WAYS_TO_LOCK = {
     errno.EDQUOT: "free some space there",
     errno.EMFILE: "close other files, or raise the limit on open files",
     errno.ENFILE: "close other files, or raise the limit on open files",
-    errno.ENOLCK: "move the run to another file system",
+    **dict.fromkeys(
+        (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP), "move the run to another file system"
+    ),
+    **dict.fromkeys((errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN), "try again later"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable"),
 }
-"""By error number, what to do if a folder cannot be locked, unless it is not writable."""
+"""By error number, what to do if a folder cannot be locked."""
 
 
 class RunFolder:
@@ -119,7 +123,7 @@ class RunFolder:
         except OSError as error:
             raise StorageError(
                 f"{self}: the folder cannot be locked: {reason_of(error)}",
-                remedy=_WAYS_TO_LOCK.get(error.errno or 0, "make it writable"),
+                remedy=_WAYS_TO_LOCK.get(error.errno or 0, ""),
             ) from error
         with held:
             self._require_own_checkpoints()

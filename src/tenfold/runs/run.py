@@ -207,7 +207,7 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
         FileRefusedError: there is no usable model, or it is not the one that the run ended with.
     """
     found = bundle_path(path)
-    folder = RunFolder(path if is_folder(path) else _folder_around(path))
+    folder = RunFolder(path) if is_folder(path) else _run_around(path)
     if not is_file(folder.facts) or absolute(found) not in (folder.model, folder.best):
         return read_bundle(found), None
     if not is_folder(path):
@@ -234,9 +234,13 @@ def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
     return bundle, folder
 
 
-def _folder_around(path: Path) -> Path:
-    """The folder of the run that a model file would belong to."""
-    return path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
+def _run_around(path: Path) -> RunFolder:
+    """The run that a model file belongs to if it is in one."""
+    around = RunFolder(path.parent)
+    if absolute(path) == around.model:
+        return around
+    is_in_sight = path.parent.name == CHECKPOINTS
+    return RunFolder(path.parent.parent if is_in_sight else absolute(path).parent.parent)
 
 
 def require_own_model(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from itertools import islice, takewhile
+from itertools import islice
 from typing import NamedTuple
 
 from tenfold.errors import DataError
@@ -22,7 +22,7 @@ MOST_NUMBERS = 200_000
 tags such as those of EXIF; a palette of 16 bits has 196,608."""
 
 MOST_TAGS = 65_535
-"""Maximum number of tags; BigTIFF could count more."""
+"""Maximum number of tags in a file, and of a directory's entries; BigTIFF could count more."""
 
 TILE_SIDES = (322, 323)
 """The tags with the width and the height of a tile."""
@@ -86,6 +86,10 @@ class Tag(NamedTuple):
         return 0 if self.kind in _OF_BYTES else self.length
 
 
+_SKIPPED = Tag(-1, 7, 0, 0, 0)
+"""In the place of a tag of an unknown type."""
+
+
 def require_bounded_tags(data: bytes, name: str) -> list[Tag]:
     """The tags of the first image in a TIFF file, if they are not over a limit.
 
@@ -121,8 +125,8 @@ def _excess(tags: list[Tag], data: bytes) -> str:
     for place, directory in enumerate(_directories(tags, data)):
         if place > _MOST_GROUPS:
             return f"it has more than {_MOST_GROUPS} groups of tags"
-        n += len(directory)
-        if n > MOST_TAGS:
+        n += sum(tag is not _SKIPPED for tag in directory)
+        if max(n, len(directory)) > MOST_TAGS:
             return f"it has more than {MOST_TAGS:,} tags"
         there = [tag for tag in directory if tag.end <= len(data)]
         for tag in there:
@@ -146,7 +150,7 @@ def _directories(tags: list[Tag], data: bytes) -> Iterator[list[Tag]]:
     for depth in range(2):
         deeper: list[int] = []
         for place in places:
-            group = _group(data, place)
+            group = list(_tags(data, place))
             yield group
             if depth == 0:
                 deeper += _places_of_groups(group, data)
@@ -163,18 +167,12 @@ def _places_of_groups(tags: Iterable[Tag], data: bytes) -> list[int]:
     return list(islice(places, _MOST_GROUPS + 1))
 
 
-def _group(data: bytes, place: int) -> list[Tag]:
-    """A group of tags, as far as Pillow reads it: up to one that leads out of the file.
-
-    It skips those that lead further than a file can be. The place of the group may be left over
-    from another file, so that it leads to anything.
-    """
-    possible = (tag for tag in _tags(data, place) if tag.place < 2**63)
-    return list(takewhile(lambda tag: tag.end <= len(data), possible))
-
-
 def _tags(data: bytes, place: int | None = None) -> Iterator[Tag]:
-    """The tags in the first directory or at another place, as far as they are there."""
+    """The tags in the first directory or at another place, as far as they are there.
+
+    There is one for every entry, up to one more than there may be. The place may be left over from
+    another file, so that it leads to anything.
+    """
     order = _FORMATS.get(data[:2])
     if order is None or len(data) < 16:
         return
@@ -197,6 +195,7 @@ def _tags(data: bytes, place: int | None = None) -> Iterator[Tag]:
         place += layout.size
         unit = _SIZES.get(kind)
         if unit is None:
+            yield _SKIPPED
             continue
         place_of_values = value if n * unit > field else 0
         if number in _FIRST_VALUES and n:
