@@ -137,7 +137,7 @@ def big_tiff_with_group(count: int, *, kind: int = SHORT, skipped: int = 1) -> b
 
 
 def group_in_group(count: int) -> Entries:
-    """A group of a tag larger than a file, one that leads to a deeper group, and the latter."""
+    """Three tags: one larger than the file, one that leads to a deeper group, and that group."""
     place = 600 + 2 + 3 * 12 + 4
     deeper = struct.pack("<HHHII", 1, 1000, RATIONAL, count, place + 18) + bytes(4 + 8 * count)
     too_large = (999, RATIONAL, 2**29 - 1, 8)

@@ -239,8 +239,9 @@ def _run_around(path: Path) -> RunFolder:
     around = RunFolder(path.parent)
     if absolute(path) == around.model:
         return around
-    is_in_sight = path.parent.name == CHECKPOINTS
-    return RunFolder(path.parent.parent if is_in_sight else absolute(path).parent.parent)
+    if path.parent.name != CHECKPOINTS:  # such as a name in the working directory
+        path = absolute(path)
+    return RunFolder(path.parent.parent)
 
 
 def require_own_model(folder: RunFolder, facts: RunFacts, bundle: Bundle) -> None:
