@@ -69,7 +69,7 @@ def test_tools_that_look_on_can_save_what_they_found(tool: str, tmp_path: Path) 
     if tool == "profile":
         assert "function calls" in found.stdout
     else:
-        assert (tmp_path / "tenfold.cli.cover").exists()
+        assert (tmp_path / "tenfold.cli.__init__.cover").exists()
 
 
 HOSTS = {

@@ -97,7 +97,7 @@ WITHOUT_TORCH = {
         "runs/train.py",
     ),
     "reporting": ("reporting/__init__.py", "reporting/describe.py", "reporting/terminal.py"),
-    "front ends": ("__init__.py", "api.py", "cli.py"),
+    "front ends": ("__init__.py", "api.py", "cli/*.py"),
 }
 """What can be imported without PyTorch, directly or by way of others, in groups."""
 

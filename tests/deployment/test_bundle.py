@@ -164,6 +164,8 @@ def test_the_header_can_be_read_by_anyone(tmp_path):
                 "transposed": False,
             },
         ],
+        "temperature": 1.0,
+        "background": None,
         "data": {"source": "pets", "fingerprint": "ab" * 32},
         "figures": {"val_acc": 0.75, "test_acc": None},
     }

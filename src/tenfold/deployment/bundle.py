@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from tenfold.deployment.background import Background
 from tenfold.errors import FileRefusedError, UsageError, listing, quoted
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.older import renamed_weights, without_idle_dropout
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 else:
     nn = ImageModel = Any
 
-KIND, VERSION = "tenfold-bundle", 3
+KIND, VERSION = "tenfold-bundle", 4
 
 MAX_CLASSES = 65_536
 
@@ -95,6 +96,9 @@ class BundleHeader(Facts):
         preprocessing: from raw pixels to the network's input.
         layers: the network as a flat list; None if it is not one, or this was not determined. It
             must be what `layer_list` finds, so a change there needs a new version of the file.
+        temperature: the logits are divided by it for probabilities; fitted to validation images,
+            1 if there were none, or in older files.
+        background: of the training images; None if they have no common one, or in older files.
         data: `source` and `fingerprint` of the training data.
         figures: the figures measured when the bundle was created, by name.
     """
@@ -110,6 +114,8 @@ class BundleHeader(Facts):
     depth: Annotated[int, Field(ge=8, le=16)] = 16
     preprocessing: PreprocessingHeader
     layers: Network | None = None
+    temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
+    background: Background | None = None
     data: dict[str, Any]
     figures: dict[str, Any]
 

@@ -58,13 +58,21 @@ class Guess:
     name: str
     probability: float
 
+    def to_dict(self) -> dict[str, object]:
+        """The guess as the command line and the server write it, ready for JSON."""
+        return {"class": self.name, "label": self.label, "probability": self.probability}
+
 
 class Classifier:
     """Predicts the classes of images, converted in the same way as the training images.
 
-    Images can be one file or opened image; a sequence of these; raw pixels as a uint8 tensor or
-    array of shape (n, channels, height, width), or (n, height, width) if gray, in the model's
-    size; or an `ImageDataset`.
+    Images can be one file, by its name, as bytes or opened; an opened Pillow image; a sequence of
+    these; raw pixels as a uint8 tensor or array of shape (n, channels, height, width), or (n,
+    height, width) if gray, in the model's size; or an `ImageDataset`. With `paths=False`, names of
+    files are refused and no file is opened, as for images from strangers.
+
+    Probabilities are those of logits divided by the bundle's temperature, which fits them to the
+    validation images of the training.
 
     Compiled kernels compute a network that the bundle lists layer by layer, without PyTorch, until
     `module` is used; from then on, the module's weights count.
@@ -157,38 +165,69 @@ class Classifier:
         """The class names, in the order of the probabilities."""
         return self.bundle.classes
 
-    def predict(self, images: ImageInputs) -> list[str]:
+    def pixels(self, images: ImageInputs, *, paths: bool = True) -> PixelArray:
+        """The images as the model takes them: uint8 of shape (n, channels, height, width).
+
+        Raises:
+            UsageError: the images are of another type, or are names although `paths` is False.
+            DataError: an image cannot be read, or does not have the model's shape; all are named.
+        """
+        header = self.bundle.header
+        return in_memory_order(
+            raw_pixels(images, self.bundle.input_shape, header.resize, header.depth, paths=paths)
+        )
+
+    def logits(self, images: ImageInputs, *, paths: bool = True) -> Float[np.ndarray, "n classes"]:
+        """The network's outputs for each image, before the temperature.
+
+        Raises:
+            UsageError, DataError: see `pixels`.
+            FileRefusedError: the model's weights are so large that its outputs are not finite.
+        """
+        logits = self._predict(self.pixels(images, paths=paths), _BATCH_SIZE)
+        if not np.isfinite(logits).all():
+            raise _not_finite("predict")
+        return logits
+
+    def predict(self, images: ImageInputs, *, paths: bool = True) -> list[str]:
         """The name of the most probable class for each image.
 
         Raises:
-            DataError: an image cannot be read, or does not have the model's shape; all are named.
-            FileRefusedError: the model's weights are so large that its outputs are not finite.
+            UsageError, DataError, FileRefusedError: see `logits`.
         """
-        return [self.classes[label] for label in self._logits(images).argmax(1).tolist()]
+        return [self.classes[label] for label in self.logits(images, paths=paths).argmax(1)]
 
-    def predict_proba(self, images: ImageInputs) -> Float[np.ndarray, "n classes"]:
+    def predict_proba(
+        self, images: ImageInputs, *, paths: bool = True
+    ) -> Float[np.ndarray, "n classes"]:
         """The probability of each class for each image; every row sums to 1.
 
         Raises:
-            DataError: an image cannot be read, or does not have the model's shape; all are named.
-            FileRefusedError: the model's weights are so large that its outputs are not finite.
+            UsageError, DataError, FileRefusedError: see `logits`.
         """
-        return softmax(self._logits(images))
+        return softmax(self.logits(images, paths=paths), self.bundle.header.temperature)
 
-    def top(self, images: ImageInputs, k: int = 3) -> list[tuple[Guess, ...]]:
+    def top(
+        self, images: ImageInputs, k: int = 3, *, paths: bool = True
+    ) -> list[tuple[Guess, ...]]:
         """The k most probable classes for each image, most probable first.
 
         Raises:
-            UsageError: k is less than 1.
-            DataError: an image cannot be read, or does not have the model's shape; all are named.
-            FileRefusedError: the model's weights are so large that its outputs are not finite.
+            UsageError: k is less than 1; or see `logits`.
+            DataError, FileRefusedError: see `logits`.
         """
         if k < 1:
             raise UsageError(f"top: k is {k}, wanted at least 1")
-        logits = self._logits(images)
+        return self.guesses(self.logits(images, paths=paths), k)
+
+    def guesses(
+        self, logits: Float[np.ndarray, "n classes"], k: int = 3
+    ) -> list[tuple[Guess, ...]]:
+        """The k most probable classes by logits of this model, most probable first."""
         # By logits: probabilities of logits that differ in the last bit may round to one value.
         best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-        chances = np.take_along_axis(softmax(logits), best, axis=1)
+        chances = softmax(logits, self.bundle.header.temperature)
+        chances = np.take_along_axis(chances, best, axis=1)
         return [
             tuple(
                 Guess(label, self.classes[label], chance)
@@ -228,16 +267,6 @@ class Classifier:
             f"Classifier({self.bundle.header.model}, {self.bundle.input_shape}, "
             f"classes={printable(listing(self.classes, 5))})"
         )
-
-    def _logits(self, images: ImageInputs) -> Float[np.ndarray, "n classes"]:
-        header = self.bundle.header
-        pixels = in_memory_order(
-            raw_pixels(images, self.bundle.input_shape, header.resize, header.depth)
-        )
-        logits = self._predict(pixels, _BATCH_SIZE)
-        if not np.isfinite(logits).all():
-            raise _not_finite("predict")
-        return logits
 
 
 def is_for_kernels(bundle: Bundle) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -12,14 +12,26 @@ from PIL import Image
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.images import decode_image, image_to_array
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
-from tenfold.errors import DataError, TenfoldError, UsageError, listing, shell_word
+from tenfold.errors import DataError, TenfoldError, UsageError, listing, reason_of, shell_word
 from tenfold.paths import is_folder
 from tenfold.resizing import DEFAULT_RESIZE, Resize
 from tenfold.storage import read_regular_file
 from tenfold.types import ImageShape, PixelArray, as_array
 
-ImageInput = str | Path | Image.Image
-"""An image file or an opened Pillow image."""
+
+@runtime_checkable
+class Readable(Protocol):
+    """An open binary file, or anything with such a `read`."""
+
+    def read(self, size: int, /) -> bytes | str | None:
+        """At most `size` bytes from where the file is now; text and None are refused."""
+
+
+Encoded = bytes | bytearray | memoryview
+"""The contents of an image file."""
+
+ImageInput = str | Path | Encoded | Readable | Image.Image
+"""An image file by its name, contents or as an open file; or an opened Pillow image."""
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +43,12 @@ else:
 
 
 def raw_pixels(
-    images: ImageInputs, shape: ImageShape, resize: Resize = DEFAULT_RESIZE, depth: int = 16
+    images: ImageInputs,
+    shape: ImageShape,
+    resize: Resize = DEFAULT_RESIZE,
+    depth: int = 16,
+    *,
+    paths: bool = True,
 ) -> PixelArray:
     """Raw pixels in a model's input shape; files are converted like training images.
 
@@ -40,9 +57,10 @@ def raw_pixels(
         shape: of one image.
         resize: how files and opened images are brought to it.
         depth: of 16-bit gray files and images, the number of bits that count, 8..16.
+        paths: whether names of files are taken, and these files opened.
 
     Raises:
-        UsageError: the images are of another type.
+        UsageError: the images are of another type, or are names although these are not taken.
         DataError: there are no images, one cannot be read, or pixels do not have the model's shape.
     """
     if isinstance(images, ImageDataset):
@@ -57,9 +75,15 @@ def raw_pixels(
     for place, item in enumerate(inputs):
         if not isinstance(item, ImageInput):
             raise UsageError(
-                f"predict: image {place} is of type {type(item).__name__}, wanted a file name "
-                "or an opened image",
+                f"predict: image {place} is of type {type(item).__name__}, wanted a file name, "
+                "the bytes of an image file, an open binary file or an opened image",
                 remedy="stack arrays or tensors of raw pixels into one",
+            )
+        if isinstance(item, str | Path) and not paths:
+            raise UsageError(
+                f"predict: image {place} is the name of a file, and with paths=False no files are "
+                "opened",
+                remedy="pass the bytes of the file",
             )
     return _decoded(inputs, shape, resize, depth)
 
@@ -84,13 +108,13 @@ def _decoded(
         "resize": resize,
         "depth": depth,
     }
-    for item in inputs:
+    for place, item in enumerate(inputs):
         try:
             if isinstance(item, Image.Image):
                 arrays.append(image_to_array(item, **wanted))
             else:
-                data = read_image_file(Path(item))
-                arrays.append(decode_image(data, str(item), **wanted))
+                name = _name_of(item, place)
+                arrays.append(decode_image(_contents(item, name), name, **wanted))
         except TenfoldError as error:
             if len(inputs) == 1:
                 raise DataError(error.message, remedy=error.remedy) from error
@@ -101,6 +125,49 @@ def _decoded(
             remedy="replace them or leave them out",
         )
     return np.stack(arrays)
+
+
+def _name_of(item: ImageInput, place: int) -> str:
+    """What messages call an image."""
+    if isinstance(item, str | Path):
+        return str(item)
+    name = getattr(item, "name", None)  # an open file may have one, or its number
+    return name if isinstance(name, str) and name else f"image {place}"
+
+
+def _contents(item: str | Path | Encoded | Readable, name: str) -> bytes:
+    """The contents of an image file.
+
+    Raises:
+        DataError: it cannot be read, is opened as text, or is over `LARGEST_MEMBER`.
+    """
+    if isinstance(item, str | Path):
+        return read_image_file(Path(item))
+    data = memoryview(item if isinstance(item, Encoded) else _read_all(item, name))
+    if data.nbytes > LARGEST_MEMBER:
+        raise too_large(name, data.nbytes)
+    return bytes(data)
+
+
+def _read_all(file: Readable, name: str) -> bytes:
+    """What is left of an open file, up to just over `LARGEST_MEMBER`; `read` may give less."""
+    parts: list[bytes] = []
+    left = LARGEST_MEMBER + 1
+    while left > 0:
+        try:
+            part = file.read(left)
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            raise DataError(f"{name}: cannot be read: {reason_of(error)}") from error
+        if isinstance(part, str):
+            raise DataError(
+                f"{name}: the file is open as text, wanted a binary file",
+                remedy="open it with mode 'rb'",
+            )
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def read_image_file(path: Path) -> bytes:

@@ -145,17 +145,18 @@ def mean_cross_entropy(
     return math.fsum(weighted) / math.fsum(weights)
 
 
-def softmax(logits: ArrayLike) -> Float32[np.ndarray, "n classes"]:
+def softmax(logits: ArrayLike, temperature: float = 1.0) -> Float32[np.ndarray, "n classes"]:
     """The probability of each class, 0..1, computed in double precision; every row sums to 1.
 
     Args:
         logits: finite numbers of shape (n, classes); an array or a tensor.
+        temperature: more than 0; the logits are divided by it.
     """
     scores = as_array(logits)
     probabilities = np.empty(scores.shape, np.float32)
     for part in _in_parts(scores):
         values = scores[part].astype(np.float64)
-        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        powers = np.exp((values - values.max(axis=1, keepdims=True)) / temperature)
         probabilities[part] = powers / powers.sum(axis=1, keepdims=True)
     return probabilities
 

@@ -88,10 +88,7 @@ class LinesWriter(Writer):
             "image": answer.name,
             **({"true_class": answer.true_class} if answer.true_class else {}),
             **({"unsure": True} if self.is_unsure(answer) else {}),
-            "top": [
-                {"class": g.name, "label": g.label, "probability": g.probability}
-                for g in answer.guesses
-            ],
+            "top": [guess.to_dict() for guess in answer.guesses],
         }
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.deployment.background import background_of
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.errors import UsageError
+from tenfold.evaluation.calibration import fit_temperature
 from tenfold.evaluation.report import Report, report_of
 from tenfold.listening import Listener
 from tenfold.models import Preprocessing, build, model_arguments
@@ -52,7 +55,7 @@ from tenfold.runs.starting import (
     read_start,
     with_start,
 )
-from tenfold.tensors import part_of, to_stored
+from tenfold.tensors import Logits, part_of, to_stored
 from tenfold.training.acceleration import PLAIN, Acceleration
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
@@ -70,6 +73,7 @@ from tenfold.training.optimizers import build_optimizer
 from tenfold.training.schedules import Schedule, build_schedule
 from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher
+from tenfold.types import as_array
 
 
 @dataclass(frozen=True)
@@ -146,8 +150,11 @@ class Prepared:
 
     def evaluate(self, dataset: ImageDataset) -> Report:
         """The current model's figures on a data set, computed the same way as in validation."""
-        logits = self.engine.predict(dataset.images, self.recipe.eval_batch_size)
-        return report_of(logits, dataset, self.class_weights)
+        return report_of(self.logits(dataset), dataset, self.class_weights)
+
+    def logits(self, dataset: ImageDataset) -> Logits:
+        """The current model's logits on a data set."""
+        return self.engine.predict(dataset.images, self.recipe.eval_batch_size)
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,8 @@ class Fitted:
             last.
         weights: the whole model's weights after that epoch.
         report: on the test split, which is used only once; None if there is none.
+        logits: of the validation and the test images, by split.
+        temperature: fitted to the validation images; 1 if there are none.
     """
 
     prepared: Prepared
@@ -168,6 +177,8 @@ class Fitted:
     epoch: int
     weights: dict[str, Tensor]
     report: Report | None
+    logits: Mapping[str, np.ndarray]
+    temperature: float
 
     @property
     def history(self) -> list[EpochMetrics]:
@@ -184,7 +195,9 @@ class Fitted:
 
     def bundle(self) -> Bundle:
         """The model as a bundle."""
-        return bundle_of(self.prepared, self.weights, self.figures.to_dict())
+        return bundle_of(
+            self.prepared, self.weights, self.figures.to_dict(), temperature=self.temperature
+        )
 
 
 def fit(
@@ -445,22 +458,29 @@ def train_prepared(
 
 
 def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitted:
-    """Keep the best weights, and evaluate them on the test split, once.
+    """Keep the best weights, fit the temperature, and evaluate on the test split, once.
 
     Raises:
         TrainingError: memory ran out.
     """
-    state, test = prepared.state, prepared.splits.test
+    state, splits = prepared.state, prepared.splits
     size = prepared.recipe.eval_batch_size
     epoch, weights = state.final_weights()
-    report = None
-    if test is not None:
-        state.model.load_state_dict(weights)
-        with out_of_memory_explained(state, batch_size=None, eval_batch_size=size):
-            report = prepared.evaluate(test)
+    state.model.load_state_dict(weights)
+    with out_of_memory_explained(state, batch_size=None, eval_batch_size=size):
+        logits = {
+            part.split: as_array(prepared.logits(part))
+            for part in (splits.val, splits.test)
+            if part is not None
+        }
+    temperature, report = 1.0, None
+    if splits.val is not None:
+        temperature = fit_temperature(logits["val"], splits.val.label_array)
+    if splits.test is not None:
+        report = report_of(logits["test"], splits.test, prepared.class_weights)
         if report.note:
             listener.note(report.note)
-    return Fitted(prepared, outcome, epoch, weights, report)
+    return Fitted(prepared, outcome, epoch, weights, report, logits, temperature)
 
 
 def figures_of(prepared: Prepared, epoch: int) -> Figures:
@@ -482,7 +502,13 @@ def figures_of(prepared: Prepared, epoch: int) -> Figures:
     )
 
 
-def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str, Any]) -> Bundle:
+def bundle_of(
+    prepared: Prepared,
+    weights: dict[str, Tensor],
+    figures: dict[str, Any],
+    *,
+    temperature: float = 1.0,
+) -> Bundle:
     """A bundle with these weights, which are those of the whole model."""
     recipe, train, model = prepared.recipe, prepared.splits.train, prepared.model
     header = BundleHeader(
@@ -495,6 +521,8 @@ def bundle_of(prepared: Prepared, weights: dict[str, Tensor], figures: dict[str,
         class_weights=None if prepared.class_weights is None else list(prepared.class_weights),
         preprocessing=PreprocessingHeader.model_validate(model.preprocessing.to_header()),
         layers=prepared.layers,
+        temperature=temperature,
+        background=background_of(train.image_array),
         data={"source": recipe.data, "fingerprint": prepared.data.fingerprint},
         figures=figures,
     )

@@ -1,0 +1,76 @@
+"""What commands write: results to standard output, what they are doing to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tenfold.errors import StorageError, json_line, printable
+
+if TYPE_CHECKING:
+    from tenfold.runs import Run
+    from tenfold.training.watching import Watcher
+
+SCHEMA = 1
+"""Version of the `--json` output."""
+
+
+def show(facts: Mapping[str, Any], as_json: bool, text: Callable[[], str]) -> None:
+    """Print facts as one JSON object or as text."""
+    if as_json:
+        write_json(facts)
+    else:
+        sys.stdout.write(f"{text()}\n")
+    sys.stdout.flush()
+
+
+def write_json(facts: Mapping[str, Any]) -> None:
+    """Print facts as one JSON object."""
+    sys.stdout.write(f"{json_line({'schema': SCHEMA, **facts})}\n")
+
+
+def in_columns(table: Mapping[str, object]) -> str:
+    """A line for each key and value."""
+    width = max(map(len, table))
+    return "\n".join(f"{key:<{width}}  {printable(value)}" for key, value in table.items())
+
+
+def show_run(run: Run, as_json: bool) -> None:
+    """Print a run's results; if that fails, the error says how to see them again."""
+    from tenfold.reporting.terminal import run_text
+    from tenfold.runs.folder import RunFolder
+
+    engine = run.facts.conditions.engine
+    try:
+        show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures, engine))
+    except StorageError as error:
+        again = RunFolder(run.folder).command("resume")
+        raise StorageError(
+            error.message, remedy=f"the run is saved; show its result with: {again}"
+        ) from error
+
+
+@contextmanager
+def watching(quiet: bool = False, log_every: int = 0, plot: bool = False) -> Iterator[Watcher]:
+    """The watcher for this output: a progress bar on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        from tenfold.reporting.terminal import PlainWatcher
+
+        yield _plotting(PlainWatcher(log_every=log_every, quiet=quiet), plot)
+        return
+    from tenfold.reporting.bar import BarWatcher
+
+    with BarWatcher(log_every, quiet=quiet) as bar:
+        yield _plotting(bar, plot)
+
+
+def _plotting(watcher: Watcher, plot: bool) -> Watcher:
+    if not plot:
+        return watcher
+    from tenfold.reporting.live import LivePlot
+    from tenfold.training.watching import Watchers
+
+    return Watchers([watcher, LivePlot(tell=watcher.note)])
