@@ -15,6 +15,7 @@ from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.recipes.recipe import AUTO
+from tenfold.reporting.after import reporter
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.resources import Resources
@@ -39,6 +40,7 @@ def train(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    report: bool = True,
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
 ) -> Run:
@@ -63,6 +65,7 @@ def train(
         quiet: while training, print only notes, as in a notebook with a plot.
         plot: plot losses and accuracies while training: under the cell in a notebook, elsewhere
             to `training.png` in the run's folder, or to a path that ends in `.png` or `.svg`.
+        report: whether to write `report.html` into the run's folder at the end.
         watcher: called as training proceeds, instead of printing lines.
         changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. How a folder of
             pictures is read: `image_size`, `resize`, `labels`, `label_from`, `group_by` and
@@ -78,6 +81,7 @@ def train(
 
     if time:
         changes.setdefault("epochs", AUTO)
+    watcher = _watcher(watcher, quiet, plot)
     return train_run(
         _recipe(recipe, changes),
         data,
@@ -85,7 +89,8 @@ def train(
         resources=_resources(data_root, device, threads, download, engine),
         time=time,
         checkpoint_every=checkpoint_every,
-        watcher=_watcher(watcher, quiet, plot),
+        watcher=watcher,
+        after=reporter(watcher) if report else None,
     )
 
 
@@ -103,6 +108,7 @@ def resume(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    report: bool = True,
     watcher: Watcher | None = None,
 ) -> Run:
     """Continue a run at its next batch.
@@ -121,6 +127,7 @@ def resume(
         download: see `train`.
         quiet: see `train`.
         plot: see `train`.
+        report: see `train`.
         watcher: see `train`.
 
     Raises:
@@ -129,6 +136,7 @@ def resume(
     """
     from tenfold.runs.resume import resume_run
 
+    watcher = _watcher(watcher, quiet, plot)
     return resume_run(
         _path(run),
         epochs=epochs,
@@ -136,7 +144,8 @@ def resume(
         data=data,
         resources=_resources(data_root, device, threads, download, engine),
         checkpoint_every=checkpoint_every,
-        watcher=_watcher(watcher, quiet, plot),
+        watcher=watcher,
+        after=reporter(watcher) if report else None,
     )
 
 

@@ -60,6 +60,10 @@ Plot = Annotated[
     bool,
     typer.Option("--plot", metavar="", help="Plot each epoch to training.png in the run's folder."),
 ]
+NoReport = Annotated[
+    bool,
+    typer.Option("--no-report", metavar="", help="Write no report.html at the end."),
+]
 CheckpointEvery = Annotated[
     str,
     typer.Option(

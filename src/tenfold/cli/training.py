@@ -23,6 +23,7 @@ from tenfold.cli.options import (
     LabelFrom,
     Labels,
     LogEvery,
+    NoReport,
     Offline,
     OtherDevice,
     OtherEngine,
@@ -36,9 +37,7 @@ from tenfold.cli.options import (
     reading_keys,
 )
 from tenfold.cli.output import show, show_run, watching
-from tenfold.errors import (
-    UsageError,
-)
+from tenfold.errors import UsageError
 from tenfold.paths import is_folder
 from tenfold.training.optimizers import OPTIMIZERS
 
@@ -129,6 +128,7 @@ def train(
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
     plot: Plot = False,
+    no_report: NoReport = False,
     offline: Offline = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -136,6 +136,7 @@ def train(
     """Train a classifier: data in, a run folder with an evaluated model out."""
     from tenfold.recipes import load_recipe
     from tenfold.recipes.recipe import AUTO
+    from tenfold.reporting.after import reporter
     from tenfold.runs import train_run
     from tenfold.runs.resources import Resources
 
@@ -188,6 +189,7 @@ def train(
             time=time,
             checkpoint_every=checkpoint_every,
             watcher=watcher,
+            after=None if no_report else reporter(watcher),
         )
     show_run(run, as_json)
 
@@ -214,11 +216,13 @@ def resume(
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
     plot: Plot = False,
+    no_report: NoReport = False,
     offline: Offline = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Continue a run at its next batch, with the same bits as if it had never stopped."""
+    from tenfold.reporting.after import reporter
     from tenfold.runs import resume_run
     from tenfold.runs.resources import Resources
 
@@ -231,6 +235,7 @@ def resume(
             resources=Resources(data_root, not offline, device, threads, engine),
             checkpoint_every=checkpoint_every,
             watcher=watcher,
+            after=None if no_report else reporter(watcher),
         )
     show_run(resumed, as_json)
 

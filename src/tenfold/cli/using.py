@@ -154,6 +154,29 @@ def predict(
         raise typer.Exit(DataError.exit_code)
 
 
+@command(MODELS)
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    device: OtherDevice = "",
+    threads: OtherThreads = None,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's report again: report.html, report.json and predictions.csv in its folder.
+
+    Every run ends with it.
+    """
+    from tenfold.reporting.pages.report import make_report
+    from tenfold.reporting.terminal import as_typed
+    from tenfold.runs.resources import Resources
+
+    resources = Resources(data_root, not offline, device, threads)
+    with watching() as watcher:
+        page = make_report(run, resources=resources, listener=watcher)
+    show({"run": str(page.parent), "report": str(page)}, as_json, lambda: str(as_typed(page)))
+
+
 def _standard_input() -> BufferedIOBase:
     if sys.stdin is None:
         raise UsageError("there is no standard input to read", remedy="name image files")

@@ -177,14 +177,18 @@ class Classifier:
             raw_pixels(images, self.bundle.input_shape, header.resize, header.depth, paths=paths)
         )
 
-    def logits(self, images: ImageInputs, *, paths: bool = True) -> Float[np.ndarray, "n classes"]:
+    def logits(
+        self, images: ImageInputs, *, paths: bool = True, batch_size: int = _BATCH_SIZE
+    ) -> Float[np.ndarray, "n classes"]:
         """The network's outputs for each image, before the temperature.
+
+        With PyTorch, their last bits may depend on the number of images per batch.
 
         Raises:
             UsageError, DataError: see `pixels`.
             FileRefusedError: the model's weights are so large that its outputs are not finite.
         """
-        logits = self._predict(self.pixels(images, paths=paths), _BATCH_SIZE)
+        logits = self._predict(self.pixels(images, paths=paths), batch_size)
         if not np.isfinite(logits).all():
             raise _not_finite("predict")
         return logits

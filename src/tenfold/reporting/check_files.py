@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
-from PIL import Image
 
 import tenfold
 from tenfold.data.checks.findings import KINDS, Finding, Located
@@ -32,6 +29,8 @@ from tenfold.data.corrections import (
 from tenfold.data.dataset import ImageDataset
 from tenfold.doctor.check import Checked
 from tenfold.errors import encodable, printable, shell_word
+from tenfold.reporting.pages.pictures import picture_url
+from tenfold.reporting.pages.rendering import rendered
 from tenfold.storage import make_folder, write_text
 
 PAGE, TABLE, JSON = "check.html", "findings.csv", "findings.json"
@@ -47,9 +46,6 @@ MOST_SHOWN = 100
 
 MOST_PICTURES = 12
 """Pictures of each finding that the page shows."""
-
-LARGEST_PICTURE = 128
-"""Longest side of a picture on the page, in pixels; larger ones are scaled down."""
 
 
 def write_check(folder: Path, checked: Checked) -> None:
@@ -155,15 +151,9 @@ def check_page(checked: Checked, table: Path) -> str:
         checked: what was found.
         table: where the table of findings is.
     """
-    environment = Environment(
-        loader=PackageLoader("tenfold.reporting"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("check.html").render(
+    return rendered(
+        "check.html",
         source=printable(checked.source),
-        version=tenfold.__version__,
         sizes={split: f"{len(part):,}" for split, part in checked.parts.items()},
         classes=len(next(iter(checked.parts.values())).classes),
         notes=[printable(note, 2000) for note in (*checked.unchecked, *checked.notes)],
@@ -212,14 +202,14 @@ def _examples(checked: Checked) -> dict[str, str]:
             indices = np.flatnonzero(part.label_array == label).tolist()
             sound = (index for index in indices if (split, index) not in found)
             if name not in examples and (index := next(sound, None)) is not None:
-                examples[name] = _as_url(part.image_array[index])
+                examples[name] = picture_url(part.image_array[index])
     return examples
 
 
 def _image_facts(image: Located, part: ImageDataset | None, delete: bool) -> Mapping[str, Any]:
     picture = ""
     if part is not None and image.index is not None:
-        picture = _as_url(part.image_array[image.index])
+        picture = picture_url(part.image_array[image.index])
     return {
         "name": printable(image.name),
         "split": image.split,
@@ -227,16 +217,3 @@ def _image_facts(image: Located, part: ImageDataset | None, delete: bool) -> Map
         "delete": delete,
         "picture": picture,
     }
-
-
-def _as_url(pixels: np.ndarray) -> str:
-    """A picture as a `data:` URL, from uint8 of shape (channels, height, width)."""
-    if len(pixels) == 3:
-        array = pixels.transpose(1, 2, 0)
-    else:  # of any other number of channels, their mean
-        array = pixels.mean(0).astype(np.uint8)
-    picture = Image.fromarray(np.ascontiguousarray(array))
-    picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
-    encoded = io.BytesIO()
-    picture.save(encoded, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"

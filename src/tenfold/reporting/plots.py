@@ -21,11 +21,9 @@ from matplotlib.text import Text
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import UsageError, did_you_mean, printable
 from tenfold.evaluation.report import Report
+from tenfold.reporting.axes import Curve, value_limits
 from tenfold.reporting.style import PIXELS_PER_INCH, house_style, legible
 from tenfold.training.history import EpochMetrics
-
-Curve = Mapping[Any, float | int]
-"""A metric's values by epoch number."""
 
 Curves = Mapping[str, Curve]
 """Curves by metric name, such as `train_loss`."""
@@ -35,9 +33,6 @@ MAX_CLASSES_WITH_COUNTS = 20
 
 MAX_MARKERS = 40
 """With more epochs, not every point has a marker."""
-
-MIN_ACCURACY_RANGE = 0.04
-"""On a narrower accuracy axis, noise would look like a trend."""
 
 BLACK, GRAY, LIGHT = "#222222", "#6b6b6b", "#e2e2e2"
 BLUE, GREEN, VERMILLION = "#0072B2", "#009E73", "#D55E00"
@@ -124,7 +119,7 @@ def curves_figure(
             axes.axvline(
                 best_epoch, color=GRAY, lw=1, ls=":", zorder=1, label=f"best: {best_epoch}"
             )
-        axes.set(xlabel="epoch", ylabel=what, xlim=limits, ylim=_value_limits(what, group.values()))
+        axes.set(xlabel="epoch", ylabel=what, xlim=limits, ylim=value_limits(what, group.values()))
         axes.locator_params(axis="x", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
         axes.grid(color=LIGHT, lw=0.6)
         axes.set_axisbelow(True)
@@ -155,18 +150,6 @@ def _epoch_limits(curves: Curves, epochs: float | int | None) -> tuple[float, fl
         last = min(epochs, max(10, 2 * last))
     margin = max(0.5 if last == first else 0.0, 0.02 * (last - first))
     return first - margin, last + margin
-
-
-def _value_limits(what: str, lines: Iterable[Curve]) -> tuple[float, float]:
-    """Losses start at 0, so that a loss that does not fall looks flat; accuracies end at 1."""
-    values = [v for points in lines for v in points.values() if math.isfinite(v)] or [1.0]
-    low, high = min(values), max(values)
-    if what == "loss":
-        low, high = min(low, 0.0), max(high, 0.0)
-        margin = 0.05 * (high - low) or 0.05
-        return low - margin * (low < 0), high + margin
-    margin = max(0.06 * (high - low), (MIN_ACCURACY_RANGE - (high - low)) / 2)
-    return max(0.0, low - margin), min(1.0, high + margin)
 
 
 # ---- Images ------------------------------------------------------------------------------------

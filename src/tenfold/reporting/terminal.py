@@ -20,6 +20,10 @@ PLOT_NAME = "training.png"
 """The file in a run's folder with the plot of its training, if it has one."""
 
 
+REPORT_NAME = "report.html"
+"""The file in a run's folder with its report."""
+
+
 class PlainWatcher(Watcher):
     """Prints to standard error a line per epoch, and one every `log_every` batches.
 
@@ -76,7 +80,7 @@ def report_text(report: Report) -> str:
             f"{'-' if value is None else f'{value:.3f}':>{columns}}"
             for value, columns in ((figures.precision, 11), (figures.recall, 8), (figures.f1, 8))
         )
-        lines.append(f"{name}{figures.n:>8,}{cells}  {_mistake(report, label)}")
+        lines.append(f"{name}{figures.n:>8,}{cells}  {most_often_taken_for(report, label)}")
     return "\n".join(lines)
 
 
@@ -87,7 +91,7 @@ def class_column(names: Iterable[str]) -> list[str]:
     return [cell.ljust(width) for cell in column]
 
 
-def _mistake(report: Report, label: int) -> str:
+def most_often_taken_for(report: Report, label: int) -> str:
     """The class that this one is most often mistaken for, and how often."""
     row = report.confusion[label].copy()
     row[label] = 0
@@ -118,7 +122,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             "chosen on validation data only"
         )
     place = _typed(folder)
-    plot = folder / PLOT_NAME
+    plot, page = folder / PLOT_NAME, folder / REPORT_NAME
     split = [] if figures.get("n_test") else ["--split", "val" if figures.get("n_val") else "train"]
     return "\n".join(
         [
@@ -127,6 +131,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             f"run    {place}",
             f"model  {_typed(folder / 'model.safetensors')}",
             *([f"plot   {_typed(plot)}"] if exists(plot) else []),
+            *([f"report {_typed(page)}"] if exists(page) else []),
             f"next   {' '.join(['tenfold evaluate', place, *split])}",
             f"       tenfold predict {place} IMAGE...",
         ]
@@ -135,5 +140,10 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
 
 def _typed(path: Path) -> str:
     """A path as typed into a shell in the working directory."""
+    return shell_word(as_typed(path))
+
+
+def as_typed(path: Path) -> Path:
+    """A path as seen from the working directory, if it is in there."""
     here = absolute(Path())
-    return shell_word(path.relative_to(here) if path.is_relative_to(here) else path)
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -29,11 +29,12 @@ from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.paths import exists, is_folder
 from tenfold.recipes import Recipe
+from tenfold.runs.evidence import Evidence
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
-from tenfold.runs.run import note_on_run, read_own_bundle, read_recipe
+from tenfold.runs.run import Run, note_on_run, open_run, read_own_bundle, read_recipe
 from tenfold.training.engine_table import AUTO
 
 _NAME_FILES = "name image files"
@@ -115,6 +116,38 @@ def evaluate_run(
     if report.note:
         listener.note(report.note)
     return report
+
+
+def evidence_of(
+    path: Path, *, resources: Resources = USUAL, listener: Listener | None = None
+) -> tuple[Run, Evidence]:
+    """A run that has ended, its images, and what its model says about them.
+
+    On the same machine, the logits are those that training ended with.
+
+    Args:
+        path: the run's folder.
+        resources: what the evaluation may use.
+        listener: gets the progress of long reads.
+
+    Raises:
+        FileRefusedError: not a run folder, or there is no usable model.
+        UsageError: the run's data was passed in Python.
+        DataError: its data cannot be read, or has changed.
+    """
+    folder, run = existing_run(path), open_run(path)
+    resources = resources.with_defaults_from(run.facts, None)
+    listener = listener or Listener()
+    bundle, _ = read_own_bundle(path)
+    parts = _own_parts(folder, run.facts, run.recipe, None, resources, listener)
+    assert parts is not None, "no other data was given"
+    with _classifier_of(bundle, resources) as classifier:
+        logits = {
+            split: classifier.logits(part, batch_size=run.recipe.eval_batch_size)
+            for split, part in parts.items()
+            if split != "train"
+        }
+    return run, Evidence(parts, logits, bundle.header)
 
 
 @contextmanager

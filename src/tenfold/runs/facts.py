@@ -178,6 +178,9 @@ class RunFacts(Facts):
         figures: once the run has ended.
         test: the report on the test split, once there is one.
         failure: why it failed, if it did.
+        chosen: in words, what was chosen by the data; empty for nothing, or in older files.
+        peak_memory: the most memory that the process of the last session had, in bytes; None until
+            it has ended, where the system does not say, or in older files.
         digests: SHA-256 of the run's files by name, once it has ended; of `run.json`, that of its
             results.
     """
@@ -200,6 +203,8 @@ class RunFacts(Facts):
     figures: Figures | None = None
     test: dict[str, Any] | None = None
     failure: str | None = None
+    chosen: str = ""
+    peak_memory: PositiveInt | None = None
     digests: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,7 @@ class Prepared:
         data: where the splits come from, and how to find the data again.
         start: what the network starts from; None for random weights.
         features: of a network of which only the last layer is trained; else None.
+        chosen: in words, what was chosen by the data; empty for nothing.
     """
 
     recipe: Recipe
@@ -105,6 +106,7 @@ class Prepared:
     data: DataFacts
     start: StartFacts | None = None
     features: FrozenFeatures | None = None
+    chosen: str = ""
 
     def compute_features(self, listener: Listener) -> None:
         """Compute the features that training needs, if only the last layer is trained.
@@ -267,8 +269,9 @@ def prepare(
     if not isinstance(data, RunData):
         data = read_for(recipe, data, resources, listener=listener, recorded=recorded)
     recipe = recipe.model_copy(update={"val": data.val})
-    recipe = _fitted_to(data, recipe, resources, device, listener, start, seconds)
-    return _assembled(recipe, data, resources, device, listener, start)
+    recipe, chosen = _fitted_to(data, recipe, resources, device, listener, start, seconds)
+    prepared = _assembled(recipe, data, resources, device, listener, start)
+    return replace(prepared, chosen=chosen)
 
 
 def _fitted_to(
@@ -279,9 +282,12 @@ def _fitted_to(
     listener: Listener,
     start: Start | None,
     seconds: float | None,
-) -> Recipe:
-    """The recipe with a value for everything that it leaves to the data, and a batch that fits."""
-    train, chosen = data.splits.train, recipe
+) -> tuple[Recipe, str]:
+    """The recipe with a value for everything that it leaves to the data, and a batch that fits.
+
+    And what was chosen by the data, in words.
+    """
+    train, chosen, words = data.splits.train, recipe, ""
     if recipe.left_to_data:
         facts = summarize(train)
         chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts), train)
@@ -298,7 +304,8 @@ def _fitted_to(
                 seconds = max(0.0, seconds - taken)
                 budget = _budget(seconds, trial, facts)
                 chosen = _with_a_batch_that_fits(chosen_by_data(recipe, facts, budget), train)
-        listener.note(in_words(recipe, facts, chosen))
+        words = in_words(recipe, facts, chosen)
+        listener.note(words)
         if seconds is None and "epochs" in recipe.left_to_data and (said := warning(facts, chosen)):
             listener.note(said)
     if "batch_size" not in recipe.left_to_data and recipe.batch_size > len(train):
@@ -306,7 +313,7 @@ def _fitted_to(
             f"batch_size reduced from {recipe.batch_size:,} to {len(train):,}, the number of "
             "training images"
         )
-    return _with_a_batch_that_fits(chosen, train)
+    return _with_a_batch_that_fits(chosen, train), words
 
 
 def _with_a_batch_that_fits(recipe: Recipe, train: ImageDataset) -> Recipe:

@@ -20,6 +20,7 @@ from tenfold.paths import exists
 from tenfold.recipes import Recipe, validate
 from tenfold.runs.conditions import changed, changed_conditions
 from tenfold.runs.evaluate import of_own_images, reopened_data
+from tenfold.runs.evidence import AfterRun
 from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
 from tenfold.runs.fit import Prepared, prepare
 from tenfold.runs.folder import RunFolder, existing_run
@@ -66,6 +67,7 @@ def resume_run(
     resources: Resources = USUAL,
     checkpoint_every: str | int = "",
     watcher: Watcher | None = None,
+    after: AfterRun | None = None,
 ) -> Run:
     """Continue a run at the next batch after its newest valid checkpoint.
 
@@ -80,6 +82,7 @@ def resume_run(
         resources: what the run may use.
         checkpoint_every: see `train_run`.
         watcher: called as training proceeds.
+        after: called when all files of the run are written, if there was something to do.
 
     Raises:
         FileRefusedError: there is no run or no valid checkpoint, another process is writing it,
@@ -122,7 +125,7 @@ def resume_run(
             prepared.compute_features(watcher)
             facts = facts.updated(data=prepared.data)
             with stop_on_signals() as stop:
-                return run_session(folder, prepared, facts, every, watcher, beginning, stop)
+                return run_session(folder, prepared, facts, every, watcher, beginning, stop, after)
 
 
 def _start_again(folder: RunFolder, facts: RunFacts, recipe: Recipe) -> Start | None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from tenfold.deployment.bundle import write_bundle
 from tenfold.errors import InterruptedRunError, StorageError, TenfoldError
 from tenfold.paths import exists
+from tenfold.runs.evidence import AfterRun, Evidence
 from tenfold.runs.facts import Context, RunFacts, Session
 from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, train_prepared
 from tenfold.runs.folder import RunFolder
@@ -21,6 +22,7 @@ from tenfold.runs.signals import StopRequest
 from tenfold.storage import write_text
 from tenfold.training.checkpoint import Checkpointer
 from tenfold.training.history import EpochMetrics
+from tenfold.training.memory import peak_memory
 from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher, Watchers
 
@@ -50,8 +52,11 @@ def run_session(
     watcher: Watcher,
     beginning: Beginning,
     stop: StopRequest,
+    after: AfterRun | None = None,
 ) -> Run:
     """Train from the current state to the end, then write the bundle and the figures.
+
+    At the end, `after` is called; whatever it does, the run is safe.
 
     Raises:
         TrainingError, InterruptedRunError, StorageError: see `train_run`.
@@ -102,15 +107,21 @@ def run_session(
                 signal_number=stop.signal_number or signal.SIGINT,
             ) from None
         folder.write_metrics(state.history)
-        digest = write_bundle(folder.model, fitted.bundle())
+        bundle = fitted.bundle()
+        digest = write_bundle(folder.model, bundle)
         facts = facts.updated(
             status=outcome,
             figures=fitted.figures,
             test=None if fitted.report is None else fitted.report.to_dict(),
+            peak_memory=peak_memory(),
         )
         facts = facts.updated(digests=folder.digests(facts, model=digest))
         folder.write_facts(facts)
-        return Run(folder.path, tuple(state.history), facts)
+    run = Run(folder.path, tuple(state.history), facts)
+    if after is not None:
+        parts = {part.split: part for part in prepared.splits}
+        after(run, Evidence(parts, fitted.logits, bundle.header))
+    return run
 
 
 def _begin(
@@ -135,6 +146,7 @@ def _begin(
         figures=None,
         test=None,
         failure=None,
+        peak_memory=None,
         digests={},
     )
     write_text(folder.recipe, prepared.recipe.to_toml())
@@ -192,6 +204,7 @@ def first_facts(prepared: Prepared) -> RunFacts:
         git_revision=_git_revision(),
         data=prepared.data,
         start=prepared.start,
+        chosen=prepared.chosen,
         parameters=sum(p.numel() for p in prepared.model.network.parameters()),
         sessions=[],
         conditions=prepared.conditions,

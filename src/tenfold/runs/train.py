@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tenfold.errors import UsageError
 from tenfold.recipes import Recipe
+from tenfold.runs.evidence import AfterRun
 from tenfold.runs.folder import RunFolder, new_run, require_new
 from tenfold.runs.reading import read_while_importing
 from tenfold.runs.resources import USUAL, Resources
@@ -26,6 +27,7 @@ def train_run(
     time: str = "",
     checkpoint_every: str | int = "",
     watcher: Watcher | None = None,
+    after: AfterRun | None = None,
 ) -> Run:
     """Train a new run in a new folder; returns the run, finished and evaluated.
 
@@ -41,6 +43,7 @@ def train_run(
         checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for once a minute,
             or less often if that is expensive.
         watcher: called as training proceeds.
+        after: called when all files of the run are written.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -76,7 +79,7 @@ def train_run(
             require_new(folder)
             folder.clean()
             facts = first_facts(prepared)
-            return run_session(folder, prepared, facts, every, watcher, Beginning(), stop)
+            return run_session(folder, prepared, facts, every, watcher, Beginning(), stop, after)
 
 
 def parse_time(time: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,3 +58,13 @@ def out_of_memory_explained(
             f"memory ran out {place}, with {key} = {size:,}",
             remedy=remedy if size > 1 else "choose a smaller model",
         ) from error
+
+
+def peak_memory() -> int | None:
+    """The most memory that this process has had so far, in bytes; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -1,0 +1,356 @@
+"""A run's report as one page of HTML, with all that it shows in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from markupsafe import Markup
+
+from tenfold.data.checks.findings import KINDS
+from tenfold.data.dataset import ImageDataset
+from tenfold.errors import counted, printable, shell_word
+from tenfold.evaluation.calibration import Calibration
+from tenfold.reporting.axes import Curve
+from tenfold.reporting.pages.charts import Line, history_lines, line_chart, reliability_chart
+from tenfold.reporting.pages.pictures import picture_url, row_url
+from tenfold.reporting.pages.rendering import rendered
+from tenfold.reporting.pages.report_facts import Judgement, ReportFacts
+from tenfold.reporting.terminal import most_often_taken_for
+from tenfold.runs.facts import RunFacts
+from tenfold.training.history import EpochMetrics
+
+MOST_IN_TABLE, MOST_IN_MAP, MOST_WITH_SHARES = 30, 300, 15
+"""Classes of a confusion matrix with counts, of one without, and of one with counts and shares."""
+
+MOST_WITH_SAMPLES, SAMPLES = 100, 6
+"""Classes of a data set with examples, and how many of each."""
+
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
+    """The page.
+
+    Args:
+        facts: all that it says.
+        parts: the run's splits, for pictures; empty if they are not there.
+    """
+    run, judgement = facts.run, facts.judgement
+    shown: dict[str, Any] = {
+        "verdict": None,
+        "pairs": [],
+        "mistakes": [],
+        "n_wrong": 0,
+        "n_sure": 0,
+        "confusion": None,
+        "per_class": [],
+        "calibration": None,
+    }
+    sections = [("training", "Training"), ("data", "Data"), ("again", "Machine and commands")]
+    if judgement is not None:
+        shown |= _judgement(judgement, parts[judgement.report.split])
+        sections = [
+            ("result", "Result"),
+            *([("mistakes", "Mistakes")] if judgement.mistakes else []),
+            ("classes", "Classes"),
+            ("calibration", "Probabilities"),
+            *sections,
+        ]
+    return rendered(
+        "report.html",
+        title=f"{run.recipe.model} on {printable(run.facts.data.source)}",
+        when=_day(run.facts.created),
+        folder=printable(run.folder),
+        sections=sections,
+        missing=facts.missing,
+        sentences=facts.sentences,
+        chosen=run.facts.chosen[:1].upper() + run.facts.chosen[1:],
+        curves=_curves(run.history),
+        data=_data(facts, parts),
+        machine=_machine(run.facts),
+        commands=list(facts.commands().items()),
+        **shown,
+    )
+
+
+# ---- The result --------------------------------------------------------------------------------
+
+
+def _judgement(judgement: Judgement, part: ImageDataset) -> dict[str, Any]:
+    report = judgement.report
+    return {
+        "verdict": _verdict(judgement),
+        "pairs": [
+            {
+                "true": pair.true,
+                "predicted": pair.predicted,
+                "n": pair.n,
+                "of": round(pair.n / pair.share),
+                "share": pair.share,
+                "shown": len(pair.indices),
+                "pictures": _row(part, pair.indices),
+            }
+            for pair in judgement.pairs
+        ],
+        "mistakes": [
+            {**vars(mistake), "picture": picture_url(part.image_array[mistake.index])}
+            for mistake in judgement.mistakes
+        ],
+        "n_wrong": report.n - report.correct,
+        "n_sure": judgement.n_sure,
+        "per_class": [
+            {**vars(figures), "taken_for": most_often_taken_for(report, label)}
+            for label, figures in enumerate(report.per_class)
+        ],
+        "confusion": _confusion(report.confusion, report.classes),
+        "calibration": _calibration(judgement),
+    }
+
+
+def _verdict(judgement: Judgement) -> dict[str, Any]:
+    report = judgement.report
+    low, high = report.interval
+    return {
+        "split": _SPLITS[report.split],
+        "n": report.n,
+        "accuracy": report.accuracy,
+        "low": low,
+        "high": high,
+        "digits": 2 if report.n >= 5000 else 1,
+        "balanced": report.balanced_acc,
+        "loss": report.loss,
+        "weighted": judgement.is_weighted,
+        "note": report.note,
+        "bars": [
+            ("this model", report.accuracy, True),
+            ("nearest class mean", judgement.nearest_mean_acc, False),
+            ("always the largest class", report.largest_share, False),
+        ],
+    }
+
+
+def _confusion(
+    counts: Int64[np.ndarray, "classes classes"], classes: Sequence[str]
+) -> Mapping[str, Any]:
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if len(classes) > MOST_IN_TABLE:
+        drawn = _map(shares) if len(classes) <= MOST_IN_MAP else ""
+        return {"rows": [], "names": [], "with_shares": False, "map": drawn}
+    rows = []
+    for true, name in enumerate(classes):
+        cells = []
+        for predicted in range(len(classes)):
+            n, share = int(counts[true, predicted]), float(shares[true, predicted])
+            look = Markup(' class="right"') if true == predicted else Markup("")
+            tone = Markup(' style="--share:{}"').format(f"{share**0.5:.3f}") if n else Markup("")
+            cells.append({"n": n, "share": share, "attributes": look + tone})
+        rows.append((name, cells))
+    return {
+        "rows": rows,
+        "names": classes,
+        "with_shares": len(classes) <= MOST_WITH_SHARES,
+        "map": "",
+    }
+
+
+def _map(shares: np.ndarray) -> Markup:
+    """A confusion matrix of many classes: a square for each pair that occurs."""
+    squares = [
+        Markup('<rect{} x="{}" y="{}" width="1" height="1" opacity="{}"/>').format(
+            Markup(' class="right"') if row == column else "",
+            column,
+            row,
+            f"{max(0.15, shares[row, column] ** 0.5):.2f}",
+        )
+        for row, column in zip(*(each.tolist() for each in shares.nonzero()), strict=True)
+    ]
+    n = len(shares)
+    return Markup(
+        '<svg class="map" viewBox="0 0 {} {}" role="img" aria-label="Confusion matrix of {} '
+        'classes; its counts are in report.json"><rect class="edge" x="0" y="0" width="{}" '
+        'height="{}" opacity="0.06"/>{}</svg>'
+    ).format(n, n, n, n, n, Markup("").join(squares))
+
+
+def _calibration(judgement: Judgement) -> Mapping[str, Any]:
+    found = judgement.probabilities
+    charts = [(found.raw, "Without temperature" if found.n_fitted else "As the network gives them")]
+    if found.n_fitted:
+        charts.append((found.calibrated, f"With temperature {found.temperature:.3f}"))
+    both = [calibration for calibration, _ in charts]
+    return {
+        "sentence": _about_temperature(judgement),
+        "charts": [
+            (f"{name}: {_distance(each)}", reliability_chart(_in_words(each), each))
+            for each, name in charts
+        ],
+        "columns": ["raw", "with temperature"] if found.n_fitted else ["raw"],
+        "rows": [
+            ("negative log-likelihood (nats)", [each.nll for each in both]),
+            ("Brier score", [each.brier for each in both]),
+            ("expected calibration error", [each.ece for each in both]),
+        ],
+        "bins": both[-1].bins,
+    }
+
+
+def _about_temperature(judgement: Judgement) -> str:
+    found = judgement.probabilities
+    if not found.n_fitted:
+        return (
+            "Of the answers with a probability of, say, 80 %, about 80 % should be right; then the "
+            "points lie on the dashed line. No images were held out for validation, so the "
+            "probabilities are as the network gives them."
+        )
+    return (
+        "Of the answers with a probability of, say, 80 %, about 80 % should be right; then the "
+        f"points lie on the dashed line. The logits are divided by a temperature of "
+        f"{found.temperature:.3f}, which was fitted to {counted(found.n_fitted, 'validation image')}"
+        "; it changes no answer, only the probabilities that the model file gives. The loss in the "
+        "figures of the run is that of the raw logits."
+    )
+
+
+def _distance(calibration: Calibration) -> str:
+    return (
+        f"probability and accuracy are {100 * calibration.ece:.1f} percentage points apart on "
+        "average; the darker a bar, the more answers it stands for"
+    )
+
+
+def _in_words(calibration: Calibration) -> str:
+    said = [
+        f"{100 * each.low:.0f} to {100 * each.high:.0f} %: {100 * each.accuracy:.0f} % right of "
+        f"{counted(each.n, 'answer')}"
+        for each in calibration.bins
+        if each.accuracy is not None
+    ]
+    return f"Reliability of the probabilities. {'; '.join(said)}"
+
+
+# ---- Training, data, machine -------------------------------------------------------------------
+
+
+def _curves(history: Sequence[EpochMetrics]) -> list[tuple[str, Markup]]:
+    curves: dict[str, Curve] = {}
+    for name in ("train_loss", "val_loss", "train_acc", "val_acc"):
+        points = {each.epoch: getattr(each, name) for each in history}
+        curves[name] = {epoch: value for epoch, value in points.items() if value is not None}
+    rates = Line("rate", "other", {each.epoch: each.lr for each in history})
+    found = []
+    for metric, what, unit in (("loss", "loss", "nats per image"), ("acc", "accuracy", "")):
+        lines = history_lines(curves, metric)
+        ends = [f"{line.name} {_end(line, what)}" for line in lines]
+        caption = (
+            f"{what.capitalize()}{f' in {unit}' if unit else ''}, at the end: {', '.join(ends)}"
+        )
+        found.append((caption, line_chart(caption, lines, what=what, percent=what == "accuracy")))
+    caption = f"Learning rate of each epoch's last step, at the end {history[-1].lr:.2g}"
+    found.append((caption, line_chart(caption, [rates], what="learning rate")))
+    return found
+
+
+def _end(line: Line, what: str) -> str:
+    value = line.points[max(line.points)]
+    return f"{100 * value:.1f} %" if what == "accuracy" else f"{value:.4f}"
+
+
+def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str, Any]:
+    data = facts.run.facts.data
+    counts = facts.counts
+    splits = [split for split in _SPLITS if split in data.n]
+    samples = _samples(parts["train"]) if parts and len(data.classes) <= MOST_WITH_SAMPLES else []
+    channels, height, width = data.image_shape
+    return {
+        "facts": [
+            ("source", data.source),
+            (
+                "images",
+                ", ".join(f"{_SPLITS[split]} {data.n[split]:,}" for split in splits),
+            ),
+            ("classes", f"{len(data.classes):,}"),
+            (
+                "pixels",
+                f"{width} x {height} (width x height), {'color' if channels == 3 else 'gray'}"
+                if channels in (1, 3)
+                else f"{width} x {height} (width x height), {channels} channels",
+            ),
+            ("fingerprint", data.fingerprint),
+            *([("left out, as unreadable", f"{len(data.skipped):,}")] if data.skipped else []),
+            *([("corrected labels", f"{len(data.corrections):,}")] if data.corrections else []),
+        ],
+        "notes": list(data.notes),
+        "splits": [_SPLITS[split] for split in counts],
+        "counts": [
+            {
+                "name": name,
+                "counts": [counts[split][label] for split in counts],
+                "samples": samples[label] if samples else "",
+            }
+            for label, name in enumerate(data.classes)
+        ]
+        if counts
+        else [],
+        "has_samples": bool(samples),
+        "check": None if facts.check is None else str(facts.check),
+        "findings": [(KINDS[kind].title, n) for kind, n in facts.findings.items()],
+        "check_command": f"tenfold check {shell_word(data.source)}"
+        if data.can_be_reopened
+        else "tenfold.check(data)",
+    }
+
+
+def _samples(train: ImageDataset) -> list[str]:
+    """For each class, some of its images in a row; empty for a class without images."""
+    rows = []
+    for label in range(len(train.classes)):
+        indices = np.flatnonzero(train.label_array == label)
+        some = indices[np.linspace(0, len(indices) - 1, min(SAMPLES, len(indices))).astype(int)]
+        rows.append(_row(train, some.tolist()) if len(some) else "")
+    return rows
+
+
+def _row(part: ImageDataset, indices: Sequence[int]) -> str:
+    images = part.image_array[list(indices)]
+    return row_url(images, gap=max(1, images.shape[3] // 14))
+
+
+def _machine(facts: RunFacts) -> list[tuple[str, str]]:
+    figures, conditions = facts.figures, facts.conditions
+    assert figures is not None, "the run has ended"
+    seconds, images = figures.seconds, figures.n_train * figures.epochs
+    exact = all(session.bit_exact for session in facts.sessions)
+    rows = {
+        "training": f"{_duration(seconds)} for {counted(figures.epochs, 'epoch')}",
+        "pace": f"{images / seconds:,.0f} images per second, with validation" if seconds else "",
+        "memory": f"{facts.peak_memory / 2**20:,.0f} MiB at most" if facts.peak_memory else "",
+        "engine": f"{conditions.engine}, {counted(conditions.threads, 'thread')}",
+        "device": conditions.device,
+        "instructions": conditions.instructions,
+        "versions": f"tenfold {conditions.tenfold}, PyTorch {conditions.torch}, "
+        f"Python {facts.python}",
+        "system": facts.platform,
+        "sessions": f"{len(facts.sessions):,}{'' if exact else ', not bit-exact'}",
+        "git revision": facts.git_revision or "",
+    }
+    return [(name, value) for name, value in rows.items() if value]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _day(moment: str) -> str:
+    """A moment as in `run.json`, in the form in which people write it."""
+    try:
+        return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return moment
