@@ -68,7 +68,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
         sections=sections,
         missing=facts.missing,
         sentences=facts.sentences,
-        chosen=run.facts.chosen[:1].upper() + run.facts.chosen[1:],
+        chosen=_sentence(run.facts.chosen),
         curves=_curves(run.history),
         data=_data(facts, parts),
         machine=_machine(run.facts),
@@ -208,10 +208,11 @@ def _about_temperature(judgement: Judgement) -> str:
         )
     return (
         "Of the answers with a probability of, say, 80 %, about 80 % should be right; then the "
-        f"points lie on the dashed line. The logits are divided by a temperature of "
-        f"{found.temperature:.3f}, which was fitted to {counted(found.n_fitted, 'validation image')}"
-        "; it changes no answer, only the probabilities that the model file gives. The loss in the "
-        "figures of the run is that of the raw logits."
+        "points lie on the dashed line. The logits are divided by a temperature of "
+        f"{found.temperature:.3f}, which was fitted to "
+        f"{counted(found.n_fitted, 'validation image')}; it changes no answer, only the "
+        "probabilities that the model file gives. The loss in the figures of the run is that of "
+        "the raw logits."
     )
 
 
@@ -283,7 +284,7 @@ def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str,
             *([("left out, as unreadable", f"{len(data.skipped):,}")] if data.skipped else []),
             *([("corrected labels", f"{len(data.corrections):,}")] if data.corrections else []),
         ],
-        "notes": list(data.notes),
+        "notes": [_sentence(note) for note in data.notes],
         "splits": [_SPLITS[split] for split in counts],
         "counts": [
             {
@@ -346,6 +347,11 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _sentence(note: str) -> str:
+    """A note, which has no capital letter and no full stop, as a sentence; empty if it is."""
+    return f"{note[0].upper()}{note[1:]}." if note else ""
 
 
 def _day(moment: str) -> str:
