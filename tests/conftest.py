@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -39,6 +40,33 @@ def real_data() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""
     monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _no_report_fails_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults in a report fail the test; users only get a note, as for files that cannot be written.
+
+    Only where training was imported already: elsewhere nothing is reported.
+    """
+    after = sys.modules.get("tenfold.reporting.after")
+    if after is None:
+        return
+    as_it_is = after._try
+
+    def strict(write: Callable[[], None], run: object, listener: object) -> None:
+        def without_faults() -> None:
+            from tenfold.errors import TenfoldError
+
+            try:
+                write()
+            except (TenfoldError, OSError, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001
+                pytest.fail(f"the report failed: {error!r}")
+
+        as_it_is(without_faults, run, listener)
+
+    monkeypatch.setattr(after, "_try", strict)
 
 
 @pytest.fixture

@@ -52,7 +52,10 @@ def test_a_whole_journey(tenfold: Tenfold, tmp_path: Path) -> None:
         "checkpoints",
         "metrics.jsonl",
         "model.safetensors",
+        "predictions.csv",
         "recipe.toml",
+        "report.html",
+        "report.json",
         "run.json",
     ]
 

@@ -15,7 +15,7 @@ from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.recipes.recipe import AUTO
-from tenfold.reporting.after import reporter
+from tenfold.reporting.after import report_if_missing, reporter
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.resources import Resources
@@ -137,16 +137,20 @@ def resume(
     from tenfold.runs.resume import resume_run
 
     watcher = _watcher(watcher, quiet, plot)
-    return resume_run(
+    resources = _resources(data_root, device, threads, download, engine)
+    resumed = resume_run(
         _path(run),
         epochs=epochs,
         accept=[accept] if isinstance(accept, str) else accept,
         data=data,
-        resources=_resources(data_root, device, threads, download, engine),
+        resources=resources,
         checkpoint_every=checkpoint_every,
         watcher=watcher,
         after=reporter(watcher) if report else None,
     )
+    if report:
+        report_if_missing(resumed, resources, watcher)
+    return resumed
 
 
 def evaluate(

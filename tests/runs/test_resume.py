@@ -280,7 +280,7 @@ def test_ctrl_c_while_the_test_images_are_evaluated_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit.Prepared, "evaluate", interrupted)
+        patched.setattr(fit.Prepared, "logits", interrupted)
         with pytest.raises(InterruptedRunError, match="all epochs are saved; evaluate") as raised:
             train_run(load_recipe(EVERYTHING), out=run, resources=resources)
     assert raised.value.exit_code == 130

@@ -222,21 +222,24 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Continue a run at its next batch, with the same bits as if it had never stopped."""
-    from tenfold.reporting.after import reporter
+    from tenfold.reporting.after import report_if_missing, reporter
     from tenfold.runs import resume_run
     from tenfold.runs.resources import Resources
 
+    resources = Resources(data_root, not offline, device, threads, engine)
     with watching(quiet, log_every, plot) as watcher:
         resumed = resume_run(
             run,
             epochs=epochs,
             accept=accept or [],
             data=data,
-            resources=Resources(data_root, not offline, device, threads, engine),
+            resources=resources,
             checkpoint_every=checkpoint_every,
             watcher=watcher,
             after=None if no_report else reporter(watcher),
         )
+        if not no_report:
+            report_if_missing(resumed, resources, watcher)
     show_run(resumed, as_json)
 
 

@@ -25,7 +25,9 @@ def value_limits(what: str, lines: Iterable[Curve]) -> tuple[float, float]:
     return max(0.0, low - margin), min(1.0, high + margin)
 
 
-def ticks(low: float, high: float, about: int = 5, *, whole: bool = False) -> list[float]:
+def ticks(
+    low: float | int, high: float | int, about: int = 5, *, whole: bool = False
+) -> list[float]:
     """Round numbers between two numbers, about as many as wanted.
 
     Args:

@@ -60,9 +60,9 @@ def line_chart(
     ]
     epochs = [epoch for line in shown for epoch in line.points] or [1]
     low, high = value_limits(what, (line.points for line in shown))
-    axes = _Axes(
-        (min(epochs), max(max(epochs), min(epochs) + 1)), (low, high if high > low else low + 1)
-    )
+    first, last = float(min(epochs)), float(max(epochs))
+    across = (first, last if last > first else first + 1)
+    axes = _Axes(across, (low, high if high > low else low + 1))
     parts = [axes.draw(x, f"{what} (%)" if percent else what, percent=percent)]
     parts += [_curve(axes, line) for line in shown if line.points]
     parts.append(_names(axes, [line for line in shown if line.points]))
@@ -110,11 +110,11 @@ class _Axes:
     def __init__(self, across: tuple[float, float], up: tuple[float, float]) -> None:
         self.across, self.up = across, up
 
-    def x(self, value: float) -> float:
+    def x(self, value: float | int) -> float:
         first, last = self.across
         return _LEFT + (value - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)
 
-    def y(self, value: float) -> float:
+    def y(self, value: float | int) -> float:
         first, last = self.up
         return HEIGHT - _BOTTOM - (value - first) / (last - first) * (HEIGHT - _TOP - _BOTTOM)
 
@@ -162,7 +162,7 @@ def _curve(axes: _Axes, line: Line) -> Markup:
     )
 
 
-def _marker(look: str, x: float, y: float) -> Markup:
+def _marker(look: str, x: float | int, y: float | int) -> Markup:
     """A circle, a square or a diamond, so that lines can be told apart without colors."""
     if look == "val":
         return Markup('<rect x="{}" y="{}" width="6" height="6"/>').format(_n(x - 3), _n(y - 3))
@@ -185,13 +185,13 @@ def _names(axes: _Axes, lines: Sequence[Line]) -> Markup:
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> Markup:
+def _text(x: float | int, y: float | int, text: str, anchor: str) -> Markup:
     return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
         _n(x), _n(y), anchor, text
     )
 
 
-def _labels(values: Sequence[float], factor: int) -> list[str]:
+def _labels(values: Sequence[float | int], factor: int) -> list[str]:
     """Numbers with as many digits as tell them apart."""
     texts = [f"{factor * value:.6g}" for value in values]
     decimals = max((len(text.partition(".")[2]) for text in texts if "e" not in text), default=0)
@@ -206,7 +206,7 @@ def _svg(title: str, parts: Iterable[Markup]) -> Markup:
     ).format(WIDTH, HEIGHT, title, Markup("").join(parts))
 
 
-def _n(value: float) -> str:
+def _n(value: float | int) -> str:
     """A coordinate, to a hundredth."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 

@@ -40,7 +40,7 @@ def _environment() -> Environment:
     return environment
 
 
-def percent(share: float | None, digits: int = 1) -> str:
+def percent(share: float | int | None, digits: int = 1) -> str:
     """A share as percent; what is not all, or more than nothing, is not shown as such."""
     if share is None:
         return "–"

@@ -341,7 +341,7 @@ def _machine(facts: RunFacts) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows.items() if value]
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float | int) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -127,7 +127,7 @@ def _choice(recipe: Recipe, facts: RunFacts) -> str:
     )
 
 
-def _epochs(n: float) -> str:
+def _epochs(n: float | int) -> str:
     return counted(int(n), "epoch") if n == int(n) else f"{n:g} epochs"
 
 
