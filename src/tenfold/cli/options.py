@@ -60,6 +60,12 @@ Plot = Annotated[
     bool,
     typer.Option("--plot", metavar="", help="Plot each epoch to training.png in the run's folder."),
 ]
+Invert = Annotated[
+    bool,
+    typer.Option(
+        "--invert", metavar="", help="Take negatives: dark becomes light, and light dark."
+    ),
+]
 NoReport = Annotated[
     bool,
     typer.Option("--no-report", metavar="", help="Write no report.html at the end."),

@@ -13,6 +13,7 @@ from tenfold.cli.app import MODELS, command
 from tenfold.cli.options import (
     DataRoot,
     Device,
+    Invert,
     Json,
     LabelFrom,
     Labels,
@@ -87,6 +88,7 @@ def predict(
             metavar="X", min=0, max=1, help="Answer 'unsure' if no class is as probable as this."
         ),
     ] = 0.0,
+    invert: Invert = False,
     device: Device = "cpu",
     data_root: DataRoot = None,
     offline: Offline = False,
@@ -106,7 +108,7 @@ def predict(
     from tenfold.data.folders.damage import refuse_some
     from tenfold.data.folders.survey import IMAGE_EXTENSIONS
     from tenfold.deployment import Classifier
-    from tenfold.deployment.streaming import Answer, answers
+    from tenfold.deployment.streaming import Answer, answers, classified, note_on_inverted
     from tenfold.reporting.predictions import writer_of
     from tenfold.runs.evaluate import sample_of_test_images
     from tenfold.runs.resources import Resources, choose_device
@@ -128,12 +130,15 @@ def predict(
     writer = writer_of(kind, {"schema": SCHEMA, "run": str(absolute(run))}, min_confidence)
     problems: list[tuple[str, str]] = []
     skipped: list[str] = []
+    inverted = 0
     with watching() as watcher:
         if own is not None and (note := note_on_run(own, bundle)):
             watcher.note(note)
         if images:
-            for answer in answers(classifier, images, top, _standard_input, skipped):
+            found = answers(classifier, images, top, _standard_input, skipped, invert=invert)
+            for answer in found:
                 writer.write(answer)
+                inverted += answer.looks_inverted
                 if answer.problem:
                     problems.append((answer.name, answer.problem))
             if skipped:
@@ -144,9 +149,13 @@ def predict(
         else:
             resources = Resources(data_root, not offline)
             names, sample = sample_of_test_images(run, resources=resources, listener=watcher)
-            tops, labels = classifier.top(sample, top), sample.label_array.tolist()
-            for name, guesses, label in zip(names, tops, labels, strict=True):
-                writer.write(Answer(name, guesses, true_class=sample.classes[label]))
+            tops = classified(classifier, sample.image_array, top, invert)
+            labels = sample.label_array.tolist()
+            for name, (guesses, looks_inverted), label in zip(names, tops, labels, strict=True):
+                inverted += looks_inverted
+                writer.write(Answer(name, guesses, "", sample.classes[label], looks_inverted))
+        if note := note_on_inverted(classifier, inverted, writer.count):
+            watcher.note(note)
     writer.close()
     if problems:
         work = f"predict {run} {images}"

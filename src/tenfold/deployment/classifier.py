@@ -291,7 +291,7 @@ def _by_kernels(bundle: Bundle, threads: int | None) -> _Predict:
     assert header.layers is not None
     predictor = Predictor(header.layers)
     weights = {name: stored.array().copy() for name, stored in bundle.weights.items()}
-    normalization = _normalization(header.preprocessing)
+    normalization = normalization_of(header.preprocessing)
 
     def predict(pixels: PixelArray, batch_size: int) -> Float[np.ndarray, "n classes"]:
         try:
@@ -310,7 +310,8 @@ def _by_kernels(bundle: Bundle, threads: int | None) -> _Predict:
     return predict
 
 
-def _normalization(header: PreprocessingHeader) -> Normalization:
+def normalization_of(header: PreprocessingHeader) -> Normalization:
+    """The normalization of a bundle, as the kernels take it."""
     if header.by_image:
         return BY_IMAGE
     mean, std = (np.array(values, np.float32) for values in (header.mean, header.std))

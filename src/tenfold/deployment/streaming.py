@@ -22,10 +22,12 @@ from tenfold.data.folders.members import LARGEST_MEMBER, Kind, is_hidden, too_la
 from tenfold.data.folders.pillow import is_image, quiet_pillow
 from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import IMAGE_EXTENSIONS
+from tenfold.deployment.background import look_inverted
 from tenfold.deployment.classifier import Classifier, Guess
 from tenfold.deployment.inputs import read_image_file
 from tenfold.errors import DataError, TenfoldError
 from tenfold.paths import is_file, is_folder
+from tenfold.types import PixelArray
 
 AT_ONCE = 64
 """Images that are read, decoded and classified before the next ones are read."""
@@ -52,12 +54,15 @@ class Answer:
         guesses: the most probable classes, most probable first; empty if it cannot be read.
         problem: why it cannot be read; empty if it can.
         true_class: of the image, if it is known.
+        looks_inverted: whether it is light where the training images are dark, or the other way
+            round.
     """
 
     name: str
     guesses: tuple[Guess, ...] = ()
     problem: str = ""
     true_class: str = ""
+    looks_inverted: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def answers(
     k: int,
     standard_input: Callable[[], BufferedIOBase],
     skipped: list[str] | None = None,
+    *,
+    invert: bool = False,
 ) -> Iterator[Answer]:
     """Classify images in the order in which they are named, without stopping at what is unreadable.
 
@@ -89,6 +96,7 @@ def answers(
         k: number of guesses for each image.
         standard_input: gives what `-` stands for.
         skipped: gets the names of files in folders and archives that have no image extension.
+        invert: classify the negatives of the images.
     """
     skipped = [] if skipped is None else skipped
     shape, header = classifier.bundle.input_shape, classifier.bundle.header
@@ -112,13 +120,53 @@ def answers(
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_WORKERS)) as pool, quiet_pillow():
         for chunk in _chunks(_items(names, standard_input, skipped)):
             found = list(pool.map(decoded, chunk))
-            pixels = [each for each in found if not isinstance(each, str)]
-            guesses = iter(classifier.top(np.stack(pixels), k) if pixels else ())
+            readable = [each for each in found if not isinstance(each, str)]
+            answered = iter(
+                classified(classifier, np.stack(readable), k, invert) if readable else ()
+            )
             for item, each in zip(chunk, found, strict=True):
                 if isinstance(each, str):
                     yield Answer(item.name, problem=each)
                 else:
-                    yield Answer(item.name, next(guesses))
+                    guesses, looks_inverted = next(answered)
+                    yield Answer(item.name, guesses, looks_inverted=looks_inverted)
+
+
+def classified(
+    classifier: Classifier, pixels: PixelArray, k: int, invert: bool
+) -> Iterator[tuple[tuple[Guess, ...], bool]]:
+    """For each image, the k most probable classes, and whether it looks inverted.
+
+    Args:
+        classifier: the classifier.
+        pixels: images in its shape.
+        k: number of guesses for each image.
+        invert: classify the negatives of the images.
+    """
+    pixels = 255 - pixels if invert else pixels
+    inverted = look_inverted(pixels, classifier.bundle.header.background).tolist()
+    return zip(classifier.top(pixels, k), inverted, strict=True)
+
+
+def note_on_inverted(classifier: Classifier, inverted: int, n: int) -> str:
+    """The note for images that look inverted; empty if there are none.
+
+    Args:
+        classifier: the classifier.
+        inverted: how many look so.
+        n: how many images there are.
+    """
+    background = classifier.bundle.header.background
+    if not inverted or background is None:
+        return ""
+    trained, found = ("light on dark", "dark on light")
+    if background.shade == "light":
+        trained, found = found, trained
+    some = f"{inverted:,} of {n:,} images are" if n > 1 else "the image is"
+    return (
+        f"{some} {found}, but the model was trained on {trained}, so the answers may be wrong; "
+        "--invert classifies the negatives"
+    )
 
 
 def _chunks(items: Iterable[_Item | None]) -> Iterator[list[_Item]]:

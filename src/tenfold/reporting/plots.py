@@ -195,7 +195,7 @@ def images_figure(
         left = column * (side + gap) + gap / 2
         bottom = height - (row + 1) * (tall + header + 0.06) + 0.06
         axes = figure.add_axes((left / width, bottom / height, side / width, tall / height))
-        _draw_image(axes, dataset.image_array[place])
+        draw_image(axes, dataset.image_array[place])
         top, line = bottom + tall + 0.05, 0.155
         truth = int(dataset.label_array[place])
         names = [(dataset.classes[truth], BLACK)]
@@ -256,7 +256,8 @@ def _label(dataset: ImageDataset, prediction: SupportsIndex | str) -> int:
     return label
 
 
-def _draw_image(axes: Axes, image: UInt8[np.ndarray, "channels height width"]) -> None:
+def draw_image(axes: Axes, image: UInt8[np.ndarray, "channels height width"]) -> None:
+    """Draw one image so that it fills its axes, each pixel a square of one color."""
     axes.imshow(
         image.transpose(1, 2, 0),
         cmap="gray",  # for single-channel images

@@ -118,6 +118,30 @@ def evaluate_run(
     return report
 
 
+def parts_of(
+    path: Path, *, resources: Resources = USUAL, listener: Listener | None = None
+) -> dict[str, ImageDataset]:
+    """The splits that a run was trained with, by name.
+
+    Args:
+        path: the run's folder.
+        resources: what the reading may use.
+        listener: gets the progress of long reads.
+
+    Raises:
+        FileRefusedError: not a run folder.
+        UsageError: the run's data was passed in Python.
+        DataError: its data cannot be read, or has changed.
+    """
+    folder = existing_run(path)
+    facts = folder.read_facts()
+    recipe = read_recipe(folder, facts)
+    resources = resources.with_defaults_from(facts, None)
+    parts = _own_parts(folder, facts, recipe, None, resources, listener or Listener())
+    assert parts is not None, "no other data was given"
+    return parts
+
+
 def evidence_of(
     path: Path, *, resources: Resources = USUAL, listener: Listener | None = None
 ) -> tuple[Run, Evidence]:
@@ -135,12 +159,10 @@ def evidence_of(
         UsageError: the run's data was passed in Python.
         DataError: its data cannot be read, or has changed.
     """
-    folder, run = existing_run(path), open_run(path)
-    resources = resources.with_defaults_from(run.facts, None)
-    listener = listener or Listener()
+    run = open_run(path)
     bundle, _ = read_own_bundle(path)
-    parts = _own_parts(folder, run.facts, run.recipe, None, resources, listener)
-    assert parts is not None, "no other data was given"
+    parts = parts_of(path, resources=resources, listener=listener)
+    resources = resources.with_defaults_from(run.facts, None)
     with _classifier_of(bundle, resources) as classifier:
         logits = {
             split: classifier.logits(part, batch_size=run.recipe.eval_batch_size)

@@ -23,6 +23,9 @@ METRICS, CHECKPOINTS, MODEL = "metrics.jsonl", "checkpoints", "model.safetensors
 FINDINGS = frozenset({"findings.csv", "findings.json", "check.html"})
 """The files in the folder of a check."""
 
+PICTURES_MARK = ".tenfold-pictures"
+"""The file that says that pictures beside it were drawn from data, and are none."""
+
 _BESIDE_RUNS = frozenset({"reproduction.json", "reproduction.md"})
 
 Found = tuple[Parts, os.DirEntry[str]]
@@ -92,8 +95,10 @@ def _sorted_out(
 def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
     """Whether these are the contents of a run's folder, even of a run that is just beginning.
 
-    Or those of a check.
+    Or those of a check, or pictures that were drawn from data.
     """
+    if any(entry.name == PICTURES_MARK for entry in entries):
+        return True
     shown = [entry for entry in entries if not is_hidden((entry.name,))]
     of_check = {entry.name for entry in shown}
     if of_check <= FINDINGS and of_check & {"findings.json", "check.html"}:

@@ -1,0 +1,131 @@
+"""What the last layer of a network tells the classes apart by, and which images are alike in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from tenfold.data.dataset import ImageDataset
+from tenfold.deployment.classifier import Classifier, is_for_kernels, normalization_of
+from tenfold.errors import UsageError
+from tenfold.evaluation.threads import run_threads
+from tenfold.listening import Listener
+from tenfold.models.layers import Linear
+from tenfold.native.predictor import Predictor
+from tenfold.native.records import tensor_shapes
+from tenfold.types import PixelArray
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+else:
+    Tensor = nn = Any
+
+_AT_ONCE = 1024
+
+Features = Float32[np.ndarray, "n features"]
+
+
+def feature_function(classifier: Classifier) -> Callable[[PixelArray], Features]:
+    """What computes the input of the network's last linear layer, for images in the model's shape.
+
+    Compiled kernels do, where they can compute the model; if that layer is the only one with
+    weights, it gets the pixels.
+
+    Raises:
+        UsageError: the network has no linear layer.
+    """
+    bundle = classifier.bundle
+    layers = bundle.header.layers
+    if layers is None or not is_for_kernels(bundle):
+        return _by_pytorch(classifier.module)
+    places = [place for place, layer in enumerate(layers) if isinstance(layer, Linear)]
+    if not places:
+        raise _without_linear_layer()
+    before = layers[: layers[places[-1]].input + 1]
+    names = tensor_shapes(before)
+    if not names:
+        return lambda pixels: pixels.reshape(len(pixels), -1).astype(np.float32) / 255
+    predict, normalization = Predictor(before), normalization_of(bundle.header.preprocessing)
+    weights = {name: bundle.weights[name].array() for name in names}
+
+    def compute(pixels: PixelArray) -> Features:
+        found = predict(
+            weights,
+            pixels,
+            batch_size=_AT_ONCE,
+            threads=run_threads(),
+            normalization=normalization,
+        )
+        return found.reshape(len(pixels), -1)
+
+    return compute
+
+
+def _by_pytorch(module: nn.Module) -> Callable[[PixelArray], Features]:
+    import torch
+
+    linear = [each for each in module.modules() if isinstance(each, torch.nn.Linear)]
+    if not linear:
+        raise _without_linear_layer()
+    device = next(module.parameters()).device
+
+    def compute(pixels: PixelArray) -> Features:
+        seen: list[Tensor] = []
+        handle = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            with torch.inference_mode():
+                module(torch.from_numpy(pixels).to(device))
+        finally:
+            handle.remove()
+        found: np.ndarray = seen[-1].flatten(1).float().cpu().numpy()
+        return found
+
+    return compute
+
+
+def _without_linear_layer() -> UsageError:
+    return UsageError("the network has no linear layer, so images cannot be compared by its input")
+
+
+def nearest_images(
+    classifier: Classifier,
+    pixels: PixelArray,
+    dataset: ImageDataset,
+    k: int,
+    listener: Listener | None = None,
+) -> list[tuple[int, float]]:
+    """The images of a data set whose last features are most like those of an image.
+
+    Args:
+        classifier: the model.
+        pixels: one image, n = 1, in the model's shape.
+        dataset: images in the model's shape.
+        k: how many of them, at most.
+        listener: gets the progress.
+
+    Returns:
+        Their indices, and the cosine of the angle between their features and the image's, -1..1;
+        the most alike first.
+
+    Raises:
+        UsageError: the network has no linear layer.
+    """
+    compute, listener = feature_function(classifier), listener or Listener()
+    wanted = _unit(compute(pixels))[0]
+    likeness = np.empty(len(dataset), np.float32)
+    for start in range(0, len(dataset), _AT_ONCE):
+        listener.reading("comparing images", start, len(dataset))
+        part = slice(start, start + _AT_ONCE)
+        likeness[part] = _unit(compute(dataset.image_array[part])) @ wanted
+    listener.reading("comparing images", len(dataset), len(dataset))
+    order = np.argsort(-likeness, kind="stable")[:k]
+    return list(zip(order.tolist(), likeness[order].tolist(), strict=True))
+
+
+def _unit(features: Features) -> Features:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    found: np.ndarray = features / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return found

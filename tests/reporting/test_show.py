@@ -1,0 +1,140 @@
+"""Pictures of runs and data, and explanations, from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tenfold as package
+from command_line import Tenfold
+from tenfold.data.load import load_splits
+from tenfold.reporting.show import WHATS
+from tenfold.runs.run import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    return package.train("digits", recipe="digits-quick", epochs=3, out=folder, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A test image."""
+    path = tmp_path_factory.mktemp("pictures") / "seven.png"
+    test = load_splits("digits").splits.test
+    assert test is not None
+    Image.fromarray(test.image_array[3, 0]).save(path)
+    return path
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether it is a picture with more than one color."""
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    return min(pixels.shape[:2]) > 50 and len(np.unique(pixels)) > 2
+
+
+def test_all_pictures_of_a_run(run: Run, tenfold: Tenfold) -> None:
+    answer = tenfold("show", str(run.folder), "--json")
+    assert answer.code == 0
+    files = [Path(file) for file in json.loads(answer.out)["files"]]
+    assert files == [run.folder / "pictures" / f"{name}.png" for name in WHATS]
+    assert all(is_drawn(file) for file in files)
+
+
+@pytest.mark.parametrize("model", ["softmax", "mlp"])
+def test_what_a_run_does_not_have_is_told(model: str, tenfold: Tenfold) -> None:
+    line = f"train digits --recipe digits-quick --model {model} --epochs 1 --out run"
+    assert tenfold(*line.split(), "--set", "model_args={}").code == 0
+    answer = tenfold("show", "run")
+    assert answer.code == 0
+    assert answer.out.split() == [
+        f"run/pictures/{name}.png" for name in WHATS if name != "features"
+    ]
+    assert "the network has no convolution, so it has no feature maps" in answer.err
+    answer = tenfold("show", "run", "--only", "features")
+    assert (answer.code, answer.out) == (2, "")
+    assert tenfold("train", ".", "--epochs", "1").code == 3  # the pictures are no data
+    assert "run" not in answer.out
+
+
+def test_samples_of_data_are_no_data_themselves(tenfold: Tenfold, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            color = (number, 100 * (name == "cat"), 0)
+            Image.new("RGB", (16, 16), color).save(tmp_path / name / f"{number}.png")
+    answer = tenfold("show", ".")
+    assert answer.code == 0
+    (file,) = answer.out.split()
+    assert is_drawn(tmp_path / file)
+    facts = json.loads(tenfold("data", ".", "--json").out)
+    assert set(facts["classes"]) == {"cat", "dog"}
+    assert sum(split["n"] for split in facts["splits"].values()) == 24
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("show {run} --only mistake", "there is no picture 'mistake', wanted one of samples"),
+        ("show digits --only mistakes", "digits: a data set has no picture 'mistakes'"),
+        ("show digits --split val", "digits: no val split, only train, test"),
+        ("explain {run} {picture} --class seven", "there is no class 'seven'"),
+        ("explain {run} {picture} --out map.jpg", "map.jpg: cannot write an image as '.jpg'"),
+    ],
+)
+def test_wrong_wishes(line: str, said: str, run: Run, picture: Path, tenfold: Tenfold) -> None:
+    answer = tenfold(*line.format(run=run.folder, picture=picture).split())
+    assert answer.code == 2
+    assert said in answer.err
+
+
+def test_an_answer_is_explained(run: Run, picture: Path, tenfold: Tenfold) -> None:
+    answer = tenfold("explain", str(run.folder), str(picture))
+    assert answer.code == 0
+    assert answer.out.startswith(f"answer     {run.model.predict(picture)[0]} (")
+    assert answer.out.count("train image") == 8
+    assert is_drawn(run.folder / "explained" / "seven.png")
+
+
+def test_an_explanation_as_facts(run: Run, picture: Path, tenfold: Tenfold) -> None:
+    line = f"explain {run.folder} {picture} --json --class 3 --neighbors 2 --out why.svg"
+    facts = json.loads(tenfold(*line.split()).out)
+    assert facts["explained"] == "3"
+    assert facts["top"] == [guess.to_dict() for guess in run.model.top(picture, 8)[0]]
+    assert np.shape(facts["evidence"]) == (8, 8)
+    assert len(facts["nearest"]) == 2
+    assert Path("why.svg").read_text().startswith("<?xml")
+
+
+def test_a_model_file_alone_has_no_training_images(
+    run: Run, picture: Path, tenfold: Tenfold, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes((run.folder / "model.safetensors").read_bytes())
+    answer = tenfold("explain", "alone.safetensors", str(picture))
+    assert answer.code == 0
+    assert "train image" not in answer.out
+    assert is_drawn(tmp_path / "explained-seven.png")
+
+
+def test_negatives(run: Run, picture: Path, tenfold: Tenfold, tmp_path: Path) -> None:
+    """A dark digit on light paper is noticed, and read right with --invert."""
+    with Image.open(picture) as image:
+        Image.fromarray(255 - np.asarray(image)).save(tmp_path / "dark.png")
+    right = run.model.predict(picture)
+    answer = tenfold("predict", str(run.folder), "dark.png")
+    assert "the image is dark on light, but the model was trained on light on dark" in answer.err
+    assert "--invert classifies the negatives" in answer.err
+    answer = tenfold("predict", str(run.folder), "dark.png", "--invert", "--jsonl")
+    assert answer.err == ""
+    assert json.loads(answer.out)["top"][0]["class"] == right[0]
+    both = tenfold("predict", str(run.folder), "dark.png", str(picture), "--jsonl")
+    assert "1 of 2 images are dark on light" in both.err
+    assert [json.loads(line).get("inverted") for line in both.out.splitlines()] == [True, None]
+    line = f"explain {run.folder} dark.png --invert --json --out e.png"
+    assert json.loads(tenfold(*line.split()).out)["top"][0]["class"] == right[0]
