@@ -1,6 +1,7 @@
 """What an evaluation found: figures under their usual names, and nothing under others'."""
 
 import copy
+import html
 import json
 import pickle
 
@@ -60,6 +61,15 @@ def test_classes_without_images_have_no_part_in_the_balanced_accuracy():
 )
 def test_one_prediction_for_all_images_is_noted(confusion, note):
     assert report(confusion=np.array(confusion)).note == note
+
+
+def test_a_notebook_shows_it():
+    found = report()
+    shown = found._repr_html_()
+    low, high = found.interval
+    assert f"{100 * low:.2f} to {100 * high:.2f} %" in shown
+    for figures in found.per_class:
+        assert f"<td>{html.escape(figures.name)}</td><td>{figures.n}</td>" in shown
 
 
 def test_every_class():

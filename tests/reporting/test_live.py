@@ -102,6 +102,15 @@ class TestByHand:
             {"train_loss": {0.5: 2, 1: 1}, "test_acc": {1: 0.5}}
         )
 
+    def test_any_curve_is_drawn(self, tmp_path: Path) -> None:
+        plot = LivePlot(tmp_path / "a.png")
+        for epoch in (1, 2):
+            plot.add(epoch, train_loss=1 / epoch, lr=0.1 / epoch, val_f1=0.2 * epoch, train_f1=None)
+        plot.draw()
+        assert (tmp_path / "a.png").read_bytes() == png(
+            {"train_loss": {1: 1, 2: 0.5}, "lr": {1: 0.1, 2: 0.05}, "val_f1": {1: 0.2, 2: 0.4}}
+        )
+
     def test_tensors_are_numbers_even_with_gradients(self, tmp_path: Path) -> None:
         plot = LivePlot(tmp_path / "a.png")
         plot.add(

@@ -374,3 +374,22 @@ class TestConfusion:
         figure = confusion_figure(report(np.eye(100), tuple(map(str, range(100)))))
         assert not figure.axes[0].texts
         assert len(figure.axes[0].get_xticklabels()) == 100
+
+
+def test_curves_of_one_kind_share_a_plot_and_others_have_their_own():
+    figure = curves_figure(
+        {
+            "train_loss": {1: 1, 2: 0.5},
+            "val_loss": {1: 1.1, 2: 0.7},
+            "test_acc": {2: 0.9},
+            "lr": {1: 0.1, 2: 0.01},
+            "train_f1": {1: 0.1, 2: 0.4},
+            "val_f1": {1: 0.1, 2: 0.3},
+            "grad_norm": {1: -3, 2: 7},
+            "empty": {},
+        }
+    )
+    found = {axes.get_ylabel(): len(axes.get_lines()) for axes in figure.axes}
+    assert found == {"loss": 2, "accuracy": 1, "f1": 2, "lr": 1, "grad_norm": 1}
+    low, high = figure.axes[4].get_ylim()
+    assert low < -3 < 7 < high

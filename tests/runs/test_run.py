@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -133,8 +135,24 @@ def test_a_run_describes_itself(folder: Path) -> None:
     assert run.recipe.model_args["channels"] == [32, 64]
     assert run.facts.data.n == {"train": 1294, "val": 144, "test": 359}
     assert run.facts.sessions[0].bit_exact is True
-    assert "test_acc" in run._repr_html_()
+    shown = run._repr_html_()
+    assert "convpool on digits" in shown
+    assert f"{100 * run.figures['test_acc']:.2f} % of 359 images (95 % interval" in shown
     assert run.model.predict(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))[0] in "0123456789"
+
+
+def test_its_report_is_shown_in_a_notebook(folder: Path, tmp_path: Path) -> None:
+    page = tenfold.open_run(folder).report()
+    assert page.path == folder / "report.html"
+    shown = page._repr_html_()
+    assert shown.startswith("<iframe sandbox ")  # no script of a page runs in the notebook
+    (inside,) = re.findall(r'srcdoc="([^"]*)"', shown)
+    assert html.unescape(inside) == page.path.read_text()
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "report.html").unlink()
+    with pytest.raises(FileRefusedError, match=r"report\.html: no such file") as raised:
+        tenfold.open_run(copy).report()
+    assert raised.value.remedy == f"make it with: tenfold report {copy}"
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

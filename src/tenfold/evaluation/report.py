@@ -20,6 +20,7 @@ from tenfold.evaluation.metrics import (
     mean_cross_entropy,
     wilson_interval,
 )
+from tenfold.markup import html_facts, html_table
 from tenfold.types import as_array
 
 
@@ -121,6 +122,22 @@ class Report:
             "confusion": self.confusion.tolist(),
         }
 
+    def _repr_html_(self) -> str:
+        low, high = self.interval
+        rows = {
+            "accuracy": f"{100 * self.accuracy:.2f} % of {self.n:,} {self.split} images "
+            f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %)",
+            "balanced accuracy": f"{100 * self.balanced_acc:.2f} %",
+            "always the largest class": f"{100 * self.largest_share:.2f} %",
+            "loss": f"{self.loss:.4f}",
+        }
+        listed = [
+            (each.name, f"{each.n:,}", *map(_percent, (each.precision, each.recall, each.f1)))
+            for each in self.per_class
+        ]
+        columns = ("class", "images", "precision", "recall", "F1")
+        return html_facts("Evaluation", f"{self.split} split", rows) + html_table(columns, listed)
+
     def __str__(self) -> str:
         low, high = self.interval
         return (
@@ -138,6 +155,10 @@ _FIGURES: Mapping[str, Callable[[Report], float]] = {
     "loss": lambda report: report.loss,
 }
 """What is an attribute under its name with the split's; longer names come first."""
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def report_of(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from tenfold.errors import TenfoldError
 from tenfold.listening import Listener
 from tenfold.paths import exists
-from tenfold.reporting.terminal import REPORT_NAME
 from tenfold.runs.evidence import AfterRun, Evidence
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import Resources
@@ -46,7 +45,7 @@ def report_if_missing(run: Run, resources: Resources, listener: Listener) -> Non
 
         make_report(run.folder, resources=resources, listener=listener)
 
-    if run.facts.has_ended and not exists(run.folder / REPORT_NAME):
+    if run.facts.has_ended and not exists(RunFolder(run.folder).report):
         _try(make, run, listener)
 
 

@@ -14,13 +14,23 @@ MIN_ACCURACY_RANGE = 0.04
 
 
 def value_limits(what: str, lines: Iterable[Curve]) -> tuple[float, float]:
-    """Losses start at 0, so that a loss that does not fall looks flat; accuracies end at 1."""
+    """Where a vertical axis begins and ends.
+
+    Losses and learning rates start at 0, so that a loss that does not fall looks flat; accuracies
+    lie in 0..1; whatever else there is gets the range of its values.
+
+    Args:
+        what: `loss`, `learning rate`, `accuracy`, or another name.
+        lines: the lines along this axis.
+    """
     values = [v for points in lines for v in points.values() if math.isfinite(v)] or [1.0]
     low, high = min(values), max(values)
     if what != "accuracy":
-        low, high = min(low, 0.0), max(high, 0.0)
+        starts_at_0 = what in ("loss", "learning rate")
+        if starts_at_0:
+            low, high = min(low, 0.0), max(high, 0.0)
         margin = 0.05 * (high - low) or 0.05
-        return low - margin * (low < 0), high + margin
+        return low - margin * (low < 0 or not starts_at_0), high + margin
     margin = max(0.06 * (high - low), (MIN_ACCURACY_RANGE - (high - low)) / 2)
     return max(0.0, low - margin), min(1.0, high + margin)
 

@@ -34,7 +34,7 @@ SHARE_OF_TIME = 0.05
 
 
 class LivePlot(Watcher):
-    """Losses and accuracies over the epochs, redrawn as epochs end.
+    """Losses, accuracies and any other curves over the epochs, redrawn as epochs end.
 
     In a notebook it is one output under the cell, updated in place and stored with the notebook
     as an image. With a path it is also written there. Outside a notebook and without a path it is
@@ -75,34 +75,23 @@ class LivePlot(Watcher):
     def add(
         self,
         epoch: float | int,
-        *,
-        train_loss: SupportsFloat | None = None,
-        train_acc: SupportsFloat | None = None,
-        val_loss: SupportsFloat | None = None,
-        val_acc: SupportsFloat | None = None,
-        test_loss: SupportsFloat | None = None,
-        test_acc: SupportsFloat | None = None,
+        **figures: SupportsFloat | None,
     ) -> None:
-        """Add figures of an epoch; accuracies are in 0..1.
+        """Add figures of an epoch, by any names; those that are None are left out.
 
-        An epoch lower than the last one starts a new plot, for example when a cell is run again.
+        Figures whose names differ only in the split, such as `train_loss` and `val_loss` (`train_`,
+        `val_`, `test_`), share a plot; all others have one each. What ends with `acc` is a share,
+        0..1. An epoch lower than the last one starts a new plot, for example when a cell is run
+        again.
 
         Raises:
             UsageError: a figure is not a number, or an accuracy is not in 0..1.
         """
-        given = {
-            "train_loss": train_loss,
-            "val_loss": val_loss,
-            "test_loss": test_loss,
-            "train_acc": train_acc,
-            "val_acc": val_acc,
-            "test_acc": test_acc,
-        }
         if not math.isfinite(epoch):
             raise UsageError(f"plot: the epoch is {epoch}, wanted a number")
         curves = {
             name: {epoch: _number(name, value)}
-            for name, value in given.items()
+            for name, value in figures.items()
             if value is not None
         }
         if epoch < self._last_epoch:

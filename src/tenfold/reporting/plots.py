@@ -31,6 +31,9 @@ Curves = Mapping[str, Curve]
 MAX_CLASSES_WITH_COUNTS = 20
 """With more classes, the counts would be unreadable."""
 
+MOST_BESIDE = 3
+"""Plots of curves side by side."""
+
 MAX_MARKERS = 40
 """With more epochs, not every point has a marker."""
 
@@ -88,19 +91,19 @@ def history_curves(history: Sequence[EpochMetrics]) -> dict[str, dict[float | in
 def curves_figure(
     curves: Curves, *, best_epoch: int | None = None, epochs: float | int | None = None
 ) -> Figure:
-    """Losses on the left, accuracies on the right, over the epochs, for the splits in `LOOKS`.
+    """Losses, accuracies and whatever else there is over the epochs, each in a plot of its own.
+
+    Curves that differ only in the split, such as `train_loss` and `val_loss`, are in one plot.
 
     Args:
         curves: see `Curves`.
         best_epoch: see `history_figure`.
         epochs: see `history_figure`.
     """
-    groups = {
-        what: {split: points for split in LOOKS if (points := curves.get(f"{split}_{figure}"))}
-        for what, figure in (("loss", "loss"), ("accuracy", "acc"))
-    }
-    shown = {what: group for what, group in groups.items() if group}
-    width, height = 4.4 * max(len(shown), 1), 3.0
+    shown = _grouped(curves)
+    columns = min(max(len(shown), 1), MOST_BESIDE)
+    rows = max(1, math.ceil(len(shown) / columns))
+    width, height = 4.4 * columns, 3.0 * rows
     figure = Figure(figsize=(width, height), dpi=PIXELS_PER_INCH)
     # Fixed margins: with fitted ones, a growing plot would jump around.
     figure.subplots_adjust(
@@ -109,22 +112,42 @@ def curves_figure(
         bottom=0.48 / height,
         top=1 - 0.36 / height,
         wspace=0.24,
+        hspace=0.38,
     )
     limits = _epoch_limits(curves, epochs)
     for place, (what, group) in enumerate(shown.items(), start=1):
-        axes = figure.add_subplot(1, len(shown), place)
+        axes = figure.add_subplot(rows, columns, place)
         for split, points in group.items():
-            _draw_curve(axes, points, LOOKS[split])
+            _draw_curve(axes, points, LOOKS.get(split) or {**LOOKS["train"], "label": what})
         if best_epoch is not None:
             axes.axvline(
                 best_epoch, color=GRAY, lw=1, ls=":", zorder=1, label=f"best: {best_epoch}"
             )
-        axes.set(xlabel="epoch", ylabel=what, xlim=limits, ylim=value_limits(what, group.values()))
+        axes.set(
+            xlabel="epoch",
+            ylabel=legible(what),
+            xlim=limits,
+            ylim=value_limits(what, group.values()),
+        )
         axes.locator_params(axis="x", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
         axes.grid(color=LIGHT, lw=0.6)
         axes.set_axisbelow(True)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=len(axes.get_lines()))
     return figure
+
+
+def _grouped(curves: Curves) -> dict[str, dict[str, Curve]]:
+    """The curves of each plot, by split; those of no split by an empty name."""
+    groups: dict[str, dict[str, Curve]] = {"loss": {}, "accuracy": {}}
+    for split in LOOKS:
+        for name, points in curves.items():
+            if points and name.startswith(f"{split}_"):
+                metric = name.removeprefix(f"{split}_")
+                groups.setdefault({"acc": "accuracy"}.get(metric, metric), {})[split] = points
+    for name, points in curves.items():
+        if points and name.partition("_")[0] not in LOOKS:
+            groups.setdefault(name, {})[""] = points
+    return {what: group for what, group in groups.items() if group}
 
 
 def _draw_curve(axes: Axes, points: Curve, look: Mapping[str, Any]) -> None:

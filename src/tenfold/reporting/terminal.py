@@ -12,16 +12,13 @@ from tenfold.errors import printable, shell_word
 from tenfold.evaluation.report import Report
 from tenfold.paths import exists
 from tenfold.reporting.streams import display_on
+from tenfold.runs.folder import RunFolder
 from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
 
 PLOT_NAME = "training.png"
 """The file in a run's folder with the plot of its training, if it has one."""
-
-
-REPORT_NAME = "report.html"
-"""The file in a run's folder with its report."""
 
 
 class PlainWatcher(Watcher):
@@ -122,7 +119,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             "chosen on validation data only"
         )
     place = _typed(folder)
-    plot, page = folder / PLOT_NAME, folder / REPORT_NAME
+    plot, page = folder / PLOT_NAME, RunFolder(folder).report
     split = [] if figures.get("n_test") else ["--split", "val" if figures.get("n_val") else "train"]
     return "\n".join(
         [

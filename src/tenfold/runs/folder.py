@@ -40,6 +40,9 @@ from tenfold.storage import (
 )
 from tenfold.training.history import EpochMetrics
 
+REPORT = "report.html"
+"""The page with the report of a run that has ended."""
+
 MAX_TEXT_SIZE = 64 * 2**20
 """Maximum size of a text file in a run folder, in bytes."""
 
@@ -76,6 +79,7 @@ class RunFolder:
         self.checkpoints = self.path / CHECKPOINTS
         self.best = self.checkpoints / "best.safetensors"
         self.model = self.path / MODEL
+        self.report = self.path / REPORT
 
     def __str__(self) -> str:
         return printable(self._name)

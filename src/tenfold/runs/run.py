@@ -16,13 +16,14 @@ from tenfold.errors import (
     FileUnreadableError,
     NewerFormatError,
     UsageError,
-    printable,
 )
+from tenfold.markup import html_facts
 from tenfold.paths import found_at, is_file, is_folder
 from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.recipes.older import upgraded_recipe
 from tenfold.runs.facts import PUT_BACK, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run, sha256_of
+from tenfold.runs.page import ReportPage
 from tenfold.runs.resources import choose_device
 from tenfold.storage import absolute, refusal_of
 from tenfold.training.history import EpochMetrics
@@ -87,12 +88,39 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.status}, epochs={len(self.history)})"
 
+    def report(self) -> ReportPage:
+        """The page that the run ended with, which a notebook shows.
+
+        Raises:
+            FileRefusedError: there is none.
+        """
+        folder = RunFolder(self.folder)
+        if not is_file(folder.report):
+            remedy = folder.command("report" if self.facts.has_ended else "resume")
+            raise FileRefusedError(
+                f"{folder.report}: {found_at(folder.report)}",
+                remedy=f"{'make it' if self.facts.has_ended else 'finish the run'} with: {remedy}",
+            )
+        return ReportPage(folder.report, folder.read_text(folder.report))
+
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{key}</td><td>{_shown(value)}</td></tr>"
-            for key, value in self.figures.items()
-        )
-        return f"<b>{_escaped(self.folder)}</b> ({self.status})<table>{rows}</table>"
+        figures, rows = self.figures, {"status": self.status, "epochs": str(len(self.history))}
+        for split, name in (("test", "test accuracy"), ("val", "validation accuracy")):
+            if (accuracy := figures.get(f"{split}_acc")) is not None:
+                rows[name] = f"{100 * accuracy:.2f} % of {figures[f'n_{split}']:,} images"
+                if interval := figures.get(f"{split}_interval"):
+                    low, high = interval
+                    rows[name] += f" (95 % interval {100 * low:.2f} to {100 * high:.2f} %)"
+        if self.history:
+            last = self.history[-1]
+            rows["training loss"] = f"{last.train_loss:.4f} at the end"
+            rows["time"] = f"{sum(metrics.seconds for metrics in self.history):.1f} s"
+        rows["parameters"] = f"{self.facts.parameters:,}"
+        rows["engine"] = self.facts.conditions.engine
+        if is_file(RunFolder(self.folder).report):
+            rows["report"] = "run.report() shows it here"
+        title = f"{self.facts.context.recipe.get('model', '')} on {self.facts.data.source}"
+        return html_facts(title, str(self.folder), rows)
 
 
 def status_of(folder: RunFolder, facts: RunFacts) -> str:
@@ -334,11 +362,3 @@ def _how_to_finish(folder: RunFolder) -> str:
         sooner = folder.command("resume", "--epochs", str(next_epoch))
         remedy += f", or end it after epoch {next_epoch} with: {sooner}"
     return remedy
-
-
-def _shown(value: object) -> str:
-    return _escaped(f"{value:.4f}" if isinstance(value, float) else value)
-
-
-def _escaped(value: object) -> str:
-    return printable(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

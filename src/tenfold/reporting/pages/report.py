@@ -10,10 +10,9 @@ from tenfold.listening import Listener
 from tenfold.reporting.pages.answers import answers_csv
 from tenfold.reporting.pages.report_facts import answers_of, report_facts
 from tenfold.reporting.pages.report_page import report_page
-from tenfold.reporting.terminal import REPORT_NAME
 from tenfold.runs.evaluate import evidence_of
 from tenfold.runs.evidence import Evidence
-from tenfold.runs.folder import existing_run
+from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run
 from tenfold.storage import write_text
@@ -71,5 +70,6 @@ def _write(run: Run, evidence: Evidence | None, missing: str) -> Path:
     facts = report_facts(run, evidence, missing)
     page = report_page(facts, evidence.parts if evidence else {})
     write_text(run.folder / JSON, json.dumps(facts.to_dict(), indent=1, allow_nan=False) + "\n")
-    write_text(run.folder / REPORT_NAME, page)
-    return run.folder / REPORT_NAME
+    path = RunFolder(run.folder).report
+    write_text(path, page)
+    return path

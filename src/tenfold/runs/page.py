@@ -1,0 +1,37 @@
+"""A run's report in a notebook."""
+
+from __future__ import annotations
+
+import html
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+
+_HEIGHT = 640
+"""Of the page under a notebook's cell, in pixels; it scrolls."""
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """The page of a run's report, which a notebook shows under the cell.
+
+    Attributes:
+        path: the file.
+        text: its contents.
+    """
+
+    path: Path
+    text: str
+
+    def open(self) -> None:
+        """Open the page in the browser of this computer."""
+        webbrowser.open(self.path.resolve().as_uri())
+
+    def __repr__(self) -> str:
+        return f"ReportPage({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe sandbox title="Report" srcdoc="{html.escape(self.text)}" width="100%" '
+            f'height="{_HEIGHT}" style="border: 1px solid #8886; border-radius: 4px"></iframe>'
+        )
