@@ -49,6 +49,7 @@ train: $(VENV)/tenfold-installed
 	$(BIN)/tenfold train digits --recipe digits-quick --out $(RUN)
 	@echo "predictions for a few test images, with their true classes:"
 	@$(BIN)/tenfold predict $(RUN) --top 2
+	@echo "to see what it learned and what it gets wrong, open: $(RUN)/report.html"
 	@echo "to run tenfold commands in this terminal, type first: . $(BIN)/activate"
 
 test: $(VENV)/tenfold-installed-dev

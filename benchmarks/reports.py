@@ -2,9 +2,9 @@
 
     python benchmarks/reports.py
 
-Trains each recipe for one epoch on real data, which is looked for where TENFOLD_DATA says, and times
-the writing of its report, first with the imports that it needs, then again. A data set that is not
-there is left out, and the result says so.
+Trains each recipe for one epoch on real data, which is looked for where TENFOLD_DATA says, and
+times the writing of its report, the first time with the imports that it needs. A data set that is
+not there is left out, and the result says so.
 """
 
 from __future__ import annotations

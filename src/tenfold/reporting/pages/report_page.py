@@ -26,6 +26,9 @@ from tenfold.training.history import EpochMetrics
 MOST_IN_TABLE, MOST_IN_MAP, MOST_WITH_SHARES = 30, 300, 15
 """Classes of a confusion matrix with counts, of one without, and of one with counts and shares."""
 
+LARGEST_IN_SQUARES = 40
+"""Longest side of images whose pixels are drawn as squares; those of larger ones are smoothed."""
+
 MOST_WITH_SAMPLES, SAMPLES = 100, 6
 """Classes of a data set with examples, and how many of each."""
 
@@ -67,6 +70,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
         folder=printable(run.folder),
         sections=sections,
         missing=facts.missing,
+        pixelated=max(run.facts.data.image_shape[1:]) <= LARGEST_IN_SQUARES,
         sentences=facts.sentences,
         chosen=_sentence(run.facts.chosen),
         curves=_curves(run.history),
