@@ -34,7 +34,7 @@ def test_a_summary_is_scipys_interval() -> None:
     assert found.interval == pytest.approx((low, high), rel=1e-6)
     assert (found.n, found.mean) == (5, pytest.approx(np.mean(values)))
     assert found.deviation == pytest.approx(np.std(values, ddof=1))
-    assert summary_of([0.99, 1.0], within=(0, 1)).interval[1] == 1
+    assert summary_of([0.99, 1.0], within=(0.0, 1.0)).interval[1] == 1
     assert summary_of([0.5, 0.5]).interval == (0.5, 0.5)
     with pytest.raises(UsageError, match="1 values, wanted two or more"):
         summary_of([0.5])

@@ -49,7 +49,7 @@ class Summary:
 
 
 def summary_of(
-    values: Sequence[float], within: tuple[float | int, float | int] = (-math.inf, math.inf)
+    values: Sequence[float], within: tuple[float, float] = (-math.inf, math.inf)
 ) -> Summary:
     """Mean, standard deviation, and the 95 % interval of the mean by Student's t.
 
