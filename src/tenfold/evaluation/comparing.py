@@ -138,7 +138,8 @@ def exact_mcnemar(b: int, c: int) -> float:
     for k in range(min(b, c)):
         ways = ways * (n - k) // (k + 1)  # n choose k + 1, in whole numbers of any size
         one_sided += ways
-    return min(1.0, 2 * one_sided / 2**n)
+    p: float = 2 * one_sided / 2**n
+    return min(1.0, p)
 
 
 @dataclass(frozen=True)

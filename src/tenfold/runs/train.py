@@ -9,7 +9,7 @@ from pathlib import Path
 from tenfold.errors import UsageError
 from tenfold.recipes import Recipe
 from tenfold.runs.folder import RunFolder, new_run, require_new
-from tenfold.runs.reading import read_while_importing
+from tenfold.runs.reading import read_for, read_while_importing
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
 from tenfold.runs.signals import stop_on_signals
@@ -62,7 +62,7 @@ def train_run(
     start = read_start(recipe)
     recipe = with_start(recipe, start, watcher)
     if "torch" not in sys.modules:
-        data = read_while_importing(recipe, data, resources, listener=watcher)
+        data = read_while_importing(recipe, data, resources, listener=watcher, read=read_for)
     from tenfold.runs.fit import prepare
     from tenfold.runs.session import Beginning, first_facts, run_session
 
