@@ -181,8 +181,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
     if not sum(shares):
         return Welch(difference, (difference, difference), None, 0.0 if difference else 1.0)
     degrees = sum(shares) ** 2 / sum(
-        share**2 / (len(values) - 1)
-        for share, values in zip(shares, (first, second), strict=True)
+        share**2 / (len(values) - 1) for share, values in zip(shares, (first, second), strict=True)
     )
     error = math.sqrt(sum(shares))
     half = t_quantile(degrees) * error

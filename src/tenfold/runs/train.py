@@ -50,12 +50,7 @@ def train_run(
         StorageError: the folder cannot be written.
     """
     watcher = watcher or Watcher()
-    every, seconds = parse_interval(checkpoint_every), parse_time(time)
-    if seconds is not None and "epochs" not in recipe.left_to_data:
-        raise UsageError(
-            f"a time was given, but also the number of epochs, {recipe.epochs:,}",
-            remedy='give only one of them; in a recipe, write epochs = "auto"',
-        )
+    every, seconds = parse_interval(checkpoint_every), time_for(recipe, time)
     resources.require_valid()
     if out is not None:
         require_new(RunFolder(out))  # before the data is read, which may take long
@@ -77,6 +72,21 @@ def train_run(
             folder.clean()
             facts = first_facts(prepared)
             return run_session(folder, prepared, facts, every, watcher, Beginning(), stop)
+
+
+def time_for(recipe: Recipe, time: str) -> float | None:
+    """How long a run should train, in seconds; None for as long as the data needs.
+
+    Raises:
+        UsageError: the text is not a time, or the recipe says how many epochs to train.
+    """
+    seconds = parse_time(time)
+    if seconds is not None and "epochs" not in recipe.left_to_data:
+        raise UsageError(
+            f"a time was given, but also the number of epochs, {recipe.epochs:,}",
+            remedy='give only one of them; in a recipe, write epochs = "auto"',
+        )
+    return seconds
 
 
 def parse_time(time: str) -> float | None:
