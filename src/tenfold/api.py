@@ -1,4 +1,4 @@
-"""The public functions: `tenfold.train`, `resume`, `evaluate`, `check`, `load`."""
+"""The public functions: `tenfold.train`, `resume`, `evaluate`, `compare`, `check`, `load`..."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.recipes.recipe import AUTO
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs.evaluate import evaluate_run
+from tenfold.runs.groups import SeedRuns
 from tenfold.runs.resources import Resources
 from tenfold.runs.run import Run
 from tenfold.runs.run import load as load_classifier
@@ -84,6 +85,109 @@ def train(
         out=None if out is None else Path(out),
         resources=_resources(data_root, device, threads, download, engine),
         time=time,
+        checkpoint_every=checkpoint_every,
+        watcher=_watcher(watcher, quiet, plot),
+    )
+
+
+def train_seeds(
+    data: object = None,
+    *,
+    seeds: int,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    engine: str = "auto",
+    time: str = "",
+    checkpoint_every: str | int = "",
+    download: bool = True,
+    quiet: bool = False,
+    plot: bool | str | Path = False,
+    watcher: Watcher | None = None,
+    **changes: Any,  # noqa: ANN401 - any key of a recipe
+) -> SeedRuns:
+    """Train several classifiers that differ in nothing but the seed, in one folder.
+
+    The difference between them is chance: a recipe is better than another only if it is so in spite
+    of it. A training that fails does not stop the others; see `SeedRuns.failures`.
+
+    Args:
+        data: see `train`.
+        seeds: number of runs, 2..1000; the seeds count up from `seed`, 0 by default.
+        recipe: see `train`.
+        out: the folder of the group; None for the next `runs/<data>-<model>-NNN`. The run with seed
+            3 is in its folder `seed-3`.
+        data_root: see `train`.
+        device: see `train`.
+        threads: see `train`.
+        engine: see `train`.
+        time: about how long each run should train; see `train`.
+        checkpoint_every: see `train`.
+        download: see `train`.
+        quiet: see `train`.
+        plot: see `train`; to a path, the last run is plotted.
+        watcher: see `train`.
+        changes: see `train`.
+
+    Raises:
+        TenfoldError: one of its subclasses, each with a remedy.
+    """
+    from tenfold.runs.seeds import train_seeds as train_runs
+
+    if time:
+        changes.setdefault("epochs", AUTO)
+    return train_runs(
+        _recipe(recipe, changes),
+        data,
+        seeds=seeds,
+        out=None if out is None else Path(out),
+        resources=_resources(data_root, device, threads, download, engine),
+        time=time,
+        checkpoint_every=checkpoint_every,
+        watcher=_watcher(watcher, quiet, plot),
+    )
+
+
+def resume_seeds(
+    group: str | Path | SeedRuns,
+    *,
+    data: object = None,
+    data_root: str | Path | None = None,
+    device: str = "",
+    threads: int | None = None,
+    engine: str = "",
+    checkpoint_every: str | int = "",
+    download: bool = True,
+    quiet: bool = False,
+    plot: bool | str | Path = False,
+    watcher: Watcher | None = None,
+) -> SeedRuns:
+    """Continue the runs of a group that have not ended, and begin those that are missing.
+
+    Args:
+        group: what `train_seeds` gives, or its folder.
+        data: see `resume`.
+        data_root: see `train`.
+        device: see `resume`.
+        threads: see `resume`.
+        engine: see `resume`.
+        checkpoint_every: see `train`.
+        download: see `train`.
+        quiet: see `train`.
+        plot: see `train_seeds`.
+        watcher: see `train`.
+
+    Raises:
+        TenfoldError: one of its subclasses, each with a remedy.
+    """
+    from tenfold.runs.seeds import resume_seeds as resume_runs
+
+    return resume_runs(
+        group.folder if isinstance(group, SeedRuns) else _path(group),
+        data=data,
+        resources=_resources(data_root, device, threads, download, engine),
         checkpoint_every=checkpoint_every,
         watcher=_watcher(watcher, quiet, plot),
     )
