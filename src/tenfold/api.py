@@ -16,6 +16,7 @@ from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.recipes.recipe import AUTO
 from tenfold.reporting.terminal import PlainWatcher
+from tenfold.runs.comparing import Comparison
 from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.groups import SeedRuns
 from tenfold.runs.resources import Resources
@@ -212,7 +213,7 @@ def resume(
     """Continue a run at its next batch.
 
     Args:
-        run: a run or its folder.
+        run: a run or its folder; see `resume_seeds` for a group of runs.
         epochs: a new total number of epochs.
         accept: which of `recipe`, `data` and `classes` may have changed.
         data: the data again, if it was passed in Python or has moved.
@@ -289,6 +290,40 @@ def evaluate(
         resources=_resources(data_root, device, threads, download),
         listener=PlainWatcher(),
     )
+
+
+def compare(
+    *runs: str | Path | Run | SeedRuns,
+    html: str | Path | None = None,
+    data_root: str | Path | None = None,
+    download: bool = True,
+) -> Comparison:
+    """Put runs side by side: figures, what differs in them, and whether it is chance.
+
+    It prints as text. Runs that differ only in their seeds are taken together; the others are
+    tested against what is named first. See docs/comparing.md.
+
+    Args:
+        runs: two or more runs or their folders, or what `train_seeds` gives.
+        html: a file to write a page with curves to.
+        data_root: see `train`; for runs whose predictions have to be computed again.
+        download: see `train`.
+
+    Raises:
+        UsageError: there are fewer than two runs.
+        FileRefusedError: one of them is damaged, or not a run.
+    """
+    from tenfold.reporting.comparison.page import ShownComparison, write_page
+    from tenfold.runs.comparing import compare_runs
+
+    found = compare_runs(
+        [run.folder if isinstance(run, SeedRuns) else _path(run) for run in runs],
+        resources=_resources(data_root, "", None, download),
+        listener=PlainWatcher(),
+    )
+    if html is not None:
+        write_page(Path(html), found)
+    return ShownComparison(**vars(found))
 
 
 def check(

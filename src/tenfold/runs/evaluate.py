@@ -35,6 +35,7 @@ from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
 from tenfold.runs.run import note_on_run, read_own_bundle, read_recipe
 from tenfold.training.engine_table import AUTO
+from tenfold.types import LabelArray
 
 _NAME_FILES = "name image files"
 
@@ -115,6 +116,32 @@ def evaluate_run(
     if report.note:
         listener.note(report.note)
     return report
+
+
+def own_predictions(
+    path: Path, *, resources: Resources = USUAL, listener: Listener | None = None
+) -> tuple[LabelArray, LabelArray]:
+    """The true labels of a run's test images, in their order, and those that its model predicts.
+
+    Args:
+        path: the run's folder.
+        resources: what the evaluation may use.
+        listener: gets the progress of long reads.
+
+    Raises:
+        FileRefusedError: there is no usable model.
+        UsageError: the data was passed in Python.
+        DataError: the data cannot be read, has changed, or has no test split.
+    """
+    folder = existing_run(path)
+    facts, (bundle, _) = folder.read_facts(), read_own_bundle(path)
+    recipe = read_recipe(folder, facts)
+    resources = resources.with_defaults_from(facts, None)
+    with _classifier_of(bundle, resources) as classifier:
+        parts = _own_parts(folder, facts, recipe, None, resources, listener or Listener())
+        assert parts is not None, "no other data was given"
+        part = _with_classes(_chosen(parts, "test"), classifier.classes)
+        return part.label_array, classifier.logits(part).argmax(1).astype(np.int64)
 
 
 @contextmanager
