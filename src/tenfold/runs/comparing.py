@@ -86,7 +86,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Contrast:
     """Two candidates, and the test between them if there is one.
 
     Attributes:
@@ -131,7 +131,7 @@ class Comparison:
     recipes: Mapping[str, Mapping[str, Any]]
     conditions: Mapping[str, Mapping[str, Any]]
     data: Mapping[str, list[list[str]]]
-    tests: tuple[Tested, ...] = ()
+    tests: tuple[Contrast, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -339,7 +339,7 @@ def _same_data(candidates: Sequence[Candidate]) -> dict[str, list[list[str]]]:
 
 def _tests(
     candidates: Sequence[Candidate], resources: Resources, listener: Listener
-) -> list[Tested]:
+) -> list[Contrast]:
     first, *others = candidates
     known: dict[str, Predictions | str] = {}
 
@@ -354,8 +354,8 @@ def _tests(
                 known[candidate.name] = str(error)
         return known[candidate.name]
 
-    def tested(other: Candidate) -> Tested:
-        pair = Tested(first.name, other.name)
+    def tested(other: Candidate) -> Contrast:
+        pair = Contrast(first.name, other.name)
         if why_not := _why_not(first, other):
             return replace(pair, why_not=why_not)
         if len(first.ended) > 1:
@@ -394,7 +394,7 @@ def _why_not(first: Candidate, other: Candidate) -> str:
     return ""
 
 
-def _corrected(tests: Sequence[Tested]) -> tuple[Tested, ...]:
+def _corrected(tests: Sequence[Contrast]) -> tuple[Contrast, ...]:
     """The tests with Holm's correction for their number."""
     corrected = iter(holm([test.result.p for test in tests if test.result is not None]))
     return tuple(

@@ -13,13 +13,13 @@ import tenfold
 from tenfold.reporting.comparison.chart import Line, Spread, line_chart, sample, spread_chart
 from tenfold.reporting.comparison.text import comparison_text
 from tenfold.reporting.comparison.words import (
+    contrast_explanations,
+    contrast_sentences,
     data_sentences,
     described,
     difference_cells,
     explanations,
     figure_cells,
-    test_explanations,
-    test_sentences,
 )
 from tenfold.runs.comparing import Comparison
 from tenfold.storage import make_folder, write_text
@@ -83,8 +83,8 @@ def comparison_page(comparison: Comparison) -> str:
             if differing
         ],
         data=data_sentences(comparison),
-        tests=[_unbroken(sentence) for sentence in test_sentences(comparison)],
-        test_explanations=test_explanations(comparison),
+        tests=[_unbroken(sentence) for sentence in contrast_sentences(comparison)],
+        contrast_explanations=contrast_explanations(comparison),
         notes=comparison.notes,
     )
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from tenfold.reporting.columns import in_table, width_of
 from tenfold.reporting.comparison.words import (
+    contrast_explanations,
+    contrast_sentences,
     data_sentences,
     described,
     difference_cells,
     explanations,
     figure_cells,
-    test_explanations,
-    test_sentences,
 )
 from tenfold.runs.comparing import Comparison
 
@@ -37,7 +37,10 @@ def comparison_text(comparison: Comparison) -> str:
         if differing:
             sections.append([title, *_differences(comparison, differing)])
     sections.append(_wrapped(data_sentences(comparison)))
-    sections += [_wrapped(test_sentences(comparison)), _wrapped(test_explanations(comparison))]
+    sections += [
+        _wrapped(contrast_sentences(comparison)),
+        _wrapped(contrast_explanations(comparison)),
+    ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tenfold.errors import counted, printable
 from tenfold.evaluation.comparing import Paired, Welch
-from tenfold.runs.comparing import Candidate, Comparison, Tested
+from tenfold.runs.comparing import Candidate, Comparison, Contrast
 from tenfold.runs.groups import seeds_text
 
 CHANCE = 0.05
@@ -163,13 +163,13 @@ def together(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def test_sentences(comparison: Comparison) -> list[str]:
+def contrast_sentences(comparison: Comparison) -> list[str]:
     """What each test found, or why there is none."""
     tests = sum(test.result is not None for test in comparison.tests)
-    return [_test_sentence(test, tests) for test in comparison.tests]
+    return [_contrast_sentence(test, tests) for test in comparison.tests]
 
 
-def _test_sentence(test: Tested, tests: int) -> str:
+def _contrast_sentence(test: Contrast, tests: int) -> str:
     """The same for one of several tests."""
     first, second = test.first, test.second
     match test.result:
@@ -188,7 +188,7 @@ def _test_sentence(test: Tested, tests: int) -> str:
     return f"{first} and {second} are not tested: {test.why_not}."
 
 
-def _p_values(test: Tested, tests: int) -> str:
+def _p_values(test: Contrast, tests: int) -> str:
     assert test.result is not None
     assert test.corrected is not None
     said = _p(test.result.p)
@@ -207,7 +207,7 @@ def _p(value: float) -> str:
     return f"p = {value:.2g}" if value < 0.095 else f"p = {value:.2f}"
 
 
-def _difference(test: Tested, found: Paired | Welch) -> str:
+def _difference(test: Contrast, found: Paired | Welch) -> str:
     low, high = found.interval
     return (
         f"The test accuracy of {test.second} minus that of {test.first} is "
@@ -215,7 +215,7 @@ def _difference(test: Tested, found: Paired | Welch) -> str:
     )
 
 
-def test_explanations(comparison: Comparison) -> list[str]:
+def contrast_explanations(comparison: Comparison) -> list[str]:
     """What the tests mean that there are, and what they do not say."""
     results = [test.result for test in comparison.tests if test.result is not None]
     sentences = []
