@@ -188,6 +188,10 @@ def test_on_the_command_line_and_in_python(tenfold: Tenfold, compared: Path) -> 
     assert json.loads(json.dumps(groups.to_dict()))["tests"][0]["test"] == "welch"
     assert groups._repr_html_().startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
     assert repr(groups) == f"Comparison({compared / 'slow'}, {compared / 'fast'})"
+    for command in ("runs", "compare"):
+        answer = tenfold(command, "--help")
+        assert (answer.code, answer.err) == (0, "")
+        assert f"Usage: tenfold {command}" in answer.out
     answer = tenfold("compare", str(compared / "slow"), "--json")
     assert json.loads(answer.out)["tests"] == []
     assert "note: all runs differ only in their seeds" in answer.err

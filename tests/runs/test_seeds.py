@@ -19,6 +19,7 @@ from small_groups import ONE_THREAD, small_recipe
 from small_images import digits
 from stopping import StopsAt
 from tenfold.data import ImageDataset, Splits
+from tenfold.data.folders.walking import walk
 from tenfold.errors import (
     DataError,
     FileRefusedError,
@@ -271,6 +272,16 @@ def test_a_group_is_neither_a_run_nor_data(group: Path, tenfold: Tenfold) -> Non
     answer = tenfold("train", "digits", "--seeds", "2", "--out", str(group))
     assert answer.code == 2
     assert f"continue the runs in it with: tenfold resume {group}" in answer.err
+
+
+def test_a_group_beside_pictures_is_no_part_of_the_data(group: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "seeds.json").write_text("{}")
+    (tmp_path / "new" / ".lock").write_text("")
+    (tmp_path / "0.png").write_text("")
+    assert [parts for parts, _ in walk(tmp_path)] == [("0.png",)]
+    (group / "0.png").write_text("")
+    assert ("group", "0.png") in [parts for parts, _ in walk(tmp_path)]
 
 
 def test_on_the_command_line(tenfold: Tenfold, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def resume_seeds(
         group.folder.clean()
         facts = group.read_facts()
         own = resources.with_defaults_from(facts, data)
-        training = _Training(group, facts, own, every, watcher, stop)
+        training = _Training(group, facts, own, every, watcher, stop, set(facts.data.notes))
         with training.resumable():
             if not training.resume(data, resources, checkpoint_every):
                 watcher.note(
