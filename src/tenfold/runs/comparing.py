@@ -175,6 +175,7 @@ def compare_runs(
         )
     candidates = _candidates(opened)
     notes += [_unfinished(run) for each in candidates for run in each.runs if run not in each.ended]
+    notes += _repetitions(candidates)
     tests = _tests(candidates, resources, listener or Listener())
     if len(candidates) == 1:
         notes.append(
@@ -244,6 +245,18 @@ def _candidates(opened: Sequence[_Opened]) -> list[Candidate]:
         Candidate(_letters(number), _place(group), tuple(each.run for each in group))
         for number, group in enumerate(order)
     ]
+
+
+def _repetitions(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """A note for each candidate that has the recipe and a seed of an earlier one."""
+    earlier: dict[str, str] = {}
+    for each in candidates:
+        name = earlier.setdefault(_key(each.runs[0]), each.name)
+        if name != each.name:
+            yield (
+                f"{each.name} has the recipe and a seed of {name}, so it is a repetition, and is "
+                "not taken together with it"
+            )
 
 
 def _key(run: Run) -> str:
