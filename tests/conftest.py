@@ -36,6 +36,18 @@ def real_data() -> Path:
     return folder.resolve()
 
 
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs to compare, which tests must not change.
+
+    Groups of softmax regressions (`slow`, 3 seeds; `fast`, 4 seeds), and of single ones of them
+    with other settings: `single`, `wide`.
+    """
+    from small_groups import train_compared
+
+    return train_compared(tmp_path_factory.mktemp("compared"))
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""

@@ -73,6 +73,7 @@ WITHOUT_TORCH = {
     "native": ("native/*.py",),
     "evaluation": (
         "evaluation/__init__.py",
+        "evaluation/comparing.py",
         "evaluation/threads.py",
         "evaluation/baselines.py",
         "evaluation/calibration.py",
@@ -92,17 +93,29 @@ WITHOUT_TORCH = {
     "deployment": ("deployment/*.py",),
     "runs": (
         "runs/__init__.py",
+        "runs/comparing.py",
         "runs/evaluate.py",
         "runs/evidence.py",
         "runs/facts.py",
         "runs/folder.py",
+        "runs/groups.py",
+        "runs/listing.py",
         "runs/page.py",
+        "runs/predicted.py",
         "runs/reading.py",
         "runs/resources.py",
         "runs/run.py",
+        "runs/seeds.py",
         "runs/train.py",
     ),
-    "reporting": ("reporting/__init__.py", "reporting/describe.py", "reporting/terminal.py"),
+    "reporting": (
+        "reporting/__init__.py",
+        "reporting/columns.py",
+        "reporting/comparison/*.py",
+        "reporting/describe.py",
+        "reporting/listing.py",
+        "reporting/terminal.py",
+    ),
     "front ends": ("__init__.py", "api.py", "cli/*.py"),
 }
 """What can be imported without PyTorch, directly or by way of others, in groups."""

@@ -5,10 +5,13 @@ from tenfold import notebook as notebook
 from tenfold import training as training
 from tenfold._version import __version__ as __version__
 from tenfold.api import check as check
+from tenfold.api import compare as compare
 from tenfold.api import evaluate as evaluate
 from tenfold.api import load as load
 from tenfold.api import resume as resume
+from tenfold.api import resume_seeds as resume_seeds
 from tenfold.api import train as train
+from tenfold.api import train_seeds as train_seeds
 from tenfold.deployment import Classifier as Classifier
 from tenfold.errors import DataError as DataError
 from tenfold.errors import FileRefusedError as FileRefusedError
@@ -18,4 +21,6 @@ from tenfold.errors import UsageError as UsageError
 from tenfold.evaluation import Report as Report
 from tenfold.recipes import Recipe as Recipe
 from tenfold.runs import Run as Run
+from tenfold.runs import SeedRuns as SeedRuns
 from tenfold.runs import open_run as open_run
+from tenfold.runs import open_seeds as open_seeds

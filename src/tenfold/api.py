@@ -1,4 +1,4 @@
-"""The public functions: `tenfold.train`, `resume`, `evaluate`, `check`, `load`."""
+"""The public functions: `tenfold.train`, `resume`, `evaluate`, `compare`, `check`, `load`..."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.recipes.recipe import AUTO
 from tenfold.reporting.after import report_if_missing, reporter
 from tenfold.reporting.terminal import PlainWatcher
+from tenfold.runs.comparing import Comparison
 from tenfold.runs.evaluate import evaluate_run
+from tenfold.runs.groups import SeedRuns
 from tenfold.runs.resources import Resources
 from tenfold.runs.run import Run
 from tenfold.runs.run import load as load_classifier
@@ -94,6 +96,117 @@ def train(
     )
 
 
+def train_seeds(
+    data: object = None,
+    *,
+    seeds: int,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    engine: str = "auto",
+    time: str = "",
+    checkpoint_every: str | int = "",
+    download: bool = True,
+    quiet: bool = False,
+    plot: bool | str | Path = False,
+    report: bool = True,
+    watcher: Watcher | None = None,
+    **changes: Any,  # noqa: ANN401 - any key of a recipe
+) -> SeedRuns:
+    """Train several classifiers that differ in nothing but the seed, in one folder.
+
+    The difference between them is chance: a recipe is better than another only if it is so in spite
+    of it. A training that fails does not stop the others; see `SeedRuns.failures`.
+
+    Args:
+        data: see `train`.
+        seeds: number of runs, 2..1000; the seeds count up from `seed`, 0 by default.
+        recipe: see `train`.
+        out: the folder of the group; None for the next `runs/<data>-<model>-NNN`. The run with seed
+            3 is in its folder `seed-3`.
+        data_root: see `train`.
+        device: see `train`.
+        threads: see `train`.
+        engine: see `train`.
+        time: about how long each run should train; see `train`.
+        checkpoint_every: see `train`.
+        download: see `train`.
+        quiet: see `train`.
+        plot: see `train`; to a path, the last run is plotted.
+        report: see `train`.
+        watcher: see `train`.
+        changes: see `train`.
+
+    Raises:
+        TenfoldError: one of its subclasses, each with a remedy.
+    """
+    from tenfold.runs.seeds import train_seeds as train_runs
+
+    if time:
+        changes.setdefault("epochs", AUTO)
+    watcher = _watcher(watcher, quiet, plot)
+    return train_runs(
+        _recipe(recipe, changes),
+        data,
+        seeds=seeds,
+        out=None if out is None else Path(out),
+        resources=_resources(data_root, device, threads, download, engine),
+        time=time,
+        checkpoint_every=checkpoint_every,
+        watcher=watcher,
+        after=reporter(watcher) if report else None,
+    )
+
+
+def resume_seeds(
+    group: str | Path | SeedRuns,
+    *,
+    data: object = None,
+    data_root: str | Path | None = None,
+    device: str = "",
+    threads: int | None = None,
+    engine: str = "",
+    checkpoint_every: str | int = "",
+    download: bool = True,
+    quiet: bool = False,
+    plot: bool | str | Path = False,
+    report: bool = True,
+    watcher: Watcher | None = None,
+) -> SeedRuns:
+    """Continue the runs of a group that have not ended, and begin those that are missing.
+
+    Args:
+        group: what `train_seeds` gives, or its folder.
+        data: see `resume`.
+        data_root: see `train`.
+        device: see `resume`.
+        threads: see `resume`.
+        engine: see `resume`.
+        checkpoint_every: see `train`.
+        download: see `train`.
+        quiet: see `train`.
+        plot: see `train_seeds`.
+        report: see `train`.
+        watcher: see `train`.
+
+    Raises:
+        TenfoldError: one of its subclasses, each with a remedy.
+    """
+    from tenfold.runs.seeds import resume_seeds as resume_runs
+
+    watcher = _watcher(watcher, quiet, plot)
+    return resume_runs(
+        group.folder if isinstance(group, SeedRuns) else _path(group),
+        data=data,
+        resources=_resources(data_root, device, threads, download, engine),
+        checkpoint_every=checkpoint_every,
+        watcher=watcher,
+        after=reporter(watcher) if report else None,
+    )
+
+
 def resume(
     run: str | Path | Run,
     *,
@@ -114,7 +227,7 @@ def resume(
     """Continue a run at its next batch.
 
     Args:
-        run: a run or its folder.
+        run: a run or its folder; see `resume_seeds` for a group of runs.
         epochs: a new total number of epochs.
         accept: which of `recipe`, `data` and `classes` may have changed.
         data: the data again, if it was passed in Python or has moved.
@@ -198,6 +311,40 @@ def evaluate(
         resources=_resources(data_root, device, threads, download),
         listener=PlainWatcher(),
     )
+
+
+def compare(
+    *runs: str | Path | Run | SeedRuns,
+    html: str | Path | None = None,
+    data_root: str | Path | None = None,
+    download: bool = True,
+) -> Comparison:
+    """Put runs side by side: figures, what differs in them, and whether it is chance.
+
+    It prints as text. Runs that differ only in their seeds are taken together; the others are
+    tested against what is named first. See docs/comparing.md.
+
+    Args:
+        runs: two or more runs or their folders, or what `train_seeds` gives.
+        html: a file to write a page with curves to.
+        data_root: see `train`; for runs whose predictions have to be computed again.
+        download: see `train`.
+
+    Raises:
+        UsageError: there are fewer than two runs.
+        FileRefusedError: one of them is damaged, or not a run.
+    """
+    from tenfold.reporting.comparison.page import ShownComparison, write_page
+    from tenfold.runs.comparing import compare_runs
+
+    found = compare_runs(
+        [run.folder if isinstance(run, SeedRuns) else _path(run) for run in runs],
+        resources=_resources(data_root, "", None, download),
+        listener=PlainWatcher(),
+    )
+    if html is not None:
+        write_page(Path(html), found)
+    return ShownComparison(**vars(found))
 
 
 def check(

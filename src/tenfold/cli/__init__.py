@@ -11,7 +11,13 @@ from typing import Any, NoReturn, cast
 
 import typer
 
-from tenfold.cli import explaining, looking, training, using  # noqa: F401 - they add the commands
+from tenfold.cli import (  # noqa: F401 - they add the commands
+    comparing,
+    explaining,
+    looking,
+    training,
+    using,
+)
 from tenfold.cli.app import InterruptedByUserError, app
 from tenfold.cli.output import write_json
 from tenfold.errors import StorageError, TenfoldError

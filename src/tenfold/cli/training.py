@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,9 +37,12 @@ from tenfold.cli.options import (
     reading_keys,
 )
 from tenfold.cli.output import show, show_run, watching
-from tenfold.errors import UsageError
+from tenfold.errors import TrainingError, UsageError, printable
 from tenfold.paths import is_folder
 from tenfold.training.optimizers import OPTIMIZERS
+
+if TYPE_CHECKING:
+    from tenfold.runs.groups import SeedRuns
 
 
 @command(TRAINING)
@@ -120,6 +123,14 @@ def train(
             metavar="N", min=2, help="Cross-validate with this many folds; no run is written."
         ),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Train this many runs that differ only in the seed, in one folder.",
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe key; repeatable."),
@@ -162,6 +173,12 @@ def train(
     if folds is not None:
         from tenfold.runs.folds import cross_validate
 
+        if seeds is not None:
+            raise UsageError(
+                "--folds and --seeds exclude each other: folds change the images, seeds change "
+                "nothing else",
+                remedy="choose one",
+            )
         others = {
             "--out": out,
             "--plot": plot,
@@ -180,6 +197,23 @@ def train(
             found = cross_validate(chosen, data, folds=folds, resources=resources, watcher=watcher)
         show(found.to_dict(), as_json, lambda: str(found))
         return
+    if seeds is not None:
+        from tenfold.runs.seeds import train_seeds
+
+        with watching(quiet, log_every, plot) as watcher:
+            group = train_seeds(
+                chosen,
+                data,
+                seeds=seeds,
+                out=out,
+                resources=resources,
+                time=time,
+                checkpoint_every=checkpoint_every,
+                watcher=watcher,
+                after=None if no_report else reporter(watcher),
+            )
+        _show_group(group, as_json)
+        return
     with watching(quiet, log_every, plot) as watcher:
         run = train_run(
             chosen,
@@ -196,7 +230,10 @@ def train(
 
 @command(TRAINING)
 def resume(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|GROUP", help="A run's folder, or that of train --seeds."),
+    ],
     epochs: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="New total number of epochs.")
     ] = None,
@@ -224,8 +261,28 @@ def resume(
     """Continue a run at its next batch, with the same bits as if it had never stopped."""
     from tenfold.reporting.after import report_if_missing, reporter
     from tenfold.runs import resume_run
+    from tenfold.runs.groups import GroupFolder
     from tenfold.runs.resources import Resources
 
+    if GroupFolder(run).is_there:
+        from tenfold.runs.seeds import resume_seeds
+
+        if option := "--epochs" if epochs is not None else "--accept" if accept else "":
+            raise UsageError(
+                f"{option} is for a single run, and {printable(run)} is a group of them",
+                remedy="leave it out, or train a new group",
+            )
+        with watching(quiet, log_every, plot) as watcher:
+            group = resume_seeds(
+                run,
+                data=data,
+                resources=Resources(data_root, not offline, device, threads, engine),
+                checkpoint_every=checkpoint_every,
+                watcher=watcher,
+                after=None if no_report else reporter(watcher),
+            )
+        _show_group(group, as_json)
+        return
     resources = Resources(data_root, not offline, device, threads, engine)
     with watching(quiet, log_every, plot) as watcher:
         resumed = resume_run(
@@ -241,6 +298,19 @@ def resume(
         if not no_report:
             report_if_missing(resumed, resources, watcher)
     show_run(resumed, as_json)
+
+
+def _show_group(group: SeedRuns, as_json: bool) -> None:
+    """Print the results of a group.
+
+    Raises:
+        Exit: with 1, if a run failed.
+    """
+    from tenfold.reporting.terminal import group_text
+
+    show(group.to_dict(), as_json, lambda: group_text(group.folder, str(group)))
+    if group.failures:
+        raise typer.Exit(TrainingError.exit_code)
 
 
 @command(TRAINING)

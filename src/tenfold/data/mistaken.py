@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tenfold.data.catalog.reading import has_idx_training_files
 from tenfold.data.files.idx import idx_kind
-from tenfold.data.folders.walking import FACTS
+from tenfold.data.folders.walking import FACTS, SEEDS
 from tenfold.errors import DataError, FileRefusedError, shell_word
 from tenfold.paths import is_file, is_folder
 from tenfold.storage import read_text
@@ -17,7 +17,7 @@ _ENDED = ("finished", "stopped early")
 
 
 def refuse_mistaken(path: Path) -> None:
-    """Refuse the folder of a run, a recipe, and a single one of a data set's files.
+    """Refuse the folder of a run or a group of runs, a recipe, and a single one of several files.
 
     Raises:
         DataError: says what it is, and what to do with it.
@@ -25,6 +25,8 @@ def refuse_mistaken(path: Path) -> None:
     if is_folder(path):
         if is_file(path / FACTS):
             raise _is_a_run(path)
+        if is_file(path / SEEDS):
+            raise _is_a_group(path)
     elif is_file(path):
         if path.suffix.lower() == ".toml":
             raise _is_a_recipe(path)
@@ -42,6 +44,13 @@ def _is_a_run(path: Path) -> DataError:
     return DataError(
         f"{path}: this is the folder of a run, wanted a data set",
         remedy=f"{what} the run with: tenfold {command} {shell_word(path)}",
+    )
+
+
+def _is_a_group(path: Path) -> DataError:
+    return DataError(
+        f"{path}: this is a group of runs with different seeds, wanted a data set",
+        remedy=f"show the runs with: tenfold runs {shell_word(path)}",
     )
 
 

@@ -64,7 +64,7 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     return min(max(0.0, middle - half), share), max(min(1.0, middle + half), share)
 
 
-def t_quantile(degrees: int, probability: float = 0.975) -> float:
+def t_quantile(degrees: float | int, probability: float = 0.975) -> float:
     """The quantile of Student's t distribution.
 
     With x = sqrt(degrees) tan(a), the density is in proportion to cos(a) ** (degrees - 1), which is
@@ -74,18 +74,39 @@ def t_quantile(degrees: int, probability: float = 0.975) -> float:
         degrees: of freedom, at least 1.
         probability: 0.5 <= probability < 1.
     """
-    log_scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - math.log(math.pi) / 2
+    scale = _t_scale(degrees)
 
     def above_half(angle: float, steps: int = 512) -> float:
         values = np.cos(np.linspace(0, angle, steps + 1)) ** (degrees - 1)
         total = values[0] + values[-1] + 4 * values[1::2].sum() + 2 * values[2:-1:2].sum()
-        return math.exp(log_scale) * float(total) * angle / steps / 3
+        return scale * float(total) * angle / steps / 3
 
     low, high = 0.0, math.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if above_half(middle) < probability - 0.5 else (low, middle)
     return math.sqrt(degrees) * math.tan(low)
+
+
+def t_two_sided(t: float, degrees: float | int) -> float:
+    """The probability that Student's t is as far from 0 as this, or farther, 0..1.
+
+    The density of `t_quantile`, by the angle from the far end, integrated by Gauss and Legendre's
+    rule, so that small probabilities are as exact as large ones.
+
+    Args:
+        t: any number, also infinite.
+        degrees: of freedom, at least 1.
+    """
+    end = math.atan2(math.sqrt(degrees), abs(t))
+    nodes, weights = np.polynomial.legendre.leggauss(128)
+    values = np.sin((nodes + 1) * end / 2) ** (degrees - 1)
+    return min(1.0, _t_scale(degrees) * float(weights @ values) * end)
+
+
+def _t_scale(degrees: float | int) -> float:
+    """What makes the integral of the density over all angles 1."""
+    return math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
 
 
 def confusion_matrix(

@@ -135,6 +135,12 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
     )
 
 
+def group_text(folder: Path, results: str) -> str:
+    """The results of a group of runs, and where its files are."""
+    place = _typed(folder)
+    return "\n".join([results, f"group  {place}", f"next   tenfold compare {place} OTHER"])
+
+
 def _typed(path: Path) -> str:
     """A path as typed into a shell in the working directory."""
     return shell_word(as_typed(path))

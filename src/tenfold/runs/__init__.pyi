@@ -1,4 +1,7 @@
+from tenfold.runs.comparing import Comparison as Comparison
 from tenfold.runs.evaluate import evaluate_run as evaluate_run
+from tenfold.runs.groups import SeedRuns as SeedRuns
+from tenfold.runs.groups import open_seeds as open_seeds
 from tenfold.runs.resume import resume_run as resume_run
 from tenfold.runs.run import Run as Run
 from tenfold.runs.run import load as load

@@ -30,7 +30,7 @@ from tenfold.listening import Listener, WithoutNotes
 from tenfold.paths import exists, is_folder
 from tenfold.recipes import Recipe
 from tenfold.runs.evidence import Evidence
-from tenfold.runs.facts import RunFacts
+from tenfold.runs.facts import Beginnings, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
@@ -386,7 +386,9 @@ def of_own_images(error: BadFilesError) -> BadFilesError:
     return BadFilesError(error.message, remedy=remedy, bad_files=error.bad_files)
 
 
-def reopened_data(folder: RunFolder, facts: RunFacts, *, passed_in_python: str, moved: str) -> str:
+def reopened_data(
+    folder: RunFolder, facts: Beginnings, *, passed_in_python: str, moved: str
+) -> str:
     """The name or path of a run's data.
 
     Args:

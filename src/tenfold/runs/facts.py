@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
@@ -129,6 +129,21 @@ class StartFacts(Facts):
     place: str
     sha256: str
     preprocessing: PreprocessingHeader | None = None
+
+
+@runtime_checkable
+class Beginnings(Protocol):
+    """What says on which data and under which conditions a run, or a group of runs, began."""
+
+    @property
+    def data(self) -> DataFacts:
+        """What it was trained on."""
+        ...
+
+    @property
+    def conditions(self) -> Conditions:
+        """Those of the newest session."""
+        ...
 
 
 class Figures(Facts):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import filelock
 
-from tenfold.data.folders.walking import CHECKPOINTS, FACTS, LOCK, METRICS, MODEL, RECIPE
+from tenfold.data.folders.walking import CHECKPOINTS, FACTS, LOCK, METRICS, MODEL, RECIPE, SEEDS
 from tenfold.errors import (
     FileRefusedError,
     FileUnreadableError,
@@ -106,6 +106,14 @@ class RunFolder:
         except FileRefusedError as error:
             raise FileRefusedError(error.message, remedy=remedy) from error
 
+    def read_json(self, path: Path) -> object:
+        """The value in one of the run's JSON files.
+
+        Raises:
+            FileRefusedError: it is missing, unreadable, too large or not JSON.
+        """
+        return _from_json(self.read_text(path), path, PUT_BACK)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the run against other writers inside the block; the lock ends with its process.
@@ -170,8 +178,7 @@ class RunFolder:
             FileRefusedError: it is missing or damaged.
             NewerFormatError: a newer tenfold wrote it.
         """
-        value = _from_json(self.read_text(self.facts), self.facts, PUT_BACK)
-        return parse_facts(value, self.facts)
+        return parse_facts(self.read_json(self.facts), self.facts)
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         """Write `metrics.jsonl`, one line per epoch."""
@@ -290,17 +297,35 @@ def existing_run(path: Path) -> RunFolder:
     """The run in a folder.
 
     Raises:
-        FileRefusedError: not a run folder.
+        FileRefusedError: not a run folder; or that of a group of runs.
     """
     folder = RunFolder(path)
     if not is_file(folder.facts):
         if is_folder(folder.checkpoints):
             raise FileRefusedError(f"{folder.facts}: {found_at(folder.facts)}", remedy=PUT_BACK)
+        refuse_group(path)
         found = "not a run folder" if exists(path) else "no such folder"
         raise FileRefusedError(
             f"{folder}: {found}", remedy="name a folder that tenfold train has made"
         )
     return folder
+
+
+def refuse_group(path: Path) -> None:
+    """Refuse the folder of a group of runs, where a single run is wanted.
+
+    Raises:
+        FileRefusedError: it is one.
+    """
+    if not is_file(path / SEEDS):
+        return
+    runs = sorted(name.parent for name in path.glob(f"*/{FACTS}"))
+    raise FileRefusedError(
+        f"{printable(path)}: this is a group of runs with different seeds, wanted a single run",
+        remedy=f"name one of them, such as {shell_word(runs[0])}"
+        if runs
+        else f"continue it with: {RunFolder(path).command('resume')}",
+    )
 
 
 def new_run(out: Path | None, data: str, model: str) -> RunFolder:
@@ -343,6 +368,8 @@ def require_new(folder: RunFolder) -> None:
         remedy = "choose another folder"
         if is_file(folder.facts):
             remedy += f", or continue the run in it with: {folder.command('resume')}"
+        elif is_file(path / SEEDS):
+            remedy += f", or continue the runs in it with: {folder.command('resume')}"
         raise UsageError(f"{folder}: already exists and is not an empty folder", remedy=remedy)
 
 

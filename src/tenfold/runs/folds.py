@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64
@@ -14,7 +12,7 @@ from jaxtyping import Int64
 from tenfold.data.dataset import Splits
 from tenfold.data.splitting import folds_of, with_validation
 from tenfold.errors import UsageError, counted
-from tenfold.evaluation.metrics import t_quantile
+from tenfold.evaluation.comparing import SHARE, Summary, summary_of
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe
 from tenfold.recipes.choosing import share_held_out
@@ -39,21 +37,30 @@ class CrossValidation:
 
     reports: tuple[Report, ...]
 
+    def summary(self, name: str) -> Summary:
+        """Mean, standard deviation and interval of a figure, 0..1.
+
+        The folds' models share most of their training images, so the interval is somewhat narrow
+        (Bengio and Grandvalet, "No unbiased estimator of the variance of k-fold cross-validation",
+        JMLR 5, 2004).
+        """
+        return summary_of([getattr(report, name) for report in self.reports], SHARE)
+
     def to_dict(self) -> dict[str, object]:
         """Everything as a JSON-serializable dictionary."""
         return {
             "folds": [report.figures() for report in self.reports],
-            **{name: _summary([getattr(r, name) for r in self.reports]) for name in FIGURES},
+            **{name: self.summary(name).to_dict() for name in FIGURES},
         }
 
     def __str__(self) -> str:
         n = sum(report.n for report in self.reports)
         lines = []
         for name in FIGURES:
-            found = _summary([getattr(report, name) for report in self.reports])
-            low, high = found["interval"]
+            found = self.summary(name)
+            low, high = found.interval
             lines.append(
-                f"{name} {found['mean']:.4f} (deviation {found['deviation']:.4f}, 95 % interval "
+                f"{name} {found.mean:.4f} (deviation {found.deviation:.4f}, 95 % interval "
                 f"of the mean {low:.4f} to {high:.4f})"
             )
         head = f"{counted(len(self.reports), 'fold')}, {counted(n, 'image')}, each tested once"
@@ -162,19 +169,3 @@ def each_fold(
         fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint, val=val)
         watching = _OfFold(watcher, name, told)
         yield name, held, fit(recipe, fold_data, resources=resources, watcher=watching)
-
-
-def _summary(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation, and the interval of the mean by Student's t, within 0..1.
-
-    The folds' models share most of their training images, so the interval is somewhat narrow
-    (Bengio and Grandvalet, "No unbiased estimator of the variance of k-fold cross-validation",
-    JMLR 5, 2004).
-    """
-    mean, deviation = statistics.mean(values), statistics.stdev(values)
-    half = t_quantile(len(values) - 1) * deviation / math.sqrt(len(values))
-    return {
-        "mean": mean,
-        "deviation": deviation,
-        "interval": [max(0.0, mean - half), min(1.0, mean + half)],
-    }

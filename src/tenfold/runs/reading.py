@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 from tenfold._lazy import imported
 from tenfold.data.corrections import NO_CORRECTIONS, Corrections, read_corrections
 from tenfold.data.dataset import Splits
 from tenfold.data.folders.options import FolderOptions
-from tenfold.data.load import load_splits, note_absent_classes
+from tenfold.data.load import LoadedData, load_splits, note_absent_classes
 from tenfold.data.splitting import with_validation
 from tenfold.errors import UsageError, counted
 from tenfold.listening import Listener, Recorder
@@ -20,6 +21,8 @@ from tenfold.recipes import Recipe
 from tenfold.recipes.choosing import LEAST_TO_HOLD_OUT, share_held_out
 from tenfold.runs.resources import Resources, choose_device
 from tenfold.storage import absolute, expanded
+
+AnyData = TypeVar("AnyData", "RunData", "WholeData")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,70 @@ class RunData:
     val: float = 0.0
 
 
+@dataclass(frozen=True)
+class WholeData:
+    """The data of a run, or of several, as read: no images are held out for validation yet.
+
+    Attributes:
+        loaded: what was read.
+        can_be_reopened: see `RunData`.
+        notes: see `RunData`.
+        skipped: see `RunData`.
+        corrections: see `RunData`.
+    """
+
+    loaded: LoadedData
+    can_be_reopened: bool
+    notes: tuple[str, ...]
+    skipped: Mapping[str, str]
+    corrections: Mapping[str, str]
+
+    def held_out(self, recipe: Recipe, listener: Listener) -> RunData:
+        """The data of one run, with the validation images that the recipe wants.
+
+        Args:
+            recipe: of the run.
+            listener: gets notes on the split.
+        """
+        recorder = Recorder(listener)
+        before = self.loaded.splits
+        val = share_held_out(recipe, len(before.train))
+        splits = with_validation(
+            before, val, seed=recipe.seed, duplicates_together=recipe.duplicates_together
+        )
+        if splits.val is not None and splits.val is not before.val:
+            note_absent_classes(splits.train, splits.val, recorder)
+        if splits.val is None and val:
+            recorder.note("there are too few training images to hold out any for validation")
+        elif splits.val is None and "val" in recipe.left_to_data:
+            listener.note(  # on what was chosen, and not on the data
+                f"none of the {counted(len(splits.train), 'training image')} are held out for "
+                f"validation, because there are fewer than {LEAST_TO_HOLD_OUT:,}"
+            )
+        return self.divided(splits, val, recorder.notes)
+
+    def divided(self, splits: Splits, val: float, notes: Sequence[str] = ()) -> RunData:
+        """The data of one run, divided in this way.
+
+        Args:
+            splits: of the data.
+            val: see `RunData`.
+            notes: on how it is divided.
+        """
+        return RunData(
+            splits=splits,
+            fingerprint=splits.fingerprint,
+            source=self.loaded.source,
+            can_be_reopened=self.can_be_reopened,
+            root=self.loaded.root,
+            notes=(*self.notes, *notes),
+            depth=self.loaded.depth,
+            skipped=self.skipped,
+            corrections=self.corrections,
+            val=val,
+        )
+
+
 def read_for(
     recipe: Recipe,
     data: object,
@@ -90,6 +157,37 @@ def read_for(
     Raises:
         DataError: the data cannot be read or trained on.
         UsageError: there is no such data.
+    """
+    whole = read_whole(
+        recipe, data, resources, listener=listener, recorded=recorded, holding_out=holding_out
+    )
+    if holding_out:
+        return whole.held_out(recipe, listener)
+    splits = whole.loaded.splits
+    return whole.divided(splits, share_held_out(recipe, len(splits.train)))
+
+
+def read_whole(
+    recipe: Recipe,
+    data: object,
+    resources: Resources,
+    *,
+    listener: Listener,
+    recorded: Recorded | None = None,
+    holding_out: bool = True,
+) -> WholeData:
+    """Read the data of a run, or of several that differ in their seeds.
+
+    Args:
+        recipe: see `read_for`.
+        data: see `read_for`.
+        resources: see `read_for`.
+        listener: see `read_for`.
+        recorded: see `read_for`.
+        holding_out: whether images are held out for testing as the recipe says.
+
+    Raises:
+        DataError, UsageError: see `read_for`.
     """
     data = data if data is not None else recipe.data
     if isinstance(data, str) and not data:
@@ -115,37 +213,14 @@ def read_for(
         download=resources.download,
         listener=recorder,
     )
-    splits = loaded.splits
-    if splits.test is None and not recipe.test and holding_out:
+    if loaded.splits.test is None and not recipe.test and holding_out:
         recorder.note("there are no test images")
-    val = share_held_out(recipe, len(splits.train))
-    if holding_out:
-        splits = with_validation(
-            splits,
-            val,
-            seed=recipe.seed,
-            duplicates_together=recipe.duplicates_together,
-        )
-    if splits.val is not None and splits.val is not loaded.splits.val:
-        note_absent_classes(splits.train, splits.val, recorder)
-    if splits.val is None and val and holding_out:
-        recorder.note("there are too few training images to hold out any for validation")
-    elif splits.val is None and holding_out and "val" in recipe.left_to_data:
-        listener.note(  # on what was chosen, and not on the data
-            f"none of the {counted(len(splits.train), 'training image')} are held out for "
-            f"validation, because there are fewer than {LEAST_TO_HOLD_OUT:,}"
-        )
-    return RunData(
-        splits=splits,
-        fingerprint=splits.fingerprint,
-        source=loaded.source,
+    return WholeData(
+        loaded,
         can_be_reopened=isinstance(data, str | Path),
-        root=loaded.root,
         notes=tuple(recorder.notes),
-        depth=loaded.depth,
         skipped={**left_out, **loaded.skipped},
         corrections=corrections.new_labels,
-        val=val,
     )
 
 
@@ -181,8 +256,13 @@ def folder_options(recipe: Recipe, left_out: Collection[str] = ()) -> FolderOpti
 
 
 def read_while_importing(
-    recipe: Recipe, data: object, resources: Resources, *, listener: Listener
-) -> RunData:
+    recipe: Recipe,
+    data: object,
+    resources: Resources,
+    *,
+    listener: Listener,
+    read: Callable[..., AnyData],
+) -> AnyData:
     """Read the data of a run while another thread imports PyTorch.
 
     That thread then checks what does not depend on the data. Its error comes before any of the
@@ -193,6 +273,7 @@ def read_while_importing(
         data: see `read_for`.
         resources: see `read_for`.
         listener: see `read_for`.
+        read: `read_for` or `read_whole`.
 
     Raises:
         DataError: see `read_for`.
@@ -206,7 +287,7 @@ def read_while_importing(
     ).start()
     forwarding = _Forwarding(checked, listener)
     try:
-        found = read_for(recipe, data, resources, listener=forwarding)
+        found = read(recipe, data, resources, listener=forwarding)
     except Exception:
         checked.result()
         forwarding.tell()

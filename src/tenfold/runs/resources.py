@@ -15,7 +15,7 @@ from tenfold.evaluation.threads import computing_with, run_threads
 from tenfold.native import waiting
 from tenfold.native.threads import MOST_THREADS, available_cores
 from tenfold.paths import is_folder
-from tenfold.runs.facts import RunFacts
+from tenfold.runs.facts import Beginnings
 from tenfold.training.engine_table import AUTO, ENGINES, NATIVE, TORCH, require_engine
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Resources:
     threads: int | None = None
     engine: str = ""
 
-    def with_defaults_from(self, facts: RunFacts, data: object) -> Resources:
+    def with_defaults_from(self, facts: Beginnings, data: object) -> Resources:
         """A copy whose unset values are those that the run used.
 
         The run's data set folder is used only for its own data.

@@ -22,7 +22,7 @@ from tenfold.paths import found_at, is_file, is_folder
 from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.recipes.older import upgraded_recipe
 from tenfold.runs.facts import PUT_BACK, RunFacts
-from tenfold.runs.folder import RunFolder, existing_run, sha256_of
+from tenfold.runs.folder import RunFolder, existing_run, refuse_group, sha256_of
 from tenfold.runs.page import ReportPage
 from tenfold.runs.resources import choose_device
 from tenfold.storage import absolute, refusal_of
@@ -342,6 +342,7 @@ def bundle_path(path: Path) -> Path:
         except OSError as error:  # what is there cannot be seen
             raise refusal_of(bundle, error) from error
     if not is_run:
+        refuse_group(path)
         raise FileRefusedError(
             f"{folder}: this is not a run: it has no model.safetensors",
             remedy="name a folder that tenfold train has made; the run comes first, then the data",

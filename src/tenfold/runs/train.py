@@ -10,7 +10,7 @@ from tenfold.errors import UsageError
 from tenfold.recipes import Recipe
 from tenfold.runs.evidence import AfterRun
 from tenfold.runs.folder import RunFolder, new_run, require_new
-from tenfold.runs.reading import read_while_importing
+from tenfold.runs.reading import read_for, read_while_importing
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
 from tenfold.runs.signals import stop_on_signals
@@ -53,19 +53,14 @@ def train_run(
         StorageError: the folder cannot be written.
     """
     watcher = watcher or Watcher()
-    every, seconds = parse_interval(checkpoint_every), parse_time(time)
-    if seconds is not None and "epochs" not in recipe.left_to_data:
-        raise UsageError(
-            f"a time was given, but also the number of epochs, {recipe.epochs:,}",
-            remedy='give only one of them; in a recipe, write epochs = "auto"',
-        )
+    every, seconds = parse_interval(checkpoint_every), time_for(recipe, time)
     resources.require_valid()
     if out is not None:
         require_new(RunFolder(out))  # before the data is read, which may take long
     start = read_start(recipe)
     recipe = with_start(recipe, start, watcher)
     if "torch" not in sys.modules:
-        data = read_while_importing(recipe, data, resources, listener=watcher)
+        data = read_while_importing(recipe, data, resources, listener=watcher, read=read_for)
     from tenfold.runs.fit import prepare
     from tenfold.runs.session import Beginning, first_facts, run_session
 
@@ -80,6 +75,21 @@ def train_run(
             folder.clean()
             facts = first_facts(prepared)
             return run_session(folder, prepared, facts, every, watcher, Beginning(), stop, after)
+
+
+def time_for(recipe: Recipe, time: str) -> float | None:
+    """How long a run should train, in seconds; None for as long as the data needs.
+
+    Raises:
+        UsageError: the text is not a time, or the recipe says how many epochs to train.
+    """
+    seconds = parse_time(time)
+    if seconds is not None and "epochs" not in recipe.left_to_data:
+        raise UsageError(
+            f"a time was given, but also the number of epochs, {recipe.epochs:,}",
+            remedy='give only one of them; in a recipe, write epochs = "auto"',
+        )
+    return seconds
 
 
 def parse_time(time: str) -> float | None:

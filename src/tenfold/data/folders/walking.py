@@ -20,13 +20,16 @@ FACTS, RECIPE, LOCK = "run.json", "recipe.toml", ".lock"
 METRICS, CHECKPOINTS, MODEL = "metrics.jsonl", "checkpoints", "model.safetensors"
 """What a run's folder has later."""
 
+SEEDS = "seeds.json"
+"""The file in the folder of a group: of runs that differ only in their seeds."""
+
 FINDINGS = frozenset({"findings.csv", "findings.json", "check.html"})
 """The files in the folder of a check."""
 
 PICTURES_MARK = ".tenfold-pictures"
 """The file that says that pictures beside it were drawn from data, and are none."""
 
-_BESIDE_RUNS = frozenset({"reproduction.json", "reproduction.md"})
+_BESIDE_RUNS = frozenset({"reproduction.json", "reproduction.md", SEEDS})
 
 Found = tuple[Parts, os.DirEntry[str]]
 """An entry, and its name relative to the directory."""
@@ -93,7 +96,7 @@ def _sorted_out(
 
 
 def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
-    """Whether these are the contents of a run's folder, even of a run that is just beginning.
+    """Whether these are the contents of a run's folder, even of a run or group that is beginning.
 
     Or those of a check, or pictures that were drawn from data.
     """
@@ -108,7 +111,8 @@ def _are_of_a_run(entries: Sequence[os.DirEntry[str]]) -> bool:
         others = {e.name for e in entries if not e.name.startswith(".")} - names
         has_begun = bool(others & {METRICS, CHECKPOINTS, MODEL}) or not others
         return has_begun and len(names) > 1 and all(_is_file(e) for e in entries if e.name in names)
-    return LOCK in names and all(e.name == RECIPE or e.name.startswith(".") for e in entries)
+    begun = (RECIPE, SEEDS)
+    return LOCK in names and all(e.name in begun or e.name.startswith(".") for e in entries)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -13,12 +13,13 @@ from tenfold.reporting.pages.report_page import report_page
 from tenfold.runs.evaluate import evidence_of
 from tenfold.runs.evidence import Evidence
 from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.predicted import PREDICTIONS
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run
 from tenfold.storage import write_text
 
-JSON, ANSWERS = "report.json", "predictions.csv"
-"""The names of the files beside the page."""
+JSON = "report.json"
+"""The file with the figures of the page."""
 
 
 def make_report(
@@ -62,7 +63,7 @@ def write_report(run: Run, evidence: Evidence) -> Path:
     Raises:
         StorageError: it cannot be written.
     """
-    write_text(run.folder / ANSWERS, answers_csv(answers_of(evidence).values()))
+    write_text(run.folder / PREDICTIONS, answers_csv(answers_of(evidence).values()))
     return _write(run, evidence, "")
 
 

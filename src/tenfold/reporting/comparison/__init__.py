@@ -1,0 +1,1 @@
+"""Runs side by side, for people: as text and as a page. Importing this imports nothing else."""

@@ -1,0 +1,198 @@
+"""Runs side by side: which belong together, what differs, and which test is made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import tenfold as package
+from command_line import Tenfold
+from small_groups import ONE_THREAD, small_recipe
+from small_images import digits
+from tenfold.data import Splits
+from tenfold.errors import FileRefusedError, UsageError
+from tenfold.evaluation.comparing import Paired, Welch
+from tenfold.runs import open_run, train_run
+from tenfold.runs.comparing import compare_runs
+from tenfold.runs.predicted import predictions_of
+
+
+def test_two_runs_are_compared_image_by_image(compared: Path) -> None:
+    places = [compared / "single", compared / "wide"]
+    found = compare_runs(places)
+    first, second = (predictions_of(open_run(place)).correct for place in places)
+    (test,) = found.tests
+    assert isinstance(test.result, Paired)
+    b, c = int((first & ~second).sum()), int((~first & second).sum())
+    assert (test.result.first_only, test.result.second_only, test.result.n) == (b, c, 359)
+    assert test.result.p == pytest.approx(stats.binomtest(b, b + c).pvalue)
+    accuracies = [open_run(place).figures["test_acc"] for place in places]
+    assert test.result.difference == pytest.approx(accuracies[1] - accuracies[0])
+    assert test.corrected == test.result.p
+    single = found.candidates[0]
+    assert single.interval == tuple(open_run(places[0]).figures["test_interval"])
+    assert single.summaries == {}
+
+
+def test_groups_are_compared_by_their_means(compared: Path) -> None:
+    found = compare_runs([compared / "slow", compared / "fast"])
+    assert [(each.name, each.seeds) for each in found.candidates] == [
+        ("A", (0, 1, 2)),
+        ("B", (0, 1, 2, 3)),
+    ]
+    values = [[run.figures["test_acc"] for run in each.runs] for each in found.candidates]
+    (test,) = found.tests
+    wanted = stats.ttest_ind(values[1], values[0], equal_var=False)
+    assert isinstance(test.result, Welch)
+    assert test.result.p == pytest.approx(wanted.pvalue, rel=1e-4)
+    assert test.result.interval == pytest.approx(tuple(wanted.confidence_interval()), rel=1e-5)
+    low, high = stats.t.interval(0.95, 3, np.mean(values[1]), stats.sem(values[1]))
+    assert found.candidates[1].interval == pytest.approx((low, min(1, high)), rel=1e-6)
+    assert found.candidates[1].figures["test_acc"] == pytest.approx(np.mean(values[1]))
+
+
+def test_runs_that_differ_only_in_the_seed_are_together_however_they_are_named(
+    compared: Path,
+) -> None:
+    places = [
+        compared / "fast" / "seed-2",
+        compared / "slow" / "seed-1",
+        compared / "fast" / "seed-0",
+        compared / "slow" / "seed-0",
+    ]
+    found = compare_runs(places)
+    assert [each.seeds for each in found.candidates] == [(2, 0), (1, 0)]
+    assert found.candidates[0].place == f"{places[0]} and 1 more"
+    assert isinstance(found.tests[0].result, Welch)
+
+
+def test_a_repetition_is_no_further_seed(compared: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(compared / "slow" / "seed-0", tmp_path / "again"))
+    found = compare_runs([compared / "slow" / "seed-0", again])
+    assert len(found.candidates) == 2
+    assert isinstance(found.tests[0].result, Paired)
+    assert (found.tests[0].result.p, found.tests[0].result.interval[0] < 0) == (1, True)
+    assert found.recipes == found.conditions == {}
+    assert [note.partition(",")[0] for note in found.notes] == ["B has the recipe and a seed of A"]
+    link = tmp_path / "link"
+    link.symlink_to(again)
+    found = compare_runs([again, link, compared / "wide"])
+    assert len(found.candidates) == 2
+    assert found.notes == (f"{link} was named twice, and counts once",)
+
+
+def test_only_what_differs_is_told(compared: Path) -> None:
+    found = compare_runs([compared / "single", compared / "wide", compared / "slow"])
+    assert found.recipes["model"] == {"A": "softmax", "B": "mlp", "C": "softmax"}
+    assert found.recipes["epochs"] == {"A": 4, "B": 2, "C": 2}
+    assert found.recipes["seed"] == {"A": "0", "B": "0", "C": "0 to 2"}
+    assert found.recipes["model_args.hidden"]["A"] is None
+    assert not found.recipes.keys() & {"batch_size", "data", "optimizer", "val"}
+    assert found.conditions == {}
+    assert found.data["test"] == [["A", "B", "C"]]
+    assert found.data["train"] == [["A", "B"], ["C"]]
+
+
+def test_a_run_and_a_group_are_not_tested(compared: Path) -> None:
+    found = compare_runs([compared / "slow", compared / "single"])
+    assert found.tests[0].why_not == (
+        "B is a single run, and A has 3 seeds; train B with several seeds too, or name one run of A"
+    )
+    found = compare_runs([compared / "slow"])
+    assert found.tests == ()
+    assert "differ only in their seeds" in found.notes[0]
+
+
+def test_several_tests_are_corrected(compared: Path) -> None:
+    found = compare_runs(
+        [compared / "single", compared / "wide", compared / "slow" / "seed-0", compared / "fast"]
+    )
+    p = [test.result.p for test in found.tests if test.result is not None]
+    assert len(p) == 2
+    corrected = [test.corrected for test in found.tests]
+    assert corrected == [
+        pytest.approx(min(1, max(p[0] * (1 + (p[0] < p[1])), 2 * min(p)))),
+        pytest.approx(min(1, max(p[1] * (1 + (p[1] <= p[0])), 2 * min(p)))),
+        None,
+    ]
+    assert [(test.first, test.second) for test in found.tests] == [("A", x) for x in "BCD"]
+
+
+def test_other_test_images(compared: Path, tmp_path: Path) -> None:
+    data = digits(500)
+    splits = [
+        Splits(data.select(np.arange(300)), None, data.select(np.arange(start, 500), split="test"))
+        for start in (300, 310)
+    ]
+    recipe = small_recipe(data="", epochs=1)
+    for number, each in enumerate(splits):
+        train_run(recipe, each, out=tmp_path / f"{number}", resources=ONE_THREAD)
+    found = compare_runs([tmp_path / "0", tmp_path / "1"])
+    assert found.tests[0].why_not == "they were tested on different images"
+    assert found.data == {"train": [["A", "B"]], "val": [["A", "B"]], "test": [["A"], ["B"]]}
+    other = small_recipe(data="", epochs=1, lr=0.3)
+    train_run(other, splits[0], out=tmp_path / "2", resources=ONE_THREAD)
+    found = compare_runs([tmp_path / "0", tmp_path / "2"])
+    assert "the run's data was passed in Python" in found.tests[0].why_not
+    train_run(small_recipe(test=0.0), out=tmp_path / "3", resources=ONE_THREAD)
+    found = compare_runs([tmp_path / "0", tmp_path / "3"])
+    assert found.tests[0].why_not == "B has no test images"
+    assert found.candidates[1].interval is None
+
+
+def test_a_run_that_has_not_finished(compared: Path, tmp_path: Path) -> None:
+    group = Path(shutil.copytree(compared / "slow", tmp_path / "group"))
+    facts = json.loads((group / "seed-0" / "run.json").read_text())
+    facts |= {"status": "interrupted", "figures": None, "test": None, "digests": {}}
+    (group / "seed-0" / "run.json").write_text(json.dumps(facts))
+    shutil.rmtree(group / "seed-1")
+    found = compare_runs([compared / "wide", group])
+    assert [len(each.ended) for each in found.candidates] == [1, 1]
+    assert len(found.notes) == 2
+    assert "the run with seed 1 has not begun; train it with: tenfold resume" in found.notes[0]
+    assert "seed-0 has no final figures (status: interrupted); finish it with:" in found.notes[1]
+    shutil.rmtree(group / "seed-2")
+    found = compare_runs([compared / "wide", group])
+    assert found.tests[0].why_not == "B has no final figures"
+
+
+def test_wrong_places(compared: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="1 run to compare, wanted two or more"):
+        compare_runs([compared / "single"])
+    with pytest.raises(UsageError, match="0 runs to compare"):
+        compare_runs([])
+    with pytest.raises(FileRefusedError, match="not a run folder"):
+        compare_runs([compared / "single", tmp_path])
+    with pytest.raises(FileRefusedError, match="no such folder"):
+        compare_runs([compared / "single", tmp_path / "none"])
+
+
+def test_on_the_command_line_and_in_python(tenfold: Tenfold, compared: Path) -> None:
+    words = ["compare", str(compared / "single"), str(compared / "wide")]
+    answer = tenfold(*words)
+    assert (answer.code, answer.err) == (0, "")
+    found = package.compare(compared / "single", open_run(compared / "wide"), html="out/page.html")
+    assert answer.out == f"{found}\n"
+    facts = json.loads(tenfold(*words, "--json").out)
+    assert facts == {"schema": 1, **json.loads(json.dumps(found.to_dict()))}
+    assert facts["tests"][0]["test"] == "mcnemar"
+    assert [each["name"] for each in facts["candidates"]] == ["A", "B"]
+    written = tenfold(*words, "--html", "page.html")
+    assert written.out.endswith("\n\npage  page.html\n")
+    assert Path("page.html").read_text() == Path("out/page.html").read_text()
+    groups = package.compare(package.open_seeds(compared / "slow"), compared / "fast")
+    assert json.loads(json.dumps(groups.to_dict()))["tests"][0]["test"] == "welch"
+    assert groups._repr_html_().startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
+    assert repr(groups) == f"Comparison({compared / 'slow'}, {compared / 'fast'})"
+    for command in ("runs", "compare"):
+        answer = tenfold(command, "--help")
+        assert (answer.code, answer.err) == (0, "")
+        assert f"Usage: tenfold {command}" in answer.out
+    answer = tenfold("compare", str(compared / "slow"), "--json")
+    assert json.loads(answer.out)["tests"] == []
+    assert "note: all runs differ only in their seeds" in answer.err
