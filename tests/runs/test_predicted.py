@@ -54,7 +54,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise FileRefusedError("evaluated")
 
-    monkeypatch.setattr(module, "own_predictions", fail)
+    monkeypatch.setattr(module, "evidence_of", fail)
 
 
 def test_the_model_gives_the_figures_of_the_run(compared: Path, by_model: Predictions) -> None:
