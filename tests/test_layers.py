@@ -85,10 +85,19 @@ WITHOUT_TORCH = {
         "training/watching.py",
     ),
     "recipes": ("recipes/*.py",),
-    "deployment": ("deployment/*.py",),
+    "deployment": (
+        "deployment/*.py",
+        "deployment/export/__init__.py",
+        "deployment/export/checking.py",
+        "deployment/export/facts.py",
+        "deployment/export/formats.py",
+        "deployment/export/onnx.py",
+        "deployment/export/source.py",
+    ),
     "runs": (
         "runs/__init__.py",
         "runs/evaluate.py",
+        "runs/export.py",
         "runs/facts.py",
         "runs/folder.py",
         "runs/reading.py",
@@ -96,7 +105,12 @@ WITHOUT_TORCH = {
         "runs/run.py",
         "runs/train.py",
     ),
-    "reporting": ("reporting/__init__.py", "reporting/describe.py", "reporting/terminal.py"),
+    "reporting": (
+        "reporting/__init__.py",
+        "reporting/describe.py",
+        "reporting/exports.py",
+        "reporting/terminal.py",
+    ),
     "front ends": ("__init__.py", "api.py", "cli/*.py"),
 }
 """What can be imported without PyTorch, directly or by way of others, in groups."""

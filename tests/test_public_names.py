@@ -27,6 +27,7 @@ PUBLIC = {
         "check",
         "evaluate",
         "evaluation",
+        "export",
         "load",
         "models",
         "notebook",

@@ -6,6 +6,7 @@ from tenfold import training as training
 from tenfold._version import __version__ as __version__
 from tenfold.api import check as check
 from tenfold.api import evaluate as evaluate
+from tenfold.api import export as export
 from tenfold.api import load as load
 from tenfold.api import resume as resume
 from tenfold.api import train as train
