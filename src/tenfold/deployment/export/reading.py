@@ -52,7 +52,8 @@ def read(path):
     import numpy as np
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(Image.open(path))
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file)
     if image.mode.startswith("I;16"):
         image = Image.fromarray({high}.astype("uint8"))
     if image.has_transparency_data:
