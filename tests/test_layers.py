@@ -91,7 +91,6 @@ WITHOUT_TORCH = {
         "deployment/export/checking.py",
         "deployment/export/facts.py",
         "deployment/export/formats.py",
-        "deployment/export/onnx.py",
         "deployment/export/source.py",
     ),
     "runs": (

@@ -139,7 +139,7 @@ def test_the_table_of_wrong_types_has_every_key() -> None:
 )
 def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Keys) -> None:
     facts = with_value(today(), place, ...)
-    optional = {"why_not_native", "skipped", "corrections", "val_balanced_acc", "start"}
+    optional = {"why_not_native", "skipped", "corrections", "renamed", "val_balanced_acc", "start"}
     may_lack = place[-1] in {*optional, "preprocessing", "by_image"} or (
         place[0] in ("replaced", "figures", "test", "failure", "digests")
         and (len(place) == 1 or str(place[1]).startswith("test_"))

@@ -1,7 +1,7 @@
 """Compare all ways to compute a model's answers on all test images of its data.
 
     TENFOLD_DATA=... python tests/soak/agreement.py
-    TENFOLD_DATA=... python tests/soak/agreement.py --recipe cnn-cifar10 resnet-small
+    TENFOLD_DATA=... python tests/soak/agreement.py --recipe resnet-small --data fashion-mnist
     TENFOLD_DATA=... python tests/soak/agreement.py --run runs/mnist-lenet-001
 
 Trains recipes for one epoch each, by default LeNet on MNIST, or takes a run, and exports it. Then
@@ -86,8 +86,8 @@ def in_batches(compute: Compute, test: ImageDataset) -> np.ndarray:
     return np.concatenate([compute(images[i : i + BATCH])[0] for i in range(0, len(test), BATCH)])
 
 
-def trained(recipe: str, folder: Path) -> Path:
-    return tenfold.train(recipe=recipe, out=folder / recipe, report=False, epochs=1).folder
+def trained(recipe: str, data: str | None, folder: Path) -> Path:
+    return tenfold.train(data, recipe=recipe, out=folder / recipe, report=False, epochs=1).folder
 
 
 def agrees(name: str, found: np.ndarray, wanted: np.ndarray) -> bool:
@@ -123,15 +123,16 @@ def all_agree(run: Path) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", nargs="+", default=["lenet-mnist"])
+    parser.add_argument("--data", help="instead of the recipes' own")
     parser.add_argument("--run", type=Path, help="a run instead of new ones")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         runs = (
             [arguments.run]
             if arguments.run
-            else [trained(recipe, Path(folder)) for recipe in arguments.recipe]
+            else [trained(recipe, arguments.data, Path(folder)) for recipe in arguments.recipe]
         )
-        return 0 if all([all_agree(run) for run in runs]) else 1
+        return 0 if sum(map(all_agree, runs)) == len(runs) else 1
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from tenfold.deployment.bundle import Bundle
 from tenfold.deployment.export.checking import Agreement, Scores, require_agreement
 from tenfold.deployment.export.exportable import (
@@ -88,8 +90,6 @@ def _require_small(bundle: Bundle) -> None:
 
 
 def _exported(bundle: Bundle) -> ModelProto:
-    import torch
-
     model = Exportable(bundle)
     with exporting():
         program = torch.onnx.export(
