@@ -35,6 +35,7 @@ EXIT_CODES = {
     "FileUnreadableError": 4,
     "NewerFormatError": 4,
     "StorageError": 1,
+    "ExportError": 1,
     "TrainingError": 1,
 }
 """As documented for the command line."""

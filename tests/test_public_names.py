@@ -29,6 +29,7 @@ PUBLIC = {
         "compare",
         "evaluate",
         "evaluation",
+        "export",
         "load",
         "models",
         "notebook",

@@ -22,7 +22,7 @@ COMMANDS = [
 
 def test_the_readme_has_what_is_tested_here() -> None:
     assert len(PYTHON) == 3
-    assert len(COMMANDS) == 10
+    assert len(COMMANDS) == 11
 
 
 def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from tenfold._version import __version__ as __version__
 from tenfold.api import check as check
 from tenfold.api import compare as compare
 from tenfold.api import evaluate as evaluate
+from tenfold.api import export as export
 from tenfold.api import load as load
 from tenfold.api import resume as resume
 from tenfold.api import resume_seeds as resume_seeds

@@ -1,4 +1,4 @@
-"""The public functions: `tenfold.train`, `resume`, `evaluate`, `compare`, `check`, `load`..."""
+"""The public functions: `tenfold.train`, `resume`, `evaluate`, `compare`, `load`, `export`..."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tenfold.data.folders.options import FolderOptions
 from tenfold.deployment.classifier import Classifier
+from tenfold.deployment.export.formats import Exported
 from tenfold.doctor.check import Checked
 from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
@@ -19,6 +20,7 @@ from tenfold.reporting.after import report_if_missing, reporter
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs.comparing import Comparison
 from tenfold.runs.evaluate import evaluate_run
+from tenfold.runs.export import export_run
 from tenfold.runs.groups import SeedRuns
 from tenfold.runs.resources import Resources
 from tenfold.runs.run import Run
@@ -410,6 +412,36 @@ def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:
         FileRefusedError: there is no usable model.
     """
     return load_classifier(_path(path), device=device)
+
+
+def export(
+    run: str | Path | Run,
+    to: str = "onnx",
+    *,
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    download: bool = True,
+) -> Exported:
+    """Write a run's model for other programs, checked against it; see docs/export.md.
+
+    Args:
+        run: a run, its folder, or a bundle.
+        to: `onnx`, `torch-export` or `state-dict`.
+        out: a file, or a folder, also a new one; None for the run's folder, or the bundle's.
+        data_root: a folder of known data sets, searched before `TENFOLD_DATA`.
+        download: see `train`.
+
+    Raises:
+        ExportError: the export does not compute what the model computes; nothing is written.
+        TenfoldError: another of its subclasses, each with a remedy.
+    """
+    return export_run(
+        _path(run),
+        to,
+        None if out is None else Path(out),
+        resources=_resources(data_root, "", None, download),
+        listener=PlainWatcher(),
+    )
 
 
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:

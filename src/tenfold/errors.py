@@ -101,6 +101,10 @@ class StorageError(TenfoldError):
     """A file that could not be written: full disk, missing permission, failed sync."""
 
 
+class ExportError(TenfoldError):
+    """An exported model that does not compute what the model computes."""
+
+
 class TrainingError(TenfoldError):
     """Training that cannot continue: a loss that is not finite, or out of memory."""
 

@@ -27,11 +27,20 @@ from tenfold.listening import Listener, Recorder
 from tenfold.models import build
 from tenfold.recipes import AugmentRecipe, Recipe, load_recipe
 from tenfold.runs import open_run, resume_run, train_run
+from tenfold.runs.export import export_run
 from tenfold.runs.facts import StartFacts
 from tenfold.runs.fit import fit
 from tenfold.runs.folds import cross_validate
 from tenfold.runs.resources import Resources
-from tenfold.runs.starting import IMAGENET, Start, freeze, put_into, read_start, with_start
+from tenfold.runs.starting import (
+    IMAGENET,
+    Start,
+    freeze,
+    put_into,
+    read_start,
+    with_own_names,
+    with_start,
+)
 from tenfold.tensors import to_stored
 
 SINGLE = Resources(threads=1)
@@ -229,6 +238,53 @@ def test_others_need_a_name(tmp_path: Path) -> None:
     run = train_run(recipe, data, out=tmp_path / "run", resources=SINGLE)
     assert run.facts.start is not None
     assert run.facts.start.preprocessing is None
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_exported_weights_start_a_run_whatever_their_names(
+    before: Path, tmp_path: Path, renamed: bool
+) -> None:
+    """The export calls them otherwise than the network does, and a person may, too."""
+    path = export_run(before, "state-dict", tmp_path / "w.pth").path
+    weights = torch.load(path, weights_only=True)
+    if renamed:
+        others = (name.replace("conv", "convolution") for name in weights)
+        torch.save(dict(zip(others, weights.values(), strict=True)), path)
+    recorder = StopsAt()
+    recipe = load_recipe(
+        "default",
+        {"model": "resnet-small", "model_args": SMALL, "weights": str(path), "val": 0.0}
+        | {"epochs": 1, "lr": 1e-9, "weight_decay": 0.0},
+    )
+    run = train_run(recipe, made_up(), out=tmp_path / "run", resources=SINGLE, watcher=recorder)
+    old, new = (package.load(each).bundle.weights for each in (before, run))
+    for name in old:
+        if "running" not in name and "batches" not in name:
+            assert np.allclose(old[name].array(), new[name].array(), rtol=0, atol=1e-6), name
+    conv = "convolution" if renamed else "conv"
+    (note,) = [note for note in recorder.notes if "matched by order and shape" in note]
+    assert f"shape: {conv}1 as stem.0, bn1 as stem.1, layer1.{conv}1 as stages.0.0.resid" in note
+    assert note.endswith(" and 7 more (all are in run.json)")
+    start = open_run(run.folder).facts.start
+    assert start is not None
+    assert set(start.renamed.values()) == old.keys()
+    assert start.renamed[f"layer2.{conv}2.weight"] == "stages.1.0.residual.3.weight"
+
+
+def test_names_that_cannot_be_matched() -> None:
+    weights, start = weights_and_start("abcd", None)
+    other = {f"x.{name}": tensor for name, tensor in weights.items()}
+    network = build("resnet-small", (3, 12, 12), 4, widths=(4, 8), blocks=1)
+    found = with_own_names(network, replace(start, weights=to_stored(other)))
+    assert found.facts.renamed == {f"x.{name}": name for name in weights}
+    assert with_own_names(network, start) is start
+    sorted_away = replace(start, weights=to_stored(other), keeps_order=False)
+    with pytest.raises(FileRefusedError, match=r"w.pth: its weights have other names .* apart: st"):
+        with_own_names(network, sorted_away)
+    partly = {name.replace("stem", "root"): tensor for name, tensor in weights.items()}
+    del partly["root.0.weight"]
+    kept = replace(start, weights=to_stored(partly))
+    assert with_own_names(network, kept) is kept, "the names that differ are the better message"
 
 
 def test_a_frozen_resnet18_from_the_command_line(tenfold: Tenfold, tmp_path: Path) -> None:

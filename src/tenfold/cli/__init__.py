@@ -14,6 +14,7 @@ import typer
 from tenfold.cli import (  # noqa: F401 - they add the commands
     comparing,
     explaining,
+    exporting,
     looking,
     training,
     using,

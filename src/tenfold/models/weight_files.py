@@ -29,6 +29,9 @@ _MOST_WRAPPINGS = 3
 _MOST_SHARED = 2
 """Times the size of a file that its weights may take; some may have the same numbers in memory."""
 
+_ENOUGH_TO_TELL = 9
+"""Bytes from the start of a file that tell whether `torch.save` wrote it."""
+
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
 """What `DataParallel`, `torch.compile`, Lightning and others put before every name."""
 
@@ -58,13 +61,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path}: a folder, wanted {_WANTED}", remedy="start from a run with --from RUN"
         )
     with read_regular_file(path) as (stream, size):
-        start = stream.read(9)
+        start = stream.read(_ENOUGH_TO_TELL)
     if size > LARGEST_FILE:
         raise FileRefusedError(
             f"{path}: {size:,} bytes, over the limit of {LARGEST_FILE:,} for weights"
         )
-    # A safetensors file begins with the size of its header, which may be any bytes.
-    if (start[:2] == b"PK" or start[:1] == b"\x80") and start[8:] != b"{":
+    if _is_by_torch(start):
         found = _unwrapped(_by_torch(path))
     else:
         found = from_stored(read_safetensors(path))
@@ -78,6 +80,21 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if wrong:
         raise FileRefusedError(f"{path}: not all of its weights are finite: {listing(wrong, 5)}")
     return weights
+
+
+def keeps_order(path: Path) -> bool:
+    """Whether a file has its weights in the order of their network; safetensors files sort them.
+
+    Raises:
+        FileRefusedError: it cannot be read.
+    """
+    with read_regular_file(path) as (stream, _):
+        return _is_by_torch(stream.read(_ENOUGH_TO_TELL))
+
+
+def _is_by_torch(start: bytes) -> bool:
+    # A safetensors file begins with the size of its header, which may be any bytes.
+    return (start[:2] == b"PK" or start[:1] == b"\x80") and start[8:] != b"{"
 
 
 def _by_torch(path: Path) -> object:

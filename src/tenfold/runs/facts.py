@@ -124,11 +124,14 @@ class StartFacts(Facts):
         place: the absolute path of a run, a model file or a file of weights.
         sha256: of what it contained.
         preprocessing: of the images that it was trained on; None if that is not known.
+        renamed: the network's name of each tensor, by its name in the file of weights; empty if
+            they had the network's names.
     """
 
     place: str
     sha256: str
     preprocessing: PreprocessingHeader | None = None
+    renamed: dict[str, str] = Field(default_factory=dict)
 
 
 @runtime_checkable

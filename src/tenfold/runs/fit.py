@@ -51,8 +51,10 @@ from tenfold.runs.starting import (
     Start,
     freeze,
     head_of,
+    note_on_names,
     put_into,
     read_start,
+    with_own_names,
     with_start,
 )
 from tenfold.tensors import Logits, part_of, to_stored
@@ -351,6 +353,9 @@ def _assembled(
     torch.manual_seed(derive_seed(recipe.seed, "model"))
     network = build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
     if start is not None and start.weights:
+        start = with_own_names(network, start)
+        if said := note_on_names(start.facts):
+            listener.note(said)
         listener.note(put_into(network, start, train.classes))
         if data.can_be_reopened and (seen := start.may_have_seen(recipe.data, data.fingerprint)):
             listener.note(seen)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tenfold.deployment.bundle import PreprocessingHeader
-from tenfold.errors import FileRefusedError, UsageError, counted, listing
+from tenfold.errors import FileRefusedError, UsageError, counted, listing, printable
 from tenfold.listening import Listener
+from tenfold.models.weight_order import NotMatchedError, matched
 from tenfold.paths import exists
 from tenfold.recipes import AugmentRecipe, Recipe
 from tenfold.runs.facts import StartFacts
@@ -30,6 +31,13 @@ IMAGENET = PreprocessingHeader(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.
 
 _COUNT = ".num_batches_tracked"
 """Of batch normalization; older weights lack it, and nothing depends on it here."""
+
+_AS_TRAINED = (
+    "choose the model, its arguments, the image size and the channels that they were trained with"
+)
+
+_SHOWN_NAMES = 6
+"""Of layers whose names are not the network's, in a note."""
 
 RESIDUAL = ("resnet18", "resnet34", "resnet50")
 """Models whose weights are recognized by their names and shapes."""
@@ -51,6 +59,7 @@ class Start:
         note: on the weights, for whoever trains from them; empty without one.
         source: the name or path of the data that it was trained on; empty if it is not known.
         fingerprint: of that data and its splits.
+        keeps_order: whether the weights are in the order of their network.
     """
 
     facts: StartFacts
@@ -64,6 +73,7 @@ class Start:
     note: str = ""
     source: str = ""
     fingerprint: str = ""
+    keeps_order: bool = True
 
     def may_have_seen(self, source: str, fingerprint: str) -> str:
         """A note if it was trained on the same data, divided in another way; else empty.
@@ -112,14 +122,15 @@ def read_start(recipe: Recipe) -> Start | None:
             str(header.data.get("fingerprint", "")),
         )
     if recipe.weights:
-        from tenfold.models.weight_files import read_state_dict  # imports PyTorch
+        from tenfold.models.weight_files import keeps_order, read_state_dict  # imports PyTorch
         from tenfold.tensors import to_stored
 
         path = expanded(recipe.weights)
         weights = to_stored(read_state_dict(path))
         with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return Start(StartFacts(place=str(absolute(path)), sha256=digest), weights)
+        facts = StartFacts(place=str(absolute(path)), sha256=digest)
+        return Start(facts, weights, keeps_order=keeps_order(path))
     return None
 
 
@@ -244,6 +255,51 @@ def head_of(network: nn.Module) -> str | None:
     return names[-1] if names else None
 
 
+def with_own_names(network: nn.Module, start: Start) -> Start:
+    """The start with the network's names of its weights.
+
+    Weights of another program may have other names; they are matched by order and shape. Those that
+    have the network's names, but do not fit, are left to `put_into`.
+
+    Raises:
+        FileRefusedError: they have other names, and cannot be matched.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in start.weights.items()}
+    head = head_of(network)
+    last = [name for name in wanted if head is not None and name.startswith(f"{head}.")]
+    needed = {name for name in wanted if name not in last and not name.endswith(_COUNT)}
+    if start.model or (needed <= found.keys() <= wanted.keys()):
+        return start
+    try:
+        names = matched(wanted, found, last=last, keeps_order=start.keeps_order)
+    except NotMatchedError as error:
+        if found.keys() & needed:
+            return start
+        raise FileRefusedError(
+            f"{start.facts.place}: its weights have other names than the network's, and cannot be "
+            f"matched by order and shape: {error}",
+            remedy=_AS_TRAINED,
+        ) from error
+    weights = {names[name]: tensor for name, tensor in start.weights.items()}
+    facts = start.facts.model_copy(update={"renamed": names})
+    return replace(start, facts=facts, weights=weights)
+
+
+def note_on_names(facts: StartFacts) -> str:
+    """Which weights were matched with which of the network; empty if they had its names."""
+    modules = {a.rpartition(".")[0]: b.rpartition(".")[0] for a, b in facts.renamed.items()}
+    pairs = facts.renamed if "" in modules or "" in modules.values() else modules
+    if not pairs:
+        return ""
+    said = [f"{printable(name, 40)} as {own}" for name, own in pairs.items()]
+    return (
+        f"the weights in {facts.place} have other names than the network's and were matched by "
+        f"order and shape: {listing(said, _SHOWN_NAMES)}"
+        f"{' (all are in run.json)' if len(said) > _SHOWN_NAMES else ''}"
+    )
+
+
 def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     """Put the weights into a new network.
 
@@ -287,10 +343,7 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     if differing:
         raise FileRefusedError(
             f"{start.facts.place}: its weights do not fit the network: {listing(differing, 3)}",
-            remedy="choose the model, its arguments, the image size and the channels that they "
-            "were trained with"
-            if not found.keys().isdisjoint(body)
-            else "save the weights of such a network, with the names that PyTorch gives them",
+            remedy=_AS_TRAINED,
         )
     if head is None and start.classes not in (None, tuple(classes)):
         raise FileRefusedError(

@@ -1,0 +1,61 @@
+"""The whole model as one module: raw pixels in, logits and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, export, nn
+
+from tenfold.deployment.bundle import Bundle
+
+INPUT, OUTPUTS = "images", ("logits", "probabilities")
+"""The names of the exported model's input and outputs."""
+
+
+class Exportable(nn.Module):
+    """A bundle with everything inside: preprocessing, network and temperature.
+
+    Args:
+        bundle: the model.
+
+    Raises:
+        FileRefusedError: see `Bundle.module`.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__()
+        self.model = bundle.module()
+        self.temperature = bundle.header.temperature
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and probabilities, n x classes.
+
+        The logits are those before the temperature, as in `Classifier.logits`.
+
+        Args:
+            images: raw pixels, uint8, n x channels x height x width.
+        """
+        logits = self.model(images)
+        return logits, torch.softmax(logits / self.temperature, dim=1)
+
+
+def example_of(bundle: Bundle) -> tuple[Tensor]:
+    """Some input, from which an exporter learns types and shapes."""
+    return (torch.zeros((2, *bundle.input_shape), dtype=torch.uint8),)
+
+
+def any_number_of_images() -> tuple[dict[int, export.Dim]]:
+    """What may differ from the example: the number of images."""
+    return ({0: export.Dim("batch")},)
+
+
+@contextmanager
+def exporting() -> Iterator[None]:
+    """For exporters: without gradients, and without warnings about PyTorch's own code."""
+    import warnings
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,174 @@
+"""The formats that a model can be exported to, and writing one.
+
+Importing this does not import PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tenfold.deployment.bundle import Bundle
+from tenfold.deployment.export.checking import Agreement, images_to_check
+from tenfold.deployment.export.made_up import made_up_images
+from tenfold.errors import FileRefusedError, UsageError, did_you_mean, listing
+from tenfold.paths import exists, is_folder
+from tenfold.storage import make_folder, open_regular, write_bytes
+from tenfold.types import PixelArray
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was exported.
+
+    Attributes:
+        format: one of `FORMATS`.
+        path: the file; of a state dict, the one with the weights.
+        others: files that belong to it.
+        size: of all files, in bytes.
+        images: number of images on which it was compared with the model.
+        are_real: whether these are test images, and not made up.
+        largest_difference: of a logit, on these images.
+    """
+
+    format: str
+    path: Path
+    others: tuple[Path, ...]
+    size: int
+    images: int
+    are_real: bool
+    largest_difference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "format": self.format,
+            "path": str(self.path),
+            "others": [str(path) for path in self.others],
+            "size": self.size,
+            "images": self.images,
+            "are_real": self.are_real,
+            "largest_difference": self.largest_difference,
+        }
+
+
+_Files = dict[Path, bytes]
+_Make = Callable[[Bundle, PixelArray, Path], tuple[_Files, Agreement]]
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """How a model is exported.
+
+    Attributes:
+        suffixes: that the file's name may end in, the usual one first.
+        make: from a bundle, images to check it on and a path to the contents of all files.
+    """
+
+    suffixes: tuple[str, ...]
+    make: _Make
+
+
+def _onnx(bundle: Bundle, images: PixelArray, path: Path) -> tuple[_Files, Agreement]:
+    from tenfold.deployment.export.onnx import onnx_file
+
+    contents, agreement = onnx_file(bundle, images)
+    return {path: contents}, agreement
+
+
+def _torch_export(bundle: Bundle, images: PixelArray, path: Path) -> tuple[_Files, Agreement]:
+    from tenfold.deployment.export.torch_export import torch_export_file
+
+    contents, agreement = torch_export_file(bundle, images)
+    return {path: contents}, agreement
+
+
+def _state_dict(bundle: Bundle, images: PixelArray, path: Path) -> tuple[_Files, Agreement]:
+    from tenfold.deployment.export.source import MARK
+    from tenfold.deployment.export.state_dict import state_dict_files
+
+    source_path = path.with_suffix(".py")
+    if exists(source_path) and not _begins_with(source_path, MARK.encode()):
+        raise UsageError(
+            f"{source_path}: this file is not of an earlier export, and would be replaced",
+            remedy=f"choose another name: --out NAME{path.suffix}",
+        )
+    weights, source, agreement = state_dict_files(bundle, images, path.name)
+    return {path: weights, source_path: source}, agreement
+
+
+FORMATS = {
+    "onnx": ExportFormat((".onnx",), _onnx),
+    "torch-export": ExportFormat((".pt2",), _torch_export),
+    "state-dict": ExportFormat((".pth", ".pt"), _state_dict),
+}
+"""By name."""
+
+
+def export_path(to: str, out: Path | None, default: Path) -> Path:
+    """The file that an export goes to.
+
+    Args:
+        to: one of `FORMATS`.
+        out: a file, or a folder, also a new one; None for the default.
+        default: where it goes otherwise, without a suffix.
+
+    Raises:
+        UsageError: there is no such format, or the file's name does not say that it is of it.
+    """
+    if to not in FORMATS:
+        raise UsageError(f"there is no format {to!r}", remedy=did_you_mean(to, FORMATS))
+    suffixes = FORMATS[to].suffixes
+    if out is None:
+        return default.with_name(f"{default.name}{suffixes[0]}")
+    if is_folder(out) or not out.suffix:
+        return out / f"model{suffixes[0]}"
+    if out.suffix not in suffixes:
+        raise UsageError(
+            f"{out}: the name of the file ends in {out.suffix}, wanted {listing(suffixes)}",
+            remedy=f"choose a name such as {out.with_suffix(suffixes[0]).name}, or a folder",
+        )
+    return out
+
+
+def export_bundle(bundle: Bundle, to: str, path: Path, images: PixelArray | None) -> Exported:
+    """Export a model, if the result computes what the model computes.
+
+    Args:
+        bundle: the model.
+        to: one of `FORMATS`.
+        path: where to, as `export_path` gives it; what is there is replaced.
+        images: real ones to compare the two on, in the model's shape; None for made-up ones.
+
+    Raises:
+        ExportError: the two do not agree; nothing is written.
+        FileRefusedError: the bundle is not usable.
+        UsageError: the format cannot hold this model, or packages are missing.
+        StorageError: a file could not be written.
+    """
+    checked = made_up_images(bundle.input_shape, images_to_check(bundle))
+    if images is not None:
+        checked = images
+    files, agreement = FORMATS[to].make(bundle, checked, path)
+    make_folder(path.parent)
+    for place, contents in files.items():
+        write_bytes(place, contents)
+    return Exported(
+        to,
+        path,
+        tuple(place for place in files if place != path),
+        sum(map(len, files.values())),
+        agreement.images,
+        images is not None,
+        agreement.largest_difference,
+    )
+
+
+def _begins_with(path: Path, start: bytes) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read(len(start)) == start
+    except OSError as error:
+        raise FileRefusedError(f"{path}: cannot be read") from error

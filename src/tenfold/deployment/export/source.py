@@ -1,0 +1,138 @@
+"""A `model.py` in plain PyTorch that has the network and all that is needed to use it."""
+
+from __future__ import annotations
+
+from tenfold.deployment.bundle import BundleHeader
+from tenfold.deployment.export.network import network_code
+from tenfold.deployment.export.reading import reading_code
+from tenfold.deployment.export.text import call, text_literal
+from tenfold.errors import FileRefusedError
+from tenfold.types import ImageShape
+
+MARK = '"""Exported by tenfold: '
+"""How every such file begins."""
+
+
+def model_source(header: BundleHeader, weights: str, place: str) -> tuple[str, dict[str, str]]:
+    """The source of a `model.py`, and the names of its network's tensors.
+
+    Args:
+        header: the bundle's; its model is one of the table.
+        weights: the name of the file with the weights, which will be beside it.
+        place: the bundle's, for messages.
+
+    Returns:
+        The source; and the names of the tensors in the bundle, by those in the source, in order.
+
+    Raises:
+        FileRefusedError: the bundle does not list its layers.
+        UsageError: the network branches in another way than by residual blocks.
+    """
+    if header.layers is None:
+        raise FileRefusedError(
+            f"{place}: the model file does not list the layers of its network, so no code can be "
+            "written for it",
+            remedy="export it with --to torch-export or --to onnx",
+        )
+    network = network_code(
+        header.layers, f"{header.model}: images, as `scaled` gives them, to logits."
+    )
+    shape = ImageShape(*header.input_shape)
+    takes_files = shape.channels in (1, 3)
+    top = _top(header, shape, has_functions=network.has_functions, takes_files=takes_files)
+    parts = [
+        f"{top}\n{_constants(header, weights)}",
+        *network.classes,
+        _LOAD,
+        _scaling(header),
+        _predict(shape, len(header.classes)),
+    ]
+    if takes_files:
+        parts += [*reading_code(shape, header.resize, header.depth), _MAIN]
+    return "\n\n".join(parts), network.names
+
+
+def _top(header: BundleHeader, shape: ImageShape, *, has_functions: bool, takes_files: bool) -> str:
+    size = " x ".join(map(str, shape))
+    on_files = (
+        "Answers for image files, with Pillow: python model.py IMAGE...\n" if takes_files else ""
+    )
+    imports = ["import sys\n"] if takes_files else []
+    imports += ["from pathlib import Path\n", "\nimport torch\n"]
+    imports += ["import torch.nn.functional as F\n"] if has_functions else []
+    return (
+        f"{MARK}{header.model} for images of {size}.\n\n"
+        f"{on_files}In Python, for raw pixels of shape n x {size}, 0..255 as uint8:\n\n"
+        "    net = load()\n"
+        "    probabilities = predict(net, images)\n"
+        f'"""\n\n{"".join(imports)}from torch import nn\n'
+    ).rstrip("\n") + "\n"
+
+
+def _constants(header: BundleHeader, weights: str) -> str:
+    lines = [
+        f"WEIGHTS = Path(__file__).with_name({text_literal(weights)})",
+        call("CLASSES = [", [text_literal(name) for name in header.classes], "]"),
+    ]
+    preprocessing = header.preprocessing
+    if not preprocessing.by_image:
+        channels = header.input_shape[0]
+        mean = preprocessing.mean or [0.0] * channels
+        std = preprocessing.std or [1.0] * channels
+        lines += [
+            "# Of each channel, with pixels from 0 to 1.",
+            call("MEAN = [", [repr(float(each)) for each in mean], "]"),
+            call("STD = [", [repr(float(each)) for each in std], "]"),
+        ]
+    lines += [
+        "# Logits are divided by it for probabilities.",
+        f"TEMPERATURE = {header.temperature!r}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_LOAD = '''\
+def load(path=WEIGHTS):
+    """The trained network."""
+    net = Net()
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net.eval()
+'''
+
+
+def _scaling(header: BundleHeader) -> str:
+    if header.preprocessing.by_image:
+        return '''\
+def scaled(images):
+    """Raw pixels as the network takes them: each image has mean 0 and deviation 1."""
+    pixels = images.double() / 255
+    mean = pixels.mean((1, 2, 3), keepdim=True)
+    std = pixels.std((1, 2, 3), correction=0, keepdim=True)
+    return ((pixels - mean) / std.clamp(min=1 / 255)).float()
+'''
+    return '''\
+def scaled(images):
+    """Raw pixels as the network takes them."""
+    mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (MEAN, STD))
+    return (images.float() / 255 - mean.to(images.device)) / std.to(images.device)
+'''
+
+
+def _predict(shape: ImageShape, classes: int) -> str:
+    size = " x ".join(map(str, shape))
+    return f'''\
+def predict(net, images):
+    """Probabilities, n x {classes}, of raw pixels: n x {size}, uint8."""
+    with torch.inference_mode():
+        return torch.softmax(net(scaled(images)) / TEMPERATURE, dim=1)
+'''
+
+
+_MAIN = """\
+if __name__ == "__main__":
+    trained = load()
+    for name in sys.argv[1:]:
+        (probabilities,) = predict(trained, read(name)[None])
+        best = int(probabilities.argmax())
+        print(f"{name}: {CLASSES[best]} {probabilities[best]:.4f}")
+"""
