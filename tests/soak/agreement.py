@@ -126,13 +126,13 @@ def main() -> int:
     parser.add_argument("--data", help="instead of the recipes' own")
     parser.add_argument("--run", type=Path, help="a run instead of new ones")
     arguments = parser.parse_args()
+    if arguments.run:
+        return 0 if all_agree(arguments.run) else 1
     with tempfile.TemporaryDirectory() as folder:
-        runs = (
-            [arguments.run]
-            if arguments.run
-            else [trained(recipe, arguments.data, Path(folder)) for recipe in arguments.recipe]
-        )
-        return 0 if sum(map(all_agree, runs)) == len(runs) else 1
+        fits = [
+            all_agree(trained(recipe, arguments.data, Path(folder))) for recipe in arguments.recipe
+        ]
+    return 0 if all(fits) else 1
 
 
 if __name__ == "__main__":
