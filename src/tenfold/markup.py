@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tenfold.errors import printable
 
+_HEIGHT = 640
+"""Of a page under a notebook's cell, in pixels."""
+
 _CELL = 'style="text-align: left; white-space: nowrap"'
 
 
@@ -29,6 +32,19 @@ def html_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         f"<tr>{''.join(f'<td>{_escaped(cell)}</td>' for cell in row)}</tr>" for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def html_frame(title: str, page: str) -> str:
+    """A whole page inside another one, which scrolls and runs no script.
+
+    Args:
+        title: what a screen reader says of it.
+        page: HTML.
+    """
+    return (
+        f'<iframe sandbox title="{_escaped(title)}" srcdoc="{html.escape(page)}" width="100%" '
+        f'height="{_HEIGHT}" style="border: 1px solid #8886; border-radius: 4px"></iframe>'
+    )
 
 
 def _escaped(value: str) -> str:

@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from tenfold.evaluation.comparing import Paired, Welch
-from tenfold.reporting.comparison.chart import (
+from tenfold.reporting.comparison.page import comparison_page
+from tenfold.reporting.comparison.text import WIDTH, comparison_text
+from tenfold.reporting.comparison.words import contrast_sentences, shown, together
+from tenfold.reporting.pages.charts import (
     STYLES,
     Line,
     Spread,
@@ -23,9 +26,6 @@ from tenfold.reporting.comparison.chart import (
     sample,
     spread_chart,
 )
-from tenfold.reporting.comparison.page import comparison_page
-from tenfold.reporting.comparison.text import WIDTH, comparison_text
-from tenfold.reporting.comparison.words import contrast_sentences, shown, together
 from tenfold.runs.comparing import Comparison, Contrast, compare_runs
 
 
@@ -141,7 +141,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def parsed(chart: str) -> ET.Element:
-    return ET.fromstring(chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
+    return ET.fromstring(str(chart).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
 
 
 def texts(chart: str, kind: str) -> list[tuple[float, float, str]]:

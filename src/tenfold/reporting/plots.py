@@ -21,15 +21,20 @@ from matplotlib.text import Text
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import UsageError, did_you_mean, printable
 from tenfold.evaluation.report import Report
-from tenfold.reporting.axes import Curve, value_limits
 from tenfold.reporting.style import PIXELS_PER_INCH, house_style, legible
 from tenfold.training.history import EpochMetrics
+
+Curve = Mapping[Any, float | int]
+"""A metric's values by epoch number."""
 
 Curves = Mapping[str, Curve]
 """Curves by metric name, such as `train_loss`."""
 
 MAX_CLASSES_WITH_COUNTS = 20
 """With more classes, the counts would be unreadable."""
+
+MIN_ACCURACY_RANGE = 0.04
+"""On a narrower accuracy axis, noise would look like a trend."""
 
 MOST_BESIDE = 3
 """Plots of curves side by side."""
@@ -127,7 +132,7 @@ def curves_figure(
             xlabel="epoch",
             ylabel=legible(what),
             xlim=limits,
-            ylim=value_limits(what, group.values()),
+            ylim=_value_limits(what, group.values()),
         )
         axes.locator_params(axis="x", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
         axes.grid(color=LIGHT, lw=0.6)
@@ -173,6 +178,28 @@ def _epoch_limits(curves: Curves, epochs: float | int | None) -> tuple[float, fl
         last = min(epochs, max(10, 2 * last))
     margin = max(0.5 if last == first else 0.0, 0.02 * (last - first))
     return first - margin, last + margin
+
+
+def _value_limits(what: str, lines: Iterable[Curve]) -> tuple[float, float]:
+    """Where a vertical axis begins and ends.
+
+    Losses start at 0, so that one that does not fall looks flat; accuracies lie in 0..1; whatever
+    else there is gets the range of its values.
+
+    Args:
+        what: `loss`, `accuracy`, or another name.
+        lines: the lines along this axis.
+    """
+    values = [v for points in lines for v in points.values() if math.isfinite(v)] or [1.0]
+    low, high = min(values), max(values)
+    if what != "accuracy":
+        starts_at_0 = what == "loss"
+        if starts_at_0:
+            low, high = min(low, 0.0), max(high, 0.0)
+        margin = 0.05 * (high - low) or 0.05
+        return low - margin * (low < 0 or not starts_at_0), high + margin
+    margin = max(0.06 * (high - low), (MIN_ACCURACY_RANGE - (high - low)) / 2)
+    return max(0.0, low - margin), min(1.0, high + margin)
 
 
 # ---- Images ------------------------------------------------------------------------------------

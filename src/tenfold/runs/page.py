@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 
-_HEIGHT = 640
-"""Of the page under a notebook's cell, in pixels; it scrolls."""
+from tenfold.markup import html_frame
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,4 @@ class ReportPage:
         return f"ReportPage({str(self.path)!r})"
 
     def _repr_html_(self) -> str:
-        return (
-            f'<iframe sandbox title="Report" srcdoc="{html.escape(self.text)}" width="100%" '
-            f'height="{_HEIGHT}" style="border: 1px solid #8886; border-radius: 4px"></iframe>'
-        )
+        return html_frame("Report", self.text)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-import tenfold
-from tenfold.reporting.comparison.chart import Line, Spread, line_chart, sample, spread_chart
+from tenfold.markup import html_frame
 from tenfold.reporting.comparison.text import comparison_text
 from tenfold.reporting.comparison.words import (
     contrast_explanations,
@@ -21,6 +20,8 @@ from tenfold.reporting.comparison.words import (
     explanations,
     figure_cells,
 )
+from tenfold.reporting.pages.charts import Line, Spread, line_chart, sample, spread_chart
+from tenfold.reporting.pages.rendering import rendered
 from tenfold.runs.comparing import Comparison
 from tenfold.storage import make_folder, write_text
 
@@ -40,8 +41,7 @@ class ShownComparison(Comparison):
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
-        page = escape(comparison_page(self))
-        return f'<iframe srcdoc="{page}" style="width:100%;height:50rem;border:0"></iframe>'
+        return html_frame("Comparison", comparison_page(self))
 
 
 def write_page(path: Path, comparison: Comparison) -> None:
@@ -56,24 +56,18 @@ def write_page(path: Path, comparison: Comparison) -> None:
 
 def comparison_page(comparison: Comparison) -> str:
     """The page, with charts, tables and tests."""
-    environment = Environment(
-        loader=PackageLoader("tenfold.reporting.comparison", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     candidates = comparison.candidates
-    return environment.get_template("compare.html").render(
-        version=tenfold.__version__,
+    return rendered(
+        "compare.html",
         n_runs=sum(len(each.runs) for each in candidates),
         candidates=[
-            {"name": each.name, "described": described(each), "sample": Markup(sample(style))}  # noqa: S704
+            {"name": each.name, "described": described(each), "sample": sample(style)}
             for style, each in enumerate(candidates)
         ],
         figures=_table(figure_cells(comparison)),
         explanations=explanations(comparison),
-        spread=Markup(_spread(comparison)),  # noqa: S704 - charts escape their texts
-        curves=[Markup(chart) for chart in _curves(comparison)],  # noqa: S704
+        spread=_spread(comparison),
+        curves=_curves(comparison),
         differences=[
             {"title": title, **_table(difference_cells(comparison, differing))}
             for title, differing in (
@@ -101,11 +95,11 @@ def _table(cells: tuple[Sequence[str], Sequence[Sequence[str]]]) -> Mapping[str,
     return {"headings": headings, "rows": rows}
 
 
-def _spread(comparison: Comparison) -> str:
+def _spread(comparison: Comparison) -> Markup:
     """The chart of test accuracies; empty if there are none."""
     rows = _spreads(comparison)
     if not rows:
-        return ""
+        return Markup()
     return spread_chart(
         rows,
         title="Test accuracy with its 95 % interval",
@@ -114,7 +108,7 @@ def _spread(comparison: Comparison) -> str:
     )
 
 
-def _curves(comparison: Comparison) -> list[str]:
+def _curves(comparison: Comparison) -> list[Markup]:
     lines = {figure: _lines(comparison, figure) for figure in CURVES}
     charts = []
     for figure, (title, unit) in CURVES.items():
@@ -129,6 +123,7 @@ def _curves(comparison: Comparison) -> list[str]:
                     y_label=unit,
                     name=figure.replace("_", "-"),
                     among=among,
+                    from_zero=kind == "loss",
                 )
             )
     return charts
@@ -156,7 +151,15 @@ def _lines(comparison: Comparison, figure: str) -> list[Line]:
         for run in each.runs
     ]
     known = [
-        Line(name, style, [(epoch, value) for epoch, value in points if value is not None])
+        Line(
+            name,
+            style,
+            [
+                (epoch, value)
+                for epoch, value in points
+                if value is not None and math.isfinite(value)
+            ],
+        )
         for name, style, points in found
     ]
     return [line for line in known if line.points]

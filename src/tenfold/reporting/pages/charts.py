@@ -1,221 +1,295 @@
-"""Charts as SVG inside a page; its style sheet colors them, for light and dark.
+"""Charts as SVG, whose colors come from the page that they are in.
 
-Lines differ in color, dash and marker, and each ends with its name.
+Lines differ in color, dashes and markers, so that they can be told apart without colors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tenfold.evaluation.calibration import Calibration
-from tenfold.reporting.axes import Curve, ticks, value_limits
 
-WIDTH, HEIGHT = 480, 270
-"""Of a chart, in the units of its drawing."""
+STYLES = 8
+"""Number of colors, `--c0` to `--c7` of the page's style sheet."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 84, 12, 46
-"""Margins, for the ticks' labels and the lines' names."""
+_DASHES = ("", "7 3", "2 3", "9 3 2 3", "14 4", "5 5", "2 6", "14 3 2 3")
+_MARKERS = (
+    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",  # a circle
+    "M-3.5 -3.5h7v7h-7z",
+    "M0 -4.5L4.5 3.5H-4.5z",
+    "M0 -5L4.5 0L0 5L-4.5 0z",
+    "M0 4.5L4.5 -3.5H-4.5z",
+    "M-4 -1.5h2.5v-2.5h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5z",  # a plus sign
+    "M-5 0L0 -3L5 0L0 3z",
+    "M0 -4.5L4.3 -1.4L2.6 3.6H-2.6L-4.3 -1.4z",
+)
 
-_LINE_HEIGHT = 14
-
-_MOST_MARKERS = 30
-"""With more points, not every one has a marker."""
+_WIDTH, _HEIGHT = 520, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 44, 50, 46
+_ROW = 34
+_MOST_MARKERS = 8
+_LABEL_HEIGHT = 15
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart.
+    """One line of a chart.
 
     Attributes:
-        name: what is written at its end.
-        look: its class in the style sheet: `train`, `val`, `test` or `other`.
-        points: its values by epoch; those that are not finite are left out.
+        name: shown at its end.
+        style: 0, 1, ...; lines of one candidate have the same.
+        points: from left to right.
     """
 
     name: str
-    look: str
-    points: Curve
+    style: int
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One row of a chart of intervals.
+
+    Attributes:
+        name: shown before it.
+        style: see `Line`.
+        value: the middle.
+        interval: around it.
+        values: of single runs, that the middle is the mean of.
+    """
+
+    name: str
+    style: int
+    value: float
+    interval: tuple[float, float]
+    values: Sequence[float] = ()
 
 
 def line_chart(
-    title: str, lines: Sequence[Line], *, what: str, x: str = "epoch", percent: bool = False
+    lines: Sequence[Line],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    name: str,
+    among: Sequence[Line] = (),
+    from_zero: bool = False,
 ) -> Markup:
-    """A chart of values over epochs.
+    """An SVG element with lines over epochs.
 
     Args:
-        title: what is seen, for those who do not see it.
-        lines: at least one, each with a point.
-        what: `loss`, `accuracy` or another name of the values; it decides where the axis ends.
-        x: the name of the horizontal axis.
-        percent: whether values are shares that are shown in percent.
+        lines: at least one, each with a point or more.
+        title: says what is seen.
+        x_label: of the horizontal axis.
+        y_label: of the vertical axis, with its unit.
+        name: unique on the page.
+        among: the lines of charts with the same vertical axis, if there are several.
+        from_zero: whether that axis starts at 0.
     """
-    shown = [
-        Line(line.name, line.look, {k: v for k, v in line.points.items() if math.isfinite(v)})
+    xs = _Scale([x for line in lines for x, _ in line.points], (_LEFT, _WIDTH - _RIGHT), whole=True)
+    levels = [y for line in among or lines for _, y in line.points]
+    ys = _Scale([*levels, 0.0] if from_zero else levels, (_HEIGHT - _BOTTOM, _TOP))
+    parts = [_horizontal(ys), _vertical(xs, _TOP, _HEIGHT - _BOTTOM)]
+    parts += [*(_drawn(line, xs, ys) for line in lines), _end_labels(lines, xs, ys)]
+    parts += [_text(_LEFT, 16, title, "title"), _text(_LEFT, 35, y_label, "label")]
+    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x_label, "label", "middle"))
+    said = "; ".join(
+        f"{line.name} ends at {line.points[-1][1]:.4f} after {line.points[-1][0]:.0f}"
         for line in lines
-    ]
-    epochs = [epoch for line in shown for epoch in line.points] or [1]
-    low, high = value_limits(what, (line.points for line in shown))
-    first, last = float(min(epochs)), float(max(epochs))
-    across = (first, last if last > first else first + 1)
-    axes = _Axes(across, (low, high if high > low else low + 1))
-    parts = [axes.draw(x, f"{what} (%)" if percent else what, percent=percent)]
-    parts += [_curve(axes, line) for line in shown if line.points]
-    parts.append(_names(axes, [line for line in shown if line.points]))
-    return _svg(title, parts)
-
-
-def reliability_chart(title: str, calibration: Calibration) -> Markup:
-    """How often answers are right, by their probability; on the diagonal, as often as they say."""
-    axes = _Axes((0.0, 1.0), (0.0, 1.0))
-    most = max(each.n for each in calibration.bins)
-    parts = [axes.draw("probability of the answer (%)", "right (%)", percent=True)]
-    parts.append(
-        Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
-            _n(axes.x(0)), _n(axes.y(0)), _n(axes.x(1)), _n(axes.y(1))
-        )
     )
+    return _svg(name, title, f"{y_label} by {x_label}. {said}.", _HEIGHT, parts)
+
+
+def spread_chart(rows: Sequence[Spread], *, title: str, x_label: str, name: str) -> Markup:
+    """An SVG element with a point and an interval on each row.
+
+    Args:
+        rows: at least one.
+        title: says what is seen.
+        x_label: of the axis, with its unit.
+        name: unique on the page.
+    """
+    top = _TOP - 20  # there is no unit above this one
+    bottom = top + _ROW * len(rows)
+    ends = [x for row in rows for x in (*row.interval, *row.values)]
+    xs = _Scale(ends, (_LEFT, _WIDTH - _RIGHT))
+    parts = [_vertical(xs, top, bottom)]
+    for number, row in enumerate(rows):
+        y = top + _ROW * (number + 0.5)
+        low, high = map(xs, row.interval)
+        style = row.style % STYLES
+        parts.append(f'<path class="line c{style}" d="M{low:.1f} {y}H{high:.1f}"/>')
+        parts += [
+            f'<circle class="dot c{style}" cx="{xs(value):.1f}" cy="{y}" r="2.5"/>'
+            for value in row.values
+        ]
+        parts.append(_marker(row.style, xs(row.value), y))
+        parts.append(_text(_LEFT - 14, y + 5, row.name, "name", "end"))
+    parts.append(_text(_LEFT, 16, title, "title"))
+    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, bottom + 38, x_label, "label", "middle"))
+    said = "; ".join(
+        f"{row.name} {row.value:.4f}, interval {row.interval[0]:.4f} to {row.interval[1]:.4f}"
+        for row in rows
+    )
+    return _svg(name, title, f"{said}.", bottom + _BOTTOM, parts)
+
+
+def reliability_chart(calibration: Calibration, *, title: str, name: str) -> Markup:
+    """An SVG element that shows how often answers of some probability are right.
+
+    On the dashed line, as often as they say. The darker a bar, the more answers it stands for.
+
+    Args:
+        calibration: what is shown.
+        title: says what is seen.
+        name: unique on the page.
+    """
+    xs = _Scale([0.0, 100.0], (_LEFT, _WIDTH - _RIGHT))
+    ys = _Scale([0.0, 100.0], (_HEIGHT - _BOTTOM, _TOP))
+    parts = [_horizontal(ys), _vertical(xs, _TOP, _HEIGHT - _BOTTOM)]
+    parts.append(f'<path class="diagonal" d="M{xs(0)} {ys(0)}L{xs(100)} {ys(100)}"/>')
+    said, most = [], max(each.n for each in calibration.bins)
     for each in calibration.bins:
         if each.accuracy is None or each.confidence is None:
             continue
+        left, right, top = xs(100 * each.low) + 1, xs(100 * each.high) - 1, ys(100 * each.accuracy)
         parts.append(
-            Markup(
-                '<rect class="bar" x="{}" y="{}" width="{}" height="{}" opacity="{}"/>'
-                '<circle class="point" cx="{}" cy="{}" r="3.5"/>'
-            ).format(
-                _n(axes.x(each.low) + 1),
-                _n(axes.y(each.accuracy)),
-                _n(axes.x(each.high) - axes.x(each.low) - 2),
-                _n(axes.y(0) - axes.y(each.accuracy)),
-                _n(0.25 + 0.55 * math.sqrt(each.n / most)),
-                _n(axes.x(each.confidence)),
-                _n(axes.y(each.accuracy)),
-            )
+            f'<rect class="bar" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+            f'height="{ys(0) - top:.1f}" opacity="{0.25 + 0.55 * math.sqrt(each.n / most):.2f}"/>'
+            f'<circle class="point" cx="{xs(100 * each.confidence):.1f}" cy="{top:.1f}" r="3.5"/>'
         )
-    return _svg(title, parts)
-
-
-class _Axes:
-    """From values to places in the drawing.
-
-    Args:
-        across: the first and last value of the horizontal axis.
-        up: those of the vertical axis.
-    """
-
-    def __init__(self, across: tuple[float, float], up: tuple[float, float]) -> None:
-        self.across, self.up = across, up
-
-    def x(self, value: float | int) -> float:
-        first, last = self.across
-        return _LEFT + (value - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)
-
-    def y(self, value: float | int) -> float:
-        first, last = self.up
-        return HEIGHT - _BOTTOM - (value - first) / (last - first) * (HEIGHT - _TOP - _BOTTOM)
-
-    def draw(self, across: str, up: str, *, percent: bool) -> Markup:
-        """Grid, ticks and names."""
-        shares = percent and self.across == (0.0, 1.0)
-        levels = ticks(*self.up)
-        places = ticks(*self.across, whole=not shares)
-        parts = [
-            Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-                _n(self.x(self.across[0])),
-                _n(self.x(self.across[1])),
-                _n(self.y(level)),
-                _n(self.y(level)),
-            )
-            for level in levels
-        ]
-        parts += [
-            _text(self.x(self.across[0]) - 8, self.y(level) + 4, label, "end")
-            for level, label in zip(levels, _labels(levels, 100 if percent else 1), strict=True)
-        ]
-        parts += [
-            _text(self.x(place), HEIGHT - _BOTTOM + 17, label, "middle")
-            for place, label in zip(places, _labels(places, 100 if shares else 1), strict=True)
-        ]
-        middle = (self.x(self.across[0]) + self.x(self.across[1])) / 2
-        parts.append(_text(middle, HEIGHT - 8, across, "middle"))
-        height = (self.y(self.up[0]) + self.y(self.up[1])) / 2
-        parts.append(
-            Markup(
-                '<text text-anchor="middle" transform="translate(14 {}) rotate(-90)">{}</text>'
-            ).format(_n(height), up)
+        said.append(
+            f"{100 * each.low:.0f} to {100 * each.high:.0f} %: {each.n:,} answers, "
+            f"{100 * each.accuracy:.0f} % right"
         )
-        return Markup("").join(parts)
+    parts += [_text(_LEFT, 16, title, "title"), _text(_LEFT, 35, "right answers (%)", "label")]
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(_text(middle, _HEIGHT - 8, "probability of the answer (%)", "label", "middle"))
+    return _svg(name, title, f"{'; '.join(said)}.", _HEIGHT, parts)
 
 
-def _curve(axes: _Axes, line: Line) -> Markup:
-    points = [(axes.x(x), axes.y(y)) for x, y in sorted(line.points.items())]
-    path = " ".join(f"{_n(x)},{_n(y)}" for x, y in points)
-    every = math.ceil(len(points) / _MOST_MARKERS)
-    places = {*range(0, len(points) - 1, every), len(points) - 1}
-    marks = [_marker(line.look, *points[place]) for place in sorted(places)]
-    return Markup('<g class="line {}"><polyline points="{}"/>{}</g>').format(
-        line.look, path, Markup("").join(marks)
+def sample(style: int) -> Markup:
+    """A short piece of a line, for a legend; it says nothing to a screen reader."""
+    dash = f' stroke-dasharray="{found}"' if (found := _DASHES[style % STYLES]) else ""
+    return Markup(  # noqa: S704 - made of numbers
+        '<svg class="sample" viewBox="0 0 44 12" width="44" height="12" aria-hidden="true">'
+        f'<path class="line c{style % STYLES}" d="M1 6H43"{dash}/>{_marker(style, 22, 6)}</svg>'
     )
 
 
-def _marker(look: str, x: float | int, y: float | int) -> Markup:
-    """A circle, a square or a diamond, so that lines can be told apart without colors."""
-    if look == "val":
-        return Markup('<rect x="{}" y="{}" width="6" height="6"/>').format(_n(x - 3), _n(y - 3))
-    if look == "test":
-        return Markup('<path d="M{} {}l4 4-4 4-4-4z"/>').format(_n(x), _n(y - 4))
-    return Markup('<circle cx="{}" cy="{}" r="3"/>').format(_n(x), _n(y))
+class _Scale:
+    """From numbers to places on an axis, with round numbers for its ticks."""
+
+    def __init__(
+        self,
+        numbers: Sequence[float],
+        place: tuple[float | int, float | int],
+        *,
+        whole: bool = False,
+    ) -> None:
+        low, high = min(numbers), max(numbers)
+        if low == high:
+            room = 0.5 if whole else abs(low) / 10 or 0.1
+            low, high = low - room, high + room
+        self.step = _round_step((high - low) / 5)
+        if whole:
+            self.step = max(1.0, math.ceil(self.step))
+        else:
+            low, high = (math.floor(low / self.step), math.ceil(high / self.step))
+            low, high = low * self.step, high * self.step
+        self._low, self._high, self._place = low, high, place
+
+    def __call__(self, number: float | int) -> float:
+        start, end = self._place
+        return start + (end - start) * (number - self._low) / (self._high - self._low)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places and texts of the ticks."""
+        first = math.ceil(self._low / self.step - 1e-9)
+        last = math.floor(self._high / self.step + 1e-9)
+        digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
+        numbers = [number * self.step for number in range(first, last + 1)]
+        return [(self(number), f"{number:.{digits}f}") for number in numbers]
 
 
-def _names(axes: _Axes, lines: Sequence[Line]) -> Markup:
-    """The lines' names at their ends, moved apart where they would overlap."""
-    ends = sorted((axes.y(line.points[max(line.points)]), line.look, line.name) for line in lines)
-    places = [max(_TOP + 4.0, end) for end, _, _ in ends]
-    for first, second in pairwise(range(len(places))):
-        places[second] = max(places[second], places[first] + _LINE_HEIGHT)
-    return Markup("").join(
-        Markup('<text class="name {}" x="{}" y="{}">{}</text>').format(
-            look, WIDTH - _RIGHT + 8, _n(place + 4), name
-        )
-        for place, (_, look, name) in zip(places, ends, strict=True)
+def _round_step(step: float) -> float:
+    power = 10.0 ** math.floor(math.log10(step))
+    return power * next(each for each in (1, 2, 5, 10) if each >= step / power - 1e-9)
+
+
+def _horizontal(ys: _Scale) -> str:
+    """Lines across the chart, with their numbers."""
+    return "".join(
+        f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
+        + _text(_LEFT - 8, y + 4, text, "tick", "end")
+        for y, text in ys.ticks
     )
 
 
-def _text(x: float | int, y: float | int, text: str, anchor: str) -> Markup:
-    return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        _n(x), _n(y), anchor, text
+def _vertical(xs: _Scale, top: float | int, bottom: float | int) -> str:
+    """Lines from top to bottom, with their numbers."""
+    return "".join(
+        f'<path class="grid" d="M{x:.1f} {top}V{bottom}"/>'
+        + _text(x, bottom + 17, text, "tick", "middle")
+        for x, text in xs.ticks
     )
 
 
-def _labels(values: Sequence[float | int], factor: int) -> list[str]:
-    """Numbers with as many digits as tell them apart."""
-    texts = [f"{factor * value:.6g}" for value in values]
-    decimals = max((len(text.partition(".")[2]) for text in texts if "e" not in text), default=0)
-    if any("e" in text for text in texts):
-        return texts
-    return [f"{factor * value:.{decimals}f}" for value in values]
+def _drawn(line: Line, xs: _Scale, ys: _Scale) -> str:
+    places = [(xs(x), ys(y)) for x, y in line.points]
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    dash = f' stroke-dasharray="{found}"' if (found := _DASHES[line.style % STYLES]) else ""
+    every = max(1, math.ceil(len(places) / _MOST_MARKERS))
+    markers = "".join(_marker(line.style, x, y) for x, y in places[::-1][::every])
+    return f'<path class="line c{line.style % STYLES}" d="M{path}"{dash}/>{markers}'
 
 
-def _svg(title: str, parts: Iterable[Markup]) -> Markup:
-    return Markup(
-        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
-    ).format(WIDTH, HEIGHT, title, Markup("").join(parts))
+def _marker(style: int, x: float | int, y: float | int) -> str:
+    # After all colors have been used, their markers move on by one.
+    shape = _MARKERS[(style + style // STYLES) % STYLES]
+    return (
+        f'<path class="marker c{style % STYLES}" transform="translate({x:.1f} {y:.1f})" '
+        f'd="{shape}"/>'
+    )
 
 
-def _n(value: float | int) -> str:
-    """A coordinate, to a hundredth."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+def _end_labels(lines: Sequence[Line], xs: _Scale, ys: _Scale) -> str:
+    """The name of each candidate beside the ends of its lines, none over another."""
+    ends: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for line in lines:
+        x, y = line.points[-1]
+        ends.setdefault((line.name, line.style), []).append((xs(x), ys(y)))
+    wanted = sorted(
+        (sum(y for _, y in found) / len(found), max(x for x, _ in found), *key)
+        for key, found in ends.items()
+    )
+    texts, floor = [], float(_TOP)
+    room = _HEIGHT - _BOTTOM + _LABEL_HEIGHT
+    for number, (y, x, name, style) in enumerate(wanted):
+        highest = room - _LABEL_HEIGHT * (len(wanted) - number)
+        y = max(floor, min(y, max(floor, highest)))
+        floor = y + _LABEL_HEIGHT
+        texts.append(_text(x + 10, y + 5, name, f"name f{style % STYLES}"))
+    return "".join(texts)
 
 
-def history_lines(history: Mapping[str, Curve], metric: str) -> list[Line]:
-    """The lines of a metric, such as `loss` for `train_loss` and `val_loss`."""
-    names = {"train": "training", "val": "validation", "test": "test"}
-    return [
-        Line(name, split, history[f"{split}_{metric}"])
-        for split, name in names.items()
-        if history.get(f"{split}_{metric}")
-    ]
+def _text(x: float | int, y: float | int, text: str, kind: str, anchor: str = "start") -> str:
+    return (
+        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    )
+
+
+def _svg(
+    name: str, title: str, description: str, height: float | int, parts: Sequence[str]
+) -> Markup:
+    return Markup(  # noqa: S704 - `_text` escapes what is not a number
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
+        f'aria-labelledby="{name}-title {name}-desc">'
+        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<desc id="{name}-desc">{escape(description)}</desc>{"".join(parts)}</svg>'
+    )

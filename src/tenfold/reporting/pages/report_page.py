@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,8 +15,7 @@ from tenfold.data.checks.findings import KINDS
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import counted, printable, shell_word
 from tenfold.evaluation.calibration import Calibration
-from tenfold.reporting.axes import Curve
-from tenfold.reporting.pages.charts import Line, history_lines, line_chart, reliability_chart
+from tenfold.reporting.pages.charts import Line, line_chart, reliability_chart
 from tenfold.reporting.pages.pictures import picture_url, row_url
 from tenfold.reporting.pages.rendering import rendered
 from tenfold.reporting.pages.report_facts import Judgement, ReportFacts
@@ -182,15 +182,15 @@ def _map(shares: np.ndarray) -> Markup:
 
 def _calibration(judgement: Judgement) -> Mapping[str, Any]:
     found = judgement.probabilities
-    charts = [(found.raw, "Without temperature" if found.n_fitted else "As the network gives them")]
+    charts = [("Without temperature" if found.n_fitted else "As the network gives them", found.raw)]
     if found.n_fitted:
-        charts.append((found.calibrated, f"With temperature {found.temperature:.3f}"))
-    both = [calibration for calibration, _ in charts]
+        charts.append((f"With temperature {found.temperature:.3f}", found.calibrated))
+    both = [calibration for _, calibration in charts]
     return {
         "sentence": _about_temperature(judgement),
         "charts": [
-            (f"{name}: {_distance(each)}", reliability_chart(_in_words(each), each))
-            for each, name in charts
+            (_distance(each), reliability_chart(each, title=title, name=f"reliability-{number}"))
+            for number, (title, each) in enumerate(charts)
         ],
         "columns": ["raw", "with temperature"] if found.n_fitted else ["raw"],
         "rows": [
@@ -222,46 +222,51 @@ def _about_temperature(judgement: Judgement) -> str:
 
 def _distance(calibration: Calibration) -> str:
     return (
-        f"probability and accuracy are {100 * calibration.ece:.1f} percentage points apart on "
-        "average; the darker a bar, the more answers it stands for"
+        f"Probability and accuracy are {100 * calibration.ece:.1f} percentage points apart on "
+        "average. The darker a bar, the more answers it stands for."
     )
-
-
-def _in_words(calibration: Calibration) -> str:
-    said = [
-        f"{100 * each.low:.0f} to {100 * each.high:.0f} %: {100 * each.accuracy:.0f} % right of "
-        f"{counted(each.n, 'answer')}"
-        for each in calibration.bins
-        if each.accuracy is not None
-    ]
-    return f"Reliability of the probabilities. {'; '.join(said)}"
 
 
 # ---- Training, data, machine -------------------------------------------------------------------
 
 
-def _curves(history: Sequence[EpochMetrics]) -> list[tuple[str, Markup]]:
-    curves: dict[str, Curve] = {}
-    for name in ("train_loss", "val_loss", "train_acc", "val_acc"):
-        points = {each.epoch: getattr(each, name) for each in history}
-        curves[name] = {epoch: value for epoch, value in points.items() if value is not None}
-    rates = Line("rate", "other", {each.epoch: each.lr for each in history})
-    found = []
-    for metric, what, unit in (("loss", "loss", "nats per image"), ("acc", "accuracy", "")):
-        lines = history_lines(curves, metric)
-        ends = [f"{line.name} {_end(line, what)}" for line in lines]
-        caption = (
-            f"{what.capitalize()}{f' in {unit}' if unit else ''}, at the end: {', '.join(ends)}"
-        )
-        found.append((caption, line_chart(caption, lines, what=what, percent=what == "accuracy")))
-    caption = f"Learning rate of each epoch's last step, at the end {history[-1].lr:.2g}"
-    found.append((caption, line_chart(caption, [rates], what="learning rate")))
-    return found
+_CURVES = (
+    ("Loss", "nats per image", "loss", 1),
+    ("Accuracy", "share of the images (%)", "acc", 100),
+)
+"""Title and unit of a chart, the end of its figures' names, and what they are multiplied by."""
 
 
-def _end(line: Line, what: str) -> str:
-    value = line.points[max(line.points)]
-    return f"{100 * value:.1f} %" if what == "accuracy" else f"{value:.4f}"
+def _curves(history: Sequence[EpochMetrics]) -> list[Markup]:
+    charts = []
+    for title, unit, figure, factor in _CURVES:
+        lines = [
+            Line(name, style, points)
+            for style, (split, name) in enumerate((("train", "training"), ("val", "validation")))
+            if (points := _points(history, f"{split}_{figure}", factor))
+        ]
+        if lines:
+            charts.append(_over_epochs(title, unit, lines, from_zero=figure == "loss"))
+    rates = [Line("rate", 5, _points(history, "lr", 1))]
+    charts.append(_over_epochs("Learning rate", "of each epoch's last step", rates, from_zero=True))
+    return charts
+
+
+def _over_epochs(title: str, unit: str, lines: Sequence[Line], *, from_zero: bool) -> Markup:
+    return line_chart(
+        lines,
+        title=title,
+        x_label="epoch",
+        y_label=unit,
+        name=title.lower().replace(" ", "-"),
+        from_zero=from_zero,
+    )
+
+
+def _points(history: Sequence[EpochMetrics], figure: str, factor: int) -> list[tuple[float, float]]:
+    """The finite values of a figure by epoch."""
+    values = [(float(metrics.epoch), getattr(metrics, figure)) for metrics in history]
+    return [(x, factor * y) for x, y in values if y is not None and math.isfinite(y)]
 
 
 def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str, Any]:
