@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 
 import typer
 
-from tenfold.cli import looking, training, using  # noqa: F401 - they add the commands
+from tenfold.cli import looking, serving, training, using  # noqa: F401 - they add the commands
 from tenfold.cli.app import InterruptedByUserError, app
 from tenfold.cli.output import write_json
 from tenfold.errors import StorageError, TenfoldError
