@@ -11,7 +11,7 @@ import typer
 
 from tenfold.cli.app import MODELS, command
 from tenfold.cli.options import Device, Json, RunArgument
-from tenfold.cli.output import show, watching
+from tenfold.cli.output import show
 from tenfold.errors import UsageError, printable
 
 _PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
@@ -86,12 +86,14 @@ def serve(
     from tenfold.deployment.serving.guarding import Access
     from tenfold.deployment.serving.limits import Limits
     from tenfold.deployment.serving.running import Server, listen
+    from tenfold.reporting.terminal import PlainWatcher
     from tenfold.runs.resources import choose_device
     from tenfold.runs.run import note_on_run, read_own_bundle
     from tenfold.runs.signals import stop_on_signals
     from tenfold.storage import absolute
 
-    with stop_on_signals() as request, watching() as watcher:
+    watcher = PlainWatcher()  # there is no progress to show
+    with stop_on_signals() as request:
         token = _chosen_token(token, no_token)
         bundle, own = read_own_bundle(run)
         limits = Limits(batch=max_batch, delay=max_delay / 1000, queue=max_queue)

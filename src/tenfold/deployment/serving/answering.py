@@ -176,7 +176,11 @@ class Answering:
         return self._facts(names, pixels, judged, wanted)
 
     def _decoded(self, pictures: Sequence[Picture]) -> PixelArray:
-        return self._classifier.pixels([_named(picture) for picture in pictures], paths=False)
+        files = [
+            picture.data if picture.name == f"image {place}" else _named(picture)
+            for place, picture in enumerate(pictures)
+        ]
+        return self._classifier.pixels(files, paths=False)
 
     def _judge(self, pixels: PixelArray, top: int) -> list[Judged]:
         logits = self._classifier.logits(pixels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, PlainTextResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenfold._version import __version__
 from tenfold.deployment.classifier import Classifier
@@ -25,12 +25,16 @@ from tenfold.deployment.serving.bodies import (
     pixels_in,
 )
 from tenfold.deployment.serving.collecting import Collection
-from tenfold.deployment.serving.guarding import OPEN, Access, Gate, State
+from tenfold.deployment.serving.guarding import OPEN, Access, Gate, State, report
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.metrics import CONTENT_TYPE, Metrics
 from tenfold.deployment.serving.page import INDEX, page_files
 from tenfold.deployment.serving.refusals import Answer, RefusedError, answer_to, full
 from tenfold.errors import TenfoldError, printable
+
+_PREDICT = "/predict"
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 _LONG_JSON = 16 * 2**10
 """Bytes of JSON from which on another thread reads it."""
@@ -104,9 +108,8 @@ def application(service: Service) -> ASGIApp:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.add_exception_handler(TenfoldError, _told)
-    app.add_exception_handler(HTTPException, _told_by_status)
-    _add_prediction(app, service)
+    _add_errors(app, service)
+    predict = _add_prediction(app, service)
     _add_model(app, service)
     _add_state(app, service)
     _add_page(app, service)
@@ -114,13 +117,30 @@ def application(service: Service) -> ASGIApp:
         _add_collection(app, service, service.collection)
     if service.access.token:
         doc.describe_tokens(app, OPEN)
-    return Gate(app, service.access, service.state, service.metrics, service.tell)
+
+    async def direct(scope: Scope, receive: Receive, send: Send) -> None:
+        # FastAPI's own way to this function takes a fifth of the time of an answer.
+        if scope["path"] == _PREDICT and scope["method"] == "POST":
+            answer = await predict(Request(scope, receive))
+            await answer(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return Gate(direct, service.access, service.state, service.metrics, service.tell)
 
 
-def _told(request: Request, error: Exception) -> Response:
-    del request
-    assert isinstance(error, TenfoldError)
-    return answer_to(error)
+def _add_errors(app: FastAPI, service: Service) -> None:
+    def told(request: Request, error: Exception) -> Response:
+        report(error, f"{request.method} {request.url.path}", service.tell)
+        return answer_to(error)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        del request  # the gate reports it
+        return answer_to(error)
+
+    app.add_exception_handler(TenfoldError, told)
+    app.add_exception_handler(HTTPException, _told_by_status)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def _told_by_status(request: Request, error: Exception) -> Response:
@@ -135,12 +155,12 @@ def _told_by_status(request: Request, error: Exception) -> Response:
     return answer_to(RefusedError(error.status_code, message, remedy=remedy, headers=error.headers))
 
 
-def _add_prediction(app: FastAPI, service: Service) -> None:
+def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
     shape, limits = service.classifier.bundle.input_shape, service.limits
     answering = service.answering
 
     @app.post(
-        "/predict",
+        _PREDICT,
         response_model=doc.PredictionsFacts,
         responses=doc.problems(service.access, 413, 415, 422, writes=True),
         openapi_extra=doc.prediction(shape, limits),
@@ -163,6 +183,8 @@ def _add_prediction(app: FastAPI, service: Service) -> None:
         finally:
             body.release()
         return Answer(await answering.answer(names, pixels, wanted))
+
+    return predict
 
 
 def _add_model(app: FastAPI, service: Service) -> None:

@@ -218,6 +218,8 @@ def parts_of(data: bytes, content_type: str, limits: Limits) -> list[Part]:
         RefusedError: it is malformed, or has too many.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if not boundary:
+        raise _malformed("the content type of the form has no boundary")
     reader = _FormReader(limits.images + _MOST_FIELDS)
     try:
         parser = python_multipart.MultipartParser(boundary, reader.callbacks)
@@ -225,8 +227,8 @@ def parts_of(data: bytes, content_type: str, limits: Limits) -> list[Part]:
         parser.finalize()
     except FormParserError as error:
         raise _malformed(f"the form cannot be read: {error}") from error
-    if not boundary or not reader.is_complete:
-        raise _malformed("the form has no boundary, or its end is missing")
+    if not reader.is_complete:
+        raise _malformed("the end of the form is missing")
     files = sum(part.field == "file" for part in reader.parts)
     if files > limits.images:
         raise _too_many(limits)

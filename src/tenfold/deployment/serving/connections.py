@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -73,9 +74,11 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the requests of a connection too many, or even the connection."""
         super().connection_made(transport)
+        # An answer is written in two pieces: the second must not wait for the first to arrive.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         n = len(self.connections)
         if n > self._limits.connections:
-            self.app = _busy
+            self.app = self._answer_busy
         if n > _MOST_FOR_REFUSALS * self._limits.connections:
             transport.abort()
 
@@ -157,9 +160,9 @@ class Connection(HttpToolsProtocol):
             self._refused(status)
         self.transport.close()
 
-
-async def _busy(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request on one connection too many."""
-    answer = answer_to(full("too many connections are open"))
-    answer.headers["Connection"] = "close"
-    await answer(scope, receive, send)
+    async def _answer_busy(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request on one connection too many."""
+        answer = answer_to(full("too many connections are open"))
+        answer.headers["Connection"] = "close"
+        await answer(scope, receive, send)
+        self._refused(answer.status_code)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenfold.deployment.serving.metrics import Metrics
-from tenfold.deployment.serving.refusals import Answer, ClientGoneError, RefusedError, answer_to
+from tenfold.deployment.serving.refusals import ClientGoneError, RefusedError, answer_to
 from tenfold.errors import TenfoldError, printable
 
 OPEN = frozenset({"/", "/health", "/ready"})
@@ -174,10 +174,11 @@ class Gate:
         except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001 - a client gets no more than that it happened
+            report(error, f"{method} {path}", self._tell)
             if not status:
-                await self._answer_to(error)(scope, receive, send_with_headers)
-            self._report(error, f"{method} {path}")
-        self._metrics.answered(path, status, time.perf_counter() - began)
+                await answer_to(error)(scope, receive, send_with_headers)
+        if status:  # otherwise the client has gone
+            self._metrics.answered(path, status, time.perf_counter() - began)
 
     def _headers(self, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = [*given, *_COMMON]
@@ -187,19 +188,17 @@ class Gate:
             headers.append(_CLOSE)
         return headers
 
-    def _answer_to(self, error: Exception) -> Answer:
-        known = error if isinstance(error, TenfoldError) else None
-        return answer_to(
-            known or RefusedError(500, "the server failed", remedy="see its own output")
-        )
 
-    def _report(self, error: Exception, request: str) -> None:
-        if isinstance(error, TenfoldError):
-            if answer_to(error).status_code >= 500 and not isinstance(error, RefusedError):
-                self._tell(f"{printable(request)}: {error}")
-            return
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        self._tell(
-            f"{printable(request)}: {type(error).__name__}: {printable(error)} "
-            f"({where.filename}:{where.lineno})"
-        )
+def report(error: Exception, request: str, tell: Callable[[str], object]) -> None:
+    """Say what happened, if that is no client's fault, and not only a matter of room."""
+    if isinstance(error, RefusedError):
+        return
+    if isinstance(error, TenfoldError):
+        if answer_to(error).status_code >= 500:
+            tell(f"{printable(request)}: {error}")
+        return
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    tell(
+        f"{printable(request)}: {type(error).__name__}: {printable(error)} "
+        f"({where.filename}:{where.lineno})"
+    )

@@ -54,8 +54,8 @@ def full(what: str) -> RefusedError:
     return RefusedError(503, what, remedy="try again later", headers={"Retry-After": RETRY_AFTER})
 
 
-def refusal_of(error: TenfoldError) -> RefusedError:
-    """An error of the model's, the data's or the disk's, as the client's or the server's fault."""
+def refusal_of(error: Exception) -> RefusedError:
+    """An error as the client's fault, or as the server's without a word of what is inside."""
     if isinstance(error, RefusedError):
         return error
     if isinstance(error, DataError):
@@ -66,7 +66,9 @@ def refusal_of(error: TenfoldError) -> RefusedError:
         return RefusedError(
             507, "the picture could not be saved", remedy="see the server's own output"
         )
-    return RefusedError(500, "the model could not answer", remedy="see the server's own output")
+    if isinstance(error, TenfoldError):
+        return RefusedError(500, "the model could not answer", remedy="see the server's own output")
+    return RefusedError(500, "the server failed", remedy="see the server's own output")
 
 
 def error_facts(error: TenfoldError) -> dict[str, object]:
@@ -74,7 +76,7 @@ def error_facts(error: TenfoldError) -> dict[str, object]:
     return {"error": {"message": error.message, "remedy": error.remedy}}
 
 
-def answer_to(error: TenfoldError) -> Answer:
+def answer_to(error: Exception) -> Answer:
     """The answer to a request that led to an error."""
     refusal = refusal_of(error)
     return Answer(error_facts(refusal), refusal.status, refusal.headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -114,14 +115,13 @@ class Server:
             backlog=_BACKLOG,
             timeout_keep_alive=max(1, round(service.limits.idle_seconds)),
         )
-        self._loop_factory = settings.get_loop_factory()
         self._uvicorn = _Uvicorn(settings, stop)
         service.connections = lambda: len(self._uvicorn.server_state.connections)
 
     def run(self) -> None:
         """Answer requests until the server stops."""
         try:
-            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+            with _frozen(), asyncio.Runner() as runner:
                 runner.run(self._uvicorn.serve([self._listening.socket]))
                 self._service.answering.stop()
         finally:
@@ -130,6 +130,20 @@ class Server:
     def stop(self) -> None:
         """Let it stop, from any thread."""
         self._uvicorn.should_exit = True
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """Keep the garbage collector from looking through all modules again and again.
+
+    That takes tens of milliseconds, in which nobody is answered.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -157,12 +171,13 @@ class _Uvicorn(uvicorn.Server):
         answer says that it is the last one.
         """
         self._state.is_stopping = True
-        await asyncio.sleep(0)  # accepts who has connected already
+        await asyncio.sleep(_TICK)  # accepts who has connected already
         for server in self.servers:
             server.close()
         for each in sockets or ():
             each.close()
         stopped = time.monotonic()
+        await asyncio.sleep(_TICK)
         while self.server_state.connections or self.server_state.tasks:
             self._look(stopped)
             await asyncio.sleep(_TICK)
