@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tenfold._version import __version__
@@ -25,7 +24,7 @@ from tenfold.deployment.serving.bodies import (
     pixels_in,
 )
 from tenfold.deployment.serving.collecting import Collection
-from tenfold.deployment.serving.guarding import OPEN, Access, Gate, State, report
+from tenfold.deployment.serving.guarding import Access, Gate, State, report
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.metrics import CONTENT_TYPE, Metrics
 from tenfold.deployment.serving.page import INDEX, page_files
@@ -115,8 +114,7 @@ def application(service: Service) -> ASGIApp:
     _add_page(app, service)
     if service.collection is not None:
         _add_collection(app, service, service.collection)
-    if service.access.token:
-        doc.describe_tokens(app, OPEN)
+    doc.complete(app, service.access)
 
     async def direct(scope: Scope, receive: Receive, send: Send) -> None:
         # FastAPI's own way to this function takes a fifth of the time of an answer.
@@ -217,14 +215,18 @@ def _add_state(app: FastAPI, service: Service) -> None:
             raise full("the server is stopping")
         return Answer({"status": "ready"})
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses=doc.problems(access))
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses=doc.text("text/plain") | doc.problems(access),
+    )
     async def metrics() -> Response:
         """What the server has done so far, as Prometheus reads it."""
         return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _add_page(app: FastAPI, service: Service) -> None:
-    problems = doc.problems(service.access, 404, is_open=True)
+    problems = doc.text("text/html") | doc.problems(service.access, 404, is_open=True)
 
     def file_named(name: str, request: Request) -> Response:
         file = service.files.get(name)
@@ -235,7 +237,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
             return Response(status_code=304, headers=headers)
         return Response(file.data, headers={**headers, "Content-Type": file.media_type})
 
-    @app.get("/", response_class=HTMLResponse, responses=problems)
+    @app.get("/", response_class=Response, responses=problems)
     async def page(request: Request) -> Response:
         """The page."""
         return file_named(INDEX, request)

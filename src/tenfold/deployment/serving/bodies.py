@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.refusals import ClientGoneError, RefusedError, full
 from tenfold.errors import counted, did_you_mean, printable
 from tenfold.types import ImageShape, PixelArray
+
+# What the parser has to say about a malformed form would be printed.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 MULTIPART, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 
@@ -297,7 +301,7 @@ class _FormReader:
 
     def _end(self) -> None:
         if len(self.parts) >= self._most:
-            raise RefusedError(413, f"the form has more than {counted(self._most, 'part')}")
+            raise RefusedError(422, f"the form has more than {counted(self._most, 'part')}")
         options = parse_options_header(self._disposition)[1]
         names = [options.get(key, b"").decode(errors="replace") for key in (b"name", b"filename")]
         self.parts.append(Part(names[0], names[1], bytes(self._data)))
@@ -392,7 +396,7 @@ def _flat(value: object, shape: tuple[int, ...]) -> list[Any] | None:
 
 def _too_many(limits: Limits) -> RefusedError:
     return RefusedError(
-        413,
+        422,
         f"the request has more than {counted(limits.images, 'image')}",
         remedy="send them in several requests",
     )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tenfold.deployment.background import Background
 from tenfold.deployment.serving.bodies import BYTES, JSON, MULTIPART
-from tenfold.deployment.serving.guarding import Access
+from tenfold.deployment.serving.guarding import OPEN, Access
 from tenfold.deployment.serving.limits import Limits
 from tenfold.types import ImageShape
 
@@ -18,13 +18,15 @@ DESCRIPTION = "Classifies images. Every error is an object with a message and a 
 _MOST_LABELS = 1000
 """Number of classes up to which the description lists them."""
 
+_FILE = {"file": {"contentType": "image/*"}}
+
 _STATUSES = {
     400: "The request, or an image in it, is malformed.",
     401: "The token is missing or wrong.",
     403: "The request comes from a page of another site.",
     404: "There is nothing of this name.",
     408: "The client took too long to send the request.",
-    413: "The body has too many bytes, images or parts.",
+    413: "The body has too many bytes.",
     415: "The body is of a type that is not taken.",
     421: "The name in the header Host is not this server's.",
     422: "A parameter or the body has another form than is wanted.",
@@ -152,7 +154,10 @@ def problems(access: Access, *statuses: int, writes: bool = False, is_open: bool
 
 
 def _problem(status: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"model": Problem, "description": _STATUSES[status]}
+    found: dict[str, Any] = {
+        "description": _STATUSES[status],
+        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+    }
     if status == 401:
         found["headers"] = {"WWW-Authenticate": {"schema": {"const": "Bearer"}}}
     return found
@@ -194,7 +199,7 @@ def prediction(shape: ImageShape, limits: Limits) -> dict[str, Any]:
             "content": {
                 "image/*": {"schema": picture},
                 BYTES: {"schema": picture},
-                MULTIPART: {"schema": form},
+                MULTIPART: {"schema": form, "encoding": _FILE},
                 JSON: {"schema": {"oneOf": [_only("pixels", image), _only("images", images)]}},
             },
         },
@@ -212,7 +217,12 @@ def collection(classes: list[str]) -> dict[str, Any]:
         "required": ["file", "label"],
         "additionalProperties": False,
     }
-    return {"requestBody": {"required": True, "content": {MULTIPART: {"schema": form}}}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {MULTIPART: {"schema": form, "encoding": _FILE}},
+        }
+    }
 
 
 def collected() -> dict[str, Any]:
@@ -225,13 +235,22 @@ def collected() -> dict[str, Any]:
     }
 
 
-def describe_tokens(app: FastAPI, paths_without: frozenset[str]) -> None:
-    """Say of an application that it needs a token, except at some addresses."""
+def text(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """The answer of an address that gives text, as FastAPI takes it."""
+    return {200: {"content": {media_type: {"schema": {"type": "string"}}}}}
+
+
+def complete(app: FastAPI, access: Access) -> None:
+    """Add to an application's description what FastAPI does not know: errors, and the token."""
     description = app.openapi()
-    schemes = description.setdefault("components", {}).setdefault("securitySchemes", {})
-    schemes["token"] = {"type": "http", "scheme": "bearer"}
+    components = description["components"]
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["schemas"] |= {**schema.pop("$defs"), Problem.__name__: schema}
+    if not access.token:
+        return
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     for path, operations in description["paths"].items():
-        if path not in paths_without:
+        if path not in OPEN:
             for operation in operations.values():
                 operation["security"] = [{"token": []}]
 
