@@ -99,12 +99,13 @@ def served(classifier: Classifier | None = None, **options: Any) -> Iterator[Liv
     listening = listen("127.0.0.1", 0)
     server = Server(service, listening)
     thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield Live(service, listening.port, told)
-    finally:
-        server.stop()
-        thread.join()
+    with listening.socket:
+        thread.start()
+        try:
+            yield Live(service, listening.port, told)
+        finally:
+            server.stop()
+            thread.join()
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:

@@ -85,7 +85,7 @@ WITHOUT_TORCH = {
         "training/watching.py",
     ),
     "recipes": ("recipes/*.py",),
-    "deployment": ("deployment/*.py",),
+    "deployment": ("deployment/*.py", "deployment/serving/*.py"),
     "runs": (
         "runs/__init__.py",
         "runs/evaluate.py",

@@ -99,39 +99,40 @@ def serve(
         limits = Limits(batch=max_batch, delay=max_delay / 1000, queue=max_queue)
         collection = None if collect is None else Collection(collect, bundle.header, limits)
         listening = listen(host, port)
-        if not (listening.is_loopback or token or no_token):
-            raise UsageError(
-                f"--host {printable(host)}: other computers may reach this address, so the server "
-                "needs a token",
-                remedy=f"set {_TOKEN} or --token, or allow everybody with --no-token",
+        with listening.socket:
+            if not (listening.is_loopback or token or no_token):
+                raise UsageError(
+                    f"--host {printable(host)}: other computers may reach this address, so the "
+                    "server needs a token",
+                    remedy=f"set {_TOKEN} or --token, or allow everybody with --no-token",
+                )
+            service = Service(
+                Classifier(bundle, choose_device(device), threads=threads),
+                name=absolute(run).name if own is None else own.path.name,
+                limits=limits,
+                collection=collection,
+                access=Access(token, host, listening.is_loopback),
+                tell=watcher.note,
             )
-        service = Service(
-            Classifier(bundle, choose_device(device), threads=threads),
-            name=absolute(run).name if own is None else own.path.name,
-            limits=limits,
-            collection=collection,
-            access=Access(token, host, listening.is_loopback),
-            tell=watcher.note,
-        )
-        server = Server(service, listening, request)
-        if own is not None and (note := note_on_run(own, bundle)):
-            watcher.note(note)
-        facts = {
-            "address": listening.address,
-            "host": listening.host,
-            "port": listening.port,
-            "run": str(absolute(run)),
-            "model": bundle.header.model,
-        }
-        show(
-            facts,
-            as_json,
-            lambda: (
-                f"{listening.address} answers for {printable(run)} ({bundle.header.model}); "
-                "stop it with Ctrl-C"
-            ),
-        )
-        server.run()
+            server = Server(service, listening, request)
+            if own is not None and (note := note_on_run(own, bundle)):
+                watcher.note(note)
+            facts = {
+                "address": listening.address,
+                "host": listening.host,
+                "port": listening.port,
+                "run": str(absolute(run)),
+                "model": bundle.header.model,
+            }
+            show(
+                facts,
+                as_json,
+                lambda: (
+                    f"{listening.address} answers for {printable(run)} ({bundle.header.model}); "
+                    "stop it with Ctrl-C"
+                ),
+            )
+            server.run()
         request.signal_number = 0  # everything was answered: the stop is no interruption
 
 

@@ -26,7 +26,7 @@ from tenfold.deployment.serving.pictures import (
     png_of,
 )
 from tenfold.deployment.serving.refusals import RefusedError, full
-from tenfold.errors import did_you_mean, printable
+from tenfold.errors import did_you_mean
 from tenfold.types import PixelArray
 
 SCHEMA = 1
@@ -76,22 +76,20 @@ def wanted_of(query: bytes, limits: Limits) -> Wanted:
         if name not in known:
             raise RefusedError(
                 422,
-                f"there is no parameter {printable(name)!r}",
+                f"there is no parameter {name!r}",
                 remedy=did_you_mean(name, known),
             )
     if len(given) < len(pairs):
         raise RefusedError(422, "the address has the same parameter twice", remedy="give it once")
     top = given.pop("top", "3")
     if not (top.isascii() and top.isdecimal() and len(top) < 6 and 1 <= int(top) <= limits.top):
-        raise RefusedError(
-            422, f"top is {printable(top)!r}, wanted a whole number, 1..{limits.top:,}"
-        )
+        raise RefusedError(422, f"top is {top!r}, wanted a whole number, 1..{limits.top:,}")
     return Wanted(int(top), **{name: _truth(name, value) for name, value in given.items()})
 
 
 def _truth(name: str, value: str) -> bool:
     if value not in ("true", "false"):
-        raise RefusedError(422, f"{name} is {printable(value)!r}, wanted true or false")
+        raise RefusedError(422, f"{name} is {value!r}, wanted true or false")
     return value == "true"
 
 
@@ -115,6 +113,11 @@ class Answering:
         self.batcher = Batcher(self._judge, limits, observe)
         self._decoders = _Pool(_DECODERS, limits.decodings, "images")
         self._explainer = _Pool(1, limits.explanations, "explanations")
+
+    @property
+    def explanations(self) -> int:
+        """Number of explanations that are computed or wait for it."""
+        return self._explainer.calls
 
     def stop(self) -> None:
         """Finish what is being done, and end the threads."""
@@ -221,12 +224,15 @@ class _Pool:
         threads: their number.
         most: maximum number of calls that run or wait.
         what: waits, for messages.
+
+    Attributes:
+        calls: number of those that run or wait.
     """
 
     def __init__(self, threads: int, most: int, what: str) -> None:
         self._threads = ThreadPoolExecutor(threads, f"tenfold-{what}")
         self._most, self._what = most, what
-        self._calls = 0
+        self.calls = 0
 
     async def call(self, work: Callable[[], T]) -> T:
         """Call a function in one of the threads.
@@ -234,13 +240,13 @@ class _Pool:
         Raises:
             RefusedError: too many wait.
         """
-        if self._calls >= self._most:
+        if self.calls >= self._most:
             raise full(f"too many {self._what} are waiting")
-        self._calls += 1
+        self.calls += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
-            self._calls -= 1
+            self.calls -= 1
 
     def stop(self) -> None:
         """End the threads after what they are doing."""

@@ -231,7 +231,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
     def file_named(name: str, request: Request) -> Response:
         file = service.files.get(name)
         if file is None:
-            raise RefusedError(404, f"the page has no file {printable(name)!r}")
+            raise RefusedError(404, f"the page has no file {name!r}")
         headers = {"Cache-Control": "no-cache", "ETag": file.tag}
         if request.headers.get("if-none-match") == file.tag:
             return Response(status_code=304, headers=headers)

@@ -249,7 +249,7 @@ def require_fields(parts: list[Part], known: tuple[str, ...]) -> None:
         if part.field not in known:
             raise RefusedError(
                 422,
-                f"the form has an unknown field {printable(part.field)!r}",
+                f"the form has an unknown field {part.field!r}",
                 remedy=did_you_mean(part.field, known),
             )
 

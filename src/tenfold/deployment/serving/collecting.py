@@ -18,7 +18,7 @@ from tenfold.deployment.serving.bodies import Picture
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.pictures import image_of, png_of
 from tenfold.deployment.serving.refusals import RefusedError
-from tenfold.errors import StorageError, UsageError, did_you_mean, printable, quoted
+from tenfold.errors import StorageError, UsageError, did_you_mean, quoted
 from tenfold.storage import make_folder, remove_file, write_bytes
 
 _LONGEST_NAME = 255
@@ -149,7 +149,7 @@ class Collection:
         if label not in self._header.classes:
             raise RefusedError(
                 422,
-                f"there is no class {printable(label)!r}",
+                f"there is no class {label!r}",
                 remedy=did_you_mean(label, self._header.classes),
             )
         if reason := why_no_folder(label):
@@ -192,6 +192,6 @@ class Collection:
 def _uncollectable(label: str, reason: str, remedy: str) -> RefusedError:
     return RefusedError(
         422,
-        f"pictures of class {printable(label)!r} cannot be collected: {reason}",
+        f"pictures of class {label!r} cannot be collected: {reason}",
         remedy=remedy,
     )

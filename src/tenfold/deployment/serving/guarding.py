@@ -80,7 +80,7 @@ class Access:
         if self.is_loopback and host and not self._is_own(host):
             raise RefusedError(
                 421,
-                f"this server is not {printable(host)!r}, it answers to localhost only",
+                f"this server is not {host!r}, it answers to localhost only",
                 remedy="open it as localhost or 127.0.0.1, or start it with a token",
             )
         if method not in _READING:

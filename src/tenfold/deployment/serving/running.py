@@ -8,7 +8,7 @@ import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import uvicorn
@@ -91,7 +91,7 @@ class Server:
 
     Args:
         service: what answers.
-        listening: the socket, which it closes.
+        listening: the socket, which is closed when the server stops.
         stop: whether to stop, asked ten times a second.
     """
 
@@ -120,12 +120,9 @@ class Server:
 
     def run(self) -> None:
         """Answer requests until the server stops."""
-        try:
-            with _frozen(), asyncio.Runner() as runner:
-                runner.run(self._uvicorn.serve([self._listening.socket]))
-                self._service.answering.stop()
-        finally:
-            self._listening.socket.close()
+        with _frozen(), asyncio.Runner() as runner:
+            runner.run(self._uvicorn.serve([self._listening.socket]))
+            self._service.answering.stop()
 
     def stop(self) -> None:
         """Let it stop, from any thread."""
@@ -151,7 +148,7 @@ class _Uvicorn(uvicorn.Server):
 
     def __init__(self, config: ConnectionSettings, stop: Callable[[], bool]) -> None:
         super().__init__(config)
-        self._stop, self._limits, self._state = stop, config.limits, config.state
+        self._settings, self._stop, self._state = config, stop, config.state
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -171,18 +168,32 @@ class _Uvicorn(uvicorn.Server):
         answer says that it is the last one.
         """
         self._state.is_stopping = True
-        await asyncio.sleep(_TICK)  # accepts who has connected already
+        await asyncio.sleep(_TICK)
+        accepted = [each for listening in sockets or () for each in _accept_all(listening)]
         for server in self.servers:
             server.close()
-        for each in sockets or ():
-            each.close()
+        loop = asyncio.get_running_loop()
+        for each in accepted:
+            await loop.connect_accepted_socket(self._connection, each)
         stopped = time.monotonic()
-        await asyncio.sleep(_TICK)
+        await asyncio.sleep(_TICK)  # who was accepted just before is known after this
         while self.server_state.connections or self.server_state.tasks:
             self._look(stopped)
             await asyncio.sleep(_TICK)
+
+    def _connection(self) -> Connection:
+        return Connection(self._settings, self.server_state, self.lifespan.state)
 
     def _look(self, stopped: float | None = None) -> None:
         for connection in list(self.server_state.connections):
             assert isinstance(connection, Connection)
             connection.look(stopped)
+
+
+def _accept_all(listening: socket.socket) -> list[socket.socket]:
+    """Accept who has connected already: closing the socket would cut them off."""
+    accepted = []
+    with suppress(OSError):  # there is nobody else
+        while True:
+            accepted.append(listening.accept()[0])
+    return accepted
