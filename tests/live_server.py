@@ -19,7 +19,6 @@ from small_bundles import bundle_with
 from tenfold.deployment import Classifier
 from tenfold.deployment.background import Background
 from tenfold.deployment.serving.application import Service
-from tenfold.deployment.serving.guarding import Access
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.running import Server, listen
 from tenfold.models import build, model_arguments
@@ -83,18 +82,23 @@ class Live:
 
 
 @contextmanager
-def served(classifier: Classifier | None = None, **options: Any) -> Iterator[Live]:
+def served(
+    classifier: Classifier | None = None, *, limits: Limits | None = None, **options: Any
+) -> Iterator[Live]:
     """Run a server in the block.
 
     Args:
-        classifier: the model.
-        options: of `Service`; the limits may be given as a dictionary.
+        classifier: the model; None for a small one.
+        limits: what clients are allowed; None for the usual.
+        options: of `Service`.
     """
     told: list[str] = []
-    limits = Limits(**options.pop("limits", {}))
     service = Service(
         classifier or small_classifier(),
-        **{"name": "small", "limits": limits, "tell": told.append, "access": Access(), **options},
+        name="small",
+        limits=limits or Limits(),
+        tell=told.append,
+        **options,
     )
     listening = listen("127.0.0.1", 0)
     server = Server(service, listening)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -258,6 +258,7 @@ def test_names_that_folders_have(label: str) -> None:
     assert why_no_folder(label, on_windows=True) == ""
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=20) | st.sampled_from(["con", "train", " ", "images", "~", "-x"]))
 def test_a_folder_is_read_as_the_class_that_it_was_made_for(label: str) -> None:
     if why_no_folder(label):

@@ -28,7 +28,6 @@ from tenfold.deployment import write_bundle
 from tenfold.deployment.serving.running import listen
 from tenfold.errors import UsageError
 
-GOLDEN = Path(__file__).parent.parent / "golden"
 PNG = encoded(np.arange(64, dtype=np.uint8).reshape(1, 8, 8))
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals here")
@@ -80,25 +79,33 @@ def test_it_starts_without_pytorch_and_stops_by_a_signal(model: Path) -> None:
     assert process.returncode == 0
 
 
-def test_facts_as_json_and_a_note_on_the_run(tmp_path: Path) -> None:
+def test_facts_as_json_a_note_on_the_run_and_the_token_of_the_environment(
+    model: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    shutil.copytree(GOLDEN / "finished", run)
-    (run / "metrics.jsonl").write_text("")
-    with serving(run, "--json") as (process, line):
-        facts = json.loads(line)
+    run.mkdir()
+    own = shutil.copy(model, run / "model.safetensors")
+    (run / "run.json").write_text("nonsense")
+    line = (own, "--json", "--host", "0.0.0.0")
+    with serving(*line, TENFOLD_TOKEN="a-long-token") as (process, first):
+        facts = json.loads(first)
+        url = f"{facts['address']}model"
+        assert requests.get(url, timeout=30).status_code == 401
+        headers = {"Authorization": "Bearer a-long-token"}
+        assert requests.get(url, headers=headers, timeout=30).json()["name"] == "run"
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate()
     assert process.returncode == 0
     assert facts == {
         "schema": 1,
         "address": f"http://127.0.0.1:{facts['port']}/",
-        "host": "127.0.0.1",
+        "host": "0.0.0.0",
         "port": facts["port"],
-        "run": str(run),
-        "model": "convpool",
+        "run": str(own),
+        "model": "mlp",
     }
-    assert err.startswith("note: ")
-    assert f"tenfold resume {run}" in err
+    assert err.startswith(f"note: {run / 'run.json'}: ")
+    assert err.endswith("; the model file is used as it is\n")
 
 
 class Client(threading.Thread):
@@ -123,8 +130,12 @@ class Client(threading.Thread):
 
 
 def test_under_load_everything_that_was_accepted_is_answered(model: Path) -> None:
-    with serving(model, TENFOLD_TOKEN="") as (process, line):
+    """And a request that is being sent when the signal comes may be completed."""
+    with serving(model) as (process, line):
         port = int(address_in(line).rpartition(":")[2].strip("/"))
+        slow = socket.create_connection(("127.0.0.1", port))
+        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+        slow.sendall(head % len(PNG) + PNG[:30])
         clients = [Client(port) for _ in range(16)]
         for client in clients:
             client.start()
@@ -133,27 +144,14 @@ def test_under_load_everything_that_was_accepted_is_answered(model: Path) -> Non
         process.send_signal(signal.SIGTERM)
         for client in clients:
             client.join()
+        slow.sendall(PNG[30:])
+        with slow, slow.makefile("rb") as file:
+            answer = file.read()
         _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     assert sum(client.lost for client in clients) == 0
-
-
-def test_a_request_that_is_being_sent_may_still_be_completed(model: Path) -> None:
-    with serving(model) as (process, line):
-        port = int(address_in(line).rpartition(":")[2].strip("/"))
-        with socket.create_connection(("127.0.0.1", port)) as opened:
-            head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-            opened.sendall(head % len(PNG) + PNG[:30])
-            time.sleep(0.2)  # it has arrived
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
-            opened.sendall(PNG[30:])
-            with opened.makefile("rb") as file:
-                answer = file.read()
-        process.communicate()
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer
-    assert process.returncode == 0
 
 
 def test_a_second_signal_ends_it_at_once(model: Path) -> None:
@@ -170,16 +168,6 @@ def test_a_second_signal_ends_it_at_once(model: Path) -> None:
             _, err = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert err == "tenfold: stopped at once; nothing more was saved\n"
-
-
-def test_the_token_of_the_environment(model: Path) -> None:
-    arguments = (model, "--host", "0.0.0.0")
-    with serving(*arguments, TENFOLD_TOKEN="a-long-token") as (_, line):
-        address = address_in(line)
-        assert address.startswith("http://127.0.0.1:")
-        assert requests.get(f"{address}model", timeout=30).status_code == 401
-        headers = {"Authorization": "Bearer a-long-token"}
-        assert requests.get(f"{address}model", headers=headers, timeout=30).status_code == 200
 
 
 @pytest.mark.parametrize(
