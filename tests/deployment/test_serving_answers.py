@@ -18,9 +18,10 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from live_server import CLASSES, Live, encoded, served, small_classifier
+from tenfold.data import load_splits
 from tenfold.deployment import Classifier, Guess
 from tenfold.deployment.explaining import occlusion_map
-from tenfold.deployment.serving.bodies import pixels_in
+from tenfold.deployment.serving.bodies import most_json, pixels_in
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.page import page_files
 from tenfold.types import ImageShape
@@ -185,6 +186,21 @@ def test_many_clients_at_once(live: Live, classifier: Classifier) -> None:
     assert live.told == []
 
 
+@pytest.mark.real_data
+def test_all_test_images_of_mnist(real_data: Path) -> None:
+    test = load_splits("mnist", data_root=real_data).splits.test
+    assert test is not None
+    classifier = small_classifier((1, 28, 28), test.classes)
+    expected = [facts_of(each) for each in classifier.top(test)]
+    found = []
+    with served(classifier) as live, requests.Session() as session:
+        for start in range(0, len(test), 64):
+            images = test.image_array[start : start + 64].tolist()
+            answer = session.post(f"{live.url}/predict", json={"images": images}, timeout=30)
+            found += [each["top"] for each in predictions(answer)]
+    assert found == expected
+
+
 PNG = encoded(IMAGES[0])
 FORM = "multipart/form-data; boundary=x"
 
@@ -260,6 +276,10 @@ def test_pixels_may_be_written_with_a_point(live: Live, classifier: Classifier) 
 def test_a_long_json_is_refused_too(live: Live) -> None:
     answer = live.predict(b'{"pixels": [%b0]}' % (b"0," * 20_000), kind="application/json")
     assert answer.status_code == 422
+    most = most_json(ImageShape(1, 8, 8), Limits())
+    indented = json.dumps({"images": [[IMAGES[0].tolist()]] * 64}, indent=1)
+    assert len(indented) < most < 2**18
+    assert live.predict(b" " * (most + 1), kind="application/json").status_code == 413
 
 
 def test_the_model(live: Live) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from tenfold.cli.app import MODELS, command
 from tenfold.cli.options import Device, Json, RunArgument
 from tenfold.cli.output import show
 from tenfold.errors import UsageError, printable
+from tenfold.native.threads import MOST_THREADS
 
 _PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
 """What the extra `serve` brings."""
@@ -71,8 +73,15 @@ def serve(
     ] = 1024,
     device: Device = "cpu",
     threads: Annotated[
-        int, typer.Option(metavar="N", min=1, max=1024, help="CPU threads that compute.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MOST_THREADS,
+            help="CPU threads that compute; by default one for kernels, PyTorch's own number for "
+            "PyTorch.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Serve a model over HTTP, with a page to draw on, until Ctrl-C or SIGTERM.
@@ -106,8 +115,11 @@ def serve(
                     "server needs a token",
                     remedy=f"set {_TOKEN} or --token, or allow everybody with --no-token",
                 )
+            classifier = Classifier(bundle, choose_device(device), threads=threads or 1)
+            if threads is not None and "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(threads)
             service = Service(
-                Classifier(bundle, choose_device(device), threads=threads),
+                classifier,
                 name=absolute(run).name if own is None else own.path.name,
                 limits=limits,
                 collection=collection,

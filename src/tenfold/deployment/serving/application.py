@@ -20,6 +20,7 @@ from tenfold.deployment.serving.bodies import (
     Bodies,
     labeled_picture,
     media_type,
+    most_json,
     pictures_in,
     pixels_in,
 )
@@ -35,8 +36,8 @@ _PREDICT = "/predict"
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
-_LONG_JSON = 16 * 2**10
-"""Bytes of JSON from which on another thread reads it."""
+_LONG = 16 * 2**10
+"""Bytes from which on another thread reads a body."""
 
 
 @dataclass
@@ -167,15 +168,18 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
         """The most probable classes of one image or several."""
         wanted = wanted_of(request.scope["query_string"], limits)
         kind = request.headers.get("content-type", "")
-        body = await service.bodies.read(request.headers, request.receive)
+        is_json = media_type(kind) == JSON
+        most = most_json(shape, limits) if is_json else None
+        body = await service.bodies.read(request.headers, request.receive, most)
         try:
-            if media_type(kind) == JSON:
+            is_long = len(body.data) > _LONG
+            if is_json:
                 work = partial(pixels_in, body.data, shape, limits)
-                is_long = len(body.data) > _LONG_JSON
                 pixels = await answering.in_background(work) if is_long else work()
                 names = [f"image {n}" for n in range(len(pixels))]
             else:
-                pictures = pictures_in(body.data, kind, limits)
+                read = partial(pictures_in, body.data, kind, limits)
+                pictures = await answering.in_background(read) if is_long else read()
                 pixels = await answering.pixels(pictures)
                 names = [picture.name for picture in pictures]
         finally:

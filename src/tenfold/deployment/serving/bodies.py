@@ -26,6 +26,8 @@ logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 MULTIPART, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 
+_BYTES_PER_NUMBER = 32
+
 _MOST_FIELDS = 8
 """Parts of a form beside its images."""
 
@@ -72,15 +74,23 @@ class Bodies:
         self._limits = limits
         self.held = 0
 
-    async def read(self, headers: Mapping[str, str], receive: Receive) -> Body:
+    async def read(
+        self, headers: Mapping[str, str], receive: Receive, most: int | None = None
+    ) -> Body:
         """The body of a request, which has to be released after use.
+
+        Args:
+            headers: of the request.
+            receive: gives the next piece.
+            most: maximum size in bytes, if that is less than all bodies may have.
 
         Raises:
             RefusedError: it is too large, or too much is being read already.
             ClientGoneError: the client did not send all of it.
         """
         announced = headers.get("content-length", "")
-        body = Body(self)
+        most = self._limits.body_bytes if most is None else min(most, self._limits.body_bytes)
+        body = Body(self, most)
         try:
             body.reserve(int(announced) if announced.isdecimal() else 0)
             more = True
@@ -95,14 +105,8 @@ class Bodies:
             raise
         return body
 
-    def require_room(self, size: int, more: int) -> None:
-        """Refuse a body that grows to `size` bytes, `more` than are reserved for it."""
-        if size > self._limits.body_bytes:
-            raise RefusedError(
-                413,
-                f"the body has more than {self._limits.body_bytes:,} bytes",
-                remedy="scale the images down, or send them in several requests",
-            )
+    def require_room(self, more: int) -> None:
+        """Refuse more bytes than there is room for."""
         if self.held + more > self._limits.bodies_bytes:
             raise full("the server is receiving too much at the moment")
 
@@ -112,10 +116,11 @@ class Body:
 
     Args:
         of: what keeps count.
+        most: maximum size in bytes.
     """
 
-    def __init__(self, of: Bodies) -> None:
-        self._of = of
+    def __init__(self, of: Bodies, most: int) -> None:
+        self._of, self._most = of, most
         self._parts: list[bytes] = []
         self._size = self._reserved = 0
 
@@ -126,8 +131,14 @@ class Body:
             RefusedError: they are too many.
         """
         more = size - self._reserved
+        if size > self._most:
+            raise RefusedError(
+                413,
+                f"the body has more than {self._most:,} bytes",
+                remedy="scale the images down, or send them in several requests",
+            )
         if more > 0:
-            self._of.require_room(size, more)
+            self._of.require_room(more)
             self._reserved = size
             self._of.held += more
 
@@ -308,6 +319,14 @@ class _FormReader:
 
     def _complete(self) -> None:
         self.is_complete = True
+
+
+def most_json(shape: ImageShape, limits: Limits) -> int:
+    """Maximum size in bytes of pixels as JSON, with a line and its indentation for every number.
+
+    Reading JSON keeps other threads waiting.
+    """
+    return 1024 + _BYTES_PER_NUMBER * limits.images * math.prod(shape)
 
 
 def pixels_in(data: bytes, shape: ImageShape, limits: Limits) -> PixelArray:
