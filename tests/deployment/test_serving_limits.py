@@ -141,6 +141,17 @@ def test_heads_are_bounded(sent: bytes, live: Live) -> None:
     assert (status, message) == (431, "the head of the request is too large")
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_other_protocols_are_not_spoken(protocol: bytes, live: Live) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
+    with live.raw(HEAD + upgrade + b"Content-Length: %d\r\n\r\n" % len(PNG) + PNG) as opened:
+        status, message = status_and_error(response_on(opened))
+    assert status == 400
+    assert message == "the request asks for another protocol than HTTP/1.1, and has a body"
+    headers = {"Connection": "Upgrade", "Upgrade": protocol}
+    assert live.get("/model", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
     "sent",
     [

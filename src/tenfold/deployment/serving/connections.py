@@ -78,7 +78,7 @@ class Connection(HttpToolsProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         n = len(self.connections)
         if n > self._limits.connections:
-            self.app = self._answer_busy
+            self.app = self._only(full("too many connections are open"))
         if n > _MOST_FOR_REFUSALS * self._limits.connections:
             transport.abort()
 
@@ -93,6 +93,20 @@ class Connection(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._receiving_since = time.monotonic()
+
+    def on_headers_complete(self) -> None:
+        """The head of a request is complete."""
+        names = {name for name, _ in self.headers}
+        if self.parser.should_upgrade() and names & {b"content-length", b"transfer-encoding"}:
+            # The parser takes the body for one in that protocol.
+            self.app = self._only(
+                RefusedError(
+                    400,
+                    "the request asks for another protocol than HTTP/1.1, and has a body",
+                    remedy="let the client use HTTP/1.1 alone, as curl does with --http1.1",
+                )
+            )
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body, which is not overhead."""
@@ -160,9 +174,13 @@ class Connection(HttpToolsProtocol):
             self._refused(status)
         self.transport.close()
 
-    async def _answer_busy(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request on one connection too many."""
-        answer = answer_to(full("too many connections are open"))
-        answer.headers["Connection"] = "close"
-        await answer(scope, receive, send)
-        self._refused(answer.status_code)
+    def _only(self, refusal: RefusedError) -> ASGIApp:
+        """Answer every request on this connection with a refusal, and close it."""
+
+        async def answer_all(scope: Scope, receive: Receive, send: Send) -> None:
+            answer = answer_to(refusal)
+            answer.headers["Connection"] = "close"
+            await answer(scope, receive, send)
+            self._refused(answer.status_code)
+
+        return answer_all
