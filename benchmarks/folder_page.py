@@ -1,6 +1,6 @@
-"""The figures in docs/folders.md, check.md, starting.md and translations, from stored results.
+"""The figures in docs/folders.md, check.md, starting.md, serving.md and translations.
 
-`page.py` puts them between comments in these documents.
+They are made of stored results; `page.py` puts them between comments in these documents.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ WHERE |= {
     for document in ("check", "starting")
     for language in (".md", ".zh.md")
 }
+
+WHERE["serving.md"] = WHERE["folders.md"]
 
 COMPARISON = {
     "folders.md": {
@@ -306,7 +308,45 @@ def transfer(result: Result, document: str) -> str:
     return "\n".join([*lines, "", compared, "", samples + where(result, document)])
 
 
+def served(result: Result, document: str) -> str:
+    """A table of what a server does under load, and what becomes of its memory."""
+    lines = [
+        "| connections | requests per second | median | 99th percentile | errors |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    errors, long, load = (result.facts[name] for name in ("errors", "minutes", "load"))
+    assert isinstance(errors, dict)
+    assert isinstance(long, dict)
+    for of, failed in errors.items():
+        rates = sorted(1000 / each for each in result.figure(of, "per request").samples)
+        middle = 1000 / result.figure(of, "per request").median
+        cells = [f"{middle:,.0f} ({rates[0]:,.0f} to {rates[-1]:,.0f})"]
+        for way in ("median", "99th percentile"):
+            samples = result.figure(of, way).samples
+            middle = result.figure(of, way).median
+            cells.append(f"{middle:.1f} ms ({min(samples):.1f} to {max(samples):.1f})")
+        lines.append(f"| {of.partition(' ')[0]} | {' | '.join(cells)} | {failed:,} |")
+    last = f"{list(errors)[-1]}"
+    memory = (
+        f"In {long['minutes']:.1f} minutes with {last}, {long['requests']:,} requests were "
+        f"answered, with {long['errors']:,} errors; the 99th and 99.9th percentiles of the latency "
+        f"were {long['p99']:.1f} and {long['p999']:.1f} ms, the longest {long['longest']:.0f} ms. "
+        f"The server's memory was {long['first_mib']:.1f} MiB after the first second and "
+        f"{long['last_mib']:.1f} MiB after the last, with a slope of "
+        f"{long['slope_mib_per_minute']:+.2f} MiB a minute."
+    )
+    how = (
+        "[benchmarks/serving.py](../benchmarks/serving.py): `lenet` for MNIST, single images of "
+        "28x28 pixels as PNG files, by wrk on the same cores, over kept-alive connections; medians "
+        f"(lowest to highest) of {result.settings['rounds']} runs of "
+        f"{result.settings['seconds']} seconds, by turns. Before that, the answers to all 10,000 "
+        f"test images were those of `tenfold.load`. The machine's load was {load:.1f} before. "
+    )
+    return "\n".join([*lines, "", memory, "", how + where(result, document)])
+
+
 FIGURES = {
+    "serving": (served, ("serving.md",)),
     "transfer": (transfer, ("starting.md", "starting.zh.md")),
     "folders": (comparison, ("folders.md", "folders.zh.md")),
     "advice": (advice, ("folders.md", "folders.zh.md")),

@@ -287,7 +287,7 @@ def test_the_page_is_made_of_the_stored_results(tmp_path: Path) -> None:
     assert (tmp_path / "performance.md").read_text() == (docs / "performance.md").read_text()
     plots = {path.name for path in (docs / "performance").iterdir()}
     assert {path.name for path in (tmp_path / "performance").iterdir()} == plots
-    for name in ("folders.md", "folders.zh.md", "check.md", "check.zh.md"):
+    for name in ("folders.md", "folders.zh.md", "check.md", "check.zh.md", "serving.md"):
         assert (tmp_path / name).read_text() == (docs / name).read_text()
 
 
@@ -323,6 +323,41 @@ def test_the_comparison_on_folders(measuring: ModuleType, folder_page: ModuleTyp
         "over 3 splits, medians of times. On 2 cores of the processor some CPU, Python 3.13, "
         "PyTorch 2.13, 2026-01-02, commit abc."
     )
+
+
+def test_the_server_under_load(measuring: ModuleType, folder_page: ModuleType) -> None:
+    figures = [
+        measuring.Figure(of, way, "ms", values)
+        for of in ("1 connection", "32 connections")
+        for way, values in (
+            ("per request", [0.5, 1.0, 0.4]),
+            ("median", [3.0, 4.0, 9.0]),
+            ("99th percentile", [20.0, 10.0, 30.0]),
+        )
+    ]
+    long = {
+        "minutes": 5.0,
+        "requests": 700_000,
+        "errors": 0,
+        "p99": 21.25,
+        "p999": 31.5,
+        "longest": 41.4,
+        "first_mib": 75.0,
+        "last_mib": 76.5,
+        "slope_mib_per_minute": 0.25,
+    }
+    facts = {"errors": {"1 connection": 0, "32 connections": 2}, "minutes": long, "load": 0.5}
+    machine = {"cores": 2, "processor": "some CPU", "python": "3.13", "torch": "2.13"}
+    settings = {"rounds": 3, "seconds": 10}
+    found = measuring.Result("serving", settings, figures, facts, machine, "2026-01-02", "abc")
+    made = folder_page.served(found, "serving.md")
+    row = "2,000 (1,000 to 2,500) | 4.0 ms (3.0 to 9.0) | 20.0 ms (10.0 to 30.0)"
+    assert f"| 1 | {row} | 0 |" in made
+    assert f"| 32 | {row} | 2 |" in made
+    assert "In 5.0 minutes with 32 connections, 700,000 requests were answered, with 0" in made
+    assert "75.0 MiB after the first second and 76.5 MiB after the last, with a slope of +0" in made
+    assert "of 3 runs of 10 seconds" in made
+    assert "The machine's load was 0.5 before. On 2 cores of the processor some CPU" in made
 
 
 @pytest.mark.parametrize("document", ["starting.md", "starting.zh.md"])

@@ -97,6 +97,7 @@ WITHOUT_TORCH = {
         "deployment/export/facts.py",
         "deployment/export/formats.py",
         "deployment/export/source.py",
+        "deployment/serving/*.py",
     ),
     "runs": (
         "runs/__init__.py",

@@ -16,6 +16,7 @@ from tenfold.cli import (  # noqa: F401 - they add the commands
     explaining,
     exporting,
     looking,
+    serving,
     training,
     using,
 )

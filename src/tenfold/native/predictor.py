@@ -15,7 +15,7 @@ from tenfold.native.records import Normalization
 class Predictor:
     """Computes a network's logits in evaluation mode, with the weights given to each call.
 
-    It keeps the compiled network of the last call, which the next one uses if it fits.
+    It keeps the compiled network of the last call, which the next one uses if it is large enough.
 
     Args:
         layers: a valid `Network` that gives one number per class.
@@ -60,8 +60,12 @@ class Predictor:
         return network.predict(weights, images, normalization=normalization)
 
     def _network_for(self, shape: Sequence[int], batch_size: int, threads: int) -> CompiledNetwork:
-        last, wanted = self._network, (tuple(shape), batch_size, threads)
-        if last is not None and (last.input_shape, last.batch_size, last.threads) == wanted:
+        last, wanted = self._network, (tuple(shape), threads)
+        if (
+            last is not None
+            and (last.input_shape, last.threads) == wanted
+            and (last.batch_size >= batch_size)
+        ):
             return last
         network = CompiledNetwork(self.layers, shape, batch_size, threads=threads)
         self._network = network  # which another thread may replace at once

@@ -1,0 +1,253 @@
+"""From what a client sends to what the model says: conversion, prediction, explanation."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from tenfold.deployment.background import look_inverted
+from tenfold.deployment.classifier import Classifier
+from tenfold.deployment.explaining import occlusion_map
+from tenfold.deployment.serving.batching import Batcher, Judged
+from tenfold.deployment.serving.bodies import Picture
+from tenfold.deployment.serving.limits import Limits
+from tenfold.deployment.serving.pictures import (
+    data_address,
+    explanation_image,
+    image_of,
+    is_quick,
+    png_of,
+)
+from tenfold.deployment.serving.refusals import RefusedError, full
+from tenfold.errors import did_you_mean
+from tenfold.types import PixelArray
+
+SCHEMA = 1
+"""Version of the JSON that clients get."""
+
+_DECODERS = 2
+"""Threads that convert images, in addition to the one that computes."""
+
+_MUCH = 2000
+"""Guesses from which on an answer is written by another thread."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client wants to know of its images.
+
+    Attributes:
+        top: number of guesses for each.
+        invert: whether dark and light are exchanged before anything else.
+        seen: whether the answer has the pixels that the network got, as a picture.
+        explain: whether it has a picture of what speaks for it and against it.
+    """
+
+    top: int = 3
+    invert: bool = False
+    seen: bool = False
+    explain: bool = False
+
+
+def wanted_of(query: bytes, limits: Limits) -> Wanted:
+    """What the query of an address asks for.
+
+    Raises:
+        RefusedError: a parameter is unknown, given twice, or out of range.
+    """
+    if not query:
+        return Wanted()
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=16)
+    except ValueError:
+        raise RefusedError(422, "the address has more than 16 parameters") from None
+    given = dict(pairs)
+    known = {"top", "invert", "seen", "explain"}
+    for name in given:
+        if name not in known:
+            raise RefusedError(
+                422,
+                f"there is no parameter {name!r}",
+                remedy=did_you_mean(name, known),
+            )
+    if len(given) < len(pairs):
+        raise RefusedError(422, "the address has the same parameter twice", remedy="give it once")
+    top = given.pop("top", "3")
+    if not (top.isascii() and top.isdecimal() and len(top) < 6 and 1 <= int(top) <= limits.top):
+        raise RefusedError(422, f"top is {top!r}, wanted a whole number, 1..{limits.top:,}")
+    return Wanted(int(top), **{name: _truth(name, value) for name, value in given.items()})
+
+
+def _truth(name: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        raise RefusedError(422, f"{name} is {value!r}, wanted true or false")
+    return value == "true"
+
+
+class Answering:
+    """Answers questions about images with one model.
+
+    Args:
+        classifier: the model.
+        limits: the server's.
+        observe: called with the number of images of each batch.
+
+    Attributes:
+        batcher: what computes.
+    """
+
+    def __init__(
+        self, classifier: Classifier, limits: Limits, observe: Callable[[int], object]
+    ) -> None:
+        self._classifier, self._limits = classifier, limits
+        self._background = classifier.bundle.header.background
+        self.batcher = Batcher(self._judge, limits, observe)
+        self._decoders = _Pool(_DECODERS, limits.decodings, "images")
+        self._explainer = _Pool(1, limits.explanations, "explanations")
+
+    @property
+    def explanations(self) -> int:
+        """Number of explanations that are computed or wait for it."""
+        return self._explainer.calls
+
+    def stop(self) -> None:
+        """Finish what is being done, and end the threads."""
+        self.batcher.stop()
+        self._decoders.stop()
+        self._explainer.stop()
+
+    def warm_up(self) -> None:
+        """Compute a largest batch, so that memory for it is there, or an error is known at once."""
+        self._classifier.logits(
+            np.zeros((self._limits.batch, *self._classifier.bundle.input_shape), np.uint8)
+        )
+
+    async def in_background(self, work: Callable[[], T]) -> T:
+        """Call a function in one of the threads that convert images.
+
+        Raises:
+            RefusedError: too many wait for them.
+        """
+        return await self._decoders.call(work)
+
+    async def pixels(self, pictures: Sequence[Picture]) -> PixelArray:
+        """Pictures as the model takes them.
+
+        Raises:
+            RefusedError: too many wait.
+            DataError: one cannot be read; names it.
+        """
+        if len(pictures) == 1 and is_quick(pictures[0].data):
+            return self._decoded(pictures)
+        return await self.in_background(lambda: self._decoded(pictures))
+
+    async def answer(
+        self, names: Sequence[str], pixels: PixelArray, wanted: Wanted
+    ) -> dict[str, Any]:
+        """The answer, ready for JSON.
+
+        Args:
+            names: of the images.
+            pixels: the images.
+            wanted: what to say of them.
+
+        Raises:
+            RefusedError: too many wait, or an explanation of several was asked for.
+        """
+        if wanted.explain and len(names) > 1:
+            raise RefusedError(
+                422,
+                f"explain is for one image at a time, but there are {len(names)}",
+                remedy="send each in a request of its own",
+            )
+        if wanted.invert:
+            pixels = 255 - pixels
+        judged = await self.batcher.judge(pixels, wanted.top)
+        if wanted.explain:
+            return await self._explainer.call(lambda: self._facts(names, pixels, judged, wanted))
+        if wanted.seen or wanted.top * len(names) > _MUCH:
+            return await self.in_background(lambda: self._facts(names, pixels, judged, wanted))
+        return self._facts(names, pixels, judged, wanted)
+
+    def _decoded(self, pictures: Sequence[Picture]) -> PixelArray:
+        files = [
+            picture.data if picture.name == f"image {place}" else _named(picture)
+            for place, picture in enumerate(pictures)
+        ]
+        return self._classifier.pixels(files, paths=False)
+
+    def _judge(self, pixels: PixelArray, top: int) -> list[Judged]:
+        logits = self._classifier.logits(pixels)
+        inverted = look_inverted(pixels, self._background).tolist()
+        guesses = self._classifier.guesses(logits, top)
+        return [Judged(*each) for each in zip(guesses, inverted, strict=True)]
+
+    def _facts(
+        self, names: Sequence[str], pixels: PixelArray, judged: Sequence[Judged], wanted: Wanted
+    ) -> dict[str, Any]:
+        predictions = []
+        for name, image, found in zip(names, pixels, judged, strict=True):
+            facts: dict[str, Any] = {
+                "image": name,
+                "top": [guess.to_dict() for guess in found.guesses],
+                "inverted": found.is_inverted,
+            }
+            if wanted.seen:
+                facts["seen"] = data_address(png_of(image_of(image)))
+            if wanted.explain:
+                strengths = occlusion_map(self._classifier, image[None], found.guesses[0].label)
+                facts["explanation"] = data_address(png_of(explanation_image(strengths)))
+            predictions.append(facts)
+        return {"schema": SCHEMA, "predictions": predictions}
+
+
+def _named(picture: Picture) -> io.BytesIO:
+    """A picture as an open file, whose name messages show."""
+    file = io.BytesIO(picture.data)
+    file.name = picture.name
+    return file
+
+
+class _Pool:
+    """A few threads, with a bounded queue before them.
+
+    Args:
+        threads: their number.
+        most: maximum number of calls that run or wait.
+        what: waits, for messages.
+
+    Attributes:
+        calls: number of those that run or wait.
+    """
+
+    def __init__(self, threads: int, most: int, what: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, f"tenfold-{what}")
+        self._most, self._what = most, what
+        self.calls = 0
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Call a function in one of the threads.
+
+        Raises:
+            RefusedError: too many wait.
+        """
+        if self.calls >= self._most:
+            raise full(f"too many {self._what} are waiting")
+        self.calls += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self.calls -= 1
+
+    def stop(self) -> None:
+        """End the threads after what they are doing."""
+        self._threads.shutdown()

@@ -1,0 +1,197 @@
+"""Pictures that people have given the right label, saved as class folders to train with."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from PIL import Image
+
+from tenfold.data.folders.images import decode_image
+from tenfold.data.folders.layout import same_name, split_of
+from tenfold.data.folders.members import is_hidden
+from tenfold.deployment.bundle import BundleHeader
+from tenfold.deployment.serving.bodies import Picture
+from tenfold.deployment.serving.limits import Limits
+from tenfold.deployment.serving.pictures import image_of, png_of
+from tenfold.deployment.serving.refusals import RefusedError
+from tenfold.errors import StorageError, UsageError, did_you_mean, quoted
+from tenfold.storage import make_folder, remove_file, write_bytes
+
+_LONGEST_NAME = 255
+"""Maximum size of a folder's name in bytes, on most file systems."""
+
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(10))}
+)
+"""Names that Windows keeps for devices, with any extension."""
+
+_NOT_ON_WINDOWS = frozenset('<>:"|?*')
+
+
+def why_no_folder(label: str, *, on_windows: bool = os.name == "nt") -> str:
+    """Why a class cannot have a folder of its name, from which the name can be read again.
+
+    Empty if it can.
+    """
+    if not label:
+        return "it is empty"
+    if not label.isprintable():
+        return "it has unprintable characters"
+    if "/" in label or "\\" in label:
+        return "it has a slash or backslash"
+    if len(label.encode()) > _LONGEST_NAME:
+        return f"it takes more than {_LONGEST_NAME} bytes"
+    if is_hidden((label,)):
+        return "folders of this name are hidden, or left behind by systems, and are not read"
+    if same_name(label) != label:
+        return "its accents would be read in another form of Unicode"
+    if on_windows and (
+        set(label) & _NOT_ON_WINDOWS
+        or label[-1] in ". "
+        or label.partition(".")[0].rstrip().casefold() in _DEVICES
+    ):
+        return "Windows has no folders of this name"
+    return ""
+
+
+class Collection:
+    """A folder of class folders, to which pictures are added.
+
+    Args:
+        folder: is created if it does not exist.
+        header: of the model: its classes and channels.
+        limits: `collected` and its like.
+
+    Raises:
+        StorageError: the folder cannot be created or written.
+        UsageError: it is divided into training and test images.
+    """
+
+    def __init__(self, folder: Path, header: BundleHeader, limits: Limits) -> None:
+        make_folder(folder)
+        self._folder, self._header, self._limits = folder, header, limits
+        self._saved: dict[tuple[str, str], int] = {}
+        self._changing = threading.Lock()
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StorageError(
+                f"{folder}: pictures cannot be saved there",
+                remedy="make it writable, or choose another folder",
+            )
+        splits = [n for n in self._class_folders() if split_of(n) and n not in header.classes]
+        if splits:
+            raise UsageError(
+                f"{folder}: it has the folders {quoted(splits)}, which tenfold train reads as "
+                "parts of a data set, so no class folders can be beside them",
+                remedy="name a new folder, or one of these",
+            )
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes whose pictures can be collected."""
+        return [label for label in self._header.classes if not why_no_folder(label)]
+
+    def save(self, label: str, picture: Picture) -> str:
+        """Save a picture as a PNG file with nothing but its pixels.
+
+        It has the model's channels, and its own size up to `Limits.collected_side`.
+
+        Args:
+            label: the name of its class.
+            picture: any image that the model takes.
+
+        Returns:
+            The class and the file's name, with a slash between them.
+
+        Raises:
+            RefusedError: the class is unknown or has no folder, or the collection is full.
+            DataError: the picture cannot be read.
+            StorageError: it cannot be saved.
+        """
+        self._require_class(label)
+        png = png_of(self._decoded(picture))
+        with self._changing:
+            if (
+                len(self._saved) >= self._limits.collected
+                or sum(self._saved.values()) + len(png) > self._limits.collected_bytes
+            ):
+                raise RefusedError(
+                    507,
+                    "the collection is full",
+                    remedy="train with it, and start the server again",
+                )
+            self._make_class_folder(label)
+            time = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
+            name = f"{time}-{secrets.token_hex(4)}.png"
+            write_bytes(self._folder / label / name, png)
+            self._saved[label, name] = len(png)
+        return f"{label}/{name}"
+
+    def take_back(self, label: str, name: str) -> None:
+        """Remove a picture that this collection has saved since it was opened.
+
+        Raises:
+            RefusedError: it has not.
+            StorageError: it cannot be removed.
+        """
+        with self._changing:
+            if (label, name) not in self._saved:
+                raise RefusedError(
+                    404, "no picture of this name was collected since the server started"
+                )
+            remove_file(self._folder / label / name)
+            del self._saved[label, name]
+
+    def _require_class(self, label: str) -> None:
+        if label not in self._header.classes:
+            raise RefusedError(
+                422,
+                f"there is no class {label!r}",
+                remedy=did_you_mean(label, self._header.classes),
+            )
+        if reason := why_no_folder(label):
+            raise _uncollectable(label, reason, "rename the class, and train again")
+        if split_of(label) and all(map(split_of, self._class_folders())):
+            raise _uncollectable(
+                label,
+                "alone, a folder of its name would be read as a part of a data set",
+                "save a picture of another class first",
+            )
+
+    def _make_class_folder(self, label: str) -> None:
+        make_folder(self._folder / label)
+        if label not in self._class_folders():
+            raise _uncollectable(
+                label,
+                "the folder of another class differs only by case or accents",
+                "rename the class, and train again",
+            )
+
+    def _class_folders(self) -> list[str]:
+        with os.scandir(self._folder) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and not is_hidden((e.name,)))
+
+    def _decoded(self, picture: Picture) -> Image.Image:
+        header = self._header
+        pixels = decode_image(
+            picture.data,
+            picture.name,
+            channels=header.input_shape[0],
+            size=None,
+            depth=header.depth,
+        )
+        image = image_of(pixels)
+        side = self._limits.collected_side
+        image.thumbnail((side, side), Image.Resampling.BILINEAR)
+        return image
+
+
+def _uncollectable(label: str, reason: str, remedy: str) -> RefusedError:
+    return RefusedError(
+        422,
+        f"pictures of class {label!r} cannot be collected: {reason}",
+        remedy=remedy,
+    )

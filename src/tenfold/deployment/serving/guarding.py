@@ -1,0 +1,204 @@
+"""What every request passes first: who may ask, and what every answer has in common."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tenfold.deployment.serving.metrics import Metrics
+from tenfold.deployment.serving.refusals import ClientGoneError, RefusedError, answer_to
+from tenfold.errors import TenfoldError, printable
+
+OPEN = frozenset({"/", "/health", "/ready"})
+"""What needs no token, because it says nothing about the model; and so do the page's files."""
+
+_STATIC = "/static/"
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_CONTENT_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_COMMON = [
+    (b"content-security-policy", _CONTENT_POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_FRESH = (b"cache-control", b"no-store")
+_CLOSE = (b"connection", b"close")
+
+
+@dataclass
+class State:
+    """What changes while a server runs.
+
+    Attributes:
+        is_stopping: whether it answers only what it has accepted.
+    """
+
+    is_stopping: bool = False
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask.
+
+    Without a token, only programs on this computer and pages of this server may, if it listens to
+    this computer alone: a page of a stranger, open in a browser here, could send requests too, or
+    read answers by giving its own name another address (DNS rebinding).
+
+    Attributes:
+        token: what clients have to send; empty if they need not.
+        host: the address that the server listens to.
+        is_loopback: whether that reaches this computer alone.
+    """
+
+    token: str = ""
+    host: str = "127.0.0.1"
+    is_loopback: bool = True
+
+    def require(self, method: str, path: str, headers: dict[bytes, bytes]) -> None:
+        """Refuse a request of somebody who may not ask.
+
+        Raises:
+            RefusedError: says why.
+        """
+        if self.token:
+            if path not in OPEN and not path.startswith(_STATIC):
+                self._require_token(headers.get(b"authorization", b""))
+            return
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self.is_loopback and host and not self._is_own(host):
+            raise RefusedError(
+                421,
+                f"this server is not {host!r}, it answers to localhost only",
+                remedy="open it as localhost or 127.0.0.1, or start it with a token",
+            )
+        if method not in _READING:
+            _require_same_site(headers, host)
+
+    def _require_token(self, authorization: bytes) -> None:
+        scheme, _, token = authorization.partition(b" ")
+        is_right = hmac.compare_digest(token.strip(), self.token.encode())
+        if scheme.lower() != b"bearer" or not is_right:
+            raise RefusedError(
+                401,
+                "the token is wrong" if token else "this server needs a token",
+                remedy="send the header Authorization: Bearer TOKEN",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    def _is_own(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return name in ("localhost", self.host.lower()) or is_loopback(name)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address reaches the same computer alone; no for anything else."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _require_same_site(headers: dict[bytes, bytes], host: str) -> None:
+    """Refuse what a page of another site sends.
+
+    Raises:
+        RefusedError: it does.
+    """
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    is_foreign = headers.get(b"sec-fetch-site") == b"cross-site"
+    if origin:
+        is_foreign = is_foreign or origin.lower() not in (
+            f"http://{host.lower()}",
+            f"https://{host.lower()}",
+        )
+    if is_foreign:
+        raise RefusedError(
+            403,
+            "the request comes from a page of another site",
+            remedy="open the page of this server, or start it with a token",
+        )
+
+
+class Gate:
+    """Passes requests on to an application if it may answer them, and counts the answers.
+
+    Args:
+        app: the application.
+        access: who may ask.
+        state: of the server.
+        metrics: where requests are counted.
+        tell: called with one line for every error that is no client's fault.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access,
+        state: State,
+        metrics: Metrics,
+        tell: Callable[[str], object],
+    ) -> None:
+        self._app, self._access, self._state = app, access, state
+        self._metrics, self._tell = metrics, tell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        began = time.perf_counter()
+        method, path, status = scope["method"], scope["path"], 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": self._headers(message["headers"])}
+            await send(message)
+
+        try:
+            self._access.require(method, path, dict(scope["headers"]))
+            await self._app(scope, receive, send_with_headers)
+        except ClientGoneError:
+            return
+        except Exception as error:  # noqa: BLE001 - a client gets no more than that it happened
+            report(error, f"{method} {path}", self._tell)
+            if not status:
+                await answer_to(error)(scope, receive, send_with_headers)
+        if status:  # otherwise the client has gone
+            self._metrics.answered(path, status, time.perf_counter() - began)
+
+    def _headers(self, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        headers = [*given, *_COMMON]
+        if not any(name == _FRESH[0] for name, _ in given):
+            headers.append(_FRESH)
+        if self._state.is_stopping:
+            headers.append(_CLOSE)
+        return headers
+
+
+def report(error: Exception, request: str, tell: Callable[[str], object]) -> None:
+    """Say what happened, if that is no client's fault, and not only a matter of room."""
+    if isinstance(error, RefusedError):
+        return
+    if isinstance(error, TenfoldError):
+        if answer_to(error).status_code >= 500:
+            tell(f"{printable(request)}: {error}")
+        return
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    tell(
+        f"{printable(request)}: {type(error).__name__}: {printable(error)} "
+        f"({where.filename}:{where.lineno})"
+    )

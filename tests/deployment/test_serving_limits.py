@@ -1,0 +1,360 @@
+"""What clients cannot do to a server: fill it, stop it, or make it wait."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import requests
+
+from live_server import Live, encoded, response_on, served, small_classifier
+from tenfold.deployment import Classifier
+from tenfold.deployment.serving.limits import Limits
+from tenfold.deployment.serving.page import PageFile
+from tenfold.errors import FileRefusedError
+
+IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
+PNG = encoded(IMAGE)
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Live]:
+    """A server with little patience."""
+    limits = Limits(
+        body_bytes=4096,
+        bodies_bytes=6000,
+        head_bytes=4096,
+        receive_seconds=0.4,
+        answer_seconds=0.2,
+        idle_seconds=0.4,
+        connections=20,
+    )
+    with served(limits=limits) as running:
+        yield running
+
+
+def status_and_error(response: bytes) -> tuple[int, str]:
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert b"\r\ncontent-type: application/json\r\n" in head + b"\r\n"
+    return int(head.split()[1]), json.loads(body)["error"]["message"]
+
+
+def test_a_body_that_says_it_is_too_large(live: Live) -> None:
+    answer = live.predict(PNG + bytes(4096))
+    assert answer.status_code == 413
+    assert answer.json()["error"] == {
+        "message": "the body has more than 4,096 bytes",
+        "remedy": "scale the images down, or send them in several requests",
+    }
+    assert live.service.bodies.held == 0
+
+
+def test_a_body_that_turns_out_to_be_too_large(live: Live) -> None:
+    answer = live.predict(iter([bytes(1000)] * 5))
+    assert answer.status_code == 413
+    assert live.service.bodies.held == 0
+
+
+def test_a_body_in_pieces(live: Live) -> None:
+    answer = live.predict(iter([PNG[:20], PNG[20:30], PNG[30:]]))
+    assert answer.status_code == 200
+    assert live.service.bodies.held == 0
+
+
+def test_a_client_that_asks_first_is_refused_before_it_sends(live: Live) -> None:
+    with live.raw(HEAD + b"Expect: 100-continue\r\nContent-Length: 99999\r\n\r\n") as opened:
+        start = opened.recv(65536)
+    assert start.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_client_that_asks_first_is_told_to_continue(live: Live) -> None:
+    head = b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(PNG)
+    with live.raw(HEAD + head) as opened:
+        assert opened.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        opened.sendall(PNG)
+        assert response_on(opened).startswith(b"HTTP/1.1 200 ")
+
+
+def test_bodies_of_several_clients_that_are_too_large_together(live: Live) -> None:
+    with live.raw(HEAD + b"Content-Length: 4000\r\n\r\n" + bytes(100)):
+        wait_until(lambda: live.service.bodies.held == 4000)
+        answer = live.predict(PNG + bytes(3000))
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    wait_until(lambda: live.service.bodies.held == 0)
+    assert live.predict(PNG).status_code == 200
+
+
+def test_slow_clients_are_not_waited_for(live: Live) -> None:
+    unfinished = {
+        "line": b"POST /predict HT",
+        "head": HEAD,
+        "body": HEAD + b"Content-Length: 100\r\n\r\n" + bytes(50),
+        "chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
+    }
+    opened = {what: live.raw(sent) for what, sent in unfinished.items()}
+    for what, connection in opened.items():
+        with connection:
+            found = status_and_error(response_on(connection))
+        assert found == (408, "the request was not complete in time"), what
+    wait_until(lambda: live.service.bodies.held == 0)
+
+
+def test_a_client_that_sends_byte_by_byte_is_not_waited_for_either(live: Live) -> None:
+    with live.raw() as opened:
+        for byte in HEAD[:40]:
+            try:
+                opened.sendall(bytes([byte]))
+            except OSError:  # closed by now
+                break
+            time.sleep(0.02)
+        assert status_and_error(response_on(opened))[0] == 408
+
+
+def test_connections_without_requests_are_closed(live: Live) -> None:
+    with live.raw() as new, live.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n") as used:
+        assert response_on(new) == b""
+        assert response_on(used).endswith(b'{"status":"ok"}')
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * 9000,
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000,
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 2000,
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1;x=yyyyyyy\r\na\r\n" * 1500,
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n" + b"A: b\r\n" * 2000,
+    ],
+    ids=["address", "header", "headers", "chunks", "trailers"],
+)
+def test_heads_are_bounded(sent: bytes, live: Live) -> None:
+    with live.raw(sent) as opened:
+        status, message = status_and_error(response_on(opened))
+    assert (status, message) == (431, "the head of the request is too large")
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_other_protocols_are_not_spoken(protocol: bytes, live: Live) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
+    with live.raw(HEAD + upgrade + b"Content-Length: %d\r\n\r\n" % len(PNG) + PNG) as opened:
+        status, message = status_and_error(response_on(opened))
+    assert status == 400
+    assert message == "the request asks for another protocol than HTTP/1.1, and has a body"
+    headers = {"Connection": "Upgrade", "Upgrade": protocol}
+    assert live.get("/model", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        HEAD + b"Content-Length: -5\r\n\r\n",
+    ],
+    ids=["text", "version", "TLS", "two lengths", "length"],
+)
+def test_what_is_not_http_is_answered_in_json_too(sent: bytes, live: Live) -> None:
+    with live.raw(sent) as opened:
+        status, _ = status_and_error(response_on(opened))
+    assert status == 400
+
+
+def test_a_client_that_takes_no_answers_is_cut_off(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for more than the system buffers, and reads nothing."""
+    large = PageFile(bytes(5_000_000), "text/html", "")
+    monkeypatch.setattr(live.service, "files", {"index.html": large})
+    with live.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50) as opened:
+        wait_until(lambda: live.service.connections() == 1)
+        wait_until(lambda: live.service.connections() == 0)
+        opened.settimeout(30)
+        with pytest.raises(ConnectionError):
+            opened.sendall(bytes(10_000_000))
+
+
+@pytest.mark.parametrize("sent", [HEAD, HEAD + b"Content-Length: 100\r\n\r\nabc"])
+def test_a_client_that_goes_away_leaves_nothing_behind(sent: bytes, live: Live) -> None:
+    for _ in range(3):
+        opened = live.raw(sent)
+        # Closing sends a reset, not only an end.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        opened.close()
+    wait_until(lambda: live.service.connections() == 0)
+    assert live.service.bodies.held == 0
+    assert live.predict(PNG).status_code == 200
+    assert live.told == []
+
+
+def test_too_many_connections() -> None:
+    with served(limits=Limits(connections=3)) as live:
+        opened = [live.raw() for _ in range(3)]
+        wait_until(lambda: live.service.connections() == 3)
+        answer = live.get("/health")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.json()["error"]["message"] == "too many connections are open"
+        more = [live.raw() for _ in range(3)]
+        wait_until(lambda: live.service.connections() == 6)
+        with pytest.raises(requests.ConnectionError):
+            live.get("/health")
+        for each in opened + more:
+            each.close()
+        wait_until(lambda: live.service.connections() == 0)
+        assert live.get("/health").status_code == 200
+
+
+class Blocked:
+    """A classifier that answers only when it may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.may_answer, self.asked = threading.Event(), threading.Semaphore(0)
+        self.batches: list[int] = []
+        self.classifier = small_classifier()
+        logits = Classifier.logits
+
+        def blocked(own: Classifier, images: np.ndarray) -> np.ndarray:
+            if own is self.classifier and images.any():  # not when it warms up
+                self.batches.append(len(images))
+                self.asked.release()
+                self.may_answer.wait(30)
+            return logits(own, images)
+
+        monkeypatch.setattr(Classifier, "logits", blocked)
+
+
+def test_a_full_queue_is_refused_and_what_was_accepted_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blocked = Blocked(monkeypatch)
+    limits = Limits(queue=5, batch=4)
+    with served(blocked.classifier, limits=limits) as live, ThreadPoolExecutor(9) as clients:
+        answers = [clients.submit(live.predict, PNG)]
+        blocked.asked.acquire()
+        answers += [clients.submit(live.predict, PNG) for _ in range(5)]
+        wait_until(lambda: live.service.answering.batcher.waiting == 5)
+        refused = live.predict(PNG)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert "waiting to be classified" in refused.json()["error"]["message"]
+        assert live.get("/health").status_code == 200
+        blocked.may_answer.set()
+        assert [answer.result().status_code for answer in answers] == [200] * 6
+    assert blocked.batches == [1, 4, 1]
+
+
+def test_images_that_waited_too_long_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = Blocked(monkeypatch)
+    with (
+        served(blocked.classifier, limits=Limits(answer_seconds=0.2)) as live,
+        ThreadPoolExecutor(2) as clients,
+    ):
+        first = clients.submit(live.predict, PNG)
+        blocked.asked.acquire()
+        late = clients.submit(live.predict, PNG)
+        wait_until(lambda: live.service.answering.batcher.waiting == 1)
+        time.sleep(0.25)
+        blocked.may_answer.set()
+        assert first.result().status_code == 200
+        assert late.result().status_code == 503
+        assert "waited for too long" in late.result().json()["error"]["message"]
+    assert blocked.batches == [1]
+
+
+def test_images_wait_for_others_up_to_the_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = Blocked(monkeypatch)
+    blocked.may_answer.set()
+    with (
+        served(blocked.classifier, limits=Limits(delay=20.0, batch=3)) as live,
+        ThreadPoolExecutor(3) as clients,
+    ):
+        answers = [clients.submit(live.predict, PNG) for _ in range(3)]
+        assert {answer.result().status_code for answer in answers} == {200}
+    assert blocked.batches == [3]
+
+
+def test_too_many_explanations(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tenfold.deployment.serving import answering
+
+    begun, may_end = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: object) -> np.ndarray:
+        begun.release()
+        may_end.wait(30)
+        return np.ones((8, 8), np.float32)
+
+    monkeypatch.setattr(answering, "occlusion_map", slow)
+    with served(limits=Limits(explanations=2)) as live, ThreadPoolExecutor(2) as clients:
+        waiting = [clients.submit(live.predict, PNG, "?explain=true") for _ in range(2)]
+        begun.acquire()
+        wait_until(lambda: live.service.answering.explanations == 2)
+        refused = live.predict(PNG, "?explain=true")
+        assert refused.status_code == 503
+        assert live.predict(PNG).status_code == 200  # which explanations do not keep from it
+        may_end.set()
+        assert [each.result().status_code for each in waiting] == [200, 200]
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Live]:
+    """A server with the usual limits."""
+    with served() as running:
+        yield running
+
+
+def test_an_error_of_the_server_shows_nothing_of_its_inside(
+    patient: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    told = patient.told
+    told.clear()
+    monkeypatch.setattr(Classifier, "guesses", broken)
+    monkeypatch.setattr(patient.service, "metrics", None)
+    for answer in (patient.predict(PNG), patient.get("/metrics")):
+        assert answer.status_code == 500
+        assert answer.json() == {
+            "error": {"message": "the server failed", "remedy": "see the server's own output"}
+        }
+    wait_until(lambda: len(told) == 2)  # the second is told after the answer
+    assert told[0].startswith("POST /predict: RuntimeError: a secret (")
+    assert told[1].startswith("GET /metrics: AttributeError: ")
+
+
+def test_a_model_that_fails_is_reported_to_whoever_runs_the_server(
+    patient: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infinite(*_: object) -> None:
+        raise FileRefusedError("predict: its outputs are not finite", remedy="retrain it")
+
+    patient.told.clear()
+    monkeypatch.setattr(Classifier, "guesses", infinite)
+    answer = patient.predict(PNG)
+    assert answer.status_code == 500
+    assert answer.json()["error"]["message"] == "the model could not answer"
+    assert patient.told == ["POST /predict: predict: its outputs are not finite; retrain it"]
+
+
+def test_a_server_that_stops_is_not_ready_and_closes_connections(
+    patient: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with requests.Session() as session:
+        assert "Connection" not in session.get(f"{patient.url}/ready", timeout=30).headers
+        monkeypatch.setattr(patient.service.state, "is_stopping", True)
+        answer = session.get(f"{patient.url}/ready", timeout=30)
+        assert (answer.status_code, answer.headers["Connection"]) == (503, "close")
+        assert patient.get("/health").status_code == 200
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        time.sleep(0.01)
