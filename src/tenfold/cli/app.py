@@ -17,8 +17,16 @@ from tenfold.errors import InterruptedRunError, TenfoldError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PANELS = TRAINING, MODELS, DATA, MORE = "Training", "Trained models", "Data", "More"
-"""The parts of the help that list commands, in order."""
+TRAINING, MODELS, DATA, MORE = "Training", "Trained models", "Data", "More"
+"""The panels of the help, which list the commands."""
+
+_ORDER = (
+    *("train", "resume", "runs", "compare", "reproduce"),
+    *("evaluate", "report", "predict", "explain", "serve", "export"),
+    *("data", "check", "show"),
+    *("summary", "recipes", "info"),
+)
+"""The commands as the help lists them."""
 
 
 class _Command(TyperCommand):
@@ -29,13 +37,10 @@ class _Command(TyperCommand):
 
 
 class _Group(TyperGroup):
-    """The same for the group of all commands, which are listed panel by panel."""
+    """The same for the group of all commands, which are listed in their order."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
-        return sorted(
-            super().list_commands(ctx),
-            key=lambda name: PANELS.index(getattr(self.commands[name], "rich_help_panel", MORE)),
-        )
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
 
     def get_help_option(self, ctx: Any) -> TyperOption | None:  # noqa: ANN401
         return _without_type(super().get_help_option(ctx))
