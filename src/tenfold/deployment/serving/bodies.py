@@ -26,7 +26,7 @@ logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 MULTIPART, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 
-_BYTES_PER_NUMBER = 32
+_LEAST_JSON, _BYTES_PER_NUMBER = 2**16, 32
 
 _MOST_FIELDS = 8
 """Parts of a form beside its images."""
@@ -326,7 +326,7 @@ def most_json(shape: ImageShape, limits: Limits) -> int:
 
     Reading JSON keeps other threads waiting.
     """
-    return 1024 + _BYTES_PER_NUMBER * limits.images * math.prod(shape)
+    return _LEAST_JSON + _BYTES_PER_NUMBER * limits.images * math.prod(shape)
 
 
 def pixels_in(data: bytes, shape: ImageShape, limits: Limits) -> PixelArray:
