@@ -1,7 +1,7 @@
 """Digits as people draw them: strokes of several handwritings.
 
-Each digit is a list of strokes. A stroke is a text of points "x,y" in a square of 100 x 100, through
-which the pen moves on a smooth curve; "!" marks a corner.
+Each digit is a list of strokes. A stroke is a text of points "x,y" in a square of 100 x 100,
+through which the pen moves on a smooth curve; "!" marks a corner.
 """
 
 from __future__ import annotations

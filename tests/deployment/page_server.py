@@ -10,12 +10,15 @@ import email.parser
 import email.policy
 import io
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
@@ -53,6 +56,8 @@ class Served:
 
     Attributes:
         failing: the statuses of the next answers of /predict.
+        delays: seconds until the next answers of /predict, the first one last.
+        answered: the number of answers of /predict.
         collected: the pictures that were collected, by the path that was given for them.
         asked: the numbers of requests, by method and path.
     """
@@ -62,6 +67,8 @@ class Served:
     collects: bool = False
     body_bytes: int = 2**24
     failing: list[int] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
+    answered: int = 0
     collected: dict[str, bytes] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     address: str = ""
@@ -161,8 +168,11 @@ class Handler(BaseHTTPRequestHandler):
             name, data = "image 0", body
             if "multipart" in self.headers["Content-Type"]:
                 name, data = self._form(body)["file"]
+            time.sleep(served.delays.pop() if served.delays else 0)
             with served.computing:
-                return self._send_json(200, served.predict(name, data, query))
+                facts = served.predict(name, data, query)
+                served.answered += 1
+            return self._send_json(200, facts)
         if path == "/collect" and served.collects:
             form = self._form(body)
             label = form["label"][1].decode()
@@ -210,6 +220,25 @@ class Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """End the connections as well, which a browser keeps."""
+        super().server_close()
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, *_: object) -> None:
         """The browser leaves whenever it likes."""

@@ -11,7 +11,7 @@ export function answerElements(entry, model, isExplained, actions) {
   return [
     best(entry),
     polarity(entry, model, actions),
-    element("div", { class: "parts" }, bars(entry, model), seen(entry, model, isExplained, actions)),
+    element("div", { class: "parts" }, bars(entry, model), seenElement(entry, model, isExplained, actions)),
   ];
 }
 
@@ -91,7 +91,8 @@ function bar(guess, isBest) {
   );
 }
 
-function seen(entry, model, isExplained, { explain }) {
+// The picture as the network sees it, with the reasons for the answer laid over it.
+export function seenElement(entry, model, isExplained, { explain }) {
   const [, height, width] = model.input_shape;
   const size = say("seenSize", { width: number(width), height: number(height) });
   const { answer } = entry;
@@ -104,7 +105,7 @@ function seen(entry, model, isExplained, { explain }) {
   stack.style.aspectRatio = `${width} / ${height}`;
   return element(
     "figure",
-    {},
+    { id: "seen" },
     element("h3", {}, say("seen")),
     stack,
     element(

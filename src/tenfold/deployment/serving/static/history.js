@@ -24,6 +24,10 @@ export class History {
     this.#entries = [entry, ...others].slice(0, MOST);
   }
 
+  keep(entry) {
+    if (!this.#entries.includes(entry)) this.put(entry);
+  }
+
   // The entry of a drawing, by its list of strokes.
   ofStrokes(strokes) {
     return this.#entries.find((entry) => entry.strokes === strokes);

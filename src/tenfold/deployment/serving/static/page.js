@@ -1,6 +1,6 @@
 // The page of a served model: what is drawn or chosen, and what the model says of it.
 
-import { answerElements, sentence, wrongElements } from "./answer.js";
+import { answerElements, seenElement, sentence, wrongElements } from "./answer.js";
 import { byId, element } from "./dom.js";
 import { Entry, LEAST_LEAD, LEAST_PROBABILITY } from "./entry.js";
 import { takePictures } from "./files.js";
@@ -16,6 +16,15 @@ const { say } = words;
 
 const AFTER_A_STROKE = 40; // milliseconds without a change, until an answer is asked for
 const BEFORE_REASONS = 150; // the same for the reasons, which take longer to compute
+
+const MOST_NAMED = 10; // classes that the page names above everything else
+
+// Replace elements; if the one with the focus is replaced, the new one of the same id gets it.
+function keepingFocus(replace) {
+  const { id } = document.activeElement ?? {};
+  replace();
+  if (id) byId(id)?.focus();
+}
 
 const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
 
@@ -34,7 +43,10 @@ class Page {
   #history = new History((entry) => this.#show(entry));
   #several = new Several(
     (entry, signal) => entry.answered(this.#model, signal),
-    (entry) => this.#show(entry),
+    (entry) => {
+      this.#history.keep(entry);
+      this.#show(entry);
+    },
   );
 
   async start() {
@@ -97,19 +109,23 @@ class Page {
     this.#asking = new AbortController();
     this.#problems.answer.clear();
     this.#problems.files.clear();
+    this.#setBusy(false);
     return this.#asking.signal;
+  }
+
+  #setBusy(isBusy) {
+    byId("answer").setAttribute("aria-busy", isBusy);
   }
 
   async #drawn() {
     const signal = this.#begin();
     const { strokes } = this.#pad;
-    byId("undo").disabled = !this.#pad.mayUndo;
-    byId("clear").disabled = !strokes.length;
     const known = this.#history.ofStrokes(strokes);
     if (!strokes.length || known) {
       this.#drawing = known ?? null;
       return known ? this.#show(known) : this.#showNothing();
     }
+    this.#setBusy(true);
     await pause(AFTER_A_STROKE);
     if (signal.aborted) return;
     await this.#trying("answer", async () => {
@@ -121,21 +137,19 @@ class Page {
   }
 
   async #chosen(pictures) {
-    const signal = this.#begin();
-    const usable = [];
+    const isOne = pictures.length === 1;
+    const signal = isOne ? this.#begin() : null; // several are asked for beside what is shown
+    this.#problems.files.clear();
+    this.#several.close();
+    const entries = [];
     for (const picture of pictures) {
       const problem = await this.#unusable(picture);
       if (problem) this.#problems.files.show(problem);
-      else usable.push(new Entry(picture, { name: picture.name || say("pasted") }));
+      else entries.push(new Entry(picture, { name: picture.name || say("pasted") }));
     }
-    if (signal.aborted || !usable.length) return;
-    this.#several.close();
-    if (usable.length === 1) {
-      const [entry] = usable;
-      await this.#trying("files", () => this.#answer(entry, signal));
-    } else {
-      await this.#several.begin(usable);
-    }
+    if (!entries.length || signal?.aborted) return;
+    if (isOne) await this.#trying("files", () => this.#answer(entries[0], signal));
+    else await this.#several.begin(entries);
   }
 
   // How to describe why a picture is not sent at all; null if it can be.
@@ -159,12 +173,12 @@ class Page {
 
   // Ask for the answer to a picture, and show it; `former` is an earlier state of the same one.
   async #answer(entry, signal, former = null) {
-    byId("answer").setAttribute("aria-busy", "true");
+    this.#setBusy(true);
     try {
       await entry.answered(this.#model, signal);
       signal.throwIfAborted();
     } finally {
-      if (signal === this.#asking.signal) byId("answer").removeAttribute("aria-busy");
+      if (!signal.aborted) this.#setBusy(false);
     }
     this.#history.put(entry, former);
     this.#nowShown(entry, signal);
@@ -206,7 +220,7 @@ class Page {
       const { headline, message } = described(error);
       answer.explanationProblem = message || headline;
     }
-    if (this.#shown === entry) this.#renderAnswer();
+    if (this.#shown === entry) this.#renderSeen();
   }
 
   async #invert(isInverted) {
@@ -220,7 +234,7 @@ class Page {
 
   #setExplained(isExplained) {
     this.#isExplained = isExplained;
-    this.#renderAnswer();
+    this.#renderSeen();
     this.#explain(this.#shown, this.#asking.signal);
   }
 
@@ -252,21 +266,27 @@ class Page {
   }
 
   #renderAnswer() {
-    const focused = document.activeElement?.id;
     const entry = this.#shown;
+    const noAnswer = this.#model.background ? "noAnswer" : "noAnswerFilesFirst";
+    const shown = entry
+      ? answerElements(...this.#answerFacts())
+      : [element("p", { class: "soft empty" }, say(noAnswer))];
+    keepingFocus(() => byId("answer-body").replaceChildren(...shown.filter(Boolean)));
+    this.#history.render(entry);
+    byId("undo").disabled = !this.#pad.mayUndo;
+    byId("clear").disabled = !this.#pad.strokes.length;
+  }
+
+  #renderSeen() {
+    keepingFocus(() => byId("seen").replaceWith(seenElement(...this.#answerFacts())));
+  }
+
+  #answerFacts() {
     const actions = {
       invert: (isInverted) => this.#invert(isInverted),
       explain: (isWanted) => this.#setExplained(isWanted),
     };
-    const noAnswer = this.#model.background ? "noAnswer" : "noAnswerFilesFirst";
-    const shown = entry
-      ? answerElements(entry, this.#model, this.#isExplained, actions)
-      : [element("p", { class: "soft empty" }, say(noAnswer))];
-    byId("answer-body").replaceChildren(...shown.filter(Boolean));
-    if (focused) byId(focused)?.focus();
-    this.#history.render(entry);
-    byId("undo").disabled = !this.#pad.mayUndo;
-    byId("clear").disabled = !this.#pad.strokes.length;
+    return [this.#shown, this.#model, this.#isExplained, actions];
   }
 
   #renderWrong() {
@@ -314,15 +334,13 @@ class Page {
       const count = words.number(figures.n_test);
       about.push(say("aboutTest", { share: words.percent(figures.test_acc, 1), count }));
     }
-    byId("about").textContent = about.join(" ");
+    byId("about").textContent = about.join(say("afterSentence"));
     byId("facts").textContent = say("facts", {
       version: `tenfold ${version}`,
       sha: sha256.slice(0, 12),
     });
   }
 }
-
-const MOST_NAMED = 10;
 
 // Show the form for the token, until one is entered.
 function askForToken(isRefused) {

@@ -48,8 +48,10 @@ export class ProblemPlace {
   }
 }
 
+// The server's words, as a sentence. What begins with the name of a file keeps it as it is.
 const asSentence = (text) =>
-  text[0].toUpperCase() + text.slice(1) + (/[.!?。！？]$/.test(text) ? "" : ".");
+  (/^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text) +
+  (/[.!?。！？]$/.test(text) ? "" : ".");
 
 // What to show of an error of a request. Other errors are faults of the page itself.
 export function described(error, refused = "refused") {

@@ -1,6 +1,6 @@
 // Everything the page says, in each of its languages.
 
-const WORDS = {
+export const WORDS = {
   en: {
     language: "English",
     title: "Try the model",
@@ -8,6 +8,7 @@ const WORDS = {
     aboutTest: "It was right on {share} of {count} test images.",
     more: "and {count} more",
     between: ", ",
+    afterSentence: " ",
 
     draw: "Draw",
     padLabel: "Drawing area for mouse, finger or pen. To use the keyboard, choose a file instead.",
@@ -33,7 +34,6 @@ const WORDS = {
     announce: "{name}, {share}",
     announceUnsure: "Unsure: {name}, {share}, or {second}, {secondShare}",
     announceInverted: "{answer}, after inverting",
-    fileName: "{name}",
 
     seen: "What the network sees",
     seenSize: "{width} × {height} pixels",
@@ -56,7 +56,6 @@ const WORDS = {
     rightAnswer: "The right answer",
     chooseClass: "choose …",
     save: "Save",
-    cancel: "Cancel",
     saved: "Saved as {name}, to train with.",
     takeBack: "Undo",
     takenBack: "Removed again.",
@@ -106,6 +105,7 @@ const WORDS = {
     aboutTest: "在 {count} 张测试图片上的准确率为 {share}。",
     more: "等",
     between: "、",
+    afterSentence: "",
 
     draw: "画板",
     padLabel: "画板：用鼠标、手指或触控笔书写或绘画。使用键盘时，请改为选择图片文件。",
@@ -131,7 +131,6 @@ const WORDS = {
     announce: "{name}，{share}",
     announceUnsure: "不确定：可能是 {name}，{share}；也可能是 {second}，{secondShare}",
     announceInverted: "反色后：{answer}",
-    fileName: "{name}",
 
     seen: "模型看到的图像",
     seenSize: "{width} × {height} 像素",
@@ -150,7 +149,6 @@ const WORDS = {
     rightAnswer: "正确答案",
     chooseClass: "请选择…",
     save: "保存",
-    cancel: "取消",
     saved: "已保存为“{name}”，可用于训练。",
     takeBack: "撤销",
     takenBack: "已撤销保存。",
