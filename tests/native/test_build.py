@@ -11,8 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from trees import ROOT, SOURCE, Built, Tree, cannot_be_tested, loaded_from, program
+from trees import ROOT, SOURCE, Built, Tree, loaded_from, program
 
+from needed_tools import cannot_be_tested
 from tenfold.native.built import (
     INSTRUCTION_SETS,
     library_file,

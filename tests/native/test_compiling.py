@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trees import Tree, need, program
+from trees import Tree, program
 
+from needed_tools import need
 from tenfold.native.compiling import BuildError, compile_libraries, find_compiler
 
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from trees import cannot_be_tested
 from workshop import Answer, Workshop, call, instruction_sets_here
 
+from needed_tools import cannot_be_tested
 from tenfold.native.built import processor
 from tenfold.native.compiling import BuildError
 

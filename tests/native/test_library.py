@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from trees import Tree, cannot_be_tested, loaded_from
+from trees import Tree, loaded_from
 
+from needed_tools import cannot_be_tested
 from tenfold.errors import UsageError
 from tenfold.native import library
 from tenfold.native.built import INSTRUCTION_SETS, library_file, processor

@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from trees import ROOT, Tree, cannot_be_tested, need
+from trees import ROOT, Tree
 from workshop import DIGEST, Workshop, strict
 
+from needed_tools import cannot_be_tested, need
 from tenfold.native.built import INSTRUCTION_SETS, LIBRARIES, library_file, processor
 from tenfold.native.compiling import compile_library, find_compiler
 from tenfold.native.library import PACKAGE

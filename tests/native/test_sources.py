@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from trees import ROOT, SOURCE, Tree, cannot_be_tested, need
+from trees import ROOT, SOURCE, Tree
 from workshop import DIGEST, DRIVER, TESTS, Workshop, strict
 
+from needed_tools import cannot_be_tested, need
 from tenfold.native.built import INSTRUCTION_SETS, LIBRARIES, library_file, processor, source_files
 from tenfold.native.compiling import INSTRUCTION_FLAGS, Compiler, compile_library, find_compiler
 from tenfold.native.library import PACKAGE

@@ -8,9 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple, NoReturn
-
-import pytest
+from typing import NamedTuple
 
 from command_line import Answer
 
@@ -100,22 +98,6 @@ def program(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
-
-
-def need(name: str) -> str:
-    """The path of a program; if missing, skip the test, or fail in continuous integration.
-
-    `.ci/run` installs everything needed.
-    """
-    found = shutil.which(name)
-    return found or cannot_be_tested(f"{name} is not installed")
-
-
-def cannot_be_tested(reason: str) -> NoReturn:
-    """Skip, or fail in continuous integration, where everything must be tested."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def loaded_from(packages: Path, **environment: str) -> dict[str, object]:

@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
-from trees import ROOT, SOURCE, need
+from trees import ROOT, SOURCE
 
+from needed_tools import need
 from tenfold.native.built import INSTRUCTION_SETS, processor
 from tenfold.native.compiling import (
     INSTRUCTION_FLAGS,
