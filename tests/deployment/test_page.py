@@ -273,14 +273,14 @@ def test_pasting_what_is_no_picture_is_answered(visitor, digits):
     visitor.sees("There is no picture on the clipboard.")
 
 
-def test_a_file_that_is_too_large_is_not_sent(visitor, digits, tmp_path):
-    digits.body_bytes = 2**20
+def test_a_file_that_is_too_large_is_not_sent(visitor, digits_model, tmp_path):
     large = tmp_path / "large.png"
     large.write_bytes(bytes(2**21))
-    visitor.open(digits.address)
-    visitor.choose(large)
-    visitor.sees("large.png has 2 MB; the server accepts at most 1 MB.")
-    assert "POST /predict" not in digits.asked
+    with visited(visitor, digits_model, body_bytes=2**20) as served:
+        visitor.open(served.address)
+        visitor.choose(large)
+        visitor.sees("large.png has 2 MB; the server accepts at most 1 MB.")
+        assert "POST /predict" not in served.asked
 
 
 @pytest.mark.refused(400)

@@ -89,7 +89,7 @@ class Visitor:
     def wait_for(self, condition: Callable[[], T]) -> T:
         """Until a condition holds; a page that is being drawn anew is looked at again."""
         ignored = [NoSuchElementException, StaleElementReferenceException]
-        wait = WebDriverWait(self.driver, 20, 0.02, ignored)
+        wait = WebDriverWait(self.driver, 120, 0.02, ignored)
         return wait.until(lambda _: condition())
 
     def complaints(self) -> list[str]:
