@@ -61,13 +61,14 @@ class Served:
             key = f"{scope['method']} {scope['path']}"
             self.asked[key] = self.asked.get(key, 0) + 1
             if scope["path"] != "/predict":
-                return await app(scope, receive, send)
-            if self.failing:
+                await app(scope, receive, send)
+            elif self.failing:
                 error = RefusedError(self.failing.pop(0), "there is too much to do")
-                return await answer_to(error)(scope, receive, send)
-            await asyncio.sleep(self.delays.pop() if self.delays else 0)
-            await app(scope, receive, send)
-            self.answered += 1
+                await answer_to(error)(scope, receive, send)
+            else:
+                await asyncio.sleep(self.delays.pop() if self.delays else 0)
+                await app(scope, receive, send)
+                self.answered += 1
 
         return told
 
