@@ -5,22 +5,30 @@
     TENFOLD_DATA=... python tests/soak/agreement.py --run runs/mnist-lenet-001
 
 Trains recipes for one epoch each, by default LeNet on MNIST, or takes a run, and exports it. Then
-the classifier that `tenfold predict` uses, with kernels and with PyTorch, ONNX Runtime, the program
-of `torch.export` and `model.py` each compute all test images. Prints for each way how many classes
-are those of the first way, and the largest difference of a logit; and whether the evaluation counts
-the same right and wrong answers. The exit code is 0 if all classes agree and no logit differs by
-more than 0.0001.
+the classifier with kernels and with PyTorch, the command `tenfold predict` on PNG files, a server
+that gets the same files, ONNX Runtime, the program of `torch.export` and `model.py` each answer all
+test images. Prints for each way how many classes are those of the first way, and the largest
+difference of a logit, or of a probability where there are no logits; and whether the evaluation
+counts the same right and wrong answers. The exit code is 0 if all classes agree and nothing differs
+by more than 0.0001.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
+import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import requests
+from PIL import Image
 
 import tenfold
 from tenfold.data.dataset import ImageDataset
@@ -29,12 +37,14 @@ from tenfold.deployment.export.checking import Compute
 from tenfold.deployment.export.onnx import OnnxModel
 from tenfold.deployment.export.state_dict import PlainModel
 from tenfold.deployment.export.torch_export import ExportedProgram
+from tenfold.evaluation.metrics import softmax
 
+TENFOLD = (sys.executable, "-m", "tenfold")
 LARGEST_DIFFERENCE = 1e-4
 BATCH = 250
 
 Way = Callable[[Path, ImageDataset], np.ndarray]
-"""From a run's folder and test images to logits; or, of a way that gives no more, to classes."""
+"""From a run's folder and test images to logits, or to probabilities."""
 
 
 def by_classifier(run: Path, test: ImageDataset) -> np.ndarray:
@@ -46,8 +56,44 @@ def by_pytorch(run: Path, test: ImageDataset) -> np.ndarray:
 
 
 def by_prediction(run: Path, test: ImageDataset) -> np.ndarray:
-    model = tenfold.load(run)
-    return np.array([model.classes.index(name) for name in model.predict(test)])
+    """By the command, on PNG files in a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        for index, data in enumerate(pngs(test)):
+            (Path(folder) / f"{index:06}.png").write_bytes(data)
+        command = [*TENFOLD, "predict", str(run), folder, "--top", str(len(test.classes))]
+        answers = subprocess.run([*command, "--jsonl"], capture_output=True, check=True).stdout
+    return probabilities([json.loads(line)["top"] for line in answers.splitlines()])
+
+
+def by_server(run: Path, test: ImageDataset) -> np.ndarray:
+    """By a server in a process of its own, one request for each PNG."""
+    command = [*TENFOLD, "serve", str(run), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = json.loads(server.stdout.readline())["address"]
+        try:
+            with requests.Session() as session:
+                session.headers["Content-Type"] = "image/png"
+                url = f"{address}predict?top={len(test.classes)}"
+                answers = [session.post(url, data).json() for data in pngs(test)]
+        finally:
+            server.send_signal(signal.SIGTERM)
+    return probabilities([answer["predictions"][0]["top"] for answer in answers])
+
+
+def pngs(test: ImageDataset) -> Iterator[bytes]:
+    for pixels in test.image_array:
+        file, array = io.BytesIO(), pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+        Image.fromarray(array).save(file, "PNG")
+        yield file.getvalue()
+
+
+def probabilities(tops: list[list[dict[str, Any]]]) -> np.ndarray:
+    found = np.empty((len(tops), len(tops[0])))
+    for row, top in zip(found, tops, strict=True):
+        for guess in top:
+            row[guess["label"]] = guess["probability"]
+    return found
 
 
 def by_onnx_runtime(run: Path, test: ImageDataset) -> np.ndarray:
@@ -66,7 +112,8 @@ def by_model_py(run: Path, test: ImageDataset) -> np.ndarray:
 
 WAYS: dict[str, Way] = {
     "classifier": by_classifier,
-    "predict": by_prediction,
+    "tenfold predict": by_prediction,
+    "tenfold serve": by_server,
     "PyTorch": by_pytorch,
     "ONNX Runtime": by_onnx_runtime,
     "torch.export": by_torch_export,
@@ -90,17 +137,20 @@ def trained(recipe: str, data: str | None, folder: Path) -> Path:
     return tenfold.train(data, recipe=recipe, out=folder / recipe, report=False, epochs=1).folder
 
 
-def agrees(name: str, found: np.ndarray, wanted: np.ndarray) -> bool:
+def agrees(name: str, found: np.ndarray, wanted: np.ndarray, temperature: float) -> bool:
     """Whether one way agrees with the first; prints how well."""
-    classes = found if found.ndim == 1 else found.argmax(axis=1)
-    same = int((classes == wanted.argmax(axis=1)).sum())
-    said, fits = "", True
-    if found.ndim == 2:
-        difference = float(np.abs(found - wanted).max())
-        said = f", largest difference of a logit {difference:.1e}"
-        fits = difference <= LARGEST_DIFFERENCE
-    print(f"{name}: {same:,} of {len(wanted):,} classes agree{said}", flush=True)
-    return same == len(wanted) and fits
+    same = int((found.argmax(axis=1) == wanted.argmax(axis=1)).sum())
+    gives_probabilities = WAYS[name] in (by_prediction, by_server)
+    if gives_probabilities:
+        wanted = softmax(wanted, temperature)
+    what = "probability" if gives_probabilities else "logit"
+    difference = float(np.abs(found - wanted).max())
+    print(
+        f"{name}: {same:,} of {len(wanted):,} classes agree, largest difference of a {what} "
+        f"{difference:.1e}",
+        flush=True,
+    )
+    return same == len(wanted) and difference <= LARGEST_DIFFERENCE
 
 
 def all_agree(run: Path) -> bool:
@@ -111,7 +161,8 @@ def all_agree(run: Path) -> bool:
         f"{run.name}: {len(test):,} images, logits from {wanted.min():.1f} to {wanted.max():.1f}",
         flush=True,
     )
-    fits = [agrees(name, way(run, test), wanted) for name, way in WAYS.items()]
+    temperature = tenfold.load(run).bundle.header.temperature
+    fits = [agrees(name, way(run, test), wanted, temperature) for name, way in WAYS.items()]
     confusion = tenfold.evaluation.confusion_matrix(
         test.label_array, wanted.argmax(axis=1), len(test.classes)
     )
