@@ -11,7 +11,12 @@ export function answerElements(entry, model, isExplained, actions) {
   return [
     best(entry),
     polarity(entry, model, actions),
-    element("div", { class: "parts" }, bars(entry, model), seenElement(entry, model, isExplained, actions)),
+    element(
+      "div",
+      { class: "parts" },
+      bars(entry, model),
+      seenElement(entry, model, isExplained, actions),
+    ),
   ];
 }
 
@@ -96,11 +101,12 @@ export function seenElement(entry, model, isExplained, { explain }) {
   const [, height, width] = model.input_shape;
   const size = say("seenSize", { width: number(width), height: number(height) });
   const { answer } = entry;
+  const reasons = isExplained && answer.explanation;
   const stack = element(
     "div",
     { class: "stack" },
     element("img", { src: answer.seen, alt: `${say("seen")}: ${size}`, class: "seen" }),
-    isExplained && Boolean(answer.explanation) && element("img", { src: answer.explanation, alt: "" }),
+    reasons ? element("img", { src: reasons, alt: "" }) : null,
   );
   stack.style.aspectRatio = `${width} / ${height}`;
   return element(

@@ -9,13 +9,15 @@ export function element(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") {
       made.addEventListener(name, value);
-    } else if (value !== undefined && value !== null && value !== false) {
+    } else if (!LEFT_OUT.includes(value)) {
       made.setAttribute(name, value === true ? "" : value);
     }
   }
-  made.append(...children.filter((child) => child !== undefined && child !== null && child !== false));
+  made.append(...children.filter((child) => !LEFT_OUT.includes(child)));
   return made;
 }
+
+const LEFT_OUT = [undefined, null, false];
 
 export const button = (text, click, attributes = {}) =>
   element("button", { type: "button", click, ...attributes }, text);

@@ -22,7 +22,7 @@ export class Pad extends EventTarget {
     canvas.addEventListener("pointerdown", (event) => this.#begin(event));
     canvas.addEventListener("pointermove", (event) => this.#go(event));
     canvas.addEventListener("pointerup", (event) => this.#end(event));
-    canvas.addEventListener("pointercancel", () => this.#giveUp());
+    canvas.addEventListener("lostpointercapture", (event) => this.#lose(event));
     new ResizeObserver(() => this.#paint()).observe(canvas);
   }
 
@@ -85,6 +85,11 @@ export class Pad extends EventTarget {
     const stroke = this.#stroke;
     this.#giveUp();
     this.#set([...this.strokes, stroke]);
+  }
+
+  // A stroke whose pointer went another way, such as into a gesture of the system, is dropped.
+  #lose(event) {
+    if (event.pointerId === this.#pointer) this.#giveUp();
   }
 
   #giveUp() {

@@ -17,7 +17,8 @@ const { say } = words;
 const AFTER_A_STROKE = 40; // milliseconds without a change, until an answer is asked for
 const BEFORE_REASONS = 150; // the same for the reasons, which take longer to compute
 
-const MOST_NAMED = 10; // classes that the page names above everything else
+const MOST_NAMED = 10; // classes that are all named at the top of the page
+const SOME_NAMED = 6; // of more
 
 // Replace elements; if the one with the focus is replaced, the new one of the same id gets it.
 function keepingFocus(replace) {
@@ -64,7 +65,10 @@ class Page {
     const { background } = this.#model;
     this.#pad = new Pad(byId("pad"), size, COLORS[background?.shade ?? "light"]);
     this.#pad.addEventListener("change", () => this.#drawn());
-    if (!background) byId("main").prepend(byId("files"));
+    if (!background) {
+      byId("answer").before(byId("files"));
+      byId("answer").after(byId("drawing"));
+    }
     byId("main").classList.toggle("files-first", !background);
     byId("main").hidden = byId("footer").hidden = false;
     this.#listen();
@@ -120,6 +124,7 @@ class Page {
   async #drawn() {
     const signal = this.#begin();
     const { strokes } = this.#pad;
+    this.#renderTools();
     const known = this.#history.ofStrokes(strokes);
     if (!strokes.length || known) {
       this.#drawing = known ?? null;
@@ -177,6 +182,9 @@ class Page {
     try {
       await entry.answered(this.#model, signal);
       signal.throwIfAborted();
+    } catch (error) {
+      if (!signal.aborted) this.#showNothing(); // an earlier answer would be taken for this one
+      throw error;
     } finally {
       if (!signal.aborted) this.#setBusy(false);
     }
@@ -273,6 +281,10 @@ class Page {
       : [element("p", { class: "soft empty" }, say(noAnswer))];
     keepingFocus(() => byId("answer-body").replaceChildren(...shown.filter(Boolean)));
     this.#history.render(entry);
+    this.#renderTools();
+  }
+
+  #renderTools() {
     byId("undo").disabled = !this.#pad.mayUndo;
     byId("clear").disabled = !this.#pad.strokes.length;
   }
@@ -310,7 +322,7 @@ class Page {
       ...words
         .sayAll("helpItems", {
           least: words.percent(LEAST_PROBABILITY),
-          lead: words.percent(LEAST_LEAD),
+          lead: words.number(100 * LEAST_LEAD),
         })
         .map((text) => element("li", {}, text)),
     );
@@ -325,10 +337,11 @@ class Page {
   #renderModel() {
     const { name, model, classes, data, figures, sha256, version } = this.#model;
     document.title = `${name} · tenfold`;
-    const named = classes.slice(0, MOST_NAMED).join(say("between"));
-    const more = classes.length - MOST_NAMED;
+    const named = classes.length > MOST_NAMED ? classes.slice(0, SOME_NAMED) : classes;
+    const more = classes.length - named.length;
     const values = { name, model, source: data.source ?? "?", count: words.number(classes.length) };
-    const list = more > 0 ? `${named} ${say("more", { count: words.number(more) })}` : named;
+    const names = named.map(words.isolated).join(say("between"));
+    const list = more ? `${names}${say("more", { count: words.number(more) })}` : names;
     const about = [say("about", { ...values, classes: list })];
     if (figures.test_acc !== undefined && figures.n_test !== undefined) {
       const count = words.number(figures.n_test);

@@ -7,6 +7,8 @@ import { number, percent, say } from "./words.js";
 
 const AT_ONCE = 3;
 
+const without = (start, text) => (text.startsWith(start) ? text.slice(start.length) : text);
+
 export class Several {
   #rows = []; // { entry, state: "waiting" | "answered" | "failed", error }
   #asking = null;
@@ -88,8 +90,8 @@ export class Several {
     if (state === "waiting") return [name, element("span", { class: "soft" }, say("waiting"))];
     if (state === "failed") {
       const { headline, message = "", lang } = described(error);
-      const told = message ? element("span", { lang }, message) : headline;
-      return [name, element("span", { class: "refused" }, told)];
+      const told = without(`${entry.name}: `, message) || headline;
+      return [name, element("span", { class: "refused", lang: message ? lang : null }, told)];
     }
     const [best] = entry.top;
     const unsure = isUnsure(entry.top) && element("span", { class: "unsure" }, say("unsure"));

@@ -6,7 +6,7 @@ export const WORDS = {
     title: "Try the model",
     about: "{name} is a {model} trained on {source}. It knows {count} classes: {classes}.",
     aboutTest: "It was right on {share} of {count} test images.",
-    more: "and {count} more",
+    more: " and {count} more",
     between: ", ",
     afterSentence: " ",
 
@@ -68,7 +68,7 @@ export const WORDS = {
     help: "How to read the answers",
     helpItems: [
       "The bars are the model's probabilities. It knows nothing but its classes and always chooses one of them, whatever the picture shows.",
-      "“Unsure” means that the best answer has less than {least}, or leads the second by less than {lead}.",
+      "“Unsure” means that the best answer has less than {least}, or leads the second by less than {lead} percentage points.",
       "The small picture shows all that the network gets. Blue parts speak for the answer: without them it would be less probable. Orange parts speak against it.",
       "Drawings are scaled and centered like the training images, so size and place do not matter.",
       "Pictures are sent to this server only. The last answers are forgotten when you close the page.",
@@ -161,7 +161,7 @@ export const WORDS = {
     help: "结果怎么看",
     helpItems: [
       "条形表示模型给出的概率。模型只认识训练过的类别，无论图片是什么，都只会从中选一个。",
-      "最高概率低于 {least}，或只比第二名高出不到 {lead} 时，会标注“不确定”。",
+      "最高概率低于 {least}，或只比第二名高出不到 {lead} 个百分点时，会标注“不确定”。",
       "小图就是模型实际看到的全部内容。蓝色部分支持这个结果，去掉后概率会降低；橙色部分则不支持。",
       "画板上的内容会像训练图片一样缩放并居中，大小和位置都不影响结果。",
       "图片只会发送到这台服务器；关闭页面后，最近结果不会保留。",
@@ -237,6 +237,9 @@ const filled = (text, values) =>
     if (!(name in values)) throw new Error(`no value for {${name}} in: ${text}`);
     return values[name];
   });
+
+// A name of any script in a sentence, which keeps the direction of the rest.
+export const isolated = (name) => `\u2068${name}\u2069`;
 
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(languageTag(), { maximumFractionDigits: digits }).format(value);
