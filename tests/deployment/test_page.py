@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_digits import drawing, variants
 from page_server import STATIC, Served, serving
 from PIL import Image
 from selenium.webdriver.common.keys import Keys
-from visitor import Visitor, visiting
 
 import tenfold
+from drawn_digits import drawing, variants
 from small_bundles import bundle_with
 from tenfold.data.load import load_splits
 from tenfold.deployment.classifier import Classifier
 from tenfold.models import build
 from tenfold.models.tracing import layer_list
+from visitor import Visitor, visiting
 
 NAMES = ("café", "猫", "собака", "سلام", "a rather long name of a class of pictures", "<b>&amp;")
 

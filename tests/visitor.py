@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from drawn_digits import Drawing
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
@@ -19,11 +18,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from drawn_digits import Drawing
 from needed_tools import need
 
 T = TypeVar("T")
 
-AXE = Path(__file__).parents[1] / "assets" / "axe" / "axe.min.js"
+AXE = Path(__file__).parent / "assets" / "axe" / "axe.min.js"
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en")
 
@@ -54,6 +54,15 @@ class Visitor:
 
     def open(self, address: str, *, width: int = 1280, scheme: str = "light") -> None:
         """Come to a page for the first time: nothing of an earlier visit is kept."""
+        driver = self.driver
+        self.show(width=width, scheme=scheme)
+        everything = {"origin": address.rstrip("/"), "storageTypes": "all"}
+        driver.execute_cdp_cmd("Storage.clearDataForOrigin", everything)
+        driver.get(address)
+        self.wait_for(lambda: self.all("#main:not([hidden]), #token-form:not([hidden])"))
+
+    def show(self, *, width: int, scheme: str) -> None:
+        """Look through a window of this width, with light or dark colors."""
         driver, is_phone = self.driver, width < PHONE
         size = {"width": width, "height": 844 if is_phone else 900}
         driver.execute_cdp_cmd(
@@ -61,12 +70,8 @@ class Visitor:
             {**size, "deviceScaleFactor": 1, "mobile": is_phone},
         )
         driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": is_phone})
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        everything = {"origin": address.rstrip("/"), "storageTypes": "all"}
-        driver.execute_cdp_cmd("Storage.clearDataForOrigin", everything)
-        driver.get(address)
-        self.wait_for(lambda: self.all("#main:not([hidden]), #token-form:not([hidden])"))
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
 
     def leave(self) -> None:
         """Leave the page, so that it asks its server for nothing more."""
