@@ -9,6 +9,7 @@ from tenfold.api import compare as compare
 from tenfold.api import evaluate as evaluate
 from tenfold.api import export as export
 from tenfold.api import load as load
+from tenfold.api import report as report
 from tenfold.api import resume as resume
 from tenfold.api import resume_seeds as resume_seeds
 from tenfold.api import train as train

@@ -16,14 +16,15 @@ from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.recipes.recipe import AUTO
-from tenfold.reporting.after import report_if_missing, reporter
+from tenfold.reporting.after import Reporter
 from tenfold.reporting.terminal import PlainWatcher
 from tenfold.runs.comparing import Comparison
 from tenfold.runs.evaluate import evaluate_run
 from tenfold.runs.export import export_run
 from tenfold.runs.groups import SeedRuns
+from tenfold.runs.page import ReportPage
 from tenfold.runs.resources import Resources
-from tenfold.runs.run import Run
+from tenfold.runs.run import Run, open_run
 from tenfold.runs.run import load as load_classifier
 from tenfold.training.watching import Watcher, Watchers
 
@@ -94,7 +95,7 @@ def train(
         time=time,
         checkpoint_every=checkpoint_every,
         watcher=watcher,
-        after=reporter(watcher) if report else None,
+        after=Reporter(watcher) if report else None,
     )
 
 
@@ -158,7 +159,7 @@ def train_seeds(
         time=time,
         checkpoint_every=checkpoint_every,
         watcher=watcher,
-        after=reporter(watcher) if report else None,
+        after=Reporter(watcher) if report else None,
     )
 
 
@@ -205,7 +206,7 @@ def resume_seeds(
         resources=_resources(data_root, device, threads, download, engine),
         checkpoint_every=checkpoint_every,
         watcher=watcher,
-        after=reporter(watcher) if report else None,
+        after=Reporter(watcher) if report else None,
     )
 
 
@@ -253,6 +254,7 @@ def resume(
 
     watcher = _watcher(watcher, quiet, plot)
     resources = _resources(data_root, device, threads, download, engine)
+    reporter = Reporter(watcher) if report else None
     resumed = resume_run(
         _path(run),
         epochs=epochs,
@@ -261,11 +263,43 @@ def resume(
         resources=resources,
         checkpoint_every=checkpoint_every,
         watcher=watcher,
-        after=reporter(watcher) if report else None,
+        after=reporter,
     )
-    if report:
-        report_if_missing(resumed, resources, watcher)
+    if reporter is not None:
+        reporter.make_up_for(resumed, data, resources)
     return resumed
+
+
+def report(
+    run: str | Path | Run,
+    data: object = None,
+    *,
+    data_root: str | Path | None = None,
+    device: str = "",
+    threads: int | None = None,
+    download: bool = True,
+) -> ReportPage:
+    """Write a run's report again, with which every run ends: a page, its figures, all answers.
+
+    Args:
+        run: a run or its folder.
+        data: the run's data again, if it was passed in Python or has moved.
+        data_root: see `evaluate`.
+        device: see `evaluate`.
+        threads: see `evaluate`.
+        download: see `train`.
+
+    Returns:
+        The page, which a notebook shows.
+
+    Raises:
+        TenfoldError: one of its subclasses, each with a remedy.
+    """
+    from tenfold.reporting.pages.report import make_report
+
+    resources = _resources(data_root, device, threads, download)
+    page = make_report(_path(run), data, resources=resources, listener=PlainWatcher())
+    return open_run(page.parent).report()
 
 
 def evaluate(

@@ -16,7 +16,8 @@ import tenfold
 from tenfold.errors import DataError, FileRefusedError, TenfoldError
 from tenfold.runs import open_run
 from tenfold.runs import predicted as module
-from tenfold.runs.predicted import PREDICTIONS, Predictions, predictions_of
+from tenfold.runs.folder import PREDICTIONS
+from tenfold.runs.predicted import Predictions, predictions_of
 
 COLUMNS = ("index", "image", "split", "true", "predicted", "probability", "correct")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -100,7 +101,8 @@ def explain(
             listener=watcher,
         )
         if out is None:
-            name = f"{image.stem or 'image'}.png"
+            words = re.sub(r"[^\w.-]+", "-", str(image.with_suffix(""))).strip("-.")
+            name = f"{words[-100:] or 'image'}.png"
             out = own.path / "explained" / name if own else Path(f"explained-{name}")
         save_figure(found.figure(), out)
     facts = {"run": str(run), "image": str(image), **found.to_dict(), "picture": str(out)}
@@ -158,7 +160,13 @@ def show(
     from tenfold.runs.resources import Resources
 
     with watching() as watcher:
+        reading = reading_keys(image_size, resize, labels, label_from, group_by, None, skip_bad)
         if is_file(RunFolder(Path(what)).facts):
+            if reading or split != "train":
+                raise UsageError(
+                    f"{what}: a run has its own data, and shows its own images",
+                    remedy="leave out the options for data, or name data",
+                )
             files = show_run(
                 Path(what),
                 out or Path(what) / "pictures",
@@ -172,10 +180,7 @@ def show(
                     f"{what}: a data set has no picture {only!r}, only samples",
                     remedy="name a run's folder",
                 )
-            wanted = load_recipe(
-                "default",
-                reading_keys(image_size, resize, labels, label_from, group_by, None, skip_bad),
-            )
+            wanted = load_recipe("default", reading)
             read = read_to_show(
                 what,
                 data_root=data_root,

@@ -147,7 +147,7 @@ def train(
     """Train a classifier: data in, a run folder with an evaluated model out."""
     from tenfold.recipes import load_recipe
     from tenfold.recipes.recipe import AUTO
-    from tenfold.reporting.after import reporter
+    from tenfold.reporting.after import Reporter
     from tenfold.runs import train_run
     from tenfold.runs.resources import Resources
 
@@ -210,7 +210,7 @@ def train(
                 time=time,
                 checkpoint_every=checkpoint_every,
                 watcher=watcher,
-                after=None if no_report else reporter(watcher),
+                after=None if no_report else Reporter(watcher),
             )
         _show_group(group, as_json)
         return
@@ -223,7 +223,7 @@ def train(
             time=time,
             checkpoint_every=checkpoint_every,
             watcher=watcher,
-            after=None if no_report else reporter(watcher),
+            after=None if no_report else Reporter(watcher),
         )
     show_run(run, as_json)
 
@@ -259,7 +259,7 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Continue a run at its next batch, with the same bits as if it had never stopped."""
-    from tenfold.reporting.after import report_if_missing, reporter
+    from tenfold.reporting.after import Reporter
     from tenfold.runs import resume_run
     from tenfold.runs.groups import GroupFolder
     from tenfold.runs.resources import Resources
@@ -279,12 +279,13 @@ def resume(
                 resources=Resources(data_root, not offline, device, threads, engine),
                 checkpoint_every=checkpoint_every,
                 watcher=watcher,
-                after=None if no_report else reporter(watcher),
+                after=None if no_report else Reporter(watcher),
             )
         _show_group(group, as_json)
         return
     resources = Resources(data_root, not offline, device, threads, engine)
     with watching(quiet, log_every, plot) as watcher:
+        reporter = None if no_report else Reporter(watcher)
         resumed = resume_run(
             run,
             epochs=epochs,
@@ -293,10 +294,10 @@ def resume(
             resources=resources,
             checkpoint_every=checkpoint_every,
             watcher=watcher,
-            after=None if no_report else reporter(watcher),
+            after=reporter,
         )
-        if not no_report:
-            report_if_missing(resumed, resources, watcher)
+        if reporter is not None:
+            reporter.make_up_for(resumed, data, resources)
     show_run(resumed, as_json)
 
 

@@ -154,7 +154,7 @@ def predict(
             for name, (guesses, looks_inverted), label in zip(names, tops, labels, strict=True):
                 inverted += looks_inverted
                 writer.write(Answer(name, guesses, "", sample.classes[label], looks_inverted))
-        if note := note_on_inverted(classifier, inverted, writer.count):
+        if note := note_on_inverted(classifier, inverted, writer.count, invert=invert):
             watcher.note(note)
     writer.close()
     if problems:
@@ -166,6 +166,9 @@ def predict(
 @command(MODELS)
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="DATA", help="The same data, if it has moved.")
+    ] = None,
     device: OtherDevice = "",
     threads: OtherThreads = None,
     data_root: DataRoot = None,
@@ -182,7 +185,7 @@ def report(
 
     resources = Resources(data_root, not offline, device, threads)
     with watching() as watcher:
-        page = make_report(run, resources=resources, listener=watcher)
+        page = make_report(run, data, resources=resources, listener=watcher)
     show({"run": str(page.parent), "report": str(page)}, as_json, lambda: str(as_typed(page)))
 
 

@@ -18,7 +18,7 @@ _DARK, _LIGHT = 64, 191
 _ENOUGH = 0.95
 """Share of images with the same background, for it to be that of the data set."""
 
-_MOST_LOOKED_AT = 2000
+_MOST_LOOKED_AT, _AT_ONCE = 2000, 100
 
 
 class Background(Facts):
@@ -39,7 +39,8 @@ def background_of(images: PixelArray) -> Background | None:
     Args:
         images: at least one; of many, some are looked at.
     """
-    some = images[:: max(1, len(images) // _MOST_LOOKED_AT)]
+    places = np.linspace(0, len(images) - 1, min(len(images), _MOST_LOOKED_AT)).astype(np.int64)
+    some = images[places]
     rims = _rims(some)
     for shade in _SHADES:
         if _is(shade, rims).mean() >= _ENOUGH:
@@ -64,15 +65,25 @@ def _is(shade: Shade, rims: np.ndarray) -> np.ndarray:
 
 def _rims(images: PixelArray) -> np.ndarray:
     """The median of the outermost pixels of each image, as gray values."""
-    gray = images.mean(axis=1)
-    sides = [gray[:, 0], gray[:, -1], gray[:, 1:-1, 0], gray[:, 1:-1, -1]]
-    found: np.ndarray = np.median(np.concatenate(sides, axis=1), axis=1)
+    sides = [images[..., 0, :], images[..., -1, :], images[..., 1:-1, 0], images[..., 1:-1, -1]]
+    gray = np.concatenate(sides, axis=2).mean(axis=1, dtype=np.float32)
+    found: np.ndarray = np.median(gray, axis=1)
     return found
 
 
 def _extent(images: PixelArray, shade: Shade) -> float:
     """See `Background.extent`; 1 if nothing stands out."""
-    gray = images.mean(axis=1)
+    longest = np.zeros(len(images))
+    for start in range(0, len(images), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        longest[part] = _longest_sides(images[part], shade)
+    found = longest[longest > 0]
+    return float(np.median(found)) if len(found) else 1.0
+
+
+def _longest_sides(images: PixelArray, shade: Shade) -> np.ndarray:
+    """Of each image, the longer side of its subject as a share of the image's; 0 without one."""
+    gray = images.mean(axis=1, dtype=np.float32)
     subject = gray >= 128 if shade == "dark" else gray < 128
     longest = np.zeros(len(images))
     for axis in (1, 2):
@@ -80,5 +91,4 @@ def _extent(images: PixelArray, shade: Shade) -> float:
         first, last = there.argmax(axis=1), there.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
         sides = np.where(there.any(axis=1), last - first + 1, 0) / there.shape[1]
         longest = np.maximum(longest, sides)
-    found = longest[longest > 0]
-    return float(np.median(found)) if len(found) else 1.0
+    return longest

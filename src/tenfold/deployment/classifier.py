@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,9 @@ _Predict = Callable[[PixelArray, int], Float[np.ndarray, "n classes"]]
 
 _BATCH_SIZE = 1024
 """Default number of images per batch in prediction."""
+
+_PIXELS_AT_ONCE = 2**22
+"""Networks need some kilobytes of memory for each pixel of an image."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,11 @@ class Classifier:
             self._kernels = _by_kernels(bundle, threads)
         else:
             _ = self.module
+
+    @property
+    def uses_kernels(self) -> bool:
+        """Whether compiled kernels compute the bundle's network, and no module does."""
+        return self._kernels is not None and "_built" not in vars(self)
 
     @property
     def module(self) -> ImageModel:
@@ -271,6 +279,15 @@ class Classifier:
             f"Classifier({self.bundle.header.model}, {self.bundle.input_shape}, "
             f"classes={printable(listing(self.classes, 5))})"
         )
+
+
+def images_at_once(shape: Sequence[int]) -> int:
+    """How many images of a shape to compute at once, where that is not given.
+
+    Args:
+        shape: channels, height, width.
+    """
+    return max(1, min(_BATCH_SIZE, _PIXELS_AT_ONCE // max(1, math.prod(shape))))
 
 
 def is_for_kernels(bundle: Bundle) -> bool:

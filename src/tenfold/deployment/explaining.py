@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32
 
-from tenfold.deployment.classifier import Classifier
+from tenfold.deployment.classifier import Classifier, images_at_once
 from tenfold.evaluation.metrics import softmax
 from tenfold.types import PixelArray
 
@@ -42,10 +42,13 @@ def occlusion_map(
         color = np.full(channels, 0 if background.shade == "dark" else 255, np.uint8)
     else:
         color = np.round(pixels[0].mean(axis=(1, 2))).astype(np.uint8)
+    at_once = images_at_once(pixels.shape[1:])
     covered = np.repeat(pixels, len(windows) + 1, axis=0)
     for image, (rows, columns) in zip(covered, windows, strict=False):  # the last one is whole
         image[:, rows, columns] = color[:, None, None]
-    chances = softmax(classifier.logits(covered), classifier.bundle.header.temperature)[:, label]
+    chances = softmax(
+        classifier.logits(covered, batch_size=at_once), classifier.bundle.header.temperature
+    )[:, label]
     surprise = -np.log(np.maximum(chances.astype(np.float64), np.finfo(np.float32).tiny))
     falls = surprise[:-1] - surprise[-1]
     total, count = np.zeros((height, width)), np.zeros((height, width))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.deployment.classifier import Classifier, is_for_kernels, normalization_of
+from tenfold.deployment.classifier import Classifier, images_at_once, normalization_of
 from tenfold.errors import UsageError
 from tenfold.evaluation.threads import run_threads
 from tenfold.listening import Listener
@@ -23,31 +23,28 @@ if TYPE_CHECKING:
 else:
     Tensor = nn = Any
 
-_AT_ONCE = 1024
-
 Features = Float32[np.ndarray, "n features"]
 
 
 def feature_function(classifier: Classifier) -> Callable[[PixelArray], Features]:
     """What computes the input of the network's last linear layer, for images in the model's shape.
 
-    Compiled kernels do, where they can compute the model; if that layer is the only one with
-    weights, it gets the pixels.
+    Compiled kernels do, if they compute the model and it has weights before that layer.
 
     Raises:
         UsageError: the network has no linear layer.
     """
     bundle = classifier.bundle
     layers = bundle.header.layers
-    if layers is None or not is_for_kernels(bundle):
+    if layers is None or not classifier.uses_kernels:
         return _by_pytorch(classifier.module)
     places = [place for place, layer in enumerate(layers) if isinstance(layer, Linear)]
     if not places:
         raise _without_linear_layer()
     before = layers[: layers[places[-1]].input + 1]
     names = tensor_shapes(before)
-    if not names:
-        return lambda pixels: pixels.reshape(len(pixels), -1).astype(np.float32) / 255
+    if not names:  # the kernels compute no network without weights
+        return _by_pytorch(bundle.module())
     predict, normalization = Predictor(before), normalization_of(bundle.header.preprocessing)
     weights = {name: bundle.weights[name].array() for name in names}
 
@@ -55,7 +52,7 @@ def feature_function(classifier: Classifier) -> Callable[[PixelArray], Features]
         found = predict(
             weights,
             pixels,
-            batch_size=_AT_ONCE,
+            batch_size=images_at_once(pixels.shape[1:]),
             threads=run_threads(),
             normalization=normalization,
         )
@@ -116,9 +113,10 @@ def nearest_images(
     compute, listener = feature_function(classifier), listener or Listener()
     wanted = _unit(compute(pixels))[0]
     likeness = np.empty(len(dataset), np.float32)
-    for start in range(0, len(dataset), _AT_ONCE):
+    at_once = images_at_once(dataset.image_shape)
+    for start in range(0, len(dataset), at_once):
         listener.reading("comparing images", start, len(dataset))
-        part = slice(start, start + _AT_ONCE)
+        part = slice(start, start + at_once)
         likeness[part] = _unit(compute(dataset.image_array[part])) @ wanted
     listener.reading("comparing images", len(dataset), len(dataset))
     order = np.argsort(-likeness, kind="stable")[:k]

@@ -24,7 +24,7 @@ class Readable(Protocol):
     """An open binary file, or anything with such a `read`."""
 
     def read(self, size: int, /) -> bytes | str | None:
-        """At most `size` bytes from where the file is now; text and None are refused."""
+        """At most `size` bytes from where the file is now; text is refused, None is the end."""
 
 
 Encoded = bytes | bytearray | memoryview
@@ -156,7 +156,7 @@ def _read_all(file: Readable, name: str) -> bytes:
     while left > 0:
         try:
             part = file.read(left)
-        except (OSError, ValueError) as error:  # ValueError: it is closed
+        except Exception as error:  # a file of any kind has errors of its own
             raise DataError(f"{name}: cannot be read: {reason_of(error)}") from error
         if isinstance(part, str):
             raise DataError(
@@ -165,6 +165,11 @@ def _read_all(file: Readable, name: str) -> bytes:
             )
         if not part:
             break
+        if not isinstance(part, bytes):
+            raise DataError(
+                f"{name}: its read() gives {type(part).__name__}, wanted bytes",
+                remedy="pass an open binary file, or the bytes",
+            )
         parts.append(part)
         left -= len(part)
     return b"".join(parts)

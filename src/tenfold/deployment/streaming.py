@@ -148,13 +148,14 @@ def classified(
     return zip(classifier.top(pixels, k), inverted, strict=True)
 
 
-def note_on_inverted(classifier: Classifier, inverted: int, n: int) -> str:
+def note_on_inverted(classifier: Classifier, inverted: int, n: int, *, invert: bool) -> str:
     """The note for images that look inverted; empty if there are none.
 
     Args:
         classifier: the classifier.
         inverted: how many look so.
         n: how many images there are.
+        invert: whether these are the negatives of what was given.
     """
     background = classifier.bundle.header.background
     if not inverted or background is None:
@@ -163,9 +164,12 @@ def note_on_inverted(classifier: Classifier, inverted: int, n: int) -> str:
     if background.shade == "light":
         trained, found = found, trained
     some = f"{inverted:,} of {n:,} images are" if n > 1 else "the image is"
+    what, remedy = found, "--invert classifies the negatives"
+    if invert:
+        what, remedy = f"{found} after --invert", "leave it out"
     return (
-        f"{some} {found}, but the model was trained on {trained}, so the answers may be wrong; "
-        "--invert classifies the negatives"
+        f"{some} {what}, but the model was trained on {trained}, so the answers may be wrong; "
+        f"{remedy}"
     )
 
 

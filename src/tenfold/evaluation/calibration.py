@@ -21,7 +21,11 @@ _PRIOR = 8.0
 Without it, a few images, all of them answered correctly, would call for probabilities of 0 and 1.
 """
 
-_STEPS = 40
+_STEPS = 24
+"""Of the search, which leave an interval of 0.006 % of the temperature."""
+
+_MOST_LOGITS = 2**21
+"""More are not looked at: of so many images, some are enough."""
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -39,7 +43,9 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         `LOWEST_TEMPERATURE` to `HIGHEST_TEMPERATURE`; 1 if there are no images, or a logit is not
         finite.
     """
-    scores, true = as_array(logits).astype(np.float64), as_array(labels)
+    scores, true = as_array(logits), as_array(labels)
+    some = slice(None, None, math.ceil(scores.size / _MOST_LOGITS) or 1)
+    scores, true = scores[some].astype(np.float64), true[some]
     if not len(scores) or not np.isfinite(scores).all():
         return 1.0
 

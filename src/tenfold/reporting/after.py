@@ -6,47 +6,56 @@ from collections.abc import Callable
 
 from tenfold.errors import TenfoldError
 from tenfold.listening import Listener
-from tenfold.paths import exists
-from tenfold.runs.evidence import AfterRun, Evidence
+from tenfold.runs.evidence import Evidence
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import Resources
 from tenfold.runs.run import Run
 
 
-def reporter(listener: Listener) -> AfterRun:
-    """What writes the report of a run that has ended.
+class Reporter:
+    """Writes the report of a run that has ended.
 
     Args:
         listener: gets a note if that fails.
+
+    Attributes:
+        has_tried: whether it has written one, or failed to.
     """
 
-    def report(run: Run, evidence: Evidence) -> None:
+    def __init__(self, listener: Listener) -> None:
+        self.has_tried = False
+        self._listener = listener
+
+    def __call__(self, run: Run, evidence: Evidence) -> None:
+        """Write it."""
+
         def write() -> None:
             from tenfold.reporting.pages.report import write_report  # not before it is needed
 
             write_report(run, evidence)
 
-        _try(write, run, listener)
+        self.has_tried = True
+        _try(write, run, self._listener)
 
-    return report
+    def make_up_for(self, run: Run, data: object, resources: Resources) -> None:
+        """Write the report of a finished run that has none, or one of other results.
 
+        As if its process had died before it was written. Nothing is done if the run has trained.
 
-def report_if_missing(run: Run, resources: Resources, listener: Listener) -> None:
-    """Write the report of a finished run that has none, as if its process died before that.
+        Args:
+            run: the run.
+            data: its data, if it was passed in Python or has moved.
+            resources: what the evaluation may use.
+        """
 
-    Args:
-        run: the run.
-        resources: what the evaluation may use.
-        listener: gets the progress of long reads, and a note if it fails.
-    """
+        def make() -> None:
+            from tenfold.reporting.pages.report import has_own_report, make_report
 
-    def make() -> None:
-        from tenfold.reporting.pages.report import make_report
+            if not has_own_report(run):
+                make_report(run.folder, data, resources=resources, listener=self._listener)
 
-        make_report(run.folder, resources=resources, listener=listener)
-
-    if run.facts.has_ended and not exists(RunFolder(run.folder).report):
-        _try(make, run, listener)
+        if run.facts.has_ended and not self.has_tried:
+            _try(make, run, self._listener)
 
 
 def _try(write: Callable[[], None], run: Run, listener: Listener) -> None:

@@ -80,9 +80,9 @@ class LivePlot(Watcher):
         """Add figures of an epoch, by any names; those that are None are left out.
 
         Figures whose names differ only in the split, such as `train_loss` and `val_loss` (`train_`,
-        `val_`, `test_`), share a plot; all others have one each. What ends with `acc` is a share,
-        0..1. An epoch lower than the last one starts a new plot, for example when a cell is run
-        again.
+        `val_`, `test_`), share a plot; all others have one each. `acc` and what ends with `_acc`
+        are shares, 0..1. An epoch lower than the last one starts a new plot, for example when a
+        cell is run again.
 
         Raises:
             UsageError: a figure is not a number, or an accuracy is not in 0..1.
@@ -251,7 +251,7 @@ def _number(name: str, value: SupportsFloat) -> float:
         number = float(value.detach() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"plot: {name} is {value!r}, wanted one number") from error
-    if name.endswith("_acc") and not 0 <= number <= 1:
+    if (name == "acc" or name.endswith("_acc")) and not 0 <= number <= 1:
         raise UsageError(
             f"plot: {name} is {number:g}, wanted a number in 0..1",
             remedy="divide the number of correct predictions by the number of images",

@@ -143,16 +143,21 @@ def curves_figure(
 
 def _grouped(curves: Curves) -> dict[str, dict[str, Curve]]:
     """The curves of each plot, by split; those of no split by an empty name."""
-    groups: dict[str, dict[str, Curve]] = {"loss": {}, "accuracy": {}}
-    for split in LOOKS:
-        for name, points in curves.items():
-            if points and name.startswith(f"{split}_"):
-                metric = name.removeprefix(f"{split}_")
-                groups.setdefault({"acc": "accuracy"}.get(metric, metric), {})[split] = points
+    groups: dict[str, dict[str, Curve]] = {"loss": {}, "acc": {}}
     for name, points in curves.items():
-        if points and name.partition("_")[0] not in LOOKS:
+        split, _, metric = name.partition("_")
+        if points and split in LOOKS and metric:
+            groups.setdefault(metric, {})[split] = points
+        elif points:
             groups.setdefault(name, {})[""] = points
-    return {what: group for what, group in groups.items() if group}
+    order = [*LOOKS, ""]
+    return {
+        "accuracy" if what == "acc" else what: {
+            split: group[split] for split in order if split in group
+        }
+        for what, group in groups.items()
+        if group and not (what == "acc" and "accuracy" in groups)
+    } | ({"acc": groups["acc"]} if groups["acc"] and "accuracy" in groups else {})
 
 
 def _draw_curve(axes: Axes, points: Curve, look: Mapping[str, Any]) -> None:

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.walking import PICTURES_MARK
 from tenfold.deployment.classifier import Classifier
-from tenfold.errors import UsageError, did_you_mean
+from tenfold.errors import DataError, UsageError, did_you_mean
 from tenfold.evaluation.report import report_of
 from tenfold.listening import Listener
+from tenfold.paths import exists
 from tenfold.reporting.network_plots import feature_maps_figure, filters_figure
 from tenfold.reporting.pages.answers import Answers
 from tenfold.reporting.plots import confusion_figure, history_figure, images_figure
 from tenfold.reporting.style import save_figure
 from tenfold.runs.evaluate import evidence_of
 from tenfold.runs.evidence import Evidence
+from tenfold.runs.folder import RunFolder, require_new
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run
 from tenfold.storage import make_folder, write_text
@@ -49,7 +51,7 @@ class _Shown:
 
     @cached_property
     def evidence(self) -> Evidence:
-        return evidence_of(self.run.folder, resources=self.resources, listener=self.listener)[1]
+        return evidence_of(self.run.folder, resources=self.resources, listener=self.listener)
 
     @cached_property
     def held_out(self) -> ImageDataset:
@@ -190,25 +192,28 @@ def show_run(
         The files.
 
     Raises:
-        UsageError: `what` is unknown, or there is no such picture of this run.
+        UsageError: `what` is unknown, there is no such picture of this run, or the folder has
+            other files.
         FileRefusedError, DataError: see `evidence_of`.
         StorageError: a file cannot be written.
     """
     if what and what not in WHATS:
-        raise UsageError(
-            f"there is no picture {what!r}, wanted one of {', '.join(WHATS)}",
-            remedy=did_you_mean(what, WHATS),
-        )
+        raise UsageError(f"there is no picture {what!r}", remedy=did_you_mean(what, WHATS))
     listener = listener or Listener()
+    _require_own(folder)
+    resources.require_valid()
     shown = _Shown(open_run(path), resources, listener)
-    written = []
+    written: list[Path] = []
+    told = set()
     for name in [what] if what else WHATS:
         try:
             figure = WHATS[name](shown)
-        except NothingToShowError as error:
+        except (NothingToShowError, DataError, UsageError) as error:
             if what:
                 raise
-            listener.note(error.message)
+            if str(error) not in told:
+                listener.note(str(error))
+            told.add(str(error))
             continue
         written.append(_written(figure, folder, name))
     return written
@@ -218,9 +223,21 @@ def show_data(dataset: ImageDataset, folder: Path) -> list[Path]:
     """Write a picture of some images of each class; returns the files.
 
     Raises:
+        UsageError: the folder has other files.
         StorageError: it cannot be written.
     """
+    _require_own(folder)
     return [_written(samples_figure(dataset), folder, "samples")]
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder with other files: marked as one of pictures, they would not count as data.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if exists(folder) and not exists(folder / PICTURES_MARK):
+        require_new(RunFolder(folder))
 
 
 def _written(figure: Figure, folder: Path, name: str) -> Path:

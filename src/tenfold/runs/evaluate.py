@@ -34,7 +34,7 @@ from tenfold.runs.facts import Beginnings, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
-from tenfold.runs.run import Run, note_on_run, open_run, read_own_bundle, read_recipe
+from tenfold.runs.run import note_on_run, open_run, read_own_bundle, read_recipe
 from tenfold.training.engine_table import AUTO
 
 _NAME_FILES = "name image files"
@@ -119,49 +119,67 @@ def evaluate_run(
 
 
 def parts_of(
-    path: Path, *, resources: Resources = USUAL, listener: Listener | None = None
+    path: Path,
+    data: object = None,
+    *,
+    remedy: str = "put it back",
+    resources: Resources = USUAL,
+    listener: Listener | None = None,
 ) -> dict[str, ImageDataset]:
     """The splits that a run was trained with, by name.
 
     Args:
         path: the run's folder.
+        data: the same data, if it was passed in Python or has moved.
+        remedy: what to do if the run's data is missing or has changed.
         resources: what the reading may use.
         listener: gets the progress of long reads.
 
     Raises:
         FileRefusedError: not a run folder.
         UsageError: the run's data was passed in Python.
-        DataError: its data cannot be read, or has changed.
+        DataError: its data cannot be read or has changed, or other data was given.
     """
     folder = existing_run(path)
     facts = folder.read_facts()
     recipe = read_recipe(folder, facts)
-    resources = resources.with_defaults_from(facts, None)
-    parts = _own_parts(folder, facts, recipe, None, resources, listener or Listener())
-    assert parts is not None, "no other data was given"
+    resources = resources.with_defaults_from(facts, data)
+    parts = _own_parts(
+        folder, facts, recipe, data, resources, listener or Listener(), remedy=remedy
+    )
+    if parts is None:
+        raise DataError(
+            f"{folder}: the given data is not what the run was trained with", remedy=remedy
+        )
     return parts
 
 
 def evidence_of(
-    path: Path, *, resources: Resources = USUAL, listener: Listener | None = None
-) -> tuple[Run, Evidence]:
-    """A run that has ended, its images, and what its model says about them.
+    path: Path,
+    parts: Mapping[str, ImageDataset] | None = None,
+    *,
+    resources: Resources = USUAL,
+    listener: Listener | None = None,
+) -> Evidence:
+    """A run's images, and what its model says about those that it was not trained on.
 
     On the same machine, the logits are those that training ended with.
 
     Args:
         path: the run's folder.
+        parts: what `parts_of` gives, if that is known already.
         resources: what the evaluation may use.
         listener: gets the progress of long reads.
 
     Raises:
         FileRefusedError: not a run folder, or there is no usable model.
-        UsageError: the run's data was passed in Python.
-        DataError: its data cannot be read, or has changed.
+        UsageError, DataError: see `parts_of`.
     """
+    resources.require_valid()
     run = open_run(path)
     bundle, _ = read_own_bundle(path)
-    parts = parts_of(path, resources=resources, listener=listener)
+    if parts is None:
+        parts = parts_of(path, resources=resources, listener=listener)
     resources = resources.with_defaults_from(run.facts, None)
     with _classifier_of(bundle, resources) as classifier:
         logits = {
@@ -169,7 +187,7 @@ def evidence_of(
             for split, part in parts.items()
             if split != "train"
         }
-    return run, Evidence(parts, logits, bundle.header)
+    return Evidence(parts, logits, bundle.header)
 
 
 @contextmanager

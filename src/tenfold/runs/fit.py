@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.deployment.background import background_of
+from tenfold.deployment.background import Background, background_of
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
 from tenfold.errors import UsageError
 from tenfold.evaluation.calibration import fit_temperature
@@ -94,6 +94,7 @@ class Prepared:
         data: where the splits come from, and how to find the data again.
         start: what the network starts from; None for random weights.
         features: of a network of which only the last layer is trained; else None.
+        background: of the training images.
         chosen: in words, what was chosen by the data; empty for nothing.
     """
 
@@ -108,6 +109,7 @@ class Prepared:
     data: DataFacts
     start: StartFacts | None = None
     features: FrozenFeatures | None = None
+    background: Background | None = None
     chosen: str = ""
 
     def compute_features(self, listener: Listener) -> None:
@@ -426,6 +428,7 @@ def _assembled(
         ),
         start=None if start is None else start.facts,
         features=features,
+        background=background_of(train.image_array),
     )
 
 
@@ -534,7 +537,7 @@ def bundle_of(
         preprocessing=PreprocessingHeader.model_validate(model.preprocessing.to_header()),
         layers=prepared.layers,
         temperature=temperature,
-        background=background_of(train.image_array),
+        background=prepared.background,
         data={"source": recipe.data, "fingerprint": prepared.data.fingerprint},
         figures=figures,
     )

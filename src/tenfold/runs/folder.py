@@ -40,8 +40,8 @@ from tenfold.storage import (
 )
 from tenfold.training.history import EpochMetrics
 
-REPORT = "report.html"
-"""The page with the report of a run that has ended."""
+REPORT, FIGURES, PREDICTIONS = "report.html", "report.json", "predictions.csv"
+"""The report of a run that has ended: its page, its figures, and the answers for each image."""
 
 MAX_TEXT_SIZE = 64 * 2**20
 """Maximum size of a text file in a run folder, in bytes."""
@@ -80,6 +80,8 @@ class RunFolder:
         self.best = self.checkpoints / "best.safetensors"
         self.model = self.path / MODEL
         self.report = self.path / REPORT
+        self.figures = self.path / FIGURES
+        self.predictions = self.path / PREDICTIONS
 
     def __str__(self) -> str:
         return printable(self._name)

@@ -20,9 +20,6 @@ from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
 from tenfold.types import LabelArray
 
-PREDICTIONS = "predictions.csv"
-"""The file in a run's folder with a row for each test image."""
-
 INDEX, SPLIT, TRUE, PREDICTED = "index", "split", "true", "predicted"
 """The columns that are read: the place in the split from 0, its name, and names of classes."""
 
@@ -66,7 +63,7 @@ def predictions_of(
     found = _in_file(run)
     if found is not None and _agrees(found, confusion):
         return found
-    evidence = evidence_of(run.folder, resources=resources, listener=listener)[1]
+    evidence = evidence_of(run.folder, resources=resources, listener=listener)
     logits = evidence.logits["test"]
     found = Predictions(evidence.parts["test"].label_array, logits.argmax(axis=1))
     if not _agrees(found, confusion):
@@ -100,14 +97,13 @@ def _agrees(found: Predictions, confusion: Int64[np.ndarray, "classes classes"])
 def _in_file(run: Run) -> Predictions | None:
     """What the run's file says; None if there is none, or it is not a row for each test image."""
     folder = RunFolder(run.folder)
-    path = folder.path / PREDICTIONS
-    if not exists(path):
+    if not exists(folder.predictions):
         return None
     labels: dict[str, int] = {}
     for label, name in enumerate(run.facts.data.classes):
         labels |= dict.fromkeys((name, encodable(name), as_cell(encodable(name))), label)
     try:
-        rows = list(csv.DictReader(io.StringIO(folder.read_text(path))))
+        rows = list(csv.DictReader(io.StringIO(folder.read_text(folder.predictions))))
         found = sorted(
             (int(row[INDEX]), labels[row[TRUE]], labels[row[PREDICTED]])
             for row in rows

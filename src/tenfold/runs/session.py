@@ -149,6 +149,9 @@ def _begin(
         peak_memory=None,
         digests={},
     )
+    for path in (folder.report, folder.figures, folder.predictions):
+        with contextlib.suppress(OSError):  # they are of results that will change
+            path.unlink()
     write_text(folder.recipe, prepared.recipe.to_toml())
     folder.write_facts(facts)
     return facts

@@ -15,6 +15,7 @@ from tenfold.data.corrections import as_cell
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import encodable
 from tenfold.evaluation.metrics import softmax
+from tenfold.evaluation.report import Report
 
 COLUMNS = ("index", "image", "split", "true", "predicted", "probability", "correct")
 """Of the table of answers."""
@@ -77,12 +78,15 @@ class Answers:
         chances = softmax(logits, temperature)
         self.probability = _of(chances, self.predicted)
         self.probability_of_true = _of(chances, part.label_array)
+        # How far the class is behind the answer: probabilities may all be rounded to 0.
+        behind = _of(logits, self.predicted) - _of(logits, part.label_array)
+        self._doubt = np.where(self.probability_of_true > 0, 0.0, behind)
 
     @cached_property
     def costliest(self) -> Int64[np.ndarray, " wrong"]:
         """Indices of the images answered wrongly, those with the greatest loss first."""
         wrong = np.flatnonzero(self.predicted != self.part.label_array)
-        order = np.lexsort((wrong, -self.probability[wrong], self.probability_of_true[wrong]))
+        order = np.lexsort((wrong, -self._doubt[wrong], self.probability_of_true[wrong]))
         return wrong[order]
 
     def name(self, index: int) -> str:
@@ -120,6 +124,19 @@ class Answers:
         return pairs
 
 
+def pairs_of(report: Report, most: int) -> list[Pair]:
+    """The classes that are confused most often, without images."""
+    confusion = report.confusion.copy()
+    np.fill_diagonal(confusion, 0)
+    order = np.argsort(-confusion, axis=None, kind="stable")[:most]
+    pairs = []
+    for true, predicted in zip(*np.unravel_index(order, confusion.shape), strict=True):
+        if n := int(confusion[true, predicted]):
+            share = n / int(report.confusion[true].sum())
+            pairs.append(Pair(report.classes[true], report.classes[predicted], n, share, ()))
+    return pairs
+
+
 def answers_csv(parts: Iterable[Answers]) -> str:
     """A row for each image: what it is, what was answered, and how probable that was."""
     text = io.StringIO()
@@ -144,8 +161,8 @@ def answers_csv(parts: Iterable[Answers]) -> str:
 
 
 def _of(
-    chances: Float32[np.ndarray, "n classes"], labels: Int64[np.ndarray, " n"]
+    values: Float32[np.ndarray, "n classes"], labels: Int64[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """The probability of one class of each image."""
-    found: np.ndarray = np.take_along_axis(chances, labels[:, None], axis=1)[:, 0]
+    """The value of one class of each image."""
+    found: np.ndarray = np.take_along_axis(values, labels[:, None], axis=1)[:, 0]
     return found

@@ -13,6 +13,9 @@ from tenfold.types import PixelArray
 LARGEST_PICTURE = 128
 """Longest side of a picture on a page, in pixels; larger ones are scaled down."""
 
+LARGEST_IN_A_ROW = 56
+"""The same for those side by side."""
+
 
 def picture_url(pixels: np.ndarray) -> str:
     """A picture as a `data:` URL.
@@ -20,31 +23,31 @@ def picture_url(pixels: np.ndarray) -> str:
     Args:
         pixels: uint8 of shape (channels, height, width).
     """
-    return _as_url(_picture(pixels))
+    return _as_url(_picture(pixels, LARGEST_PICTURE))
 
 
-def row_url(images: PixelArray, gap: int) -> str:
+def row_url(images: PixelArray) -> str:
     """Several images side by side as one picture, as a `data:` URL.
 
     Args:
-        images: at least one.
-        gap: transparent pixels between two of them.
+        images: at least one; larger ones are scaled down to `LARGEST_IN_A_ROW`.
     """
-    pictures = [_picture(pixels) for pixels in images]
+    pictures = [_picture(pixels, LARGEST_IN_A_ROW) for pixels in images]
     width, height = pictures[0].size
+    gap = max(1, width // 14)
     row = Image.new("RGBA", (len(pictures) * (width + gap) - gap, height))
     for place, picture in enumerate(pictures):
         row.paste(picture, (place * (width + gap), 0))
     return _as_url(row)
 
 
-def _picture(pixels: np.ndarray) -> Image.Image:
+def _picture(pixels: np.ndarray, largest: int) -> Image.Image:
     if len(pixels) == 3:
         array = pixels.transpose(1, 2, 0)
     else:  # of any other number of channels, their mean
         array = pixels.mean(0).astype(np.uint8)
     picture = Image.fromarray(np.ascontiguousarray(array))
-    picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+    picture.thumbnail((largest, largest))
     return picture
 
 

@@ -5,40 +5,45 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tenfold.errors import FileRefusedError, TenfoldError
+from tenfold.errors import DataError, FileRefusedError, UsageError
 from tenfold.listening import Listener
+from tenfold.paths import exists
 from tenfold.reporting.pages.answers import answers_csv
 from tenfold.reporting.pages.report_facts import answers_of, report_facts
 from tenfold.reporting.pages.report_page import report_page
-from tenfold.runs.evaluate import evidence_of
+from tenfold.runs.evaluate import evidence_of, parts_of
 from tenfold.runs.evidence import Evidence
-from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.runs.predicted import PREDICTIONS
+from tenfold.runs.folder import MAX_TEXT_SIZE, RunFolder, existing_run
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run
-from tenfold.storage import write_text
-
-JSON = "report.json"
-"""The file with the figures of the page."""
+from tenfold.storage import read_text, write_text
 
 
 def make_report(
-    path: Path, *, resources: Resources = USUAL, listener: Listener | None = None
+    path: Path,
+    data: object = None,
+    *,
+    resources: Resources = USUAL,
+    listener: Listener | None = None,
 ) -> Path:
     """Write the report of a run that has ended; returns the page.
 
-    Where its data cannot be read any more, the page says so, and has what is in the run's folder.
+    If its data cannot be read any more, and there is no page yet, one is written that says so and
+    has what is in the run's folder.
 
     Args:
         path: the run's folder.
+        data: the same data, if it was passed in Python or has moved.
         resources: what the evaluation may use.
         listener: gets the progress of long reads, and a note if the data cannot be read.
 
     Raises:
         FileRefusedError: not a run folder, the run has not ended, or its files are damaged.
+        UsageError, DataError: the data cannot be read, has changed, or other data was given.
         StorageError: the report cannot be written.
     """
     listener = listener or Listener()
+    resources.require_valid()
     folder, run = existing_run(path), open_run(path)
     if not run.facts.has_ended:
         raise FileRefusedError(
@@ -46,15 +51,20 @@ def make_report(
             "report yet",
             remedy=f"finish it with: {folder.command('resume')}",
         )
+    again = (
+        f"say where it is now: {folder.command('report', '--data', 'PLACE')}"
+        if run.facts.data.can_be_reopened
+        else f"pass it again: tenfold.report({str(folder)!r}, data)"
+    )
     with folder.locked():
         try:
-            run, evidence = evidence_of(path, resources=resources, listener=listener)
-        except FileRefusedError:
-            raise
-        except TenfoldError as error:
+            parts = parts_of(path, data, remedy=again, resources=resources, listener=listener)
+        except (DataError, UsageError) as error:
+            if data is not None or exists(folder.report):
+                raise
             listener.note(f"{error}; the report is without pictures")
             return _write(run, None, error.message)
-        return write_report(run, evidence)
+        return write_report(run, evidence_of(path, parts, resources=resources, listener=listener))
 
 
 def write_report(run: Run, evidence: Evidence) -> Path:
@@ -63,14 +73,26 @@ def write_report(run: Run, evidence: Evidence) -> Path:
     Raises:
         StorageError: it cannot be written.
     """
-    write_text(run.folder / PREDICTIONS, answers_csv(answers_of(evidence).values()))
+    write_text(RunFolder(run.folder).predictions, answers_csv(answers_of(evidence).values()))
     return _write(run, evidence, "")
 
 
+def has_own_report(run: Run) -> bool:
+    """Whether the report in a run's folder is of the results that it has now."""
+    folder = RunFolder(run.folder)
+    try:
+        found = json.loads(read_text(folder.figures, MAX_TEXT_SIZE))
+    except (FileRefusedError, ValueError, RecursionError):
+        return False
+    own = isinstance(found, dict) and found.get("results") == run.facts.sha256_of_results
+    return own and exists(folder.report)
+
+
 def _write(run: Run, evidence: Evidence | None, missing: str) -> Path:
+    folder = RunFolder(run.folder)
     facts = report_facts(run, evidence, missing)
     page = report_page(facts, evidence.parts if evidence else {})
-    write_text(run.folder / JSON, json.dumps(facts.to_dict(), indent=1, allow_nan=False) + "\n")
-    path = RunFolder(run.folder).report
-    write_text(path, page)
-    return path
+    write_text(folder.report, page)
+    # Last: it says of which results the report is.
+    write_text(folder.figures, json.dumps(facts.to_dict(), allow_nan=False) + "\n")
+    return folder.report

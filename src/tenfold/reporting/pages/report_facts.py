@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import tenfold
 from tenfold.data.checks.findings import KINDS
 from tenfold.data.dataset import ImageDataset
@@ -16,7 +18,7 @@ from tenfold.errors import FileRefusedError, shell_word
 from tenfold.evaluation.baselines import nearest_mean_accuracy
 from tenfold.evaluation.calibration import Calibration, calibration_of
 from tenfold.evaluation.report import Report, report_of
-from tenfold.reporting.pages.answers import Answers, Mistake, Pair
+from tenfold.reporting.pages.answers import Answers, Mistake, Pair, pairs_of
 from tenfold.reporting.pages.words import recipe_in_words
 from tenfold.reporting.terminal import as_typed
 from tenfold.runs.evidence import Evidence
@@ -29,6 +31,9 @@ SCHEMA = 1
 
 MOST_PAIRS, MOST_EXAMPLES, MOST_MISTAKES = 8, 8, 24
 """Of confused classes, of images for each pair, and of the costliest mistakes."""
+
+MOST_IN_MATRIX = 300
+"""Classes of a confusion matrix that is repeated here."""
 
 SURE = 0.99
 """An answer at least as probable that disagrees with the label deserves a look at the label."""
@@ -58,8 +63,9 @@ class Judgement:
 
     Attributes:
         report: the figures, by class and as a whole.
-        nearest_mean_acc: accuracy of choosing the class whose mean training image is nearest, 0..1.
         pairs: the classes that are confused most often.
+        nearest_mean_acc: accuracy of choosing the class whose mean training image is nearest, 0..1;
+            None without the images, like what follows.
         mistakes: the costliest ones.
         n_sure: how many answers that are at least `SURE` disagree with the label.
         probabilities: how well they fit.
@@ -67,24 +73,31 @@ class Judgement:
     """
 
     report: Report
-    nearest_mean_acc: float
     pairs: Sequence[Pair]
-    mistakes: Sequence[Mistake]
-    n_sure: int
-    probabilities: Probabilities
-    is_weighted: bool
+    nearest_mean_acc: float | None = None
+    mistakes: Sequence[Mistake] = ()
+    n_sure: int = 0
+    probabilities: Probabilities | None = None
+    is_weighted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
             "split": self.report.split,
-            **self.report.to_dict(),
+            **self._figures(),
             "nearest_mean_acc": self.nearest_mean_acc,
             "confused": [asdict(pair) for pair in self.pairs],
             "costliest_mistakes": [asdict(mistake) for mistake in self.mistakes],
             "sure_mistakes": self.n_sure,
-            "calibration": asdict(self.probabilities),
+            "calibration": None if self.probabilities is None else asdict(self.probabilities),
         }
+
+    def _figures(self) -> dict[str, Any]:
+        """Those of the report; the confusion matrix of very many classes is only in `run.json`."""
+        found = self.report.to_dict()
+        if len(self.report.classes) > MOST_IN_MATRIX:
+            del found["confusion"]
+        return found
 
 
 @dataclass(frozen=True)
@@ -137,24 +150,28 @@ class ReportFacts:
             },
             "commands": self.commands(),
             "missing": self.missing,
+            "results": facts.sha256_of_results,
         }
 
     def commands(self) -> dict[str, str]:
-        """Commands that repeat the run and go on from it, by what they do."""
+        """Commands that repeat the run and continue it, by what they do."""
         folder = RunFolder(as_typed(self.run.folder))
-        found = {}
-        if self.run.facts.data.can_be_reopened:
-            recipe = shell_word(as_typed(folder.recipe))
-            found["train again, to the same bits"] = f"tenfold train --recipe {recipe}"
-            found["evaluate again"] = folder.command("evaluate")
-        found |= {
-            "classify pictures": folder.command("predict", "PICTURE..."),
-            "train further": folder.command(
-                "resume", "--epochs", str(2 * self.run.facts.context.recipe.get("epochs", 1))
-            ),
+        found = {"classify pictures": folder.command("predict", "PICTURE...")}
+        if not self.run.facts.data.can_be_reopened:
+            return found
+        recipe = shell_word(as_typed(folder.recipe))
+        (first, *others) = self.run.facts.sessions
+        # A continued run may have been lengthened, so that its first epochs had another schedule.
+        exactly = first.bit_exact and not others
+        again = "train again, to the same bits" if exactly else "train again with the same recipe"
+        epochs = 2 * self.run.recipe.epochs
+        return {
+            again: f"tenfold train --recipe {recipe}",
+            "evaluate again": folder.command("evaluate"),
+            **found,
+            "train further": folder.command("resume", "--epochs", str(epochs)),
             "make this report again": folder.command("report"),
         }
-        return found
 
 
 def report_facts(run: Run, evidence: Evidence | None, missing: str = "") -> ReportFacts:
@@ -170,7 +187,7 @@ def report_facts(run: Run, evidence: Evidence | None, missing: str = "") -> Repo
         run=run,
         sentences=recipe_in_words(run.recipe, run.facts),
         counts=class_counts(evidence.parts) if evidence else {},
-        judgement=judged(evidence) if evidence else None,
+        judgement=judged(evidence) if evidence else judged_in_folder(run),
         findings=findings,
         check=check,
         missing=missing,
@@ -207,7 +224,10 @@ def judged(evidence: Evidence) -> Judgement | None:
         n_sure=int(sure.sum()),
         probabilities=Probabilities(
             temperature=temperature,
-            n_fitted=len(evidence.parts["val"]) if "val" in evidence.parts else 0,
+            # One that was fitted is not exactly 1, as it is in older files.
+            n_fitted=len(evidence.parts["val"])
+            if "val" in evidence.parts and temperature != 1
+            else 0,
             raw=calibration_of(logits, part.label_array),
             calibrated=calibration_of(logits, part.label_array, temperature=temperature),
         ),
@@ -215,18 +235,38 @@ def judged(evidence: Evidence) -> Judgement | None:
     )
 
 
+def judged_in_folder(run: Run) -> Judgement | None:
+    """What the run's folder alone says of its test images; None without any."""
+    found = run.facts.test
+    if found is None:
+        return None
+    try:
+        report = Report(
+            split="test",
+            n=int(found["n_test"]),
+            loss=math.inf if found["test_loss"] is None else float(found["test_loss"]),
+            confusion=np.array(found["confusion"], np.int64),
+            classes=tuple(found["classes"]),
+        )
+    except (LookupError, ValueError, TypeError, OverflowError):  # a file of an older version
+        return None
+    return Judgement(report=report, pairs=pairs_of(report, MOST_PAIRS))
+
+
 def newest_findings(run: Run, checks: Path = Path("checks")) -> tuple[Path | None, dict[str, int]]:
     """The page of the newest check of the same data, and how often each kind was found.
 
-    A check is of the same data if it names the same source and has as many images.
+    A check is of the same data if it names the same source and has as many images, but for those
+    that were left out or corrected.
     """
     files = sorted(checks.glob("*/findings.json"), key=_time_of, reverse=True)
     for path in files:
         try:
             found = json.loads(read_text(path, MAX_TEXT_SIZE))
-            same = found["data"] == run.facts.data.source and sum(found["n"].values()) == sum(
-                run.facts.data.n.values()
-            )
+            data = run.facts.data
+            difference = abs(sum(found["n"].values()) - sum(data.n.values()))
+            changed = len(data.skipped) + len(data.corrections)
+            same = found["data"] == data.source and difference <= changed
             counts = {str(k): int(v) for k, v in found["counts"].items() if k in KINDS}
         except (
             FileRefusedError,
@@ -234,6 +274,7 @@ def newest_findings(run: Run, checks: Path = Path("checks")) -> tuple[Path | Non
             LookupError,
             TypeError,
             AttributeError,
+            OverflowError,
             RecursionError,
         ):
             continue  # not a file of ours, or it is being written

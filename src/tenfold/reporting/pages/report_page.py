@@ -18,18 +18,23 @@ from tenfold.evaluation.calibration import Calibration
 from tenfold.reporting.pages.charts import Line, line_chart, reliability_chart
 from tenfold.reporting.pages.pictures import picture_url, row_url
 from tenfold.reporting.pages.rendering import rendered
-from tenfold.reporting.pages.report_facts import Judgement, ReportFacts
+from tenfold.reporting.pages.report_facts import (
+    MOST_IN_MATRIX,
+    Judgement,
+    Probabilities,
+    ReportFacts,
+)
 from tenfold.reporting.terminal import most_often_taken_for
 from tenfold.runs.facts import RunFacts
 from tenfold.training.history import EpochMetrics
 
-MOST_IN_TABLE, MOST_IN_MAP, MOST_WITH_SHARES = 30, 300, 15
-"""Classes of a confusion matrix with counts, of one without, and of one with counts and shares."""
+MOST_IN_TABLE, MOST_WITH_SHARES = 30, 15
+"""Classes of a confusion matrix with counts, and of one with counts and shares."""
 
 LARGEST_IN_SQUARES = 40
 """Longest side of images whose pixels are drawn as squares; those of larger ones are smoothed."""
 
-MOST_WITH_SAMPLES, SAMPLES = 100, 6
+MOST_WITH_SAMPLES, SAMPLES = 60, 6
 """Classes of a data set with examples, and how many of each."""
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -55,12 +60,12 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
     }
     sections = [("training", "Training"), ("data", "Data"), ("again", "Machine and commands")]
     if judgement is not None:
-        shown |= _judgement(judgement, parts[judgement.report.split])
+        shown |= _judgement(judgement, parts.get(judgement.report.split))
         sections = [
             ("result", "Result"),
-            *([("mistakes", "Mistakes")] if judgement.mistakes else []),
+            *([("mistakes", "Mistakes")] if judgement.pairs else []),
             ("classes", "Classes"),
-            ("calibration", "Probabilities"),
+            *([("calibration", "Probabilities")] if judgement.probabilities else []),
             *sections,
         ]
     return rendered(
@@ -84,7 +89,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
 # ---- The result --------------------------------------------------------------------------------
 
 
-def _judgement(judgement: Judgement, part: ImageDataset) -> dict[str, Any]:
+def _judgement(judgement: Judgement, part: ImageDataset | None) -> dict[str, Any]:
     report = judgement.report
     return {
         "verdict": _verdict(judgement),
@@ -96,13 +101,14 @@ def _judgement(judgement: Judgement, part: ImageDataset) -> dict[str, Any]:
                 "of": round(pair.n / pair.share),
                 "share": pair.share,
                 "shown": len(pair.indices),
-                "pictures": _row(part, pair.indices),
+                "pictures": _row(part, pair.indices) if part is not None else "",
             }
             for pair in judgement.pairs
         ],
         "mistakes": [
             {**vars(mistake), "picture": picture_url(part.image_array[mistake.index])}
             for mistake in judgement.mistakes
+            if part is not None
         ],
         "n_wrong": report.n - report.correct,
         "n_sure": judgement.n_sure,
@@ -111,7 +117,7 @@ def _judgement(judgement: Judgement, part: ImageDataset) -> dict[str, Any]:
             for label, figures in enumerate(report.per_class)
         ],
         "confusion": _confusion(report.confusion, report.classes),
-        "calibration": _calibration(judgement),
+        "calibration": _calibration(judgement.probabilities, _SPLITS[report.split]),
     }
 
 
@@ -131,7 +137,11 @@ def _verdict(judgement: Judgement) -> dict[str, Any]:
         "note": report.note,
         "bars": [
             ("this model", report.accuracy, True),
-            ("nearest class mean", judgement.nearest_mean_acc, False),
+            *(
+                [("nearest class mean", judgement.nearest_mean_acc, False)]
+                if judgement.nearest_mean_acc is not None
+                else []
+            ),
             ("always the largest class", report.largest_share, False),
         ],
     }
@@ -142,7 +152,7 @@ def _confusion(
 ) -> Mapping[str, Any]:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     if len(classes) > MOST_IN_TABLE:
-        drawn = _map(shares) if len(classes) <= MOST_IN_MAP else ""
+        drawn = _map(shares) if len(classes) <= MOST_IN_MATRIX else ""
         return {"rows": [], "names": [], "with_shares": False, "map": drawn}
     rows = []
     for true, name in enumerate(classes):
@@ -180,14 +190,15 @@ def _map(shares: np.ndarray) -> Markup:
     ).format(n, n, n, n, n, Markup("").join(squares))
 
 
-def _calibration(judgement: Judgement) -> Mapping[str, Any]:
-    found = judgement.probabilities
+def _calibration(found: Probabilities | None, split: str) -> Mapping[str, Any] | None:
+    if found is None:
+        return None
     charts = [("Without temperature" if found.n_fitted else "As the network gives them", found.raw)]
     if found.n_fitted:
         charts.append((f"With temperature {found.temperature:.3f}", found.calibrated))
     both = [calibration for _, calibration in charts]
     return {
-        "sentence": _about_temperature(judgement),
+        "sentence": _about_temperature(found, split),
         "charts": [
             (_distance(each), reliability_chart(each, title=title, name=f"reliability-{number}"))
             for number, (title, each) in enumerate(charts)
@@ -202,19 +213,18 @@ def _calibration(judgement: Judgement) -> Mapping[str, Any]:
     }
 
 
-def _about_temperature(judgement: Judgement) -> str:
-    found = judgement.probabilities
-    if not found.n_fitted:
-        return (
-            "Of the answers with a probability of, say, 80 %, about 80 % should be right; then the "
-            "points lie on the dashed line. No images were held out for validation, so the "
-            "probabilities are as the network gives them."
-        )
-    return (
+def _about_temperature(found: Probabilities, split: str) -> str:
+    meaning = (
         "Of the answers with a probability of, say, 80 %, about 80 % should be right; then the "
-        "points lie on the dashed line. The logits are divided by a temperature of "
-        f"{found.temperature:.3f}, which was fitted to "
-        f"{counted(found.n_fitted, 'validation image')}; it changes no answer, only the "
+        "points lie on the dashed line."
+    )
+    if not found.n_fitted:
+        return f"{meaning} No temperature was fitted, so they are as the network gives them."
+    same = "which are the images judged here, so they fit a little too well"
+    return (
+        f"{meaning} The logits are divided by a temperature of {found.temperature:.3f}, which was "
+        f"fitted to {counted(found.n_fitted, 'validation image')}"
+        f"{f', {same}' if split == _SPLITS['val'] else ''}; it changes no answer, only the "
         "probabilities that the model file gives. The loss in the figures of the run is that of "
         "the raw logits."
     )
@@ -326,7 +336,7 @@ def _samples(train: ImageDataset) -> list[str]:
 
 def _row(part: ImageDataset, indices: Sequence[int]) -> str:
     images = part.image_array[list(indices)]
-    return row_url(images, gap=max(1, images.shape[3] // 14))
+    return row_url(images)
 
 
 def _machine(facts: RunFacts) -> list[tuple[str, str]]:
@@ -337,7 +347,9 @@ def _machine(facts: RunFacts) -> list[tuple[str, str]]:
     rows = {
         "training": f"{_duration(seconds)} for {counted(figures.epochs, 'epoch')}",
         "pace": f"{images / seconds:,.0f} images per second, with validation" if seconds else "",
-        "memory": f"{facts.peak_memory / 2**20:,.0f} MiB at most" if facts.peak_memory else "",
+        "memory": f"{facts.peak_memory / 2**20:,.0f} MiB at most, of the whole process"
+        if facts.peak_memory
+        else "",
         "engine": f"{conditions.engine}, {counted(conditions.threads, 'thread')}",
         "device": conditions.device,
         "instructions": conditions.instructions,

@@ -110,7 +110,7 @@ def _augmentation(recipe: Recipe) -> str:
     said = _listed(changes)
     if not said:
         return "Training images were used as they are, without augmentation."
-    return f"In every epoch, training images were at random {said}."
+    return f"In every epoch, training images were randomly {said}."
 
 
 def _choice(recipe: Recipe, facts: RunFacts) -> str:
@@ -122,8 +122,8 @@ def _choice(recipe: Recipe, facts: RunFacts) -> str:
     which = "lowest" if by == "loss" else "highest"
     return (
         f"The weights after epoch {figures.best_epoch} of {figures.epochs} were kept, where the "
-        f"{by} on {counted(figures.n_val, 'validation image')} was {which}. The test images "
-        "decided nothing."
+        f"{by} on {counted(figures.n_val, 'validation image')} was {which}."
+        f"{' The test images decided nothing.' if figures.n_test else ''}"
     )
 
 
