@@ -35,6 +35,7 @@ PUBLIC = {
         "notebook",
         "open_run",
         "open_seeds",
+        "report",
         "resume",
         "resume_seeds",
         "train",

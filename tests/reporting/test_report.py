@@ -24,7 +24,7 @@ from small_bundles import weights_of
 from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.load import load_splits
-from tenfold.errors import InterruptedRunError
+from tenfold.errors import InterruptedRunError, UsageError
 from tenfold.reporting import after
 from tenfold.reporting.pages import report as report_module
 from tenfold.runs.run import Run
@@ -174,7 +174,7 @@ def test_the_page_says_what_matters(page, facts):
         "always the largest class",
         "Costliest mistakes",
         "Confusion matrix",
-        "Can its probabilities be believed?",
+        "Can its probabilities be trusted?",
         "The test images decided nothing.",
         "tenfold train --recipe",
         facts["trained_on"]["fingerprint"],
@@ -344,23 +344,85 @@ def test_many_classes_have_a_map_instead_of_a_table(n, tmp_path):
     assert (run.folder / "report.html").stat().st_size < 3_000_000
 
 
-def test_without_its_data_it_says_so_and_has_the_rest(run, tmp_path, tenfold, monkeypatch):
+@pytest.fixture
+def on_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run on a file, in a folder `run` beside it."""
+    monkeypatch.chdir(tmp_path)
     np.savez(
         tmp_path / "data.npz",
         images=np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8),
         labels=np.arange(60) % 3,
     )
-    made = train(tmp_path / "run", str(tmp_path / "data.npz"))
-    table = (made.folder / "predictions.csv").read_bytes()
+    return train(tmp_path / "run", str(tmp_path / "data.npz")).folder
+
+
+def test_without_its_data_a_report_stays_as_it_is(on_a_file, tmp_path, tenfold):
+    before = {name: (on_a_file / name).read_bytes() for name in NAMES}
+    (tmp_path / "data.npz").rename(tmp_path / "moved.npz")
+    answer = tenfold("report", "run")
+    assert answer.code == 3
+    assert "the run's data is no longer at" in answer.err
+    assert answer.err.rstrip().endswith("say where it is now: tenfold report run --data PLACE")
+    assert {name: (on_a_file / name).read_bytes() for name in NAMES} == before
+    assert tenfold("report", "run", "--data", "moved.npz").code == 0
+    assert {name: (on_a_file / name).read_bytes() for name in NAMES} == before
+    other = tenfold("report", "run", "--data", "digits")
+    assert (other.code, other.out) == (3, "")
+    assert "the given data is not what the run was trained with" in other.err
+
+
+def test_without_data_and_report_there_is_what_the_folder_has(on_a_file, tmp_path, tenfold):
+    wanted = json.loads((on_a_file / "report.json").read_text())["judged_on"]
+    table = (on_a_file / "predictions.csv").read_bytes()
+    (on_a_file / "report.html").unlink()
     (tmp_path / "data.npz").unlink()
     answer = tenfold("report", "run")
     assert answer.code == 0
     assert "the run's data is no longer at" in answer.err
-    page = Page(made.folder / "report.html")
-    assert "There are no pictures and no figures that need them" in page.text
-    assert "How it was trained" in page.text
+    page = Page(on_a_file / "report.html")
+    assert "There are no pictures, and no figures that need them" in page.text
+    assert "of 12 test images are recognized" in page.text
     assert "img" not in page.found
-    assert (made.folder / "predictions.csv").read_bytes() == table  # it is still true
+    found = json.loads((on_a_file / "report.json").read_text())["judged_on"]
+    for key in ("test_acc", "test_loss", "confusion", "per_class"):
+        assert found[key] == wanted[key]
+    pairs = [{(p["true"], p["predicted"], p["n"]) for p in x["confused"]} for x in (found, wanted)]
+    assert pairs[0] == pairs[1]
+    assert (on_a_file / "predictions.csv").read_bytes() == table  # it is still true
+
+
+@pytest.mark.parametrize("option", [["--threads", "0"], ["--device", "nonsense"]])
+def test_a_wrong_option_costs_no_report(option, run, tmp_path, tenfold):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    before = (folder / "report.html").read_bytes()
+    assert tenfold("report", "run", *option).code == 2
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_a_report_of_other_results_is_written_again(run, tmp_path, tenfold):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    before = {name: (folder / name).read_bytes() for name in NAMES}
+    assert tenfold("resume", "run", "--epochs", "5", "--no-report").code == 0
+    assert not [name for name in NAMES if (folder / name).exists()]  # they were of other results
+    for name, data in before.items():
+        (folder / name).write_bytes(data)
+    assert tenfold("resume", "run").code == 0
+    found = json.loads((folder / "report.json").read_text())
+    assert found["test_acc"] == json.loads((folder / "run.json").read_text())["figures"]["test_acc"]
+    assert "train again with the same recipe" in found["commands"]
+
+
+def test_data_of_python_is_passed_again(tmp_path):
+    splits = Splits(pictures(50, ("dark", "light"), 0), None, pictures(20, ("dark", "light"), 1))
+    made = train(tmp_path / "run", splits, val=0.0)
+    before = (made.folder / "report.html").read_bytes()
+    with pytest.raises(UsageError, match=r"passed in Python; pass it again: tenfold\.report"):
+        tenfold.report(made)
+    assert tenfold.report(made, splits).path == made.folder / "report.html"
+    assert (made.folder / "report.html").read_bytes() == before
+    (made.folder / "report.html").unlink()
+    tenfold.resume(made, data=splits, quiet=True)
+    assert (made.folder / "report.html").read_bytes() == before
 
 
 def test_the_newest_check_of_the_same_data_is_told(run, tmp_path, tenfold):

@@ -77,12 +77,41 @@ def test_samples_of_data_are_no_data_themselves(tenfold: Tenfold, tmp_path: Path
     assert sum(split["n"] for split in facts["splits"].values()) == 24
 
 
+def test_pictures_go_into_no_folder_with_other_files(
+    run: Run, tenfold: Tenfold, tmp_path: Path
+) -> None:
+    """Marked as one of pictures, it would not count as data any more."""
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "cat" / "1.png")
+    for what in (str(run.folder), "digits"):
+        answer = tenfold("show", what, "--out", "cat")
+        assert answer.code == 2
+        assert "cat: already exists and is not an empty folder" in answer.err
+    assert [path.name for path in (tmp_path / "cat").iterdir()] == ["1.png"]
+
+
+def test_what_needs_no_data_is_drawn_without_it(tenfold: Tenfold, tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "data.npz",
+        images=np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8),
+        labels=np.arange(40) % 2,
+    )
+    line = "train data.npz --recipe digits-quick --epochs 1 --out run --no-report"
+    assert tenfold(*line.split()).code == 0
+    (tmp_path / "data.npz").unlink()
+    answer = tenfold("show", "run")
+    assert answer.code == 0
+    assert answer.out.split() == ["run/pictures/history.png", "run/pictures/filters.png"]
+    assert answer.err.count("the run's data is no longer at") == 1
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("show {run} --only mistake", "there is no picture 'mistake', wanted one of samples"),
+        ("show {run} --only mistake", "there is no picture 'mistake'; did you mean 'mistakes'?"),
         ("show digits --only mistakes", "digits: a data set has no picture 'mistakes'"),
         ("show digits --split val", "digits: no val split, only train, test"),
+        ("show {run} --split test", "a run has its own data, and shows its own images"),
         ("explain {run} {picture} --class seven", "there is no class 'seven'"),
         ("explain {run} {picture} --out map.jpg", "map.jpg: cannot write an image as '.jpg'"),
     ],
@@ -98,7 +127,8 @@ def test_an_answer_is_explained(run: Run, picture: Path, tenfold: Tenfold) -> No
     assert answer.code == 0
     assert answer.out.startswith(f"answer     {run.model.predict(picture)[0]} (")
     assert answer.out.count("train image") == 8
-    assert is_drawn(run.folder / "explained" / "seven.png")
+    (drawn,) = (run.folder / "explained").glob("*-seven.png")
+    assert is_drawn(drawn)
 
 
 def test_an_explanation_as_facts(run: Run, picture: Path, tenfold: Tenfold) -> None:
@@ -119,7 +149,8 @@ def test_a_model_file_alone_has_no_training_images(
     answer = tenfold("explain", "alone.safetensors", str(picture))
     assert answer.code == 0
     assert "train image" not in answer.out
-    assert is_drawn(tmp_path / "explained-seven.png")
+    (drawn,) = tmp_path.glob("explained-*-seven.png")
+    assert is_drawn(drawn)
 
 
 def test_negatives(run: Run, picture: Path, tenfold: Tenfold, tmp_path: Path) -> None:
