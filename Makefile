@@ -50,6 +50,7 @@ train: $(VENV)/tenfold-installed
 	@echo "predictions for a few test images, with their true classes:"
 	@$(BIN)/tenfold predict $(RUN) --top 2
 	@echo "to see what it learned and what it gets wrong, open: $(RUN)/report.html"
+	@echo "to draw digits on a page: $(BIN)/tenfold serve $(RUN)"
 	@echo "to run tenfold commands in this terminal, type first: . $(BIN)/activate"
 
 test: $(VENV)/tenfold-installed-dev
@@ -84,7 +85,7 @@ SOURCES := pyproject.toml constraints.txt src/tenfold/_version.py $(KERNELS)
 
 $(VENV)/tenfold-installed: $(SOURCES) $(call stale,$(VENV)/tenfold-installed) | $(BIN)/python
 	@$(if $(WITHOUT_PIP),$(NEEDS_UV))
-	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e .
+	$(INSTALL) $(PIP_ARGS) $(CONSTRAINTS) -e ".[serve]"
 	grep -qsx "$(CURDIR)" $(VENV)/tenfold-installed-dev || rm -f $(VENV)/tenfold-installed-dev
 	echo "$(CURDIR)" > $@
 

@@ -407,8 +407,10 @@ def test_the_suggested_next_commands_work_as_written(
 ) -> None:
     answer = tenfold("train", "digits", *SMALL, *settings, "--out", out)
     assert answer.code == 0
-    evaluate, predict = recommended(answer.out)
+    evaluate, predict, serve = recommended(answer.out)
     assert tenfold(*evaluate).code == 0
+    assert serve[:1] == ["serve"]  # which does not end
+    assert serve[1:] == evaluate[1:2]
     Image.new("L", (8, 8)).save("zero.png")
     assert predict[-1] == "IMAGE..."
     assert tenfold(*predict[:-1], "zero.png").code == 0

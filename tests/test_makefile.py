@@ -43,13 +43,13 @@ def environment(folder: Path, *, fails_at: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("target", "what"), [("train", "."), ("test", '".[dev]"')])
+@pytest.mark.parametrize(("target", "what"), [("train", '".[serve]"'), ("test", '".[dev]"')])
 def test_without_an_active_environment_versions_are_pinned(target: str, what: str) -> None:
     said = commands(target, "PIP_ARGS=--quiet")
     assert f".venv/bin/python -m pip install --quiet -c constraints.txt -e {what}\n" in said
 
 
-@pytest.mark.parametrize(("target", "what"), [("train", "."), ("test", '".[dev]"')])
+@pytest.mark.parametrize(("target", "what"), [("train", '".[serve]"'), ("test", '".[dev]"')])
 def test_an_active_environment_with_pytorch_is_used(target: str, what: str, tmp_path: Path) -> None:
     active = environment(tmp_path / "own", fails_at="nothing")
     said = commands(target, "PIP_ARGS=--quiet", active=active)
@@ -59,7 +59,7 @@ def test_an_active_environment_with_pytorch_is_used(target: str, what: str, tmp_
 
 def test_one_without_pip_is_used_by_uv(tmp_path: Path) -> None:
     active = environment(tmp_path / "own", fails_at="pip")
-    assert f"uv pip install --python {active}/bin/python   -e .\n" in commands(
+    assert f'uv pip install --python {active}/bin/python   -e ".[serve]"\n' in commands(
         "train", active=active
     )
 

@@ -69,6 +69,8 @@ def explain(
     A part of the image speaks for a class if the class becomes less probable when it is covered.
     """
     from tenfold.deployment import Classifier
+    from tenfold.deployment.background import look_inverted
+    from tenfold.deployment.streaming import note_on_inverted
     from tenfold.reporting.explain import explain as explained
     from tenfold.reporting.explain import explanation_text
     from tenfold.reporting.style import picture_format, save_figure
@@ -100,6 +102,9 @@ def explain(
             invert=invert,
             listener=watcher,
         )
+        looks = look_inverted(found.pixels, bundle.header.background)
+        if note := note_on_inverted(classifier, int(looks[0]), 1, invert=invert):
+            watcher.note(note)
         if out is None:
             words = re.sub(r"[^\w.-]+", "-", str(image.with_suffix(""))).strip("-.")
             name = f"{words[-100:] or 'image'}.png"

@@ -65,6 +65,14 @@ class Explanation:
     neighbors: Sequence[Neighbor] = ()
     train: ImageDataset | None = None
 
+    @property
+    def is_training_image(self) -> bool:
+        """Whether the image is, pixel for pixel, one of those that are like it."""
+        if self.train is None:
+            return False
+        places = [neighbor.index for neighbor in self.neighbors]
+        return bool((self.train.image_array[places] == self.pixels).all(axis=(1, 2, 3)).any())
+
     def figure(self) -> Figure:
         """All of it as one figure."""
         from tenfold.reporting.network_plots import explanation_figure
@@ -82,6 +90,7 @@ class Explanation:
             "top": [guess.to_dict() for guess in self.guesses],
             "explained": self.name,
             "evidence": self.evidence.round(4).tolist(),
+            "is_training_image": self.is_training_image,
             "nearest": [asdict(neighbor) for neighbor in self.neighbors],
         }
 
@@ -156,6 +165,8 @@ def explanation_text(explanation: Explanation, picture: Path) -> str:
         lines.append(f"otherwise  {others}")
     if explanation.name != first.name:
         lines.append(f"explained  {printable(explanation.name)}")
+    if explanation.is_training_image:
+        lines.append("           the network was trained on this image")
     for number, each in enumerate(explanation.neighbors):
         start = "most like  " if number == 0 else "           "
         lines.append(

@@ -131,6 +131,7 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             *([f"report {_typed(page)}"] if exists(page) else []),
             f"next   {' '.join(['tenfold evaluate', place, *split])}",
             f"       tenfold predict {place} IMAGE...",
+            f"       tenfold serve {place}",
         ]
     )
 

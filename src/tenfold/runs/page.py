@@ -25,6 +25,9 @@ class ReportPage:
         """Open the page in the browser of this computer."""
         webbrowser.open(self.path.resolve().as_uri())
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     def __repr__(self) -> str:
         return f"ReportPage({str(self.path)!r})"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,9 +55,16 @@ def any_number_of_images() -> tuple[dict[int, export.Dim]]:
 
 @contextmanager
 def exporting() -> Iterator[None]:
-    """For exporters: without gradients, and without warnings about PyTorch's own code."""
-    import warnings
+    """For exporters: without gradients, and without warnings about PyTorch's own code.
 
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        yield
+    Its exporter of ONNX also logs that there is no torchvision, of which nothing is exported.
+    """
+    exporter = logging.getLogger("torch.onnx")
+    before = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(before)

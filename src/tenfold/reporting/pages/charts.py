@@ -33,6 +33,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 44, 50, 46
 _ROW = 34
 _MOST_MARKERS = 8
 _LABEL_HEIGHT = 15
+_LETTER = 9
+"""Width of a letter, at most on average."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,14 @@ def line_chart(
         among: the lines of charts with the same vertical axis, if there are several.
         from_zero: whether that axis starts at 0.
     """
-    xs = _Scale([x for line in lines for x, _ in line.points], (_LEFT, _WIDTH - _RIGHT), whole=True)
+    right = _WIDTH - max(_RIGHT, 20 + _LETTER * max(len(line.name) for line in lines))
+    xs = _Scale([x for line in lines for x, _ in line.points], (_LEFT, right), whole=True)
     levels = [y for line in among or lines for _, y in line.points]
     ys = _Scale([*levels, 0.0] if from_zero else levels, (_HEIGHT - _BOTTOM, _TOP))
-    parts = [_horizontal(ys), _vertical(xs, _TOP, _HEIGHT - _BOTTOM)]
+    parts = [_horizontal(ys, right), _vertical(xs, _TOP, _HEIGHT - _BOTTOM)]
     parts += [*(_drawn(line, xs, ys) for line in lines), _end_labels(lines, xs, ys)]
     parts += [_text(_LEFT, 16, title, "title"), _text(_LEFT, 35, y_label, "label")]
-    parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, x_label, "label", "middle"))
+    parts.append(_text((_LEFT + right) / 2, _HEIGHT - 8, x_label, "label", "middle"))
     said = "; ".join(
         f"{line.name} ends at {line.points[-1][1]:.4f} after {line.points[-1][0]:.0f}"
         for line in lines
@@ -150,7 +153,7 @@ def reliability_chart(calibration: Calibration, *, title: str, name: str) -> Mar
     """
     xs = _Scale([0.0, 100.0], (_LEFT, _WIDTH - _RIGHT))
     ys = _Scale([0.0, 100.0], (_HEIGHT - _BOTTOM, _TOP))
-    parts = [_horizontal(ys), _vertical(xs, _TOP, _HEIGHT - _BOTTOM)]
+    parts = [_horizontal(ys, _WIDTH - _RIGHT), _vertical(xs, _TOP, _HEIGHT - _BOTTOM)]
     parts.append(f'<path class="diagonal" d="M{xs(0)} {ys(0)}L{xs(100)} {ys(100)}"/>')
     said, most = [], max(each.n for each in calibration.bins)
     for each in calibration.bins:
@@ -222,10 +225,10 @@ def _round_step(step: float) -> float:
     return power * next(each for each in (1, 2, 5, 10) if each >= step / power - 1e-9)
 
 
-def _horizontal(ys: _Scale) -> str:
+def _horizontal(ys: _Scale, right: int) -> str:
     """Lines across the chart, with their numbers."""
     return "".join(
-        f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
+        f'<path class="grid" d="M{_LEFT} {y:.1f}H{right}"/>'
         + _text(_LEFT - 8, y + 4, text, "tick", "end")
         for y, text in ys.ticks
     )

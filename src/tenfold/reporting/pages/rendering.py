@@ -10,6 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import tenfold
 from tenfold.errors import printable
 
+_UNIT = "\N{NO-BREAK SPACE}%"
+
 
 def rendered(template: str, **values: Any) -> str:  # noqa: ANN401 - what the template shows
     """A page of HTML.
@@ -47,7 +49,7 @@ def percent(share: float | int | None, digits: int = 1) -> str:
     least = 10.0**-digits
     value = 100 * share
     if 0 < value < least:
-        return f"<{least:.{digits}f} %"
+        return f"<{least:.{digits}f}{_UNIT}"
     if 100 - least < value < 100:
-        return f">{100 - least:.{digits}f} %"
-    return f"{value:.{digits}f} %"
+        return f">{100 - least:.{digits}f}{_UNIT}"
+    return f"{value:.{digits}f}{_UNIT}"

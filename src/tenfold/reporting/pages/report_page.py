@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
         ]
     return rendered(
         "report.html",
-        title=f"{run.recipe.model} on {printable(run.facts.data.source)}",
+        title=f"{run.recipe.model} on {printable(Path(run.facts.data.source).name)}",
         when=_day(run.facts.created),
         folder=printable(run.folder),
         sections=sections,
