@@ -20,6 +20,7 @@ from tenfold.evaluation.comparing import Paired, Welch
 from tenfold.runs import open_run, train_run
 from tenfold.runs.comparing import compare_runs
 from tenfold.runs.predicted import predictions_of
+from tenfold.runs.seeds import train_seeds
 
 
 def test_two_runs_are_compared_image_by_image(compared: Path) -> None:
@@ -69,6 +70,57 @@ def test_runs_that_differ_only_in_the_seed_are_together_however_they_are_named(
     assert [each.seeds for each in found.candidates] == [(2, 0), (1, 0)]
     assert found.candidates[0].place == f"{places[0]} and 1 more"
     assert isinstance(found.tests[0].result, Welch)
+
+
+@pytest.fixture(scope="module")
+def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A group on images that are there twice, so that each seed holds out another number."""
+    data = digits(400)
+    once, twice = np.arange(240), np.repeat(np.arange(240, 300), 2)
+    splits = Splits(
+        data.select(np.concatenate([once, twice])),
+        None,
+        data.select(np.arange(300, 400), split="test"),
+    )
+    folder = tmp_path_factory.mktemp("copies") / "group"
+    recipe = small_recipe(data="", epochs=1, batch_size=10_000)
+    train_seeds(recipe, splits, seeds=4, out=folder, resources=ONE_THREAD)
+    return folder
+
+
+def test_a_group_on_equal_images_is_one_candidate(with_copies: Path, compared: Path) -> None:
+    runs = package.open_seeds(with_copies).runs
+    facts = [run.facts for run in runs]
+    assert len({each.data.n["train"] for each in facts}) > 1
+    everything = [each.data.n["train"] == each.context.recipe["batch_size"] for each in facts]
+    assert any(everything)
+    assert not all(everything)
+    for places in ([with_copies], [run.folder for run in runs]):
+        found = compare_runs([*places, compared / "fast"])
+        assert [each.seeds for each in found.candidates] == [(0, 1, 2, 3), (0, 1, 2, 3)]
+
+
+def test_a_group_is_never_torn_apart(compared: Path, tmp_path: Path) -> None:
+    """Though one of its seeds is there already."""
+    group = Path(shutil.copytree(compared / "slow", tmp_path / "group"))
+    found = compare_runs([compared / "slow" / "seed-1", group])
+    assert [each.seeds for each in found.candidates] == [(1,), (0, 1, 2)]
+    assert found.notes[-1].startswith("B has the recipe and a seed of A, so it is a repetition")
+
+
+def test_another_batch_size_is_no_other_seed(tmp_path: Path) -> None:
+    for seed, size in ((0, 32), (1, 64)):
+        recipe = small_recipe(epochs=1, batch_size=size, seed=seed)
+        train_run(recipe, out=tmp_path / f"{size}", resources=ONE_THREAD)
+    found = compare_runs([tmp_path / "32", tmp_path / "64"])
+    assert found.recipes["batch_size"] == {"A": 32, "B": 64}
+
+
+def test_a_run_that_does_not_belong_to_its_group(compared: Path, tmp_path: Path) -> None:
+    group = Path(shutil.copytree(compared / "slow", tmp_path / "group"))
+    package.resume(group / "seed-1", epochs=3, quiet=True)
+    with pytest.raises(FileRefusedError, match="another recipe than its group: epochs"):
+        compare_runs([group, compared / "fast"])
 
 
 def test_a_repetition_is_no_further_seed(compared: Path, tmp_path: Path) -> None:
@@ -187,7 +239,7 @@ def test_on_the_command_line_and_in_python(tenfold: Tenfold, compared: Path) -> 
     assert Path("page.html").read_text() == Path("out/page.html").read_text()
     groups = package.compare(package.open_seeds(compared / "slow"), compared / "fast")
     assert json.loads(json.dumps(groups.to_dict()))["tests"][0]["test"] == "welch"
-    assert groups._repr_html_().startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
+    assert groups._repr_html_().startswith('<iframe sandbox title="Comparison" srcdoc="&lt;!DOC')
     assert repr(groups) == f"Comparison({compared / 'slow'}, {compared / 'fast'})"
     for command in ("runs", "compare"):
         answer = tenfold(command, "--help")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from tenfold.evaluation.comparing import Paired, Summary, Welch, holm, paired, w
 from tenfold.listening import Listener
 from tenfold.paths import is_file
 from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.runs.groups import GroupFolder, seed_of, seeds_text, summaries
+from tenfold.runs.groups import (
+    BATCH,
+    GroupFolder,
+    differing_keys,
+    require_recipe,
+    seed_of,
+    seeds_text,
+    summaries,
+)
 from tenfold.runs.predicted import Predictions, predictions_of
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run
@@ -50,7 +59,12 @@ class Candidate:
         """The seeds of all runs."""
         return tuple(map(seed_of, self.runs))
 
-    @property
+    @cached_property
+    def key(self) -> str:
+        """What runs have in common that differ only in their seeds, but for the size of a batch."""
+        return _key(self.runs[0])
+
+    @cached_property
     def summaries(self) -> dict[str, Summary]:
         """Mean, deviation and interval of the figures; empty for fewer than two runs."""
         return summaries([run.figures for run in self.ended])
@@ -168,9 +182,10 @@ def compare_runs(
     """
     notes: list[str] = []
     opened = list(_opened(places, notes))
-    if len(opened) < 2:
+    n = sum(len(each.runs) for each in opened)
+    if n < 2:
         raise UsageError(
-            f"{counted(len(opened), 'run')} to compare, wanted two or more",
+            f"{counted(n, 'run')} to compare, wanted two or more",
             remedy="list the runs with: tenfold runs",
         )
     candidates = _candidates(opened)
@@ -192,91 +207,100 @@ def compare_runs(
     )
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A run, and the folder that was named: its own, or that of its group."""
-
-    run: Run
-    place: str
-    is_of_group: bool
-
-
-def _opened(places: Sequence[Path], notes: list[str]) -> Iterator[_Opened]:
-    """The runs in these folders, each once."""
+def _opened(places: Sequence[Path], notes: list[str]) -> Iterator[Candidate]:
+    """What is in these folders, each run once; without names yet."""
     known: set[Path] = set()
     for place in places:
         group = GroupFolder(place)
-        for folder in _runs_of(group, notes) if group.is_there else [existing_run(place)]:
-            found = folder.path.resolve()
-            if found in known:
-                notes.append(f"{folder} was named twice, and counts once")
-                continue
-            known.add(found)
-            yield _Opened(open_run(folder.path), printable(place), group.is_there)
+        runs = _runs_of(group, notes) if group.is_there else [open_run(existing_run(place).path)]
+        new = [run for run in runs if run.folder.resolve() not in known]
+        notes += [
+            f"{printable(run.folder)} was named twice, and counts once"
+            for run in runs
+            if run not in new
+        ]
+        known |= {run.folder.resolve() for run in new}
+        if new:
+            yield Candidate("", printable(place), tuple(new))
 
 
-def _runs_of(group: GroupFolder, notes: list[str]) -> Iterator[RunFolder]:
-    for seed in group.read_facts().seeds:
+def _runs_of(group: GroupFolder, notes: list[str]) -> list[Run]:
+    """The runs of a group that have begun.
+
+    Raises:
+        FileRefusedError: one is damaged, or differs from the others in more than its seed.
+    """
+    facts, runs = group.read_facts(), list[Run]()
+    for seed in facts.seeds:
         folder = group.run_of(seed)
         if is_file(folder.facts):
-            yield folder
+            runs.append(open_run(folder.path))
+            require_recipe(runs[-1], group, facts, seed)
         else:
             resume = group.folder.command("resume")
             notes.append(
                 f"{group}: the run with seed {seed} has not begun; train it with: {resume}"
             )
+    return runs
 
 
-def _candidates(opened: Sequence[_Opened]) -> list[Candidate]:
-    """Runs that differ only in their seeds together, in the order in which they were named."""
-    together: dict[str, list[list[_Opened]]] = {}
-    order: list[list[_Opened]] = []
+def _candidates(opened: Sequence[Candidate]) -> list[Candidate]:
+    """What differs only in seeds together, in the order in which it was named."""
+    order: list[list[Candidate]] = []
     for each in opened:
-        alike = together.setdefault(_key(each.run), [])
-        seed = seed_of(each.run)
-        for group in alike:
-            if seed not in {seed_of(other.run) for other in group}:
-                group.append(each)
+        for together in order:
+            known = {seed for other in together for seed in other.seeds}
+            if known.isdisjoint(each.seeds) and _are_alike(together[0], each):
+                together.append(each)
                 break
-        else:  # also for a run with a seed that is there already: a repetition is no new seed
-            alike.append([each])
-            order.append(alike[-1])
+        else:  # also for what has a seed that is there already: a repetition is no new seed
+            order.append([each])
     return [
-        Candidate(_letters(number), _place(group), tuple(each.run for each in group))
-        for number, group in enumerate(order)
+        Candidate(
+            _letters(number), _place(together), tuple(run for each in together for run in each.runs)
+        )
+        for number, together in enumerate(order)
     ]
 
 
 def _repetitions(candidates: Sequence[Candidate]) -> Iterator[str]:
     """A note for each candidate that has the recipe and a seed of an earlier one."""
-    earlier: dict[str, str] = {}
-    for each in candidates:
-        name = earlier.setdefault(_key(each.runs[0]), each.name)
-        if name != each.name:
-            yield (
-                f"{each.name} has the recipe and a seed of {name}, so it is a repetition, and is "
-                "not taken together with it"
-            )
+    for number, each in enumerate(candidates):
+        for earlier in candidates[:number]:
+            if _are_alike(earlier, each) and not set(earlier.seeds).isdisjoint(each.seeds):
+                yield (
+                    f"{each.name} has the recipe and a seed of {earlier.name}, so it is a "
+                    "repetition, and is not taken together with it"
+                )
+                break
+
+
+def _are_alike(one: Candidate, other: Candidate) -> bool:
+    """Whether the runs of two candidates differ only in their seeds."""
+    first, second = one.runs[0].facts, other.runs[0].facts
+    return one.key == other.key and not differing_keys(
+        first.context.recipe, first.data, second.context.recipe, second.data
+    )
 
 
 def _key(run: Run) -> str:
-    """What runs have in common that differ only in their seeds."""
     facts = run.facts
-    recipe = {key: value for key, value in facts.context.recipe.items() if key != "seed"}
+    n, recipe = facts.data.n, facts.context.recipe
     common = {
-        "recipe": recipe,
+        "recipe": {key: recipe[key] for key in recipe if key not in ("seed", BATCH)},
         "source": facts.data.source,
         "classes": facts.data.classes,
-        "images": facts.data.n,
-        "test": facts.context.data.get("test"),
+        # How these are divided may depend on the seed.
+        "images": sum(n[split] for split in n if split != "test"),
+        "test": [n.get("test"), facts.context.data.get("test")],
         "start": None if facts.start is None else facts.start.sha256,
         "engine": [facts.conditions.engine, facts.conditions.device_kind],
     }
     return json.dumps(common, sort_keys=True)
 
 
-def _place(group: Sequence[_Opened]) -> str:
-    places = list(dict.fromkeys(each.place for each in group))
+def _place(together: Sequence[Candidate]) -> str:
+    places = [each.place for each in together]
     if len(places) == 1:
         return places[0]
     return f"{places[0]} and {len(places) - 1} more"

@@ -38,6 +38,9 @@ FIGURES = {
 """The figures that are summarized over the runs, and their ranges."""
 
 
+BATCH = "batch_size"
+
+
 class GroupFacts(Facts):
     """All of `seeds.json`, which is written before the first run begins.
 
@@ -231,30 +234,58 @@ def open_seeds(path: str | Path) -> SeedRuns:
             continue
         run = open_run(folder.path)
         if run.facts.has_ended:
-            _require_recipe(run, folder, group, facts, seed)
+            require_recipe(run, group, facts, seed)
             runs.append(run)
         elif run.facts.failure is not None and run.facts.status == "failed":
             failures[seed] = run.facts.failure
     return SeedRuns(group.folder.path, tuple(facts.seeds), tuple(runs), failures)
 
 
-def _require_recipe(
-    run: Run, folder: RunFolder, group: GroupFolder, facts: GroupFacts, seed: int
-) -> None:
+def require_recipe(run: Run, group: GroupFolder, facts: GroupFacts, seed: int) -> None:
     """Require that a run differs from the others of its group only in its seed.
 
     Raises:
         FileRefusedError: it differs in more, such as a run that was trained further.
     """
-    wanted, found = group.recipe_of(facts, seed).decisive_fields(), run.facts.context.recipe
-    # The size of a batch is at most the number of training images, which may depend on the seed.
-    differing = sorted(k for k in found if found[k] != wanted.get(k) and k != "batch_size")
+    recipe, found = group.recipe_of(facts, seed).decisive_fields(), run.facts
+    differing = [
+        key
+        for key in differing_keys(recipe, facts.data, found.context.recipe, found.data)
+        if key in found.context.recipe
+    ]
+    if seed_of(run) != seed:
+        differing.append("seed")
     if differing:
         raise FileRefusedError(
-            f"{folder}: it was trained with another recipe than its group: {listing(differing)}",
+            f"{group.run_of(seed)}: it was trained with another recipe than its group: "
+            f"{listing(differing)}",
             remedy="move it out of the group, which trains it again with: "
             f"{group.folder.command('resume')}",
         )
+
+
+def differing_keys(
+    recipe: Mapping[str, Any], data: DataFacts, other: Mapping[str, Any], other_data: DataFacts
+) -> list[str]:
+    """What differs in two recipes besides the seed.
+
+    Which images are held out for validation depends on the seed, and so may their number, because
+    copies of an image stay together. So does the size of a batch, if the recipe wants more images
+    than are left: two runs may have the same recipe though their batches differ.
+
+    Args:
+        recipe: the decisive fields of a run's recipe.
+        data: of that run.
+        other: those of another run's.
+        other_data: of the other run.
+    """
+    differing = {key for key in recipe.keys() | other if recipe.get(key) != other.get(key)}
+    sizes = [(recipe.get(BATCH), data), (other.get(BATCH), other_data)]
+    if all(isinstance(size, int) for size, _ in sizes):
+        wanted = [(size, math.inf if size == each.n.get("train") else size) for size, each in sizes]
+        if max(low for low, _ in wanted) <= min(high for _, high in wanted):
+            differing.discard(BATCH)
+    return sorted(differing - {"seed"})
 
 
 def existing_group(path: Path) -> GroupFolder:
