@@ -369,10 +369,14 @@ def compare(
     Raises:
         UsageError: there are fewer than two runs.
         FileRefusedError: one of them is damaged, or not a run.
+        StorageError: the page cannot be written.
     """
     from tenfold.reporting.comparison.page import ShownComparison, write_page
     from tenfold.runs.comparing import compare_runs
+    from tenfold.storage import destination
 
+    if html is not None:
+        destination(Path(html))  # refuses it before the work
     found = compare_runs(
         [run.folder if isinstance(run, SeedRuns) else _path(run) for run in runs],
         resources=_resources(data_root, "", None, download),

@@ -364,13 +364,15 @@ def reproduce(
     from tenfold.reproduction.reproduce import reproduce as run_recipes
     from tenfold.reproduction.text import reproduction_markdown, reproduction_text
     from tenfold.runs.resources import Resources
-    from tenfold.storage import write_text
+    from tenfold.storage import destination, write_text
 
     if markdown is not None and not is_folder(markdown.parent):
         raise UsageError(
             f"--markdown {markdown}: no such folder: {markdown.parent}",
             remedy="create it first",
         )
+    if markdown is not None:
+        destination(markdown)  # refuses it before the work
     with watching(quiet, log_every) as watcher:
         reproduction = run_recipes(
             names or (),
@@ -383,6 +385,6 @@ def reproduce(
         )
     facts = reproduction.to_dict()
     if markdown is not None:
-        write_text(markdown, reproduction_markdown(facts))
+        write_text(destination(markdown), reproduction_markdown(facts))
     show(facts, as_json, lambda: reproduction_text(facts))
     raise typer.Exit(reproduction.exit_code)

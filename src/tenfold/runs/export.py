@@ -17,6 +17,7 @@ from tenfold.runs.evaluate import sample_of_test_images
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import note_on_run, read_own_bundle
+from tenfold.storage import destination
 from tenfold.types import PixelArray
 
 
@@ -46,6 +47,7 @@ def export_run(
     """
     listener = listener or Listener()
     target = export_path(to, out, path / "model" if is_folder(path) else path.with_suffix(""))
+    destination(target)  # refuses it before the work
     bundle, own = read_own_bundle(path)
     if own is not None and (note := note_on_run(own, bundle)):
         listener.note(note)

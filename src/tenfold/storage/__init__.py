@@ -5,6 +5,7 @@ from tenfold.storage.checked import checked as checked
 from tenfold.storage.checked import require_readable as require_readable
 from tenfold.storage.files import absolute as absolute
 from tenfold.storage.files import append_text as append_text
+from tenfold.storage.files import destination as destination
 from tenfold.storage.files import expanded as expanded
 from tenfold.storage.files import flush as flush
 from tenfold.storage.files import make_folder as make_folder

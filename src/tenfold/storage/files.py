@@ -53,15 +53,20 @@ _TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: a crash at any time leaves the old file or the new one, whole.
 
+    A link is replaced and not followed, so that a folder of links to another run's files can be
+    written without changing these; for paths that users name, see `destination`.
+
     Raises:
-        StorageError: the disk is full, the folder is read-only, or a sync failed. The old file is
-            unchanged and nothing else is left behind; but on a file system without hard links, a
-            failed sync of the folder leaves the new file, whole.
+        StorageError: the disk is full, the folder is read-only, a sync failed, or there is a
+            folder, a device or a pipe. The old file is unchanged and nothing else is left behind;
+            but on a file system without hard links, a failed sync of the folder leaves the new
+            file, whole.
     """
     temporary = _temporary(path)
     failure = f"writing {len(data):,} bytes failed"
     try:
         with _explained(path, failure):
+            _require_replaceable(path, os.lstat, stat.S_ISREG, stat.S_ISLNK)
             _write_and_sync(temporary, data)
             _verify(temporary, data)
             _put_in_place(temporary, path)
@@ -79,6 +84,18 @@ def write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # File names need not be valid Unicode; surrogates for such bytes get JSON's own escapes.
     write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def destination(path: Path) -> Path:
+    """Where to write a file that a user has named: where a link leads that is there.
+
+    Raises:
+        StorageError: what is there is no regular file, such as a device, and is not to be replaced;
+            or it cannot be looked at.
+    """
+    with _explained(path, "cannot be written"):
+        _require_replaceable(path, os.stat, stat.S_ISREG)
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def append_text(path: Path, text: str) -> None:
@@ -275,6 +292,19 @@ def _explained(path: Path, failure: str) -> Iterator[None]:
     except OSError as error:
         remedy = _WAYS_TO_WRITE.get(error.errno or 0, "")
         raise StorageError(f"{path}: {failure}: {reason_of(error)}", remedy=remedy) from error
+
+
+def _require_replaceable(
+    path: Path, look: Callable[[Path], os.stat_result], *kinds: Callable[[int], bool]
+) -> None:
+    """Require that what is at a path, if anything is, is of one of these kinds."""
+    try:
+        mode = look(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):  # writing reports the latter
+        return
+    if not any(is_of(mode) for is_of in kinds):
+        found = "this is a folder" if stat.S_ISDIR(mode) else "this is a device or a pipe"
+        raise StorageError(f"{path}: {found}, wanted a file", remedy="choose another name")
 
 
 def _write_and_sync(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ from tenfold.deployment.export.checking import Agreement, images_to_check
 from tenfold.deployment.export.made_up import made_up_images
 from tenfold.errors import FileRefusedError, UsageError, did_you_mean, listing
 from tenfold.paths import exists, is_folder
-from tenfold.storage import make_folder, open_regular, write_bytes
+from tenfold.storage import destination, make_folder, open_regular, write_bytes
 from tenfold.types import PixelArray
 
 
@@ -154,7 +154,7 @@ def export_bundle(bundle: Bundle, to: str, path: Path, images: PixelArray | None
     files, agreement = FORMATS[to].make(bundle, checked, path)
     make_folder(path.parent)
     for place, contents in files.items():
-        write_bytes(place, contents)
+        write_bytes(destination(place), contents)
     return Exported(
         to,
         path,
