@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tenfold.data.folders.walking import SEEDS
-from tenfold.errors import FileRefusedError, UsageError, counted, listing
+from tenfold.errors import FileRefusedError, UsageError, counted, listing, printable
 from tenfold.evaluation.comparing import SHARE, Summary, summary_of
 from tenfold.paths import exists, is_file
 from tenfold.recipes import Recipe, validate
@@ -206,8 +206,18 @@ def summaries(figures: list[dict[str, Any]]) -> dict[str, Summary]:
 
 
 def seed_of(run: Run) -> int:
-    """The seed of a run."""
-    seed: int = run.facts.context.recipe["seed"]
+    """The seed of a run.
+
+    Raises:
+        FileRefusedError: its `run.json` has none.
+    """
+    seed = run.facts.context.recipe.get("seed")
+    if type(seed) is not int:
+        place = RunFolder(run.folder).facts
+        raise FileRefusedError(
+            f"{place}: the seed of its recipe is {printable(repr(seed))}, wanted a whole number",
+            remedy=PUT_BACK,
+        )
     return seed
 
 
@@ -280,12 +290,20 @@ def differing_keys(
         other_data: of the other run.
     """
     differing = {key for key in recipe.keys() | other if recipe.get(key) != other.get(key)}
-    sizes = [(recipe.get(BATCH), data), (other.get(BATCH), other_data)]
-    if all(isinstance(size, int) for size, _ in sizes):
-        wanted = [(size, math.inf if size == each.n.get("train") else size) for size, each in sizes]
-        if max(low for low, _ in wanted) <= min(high for _, high in wanted):
-            differing.discard(BATCH)
+    if BATCH in differing and _may_want_the_same(
+        recipe.get(BATCH), data.n.get("train"), other.get(BATCH), other_data.n.get("train")
+    ):
+        differing.discard(BATCH)
     return sorted(differing - {"seed"})
+
+
+def _may_want_the_same(size: object, n: object, other: object, other_n: object) -> bool:
+    """Whether batches of these sizes may come from one recipe, which may want more than n."""
+    if not isinstance(size, int) or not isinstance(other, int):
+        return False
+    if size > other:
+        return other == other_n
+    return size in (other, n)
 
 
 def existing_group(path: Path) -> GroupFolder:
