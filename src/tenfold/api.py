@@ -200,14 +200,20 @@ def resume_seeds(
     from tenfold.runs.seeds import resume_seeds as resume_runs
 
     watcher = _watcher(watcher, quiet, plot)
-    return resume_runs(
+    resources = _resources(data_root, device, threads, download, engine)
+    reporter = Reporter(watcher) if report else None
+    resumed = resume_runs(
         group.folder if isinstance(group, SeedRuns) else _path(group),
         data=data,
-        resources=_resources(data_root, device, threads, download, engine),
+        resources=resources,
         checkpoint_every=checkpoint_every,
         watcher=watcher,
-        after=Reporter(watcher) if report else None,
+        after=reporter,
     )
+    if reporter is not None:
+        for run in resumed.runs:
+            reporter.make_up_for(run, data, resources)
+    return resumed
 
 
 def resume(

@@ -264,6 +264,7 @@ def resume(
     from tenfold.runs.groups import GroupFolder
     from tenfold.runs.resources import Resources
 
+    resources = Resources(data_root, not offline, device, threads, engine)
     if GroupFolder(run).is_there:
         from tenfold.runs.seeds import resume_seeds
 
@@ -273,17 +274,20 @@ def resume(
                 remedy="leave it out, or train a new group",
             )
         with watching(quiet, log_every, plot) as watcher:
+            reporter = None if no_report else Reporter(watcher)
             group = resume_seeds(
                 run,
                 data=data,
-                resources=Resources(data_root, not offline, device, threads, engine),
+                resources=resources,
                 checkpoint_every=checkpoint_every,
                 watcher=watcher,
-                after=None if no_report else Reporter(watcher),
+                after=reporter,
             )
+            if reporter is not None:
+                for ended in group.runs:
+                    reporter.make_up_for(ended, data, resources)
         _show_group(group, as_json)
         return
-    resources = Resources(data_root, not offline, device, threads, engine)
     with watching(quiet, log_every, plot) as watcher:
         reporter = None if no_report else Reporter(watcher)
         resumed = resume_run(
