@@ -19,6 +19,7 @@ from tenfold.storage.files import set_aside as set_aside
 from tenfold.storage.files import write_bytes as write_bytes
 from tenfold.storage.files import write_json as write_json
 from tenfold.storage.files import write_text as write_text
+from tenfold.storage.files import write_together as write_together
 from tenfold.storage.tensors import LARGEST_HEADER as LARGEST_HEADER
 from tenfold.storage.tensors import StoredTensor as StoredTensor
 from tenfold.storage.tensors import TensorFile as TensorFile

@@ -14,8 +14,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -62,16 +62,25 @@ def write_bytes(path: Path, data: bytes) -> None:
             but on a file system without hard links, a failed sync of the folder leaves the new
             file, whole.
     """
-    temporary = _temporary(path)
-    failure = f"writing {len(data):,} bytes failed"
-    try:
-        with _explained(path, failure):
-            _require_replaceable(path, os.lstat, stat.S_ISREG, stat.S_ISLNK)
-            _write_and_sync(temporary, data)
-            _verify(temporary, data)
-            _put_in_place(temporary, path)
-    finally:
-        _remove_if_there(temporary)
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, like `write_bytes`: all, or if one fails, none.
+
+    A crash leaves each of them whole, but some of them may be new and others old.
+
+    Raises:
+        StorageError: see `write_bytes`.
+    """
+    with ExitStack() as stack:
+        written = dict[Path, Path]()
+        for path, data in contents.items():
+            stack.enter_context(_explained(path, _failure(data)))
+            written[path] = stack.enter_context(_written(path, data))
+        for path, temporary in written.items():
+            stack.enter_context(_explained(path, _failure(contents[path])))
+            stack.enter_context(_in_place(temporary, path))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -332,15 +341,34 @@ def _verify(path: Path, data: bytes) -> None:
         raise OSError(errno.EIO, "the bytes read back differ from those written")
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename a file and sync its folder; if that fails, undo the rename."""
+def _failure(data: bytes) -> str:
+    return f"writing {len(data):,} bytes failed"
+
+
+@contextmanager
+def _written(path: Path, data: bytes) -> Iterator[Path]:
+    """Write to a temporary file beside a path, which is removed at the end if it is still there."""
+    temporary = _temporary(path)
+    try:
+        _require_replaceable(path, os.lstat, stat.S_ISREG, stat.S_ISLNK)
+        _write_and_sync(temporary, data)
+        _verify(temporary, data)
+        yield temporary
+    finally:
+        _remove_if_there(temporary)
+
+
+@contextmanager
+def _in_place(temporary: Path, path: Path) -> Iterator[None]:
+    """Rename a file and sync its folder; if that or the block fails, undo the rename."""
     old = _temporary(path)
     undo = _way_back(path, old)
     try:
         os.replace(temporary, path)
         try:
             _sync_folder(path.parent)
-        except OSError:
+            yield
+        except (OSError, StorageError):
             undo()
             raise
     finally:
