@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -308,6 +309,19 @@ def test_a_run_without_a_seed(compared: Path, tmp_path: Path, seed: object) -> N
 def change_facts(folder: Path, **changes: object) -> None:
     facts = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(facts | changes))
+
+
+def test_where_the_page_goes(tenfold: Tenfold, compared: Path, tmp_path: Path) -> None:
+    words = ["compare", str(compared / "single"), str(compared / "wide"), "--html"]
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    assert tenfold(*words, str(tmp_path / "link.html")).code == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    os.mkfifo(tmp_path / "pipe")
+    answer = tenfold(*words, str(tmp_path / "pipe"))
+    assert (answer.code, answer.out) == (1, "")
+    assert "pipe: this is a device or a pipe, wanted a file; choose another name" in answer.err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_wrong_places(compared: Path, tmp_path: Path) -> None:

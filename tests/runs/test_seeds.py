@@ -190,6 +190,16 @@ def test_a_signal_between_two_runs(tmp_path: Path) -> None:
     assert len(resume_seeds(tmp_path / "g").runs) == 2
 
 
+def test_a_group_with_another_recipe_is_not_called_finished(group: Path) -> None:
+    facts = json.loads((group / "seeds.json").read_text())
+    facts["recipe"]["lr"] = 0.25
+    (group / "seeds.json").write_text(json.dumps(facts))
+    told = StopsAt()
+    with pytest.raises(FileRefusedError, match="another recipe than its group: lr"):
+        resume_seeds(group, watcher=told)
+    assert told.notes == []
+
+
 def test_a_finished_group_has_nothing_to_do(group: Path) -> None:
     told = StopsAt()
     before = {path: path.stat().st_mtime_ns for path in group.rglob("*.json")}

@@ -55,7 +55,7 @@ class GroupFacts(Facts):
 
     format: int = FORMAT
     recipe: dict[str, Any]
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     data: DataFacts
     start: StartFacts | None = None
     conditions: Conditions

@@ -165,11 +165,13 @@ def resume_seeds(
         told = set(facts.data.notes)
         training = _Training(group, facts, own, every, watcher, stop, told, after)
         with training.resumable():
-            if not training.resume(data, resources, checkpoint_every):
-                watcher.note(
-                    f"{group}: all {counted(len(facts.seeds), 'run')} have ended, nothing to do"
-                )
-        return training.result()
+            trained = training.resume(data, resources, checkpoint_every)
+        found = training.result()
+        if not trained:
+            watcher.note(
+                f"{group}: all {counted(len(facts.seeds), 'run')} have ended, nothing to do"
+            )
+        return found
 
 
 def _numbers(first: int, seeds: int) -> list[int]:

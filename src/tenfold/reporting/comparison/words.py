@@ -178,7 +178,12 @@ def contrast_sentences(comparison: Comparison) -> list[str]:
 
 
 def _contrast_sentence(test: Contrast, tests: int) -> str:
-    """The same for one of several tests."""
+    """What a test found, or why there is none.
+
+    Args:
+        test: the pair of candidates.
+        tests: how many pairs are tested.
+    """
     first, second = test.first, test.second
     match test.result:
         case Paired() as found:
