@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 import struct
 import tracemalloc
 
@@ -18,6 +19,7 @@ from tenfold.errors import FileRefusedError, StorageError, UsageError
 from tenfold.storage import (
     LARGEST_HEADER,
     StoredTensor,
+    destination,
     make_folder,
     remove_leftovers,
     write_bytes,
@@ -96,9 +98,43 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_a_folder_at_the_files_path_is_left_unchanged(tmp_path):
     (tmp_path / "file.bin").mkdir()
-    with pytest.raises(StorageError, match="directory"):
+    with pytest.raises(StorageError, match="this is a folder, wanted a file"):
         write_bytes(tmp_path / "file.bin", b"x")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.bin"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes in folders")
+@pytest.mark.parametrize("write_there", [write_bytes, lambda path, _: destination(path)])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path, write_there):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StorageError, match="pipe: this is a device or a pipe, wanted a file"):
+        write_there(pipe, b"x")
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+
+
+def test_a_link_leads_to_the_destination(tmp_path):
+    (tmp_path / "folder").mkdir()
+    link, target = tmp_path / "link", tmp_path / "folder" / "file"
+    link.symlink_to(target)
+    for there in (False, True):
+        assert target.exists() == there
+        write_bytes(destination(link), b"x")
+    assert (link.is_symlink(), target.read_bytes()) == (True, b"x")
+    assert destination(target) == target
+    assert destination(tmp_path / "new") == tmp_path / "new"
+    write_bytes(link, b"y")
+    assert (link.is_symlink(), target.read_bytes()) == (False, b"x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes in folders")
+def test_a_link_to_what_is_no_regular_file_is_no_destination(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to-pipe").symlink_to(tmp_path / "pipe")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name, said in (("to-pipe", "device or a pipe"), ("circle", "cannot be written")):
+        with pytest.raises(StorageError, match=said):
+            destination(tmp_path / name)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

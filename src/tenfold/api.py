@@ -200,14 +200,20 @@ def resume_seeds(
     from tenfold.runs.seeds import resume_seeds as resume_runs
 
     watcher = _watcher(watcher, quiet, plot)
-    return resume_runs(
+    resources = _resources(data_root, device, threads, download, engine)
+    reporter = Reporter(watcher) if report else None
+    resumed = resume_runs(
         group.folder if isinstance(group, SeedRuns) else _path(group),
         data=data,
-        resources=_resources(data_root, device, threads, download, engine),
+        resources=resources,
         checkpoint_every=checkpoint_every,
         watcher=watcher,
-        after=Reporter(watcher) if report else None,
+        after=reporter,
     )
+    if reporter is not None:
+        for run in resumed.runs:
+            reporter.make_up_for(run, data, resources)
+    return resumed
 
 
 def resume(
@@ -369,10 +375,14 @@ def compare(
     Raises:
         UsageError: there are fewer than two runs.
         FileRefusedError: one of them is damaged, or not a run.
+        StorageError: the page cannot be written.
     """
     from tenfold.reporting.comparison.page import ShownComparison, write_page
     from tenfold.runs.comparing import compare_runs
+    from tenfold.storage import destination
 
+    if html is not None:
+        destination(Path(html))  # refuses it before the work
     found = compare_runs(
         [run.folder if isinstance(run, SeedRuns) else _path(run) for run in runs],
         resources=_resources(data_root, "", None, download),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -30,7 +32,7 @@ from tenfold.deployment.export.checking import Compute, images_to_check, require
 from tenfold.deployment.export.formats import FORMATS, export_bundle, export_path
 from tenfold.deployment.export.made_up import made_up_images
 from tenfold.deployment.export.torch_export import FACTS
-from tenfold.errors import ExportError, TenfoldError, UsageError
+from tenfold.errors import ExportError, StorageError, TenfoldError, UsageError
 from tenfold.evaluation.metrics import softmax
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
@@ -321,6 +323,49 @@ def test_code_that_tenfold_has_not_written_is_not_replaced(small: Bundle, tmp_pa
     with pytest.raises(UsageError, match="not of an earlier export, and would be replaced; choose"):
         export_bundle(small, "state-dict", path, images_of(small))
     assert (tmp_path / "model.py").read_text() == "import torch\n"
+
+
+def test_code_of_other_weights_is_not_replaced(small: Bundle, tmp_path: Path) -> None:
+    export_bundle(small, "state-dict", tmp_path / "n.pth", images_of(small))
+    before = (tmp_path / "n.py").read_bytes()
+    with pytest.raises(UsageError, match=r"n\.py: this file belongs to other weights than n\.pt,"):
+        export_bundle(small, "state-dict", tmp_path / "n.pt", images_of(small))
+    assert (tmp_path / "n.py").read_bytes() == before
+    assert not (tmp_path / "n.pt").exists()
+
+
+def test_weights_and_code_are_written_both_or_neither(
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(source: Path, target: Path) -> None:
+        if Path(target).suffix == ".py" and Path(source).suffix == ".tmp":
+            monkeypatch.setattr(os, "replace", replace)
+            raise OSError(errno.EIO, "input or output failed")
+        replace(source, target)
+
+    replace = os.replace
+    for there in ({}, {"model.pth": b"old weights"}):
+        for name, contents in there.items():
+            (tmp_path / name).write_bytes(contents)
+        monkeypatch.setattr(os, "replace", fails)
+        with pytest.raises(StorageError, match=r"model\.py: writing .* bytes failed"):
+            export_bundle(small, "state-dict", tmp_path / "model.pth", images_of(small))
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == there
+
+
+def test_a_link_is_followed_and_a_pipe_is_not_replaced(
+    small: Bundle, run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "model.pth").symlink_to(tmp_path / "elsewhere" / "weights")
+    export_bundle(small, "state-dict", tmp_path / "model.pth", images_of(small))
+    assert (tmp_path / "model.pth").is_symlink()
+    assert (tmp_path / "elsewhere" / "weights").stat().st_size > 100
+    (tmp_path / "model.pth").unlink()
+    os.mkfifo(tmp_path / "model.pth")
+    with pytest.raises(StorageError, match="this is a device or a pipe, wanted a file"):
+        export_run(run, "state-dict", tmp_path / "model.pth")
+    assert (tmp_path / "model.pth").is_fifo()
 
 
 def test_missing_packages_are_named(

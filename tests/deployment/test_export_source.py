@@ -23,7 +23,7 @@ from tenfold.deployment.export.formats import export_bundle
 from tenfold.deployment.export.made_up import made_up_images
 from tenfold.deployment.export.source import model_source
 from tenfold.deployment.export.text import text_literal
-from tenfold.errors import FileRefusedError, UsageError
+from tenfold.errors import DataError, FileRefusedError, UsageError
 from tenfold.models import MODELS, build, resnet
 from tenfold.models.layers import Add, Conv2d, Flatten, Linear, ReLU
 from tenfold.runs.starting import RESIDUAL
@@ -140,6 +140,12 @@ def test_as_a_script_it_names_the_class_of_image_files(exported: Path) -> None:
     assert said == f"picture.png: {guess.name} {guess.probability:.4f}\n"
 
 
+def test_as_a_script_without_files_it_says_how_to_use_it(exported: Path) -> None:
+    command = [sys.executable, str(exported / "lenet" / "model.py")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr) == (1, "usage: python model.py IMAGE...\n")
+
+
 def pictures() -> dict[str, Image.Image]:
     generator = np.random.default_rng(2)
     color = Image.fromarray(generator.integers(0, 256, (37, 23, 3), dtype=np.uint8))
@@ -154,6 +160,7 @@ def pictures() -> dict[str, Image.Image]:
         "clear.png": clear,
         "clear gray.png": clear.convert("LA"),
         "deep.png": deep,
+        "deep.pgm": deep.convert("I"),
         "wide.bmp": color.resize((200, 3)),
         "fits.png": color.resize((11, 8)),
     }
@@ -178,6 +185,11 @@ def test_it_reads_image_files_as_tenfold_does(channels: int, resize: str, tmp_pa
         picture.save(tmp_path / name, **({"exif": exif} if name == "color.png" else {}))
         (wanted,) = Classifier(made).pixels(tmp_path / name)
         assert torch.equal(names["read"](tmp_path / name), torch.from_numpy(wanted)), name
+    for name, number in (("whole.tiff", np.int32), ("real.tiff", np.float32)):
+        Image.fromarray(np.ones((20, 41), number)).save(tmp_path / name)
+        for read in (names["read"], Classifier(made).pixels):
+            with pytest.raises((ValueError, DataError), match=r"whole|real"):
+                read(tmp_path / name)
 
 
 def test_any_class_name_can_be_written() -> None:

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tenfold.errors import UsageError
-from tenfold.evaluation.comparing import exact_mcnemar, holm, paired, summary_of, welch
+from tenfold.evaluation.comparing import (
+    SHARES_APART,
+    exact_mcnemar,
+    holm,
+    paired,
+    summary_of,
+    welch,
+)
 from tenfold.evaluation.metrics import t_quantile, t_two_sided
 
 # --- Student's t ------------------------------------------------------------------------------
@@ -120,11 +127,17 @@ def test_it_is_scipys_test(first: list[float], second: list[float]) -> None:
 
 
 def test_groups_without_any_deviation() -> None:
-    same, other = welch([0.5, 0.5], [0.5, 0.5, 0.5]), welch([0.5, 0.5], [0.75, 0.75])
-    assert (same.degrees, same.p, same.interval) == (None, 1, (0, 0))
-    assert (other.degrees, other.p, other.interval) == (None, 0, (0.25, 0.25))
+    for other in ([0.5, 0.5, 0.5], [0.75, 0.75]):
+        with pytest.raises(UsageError, match="all values of each group are the same"):
+            welch([0.5, 0.5], other)
     with pytest.raises(UsageError, match="groups of 1 and 2 values"):
         welch([0.5], [0.5, 0.6])
+
+
+def test_the_interval_of_a_difference_is_cut_to_what_is_possible() -> None:
+    values = [0.1, 0.9], [0.95, 1.0]
+    assert welch(*values).interval[1] > 1
+    assert welch(*values, SHARES_APART).interval == (-1.0, 1.0)
 
 
 # --- Several tests ----------------------------------------------------------------------------

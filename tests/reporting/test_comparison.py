@@ -17,7 +17,7 @@ import pytest
 from tenfold.evaluation.comparing import Paired, Welch
 from tenfold.reporting.comparison.page import comparison_page
 from tenfold.reporting.comparison.text import WIDTH, comparison_text
-from tenfold.reporting.comparison.words import contrast_sentences, shown, together
+from tenfold.reporting.comparison.words import contrast_sentences, described, shown, together
 from tenfold.reporting.pages.charts import (
     STYLES,
     Line,
@@ -81,8 +81,13 @@ def test_several_tests_in_words(runs: Comparison) -> None:
         "The means of A and C over their seeds, with 5.4 degrees of freedom: p < 0.0001 (p < 0.0001"
     )
     assert said[2] == "A and D are not tested: D has no test images."
-    none = replace(two, degrees=None)
-    assert "with no degrees" in sentences(runs, Contrast("A", "C", none, corrected=0.0))[0]
+
+
+def test_a_group_of_which_one_run_has_ended_in_words(groups: Comparison) -> None:
+    first, *others = groups.candidates[0].runs
+    begun = [replace(run, facts=run.facts.updated(figures=None, test=None)) for run in others]
+    said = described(replace(groups.candidates[0], runs=(first, *begun)))
+    assert said.endswith(", 3 runs with the seeds 0 to 2, of which 1 run has figures")
 
 
 # --- text -------------------------------------------------------------------------------------
@@ -119,7 +124,7 @@ def test_the_text_of_groups(groups: Comparison, compared: Path) -> None:
     assert f"A  {compared / 'slow'}, 3 runs with the seeds 0 to 2\n" in text
     assert "deviation" in text
     assert "A and B have different ones" not in text
-    assert "Of the training and validation images and labels, A, B and C have" in text
+    assert "The training and validation images and labels are divided by the seed." in text
     assert "A, B and C have the same test images and labels." in text
     assert "Welch's t test: p is the probability" in text
     assert "A and C are not tested: C is a single run" in " ".join(text.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tenfold.evaluation.comparing import Paired, Welch
 from tenfold.runs import open_run, train_run
 from tenfold.runs.comparing import compare_runs
 from tenfold.runs.predicted import predictions_of
+from tenfold.runs.seeds import train_seeds
+
+UNFINISHED = {"figures": None, "test": None, "digests": {}}
 
 
 def test_two_runs_are_compared_image_by_image(compared: Path) -> None:
@@ -69,6 +73,57 @@ def test_runs_that_differ_only_in_the_seed_are_together_however_they_are_named(
     assert [each.seeds for each in found.candidates] == [(2, 0), (1, 0)]
     assert found.candidates[0].place == f"{places[0]} and 1 more"
     assert isinstance(found.tests[0].result, Welch)
+
+
+@pytest.fixture(scope="module")
+def with_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A group on images that are there twice, so that each seed holds out another number."""
+    data = digits(400)
+    once, twice = np.arange(240), np.repeat(np.arange(240, 300), 2)
+    splits = Splits(
+        data.select(np.concatenate([once, twice])),
+        None,
+        data.select(np.arange(300, 400), split="test"),
+    )
+    folder = tmp_path_factory.mktemp("copies") / "group"
+    recipe = small_recipe(data="", epochs=1, batch_size=10_000)
+    train_seeds(recipe, splits, seeds=4, out=folder, resources=ONE_THREAD)
+    return folder
+
+
+def test_a_group_on_equal_images_is_one_candidate(with_copies: Path, compared: Path) -> None:
+    runs = package.open_seeds(with_copies).runs
+    facts = [run.facts for run in runs]
+    assert len({each.data.n["train"] for each in facts}) > 1
+    everything = [each.data.n["train"] == each.context.recipe["batch_size"] for each in facts]
+    assert any(everything)
+    assert not all(everything)
+    for places in ([with_copies], [run.folder for run in runs]):
+        found = compare_runs([*places, compared / "fast"])
+        assert [each.seeds for each in found.candidates] == [(0, 1, 2, 3), (0, 1, 2, 3)]
+
+
+def test_a_group_is_never_torn_apart(compared: Path, tmp_path: Path) -> None:
+    """Though one of its seeds is there already."""
+    group = Path(shutil.copytree(compared / "slow", tmp_path / "group"))
+    found = compare_runs([compared / "slow" / "seed-1", group])
+    assert [each.seeds for each in found.candidates] == [(1,), (0, 1, 2)]
+    assert found.notes[-1].startswith("B has the recipe and a seed of A, so it is a repetition")
+
+
+def test_another_batch_size_is_no_other_seed(tmp_path: Path) -> None:
+    for seed, size in ((0, 32), (1, 64)):
+        recipe = small_recipe(epochs=1, batch_size=size, seed=seed)
+        train_run(recipe, out=tmp_path / f"{size}", resources=ONE_THREAD)
+    found = compare_runs([tmp_path / "32", tmp_path / "64"])
+    assert found.recipes["batch_size"] == {"A": 32, "B": 64}
+
+
+def test_a_run_that_does_not_belong_to_its_group(compared: Path, tmp_path: Path) -> None:
+    group = Path(shutil.copytree(compared / "slow", tmp_path / "group"))
+    package.resume(group / "seed-1", epochs=3, quiet=True)
+    with pytest.raises(FileRefusedError, match="another recipe than its group: epochs"):
+        compare_runs([group, compared / "fast"])
 
 
 def test_a_repetition_is_no_further_seed(compared: Path, tmp_path: Path) -> None:
@@ -134,11 +189,15 @@ def test_other_test_images(compared: Path, tmp_path: Path) -> None:
         train_run(recipe, each, out=tmp_path / f"{number}", resources=ONE_THREAD)
     found = compare_runs([tmp_path / "0", tmp_path / "1"])
     assert found.tests[0].why_not == "they were tested on different images"
+    assert found.divided == ()
     assert found.data == {"train": [["A", "B"]], "val": [["A", "B"]], "test": [["A"], ["B"]]}
     other = small_recipe(data="", epochs=1, lr=0.3)
     train_run(other, splits[0], out=tmp_path / "2", resources=ONE_THREAD)
     found = compare_runs([tmp_path / "0", tmp_path / "2"])
-    assert "the run's data was passed in Python" in found.tests[0].why_not
+    assert found.tests[0].why_not.endswith(
+        "the run's data was passed in Python; write its predictions again in Python: "
+        f"tenfold.report('{tmp_path / '0'}', data)"
+    )
     train_run(small_recipe(test=0.0), out=tmp_path / "3", resources=ONE_THREAD)
     found = compare_runs([tmp_path / "0", tmp_path / "3"])
     assert found.tests[0].why_not == "B has no test images"
@@ -147,18 +206,122 @@ def test_other_test_images(compared: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_has_not_finished(compared: Path, tmp_path: Path) -> None:
     group = Path(shutil.copytree(compared / "slow", tmp_path / "group"))
-    facts = json.loads((group / "seed-0" / "run.json").read_text())
-    facts |= {"status": "interrupted", "figures": None, "test": None, "digests": {}}
-    (group / "seed-0" / "run.json").write_text(json.dumps(facts))
+    change_facts(group / "seed-0", **UNFINISHED, status="interrupted")
     shutil.rmtree(group / "seed-1")
     found = compare_runs([compared / "wide", group])
     assert [len(each.ended) for each in found.candidates] == [1, 1]
+    assert found.tests[0].result is not None
     assert len(found.notes) == 2
     assert "the run with seed 1 has not begun; train it with: tenfold resume" in found.notes[0]
-    assert "seed-0 has no final figures (status: interrupted); finish it with:" in found.notes[1]
+    assert found.notes[1].endswith(
+        f"seed-0 has no final figures (status: interrupted); finish it with: tenfold resume {group}"
+    )
+    found = compare_runs([compared / "fast", group])
+    assert found.tests[0].why_not == (
+        "only one run of B has ended, and A has 4; name one run of A, or finish the others with: "
+        f"tenfold resume {group}"
+    )
     shutil.rmtree(group / "seed-2")
     found = compare_runs([compared / "wide", group])
     assert found.tests[0].why_not == "B has no final figures"
+
+
+def test_a_run_of_a_group_that_has_failed(compared: Path, tmp_path: Path) -> None:
+    group = Path(shutil.copytree(compared / "slow", tmp_path / "group"))
+    change_facts(group / "seed-0", **UNFINISHED, status="failed", failure="the loss is infinite")
+    found = compare_runs([group, compared / "fast"])
+    (note,) = found.notes
+    assert note == (
+        f"{group / 'seed-0'} has no final figures (status: failed: the loss is infinite); finish "
+        f"it with: tenfold resume {group}"
+    )
+    assert isinstance(found.tests[0].result, Welch)
+
+
+def test_groups_without_any_deviation_are_not_tested(compared: Path, tmp_path: Path) -> None:
+    for name, accuracy in (("slow", 0.5), ("fast", 0.75)):
+        shutil.copytree(compared / name, tmp_path / name)
+        for folder in (tmp_path / name).glob("seed-*"):
+            facts = json.loads((folder / "run.json").read_text())
+            change_facts(folder, figures=facts["figures"] | {"test_acc": accuracy}, digests={})
+    found = compare_runs([tmp_path / "slow", tmp_path / "fast"])
+    assert found.tests[0].result is None
+    assert found.tests[0].why_not == (
+        "all runs of A have the same accuracy, and so have those of B, so they do not say how far "
+        "apart chance alone brings them"
+    )
+    found = compare_runs([tmp_path / "slow", compared / "fast"])
+    assert isinstance(found.tests[0].result, Welch)
+
+
+def test_the_figures_of_a_group_are_those_of_all_its_runs(compared: Path) -> None:
+    found = compare_runs([compared / "slow", compared / "single"])
+    group, single = found.candidates
+    assert not group.figures.keys() & {"test_interval", "train_acc", "train_loss"}
+    assert (group.figures["epochs"], group.figures["n_test"]) == (2, 359)
+    assert single.figures == open_run(compared / "single").figures
+    facts = found.to_dict()["candidates"]
+    assert [each["interval"] for each in facts] == [
+        list(group.summaries["test_acc"].interval),
+        list(single.figures["test_interval"]),
+    ]
+
+
+def test_the_same_pictures_in_another_size(compared: Path, tmp_path: Path) -> None:
+    train_run(small_recipe(epochs=1, image_size=(10, 10)), out=tmp_path / "l", resources=ONE_THREAD)
+    found = compare_runs([compared / "single", tmp_path / "l"])
+    assert found.tests[0].why_not == (
+        "they were tested on the same source, but on images of 8x8 and 10x10"
+    )
+
+
+def test_conditions_of_all_runs_of_a_group(compared: Path, tmp_path: Path) -> None:
+    group = Path(shutil.copytree(compared / "slow", tmp_path / "group"))
+    facts = json.loads((group / "seed-2" / "run.json").read_text())
+    change_facts(group / "seed-2", conditions=facts["conditions"] | {"threads": 2})
+    found = compare_runs([compared / "single", group])
+    assert found.conditions == {"threads": {"A": 1, "B": [1, 2]}}
+
+
+def test_data_that_has_gone(compared: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(compared / "single", tmp_path / "run"))
+    (run / "predictions.csv").unlink(missing_ok=True)
+    facts = json.loads((run / "run.json").read_text())
+    change_facts(run, data=facts["data"] | {"source": str(tmp_path / "gone")})
+    found = compare_runs([run, compared / "wide"])
+    assert found.tests[0].why_not.endswith(
+        f"write its predictions again with the same data: tenfold report {run} --data PLACE"
+    )
+
+
+@pytest.mark.parametrize("seed", [None, "x", [1], True])
+def test_a_run_without_a_seed(compared: Path, tmp_path: Path, seed: object) -> None:
+    run = Path(shutil.copytree(compared / "single", tmp_path / "run"))
+    context = json.loads((run / "run.json").read_text())["context"]
+    context["recipe"]["seed"] = seed
+    if seed is None:
+        del context["recipe"]["seed"]
+    change_facts(run, context=context)
+    with pytest.raises(FileRefusedError, match="seed of its recipe is"):
+        compare_runs([run, compared / "wide"])
+
+
+def change_facts(folder: Path, **changes: object) -> None:
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(facts | changes))
+
+
+def test_where_the_page_goes(tenfold: Tenfold, compared: Path, tmp_path: Path) -> None:
+    words = ["compare", str(compared / "single"), str(compared / "wide"), "--html"]
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    assert tenfold(*words, str(tmp_path / "link.html")).code == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    os.mkfifo(tmp_path / "pipe")
+    answer = tenfold(*words, str(tmp_path / "pipe"))
+    assert (answer.code, answer.out) == (1, "")
+    assert "pipe: this is a device or a pipe, wanted a file; choose another name" in answer.err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_wrong_places(compared: Path, tmp_path: Path) -> None:
@@ -187,7 +350,7 @@ def test_on_the_command_line_and_in_python(tenfold: Tenfold, compared: Path) -> 
     assert Path("page.html").read_text() == Path("out/page.html").read_text()
     groups = package.compare(package.open_seeds(compared / "slow"), compared / "fast")
     assert json.loads(json.dumps(groups.to_dict()))["tests"][0]["test"] == "welch"
-    assert groups._repr_html_().startswith('<iframe srcdoc="&lt;!DOCTYPE html&gt;')
+    assert groups._repr_html_().startswith('<iframe sandbox title="Comparison" srcdoc="&lt;!DOC')
     assert repr(groups) == f"Comparison({compared / 'slow'}, {compared / 'fast'})"
     for command in ("runs", "compare"):
         answer = tenfold(command, "--help")

@@ -132,6 +132,20 @@ def test_what_is_no_run_is_passed_over(some: Path) -> None:
     assert list_runs(some).problems == {}
 
 
+def test_links_are_followed_unless_they_lead_back(some: Path) -> None:
+    elsewhere = Path(shutil.copytree(some / "reproduction-001", some / ".elsewhere"))
+    (some / "linked").symlink_to(elsewhere)
+    (some / "here").symlink_to(some)
+    (some / "up").symlink_to(some.parent)
+    (elsewhere / "back").symlink_to(some)
+    assert names(some) == [
+        "linked/single",
+        "reproduction-001/single",
+        "linked/wide",
+        "reproduction-001/wide",
+    ]
+
+
 def test_a_folder_that_may_not_be_entered_is_passed_over(
     some: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,22 @@ def group(compared: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(compared / "slow", tmp_path / "group"))
 
 
+def test_reports_that_are_missing_are_made_up_for(tenfold: Tenfold, group: Path) -> None:
+    """Also what was left half-written when the process died after a run had ended."""
+    leftover = group / "seed-1" / ".report.html.12-0123abcd.tmp"
+    leftover.write_text("half")
+    shutil.rmtree(group / "seed-2")
+    assert tenfold("resume", str(group), "--no-report").code == 0
+    assert not list(group.glob("seed-*/report.html"))
+    assert not leftover.exists()
+    shutil.rmtree(group / "seed-2")
+    assert tenfold("resume", str(group)).code == 0
+    assert len(list(group.glob("seed-*/report.html"))) == 3
+    (group / "seed-1" / "report.html").unlink()
+    package.resume_seeds(group, quiet=True)
+    assert (group / "seed-1" / "report.html").exists()
+
+
 def test_runs_that_have_not_begun_are_trained_as_if_they_had(compared: Path, group: Path) -> None:
     for seed in (0, 2):
         shutil.rmtree(group / f"seed-{seed}")
@@ -172,6 +188,16 @@ def test_a_signal_between_two_runs(tmp_path: Path) -> None:
             watcher=StopsAfter(),
         )
     assert len(resume_seeds(tmp_path / "g").runs) == 2
+
+
+def test_a_group_with_another_recipe_is_not_called_finished(group: Path) -> None:
+    facts = json.loads((group / "seeds.json").read_text())
+    facts["recipe"]["lr"] = 0.25
+    (group / "seeds.json").write_text(json.dumps(facts))
+    told = StopsAt()
+    with pytest.raises(FileRefusedError, match="another recipe than its group: lr"):
+        resume_seeds(group, watcher=told)
+    assert told.notes == []
 
 
 def test_a_finished_group_has_nothing_to_do(group: Path) -> None:

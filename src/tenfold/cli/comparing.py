@@ -72,7 +72,10 @@ def compare(
     from tenfold.reporting.comparison.text import comparison_text
     from tenfold.runs.comparing import compare_runs
     from tenfold.runs.resources import Resources
+    from tenfold.storage import destination
 
+    if html is not None:
+        destination(html)  # refuses it before the work
     with watching() as watcher:
         comparison = compare_runs(
             places, resources=Resources(data_root, not offline), listener=watcher

@@ -77,9 +77,11 @@ def explain(
     from tenfold.runs.evaluate import parts_of
     from tenfold.runs.resources import Resources, choose_device
     from tenfold.runs.run import note_on_run, read_own_bundle
+    from tenfold.storage import destination
 
     if out is not None:
         picture_format(out)
+        destination(out)  # refuses it before the work
     bundle, own = read_own_bundle(run)
     classifier = Classifier(bundle, choose_device(device))
     with watching() as watcher:

@@ -264,6 +264,7 @@ def resume(
     from tenfold.runs.groups import GroupFolder
     from tenfold.runs.resources import Resources
 
+    resources = Resources(data_root, not offline, device, threads, engine)
     if GroupFolder(run).is_there:
         from tenfold.runs.seeds import resume_seeds
 
@@ -273,17 +274,20 @@ def resume(
                 remedy="leave it out, or train a new group",
             )
         with watching(quiet, log_every, plot) as watcher:
+            reporter = None if no_report else Reporter(watcher)
             group = resume_seeds(
                 run,
                 data=data,
-                resources=Resources(data_root, not offline, device, threads, engine),
+                resources=resources,
                 checkpoint_every=checkpoint_every,
                 watcher=watcher,
-                after=None if no_report else Reporter(watcher),
+                after=reporter,
             )
+            if reporter is not None:
+                for ended in group.runs:
+                    reporter.make_up_for(ended, data, resources)
         _show_group(group, as_json)
         return
-    resources = Resources(data_root, not offline, device, threads, engine)
     with watching(quiet, log_every, plot) as watcher:
         reporter = None if no_report else Reporter(watcher)
         resumed = resume_run(
@@ -364,13 +368,15 @@ def reproduce(
     from tenfold.reproduction.reproduce import reproduce as run_recipes
     from tenfold.reproduction.text import reproduction_markdown, reproduction_text
     from tenfold.runs.resources import Resources
-    from tenfold.storage import write_text
+    from tenfold.storage import destination, write_text
 
     if markdown is not None and not is_folder(markdown.parent):
         raise UsageError(
             f"--markdown {markdown}: no such folder: {markdown.parent}",
             remedy="create it first",
         )
+    if markdown is not None:
+        destination(markdown)  # refuses it before the work
     with watching(quiet, log_every) as watcher:
         reproduction = run_recipes(
             names or (),
@@ -383,6 +389,6 @@ def reproduce(
         )
     facts = reproduction.to_dict()
     if markdown is not None:
-        write_text(markdown, reproduction_markdown(facts))
+        write_text(destination(markdown), reproduction_markdown(facts))
     show(facts, as_json, lambda: reproduction_text(facts))
     raise typer.Exit(reproduction.exit_code)

@@ -21,6 +21,9 @@ _Z = NormalDist().inv_cdf(0.975)
 SHARE = (0.0, 1.0)
 """The range of accuracies."""
 
+SHARES_APART = (-1.0, 1.0)
+"""The range of their differences."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -149,17 +152,21 @@ class Welch:
     Attributes:
         difference: mean of the second group minus that of the first.
         interval: its 95 % interval by Welch's t.
-        degrees: of freedom; None if there is no deviation at all.
+        degrees: of freedom.
         p: two-sided p-value of Welch's t test.
     """
 
     difference: float
     interval: tuple[float, float]
-    degrees: float | None
+    degrees: float
     p: float
 
 
-def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
+def welch(
+    first: Sequence[float],
+    second: Sequence[float],
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> Welch:
     """Compare the means of two groups, whose deviations may differ.
 
     Welch, "The generalization of 'Student's' problem when several different population variances
@@ -168,9 +175,11 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
     Args:
         first: two or more values.
         second: two or more values.
+        within: the range of possible differences, to which the interval is cut.
 
     Raises:
-        UsageError: a group has fewer than two values.
+        UsageError: a group has fewer than two values, or neither has any deviation, so that they
+            do not say what chance alone does.
     """
     if min(len(first), len(second)) < 2:
         raise UsageError(
@@ -179,7 +188,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
     difference = statistics.mean(second) - statistics.mean(first)
     shares = [statistics.variance(values) / len(values) for values in (first, second)]
     if not sum(shares):
-        return Welch(difference, (difference, difference), None, 0.0 if difference else 1.0)
+        raise UsageError("welch: all values of each group are the same, wanted some deviation")
     degrees = sum(shares) ** 2 / sum(
         share**2 / (len(values) - 1) for share, values in zip(shares, (first, second), strict=True)
     )
@@ -187,7 +196,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Welch:
     half = t_quantile(degrees) * error
     return Welch(
         difference,
-        (difference - half, difference + half),
+        (max(within[0], difference - half), min(within[1], difference + half)),
         degrees,
         t_two_sided(difference / error, degrees),
     )

@@ -64,16 +64,22 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     return min(max(0.0, middle - half), share), max(min(1.0, middle + half), share)
 
 
+MOST_DEGREES = 1e8
+"""Of freedom; beyond, rounding would be larger than the distance from a normal distribution."""
+
+
 def t_quantile(degrees: float | int, probability: float = 0.975) -> float:
     """The quantile of Student's t distribution.
 
     With x = sqrt(degrees) tan(a), the density is in proportion to cos(a) ** (degrees - 1), which is
-    integrated by Simpson's rule; the angle is found by bisection.
+    integrated by Simpson's rule; the angle is found by bisection. More than `MOST_DEGREES` count as
+    so many, with which the distribution is as good as normal.
 
     Args:
         degrees: of freedom, at least 1.
         probability: 0.5 <= probability < 1.
     """
+    degrees = min(degrees, MOST_DEGREES)
     scale = _t_scale(degrees)
 
     def above_half(angle: float, steps: int = 512) -> float:
@@ -81,7 +87,7 @@ def t_quantile(degrees: float | int, probability: float = 0.975) -> float:
         total = values[0] + values[-1] + 4 * values[1::2].sum() + 2 * values[2:-1:2].sum()
         return scale * float(total) * angle / steps / 3
 
-    low, high = 0.0, math.pi / 2
+    low, high = 0.0, _t_span(degrees)
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if above_half(middle) < probability - 0.5 else (low, middle)
@@ -98,10 +104,17 @@ def t_two_sided(t: float, degrees: float | int) -> float:
         t: any number, also infinite.
         degrees: of freedom, at least 1.
     """
+    degrees = min(degrees, MOST_DEGREES)
     end = math.atan2(math.sqrt(degrees), abs(t))
+    span = min(end, _t_span(degrees))
     nodes, weights = np.polynomial.legendre.leggauss(128)
-    values = np.sin((nodes + 1) * end / 2) ** (degrees - 1)
-    return min(1.0, _t_scale(degrees) * float(weights @ values) * end)
+    values = np.sin(end - (nodes + 1) * span / 2) ** (degrees - 1)
+    return min(1.0, _t_scale(degrees) * float(weights @ values) * span)
+
+
+def _t_span(degrees: float | int) -> float:
+    """The angle beyond which nothing is left of the density."""
+    return min(math.pi / 2, 40 / math.sqrt(degrees))
 
 
 def _t_scale(degrees: float | int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tenfold.errors import TenfoldError
 from tenfold.listening import Listener
@@ -13,17 +14,14 @@ from tenfold.runs.run import Run
 
 
 class Reporter:
-    """Writes the report of a run that has ended.
+    """Writes the reports of runs that have ended.
 
     Args:
         listener: gets a note if that fails.
-
-    Attributes:
-        has_tried: whether it has written one, or failed to.
     """
 
     def __init__(self, listener: Listener) -> None:
-        self.has_tried = False
+        self._tried: set[Path] = set()
         self._listener = listener
 
     def __call__(self, run: Run, evidence: Evidence) -> None:
@@ -34,13 +32,14 @@ class Reporter:
 
             write_report(run, evidence)
 
-        self.has_tried = True
+        self._tried.add(run.folder)
         _try(write, run, self._listener)
 
     def make_up_for(self, run: Run, data: object, resources: Resources) -> None:
         """Write the report of a finished run that has none, or one of other results.
 
-        As if its process had died before it was written. Nothing is done if the run has trained.
+        As if its process had died before it was written. Nothing is done if this has written, or
+        failed to write, the run's report.
 
         Args:
             run: the run.
@@ -54,7 +53,7 @@ class Reporter:
             if not has_own_report(run):
                 make_report(run.folder, data, resources=resources, listener=self._listener)
 
-        if run.facts.has_ended and not self.has_tried:
+        if run.facts.has_ended and run.folder not in self._tried:
             _try(make, run, self._listener)
 
 

@@ -19,7 +19,7 @@ def in_table(
         left: headings of the columns that are aligned on the left, as words are; numbers are
             aligned on the right.
     """
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    widths = _widths(headings, rows)
     return [
         GAP.join(
             cell.ljust(width) if heading in left else cell.rjust(width)
@@ -31,5 +31,10 @@ def in_table(
 
 def width_of(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """How many characters wide a table is."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    widths = _widths(headings, rows)
     return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _widths(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """How many characters wide each column is."""
+    return [max(map(len, column)) for column in zip(headings, *rows, strict=True)]

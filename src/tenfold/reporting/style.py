@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from tenfold.errors import UsageError, printable
 from tenfold.reporting.terminal import PlainWatcher
-from tenfold.storage import make_folder, write_bytes
+from tenfold.storage import destination, make_folder, write_bytes
 
 PictureFormat = Literal["png", "svg"]
 
@@ -107,6 +107,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     path = Path(path)
     form = picture_format(path)
+    path = destination(path)
     make_folder(path.parent)
     write_bytes(path, figure_bytes(figure, form))
 

@@ -5,21 +5,42 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import TenfoldError, UsageError, counted, printable
-from tenfold.evaluation.comparing import Paired, Summary, Welch, holm, paired, welch
+from tenfold.errors import DataError, TenfoldError, UsageError, counted, printable
+from tenfold.evaluation.comparing import (
+    SHARES_APART,
+    Paired,
+    Summary,
+    Welch,
+    holm,
+    paired,
+    welch,
+)
 from tenfold.listening import Listener
 from tenfold.paths import is_file
 from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.runs.groups import GroupFolder, seed_of, seeds_text, summaries
+from tenfold.runs.groups import (
+    BATCH,
+    GroupFolder,
+    differing_keys,
+    require_recipe,
+    seed_of,
+    seeds_text,
+    summaries,
+)
 from tenfold.runs.predicted import Predictions, predictions_of
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run
+from tenfold.types import ImageShape
 
 TESTED = "test_acc"
 """The figure whose means are compared between groups."""
+
+INTERVAL = "test_interval"
+"""That of a single run, which says nothing of the mean of several."""
 
 CONDITIONS = ("engine", "device", "threads", "instructions", "torch", "tenfold")
 """The conditions of a run that are compared."""
@@ -34,41 +55,58 @@ class Candidate:
         place: the run's folder or the group's as it was named, and for runs that are no group by
             their folder, how many there are.
         runs: one or more.
+        resume: of a group, the command that finishes it.
+        not_begun: number of runs of a group that are not there yet.
     """
 
     name: str
     place: str
     runs: tuple[Run, ...]
+    resume: str = ""
+    not_begun: int = 0
 
     @property
     def ended(self) -> tuple[Run, ...]:
         """The runs that have figures."""
-        return tuple(run for run in self.runs if run.facts.figures is not None)
+        return tuple(filter(_ended, self.runs))
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of all runs."""
         return tuple(map(seed_of, self.runs))
 
-    @property
+    @cached_property
+    def key(self) -> str:
+        """What runs have in common that differ only in their seeds, but for the size of a batch."""
+        return _key(self.runs[0])
+
+    @cached_property
     def summaries(self) -> dict[str, Summary]:
         """Mean, deviation and interval of the figures; empty for fewer than two runs."""
         return summaries([run.figures for run in self.ended])
 
     @property
     def figures(self) -> dict[str, Any]:
-        """The figures of the run, or those of several on the average; empty without any."""
+        """Those of the run; of several, the means, and what they have in common; empty without."""
         if not self.ended:
             return {}
-        means = {name: found.mean for name, found in self.summaries.items()}
-        return {**self.ended[0].figures, **means}
+        first, *others = [run.figures for run in self.ended]
+        if not others:
+            return first
+        common = {
+            key: value
+            for key, value in first.items()
+            if all(key in figures and figures[key] == value for figures in others)
+            and key != INTERVAL
+        }
+        return {**common, **{name: found.mean for name, found in self.summaries.items()}}
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """Of the test accuracy: Wilson's of a run, Student's t of several; None without one."""
         if TESTED in self.summaries:
             return self.summaries[TESTED].interval
-        found = self.figures.get("test_interval")
+        found = self.figures.get(INTERVAL)
         return None if found is None else (found[0], found[1])
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,6 +119,7 @@ class Candidate:
             "status": [run.status for run in self.runs],
             "parameters": self.runs[0].facts.parameters,
             "figures": self.figures,
+            "interval": None if self.interval is None else list(self.interval),
             "summaries": {name: found.to_dict() for name, found in self.summaries.items()},
         }
 
@@ -123,6 +162,8 @@ class Comparison:
         recipes: the keys of recipes that differ, and their values by candidate.
         conditions: the same for device, engine and versions.
         data: for each split, the candidates that have the same images and labels, together.
+        divided: the splits that differ between the runs of a candidate, because their seeds divide
+            the same images in different ways.
         tests: of each other candidate with the first.
         notes: what else there is to know, one sentence each.
     """
@@ -131,6 +172,7 @@ class Comparison:
     recipes: Mapping[str, Mapping[str, Any]]
     conditions: Mapping[str, Mapping[str, Any]]
     data: Mapping[str, list[list[str]]]
+    divided: tuple[str, ...] = ()
     tests: tuple[Contrast, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -141,6 +183,7 @@ class Comparison:
             "recipes": {key: dict(values) for key, values in self.recipes.items()},
             "conditions": {key: dict(values) for key, values in self.conditions.items()},
             "data": {split: [list(names) for names in same] for split, same in self.data.items()},
+            "divided_by_seed": list(self.divided),
             "tests": [test.to_dict() for test in self.tests],
             "notes": list(self.notes),
         }
@@ -168,13 +211,14 @@ def compare_runs(
     """
     notes: list[str] = []
     opened = list(_opened(places, notes))
-    if len(opened) < 2:
+    n = sum(len(each.runs) for each in opened)
+    if n < 2:
         raise UsageError(
-            f"{counted(len(opened), 'run')} to compare, wanted two or more",
+            f"{counted(n, 'run')} to compare, wanted two or more",
             remedy="list the runs with: tenfold runs",
         )
     candidates = _candidates(opened)
-    notes += [_unfinished(run) for each in candidates for run in each.runs if run not in each.ended]
+    notes += [_unfinished(run, each) for each in opened for run in each.runs if not _ended(run)]
     notes += _repetitions(candidates)
     tests = _tests(candidates, resources, listener or Listener())
     if len(candidates) == 1:
@@ -187,96 +231,116 @@ def compare_runs(
         recipes=_differing(candidates, _recipe_of),
         conditions=_differing(candidates, _conditions_of),
         data=_same_data(candidates),
+        divided=_divided(candidates),
         tests=_corrected(tests),
         notes=tuple(notes),
     )
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A run, and the folder that was named: its own, or that of its group."""
-
-    run: Run
-    place: str
-    is_of_group: bool
-
-
-def _opened(places: Sequence[Path], notes: list[str]) -> Iterator[_Opened]:
-    """The runs in these folders, each once."""
+def _opened(places: Sequence[Path], notes: list[str]) -> Iterator[Candidate]:
+    """What is in these folders, each run once; without names yet."""
     known: set[Path] = set()
     for place in places:
         group = GroupFolder(place)
-        for folder in _runs_of(group, notes) if group.is_there else [existing_run(place)]:
-            found = folder.path.resolve()
-            if found in known:
-                notes.append(f"{folder} was named twice, and counts once")
-                continue
-            known.add(found)
-            yield _Opened(open_run(folder.path), printable(place), group.is_there)
+        runs = _runs_of(group, notes) if group.is_there else [open_run(existing_run(place).path)]
+        new = [run for run in runs if run.folder.resolve() not in known]
+        notes += [
+            f"{printable(run.folder)} was named twice, and counts once"
+            for run in runs
+            if run not in new
+        ]
+        known |= {run.folder.resolve() for run in new}
+        if not new:
+            continue
+        if group.is_there:
+            seeds = group.read_facts().seeds
+            resume = group.folder.command("resume")
+            yield Candidate("", printable(place), tuple(new), resume, len(seeds) - len(runs))
+        else:
+            yield Candidate("", printable(place), tuple(new))
 
 
-def _runs_of(group: GroupFolder, notes: list[str]) -> Iterator[RunFolder]:
-    for seed in group.read_facts().seeds:
+def _runs_of(group: GroupFolder, notes: list[str]) -> list[Run]:
+    """The runs of a group that have begun.
+
+    Raises:
+        FileRefusedError: one is damaged, or differs from the others in more than its seed.
+    """
+    facts, runs = group.read_facts(), list[Run]()
+    for seed in facts.seeds:
         folder = group.run_of(seed)
         if is_file(folder.facts):
-            yield folder
+            runs.append(open_run(folder.path))
+            require_recipe(runs[-1], group, facts, seed)
         else:
             resume = group.folder.command("resume")
             notes.append(
                 f"{group}: the run with seed {seed} has not begun; train it with: {resume}"
             )
+    return runs
 
 
-def _candidates(opened: Sequence[_Opened]) -> list[Candidate]:
-    """Runs that differ only in their seeds together, in the order in which they were named."""
-    together: dict[str, list[list[_Opened]]] = {}
-    order: list[list[_Opened]] = []
+def _candidates(opened: Sequence[Candidate]) -> list[Candidate]:
+    """What differs only in seeds together, in the order in which it was named."""
+    order: list[list[Candidate]] = []
     for each in opened:
-        alike = together.setdefault(_key(each.run), [])
-        seed = seed_of(each.run)
-        for group in alike:
-            if seed not in {seed_of(other.run) for other in group}:
-                group.append(each)
+        for together in order:
+            known = {seed for other in together for seed in other.seeds}
+            if known.isdisjoint(each.seeds) and _are_alike(together[0], each):
+                together.append(each)
                 break
-        else:  # also for a run with a seed that is there already: a repetition is no new seed
-            alike.append([each])
-            order.append(alike[-1])
+        else:  # also for what has a seed that is there already: a repetition is no new seed
+            order.append([each])
     return [
-        Candidate(_letters(number), _place(group), tuple(each.run for each in group))
-        for number, group in enumerate(order)
+        Candidate(
+            _letters(number),
+            _place(together),
+            tuple(run for each in together for run in each.runs),
+            next((each.resume for each in together if each.resume), ""),
+            sum(each.not_begun for each in together),
+        )
+        for number, together in enumerate(order)
     ]
 
 
 def _repetitions(candidates: Sequence[Candidate]) -> Iterator[str]:
     """A note for each candidate that has the recipe and a seed of an earlier one."""
-    earlier: dict[str, str] = {}
-    for each in candidates:
-        name = earlier.setdefault(_key(each.runs[0]), each.name)
-        if name != each.name:
-            yield (
-                f"{each.name} has the recipe and a seed of {name}, so it is a repetition, and is "
-                "not taken together with it"
-            )
+    for number, each in enumerate(candidates):
+        for earlier in candidates[:number]:
+            if _are_alike(earlier, each) and not set(earlier.seeds).isdisjoint(each.seeds):
+                yield (
+                    f"{each.name} has the recipe and a seed of {earlier.name}, so it is a "
+                    "repetition, and is not taken together with it"
+                )
+                break
+
+
+def _are_alike(one: Candidate, other: Candidate) -> bool:
+    """Whether the runs of two candidates differ only in their seeds."""
+    first, second = one.runs[0].facts, other.runs[0].facts
+    return one.key == other.key and not differing_keys(
+        first.context.recipe, first.data, second.context.recipe, second.data
+    )
 
 
 def _key(run: Run) -> str:
-    """What runs have in common that differ only in their seeds."""
     facts = run.facts
-    recipe = {key: value for key, value in facts.context.recipe.items() if key != "seed"}
+    n, recipe = facts.data.n, facts.context.recipe
     common = {
-        "recipe": recipe,
+        "recipe": {key: recipe[key] for key in recipe if key not in ("seed", BATCH)},
         "source": facts.data.source,
         "classes": facts.data.classes,
-        "images": facts.data.n,
-        "test": facts.context.data.get("test"),
+        # How these are divided may depend on the seed.
+        "images": sum(n[split] for split in n if split != "test"),
+        "test": [n.get("test"), facts.context.data.get("test")],
         "start": None if facts.start is None else facts.start.sha256,
         "engine": [facts.conditions.engine, facts.conditions.device_kind],
     }
     return json.dumps(common, sort_keys=True)
 
 
-def _place(group: Sequence[_Opened]) -> str:
-    places = list(dict.fromkeys(each.place for each in group))
+def _place(together: Sequence[Candidate]) -> str:
+    places = [each.place for each in together]
     if len(places) == 1:
         return places[0]
     return f"{places[0]} and {len(places) - 1} more"
@@ -288,12 +352,18 @@ def _letters(number: int) -> str:
     return (_letters(rest - 1) if rest else "") + chr(ord("A") + last)
 
 
-def _unfinished(run: Run) -> str:
-    folder = RunFolder(run.folder)
-    said = f"{printable(run.folder)} has no final figures (status: {run.status})"
+def _ended(run: Run) -> bool:
+    """Whether a run has figures."""
+    return run.facts.figures is not None
+
+
+def _unfinished(run: Run, candidate: Candidate) -> str:
+    why = f"{run.status}: {run.facts.failure}" if run.facts.failure is not None else run.status
+    said = f"{printable(run.folder)} has no final figures (status: {why})"
     if run.status == "running":
         return said
-    return f"{said}; finish it with: {folder.command('resume')}"
+    resume = candidate.resume or RunFolder(run.folder).command("resume")
+    return f"{said}; finish it with: {resume}"
 
 
 # --- what differs -----------------------------------------------------------------------------
@@ -308,8 +378,10 @@ def _recipe_of(candidate: Candidate) -> dict[str, Any]:
 
 
 def _conditions_of(candidate: Candidate) -> dict[str, Any]:
-    found = candidate.runs[0].facts.conditions.model_dump()
-    return {key: found[key] for key in CONDITIONS}
+    """Those of its runs; where they are not the same for all, a list of what there is."""
+    found = [run.facts.conditions.model_dump() for run in candidate.runs]
+    values = {key: list(dict.fromkeys(each[key] for each in found)) for key in CONDITIONS}
+    return {key: each[0] if len(each) == 1 else each for key, each in values.items()}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -347,6 +419,19 @@ def _same_data(candidates: Sequence[Candidate]) -> dict[str, list[list[str]]]:
     return same
 
 
+def _divided(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The splits that depend on the seed; none if the candidates have different sources."""
+    if len({each.runs[0].facts.data.source for each in candidates}) > 1:
+        return ()
+    return tuple(
+        split
+        for split in ("train", "val", "test")
+        if any(
+            len({run.facts.context.data.get(split) for run in each.runs}) > 1 for each in candidates
+        )
+    )
+
+
 # --- tests ------------------------------------------------------------------------------------
 
 
@@ -363,6 +448,9 @@ def _tests(
                 known[candidate.name] = predictions_of(
                     candidate.ended[0], resources=resources, listener=listener
                 )
+            except (DataError, UsageError) as error:
+                again = _write_predictions(candidate.ended[0])
+                known[candidate.name] = f"{error.message}; {again}"
             except TenfoldError as error:
                 known[candidate.name] = str(error)
         return known[candidate.name]
@@ -372,16 +460,26 @@ def _tests(
         if why_not := _why_not(first, other):
             return replace(pair, why_not=why_not)
         if len(first.ended) > 1:
-            values = [[run.figures[TESTED] for run in each.ended] for each in (first, other)]
-            return replace(pair, result=welch(*values))
-        one, two = predictions(first), predictions(other)
-        if isinstance(one, str) or isinstance(two, str):
-            return replace(pair, why_not=one if isinstance(one, str) else str(two))
-        if one.true.tolist() != two.true.tolist():
+            one, two = ([run.figures[TESTED] for run in each.ended] for each in (first, other))
+            return replace(pair, result=welch(one, two, SHARES_APART))
+        answers, others = predictions(first), predictions(other)
+        if isinstance(answers, str) or isinstance(others, str):
+            why_not = answers if isinstance(answers, str) else str(others)
+            return replace(pair, why_not=why_not)
+        if answers.true.tolist() != others.true.tolist():
             return replace(pair, why_not="their predictions are of other images")
-        return replace(pair, result=paired(one.correct, two.correct))
+        return replace(pair, result=paired(answers.correct, others.correct))
 
     return [tested(other) for other in others]
+
+
+def _write_predictions(run: Run) -> str:
+    """How a run's predictions are written again if its data is not where it was."""
+    folder = RunFolder(run.folder)
+    if run.facts.data.can_be_reopened:
+        again = folder.command("report", "--data", "PLACE")
+        return f"write its predictions again with the same data: {again}"
+    return f"write its predictions again in Python: tenfold.report({str(folder)!r}, data)"
 
 
 def _why_not(first: Candidate, other: Candidate) -> str:
@@ -391,20 +489,56 @@ def _why_not(first: Candidate, other: Candidate) -> str:
             return f"{each.name} has no final figures"
         if any(run.figures.get(TESTED) is None for run in each.ended):
             return f"{each.name} has no test images"
-    tested_on = [
-        (each.ended[0].facts.context.data.get("test"), each.ended[0].facts.data.classes)
-        for each in (first, other)
-    ]
-    if tested_on[0] != tested_on[1]:
-        return "they were tested on different images"
-    sizes = [len(each.ended) for each in (first, other)]
-    if 1 in sizes and max(sizes) > 1:
-        single, group = (first, other) if sizes[0] == 1 else (other, first)
+    return _tested_on_others(first, other) or _too_few(first, other)
+
+
+def _tested_on_others(first: Candidate, other: Candidate) -> str:
+    """How the test images of two candidates differ; empty if they do not."""
+    one, two = (each.ended[0].facts for each in (first, other))
+    if one.data.classes == two.data.classes:
+        if one.context.data.get("test") == two.context.data.get("test"):
+            return ""
+        shapes = [ImageShape(*facts.data.image_shape) for facts in (one, two)]
+        if one.data.source == two.data.source and shapes[0] != shapes[1]:
+            in_words = map(_size if shapes[0].channels == shapes[1].channels else str, shapes)
+            return "they were tested on the same source, but on images of " + " and ".join(in_words)
+    return "they were tested on different images"
+
+
+def _size(shape: ImageShape) -> str:
+    return f"{shape.height}x{shape.width}"
+
+
+def _too_few(first: Candidate, other: Candidate) -> str:
+    """Why the numbers of runs do not allow a test; empty if they do."""
+    n = [len(each.ended) for each in (first, other)]
+    if n == [1, 1]:
+        return ""
+    if 1 in n:
+        return _a_run_and_a_group(*((first, other) if n[0] == 1 else (other, first)))
+    if all(len({run.figures[TESTED] for run in each.ended}) == 1 for each in (first, other)):
         return (
-            f"{single.name} is a single run, and {group.name} has {max(sizes)} seeds; train "
-            f"{single.name} with several seeds too, or name one run of {group.name}"
+            f"all runs of {first.name} have the same accuracy, and so have those of {other.name}, "
+            "so they do not say how far apart chance alone brings them"
         )
     return ""
+
+
+def _a_run_and_a_group(single: Candidate, group: Candidate) -> str:
+    """That a single run is not tested against several, and what to do."""
+    instead = f"name one run of {group.name}"
+    if len(single.runs) + single.not_begun > 1:
+        finish = (
+            f"finish the others with: {single.resume}" if single.resume else "finish the others"
+        )
+        return (
+            f"only one run of {single.name} has ended, and {group.name} has {len(group.ended)}; "
+            f"{instead}, or {finish}"
+        )
+    return (
+        f"{single.name} is a single run, and {group.name} has {len(group.ended)} seeds; train "
+        f"{single.name} with several seeds too, or {instead}"
+    )
 
 
 def _corrected(tests: Sequence[Contrast]) -> tuple[Contrast, ...]:

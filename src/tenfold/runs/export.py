@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tenfold.deployment.bundle import Bundle
 from tenfold.deployment.export.checking import images_to_check
-from tenfold.deployment.export.formats import Exported, export_bundle, export_path
+from tenfold.deployment.export.formats import Exported, export_bundle, export_path, require_target
 from tenfold.errors import TenfoldError
 from tenfold.listening import Listener
 from tenfold.paths import is_folder
@@ -46,6 +46,7 @@ def export_run(
     """
     listener = listener or Listener()
     target = export_path(to, out, path / "model" if is_folder(path) else path.with_suffix(""))
+    require_target(to, target)
     bundle, own = read_own_bundle(path)
     if own is not None and (note := note_on_run(own, bundle)):
         listener.note(note)

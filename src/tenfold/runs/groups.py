@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tenfold.data.folders.walking import SEEDS
-from tenfold.errors import FileRefusedError, UsageError, counted, listing
+from tenfold.errors import FileRefusedError, UsageError, counted, listing, printable
 from tenfold.evaluation.comparing import SHARE, Summary, summary_of
 from tenfold.paths import exists, is_file
 from tenfold.recipes import Recipe, validate
@@ -38,6 +38,9 @@ FIGURES = {
 """The figures that are summarized over the runs, and their ranges."""
 
 
+BATCH = "batch_size"
+
+
 class GroupFacts(Facts):
     """All of `seeds.json`, which is written before the first run begins.
 
@@ -52,7 +55,7 @@ class GroupFacts(Facts):
 
     format: int = FORMAT
     recipe: dict[str, Any]
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     data: DataFacts
     start: StartFacts | None = None
     conditions: Conditions
@@ -203,8 +206,18 @@ def summaries(figures: list[dict[str, Any]]) -> dict[str, Summary]:
 
 
 def seed_of(run: Run) -> int:
-    """The seed of a run."""
-    seed: int = run.facts.context.recipe["seed"]
+    """The seed of a run.
+
+    Raises:
+        FileRefusedError: its `run.json` has none.
+    """
+    seed = run.facts.context.recipe.get("seed")
+    if type(seed) is not int:
+        place = RunFolder(run.folder).facts
+        raise FileRefusedError(
+            f"{place}: the seed of its recipe is {printable(repr(seed))}, wanted a whole number",
+            remedy=PUT_BACK,
+        )
     return seed
 
 
@@ -231,30 +244,66 @@ def open_seeds(path: str | Path) -> SeedRuns:
             continue
         run = open_run(folder.path)
         if run.facts.has_ended:
-            _require_recipe(run, folder, group, facts, seed)
+            require_recipe(run, group, facts, seed)
             runs.append(run)
         elif run.facts.failure is not None and run.facts.status == "failed":
             failures[seed] = run.facts.failure
     return SeedRuns(group.folder.path, tuple(facts.seeds), tuple(runs), failures)
 
 
-def _require_recipe(
-    run: Run, folder: RunFolder, group: GroupFolder, facts: GroupFacts, seed: int
-) -> None:
+def require_recipe(run: Run, group: GroupFolder, facts: GroupFacts, seed: int) -> None:
     """Require that a run differs from the others of its group only in its seed.
 
     Raises:
         FileRefusedError: it differs in more, such as a run that was trained further.
     """
-    wanted, found = group.recipe_of(facts, seed).decisive_fields(), run.facts.context.recipe
-    # The size of a batch is at most the number of training images, which may depend on the seed.
-    differing = sorted(k for k in found if found[k] != wanted.get(k) and k != "batch_size")
+    recipe, found = group.recipe_of(facts, seed).decisive_fields(), run.facts
+    differing = [
+        key
+        for key in differing_keys(recipe, facts.data, found.context.recipe, found.data)
+        if key in found.context.recipe
+    ]
+    if seed_of(run) != seed:
+        differing.append("seed")
     if differing:
         raise FileRefusedError(
-            f"{folder}: it was trained with another recipe than its group: {listing(differing)}",
+            f"{group.run_of(seed)}: it was trained with another recipe than its group: "
+            f"{listing(differing)}",
             remedy="move it out of the group, which trains it again with: "
             f"{group.folder.command('resume')}",
         )
+
+
+def differing_keys(
+    recipe: Mapping[str, Any], data: DataFacts, other: Mapping[str, Any], other_data: DataFacts
+) -> list[str]:
+    """What differs in two recipes besides the seed.
+
+    Which images are held out for validation depends on the seed, and so may their number, because
+    copies of an image stay together. So does the size of a batch, if the recipe wants more images
+    than are left: two runs may have the same recipe though their batches differ.
+
+    Args:
+        recipe: the decisive fields of a run's recipe.
+        data: of that run.
+        other: those of another run's.
+        other_data: of the other run.
+    """
+    differing = {key for key in recipe.keys() | other if recipe.get(key) != other.get(key)}
+    if BATCH in differing and _may_want_the_same(
+        recipe.get(BATCH), data.n.get("train"), other.get(BATCH), other_data.n.get("train")
+    ):
+        differing.discard(BATCH)
+    return sorted(differing - {"seed"})
+
+
+def _may_want_the_same(size: object, n: object, other: object, other_n: object) -> bool:
+    """Whether batches of these sizes may come from one recipe, which may want more than n."""
+    if not isinstance(size, int) or not isinstance(other, int):
+        return False
+    if size > other:
+        return other == other_n
+    return size in (other, n)
 
 
 def existing_group(path: Path) -> GroupFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,8 +145,15 @@ def _lines(path: Path) -> int:
         return 0
 
 
-def _run_folders(folder: Path, deepest: int) -> Iterator[Path]:
-    """Folders that are, or look like, those of runs; none inside of another."""
+def _run_folders(folder: Path, deepest: int, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Folders that are, or look like, those of runs; none inside of another.
+
+    Args:
+        folder: to look through.
+        deepest: how many folders below it a run may lie.
+        above: the folders on the way here, without links; no link that leads back there is
+            followed.
+    """
     try:
         with os.scandir(folder) as listed:
             entries = {entry.name: entry for entry in listed}
@@ -155,9 +162,18 @@ def _run_folders(folder: Path, deepest: int) -> Iterator[Path]:
     if FACTS in entries or (METRICS in entries and CHECKPOINTS in entries and SEEDS not in entries):
         yield folder
     elif deepest:
+        here = (*above, Path(os.path.realpath(folder)))
         for name, entry in sorted(entries.items()):
-            if not name.startswith(".") and _is_folder(entry):
-                yield from _run_folders(folder / name, deepest - 1)
+            if not name.startswith(".") and _is_folder(entry) and not _leads_back(entry, here):
+                yield from _run_folders(folder / name, deepest - 1, here)
+
+
+def _leads_back(entry: os.DirEntry[str], here: Sequence[Path]) -> bool:
+    """Whether an entry is a link to a folder that has one of these in it, or is one."""
+    if not entry.is_symlink():
+        return False
+    target = Path(os.path.realpath(entry.path))
+    return any(each.is_relative_to(target) for each in here)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,11 +165,13 @@ def resume_seeds(
         told = set(facts.data.notes)
         training = _Training(group, facts, own, every, watcher, stop, told, after)
         with training.resumable():
-            if not training.resume(data, resources, checkpoint_every):
-                watcher.note(
-                    f"{group}: all {counted(len(facts.seeds), 'run')} have ended, nothing to do"
-                )
-        return training.result()
+            trained = training.resume(data, resources, checkpoint_every)
+        found = training.result()
+        if not trained:
+            watcher.note(
+                f"{group}: all {counted(len(facts.seeds), 'run')} have ended, nothing to do"
+            )
+        return found
 
 
 def _numbers(first: int, seeds: int) -> list[int]:
@@ -235,6 +237,8 @@ class _Training:
         begun = [seed for seed in self.facts.seeds if is_file(self.group.run_of(seed).facts)]
         missing = [seed for seed in self.facts.seeds if seed not in begun]
         unfinished = [seed for seed in begun if not self._has_ended(seed)]
+        for seed in set(begun) - set(unfinished):
+            self._clean(seed)
         for seed in unfinished:
             self._look()
             with self._tolerating(seed):
@@ -309,6 +313,12 @@ class _Training:
             return open_run(self.group.run_of(seed).path).facts.has_ended
         except FileRefusedError:  # `resume_run` repairs it, or says what is wrong
             return False
+
+    def _clean(self, seed: int) -> None:
+        """Remove what a process left half-written that died after the run had ended."""
+        folder = self.group.run_of(seed)
+        with suppress(FileRefusedError), folder.locked():  # else another process is writing there
+            folder.clean()
 
     @contextmanager
     def _tolerating(self, seed: int) -> Iterator[None]:

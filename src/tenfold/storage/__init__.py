@@ -5,6 +5,7 @@ from tenfold.storage.checked import checked as checked
 from tenfold.storage.checked import require_readable as require_readable
 from tenfold.storage.files import absolute as absolute
 from tenfold.storage.files import append_text as append_text
+from tenfold.storage.files import destination as destination
 from tenfold.storage.files import expanded as expanded
 from tenfold.storage.files import flush as flush
 from tenfold.storage.files import make_folder as make_folder
@@ -18,6 +19,7 @@ from tenfold.storage.files import set_aside as set_aside
 from tenfold.storage.files import write_bytes as write_bytes
 from tenfold.storage.files import write_json as write_json
 from tenfold.storage.files import write_text as write_text
+from tenfold.storage.files import write_together as write_together
 from tenfold.storage.tensors import LARGEST_HEADER as LARGEST_HEADER
 from tenfold.storage.tensors import StoredTensor as StoredTensor
 from tenfold.storage.tensors import TensorFile as TensorFile

@@ -14,8 +14,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -53,20 +53,34 @@ _TEMPORARY_NAME = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: a crash at any time leaves the old file or the new one, whole.
 
+    A link is replaced and not followed, so that a folder of links to another run's files can be
+    written without changing these; for paths that users name, see `destination`.
+
     Raises:
-        StorageError: the disk is full, the folder is read-only, or a sync failed. The old file is
-            unchanged and nothing else is left behind; but on a file system without hard links, a
-            failed sync of the folder leaves the new file, whole.
+        StorageError: the disk is full, the folder is read-only, a sync failed, or there is a
+            folder, a device or a pipe. The old file is unchanged and nothing else is left behind;
+            but on a file system without hard links, a failed sync of the folder leaves the new
+            file, whole.
     """
-    temporary = _temporary(path)
-    failure = f"writing {len(data):,} bytes failed"
-    try:
-        with _explained(path, failure):
-            _write_and_sync(temporary, data)
-            _verify(temporary, data)
-            _put_in_place(temporary, path)
-    finally:
-        _remove_if_there(temporary)
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, like `write_bytes`: all, or if one fails, none.
+
+    A crash leaves each of them whole, but some of them may be new and others old.
+
+    Raises:
+        StorageError: see `write_bytes`.
+    """
+    with ExitStack() as stack:
+        written = dict[Path, Path]()
+        for path, data in contents.items():
+            stack.enter_context(_explained(path, _failure(data)))
+            written[path] = stack.enter_context(_written(path, data))
+        for path, temporary in written.items():
+            stack.enter_context(_explained(path, _failure(contents[path])))
+            stack.enter_context(_in_place(temporary, path))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,6 +93,18 @@ def write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # File names need not be valid Unicode; surrogates for such bytes get JSON's own escapes.
     write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def destination(path: Path) -> Path:
+    """Where to write a file that a user has named: where a link leads that is there.
+
+    Raises:
+        StorageError: what is there is no regular file, such as a device, and is not to be replaced;
+            or it cannot be looked at.
+    """
+    with _explained(path, "cannot be written"):
+        _require_replaceable(path, os.stat, stat.S_ISREG)
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def append_text(path: Path, text: str) -> None:
@@ -277,6 +303,19 @@ def _explained(path: Path, failure: str) -> Iterator[None]:
         raise StorageError(f"{path}: {failure}: {reason_of(error)}", remedy=remedy) from error
 
 
+def _require_replaceable(
+    path: Path, look: Callable[[Path], os.stat_result], *kinds: Callable[[int], bool]
+) -> None:
+    """Require that what is at a path, if anything is, is of one of these kinds."""
+    try:
+        mode = look(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):  # writing reports the latter
+        return
+    if not any(is_of(mode) for is_of in kinds):
+        found = "this is a folder" if stat.S_ISDIR(mode) else "this is a device or a pipe"
+        raise StorageError(f"{path}: {found}, wanted a file", remedy="choose another name")
+
+
 def _write_and_sync(path: Path, data: bytes) -> None:
     descriptor = os.open(
         path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
@@ -302,15 +341,34 @@ def _verify(path: Path, data: bytes) -> None:
         raise OSError(errno.EIO, "the bytes read back differ from those written")
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename a file and sync its folder; if that fails, undo the rename."""
+def _failure(data: bytes) -> str:
+    return f"writing {len(data):,} bytes failed"
+
+
+@contextmanager
+def _written(path: Path, data: bytes) -> Iterator[Path]:
+    """Write to a temporary file beside a path, which is removed at the end if it is still there."""
+    temporary = _temporary(path)
+    try:
+        _require_replaceable(path, os.lstat, stat.S_ISREG, stat.S_ISLNK)
+        _write_and_sync(temporary, data)
+        _verify(temporary, data)
+        yield temporary
+    finally:
+        _remove_if_there(temporary)
+
+
+@contextmanager
+def _in_place(temporary: Path, path: Path) -> Iterator[None]:
+    """Rename a file and sync its folder; if that or the block fails, undo the rename."""
     old = _temporary(path)
     undo = _way_back(path, old)
     try:
         os.replace(temporary, path)
         try:
             _sync_folder(path.parent)
-        except OSError:
+            yield
+        except (OSError, StorageError):
             undo()
             raise
     finally:

@@ -13,9 +13,10 @@ from typing import Any
 from tenfold.deployment.bundle import Bundle
 from tenfold.deployment.export.checking import Agreement, images_to_check
 from tenfold.deployment.export.made_up import made_up_images
-from tenfold.errors import FileRefusedError, UsageError, did_you_mean, listing
+from tenfold.deployment.export.source import MARK, loading
+from tenfold.errors import UsageError, did_you_mean, listing
 from tenfold.paths import exists, is_folder
-from tenfold.storage import make_folder, open_regular, write_bytes
+from tenfold.storage import destination, make_folder, read_text, write_together
 from tenfold.types import PixelArray
 
 
@@ -54,6 +55,9 @@ class Exported:
         }
 
 
+LARGEST_SOURCE = 100_000_000
+"""More bytes than any `model.py` has."""
+
 _Files = dict[Path, bytes]
 _Make = Callable[[Bundle, PixelArray, Path], tuple[_Files, Agreement]]
 
@@ -86,17 +90,10 @@ def _torch_export(bundle: Bundle, images: PixelArray, path: Path) -> tuple[_File
 
 
 def _state_dict(bundle: Bundle, images: PixelArray, path: Path) -> tuple[_Files, Agreement]:
-    from tenfold.deployment.export.source import MARK
     from tenfold.deployment.export.state_dict import state_dict_files
 
-    source_path = path.with_suffix(".py")
-    if exists(source_path) and not _begins_with(source_path, MARK.encode()):
-        raise UsageError(
-            f"{source_path}: this file is not of an earlier export, and would be replaced",
-            remedy=f"choose another name: --out NAME{path.suffix}",
-        )
     weights, source, agreement = state_dict_files(bundle, images, path.name)
-    return {path: weights, source_path: source}, agreement
+    return {path: weights, path.with_suffix(".py"): source}, agreement
 
 
 FORMATS = {
@@ -133,6 +130,35 @@ def export_path(to: str, out: Path | None, default: Path) -> Path:
     return out
 
 
+def require_target(to: str, path: Path) -> None:
+    """Require that an export may be written, before it is made.
+
+    Args:
+        to: one of `FORMATS`.
+        path: where to, as `export_path` gives it.
+
+    Raises:
+        UsageError: code is there that is not of an earlier export to the same file.
+        StorageError: what is there is no regular file.
+        FileRefusedError: the code that is there cannot be read.
+    """
+    destination(path)
+    source = path.with_suffix(".py")
+    if to != "state-dict" or not exists(destination(source)):
+        return
+    remedy = f"choose another name: --out NAME{path.suffix}"
+    text = read_text(source, LARGEST_SOURCE)
+    if not text.startswith(MARK):
+        raise UsageError(
+            f"{source}: this file is not of an earlier export, and would be replaced", remedy=remedy
+        )
+    if loading(path.name) not in text:
+        raise UsageError(
+            f"{source}: this file belongs to other weights than {path.name}, and would be replaced",
+            remedy=remedy,
+        )
+
+
 def export_bundle(bundle: Bundle, to: str, path: Path, images: PixelArray | None) -> Exported:
     """Export a model, if the result computes what the model computes.
 
@@ -145,16 +171,17 @@ def export_bundle(bundle: Bundle, to: str, path: Path, images: PixelArray | None
     Raises:
         ExportError: the two do not agree; nothing is written.
         FileRefusedError: the bundle is not usable.
-        UsageError: the format cannot hold this model, or packages are missing.
-        StorageError: a file could not be written.
+        UsageError: the format cannot hold this model, packages are missing, or see
+            `require_target`.
+        StorageError: a file could not be written; all are as before.
     """
     checked = made_up_images(bundle.input_shape, images_to_check(bundle))
     if images is not None:
         checked = images
+    require_target(to, path)
     files, agreement = FORMATS[to].make(bundle, checked, path)
     make_folder(path.parent)
-    for place, contents in files.items():
-        write_bytes(place, contents)
+    write_together({destination(place): contents for place, contents in files.items()})
     return Exported(
         to,
         path,
@@ -164,11 +191,3 @@ def export_bundle(bundle: Bundle, to: str, path: Path, images: PixelArray | None
         images is not None,
         agreement.largest_difference,
     )
-
-
-def _begins_with(path: Path, start: bytes) -> bool:
-    try:
-        with open_regular(path) as file:
-            return file.read(len(start)) == start
-    except OSError as error:
-        raise FileRefusedError(f"{path}: cannot be read") from error

@@ -54,8 +54,11 @@ def read(path):
 
     with Image.open(path) as file:
         image = ImageOps.exif_transpose(file)
-    if image.mode.startswith("I;16"):
+    deep = image.mode == "I" and file.format in ("PNG", "PPM")
+    if deep or image.mode.startswith("I;16"):
         image = Image.fromarray({high}.astype("uint8"))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{{path}}: wanted 8 or 16 bits per channel")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

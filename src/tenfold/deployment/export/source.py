@@ -71,7 +71,7 @@ def _top(header: BundleHeader, shape: ImageShape, *, has_functions: bool, takes_
 
 def _constants(header: BundleHeader, weights: str) -> str:
     lines = [
-        f"WEIGHTS = Path(__file__).with_name({text_literal(weights)})",
+        loading(weights),
         call("CLASSES = [", [text_literal(name) for name in header.classes], "]"),
     ]
     preprocessing = header.preprocessing
@@ -89,6 +89,11 @@ def _constants(header: BundleHeader, weights: str) -> str:
         f"TEMPERATURE = {header.temperature!r}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def loading(weights: str) -> str:
+    """The line of a `model.py` that names its weights."""
+    return f"WEIGHTS = Path(__file__).with_name({text_literal(weights)})"
 
 
 _LOAD = '''\
@@ -130,6 +135,8 @@ def predict(net, images):
 
 _MAIN = """\
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("usage: python model.py IMAGE...")
     trained = load()
     for name in sys.argv[1:]:
         (probabilities,) = predict(trained, read(name)[None])

@@ -23,7 +23,7 @@ from tenfold.reporting.comparison.words import (
 from tenfold.reporting.pages.charts import Line, Spread, line_chart, sample, spread_chart
 from tenfold.reporting.pages.rendering import rendered
 from tenfold.runs.comparing import Comparison
-from tenfold.storage import make_folder, write_text
+from tenfold.storage import destination, make_folder, write_text
 
 CURVES = {
     "val_acc": ("Validation accuracy", "share of images"),
@@ -50,6 +50,7 @@ def write_page(path: Path, comparison: Comparison) -> None:
     Raises:
         StorageError: it cannot be written.
     """
+    path = destination(path)
     make_folder(path.parent)
     write_text(path, comparison_page(comparison))
 

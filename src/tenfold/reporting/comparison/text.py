@@ -57,8 +57,7 @@ def _by_value(names: Sequence[str], row: Sequence[str]) -> list[str]:
     by_value: dict[str, list[str]] = {}
     for name, value in zip(names, row[1:], strict=True):
         by_value.setdefault(value, []).append(name)
-    lines = ", ".join
-    return [row[0], *(f"  {lines(having)}: {value}" for value, having in by_value.items())]
+    return [row[0], *(f"  {', '.join(having)}: {value}" for value, having in by_value.items())]
 
 
 def _wrapped(sentences: Sequence[str]) -> list[str]:

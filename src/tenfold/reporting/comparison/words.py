@@ -49,6 +49,9 @@ OF_HOLM = (
 )
 
 
+DIVIDED = "The {} are divided by the seed."
+
+
 def shown(value: object) -> str:
     """A value of a recipe in a cell."""
     if value is None or value == "":
@@ -66,8 +69,11 @@ def described(candidate: Candidate) -> str:
     """Where a candidate is, and which runs it has."""
     if len(candidate.runs) == 1:
         return candidate.place
-    n = counted(len(candidate.runs), "run")
-    return f"{candidate.place}, {n} with the seeds {seeds_text(candidate.seeds)}"
+    n, ended = len(candidate.runs), len(candidate.ended)
+    said = f"{candidate.place}, {n} runs with the seeds {seeds_text(candidate.seeds)}"
+    if ended == n:
+        return said
+    return f"{said}, of which {counted(ended, 'run')} {'has' if ended == 1 else 'have'} figures"
 
 
 def figure_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -130,7 +136,9 @@ def data_sentences(comparison: Comparison) -> list[str]:
         return []
     splits_of: dict[str, list[str]] = {}
     for split, same in comparison.data.items():
-        if same:
+        if split in comparison.divided:
+            splits_of.setdefault(DIVIDED, []).append(NAMES[split])
+        elif same:
             splits_of.setdefault(_alike(names, same), []).append(NAMES[split])
     return [
         sentence.format(together(splits) + " images and labels")
@@ -170,7 +178,12 @@ def contrast_sentences(comparison: Comparison) -> list[str]:
 
 
 def _contrast_sentence(test: Contrast, tests: int) -> str:
-    """The same for one of several tests."""
+    """What a test found, or why there is none.
+
+    Args:
+        test: the pair of candidates.
+        tests: how many pairs are tested.
+    """
     first, second = test.first, test.second
     match test.result:
         case Paired() as found:
@@ -180,10 +193,9 @@ def _contrast_sentence(test: Contrast, tests: int) -> str:
                 f"{found.n:,}: {_p_values(test, tests)}. {_difference(test, found)}"
             )
         case Welch() as found:
-            degrees = "no" if found.degrees is None else f"{found.degrees:.1f}"
             return (
-                f"The means of {first} and {second} over their seeds, with {degrees} degrees of "
-                f"freedom: {_p_values(test, tests)}. {_difference(test, found)}"
+                f"The means of {first} and {second} over their seeds, with {found.degrees:.1f} "
+                f"degrees of freedom: {_p_values(test, tests)}. {_difference(test, found)}"
             )
     return f"{first} and {second} are not tested: {test.why_not}."
 
