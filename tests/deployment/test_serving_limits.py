@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +19,7 @@ from live_server import Live, encoded, response_on, served, small_classifier
 from tenfold.deployment import Classifier
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.page import PageFile
+from tenfold.deployment.serving.pictures import is_quick
 from tenfold.errors import FileRefusedError
 
 IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
@@ -353,6 +355,20 @@ def test_a_server_that_stops_is_not_ready_and_closes_connections(
         answer = session.get(f"{patient.url}/ready", timeout=30)
         assert (answer.status_code, answer.headers["Connection"]) == (503, "close")
         assert patient.get("/health").status_code == 200
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_no_large_image_is_taken_for_a_quick_one() -> None:
+    """Pillow reads a second header, and one that is not the first chunk."""
+    start, end = PNG[:8], PNG[33:]
+    small, large = (chunk(b"IHDR", struct.pack(">IIBBBBB", n, n, 8, 0, 0, 0, 0)) for n in (8, 7000))
+    assert is_quick(PNG)
+    assert is_quick(start + small + end)
+    for first in (chunk(b"tEXt", bytes(8)), small, b""):
+        assert not is_quick(start + first + large + end)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
