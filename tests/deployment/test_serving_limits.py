@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import struct
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -17,13 +20,16 @@ import requests
 
 from live_server import Live, encoded, response_on, served, small_classifier
 from tenfold.deployment import Classifier
+from tenfold.deployment.serving.bodies import Picture, parts_of
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.page import PageFile
 from tenfold.deployment.serving.pictures import is_quick
+from tenfold.deployment.serving.refusals import RefusedError
 from tenfold.errors import FileRefusedError
 
 IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
 PNG = encoded(IMAGE)
+FORM = "multipart/form-data; boundary=b"
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
 
@@ -86,12 +92,20 @@ def test_a_client_that_asks_first_is_told_to_continue(live: Live) -> None:
 
 
 def test_bodies_of_several_clients_that_are_too_large_together(live: Live) -> None:
-    with live.raw(HEAD + b"Content-Length: 4000\r\n\r\n" + bytes(100)):
-        wait_until(lambda: live.service.bodies.held == 4000)
+    with live.raw(HEAD + b"Content-Length: 4000\r\n\r\n" + bytes(3900)):
+        wait_until(lambda: live.service.bodies.held == 3900)
         answer = live.predict(PNG + bytes(3000))
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     wait_until(lambda: live.service.bodies.held == 0)
     assert live.predict(PNG).status_code == 200
+
+
+def test_a_body_that_was_only_announced_takes_no_room(live: Live) -> None:
+    silent = [live.raw(HEAD + b"Content-Length: 4000\r\n\r\n" + bytes(10)) for _ in range(3)]
+    wait_until(lambda: live.service.bodies.held == 30)
+    assert live.predict(PNG + bytes(3000)).status_code == 200
+    for each in silent:
+        each.close()
 
 
 def test_slow_clients_are_not_waited_for(live: Live) -> None:
@@ -359,6 +373,38 @@ def test_a_server_that_stops_is_not_ready_and_closes_connections(
 
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_a_form_full_of_boundaries_is_read_at_once() -> None:
+    """Or of what looks like one."""
+    limits = Limits()
+    start = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+    parts = parts_of(start + b"\r\n--c" * 2**20 + b"\r\n--b--\r\n", FORM, limits)
+    assert [(part.field, len(part.data)) for part in parts] == [("file", 5 * 2**20)]
+    for boundaries in (b"\r\n--b", b"\r\n--bX", b"\r\n--b\r\n\r\n"):
+        with pytest.raises(RefusedError):
+            parts_of(start + boundaries * 2**20 + b"\r\n--b--\r\n", FORM, limits)
+
+
+def test_a_body_is_not_kept_while_its_images_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = Blocked(monkeypatch)
+    pictures: list[weakref.ref[Picture]] = []
+    form = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n%b\r\n--b--\r\n' % PNG
+
+    @dataclass(frozen=True)
+    class Noticed(Picture):
+        def __post_init__(self) -> None:
+            pictures.append(weakref.ref(self))
+
+    monkeypatch.setattr("tenfold.deployment.serving.bodies.Picture", Noticed)
+    with served(blocked.classifier) as live, ThreadPoolExecutor(1) as client:
+        answer = client.submit(live.predict, form, "", FORM)
+        blocked.asked.acquire()
+        gc.collect()
+        assert [picture() for picture in pictures] == [None]
+        assert live.service.bodies.held == 0
+        blocked.may_answer.set()
+        assert answer.result().status_code == 200
 
 
 def test_no_large_image_is_taken_for_a_quick_one() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -31,13 +31,16 @@ from tenfold.deployment.serving.metrics import CONTENT_TYPE, Metrics
 from tenfold.deployment.serving.page import INDEX, page_files
 from tenfold.deployment.serving.refusals import Answer, RefusedError, answer_to, full
 from tenfold.errors import TenfoldError, printable
+from tenfold.types import PixelArray
 
 _PREDICT = "/predict"
+
+T = TypeVar("T")
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 _LONG = 16 * 2**10
-"""Bytes from which on another thread reads a body."""
+"""Size of a body in bytes above which another thread reads it."""
 
 
 @dataclass
@@ -168,25 +171,28 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
         """The most probable classes of one image or several."""
         wanted = wanted_of(request.scope["query_string"], limits)
         kind = request.headers.get("content-type", "")
-        is_json = media_type(kind) == JSON
-        most = most_json(shape, limits) if is_json else None
+        most = most_json(shape, limits) if media_type(kind) == JSON else None
         body = await service.bodies.read(request.headers, request.receive, most)
         try:
-            is_long = len(body.data) > _LONG
-            if is_json:
-                work = partial(pixels_in, body.data, shape, limits)
-                pixels = await answering.in_background(work) if is_long else work()
-                names = [f"image {n}" for n in range(len(pixels))]
-            else:
-                read = partial(pictures_in, body.data, kind, limits)
-                pictures = await answering.in_background(read) if is_long else read()
-                pixels = await answering.pixels(pictures)
-                names = [picture.name for picture in pictures]
+            names, pixels = await read(body.data, kind)
         finally:
             body.release()
         return Answer(await answering.answer(names, pixels, wanted))
 
+    async def read(data: bytes, kind: str) -> tuple[list[str], PixelArray]:
+        """The names and pixels of images; of the body, nothing is kept while they wait."""
+        if media_type(kind) == JSON:
+            pixels = await _read(answering, data, lambda: pixels_in(data, shape, limits))
+            return [f"image {n}" for n in range(len(pixels))], pixels
+        pictures = await _read(answering, data, lambda: pictures_in(data, kind, limits))
+        return [picture.name for picture in pictures], await answering.pixels(pictures)
+
     return predict
+
+
+async def _read(answering: Answering, data: bytes, work: Callable[[], T]) -> T:
+    """Read a body, in another thread if it is long."""
+    return await answering.in_background(work) if len(data) > _LONG else work()
 
 
 def _add_model(app: FastAPI, service: Service) -> None:
@@ -266,7 +272,10 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
         kind = request.headers.get("content-type", "")
         body = await service.bodies.read(request.headers, request.receive)
         try:
-            label, picture = labeled_picture(body.data, kind, limits)
+            data = body.data
+            label, picture = await _read(
+                service.answering, data, lambda: labeled_picture(data, kind, limits)
+            )
             saved = await service.answering.in_background(partial(collection.save, label, picture))
         finally:
             body.release()

@@ -21,7 +21,7 @@ _FEW_BYTES, _FEW_PIXELS = 8192, 2**16
 _PNG_SIZE = struct.Struct(">II")
 
 
-def is_quick(data: bytes) -> bool:
+def is_quick(data: bytes | memoryview) -> bool:
     """Whether an encoded image is decoded sooner than it is handed to another thread.
 
     A small PNG by its size and its header, so that hardly anything can be compressed in it. Pillow
@@ -29,6 +29,7 @@ def is_quick(data: bytes) -> bool:
     """
     if not len(_PNG) + 8 <= len(data) <= _FEW_BYTES:
         return False
+    data = bytes(data)
     if not data.startswith(_PNG) or data.count(b"IHDR") > 1:
         return False
     width, height = _PNG_SIZE.unpack_from(data, len(_PNG))
