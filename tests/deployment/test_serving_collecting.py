@@ -93,9 +93,7 @@ def test_a_long_label(live: Live) -> None:
     assert answer.json()["error"]["message"] == "the label has more than 1,024 bytes"
 
 
-def test_a_long_form_is_read_by_another_thread(
-    live: Live, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_form_is_read_by_another_thread(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     readers = []
     read = bodies.labeled_picture
 

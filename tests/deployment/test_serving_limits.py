@@ -10,9 +10,10 @@ import threading
 import time
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -365,7 +366,7 @@ def test_a_server_that_stops_is_not_ready_and_closes_connections(
 ) -> None:
     with requests.Session() as session:
         assert "Connection" not in session.get(f"{patient.url}/ready", timeout=30).headers
-        monkeypatch.setattr(patient.service.state, "is_stopping", True)
+        monkeypatch.setattr(patient.service.state, "stopped", 0.0)
         answer = session.get(f"{patient.url}/ready", timeout=30)
         assert (answer.status_code, answer.headers["Connection"]) == (503, "close")
         assert patient.get("/health").status_code == 200
@@ -373,6 +374,80 @@ def test_a_server_that_stops_is_not_ready_and_closes_connections(
 
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def form_of(pictures: Sequence[bytes]) -> bytes:
+    head = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+    return b"".join(head + picture + b"\r\n" for picture in pictures) + b"--b--\r\n"
+
+
+class Decoding:
+    """Images that are decoded one by one, when they may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.may_go_on, self.images = threading.Semaphore(0), threading.Event(), 0
+        pixels = Classifier.pixels
+
+        def blocked(own: Classifier, images: Any, **options: Any) -> np.ndarray:
+            if not isinstance(images, np.ndarray):
+                self.images += 1
+                self.begun.release()
+                self.may_go_on.wait(30)
+            return pixels(own, images, **options)
+
+        monkeypatch.setattr(Classifier, "pixels", blocked)
+
+
+def test_images_with_too_many_pixels_together_are_not_decoded() -> None:
+    large = encoded(np.zeros((1, 10, 100), np.uint8))
+    with served(limits=Limits(pixels=3500)) as live:
+        assert live.predict(form_of([large] * 3), kind=FORM).status_code == 200
+        answer = live.predict(form_of([large] * 4), kind=FORM)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["message"] == "the images have more than 3,500 pixels together"
+
+
+def test_images_of_a_client_that_left_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served() as live:
+        decoding = Decoding(monkeypatch)
+        body = form_of([PNG] * 5)
+        opened = live.raw(
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (FORM.encode(), len(body), body)
+        )
+        decoding.begun.acquire()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        opened.close()
+        wait_until(lambda: live.service.connections() == 0)
+        decoding.may_go_on.set()
+        wait_until(lambda: live.service.bodies.held == 0)
+    assert decoding.images == 1
+
+
+def test_images_that_wait_too_long_for_a_decoder_are_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with served(limits=Limits(answer_seconds=0.2)) as live, ThreadPoolExecutor(1) as client:
+        decoding = Decoding(monkeypatch)
+        answer = client.submit(live.predict, form_of([PNG] * 5), "", FORM)
+        decoding.begun.acquire()
+        time.sleep(0.25)
+        decoding.may_go_on.set()
+        assert answer.result().status_code == 503
+        assert answer.result().json()["error"]["message"] == "the request waited for too long"
+    assert decoding.images == 1
+
+
+def test_a_server_that_stops_does_not_decode_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits(stop_seconds=0.1)
+    with served(limits=limits) as live, ThreadPoolExecutor(1) as client:
+        decoding = Decoding(monkeypatch)
+        answer = client.submit(live.predict, form_of([PNG] * 5), "", FORM)
+        decoding.begun.acquire()
+        monkeypatch.setattr(live.service.state, "stopped", time.monotonic() - 0.2)
+        decoding.may_go_on.set()
+        assert answer.result().status_code == 503
+    assert decoding.images == 1
 
 
 def test_a_form_full_of_boundaries_is_read_at_once() -> None:
@@ -389,7 +464,6 @@ def test_a_form_full_of_boundaries_is_read_at_once() -> None:
 def test_a_body_is_not_kept_while_its_images_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = Blocked(monkeypatch)
     pictures: list[weakref.ref[Picture]] = []
-    form = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n%b\r\n--b--\r\n' % PNG
 
     @dataclass(frozen=True)
     class Noticed(Picture):
@@ -398,7 +472,7 @@ def test_a_body_is_not_kept_while_its_images_wait(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("tenfold.deployment.serving.bodies.Picture", Noticed)
     with served(blocked.classifier) as live, ThreadPoolExecutor(1) as client:
-        answer = client.submit(live.predict, form, "", FORM)
+        answer = client.submit(live.predict, form_of([PNG]), "", FORM)
         blocked.asked.acquire()
         gc.collect()
         assert [picture() for picture in pictures] == [None]

@@ -29,6 +29,7 @@ from tenfold.deployment.serving.guarding import Access, Gate, State, report
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.metrics import CONTENT_TYPE, Metrics
 from tenfold.deployment.serving.page import INDEX, page_files
+from tenfold.deployment.serving.patience import Patience
 from tenfold.deployment.serving.refusals import Answer, RefusedError, answer_to, full
 from tenfold.errors import TenfoldError, printable
 from tenfold.types import PixelArray
@@ -78,6 +79,10 @@ class Service:
         self.answering = Answering(self.classifier, self.limits, self.metrics.computed)
         self.bodies = Bodies(self.limits)
         self.files = page_files()
+
+    def patience(self, request: Request) -> Patience:
+        """With a request whose body is complete."""
+        return Patience(self.limits, self.state, request.scope["state"]["exchange"].is_gone)
 
     def facts(self) -> dict[str, Any]:
         """What clients may know of the model, ready for JSON."""
@@ -174,25 +179,26 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
         most = most_json(shape, limits) if media_type(kind) == JSON else None
         body = await service.bodies.read(request.headers, request.receive, most)
         try:
-            names, pixels = await read(body.data, kind)
+            patience = service.patience(request)
+            names, pixels = await read(body.data, kind, patience)
         finally:
             body.release()
-        return Answer(await answering.answer(names, pixels, wanted))
+        return Answer(await answering.answer(names, pixels, wanted, patience))
 
-    async def read(data: bytes, kind: str) -> tuple[list[str], PixelArray]:
+    async def read(data: bytes, kind: str, patience: Patience) -> tuple[list[str], PixelArray]:
         """The names and pixels of images; of the body, nothing is kept while they wait."""
         if media_type(kind) == JSON:
-            pixels = await _read(answering, data, lambda: pixels_in(data, shape, limits))
+            pixels = await _read(answering, data, lambda: pixels_in(data, shape, limits), patience)
             return [f"image {n}" for n in range(len(pixels))], pixels
-        pictures = await _read(answering, data, lambda: pictures_in(data, kind, limits))
-        return [picture.name for picture in pictures], await answering.pixels(pictures)
+        pictures = await _read(answering, data, lambda: pictures_in(data, kind, limits), patience)
+        return [picture.name for picture in pictures], await answering.pixels(pictures, patience)
 
     return predict
 
 
-async def _read(answering: Answering, data: bytes, work: Callable[[], T]) -> T:
+async def _read(answering: Answering, data: bytes, work: Callable[[], T], patience: Patience) -> T:
     """Read a body, in another thread if it is long."""
-    return await answering.in_background(work) if len(data) > _LONG else work()
+    return await answering.in_background(work, patience) if len(data) > _LONG else work()
 
 
 def _add_model(app: FastAPI, service: Service) -> None:
@@ -272,11 +278,13 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
         kind = request.headers.get("content-type", "")
         body = await service.bodies.read(request.headers, request.receive)
         try:
-            data = body.data
+            data, patience = body.data, service.patience(request)
             label, picture = await _read(
-                service.answering, data, lambda: labeled_picture(data, kind, limits)
+                service.answering, data, lambda: labeled_picture(data, kind, limits), patience
             )
-            saved = await service.answering.in_background(partial(collection.save, label, picture))
+            saved = await service.answering.in_background(
+                partial(collection.save, label, picture), patience
+            )
         finally:
             body.release()
         service.metrics.collected.inc()
@@ -292,6 +300,7 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
         """Remove a picture that was saved since the server started."""
         place = request.path_params
         await service.answering.in_background(
-            partial(collection.take_back, place["label"], place["name"])
+            partial(collection.take_back, place["label"], place["name"]),
+            service.patience(request),
         )
         return Response(status_code=204)

@@ -10,7 +10,11 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from tenfold.deployment.serving.guarding import State
@@ -44,6 +48,21 @@ class ConnectionSettings(uvicorn.Config):
     ) -> None:
         super().__init__(app, http=Connection, **options)
         self.limits, self.state, self.refused = limits, state, refused
+
+
+class Exchange:
+    """A request and its answer, for whoever answers.
+
+    Args:
+        cycle: uvicorn's.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def is_gone(self) -> bool:
+        """Whether the client has left."""
+        return self._cycle.disconnected
 
 
 class Connection(HttpToolsProtocol):
@@ -107,6 +126,7 @@ class Connection(HttpToolsProtocol):
                 )
             )
         super().on_headers_complete()
+        self.scope["state"]["exchange"] = Exchange(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body, which is not overhead."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -42,10 +43,15 @@ class State:
     """What changes while a server runs.
 
     Attributes:
-        is_stopping: whether it answers only what it has accepted.
+        stopped: when it began to stop, by `time.monotonic`; infinite if it did not.
     """
 
-    is_stopping: bool = False
+    stopped: float = math.inf
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it answers only what it has accepted."""
+        return self.stopped < math.inf
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class Limits:
         bodies_bytes: maximum size of all bodies in memory together.
         head_bytes: maximum size of a request without its body.
         images: maximum number of images in one request.
+        pixels: maximum number of pixels of all encoded images in one request.
         top: maximum number of classes in one answer.
         queue: maximum number of images that wait to be computed.
         batch: images computed at once; a request with more is computed by itself.
@@ -39,6 +40,7 @@ class Limits:
     bodies_bytes: int = 256 * MEBIBYTE
     head_bytes: int = 32 * 2**10
     images: int = 64
+    pixels: int = 200_000_000
     top: int = 1000
     queue: int = 1024
     batch: int = 64

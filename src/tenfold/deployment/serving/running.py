@@ -167,7 +167,7 @@ class _Uvicorn(uvicorn.Server):
         A connection stays open for a moment, because its client may just have sent a request; the
         answer says that it is the last one.
         """
-        self._state.is_stopping = True
+        self._state.stopped = time.monotonic()
         await asyncio.sleep(_TICK)
         accepted = [each for listening in sockets or () for each in _accept_all(listening)]
         for server in self.servers:
