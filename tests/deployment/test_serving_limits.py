@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def live() -> Iterator[Live]:
         body_bytes=4096,
         bodies_bytes=6000,
         head_bytes=4096,
+        head_seconds=0.4,
         receive_seconds=0.4,
         answer_seconds=0.2,
         idle_seconds=0.4,
@@ -208,26 +210,158 @@ def test_a_client_that_goes_away_leaves_nothing_behind(sent: bytes, live: Live) 
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         opened.close()
     wait_until(lambda: live.service.connections() == 0)
-    assert live.service.bodies.held == 0
+    wait_until(lambda: live.service.bodies.held == 0)
     assert live.predict(PNG).status_code == 200
     assert live.told == []
 
 
 def test_too_many_connections() -> None:
+    """That do something: those which only wait make room."""
     with served(limits=Limits(connections=3)) as live:
-        opened = [live.raw() for _ in range(3)]
-        wait_until(lambda: live.service.connections() == 3)
+        sending = HEAD + b"Content-Length: 100\r\n\r\n" + bytes(50)
+        opened = [live.raw(sending) for _ in range(3)]
+        wait_until(lambda: live.service.bodies.held == 150)
         answer = live.get("/health")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.json()["error"]["message"] == "too many connections are open"
-        more = [live.raw() for _ in range(3)]
-        wait_until(lambda: live.service.connections() == 6)
-        with pytest.raises(requests.ConnectionError):
-            live.get("/health")
-        for each in opened + more:
+        for each in opened:
             each.close()
         wait_until(lambda: live.service.connections() == 0)
         assert live.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /health HT", HEAD])
+def test_connections_that_wait_make_room(sent: bytes) -> None:
+    with served(limits=Limits(connections=3)) as live:
+        opened = [live.raw(sent) for _ in range(10)]
+        assert live.get("/health").status_code == 200
+        wait_until(lambda: live.service.connections() < 4)
+        for each in opened:
+            each.close()
+
+
+def test_a_head_has_less_time_than_a_body() -> None:
+    with (
+        served(limits=Limits(head_seconds=0.2)) as live,
+        live.raw(HEAD) as head,
+        live.raw(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(PNG)) as body,
+    ):
+        assert status_and_error(response_on(head))[0] == 408
+        body.sendall(PNG)
+        assert response_on(body).startswith(b"HTTP/1.1 200 ")
+
+
+LOCAL = b" HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"5\r\nabc"], ids=["malformed", "slow"])
+def test_one_request_gets_one_answer(rest: bytes, live: Live) -> None:
+    """Even if its body is wrong after it was answered."""
+    with live.raw(b"POST /predict?top=0" + LOCAL + b"Transfer-Encoding: chunked\r\n\r\n") as opened:
+        first = opened.recv(20)
+        opened.sendall(rest)
+        answer = first + response_on(opened)
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def complete(path: bytes = b"/predict", picture: bytes = PNG) -> bytes:
+    return b"POST %b%bContent-Length: %d\r\n\r\n%b" % (path, LOCAL, len(picture), picture)
+
+
+LARGE = encoded(np.zeros((1, 300, 300), np.uint8), "JPEG")
+"""An image that another thread decodes."""
+
+
+def test_requests_before_garbage_are_answered(patient: Live) -> None:
+    with patient.raw(complete(picture=LARGE) * 2 + b"GARBAGE\r\n\r\n") as opened:
+        answers = response_on(opened)
+    assert answers.count(b"HTTP/1.1 200 ") == answers.count(b"HTTP/1.1 ") == 2
+
+
+def test_requests_before_a_malformed_body_are_answered(patient: Live) -> None:
+    chunked = b"POST /predict" + LOCAL + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+    with patient.raw(complete(picture=LARGE) + chunked) as opened:
+        answers = response_on(opened)
+    assert [part[:4] for part in answers.split(b"HTTP/1.1 ")] == [b"", b"200 ", b"400 "]
+
+
+def test_a_client_that_sends_no_more_is_answered(patient: Live) -> None:
+    for picture in (PNG, LARGE):
+        with patient.raw(complete(picture=picture) * 2) as opened:
+            opened.shutdown(socket.SHUT_WR)
+            assert response_on(opened).count(b"HTTP/1.1 200 ") == 2
+    with patient.raw(complete()[:-5]) as opened:
+        opened.shutdown(socket.SHUT_WR)
+        assert response_on(opened) == b""
+
+
+def test_what_nobody_reads_is_not_received_for_ever(live: Live) -> None:
+    """A client that was refused may go on sending for a moment, and no longer."""
+    with live.raw(b"POST /nothing" + LOCAL + b"Transfer-Encoding: chunked\r\n\r\n") as opened:
+        answer = response_on(opened)
+        assert status_and_error(answer)[0] == 404
+        assert b"\r\nconnection: close\r\n" in answer
+        with pytest.raises(ConnectionError):
+            send_for_ever(opened, b"400\r\n" + bytes(1024) + b"\r\n")
+
+
+def send_for_ever(opened: socket.socket, data: bytes) -> None:
+    while True:
+        opened.sendall(data)
+
+
+def test_a_slow_reader_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = PageFile(bytes(20_000_000), "text/html", "")
+    with served(limits=Limits(idle_seconds=0.5)) as live:
+        monkeypatch.setattr(live.service, "files", {"index.html": page})
+        client = HTTPConnection("127.0.0.1", live.port, timeout=30)
+        client.request("GET", "/")
+        time.sleep(1.3)
+        assert len(client.getresponse().read()) == len(page.data)
+        client.auto_open = 0
+        client.request("GET", "/health")
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (200, b'{"status":"ok"}')
+        client.close()
+
+
+def test_requests_that_were_received_are_answered_when_the_server_stops(
+    patient: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient.service.state, "stopped", time.monotonic())
+    with patient.raw(complete(picture=LARGE) * 5) as opened:
+        answers = response_on(opened)
+    assert answers.count(b"HTTP/1.1 200 ") == 5
+    assert answers.count(b"connection: close") == 1
+
+
+@pytest.mark.parametrize("head", [b"", b"Host: a\r\nHost: localhost\r\n"])
+def test_a_request_needs_one_host(head: bytes, live: Live) -> None:
+    with live.raw(b"GET /health HTTP/1.1\r\n%b\r\n" % head) as opened:
+        found = status_and_error(response_on(opened))
+    assert found == (400, "the request needs one header Host")
+
+
+def test_clients_that_left_and_connections_that_were_refused_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blocked = Blocked(monkeypatch)
+    with served(blocked.classifier) as live:
+        opened = live.raw(complete())
+        blocked.asked.acquire()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        opened.close()
+        wait_until(lambda: live.service.connections() == 0)
+        blocked.may_answer.set()
+        with live.raw(b"hello\r\n\r\n") as refused:
+            response_on(refused)
+        text = live.get("/metrics").text
+        assert "tenfold_left_requests_total 1.0\n" in text
+        assert 'tenfold_requests_total{path="other",status="400"} 1.0\n' in text
+        assert 'path="/predict"' not in text
+        assert 'tenfold_request_seconds_count{path="other"}' not in text
 
 
 class Blocked:

@@ -82,7 +82,8 @@ class Service:
 
     def patience(self, request: Request) -> Patience:
         """With a request whose body is complete."""
-        return Patience(self.limits, self.state, request.scope["state"]["exchange"].is_gone)
+        exchange = request.scope["state"]["exchange"]
+        return Patience(self.limits, self.state, lambda: exchange.is_gone)
 
     def facts(self) -> dict[str, Any]:
         """What clients may know of the model, ready for JSON."""
@@ -133,7 +134,7 @@ def application(service: Service) -> ASGIApp:
         else:
             await app(scope, receive, send)
 
-    return Gate(direct, service.access, service.state, service.metrics, service.tell)
+    return Gate(direct, service.access, service.metrics, service.tell)
 
 
 def _add_errors(app: FastAPI, service: Service) -> None:

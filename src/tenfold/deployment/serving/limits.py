@@ -25,6 +25,7 @@ class Limits:
         decodings: maximum number of requests whose images wait to be decoded.
         explanations: maximum number of explanations that wait to be computed.
         connections: maximum number of open connections.
+        head_seconds: time that a client has to send the head of a request.
         receive_seconds: time that a client has to send a request.
         answer_seconds: time until a request that waits is given up, and that a client has to take
             its answer.
@@ -48,6 +49,7 @@ class Limits:
     decodings: int = 64
     explanations: int = 8
     connections: int = 256
+    head_seconds: float = 10.0
     receive_seconds: float = 60.0
     answer_seconds: float = 30.0
     idle_seconds: float = 15.0

@@ -104,7 +104,8 @@ class Server:
             application(service),
             service.limits,
             service.state,
-            lambda status: service.metrics.answered("", status, 0.0),
+            service.metrics.refused,
+            service.metrics.left.inc,
             log_config=None,
             log_level="critical",  # the gate says what happened
             access_log=False,
