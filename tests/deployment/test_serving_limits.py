@@ -420,6 +420,27 @@ def test_images_that_waited_too_long_are_given_up(monkeypatch: pytest.MonkeyPatc
     assert blocked.batches == [1]
 
 
+def test_an_image_that_fails_takes_no_others_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = Classifier.logits
+    bad = IMAGE.copy()
+    bad[0, 0, 0] = 77
+
+    def failing(own: Classifier, images: np.ndarray) -> np.ndarray:
+        if (images[:, 0, 0, 0] == 77).any():
+            raise FileRefusedError("predict: its outputs are not finite")
+        return logits(own, images)
+
+    monkeypatch.setattr(Classifier, "logits", failing)
+    pictures = [encoded(bad), PNG, encoded(bad), PNG]
+    with (
+        served(limits=Limits(delay=20.0, batch=len(pictures))) as live,
+        ThreadPoolExecutor(len(pictures)) as clients,
+    ):
+        statuses = [answer.status_code for answer in clients.map(live.predict, pictures)]
+        assert statuses == [500, 200, 500, 200]
+        assert live.told == ["POST /predict: predict: its outputs are not finite"]
+
+
 def test_images_wait_for_others_up_to_the_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = Blocked(monkeypatch)
     blocked.may_answer.set()

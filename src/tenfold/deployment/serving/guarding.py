@@ -199,12 +199,14 @@ def _headers(given: list[tuple[bytes, bytes]], exchange: Any) -> list[tuple[byte
 
 
 def report(error: Exception, request: str, tell: Callable[[str], object]) -> None:
-    """Say what happened, if that is no client's fault, and not only a matter of room."""
-    if isinstance(error, RefusedError):
+    """Say what happened, once, if that is no client's fault, and not only a matter of room."""
+    if isinstance(error, RefusedError) or answer_to(error).status_code < 500:
         return
+    if "is_reported" in vars(error):  # it ended several requests
+        return
+    vars(error)["is_reported"] = True
     if isinstance(error, TenfoldError):
-        if answer_to(error).status_code >= 500:
-            tell(f"{printable(request)}: {error}")
+        tell(f"{printable(request)}: {error}")
         return
     where = traceback.extract_tb(error.__traceback__)[-1]
     tell(
