@@ -180,7 +180,7 @@ def test_a_second_signal_ends_it_at_once(model: Path) -> None:
         ("--token long-enough --no-token", "--token and --no-token exclude each other"),
         ("--host 192.0.2.1 --no-token", "choose an address of this computer with --host"),
         ("--host no-such-host.invalid", "choose an address of this computer with --host"),
-        ("--port 99999", "99999"),
+        ("--port 99999", "--port is '99999', wanted at most 65,535"),
     ],
 )
 def test_what_is_not_served(options: str, words: str, model: Path, tenfold: Tenfold) -> None:
@@ -196,6 +196,9 @@ def test_a_short_token_in_the_environment(
     answer = tenfold("serve", str(model), "--port", "0")
     assert answer.code == 2
     assert answer.err.startswith("tenfold: TENFOLD_TOKEN is not a token")
+    answer = tenfold("serve", str(model), "--port", "0", "--no-token")
+    assert answer.code == 2
+    assert answer.err == "tenfold: TENFOLD_TOKEN and --no-token exclude each other; choose one\n"
 
 
 def test_a_port_in_use(model: Path, tenfold: Tenfold) -> None:
