@@ -308,6 +308,14 @@ def test_the_model(live: Live) -> None:
     }
 
 
+def test_the_head_of_an_answer_alone(live: Live) -> None:
+    for path in ("/", "/health", "/model"):
+        answer = requests.head(f"{live.url}{path}", timeout=30)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["Content-Length"] == str(len(live.get(path).content))
+    assert requests.head(f"{live.url}/predict", timeout=30).status_code == 405
+
+
 def test_health(live: Live) -> None:
     assert live.get("/health").json() == {"status": "ok"}
     assert live.get("/ready").json() == {"status": "ready"}

@@ -128,10 +128,9 @@ class Answering:
         self._explainer.stop()
 
     def warm_up(self) -> None:
-        """Compute a largest batch, so that memory for it is there, or an error is known at once."""
-        self._classifier.logits(
-            np.zeros((self._limits.batch, *self._classifier.bundle.input_shape), np.uint8)
-        )
+        """Compute as much as ever at once, so that memory for it is there, or an error is known."""
+        most = max(self._limits.batch, self._limits.images)
+        self._classifier.logits(np.zeros((most, *self._classifier.bundle.input_shape), np.uint8))
 
     async def in_background(self, work: Callable[[], T], patience: Patience) -> T:
         """Call a function in one of the threads that convert images.
