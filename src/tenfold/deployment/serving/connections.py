@@ -234,7 +234,8 @@ class Connection(HttpToolsProtocol):
         if is_unsent:
             self._unsent = now
         if self._discarding_since:
-            if now - self._discarding_since > _DISCARDING_SECONDS:
+            allowed = _DISCARDING_SECONDS if stopped is None else limits.leave_seconds
+            if now - self._discarding_since > allowed:
                 self.transport.close()
         elif self._receiving_since:
             began = self._receiving_since
