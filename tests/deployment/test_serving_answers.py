@@ -224,6 +224,7 @@ WRONG = {
     "no images": (b"--x--\r\n", FORM, "", 422, "the form has no images"),
     "a field": (part("fil") + b"--x--\r\n", FORM, "", 422, "did you mean 'file'?"),
     "a text in a form": (part("file", b"abc") + b"--x--\r\n", FORM, "", 400, "image 0: not an"),
+    "no head": (b"--x\r\nabc\r\n--x--\r\n", FORM, "", 400, "a part of it has no head"),
     "too many": (part("file", b"") * 65 + b"--x--\r\n", FORM, "", 422, "more than 64 images"),
     "too many parts": (part("a", b"") * 90 + b"--x--\r\n", FORM, "", 422, "more than 72 parts"),
     "two to explain": (part("file") * 2 + b"--x--\r\n", FORM, "?explain=true", 422, "one image"),
@@ -233,7 +234,14 @@ WRONG = {
     "not UTF-8": (b'{"pixels\xff": 1}', "application/json", "", 400, "not valid JSON"),
     "a list": (b"[]", "application/json", "", 422, "not a JSON object"),
     "another key": (b'{"pixel": []}', "application/json", "", 422, "the keys ['pixel']"),
-    "two keys": (b'{"pixels": [], "images": []}', "application/json", "", 422, "wanted one"),
+    "a long number": (b"9" * 5000, "application/json", "", 400, "a number in it is too long"),
+    "two keys": (
+        b'{"pixels": [], "images": []}',
+        "application/json",
+        "",
+        422,
+        "wanted pixels or images alone",
+    ),
     "no list": (b'{"images": 1}', "application/json", "", 422, "not a list of one or more"),
     "many": (b'{"images": [%b1]}' % (b"1," * 64), "application/json", "", 422, "more than 64"),
     "wrong shape": (b'{"pixels": [[1]]}', "application/json", "", 422, "wanted 8 x 8 numbers"),
@@ -298,6 +306,14 @@ def test_the_model(live: Live) -> None:
         "version": "0.1.0",
         "limits": {"body_bytes": 16 * 2**20, "images": 64},
     }
+
+
+def test_the_head_of_an_answer_alone(live: Live) -> None:
+    for path in ("/", "/health", "/model"):
+        answer = requests.head(f"{live.url}{path}", timeout=30)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["Content-Length"] == str(len(live.get(path).content))
+    assert requests.head(f"{live.url}/predict", timeout=30).status_code == 405
 
 
 def test_health(live: Live) -> None:

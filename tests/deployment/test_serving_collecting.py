@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from live_server import Live, encoded, served, small_classifier
 from tenfold.data import load_splits
 from tenfold.data.folders.layout import find_places
 from tenfold.deployment.bundle import BundleHeader
+from tenfold.deployment.serving import application, bodies
 from tenfold.deployment.serving.bodies import Picture
 from tenfold.deployment.serving.collecting import Collection, why_no_folder
 from tenfold.deployment.serving.limits import Limits
@@ -83,6 +85,25 @@ def test_a_label_that_cannot_be_a_folder(label: str, words: str, live: Live, fol
     assert answer.status_code == 422
     assert words in "; ".join(answer.json()["error"].values())
     assert [path.name for path in folder.parent.iterdir()] == ["collected"]
+
+
+def test_a_long_label(live: Live) -> None:
+    answer = collect(live, "x" * 2000)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == "the label has more than 1,024 bytes"
+
+
+def test_a_long_form_is_read_by_another_thread(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers = []
+    read = bodies.labeled_picture
+
+    def noticed(*arguments: object) -> object:
+        readers.append(threading.current_thread().name)
+        return read(*arguments)
+
+    monkeypatch.setattr(application, "labeled_picture", noticed)
+    assert collect(live, "cat", PNG + bytes(100_000)).status_code == 201
+    assert readers[0].startswith("tenfold-images")
 
 
 def test_an_empty_label(live: Live) -> None:

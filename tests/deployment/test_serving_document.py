@@ -14,6 +14,7 @@ import pytest
 from schemathesis_server import TOKEN, ask
 
 from live_server import Live, encoded, served, small_classifier
+from tenfold.data.folders.pillow import LARGEST_PIXELS
 from tenfold.deployment.serving.collecting import Collection
 from tenfold.deployment.serving.guarding import Access
 from tenfold.deployment.serving.limits import Limits
@@ -80,22 +81,41 @@ def test_what_needs_a_token_says_so(token: str) -> None:
 def test_the_page_names_all_limits() -> None:
     """With their values."""
     text = PAGE.read_text("utf-8")
+    rows = dict(re.findall(r"^\| (.*?) \| (.*) \|$", text.partition("## Limits")[2], re.MULTILINE))
     limits = Limits()
+    expected = {
+        "body of a request": f"{limits.body_bytes // 2**20} MiB, in JSON 64 KiB and 32 bytes",
+        "all bodies together": f"{limits.bodies_bytes // 2**20} MiB",
+        "head of a request": f"{limits.head_bytes // 2**10} KiB",
+        "images of a request": f"{limits.images} images",
+        "pixels of an image": f"{LARGEST_PIXELS // 10**6} million",
+        "pixels of all images of a request": f"{limits.pixels // 10**6} million",
+        "waiting to be decoded": f"{limits.decodings} requests",
+        "waiting to be computed": f"{limits.queue:,} images",
+        "waiting for another": f"{limits.explanations} explanations",
+        "time to wait": f"{limits.answer_seconds:.0f} seconds",
+        "open at the same time": f"{limits.connections} connections",
+        "time to send a head": f"{limits.head_seconds:.0f} seconds",
+        "time to send a request": f"{limits.receive_seconds:.0f} seconds",
+        "time to take an answer": f"{limits.answer_seconds:.0f} seconds",
+        "time without a request": f"{limits.idle_seconds:.0f} seconds",
+        "time to end, once the server stops": f"{limits.stop_seconds:.0f} seconds",
+    }
+    assert rows.keys() - {"---"} == expected.keys()
+    for name, value in expected.items():
+        assert rows[name].startswith(value), name
     for value in (
-        f"{limits.body_bytes // 2**20} MiB",
-        f"{limits.bodies_bytes // 2**20} MiB",
-        f"{limits.head_bytes // 2**10} KiB",
-        f"{limits.images} images",
-        f"{limits.queue:,} images",
-        f"{limits.connections} connections",
-        f"{limits.receive_seconds:.0f} seconds",
-        f"{limits.answer_seconds:.0f} seconds",
-        f"{limits.idle_seconds:.0f} seconds",
-        f"{limits.stop_seconds:.0f} seconds",
-        f"{limits.collected:,} pictures",
-        f"{limits.collected_bytes // 2**30} GiB",
-        f"{limits.collected_side:,} pixels",
-        f"{limits.top:,} classes",
-        f"{limits.explanations} explanations",
+        f" {limits.collected:,} pictures,",
+        f" {limits.collected_bytes // 2**30} GiB.",
+        f" {limits.collected_side:,} pixels.",
+        f" {limits.top:,} classes ",
     ):
         assert value in text, value
+
+
+def test_the_document_names_the_limit_of_bodies(live: Live) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    document = live.get("/openapi.json", headers=headers).json()
+    body = document["paths"]["/predict"]["post"]["requestBody"]
+    assert body["description"] == "At most 16,777,216 bytes, and 196,608 of JSON."
+    assert "304" in document["paths"]["/"]["get"]["responses"]

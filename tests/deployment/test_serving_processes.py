@@ -154,6 +154,21 @@ def test_under_load_everything_that_was_accepted_is_answered(model: Path) -> Non
     assert b"\r\nconnection: close\r\n" in answer
 
 
+def test_connections_leave_files_for_others(model: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
+    with serving(model, first=limit) as (process, line):
+        address = address_in(line)
+        port = int(address.rpartition(":")[2].strip("/"))
+        opened = [socket.create_connection(("127.0.0.1", port)) for _ in range(25)]
+        time.sleep(0.3)
+        metrics = requests.get(f"{address}metrics", timeout=30).text
+        assert "tenfold_connections 16.0\n" in metrics
+        for each in opened:
+            each.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate() == ("", "")
+
+
 def test_a_second_signal_ends_it_at_once(model: Path) -> None:
     with serving(model) as (process, line):
         port = int(address_in(line).rpartition(":")[2].strip("/"))
@@ -167,7 +182,7 @@ def test_a_second_signal_ends_it_at_once(model: Path) -> None:
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
-    assert err == "tenfold: stopped at once; nothing more was saved\n"
+    assert err == "tenfold: stopped at once; requests were not answered\n"
 
 
 @pytest.mark.parametrize(
@@ -175,12 +190,14 @@ def test_a_second_signal_ends_it_at_once(model: Path) -> None:
     [
         ("--host 0.0.0.0", "set TENFOLD_TOKEN or --token, or allow everybody with --no-token"),
         ("--host ::", "--host ::: other computers may reach this address"),
+        ("--host=", "--host is empty, wanted an address"),
+        ("--host 192.0.2.1 --no-token", "of 192.0.2.1: Cannot assign requested address; choose"),
         ("--token short", "--token is not a token, wanted 8 or more letters, digits and signs"),
         ("--token naïve-token", "--token is not a token"),
         ("--token long-enough --no-token", "--token and --no-token exclude each other"),
         ("--host 192.0.2.1 --no-token", "choose an address of this computer with --host"),
         ("--host no-such-host.invalid", "choose an address of this computer with --host"),
-        ("--port 99999", "99999"),
+        ("--port 99999", "--port is '99999', wanted at most 65,535"),
     ],
 )
 def test_what_is_not_served(options: str, words: str, model: Path, tenfold: Tenfold) -> None:
@@ -196,6 +213,9 @@ def test_a_short_token_in_the_environment(
     answer = tenfold("serve", str(model), "--port", "0")
     assert answer.code == 2
     assert answer.err.startswith("tenfold: TENFOLD_TOKEN is not a token")
+    answer = tenfold("serve", str(model), "--port", "0", "--no-token")
+    assert answer.code == 2
+    assert answer.err == "tenfold: TENFOLD_TOKEN and --no-token exclude each other; choose one\n"
 
 
 def test_a_port_in_use(model: Path, tenfold: Tenfold) -> None:

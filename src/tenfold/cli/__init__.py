@@ -57,7 +57,9 @@ def main() -> NoReturn:
                 sys.stderr.write(f"tenfold: {error}\n")
         except SystemExit as second_signal:
             code = cast("int", second_signal.code)
-            sys.stderr.write("tenfold: stopped at once; nothing more was saved\n")
+            is_server = sys.argv[1:2] == ["serve"]
+            lost = "requests were not answered" if is_server else "nothing more was saved"
+            sys.stderr.write(f"tenfold: stopped at once; {lost}\n")
         sys.exit(code)
 
 

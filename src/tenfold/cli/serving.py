@@ -163,13 +163,13 @@ def _chosen_token(token: str | None, no_token: bool) -> str:
     Raises:
         UsageError: it is no token, or none was wanted.
     """
-    if token is not None and no_token:
-        raise UsageError("--token and --no-token exclude each other", remedy="choose one")
     place = "--token"
     if token is None:
         token, place = os.environ.get(_TOKEN, ""), _TOKEN
-        if no_token or not token:
-            return ""
+    if no_token and (token or place == "--token"):
+        raise UsageError(f"{place} and --no-token exclude each other", remedy="choose one")
+    if not token and place == _TOKEN:
+        return ""
     if len(token) < _SHORTEST_TOKEN or not all("!" <= character <= "~" for character in token):
         raise UsageError(
             f"{place} is not a token, wanted {_SHORTEST_TOKEN} or more letters, digits and signs",

@@ -100,7 +100,7 @@ class _Line:
         if details:
             name = error.format_message().removeprefix("Invalid value for ").partition(":")[0]
             found = printable(repr(details[0]["input"]), 80)
-            words = wanted(details[0]).partition(",")[0]
+            words = wanted(details[0]).partition(", ")[0]
             return UsageError(f"{name.strip(chr(39))} is {found}, wanted {words}")
         message, option = error.format_message().rstrip("."), getattr(error, "option_name", None)
         if option is not None and hasattr(error, "possibilities"):

@@ -12,12 +12,14 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from tenfold.data.folders.images import read_header
 from tenfold.deployment.background import look_inverted
 from tenfold.deployment.classifier import Classifier
 from tenfold.deployment.explaining import occlusion_map
 from tenfold.deployment.serving.batching import Batcher, Judged
 from tenfold.deployment.serving.bodies import Picture
 from tenfold.deployment.serving.limits import Limits
+from tenfold.deployment.serving.patience import Patience
 from tenfold.deployment.serving.pictures import (
     data_address,
     explanation_image,
@@ -126,32 +128,33 @@ class Answering:
         self._explainer.stop()
 
     def warm_up(self) -> None:
-        """Compute a largest batch, so that memory for it is there, or an error is known at once."""
-        self._classifier.logits(
-            np.zeros((self._limits.batch, *self._classifier.bundle.input_shape), np.uint8)
-        )
+        """Compute as much as ever at once, so that memory for it is there, or an error is known."""
+        most = max(self._limits.batch, self._limits.images)
+        self._classifier.logits(np.zeros((most, *self._classifier.bundle.input_shape), np.uint8))
 
-    async def in_background(self, work: Callable[[], T]) -> T:
+    async def in_background(self, work: Callable[[], T], patience: Patience) -> T:
         """Call a function in one of the threads that convert images.
 
         Raises:
-            RefusedError: too many wait for them.
+            RefusedError: too many wait for them, or this waited for too long.
+            ClientGoneError: nobody waits for it any more.
         """
-        return await self._decoders.call(work)
+        return await self._decoders.call(work, patience)
 
-    async def pixels(self, pictures: Sequence[Picture]) -> PixelArray:
+    async def pixels(self, pictures: Sequence[Picture], patience: Patience) -> PixelArray:
         """Pictures as the model takes them.
 
         Raises:
-            RefusedError: too many wait.
+            RefusedError: too many wait, these waited for too long, or they have too many pixels.
+            ClientGoneError: nobody waits for them any more.
             DataError: one cannot be read; names it.
         """
         if len(pictures) == 1 and is_quick(pictures[0].data):
-            return self._decoded(pictures)
-        return await self.in_background(lambda: self._decoded(pictures))
+            return self._decoded(pictures[0])
+        return await self.in_background(lambda: self._all_decoded(pictures, patience), patience)
 
     async def answer(
-        self, names: Sequence[str], pixels: PixelArray, wanted: Wanted
+        self, names: Sequence[str], pixels: PixelArray, wanted: Wanted, patience: Patience
     ) -> dict[str, Any]:
         """The answer, ready for JSON.
 
@@ -159,9 +162,12 @@ class Answering:
             names: of the images.
             pixels: the images.
             wanted: what to say of them.
+            patience: with the request.
 
         Raises:
-            RefusedError: too many wait, or an explanation of several was asked for.
+            RefusedError: too many wait, these waited for too long, or an explanation of several was
+                asked for.
+            ClientGoneError: nobody waits for it any more.
         """
         if wanted.explain and len(names) > 1:
             raise RefusedError(
@@ -172,18 +178,42 @@ class Answering:
         if wanted.invert:
             pixels = 255 - pixels
         judged = await self.batcher.judge(pixels, wanted.top)
-        if wanted.explain:
-            return await self._explainer.call(lambda: self._facts(names, pixels, judged, wanted))
-        if wanted.seen or wanted.top * len(names) > _MUCH:
-            return await self.in_background(lambda: self._facts(names, pixels, judged, wanted))
-        return self._facts(names, pixels, judged, wanted)
 
-    def _decoded(self, pictures: Sequence[Picture]) -> PixelArray:
-        files = [
-            picture.data if picture.name == f"image {place}" else _named(picture)
-            for place, picture in enumerate(pictures)
-        ]
-        return self._classifier.pixels(files, paths=False)
+        def facts() -> dict[str, Any]:
+            return self._facts(names, pixels, judged, wanted)
+
+        if wanted.explain:
+            return await self._explainer.call(facts, patience)
+        if wanted.seen or wanted.top * len(names) > _MUCH:
+            return await self.in_background(facts, patience)
+        return facts()
+
+    def _all_decoded(self, pictures: Sequence[Picture], patience: Patience) -> PixelArray:
+        if len(pictures) > 1:
+            self._require_few_pixels(pictures, patience)
+        decoded = []
+        for picture in pictures:
+            patience.require()
+            decoded.append(self._decoded(picture))
+        return np.concatenate(decoded)
+
+    def _require_few_pixels(self, pictures: Sequence[Picture], patience: Patience) -> None:
+        pixels, most = 0, self._limits.pixels
+        for picture in pictures:
+            patience.require()
+            header = read_header(bytes(picture.data), picture.name)
+            pixels += header.width * header.height
+            if pixels > most:
+                raise RefusedError(
+                    413,
+                    f"the images have more than {most:,} pixels together",
+                    remedy="scale them down, or send them in several requests",
+                )
+
+    def _decoded(self, picture: Picture) -> PixelArray:
+        file = io.BytesIO(picture.data)
+        file.name = picture.name  # which messages show
+        return self._classifier.pixels(file, paths=False)
 
     def _judge(self, pixels: PixelArray, top: int) -> list[Judged]:
         logits = self._classifier.logits(pixels)
@@ -210,13 +240,6 @@ class Answering:
         return {"schema": SCHEMA, "predictions": predictions}
 
 
-def _named(picture: Picture) -> io.BytesIO:
-    """A picture as an open file, whose name messages show."""
-    file = io.BytesIO(picture.data)
-    file.name = picture.name
-    return file
-
-
 class _Pool:
     """A few threads, with a bounded queue before them.
 
@@ -234,17 +257,23 @@ class _Pool:
         self._most, self._what = most, what
         self.calls = 0
 
-    async def call(self, work: Callable[[], T]) -> T:
-        """Call a function in one of the threads.
+    async def call(self, work: Callable[[], T], patience: Patience) -> T:
+        """Call a function in one of the threads, unless patience has ended by then.
 
         Raises:
-            RefusedError: too many wait.
+            RefusedError: too many wait, or this waited for too long.
+            ClientGoneError: nobody waits for it any more.
         """
         if self.calls >= self._most:
             raise full(f"too many {self._what} are waiting")
+
+        def call() -> T:
+            patience.require()
+            return work()
+
         self.calls += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         finally:
             self.calls -= 1
 

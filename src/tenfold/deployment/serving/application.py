@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -29,15 +29,19 @@ from tenfold.deployment.serving.guarding import Access, Gate, State, report
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.metrics import CONTENT_TYPE, Metrics
 from tenfold.deployment.serving.page import INDEX, page_files
+from tenfold.deployment.serving.patience import Patience
 from tenfold.deployment.serving.refusals import Answer, RefusedError, answer_to, full
 from tenfold.errors import TenfoldError, printable
+from tenfold.types import PixelArray
 
 _PREDICT = "/predict"
+
+T = TypeVar("T")
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 _LONG = 16 * 2**10
-"""Bytes from which on another thread reads a body."""
+"""Size of a body in bytes above which another thread reads it."""
 
 
 @dataclass
@@ -75,6 +79,11 @@ class Service:
         self.answering = Answering(self.classifier, self.limits, self.metrics.computed)
         self.bodies = Bodies(self.limits)
         self.files = page_files()
+
+    def patience(self, request: Request) -> Patience:
+        """With a request whose body is complete."""
+        exchange = request.scope["state"]["exchange"]
+        return Patience(self.limits, self.state, lambda: exchange.is_gone)
 
     def facts(self) -> dict[str, Any]:
         """What clients may know of the model, ready for JSON."""
@@ -118,6 +127,8 @@ def application(service: Service) -> ASGIApp:
     doc.complete(app, service.access)
 
     async def direct(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":  # uvicorn sends the head of an answer alone
+            scope = {**scope, "method": "GET"}
         # FastAPI's own way to this function takes a fifth of the time of an answer.
         if scope["path"] == _PREDICT and scope["method"] == "POST":
             answer = await predict(Request(scope, receive))
@@ -125,7 +136,7 @@ def application(service: Service) -> ASGIApp:
         else:
             await app(scope, receive, send)
 
-    return Gate(direct, service.access, service.state, service.metrics, service.tell)
+    return Gate(direct, service.access, service.metrics, service.tell)
 
 
 def _add_errors(app: FastAPI, service: Service) -> None:
@@ -168,25 +179,29 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
         """The most probable classes of one image or several."""
         wanted = wanted_of(request.scope["query_string"], limits)
         kind = request.headers.get("content-type", "")
-        is_json = media_type(kind) == JSON
-        most = most_json(shape, limits) if is_json else None
+        most = most_json(shape, limits) if media_type(kind) == JSON else None
         body = await service.bodies.read(request.headers, request.receive, most)
         try:
-            is_long = len(body.data) > _LONG
-            if is_json:
-                work = partial(pixels_in, body.data, shape, limits)
-                pixels = await answering.in_background(work) if is_long else work()
-                names = [f"image {n}" for n in range(len(pixels))]
-            else:
-                read = partial(pictures_in, body.data, kind, limits)
-                pictures = await answering.in_background(read) if is_long else read()
-                pixels = await answering.pixels(pictures)
-                names = [picture.name for picture in pictures]
+            patience = service.patience(request)
+            names, pixels = await read(body.data, kind, patience)
         finally:
             body.release()
-        return Answer(await answering.answer(names, pixels, wanted))
+        return Answer(await answering.answer(names, pixels, wanted, patience))
+
+    async def read(data: bytes, kind: str, patience: Patience) -> tuple[list[str], PixelArray]:
+        """The names and pixels of images; of the body, nothing is kept while they wait."""
+        if media_type(kind) == JSON:
+            pixels = await _read(answering, data, lambda: pixels_in(data, shape, limits), patience)
+            return [f"image {n}" for n in range(len(pixels))], pixels
+        pictures = await _read(answering, data, lambda: pictures_in(data, kind, limits), patience)
+        return [picture.name for picture in pictures], await answering.pixels(pictures, patience)
 
     return predict
+
+
+async def _read(answering: Answering, data: bytes, work: Callable[[], T], patience: Patience) -> T:
+    """Read a body, in another thread if it is long."""
+    return await answering.in_background(work, patience) if len(data) > _LONG else work()
 
 
 def _add_model(app: FastAPI, service: Service) -> None:
@@ -230,7 +245,9 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
 
 def _add_page(app: FastAPI, service: Service) -> None:
-    problems = doc.text("text/html") | doc.problems(service.access, 404, is_open=True)
+    problems = (
+        doc.text("text/html") | doc.UNCHANGED | doc.problems(service.access, 404, is_open=True)
+    )
 
     def file_named(name: str, request: Request) -> Response:
         file = service.files.get(name)
@@ -266,8 +283,13 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
         kind = request.headers.get("content-type", "")
         body = await service.bodies.read(request.headers, request.receive)
         try:
-            label, picture = labeled_picture(body.data, kind, limits)
-            saved = await service.answering.in_background(partial(collection.save, label, picture))
+            data, patience = body.data, service.patience(request)
+            label, picture = await _read(
+                service.answering, data, lambda: labeled_picture(data, kind, limits), patience
+            )
+            saved = await service.answering.in_background(
+                partial(collection.save, label, picture), patience
+            )
         finally:
             body.release()
         service.metrics.collected.inc()
@@ -283,6 +305,7 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
         """Remove a picture that was saved since the server started."""
         place = request.path_params
         await service.answering.in_background(
-            partial(collection.take_back, place["label"], place["name"])
+            partial(collection.take_back, place["label"], place["name"]),
+            service.patience(request),
         )
         return Response(status_code=204)

@@ -126,14 +126,28 @@ class Batcher:
         return self.waiting >= self._limits.batch or self._is_stopping
 
     def _answers(self, batch: list[_Waiting]) -> list[_Outcome]:
+        self._observe(sum(len(each.pixels) for each in batch))
+        try:
+            return self._computed(batch)
+        except Exception as error:  # noqa: BLE001 - whoever waits gets it
+            if len(batch) == 1:
+                return [(batch[0], error)]
+        # One image can be at fault; the others' clients shall not notice.
+        outcomes: list[_Outcome] = []
+        first: Exception | None = None
+        for each in batch:
+            try:
+                outcomes += self._computed([each])
+            except Exception as error:  # noqa: BLE001 - likewise
+                first = first or error  # which is reported once
+                outcomes.append((each, first))
+        return outcomes
+
+    def _computed(self, batch: list[_Waiting]) -> list[_Outcome]:
         pixels = batch[0].pixels
         if len(batch) > 1:
             pixels = np.concatenate([each.pixels for each in batch])
-        self._observe(len(pixels))
-        try:
-            judged = self._compute(pixels, max(each.top for each in batch))
-        except Exception as error:  # noqa: BLE001 - whoever waits gets it
-            return [(each, error) for each in batch]
+        judged = self._compute(pixels, max(each.top for each in batch))
         outcomes: list[_Outcome] = []
         done = 0
         for each in batch:

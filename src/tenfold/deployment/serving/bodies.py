@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
-import python_multipart
-from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.types import Receive
 
@@ -21,15 +18,18 @@ from tenfold.deployment.serving.refusals import ClientGoneError, RefusedError, f
 from tenfold.errors import counted, did_you_mean, printable
 from tenfold.types import ImageShape, PixelArray
 
-# What the parser has to say about a malformed form would be printed.
-logging.getLogger("python_multipart").addHandler(logging.NullHandler())
-
 MULTIPART, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 
 _LEAST_JSON, _BYTES_PER_NUMBER = 2**16, 32
 
 _MOST_FIELDS = 8
 """Parts of a form beside its images."""
+
+_LONGEST_BOUNDARY = 70
+"""Its maximum size in bytes, after RFC 2046."""
+
+_LONGEST_PART_HEAD, _LONGEST_LABEL = 8192, 1024
+"""Maximum sizes in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Picture:
 
     Attributes:
         name: what the client calls it.
-        data: the contents of the file.
+        data: the contents of the file, which may be a part of a body.
     """
 
     name: str
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Part:
 
     field: str
     file: str
-    data: bytes
+    data: memoryview
 
 
 class Bodies:
@@ -79,6 +79,9 @@ class Bodies:
     ) -> Body:
         """The body of a request, which has to be released after use.
 
+        Room is made for what has arrived, not for what was announced: a client that sends nothing
+        takes none.
+
         Args:
             headers: of the request.
             receive: gives the next piece.
@@ -92,7 +95,7 @@ class Bodies:
         most = self._limits.body_bytes if most is None else min(most, self._limits.body_bytes)
         body = Body(self, most)
         try:
-            body.reserve(int(announced) if announced.isdecimal() else 0)
+            body.require(int(announced) if announced.isdecimal() else 0)
             more = True
             while more:
                 message = await receive()
@@ -100,15 +103,21 @@ class Bodies:
                     raise ClientGoneError
                 body.extend(message.get("body", b""))
                 more = message.get("more_body", False)
+            body.complete()
         except BaseException:
             body.release()
             raise
         return body
 
-    def require_room(self, more: int) -> None:
-        """Refuse more bytes than there is room for."""
+    def take_room(self, more: int) -> None:
+        """Hold more bytes, if there is room for them.
+
+        Raises:
+            RefusedError: there is none.
+        """
         if self.held + more > self._limits.bodies_bytes:
             raise full("the server is receiving too much at the moment")
+        self.held += more
 
 
 class Body:
@@ -117,53 +126,49 @@ class Body:
     Args:
         of: what keeps count.
         most: maximum size in bytes.
+
+    Attributes:
+        data: the bytes, once it is complete.
     """
 
     def __init__(self, of: Bodies, most: int) -> None:
         self._of, self._most = of, most
-        self._parts: list[bytes] = []
-        self._size = self._reserved = 0
+        self._received = bytearray()  # and no list: small pieces take more than their bytes
+        self._size = 0
+        self.data = b""
 
-    def reserve(self, size: int) -> None:
-        """Make room for this many bytes.
+    def require(self, size: int) -> None:
+        """Refuse a body of this size if that is too large.
 
         Raises:
-            RefusedError: they are too many.
+            RefusedError: it is.
         """
-        more = size - self._reserved
         if size > self._most:
             raise RefusedError(
                 413,
                 f"the body has more than {self._most:,} bytes",
                 remedy="scale the images down, or send them in several requests",
             )
-        if more > 0:
-            self._of.require_room(more)
-            self._reserved = size
-            self._of.held += more
 
     def extend(self, data: bytes) -> None:
         """Append to it.
 
         Raises:
-            RefusedError: it becomes too large.
+            RefusedError: it becomes too large, or all bodies together do.
         """
-        if data:
-            self._size += len(data)
-            self.reserve(self._size)
-            self._parts.append(data)
+        self.require(self._size + len(data))
+        self._of.take_room(len(data))
+        self._size += len(data)
+        self._received += data
 
-    @property
-    def data(self) -> bytes:
-        """The bytes."""
-        if len(self._parts) != 1:
-            self._parts = [b"".join(self._parts)]
-        return self._parts[0]
+    def complete(self) -> None:
+        """There is no more."""
+        self.data, self._received = bytes(self._received), bytearray()
 
     def release(self) -> None:
         """Forget it."""
-        self._of.held -= self._reserved
-        self._parts, self._size, self._reserved = [], 0, 0
+        self._of.held -= self._size
+        self.data, self._received, self._size = b"", bytearray(), 0
 
 
 def media_type(content_type: str) -> str:
@@ -222,32 +227,56 @@ def labeled_picture(data: bytes, content_type: str, limits: Limits) -> tuple[str
             f"the form has the fields {printable([part.field for part in parts])}",
             remedy="send one field 'file' and one field 'label'",
         )
-    label, file = found["label"].data.decode(errors="replace"), found["file"]
-    return label, Picture(file.file or "the picture", file.data)
+    label, file = found["label"].data, found["file"]
+    if len(label) > _LONGEST_LABEL:
+        raise RefusedError(422, f"the label has more than {_LONGEST_LABEL:,} bytes")
+    return bytes(label).decode(errors="replace"), Picture(file.file or "the picture", file.data)
 
 
 def parts_of(data: bytes, content_type: str, limits: Limits) -> list[Part]:
-    """The parts of a form.
+    """The parts of a form (RFC 2046, section 5.1.1), which are not copied.
 
     Raises:
         RefusedError: it is malformed, or has too many.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-    if not boundary:
-        raise _malformed("the content type of the form has no boundary")
-    reader = _FormReader(limits.images + _MOST_FIELDS)
-    try:
-        parser = python_multipart.MultipartParser(boundary, reader.callbacks)
-        parser.write(data)
-        parser.finalize()
-    except FormParserError as error:
-        raise _malformed(f"the form cannot be read: {error}") from error
-    if not reader.is_complete:
-        raise _malformed("the end of the form is missing")
-    files = sum(part.field == "file" for part in reader.parts)
-    if files > limits.images:
+    if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
+        raise _malformed(
+            f"the content type of the form has no boundary of 1..{_LONGEST_BOUNDARY} bytes"
+        )
+    line = b"--" + boundary
+    parts: list[Part] = []
+    at = 0 if data.startswith(line) else data.find(b"\r\n" + line) + 2
+    if at == 1:
+        raise _malformed("the form cannot be read: it does not have the boundary of its type")
+    at += len(line)
+    while not data.startswith(b"--", at):
+        end = data.find(b"\r\n" + line, at)
+        if end < 0:
+            raise _malformed("the end of the form is missing")
+        if len(parts) >= limits.images + _MOST_FIELDS:
+            raise RefusedError(422, f"the form has more than {counted(len(parts), 'part')}")
+        parts.append(_part(data, at, end))
+        at = end + len(line) + 2
+    if sum(part.field == "file" for part in parts) > limits.images:
         raise _too_many(limits)
-    return reader.parts
+    return parts
+
+
+def _part(data: bytes, start: int, end: int) -> Part:
+    """A part of a form, from behind the boundary before it to before the one after it."""
+    blank = data.find(b"\r\n\r\n", start, min(end, start + _LONGEST_PART_HEAD))
+    rest, *lines = data[start : max(start, blank)].split(b"\r\n")
+    if blank < 0 or rest.strip(b" \t"):
+        raise _malformed("the form cannot be read: a part of it has no head")
+    disposition = b""
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-disposition":
+            disposition = value
+    options = parse_options_header(disposition)[1]
+    names = [options.get(key, b"").decode(errors="replace") for key in (b"name", b"filename")]
+    return Part(names[0], names[1], memoryview(data)[blank + 4 : end])
 
 
 def require_fields(parts: list[Part], known: tuple[str, ...]) -> None:
@@ -263,62 +292,6 @@ def require_fields(parts: list[Part], known: tuple[str, ...]) -> None:
                 f"the form has an unknown field {part.field!r}",
                 remedy=did_you_mean(part.field, known),
             )
-
-
-class _FormReader:
-    """Collects the parts of a form as a parser finds them.
-
-    Args:
-        most: maximum number of parts.
-
-    Attributes:
-        parts: those that are complete.
-        is_complete: whether the end of the form was found.
-        callbacks: for the parser.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.parts: list[Part] = []
-        self.is_complete = False
-        self._most = most
-        self._begin()
-        self.callbacks: Any = {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_part_data": self._part_data,
-            "on_part_end": self._end,
-            "on_end": self._complete,
-        }
-
-    def _begin(self) -> None:
-        self._disposition = b""
-        self._field, self._value, self._data = bytearray(), bytearray(), bytearray()
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._field, self._value = bytearray(), bytearray()
-
-    def _part_data(self, data: bytes, start: int, end: int) -> None:
-        self._data += data[start:end]
-
-    def _end(self) -> None:
-        if len(self.parts) >= self._most:
-            raise RefusedError(422, f"the form has more than {counted(self._most, 'part')}")
-        options = parse_options_header(self._disposition)[1]
-        names = [options.get(key, b"").decode(errors="replace") for key in (b"name", b"filename")]
-        self.parts.append(Part(names[0], names[1], bytes(self._data)))
-
-    def _complete(self) -> None:
-        self.is_complete = True
 
 
 def most_json(shape: ImageShape, limits: Limits) -> int:
@@ -344,7 +317,7 @@ def pixels_in(data: bytes, shape: ImageShape, limits: Limits) -> PixelArray:
     if len(found) != 1 or not found.keys() <= {"pixels", "images"}:
         raise RefusedError(
             422,
-            f"the object has the keys {printable(sorted(found))}, wanted one",
+            f"the object has the keys {printable(sorted(found))}, wanted pixels or images alone",
             remedy="send pixels for one image, or images for several",
         )
     images = found["images"] if "images" in found else [found["pixels"]]
@@ -362,7 +335,11 @@ def _json_object(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        reason: object = error
+        if isinstance(error, RecursionError):
+            reason = "nested too deeply"
+        elif "int_max_str_digits" in str(error):  # Python's, which is nothing to clients
+            reason = "a number in it is too long"
         raise _malformed(f"the body is not valid JSON: {reason}") from error
     if not isinstance(found, dict):
         raise RefusedError(

@@ -177,7 +177,7 @@ class Collection:
     def _decoded(self, picture: Picture) -> Image.Image:
         header = self._header
         pixels = decode_image(
-            picture.data,
+            bytes(picture.data),
             picture.name,
             channels=header.input_shape[0],
             size=None,

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from tenfold.deployment.background import Background
-from tenfold.deployment.serving.bodies import BYTES, JSON, MULTIPART
+from tenfold.deployment.serving.bodies import BYTES, JSON, MULTIPART, most_json
 from tenfold.deployment.serving.guarding import OPEN, Access
 from tenfold.deployment.serving.limits import Limits
 from tenfold.types import ImageShape
@@ -179,7 +179,7 @@ def prediction(shape: ImageShape, limits: Limits) -> dict[str, Any]:
         "required": ["file"],
         "additionalProperties": False,
     }
-    image = _pixels(shape)
+    image, most = _pixels(shape), most_json(shape, limits)
     images = {"type": "array", "items": image, "minItems": 1, "maxItems": limits.images}
     return {
         "parameters": [
@@ -195,6 +195,7 @@ def prediction(shape: ImageShape, limits: Limits) -> dict[str, Any]:
             ),
         ],
         "requestBody": {
+            "description": f"At most {limits.body_bytes:,} bytes, and {most:,} of JSON.",
             "required": True,
             "content": {
                 "image/*": {"schema": picture},
@@ -238,6 +239,12 @@ def collected() -> dict[str, Any]:
 def text(media_type: str) -> dict[int | str, dict[str, Any]]:
     """The answer of an address that gives text, as FastAPI takes it."""
     return {200: {"content": {media_type: {"schema": {"type": "string"}}}}}
+
+
+UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "It is what the client has already, after its header If-None-Match."}
+}
+"""The answer that has nothing new, as FastAPI takes it."""
 
 
 def complete(app: FastAPI, access: Access) -> None:

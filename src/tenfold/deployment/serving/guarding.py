@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
+import re
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +35,9 @@ _COMMON = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{0,5})?")
+"""The header Host, in lower case: a name or address, and maybe a port."""
+
 _FRESH = (b"cache-control", b"no-store")
 _CLOSE = (b"connection", b"close")
 
@@ -42,10 +47,15 @@ class State:
     """What changes while a server runs.
 
     Attributes:
-        is_stopping: whether it answers only what it has accepted.
+        stopped: when it began to stop, by `time.monotonic`; infinite if it did not.
     """
 
-    is_stopping: bool = False
+    stopped: float = math.inf
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it answers only what it has accepted."""
+        return self.stopped < math.inf
 
 
 @dataclass(frozen=True)
@@ -98,10 +108,8 @@ class Access:
             )
 
     def _is_own(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        found = _HOST.fullmatch(host.lower())
+        name = found[1].strip("[]") if found else ""
         return name in ("localhost", self.host.lower()) or is_loopback(name)
 
 
@@ -140,7 +148,6 @@ class Gate:
     Args:
         app: the application.
         access: who may ask.
-        state: of the server.
         metrics: where requests are counted.
         tell: called with one line for every error that is no client's fault.
     """
@@ -149,23 +156,23 @@ class Gate:
         self,
         app: ASGIApp,
         access: Access,
-        state: State,
         metrics: Metrics,
         tell: Callable[[str], object],
     ) -> None:
-        self._app, self._access, self._state = app, access, state
+        self._app, self._access = app, access
         self._metrics, self._tell = metrics, tell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         began = time.perf_counter()
         method, path, status = scope["method"], scope["path"], 0
+        exchange = scope["state"]["exchange"]
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": self._headers(message["headers"])}
+                message = {**message, "headers": _headers(message["headers"], exchange)}
             await send(message)
 
         try:
@@ -177,25 +184,29 @@ class Gate:
             report(error, f"{method} {path}", self._tell)
             if not status:
                 await answer_to(error)(scope, receive, send_with_headers)
-        if status:  # otherwise the client has gone
+        if status and not exchange.is_gone:
             self._metrics.answered(path, status, time.perf_counter() - began)
 
-    def _headers(self, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        headers = [*given, *_COMMON]
-        if not any(name == _FRESH[0] for name, _ in given):
-            headers.append(_FRESH)
-        if self._state.is_stopping:
-            headers.append(_CLOSE)
-        return headers
+
+def _headers(given: list[tuple[bytes, bytes]], exchange: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - of a module that needs this one
+    """The headers of an answer, and those of all answers."""
+    headers = [*given, *_COMMON]
+    if not any(name == _FRESH[0] for name, _ in given):
+        headers.append(_FRESH)
+    if exchange.is_last:
+        headers.append(_CLOSE)
+    return headers
 
 
 def report(error: Exception, request: str, tell: Callable[[str], object]) -> None:
-    """Say what happened, if that is no client's fault, and not only a matter of room."""
-    if isinstance(error, RefusedError):
+    """Say what happened, once, if that is no client's fault, and not only a matter of room."""
+    if isinstance(error, RefusedError) or answer_to(error).status_code < 500:
         return
+    if "is_reported" in vars(error):  # it ended several requests
+        return
+    vars(error)["is_reported"] = True
     if isinstance(error, TenfoldError):
-        if answer_to(error).status_code >= 500:
-            tell(f"{printable(request)}: {error}")
+        tell(f"{printable(request)}: {error}")
         return
     where = traceback.extract_tb(error.__traceback__)[-1]
     tell(

@@ -16,6 +16,7 @@ class Limits:
         bodies_bytes: maximum size of all bodies in memory together.
         head_bytes: maximum size of a request without its body.
         images: maximum number of images in one request.
+        pixels: maximum number of pixels of all encoded images in one request.
         top: maximum number of classes in one answer.
         queue: maximum number of images that wait to be computed.
         batch: images computed at once; a request with more is computed by itself.
@@ -24,6 +25,7 @@ class Limits:
         decodings: maximum number of requests whose images wait to be decoded.
         explanations: maximum number of explanations that wait to be computed.
         connections: maximum number of open connections.
+        head_seconds: time that a client has to send the head of a request.
         receive_seconds: time that a client has to send a request.
         answer_seconds: time until a request that waits is given up, and that a client has to take
             its answer.
@@ -39,6 +41,7 @@ class Limits:
     bodies_bytes: int = 256 * MEBIBYTE
     head_bytes: int = 32 * 2**10
     images: int = 64
+    pixels: int = 200_000_000
     top: int = 1000
     queue: int = 1024
     batch: int = 64
@@ -46,6 +49,7 @@ class Limits:
     decodings: int = 64
     explanations: int = 8
     connections: int = 256
+    head_seconds: float = 10.0
     receive_seconds: float = 60.0
     answer_seconds: float = 30.0
     idle_seconds: float = 15.0

@@ -49,6 +49,11 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
+        self.left = Counter(
+            "tenfold_left_requests",
+            "Requests whose clients left before they were answered.",
+            registry=registry,
+        )
         self.images = Counter("tenfold_images", "Images that were classified.", registry=registry)
         self.collected = Counter(
             "tenfold_collected_pictures", "Pictures that were collected.", registry=registry
@@ -76,15 +81,22 @@ class Metrics:
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count a request."""
         name = _name_of(path)
+        self._count(name, status)
+        histogram = self._by_path.get(name)
+        if histogram is None:
+            histogram = self._by_path[name] = self._seconds.labels(name)
+        histogram.observe(seconds)
+
+    def refused(self, status: int) -> None:
+        """Count a request that was answered before anybody knew what it asks for."""
+        self._count("other", status)
+
+    def _count(self, name: str, status: int) -> None:
         counter = self._by_answer.get((name, status))
         if counter is None:
             counter = self._requests.labels(name, str(status))
             self._by_answer[name, status] = counter
         counter.inc()
-        histogram = self._by_path.get(name)
-        if histogram is None:
-            histogram = self._by_path[name] = self._seconds.labels(name)
-        histogram.observe(seconds)
 
     def text(self) -> bytes:
         """Everything, as text."""

@@ -16,18 +16,23 @@ _FOR, _AGAINST = (0, 114, 178), (230, 159, 0)
 _MOST_OPAQUE = 200
 """Opacity of the strongest part of an explanation, 0..255."""
 
-_PNG, _FEW_BYTES, _FEW_PIXELS = b"\x89PNG\r\n\x1a\n", 8192, 2**16
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_FEW_BYTES, _FEW_PIXELS = 8192, 2**16
 _PNG_SIZE = struct.Struct(">II")
 
 
-def is_quick(data: bytes) -> bool:
+def is_quick(data: bytes | memoryview) -> bool:
     """Whether an encoded image is decoded sooner than it is handed to another thread.
 
-    A small PNG by its size and its header, so that hardly anything can be compressed in it.
+    A small PNG by its size and its header, so that hardly anything can be compressed in it. Pillow
+    takes a header anywhere, and the last one if there are several.
     """
-    if len(data) > _FEW_BYTES or len(data) < 24 or not data.startswith(_PNG):
+    if not len(_PNG) + 8 <= len(data) <= _FEW_BYTES:
         return False
-    width, height = _PNG_SIZE.unpack_from(data, 16)
+    data = bytes(data)
+    if not data.startswith(_PNG) or data.count(b"IHDR") > 1:
+        return False
+    width, height = _PNG_SIZE.unpack_from(data, len(_PNG))
     return bool(width * height <= _FEW_PIXELS)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uvicorn
 
@@ -20,6 +22,9 @@ from tenfold.errors import UsageError, printable, reason_of
 
 _BACKLOG = 1024
 """Connections that the system holds until they are accepted."""
+
+_OTHER_FILES = 32
+"""Files that a process has open beside its connections, at most."""
 
 _TICK = 0.05
 """Seconds between looks at the connections of a server that stops."""
@@ -68,6 +73,10 @@ def listen(host: str, port: int) -> Listening:
     Raises:
         UsageError: there is no such address, or the port is in use or not allowed.
     """
+    if not host:
+        raise UsageError(
+            "--host is empty, wanted an address", remedy=_REMEDIES[errno.EADDRNOTAVAIL]
+        )
     try:
         family, _, _, _, place = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -79,7 +88,9 @@ def listen(host: str, port: int) -> Listening:
         if number == errno.EADDRINUSE:
             message = f"{what} is in use by another program"
         else:
-            message = f"cannot listen to {what}: {reason_of(error)}"
+            # Python adds the address, which is named already.
+            reason = os.strerror(number) if number > 0 else reason_of(error)
+            message = f"cannot listen to {what}: {reason}"
         remedy = _REMEDIES.get(number, _REMEDIES[errno.EADDRNOTAVAIL])
         raise UsageError(message, remedy=remedy) from error
     found = opened.getsockname()
@@ -99,12 +110,16 @@ class Server:
         self, service: Service, listening: Listening, stop: Callable[[], bool] = lambda: False
     ) -> None:
         self._service, self._listening = service, listening
+        limits = replace(
+            service.limits, connections=min(service.limits.connections, _most_connections())
+        )
         service.answering.warm_up()
         settings = ConnectionSettings(
             application(service),
-            service.limits,
+            limits,
             service.state,
-            lambda status: service.metrics.answered("", status, 0.0),
+            service.metrics.refused,
+            service.metrics.left.inc,
             log_config=None,
             log_level="critical",  # the gate says what happened
             access_log=False,
@@ -113,7 +128,6 @@ class Server:
             lifespan="off",
             ws="none",
             backlog=_BACKLOG,
-            timeout_keep_alive=max(1, round(service.limits.idle_seconds)),
         )
         self._uvicorn = _Uvicorn(settings, stop)
         service.connections = lambda: len(self._uvicorn.server_state.connections)
@@ -127,6 +141,16 @@ class Server:
     def stop(self) -> None:
         """Let it stop, from any thread."""
         self._uvicorn.should_exit = True
+
+
+def _most_connections() -> int:
+    """What the system's limit of open files allows, with as many again that are refused."""
+    if sys.platform == "win32":
+        return 2**31
+    import resource
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if files == resource.RLIM_INFINITY else max(1, (files - _OTHER_FILES) // 2)
 
 
 @contextmanager
@@ -167,7 +191,7 @@ class _Uvicorn(uvicorn.Server):
         A connection stays open for a moment, because its client may just have sent a request; the
         answer says that it is the last one.
         """
-        self._state.is_stopping = True
+        self._state.stopped = time.monotonic()
         await asyncio.sleep(_TICK)
         accepted = [each for listening in sockets or () for each in _accept_all(listening)]
         for server in self.servers:
