@@ -41,6 +41,7 @@ def small_classifier(
         input_shape=shape,
         classes=list(classes),
         layers=layer_list(network),
+        data={"source": "/home/somebody/pictures", "fingerprint": "ab"},
         temperature=2.0,
         background=Background(shade="dark", extent=0.7),
     )

@@ -299,7 +299,7 @@ def test_the_model(live: Live) -> None:
         "input_shape": [1, 8, 8],
         "background": {"shade": "dark", "extent": 0.7},
         "temperature": 2.0,
-        "data": {},
+        "data": {"source": "pictures", "fingerprint": "ab"},
         "figures": {},
         "sha256": "",
         "collect": False,

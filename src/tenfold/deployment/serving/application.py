@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -97,7 +98,11 @@ class Service:
             "input_shape": header.input_shape,
             "background": None if background is None else background.model_dump(),
             "temperature": header.temperature,
-            "data": header.data,
+            "data": {
+                # A path would say where things are on this computer.
+                key: Path(str(value)).name if key == "source" else value
+                for key, value in header.data.items()
+            },
             "figures": header.figures,
             "sha256": self.classifier.bundle.sha256,
             "collect": self.collection is not None,
