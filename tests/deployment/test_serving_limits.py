@@ -12,6 +12,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
@@ -310,6 +311,28 @@ def test_what_nobody_reads_is_not_received_for_ever(live: Live) -> None:
 def send_for_ever(opened: socket.socket, data: bytes) -> None:
     while True:
         opened.sendall(data)
+
+
+def test_a_client_that_takes_no_answers_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = PageFile(bytes(5_000_000), "text/html", "")
+    with served(limits=Limits(stop_seconds=0.1)) as live:
+        monkeypatch.setattr(live.service, "files", {"index.html": page})
+        opened = live.raw((b"GET /" + LOCAL + b"\r\n") * 5)
+        opened.recv(1000)
+    # Here, the server has ended.
+    with opened:
+        assert len(response_on_reset(opened)) < 5 * len(page.data)
+
+
+def response_on_reset(opened: socket.socket) -> bytes:
+    """All that arrives until a connection is cut."""
+    parts = []
+    with suppress(ConnectionError):
+        while part := opened.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
 
 
 def test_a_slow_reader_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,6 +233,10 @@ class Connection(HttpToolsProtocol):
         is_unsent = bool(self.transport.get_write_buffer_size())
         if is_unsent:
             self._unsent = now
+            last = max(self._idle_since, stopped or now)
+            if now - last > limits.stop_seconds:
+                self.transport.abort()
+                return
         if self._discarding_since:
             allowed = _DISCARDING_SECONDS if stopped is None else limits.leave_seconds
             if now - self._discarding_since > allowed:

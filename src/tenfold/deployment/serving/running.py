@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import uvicorn
 
@@ -109,7 +110,7 @@ class Server:
     def __init__(
         self, service: Service, listening: Listening, stop: Callable[[], bool] = lambda: False
     ) -> None:
-        self._service, self._listening = service, listening
+        self._service, self._listening, self._said = service, listening, ""
         limits = replace(
             service.limits, connections=min(service.limits.connections, _most_connections())
         )
@@ -135,8 +136,18 @@ class Server:
     def run(self) -> None:
         """Answer requests until the server stops."""
         with _frozen(), asyncio.Runner() as runner:
+            runner.get_loop().set_exception_handler(self._told)
             runner.run(self._uvicorn.serve([self._listening.socket]))
             self._service.answering.stop()
+
+    def _told(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        del loop
+        error = context.get("exception")
+        what = "" if error is None else f": {type(error).__name__}: {error}"
+        text = f"{context['message']}{what}"
+        if text != self._said:  # where there are no more files, again and again
+            self._service.tell(text)
+        self._said = text
 
     def stop(self) -> None:
         """Let it stop, from any thread."""
