@@ -518,6 +518,9 @@ def test_weights_of_a_type_that_numpy_lacks(tmp_path):
     def halved(weights):
         return {name: tensor.bfloat16() for name, tensor in weights.items()}
 
+    import ml_dtypes  # as onnx does, it adds the type to NumPy
+
+    assert ml_dtypes.bfloat16 == np.dtype("bfloat16")
     with pytest.raises(FileRefusedError, match=r"forged\.safetensors: .* has dtype bfloat16"):
         read_forged(tmp_path, weights=halved)
 

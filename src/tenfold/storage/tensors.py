@@ -48,6 +48,9 @@ _TYPES = {
     "float64": ("F64", 8),
     "complex64": ("C64", 8),
 }
+_NOT_IN_NUMPY = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+"""NumPy has them only once another package, such as onnx, has added them."""
+
 _TYPE_NAMES = {code: name for name, (code, _) in _TYPES.items()}
 
 _KINDS = {
@@ -113,13 +116,9 @@ class StoredTensor:
         Raises:
             FileRefusedError: NumPy does not have the dtype.
         """
-        try:
-            dtype = np.dtype(self.dtype)
-        except TypeError as error:
-            raise FileRefusedError(
-                f"a tensor has dtype {self.dtype}, which NumPy does not have"
-            ) from error
-        return np.frombuffer(self.data, dtype).reshape(self.shape)
+        if self.dtype in _NOT_IN_NUMPY:
+            raise FileRefusedError(f"a tensor has dtype {self.dtype}, which NumPy does not have")
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape)
 
 
 class TensorFile(NamedTuple):
