@@ -132,13 +132,13 @@ def recognized(visitor: Visitor, digits: str, kind: str = "mouse") -> str:
 def test_digits_drawn_with_a_mouse_are_recognized_by_a_model_for_mnist(visitor, mnist_model):
     with visited(visitor, mnist_model) as served:
         visitor.open(served.address)
-        assert recognized(visitor, "0123456789") == "0123456789"
+        assert recognized(visitor, "13579") == "13579"
 
 
 @pytest.mark.parametrize(("kind", "width"), [("touch", 390), ("pen", 1280)])
 def test_digits_drawn_with_a_finger_or_pen_are_recognized(visitor, digits, kind, width):
     visitor.open(digits.address, width=width)
-    assert recognized(visitor, "035", kind) == "035"
+    assert recognized(visitor, "0468", kind) == "0468"
 
 
 @pytest.mark.parametrize(("model", "least"), [("digits_model", 55), ("mnist_model", 58)])
