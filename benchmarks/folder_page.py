@@ -311,6 +311,8 @@ def transfer(result: Result, document: str) -> str:
 def served(result: Result, document: str) -> str:
     """A table of what a server does under load, and what becomes of its memory."""
     lines = [
+        "## How fast it is",
+        "",
         "| connections | requests per second | median | 99th percentile | errors |",
         "| --- | --- | --- | --- | --- |",
     ]
