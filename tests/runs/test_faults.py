@@ -158,7 +158,7 @@ def test_a_disk_that_stores_other_bytes_is_detected(
 
 def test_a_folder_where_the_file_belongs(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
-    with pytest.raises(StorageError, match="directory"):
+    with pytest.raises(StorageError, match="this is a folder"):
         write_bytes(tmp_path / "file", b"data")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

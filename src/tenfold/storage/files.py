@@ -350,7 +350,7 @@ def _written(path: Path, data: bytes) -> Iterator[Path]:
     """Write to a temporary file beside a path, which is removed at the end if it is still there."""
     temporary = _temporary(path)
     try:
-        _require_replaceable(path, os.lstat, stat.S_ISREG, stat.S_ISLNK)
+        _require_replaceable(path, os.lstat, stat.S_ISREG, stat.S_ISLNK, stat.S_ISFIFO)
         _write_and_sync(temporary, data)
         _verify(temporary, data)
         yield temporary

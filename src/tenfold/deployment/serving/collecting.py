@@ -172,7 +172,9 @@ class Collection:
 
     def _class_folders(self) -> list[str]:
         with os.scandir(self._folder) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not is_hidden((e.name,)))
+            return sorted(
+                entry.name for entry in entries if entry.is_dir() and not is_hidden((entry.name,))
+            )
 
     def _decoded(self, picture: Picture) -> Image.Image:
         header = self._header
