@@ -393,3 +393,11 @@ def test_curves_of_one_kind_share_a_plot_and_others_have_their_own():
     assert found == {"loss": 2, "accuracy": 1, "f1": 2, "lr": 1, "grad_norm": 1}
     low, high = figure.axes[4].get_ylim()
     assert low < -3 < 7 < high
+
+
+def test_curves_named_like_a_split_or_alike_are_all_drawn():
+    figure = curves_figure(
+        {"train": {1: 3}, "acc": {1: 0.5}, "train_acc": {1: 0.6}, "val_accuracy": {1: 0.7}}
+    )
+    found = [(axes.get_ylabel(), len(axes.get_lines())) for axes in figure.axes]
+    assert sorted(found) == [("accuracy", 1), ("accuracy", 2), ("train", 1)]

@@ -120,7 +120,8 @@ def curves_figure(
         hspace=0.38,
     )
     limits = _epoch_limits(curves, epochs)
-    for place, (what, group) in enumerate(shown.items(), start=1):
+    for place, (metric, group) in enumerate(shown.items(), start=1):
+        what = "accuracy" if metric == "acc" else metric
         axes = figure.add_subplot(rows, columns, place)
         for split, points in group.items():
             _draw_curve(axes, points, LOOKS.get(split) or {**LOOKS["train"], "label": what})
@@ -144,20 +145,20 @@ def curves_figure(
 def _grouped(curves: Curves) -> dict[str, dict[str, Curve]]:
     """The curves of each plot, by split; those of no split by an empty name."""
     groups: dict[str, dict[str, Curve]] = {"loss": {}, "acc": {}}
-    for name, points in curves.items():
+    for name in sorted(curves, key=_place_of_split):
         split, _, metric = name.partition("_")
-        if points and split in LOOKS and metric:
-            groups.setdefault(metric, {})[split] = points
-        elif points:
-            groups.setdefault(name, {})[""] = points
-    order = [*LOOKS, ""]
-    return {
-        "accuracy" if what == "acc" else what: {
-            split: group[split] for split in order if split in group
-        }
-        for what, group in groups.items()
-        if group and not (what == "acc" and "accuracy" in groups)
-    } | ({"acc": groups["acc"]} if groups["acc"] and "accuracy" in groups else {})
+        if not (split in LOOKS and metric):
+            split, metric = "", name
+        if curves[name]:
+            groups.setdefault(metric, {})[split] = curves[name]
+    return {metric: group for metric, group in groups.items() if group}
+
+
+def _place_of_split(name: str) -> int:
+    """Lines are drawn in the order of the splits in `LOOKS`, and after them all others."""
+    splits = list(LOOKS)
+    split = name.partition("_")[0]
+    return splits.index(split) if split in splits else len(splits)
 
 
 def _draw_curve(axes: Axes, points: Curve, look: Mapping[str, Any]) -> None:

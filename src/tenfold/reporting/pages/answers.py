@@ -78,16 +78,15 @@ class Answers:
         chances = softmax(logits, temperature)
         self.probability = _of(chances, self.predicted)
         self.probability_of_true = _of(chances, part.label_array)
-        # How far the class is behind the answer: probabilities may all be rounded to 0.
+        # Not the logarithm of the class's own probability, which may be rounded to 0.
         behind = _of(logits, self.predicted) - _of(logits, part.label_array)
-        self._doubt = np.where(self.probability_of_true > 0, 0.0, behind)
+        self._loss = behind / temperature - np.log(self.probability)
 
     @cached_property
     def costliest(self) -> Int64[np.ndarray, " wrong"]:
         """Indices of the images answered wrongly, those with the greatest loss first."""
         wrong = np.flatnonzero(self.predicted != self.part.label_array)
-        order = np.lexsort((wrong, -self._doubt[wrong], self.probability_of_true[wrong]))
-        return wrong[order]
+        return wrong[np.argsort(-self._loss[wrong], kind="stable")]
 
     def name(self, index: int) -> str:
         """The name of an image, or its number where images have none."""
