@@ -138,10 +138,10 @@ def test_links_are_followed_unless_they_lead_back(some: Path) -> None:
     (some / "here").symlink_to(some)
     (some / "up").symlink_to(some.parent)
     (elsewhere / "back").symlink_to(some)
-    assert names(some) == [
+    assert sorted(names(some)) == [
         "linked/single",
-        "reproduction-001/single",
         "linked/wide",
+        "reproduction-001/single",
         "reproduction-001/wide",
     ]
 

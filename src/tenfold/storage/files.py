@@ -54,11 +54,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: a crash at any time leaves the old file or the new one, whole.
 
     A link is replaced and not followed, so that a folder of links to another run's files can be
-    written without changing these; for paths that users name, see `destination`.
+    written without changing these, and so is a pipe; for paths that users name, see `destination`.
 
     Raises:
         StorageError: the disk is full, the folder is read-only, a sync failed, or there is a
-            folder, a device or a pipe. The old file is unchanged and nothing else is left behind;
+            folder, a device or a socket. The old file is unchanged and nothing else is left behind;
             but on a file system without hard links, a failed sync of the folder leaves the new
             file, whole.
     """
