@@ -27,11 +27,11 @@ pytestmark = [
 SEEDS = {"plain": 0, "undefined": 1_000_000, "thread": 2_000_000}
 CASES = {"plain": 60, "undefined": 10, "thread": 8}
 
+# With a sanitizer, one instruction set has to do here; the longer fuzzer has all of them.
 ONE_THREAD = [
     *((name, "plain") for name in SETS_HERE),
-    *((name, "undefined") for name in SETS_HERE),  # checks addresses as well
+    *((name, "undefined") for name in SETS_HERE[-1:]),  # checks addresses as well
 ]
-# Threads divide the work the same way with every instruction set.
 BUILDS = [*ONE_THREAD, *((name, "thread") for name in SETS_HERE[-1:])]
 
 each_set = pytest.mark.parametrize("instruction_set", SETS_HERE)
