@@ -196,6 +196,19 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def percent(share: float | int | None, digits: int = 1) -> str:
+    """A share as percent; what is not all, or more than nothing, is not shown as such."""
+    if share is None:
+        return "–"
+    least = 10.0**-digits
+    value = 100 * share
+    if 0 < value < least:
+        return f"<{least:.{digits}f} %"
+    if 100 - least < value < 100:
+        return f">{100 - least:.{digits}f} %"
+    return f"{value:.{digits}f} %"
+
+
 def shell_word(path: object) -> str:
     """A path as one printable word of a shell command, which no command takes for an option."""
     text = str(path)

@@ -146,6 +146,26 @@ def test_as_a_script_without_files_it_says_how_to_use_it(exported: Path) -> None
     assert (answer.returncode, answer.stderr) == (1, "usage: python model.py IMAGE...\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing.png", "missing.png: [Errno 2] No such file or directory: "),
+        (".", ".: [Errno 21] Is a directory: "),
+        ("model.py", "model.py: cannot identify image file "),
+    ],
+)
+def test_as_a_script_it_names_files_that_it_cannot_read(
+    name: str, said: str, exported: Path
+) -> None:
+    command = [sys.executable, "model.py", name]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=exported / "lenet"
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith(said)
+    assert answer.stderr.count("\n") == 1
+
+
 def pictures() -> dict[str, Image.Image]:
     generator = np.random.default_rng(2)
     color = Image.fromarray(generator.integers(0, 256, (37, 23, 3), dtype=np.uint8))

@@ -356,7 +356,8 @@ def test_metrics_count_what_happens(live: Live) -> None:
     [
         ("GET", "/nothing", 404, "there is nothing at /nothing"),
         ("GET", "/model/", 404, "there is nothing at /model/"),
-        ("POST", "/collect", 404, "there is nothing at /collect"),
+        ("POST", "/collect", 404, "start the server with --collect FOLDER"),
+        ("DELETE", "/collect/3/1.png", 404, "start the server with --collect FOLDER"),
         ("GET", "/docs", 404, "nothing"),
         ("GET", "/predict", 405, "use POST"),
         ("PUT", "/predict", 405, "/predict does not take PUT"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 import shutil
 import subprocess
@@ -22,6 +22,8 @@ from tenfold.deployment.serving.limits import Limits
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 COMMANDS = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
 
+(PIXELS,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(0)
     for name in ("3.png", "other.png"):
         (path / name).write_bytes(encoded(generator.integers(0, 256, (1, 9, 8), dtype=np.uint8)))
-    pixels = generator.integers(0, 256, (8, 8)).tolist()
-    (path / "pixels.json").write_text(json.dumps({"pixels": pixels}))
+    with contextlib.chdir(path):
+        exec(PIXELS.replace("(28, 28)", "(8, 8)"), {})
     return path
 
 

@@ -75,7 +75,7 @@ def test_it_starts_without_pytorch_and_stops_by_a_signal(model: Path) -> None:
         assert answer.json()["predictions"][0]["top"] == [each.to_dict() for each in guesses]
         assert requests.get(f"{address}model", timeout=30).json()["name"] == "small.safetensors"
         process.send_signal(signal.SIGINT)
-        assert process.communicate() == ("", "")
+        assert process.communicate() == ("", "note: stopped\n")
     assert process.returncode == 0
 
 
@@ -105,7 +105,7 @@ def test_facts_as_json_a_note_on_the_run_and_the_token_of_the_environment(
         "model": "mlp",
     }
     assert err.startswith(f"note: {run / 'run.json'}: ")
-    assert err.endswith("; the model file is used as it is\n")
+    assert err.endswith("; the model file is used as it is\nnote: stopped\n")
 
 
 class Client(threading.Thread):
@@ -148,7 +148,7 @@ def test_under_load_everything_that_was_accepted_is_answered(model: Path) -> Non
         with slow, slow.makefile("rb") as file:
             answer = file.read()
         _, err = process.communicate()
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, err) == (0, "note: stopped\n")
     assert sum(client.lost for client in clients) == 0
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer
@@ -166,7 +166,7 @@ def test_connections_leave_files_for_others(model: Path) -> None:
         for each in opened:
             each.close()
         process.send_signal(signal.SIGTERM)
-        assert process.communicate() == ("", "")
+        assert process.communicate() == ("", "note: stopped\n")
 
 
 def test_a_second_signal_ends_it_at_once(model: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import tenfold as package
@@ -113,6 +115,7 @@ def test_what_needs_no_data_is_drawn_without_it(tenfold: Tenfold, tmp_path: Path
         ("show digits --split val", "digits: no val split, only train, test"),
         ("show {run} --split test", "a run has its own data, and shows its own images"),
         ("explain {run} {picture} --class seven", "there is no class 'seven'"),
+        ("compare {run} {run} --open", "--open: there is no page to open; add --html FILE"),
         ("explain {run} {picture} --out map.jpg", "map.jpg: cannot write an image as '.jpg'"),
     ],
 )
@@ -120,6 +123,35 @@ def test_wrong_wishes(line: str, said: str, run: Run, picture: Path, tenfold: Te
     answer = tenfold(*line.format(run=run.folder, picture=picture).split())
     assert answer.code == 2
     assert said in answer.err
+
+
+@pytest.mark.parametrize(
+    ("line", "opened"),
+    [
+        ("report {run} --open", "report.html"),
+        ("explain {run} {picture} --open", "-seven.png"),
+        ("show {run} --only history --open", ".png"),
+        ("check digits --quick --open", "check.html"),
+        ("compare {run} other --html page.html --open", "page.html"),
+    ],
+)
+def test_what_was_written_is_opened(
+    line: str,
+    opened: str,
+    run: Run,
+    picture: Path,
+    tenfold: Tenfold,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(typer, "launch", found.append)
+    if "other" in line:
+        shutil.copytree(run.folder, "other")
+    answer = tenfold(*line.format(run=run.folder, picture=picture).split())
+    assert answer.code == 0, answer.err
+    (name,) = found
+    assert Path(name).is_file()
+    assert name.endswith(opened)
 
 
 def test_an_answer_is_explained(run: Run, picture: Path, tenfold: Tenfold) -> None:

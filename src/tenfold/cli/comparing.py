@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from tenfold.cli.app import TRAINING, command
-from tenfold.cli.options import DataRoot, Json, Offline
+from tenfold.cli.options import DataRoot, Json, Offline, Open
 from tenfold.cli.output import show, watching
-from tenfold.errors import shell_word
+from tenfold.errors import UsageError, shell_word
 from tenfold.paths import exists
 
 RUNS = Path("runs")
@@ -61,6 +61,7 @@ def compare(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Also write a page with curves to this file."),
     ] = None,
+    open_it: Open = False,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -76,6 +77,8 @@ def compare(
 
     if html is not None:
         destination(html)  # refuses it before the work
+    elif open_it:
+        raise UsageError("--open: there is no page to open", remedy="add --html FILE")
     with watching() as watcher:
         comparison = compare_runs(
             places, resources=Resources(data_root, not offline), listener=watcher
@@ -88,6 +91,8 @@ def compare(
         write_page(html, comparison)
     page = "" if html is None else f"\n\npage  {shell_word(html)}"
     show(comparison.to_dict(), as_json, lambda: comparison_text(comparison) + page)
+    if open_it:
+        typer.launch(str(html))
 
 
 def _none_in(folder: Path) -> str:

@@ -20,6 +20,7 @@ from tenfold.cli.options import (
     LabelFrom,
     Labels,
     Offline,
+    Open,
     ResizeOption,
     RunArgument,
     SkipBad,
@@ -29,10 +30,6 @@ from tenfold.cli.output import show as show_facts
 from tenfold.cli.output import watching
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.paths import is_file
-
-Open = Annotated[
-    bool, typer.Option("--open", metavar="", help="Open what was written in a viewer.")
-]
 
 
 @command(MODELS)
@@ -77,7 +74,7 @@ def explain(
     from tenfold.runs.evaluate import parts_of
     from tenfold.runs.resources import Resources, choose_device
     from tenfold.runs.run import note_on_run, read_own_bundle
-    from tenfold.storage import destination
+    from tenfold.storage import absolute, destination
 
     if out is not None:
         picture_format(out)
@@ -112,7 +109,7 @@ def explain(
             name = f"{words[-100:] or 'image'}.png"
             out = own.path / "explained" / name if own else Path(f"explained-{name}")
         save_figure(found.figure(), out)
-    facts = {"run": str(run), "image": str(image), **found.to_dict(), "picture": str(out)}
+    facts = {"run": str(absolute(run)), "image": str(image), **found.to_dict(), "picture": str(out)}
     picture = out
     show_facts(facts, as_json, lambda: explanation_text(found, picture))
     if open_it:

@@ -19,6 +19,7 @@ from tenfold.cli.options import (
     LabelFrom,
     Labels,
     Offline,
+    Open,
     ResizeOption,
     SkipBad,
     Threads,
@@ -102,6 +103,7 @@ def check(
             metavar="FOLDER", help="Where to write; by default the next folder in checks/."
         ),
     ] = None,
+    open_it: Open = False,
     image_size: ImageSize = None,
     resize: ResizeOption = None,
     labels: Labels = None,
@@ -121,7 +123,7 @@ def check(
     """
     from tenfold.doctor.check import check_data
     from tenfold.recipes import load_recipe
-    from tenfold.reporting.check_files import check_facts, check_text, write_check
+    from tenfold.reporting.check_files import PAGE, check_facts, check_text, write_check
     from tenfold.runs.folder import RunFolder, new_folder, plain_name, require_new
     from tenfold.runs.resources import Resources
 
@@ -142,6 +144,8 @@ def check(
         write_check(folder, checked)
     facts = {"folder": str(folder), **check_facts(checked)}
     show(facts, as_json, lambda: check_text(checked, folder))
+    if open_it:
+        typer.launch(str(folder / PAGE))
     if strict and checked.findings:
         raise typer.Exit(DataError.exit_code)
 

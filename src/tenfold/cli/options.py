@@ -124,6 +124,9 @@ ResizeOption = Annotated[
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download nothing.")]
+Open = Annotated[
+    bool, typer.Option("--open", metavar="", help="Open what was written in a viewer.")
+]
 
 
 def reading_keys(

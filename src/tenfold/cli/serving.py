@@ -145,6 +145,7 @@ def serve(
                 ),
             )
             server.run()
+            watcher.note("stopped")
         request.signal_number = 0  # everything was answered: the stop is no interruption
 
 

@@ -18,6 +18,7 @@ from tenfold.cli.options import (
     LabelFrom,
     Labels,
     Offline,
+    Open,
     OtherDevice,
     OtherThreads,
     RunArgument,
@@ -169,6 +170,7 @@ def report(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help="The same data, if it has moved.")
     ] = None,
+    open_it: Open = False,
     device: OtherDevice = "",
     threads: OtherThreads = None,
     data_root: DataRoot = None,
@@ -187,6 +189,8 @@ def report(
     with watching() as watcher:
         page = make_report(run, data, resources=resources, listener=watcher)
     show({"run": str(page.parent), "report": str(page)}, as_json, lambda: str(as_typed(page)))
+    if open_it:
+        typer.launch(str(page))
 
 
 def _standard_input() -> BufferedIOBase:

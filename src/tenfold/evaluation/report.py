@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, percent
 from tenfold.evaluation.metrics import (
     ArrayLike,
     ClassFigures,
@@ -132,7 +132,7 @@ class Report:
             "loss": f"{self.loss:.4f}",
         }
         listed = [
-            (each.name, f"{each.n:,}", *map(_percent, (each.precision, each.recall, each.f1)))
+            (each.name, f"{each.n:,}", *map(percent, (each.precision, each.recall, each.f1)))
             for each in self.per_class
         ]
         columns = ("class", "images", "precision", "recall", "F1")
@@ -155,10 +155,6 @@ _FIGURES: Mapping[str, Callable[[Report], float]] = {
     "loss": lambda report: report.loss,
 }
 """What is an attribute under its name with the split's; longer names come first."""
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def report_of(

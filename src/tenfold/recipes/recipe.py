@@ -24,7 +24,7 @@ from tenfold.errors import UsageError, did_you_mean, nearest, printable, wanted
 from tenfold.recipes.text import MAX_DOTS, numbers_in, parse_recipe, recipe_text
 from tenfold.resizing import DEFAULT_RESIZE, Resize, as_size
 from tenfold.training.optimizers import OPTIMIZERS, OptimizerEntry, require_own_options
-from tenfold.training.schedules import SCHEDULES, ScheduleEntry
+from tenfold.training.schedules import SCHEDULES, Schedule, ScheduleEntry, build_schedule
 
 AUTO = "auto"
 """The value that leaves a key to the data."""
@@ -323,6 +323,18 @@ class Recipe(BaseModel):
             if isinstance(number, float) and not math.isfinite(number):
                 raise ValueError(f"model_args has {number}, wanted finite numbers")
         return self
+
+    def learning_rates(self, n: int) -> Schedule:
+        """The schedule of the learning rate, for n training images."""
+        return build_schedule(
+            self.schedule,
+            lr=self.lr,
+            epochs=self.epochs,
+            steps_per_epoch=math.ceil(n / self.batch_size),
+            drop_every=self.drop_every,
+            drop_factor=self.drop_factor,
+            warmup_epochs=self.warmup_epochs,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""

@@ -15,7 +15,7 @@ from tenfold.deployment.classifier import Classifier, Guess
 from tenfold.deployment.explaining import occlusion_map
 from tenfold.deployment.features import nearest_images
 from tenfold.deployment.inputs import ImageInputs
-from tenfold.errors import UsageError, did_you_mean, printable
+from tenfold.errors import UsageError, did_you_mean, percent, printable
 from tenfold.listening import Listener
 from tenfold.reporting.terminal import as_typed
 from tenfold.types import PixelArray
@@ -157,9 +157,9 @@ def explain(
 def explanation_text(explanation: Explanation, picture: Path) -> str:
     """The answer, what is like it, and where the figure is, for a terminal."""
     first = explanation.guesses[0]
-    lines = [f"answer     {printable(first.name)} ({100 * first.probability:.1f} %)"]
+    lines = [f"answer     {printable(first.name)} ({percent(first.probability)})"]
     others = ", ".join(
-        f"{printable(g.name)} {100 * g.probability:.1f} %" for g in explanation.guesses[1:4]
+        f"{printable(g.name)} {percent(g.probability)}" for g in explanation.guesses[1:4]
     )
     if others:
         lines.append(f"otherwise  {others}")

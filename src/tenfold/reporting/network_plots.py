@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 
 from tenfold.deployment.classifier import Guess
-from tenfold.errors import printable
+from tenfold.errors import percent, printable
 from tenfold.reporting.plots import BLACK, BLUE, GRAY, VERMILLION, draw_image
 from tenfold.reporting.style import PIXELS_PER_INCH, house_style, legible
 from tenfold.types import PixelArray
@@ -105,7 +105,7 @@ def _bars(axes: Axes, guesses: Sequence[Guess]) -> None:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     for number, value in enumerate(values):
-        axes.text(value + 0.03, number, f"{100 * value:.1f} %", va="center", color=BLACK)
+        axes.text(value + 0.03, number, percent(value), va="center", color=BLACK)
     axes.set_title("probabilities", loc="left")
 
 

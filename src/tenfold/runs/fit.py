@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -72,7 +71,7 @@ from tenfold.training.loop import Outcome
 from tenfold.training.loop import train as train_loop
 from tenfold.training.memory import out_of_memory_explained
 from tenfold.training.optimizers import build_optimizer
-from tenfold.training.schedules import Schedule, build_schedule
+from tenfold.training.schedules import Schedule
 from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher
 from tenfold.types import as_array
@@ -410,7 +409,7 @@ def _assembled(
         splits=splits,
         layers=layers,
         state=state,
-        schedule=_schedule(recipe, len(train)),
+        schedule=recipe.learning_rates(len(train)),
         augmentation=augmentation,
         class_weights=weights,
         engine=engine,
@@ -601,18 +600,6 @@ def _augmentation(recipe: Recipe) -> Augmentation | None:
 
 def _acceleration(recipe: Recipe) -> Acceleration:
     return Acceleration(recipe.precision, recipe.channels_last, recipe.compile)
-
-
-def _schedule(recipe: Recipe, n: int) -> Schedule:
-    return build_schedule(
-        recipe.schedule,
-        lr=recipe.lr,
-        epochs=recipe.epochs,
-        steps_per_epoch=math.ceil(n / recipe.batch_size),
-        drop_every=recipe.drop_every,
-        drop_factor=recipe.drop_factor,
-        warmup_epochs=recipe.warmup_epochs,
-    )
 
 
 def _require_fit(recipe: Recipe, splits: Splits) -> None:

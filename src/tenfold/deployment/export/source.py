@@ -139,7 +139,11 @@ if __name__ == "__main__":
         sys.exit("usage: python model.py IMAGE...")
     trained = load()
     for name in sys.argv[1:]:
-        (probabilities,) = predict(trained, read(name)[None])
+        try:
+            image = read(name)
+        except (OSError, ValueError) as error:
+            sys.exit(f"{name}: {error}")
+        (probabilities,) = predict(trained, image[None])
         best = int(probabilities.argmax())
         print(f"{name}: {CLASSES[best]} {probabilities[best]:.4f}")
 """

@@ -85,13 +85,19 @@ def wanted_of(query: bytes, limits: Limits) -> Wanted:
         raise RefusedError(422, "the address has the same parameter twice", remedy="give it once")
     top = given.pop("top", "3")
     if not (top.isascii() and top.isdecimal() and len(top) < 6 and 1 <= int(top) <= limits.top):
-        raise RefusedError(422, f"top is {top!r}, wanted a whole number, 1..{limits.top:,}")
+        raise RefusedError(
+            422,
+            f"top is {top!r}, wanted a whole number, 1..{limits.top:,}",
+            remedy="leave it out for the 3 most probable classes",
+        )
     return Wanted(int(top), **{name: _truth(name, value) for name, value in given.items()})
 
 
 def _truth(name: str, value: str) -> bool:
     if value not in ("true", "false"):
-        raise RefusedError(422, f"{name} is {value!r}, wanted true or false")
+        raise RefusedError(
+            422, f"{name} is {value!r}, wanted true or false", remedy="leave it out for false"
+        )
     return value == "true"
 
 

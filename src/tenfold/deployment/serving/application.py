@@ -35,7 +35,7 @@ from tenfold.deployment.serving.refusals import Answer, RefusedError, answer_to,
 from tenfold.errors import TenfoldError, printable
 from tenfold.types import PixelArray
 
-_PREDICT = "/predict"
+_PREDICT, _COLLECT = "/predict", "/collect"
 
 T = TypeVar("T")
 
@@ -167,6 +167,8 @@ def _told_by_status(request: Request, error: Exception) -> Response:
         remedy = f"use {(error.headers or {}).get('Allow', 'another method')}"
     else:
         message, remedy = f"there is nothing at {printable(path)}", "see /openapi.json"
+        if path == _COLLECT or path.startswith(f"{_COLLECT}/"):
+            remedy = "start the server with --collect FOLDER"
     return answer_to(RefusedError(error.status_code, message, remedy=remedy, headers=error.headers))
 
 
@@ -277,7 +279,7 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
     access, limits = service.access, service.limits
 
     @app.post(
-        "/collect",
+        _COLLECT,
         status_code=201,
         response_model=doc.SavedFacts,
         responses=doc.problems(access, 413, 415, 422, 507, writes=True),
@@ -301,7 +303,7 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
         return Answer({"schema": SCHEMA, "saved": saved}, 201)
 
     @app.delete(
-        "/collect/{label}/{name}",
+        f"{_COLLECT}/{{label}}/{{name}}",
         status_code=204,
         responses=doc.problems(access, 404, 507, writes=True),
         openapi_extra=doc.collected(),

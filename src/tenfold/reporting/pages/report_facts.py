@@ -185,7 +185,7 @@ def report_facts(run: Run, evidence: Evidence | None, missing: str = "") -> Repo
     check, findings = newest_findings(run)
     return ReportFacts(
         run=run,
-        sentences=recipe_in_words(run.recipe, run.facts),
+        sentences=recipe_in_words(run),
         counts=class_counts(evidence.parts) if evidence else {},
         judgement=judged(evidence) if evidence else judged_in_folder(run),
         findings=findings,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from tenfold.errors import counted
 from tenfold.recipes import Recipe
 from tenfold.runs.facts import RunFacts
+from tenfold.runs.run import Run
 from tenfold.types import ImageShape
 
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
@@ -27,12 +28,14 @@ _NORMALIZATIONS = {
 }
 
 
-def recipe_in_words(recipe: Recipe, facts: RunFacts) -> list[str]:
+def recipe_in_words(run: Run) -> list[str]:
     """How a run's model was made, one sentence for each part of it."""
+    recipe, facts = run.recipe, run.facts
     return [
         _network(recipe, facts),
         *_beginning(recipe),
         _training(recipe, facts),
+        *_lengthening(run),
         *_loss(recipe),
         _augmentation(recipe),
         _choice(recipe, facts),
@@ -77,6 +80,15 @@ def _training(recipe: Recipe, facts: RunFacts) -> str:
         f"{counted(recipe.batch_size, 'image')}, in {order} (seed {recipe.seed}). "
         f"The learning rate is {recipe.lr:g}, {schedule}{_with(details)}."
     )
+
+
+def _lengthening(run: Run) -> list[str]:
+    """What a run says whose first epochs had a schedule for fewer epochs."""
+    n = run.facts.data.n["train"]
+    rates, steps = run.recipe.learning_rates(n), math.ceil(n / run.recipe.batch_size)
+    if all(math.isclose(each.lr, rates(each.epoch * steps - 1)) for each in run.history):
+        return []
+    return ["It was lengthened: its first epochs had learning rates for fewer epochs in all."]
 
 
 def _loss(recipe: Recipe) -> list[str]:
