@@ -1,4 +1,4 @@
-"""The figures in docs/folders.md, check.md, starting.md, serving.md and translations.
+"""The figures in docs/folders.md, check.md and others, and in their translations.
 
 They are made of stored results; `page.py` puts them between comments in these documents.
 """
@@ -23,7 +23,7 @@ WHERE = {
 
 WHERE |= {
     f"{document}{language}": WHERE[f"folders{language}"]
-    for document in ("check", "starting")
+    for document in ("check", "starting", "report")
     for language in (".md", ".zh.md")
 }
 
@@ -165,6 +165,31 @@ TRANSFER = {
     },
 }
 """The words on what a trained network is worth, likewise."""
+
+REPORTS = {
+    "report.md": {
+        "title": "## What it costs",
+        "head": "| data | images | classes | time | page |",
+        "signs.tar": "hand signs",
+        "tiles.tar": "magnetic tiles",
+        "cifar10-jpeg.tar.xz": "CIFAR-10 as JPEG files",
+        "time": "{middle:.2f} s ({lowest:.2f} to {highest:.2f})",
+        "samples": "[benchmarks/reports.py](../benchmarks/reports.py): the time to write the three "
+        "files after a run, median (lowest to highest) of {n}, the first one with the imports that "
+        "it needs. ",
+    },
+    "report.zh.md": {
+        "title": "## 生成报告要多久",
+        "head": "| 数据 | 图片 | 类别 | 时间 | 网页 |",
+        "signs.tar": "手势",
+        "tiles.tar": "磁瓦",
+        "cifar10-jpeg.tar.xz": "JPEG 格式的 CIFAR-10",
+        "time": "{middle:.2f} s（{lowest:.2f} 到 {highest:.2f}）",
+        "samples": "[benchmarks/reports.py](../benchmarks/reports.py)：训练结束后写这三个文件的"
+        "时间，{n} 次的中位数（最短到最长），第一次包括导入模块的时间。",
+    },
+}
+"""The words on what a report costs, likewise."""
 
 DOCUMENTS = tuple(WHERE)
 BEGIN, END = "<!-- Made by benchmarks/page.py: {name} -->", "<!-- The end of what it made -->"
@@ -308,6 +333,27 @@ def transfer(result: Result, document: str) -> str:
     return "\n".join([*lines, "", compared, "", samples + where(result, document)])
 
 
+def reported(result: Result, document: str) -> str:
+    """A table of the time that reports take, and of the size of their pages."""
+    words = REPORTS[document]
+    lines = [words["title"], "", words["head"], "| --- | --- | --- | --- | --- |"]
+    for figure in result.figures:
+        facts = result.facts[figure.of]
+        assert isinstance(facts, dict)
+        cells = [
+            words.get(figure.of, f"`{figure.of}`"),
+            f"{sum(facts['n'].values()):,}",
+            f"{facts['classes']:,}",
+            words["time"].format(
+                middle=figure.median, lowest=min(figure.samples), highest=max(figure.samples)
+            ),
+            f"{facts['report.html'] / 1e6:.2f} MB",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    samples = words["samples"].format(n=len(result.figures[0].samples))
+    return "\n".join([*lines, "", samples + where(result, document)])
+
+
 def served(result: Result, document: str) -> str:
     """A table of what a server does under load, and what becomes of its memory."""
     lines = [
@@ -348,6 +394,7 @@ def served(result: Result, document: str) -> str:
 
 
 FIGURES = {
+    "reports": (reported, ("report.md", "report.zh.md")),
     "serving": (served, ("serving.md",)),
     "transfer": (transfer, ("starting.md", "starting.zh.md")),
     "folders": (comparison, ("folders.md", "folders.zh.md")),

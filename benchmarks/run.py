@@ -4,10 +4,9 @@
     python benchmarks/run.py --quick               # the same, shorter
     python benchmarks/run.py throughput startup    # only some
 
-Results are stored in benchmarks/results and made into docs/performance.md and the figures in
-docs/folders.md, docs/check.md and docs/serving.md. Quick ones are stored in benchmarks/quick, and
-with `--results FOLDER` all are stored there; a page of them is made by
-`benchmarks/page.py --results FOLDER`. With `--against FOLDER`, each result is compared with an
+Results are stored in benchmarks/results and made into docs/performance.md and the figures in other
+documents. Quick ones are stored in benchmarks/quick, and with `--results FOLDER` all are stored
+there; a page of them is made by `benchmarks/page.py --results FOLDER`. With `--against FOLDER`, each result is compared with an
 earlier one, and the exit code is 1 if something became worse beyond the spread of both, or is
 missing. Nothing else should run on the machine. Other libraries are measured if they are installed.
 The folders tiles.tar and signs.tar are looked for where TENFOLD_DATA says.

@@ -287,7 +287,9 @@ def test_the_page_is_made_of_the_stored_results(tmp_path: Path) -> None:
     assert (tmp_path / "performance.md").read_text() == (docs / "performance.md").read_text()
     plots = {path.name for path in (docs / "performance").iterdir()}
     assert {path.name for path in (tmp_path / "performance").iterdir()} == plots
-    for name in ("folders.md", "folders.zh.md", "check.md", "check.zh.md", "serving.md"):
+    documents = {path.name for path in tmp_path.glob("*.md")}
+    assert {"folders.md", "folders.zh.md", "check.zh.md", "report.zh.md", "serving.md"} < documents
+    for name in documents:
         assert (tmp_path / name).read_text() == (docs / name).read_text()
 
 
@@ -358,6 +360,26 @@ def test_the_server_under_load(measuring: ModuleType, folder_page: ModuleType) -
     assert "75.0 MiB after the first second and 76.5 MiB after the last, with a slope of +0" in made
     assert "of 3 runs of 10 seconds" in made
     assert "The machine's load was 0.5 before. On 2 cores of the processor some CPU" in made
+
+
+@pytest.mark.parametrize(
+    ("document", "row"),
+    [
+        ("report.md", "| hand signs | 2,062 | 10 | 0.30 s (0.20 to 0.90) | 0.25 MB |"),
+        ("report.zh.md", "| 手势 | 2,062 | 10 | 0.30 s（0.20 到 0.90） | 0.25 MB |"),
+    ],
+)
+def test_what_reports_cost(
+    document: str, row: str, measuring: ModuleType, folder_page: ModuleType
+) -> None:
+    figures = [measuring.Figure("signs.tar", "report", "s", [0.9, 0.2, 0.3])]
+    n = {"train": 1485, "val": 165, "test": 412}
+    facts = {"signs.tar": {"n": n, "classes": 10, "report.html": 250_000}}
+    machine = {"cores": 2, "processor": "some CPU", "python": "3.13", "torch": "2.13"}
+    found = measuring.Result("reports", {}, figures, facts, machine, "2026-01-02", "abc")
+    made = folder_page.reported(found, document)
+    assert row in made
+    assert "some CPU" in made
 
 
 @pytest.mark.parametrize("document", ["starting.md", "starting.zh.md"])
