@@ -6,10 +6,10 @@
 
 Results are stored in benchmarks/results and made into docs/performance.md and the figures in other
 documents. Quick ones are stored in benchmarks/quick, and with `--results FOLDER` all are stored
-there; a page of them is made by `benchmarks/page.py --results FOLDER`. With `--against FOLDER`, each result is compared with an
-earlier one, and the exit code is 1 if something became worse beyond the spread of both, or is
-missing. Nothing else should run on the machine. Other libraries are measured if they are installed.
-The folders tiles.tar and signs.tar are looked for where TENFOLD_DATA says.
+there; a page of them is made by `benchmarks/page.py --results FOLDER`. With `--against FOLDER`,
+each result is compared with an earlier one, and the exit code is 1 if something became worse beyond
+the spread of both, or is missing. Nothing else should run on the machine. Other libraries are
+measured if they are installed. Folders of pictures are looked for where TENFOLD_DATA says.
 """
 
 from __future__ import annotations
