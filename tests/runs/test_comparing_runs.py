@@ -428,3 +428,7 @@ def test_on_the_command_line_and_in_python(tenfold: Tenfold, compared: Path) -> 
     answer = tenfold("compare", str(compared / "slow"), "--json")
     assert json.loads(answer.out)["tests"] == []
     assert "note: all runs differ only in their seeds" in answer.err
+    assert str(package.compare(compared / "slow")).endswith(
+        "\n\nnote: all runs differ only in their seeds, so there is nothing to test: the "
+        "differences between them are chance"
+    )
