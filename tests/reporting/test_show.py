@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from PIL import Image
 import tenfold as package
 from command_line import Tenfold
 from tenfold.data.load import load_splits
+from tenfold.reporting.explain import explain, explanation_text
 from tenfold.reporting.show import WHATS
+from tenfold.runs.evaluate import parts_of
 from tenfold.runs.run import Run
 
 
@@ -167,10 +170,45 @@ def test_an_explanation_as_facts(run: Run, picture: Path, tenfold: Tenfold) -> N
     line = f"explain {run.folder} {picture} --json --class 3 --neighbors 2 --out why.svg"
     facts = json.loads(tenfold(*line.split()).out)
     assert facts["explained"] == "3"
+    assert facts["is_training_image"] is False
+    assert all(value == round(value, 4) for row in facts["evidence"] for value in row)
     assert facts["top"] == [guess.to_dict() for guess in run.model.top(picture, 8)[0]]
     assert np.shape(facts["evidence"]) == (8, 8)
     assert len(facts["nearest"]) == 2
     assert Path("why.svg").read_text().startswith("<?xml")
+
+
+def test_whether_the_image_is_one_of_the_training_images(run: Run, tenfold: Tenfold) -> None:
+    """Also if it is not among those that are shown."""
+    train = parts_of(run.folder)["train"]
+    found = explain(run.model, train.image_array[-1:], train=train)
+    assert found.is_training_image is True
+    assert "the network was trained on this image" in explanation_text(found, Path("x.png"))
+    assert replace(found, neighbors=()).is_training_image is True
+    Image.fromarray(train.image_array[-1, 0]).save("known.png")
+    answer = tenfold("explain", str(run.folder), "known.png", "--neighbors", "0", "--json")
+    assert json.loads(answer.out)["is_training_image"] is None
+
+
+def test_images_whose_names_differ_in_their_suffix(
+    run: Run, picture: Path, tenfold: Tenfold
+) -> None:
+    with Image.open(picture) as image:
+        for name in ("a.png", "a.jpg"):
+            image.save(name)
+    pictures = [
+        json.loads(tenfold("explain", str(run.folder), name, "--json").out)["picture"]
+        for name in ("a.png", "a.jpg")
+    ]
+    assert [Path(each).name for each in pictures] == ["a.png", "a.jpg.png"]
+
+
+def test_a_network_from_scratch_is_explained(picture: Path, tenfold: Tenfold) -> None:
+    line = "train digits --model softmax-scratch --epochs 1 --out run --no-report"
+    assert tenfold(*line.split()).code == 0
+    answer = tenfold("explain", "run", str(picture))
+    assert answer.code == 0, answer.err
+    assert answer.out.count("train image") == 8
 
 
 def test_a_model_file_alone_has_no_training_images(
