@@ -14,7 +14,9 @@ from PIL import Image
 
 import tenfold as package
 from command_line import Tenfold
+from tenfold.data import ImageDataset
 from tenfold.data.load import load_splits
+from tenfold.reporting import show
 from tenfold.reporting.explain import explain, explanation_text
 from tenfold.reporting.show import WHATS
 from tenfold.runs.evaluate import parts_of
@@ -108,6 +110,38 @@ def test_what_needs_no_data_is_drawn_without_it(tenfold: Tenfold, tmp_path: Path
     assert answer.code == 0
     assert answer.out.split() == ["run/pictures/history.png", "run/pictures/filters.png"]
     assert answer.err.count("the run's data is no longer at") == 1
+
+
+def test_pictures_of_earlier_weights_are_removed(
+    run: Run, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as mistakes, once there are none any more."""
+    assert tenfold("show", str(run.folder), "--out", "pictures").code == 0
+    assert Path("pictures/mistakes.png").exists()
+    monkeypatch.setattr(show, "MOST_MISTAKES", 0)
+    answer = tenfold("show", str(run.folder), "--out", "pictures")
+    assert "there are no mistakes" in answer.err
+    assert "mistakes.png" not in answer.out
+    assert not Path("pictures/mistakes.png").exists()
+    assert Path("pictures/samples.png").exists()
+
+
+def test_samples_are_shown_without_a_model(run: Run, tenfold: Tenfold) -> None:
+    shutil.copytree(run.folder, "run")
+    Path("run/model.safetensors").unlink()
+    assert tenfold("show", "run", "--only", "samples").code == 0
+
+
+def test_data_of_python_cannot_be_put_back(tenfold: Tenfold) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    data = ImageDataset(images, np.arange(40) % 2, ("a", "b"))
+    package.train(data, recipe="digits-quick", epochs=1, out="run", report=False, quiet=True)
+    answer = tenfold("show", "run", "--only", "samples")
+    assert answer.code == 2
+    assert answer.err.endswith(
+        "the run's data was passed in Python; show it in a report, with the same data: "
+        f"tenfold.report('{Path('run').absolute()}', data)\n"
+    )
 
 
 @pytest.mark.parametrize(
