@@ -241,6 +241,12 @@ def test_constant_values_and_single_epochs_can_be_drawn() -> None:
         assert len(texts(chart, "tick")) >= 3
 
 
+def test_tiny_values_have_short_ticks() -> None:
+    """Such as the learning rate at the end of a schedule of one epoch."""
+    chart = drawn(Line("A", 0, [(1.0, 0.0), (2.0, 8.4e-10)]))
+    assert {"2e-10", "4e-10"} <= {text for _, _, text in texts(chart, "tick")}
+
+
 def test_intervals_are_around_their_middles() -> None:
     rows = [Spread("A", 0, 0.9, (0.85, 0.93)), Spread("B", 1, 0.95, (0.94, 0.96), [0.945, 0.955])]
     chart = spread_chart(rows, title="t", x_label="share", name="n")
