@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from command_line import Tenfold
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -49,6 +53,31 @@ LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 def test_every_link_leads_somewhere(path: Path) -> None:
     links = LINK.findall(CODE.sub("", prose(path)))
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def commands_in(path: Path) -> list[list[str]]:
+    """The words of tenfold's commands in a document, without comments."""
+    lines = re.findall(r"^\$ tenfold (.*)", path.read_text("utf-8"), re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("name", ["comparing.md", "report.md"])
+def test_commands_run_in_their_order(name: str, tenfold: Tenfold) -> None:
+    """Each training is one of a single epoch, to be quick."""
+    Image.new("L", (28, 28)).save("seven.png")
+    commands = commands_in(ROOT / "docs" / name)
+    assert len(commands) >= 5
+    for words in commands:
+        answer = tenfold(*words, *(["--epochs", "1"] if words[0] == "train" else []))
+        assert answer.code == 0, f"{words}: {answer.err}"
+        assert answer.out, words
+
+
+@pytest.mark.parametrize("name", ["check", "folders", "report", "starting"])
+def test_a_translation_has_the_same_commands(name: str) -> None:
+    commands = [commands_in(ROOT / "docs" / f"{name}{end}") for end in (".md", ".zh.md")]
+    assert len(commands[0]) >= 3
+    assert commands[0] == commands[1]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tenfold.deployment.background import Background
 from tenfold.deployment.classifier import Classifier
 from tenfold.deployment.explaining import occlusion_map
 from tenfold.deployment.features import feature_function, nearest_images
-from tenfold.models import build
+from tenfold.models import MODELS, build
 from tenfold.models.tracing import layer_list
 
 
@@ -79,22 +79,23 @@ def test_any_shape_has_a_map(shape):
     assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("model", ["mlp", "lenet", "resnet-small", "convpool"])
+@pytest.mark.parametrize("model", MODELS)
 def test_features_are_the_input_of_the_last_linear_layer(model):
     """By kernels as by PyTorch."""
     classifier = classifier_of(model, (1, 28, 28))
     pixels = np.random.default_rng(0).integers(0, 256, (5, 1, 28, 28)).astype(np.uint8)
     found = feature_function(classifier)(pixels)
-    network = classifier.bundle.network()
-    linear = [each for each in network.modules() if isinstance(each, nn.Linear)][-1]
-    logits = found @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
+    parameters = [each.detach().numpy() for each in classifier.bundle.network().parameters()]
+    weight, bias = parameters[-2:]
+    logits = found @ (weight if model == "softmax-scratch" else weight.T) + bias
     assert logits == pytest.approx(classifier.logits(pixels), abs=1e-5)
     slow = Classifier(classifier.bundle, use_kernels=False)
-    assert feature_function(slow)(pixels) == pytest.approx(found, abs=1e-5)
+    assert feature_function(slow)(pixels) == pytest.approx(found, rel=1e-5, abs=1e-5)
 
 
-def test_a_network_with_one_layer_compares_pixels():
-    classifier = classifier_of("softmax", (1, 4, 4))
+@pytest.mark.parametrize("model", ["softmax", "softmax-scratch"])
+def test_a_network_with_one_layer_compares_pixels(model):
+    classifier = classifier_of(model, (1, 4, 4))
     pixels = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
     assert feature_function(classifier)(pixels) == pytest.approx(pixels.reshape(1, 16) / 255)
 

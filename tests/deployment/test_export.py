@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from tenfold.deployment.bundle import Bundle
 from tenfold.deployment.export import onnx as onnx_module
 from tenfold.deployment.export import state_dict
 from tenfold.deployment.export.checking import Compute, images_to_check, require_agreement
-from tenfold.deployment.export.formats import FORMATS, export_bundle, export_path
+from tenfold.deployment.export.formats import FORMATS, Exported, export_bundle, export_path
 from tenfold.deployment.export.made_up import made_up_images
 from tenfold.deployment.export.torch_export import FACTS
 from tenfold.errors import ExportError, StorageError, TenfoldError, UsageError
 from tenfold.evaluation.metrics import softmax
 from tenfold.recipes import load_recipe
+from tenfold.reporting.exports import export_text
 from tenfold.runs import train_run
 from tenfold.runs.export import export_run
 from tenfold.types import ImageShape, PixelArray
@@ -233,7 +235,16 @@ def test_another_class_is_refused(small: Bundle) -> None:
     with pytest.raises(ExportError, match="answers another class for 20 images of 20"):
         require_agreement(computed(made, change), made, images_of(made))
     made.weights["linear.bias"].array()[:] = [0.00005, 0]
-    require_agreement(computed(made, change), made, images_of(made))
+    found = require_agreement(computed(made, change), made, images_of(made))
+    assert found.near_ties == 20
+
+
+def test_near_ties_that_change_are_told() -> None:
+    exported = Exported("onnx", Path("m.onnx"), (), 10, 7, True, 1e-6)
+    assert "a logit 1.0e-06, no class changed\n" in export_text(exported)
+    tied = replace(exported, near_ties=1)
+    assert "a logit 1.0e-06, no class changed but of 1 near-tie\n" in export_text(tied)
+    assert (exported.to_dict()["near_ties"], tied.to_dict()["near_ties"]) == (0, 1)
 
 
 def test_probabilities_of_another_temperature_are_refused(small: Bundle) -> None:

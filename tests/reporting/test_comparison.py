@@ -17,7 +17,13 @@ import pytest
 from tenfold.evaluation.comparing import Paired, Welch
 from tenfold.reporting.comparison.page import comparison_page
 from tenfold.reporting.comparison.text import WIDTH, comparison_text
-from tenfold.reporting.comparison.words import contrast_sentences, described, shown, together
+from tenfold.reporting.comparison.words import (
+    contrast_sentences,
+    data_sentences,
+    described,
+    shown,
+    together,
+)
 from tenfold.reporting.pages.charts import (
     STYLES,
     Line,
@@ -81,6 +87,30 @@ def test_several_tests_in_words(runs: Comparison) -> None:
         "The means of A and C over their seeds, with 5.4 degrees of freedom: p < 0.0001 (p < 0.0001"
     )
     assert said[2] == "A and D are not tested: D has no test images."
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        (0.0504, "p = 0.0504, which chance may explain"),
+        (0.0496, "p = 0.0496, more than chance explains"),
+        (0.04999, "p = 0.04999, more than chance explains"),
+        (0.05, "p = 0.05, more than chance explains"),
+        (0.0494, "p = 0.049, more than chance explains"),
+    ],
+)
+def test_a_p_value_is_not_rounded_onto_the_limit(runs: Comparison, p: float, said: str) -> None:
+    found = Paired(1000, 9, 23, 0.014, (0.003, 0.025), p)
+    assert f": {said}. " in sentences(runs, Contrast("A", "B", found, corrected=p))[0]
+
+
+def test_images_that_only_one_has_in_words(runs: Comparison) -> None:
+    data = {"train": [["A"], ["B"]], "val": [["A"]], "test": [["A", "B"]]}
+    assert data_sentences(replace(runs, data=data)) == [
+        "Of the training images and labels, A and B have different ones.",
+        "Only A has any validation images and labels.",
+        "A and B have the same test images and labels.",
+    ]
 
 
 def test_a_group_of_which_one_run_has_ended_in_words(groups: Comparison) -> None:
@@ -209,6 +239,12 @@ def test_constant_values_and_single_epochs_can_be_drawn() -> None:
         chart = drawn(Line("A", 0, [(1.0 + i, v) for i, v in enumerate(values)]))
         assert "nan" not in chart
         assert len(texts(chart, "tick")) >= 3
+
+
+def test_tiny_values_have_short_ticks() -> None:
+    """Such as the learning rate at the end of a schedule of one epoch."""
+    chart = drawn(Line("A", 0, [(1.0, 0.0), (2.0, 8.4e-10)]))
+    assert {"2e-10", "4e-10"} <= {text for _, _, text in texts(chart, "tick")}
 
 
 def test_intervals_are_around_their_middles() -> None:

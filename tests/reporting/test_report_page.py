@@ -24,7 +24,7 @@ from small_bundles import weights_of
 from stopping import StopsAt
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.load import load_splits
-from tenfold.errors import InterruptedRunError, UsageError
+from tenfold.errors import InterruptedRunError, TrainingError, UsageError
 from tenfold.reporting import after
 from tenfold.reporting.pages import report as report_module
 from tenfold.runs.run import Run
@@ -238,6 +238,17 @@ def test_an_unfinished_run_has_no_report(tmp_path, tenfold):
     assert "finish it with: tenfold resume run" in answer.err
 
 
+def test_a_failed_run_has_no_report_and_is_not_finished(tmp_path, tenfold):
+    """It would fail again."""
+    with pytest.raises(TrainingError, match="the loss"):
+        train(tmp_path / "run", lr=1e6, optimizer="sgd")
+    answer = tenfold("report", "run")
+    assert answer.code == 4
+    assert "run: the run has failed, so there is nothing to report: " in answer.err
+    assert "the loss" in answer.err
+    assert "resume" not in answer.err
+
+
 def train(out: Path, data: object = None, **changes: Any) -> Run:
     given = {"recipe": "digits-quick", "epochs": 1, "quiet": True} | changes
     return tenfold.train(data, out=out, **given)
@@ -380,7 +391,10 @@ def test_without_data_and_report_there_is_what_the_folder_has(on_a_file, tmp_pat
     assert answer.code == 0
     assert "the run's data is no longer at" in answer.err
     page = Page(on_a_file / "report.html")
-    assert "There are no pictures, and no figures that need them" in page.text
+    assert (
+        "There are no pictures, and no figures that need them. The run's data is no longer at "
+        f"{tmp_path / 'data.npz'}."
+    ) in page.text
     assert "of 12 test images are recognized" in page.text
     assert "img" not in page.found
     found = json.loads((on_a_file / "report.json").read_text())["judged_on"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ from PIL import Image
 
 import tenfold as package
 from command_line import Tenfold
+from tenfold.data import ImageDataset
 from tenfold.data.load import load_splits
+from tenfold.reporting import show
+from tenfold.reporting.explain import explain, explanation_text
 from tenfold.reporting.show import WHATS
+from tenfold.runs.evaluate import parts_of
 from tenfold.runs.run import Run
 
 
@@ -107,6 +112,38 @@ def test_what_needs_no_data_is_drawn_without_it(tenfold: Tenfold, tmp_path: Path
     assert answer.err.count("the run's data is no longer at") == 1
 
 
+def test_pictures_of_earlier_weights_are_removed(
+    run: Run, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as mistakes, once there are none any more."""
+    assert tenfold("show", str(run.folder), "--out", "pictures").code == 0
+    assert Path("pictures/mistakes.png").exists()
+    monkeypatch.setattr(show, "MOST_MISTAKES", 0)
+    answer = tenfold("show", str(run.folder), "--out", "pictures")
+    assert "there are no mistakes" in answer.err
+    assert "mistakes.png" not in answer.out
+    assert not Path("pictures/mistakes.png").exists()
+    assert Path("pictures/samples.png").exists()
+
+
+def test_samples_are_shown_without_a_model(run: Run, tenfold: Tenfold) -> None:
+    shutil.copytree(run.folder, "run")
+    Path("run/model.safetensors").unlink()
+    assert tenfold("show", "run", "--only", "samples").code == 0
+
+
+def test_data_of_python_cannot_be_put_back(tenfold: Tenfold) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    data = ImageDataset(images, np.arange(40) % 2, ("a", "b"))
+    package.train(data, recipe="digits-quick", epochs=1, out="run", report=False, quiet=True)
+    answer = tenfold("show", "run", "--only", "samples")
+    assert answer.code == 2
+    assert answer.err.endswith(
+        "the run's data was passed in Python; show it in a report, with the same data: "
+        f"tenfold.report('{Path('run').absolute()}', data)\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -167,10 +204,45 @@ def test_an_explanation_as_facts(run: Run, picture: Path, tenfold: Tenfold) -> N
     line = f"explain {run.folder} {picture} --json --class 3 --neighbors 2 --out why.svg"
     facts = json.loads(tenfold(*line.split()).out)
     assert facts["explained"] == "3"
+    assert facts["is_training_image"] is False
+    assert all(value == round(value, 4) for row in facts["evidence"] for value in row)
     assert facts["top"] == [guess.to_dict() for guess in run.model.top(picture, 8)[0]]
     assert np.shape(facts["evidence"]) == (8, 8)
     assert len(facts["nearest"]) == 2
     assert Path("why.svg").read_text().startswith("<?xml")
+
+
+def test_whether_the_image_is_one_of_the_training_images(run: Run, tenfold: Tenfold) -> None:
+    """Also if it is not among those that are shown."""
+    train = parts_of(run.folder)["train"]
+    found = explain(run.model, train.image_array[-1:], train=train)
+    assert found.is_training_image is True
+    assert "the network was trained on this image" in explanation_text(found, Path("x.png"))
+    assert replace(found, neighbors=()).is_training_image is True
+    Image.fromarray(train.image_array[-1, 0]).save("known.png")
+    answer = tenfold("explain", str(run.folder), "known.png", "--neighbors", "0", "--json")
+    assert json.loads(answer.out)["is_training_image"] is None
+
+
+def test_images_whose_names_differ_in_their_suffix(
+    run: Run, picture: Path, tenfold: Tenfold
+) -> None:
+    with Image.open(picture) as image:
+        for name in ("a.png", "a.jpg"):
+            image.save(name)
+    pictures = [
+        json.loads(tenfold("explain", str(run.folder), name, "--json").out)["picture"]
+        for name in ("a.png", "a.jpg")
+    ]
+    assert [Path(each).name for each in pictures] == ["a.png", "a.jpg.png"]
+
+
+def test_a_network_from_scratch_is_explained(picture: Path, tenfold: Tenfold) -> None:
+    line = "train digits --model softmax-scratch --epochs 1 --out run --no-report"
+    assert tenfold(*line.split()).code == 0
+    answer = tenfold("explain", "run", str(picture))
+    assert answer.code == 0, answer.err
+    assert answer.out.count("train image") == 8
 
 
 def test_a_model_file_alone_has_no_training_images(

@@ -15,7 +15,7 @@ import tenfold as package
 from command_line import Tenfold
 from small_groups import ONE_THREAD, small_recipe
 from small_images import digits
-from tenfold.data import Splits
+from tenfold.data import ImageDataset, Splits
 from tenfold.errors import FileRefusedError, UsageError
 from tenfold.evaluation.comparing import Paired, Welch
 from tenfold.runs import open_run, train_run
@@ -71,8 +71,73 @@ def test_runs_that_differ_only_in_the_seed_are_together_however_they_are_named(
     ]
     found = compare_runs(places)
     assert [each.seeds for each in found.candidates] == [(2, 0), (1, 0)]
-    assert found.candidates[0].place == f"{places[0]} and 1 more"
+    assert found.candidates[0].place == f"{places[0]}, {places[2]}"
     assert isinstance(found.tests[0].result, Welch)
+
+
+def relabeled(n: int) -> Splits:
+    """Digits, where as many zeros and ones among the training images have the other's label."""
+    train, test = digits(300), digits(400).select(np.arange(300, 400), split="test")
+    labels = train.label_array.copy()
+    for label in (0, 1):
+        labels[np.flatnonzero(train.label_array == label)[:n]] = 1 - label
+    return Splits(
+        ImageDataset(train.image_array, labels, train.classes, split="train", source="digits"),
+        None,
+        test,
+    )
+
+
+@pytest.fixture(scope="module")
+def on_two_data_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Groups on training images of equal number and name, of which some have other labels."""
+    folder = tmp_path_factory.mktemp("relabeled")
+    for name, n, val, seed in (
+        ("whole", 0, 0.0, 0),
+        ("whole-relabeled", 5, 0.0, 2),
+        ("divided", 0, 0.1, 0),
+        ("divided-relabeled", 5, 0.1, 0),
+    ):
+        recipe = small_recipe(data="", epochs=1, val=val, seed=seed)
+        train_seeds(recipe, relabeled(n), seeds=2, out=folder / name, resources=ONE_THREAD)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["whole", "divided"])
+def test_runs_on_other_images_are_not_taken_together(kind: str, on_two_data_sets: Path) -> None:
+    found = compare_runs([on_two_data_sets / kind, on_two_data_sets / f"{kind}-relabeled"])
+    assert [len(each.runs) for each in found.candidates] == [2, 2]
+    assert found.recipes.keys() <= {"seed"}
+    assert found.notes == found.divided == ()
+    assert found.data["train"] == [["A"], ["B"]]
+    assert found.data["test"] == [["A", "B"]]
+
+
+def test_what_is_held_out_from_only_some_is_not_called_divided(on_two_data_sets: Path) -> None:
+    found = compare_runs([on_two_data_sets / "divided", on_two_data_sets / "whole"])
+    assert found.divided == ()
+    assert (found.data["train"], found.data["val"]) == ([["A"], ["B"]], [["A"]])
+
+
+def test_a_smaller_number_of_images_is_told(on_two_data_sets: Path, tmp_path: Path) -> None:
+    """Though the rest is divided by the seed, too."""
+    fewer = relabeled(0)
+    fewer = Splits(fewer.train.select(np.arange(297)), None, fewer.test)
+    recipe = small_recipe(data="", epochs=1, seed=4)
+    train_seeds(recipe, fewer, seeds=2, out=tmp_path / "fewer", resources=ONE_THREAD)
+    found = compare_runs([on_two_data_sets / "divided", tmp_path / "fewer"])
+    assert [len(each.runs) for each in found.candidates] == [2, 2]
+    assert found.divided == ()
+
+
+def test_a_repeated_group_is_not_tested(on_two_data_sets: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(data="", epochs=1)
+    train_seeds(recipe, relabeled(0), seeds=3, out=tmp_path / "again", resources=ONE_THREAD)
+    found = compare_runs([on_two_data_sets / "divided", tmp_path / "again"])
+    assert found.divided == ("train", "val")
+    assert found.tests[0].why_not == (
+        "runs of B repeat those of A bit for bit (seeds 0, 1), so the two are not independent"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -232,10 +297,12 @@ def test_a_run_of_a_group_that_has_failed(compared: Path, tmp_path: Path) -> Non
     found = compare_runs([group, compared / "fast"])
     (note,) = found.notes
     assert note == (
-        f"{group / 'seed-0'} has no final figures (status: failed: the loss is infinite); finish "
-        f"it with: tenfold resume {group}"
+        f"{group / 'seed-0'} has no final figures (status: failed: the loss is infinite)"
     )
     assert isinstance(found.tests[0].result, Welch)
+    change_facts(group / "seed-1", **UNFINISHED, status="failed", failure="the loss is infinite")
+    found = compare_runs([compared / "fast", group])
+    assert found.tests[0].why_not == "only one run of B has ended, and A has 4; name one run of A"
 
 
 def test_groups_without_any_deviation_are_not_tested(compared: Path, tmp_path: Path) -> None:
@@ -327,6 +394,8 @@ def test_where_the_page_goes(tenfold: Tenfold, compared: Path, tmp_path: Path) -
 def test_wrong_places(compared: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="1 run to compare, wanted two or more"):
         compare_runs([compared / "single"])
+    with pytest.raises(UsageError, match=r"1 run to compare, .*; .*single was named twice, and"):
+        compare_runs([compared / "single", compared / "single"])
     with pytest.raises(UsageError, match="0 runs to compare"):
         compare_runs([])
     with pytest.raises(FileRefusedError, match="not a run folder"):
@@ -359,3 +428,7 @@ def test_on_the_command_line_and_in_python(tenfold: Tenfold, compared: Path) -> 
     answer = tenfold("compare", str(compared / "slow"), "--json")
     assert json.loads(answer.out)["tests"] == []
     assert "note: all runs differ only in their seeds" in answer.err
+    assert str(package.compare(compared / "slow")).endswith(
+        "\n\nnote: all runs differ only in their seeds, so there is nothing to test: the "
+        "differences between them are chance"
+    )

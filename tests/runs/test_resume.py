@@ -97,6 +97,22 @@ def test_every_recipe(name: str, tmp_path: Path, resources: Resources) -> None:
     assert state_of(run) == state_of(tmp_path / "whole")
 
 
+def test_what_was_made_of_the_weights_before_is_named(tmp_path: Path, tenfold: Tenfold) -> None:
+    line = "train digits --model softmax --epochs 1 --out run --no-report"
+    assert tenfold(*line.split()).code == 0
+    answer = tenfold(*["resume", "run", "--epochs", "2", "--no-report"])
+    assert "made before" not in answer.err
+    assert tenfold(*["export", "run", "--to", "state-dict"]).code == 0
+    assert tenfold(*["show", "run", "--only", "history"]).code == 0
+    answer = tenfold(*["resume", "run", "--epochs", "3", "--no-report"])
+    assert (
+        "note: run: made before this training, so perhaps of earlier weights: model.pth, pictures\n"
+    ) in answer.err
+    answer = tenfold(*["resume", "run", "--epochs", "3", "--no-report"])
+    assert "nothing to do" in answer.err
+    assert "made before" not in answer.err
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, resources: Resources) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"

@@ -105,7 +105,7 @@ def explain(
         if note := note_on_inverted(classifier, int(looks[0]), 1, invert=invert):
             watcher.note(note)
         if out is None:
-            words = re.sub(r"[^\w.-]+", "-", str(image.with_suffix(""))).strip("-.")
+            words = re.sub(r"[^\w.-]+", "-", str(image).removesuffix(".png")).strip("-.")
             name = f"{words[-100:] or 'image'}.png"
             out = own.path / "explained" / name if own else Path(f"explained-{name}")
         save_figure(found.figure(), out)

@@ -10,7 +10,6 @@ from jaxtyping import Float32
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment.classifier import Classifier, images_at_once, normalization_of
-from tenfold.errors import UsageError
 from tenfold.evaluation.threads import run_threads
 from tenfold.listening import Listener
 from tenfold.models.layers import Linear
@@ -19,9 +18,11 @@ from tenfold.native.records import tensor_shapes
 from tenfold.types import PixelArray
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from tenfold.models.image_model import ImageModel
 else:
-    Tensor = nn = Any
+    ImageModel = Tensor = Any
 
 Features = Float32[np.ndarray, "n features"]
 
@@ -29,19 +30,15 @@ Features = Float32[np.ndarray, "n features"]
 def feature_function(classifier: Classifier) -> Callable[[PixelArray], Features]:
     """What computes the input of the network's last linear layer, for images in the model's shape.
 
-    Compiled kernels do, if they compute the model and it has weights before that layer.
-
-    Raises:
-        UsageError: the network has no linear layer.
+    Compiled kernels do, if they compute the model and it has weights before that layer. The input
+    of a network that is only this layer is the normalized pixels.
     """
     bundle = classifier.bundle
     layers = bundle.header.layers
     if layers is None or not classifier.uses_kernels:
         return _by_pytorch(classifier.module)
-    places = [place for place, layer in enumerate(layers) if isinstance(layer, Linear)]
-    if not places:
-        raise _without_linear_layer()
-    before = layers[: layers[places[-1]].input + 1]
+    last = [layer for layer in layers if isinstance(layer, Linear)][-1]
+    before = layers[: last.input + 1]
     names = tensor_shapes(before)
     if not names:  # the kernels compute no network without weights
         return _by_pytorch(bundle.module())
@@ -61,17 +58,16 @@ def feature_function(classifier: Classifier) -> Callable[[PixelArray], Features]
     return compute
 
 
-def _by_pytorch(module: nn.Module) -> Callable[[PixelArray], Features]:
+def _by_pytorch(module: ImageModel) -> Callable[[PixelArray], Features]:
     import torch
 
     linear = [each for each in module.modules() if isinstance(each, torch.nn.Linear)]
-    if not linear:
-        raise _without_linear_layer()
+    last = linear[-1] if linear else module.network  # which is written out, as from scratch
     device = next(module.parameters()).device
 
     def compute(pixels: PixelArray) -> Features:
         seen: list[Tensor] = []
-        handle = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        handle = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
             with torch.inference_mode():
                 module(torch.from_numpy(pixels).to(device))
@@ -81,10 +77,6 @@ def _by_pytorch(module: nn.Module) -> Callable[[PixelArray], Features]:
         return found
 
     return compute
-
-
-def _without_linear_layer() -> UsageError:
-    return UsageError("the network has no linear layer, so images cannot be compared by its input")
 
 
 def nearest_images(
@@ -106,9 +98,6 @@ def nearest_images(
     Returns:
         Their indices, and the cosine of the angle between their features and the image's, -1..1;
         the most alike first.
-
-    Raises:
-        UsageError: the network has no linear layer.
     """
     compute, listener = feature_function(classifier), listener or Listener()
     wanted = _unit(compute(pixels))[0]

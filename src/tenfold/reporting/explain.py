@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.deployment.classifier import Classifier, Guess
+from tenfold.deployment.classifier import Classifier, Guess, images_at_once
 from tenfold.deployment.explaining import occlusion_map
 from tenfold.deployment.features import nearest_images
 from tenfold.deployment.inputs import ImageInputs
@@ -54,7 +55,7 @@ class Explanation:
         pixels: the image as the network got it, n = 1.
         evidence: how much each part of it speaks for the class; see `occlusion_map`.
         neighbors: the training images that are most like it to the network.
-        train: the training images; None without neighbors.
+        train: the training images; None if they were not looked at.
     """
 
     guesses: tuple[Guess, ...]
@@ -65,13 +66,16 @@ class Explanation:
     neighbors: Sequence[Neighbor] = ()
     train: ImageDataset | None = None
 
-    @property
-    def is_training_image(self) -> bool:
-        """Whether the image is, pixel for pixel, one of those that are like it."""
+    @cached_property
+    def is_training_image(self) -> bool | None:
+        """Whether the image is, pixel for pixel, one of the training images; None if unknown."""
         if self.train is None:
-            return False
-        places = [neighbor.index for neighbor in self.neighbors]
-        return bool((self.train.image_array[places] == self.pixels).all(axis=(1, 2, 3)).any())
+            return None
+        images, at_once = self.train.image_array, images_at_once(self.train.image_shape)
+        return any(
+            (images[start : start + at_once] == self.pixels).all(axis=(1, 2, 3)).any()
+            for start in range(0, len(images), at_once)
+        )
 
     def figure(self) -> Figure:
         """All of it as one figure."""
@@ -89,7 +93,7 @@ class Explanation:
         return {
             "top": [guess.to_dict() for guess in self.guesses],
             "explained": self.name,
-            "evidence": self.evidence.round(4).tolist(),
+            "evidence": self.evidence.astype(float).round(4).tolist(),
             "is_training_image": self.is_training_image,
             "nearest": [asdict(neighbor) for neighbor in self.neighbors],
         }
@@ -150,7 +154,7 @@ def explain(
         pixels=pixels,
         evidence=occlusion_map(classifier, pixels, place),
         neighbors=found,
-        train=train if found else None,
+        train=train,
     )
 
 

@@ -19,9 +19,11 @@ def export_text(exported: Exported) -> str:
     """What an export has written, and how to use it."""
     files = [exported.path, *exported.others]
     names = ", ".join(shell_word(as_typed(path)) for path in files)
+    near_ties = counted(exported.near_ties, "near-tie")
     kind = "test image" if exported.are_real else "made-up image"
     images = f"{counted(exported.images, kind)} with {_COMPUTED_BY[exported.format]}"
-    agreement = f"largest difference of a logit {exported.largest_difference:.1e}, no class changed"
+    changed = f"no class changed{f' but of {near_ties}' if exported.near_ties else ''}"
+    agreement = f"largest difference of a logit {exported.largest_difference:.1e}, {changed}"
     return "\n".join(
         [
             f"wrote    {names} ({counted(exported.size, 'byte')})",

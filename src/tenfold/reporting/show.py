@@ -23,12 +23,12 @@ from tenfold.reporting.network_plots import feature_maps_figure, filters_figure
 from tenfold.reporting.pages.answers import Answers
 from tenfold.reporting.plots import confusion_figure, history_figure, images_figure
 from tenfold.reporting.style import save_figure
-from tenfold.runs.evaluate import evidence_of
+from tenfold.runs.evaluate import evidence_of, parts_of
 from tenfold.runs.evidence import Evidence
 from tenfold.runs.folder import RunFolder, require_new
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run
-from tenfold.storage import make_folder, write_text
+from tenfold.storage import make_folder, remove_file, write_text
 
 COLUMNS, MOST_CLASSES, MOST_MISTAKES = 10, 30, 40
 """Of samples: images of each class, and classes; and how many mistakes are shown."""
@@ -50,8 +50,23 @@ class _Shown:
     listener: Listener
 
     @cached_property
+    def parts(self) -> dict[str, ImageDataset]:
+        data, folder = self.run.facts.data, RunFolder(self.run.folder)
+        in_python = (
+            f"show it in a report, with the same data: tenfold.report({str(folder)!r}, data)"
+        )
+        return parts_of(
+            folder.path,
+            remedy="put it back" if data.can_be_reopened else in_python,
+            resources=self.resources,
+            listener=self.listener,
+        )
+
+    @cached_property
     def evidence(self) -> Evidence:
-        return evidence_of(self.run.folder, resources=self.resources, listener=self.listener)
+        return evidence_of(
+            self.run.folder, self.parts, resources=self.resources, listener=self.listener
+        )
 
     @cached_property
     def held_out(self) -> ImageDataset:
@@ -67,7 +82,7 @@ class _Shown:
 
 
 def _samples(shown: _Shown) -> Figure:
-    return samples_figure(shown.evidence.parts["train"])
+    return samples_figure(shown.parts["train"])
 
 
 def samples_figure(dataset: ImageDataset) -> Figure:
@@ -194,7 +209,7 @@ def show_run(
     Raises:
         UsageError: `what` is unknown, there is no such picture of this run, or the folder has
             other files.
-        FileRefusedError, DataError: see `evidence_of`.
+        FileRefusedError, DataError: see `parts_of` and `evidence_of`.
         StorageError: a file cannot be written.
     """
     if what and what not in WHATS:
@@ -208,7 +223,9 @@ def show_run(
     for name in [what] if what else WHATS:
         try:
             figure = WHATS[name](shown)
-        except (NothingToShowError, DataError, UsageError) as error:
+        except (DataError, UsageError) as error:
+            if isinstance(error, NothingToShowError):
+                remove_file(folder / f"{name}.png")  # of earlier weights
             if what:
                 raise
             if str(error) not in told:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations, product, starmap
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import DataError, TenfoldError, UsageError, counted, printable
+from tenfold.errors import DataError, TenfoldError, UsageError, counted, listing, printable
 from tenfold.evaluation.comparing import (
     SHARES_APART,
     Paired,
@@ -21,6 +22,7 @@ from tenfold.evaluation.comparing import (
 )
 from tenfold.listening import Listener
 from tenfold.paths import is_file
+from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.groups import (
     BATCH,
@@ -41,6 +43,9 @@ TESTED = "test_acc"
 
 INTERVAL = "test_interval"
 """That of a single run, which says nothing of the mean of several."""
+
+DIVISIBLE = ("train", "val")
+"""The splits that the seed may divide the same images into."""
 
 CONDITIONS = ("engine", "device", "threads", "instructions", "torch", "tenfold")
 """The conditions of a run that are compared."""
@@ -213,8 +218,9 @@ def compare_runs(
     opened = list(_opened(places, notes))
     n = sum(len(each.runs) for each in opened)
     if n < 2:
+        found = "; ".join([f"{counted(n, 'run')} to compare, wanted two or more", *notes])
         raise UsageError(
-            f"{counted(n, 'run')} to compare, wanted two or more",
+            found,
             remedy="list the runs with: tenfold runs",
         )
     candidates = _candidates(opened)
@@ -286,7 +292,7 @@ def _candidates(opened: Sequence[Candidate]) -> list[Candidate]:
     for each in opened:
         for together in order:
             known = {seed for other in together for seed in other.seeds}
-            if known.isdisjoint(each.seeds) and _are_alike(together[0], each):
+            if known.isdisjoint(each.seeds) and all(_are_alike(other, each) for other in together):
                 together.append(each)
                 break
         else:  # also for what has a seed that is there already: a repetition is no new seed
@@ -318,9 +324,30 @@ def _repetitions(candidates: Sequence[Candidate]) -> Iterator[str]:
 def _are_alike(one: Candidate, other: Candidate) -> bool:
     """Whether the runs of two candidates differ only in their seeds."""
     first, second = one.runs[0].facts, other.runs[0].facts
-    return one.key == other.key and not differing_keys(
-        first.context.recipe, first.data, second.context.recipe, second.data
+    return (
+        one.key == other.key
+        and not differing_keys(first.context.recipe, first.data, second.context.recipe, second.data)
+        and _may_have_the_same_images(one, other)
     )
+
+
+def _may_have_the_same_images(one: Candidate, other: Candidate) -> bool:
+    """Whether runs may be on the same images, which only their seeds divide in different ways.
+
+    The seed has no part in it if two runs have the same validation images, or none: then their
+    training images must be the same, too.
+    """
+    for first, second in product(one.runs, other.runs):
+        mine, others = (_held_in(run) for run in (first, second))
+        is_comparable = seed_of(first) == seed_of(second) or mine["val"] == others["val"]
+        if is_comparable and mine != others:
+            return False
+    return True
+
+
+def _held_in(run: Run) -> dict[str, str | None]:
+    """The fingerprints of the splits that a seed may divide."""
+    return {split: run.facts.context.data.get(split) for split in DIVISIBLE}
 
 
 def _key(run: Run) -> str:
@@ -330,8 +357,7 @@ def _key(run: Run) -> str:
         "recipe": {key: recipe[key] for key in recipe if key not in ("seed", BATCH)},
         "source": facts.data.source,
         "classes": facts.data.classes,
-        # How these are divided may depend on the seed.
-        "images": sum(n[split] for split in n if split != "test"),
+        "images": _n_divided(facts),
         "test": [n.get("test"), facts.context.data.get("test")],
         "start": None if facts.start is None else facts.start.sha256,
         "engine": [facts.conditions.engine, facts.conditions.device_kind],
@@ -340,10 +366,7 @@ def _key(run: Run) -> str:
 
 
 def _place(together: Sequence[Candidate]) -> str:
-    places = [each.place for each in together]
-    if len(places) == 1:
-        return places[0]
-    return f"{places[0]} and {len(places) - 1} more"
+    return listing([each.place for each in together], limit=3)
 
 
 def _letters(number: int) -> str:
@@ -360,7 +383,7 @@ def _ended(run: Run) -> bool:
 def _unfinished(run: Run, candidate: Candidate) -> str:
     why = f"{run.status}: {run.facts.failure}" if run.facts.failure is not None else run.status
     said = f"{printable(run.folder)} has no final figures (status: {why})"
-    if run.status == "running":
+    if run.status in ("running", "failed"):  # which would fail again
         return said
     resume = candidate.resume or RunFolder(run.folder).command("resume")
     return f"{said}; finish it with: {resume}"
@@ -420,16 +443,32 @@ def _same_data(candidates: Sequence[Candidate]) -> dict[str, list[list[str]]]:
 
 
 def _divided(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """The splits that depend on the seed; none if the candidates have different sources."""
-    if len({each.runs[0].facts.data.source for each in candidates}) > 1:
+    """The splits that depend on the seed; none if the candidates are not on the same images."""
+    runs = [run for each in candidates for run in each.runs]
+    several = [each for each in candidates if len(each.runs) > 1]
+    if not several or any(starmap(_have_other_images, combinations(candidates, 2))):
         return ()
     return tuple(
         split
-        for split in ("train", "val", "test")
-        if any(
-            len({run.facts.context.data.get(split) for run in each.runs}) > 1 for each in candidates
-        )
+        for split in DIVISIBLE
+        if all(split in run.facts.context.data for run in runs)
+        and all(len({_held_in(run)[split] for run in each.runs}) > 1 for each in several)
     )
+
+
+def _have_other_images(one: Candidate, other: Candidate) -> bool:
+    """Whether two candidates are certainly not on the same images, however these are divided."""
+    first, second = one.runs[0].facts, other.runs[0].facts
+    if first.data.source != second.data.source or _n_divided(first) != _n_divided(second):
+        return True
+    return first.context.recipe.get("val") == second.context.recipe.get(
+        "val"
+    ) and not _may_have_the_same_images(one, other)
+
+
+def _n_divided(facts: RunFacts) -> int:
+    """Number of images in the splits that a seed may divide."""
+    return sum(facts.data.n.get(split, 0) for split in DIVISIBLE)
 
 
 # --- tests ------------------------------------------------------------------------------------
@@ -516,6 +555,11 @@ def _too_few(first: Candidate, other: Candidate) -> str:
         return ""
     if 1 in n:
         return _a_run_and_a_group(*((first, other) if n[0] == 1 else (other, first)))
+    if repeated := _repeated(first, other):
+        return (
+            f"runs of {other.name} repeat those of {first.name} bit for bit (seeds "
+            f"{seeds_text(repeated)}), so the two are not independent"
+        )
     if all(len({run.figures[TESTED] for run in each.ended}) == 1 for each in (first, other)):
         return (
             f"all runs of {first.name} have the same accuracy, and so have those of {other.name}, "
@@ -524,20 +568,30 @@ def _too_few(first: Candidate, other: Candidate) -> str:
     return ""
 
 
+def _repeated(first: Candidate, other: Candidate) -> list[int]:
+    """The seeds of runs that ended with the same figures, to the last digit, in both."""
+
+    def results(candidate: Candidate) -> dict[int, dict[str, Any]]:
+        return {seed_of(run): run.figures | {"seconds": None} for run in candidate.ended}
+
+    one, two = results(first), results(other)
+    return [seed for seed in one if one[seed] == two.get(seed)]
+
+
 def _a_run_and_a_group(single: Candidate, group: Candidate) -> str:
     """That a single run is not tested against several, and what to do."""
     instead = f"name one run of {group.name}"
-    if len(single.runs) + single.not_begun > 1:
-        finish = (
-            f"finish the others with: {single.resume}" if single.resume else "finish the others"
-        )
+    if len(single.runs) + single.not_begun == 1:
         return (
-            f"only one run of {single.name} has ended, and {group.name} has {len(group.ended)}; "
-            f"{instead}, or {finish}"
+            f"{single.name} is a single run, and {group.name} has {len(group.ended)} seeds; train "
+            f"{single.name} with several seeds too, or {instead}"
         )
+    if single.not_begun or any(run.status != "failed" for run in single.runs if not _ended(run)):
+        instead += ", or finish the others"
+        instead += f" with: {single.resume}" if single.resume else ""
     return (
-        f"{single.name} is a single run, and {group.name} has {len(group.ended)} seeds; train "
-        f"{single.name} with several seeds too, or {instead}"
+        f"only one run of {single.name} has ended, and {group.name} has {len(group.ended)}; "
+        f"{instead}"
     )
 
 

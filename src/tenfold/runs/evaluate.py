@@ -122,7 +122,7 @@ def parts_of(
     path: Path,
     data: object = None,
     *,
-    remedy: str = "put it back",
+    remedy: str = "",
     resources: Resources = USUAL,
     listener: Listener | None = None,
 ) -> dict[str, ImageDataset]:
@@ -131,7 +131,8 @@ def parts_of(
     Args:
         path: the run's folder.
         data: the same data, if it was passed in Python or has moved.
-        remedy: what to do if the run's data is missing or has changed.
+        remedy: what to do if the run's data is missing or has changed; empty to pass it to
+            `evaluate`.
         resources: what the reading may use.
         listener: gets the progress of long reads.
 

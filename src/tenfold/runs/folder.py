@@ -43,6 +43,9 @@ from tenfold.training.history import EpochMetrics
 REPORT, FIGURES, PREDICTIONS = "report.html", "report.json", "predictions.csv"
 """The report of a run that has ended: its page, its figures, and the answers for each image."""
 
+MADE_OF_MODEL = ("model.onnx", "model.pt2", "model.pth", "pictures", "explained")
+"""What `tenfold export`, `show` and `explain` write by default, of the weights at that time."""
+
 MAX_TEXT_SIZE = 64 * 2**20
 """Maximum size of a text file in a run folder, in bytes."""
 

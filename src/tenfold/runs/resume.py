@@ -14,6 +14,7 @@ from tenfold.errors import (
     NewerFormatError,
     UsageError,
     counted,
+    listing,
 )
 from tenfold.listening import Listener
 from tenfold.paths import exists
@@ -23,7 +24,7 @@ from tenfold.runs.evaluate import of_own_images, reopened_data
 from tenfold.runs.evidence import AfterRun
 from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
 from tenfold.runs.fit import Prepared, prepare
-from tenfold.runs.folder import RunFolder, existing_run
+from tenfold.runs.folder import MADE_OF_MODEL, RunFolder, existing_run
 from tenfold.runs.older import upgraded
 from tenfold.runs.reading import Recorded
 from tenfold.runs.resources import USUAL, Resources
@@ -124,8 +125,16 @@ def resume_run(
                 watcher.note(note)
             prepared.compute_features(watcher)
             facts = facts.updated(data=prepared.data)
+            previous = facts.digests.get(folder.model.name)
             with stop_on_signals() as stop:
-                return run_session(folder, prepared, facts, every, watcher, beginning, stop, after)
+                run = run_session(folder, prepared, facts, every, watcher, beginning, stop, after)
+            older = [name for name in MADE_OF_MODEL if exists(folder.path / name)]
+            if older and run.facts.digests[folder.model.name] != previous:
+                watcher.note(
+                    f"{folder}: made before this training, so perhaps of earlier weights: "
+                    f"{listing(older)}"
+                )
+            return run
 
 
 def _start_again(folder: RunFolder, facts: RunFacts, recipe: Recipe) -> Start | None:

@@ -41,11 +41,14 @@ class Agreement:
         images: number of images that both computed.
         largest_difference: of a logit.
         tolerance: the largest difference that is accepted.
+        near_ties: number of images that are of another class, because the model prefers its own by
+            no more than the tolerance.
     """
 
     images: int
     largest_difference: float
     tolerance: float
+    near_ties: int = 0
 
 
 def images_to_check(bundle: Bundle) -> int:
@@ -81,7 +84,8 @@ def require_agreement(compute: Compute, bundle: Bundle, images: PixelArray) -> A
             f"the exported model differs from the model by {difference:.2g} in a logit, wanted at "
             f"most {tolerance:.2g}; nothing was written"
         )
-    if changed := _changed_classes(found, wanted, tolerance):
+    changed, near_ties = _changed_classes(found, wanted, tolerance)
+    if changed:
         raise ExportError(
             f"the exported model answers another class for {counted(changed, 'image')} of "
             f"{len(images):,}; nothing was written"
@@ -93,7 +97,7 @@ def require_agreement(compute: Compute, bundle: Bundle, images: PixelArray) -> A
             f"the exported model's probabilities differ by {error:.2g} from those of its logits; "
             "nothing was written"
         )
-    return Agreement(len(images), difference, tolerance)
+    return Agreement(len(images), difference, tolerance, near_ties)
 
 
 def _batches(images: PixelArray) -> Iterator[PixelArray]:
@@ -107,10 +111,11 @@ def _batches(images: PixelArray) -> Iterator[PixelArray]:
         yield images[first : first + _BATCH]
 
 
-def _changed_classes(found: Scores, wanted: Scores, tolerance: float) -> int:
-    """How many images are of another class, without those where the model hardly prefers one."""
+def _changed_classes(found: Scores, wanted: Scores, tolerance: float) -> tuple[int, int]:
+    """How many images are of another class: clearly, and where the model hardly prefers one."""
     if wanted.shape[1] == 1:
-        return 0
+        return 0, 0
     second, best = np.partition(wanted, -2, axis=1)[:, -2:].T
     changed = found.argmax(axis=1) != wanted.argmax(axis=1)
-    return int((changed & (best - second > tolerance)).sum())
+    is_clear = best - second > tolerance
+    return int((changed & is_clear).sum()), int((changed & ~is_clear).sum())

@@ -32,6 +32,7 @@ class Exported:
         images: number of images on which it was compared with the model.
         are_real: whether these are test images, and not made up.
         largest_difference: of a logit, on these images.
+        near_ties: number of these images that are of another class; see `Agreement`.
     """
 
     format: str
@@ -41,6 +42,7 @@ class Exported:
     images: int
     are_real: bool
     largest_difference: float
+    near_ties: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -52,6 +54,7 @@ class Exported:
             "images": self.images,
             "are_real": self.are_real,
             "largest_difference": self.largest_difference,
+            "near_ties": self.near_ties,
         }
 
 
@@ -190,4 +193,5 @@ def export_bundle(bundle: Bundle, to: str, path: Path, images: PixelArray | None
         agreement.images,
         images is not None,
         agreement.largest_difference,
+        agreement.near_ties,
     )

@@ -38,7 +38,7 @@ class ShownComparison(Comparison):
     """A comparison that prints as text, and shows as its page in a notebook."""
 
     def __str__(self) -> str:
-        return comparison_text(self)
+        return "\n\n".join([comparison_text(self), *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         return html_frame("Comparison", comparison_page(self))

@@ -150,6 +150,8 @@ def _alike(names: Sequence[str], same: Sequence[Sequence[str]]) -> str:
     """A sentence about some splits, with a place for their names."""
     if list(same) == [names]:
         return f"{together(names)} have the same {{}}."
+    if [len(each) for each in same] == [1]:
+        return f"Only {same[0][0]} has any {{}}."
     parts = [f"{together(each)} have the same" for each in same if len(each) > 1]
     others = [each[0] for each in same if len(each) == 1]
     missing = [name for name in names if not any(name in each for each in same)]
@@ -216,7 +218,10 @@ def _verdict(p: float) -> str:
 def _p(value: float) -> str:
     if value < SMALLEST_P:
         return f"p < {SMALLEST_P}"
-    return f"p = {value:.2g}" if value < 0.095 else f"p = {value:.2f}"
+    if value >= 0.095:
+        return f"p = {value:.2f}"
+    texts = (f"{value:.{digits}g}" for digits in range(2, 18))
+    return f"p = {next(text for text in texts if float(text) != CHANCE or value == CHANCE)}"
 
 
 def _difference(test: Contrast, found: Paired | Welch) -> str:

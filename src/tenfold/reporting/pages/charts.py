@@ -32,6 +32,7 @@ _WIDTH, _HEIGHT = 520, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 44, 50, 46
 _ROW = 34
 _MOST_MARKERS = 8
+_MOST_DIGITS = 5
 _LABEL_HEIGHT = 15
 _LETTER = 9
 """Width of a letter, at most on average."""
@@ -217,7 +218,8 @@ class _Scale:
         last = math.floor(self._high / self.step + 1e-9)
         digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
         numbers = [number * self.step for number in range(first, last + 1)]
-        return [(self(number), f"{number:.{digits}f}") for number in numbers]
+        form = f".{digits}f" if digits <= _MOST_DIGITS else "g"
+        return [(self(number), format(number, form)) for number in numbers]
 
 
 def _round_step(step: float) -> float:

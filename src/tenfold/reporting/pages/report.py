@@ -45,6 +45,10 @@ def make_report(
     listener = listener or Listener()
     resources.require_valid()
     folder, run = existing_run(path), open_run(path)
+    if run.facts.failure is not None:
+        raise FileRefusedError(
+            f"{folder}: the run has failed, so there is nothing to report: {run.facts.failure}"
+        )
     if not run.facts.has_ended:
         raise FileRefusedError(
             f"{folder}: the run has not finished (status: {run.status}), so there is nothing to "
@@ -63,7 +67,7 @@ def make_report(
             if data is not None or exists(folder.report):
                 raise
             listener.note(f"{error}; the report is without pictures")
-            return _write(run, None, error.message)
+            return _write(run, None, error.message.removeprefix(f"{folder}: "))
         return write_report(run, evidence_of(path, parts, resources=resources, listener=listener))
 
 

@@ -75,7 +75,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
         when=_day(run.facts.created),
         folder=printable(run.folder),
         sections=sections,
-        missing=facts.missing,
+        missing=_sentence(facts.missing),
         pixelated=max(run.facts.data.image_shape[1:]) <= LARGEST_IN_SQUARES,
         sentences=facts.sentences,
         chosen=_sentence(run.facts.chosen),
