@@ -241,6 +241,21 @@ def test_connections_that_wait_make_room(sent: bytes) -> None:
             each.close()
 
 
+def test_bodies_that_never_come_make_room_after_a_while() -> None:
+    announced = HEAD + b"Content-Length: 100\r\n\r\n"
+    with served(limits=Limits(connections=3, head_seconds=0.2)) as live:
+        opened = [live.raw(announced) for _ in range(3)]
+        wait_until(lambda: live.service.connections() == 3)
+        assert live.get("/health").status_code == 503
+        time.sleep(0.25)
+        for _ in range(2):
+            assert live.get("/health").status_code == 200
+            opened.append(live.raw(announced))
+        assert response_on_reset(opened[0]) == b""  # the one that has waited longest
+        for each in opened:
+            each.close()
+
+
 def test_a_head_has_less_time_than_a_body() -> None:
     with (
         served(limits=Limits(head_seconds=0.2)) as live,

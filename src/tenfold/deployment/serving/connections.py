@@ -275,13 +275,17 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _waiting_since(self) -> float:
-        """When it began to be idle, or to send a head; 0 if it does something else."""
+        """When it began to wait for its client; 0 if it does not.
+
+        For a request, for a head, or for a body that takes longer than a head may.
+        """
         if self._discarding_since:
             return self._discarding_since
         if self._answering_since or self.transport.get_write_buffer_size():
             return 0.0
         if self._receiving_since:
-            return self._receiving_since if self._is_in_head else 0.0
+            is_slow = time.monotonic() - self._receiving_since > self._limits.head_seconds
+            return self._receiving_since if self._is_in_head or is_slow else 0.0
         return self._idle_since
 
     def _make_room(self, others: list[Connection]) -> None:
