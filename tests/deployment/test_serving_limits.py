@@ -161,6 +161,39 @@ def test_heads_are_bounded(sent: bytes, live: Live) -> None:
     assert (status, message) == (431, "the head of the request is too large")
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /health?" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 2000 + b"\r\n",
+        HEAD + b"Content-Length: 9\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+    ],
+    ids=["address", "header", "headers", "before a body"],
+)
+def test_heads_that_arrive_whole_are_bounded_too(sent: bytes, live: Live) -> None:
+    refused = refusals(live)
+    with live.raw(sent) as opened:
+        answer = response_on(opened)
+    assert status_and_error(answer) == (431, "the head of the request is too large")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert refusals(live) == refused + 1
+
+
+def refusals(live: Live) -> float:
+    """The number of requests that were refused for their heads."""
+    start = 'tenfold_requests_total{path="other",status="431"} '
+    lines = live.get("/metrics").text.splitlines()
+    return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
+
+
+def test_a_content_type_is_bounded(live: Live) -> None:
+    answer = live.predict(form_of([PNG]), kind=f"{FORM}; x={'y' * 1024}")
+    assert answer.status_code == 431
+    message = "the header Content-Type has more than 1,024 bytes"
+    assert answer.json()["error"]["message"] == message
+
+
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
 def test_other_protocols_are_not_spoken(protocol: bytes, live: Live) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol

@@ -27,6 +27,8 @@ _DISCARDING_SECONDS = 2.0
 _MOST_FOR_REFUSALS = 2
 """Connections beyond this multiple of their limit are cut without an answer."""
 
+_LARGE_HEAD = "the head of the request is too large"
+
 
 class ConnectionSettings(uvicorn.Config):
     """uvicorn's settings, and what connections need beyond them.
@@ -158,7 +160,7 @@ class Connection(HttpToolsProtocol):
         self._overhead += len(data)
         super().data_received(data)
         if self._overhead > self._limits.head_bytes + self._body and self.parser is not None:
-            self._refuse(431, "the head of the request is too large")
+            self._refuse(431, _LARGE_HEAD)
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -179,6 +181,10 @@ class Connection(HttpToolsProtocol):
             )
         if names.count(b"host") != 1 and self.parser.get_http_version() == "1.1":
             self.app = self._only(RefusedError(400, "the request needs one header Host"))
+        # What arrives at once, with the end of the request, `data_received` notices too late.
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._limits.head_bytes:
+            self.app = self._only(RefusedError(431, _LARGE_HEAD))
         super().on_headers_complete()
         self._is_in_head = False
         self.cycle.transport = _Outlet(self)  # type: ignore[assignment]
@@ -340,6 +346,7 @@ class Connection(HttpToolsProtocol):
             answer = answer_to(refusal)
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)
-            self._refused(answer.status_code)
+            if not scope["state"]["exchange"].is_gone:
+                self._refused(answer.status_code)
 
         return answer_all
