@@ -28,7 +28,7 @@ _MOST_FIELDS = 8
 _LONGEST_BOUNDARY = 70
 """Its maximum size in bytes, after RFC 2046."""
 
-_LONGEST_PART_HEAD, _LONGEST_LABEL = 8192, 1024
+_LONGEST_CONTENT_TYPE, _LONGEST_PART_HEAD, _LONGEST_LABEL = 1024, 8192, 1024
 """Maximum sizes in bytes."""
 
 
@@ -239,6 +239,10 @@ def parts_of(data: bytes, content_type: str, limits: Limits) -> list[Part]:
     Raises:
         RefusedError: it is malformed, or has too many.
     """
+    if len(content_type) > _LONGEST_CONTENT_TYPE:
+        raise RefusedError(
+            431, f"the header Content-Type has more than {_LONGEST_CONTENT_TYPE:,} bytes"
+        )
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise _malformed(
