@@ -435,6 +435,28 @@ def test_clients_that_left_and_connections_that_were_refused_are_counted(
         assert 'tenfold_request_seconds_count{path="other"}' not in text
 
 
+def test_a_client_that_left_is_noticed_for_all_its_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with served() as live:
+        decoding = Decoding(monkeypatch)
+        opened = live.raw(
+            b"POST /predict%bContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
+            % (LOCAL, FORM.encode(), len(form_of([PNG] * 5)), form_of([PNG] * 5))
+            + complete() * 2
+        )
+        decoding.begun.acquire()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        opened.close()
+        wait_until(lambda: live.service.connections() == 0)
+        decoding.may_go_on.set()
+        wait_until(lambda: live.service.bodies.held == 0)
+        text = live.get("/metrics").text
+    assert decoding.images == 1
+    assert "tenfold_left_requests_total 3.0\n" in text
+    assert 'path="/predict"' not in text
+
+
 class Blocked:
     """A classifier that answers only when it may."""
 

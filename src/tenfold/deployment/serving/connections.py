@@ -68,7 +68,9 @@ class Exchange:
     @property
     def is_gone(self) -> bool:
         """Whether the client has left."""
-        return self._cycle.disconnected
+        # uvicorn marks only the newest of several requests.
+        has_no_answer = self._connection.is_lost and not self._cycle.response_complete
+        return self._cycle.disconnected or has_no_answer
 
     @property
     def is_last(self) -> bool:
@@ -92,6 +94,9 @@ class Connection(HttpToolsProtocol):
         server_state: uvicorn's, shared by all connections.
         app_state: uvicorn's.
         _loop: the event loop; None for the running one.
+
+    Attributes:
+        is_lost: whether it is closed, by whomever.
     """
 
     def __init__(
@@ -107,7 +112,7 @@ class Connection(HttpToolsProtocol):
         self._idle_since = self._closing_since = time.monotonic()
         self._unsent = self._receiving_since = self._answering_since = 0.0
         self._discarding_since = 0.0
-        self._is_in_head = self._is_unreadable = False
+        self._is_in_head = self._is_unreadable = self.is_lost = False
         self._overhead = self._body = self._discarded = 0
 
     # --- uvicorn's and the parser's calls -----------------------------------------------------
@@ -133,6 +138,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by whomever."""
+        self.is_lost = True
         if self.cycle is not None and not self.cycle.response_complete:
             for _ in range(1 + len(self.pipeline)):
                 self._left()
