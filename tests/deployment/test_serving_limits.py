@@ -655,6 +655,14 @@ def test_images_with_too_many_pixels_together_are_not_decoded() -> None:
     assert answer.json()["error"]["message"] == "the images have more than 3,500 pixels together"
 
 
+def test_several_images_to_explain_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served() as live:
+        decoding = Decoding(monkeypatch)
+        decoding.may_go_on.set()
+        assert live.predict(form_of([PNG] * 2), "?explain=true", FORM).status_code == 422
+    assert decoding.images == 0
+
+
 def test_images_of_a_client_that_left_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     with served() as live:
         decoding = Decoding(monkeypatch)

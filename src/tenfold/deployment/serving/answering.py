@@ -59,6 +59,19 @@ class Wanted:
     seen: bool = False
     explain: bool = False
 
+    def require_explainable(self, images: int) -> None:
+        """Refuse to explain several images.
+
+        Raises:
+            RefusedError: that was asked for.
+        """
+        if self.explain and images > 1:
+            raise RefusedError(
+                422,
+                f"explain is for one image at a time, but there are {images}",
+                remedy="send each in a request of its own",
+            )
+
 
 def wanted_of(query: bytes, limits: Limits) -> Wanted:
     """What the query of an address asks for.
@@ -171,16 +184,9 @@ class Answering:
             patience: with the request.
 
         Raises:
-            RefusedError: too many wait, these waited for too long, or an explanation of several was
-                asked for.
+            RefusedError: too many wait, or these waited for too long.
             ClientGoneError: nobody waits for it any more.
         """
-        if wanted.explain and len(names) > 1:
-            raise RefusedError(
-                422,
-                f"explain is for one image at a time, but there are {len(names)}",
-                remedy="send each in a request of its own",
-            )
         if wanted.invert:
             pixels = 255 - pixels
         judged = await self.batcher.judge(pixels, wanted.top)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tenfold._version import __version__
 from tenfold.deployment.classifier import Classifier
 from tenfold.deployment.serving import documents as doc
-from tenfold.deployment.serving.answering import SCHEMA, Answering, wanted_of
+from tenfold.deployment.serving.answering import SCHEMA, Answering, Wanted, wanted_of
 from tenfold.deployment.serving.bodies import (
     JSON,
     Bodies,
@@ -190,17 +190,21 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
         body = await service.bodies.read(request.headers, request.receive, most)
         try:
             patience = service.patience(request)
-            names, pixels = await read(body.data, kind, patience)
+            names, pixels = await read(body.data, kind, wanted, patience)
         finally:
             body.release()
         return Answer(await answering.answer(names, pixels, wanted, patience))
 
-    async def read(data: bytes, kind: str, patience: Patience) -> tuple[list[str], PixelArray]:
+    async def read(
+        data: bytes, kind: str, wanted: Wanted, patience: Patience
+    ) -> tuple[list[str], PixelArray]:
         """The names and pixels of images; of the body, nothing is kept while they wait."""
         if media_type(kind) == JSON:
             pixels = await _read(answering, data, lambda: pixels_in(data, shape, limits), patience)
+            wanted.require_explainable(len(pixels))
             return [f"image {n}" for n in range(len(pixels))], pixels
         pictures = await _read(answering, data, lambda: pictures_in(data, kind, limits), patience)
+        wanted.require_explainable(len(pictures))
         return [picture.name for picture in pictures], await answering.pixels(pictures, patience)
 
     return predict
