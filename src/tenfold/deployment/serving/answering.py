@@ -27,7 +27,8 @@ from tenfold.deployment.serving.pictures import (
     is_quick,
     png_of,
 )
-from tenfold.deployment.serving.refusals import RefusedError, full
+from tenfold.deployment.serving.pool import Pool
+from tenfold.deployment.serving.refusals import Answer, RefusedError, full
 from tenfold.errors import did_you_mean
 from tenfold.types import PixelArray
 
@@ -174,8 +175,8 @@ class Answering:
 
     async def answer(
         self, names: Sequence[str], pixels: PixelArray, wanted: Wanted, patience: Patience
-    ) -> dict[str, Any]:
-        """The answer, ready for JSON.
+    ) -> Answer:
+        """The answer, written by another thread if it is long or has pictures.
 
         Args:
             names: of the images.
@@ -191,14 +192,14 @@ class Answering:
             pixels = 255 - pixels
         judged = await self.batcher.judge(pixels, wanted.top)
 
-        def facts() -> dict[str, Any]:
-            return self._facts(names, pixels, judged, wanted)
+        def written() -> Answer:
+            return Answer(self._facts(names, pixels, judged, wanted))
 
         if wanted.explain:
-            return await self._explainer.call(facts, patience)
+            return await self._explainer.call(written, patience)
         if wanted.seen or wanted.top * len(names) > _MUCH:
-            return await self.in_background(facts, patience)
-        return facts()
+            return await self.in_background(written, patience)
+        return written()
 
     def _all_decoded(self, pictures: Sequence[Picture], patience: Patience) -> PixelArray:
         if len(pictures) > 1:

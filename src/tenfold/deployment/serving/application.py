@@ -193,7 +193,7 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
             names, pixels = await read(body.data, kind, wanted, patience)
         finally:
             body.release()
-        return Answer(await answering.answer(names, pixels, wanted, patience))
+        return await answering.answer(names, pixels, wanted, patience)
 
     async def read(
         data: bytes, kind: str, wanted: Wanted, patience: Patience
