@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -28,7 +26,7 @@ from tenfold.deployment.serving.pictures import (
     png_of,
 )
 from tenfold.deployment.serving.pool import Pool
-from tenfold.deployment.serving.refusals import Answer, RefusedError, full
+from tenfold.deployment.serving.refusals import Answer, RefusedError
 from tenfold.errors import did_you_mean
 from tenfold.types import PixelArray
 
@@ -80,14 +78,34 @@ def wanted_of(query: bytes, limits: Limits) -> Wanted:
     Raises:
         RefusedError: a parameter is unknown, given twice, or out of range.
     """
+    given = _parameters(query, {"top", "invert", "seen", "explain"})
+    top = given.pop("top", "3")
+    if not (top.isascii() and top.isdecimal() and len(top) < 6 and 1 <= int(top) <= limits.top):
+        raise RefusedError(
+            422,
+            f"top is {top!r}, wanted a whole number, 1..{limits.top:,}",
+            remedy="leave it out for the 3 most probable classes",
+        )
+    return Wanted(int(top), **{name: _truth(name, value) for name, value in given.items()})
+
+
+def inverts(query: bytes) -> bool:
+    """Whether the query of an address asks for `invert`, which is all it may ask for.
+
+    Raises:
+        RefusedError: a parameter is unknown, given twice, or out of range.
+    """
+    return _truth("invert", _parameters(query, {"invert"}).get("invert", "false"))
+
+
+def _parameters(query: bytes, known: Set[str]) -> dict[str, str]:
     if not query:
-        return Wanted()
+        return {}
     try:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=16)
     except ValueError:
         raise RefusedError(422, "the address has more than 16 parameters") from None
     given = dict(pairs)
-    known = {"top", "invert", "seen", "explain"}
     for name in given:
         if name not in known:
             raise RefusedError(
@@ -97,14 +115,7 @@ def wanted_of(query: bytes, limits: Limits) -> Wanted:
             )
     if len(given) < len(pairs):
         raise RefusedError(422, "the address has the same parameter twice", remedy="give it once")
-    top = given.pop("top", "3")
-    if not (top.isascii() and top.isdecimal() and len(top) < 6 and 1 <= int(top) <= limits.top):
-        raise RefusedError(
-            422,
-            f"top is {top!r}, wanted a whole number, 1..{limits.top:,}",
-            remedy="leave it out for the 3 most probable classes",
-        )
-    return Wanted(int(top), **{name: _truth(name, value) for name, value in given.items()})
+    return given
 
 
 def _truth(name: str, value: str) -> bool:
@@ -133,8 +144,8 @@ class Answering:
         self._classifier, self._limits = classifier, limits
         self._background = classifier.bundle.header.background
         self.batcher = Batcher(self._judge, limits, observe)
-        self._decoders = _Pool(_DECODERS, limits.decodings, "images")
-        self._explainer = _Pool(1, limits.explanations, "explanations")
+        self._decoders = Pool(_DECODERS, limits.decodings, "images")
+        self._explainer = Pool(1, limits.explanations, "explanations")
 
     @property
     def explanations(self) -> int:
@@ -251,45 +262,3 @@ class Answering:
                 facts["explanation"] = data_address(png_of(explanation_image(strengths)))
             predictions.append(facts)
         return {"schema": SCHEMA, "predictions": predictions}
-
-
-class _Pool:
-    """A few threads, with a bounded queue before them.
-
-    Args:
-        threads: their number.
-        most: maximum number of calls that run or wait.
-        what: waits, for messages.
-
-    Attributes:
-        calls: number of those that run or wait.
-    """
-
-    def __init__(self, threads: int, most: int, what: str) -> None:
-        self._threads = ThreadPoolExecutor(threads, f"tenfold-{what}")
-        self._most, self._what = most, what
-        self.calls = 0
-
-    async def call(self, work: Callable[[], T], patience: Patience) -> T:
-        """Call a function in one of the threads, unless patience has ended by then.
-
-        Raises:
-            RefusedError: too many wait, or this waited for too long.
-            ClientGoneError: nobody waits for it any more.
-        """
-        if self.calls >= self._most:
-            raise full(f"too many {self._what} are waiting")
-
-        def call() -> T:
-            patience.require()
-            return work()
-
-        self.calls += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        finally:
-            self.calls -= 1
-
-    def stop(self) -> None:
-        """End the threads after what they are doing."""
-        self._threads.shutdown()

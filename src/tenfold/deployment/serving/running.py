@@ -138,7 +138,7 @@ class Server:
         with _frozen(), asyncio.Runner() as runner:
             runner.get_loop().set_exception_handler(self._told)
             runner.run(self._uvicorn.serve([self._listening.socket]))
-            self._service.answering.stop()
+            self._service.stop()
 
     def _told(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         del loop
