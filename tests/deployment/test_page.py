@@ -297,6 +297,19 @@ def test_several_pictures_become_a_list(visitor, digits, pictures):
     assert not visitor.all("#several *")
 
 
+@pytest.mark.refused(503)
+def test_several_pictures_are_asked_for_once_more_and_not_twice(visitor, digits, pictures):
+    """If a failed one is asked for again while others are still asked for."""
+    visitor.open(digits.address)
+    digits.failing, digits.delays = [503], [0.5] * 40
+    visitor.drop(*(pictures / f"{digit}.png" for digit in range(8)))
+    visitor.wait_for(lambda: visitor.all("#several .refused"))
+    visitor.click("#several p button")
+    visitor.wait_for(lambda: len(visitor.all("#several .entry")) == 8)
+    under_way = 1 + 3  # the one that failed, and three at once
+    assert digits.asked["POST /predict"] <= under_way + 8
+
+
 # The answer
 
 
