@@ -269,6 +269,13 @@ def test_what_is_wrong_is_said(
     assert live.told == []
 
 
+@pytest.mark.parametrize("case", ["no end", "no boundary", "no form", "no head", "bad JSON"])
+def test_only_what_is_incomplete_is_to_be_sent_again(case: str, live: Live) -> None:
+    data, kind, *_ = WRONG[case]
+    remedy = live.predict(data, kind=kind).json()["error"]["remedy"]
+    assert (remedy == "send it again") == (case == "no end")
+
+
 @pytest.mark.parametrize("value", ["256", "-1", "1.5", "true", '"1"', "null", "[1]", "1e400"])
 def test_a_pixel_is_a_whole_number(value: str, live: Live) -> None:
     rows = json.dumps(IMAGES[0, 0].tolist()).replace(str(IMAGES[0, 0, 0, 0]), value, 1)

@@ -246,7 +246,8 @@ def parts_of(data: bytes, content_type: str, limits: Limits) -> list[Part]:
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise _malformed(
-            f"the content type of the form has no boundary of 1..{_LONGEST_BOUNDARY} bytes"
+            f"the content type of the form has no boundary of 1..{_LONGEST_BOUNDARY} bytes",
+            "let what makes the form set its content type",
         )
     line = b"--" + boundary
     parts: list[Part] = []
@@ -257,7 +258,7 @@ def parts_of(data: bytes, content_type: str, limits: Limits) -> list[Part]:
     while not data.startswith(b"--", at):
         end = data.find(b"\r\n" + line, at)
         if end < 0:
-            raise _malformed("the end of the form is missing")
+            raise _malformed("the end of the form is missing", "send it again")
         if len(parts) >= limits.images + _MOST_FIELDS:
             raise RefusedError(422, f"the form has more than {counted(len(parts), 'part')}")
         parts.append(_part(data, at, end))
@@ -402,5 +403,5 @@ def _too_many(limits: Limits) -> RefusedError:
     )
 
 
-def _malformed(message: str) -> RefusedError:
-    return RefusedError(400, message, remedy="send it again")
+def _malformed(message: str, remedy: str = "") -> RefusedError:
+    return RefusedError(400, message, remedy=remedy)
