@@ -245,8 +245,7 @@ class Connection(HttpToolsProtocol):
         is_unsent = bool(self.transport.get_write_buffer_size())
         if is_unsent:
             self._unsent = now
-            last = max(self._idle_since, stopped or now)
-            if now - last > limits.stop_seconds:
+            if stopped is not None and now - max(self._idle_since, stopped) > limits.stop_seconds:
                 self.transport.abort()
                 return
         if self._discarding_since:
