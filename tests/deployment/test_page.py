@@ -297,6 +297,19 @@ def test_several_pictures_become_a_list(visitor, digits, pictures):
     assert not visitor.all("#several *")
 
 
+@pytest.mark.refused(503)
+def test_several_pictures_are_asked_for_once_more_and_not_twice(visitor, digits, pictures):
+    """If a failed one is asked for again while others are still asked for."""
+    visitor.open(digits.address)
+    digits.failing, digits.delays = [503], [0.5] * 40
+    visitor.drop(*(pictures / f"{digit}.png" for digit in range(8)))
+    visitor.wait_for(lambda: visitor.all("#several .refused"))
+    visitor.click("#several p button")
+    visitor.wait_for(lambda: len(visitor.all("#several .entry")) == 8)
+    under_way = 1 + 3  # the one that failed, and three at once
+    assert digits.asked["POST /predict"] <= under_way + 8
+
+
 # The answer
 
 
@@ -382,6 +395,84 @@ def test_a_wrong_answer_is_collected_with_its_right_label_and_taken_back(
         visitor.press(Keys.ENTER)  # on the button that takes it back
         visitor.wait_for(lambda: not served.collected)
         visitor.sees("Wrong?")
+
+
+def test_a_picture_that_only_the_server_can_decode_is_saved_as_the_model_got_it(
+    visitor, digits_model, pictures, tmp_path
+):
+    tiff = tmp_path / "3.tiff"
+    Image.open(pictures / "3-inverted.png").save(tiff)
+    with visited(visitor, digits_model, collects=True) as served:
+        visitor.open(served.address)
+        visitor.choose(tiff)
+        visitor.gets("3")
+        mark_wrong(visitor, "8")
+        visitor.sees("Saved as 8, to train with.")
+        (data,) = served.collected.values()
+    with Image.open(io.BytesIO(data)) as saved, Image.open(pictures / "3.png") as upright:
+        assert saved.tobytes() == upright.tobytes()
+
+
+def test_an_inverted_picture_is_saved_that_is_close_to_the_largest_body(
+    visitor, digits_model, pictures, tmp_path
+):
+    """As a PNG, its pixels would not fit."""
+    photo = tmp_path / "3.jpg"
+    with Image.open(pictures / "3-inverted.png") as small:
+        large = np.asarray(small.resize((400, 400)))
+    noise = np.random.default_rng(0).integers(-20, 20, large.shape)
+    Image.fromarray((large + noise).clip(0, 255).astype(np.uint8)).save(photo)
+    body_bytes = photo.stat().st_size + 1000
+    with visited(visitor, digits_model, collects=True, body_bytes=body_bytes) as served:
+        visitor.open(served.address)
+        visitor.choose(photo)
+        visitor.gets("3")
+        mark_wrong(visitor, "8")
+        visitor.sees("Saved as 8, to train with.")
+        assert len(served.collected) == 1
+
+
+def test_a_picture_is_saved_and_taken_back_once_however_often_that_is_asked(
+    visitor, digits_model, pictures
+):
+    with visited(visitor, digits_model, collects=True) as served:
+        visitor.open(served.address)
+        visitor.choose(pictures / "3.png")
+        visitor.gets("3")
+        mark_wrong(visitor, "8", times=3)
+        visitor.sees("Saved as 8, to train with.")
+        assert served.asked["POST /collect"] == len(served.collected) == 1
+        ((path, _),) = served.collected.items()
+        visitor.run("for (let i = 0; i < 3; i++) document.getElementById('take-back').click()")
+        visitor.sees("Wrong?")
+        assert served.asked[f"DELETE /collect/{path}"] == 1
+        assert not visitor.all("[role=alert] *")
+
+
+@pytest.mark.refused(404)
+def test_a_picture_that_cannot_be_taken_back(visitor, digits_model, pictures):
+    with visited(visitor, digits_model, collects=True) as served:
+        visitor.open(served.address)
+        visitor.choose(pictures / "3.png")
+        visitor.gets("3")
+        mark_wrong(visitor, "8")
+        visitor.sees("Saved as 8, to train with.")
+        (path,) = served.collected
+        visitor.run_async(f"await fetch('/collect/{path}', {{method: 'DELETE'}})")
+        visitor.click("#take-back")
+        visitor.sees("This picture could not be removed again.")
+        assert "No picture of this name was collected" in visitor.text("#answer-problem")
+
+
+def mark_wrong(visitor: Visitor, right: str, times: int = 1) -> None:
+    """Submit the right answer."""
+    visitor.click("#wrong summary")
+    visitor.one("#right").send_keys(right)
+    visitor.run(
+        "const form = document.querySelector('#wrong form');"
+        "for (let i = 0; i < arguments[0]; i++) form.requestSubmit()",
+        times,
+    )
 
 
 def test_nothing_is_collected_unless_the_server_does(visitor, digits, pictures):

@@ -89,7 +89,9 @@ def test_another_name_is_refused(host: str, local: Live) -> None:
     for path in ("/", "/model"):
         answer = local.get(path, headers={"Host": host})
         assert answer.status_code == 421
-        assert "this server is not " in answer.json()["error"]["message"]
+        error = answer.json()["error"]
+        assert error["message"].endswith("; it answers to localhost only")
+        assert error["remedy"] == "open it as localhost or 127.0.0.1"
 
 
 def test_a_request_without_a_name_is_no_browsers(local: Live) -> None:

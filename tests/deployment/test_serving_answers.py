@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from tenfold.deployment.explaining import occlusion_map
 from tenfold.deployment.serving.bodies import most_json, pixels_in
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.page import page_files
+from tenfold.deployment.serving.refusals import Answer
 from tenfold.types import ImageShape
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
@@ -267,6 +269,13 @@ def test_what_is_wrong_is_said(
     assert live.told == []
 
 
+@pytest.mark.parametrize("case", ["no end", "no boundary", "no form", "no head", "bad JSON"])
+def test_only_what_is_incomplete_is_to_be_sent_again(case: str, live: Live) -> None:
+    data, kind, *_ = WRONG[case]
+    remedy = live.predict(data, kind=kind).json()["error"]["remedy"]
+    assert (remedy == "send it again") == (case == "no end")
+
+
 @pytest.mark.parametrize("value", ["256", "-1", "1.5", "true", '"1"', "null", "[1]", "1e400"])
 def test_a_pixel_is_a_whole_number(value: str, live: Live) -> None:
     rows = json.dumps(IMAGES[0, 0].tolist()).replace(str(IMAGES[0, 0, 0, 0]), value, 1)
@@ -306,6 +315,23 @@ def test_the_model(live: Live) -> None:
         "version": "0.1.0",
         "limits": {"body_bytes": 16 * 2**20, "images": 64},
     }
+
+
+@pytest.mark.parametrize(("top", "is_long"), [(1000, True), (3, False)])
+def test_long_answers_are_written_by_another_thread(
+    top: int, is_long: bool, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = []
+    render = Answer.render
+
+    def noticed(own: Answer, content: object) -> bytes:
+        writers.append(threading.current_thread().name)
+        return render(own, content)
+
+    monkeypatch.setattr(Answer, "render", noticed)
+    files = [("file", ("x.png", PNG))] * 3
+    assert live.post(f"/predict?top={top}", files=files).status_code == 200
+    assert [each.startswith("tenfold-images") for each in writers] == [is_long]
 
 
 def test_the_head_of_an_answer_alone(live: Live) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -20,7 +22,7 @@ from live_server import Live, encoded, served, small_classifier
 from tenfold.data import load_splits
 from tenfold.data.folders.layout import find_places
 from tenfold.deployment.bundle import BundleHeader
-from tenfold.deployment.serving import application, bodies
+from tenfold.deployment.serving import application, bodies, collecting
 from tenfold.deployment.serving.bodies import Picture
 from tenfold.deployment.serving.collecting import Collection, why_no_folder
 from tenfold.deployment.serving.limits import Limits
@@ -169,6 +171,51 @@ def test_nothing_but_the_pixels_is_saved(tmp_path: Path) -> None:
         assert (found.format, found.mode, found.size, found.info) == ("PNG", "L", (20, 30), {})
 
 
+def test_no_empty_folder_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one, the pictures of other classes could not be trained on."""
+    collection, picture = Collection(tmp_path, HEADER, Limits()), Picture("x", PNG)
+    for label in ("cat", "dog"):
+        for _ in range(10):
+            collection.save(label, picture)
+    collection.take_back(*collection.save("a b", picture).split("/"))
+    collection.take_back(*collection.save("dog", picture).split("/"))
+    monkeypatch.setattr(collecting, "write_bytes", full)
+    with pytest.raises(StorageError):
+        collection.save("dog?", picture)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat", "dog"]
+    assert load_splits(str(tmp_path)).splits.train.classes == ("cat", "dog")
+
+
+def full(path: Path, data: bytes) -> None:
+    raise StorageError(f"{path}: no space left on device")
+
+
+DEEP = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024)
+CLEAR = Image.fromarray(np.arange(128, dtype=np.uint8).reshape(8, 8, 2), "LA")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("image", [Image.fromarray(IMAGES[0, 0]), DEEP, CLEAR])
+def test_a_picture_is_saved_as_the_model_got_it(
+    image: Image.Image, channels: int, tmp_path: Path
+) -> None:
+    """Inverted, whatever the browser can decode."""
+    file = io.BytesIO()
+    image.save(file, "TIFF" if image.mode == "L" else "PNG")
+    classifier = small_classifier((channels, 8, 8))
+    collection = Collection(tmp_path, classifier.bundle.header, Limits())
+    with served(classifier, collection=collection) as live:
+        answer = live.predict(file.getvalue(), "?invert=true&seen=true")
+        form = {"label": (None, "cat"), "file": ("x", file.getvalue())}
+        saved = live.post("/collect?invert=true", files=form).json()["saved"]
+        assert live.post("/collect?top=1", files=form).status_code == 422
+        assert live.post("/collect?invert=1", files=form).status_code == 422
+    seen = answer.json()["predictions"][0]["seen"].partition(",")[2]
+    with Image.open(tmp_path / saved) as found, Image.open(io.BytesIO(b64decode(seen))) as wanted:
+        assert found.mode == ("L" if channels == 1 else "RGB")
+        assert found.tobytes() == wanted.tobytes()
+
+
 def test_large_pictures_are_scaled_down_and_colors_are_kept_if_the_model_has_them(
     tmp_path: Path,
 ) -> None:
@@ -221,23 +268,42 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="everything is writable here")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+@pytest.mark.parametrize("mode", [0o500, 0o300])
+def test_a_folder_that_cannot_be_read_or_written(mode: int, tmp_path: Path) -> None:
+    tmp_path.chmod(mode)
     with pytest.raises(StorageError, match="pictures cannot be saved there"):
         Collection(tmp_path, HEADER, Limits())
 
 
+def test_a_folder_that_is_removed_while_the_server_runs(tmp_path: Path) -> None:
+    collection = Collection(tmp_path / "x", HEADER, Limits())
+    shutil.rmtree(tmp_path / "x")
+    with pytest.raises(StorageError, match="cannot be read: No such file"):
+        collection.save("test", Picture("x", PNG))
+
+
+def test_pictures_are_saved_by_a_thread_of_their_own(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which waits for the disk while others decode."""
+    savers = []
+    write = collecting.write_bytes
+
+    def noticed(path: Path, data: bytes) -> None:
+        savers.append(threading.current_thread().name)
+        write(path, data)
+
+    monkeypatch.setattr(collecting, "write_bytes", noticed)
+    assert collect(live, "cat").status_code == 201
+    assert savers[0].startswith("tenfold-pictures")
+
+
 def test_a_disk_that_is_full(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tenfold.deployment.serving import collecting
-
-    def full(path: Path, data: bytes) -> None:
-        raise StorageError(f"{path}: no space left on device")
-
     monkeypatch.setattr(collecting, "write_bytes", full)
     live.told.clear()
     answer = collect(live, "cat")
     assert answer.status_code == 507
-    assert answer.json()["error"]["message"] == "the picture could not be saved"
+    assert answer.json()["error"]["message"] == "the collection could not be changed"
     assert live.told[0].startswith("POST /collect: ")
     assert live.told[0].endswith("no space left on device")
 

@@ -94,7 +94,7 @@ def test_the_page_names_all_limits() -> None:
         "pixels of all images of a request": f"{limits.pixels // 10**6} million",
         "waiting to be decoded": f"{limits.decodings} requests",
         "waiting to be computed": f"{limits.queue:,} images",
-        "waiting for another": f"{limits.explanations} explanations",
+        "explanations running or waiting": f"{limits.explanations}",
         "time to wait": f"{limits.answer_seconds:.0f} seconds",
         "open at the same time": f"{limits.connections} connections",
         "time to send a head": f"{limits.head_seconds:.0f} seconds",

@@ -161,6 +161,39 @@ def test_heads_are_bounded(sent: bytes, live: Live) -> None:
     assert (status, message) == (431, "the head of the request is too large")
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /health?" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 2000 + b"\r\n",
+        HEAD + b"Content-Length: 9\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+    ],
+    ids=["address", "header", "headers", "before a body"],
+)
+def test_heads_that_arrive_whole_are_bounded_too(sent: bytes, live: Live) -> None:
+    refused = refusals(live)
+    with live.raw(sent) as opened:
+        answer = response_on(opened)
+    assert status_and_error(answer) == (431, "the head of the request is too large")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert refusals(live) == refused + 1
+
+
+def refusals(live: Live) -> float:
+    """The number of requests that were refused for their heads."""
+    start = 'tenfold_requests_total{path="other",status="431"} '
+    lines = live.get("/metrics").text.splitlines()
+    return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
+
+
+def test_a_content_type_is_bounded(live: Live) -> None:
+    answer = live.predict(form_of([PNG]), kind=f"{FORM}; x={'y' * 1024}")
+    assert answer.status_code == 431
+    message = "the header Content-Type has more than 1,024 bytes"
+    assert answer.json()["error"]["message"] == message
+
+
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
 def test_other_protocols_are_not_spoken(protocol: bytes, live: Live) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
@@ -237,6 +270,21 @@ def test_connections_that_wait_make_room(sent: bytes) -> None:
         opened = [live.raw(sent) for _ in range(10)]
         assert live.get("/health").status_code == 200
         wait_until(lambda: live.service.connections() < 4)
+        for each in opened:
+            each.close()
+
+
+def test_bodies_that_never_come_make_room_after_a_while() -> None:
+    announced = HEAD + b"Content-Length: 100\r\n\r\n"
+    with served(limits=Limits(connections=3, head_seconds=0.2)) as live:
+        opened = [live.raw(announced) for _ in range(3)]
+        wait_until(lambda: live.service.connections() == 3)
+        assert live.get("/health").status_code == 503
+        time.sleep(0.25)
+        for _ in range(2):
+            assert live.get("/health").status_code == 200
+            opened.append(live.raw(announced))
+        assert response_on_reset(opened[0]) == b""  # the one that has waited longest
         for each in opened:
             each.close()
 
@@ -385,6 +433,28 @@ def test_clients_that_left_and_connections_that_were_refused_are_counted(
         assert 'tenfold_requests_total{path="other",status="400"} 1.0\n' in text
         assert 'path="/predict"' not in text
         assert 'tenfold_request_seconds_count{path="other"}' not in text
+
+
+def test_a_client_that_left_is_noticed_for_all_its_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with served() as live:
+        decoding = Decoding(monkeypatch)
+        opened = live.raw(
+            b"POST /predict%bContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
+            % (LOCAL, FORM.encode(), len(form_of([PNG] * 5)), form_of([PNG] * 5))
+            + complete() * 2
+        )
+        decoding.begun.acquire()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        opened.close()
+        wait_until(lambda: live.service.connections() == 0)
+        decoding.may_go_on.set()
+        wait_until(lambda: live.service.bodies.held == 0)
+        text = live.get("/metrics").text
+    assert decoding.images == 1
+    assert "tenfold_left_requests_total 3.0\n" in text
+    assert 'path="/predict"' not in text
 
 
 class Blocked:
@@ -583,6 +653,14 @@ def test_images_with_too_many_pixels_together_are_not_decoded() -> None:
         answer = live.predict(form_of([large] * 4), kind=FORM)
     assert answer.status_code == 413
     assert answer.json()["error"]["message"] == "the images have more than 3,500 pixels together"
+
+
+def test_several_images_to_explain_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served() as live:
+        decoding = Decoding(monkeypatch)
+        decoding.may_go_on.set()
+        assert live.predict(form_of([PNG] * 2), "?explain=true", FORM).status_code == 422
+    assert decoding.images == 0
 
 
 def test_images_of_a_client_that_left_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,22 @@ def test_a_short_token_in_the_environment(
     assert answer.err == "tenfold: TENFOLD_TOKEN and --no-token exclude each other; choose one\n"
 
 
+def test_a_server_that_does_not_start_makes_no_folder(
+    model: Path, tenfold: Tenfold, tmp_path: Path
+) -> None:
+    options = ("--port", "0", "--host", "0.0.0.0", "--collect", str(tmp_path / "new"))
+    assert tenfold("serve", str(model), *options).code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this computer has no IPv6")
+def test_an_address_of_one_network_is_listened_to_there() -> None:
+    """Without its network, such an address is an invalid argument."""
+    _, network = socket.if_nameindex()[0]
+    with pytest.raises(UsageError, match="Cannot assign requested address"):
+        listen(f"fe80::1234%{network}", 0)
+
+
 def test_a_port_in_use(model: Path, tenfold: Tenfold) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -106,7 +106,6 @@ def serve(
         token = _chosen_token(token, no_token)
         bundle, own = read_own_bundle(run)
         limits = Limits(batch=max_batch, delay=max_delay / 1000, queue=max_queue)
-        collection = None if collect is None else Collection(collect, bundle.header, limits)
         listening = listen(host, port)
         with listening.socket:
             if not (listening.is_loopback or token or no_token):
@@ -115,6 +114,7 @@ def serve(
                     "server needs a token",
                     remedy=f"set {_TOKEN} or --token, or allow everybody with --no-token",
                 )
+            collection = None if collect is None else Collection(collect, bundle.header, limits)
             classifier = Classifier(bundle, choose_device(device), threads=threads or 1)
             if threads is not None and "torch" in sys.modules:
                 sys.modules["torch"].set_num_threads(threads)

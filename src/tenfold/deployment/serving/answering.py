@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -27,7 +25,8 @@ from tenfold.deployment.serving.pictures import (
     is_quick,
     png_of,
 )
-from tenfold.deployment.serving.refusals import RefusedError, full
+from tenfold.deployment.serving.pool import Pool
+from tenfold.deployment.serving.refusals import Answer, RefusedError
 from tenfold.errors import did_you_mean
 from tenfold.types import PixelArray
 
@@ -59,6 +58,19 @@ class Wanted:
     seen: bool = False
     explain: bool = False
 
+    def require_explainable(self, images: int) -> None:
+        """Refuse to explain several images.
+
+        Raises:
+            RefusedError: that was asked for.
+        """
+        if self.explain and images > 1:
+            raise RefusedError(
+                422,
+                f"explain is for one image at a time, but there are {images}",
+                remedy="send each in a request of its own",
+            )
+
 
 def wanted_of(query: bytes, limits: Limits) -> Wanted:
     """What the query of an address asks for.
@@ -66,14 +78,34 @@ def wanted_of(query: bytes, limits: Limits) -> Wanted:
     Raises:
         RefusedError: a parameter is unknown, given twice, or out of range.
     """
+    given = _parameters(query, {"top", "invert", "seen", "explain"})
+    top = given.pop("top", "3")
+    if not (top.isascii() and top.isdecimal() and len(top) < 6 and 1 <= int(top) <= limits.top):
+        raise RefusedError(
+            422,
+            f"top is {top!r}, wanted a whole number, 1..{limits.top:,}",
+            remedy="leave it out for the 3 most probable classes",
+        )
+    return Wanted(int(top), **{name: _truth(name, value) for name, value in given.items()})
+
+
+def inverts(query: bytes) -> bool:
+    """Whether the query of an address asks for `invert`, which is all it may ask for.
+
+    Raises:
+        RefusedError: a parameter is unknown, given twice, or out of range.
+    """
+    return _truth("invert", _parameters(query, {"invert"}).get("invert", "false"))
+
+
+def _parameters(query: bytes, known: Set[str]) -> dict[str, str]:
     if not query:
-        return Wanted()
+        return {}
     try:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=16)
     except ValueError:
         raise RefusedError(422, "the address has more than 16 parameters") from None
     given = dict(pairs)
-    known = {"top", "invert", "seen", "explain"}
     for name in given:
         if name not in known:
             raise RefusedError(
@@ -83,14 +115,7 @@ def wanted_of(query: bytes, limits: Limits) -> Wanted:
             )
     if len(given) < len(pairs):
         raise RefusedError(422, "the address has the same parameter twice", remedy="give it once")
-    top = given.pop("top", "3")
-    if not (top.isascii() and top.isdecimal() and len(top) < 6 and 1 <= int(top) <= limits.top):
-        raise RefusedError(
-            422,
-            f"top is {top!r}, wanted a whole number, 1..{limits.top:,}",
-            remedy="leave it out for the 3 most probable classes",
-        )
-    return Wanted(int(top), **{name: _truth(name, value) for name, value in given.items()})
+    return given
 
 
 def _truth(name: str, value: str) -> bool:
@@ -119,8 +144,8 @@ class Answering:
         self._classifier, self._limits = classifier, limits
         self._background = classifier.bundle.header.background
         self.batcher = Batcher(self._judge, limits, observe)
-        self._decoders = _Pool(_DECODERS, limits.decodings, "images")
-        self._explainer = _Pool(1, limits.explanations, "explanations")
+        self._decoders = Pool(_DECODERS, limits.decodings, "images")
+        self._explainer = Pool(1, limits.explanations, "explanations")
 
     @property
     def explanations(self) -> int:
@@ -161,8 +186,8 @@ class Answering:
 
     async def answer(
         self, names: Sequence[str], pixels: PixelArray, wanted: Wanted, patience: Patience
-    ) -> dict[str, Any]:
-        """The answer, ready for JSON.
+    ) -> Answer:
+        """The answer, written by another thread if it is long or has pictures.
 
         Args:
             names: of the images.
@@ -171,28 +196,21 @@ class Answering:
             patience: with the request.
 
         Raises:
-            RefusedError: too many wait, these waited for too long, or an explanation of several was
-                asked for.
+            RefusedError: too many wait, or these waited for too long.
             ClientGoneError: nobody waits for it any more.
         """
-        if wanted.explain and len(names) > 1:
-            raise RefusedError(
-                422,
-                f"explain is for one image at a time, but there are {len(names)}",
-                remedy="send each in a request of its own",
-            )
         if wanted.invert:
             pixels = 255 - pixels
         judged = await self.batcher.judge(pixels, wanted.top)
 
-        def facts() -> dict[str, Any]:
-            return self._facts(names, pixels, judged, wanted)
+        def written() -> Answer:
+            return Answer(self._facts(names, pixels, judged, wanted))
 
         if wanted.explain:
-            return await self._explainer.call(facts, patience)
+            return await self._explainer.call(written, patience)
         if wanted.seen or wanted.top * len(names) > _MUCH:
-            return await self.in_background(facts, patience)
-        return facts()
+            return await self.in_background(written, patience)
+        return written()
 
     def _all_decoded(self, pictures: Sequence[Picture], patience: Patience) -> PixelArray:
         if len(pictures) > 1:
@@ -244,45 +262,3 @@ class Answering:
                 facts["explanation"] = data_address(png_of(explanation_image(strengths)))
             predictions.append(facts)
         return {"schema": SCHEMA, "predictions": predictions}
-
-
-class _Pool:
-    """A few threads, with a bounded queue before them.
-
-    Args:
-        threads: their number.
-        most: maximum number of calls that run or wait.
-        what: waits, for messages.
-
-    Attributes:
-        calls: number of those that run or wait.
-    """
-
-    def __init__(self, threads: int, most: int, what: str) -> None:
-        self._threads = ThreadPoolExecutor(threads, f"tenfold-{what}")
-        self._most, self._what = most, what
-        self.calls = 0
-
-    async def call(self, work: Callable[[], T], patience: Patience) -> T:
-        """Call a function in one of the threads, unless patience has ended by then.
-
-        Raises:
-            RefusedError: too many wait, or this waited for too long.
-            ClientGoneError: nobody waits for it any more.
-        """
-        if self.calls >= self._most:
-            raise full(f"too many {self._what} are waiting")
-
-        def call() -> T:
-            patience.require()
-            return work()
-
-        self.calls += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        finally:
-            self.calls -= 1
-
-    def stop(self) -> None:
-        """End the threads after what they are doing."""
-        self._threads.shutdown()

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tenfold._version import __version__
 from tenfold.deployment.classifier import Classifier
 from tenfold.deployment.serving import documents as doc
-from tenfold.deployment.serving.answering import SCHEMA, Answering, wanted_of
+from tenfold.deployment.serving.answering import SCHEMA, Answering, Wanted, inverts, wanted_of
 from tenfold.deployment.serving.bodies import (
     JSON,
     Bodies,
@@ -31,6 +31,7 @@ from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.metrics import CONTENT_TYPE, Metrics
 from tenfold.deployment.serving.page import INDEX, page_files
 from tenfold.deployment.serving.patience import Patience
+from tenfold.deployment.serving.pool import Pool
 from tenfold.deployment.serving.refusals import Answer, RefusedError, answer_to, full
 from tenfold.errors import TenfoldError, printable
 from tenfold.types import PixelArray
@@ -62,6 +63,7 @@ class Service:
         state: of the server.
         metrics: what it has done.
         answering: what answers.
+        savers: the thread that changes the collection.
         bodies: what reads requests.
         files: of the page, by name.
     """
@@ -78,11 +80,17 @@ class Service:
         self.state = State()
         self.metrics = Metrics(lambda: self.answering.batcher.waiting, lambda: self.connections())
         self.answering = Answering(self.classifier, self.limits, self.metrics.computed)
+        self.savers = Pool(1, self.limits.decodings, "pictures")
         self.bodies = Bodies(self.limits)
         self.files = page_files()
 
+    def stop(self) -> None:
+        """Finish what is being done, and end the threads."""
+        self.answering.stop()
+        self.savers.stop()
+
     def patience(self, request: Request) -> Patience:
-        """With a request whose body is complete."""
+        """Patience with a request whose body is complete."""
         exchange = request.scope["state"]["exchange"]
         return Patience(self.limits, self.state, lambda: exchange.is_gone)
 
@@ -190,17 +198,21 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
         body = await service.bodies.read(request.headers, request.receive, most)
         try:
             patience = service.patience(request)
-            names, pixels = await read(body.data, kind, patience)
+            names, pixels = await read(body.data, kind, wanted, patience)
         finally:
             body.release()
-        return Answer(await answering.answer(names, pixels, wanted, patience))
+        return await answering.answer(names, pixels, wanted, patience)
 
-    async def read(data: bytes, kind: str, patience: Patience) -> tuple[list[str], PixelArray]:
+    async def read(
+        data: bytes, kind: str, wanted: Wanted, patience: Patience
+    ) -> tuple[list[str], PixelArray]:
         """The names and pixels of images; of the body, nothing is kept while they wait."""
         if media_type(kind) == JSON:
             pixels = await _read(answering, data, lambda: pixels_in(data, shape, limits), patience)
+            wanted.require_explainable(len(pixels))
             return [f"image {n}" for n in range(len(pixels))], pixels
         pictures = await _read(answering, data, lambda: pictures_in(data, kind, limits), patience)
+        wanted.require_explainable(len(pictures))
         return [picture.name for picture in pictures], await answering.pixels(pictures, patience)
 
     return predict
@@ -287,6 +299,7 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
     )
     async def collect(request: Request) -> Response:
         """Save a picture with the right class."""
+        invert = inverts(request.scope["query_string"])
         kind = request.headers.get("content-type", "")
         body = await service.bodies.read(request.headers, request.receive)
         try:
@@ -294,8 +307,8 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
             label, picture = await _read(
                 service.answering, data, lambda: labeled_picture(data, kind, limits), patience
             )
-            saved = await service.answering.in_background(
-                partial(collection.save, label, picture), patience
+            saved = await service.savers.call(
+                partial(collection.save, label, picture, invert=invert), patience
             )
         finally:
             body.release()
@@ -311,7 +324,7 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
     async def take_back(request: Request) -> Response:
         """Remove a picture that was saved since the server started."""
         place = request.path_params
-        await service.answering.in_background(
+        await service.savers.call(
             partial(collection.take_back, place["label"], place["name"]),
             service.patience(request),
         )

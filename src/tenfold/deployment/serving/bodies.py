@@ -28,7 +28,7 @@ _MOST_FIELDS = 8
 _LONGEST_BOUNDARY = 70
 """Its maximum size in bytes, after RFC 2046."""
 
-_LONGEST_PART_HEAD, _LONGEST_LABEL = 8192, 1024
+_LONGEST_CONTENT_TYPE, _LONGEST_PART_HEAD, _LONGEST_LABEL = 1024, 8192, 1024
 """Maximum sizes in bytes."""
 
 
@@ -239,10 +239,15 @@ def parts_of(data: bytes, content_type: str, limits: Limits) -> list[Part]:
     Raises:
         RefusedError: it is malformed, or has too many.
     """
+    if len(content_type) > _LONGEST_CONTENT_TYPE:
+        raise RefusedError(
+            431, f"the header Content-Type has more than {_LONGEST_CONTENT_TYPE:,} bytes"
+        )
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise _malformed(
-            f"the content type of the form has no boundary of 1..{_LONGEST_BOUNDARY} bytes"
+            f"the content type of the form has no boundary of 1..{_LONGEST_BOUNDARY} bytes",
+            "let what makes the form set its content type",
         )
     line = b"--" + boundary
     parts: list[Part] = []
@@ -253,7 +258,7 @@ def parts_of(data: bytes, content_type: str, limits: Limits) -> list[Part]:
     while not data.startswith(b"--", at):
         end = data.find(b"\r\n" + line, at)
         if end < 0:
-            raise _malformed("the end of the form is missing")
+            raise _malformed("the end of the form is missing", "send it again")
         if len(parts) >= limits.images + _MOST_FIELDS:
             raise RefusedError(422, f"the form has more than {counted(len(parts), 'part')}")
         parts.append(_part(data, at, end))
@@ -398,5 +403,5 @@ def _too_many(limits: Limits) -> RefusedError:
     )
 
 
-def _malformed(message: str) -> RefusedError:
-    return RefusedError(400, message, remedy="send it again")
+def _malformed(message: str, remedy: str = "") -> RefusedError:
+    return RefusedError(400, message, remedy=remedy)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tenfold.data.folders.images import decode_image
 from tenfold.data.folders.layout import same_name, split_of
@@ -18,7 +18,7 @@ from tenfold.deployment.serving.bodies import Picture
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.pictures import image_of, png_of
 from tenfold.deployment.serving.refusals import RefusedError
-from tenfold.errors import StorageError, UsageError, did_you_mean, quoted
+from tenfold.errors import StorageError, UsageError, did_you_mean, quoted, reason_of
 from tenfold.storage import make_folder, remove_file, write_bytes
 
 _LONGEST_NAME = 255
@@ -59,7 +59,7 @@ def why_no_folder(label: str, *, on_windows: bool = os.name == "nt") -> str:
 
 
 class Collection:
-    """A folder of class folders, to which pictures are added.
+    """A folder of class folders, to which one thread adds pictures.
 
     Args:
         folder: is created if it does not exist.
@@ -67,7 +67,7 @@ class Collection:
         limits: `collected` and its like.
 
     Raises:
-        StorageError: the folder cannot be created or written.
+        StorageError: the folder cannot be created, read or written.
         UsageError: it is divided into training and test images.
     """
 
@@ -75,11 +75,10 @@ class Collection:
         make_folder(folder)
         self._folder, self._header, self._limits = folder, header, limits
         self._saved: dict[tuple[str, str], int] = {}
-        self._changing = threading.Lock()
-        if not os.access(folder, os.W_OK | os.X_OK):
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise StorageError(
                 f"{folder}: pictures cannot be saved there",
-                remedy="make it writable, or choose another folder",
+                remedy="make it readable and writable, or choose another folder",
             )
         splits = [n for n in self._class_folders() if split_of(n) and n not in header.classes]
         if splits:
@@ -94,7 +93,7 @@ class Collection:
         """The classes whose pictures can be collected."""
         return [label for label in self._header.classes if not why_no_folder(label)]
 
-    def save(self, label: str, picture: Picture) -> str:
+    def save(self, label: str, picture: Picture, *, invert: bool = False) -> str:
         """Save a picture as a PNG file with nothing but its pixels.
 
         It has the model's channels, and its own size up to `Limits.collected_side`.
@@ -102,6 +101,7 @@ class Collection:
         Args:
             label: the name of its class.
             picture: any image that the model takes.
+            invert: whether dark and light are exchanged.
 
         Returns:
             The class and the file's name, with a slash between them.
@@ -112,22 +112,26 @@ class Collection:
             StorageError: it cannot be saved.
         """
         self._require_class(label)
-        png = png_of(self._decoded(picture))
-        with self._changing:
-            if (
-                len(self._saved) >= self._limits.collected
-                or sum(self._saved.values()) + len(png) > self._limits.collected_bytes
-            ):
-                raise RefusedError(
-                    507,
-                    "the collection is full",
-                    remedy="train with it, and start the server again",
-                )
-            self._make_class_folder(label)
-            time = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
-            name = f"{time}-{secrets.token_hex(4)}.png"
+        image = self._decoded(picture)
+        png = png_of(ImageOps.invert(image) if invert else image)
+        if (
+            len(self._saved) >= self._limits.collected
+            or sum(self._saved.values()) + len(png) > self._limits.collected_bytes
+        ):
+            raise RefusedError(
+                507,
+                "the collection is full",
+                remedy="train with it, and start the server again",
+            )
+        self._make_class_folder(label)
+        time = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
+        name = f"{time}-{secrets.token_hex(4)}.png"
+        try:
             write_bytes(self._folder / label / name, png)
-            self._saved[label, name] = len(png)
+        except StorageError:
+            self._remove_if_empty(label)
+            raise
+        self._saved[label, name] = len(png)
         return f"{label}/{name}"
 
     def take_back(self, label: str, name: str) -> None:
@@ -137,13 +141,13 @@ class Collection:
             RefusedError: it has not.
             StorageError: it cannot be removed.
         """
-        with self._changing:
-            if (label, name) not in self._saved:
-                raise RefusedError(
-                    404, "no picture of this name was collected since the server started"
-                )
-            remove_file(self._folder / label / name)
-            del self._saved[label, name]
+        if (label, name) not in self._saved:
+            raise RefusedError(
+                404, "no picture of this name was collected since the server started"
+            )
+        remove_file(self._folder / label / name)
+        del self._saved[label, name]
+        self._remove_if_empty(label)
 
     def _require_class(self, label: str) -> None:
         if label not in self._header.classes:
@@ -170,11 +174,21 @@ class Collection:
                 "rename the class, and train again",
             )
 
+    def _remove_if_empty(self, label: str) -> None:
+        """Remove a class folder without images, with which the others could not be trained on."""
+        with suppress(OSError):  # it is not empty
+            (self._folder / label).rmdir()
+
     def _class_folders(self) -> list[str]:
-        with os.scandir(self._folder) as entries:
-            return sorted(
-                entry.name for entry in entries if entry.is_dir() and not is_hidden((entry.name,))
-            )
+        try:
+            with os.scandir(self._folder) as entries:
+                return sorted(
+                    entry.name
+                    for entry in entries
+                    if entry.is_dir() and not is_hidden((entry.name,))
+                )
+        except OSError as error:
+            raise StorageError(f"{self._folder}: cannot be read: {reason_of(error)}") from error
 
     def _decoded(self, picture: Picture) -> Image.Image:
         header = self._header

@@ -27,6 +27,8 @@ _DISCARDING_SECONDS = 2.0
 _MOST_FOR_REFUSALS = 2
 """Connections beyond this multiple of their limit are cut without an answer."""
 
+_LARGE_HEAD = "the head of the request is too large"
+
 
 class ConnectionSettings(uvicorn.Config):
     """uvicorn's settings, and what connections need beyond them.
@@ -66,7 +68,9 @@ class Exchange:
     @property
     def is_gone(self) -> bool:
         """Whether the client has left."""
-        return self._cycle.disconnected
+        # uvicorn marks only the newest of several requests.
+        has_no_answer = self._connection.is_lost and not self._cycle.response_complete
+        return self._cycle.disconnected or has_no_answer
 
     @property
     def is_last(self) -> bool:
@@ -90,6 +94,9 @@ class Connection(HttpToolsProtocol):
         server_state: uvicorn's, shared by all connections.
         app_state: uvicorn's.
         _loop: the event loop; None for the running one.
+
+    Attributes:
+        is_lost: whether it is closed, by whomever.
     """
 
     def __init__(
@@ -105,7 +112,7 @@ class Connection(HttpToolsProtocol):
         self._idle_since = self._closing_since = time.monotonic()
         self._unsent = self._receiving_since = self._answering_since = 0.0
         self._discarding_since = 0.0
-        self._is_in_head = self._is_unreadable = False
+        self._is_in_head = self._is_unreadable = self.is_lost = False
         self._overhead = self._body = self._discarded = 0
 
     # --- uvicorn's and the parser's calls -----------------------------------------------------
@@ -131,6 +138,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed, by whomever."""
+        self.is_lost = True
         if self.cycle is not None and not self.cycle.response_complete:
             for _ in range(1 + len(self.pipeline)):
                 self._left()
@@ -158,7 +166,7 @@ class Connection(HttpToolsProtocol):
         self._overhead += len(data)
         super().data_received(data)
         if self._overhead > self._limits.head_bytes + self._body and self.parser is not None:
-            self._refuse(431, "the head of the request is too large")
+            self._refuse(431, _LARGE_HEAD)
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -179,6 +187,10 @@ class Connection(HttpToolsProtocol):
             )
         if names.count(b"host") != 1 and self.parser.get_http_version() == "1.1":
             self.app = self._only(RefusedError(400, "the request needs one header Host"))
+        # What arrives at once, with the end of the request, `data_received` notices too late.
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._limits.head_bytes:
+            self.app = self._only(RefusedError(431, _LARGE_HEAD))
         super().on_headers_complete()
         self._is_in_head = False
         self.cycle.transport = _Outlet(self)  # type: ignore[assignment]
@@ -233,8 +245,7 @@ class Connection(HttpToolsProtocol):
         is_unsent = bool(self.transport.get_write_buffer_size())
         if is_unsent:
             self._unsent = now
-            last = max(self._idle_since, stopped or now)
-            if now - last > limits.stop_seconds:
+            if stopped is not None and now - max(self._idle_since, stopped) > limits.stop_seconds:
                 self.transport.abort()
                 return
         if self._discarding_since:
@@ -275,13 +286,17 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _waiting_since(self) -> float:
-        """When it began to be idle, or to send a head; 0 if it does something else."""
+        """When it began to wait for its client; 0 if it does not.
+
+        For a request, for a head, or for a body that takes longer than a head may.
+        """
         if self._discarding_since:
             return self._discarding_since
         if self._answering_since or self.transport.get_write_buffer_size():
             return 0.0
         if self._receiving_since:
-            return self._receiving_since if self._is_in_head else 0.0
+            is_slow = time.monotonic() - self._receiving_since > self._limits.head_seconds
+            return self._receiving_since if self._is_in_head or is_slow else 0.0
         return self._idle_since
 
     def _make_room(self, others: list[Connection]) -> None:
@@ -336,6 +351,7 @@ class Connection(HttpToolsProtocol):
             answer = answer_to(refusal)
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)
-            self._refused(answer.status_code)
+            if not scope["state"]["exchange"].is_gone:
+                self._refused(answer.status_code)
 
         return answer_all

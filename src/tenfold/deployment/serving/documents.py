@@ -33,7 +33,7 @@ _STATUSES = {
     431: "The head of the request is too large.",
     500: "The server failed.",
     503: "The server has too much to do at the moment, or is stopping.",
-    507: "The picture could not be saved.",
+    507: "The collection could not be changed, or is full.",
 }
 
 
@@ -208,7 +208,7 @@ def prediction(shape: ImageShape, limits: Limits) -> dict[str, Any]:
 
 
 def collection(classes: list[str]) -> dict[str, Any]:
-    """The body of a request that saves a picture."""
+    """Parameters and body of a request that saves a picture."""
     label: dict[str, Any] = {"type": "string", "description": "The name of its class."}
     if len(classes) <= _MOST_LABELS:
         label["enum"] = classes
@@ -219,10 +219,11 @@ def collection(classes: list[str]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {
+        "parameters": [_parameter("invert", "Exchange dark and light first.")],
         "requestBody": {
             "required": True,
             "content": {MULTIPART: {"schema": form, "encoding": _FILE}},
-        }
+        },
     }
 
 

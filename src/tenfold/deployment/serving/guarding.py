@@ -90,8 +90,8 @@ class Access:
         if self.is_loopback and host and not self._is_own(host):
             raise RefusedError(
                 421,
-                f"this server is not {host!r}, it answers to localhost only",
-                remedy="open it as localhost or 127.0.0.1, or start it with a token",
+                f"this server is not {host!r}; it answers to localhost only",
+                remedy="open it as localhost or 127.0.0.1",
             )
         if method not in _READING:
             _require_same_site(headers, host)

@@ -23,7 +23,7 @@ class Limits:
         delay: seconds that an image may wait for others to be computed with it. While images are
             computed, others gather without it.
         decodings: maximum number of requests whose images wait to be decoded.
-        explanations: maximum number of explanations that wait to be computed.
+        explanations: maximum number of explanations that are computed or wait.
         connections: maximum number of open connections.
         head_seconds: time that a client has to send the head of a request.
         receive_seconds: time that a client has to send a request.

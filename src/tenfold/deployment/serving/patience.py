@@ -11,7 +11,9 @@ from tenfold.deployment.serving.refusals import ClientGoneError, full
 
 
 class Patience:
-    """With one request: it ends when its client leaves, or waits too long, or the server stops.
+    """Patience with one request.
+
+    It ends when its client leaves, or waits too long, or the server stops.
 
     Args:
         limits: `answer_seconds`, and `stop_seconds` from when the server begins to stop.
@@ -26,7 +28,7 @@ class Patience:
         self._stop_seconds, self._state, self._is_gone = limits.stop_seconds, state, is_gone
 
     def require(self) -> None:
-        """End work that is worth nothing any more.
+        """Raise if nobody needs the result any more.
 
         Raises:
             ClientGoneError: nobody waits for it.

@@ -64,7 +64,7 @@ def refusal_of(error: Exception) -> RefusedError:
         return RefusedError(422, error.message, remedy=error.remedy)
     if isinstance(error, StorageError):
         return RefusedError(
-            507, "the picture could not be saved", remedy="see the server's own output"
+            507, "the collection could not be changed", remedy="see the server's own output"
         )
     if isinstance(error, TenfoldError):
         return RefusedError(500, "the model could not answer", remedy="see the server's own output")

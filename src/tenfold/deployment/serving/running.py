@@ -82,7 +82,7 @@ def listen(host: str, port: int) -> Listening:
         family, _, _, _, place = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        opened = socket.create_server(place[:2], family=family, backlog=_BACKLOG)
+        opened = socket.create_server(place, family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
         number = getattr(error, "errno", 0)
         what = f"port {port} of {printable(host)}"
@@ -138,7 +138,7 @@ class Server:
         with _frozen(), asyncio.Runner() as runner:
             runner.get_loop().set_exception_handler(self._told)
             runner.run(self._uvicorn.serve([self._listening.socket]))
-            self._service.answering.stop()
+            self._service.stop()
 
     def _told(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         del loop

@@ -1,6 +1,5 @@
 // A picture and what the model says of it.
 
-import { invertedCopy } from "./picture.js";
 import { predict } from "./server.js";
 
 const MOST_BARS = 10;
@@ -18,6 +17,7 @@ export class Entry {
   looksInverted = false;
   isInverted = false; // whether the answer is that for the inverted picture
   saved = null; // { path, label } once it was collected
+  isChanging = false; // while it is collected or taken back
 
   // A drawing has strokes, a picture a name.
   constructor(blob, { name = "", strokes = null }) {
@@ -58,12 +58,6 @@ export class Entry {
       const reasons = await predict(this, { invert: isInverted, explain: true, signal });
       answer.explanation = reasons.explanation;
     }
-  }
-
-  // The picture as the model should learn it: inverted if that was asked for.
-  async toCollect() {
-    const inverted = this.isInverted ? await invertedCopy(this.blob) : null;
-    return { blob: inverted ?? this.blob, name: this.name };
   }
 
   async #ask(model, invert, signal) {

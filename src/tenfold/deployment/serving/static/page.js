@@ -247,30 +247,41 @@ class Page {
   }
 
   async #save(entry, label) {
-    await this.#trying(
-      "answer",
-      async () => {
-        const path = await server.collect(await entry.toCollect(), label);
-        entry.saved = { path, label };
-        this.#renderWrong();
-        byId("take-back")?.focus();
-      },
-      "notSaved",
-    );
+    const save = async () => {
+      if (entry.saved) return;
+      const path = await server.collect(entry, label);
+      entry.saved = { path, label };
+      this.#renderWrong();
+      byId("take-back")?.focus();
+    };
+    await this.#change(entry, save, "notSaved");
   }
 
   async #takeBack(entry) {
-    await this.#trying(
-      "answer",
-      async () => {
-        await server.takeBack(entry.saved.path);
-        entry.saved = null;
-        this.#renderWrong();
-        byId("announcement").textContent = say("takenBack");
-        byId("wrong")?.querySelector("summary").focus();
-      },
-      "notSaved",
-    );
+    const takeBack = async () => {
+      if (!entry.saved) return;
+      await server.takeBack(entry.saved.path);
+      entry.saved = null;
+      this.#renderWrong();
+      byId("announcement").textContent = say("takenBack");
+      byId("wrong")?.querySelector("summary").focus();
+    };
+    await this.#change(entry, takeBack, "notTakenBack");
+  }
+
+  // Change what is collected of an entry, unless that is being done already.
+  async #change(entry, run, refused) {
+    const once = async () => {
+      if (entry.isChanging) return;
+      entry.isChanging = true;
+      this.#problems.answer.clear();
+      try {
+        await run();
+      } finally {
+        entry.isChanging = false;
+      }
+    };
+    await this.#trying("answer", once, refused);
   }
 
   #renderAnswer() {

@@ -118,19 +118,3 @@ export function drawStrokes(context, strokes, { scale, left, top }, line, ink) {
     context.stroke();
   }
 }
-
-// An inverted copy of a picture, as the model gets it; null if this browser cannot decode it.
-export async function invertedCopy(blob) {
-  const image = await createImageBitmap(blob).catch(() => null);
-  if (image === null) return null;
-  const canvas = document.createElement("canvas");
-  canvas.width = image.width;
-  canvas.height = image.height;
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#fff"; // transparency counts as white
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(image, 0, 0);
-  context.globalCompositeOperation = "difference";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  return pngOf(canvas);
-}

@@ -95,10 +95,12 @@ export async function predict(picture, { top = 1, invert = false, explain = fals
   return answer.predictions[0];
 }
 
+// Save a picture as the model got it, `{blob, name, isInverted}`, with its right class.
 export async function collect(picture, label) {
+  const query = new URLSearchParams({ invert: picture.isInverted });
   const body = form(picture);
   body.append("label", label);
-  return (await json("collect", { method: "POST", body })).saved;
+  return (await json(`collect?${query}`, { method: "POST", body })).saved;
 }
 
 function form({ blob, name }) {

@@ -35,6 +35,7 @@ export class Several {
   }
 
   async #askFor(rows) {
+    this.#asking?.abort();
     this.#asking = new AbortController();
     const { signal } = this.#asking;
     const left = [...rows];
