@@ -123,10 +123,10 @@ class Collection:
                 "the collection is full",
                 remedy="train with it, and start the server again",
             )
-        self._make_class_folder(label)
         time = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S")
         name = f"{time}-{secrets.token_hex(4)}.png"
         try:
+            self._make_class_folder(label)
             write_bytes(self._folder / label / name, png)
         except StorageError:
             self._remove_if_empty(label)
