@@ -41,6 +41,7 @@ CPP := $(wildcard $(NATIVE)/source/*.cpp $(NATIVE)/source/*.h tests/native/*.cpp
 KILLS ?= 1000
 INSTANTS ?= 20
 MINUTES ?= 30
+THOROUGH = $(shell grep -l thoroughness -r tests --include='test_*.py')
 
 .PHONY: train test soak format clean FORCE
 
@@ -56,13 +57,12 @@ train: $(VENV)/tenfold-installed
 test: $(VENV)/tenfold-installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
 soak: $(VENV)/tenfold-installed-dev
 	$(BIN)/python tests/soak/kill.py --kills $(KILLS)
 	$(BIN)/python tests/soak/displays.py --instants $(INSTANTS)
-	TENFOLD_SOAK=1 $(BIN)/pytest tests/runs/test_failing_writes.py
+	TENFOLD_SOAK=1 $(BIN)/pytest $(THOROUGH)
 	$(BIN)/python tests/soak/fuzz_kernels.py --minutes $(MINUTES)
 	$(BIN)/pytest -v tests/soak/real_archive.py
 

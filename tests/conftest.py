@@ -27,13 +27,6 @@ def pytest_configure() -> None:
     heed_ignored_signals()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: some tests wait for a browser, a server or a signal."""
-    from tenfold.native.threads import available_cores
-
-    return available_cores() + 1
-
-
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets, in torchvision's layout; skips where there is none."""

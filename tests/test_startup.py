@@ -13,6 +13,7 @@ import pytest
 from engines import ENGINES
 from tenfold.models import MODELS
 from tenfold.native.waiting import SPIN_COUNT, SPIN_COUNT_IN_A_CROWD, spin_count
+from thoroughness import some
 
 PROGRAM = """
 import atexit, sys
@@ -54,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", some(ENGINES))
 def test_every_model_trains_without_the_compiler(engine: str, folder: Path) -> None:
     """One after the other: what is imported is printed with the models trained so far."""
     small = {"convpool": " --set model_args.channels=[4] --set model_args.kernels=[3]"}
@@ -67,7 +68,7 @@ def test_every_model_trains_without_the_compiler(engine: str, folder: Path) -> N
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("options", some(OPTIONS.values()), ids=some(OPTIONS))
 def test_training_and_resuming_do_without_it_too(options: str, engine: str, folder: Path) -> None:
     line = f"train set.npz --model mlp --epochs 1 --batch-size 8 --engine {engine} --out run"
     assert "imported" not in answer(folder, f"{line} {options}")

@@ -27,6 +27,7 @@ from tenfold.recipes import load_recipe
 from tenfold.runs.fit import Fitted, fit
 from tenfold.runs.resources import Resources
 from tenfold.training import Watcher
+from thoroughness import some
 
 RECIPE = load_recipe("digits-quick", {"epochs": 1, "model": "mlp", "model_args.hidden": [8]})
 
@@ -288,11 +289,13 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 @pytest.mark.parametrize(
     ("before", "after"),
-    [
-        ("training", "predicting"),
-        ("predicting", "a loop by hand"),
-        ("a loop by hand", "training"),
-    ],
+    some(
+        [
+            ("training", "predicting"),
+            ("predicting", "a loop by hand"),
+            ("a loop by hand", "training"),
+        ]
+    ),
 )
 def test_lost_threads_are_refused_whatever_they_are_for(
     before: str, after: str, tmp_path: Path

@@ -22,6 +22,7 @@ from tenfold.reporting.live import LivePlot
 from tenfold.runs import open_run, resume_run, train_run
 from tenfold.runs.resources import Resources
 from tenfold.training.watching import Watcher, Watchers
+from thoroughness import IS_THOROUGH
 
 ERRORS = [
     getattr(errno, name)
@@ -117,7 +118,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pairs(places: list[int]) -> list[tuple[int, int]]:
     """Calls and the errors that they fail with: one each, or with TENFOLD_SOAK=1 all of them."""
-    if os.environ.get("TENFOLD_SOAK"):
+    if IS_THOROUGH:
         return list(itertools.product(places, ERRORS))
     return list(zip(places, itertools.cycle(ERRORS)))
 
