@@ -23,11 +23,9 @@ WHERE = {
 
 WHERE |= {
     f"{document}{language}": WHERE[f"folders{language}"]
-    for document in ("check", "starting", "report")
+    for document in ("check", "starting", "report", "serving")
     for language in (".md", ".zh.md")
 }
-
-WHERE["serving.md"] = WHERE["folders.md"]
 
 COMPARISON = {
     "folders.md": {
@@ -190,6 +188,40 @@ REPORTS = {
     },
 }
 """The words on what a report costs, likewise."""
+
+SERVED = {
+    "serving.md": {
+        "title": "## How fast it is",
+        "head": "| connections | requests per second | median | 99th percentile | errors |",
+        "rate": "{middle:,.0f} ({lowest:,.0f} to {highest:,.0f})",
+        "latency": "{middle:.1f} ms ({lowest:.1f} to {highest:.1f})",
+        "long": "In {minutes:.1f} minutes with {connections} connections, {requests:,} requests "
+        "were answered, with {errors:,} errors; the 99th and 99.9th percentiles of the latency "
+        "were {p99:.1f} and {p999:.1f} ms, the longest {longest:.0f} ms. The server's memory was "
+        "{first_mib:.1f} MiB after the first second and {last_mib:.1f} MiB after the last, with a "
+        "slope of {slope_mib_per_minute:+.2f} MiB a minute.",
+        "samples": "[benchmarks/serving.py](../benchmarks/serving.py): `lenet` for MNIST, single "
+        "images of 28x28 pixels as PNG files, by wrk on the same cores, over kept-alive "
+        "connections; medians (lowest to highest) of {rounds} runs of {seconds} seconds, by turns. "
+        "Before that, the answers to all 10,000 test images were those of `tenfold.load`. The "
+        "machine's load was {load:.1f} before. ",
+    },
+    "serving.zh.md": {
+        "title": "## 有多快",
+        "head": "| 连接数 | 每秒请求数 | 延迟的中位数 | 延迟的第 99 百分位数 | 错误 |",
+        "rate": "{middle:,.0f}（{lowest:,.0f} 到 {highest:,.0f}）",
+        "latency": "{middle:.1f} ms（{lowest:.1f} 到 {highest:.1f}）",
+        "long": "用 {connections} 个连接持续 {minutes:.1f} 分钟，回答了 {requests:,} 个请求，有 "
+        "{errors:,} 个错误；延迟的第 99 和第 99.9 百分位数是 {p99:.1f} ms 和 {p999:.1f} ms，最长 "
+        "{longest:.0f} ms。服务器的内存在第一秒之后是 {first_mib:.1f} MiB，在最后一秒之后是 "
+        "{last_mib:.1f} MiB，变化的斜率是每分钟 {slope_mib_per_minute:+.2f} MiB。",
+        "samples": "[benchmarks/serving.py](../benchmarks/serving.py)：MNIST 的 `lenet`，每个请求"
+        "一张 28x28 像素的 PNG 图片，由 wrk 在同样的核上通过长连接发送；轮流测量，每次 {seconds} "
+        "秒，是 {rounds} 次的中位数（最低到最高）。测量之前，全部 10,000 张测试图片的回答都与 "
+        "`tenfold.load` 的相同，机器的负载是 {load:.1f}。",
+    },
+}
+"""The words on how fast the server is, likewise."""
 
 DOCUMENTS = tuple(WHERE)
 BEGIN, END = "<!-- Made by benchmarks/page.py: {name} -->", "<!-- The end of what it made -->"
@@ -356,46 +388,30 @@ def reported(result: Result, document: str) -> str:
 
 def served(result: Result, document: str) -> str:
     """A table of what a server does under load, and what becomes of its memory."""
-    lines = [
-        "## How fast it is",
-        "",
-        "| connections | requests per second | median | 99th percentile | errors |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    words = SERVED[document]
+    lines = [words["title"], "", words["head"], "| --- | --- | --- | --- | --- |"]
     errors, long, load = (result.facts[name] for name in ("errors", "minutes", "load"))
     assert isinstance(errors, dict)
     assert isinstance(long, dict)
+
+    def cell(kind: str, middle: float, samples: Sequence[float]) -> str:
+        return words[kind].format(middle=middle, lowest=min(samples), highest=max(samples))
+
     for of, failed in errors.items():
-        rates = sorted(1000 / each for each in result.figure(of, "per request").samples)
-        middle = 1000 / result.figure(of, "per request").median
-        cells = [f"{middle:,.0f} ({rates[0]:,.0f} to {rates[-1]:,.0f})"]
+        times = result.figure(of, "per request")
+        cells = [cell("rate", 1000 / times.median, [1000 / each for each in times.samples])]
         for way in ("median", "99th percentile"):
-            samples = result.figure(of, way).samples
-            middle = result.figure(of, way).median
-            cells.append(f"{middle:.1f} ms ({min(samples):.1f} to {max(samples):.1f})")
+            figure = result.figure(of, way)
+            cells.append(cell("latency", figure.median, figure.samples))
         lines.append(f"| {of.partition(' ')[0]} | {' | '.join(cells)} | {failed:,} |")
-    last = f"{list(errors)[-1]}"
-    memory = (
-        f"In {long['minutes']:.1f} minutes with {last}, {long['requests']:,} requests were "
-        f"answered, with {long['errors']:,} errors; the 99th and 99.9th percentiles of the latency "
-        f"were {long['p99']:.1f} and {long['p999']:.1f} ms, the longest {long['longest']:.0f} ms. "
-        f"The server's memory was {long['first_mib']:.1f} MiB after the first second and "
-        f"{long['last_mib']:.1f} MiB after the last, with a slope of "
-        f"{long['slope_mib_per_minute']:+.2f} MiB a minute."
-    )
-    how = (
-        "[benchmarks/serving.py](../benchmarks/serving.py): `lenet` for MNIST, single images of "
-        "28x28 pixels as PNG files, by wrk on the same cores, over kept-alive connections; medians "
-        f"(lowest to highest) of {result.settings['rounds']} runs of "
-        f"{result.settings['seconds']} seconds, by turns. Before that, the answers to all 10,000 "
-        f"test images were those of `tenfold.load`. The machine's load was {load:.1f} before. "
-    )
-    return "\n".join([*lines, "", memory, "", how + where(result, document)])
+    memory = words["long"].format(connections=[*errors][-1].partition(" ")[0], **long)
+    samples = words["samples"].format(load=load, **result.settings)
+    return "\n".join([*lines, "", memory, "", samples + where(result, document)])
 
 
 FIGURES = {
     "reports": (reported, ("report.md", "report.zh.md")),
-    "serving": (served, ("serving.md",)),
+    "serving": (served, ("serving.md", "serving.zh.md")),
     "transfer": (transfer, ("starting.md", "starting.zh.md")),
     "folders": (comparison, ("folders.md", "folders.zh.md")),
     "advice": (advice, ("folders.md", "folders.zh.md")),

@@ -73,11 +73,61 @@ def test_commands_run_in_their_order(name: str, tenfold: Tenfold) -> None:
         assert answer.out, words
 
 
-@pytest.mark.parametrize("name", ["check", "folders", "report", "starting"])
-def test_a_translation_has_the_same_commands(name: str) -> None:
-    commands = [commands_in(ROOT / "docs" / f"{name}{end}") for end in (".md", ".zh.md")]
-    assert len(commands[0]) >= 3
-    assert commands[0] == commands[1]
+TRANSLATED = sorted(path.name.removesuffix(".zh.md") for path in (ROOT / "docs").glob("*.zh.md"))
+
+
+def in_both(name: str) -> tuple[str, str]:
+    """A page's text in English and in Chinese."""
+    folder = ROOT / "docs"
+    return (folder / f"{name}.md").read_text("utf-8"), (folder / f"{name}.zh.md").read_text("utf-8")
+
+
+def code_in(text: str) -> list[str]:
+    """The lines of all blocks of code."""
+    blocks = re.findall(r"^```.*?^```$", text, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def before_words(line: str) -> str:
+    """A line of code without a comment, or one of a tree without what is said of a file."""
+    return re.split(r"(?<=\S)  |(?<=\S) +#", line)[0]
+
+
+def test_these_pages_are_translated() -> None:
+    assert {*TRANSLATED} == {
+        "check", "comparing", "export", "folders", "report", "serving", "starting",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_a_translation_has_the_same_code(name: str) -> None:
+    """Except for words in Chinese."""
+    english, chinese = map(code_in, in_both(name))
+    assert english
+    for line, translated in zip(english, chinese, strict=True):
+        if re.search("[\u4e00-\u9fff]", translated):
+            assert before_words(translated) == before_words(line)
+        else:
+            assert translated == line
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_a_translation_has_the_same_parts_and_figures(name: str) -> None:
+    """The levels of headings, the rows of tables, and the code and decimals in these."""
+    english, chinese = in_both(name)
+    for pattern in (r"^#+ ", r"^<!-- .* -->$"):
+        found = [re.findall(pattern, text, re.MULTILINE) for text in (english, chinese)]
+        assert found[0] == found[1]
+    rows = [re.findall(r"^\|.*\|$", text, re.MULTILINE) for text in (english, chinese)]
+    said = [[sorted(re.findall(r"`[^`]+`|\d+\.\d+", row)) for row in each] for each in rows]
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_each_language_links_to_the_other(name: str) -> None:
+    english, chinese = in_both(name)
+    assert english.split("\n\n")[1] == f"[中文]({name}.zh.md)"
+    assert chinese.split("\n\n")[1] == f"[English]({name}.md)"
 
 
 @pytest.mark.parametrize(

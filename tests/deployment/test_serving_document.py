@@ -115,6 +115,27 @@ def test_the_page_names_all_limits() -> None:
         assert value in text, value
 
 
+def numbers(text: str) -> list[int]:
+    """Every whole number in a text in English or Chinese, by size."""
+    units = {"": 1, "million": 10**6, "万": 10**4, "亿": 10**8}
+    found = re.findall(r"(\d[\d,]*)(?: (million|万|亿))?", text)
+    return sorted(int(number.replace(",", "")) * units[unit] for number, unit in found)
+
+
+def test_the_chinese_page_names_the_same_limits() -> None:
+    """In the same order, and those outside of the table too."""
+    pages = [PAGE.read_text("utf-8"), PAGE.with_suffix(".zh.md").read_text("utf-8")]
+    named = []
+    for page in pages:
+        (part,) = re.findall(r"^## (?:Limits|限制)\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+        (collected,) = re.findall(r"^.*10,000.*$", page, re.MULTILINE)
+        (top,) = re.findall(r"^\| `top` .*$", page, re.MULTILINE)
+        rows = re.findall(r"^\| .*\|$", part, re.MULTILINE)
+        named.append([numbers(line) for line in [*rows, collected, top]])
+    assert len(named[0]) > 15
+    assert named[1] == named[0]
+
+
 def test_the_document_names_the_limit_of_bodies(live: Live) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     document = live.get("/openapi.json", headers=headers).json()
