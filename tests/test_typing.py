@@ -41,8 +41,9 @@ def test_types(tmp_path: Path) -> None:
         env={**os.environ, "MYPYPATH": str(tmp_path)},
     )
     assert answer.returncode == 1, answer.stdout + answer.stderr
-    found = re.findall(r"^(.*): error: (.*)$", answer.stdout, re.MULTILINE)
+    # With the folder of an earlier test, where mypy remembers the file from that.
+    found = re.findall(r"^(?:.*/)?(.*): error: (.*)$", answer.stdout, re.MULTILINE)
     assert found == [
-        (f"{tmp_path / 'unknown.py'}:{line}", 'Module has no attribute "nonsense"  [attr-defined]')
+        (f"unknown.py:{line}", 'Module has no attribute "nonsense"  [attr-defined]')
         for line in range(2, len(UNKNOWN) + 2)
     ]
