@@ -9,6 +9,7 @@ not there is left out, and the result says so.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -28,14 +29,15 @@ FOLDERS = ("signs.tar", "tiles.tar", "cifar10-jpeg.tar.xz")
 WAY = "report"
 
 
-def measure(name: str, rounds: int, root: Path | None) -> tuple[list[float], dict[str, object]]:
+def measure(name: str, rounds: int) -> tuple[list[float], dict[str, object]]:
     """Seconds of each report, and facts about the run.
 
     Raises:
         DataError: the data is not there.
     """
     if name in FOLDERS:
-        recipe = load_recipe("default", {"epochs": 1, "data": str((root or Path()) / name)})
+        data = Path(os.environ.get("TENFOLD_DATA", ".")) / name
+        recipe = load_recipe("default", {"epochs": 1, "data": str(data)})
     else:
         recipe = load_recipe(name, {"epochs": 1})
     found: list[float] = []
@@ -50,7 +52,7 @@ def measure(name: str, rounds: int, root: Path | None) -> tuple[list[float], dic
         run = train_run(
             recipe,
             out=Path(folder) / "run",
-            resources=Resources(data_root=root, download=False),
+            resources=Resources(download=False),
             after=after,
         )
         sizes = {name: (run.folder / name).stat().st_size for name in NAMES}
@@ -64,12 +66,11 @@ def main() -> None:
     """See the module."""
     made = parser(__doc__, rounds=5)
     choose_from(made, "recipes", [*RECIPES, *FOLDERS], usual=(*RECIPES, *FOLDERS))
-    made.add_argument("--data-root", type=Path, help="by default TENFOLD_DATA")
     options = parsed(made)
     result = begin("reports", options)
     for name in options.recipes:
         try:
-            samples, result.facts[name] = measure(name, options.rounds, options.data_root)
+            samples, result.facts[name] = measure(name, options.rounds)
         except DataError as error:
             result.facts[name] = {"missing": error.message}
             continue
