@@ -177,7 +177,7 @@ REPORTS = {
         "it needs. ",
     },
     "report.zh.md": {
-        "title": "## 生成报告要多久",
+        "title": "## 生成报告的开销",
         "head": "| 数据 | 图片 | 类别 | 时间 | 网页 |",
         "signs.tar": "手势",
         "tiles.tar": "磁瓦",

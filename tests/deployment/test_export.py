@@ -243,7 +243,7 @@ def test_near_ties_that_change_are_told() -> None:
     exported = Exported("onnx", Path("m.onnx"), (), 10, 7, True, 1e-6)
     assert "a logit 1.0e-06, no class changed\n" in export_text(exported)
     tied = replace(exported, near_ties=1)
-    assert "a logit 1.0e-06, no class changed but of 1 near-tie\n" in export_text(tied)
+    assert "a logit 1.0e-06, no class changed except in 1 near-tie\n" in export_text(tied)
     assert (exported.to_dict()["near_ties"], tied.to_dict()["near_ties"]) == (0, 1)
 
 

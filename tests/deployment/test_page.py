@@ -460,7 +460,7 @@ def test_a_picture_that_cannot_be_taken_back(visitor, digits_model, pictures):
         (path,) = served.collected
         visitor.run_async(f"await fetch('/collect/{path}', {{method: 'DELETE'}})")
         visitor.click("#take-back")
-        visitor.sees("This picture could not be removed again.")
+        visitor.sees("The saved picture could not be removed.")
         assert "No picture of this name was collected" in visitor.text("#answer-problem")
 
 

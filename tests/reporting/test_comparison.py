@@ -241,6 +241,13 @@ def test_constant_values_and_single_epochs_can_be_drawn() -> None:
         assert len(texts(chart, "tick")) >= 3
 
 
+def test_values_that_hardly_differ_have_ticks_of_their_own() -> None:
+    """The loss of a model that does not learn, for example."""
+    chart = drawn(Line("A", 0, [(1.0, 2.302585), (2.0, 2.302588)]))
+    ticks = [text for _, _, text in texts(chart, "tick")]
+    assert len(ticks) == len(set(ticks))
+
+
 def test_tiny_values_have_short_ticks() -> None:
     """Such as the learning rate at the end of a schedule of one epoch."""
     chart = drawn(Line("A", 0, [(1.0, 0.0), (2.0, 8.4e-10)]))

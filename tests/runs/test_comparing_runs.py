@@ -113,13 +113,27 @@ def test_runs_on_other_images_are_not_taken_together(kind: str, on_two_data_sets
     assert found.data["test"] == [["A", "B"]]
 
 
+def test_runs_on_other_validation_images_are_not_taken_together(tmp_path: Path) -> None:
+    whole = relabeled(0)
+    for name, start in (("one", 0), ("other", 30)):
+        val = whole.train.select(np.arange(start, start + 30), split="val")
+        splits = Splits(whole.train.select(np.arange(60, len(whole.train))), val, whole.test)
+        recipe = small_recipe(data="", epochs=1, seed=start)
+        train_seeds(recipe, splits, seeds=2, out=tmp_path / name, resources=ONE_THREAD)
+    found = compare_runs([tmp_path / "one", tmp_path / "other"])
+    assert [len(each.runs) for each in found.candidates] == [2, 2]
+    assert found.divided == ()
+
+
 def test_what_is_held_out_from_only_some_is_not_called_divided(on_two_data_sets: Path) -> None:
     found = compare_runs([on_two_data_sets / "divided", on_two_data_sets / "whole"])
     assert found.divided == ()
     assert (found.data["train"], found.data["val"]) == ([["A"], ["B"]], [["A"]])
 
 
-def test_a_smaller_number_of_images_is_told(on_two_data_sets: Path, tmp_path: Path) -> None:
+def test_a_smaller_number_of_images_is_not_divided_alike(
+    on_two_data_sets: Path, tmp_path: Path
+) -> None:
     """Though the rest is divided by the seed, too."""
     fewer = relabeled(0)
     fewer = Splits(fewer.train.select(np.arange(297)), None, fewer.test)

@@ -106,7 +106,7 @@ def test_what_was_made_of_the_weights_before_is_named(tmp_path: Path, tenfold: T
     assert tenfold(*["show", "run", "--only", "history"]).code == 0
     answer = tenfold(*["resume", "run", "--epochs", "3", "--no-report"])
     assert (
-        "note: run: made before this training, so perhaps of earlier weights: model.pth, pictures\n"
+        "note: run: made before this training, perhaps from earlier weights: model.pth, pictures\n"
     ) in answer.err
     answer = tenfold(*["resume", "run", "--epochs", "3", "--no-report"])
     assert "nothing to do" in answer.err

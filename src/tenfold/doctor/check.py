@@ -23,6 +23,7 @@ from tenfold.errors import (
     did_you_mean,
     encodable,
     listing,
+    percent,
     printable,
 )
 from tenfold.recipes import Recipe
@@ -86,7 +87,7 @@ class Checked:
         lines += [f"note: {printable(text, 2000)}" for text in self.unchecked]
         if self.accuracy is not None:
             lines.append(
-                f"models that were not trained on them agree with {100 * self.accuracy:.1f} % of "
+                f"models that were not trained on them agree with {percent(self.accuracy)} of "
                 f"{counted(self.judged, 'label')}"
             )
             if self.of_kind("wrong-label") and self.accuracy < LOW_AGREEMENT:

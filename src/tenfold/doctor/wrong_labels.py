@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 
 from tenfold.data.checks.findings import Finding, located
 from tenfold.data.dataset import ImageDataset, Splits
-from tenfold.errors import DataError, counted
+from tenfold.errors import DataError, counted, percent
 from tenfold.evaluation.metrics import softmax
 from tenfold.recipes import Recipe, load_recipe
 from tenfold.recipes.choosing import USUAL_BUDGET, Budget, chosen_by_data, summarize
@@ -85,7 +85,7 @@ def judge_labels(
         logits = prepared.engine.predict(test.images, recipe.eval_batch_size)
         probabilities[held] = softmax(logits.cpu().numpy())
         assert fitted.report is not None, "a fold is held out"
-        share = f"{100 * fitted.report.accuracy:.1f} % of {counted(len(held), 'label')}"
+        share = f"{percent(fitted.report.accuracy)} of {counted(len(held), 'label')}"
         watcher.note(f"checking labels, {name}: the model agrees with {share}")
     labels = pooled.label_array
     order = wrong_labels(probabilities, labels)

@@ -125,10 +125,10 @@ class Report:
     def _repr_html_(self) -> str:
         low, high = self.interval
         rows = {
-            "accuracy": f"{100 * self.accuracy:.2f} % of {self.n:,} {self.split} images "
+            "accuracy": f"{percent(self.accuracy, 2)} of {self.n:,} {self.split} images "
             f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %)",
-            "balanced accuracy": f"{100 * self.balanced_acc:.2f} %",
-            "always the largest class": f"{100 * self.largest_share:.2f} %",
+            "balanced accuracy": percent(self.balanced_acc, 2),
+            "always the largest class": percent(self.largest_share, 2),
             "loss": f"{self.loss:.4f}",
         }
         listed = [

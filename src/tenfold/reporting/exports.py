@@ -22,7 +22,7 @@ def export_text(exported: Exported) -> str:
     near_ties = counted(exported.near_ties, "near-tie")
     kind = "test image" if exported.are_real else "made-up image"
     images = f"{counted(exported.images, kind)} with {_COMPUTED_BY[exported.format]}"
-    changed = f"no class changed{f' but of {near_ties}' if exported.near_ties else ''}"
+    changed = f"no class changed{f' except in {near_ties}' if exported.near_ties else ''}"
     agreement = f"largest difference of a logit {exported.largest_difference:.1e}, {changed}"
     return "\n".join(
         [

@@ -57,8 +57,7 @@ class Candidate:
 
     Attributes:
         name: a letter.
-        place: the run's folder or the group's as it was named, and for runs that are no group by
-            their folder, how many there are.
+        place: the run's folder or the group's as it was named, or of several, the first ones.
         runs: one or more.
         resume: of a group, the command that finishes it.
         not_begun: number of runs of a group that are not there yet.
@@ -218,11 +217,8 @@ def compare_runs(
     opened = list(_opened(places, notes))
     n = sum(len(each.runs) for each in opened)
     if n < 2:
-        found = "; ".join([f"{counted(n, 'run')} to compare, wanted two or more", *notes])
-        raise UsageError(
-            found,
-            remedy="list the runs with: tenfold runs",
-        )
+        message = "; ".join([f"{counted(n, 'run')} to compare, wanted two or more", *notes])
+        raise UsageError(message, remedy="list the runs with: tenfold runs")
     candidates = _candidates(opened)
     notes += [_unfinished(run, each) for each in opened for run in each.runs if not _ended(run)]
     notes += _repetitions(candidates)
@@ -334,12 +330,14 @@ def _are_alike(one: Candidate, other: Candidate) -> bool:
 def _may_have_the_same_images(one: Candidate, other: Candidate) -> bool:
     """Whether runs may be on the same images, which only their seeds divide in different ways.
 
-    The seed has no part in it if two runs have the same validation images, or none: then their
-    training images must be the same, too.
+    The seed has no part in it if two runs have the same training or validation images, or none of
+    these: then the others must be the same, too.
     """
     for first, second in product(one.runs, other.runs):
         mine, others = (_held_in(run) for run in (first, second))
-        is_comparable = seed_of(first) == seed_of(second) or mine["val"] == others["val"]
+        is_comparable = seed_of(first) == seed_of(second) or any(
+            mine[split] == others[split] for split in DIVISIBLE
+        )
         if is_comparable and mine != others:
             return False
     return True

@@ -131,7 +131,7 @@ def resume_run(
             older = [name for name in MADE_OF_MODEL if exists(folder.path / name)]
             if older and run.facts.digests[folder.model.name] != previous:
                 watcher.note(
-                    f"{folder}: made before this training, so perhaps of earlier weights: "
+                    f"{folder}: made before this training, perhaps from earlier weights: "
                     f"{listing(older)}"
                 )
             return run

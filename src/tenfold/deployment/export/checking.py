@@ -41,8 +41,8 @@ class Agreement:
         images: number of images that both computed.
         largest_difference: of a logit.
         tolerance: the largest difference that is accepted.
-        near_ties: number of images that are of another class, because the model prefers its own by
-            no more than the tolerance.
+        near_ties: number of images whose class changed, where the model preferred its own by no
+            more than the tolerance.
     """
 
     images: int

@@ -218,7 +218,8 @@ class _Scale:
         last = math.floor(self._high / self.step + 1e-9)
         digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
         numbers = [number * self.step for number in range(first, last + 1)]
-        form = f".{digits}f" if digits <= _MOST_DIGITS else "g"
+        is_tiny = max(abs(self._low), abs(self._high)) < 10.0**-_MOST_DIGITS
+        form = "g" if is_tiny else f".{digits}f"
         return [(self(number), format(number, form)) for number in numbers]
 
 

@@ -35,7 +35,7 @@ def recipe_in_words(run: Run) -> list[str]:
         _network(recipe, facts),
         *_beginning(recipe),
         _training(recipe, facts),
-        *_lengthening(run),
+        *_change_of_schedule(run),
         *_loss(recipe),
         _augmentation(recipe),
         _choice(recipe, facts),
@@ -82,13 +82,15 @@ def _training(recipe: Recipe, facts: RunFacts) -> str:
     )
 
 
-def _lengthening(run: Run) -> list[str]:
-    """What a run says whose first epochs had a schedule for fewer epochs."""
+def _change_of_schedule(run: Run) -> list[str]:
+    """What a run says that was lengthened, for example, when some epochs had been trained."""
     n = run.facts.data.n["train"]
     rates, steps = run.recipe.learning_rates(n), math.ceil(n / run.recipe.batch_size)
-    if all(math.isclose(each.lr, rates(each.epoch * steps - 1)) for each in run.history):
-        return []
-    return ["It was lengthened: its first epochs had learning rates for fewer epochs in all."]
+    for each in run.history:
+        if not math.isclose(each.lr, rates(each.epoch * steps - 1), rel_tol=1e-6, abs_tol=1e-12):
+            said = "Its schedule was changed on the way: earlier epochs had other learning rates."
+            return [said]
+    return []
 
 
 def _loss(recipe: Recipe) -> list[str]:

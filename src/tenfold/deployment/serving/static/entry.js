@@ -37,11 +37,12 @@ export class Entry {
 
   // Ask for the answer; a picture that looks inverted is inverted the first time.
   async answered(model, signal) {
-    if (!this.#answers.has(false)) {
-      const straight = await this.#ask(model, false, signal);
-      this.looksInverted = straight.inverted;
-      if (straight.inverted) await this.#ask(model, true, signal);
-      this.isInverted = straight.inverted;
+    if (!this.#answers.has(this.looksInverted)) {
+      if (!this.#answers.has(false)) {
+        this.looksInverted = (await this.#ask(model, false, signal)).inverted;
+      }
+      if (this.looksInverted) await this.#ask(model, true, signal);
+      this.isInverted = this.looksInverted;
     }
     return this;
   }

@@ -88,7 +88,7 @@ export const WORDS = {
     failed: "The server had a problem.",
     refused: "This picture could not be classified.",
     notSaved: "This picture could not be saved.",
-    notTakenBack: "This picture could not be removed again.",
+    notTakenBack: "The saved picture could not be removed.",
     unreadable: "{name} cannot be read.",
     unreadableRemedy: "Choose picture files; folders cannot be dropped here.",
     tooLarge: "{name} has {size} MB; the server accepts at most {most} MB.",
