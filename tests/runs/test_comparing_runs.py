@@ -150,7 +150,7 @@ def test_a_repeated_group_is_not_tested(on_two_data_sets: Path, tmp_path: Path) 
     found = compare_runs([on_two_data_sets / "divided", tmp_path / "again"])
     assert found.divided == ("train", "val")
     assert found.tests[0].why_not == (
-        "runs of B repeat those of A bit for bit (seeds 0, 1), so the two are not independent"
+        "runs of B repeat those of A (seeds 0, 1), so the two are not independent"
     )
 
 

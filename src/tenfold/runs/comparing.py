@@ -553,10 +553,10 @@ def _too_few(first: Candidate, other: Candidate) -> str:
         return ""
     if 1 in n:
         return _a_run_and_a_group(*((first, other) if n[0] == 1 else (other, first)))
-    if repeated := _repeated(first, other):
+    if _are_alike(first, other) and (repeated := sorted({*first.seeds} & {*other.seeds})):
         return (
-            f"runs of {other.name} repeat those of {first.name} bit for bit (seeds "
-            f"{seeds_text(repeated)}), so the two are not independent"
+            f"runs of {other.name} repeat those of {first.name} (seeds {seeds_text(repeated)}), "
+            "so the two are not independent"
         )
     if all(len({run.figures[TESTED] for run in each.ended}) == 1 for each in (first, other)):
         return (
@@ -564,16 +564,6 @@ def _too_few(first: Candidate, other: Candidate) -> str:
             "so they do not say how far apart chance alone brings them"
         )
     return ""
-
-
-def _repeated(first: Candidate, other: Candidate) -> list[int]:
-    """The seeds of runs that ended with the same figures, to the last digit, in both."""
-
-    def results(candidate: Candidate) -> dict[int, dict[str, Any]]:
-        return {seed_of(run): run.figures | {"seconds": None} for run in candidate.ended}
-
-    one, two = results(first), results(other)
-    return [seed for seed in one if one[seed] == two.get(seed)]
 
 
 def _a_run_and_a_group(single: Candidate, group: Candidate) -> str:
