@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 from test_public_names import PUBLIC
@@ -47,3 +49,10 @@ def test_types(tmp_path: Path) -> None:
         (f"unknown.py:{line}", 'Module has no attribute "nonsense"  [attr-defined]')
         for line in range(2, len(UNKNOWN) + 2)
     ]
+
+
+def test_type_checkers_of_users_look_at_tenfold() -> None:
+    """Which they do only if the package says so (PEP 561), wherever it is installed."""
+    assert (files("tenfold") / "py.typed").is_file()
+    package_data = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    assert "py.typed" in package_data["package-data"]["tenfold"]
