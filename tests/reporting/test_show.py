@@ -191,6 +191,15 @@ def test_what_was_written_is_opened(
     assert name.endswith(opened)
 
 
+def test_what_cannot_be_opened_is_told(
+    run: Run, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typer, "launch", lambda _: 1)
+    answer = tenfold("report", str(run.folder), "--open")
+    assert answer.code == 0
+    assert answer.err.endswith("report.html: no program here could open it\n")
+
+
 def test_an_answer_is_explained(run: Run, picture: Path, tenfold: Tenfold) -> None:
     answer = tenfold("explain", str(run.folder), str(picture))
     assert answer.code == 0

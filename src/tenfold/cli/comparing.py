@@ -11,7 +11,7 @@ import typer
 
 from tenfold.cli.app import TRAINING, command
 from tenfold.cli.options import DataRoot, Json, Offline, Open
-from tenfold.cli.output import show, watching
+from tenfold.cli.output import open_in_viewer, show, watching
 from tenfold.errors import UsageError, shell_word
 from tenfold.paths import exists
 
@@ -91,8 +91,8 @@ def compare(
         write_page(html, comparison)
     page = "" if html is None else f"\n\npage  {shell_word(html)}"
     show(comparison.to_dict(), as_json, lambda: comparison_text(comparison) + page)
-    if open_it:
-        typer.launch(str(html))
+    if html is not None and open_it:
+        open_in_viewer(html)
 
 
 def _none_in(folder: Path) -> str:

@@ -26,8 +26,8 @@ from tenfold.cli.options import (
     SkipBad,
     reading_keys,
 )
+from tenfold.cli.output import open_in_viewer, watching
 from tenfold.cli.output import show as show_facts
-from tenfold.cli.output import watching
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.paths import is_file
 
@@ -113,7 +113,7 @@ def explain(
     picture = out
     show_facts(facts, as_json, lambda: explanation_text(found, picture))
     if open_it:
-        typer.launch(str(picture))
+        open_in_viewer(picture)
 
 
 @command(DATA)
@@ -205,4 +205,4 @@ def show(
     show_facts(facts, as_json, lambda: "\n".join(str(as_typed(file)) for file in files))
     if open_it:
         for file in files:
-            typer.launch(str(file))
+            open_in_viewer(file)

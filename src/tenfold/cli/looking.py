@@ -27,7 +27,7 @@ from tenfold.cli.options import (
     reading_keys,
     shape_of,
 )
-from tenfold.cli.output import in_columns, show, watching
+from tenfold.cli.output import in_columns, open_in_viewer, show, watching
 from tenfold.errors import (
     DataError,
     UsageError,
@@ -145,7 +145,7 @@ def check(
     facts = {"folder": str(folder), **check_facts(checked)}
     show(facts, as_json, lambda: check_text(checked, folder))
     if open_it:
-        typer.launch(str(folder / PAGE))
+        open_in_viewer(folder / PAGE)
     if strict and checked.findings:
         raise typer.Exit(DataError.exit_code)
 

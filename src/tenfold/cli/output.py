@@ -6,7 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from tenfold.errors import StorageError, json_line, printable
 
@@ -30,6 +33,12 @@ def show(facts: Mapping[str, Any], as_json: bool, text: Callable[[], str]) -> No
 def write_json(facts: Mapping[str, Any]) -> None:
     """Print facts as one JSON object."""
     sys.stdout.write(f"{json_line({'schema': SCHEMA, **facts})}\n")
+
+
+def open_in_viewer(path: Path) -> None:
+    """Open a file in the program that the system has for it, or say that this failed."""
+    if typer.launch(str(path)):
+        sys.stderr.write(f"note: {printable(path)}: no program here could open it\n")
 
 
 def in_columns(table: Mapping[str, object]) -> str:

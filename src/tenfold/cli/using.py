@@ -24,7 +24,7 @@ from tenfold.cli.options import (
     RunArgument,
     SkipBad,
 )
-from tenfold.cli.output import SCHEMA, show, watching
+from tenfold.cli.output import SCHEMA, open_in_viewer, show, watching
 from tenfold.errors import (
     DataError,
     UsageError,
@@ -190,7 +190,7 @@ def report(
         page = make_report(run, data, resources=resources, listener=watcher)
     show({"run": str(page.parent), "report": str(page)}, as_json, lambda: str(as_typed(page)))
     if open_it:
-        typer.launch(str(page))
+        open_in_viewer(page)
 
 
 def _standard_input() -> BufferedIOBase:
