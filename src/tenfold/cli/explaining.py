@@ -11,6 +11,7 @@ import typer
 from tenfold.cli.app import DATA, MODELS, command
 from tenfold.cli.options import (
     DATA_HELP,
+    Center,
     DataRoot,
     Device,
     GroupBy,
@@ -47,6 +48,7 @@ def explain(
         ),
     ] = 8,
     invert: Invert = False,
+    center: Center = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -66,8 +68,8 @@ def explain(
     A part of the image speaks for a class if the class becomes less probable when it is covered.
     """
     from tenfold.deployment import Classifier
-    from tenfold.deployment.background import look_inverted
-    from tenfold.deployment.streaming import note_on_inverted
+    from tenfold.deployment.background import looks_of
+    from tenfold.deployment.differences import Differences
     from tenfold.reporting.explain import explain as explained
     from tenfold.reporting.explain import explanation_text
     from tenfold.reporting.style import picture_format, save_figure
@@ -99,14 +101,18 @@ def explain(
             train=train,
             neighbors=neighbors,
             invert=invert,
+            center=center,
             listener=watcher,
         )
-        looks = look_inverted(found.pixels, bundle.header.background)
-        if note := note_on_inverted(classifier, int(looks[0]), 1, invert=invert):
+        differences = Differences(bundle.header.background, invert=invert, center=center)
+        for look in looks_of(found.pixels, bundle.header.background):
+            differences.add(str(image), look)
+        for note in differences.notes():
             watcher.note(note)
         if out is None:
-            words = re.sub(r"[^\w.-]+", "-", str(image).removesuffix(".png")).strip("-.")
-            name = f"{words[-100:] or 'image'}.png"
+            kinds = [label, "inverted" if invert else None, "centered" if center else None]
+            kind = "".join(f"-{_plain(each)}" for each in kinds if each)
+            name = f"{_plain(str(image).removesuffix('.png'))[-100:] or 'image'}{kind[-100:]}.png"
             out = own.path / "explained" / name if own else Path(f"explained-{name}")
         save_figure(found.figure(), out)
     facts = {"run": str(absolute(run)), "image": str(image), **found.to_dict(), "picture": str(out)}
@@ -114,6 +120,11 @@ def explain(
     show_facts(facts, as_json, lambda: explanation_text(found, picture))
     if open_it:
         open_in_viewer(picture)
+
+
+def _plain(words: str) -> str:
+    """Words that can be a part of a file's name anywhere."""
+    return re.sub(r"[^\w.-]+", "-", words).strip("-.")
 
 
 @command(DATA)

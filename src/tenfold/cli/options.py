@@ -66,6 +66,15 @@ Invert = Annotated[
         "--invert", metavar="", help="Take negatives: dark becomes light, and light dark."
     ),
 ]
+Center = Annotated[
+    bool,
+    typer.Option(
+        "--center",
+        metavar="",
+        help="Crop to what stands out from the rim, with as much around it as the training images "
+        "have.",
+    ),
+]
 NoReport = Annotated[
     bool,
     typer.Option("--no-report", metavar="", help="Write no report.html at the end."),

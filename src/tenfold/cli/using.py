@@ -11,6 +11,7 @@ import typer
 
 from tenfold.cli.app import MODELS, command
 from tenfold.cli.options import (
+    Center,
     DataRoot,
     Device,
     Invert,
@@ -90,6 +91,7 @@ def predict(
         ),
     ] = 0.0,
     invert: Invert = False,
+    center: Center = False,
     device: Device = "cpu",
     data_root: DataRoot = None,
     offline: Offline = False,
@@ -109,7 +111,8 @@ def predict(
     from tenfold.data.folders.damage import refuse_some
     from tenfold.data.folders.survey import IMAGE_EXTENSIONS
     from tenfold.deployment import Classifier
-    from tenfold.deployment.streaming import Answer, answers, classified, note_on_inverted
+    from tenfold.deployment.differences import Differences
+    from tenfold.deployment.streaming import Answer, answers, classified
     from tenfold.reporting.predictions import writer_of
     from tenfold.runs.evaluate import sample_of_test_images
     from tenfold.runs.resources import Resources, choose_device
@@ -131,17 +134,20 @@ def predict(
     writer = writer_of(kind, {"schema": SCHEMA, "run": str(absolute(run))}, min_confidence)
     problems: list[tuple[str, str]] = []
     skipped: list[str] = []
-    inverted = 0
+    differences = Differences(bundle.header.background, invert=invert, center=center)
     with watching() as watcher:
         if own is not None and (note := note_on_run(own, bundle)):
             watcher.note(note)
         if images:
-            found = answers(classifier, images, top, _standard_input, skipped, invert=invert)
+            found = answers(
+                classifier, images, top, _standard_input, skipped, invert=invert, center=center
+            )
             for answer in found:
                 writer.write(answer)
-                inverted += answer.looks_inverted
                 if answer.problem:
                     problems.append((answer.name, answer.problem))
+                else:
+                    differences.add(answer.name, answer.look)
             if skipped:
                 watcher.note(
                     f"skipped files without an image extension ({len(skipped):,}): "
@@ -150,12 +156,13 @@ def predict(
         else:
             resources = Resources(data_root, not offline)
             names, sample = sample_of_test_images(run, resources=resources, listener=watcher)
-            tops = classified(classifier, sample.image_array, top, invert)
+            pixels = classifier.pixels(sample, invert=invert, center=center)
+            tops = classified(classifier, pixels, top)
             labels = sample.label_array.tolist()
-            for name, (guesses, looks_inverted), label in zip(names, tops, labels, strict=True):
-                inverted += looks_inverted
-                writer.write(Answer(name, guesses, "", sample.classes[label], looks_inverted))
-        if note := note_on_inverted(classifier, inverted, writer.count, invert=invert):
+            for name, (guesses, look), label in zip(names, tops, labels, strict=True):
+                differences.add(name, look)
+                writer.write(Answer(name, guesses, "", sample.classes[label], look))
+        for note in differences.notes():
             watcher.note(note)
     writer.close()
     if problems:

@@ -1,8 +1,8 @@
-"""What lies behind the subject of an image: known where all images of a data set are alike."""
+"""Where the subject of an image is, and what is behind it: known where a data set's are alike."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -20,17 +20,43 @@ _ENOUGH = 0.95
 
 _MOST_LOOKED_AT, _AT_ONCE = 2000, 100
 
+_USUAL = 0.999
+"""Share of training images whose subject is as large, and as near to the middle, as is usual."""
+
+_SMALLER, _FARTHER = 0.9, 0.02
+"""A subject is unlike the usual ones if smaller by this factor, or farther by this distance."""
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
 
 class Background(Facts):
-    """The background that all images of a data set have, and how much of it they have.
+    """The background that all images of a data set have, and where their subjects are.
 
     Attributes:
         shade: of the background.
         extent: the longer side of the subject as a share of the image's side, the median, 0..1.
+        least_extent: the smallest usual one; None if it is not known.
+        most_offset: the largest usual distance of the subject's center of mass from the middle, as
+            a share of the image's side, 0..1; None if it is not known.
     """
 
     shade: Shade
     extent: Annotated[float, Field(gt=0, le=1)]
+    least_extent: _Share | None = None
+    most_offset: _Share | None = None
+
+
+class Look(NamedTuple):
+    """How an image differs from the training images, as far as that is known."""
+
+    is_inverted: bool = False
+    """Whether it is light where they are dark, or the other way round."""
+    is_uncentered: bool = False
+    """Whether its subject is smaller or fainter than theirs, or elsewhere."""
+
+
+SAME_LOOK = Look()
+"""Of an image that does not differ, as far as that is known."""
 
 
 def background_of(images: PixelArray) -> Background | None:
@@ -44,15 +70,48 @@ def background_of(images: PixelArray) -> Background | None:
     rims = _rims(some)
     for shade in _SHADES:
         if _is(shade, rims).mean() >= _ENOUGH:
-            return Background(shade=shade, extent=_extent(some, shade))
+            extents, offsets = _places(some, shade)
+            if not extents.any():
+                return Background(shade=shade, extent=1)
+            seen = extents > 0
+            return Background(
+                shade=shade,
+                extent=float(np.median(extents[seen])),
+                least_extent=float(np.quantile(extents[seen], 1 - _USUAL)),
+                most_offset=float(np.quantile(offsets[seen], _USUAL)),
+            )
     return None
 
 
-def look_inverted(images: PixelArray, background: Background | None) -> np.ndarray:
-    """Which images are light where those of the data set are dark, or the other way round."""
+def opposite(shade: Shade) -> Shade:
+    """Light for dark, and dark for light."""
+    return "light" if shade == "dark" else "dark"
+
+
+def looks_of(images: PixelArray, background: Background | None) -> list[Look]:
+    """How images differ from those of a data set.
+
+    Args:
+        images: n x channels x height x width.
+        background: of the data set.
+    """
     if background is None:
-        return np.zeros(len(images), bool)
-    return _is("light" if background.shade == "dark" else "dark", _rims(images))
+        return [SAME_LOOK] * len(images)
+    inverted = _is(opposite(background.shade), _rims(images))
+    if background.least_extent is None or background.most_offset is None:
+        return [Look(each) for each in inverted.tolist()]
+    looks: list[Look] = []
+    for start in range(0, len(images), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        gray = _light_on_dark(images[part], background.shade)
+        if inverted[part].any():
+            gray = np.where(inverted[part, None, None], 255 - gray, gray)
+        extents, offsets = _extents(gray), _offsets(gray)
+        uncentered = (extents < _SMALLER * background.least_extent) | (
+            offsets > background.most_offset + _FARTHER
+        )
+        looks += map(Look, inverted[part].tolist(), uncentered.tolist())
+    return looks
 
 
 _SHADES: tuple[Shade, ...] = ("dark", "light")
@@ -71,24 +130,48 @@ def _rims(images: PixelArray) -> np.ndarray:
     return found
 
 
-def _extent(images: PixelArray, shade: Shade) -> float:
-    """See `Background.extent`; 1 if nothing stands out."""
-    longest = np.zeros(len(images))
+def _places(images: PixelArray, shade: Shade) -> tuple[np.ndarray, np.ndarray]:
+    """The extents and offsets of images."""
+    extents, offsets = np.empty(len(images)), np.empty(len(images))
     for start in range(0, len(images), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        longest[part] = _longest_sides(images[part], shade)
-    found = longest[longest > 0]
-    return float(np.median(found)) if len(found) else 1.0
+        gray = _light_on_dark(images[part], shade)
+        extents[part], offsets[part] = _extents(gray), _offsets(gray)
+    return extents, offsets
 
 
-def _longest_sides(images: PixelArray, shade: Shade) -> np.ndarray:
+def _light_on_dark(images: PixelArray, shade: Shade) -> np.ndarray:
+    """Gray values, 0..255, on a dark background."""
+    if images.shape[1] == 1:
+        gray = images[:, 0].astype(np.float32)
+    else:
+        gray = images.mean(axis=1, dtype=np.float32)
+    return gray if shade == "dark" else 255 - gray
+
+
+def _extents(gray: np.ndarray) -> np.ndarray:
     """Of each image, the longer side of its subject as a share of the image's; 0 without one."""
-    gray = images.mean(axis=1, dtype=np.float32)
-    subject = gray >= 128 if shade == "dark" else gray < 128
-    longest = np.zeros(len(images))
+    subject: np.ndarray = gray >= 128
+    longest = np.zeros(len(gray))
     for axis in (1, 2):
-        there = subject.any(axis=3 - axis)
+        there: np.ndarray = subject.any(axis=3 - axis)
         first, last = there.argmax(axis=1), there.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
         sides = np.where(there.any(axis=1), last - first + 1, 0) / there.shape[1]
         longest = np.maximum(longest, sides)
     return longest
+
+
+def _offsets(gray: np.ndarray) -> np.ndarray:
+    """Of each image, how far its subject's center of mass is from the middle; 0 without one.
+
+    The larger of the distances along the two axes, each as a share of the image's side.
+    """
+    mass = np.maximum(gray - _DARK, 0)
+    whole = np.maximum(mass.sum(axis=(1, 2)), 1e-6)
+    farthest = np.zeros(len(gray))
+    for axis in (1, 2):
+        along = mass.sum(axis=3 - axis)
+        side = along.shape[1]
+        from_middle = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / side
+        farthest = np.maximum(farthest, np.abs(along @ from_middle / whole))
+    return farthest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from tenfold.data.dataset import ImageDataset
+from tenfold.deployment.background import looks_of
 from tenfold.deployment.bundle import Bundle, PreprocessingHeader, read_bundle
-from tenfold.deployment.inputs import ImageInputs, raw_pixels
+from tenfold.deployment.differences import Differences
+from tenfold.deployment.inputs import ImageInputs, conversion_for, raw_pixels
 from tenfold.errors import (
     DataError,
     FileRefusedError,
@@ -173,17 +176,31 @@ class Classifier:
         """The class names, in the order of the probabilities."""
         return self.bundle.classes
 
-    def pixels(self, images: ImageInputs, *, paths: bool = True) -> PixelArray:
+    def pixels(
+        self,
+        images: ImageInputs,
+        *,
+        paths: bool = True,
+        invert: bool = False,
+        center: bool = False,
+    ) -> PixelArray:
         """The images as the model takes them: uint8 of shape (n, channels, height, width).
 
+        Args:
+            images: see `Classifier`.
+            paths: whether names of files are taken, and these files opened.
+            invert: take the negatives, for images that are dark on light where the training images
+                are light on dark, or the other way round.
+            center: crop each image to what stands out from its rim, with as much around it as the
+                training images have, for drawings and scans with a margin.
+
         Raises:
-            UsageError: the images are of another type, or are names although `paths` is False.
+            UsageError: the images are of another type, or are names although `paths` is False; or
+                `center` is set, but the training images have no common background.
             DataError: an image cannot be read, or does not have the model's shape; all are named.
         """
-        header = self.bundle.header
-        return in_memory_order(
-            raw_pixels(images, self.bundle.input_shape, header.resize, header.depth, paths=paths)
-        )
+        conversion = conversion_for(self.bundle.header, invert=invert, center=center)
+        return in_memory_order(raw_pixels(images, conversion, paths=paths))
 
     def logits(
         self, images: ImageInputs, *, paths: bool = True, batch_size: int = _BATCH_SIZE
@@ -201,36 +218,90 @@ class Classifier:
             raise _not_finite("predict")
         return logits
 
-    def predict(self, images: ImageInputs, *, paths: bool = True) -> list[str]:
+    def predict(
+        self,
+        images: ImageInputs,
+        *,
+        paths: bool = True,
+        invert: bool = False,
+        center: bool = False,
+    ) -> list[str]:
         """The name of the most probable class for each image.
 
+        Like `predict_proba` and `top`, it warns of images that look unlike the training images.
+
+        Args:
+            images: see `Classifier`.
+            paths: see `pixels`.
+            invert: see `pixels`.
+            center: see `pixels`.
+
         Raises:
-            UsageError, DataError, FileRefusedError: see `logits`.
+            UsageError, DataError, FileRefusedError: see `pixels` and `logits`.
         """
-        return [self.classes[label] for label in self.logits(images, paths=paths).argmax(1)]
+        logits = self._noticing(images, paths=paths, invert=invert, center=center)
+        return [self.classes[label] for label in logits.argmax(1)]
 
     def predict_proba(
-        self, images: ImageInputs, *, paths: bool = True
+        self,
+        images: ImageInputs,
+        *,
+        paths: bool = True,
+        invert: bool = False,
+        center: bool = False,
     ) -> Float[np.ndarray, "n classes"]:
         """The probability of each class for each image; every row sums to 1.
 
+        Args:
+            images: see `Classifier`.
+            paths: see `pixels`.
+            invert: see `pixels`.
+            center: see `pixels`.
+
         Raises:
-            UsageError, DataError, FileRefusedError: see `logits`.
+            UsageError, DataError, FileRefusedError: see `pixels` and `logits`.
         """
-        return softmax(self.logits(images, paths=paths), self.bundle.header.temperature)
+        logits = self._noticing(images, paths=paths, invert=invert, center=center)
+        return softmax(logits, self.bundle.header.temperature)
 
     def top(
-        self, images: ImageInputs, k: int = 3, *, paths: bool = True
+        self,
+        images: ImageInputs,
+        k: int = 3,
+        *,
+        paths: bool = True,
+        invert: bool = False,
+        center: bool = False,
     ) -> list[tuple[Guess, ...]]:
         """The k most probable classes for each image, most probable first.
 
+        Args:
+            images: see `Classifier`.
+            k: how many; at least 1.
+            paths: see `pixels`.
+            invert: see `pixels`.
+            center: see `pixels`.
+
         Raises:
-            UsageError: k is less than 1; or see `logits`.
-            DataError, FileRefusedError: see `logits`.
+            UsageError: k is less than 1; or see `pixels`.
+            DataError, FileRefusedError: see `pixels` and `logits`.
         """
         if k < 1:
             raise UsageError(f"top: k is {k}, wanted at least 1")
-        return self.guesses(self.logits(images, paths=paths), k)
+        return self.guesses(self._noticing(images, paths=paths, invert=invert, center=center), k)
+
+    def _noticing(
+        self, images: ImageInputs, *, paths: bool, invert: bool, center: bool
+    ) -> Float[np.ndarray, "n classes"]:
+        """Logits, with a warning to the caller's caller if images are unlike those of training."""
+        pixels = self.pixels(images, paths=paths, invert=invert, center=center)
+        background = self.bundle.header.background
+        differences = Differences(background, invert=invert, center=center)
+        for place, look in enumerate(looks_of(pixels, background)):
+            differences.add(f"image {place}", look)
+        for note in differences.notes("invert=True", "center=True"):
+            warnings.warn(note, stacklevel=3)
+        return self.logits(pixels)
 
     def guesses(
         self, logits: Float[np.ndarray, "n classes"], k: int = 3

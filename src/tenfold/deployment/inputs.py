@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -10,8 +12,11 @@ import numpy as np
 from PIL import Image
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.data.folders.images import decode_image, image_to_array
+from tenfold.data.folders.images import Crop, decode_image, image_to_array
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
+from tenfold.deployment.background import Background, opposite
+from tenfold.deployment.bundle import BundleHeader
+from tenfold.deployment.centering import centered
 from tenfold.errors import DataError, TenfoldError, UsageError, listing, reason_of, shell_word
 from tenfold.paths import is_folder
 from tenfold.resizing import DEFAULT_RESIZE, Resize
@@ -42,21 +47,92 @@ else:
 """One input, a sequence of inputs, an array or tensor of raw pixels, or an `ImageDataset`."""
 
 
-def raw_pixels(
-    images: ImageInputs,
-    shape: ImageShape,
-    resize: Resize = DEFAULT_RESIZE,
-    depth: int = 16,
-    *,
-    paths: bool = True,
-) -> PixelArray:
+@dataclass(frozen=True)
+class Conversion:
+    """How images become raw pixels in a model's input shape, like the training images.
+
+    Attributes:
+        shape: of one image.
+        resize: how pictures are brought to it.
+        depth: of 16-bit gray, the number of bits that count, 8..16.
+        invert: whether the negatives are taken.
+        center: what the training images have around their subjects, if pictures are to be cropped
+            to that; None if they are not.
+    """
+
+    shape: ImageShape
+    resize: Resize = DEFAULT_RESIZE
+    depth: int = 16
+    invert: bool = False
+    center: Background | None = None
+
+    def decoded(self, data: bytes, name: str) -> PixelArray:
+        """An encoded image as channels x height x width; see `decode_image`."""
+        return self._negative(decode_image(data, name, **self._options()))
+
+    def converted(self, image: Image.Image) -> PixelArray:
+        """A Pillow image as channels x height x width; see `image_to_array`."""
+        return self._negative(image_to_array(image, **self._options()))
+
+    def adjusted(self, pixels: PixelArray) -> PixelArray:
+        """Raw pixels in the model's shape, n of them, cropped and inverted as is wanted."""
+        if self.center is None:
+            return self._negative(pixels)
+        planes = pixels.transpose(0, 2, 3, 1)
+        pictures = planes[..., 0] if self.shape.channels == 1 else planes
+        return np.stack([self.converted(Image.fromarray(each)) for each in pictures])
+
+    def crop(self, most_side: int = 0) -> Crop | None:
+        """What cuts pictures, if any is to; see `centered`."""
+        if self.center is None:
+            return None
+        shade = self.center.shade
+        return partial(
+            centered,
+            shade=opposite(shade) if self.invert else shade,
+            extent=self.center.extent,
+            size=(self.shape.height, self.shape.width),
+            most_side=most_side,
+        )
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "channels": self.shape.channels,
+            "size": (self.shape.height, self.shape.width),
+            "resize": self.resize,
+            "depth": self.depth,
+            "crop": self.crop(),
+        }
+
+    def _negative(self, pixels: PixelArray) -> PixelArray:
+        return 255 - pixels if self.invert else pixels
+
+
+def conversion_for(
+    header: BundleHeader, *, invert: bool = False, center: bool = False
+) -> Conversion:
+    """How images become raw pixels for a model; see `Classifier.pixels`.
+
+    Raises:
+        UsageError: `center` is set, but the training images have no common background.
+    """
+    shape = ImageShape(*header.input_shape)
+    if center and (header.background is None or shape.channels not in (1, 3)):
+        raise UsageError(
+            "center: the training images have no background in common, so it is not known what the "
+            "subject of an image is, or how much is around it",
+            remedy="leave it out",
+        )
+    background = header.background if center else None
+    return Conversion(shape, header.resize, header.depth, invert, background)
+
+
+def raw_pixels(images: ImageInputs, conversion: Conversion, *, paths: bool = True) -> PixelArray:
     """Raw pixels in a model's input shape; files are converted like training images.
 
     Args:
         images: see `ImageInputs`.
-        shape: of one image.
-        resize: how files and opened images are brought to it.
-        depth: of 16-bit gray files and images, the number of bits that count, 8..16.
+        conversion: how.
         paths: whether names of files are taken, and these files opened.
 
     Raises:
@@ -66,7 +142,7 @@ def raw_pixels(
     if isinstance(images, ImageDataset):
         images = images.image_array
     if hasattr(images, "dtype"):
-        return _checked(as_array(images), shape)
+        return conversion.adjusted(_checked(as_array(images), conversion.shape))
     inputs: list[Any] = [images]
     if isinstance(images, Iterable) and not isinstance(images, ImageInput):
         inputs = list(images)
@@ -85,11 +161,15 @@ def raw_pixels(
                 "opened",
                 remedy="pass the bytes of the file",
             )
-    return _decoded(inputs, shape, resize, depth)
+    return _decoded(inputs, conversion)
 
 
 def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
-    whole = pixels[:, None] if pixels.ndim == 3 else pixels
+    whole = pixels
+    if shape.channels == 1 and pixels.ndim in (2, 3):
+        whole = pixels.reshape(-1, 1, *pixels.shape[-2:])
+    elif pixels.shape == shape:
+        whole = pixels[None]
     if whole.dtype != np.uint8 or whole.shape[1:] != shape or not len(whole):
         raise DataError(
             f"predict: found {pixels.dtype} of shape {list(pixels.shape)}, wanted raw pixels: "
@@ -98,23 +178,15 @@ def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
     return whole
 
 
-def _decoded(
-    inputs: Sequence[ImageInput], shape: ImageShape, resize: Resize, depth: int
-) -> PixelArray:
+def _decoded(inputs: Sequence[ImageInput], conversion: Conversion) -> PixelArray:
     arrays, problems = [], []
-    wanted: dict[str, Any] = {
-        "channels": shape.channels,
-        "size": (shape.height, shape.width),
-        "resize": resize,
-        "depth": depth,
-    }
     for place, item in enumerate(inputs):
         try:
             if isinstance(item, Image.Image):
-                arrays.append(image_to_array(item, **wanted))
+                arrays.append(conversion.converted(item))
             else:
                 name = _name_of(item, place)
-                arrays.append(decode_image(_contents(item, name), name, **wanted))
+                arrays.append(conversion.decoded(_contents(item, name), name))
         except TenfoldError as error:
             if len(inputs) == 1:
                 raise DataError(error.message, remedy=error.remedy) from error

@@ -17,14 +17,13 @@ import numpy as np
 
 from tenfold.data.folders.archives import is_archive
 from tenfold.data.folders.damage import reason_of
-from tenfold.data.folders.images import decode_image
 from tenfold.data.folders.members import LARGEST_MEMBER, Kind, is_hidden, too_large
 from tenfold.data.folders.pillow import is_image, quiet_pillow
 from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import IMAGE_EXTENSIONS
-from tenfold.deployment.background import look_inverted
+from tenfold.deployment.background import SAME_LOOK, Look, looks_of
 from tenfold.deployment.classifier import Classifier, Guess
-from tenfold.deployment.inputs import read_image_file
+from tenfold.deployment.inputs import conversion_for, read_image_file
 from tenfold.errors import DataError, TenfoldError
 from tenfold.paths import is_file, is_folder
 from tenfold.types import PixelArray
@@ -54,15 +53,14 @@ class Answer:
         guesses: the most probable classes, most probable first; empty if it cannot be read.
         problem: why it cannot be read; empty if it can.
         true_class: of the image, if it is known.
-        looks_inverted: whether it is light where the training images are dark, or the other way
-            round.
+        look: how it differs from the training images.
     """
 
     name: str
     guesses: tuple[Guess, ...] = ()
     problem: str = ""
     true_class: str = ""
-    looks_inverted: bool = False
+    look: Look = SAME_LOOK
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ def answers(
     skipped: list[str] | None = None,
     *,
     invert: bool = False,
+    center: bool = False,
 ) -> Iterator[Answer]:
     """Classify images in the order in which they are named, without stopping at what is unreadable.
 
@@ -96,24 +95,21 @@ def answers(
         k: number of guesses for each image.
         standard_input: gives what `-` stands for.
         skipped: gets the names of files in folders and archives that have no image extension.
-        invert: classify the negatives of the images.
+        invert: see `Classifier.pixels`.
+        center: see `Classifier.pixels`.
+
+    Raises:
+        UsageError: see `Classifier.pixels`.
     """
     skipped = [] if skipped is None else skipped
-    shape, header = classifier.bundle.input_shape, classifier.bundle.header
-    decode = partial(
-        decode_image,
-        channels=shape.channels,
-        size=(shape.height, shape.width),
-        resize=header.resize,
-        depth=header.depth,
-    )
+    conversion = conversion_for(classifier.bundle.header, invert=invert, center=center)
 
     def decoded(item: _Item) -> np.ndarray | str:
         """The pixels, or why there are none."""
         if item.problem:
             return item.problem
         try:
-            return decode(item.data, item.name)
+            return conversion.decoded(item.data, item.name)
         except DataError as error:
             return reason_of(error, item.name)
 
@@ -121,56 +117,27 @@ def answers(
         for chunk in _chunks(_items(names, standard_input, skipped)):
             found = list(pool.map(decoded, chunk))
             readable = [each for each in found if not isinstance(each, str)]
-            answered = iter(
-                classified(classifier, np.stack(readable), k, invert) if readable else ()
-            )
+            answered = iter(classified(classifier, np.stack(readable), k) if readable else ())
             for item, each in zip(chunk, found, strict=True):
                 if isinstance(each, str):
                     yield Answer(item.name, problem=each)
                 else:
-                    guesses, looks_inverted = next(answered)
-                    yield Answer(item.name, guesses, looks_inverted=looks_inverted)
+                    guesses, look = next(answered)
+                    yield Answer(item.name, guesses, look=look)
 
 
 def classified(
-    classifier: Classifier, pixels: PixelArray, k: int, invert: bool
-) -> Iterator[tuple[tuple[Guess, ...], bool]]:
-    """For each image, the k most probable classes, and whether it looks inverted.
+    classifier: Classifier, pixels: PixelArray, k: int
+) -> Iterator[tuple[tuple[Guess, ...], Look]]:
+    """For each image, the k most probable classes, and how it differs from the training images.
 
     Args:
         classifier: the classifier.
         pixels: images in its shape.
         k: number of guesses for each image.
-        invert: classify the negatives of the images.
     """
-    pixels = 255 - pixels if invert else pixels
-    inverted = look_inverted(pixels, classifier.bundle.header.background).tolist()
-    return zip(classifier.top(pixels, k), inverted, strict=True)
-
-
-def note_on_inverted(classifier: Classifier, inverted: int, n: int, *, invert: bool) -> str:
-    """The note for images that look inverted; empty if there are none.
-
-    Args:
-        classifier: the classifier.
-        inverted: how many look so.
-        n: how many images there are.
-        invert: whether these are the negatives of what was given.
-    """
-    background = classifier.bundle.header.background
-    if not inverted or background is None:
-        return ""
-    trained, found = ("light on dark", "dark on light")
-    if background.shade == "light":
-        trained, found = found, trained
-    some = f"{inverted:,} of {n:,} images are" if n > 1 else "the image is"
-    what, remedy = found, "--invert classifies the negatives"
-    if invert:
-        what, remedy = f"{found} after --invert", "leave it out"
-    return (
-        f"{some} {what}, but the model was trained on {trained}, so the answers may be wrong; "
-        f"{remedy}"
-    )
+    looks = looks_of(pixels, classifier.bundle.header.background)
+    return zip(classifier.guesses(classifier.logits(pixels), k), looks, strict=True)
 
 
 def _chunks(items: Iterable[_Item | None]) -> Iterator[list[_Item]]:

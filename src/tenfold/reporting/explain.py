@@ -27,6 +27,10 @@ else:
     Figure = Any
 
 
+_SHOWN = 8
+"""Maximum number of classes in an explanation."""
+
+
 @dataclass(frozen=True)
 class Neighbor:
     """A training image that is like an image to the network.
@@ -49,9 +53,9 @@ class Explanation:
     """Why a classifier gives an answer for one image.
 
     Attributes:
-        guesses: the most probable classes, most probable first.
+        guesses: the most probable classes, and the one that is explained; most probable first.
         label: the index of the class that is explained, by default the answer.
-        name: its name.
+        name: the name of that class.
         pixels: the image as the network got it, n = 1.
         evidence: how much each part of it speaks for the class; see `occlusion_map`.
         neighbors: the training images that are most like it to the network.
@@ -107,6 +111,7 @@ def explain(
     train: ImageDataset | None = None,
     neighbors: int = 8,
     invert: bool = False,
+    center: bool = False,
     listener: Listener | None = None,
 ) -> Explanation:
     """Explain the answer for one image.
@@ -117,19 +122,18 @@ def explain(
         label: the name of the class to explain; None for the answer.
         train: the training images, to find those that are like it; None to leave that out.
         neighbors: how many of them.
-        invert: take the negative of the image.
+        invert: see `Classifier.pixels`.
+        center: see `Classifier.pixels`.
         listener: gets the progress.
 
     Raises:
         UsageError: there is no such class, or more than one image.
         DataError: the image cannot be read.
     """
-    pixels = classifier.pixels(image)
+    pixels = classifier.pixels(image, invert=invert, center=center)
     if len(pixels) != 1:
         raise UsageError(f"explain: found {len(pixels):,} images, wanted one")
-    if invert:
-        pixels = 255 - pixels
-    (guesses,) = classifier.top(pixels, min(8, len(classifier.classes)))
+    (guesses,) = classifier.guesses(classifier.logits(pixels), len(classifier.classes))
     if label is not None and label not in classifier.classes:
         raise UsageError(
             f"explain: there is no class {label!r}",
@@ -147,8 +151,10 @@ def explain(
             )
             for index, likeness in nearest_images(classifier, pixels, train, neighbors, listener)
         ]
+    explained = next(guess for guess in guesses if guess.label == place)
+    shown = guesses[:_SHOWN]
     return Explanation(
-        guesses=guesses,
+        guesses=shown if explained in shown else (*shown[:-1], explained),
         label=place,
         name=classifier.classes[place],
         pixels=pixels,
@@ -168,7 +174,10 @@ def explanation_text(explanation: Explanation, picture: Path) -> str:
     if others:
         lines.append(f"otherwise  {others}")
     if explanation.name != first.name:
-        lines.append(f"explained  {printable(explanation.name)}")
+        probability = next(
+            g.probability for g in explanation.guesses if g.label == explanation.label
+        )
+        lines.append(f"explained  {printable(explanation.name)} ({percent(probability)})")
     if explanation.is_training_image:
         lines.append("           the network was trained on this image")
     for number, each in enumerate(explanation.neighbors):

@@ -88,7 +88,8 @@ class LinesWriter(Writer):
             "image": answer.name,
             **({"true_class": answer.true_class} if answer.true_class else {}),
             **({"unsure": True} if self.is_unsure(answer) else {}),
-            **({"inverted": True} if answer.looks_inverted else {}),
+            **({"inverted": True} if answer.look.is_inverted else {}),
+            **({"uncentered": True} if answer.look.is_uncentered else {}),
             "top": [guess.to_dict() for guess in answer.guesses],
         }
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -58,6 +59,9 @@ _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _GRAY = ("1", "L", "LA", "La", *_SIXTEEN_BIT)
 _COLORS_WITH_HIGH_BITS = ("RGB", "RGBA", "RGBX", "LA")
 """Pillow reads only the high 8 of 16 bits of these."""
+
+Crop = Callable[[Image.Image], Image.Image]
+"""From a picture to a part of it."""
 
 _NEARLY_BLACK = 16
 _THROUGH_RGB = ("1", "RGB", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
@@ -123,6 +127,7 @@ def decode_image(
     size: tuple[int, int] | None,
     resize: Resize = DEFAULT_RESIZE,
     depth: int = 16,
+    crop: Crop | None = None,
 ) -> UInt8[np.ndarray, "channels height width"]:
     """One encoded image as raw pixels.
 
@@ -133,6 +138,7 @@ def decode_image(
         size: (height, width) of the result; None keeps the image's size.
         resize: how it is brought to that size.
         depth: of 16-bit gray, the number of bits that count, 8..16.
+        crop: gives the part of the upright picture, L or RGB, that is brought to that size.
 
     Raises:
         DataError: it is not an image, is damaged or truncated, its mode is refused, or it is over
@@ -141,9 +147,9 @@ def decode_image(
     """
     with pillow_errors(data, name):
         image = open_image(data, name)
-        if size is not None and isinstance(image, JpegImageFile):
+        if size is not None and crop is None and isinstance(image, JpegImageFile):
             _shrink_while_decoding(image, size)
-        return _pixels(image, name, channels, size, resize, depth)
+        return _pixels(image, name, channels, size, resize, depth, crop)
 
 
 def image_to_array(
@@ -153,6 +159,7 @@ def image_to_array(
     size: tuple[int, int] | None,
     resize: Resize = DEFAULT_RESIZE,
     depth: int = 16,
+    crop: Crop | None = None,
 ) -> UInt8[np.ndarray, "channels height width"]:
     """A Pillow image as raw pixels, by the same rules as `decode_image`; the image is unchanged.
 
@@ -163,7 +170,7 @@ def image_to_array(
     name = str(getattr(image, "filename", "") or "the image")
     with pillow_errors(None, name):
         require_bounded(*image.size, name)
-        return _pixels(image, name, channels, size, resize, depth)
+        return _pixels(image, name, channels, size, resize, depth, crop)
 
 
 def _orientation(image: Image.Image, *, without_pixels: bool = False) -> int:
@@ -240,6 +247,7 @@ def _pixels(
     size: tuple[int, int] | None,
     resize: Resize,
     depth: int,
+    crop: Crop | None,
 ) -> UInt8[np.ndarray, "channels height width"]:
     if channels not in (1, 3):
         raise UsageError(f"channels is {channels}, wanted 1 for gray or 3 for color")
@@ -256,6 +264,8 @@ def _pixels(
     mode = "L" if channels == 1 else "RGB"
     if image.mode != mode:
         image = image.convert(mode)
+    if crop is not None:
+        image = crop(image)
     if size is not None and image.size != (size[1], size[0]):
         image = _resized(image, size, resize)
     array = np.asarray(image)

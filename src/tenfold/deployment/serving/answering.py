@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import numpy as np
 
 from tenfold.data.folders.images import read_header
-from tenfold.deployment.background import look_inverted
+from tenfold.deployment.background import Look, looks_of
 from tenfold.deployment.classifier import Classifier
 from tenfold.deployment.explaining import occlusion_map
 from tenfold.deployment.serving.batching import Batcher, Judged
@@ -42,19 +42,29 @@ _MUCH = 2000
 T = TypeVar("T")
 
 
+class Changes(NamedTuple):
+    """How images are changed first; see `Classifier.pixels`."""
+
+    invert: bool = False
+    center: bool = False
+
+
+NO_CHANGES = Changes()
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a client wants to know of its images.
 
     Attributes:
         top: number of guesses for each.
-        invert: whether dark and light are exchanged before anything else.
+        changes: of the images, before anything else.
         seen: whether the answer has the pixels that the network got, as a picture.
         explain: whether it has a picture of what speaks for it and against it.
     """
 
     top: int = 3
-    invert: bool = False
+    changes: Changes = NO_CHANGES
     seen: bool = False
     explain: bool = False
 
@@ -78,7 +88,8 @@ def wanted_of(query: bytes, limits: Limits) -> Wanted:
     Raises:
         RefusedError: a parameter is unknown, given twice, or out of range.
     """
-    given = _parameters(query, {"top", "invert", "seen", "explain"})
+    given = _parameters(query, {"top", *Changes._fields, "seen", "explain"})
+    changes = _taken(given, Changes._fields)
     top = given.pop("top", "3")
     if not (top.isascii() and top.isdecimal() and len(top) < 6 and 1 <= int(top) <= limits.top):
         raise RefusedError(
@@ -86,16 +97,26 @@ def wanted_of(query: bytes, limits: Limits) -> Wanted:
             f"top is {top!r}, wanted a whole number, 1..{limits.top:,}",
             remedy="leave it out for the 3 most probable classes",
         )
-    return Wanted(int(top), **{name: _truth(name, value) for name, value in given.items()})
+    return Wanted(int(top), Changes(**changes), **_taken(given, ("seen", "explain")))
 
 
-def inverts(query: bytes) -> bool:
-    """Whether the query of an address asks for `invert`, which is all it may ask for.
+def changes_of(query: bytes) -> Changes:
+    """What the query of an address asks for that may ask for changes alone.
 
     Raises:
         RefusedError: a parameter is unknown, given twice, or out of range.
     """
-    return _truth("invert", _parameters(query, {"invert"}).get("invert", "false"))
+    return Changes(**_taken(_parameters(query, {*Changes._fields}), Changes._fields))
+
+
+def facts_of(look: Look) -> dict[str, bool]:
+    """How an image differs from the training images, as clients get it."""
+    return {"inverted": look.is_inverted, "uncentered": look.is_uncentered}
+
+
+def _taken(given: dict[str, str], names: Sequence[str]) -> dict[str, bool]:
+    """The parameters of these names that are given."""
+    return {name: _truth(name, given[name]) for name in names if name in given}
 
 
 def _parameters(query: bytes, known: Set[str]) -> dict[str, str]:
@@ -172,17 +193,30 @@ class Answering:
         """
         return await self._decoders.call(work, patience)
 
-    async def pixels(self, pictures: Sequence[Picture], patience: Patience) -> PixelArray:
+    def converted(self, pixels: PixelArray, changes: Changes) -> PixelArray:
+        """Raw pixels with these changes.
+
+        Raises:
+            UsageError: see `Classifier.pixels`.
+        """
+        return self._classifier.pixels(pixels, **changes._asdict())
+
+    async def pixels(
+        self, pictures: Sequence[Picture], changes: Changes, patience: Patience
+    ) -> PixelArray:
         """Pictures as the model takes them.
 
         Raises:
             RefusedError: too many wait, these waited for too long, or they have too many pixels.
+            UsageError: see `Classifier.pixels`.
             ClientGoneError: nobody waits for them any more.
             DataError: one cannot be read; names it.
         """
         if len(pictures) == 1 and is_quick(pictures[0].data):
-            return self._decoded(pictures[0])
-        return await self.in_background(lambda: self._all_decoded(pictures, patience), patience)
+            return self._decoded(pictures[0], changes)
+        return await self.in_background(
+            lambda: self._all_decoded(pictures, changes, patience), patience
+        )
 
     async def answer(
         self, names: Sequence[str], pixels: PixelArray, wanted: Wanted, patience: Patience
@@ -191,7 +225,7 @@ class Answering:
 
         Args:
             names: of the images.
-            pixels: the images.
+            pixels: the images, changed as is wanted.
             wanted: what to say of them.
             patience: with the request.
 
@@ -199,8 +233,6 @@ class Answering:
             RefusedError: too many wait, or these waited for too long.
             ClientGoneError: nobody waits for it any more.
         """
-        if wanted.invert:
-            pixels = 255 - pixels
         judged = await self.batcher.judge(pixels, wanted.top)
 
         def written() -> Answer:
@@ -212,13 +244,15 @@ class Answering:
             return await self.in_background(written, patience)
         return written()
 
-    def _all_decoded(self, pictures: Sequence[Picture], patience: Patience) -> PixelArray:
+    def _all_decoded(
+        self, pictures: Sequence[Picture], changes: Changes, patience: Patience
+    ) -> PixelArray:
         if len(pictures) > 1:
             self._require_few_pixels(pictures, patience)
         decoded = []
         for picture in pictures:
             patience.require()
-            decoded.append(self._decoded(picture))
+            decoded.append(self._decoded(picture, changes))
         return np.concatenate(decoded)
 
     def _require_few_pixels(self, pictures: Sequence[Picture], patience: Patience) -> None:
@@ -234,16 +268,16 @@ class Answering:
                     remedy="scale them down, or send them in several requests",
                 )
 
-    def _decoded(self, picture: Picture) -> PixelArray:
+    def _decoded(self, picture: Picture, changes: Changes) -> PixelArray:
         file = io.BytesIO(picture.data)
         file.name = picture.name  # which messages show
-        return self._classifier.pixels(file, paths=False)
+        return self._classifier.pixels(file, paths=False, **changes._asdict())
 
     def _judge(self, pixels: PixelArray, top: int) -> list[Judged]:
         logits = self._classifier.logits(pixels)
-        inverted = look_inverted(pixels, self._background).tolist()
+        looks = looks_of(pixels, self._background)
         guesses = self._classifier.guesses(logits, top)
-        return [Judged(*each) for each in zip(guesses, inverted, strict=True)]
+        return [Judged(*each) for each in zip(guesses, looks, strict=True)]
 
     def _facts(
         self, names: Sequence[str], pixels: PixelArray, judged: Sequence[Judged], wanted: Wanted
@@ -253,7 +287,7 @@ class Answering:
             facts: dict[str, Any] = {
                 "image": name,
                 "top": [guess.to_dict() for guess in found.guesses],
-                "inverted": found.is_inverted,
+                **facts_of(found.look),
             }
             if wanted.seen:
                 facts["seen"] = data_address(png_of(image_of(image)))

@@ -15,7 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tenfold._version import __version__
 from tenfold.deployment.classifier import Classifier
 from tenfold.deployment.serving import documents as doc
-from tenfold.deployment.serving.answering import SCHEMA, Answering, Wanted, inverts, wanted_of
+from tenfold.deployment.serving.answering import (
+    SCHEMA,
+    Answering,
+    Wanted,
+    changes_of,
+    facts_of,
+    wanted_of,
+)
 from tenfold.deployment.serving.bodies import (
     JSON,
     Bodies,
@@ -208,12 +215,18 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
     ) -> tuple[list[str], PixelArray]:
         """The names and pixels of images; of the body, nothing is kept while they wait."""
         if media_type(kind) == JSON:
-            pixels = await _read(answering, data, lambda: pixels_in(data, shape, limits), patience)
+            pixels = await _read(
+                answering,
+                data,
+                lambda: answering.converted(pixels_in(data, shape, limits), wanted.changes),
+                patience,
+            )
             wanted.require_explainable(len(pixels))
             return [f"image {n}" for n in range(len(pixels))], pixels
         pictures = await _read(answering, data, lambda: pictures_in(data, kind, limits), patience)
         wanted.require_explainable(len(pictures))
-        return [picture.name for picture in pictures], await answering.pixels(pictures, patience)
+        pixels = await answering.pixels(pictures, wanted.changes, patience)
+        return [picture.name for picture in pictures], pixels
 
     return predict
 
@@ -299,7 +312,7 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
     )
     async def collect(request: Request) -> Response:
         """Save a picture with the right class."""
-        invert = inverts(request.scope["query_string"])
+        changes = changes_of(request.scope["query_string"])
         kind = request.headers.get("content-type", "")
         body = await service.bodies.read(request.headers, request.receive)
         try:
@@ -307,13 +320,13 @@ def _add_collection(app: FastAPI, service: Service, collection: Collection) -> N
             label, picture = await _read(
                 service.answering, data, lambda: labeled_picture(data, kind, limits), patience
             )
-            saved = await service.savers.call(
-                partial(collection.save, label, picture, invert=invert), patience
+            place, look = await service.savers.call(
+                partial(collection.save, label, picture, changes), patience
             )
         finally:
             body.release()
         service.metrics.collected.inc()
-        return Answer({"schema": SCHEMA, "saved": saved}, 201)
+        return Answer({"schema": SCHEMA, "saved": place, **facts_of(look)}, 201)
 
     @app.delete(
         f"{_COLLECT}/{{label}}/{{name}}",

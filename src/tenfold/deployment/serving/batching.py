@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tenfold.deployment.background import Look
 from tenfold.deployment.classifier import Guess
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.refusals import full
@@ -23,11 +24,11 @@ class Judged:
 
     Attributes:
         guesses: the most probable classes, most probable first.
-        is_inverted: whether it looks inverted against the training images.
+        look: how it differs from the training images.
     """
 
     guesses: tuple[Guess, ...]
-    is_inverted: bool
+    look: Look
 
 
 Compute = Callable[[PixelArray, int], list[Judged]]
@@ -153,9 +154,7 @@ class Batcher:
         for each in batch:
             own = judged[done : done + len(each.pixels)]
             done += len(own)
-            outcomes.append(
-                (each, [Judged(one.guesses[: each.top], one.is_inverted) for one in own])
-            )
+            outcomes.append((each, [Judged(one.guesses[: each.top], one.look) for one in own]))
         return outcomes
 
 

@@ -7,18 +7,23 @@ import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tenfold.data.folders.images import decode_image
 from tenfold.data.folders.layout import same_name, split_of
 from tenfold.data.folders.members import is_hidden
+from tenfold.deployment.background import Look, looks_of
 from tenfold.deployment.bundle import BundleHeader
+from tenfold.deployment.inputs import conversion_for
+from tenfold.deployment.serving.answering import NO_CHANGES, Changes
 from tenfold.deployment.serving.bodies import Picture
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.pictures import image_of, png_of
 from tenfold.deployment.serving.refusals import RefusedError
 from tenfold.errors import StorageError, UsageError, did_you_mean, quoted, reason_of
+from tenfold.paths import is_folder
 from tenfold.storage import make_folder, remove_file, write_bytes
 
 _LONGEST_NAME = 255
@@ -58,6 +63,18 @@ def why_no_folder(label: str, *, on_windows: bool = os.name == "nt") -> str:
     return ""
 
 
+class Saved(NamedTuple):
+    """A picture that was saved.
+
+    Attributes:
+        place: its class and the file's name, with a slash between them.
+        look: how it differs from the training images.
+    """
+
+    place: str
+    look: Look
+
+
 class Collection:
     """A folder of class folders, to which one thread adds pictures.
 
@@ -75,6 +92,7 @@ class Collection:
         make_folder(folder)
         self._folder, self._header, self._limits = folder, header, limits
         self._saved: dict[tuple[str, str], int] = {}
+        self._made: set[str] = set()
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise StorageError(
                 f"{folder}: pictures cannot be saved there",
@@ -93,7 +111,7 @@ class Collection:
         """The classes whose pictures can be collected."""
         return [label for label in self._header.classes if not why_no_folder(label)]
 
-    def save(self, label: str, picture: Picture, *, invert: bool = False) -> str:
+    def save(self, label: str, picture: Picture, changes: Changes = NO_CHANGES) -> Saved:
         """Save a picture as a PNG file with nothing but its pixels.
 
         It has the model's channels, and its own size up to `Limits.collected_side`.
@@ -101,19 +119,18 @@ class Collection:
         Args:
             label: the name of its class.
             picture: any image that the model takes.
-            invert: whether dark and light are exchanged.
-
-        Returns:
-            The class and the file's name, with a slash between them.
+            changes: of the picture first.
 
         Raises:
+            UsageError: it cannot be changed so.
             RefusedError: the class is unknown or has no folder, or the collection is full.
             DataError: the picture cannot be read.
             StorageError: it cannot be saved.
         """
         self._require_class(label)
-        image = self._decoded(picture)
-        png = png_of(ImageOps.invert(image) if invert else image)
+        image = self._decoded(picture, changes)
+        look = self._look(image)
+        png = png_of(image)
         if (
             len(self._saved) >= self._limits.collected
             or sum(self._saved.values()) + len(png) > self._limits.collected_bytes
@@ -132,7 +149,7 @@ class Collection:
             self._remove_if_empty(label)
             raise
         self._saved[label, name] = len(png)
-        return f"{label}/{name}"
+        return Saved(f"{label}/{name}", look)
 
     def take_back(self, label: str, name: str) -> None:
         """Remove a picture that this collection has saved since it was opened.
@@ -166,7 +183,9 @@ class Collection:
             )
 
     def _make_class_folder(self, label: str) -> None:
-        make_folder(self._folder / label)
+        if not is_folder(self._folder / label):
+            make_folder(self._folder / label)
+            self._made.add(label)
         if label not in self._class_folders():
             raise _uncollectable(
                 label,
@@ -175,9 +194,17 @@ class Collection:
             )
 
     def _remove_if_empty(self, label: str) -> None:
-        """Remove a class folder without images, with which the others could not be trained on."""
+        """Remove a class folder without images, with which the others could not be trained on.
+
+        It stays if it was there before, or if those that are left are named like parts of a data
+        set, as which they would be read.
+        """
+        others = [name for name in self._class_folders() if name != label]
+        if label not in self._made or (others and all(map(split_of, others))):
+            return
         with suppress(OSError):  # it is not empty
             (self._folder / label).rmdir()
+            self._made.remove(label)
 
     def _class_folders(self) -> list[str]:
         try:
@@ -190,19 +217,26 @@ class Collection:
         except OSError as error:
             raise StorageError(f"{self._folder}: cannot be read: {reason_of(error)}") from error
 
-    def _decoded(self, picture: Picture) -> Image.Image:
-        header = self._header
+    def _decoded(self, picture: Picture, changes: Changes) -> Image.Image:
+        header, side = self._header, self._limits.collected_side
+        conversion = conversion_for(header, **changes._asdict())
         pixels = decode_image(
             bytes(picture.data),
             picture.name,
             channels=header.input_shape[0],
             size=None,
             depth=header.depth,
+            crop=conversion.crop(side),
         )
-        image = image_of(pixels)
-        side = self._limits.collected_side
+        image = image_of(255 - pixels if changes.invert else pixels)
         image.thumbnail((side, side), Image.Resampling.BILINEAR)
         return image
+
+    def _look(self, image: Image.Image) -> Look:
+        """How a picture differs from the training images, once it has the model's size."""
+        pixels = conversion_for(self._header).converted(image)
+        (look,) = looks_of(pixels[None], self._header.background)
+        return look
 
 
 def _uncollectable(label: str, reason: str, remedy: str) -> RefusedError:

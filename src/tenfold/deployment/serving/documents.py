@@ -56,14 +56,24 @@ class GuessFacts(_Described):
 _Png = Annotated[str, Field(pattern="^data:image/png;base64,")]
 
 
-class PredictionFacts(_Described):
+class _LookFacts(_Described):
+    inverted: Annotated[
+        bool, Field(description="Whether it looks inverted against the training images.")
+    ]
+    uncentered: Annotated[
+        bool,
+        Field(
+            description="Whether its subject is smaller or fainter than those of the training "
+            "images, or not in the middle."
+        ),
+    ]
+
+
+class PredictionFacts(_LookFacts):
     """What the model says of one image."""
 
     image: str
     top: Annotated[list[GuessFacts], Field(min_length=1)]
-    inverted: Annotated[
-        bool, Field(description="Whether it looks inverted against the training images.")
-    ]
     seen: Annotated[_Png, Field(description="The pixels that the network got, if asked for.")] = ""
     explanation: Annotated[
         _Png,
@@ -116,8 +126,8 @@ class ReadyFacts(_Described):
     status: Literal["ready"]
 
 
-class SavedFacts(_Schema):
-    """Where a picture was saved: its class and the name of its file."""
+class SavedFacts(_Schema, _LookFacts):
+    """Where a picture was saved: its class and the name of its file; and how it looks."""
 
     saved: Annotated[str, Field(pattern=r"^[^/]+/[^/]+\.png$")]
 
@@ -188,7 +198,7 @@ def prediction(shape: ImageShape, limits: Limits) -> dict[str, Any]:
                 "Number of classes in the answer, if the model has as many.",
                 {"type": "integer", "minimum": 1, "maximum": limits.top, "default": 3},
             ),
-            _parameter("invert", "Exchange dark and light first."),
+            *_CHANGES,
             _parameter("seen", "Also answer with the pixels that the network got."),
             _parameter(
                 "explain", "Also answer with what speaks for the first answer; for one image."
@@ -219,7 +229,7 @@ def collection(classes: list[str]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {
-        "parameters": [_parameter("invert", "Exchange dark and light first.")],
+        "parameters": _CHANGES,
         "requestBody": {
             "required": True,
             "content": {MULTIPART: {"schema": form, "encoding": _FILE}},
@@ -271,6 +281,12 @@ def _parameter(name: str, text: str, schema: dict[str, Any] | None = None) -> di
         "description": text,
         "schema": schema or {"type": "boolean", "default": False},
     }
+
+
+_CHANGES = [
+    _parameter("invert", "Exchange dark and light first."),
+    _parameter("center", "Crop to what stands out from the rim first."),
+]
 
 
 def _pixels(shape: ImageShape) -> dict[str, Any]:

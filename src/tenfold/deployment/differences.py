@@ -1,0 +1,87 @@
+"""Notes on images that are unlike those that a model was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tenfold.deployment.background import Background, Look
+
+_MOST_NAMED = 3
+
+_USUAL = 0.005
+"""Share of images from a data set itself, at most, that differ in size or place."""
+
+
+@dataclass
+class _Some:
+    """How many images there are of a kind, and the names of the first."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.names) < _MOST_NAMED:
+            self.names.append(name)
+
+
+class Differences:
+    """Counts the images that are unlike the training images.
+
+    Args:
+        background: what the training images have around their subjects; None if it is not known.
+        invert: whether the images are the negatives of what was given.
+        center: whether they were cropped to their subjects.
+    """
+
+    def __init__(
+        self, background: Background | None, *, invert: bool = False, center: bool = False
+    ) -> None:
+        self._background, self._invert, self._center = background, invert, center
+        self._count = 0
+        self._inverted, self._uncentered = _Some(), _Some()
+
+    def add(self, name: str, look: Look) -> None:
+        """Count an image."""
+        self._count += 1
+        if look.is_inverted:
+            self._inverted.add(name)
+        if look.is_uncentered and not self._center:
+            self._uncentered.add(name)
+
+    def notes(self, invert: str = "--invert", center: str = "--center") -> list[str]:
+        """A sentence for each way in which images differ; none if none do.
+
+        Args:
+            invert: what asks for negatives.
+            center: what asks for cropping.
+        """
+        notes = []
+        if self._inverted.count and self._background is not None:
+            found, trained = "dark on light", "light on dark"
+            if self._background.shade == "light":
+                found, trained = trained, found
+            found += f" after {invert}" if self._invert else ""
+            notes.append(
+                f"{self._those(self._inverted, 'is', 'are')} {found}, but the model was trained "
+                f"on {trained}, so the answers may be wrong; "
+                f"{'leave it out' if self._invert else f'{invert} classifies the negatives'}"
+            )
+        if self._uncentered.count > _USUAL * self._count:
+            notes.append(
+                f"{self._those(self._uncentered, 'has', 'have')} a smaller or fainter subject than "
+                "the training images, or one that is not in the middle, so the answers may be "
+                f"wrong; {center} crops to the subject"
+            )
+        return notes
+
+    def _those(self, some: _Some, is_one: str, are_many: str) -> str:
+        """Some of the images as the subject of a sentence."""
+        if self._count == 1:
+            return f"the image {is_one}"
+        if some.count == self._count:
+            return f"all {some.count:,} images {are_many}"
+        names = ", ".join(some.names)
+        if (left := some.count - len(some.names)) > 0:
+            names = f"{names} and {left:,} more"
+        return f"{some.count:,} of {self._count:,} images ({names}) {are_many}"
