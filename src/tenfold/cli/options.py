@@ -71,8 +71,8 @@ Center = Annotated[
     typer.Option(
         "--center",
         metavar="",
-        help="Crop to what stands out from the rim, with as much around it as the training images "
-        "have.",
+        help="Crop to what stands out from the rim, as large, central and strong as in the "
+        "training images.",
     ),
 ]
 NoReport = Annotated[

@@ -94,6 +94,13 @@ def train(
     group_by: GroupBy = None,
     skip_bad: SkipBad = False,
     corrections: CorrectionsFile = None,
+    add: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Class folders with more training images, such as corrected answers.",
+        ),
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -160,6 +167,7 @@ def train(
         "optimizer": optimizer,
         "val": val,
         "seed": seed,
+        "add": None if add is None else str(add),
         "start": None if start is None else str(start),
         "weights": None if weights is None else str(weights),
         "freeze": freeze or None,

@@ -184,6 +184,52 @@ class ImageDataset(MapDataset):
         arrays = self.arrays._replace(labels=labels, classes=tuple(classes))
         return ImageDataset.from_arrays(arrays, split=self.split, source=self.source)
 
+    def with_classes(self, classes: tuple[str, ...], whose: str) -> ImageDataset:
+        """The same images, labeled with these classes in their order.
+
+        Args:
+            classes: among them are those of all images.
+            whose: what messages call them, such as `the model's classes`.
+
+        Raises:
+            DataError: some images are of other classes.
+        """
+        if self.classes == classes:
+            return self
+        known = {name: label for label, name in enumerate(classes)}
+        counts = zip(self.classes, self.class_counts().tolist(), strict=True)
+        unknown = [name for name, n in counts if n and name not in known]
+        if unknown:
+            raise DataError(
+                f"{self.source}: some images are of {quoted(unknown)}, "
+                f"but {whose} are {quoted(classes)}",
+                remedy="leave these images out, or give their class one of those names",
+            )
+        labels = np.array([known.get(name, 0) for name in self.classes])  # 0 where no image is
+        return self.with_labels(labels[self.label_array], classes)
+
+    def joined(self, other: ImageDataset) -> ImageDataset:
+        """The images of both, which have the same classes and shape, without groups.
+
+        If only one has names, the others are called `train image 0` and so on.
+        """
+        names = None
+        if self.names is not None or other.names is not None:
+            names = [
+                name
+                for part in (self, other)
+                for name in part.names
+                or [f"{part.split} image {place}" for place in range(len(part))]
+            ]
+        return ImageDataset(
+            np.concatenate([self.image_array, other.image_array]),
+            np.concatenate([self.label_array, other.label_array]),
+            self.classes,
+            split=self.split,
+            source=self.source,
+            names=names,
+        )
+
     def class_counts(self) -> Int64[np.ndarray, " classes"]:
         """The number of images in each class."""
         return np.bincount(self.label_array, minlength=len(self.classes))

@@ -12,6 +12,9 @@ from tenfold.types import PixelArray
 
 Shade = Literal["dark", "light"]
 
+IN_WORDS: dict[Shade, str] = {"dark": "light on dark", "light": "dark on light"}
+"""How images with a background of this shade look."""
+
 _DARK, _LIGHT = 64, 191
 """The darkest quarter of gray values, and the lightest."""
 
@@ -52,7 +55,7 @@ class Look(NamedTuple):
     is_inverted: bool = False
     """Whether it is light where they are dark, or the other way round."""
     is_uncentered: bool = False
-    """Whether its subject is smaller or fainter than theirs, or elsewhere."""
+    """Whether its subject is smaller or fainter than theirs, elsewhere, or on a gray background."""
 
 
 SAME_LOOK = Look()
@@ -97,21 +100,34 @@ def looks_of(images: PixelArray, background: Background | None) -> list[Look]:
     """
     if background is None:
         return [SAME_LOOK] * len(images)
-    inverted = _is(opposite(background.shade), _rims(images))
-    if background.least_extent is None or background.most_offset is None:
-        return [Look(each) for each in inverted.tolist()]
     looks: list[Look] = []
     for start in range(0, len(images), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        gray = _light_on_dark(images[part], background.shade)
-        if inverted[part].any():
-            gray = np.where(inverted[part, None, None], 255 - gray, gray)
-        extents, offsets = _extents(gray), _offsets(gray)
-        uncentered = (extents < _SMALLER * background.least_extent) | (
-            offsets > background.most_offset + _FARTHER
-        )
-        looks += map(Look, inverted[part].tolist(), uncentered.tolist())
+        looks += _looks(images[start : start + _AT_ONCE], background)
     return looks
+
+
+def _looks(images: PixelArray, background: Background) -> list[Look]:
+    """See `looks_of`; of not too many images."""
+    rims = _rims(images)
+    differs = ~_is(background.shade, rims)
+    gray = _light_on_dark(images, background.shade)
+    if not differs.any():
+        inverted = is_gray = differs
+    else:
+        if background.shade == "light":
+            rims = 255 - rims
+        least, most = gray.min(axis=(1, 2)), gray.max(axis=(1, 2))
+        is_gray = differs & (rims < _LIGHT)
+        inverted = differs & (~is_gray | (rims - least > most - rims))
+        gray = np.where(inverted[:, None, None], 255 - gray, gray)
+    if background.least_extent is None or background.most_offset is None:
+        return [Look(each) for each in inverted.tolist()]
+    uncentered = (
+        is_gray
+        | (_extents(gray) < _SMALLER * background.least_extent)
+        | (_offsets(gray) > background.most_offset + _FARTHER)
+    )
+    return list(map(Look, inverted.tolist(), uncentered.tolist()))
 
 
 _SHADES: tuple[Shade, ...] = ("dark", "light")
@@ -151,10 +167,10 @@ def _light_on_dark(images: PixelArray, shade: Shade) -> np.ndarray:
 
 def _extents(gray: np.ndarray) -> np.ndarray:
     """Of each image, the longer side of its subject as a share of the image's; 0 without one."""
-    subject: np.ndarray = gray >= 128
+    subject = np.greater_equal(gray, 128)
     longest = np.zeros(len(gray))
     for axis in (1, 2):
-        there: np.ndarray = subject.any(axis=3 - axis)
+        there = subject.any(axis=3 - axis)
         first, last = there.argmax(axis=1), there.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
         sides = np.where(there.any(axis=1), last - first + 1, 0) / there.shape[1]
         longest = np.maximum(longest, sides)

@@ -191,8 +191,8 @@ class Classifier:
             paths: whether names of files are taken, and these files opened.
             invert: take the negatives, for images that are dark on light where the training images
                 are light on dark, or the other way round.
-            center: crop each image to what stands out from its rim, with as much around it as the
-                training images have, for drawings and scans with a margin.
+            center: crop each image to what stands out from its rim, and make it as large, central
+                and strong as in the training images: for drawings, scans and photographs of paper.
 
         Raises:
             UsageError: the images are of another type, or are names although `paths` is False; or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tenfold.deployment.background import Background, Look
+from tenfold.deployment.background import IN_WORDS, Background, Look, opposite
 
 _MOST_NAMED = 3
 
@@ -58,9 +58,8 @@ class Differences:
         """
         notes = []
         if self._inverted.count and self._background is not None:
-            found, trained = "dark on light", "light on dark"
-            if self._background.shade == "light":
-                found, trained = trained, found
+            shade = self._background.shade
+            trained, found = IN_WORDS[shade], IN_WORDS[opposite(shade)]
             found += f" after {invert}" if self._invert else ""
             notes.append(
                 f"{self._those(self._inverted, 'is', 'are')} {found}, but the model was trained "
@@ -70,8 +69,8 @@ class Differences:
         if self._uncentered.count > _USUAL * self._count:
             notes.append(
                 f"{self._those(self._uncentered, 'has', 'have')} a smaller or fainter subject than "
-                "the training images, or one that is not in the middle, so the answers may be "
-                f"wrong; {center} crops to the subject"
+                "the training images, or one that is not in the middle or on a gray background, so "
+                f"the answers may be wrong; {center} crops to the subject"
             )
         return notes
 

@@ -47,7 +47,7 @@ CHOSEN_BY_DATA: Mapping[str, Any] = {
 }
 """The keys that may be left to the data, with the values that stand for them until then."""
 
-NOT_DECISIVE = ("data", "labels", "label_from", "group_by", "skip_bad", "corrections")
+NOT_DECISIVE = ("data", "labels", "label_from", "group_by", "skip_bad", "corrections", "add")
 """Keys that say where data is and which of it is used; the data itself is compared."""
 
 _MAX_PROBLEMS = 10
@@ -152,6 +152,7 @@ class Recipe(BaseModel):
         skip_bad: whether images that cannot be read are left out.
         corrections: a table of images to leave out and labels to change; see
             `tenfold.data.corrections`.
+        add: more training images: a folder of class folders, such as corrected answers.
         test: share held out for testing if the data has no test split.
         val: share of the training images held out for validation.
         duplicates_together: whether equal images stay together when some are held out.
@@ -205,6 +206,7 @@ class Recipe(BaseModel):
     group_by: str = ""
     skip_bad: bool = False
     corrections: str = ""
+    add: str = ""
     test: _Fraction = 0.2
     val: _Fraction = 0.0
     duplicates_together: bool = True

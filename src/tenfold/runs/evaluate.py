@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tenfold.data.catalog.table import DATASETS
-from tenfold.data.dataset import ImageDataset
+from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.folders.damage import BadFilesError
 from tenfold.data.folders.options import NO_OPTIONS, FolderOptions
 from tenfold.data.load import load_splits, read_data
@@ -23,12 +23,12 @@ from tenfold.errors import (
     NewerFormatError,
     UsageError,
     listing,
-    quoted,
 )
 from tenfold.evaluation.report import Report
 from tenfold.listening import Listener, WithoutNotes
 from tenfold.paths import exists, is_folder
 from tenfold.recipes import Recipe
+from tenfold.runs.adding import read_added, with_added
 from tenfold.runs.evidence import Evidence
 from tenfold.runs.facts import Beginnings, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
@@ -106,12 +106,13 @@ def evaluate_run(
             listener.note(note)
     with _classifier_of(bundle, resources) as classifier:
         if own is not None:
-            parts = _own_parts(own, facts, recipe, data, resources, listener)
+            adding = split == "train"
+            parts = _own_parts(own, facts, recipe, data, resources, listener, adding=adding)
             if parts is not None and isinstance(data, str | Path):
                 listener.note(f"this is the run's own data, so its {split} split is evaluated")
         if parts is None:
             parts = _other_parts(data, classifier, options, resources, listener)
-        part = _with_classes(_chosen(parts, split), classifier.classes)
+        part = _chosen(parts, split).with_classes(classifier.classes, "the model's classes")
         report = classifier.evaluate(part, batch_size=batch_size)
     if report.note:
         listener.note(report.note)
@@ -249,7 +250,9 @@ def sample_of_test_images(
     resources = resources.with_defaults_from(facts, None)
     recipe = read_recipe(folder, facts)
     listener = listener or Listener()
-    parts = _own_parts(folder, facts, recipe, None, resources, listener, remedy=_NAME_FILES)
+    parts = _own_parts(
+        folder, facts, recipe, None, resources, listener, remedy=_NAME_FILES, adding=False
+    )
     test = None if parts is None else parts.get("test")
     if test is None:
         raise DataError(f"{folder}: the run's data has no test split", remedy=_NAME_FILES)
@@ -267,6 +270,7 @@ def _own_parts(
     listener: Listener,
     *,
     remedy: str = "",
+    adding: bool = True,
 ) -> dict[str, ImageDataset] | None:
     """The splits that a run was trained with; None if `data` is given and is not the run's.
 
@@ -278,12 +282,13 @@ def _own_parts(
         resources: what the evaluation may use.
         listener: gets the progress of long reads.
         remedy: what to do if the run's data is missing; empty to pass it to `evaluate`.
+        adding: whether the training images that were added are wanted.
 
     Raises:
         DataError: the run's data has changed.
     """
     evaluate = f"tenfold.evaluate({str(folder)!r}, data)"
-    recorded = Recorded(facts.data.skipped, facts.data.corrections)
+    recorded = Recorded.of(facts.data)
     try:
         loaded = load_splits(
             data
@@ -320,6 +325,8 @@ def _own_parts(
             raise
         return None  # data that cannot be read or split like the run's is other data
     if splits.fingerprint == facts.data.fingerprint:
+        if adding:
+            splits = _with_added(splits, loaded.depth, facts, recipe, listener)
         return {part.split: part for part in splits}
     if data is None:
         as_it_is = folder.command("evaluate", loaded.source)
@@ -329,6 +336,20 @@ def _own_parts(
             remedy=remedy or f"restore it, or evaluate on it as it is now: {as_it_is}",
         )
     return None
+
+
+def _with_added(
+    splits: Splits, depth: int | None, facts: RunFacts, recipe: Recipe, listener: Listener
+) -> Splits:
+    """With the images that the run was trained on besides, if these are still there."""
+    if facts.data.added is None:
+        return splits
+    try:
+        added = read_added(recipe, splits.train, depth, WithoutNotes(listener), facts.data.added)
+    except DataError as error:
+        listener.note(f"the training images are those of the data alone: {error}")
+        return splits
+    return with_added(splits, added)
 
 
 def _other_parts(
@@ -369,34 +390,6 @@ def _is_within(source: str, other: str) -> bool:
     if not (exists(source) and exists(other)):  # such as what was passed in Python
         return False
     return Path(source).resolve().is_relative_to(Path(other).resolve())
-
-
-def _with_classes(part: ImageDataset, classes: tuple[str, ...]) -> ImageDataset:
-    """The images, relabeled with the model's classes in the model's order.
-
-    Raises:
-        DataError: some images are of other classes.
-    """
-    if part.classes == classes:
-        return part
-    known = {name: label for label, name in enumerate(classes)}
-    counts = zip(part.classes, part.class_counts().tolist(), strict=True)
-    unknown = [name for name, n in counts if n and name not in known]
-    if unknown:
-        raise DataError(
-            f"{part.source}: some images are of {quoted(unknown)}, "
-            f"but the model's classes are {quoted(classes)}",
-            remedy="leave these images out, or rename their class to the model's name for it",
-        )
-    labels = np.array([known.get(name, 0) for name in part.classes])  # 0 for those without images
-    return ImageDataset(
-        part.image_array,
-        labels[part.label_array],
-        classes,
-        split=part.split,
-        source=part.source,
-        names=part.names,
-    )
 
 
 def of_own_images(error: BadFilesError) -> BadFilesError:

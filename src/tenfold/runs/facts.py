@@ -88,6 +88,20 @@ class Session(Conditions):
     why_not_native: str = ""
 
 
+class AddedFacts(Facts):
+    """Training images from another place than the data's.
+
+    Attributes:
+        place: a path.
+        n: how many.
+        fingerprint: of them.
+    """
+
+    place: str
+    n: PositiveInt
+    fingerprint: str
+
+
 class DataFacts(Facts):
     """The data a run was trained on.
 
@@ -95,7 +109,7 @@ class DataFacts(Facts):
         source: a name or path, or the type of the Python object.
         can_be_reopened: whether the source is a name or path.
         root: the data set folder that was searched, for a data set from the catalog.
-        fingerprint: of all splits.
+        fingerprint: of all splits, without images that were added.
         classes: the class names.
         image_shape: channels, height, width.
         n: images in each split.
@@ -103,6 +117,7 @@ class DataFacts(Facts):
         skipped: why images were left out because they cannot be read, by name.
         corrections: the new label of each image that got one, by name; empty for one that was left
             out.
+        added: the images that were added to the training images; None for none.
     """
 
     source: str
@@ -115,6 +130,7 @@ class DataFacts(Facts):
     notes: list[str]
     skipped: dict[str, str] = Field(default_factory=dict)
     corrections: dict[str, str] = Field(default_factory=dict)
+    added: AddedFacts | None = None
 
 
 class StartFacts(Facts):

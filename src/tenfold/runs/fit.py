@@ -35,7 +35,7 @@ from tenfold.recipes.choosing import (
     warning,
 )
 from tenfold.runs.conditions import conditions, machine_conditions
-from tenfold.runs.facts import Conditions, Context, DataFacts, Figures, StartFacts
+from tenfold.runs.facts import AddedFacts, Conditions, Context, DataFacts, Figures, StartFacts
 from tenfold.runs.pace import Pace
 from tenfold.runs.reading import (
     Recorded,
@@ -424,6 +424,11 @@ def _assembled(
             notes=list(data.notes),
             skipped=dict(data.skipped),
             corrections=dict(data.corrections),
+            added=None
+            if data.added is None
+            else AddedFacts(
+                place=recipe.add, n=len(data.added), fingerprint=data.added.fingerprint
+            ),
         ),
         start=None if start is None else start.facts,
         features=features,

@@ -16,6 +16,7 @@ from tenfold.evaluation.comparing import SHARE, Summary, summary_of
 from tenfold.evaluation.report import Report
 from tenfold.recipes import Recipe
 from tenfold.recipes.choosing import share_held_out
+from tenfold.runs.adding import with_added
 from tenfold.runs.reading import RunData, read_for
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.starting import read_start, with_start
@@ -166,6 +167,8 @@ def each_fold(
         splits = Splits(train.select(rest), read.splits.val, train.select(held, split="test"))
         val = share_held_out(recipe, len(rest))
         splits = with_validation(splits, val, seed=recipe.seed, duplicates_together=together)
-        fold_data = replace(read, splits=splits, fingerprint=splits.fingerprint, val=val)
+        fingerprint = splits.fingerprint
+        splits = with_added(splits, read.added)
+        fold_data = replace(read, splits=splits, fingerprint=fingerprint, val=val)
         watching = _OfFold(watcher, name, told)
         yield name, held, fit(recipe, fold_data, resources=resources, watcher=watching)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
 from tenfold._lazy import imported
 from tenfold.data.corrections import NO_CORRECTIONS, Corrections, read_corrections
-from tenfold.data.dataset import Splits
+from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.folders.options import FolderOptions
 from tenfold.data.load import LoadedData, load_splits, note_absent_classes
 from tenfold.data.splitting import with_validation
@@ -19,6 +19,8 @@ from tenfold.errors import UsageError, counted
 from tenfold.listening import Listener, Recorder
 from tenfold.recipes import Recipe
 from tenfold.recipes.choosing import LEAST_TO_HOLD_OUT, share_held_out
+from tenfold.runs.adding import read_added, with_added
+from tenfold.runs.facts import AddedFacts, DataFacts
 from tenfold.runs.resources import Resources, choose_device
 from tenfold.storage import absolute, expanded
 
@@ -32,10 +34,17 @@ class Recorded:
     Attributes:
         left_out: why images were left out because they cannot be read, by name.
         corrections: see `Corrections.new_labels`.
+        added: what was added to the training images; None for nothing.
     """
 
     left_out: Mapping[str, str] = field(default_factory=dict)
     corrections: Mapping[str, str] = field(default_factory=dict)
+    added: AddedFacts | None = None
+
+    @classmethod
+    def of(cls, facts: DataFacts) -> Recorded:
+        """What a run has recorded."""
+        return cls(facts.skipped, facts.corrections, facts.added)
 
     def corrections_from(self, place: str) -> Corrections:
         """The corrections, of which messages say where they come from."""
@@ -47,8 +56,8 @@ class RunData:
     """The data of a run, as read.
 
     Attributes:
-        splits: with the validation images that the recipe wants.
-        fingerprint: of the splits.
+        splits: with the validation images that the recipe wants, and those that are added.
+        fingerprint: of the splits without those that are added.
         source: see `LoadedData`.
         can_be_reopened: whether the source is a name or path.
         root: see `LoadedData`.
@@ -57,6 +66,7 @@ class RunData:
         skipped: why images were left out because they cannot be read, by name.
         corrections: what was changed; see `Corrections.new_labels`.
         val: the share of training images that is held out for validation.
+        added: to the training images; None for none.
     """
 
     splits: Splits
@@ -69,6 +79,7 @@ class RunData:
     skipped: Mapping[str, str] = field(default_factory=dict)
     corrections: Mapping[str, str] = field(default_factory=dict)
     val: float = 0.0
+    added: ImageDataset | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,7 @@ class WholeData:
         notes: see `RunData`.
         skipped: see `RunData`.
         corrections: see `RunData`.
+        added: see `RunData`.
     """
 
     loaded: LoadedData
@@ -88,6 +100,7 @@ class WholeData:
     notes: tuple[str, ...]
     skipped: Mapping[str, str]
     corrections: Mapping[str, str]
+    added: ImageDataset | None
 
     def held_out(self, recipe: Recipe, listener: Listener) -> RunData:
         """The data of one run, with the validation images that the recipe wants.
@@ -111,7 +124,8 @@ class WholeData:
                 f"none of the {counted(len(splits.train), 'training image')} are held out for "
                 f"validation, because there are fewer than {LEAST_TO_HOLD_OUT:,}"
             )
-        return self.divided(splits, val, recorder.notes)
+        divided = self.divided(splits, val, recorder.notes)
+        return replace(divided, splits=with_added(splits, self.added))
 
     def divided(self, splits: Splits, val: float, notes: Sequence[str] = ()) -> RunData:
         """The data of one run, divided in this way.
@@ -132,6 +146,7 @@ class WholeData:
             skipped=self.skipped,
             corrections=self.corrections,
             val=val,
+            added=self.added,
         )
 
 
@@ -215,12 +230,20 @@ def read_whole(
     )
     if loaded.splits.test is None and not recipe.test and holding_out:
         recorder.note("there are no test images")
+    added = read_added(
+        recipe,
+        loaded.splits.train,
+        loaded.depth,
+        recorder,
+        None if recorded is None else recorded.added,
+    )
     return WholeData(
         loaded,
         can_be_reopened=isinstance(data, str | Path),
         notes=tuple(recorder.notes),
         skipped={**left_out, **loaded.skipped},
         corrections=corrections.new_labels,
+        added=added,
     )
 
 
@@ -235,7 +258,7 @@ def corrections_for(recipe: Recipe) -> Corrections:
 
 def paths_for_good(recipe: Recipe) -> dict[str, str]:
     """The absolute paths of the files that a recipe names, by its keys; empty for no file."""
-    given = {key: getattr(recipe, key) for key in ("corrections", "start", "weights")}
+    given = {key: getattr(recipe, key) for key in ("add", "corrections", "start", "weights")}
     return {key: str(absolute(expanded(path))) if path else "" for key, path in given.items()}
 
 

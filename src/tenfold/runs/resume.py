@@ -116,7 +116,7 @@ def resume_run(
                     device,
                     listener=watcher,
                     start=start,
-                    recorded=Recorded(facts.data.skipped, facts.data.corrections),
+                    recorded=Recorded.of(facts.data),
                 )
             except BadFilesError as error:
                 raise of_own_images(error) from error

@@ -367,7 +367,7 @@ class _Training:
                 ),
                 self.resources,
                 listener=WithoutNotes(self.watcher),
-                recorded=Recorded(facts.data.skipped, facts.data.corrections),
+                recorded=Recorded.of(facts.data),
             )
         except BadFilesError as error:
             raise of_own_images(error) from error

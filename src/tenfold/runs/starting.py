@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tenfold.deployment.bundle import PreprocessingHeader
-from tenfold.errors import FileRefusedError, UsageError, counted, listing, printable
+from tenfold.errors import FileRefusedError, UsageError, counted, listing, printable, quoted
 from tenfold.listening import Listener
 from tenfold.models.weight_order import NotMatchedError, matched
 from tenfold.paths import exists
@@ -368,6 +368,14 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
         {name: values.get(name, tensor).to(tensor.dtype) for name, tensor in own.items()}
     )
     said = f"the network starts from {start.facts.place}"
+    lost = [name for name in start.classes or () if name not in classes]
+    if lost and fits:
+        said += (
+            f", of whose {len(start.classes or ()):,} classes this data has no "
+            f"{quoted(lost, 5)}: the new model will not know {'it' if len(lost) == 1 else 'them'}; "
+            f"to keep {'it' if len(lost) == 1 else 'them'}, train on "
+            f"{start.source or 'the old data'} and give this data to --add"
+        )
     if fits and start.classes is None:
         return f"{said}, its last layer ({head}) too, because it has as many outputs"
     if fits or not of_head:

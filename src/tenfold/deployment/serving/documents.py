@@ -64,7 +64,7 @@ class _LookFacts(_Described):
         bool,
         Field(
             description="Whether its subject is smaller or fainter than those of the training "
-            "images, or not in the middle."
+            "images, or not in the middle, or on a gray background."
         ),
     ]
 

@@ -6,11 +6,11 @@ import { number, percent, say } from "./words.js";
 
 const share = (guess) => percent(guess.probability);
 
-// The elements for an answer. `actions` are { invert(isInverted), explain(isWanted) }.
+// The elements for an answer. `actions` are { change(changes), explain(isWanted) }.
 export function answerElements(entry, model, isExplained, actions) {
   return [
     best(entry),
-    polarity(entry, model, actions),
+    changesElement(entry, model, actions),
     element(
       "div",
       { class: "parts" },
@@ -45,19 +45,27 @@ export function sentence(entry) {
     const other = { second: second.class, secondShare: share(second) };
     answer = say("announceUnsure", { ...values, ...other });
   }
-  return entry.isInverted ? say("announceInverted", { answer }) : answer;
+  if (entry.changes.invert) answer = say("announceInverted", { answer });
+  if (entry.changes.center) answer = say("announceCropped", { answer });
+  return answer;
 }
 
-// Whether the picture looks inverted, with a switch, where the model can tell.
-function polarity(entry, model, { invert }) {
+// How the picture differs from the training images, where the model can tell, with switches for
+// what was changed to mend that.
+function changesElement(entry, model, { change }) {
   if (!model.background || entry.strokes) return null;
+  const { looks, changes } = entry;
   const shade = model.background.shade === "dark" ? "Dark" : "Light";
-  const note = entry.looksInverted && say(`${entry.isInverted ? "inverted" : "straight"}${shade}`);
+  const notes = [
+    looks.inverted && say(`${changes.invert ? "inverted" : "straight"}${shade}`),
+    looks.uncentered && say(changes.center ? "cropped" : "whole"),
+  ].filter(Boolean);
   return element(
     "div",
-    { class: note ? "polarity note" : "polarity" },
-    note && element("p", {}, note),
-    checkbox("inverted", say("inverted"), entry.isInverted, invert),
+    { class: notes.length ? "changes note" : "changes" },
+    ...notes.map((note) => element("p", {}, note)),
+    checkbox("inverted", say("invert"), changes.invert, (invert) => change({ invert })),
+    checkbox("cropped", say("crop"), changes.center, (center) => change({ center })),
   );
 }
 

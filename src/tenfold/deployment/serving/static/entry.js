@@ -12,10 +12,14 @@ export const isUnsure = ([first, second]) =>
   first.probability < LEAST_PROBABILITY ||
   (second !== undefined && first.probability - second.probability < LEAST_LEAD);
 
+const UNCHANGED = { invert: false, center: false };
+const keyOf = ({ invert, center }) => `${invert} ${center}`;
+
 export class Entry {
-  #answers = new Map(); // by whether the picture was inverted
-  looksInverted = false;
-  isInverted = false; // whether the answer is that for the inverted picture
+  #answers = new Map(); // by how the picture was changed
+  // How the picture differs from the training images, { inverted, uncentered }, once that is known.
+  looks = { inverted: false, uncentered: false };
+  changes = UNCHANGED; // the server's, to the picture that the answer is for
   saved = null; // { path, label } once it was collected
   isChanging = false; // while it is collected or taken back
 
@@ -28,43 +32,48 @@ export class Entry {
 
   // The server's prediction, once `answered` has resolved.
   get answer() {
-    return this.#answers.get(this.isInverted);
+    return this.#answers.get(keyOf(this.changes));
   }
 
   get top() {
     return this.answer.top;
   }
 
-  // Ask for the answer; a picture that looks inverted is inverted the first time.
+  // Ask for the answer. The first time, a picture that looks inverted is inverted, and one whose
+  // subject is not like the training images' is cropped to it; drawings are centered already.
   async answered(model, signal) {
-    if (!this.#answers.has(this.looksInverted)) {
-      if (!this.#answers.has(false)) {
-        this.looksInverted = (await this.#ask(model, false, signal)).inverted;
-      }
-      if (this.looksInverted) await this.#ask(model, true, signal);
-      this.isInverted = this.looksInverted;
+    if (!this.answer) {
+      const { inverted, uncentered } = await this.#ask(model, UNCHANGED, signal);
+      const looks = { inverted, uncentered: uncentered && !this.strokes };
+      const changes = { invert: looks.inverted, center: looks.uncentered };
+      await this.#ask(model, changes, signal);
+      Object.assign(this, { looks, changes });
     }
     return this;
   }
 
-  async invert(model, isInverted, signal) {
-    if (!this.#answers.has(isInverted)) await this.#ask(model, isInverted, signal);
-    this.isInverted = isInverted;
+  // Change the picture in another way: `changes` has what is to be different.
+  async change(model, changes, signal) {
+    const wanted = { ...this.changes, ...changes };
+    await this.#ask(model, wanted, signal);
+    this.changes = wanted;
   }
 
   // Ask for the reasons for the answer, as an address of a picture to lay over `answer.seen`.
   async explained(signal) {
-    const { answer, isInverted } = this;
+    const { answer } = this;
     if (!answer.explanation) {
-      const reasons = await predict(this, { invert: isInverted, explain: true, signal });
+      const reasons = await predict(this, { changes: this.changes, explain: true, signal });
       answer.explanation = reasons.explanation;
     }
   }
 
-  async #ask(model, invert, signal) {
-    const top = Math.min(MOST_BARS, model.classes.length);
-    const answer = await predict(this, { top, invert, signal });
-    this.#answers.set(invert, answer);
-    return answer;
+  async #ask(model, changes, signal) {
+    const key = keyOf(changes);
+    if (!this.#answers.has(key)) {
+      const top = Math.min(MOST_BARS, model.classes.length);
+      this.#answers.set(key, await predict(this, { top, changes, signal }));
+    }
+    return this.#answers.get(key);
   }
 }

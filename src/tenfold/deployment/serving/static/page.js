@@ -231,10 +231,10 @@ class Page {
     if (this.#shown === entry) this.#renderSeen();
   }
 
-  async #invert(isInverted) {
+  async #changePicture(changes) {
     const [entry, signal] = [this.#shown, this.#begin()];
     await this.#trying("answer", async () => {
-      await entry.invert(this.#model, isInverted, signal);
+      await entry.change(this.#model, changes, signal);
       this.#nowShown(entry, signal);
     });
     this.#renderAnswer();
@@ -306,7 +306,7 @@ class Page {
 
   #answerFacts() {
     const actions = {
-      invert: (isInverted) => this.#invert(isInverted),
+      change: (changes) => this.#changePicture(changes),
       explain: (isWanted) => this.#setExplained(isWanted),
     };
     return [this.#shown, this.#model, this.#isExplained, actions];

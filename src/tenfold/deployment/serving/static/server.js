@@ -86,18 +86,18 @@ const json = async (path, options = {}) => {
 
 export const model = () => json("model");
 
-// What the model says of one picture, `{blob, name}`; a drawing has no name. With `explain`, the
-// reasons alone.
-export async function predict(picture, { top = 1, invert = false, explain = false, signal }) {
-  const query = new URLSearchParams({ top, invert, explain, seen: !explain });
+// What the model says of one picture, `{blob, name}`, after these changes; a drawing has no name.
+// With `explain`, the reasons alone.
+export async function predict(picture, { top = 1, changes, explain = false, signal }) {
+  const query = new URLSearchParams({ top, ...changes, explain, seen: !explain });
   const body = picture.name ? form(picture) : picture.blob;
   const answer = await json(`predict?${query}`, { method: "POST", body, signal });
   return answer.predictions[0];
 }
 
-// Save a picture as the model got it, `{blob, name, isInverted}`, with its right class.
+// Save a picture as the model got it, `{blob, name, changes}`, with its right class.
 export async function collect(picture, label) {
-  const query = new URLSearchParams({ invert: picture.isInverted });
+  const query = new URLSearchParams(picture.changes);
   const body = form(picture);
   body.append("label", label);
   return (await json(`collect?${query}`, { method: "POST", body })).saved;

@@ -34,6 +34,7 @@ export const WORDS = {
     announce: "{name}, {share}",
     announceUnsure: "Unsure: {name}, {share}, or {second}, {secondShare}",
     announceInverted: "{answer}, after inverting",
+    announceCropped: "{answer}, after cropping",
 
     seen: "What the network sees",
     seenSize: "{width} × {height} pixels",
@@ -50,7 +51,12 @@ export const WORDS = {
       "This picture is dark on light; the model was trained on light on dark and may well be wrong.",
     straightLight:
       "This picture is light on dark; the model was trained on dark on light and may well be wrong.",
-    inverted: "Inverted",
+    cropped:
+      "The training images have a larger or stronger subject, in the middle, so this picture was cropped to its own.",
+    whole:
+      "The training images have a larger or stronger subject, in the middle; the model may well be wrong.",
+    invert: "Inverted",
+    crop: "Cropped to the subject",
 
     wrong: "Wrong?",
     rightAnswer: "The right answer",
@@ -132,6 +138,7 @@ export const WORDS = {
     announce: "{name}，{share}",
     announceUnsure: "不确定：可能是 {name}，{share}；也可能是 {second}，{secondShare}",
     announceInverted: "反色后：{answer}",
+    announceCropped: "裁剪后：{answer}",
 
     seen: "模型看到的图像",
     seenSize: "{width} × {height} 像素",
@@ -144,7 +151,10 @@ export const WORDS = {
     invertedLight: "这张图片是深底浅字，而模型是用浅底深字的图片训练的，因此已自动反色。",
     straightDark: "这张图片是浅底深字，而模型是用深底浅字的图片训练的，结果很可能不准。",
     straightLight: "这张图片是深底浅字，而模型是用浅底深字的图片训练的，结果很可能不准。",
-    inverted: "反色",
+    cropped: "训练图片中的主体更大、更清晰，而且位于中央，因此已自动裁剪到这张图片的主体。",
+    whole: "训练图片中的主体更大、更清晰，而且位于中央；这张图片的结果很可能不准。",
+    invert: "反色",
+    crop: "裁剪到主体",
 
     wrong: "结果不对？",
     rightAnswer: "正确答案",
