@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tenfold.deployment.background import IN_WORDS, Shade, opposite
 from tenfold.deployment.bundle import BundleHeader
 from tenfold.deployment.export.network import network_code
 from tenfold.deployment.export.reading import reading_code
@@ -48,14 +49,18 @@ def model_source(header: BundleHeader, weights: str, place: str) -> tuple[str, d
         _predict(shape, len(header.classes)),
     ]
     if takes_files:
-        parts += [*reading_code(shape, header.resize, header.depth), _MAIN]
+        parts += reading_code(shape, header.resize, header.depth)
+        shade = None if header.background is None else header.background.shade
+        parts += [_looks_inverted(shade)] if shade else []
+        parts.append(_main(shade))
     return "\n\n".join(parts), network.names
 
 
 def _top(header: BundleHeader, shape: ImageShape, *, has_functions: bool, takes_files: bool) -> str:
     size = " x ".join(map(str, shape))
+    usage = "IMAGE..." if header.background is None else "[--invert] IMAGE..."
     on_files = (
-        "Answers for image files, with Pillow: python model.py IMAGE...\n" if takes_files else ""
+        f"Answers for image files, with Pillow: python model.py {usage}\n" if takes_files else ""
     )
     imports = ["import sys\n"] if takes_files else []
     imports += ["from pathlib import Path\n", "\nimport torch\n"]
@@ -133,17 +138,52 @@ def predict(net, images):
 '''
 
 
-_MAIN = """\
+def _looks_inverted(shade: Shade) -> str:
+    is_other = ">= 191" if shade == "dark" else "<= 64"
+    return f'''\
+def looks_inverted(images):
+    """Which of n raw images are {IN_WORDS[opposite(shade)]}, as the training images are not."""
+    sides = images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]
+    rims = torch.cat(sides, dim=2).float().mean(dim=1)
+    return rims.median(dim=1).values {is_other}
+'''
+
+
+def _main(shade: Shade | None) -> str:
+    """What answers for image files.
+
+    Args:
+        shade: of the training images' background, if they have a common one.
+    """
+    usage, options, inverting = "IMAGE...", "", ""
+    if shade is not None:
+        usage = "[--invert] IMAGE..."
+        options = """\
+    invert = "--invert" in names
+    names = [name for name in names if name != "--invert"]
+"""
+        inverting = f'''\
+        image = 255 - image if invert else image
+        if looks_inverted(image[None]):
+            remedy = "leave out --invert" if invert else "see --invert"
+            note = "{IN_WORDS[opposite(shade)]}, as the training images are not"
+            print(f"{{name}}: {{note}}; {{remedy}}", file=sys.stderr)
+'''
+    return f"""\
 if __name__ == "__main__":
-    if not sys.argv[1:]:
-        sys.exit("usage: python model.py IMAGE...")
-    trained = load()
-    for name in sys.argv[1:]:
+    names = sys.argv[1:]
+{options}    if not names:
+        sys.exit("usage: python model.py {usage}")
+    try:
+        trained = load()
+    except OSError as error:
+        sys.exit(str(error))
+    for name in names:
         try:
             image = read(name)
         except (OSError, ValueError) as error:
-            sys.exit(f"{name}: {error}")
-        (probabilities,) = predict(trained, image[None])
+            sys.exit(f"{{name}}: {{error}}")
+{inverting}        (probabilities,) = predict(trained, image[None])
         best = int(probabilities.argmax())
-        print(f"{name}: {CLASSES[best]} {probabilities[best]:.4f}")
+        print(f"{{name}}: {{CLASSES[best]}} {{probabilities[best]:.4f}}")
 """
