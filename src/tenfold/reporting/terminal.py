@@ -113,6 +113,8 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
                 f"balanced_acc {figures['test_balanced_acc']:.4f} (mean recall); always answering "
                 f"the largest class would get {figures['test_largest_share']:.4f}"
             )
+    else:
+        lines.append(_not_tested(figures))
     if figures.get("best_epoch") and figures["epochs"] > 1:
         lines.append(
             f"the weights are from epoch {figures['best_epoch']} of {figures['epochs']}, "
@@ -133,6 +135,19 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             f"       tenfold predict {place} IMAGE...",
             f"       tenfold serve {place}",
         ]
+    )
+
+
+def _not_tested(figures: Mapping[str, Any]) -> str:
+    """What is known of a model without test images."""
+    if figures.get("n_val"):
+        return (
+            "not tested: there are no test images, and the validation images chose the epoch, so "
+            "their figures are slightly optimistic"
+        )
+    return (
+        "not measured: there are neither test nor validation images, so how good it is with new "
+        "images is not known"
     )
 
 

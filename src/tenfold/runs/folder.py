@@ -43,7 +43,7 @@ from tenfold.training.history import EpochMetrics
 REPORT, FIGURES, PREDICTIONS = "report.html", "report.json", "predictions.csv"
 """The report of a run that has ended: its page, its figures, and the answers for each image."""
 
-MADE_OF_MODEL = ("model.onnx", "model.pt2", "model.pth", "pictures", "explained")
+MADE_OF_MODEL = ("model.onnx", "model.pt2", "model.pth", "model.py", "pictures", "explained")
 """What `tenfold export`, `show` and `explain` write by default, of the weights at that time."""
 
 MAX_TEXT_SIZE = 64 * 2**20

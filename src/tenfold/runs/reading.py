@@ -122,7 +122,9 @@ class WholeData:
         elif splits.val is None and "val" in recipe.left_to_data:
             listener.note(  # on what was chosen, and not on the data
                 f"none of the {counted(len(splits.train), 'training image')} are held out for "
-                f"validation, because there are fewer than {LEAST_TO_HOLD_OUT:,}"
+                f"validation, because there are fewer than {LEAST_TO_HOLD_OUT:,}; so the last "
+                "epoch's weights are kept, and probabilities are not fitted (--set val=0.1 holds "
+                "out a tenth)"
             )
         divided = self.divided(splits, val, recorder.notes)
         return replace(divided, splits=with_added(splits, self.added))

@@ -132,7 +132,7 @@ def resume_run(
             if older and run.facts.digests[folder.model.name] != previous:
                 watcher.note(
                     f"{folder}: made before this training, perhaps from earlier weights: "
-                    f"{listing(older)}"
+                    f"{listing(older)}; tenfold export, show and explain make them anew"
                 )
             return run
 
