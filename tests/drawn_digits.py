@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
 
 Stroke = list[tuple[float, float]]
 Drawing = list[Stroke]
@@ -82,6 +83,25 @@ def variants(count: int, seed: int = 0) -> list[tuple[str, Drawing]]:
         drawn = drawing(digit, number // 10 % len(styles))
         found.append((digit, _varied(drawn, np.random.default_rng([seed, number]))))
     return found
+
+
+def on_paper(drawn: Drawing, seed: int, *, side: int = 320) -> Image.Image:
+    """A drawing in dark ink as a photograph: on gray paper, lit from one side, with some noise."""
+    random = np.random.default_rng(seed)
+    ink = Image.new("L", (side, side))
+    pen = ImageDraw.Draw(ink)
+    width = round(0.035 * side)
+    for stroke in drawn:
+        points = [(side * x, side * y) for x, y in stroke]
+        pen.line(points, fill=255, width=width, joint="curve")
+        for x, y in points:
+            pen.ellipse([x - width / 2, y - width / 2, x + width / 2, y + width / 2], fill=255)
+    opacity = np.asarray(ink.filter(ImageFilter.GaussianBlur(1))) / 255
+    angle = random.uniform(0, 2 * np.pi)
+    y, x = np.indices((side, side)) / side - 0.5
+    paper = 190 + 60 * (np.cos(angle) * x + np.sin(angle) * y)
+    seen = paper * (1 - opacity) + 50 * opacity + random.normal(0, 4, paper.shape)
+    return Image.fromarray(seen.clip(0, 255).astype(np.uint8))
 
 
 def _varied(drawn: Drawing, random: np.random.Generator) -> Drawing:

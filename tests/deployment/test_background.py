@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tenfold.data.load import load_splits
-from tenfold.deployment.background import Background, background_of, look_inverted
+from tenfold.deployment.background import Background, Look, background_of, looks_of
 
 
 def subjects(n: int, *, shade: int, ink: int, side: int = 28, extent: int = 20) -> np.ndarray:
@@ -20,7 +20,9 @@ def subjects(n: int, *, shade: int, ink: int, side: int = 28, extent: int = 20) 
 @pytest.mark.parametrize(("shade", "ink", "wanted"), [(0, 255, "dark"), (255, 20, "light")])
 def test_the_shade_and_how_much_the_subject_takes(shade, ink, wanted):
     found = background_of(subjects(50, shade=shade, ink=ink))
-    assert found == Background(shade=wanted, extent=20 / 28)
+    assert found is not None
+    assert (found.shade, found.extent, found.least_extent) == (wanted, 20 / 28, 20 / 28)
+    assert found.most_offset == pytest.approx(0, abs=1e-6)
 
 
 def test_images_of_both_kinds_have_no_common_background():
@@ -45,14 +47,60 @@ def test_empty_images_have_one():
 def test_what_looks_inverted():
     background = Background(shade="dark", extent=0.7)
     images = np.concatenate([subjects(2, shade=0, ink=255), subjects(1, shade=255, ink=0)])
-    assert look_inverted(images, background).tolist() == [False, False, True]
-    assert look_inverted(255 - images, background).tolist() == [True, True, False]
-    assert look_inverted(images, None).tolist() == [False, False, False]
+    assert [look.is_inverted for look in looks_of(images, background)] == [False, False, True]
+    assert [look.is_inverted for look in looks_of(255 - images, background)] == [True, True, False]
+    assert looks_of(images, None) == 3 * [Look()]
+
+
+@pytest.mark.parametrize("shade", ["dark", "light"])
+@pytest.mark.parametrize(
+    ("start", "extent", "paper", "wanted"),
+    [
+        (4, 20, 0, Look()),
+        (5, 19, 0, Look()),
+        (1, 20, 0, Look(is_uncentered=True)),  # not in the middle
+        (8, 12, 0, Look(is_uncentered=True)),  # smaller
+        (4, 20, 90, Look(is_uncentered=True)),  # on a gray background
+        (4, 20, 230, Look(is_inverted=True)),
+        (8, 12, 230, Look(is_inverted=True, is_uncentered=True)),
+        (4, 20, 160, Look(is_inverted=True, is_uncentered=True)),  # as a photograph of paper
+    ],
+)
+def test_what_differs_from_images_whose_subjects_are_alike(shade, start, extent, paper, wanted):
+    background = background_of(subjects(50, shade=0, ink=255))
+    image = np.full((1, 1, 28, 28), paper, np.uint8)
+    ink = 10 if wanted.is_inverted else 250
+    image[:, :, start : start + extent, start : start + extent] = ink
+    assert background is not None
+    if shade == "light":
+        image, background = 255 - image, background.model_copy(update={"shade": "light"})
+    assert looks_of(image, background) == [wanted]
+
+
+def test_a_faint_subject_is_noticed():
+    background = background_of(subjects(50, shade=0, ink=255))
+    assert looks_of(subjects(1, shade=0, ink=100), background) == [Look(is_uncentered=True)]
+    assert looks_of(subjects(1, shade=0, ink=0), background) == [Look(is_uncentered=True)]
+
+
+def test_a_background_without_limits_says_nothing_of_size_and_place():
+    background = Background(shade="dark", extent=0.7)
+    assert looks_of(subjects(1, shade=0, ink=255, extent=6), background) == [Look()]
 
 
 def test_digits_are_light_on_dark_and_fill_their_image():
     splits = load_splits("digits").splits
-    assert background_of(splits.train.image_array) == Background(shade="dark", extent=1)
+    found = background_of(splits.train.image_array)
+    assert found is not None
+    assert (found.shade, found.extent) == ("dark", 1)
+
+
+@pytest.mark.parametrize(("name", "most"), [("mnist", 10), ("fashion-mnist", 20), ("digits", 1)])
+def test_hardly_any_test_image_differs(name, most, real_data):
+    """Of 10,000 images, and of 359; the limits are those of one training image in 1,000."""
+    splits = load_splits(name, data_root=real_data).splits
+    looks = looks_of(splits.test.image_array, background_of(splits.train.image_array))
+    assert sum(look != Look() for look in looks) <= most
 
 
 def test_mnist_is_light_on_dark_in_a_box_of_20(real_data):

@@ -114,11 +114,8 @@ def _looks(images: PixelArray, background: Background) -> list[Look]:
     if not differs.any():
         inverted = is_gray = differs
     else:
-        if background.shade == "light":
-            rims = 255 - rims
-        least, most = gray.min(axis=(1, 2)), gray.max(axis=(1, 2))
-        is_gray = differs & (rims < _LIGHT)
-        inverted = differs & (~is_gray | (rims - least > most - rims))
+        is_gray = differs & ~_is(opposite(background.shade), rims)
+        inverted = differs & (~is_gray | _darker_than_rim(gray))
         gray = np.where(inverted[:, None, None], 255 - gray, gray)
     if background.least_extent is None or background.most_offset is None:
         return [Look(each) for each in inverted.tolist()]
@@ -163,6 +160,20 @@ def _light_on_dark(images: PixelArray, shade: Shade) -> np.ndarray:
     else:
         gray = images.mean(axis=1, dtype=np.float32)
     return gray if shade == "dark" else 255 - gray
+
+
+def _darker_than_rim(gray: np.ndarray) -> np.ndarray:
+    """Of which images the subject is darker than a background that changes from side to side."""
+    n, height, width = gray.shape
+    y, x = np.indices((height, width), np.float32)
+    places = np.stack([np.ones_like(x), x, y], axis=-1).reshape(-1, 3)
+    rim = np.zeros((height, width), bool)
+    rim[[0, -1]] = rim[:, [0, -1]] = True
+    values = gray.reshape(n, -1)
+    slopes = values[:, rim.ravel()] @ np.linalg.pinv(places[rim.ravel()]).T
+    difference = values - slopes @ places.T
+    found: np.ndarray = -difference.min(axis=1) > difference.max(axis=1)
+    return found
 
 
 def _extents(gray: np.ndarray) -> np.ndarray:

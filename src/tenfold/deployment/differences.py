@@ -8,7 +8,7 @@ from tenfold.deployment.background import IN_WORDS, Background, Look, opposite
 
 _MOST_NAMED = 3
 
-_USUAL = 0.005
+_USUAL = 0.01
 """Share of images from a data set itself, at most, that differ in size or place."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from tenfold.data.dataset import ImageDataset
@@ -31,6 +32,8 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes | str | None:
         """At most `size` bytes from where the file is now; text is refused, None is the end."""
 
+
+_OneImage = UInt8[np.ndarray, "channels height width"]
 
 Encoded = bytes | bytearray | memoryview
 """The contents of an image file."""
@@ -66,12 +69,12 @@ class Conversion:
     invert: bool = False
     center: Background | None = None
 
-    def decoded(self, data: bytes, name: str) -> PixelArray:
-        """An encoded image as channels x height x width; see `decode_image`."""
+    def decoded(self, data: bytes, name: str) -> _OneImage:
+        """An encoded image; see `decode_image`."""
         return self._negative(decode_image(data, name, **self._options()))
 
-    def converted(self, image: Image.Image) -> PixelArray:
-        """A Pillow image as channels x height x width; see `image_to_array`."""
+    def converted(self, image: Image.Image) -> _OneImage:
+        """A Pillow image; see `image_to_array`."""
         return self._negative(image_to_array(image, **self._options()))
 
     def adjusted(self, pixels: PixelArray) -> PixelArray:
@@ -104,7 +107,7 @@ class Conversion:
             "crop": self.crop(),
         }
 
-    def _negative(self, pixels: PixelArray) -> PixelArray:
+    def _negative(self, pixels: np.ndarray) -> np.ndarray:
         return 255 - pixels if self.invert else pixels
 
 
