@@ -93,11 +93,20 @@ def centered(
     if canvas.mode == "L":
         canvas = _cleared(canvas, (left, top), small.size, shrink, subject, shade)
     y, x = starts[0] - top, starts[1] - left
-    return canvas.resize(
+    found = canvas.resize(
         (width * factor, height * factor),
         Image.Resampling.BILINEAR,
         box=(x, y, min(x + sides[1], wide + 1), min(y + sides[0], tall + 1)),
     )
+    return _strengthened(found, shade) if found.mode == "L" else found
+
+
+def _strengthened(image: Image.Image, shade: Shade) -> Image.Image:
+    """A gray image on black or white with the contrast that thin lines lose when scaled down."""
+    values = np.asarray(image, np.float32)
+    difference = values if shade == "dark" else 255 - values
+    stretched = (difference * (255 / max(1.0, float(difference.max())))).round().astype(np.uint8)
+    return Image.fromarray(stretched if shade == "dark" else 255 - stretched)
 
 
 def _start(span: _Span, side: float) -> float:
