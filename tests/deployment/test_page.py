@@ -17,7 +17,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 import tenfold
-from drawn_digits import drawing, variants
+from drawn_digits import drawing, on_paper, variants
 from small_bundles import bundle_with
 from tenfold.data.load import load_splits
 from tenfold.deployment.classifier import Classifier
@@ -233,7 +233,7 @@ def test_a_picture_is_classified(visitor, digits, pictures, way):
     getattr(visitor, way)(pictures / "5.png")
     visitor.gets("5")
     visitor.sees("5.png")
-    assert not visitor.all(".polarity .note p")
+    assert not visitor.all(".changes.note")
     assert visitor.text("#announcement").startswith("5, ")
 
 
@@ -250,6 +250,29 @@ def test_a_dark_digit_on_light_is_inverted_which_can_be_switched_off(visitor, di
     assert seen(visitor)[:, 0].min() > 191
     visitor.click("#inverted")
     visitor.wait_for(lambda: "so it was inverted" in visitor.text(".note p"))
+    assert visitor.best() == "3"
+
+
+def test_a_photograph_of_a_digit_is_cropped_which_can_be_switched_off(visitor, digits, tmp_path):
+    on_paper([[(x / 2 + 0.4, y / 2 + 0.1) for x, y in s] for s in drawing("3")], 0).save(
+        tmp_path / "photograph.jpg"
+    )
+    visitor.open(digits.address)
+    visitor.choose(tmp_path / "photograph.jpg")
+    visitor.gets("3")
+    inverted, cropped = visitor.texts(".note p")
+    assert "so it was inverted" in inverted
+    assert "so this picture was cropped" in cropped
+    assert visitor.text("#announcement").endswith("after inverting, after cropping")
+    assert visitor.one("#cropped").is_selected()
+    assert seen(visitor).max() == 255
+    assert seen(visitor)[:, 0].max() == 0
+    visitor.click("#cropped")
+    visitor.wait_for(lambda: "may well be wrong" in visitor.texts(".note p")[1])
+    assert visitor.one("#inverted").is_selected()
+    assert seen(visitor)[:, 0].min() > 0
+    visitor.click("#cropped")
+    visitor.wait_for(lambda: "so this picture was cropped" in visitor.texts(".note p")[1])
     assert visitor.best() == "3"
 
 

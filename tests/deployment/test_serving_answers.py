@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from live_server import CLASSES, Live, encoded, served, small_classifier
 from tenfold.data import load_splits
 from tenfold.deployment import Classifier, Guess
+from tenfold.deployment.background import Background
 from tenfold.deployment.explaining import occlusion_map
 from tenfold.deployment.serving.bodies import most_json, pixels_in
 from tenfold.deployment.serving.limits import Limits
@@ -54,6 +56,11 @@ def predictions(answer: requests.Response) -> list[dict[str, Any]]:
     return found["predictions"]
 
 
+def best(classifier: Classifier, images: Any, k: int = 3) -> list[tuple[Guess, ...]]:
+    """The guesses, without warnings of images that are unlike a training image."""
+    return classifier.guesses(classifier.logits(images), k)
+
+
 def picture_in(address: str) -> Image.Image:
     start, _, data = address.partition(",")
     assert start == "data:image/png;base64"
@@ -64,8 +71,13 @@ def picture_in(address: str) -> Image.Image:
 def test_an_image_as_the_body(kind: str, live: Live, classifier: Classifier) -> None:
     data = encoded(IMAGES[0], kind)
     (found,) = predictions(live.predict(data, kind=f"image/{kind.lower()}"))
-    (guesses,) = classifier.top(data)
-    assert found == {"image": "image 0", "top": facts_of(guesses), "inverted": False}
+    (guesses,) = best(classifier, data)
+    assert found == {
+        "image": "image 0",
+        "top": facts_of(guesses),
+        "inverted": False,
+        "uncentered": False,
+    }
     assert predictions(live.predict(data, kind="application/octet-stream")) == [found]
 
 
@@ -79,14 +91,14 @@ def test_an_image_without_a_type(live: Live, classifier: Classifier) -> None:
     with connection, connection.makefile("rb") as file:
         head, _, body = file.read().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
-    assert json.loads(body)["predictions"][0]["top"] == facts_of(classifier.top(data)[0])
+    assert json.loads(body)["predictions"][0]["top"] == facts_of(best(classifier, data)[0])
 
 
 def test_a_large_image_of_another_mode(live: Live, classifier: Classifier) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, 300, 400), dtype=np.uint8)
     data = encoded(pixels)
     (found,) = predictions(live.predict(data))
-    assert found["top"] == facts_of(classifier.top(data)[0])
+    assert found["top"] == facts_of(best(classifier, data)[0])
 
 
 def test_forms_with_one_image_and_with_several(live: Live, classifier: Classifier) -> None:
@@ -95,7 +107,7 @@ def test_forms_with_one_image_and_with_several(live: Live, classifier: Classifie
     form = [("file", pair) for pair in zip(names, files, strict=True)]
     found = predictions(live.post("/predict", files=form))
     assert [each["image"] for each in found] == names
-    assert [each["top"] for each in found] == [facts_of(each) for each in classifier.top(files)]
+    assert [each["top"] for each in found] == [facts_of(each) for each in best(classifier, files)]
     assert predictions(live.post("/predict", files=form[:1])) == found[:1]
 
 
@@ -107,7 +119,7 @@ def test_a_form_whose_image_has_no_file_name(live: Live) -> None:
 
 
 def test_pixels_as_json(live: Live, classifier: Classifier) -> None:
-    expected = [facts_of(each) for each in classifier.top(IMAGES)]
+    expected = [facts_of(each) for each in best(classifier, IMAGES)]
     for image in (IMAGES[0, 0], IMAGES[0]):
         (found,) = predictions(live.post("/predict", json={"pixels": image.tolist()}))
         assert found["top"] == expected[0]
@@ -128,7 +140,7 @@ def test_pixels_as_json_for_other_shapes(shape: tuple[int, int, int]) -> None:
 def test_the_number_of_guesses(top: int, live: Live, classifier: Classifier) -> None:
     data = encoded(IMAGES[0])
     (found,) = predictions(live.predict(data, f"?top={top}"))
-    assert found["top"] == facts_of(classifier.top(data, top)[0])
+    assert found["top"] == facts_of(best(classifier, data, top)[0])
     assert len(found["top"]) == min(top, len(CLASSES))
 
 
@@ -140,11 +152,39 @@ def test_an_inverted_image_is_noticed_and_can_be_inverted(
     light = 255 - dark
     (found,) = predictions(live.predict(encoded(light[0])))
     assert found["inverted"]
-    assert found["top"] == facts_of(classifier.top(light)[0])
+    assert found["top"] == facts_of(best(classifier, light)[0])
     (found,) = predictions(live.predict(encoded(light[0]), "?invert=true&seen=true"))
     assert not found["inverted"]
-    assert found["top"] == facts_of(classifier.top(dark)[0])
+    assert found["top"] == facts_of(best(classifier, dark)[0])
     assert (np.asarray(picture_in(found["seen"])) == dark[0, 0]).all()
+
+
+def test_a_small_subject_is_noticed_and_can_be_cropped_to(classifier: Classifier) -> None:
+    background = Background(shade="dark", extent=0.5, least_extent=0.4, most_offset=0.1)
+    header = classifier.bundle.header.model_copy(update={"background": background})
+    knowing = Classifier(replace(classifier.bundle, header=header), threads=1)
+    small = np.full((1, 40, 40), 255, np.uint8)
+    small[:, 2:8, 30:34] = 40
+    with served(knowing) as live:
+        (found,) = predictions(live.predict(encoded(small), "?invert=true&seen=true"))
+        assert (found["inverted"], found["uncentered"]) == (False, True)
+        data = encoded(small)
+        (found,) = predictions(live.predict(data, "?invert=true&center=true&seen=true"))
+        assert (found["inverted"], found["uncentered"]) == (False, False)
+        wanted = knowing.pixels(data, invert=True, center=True)
+        assert found["top"] == facts_of(knowing.guesses(knowing.logits(wanted))[0])
+        assert (np.asarray(picture_in(found["seen"])) == wanted[0, 0]).all()
+        form = {"file": data}
+        assert (
+            predictions(live.post("/predict?invert=true&center=true", files=form))[0]["top"]
+            == found["top"]
+        )
+        pixels = np.zeros((8, 8), int)
+        pixels[1:3, 0] = 255
+        answer = live.post("/predict?center=true&seen=true", json={"pixels": pixels.tolist()})
+        (found,) = predictions(answer)
+        wanted = knowing.pixels(pixels.astype(np.uint8), center=True)
+        assert (np.asarray(picture_in(found["seen"])) == wanted[0, 0]).all()
 
 
 def test_what_the_network_saw(live: Live, classifier: Classifier) -> None:
@@ -170,7 +210,7 @@ def test_what_speaks_for_the_answer(live: Live, classifier: Classifier) -> None:
 
 
 def test_many_clients_at_once(live: Live, classifier: Classifier) -> None:
-    expected = [facts_of(each) for each in classifier.top(IMAGES)]
+    expected = [facts_of(each) for each in best(classifier, IMAGES)]
 
     def ask(client: int) -> None:
         with requests.Session() as session:
@@ -193,7 +233,7 @@ def test_all_test_images_of_mnist(real_data: Path) -> None:
     test = load_splits("mnist", data_root=real_data).splits.test
     assert test is not None
     classifier = small_classifier((1, 28, 28), test.classes)
-    expected = [facts_of(each) for each in classifier.top(test)]
+    expected = [facts_of(each) for each in best(classifier, test)]
     found = []
     with served(classifier) as live, requests.Session() as session:
         for start in range(0, len(test), 64):
@@ -287,7 +327,7 @@ def test_a_pixel_is_a_whole_number(value: str, live: Live) -> None:
 def test_pixels_may_be_written_with_a_point(live: Live, classifier: Classifier) -> None:
     pixels = IMAGES[0, 0].astype(float).tolist()
     (found,) = predictions(live.post("/predict", json={"pixels": pixels}))
-    assert found["top"] == facts_of(classifier.top(IMAGES[:1])[0])
+    assert found["top"] == facts_of(best(classifier, IMAGES[:1])[0])
 
 
 def test_a_long_json_is_refused_too(live: Live) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from live_server import Live, encoded, served, small_classifier
 from tenfold.data import load_splits
 from tenfold.data.folders.layout import find_places
+from tenfold.deployment.background import Background
 from tenfold.deployment.bundle import BundleHeader
 from tenfold.deployment.serving import application, bodies, collecting
 from tenfold.deployment.serving.bodies import Picture
@@ -161,8 +162,10 @@ def test_nothing_but_the_pixels_is_saved(tmp_path: Path) -> None:
     exif[0x0112], exif[0x010E] = 6, "a secret"  # on its side, with a description
     file = io.BytesIO()
     image.save(file, "JPEG", exif=exif, comment=b"a secret")
-    saved = Collection(tmp_path, HEADER, Limits()).save(
-        "cat", Picture("x", file.getvalue() + b"a secret")
+    saved = (
+        Collection(tmp_path, HEADER, Limits())
+        .save("cat", Picture("x", file.getvalue() + b"a secret"))
+        .place
     )
     data = (tmp_path / saved).read_bytes()
     assert b"a secret" not in data
@@ -177,8 +180,8 @@ def test_no_empty_folder_is_left_behind(tmp_path: Path, monkeypatch: pytest.Monk
     for label in ("cat", "dog"):
         for _ in range(10):
             collection.save(label, picture)
-    collection.take_back(*collection.save("a b", picture).split("/"))
-    collection.take_back(*collection.save("dog", picture).split("/"))
+    collection.take_back(*collection.save("a b", picture).place.split("/"))
+    collection.take_back(*collection.save("dog", picture).place.split("/"))
     monkeypatch.setattr(collecting, "write_bytes", full)
     with pytest.raises(StorageError):
         collection.save("dog?", picture)
@@ -194,20 +197,21 @@ DEEP = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024)
 CLEAR = Image.fromarray(np.arange(128, dtype=np.uint8).reshape(8, 8, 2), "LA")
 
 
+@pytest.mark.parametrize("changes", ["invert=true", "invert=true&center=true"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("image", [Image.fromarray(IMAGES[0, 0]), DEEP, CLEAR])
 def test_a_picture_is_saved_as_the_model_got_it(
-    image: Image.Image, channels: int, tmp_path: Path
+    image: Image.Image, channels: int, changes: str, tmp_path: Path
 ) -> None:
-    """Inverted, whatever the browser can decode."""
+    """Inverted, and cropped to its subject, whatever the browser can decode."""
     file = io.BytesIO()
     image.save(file, "TIFF" if image.mode == "L" else "PNG")
     classifier = small_classifier((channels, 8, 8))
     collection = Collection(tmp_path, classifier.bundle.header, Limits())
     with served(classifier, collection=collection) as live:
-        answer = live.predict(file.getvalue(), "?invert=true&seen=true")
+        answer = live.predict(file.getvalue(), f"?{changes}&seen=true")
         form = {"label": (None, "cat"), "file": ("x", file.getvalue())}
-        saved = live.post("/collect?invert=true", files=form).json()["saved"]
+        saved = live.post(f"/collect?{changes}", files=form).json()["saved"]
         assert live.post("/collect?top=1", files=form).status_code == 422
         assert live.post("/collect?invert=1", files=form).status_code == 422
     seen = answer.json()["predictions"][0]["seen"].partition(",")[2]
@@ -216,13 +220,48 @@ def test_a_picture_is_saved_as_the_model_got_it(
         assert found.tobytes() == wanted.tobytes()
 
 
+def test_how_a_picture_looks_is_said_and_it_keeps_its_resolution(tmp_path: Path) -> None:
+    classifier = small_classifier((1, 8, 8))
+    background = Background(shade="dark", extent=0.5, least_extent=0.4, most_offset=0.1)
+    header = classifier.bundle.header.model_copy(update={"background": background})
+    pixels = np.full((1, 200, 200), 255, np.uint8)
+    pixels[:, 10:50, 150:170] = 40
+    form = {"label": (None, "cat"), "file": ("x", encoded(pixels))}
+    with served(classifier, collection=Collection(tmp_path, header, Limits())) as live:
+        plain = live.post("/collect", files=form).json()
+        changed = live.post("/collect?invert=true&center=true", files=form).json()
+    assert (plain["inverted"], plain["uncentered"]) == (True, True)
+    assert (changed["inverted"], changed["uncentered"]) == (False, False)
+    with Image.open(tmp_path / changed["saved"]) as found:
+        assert found.size == (80, 80)  # 40 pixels are half of that
+        rows, columns = np.nonzero(np.asarray(found) >= 128)
+    assert (np.ptp(rows), np.ptp(columns)) == (39, 19)
+
+
+def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    collection, picture = Collection(tmp_path, HEADER, Limits()), Picture("x", PNG)
+    for label in ("cat", "dog"):
+        collection.take_back(*collection.save(label, picture).place.split("/"))
+    assert [path.name for path in tmp_path.iterdir()] == ["cat"]
+
+
+def test_a_class_called_like_a_split_does_not_become_the_only_one(tmp_path: Path) -> None:
+    """Alone, its pictures would be read as a test split without classes."""
+    collection, picture = Collection(tmp_path, HEADER, Limits()), Picture("x", PNG)
+    cat = collection.save("cat", picture).place
+    collection.save("test", picture)
+    collection.take_back(*cat.split("/"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat", "test"]
+
+
 def test_large_pictures_are_scaled_down_and_colors_are_kept_if_the_model_has_them(
     tmp_path: Path,
 ) -> None:
     header = small_classifier((3, 8, 8)).bundle.header
     collection = Collection(tmp_path, header, Limits(collected_side=100))
     data = encoded(np.full((3, 100, 200), 9, np.uint8))
-    with Image.open(tmp_path / collection.save("cat", Picture("x", data))) as found:
+    with Image.open(tmp_path / collection.save("cat", Picture("x", data)).place) as found:
         assert (found.mode, found.size) == ("RGB", (100, 50))
 
 
@@ -231,7 +270,7 @@ def test_large_pictures_are_scaled_down_and_colors_are_kept_if_the_model_has_the
 )
 def test_a_full_collection(limits: Limits, n: int, tmp_path: Path) -> None:
     collection, picture = Collection(tmp_path, HEADER, limits), Picture("x", PNG)
-    saved = [collection.save("cat", picture) for _ in range(n)]
+    saved = [collection.save("cat", picture).place for _ in range(n)]
     with pytest.raises(RefusedError, match="the collection is full"):
         collection.save("cat", picture)
     collection.take_back(*saved[0].split("/"))
