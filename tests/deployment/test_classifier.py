@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from engines import WITH_AND_WITHOUT_KERNELS, needs_kernels
+from live_server import small_classifier
 from small_bundles import bundle_with
 from tenfold.data.dataset import ImageDataset
 from tenfold.deployment import Classifier, Guess, write_bundle
@@ -307,7 +308,7 @@ def test_no_images_are_refused():
         (torch.zeros(2, 1, 8, 8, dtype=torch.int64), "found int64"),
         (torch.zeros(2, 1, 8, 9, dtype=torch.uint8), "uint8 of shape [2, 1, 8, 9]"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "of shape [2, 3, 8, 8]"),
-        (torch.zeros(8, 8, dtype=torch.uint8), "of shape [8, 8]"),
+        (torch.zeros(8, 9, dtype=torch.uint8), "of shape [8, 9]"),
         (torch.zeros(2, 8, 7, dtype=torch.uint8), "of shape [2, 8, 7]"),
         (np.zeros((2, 1, 8, 8)), "found float64"),
         (np.zeros((2, 1, 8, 8), np.uint16), "found uint16"),
@@ -321,6 +322,18 @@ def test_pixels_of_another_type_or_shape_are_refused(images, found):
         Classifier(bundle_of()).predict(images)
     assert found in str(raised.value)
     assert "uint8" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("model_shape", "shapes"),
+    [((1, 8, 8), [(8, 8), (1, 8, 8), (1, 1, 8, 8)]), ((3, 8, 8), [(3, 8, 8), (1, 3, 8, 8)])],
+)
+def test_a_single_image_may_be_passed_alone(model_shape, shapes):
+    classifier = small_classifier(model_shape)
+    image = np.random.default_rng(0).integers(0, 256, model_shape).astype(np.uint8)
+    wanted = classifier.logits(image[None])
+    for shape in shapes:
+        assert (classifier.logits(image.reshape(shape)) == wanted).all()
 
 
 def test_data_that_does_not_fit_is_not_evaluated(classifier):

@@ -266,11 +266,11 @@ def test_a_photograph_of_a_digit_is_cropped_which_can_be_switched_off(visitor, d
     assert visitor.text("#announcement").endswith("after inverting, after cropping")
     assert visitor.one("#cropped").is_selected()
     assert seen(visitor).max() == 255
-    assert seen(visitor)[:, 0].max() == 0
+    assert seen(visitor)[:, 0].max() < 64
     visitor.click("#cropped")
     visitor.wait_for(lambda: "may well be wrong" in visitor.texts(".note p")[1])
     assert visitor.one("#inverted").is_selected()
-    assert seen(visitor)[:, 0].min() > 0
+    assert seen(visitor).min() > 0
     visitor.click("#cropped")
     visitor.wait_for(lambda: "so this picture was cropped" in visitor.texts(".note p")[1])
     assert visitor.best() == "3"
@@ -658,6 +658,7 @@ def test_everything_can_be_reached_and_done_by_keyboard(visitor, digits_model, p
     assert [stop["id"] or stop["text"] for stop in stops] == [
         "language",
         "inverted",
+        "cropped",
         "explain",
         "Wrong?",
         "choose",

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from live_server import CLASSES, Live, encoded, served, small_classifier
 from tenfold.data import load_splits
 from tenfold.deployment import Classifier, Guess
-from tenfold.deployment.background import Background
+from tenfold.deployment.background import Background, Look, looks_of
 from tenfold.deployment.explaining import occlusion_map
 from tenfold.deployment.serving.bodies import most_json, pixels_in
 from tenfold.deployment.serving.limits import Limits
@@ -61,6 +61,11 @@ def best(classifier: Classifier, images: Any, k: int = 3) -> list[tuple[Guess, .
     return classifier.guesses(classifier.logits(images), k)
 
 
+def look_of(classifier: Classifier, data: bytes) -> Look:
+    (look,) = looks_of(classifier.pixels(data), classifier.bundle.header.background)
+    return look
+
+
 def picture_in(address: str) -> Image.Image:
     start, _, data = address.partition(",")
     assert start == "data:image/png;base64"
@@ -75,7 +80,7 @@ def test_an_image_as_the_body(kind: str, live: Live, classifier: Classifier) -> 
     assert found == {
         "image": "image 0",
         "top": facts_of(guesses),
-        "inverted": False,
+        "inverted": look_of(classifier, data).is_inverted,
         "uncentered": False,
     }
     assert predictions(live.predict(data, kind="application/octet-stream")) == [found]
@@ -346,7 +351,12 @@ def test_the_model(live: Live) -> None:
         "model": "mlp",
         "classes": list(CLASSES),
         "input_shape": [1, 8, 8],
-        "background": {"shade": "dark", "extent": 0.7},
+        "background": {
+            "shade": "dark",
+            "extent": 0.7,
+            "least_extent": None,
+            "most_offset": None,
+        },
         "temperature": 2.0,
         "data": {"source": "pictures", "fingerprint": "ab"},
         "figures": {},

@@ -278,7 +278,7 @@ def test_negatives(run: Run, picture: Path, tenfold: Tenfold, tmp_path: Path) ->
     assert answer.err == ""
     assert json.loads(answer.out)["top"][0]["class"] == right[0]
     both = tenfold("predict", str(run.folder), "dark.png", str(picture), "--jsonl")
-    assert "1 of 2 images are dark on light" in both.err
+    assert "1 of 2 images (dark.png) is dark on light" in both.err
     assert [json.loads(line).get("inverted") for line in both.out.splitlines()] == [True, None]
     line = f"explain {run.folder} dark.png --invert --json --out e.png"
     assert json.loads(tenfold(*line.split()).out)["top"][0]["class"] == right[0]

@@ -83,4 +83,5 @@ class Differences:
         names = ", ".join(some.names)
         if (left := some.count - len(some.names)) > 0:
             names = f"{names} and {left:,} more"
-        return f"{some.count:,} of {self._count:,} images ({names}) {are_many}"
+        are = is_one if some.count == 1 else are_many
+        return f"{some.count:,} of {self._count:,} images ({names}) {are}"
