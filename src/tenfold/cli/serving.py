@@ -173,7 +173,8 @@ def _chosen_token(token: str | None, no_token: bool) -> str:
         return ""
     if len(token) < _SHORTEST_TOKEN or not all("!" <= character <= "~" for character in token):
         raise UsageError(
-            f"{place} is not a token, wanted {_SHORTEST_TOKEN} or more letters, digits and signs",
+            f"the token in {place} is too short, or has spaces or letters beyond ASCII; wanted "
+            f"{_SHORTEST_TOKEN} or more letters, digits and signs",
             remedy="make one with: python -c 'import secrets; print(secrets.token_urlsafe())'",
         )
     return token

@@ -42,7 +42,7 @@ class Writer:
         return answer.guesses[0].probability < self.min_confidence
 
     def _write(self, answer: Answer) -> None:
-        guesses = ", ".join(f"{printable(g.name)} {g.probability:.3f}" for g in answer.guesses)
+        guesses = ", ".join(f"{printable(g.name)} {_chance(g.probability)}" for g in answer.guesses)
         text = f"{UNSURE} ({guesses})" if self.is_unsure(answer) else guesses
         known = f" ({printable(answer.true_class)})" if answer.true_class else ""
         sys.stdout.write(f"{printable(answer.name)}{known}: {text}\n")
@@ -128,6 +128,15 @@ def writer_of(kind: str, facts: Mapping[str, Any], min_confidence: float) -> Wri
     if kind == "json":
         return JsonWriter(facts, min_confidence)
     return {"text": Writer, "csv": CsvWriter, "jsonl": LinesWriter}[kind](min_confidence)
+
+
+def _chance(probability: float) -> str:
+    """Three digits; what is not certain, or not impossible, is not shown as such."""
+    if 0 < probability < 0.0005:
+        return "<0.001"
+    if 0.9995 <= probability < 1:
+        return ">0.999"
+    return f"{probability:.3f}"
 
 
 def _encodable(name: str) -> str:

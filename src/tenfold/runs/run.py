@@ -345,7 +345,7 @@ def bundle_path(path: Path) -> Path:
         refuse_group(path)
         raise FileRefusedError(
             f"{folder}: this is not a run: it has no model.safetensors",
-            remedy="name a folder that tenfold train has made; the run comes first, then the data",
+            remedy="name a folder that tenfold train has made",
         )
     failure = folder.read_facts().failure
     if failure is not None:

@@ -100,10 +100,13 @@ class Access:
         scheme, _, token = authorization.partition(b" ")
         is_right = hmac.compare_digest(token.strip(), self.token.encode())
         if scheme.lower() != b"bearer" or not is_right:
+            is_given = scheme.lower() == b"bearer" and token
             raise RefusedError(
                 401,
-                "the token is wrong" if token else "this server needs a token",
-                remedy="send the header Authorization: Bearer TOKEN",
+                "the token is wrong" if is_given else "this server needs a token",
+                remedy="ask whoever started the server for the token"
+                if is_given
+                else "send the header Authorization: Bearer TOKEN",
                 headers={"WWW-Authenticate": "Bearer"},
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,8 @@ def rendered(template: str, **values: Any) -> str:  # noqa: ANN401 - what the te
         template: the name of its file.
         values: what it shows.
     """
-    return _environment().get_template(template).render(version=tenfold.__version__, **values)
+    page = _environment().get_template(template).render(version=tenfold.__version__, **values)
+    return re.sub(r"(?<=\d) %", f"{_NO_BREAK}%", page)
 
 
 @cache
