@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from command_line import Tenfold
+from drawn_digits import drawing, on_paper
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -65,6 +66,7 @@ def commands_in(path: Path) -> list[list[str]]:
 def test_commands_run_in_their_order(name: str, tenfold: Tenfold) -> None:
     """Each training is one of a single epoch, to be quick."""
     Image.new("L", (28, 28)).save("seven.png")
+    on_paper(drawing("7"), 0).save("photograph.jpg")
     commands = commands_in(ROOT / "docs" / name)
     assert len(commands) >= 5
     for words in commands:
