@@ -11,7 +11,7 @@ from PIL import Image
 
 import tenfold
 from command_line import Tenfold
-from tenfold.data import ImageDataset, Splits
+from tenfold.data import ImageDataset, Splits, load_splits
 from tenfold.errors import DataError
 from tenfold.listening import Listener
 from tenfold.recipes import load_recipe
@@ -175,6 +175,19 @@ def test_inverted_ones_are_noticed(corrections: Path, tenfold: Tenfold) -> None:
         "4 of them are dark on light, but the other training images are light on dark; unless the "
         "model is to know both, add negatives instead" in tenfold(*line.split()).err
     )
+
+
+def test_test_images_among_them_are_noticed(corrections: Path, tenfold: Tenfold) -> None:
+    test = load_splits("digits").splits.test
+    assert test is not None
+    label = test.classes[int(test.label_array[0])]
+    (corrections / label).mkdir(exist_ok=True)
+    Image.fromarray(test.image_array[0, 0]).save(corrections / label / "leaked.png")
+    line = f"train digits --recipe digits-quick --epochs 1 --add {corrections} --out run"
+    told = tenfold(*line.split()).err
+    assert "1 of them is a test image, so the test figures will be too good" in told
+    page = Path("run", "report.html").read_text()
+    assert f"5 of the training images, from {corrections}" in page
 
 
 def test_a_start_that_knows_more_classes_is_said(corrections: Path, tenfold: Tenfold) -> None:

@@ -17,7 +17,7 @@ from tenfold.storage import expanded
 
 def read_added(
     recipe: Recipe,
-    train: ImageDataset,
+    splits: Splits,
     depth: int | None,
     listener: Listener,
     recorded: AddedFacts | None = None,
@@ -26,7 +26,7 @@ def read_added(
 
     Args:
         recipe: its `add` says where they are.
-        train: the training images, which have all classes and the shape that is wanted.
+        splits: of the data; have all classes, and the shape that is wanted.
         depth: of 16-bit gray images, the number of bits that count.
         listener: gets the progress, and a note on how many there are.
         recorded: those that the run began with; None for a new run.
@@ -37,7 +37,8 @@ def read_added(
     """
     if not recipe.add:
         return None
-    place, shape = expanded(recipe.add), train.image_shape
+    train, place = splits.train, expanded(recipe.add)
+    shape = train.image_shape
     if not exists(place):
         raise DataError(
             f"{place}: no such folder or file, wanted class folders with images to add",
@@ -73,6 +74,11 @@ def read_added(
                 f"but the other training images are {IN_WORDS[background.shade]}; unless the model "
                 "is to know both, add negatives instead"
             )
+        if splits.test is not None and (n := _shared(added, splits.test)):
+            listener.note(
+                f"{n:,} of them {'is a test image' if n == 1 else 'are test images'}, so the test "
+                "figures will be too good"
+            )
     elif recorded.fingerprint != added.fingerprint:
         raise DataError(
             f"{place}: the images that are added have changed since the run began, with "
@@ -80,6 +86,12 @@ def read_added(
             remedy="restore them, or train a new run with those of now",
         )
     return added
+
+
+def _shared(added: ImageDataset, test: ImageDataset) -> int:
+    """How many images of one data set are also in another one."""
+    own = {image.tobytes() for image in test.image_array}
+    return sum(image.tobytes() in own for image in added.image_array)
 
 
 def with_added(splits: Splits, added: ImageDataset | None) -> Splits:

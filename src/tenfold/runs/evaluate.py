@@ -345,7 +345,7 @@ def _with_added(
     if facts.data.added is None:
         return splits
     try:
-        added = read_added(recipe, splits.train, depth, WithoutNotes(listener), facts.data.added)
+        added = read_added(recipe, splits, depth, WithoutNotes(listener), facts.data.added)
     except DataError as error:
         listener.note(f"the training images are those of the data alone: {error}")
         return splits

@@ -234,7 +234,7 @@ def read_whole(
         recorder.note("there are no test images")
     added = read_added(
         recipe,
-        loaded.splits.train,
+        loaded.splits,
         loaded.depth,
         recorder,
         None if recorded is None else recorded.added,

@@ -303,6 +303,11 @@ def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str,
             ("fingerprint", data.fingerprint),
             *([("left out, as unreadable", f"{len(data.skipped):,}")] if data.skipped else []),
             *([("corrected labels", f"{len(data.corrections):,}")] if data.corrections else []),
+            *(
+                [("added", f"{data.added.n:,} of the training images, from {data.added.place}")]
+                if data.added
+                else []
+            ),
         ],
         "notes": [_sentence(note) for note in data.notes],
         "splits": [_SPLITS[split] for split in counts],
