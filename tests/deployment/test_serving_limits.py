@@ -663,23 +663,6 @@ def test_several_images_to_explain_are_not_decoded(monkeypatch: pytest.MonkeyPat
     assert decoding.images == 0
 
 
-def test_images_of_a_client_that_left_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    with served() as live:
-        decoding = Decoding(monkeypatch)
-        body = form_of([PNG] * 5)
-        opened = live.raw(
-            b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
-            b"Content-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (FORM.encode(), len(body), body)
-        )
-        decoding.begun.acquire()
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        opened.close()
-        wait_until(lambda: live.service.connections() == 0)
-        decoding.may_go_on.set()
-        wait_until(lambda: live.service.bodies.held == 0)
-    assert decoding.images == 1
-
-
 def test_images_that_wait_too_long_for_a_decoder_are_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
