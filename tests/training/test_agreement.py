@@ -47,7 +47,7 @@ def resnet(dropout: float = 0.3) -> ImageModel:
 DEEP = ("resnet18", "resnet34", "resnet50")
 """Rounding decides so much in them that they are compared with how much that is."""
 
-SHAPES = {"lenet": (3, 28, 28), "cifar-cnn": (3, 32, 32), **dict.fromkeys(DEEP, (3, 64, 64))}
+SHAPES = {"lenet": (3, 28, 28), "cifar-cnn": (3, 32, 32), **dict.fromkeys(DEEP, (3, 32, 32))}
 
 SETTINGS = {
     "plain": StepSettings(64),
