@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 SEEDS = {"plain": 0, "undefined": 1_000_000, "thread": 2_000_000}
-CASES = {"plain": 60, "undefined": 10, "thread": 8}
+CASES = {"plain": 60 if IS_THOROUGH else 30, "undefined": 10, "thread": 8}
 
 # With a sanitizer, one instruction set has to do here; the longer fuzzer has all of them.
 ONE_THREAD = [

@@ -47,8 +47,8 @@ DRIVER_FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-pthread")
 
 SANITIZERS = {
     "plain": (),
-    "undefined": ("-Og", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-    "thread": ("-O1", "-g1", "-fsanitize=thread"),
+    "undefined": ("-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "thread": ("-Og", "-g1", "-fsanitize=thread"),
 }
 """By name: extra flags for the kernels. `undefined` checks addresses as well."""
 
