@@ -19,6 +19,7 @@ from small_bundles import weights_of
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
+from thoroughness import some
 
 LONG_READ = """
 import sys, time
@@ -33,6 +34,14 @@ def load_splits(*_, listener, **__):
 
 module.load_splits = load_splits
 """
+
+
+WRONG = [
+    (["--model", "lenett"], "there is no model 'lenett'; did you mean 'lenet'?"),
+    (["--model", "mlp", "--set", "model_args.hiden=[3]"], "hiden"),
+    (["--device", "cud"], "there is no device 'cud'; did you mean 'cuda'?"),
+]
+"""Arguments, and what is said of them."""
 
 
 @pytest.fixture
@@ -83,11 +92,10 @@ def test_a_run_is_the_same_either_way(
 
 @pytest.mark.parametrize(
     ("data", "arguments", "said"),
-    [
-        ("nowhere", ["--model", "lenett"], "there is no model 'lenett'; did you mean 'lenet'?"),
-        ("set.npz", ["--model", "mlp", "--set", "model_args.hiden=[3]"], "hiden"),
-        ("nowhere", ["--device", "cud"], "there is no device 'cud'; did you mean 'cuda'?"),
-    ],
+    some(
+        [(data, *wrong) for data, wrong in zip(["nowhere", "set.npz"] * 3, WRONG * 2, strict=True)],
+        3,
+    ),
 )
 def test_what_does_not_depend_on_the_data_is_checked_first(
     data: str, arguments: list[str], said: str, folder: Path
