@@ -1,7 +1,7 @@
 # make train   set up and train on digits
 # make test    set up and run every check and test
-# make soak    kill runs, take away their displays, fail their writes, fuzz the kernels and load real
-#              images; set KILLS, INSTANTS and MINUTES
+# make soak    kill runs, take away their displays, fail their writes, fuzz the kernels, load real
+#              images and run all cases of the tests; set KILLS, INSTANTS and MINUTES
 # make format  format the code
 #
 # PIP_ARGS="..." is passed on to pip. If an environment other than .venv is active and has PyTorch,

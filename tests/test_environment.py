@@ -61,6 +61,7 @@ def test_any_value_is_used_or_refused_in_one_sentence(
 ) -> None:
     if variable in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv("TENFOLD_CACHE")
+    monkeypatch.delenv("TENFOLD_DATA", raising=False)  # where it has data, no cache is searched
     monkeypatch.setenv(variable, value)
     for command in COMMANDS[variable]:
         answer = tenfold(*command.split())

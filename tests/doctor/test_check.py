@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def test_what_pixels_show(tenfold: Tenfold, photos: Path, tmp_path: Path) -> Non
     assert stored.items() <= facts.items()
 
 
-def test_all_of_it(tenfold: Tenfold, photos: Path, tmp_path: Path) -> None:
+def test_all_of_it(
+    tenfold: Tenfold, photos: Path, tmp_path: Path, train_for: Callable[[int], None]
+) -> None:
+    train_for(3)
     answer = tenfold("check", str(photos), "--out", str(tmp_path / "check"), "--threads", "1")
     assert answer.code == 0, answer.err
     assert (

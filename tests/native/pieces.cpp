@@ -1,10 +1,15 @@
 // Unit tests of the kernels' building blocks, against scalar arithmetic and published numbers.
 // Compiled once per instruction set, with the flags of its kernels.
+//
+//     pieces 2000
+//
+// The number of rounds is optional.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -27,6 +32,8 @@ using tenfold::IntVec;
 using tenfold::kLanes;
 using tenfold::kWidth;
 using tenfold::Vec;
+
+int rounds = 20000;  // of random numbers, and in proportion how many floats are tried
 
 int failures = 0;
 
@@ -70,7 +77,7 @@ struct Numbers {
 template <typename Vectors, typename Scalars>
 void check_lanes(const char* what, const Vectors& vectors, const Scalars& scalars) {
   Random random(1);
-  for (int round = 0; round < 20000; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     const Numbers a(random), b(random), c(random);
     const Numbers found(vectors(a.vector(), b.vector(), c.vector()));
     for (int i = 0; i < kWidth; ++i) {
@@ -145,7 +152,7 @@ void check_comparisons() {
 
 void check_whole_numbers() {
   Random random(2);
-  for (int round = 0; round < 20000; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     float a[kWidth], b[kWidth];
     for (int i = 0; i < kWidth; ++i) {
       a[i] = random.chance(0.3) ? static_cast<float>(random.between(-40, 40)) / 2
@@ -396,7 +403,8 @@ void check_parts() {
 
 // ---- Functions ----------------------------------------------------------------------------------
 
-constexpr uint32_t kStep = 3001;  // every 3001st float is tried
+// With 20000 rounds, every 3001st float is tried.
+uint32_t step_between_floats() { return 3001U * 20000U / static_cast<uint32_t>(rounds); }
 
 // In units of the spacing between floats near the exact value.
 double error_in_ulp(float found, long double exact) {
@@ -432,10 +440,10 @@ void check_exponential() {
   const auto vectors = [](Vec x) { return tenfold::exponential(x); };
   const auto exact = [](long double x) { return std::exp(x); };
   const uint32_t sign = 0x80000000U;
-  check_function("exp(x), 2^-30 < x < 88", bits_of(0x1p-30F), bits_of(88.0F), kStep, 1.5, vectors,
-                 exact);
-  check_function("exp(x), -87 < x < -2^-30", sign | bits_of(0x1p-30F), sign | bits_of(87.0F), kStep,
+  check_function("exp(x), 2^-30 < x < 88", bits_of(0x1p-30F), bits_of(88.0F), step_between_floats(),
                  1.5, vectors, exact);
+  check_function("exp(x), -87 < x < -2^-30", sign | bits_of(0x1p-30F), sign | bits_of(87.0F),
+                 step_between_floats(), 1.5, vectors, exact);
   const auto at = [&](float x) { return Numbers(vectors(tenfold::broadcast(x))).lane[0]; };
   check(at(0.0F) == 1 && at(-0.0F) == 1 && at(1e-30F) == 1, "exp of zero");
   check(at(-87.5F) == 0 && at(-1e30F) == 0 && at(-HUGE_VALF) == 0, "exp of a very negative number");
@@ -445,10 +453,10 @@ void check_exponential() {
 void check_logarithm() {
   const auto vectors = [](Vec x) { return tenfold::logarithm(x); };
   const auto exact = [](long double x) { return std::log(x); };
-  check_function("log(x), x < 1", bits_of(0x1p-126F), bits_of(1.0F) - 1, kStep, 1.5, vectors,
-                 exact);
+  check_function("log(x), x < 1", bits_of(0x1p-126F), bits_of(1.0F) - 1, step_between_floats(), 1.5,
+                 vectors, exact);
   check_function("log(x), x > 1", bits_of(1.0F) + 1, bits_of(std::numeric_limits<float>::max()),
-                 kStep, 1.5, vectors, exact);
+                 step_between_floats(), 1.5, vectors, exact);
   const auto at = [&](float x) { return Numbers(vectors(tenfold::broadcast(x))).lane[0]; };
   check(at(1.0F) == 0, "log of one");
   check(std::isnan(at(std::nanf(""))), "log of NaN");
@@ -526,7 +534,8 @@ void check_plain_arithmetic() {
 
 }  // namespace
 
-int main() {
+int main(int count, char** arguments) {
+  if (count == 2) rounds = std::max(1, std::atoi(arguments[1]));
   check_arithmetic();
   check_comparisons();
   check_whole_numbers();

@@ -15,6 +15,7 @@ from workshop import Answer, Workshop, call, instruction_sets_here
 from needed_tools import cannot_be_tested
 from tenfold.native.built import processor
 from tenfold.native.compiling import BuildError
+from thoroughness import IS_THOROUGH
 
 SETS_HERE = instruction_sets_here()
 CANNOT_RUN_HERE = 3  # the driver's exit code
@@ -25,7 +26,7 @@ pytestmark = [
 ]
 
 SEEDS = {"plain": 0, "undefined": 1_000_000, "thread": 2_000_000}
-CASES = {"plain": 60, "undefined": 10, "thread": 8}
+CASES = {"plain": 60 if IS_THOROUGH else 30, "undefined": 10, "thread": 8}
 
 # With a sanitizer, one instruction set has to do here; the longer fuzzer has all of them.
 ONE_THREAD = [
@@ -127,7 +128,8 @@ class TestEmulatedArm:
         assert digests(workshop.driver("neon"), cases=4, steps=2, threads=1) == wanted
 
     def test_the_small_pieces(self, workshop: Workshop) -> None:
-        assert "ulp" in passes(workshop.pieces("neon")).out
+        rounds = [] if IS_THOROUGH else ["1000"]
+        assert "ulp" in passes(workshop.pieces("neon"), *rounds).out
 
 
 def test_a_library_by_its_path(workshop: Workshop, tmp_path: Path) -> None:

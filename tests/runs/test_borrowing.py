@@ -103,18 +103,18 @@ def test_settings_unlike_a_runs_are_restored(
     assert (before["flush denormals"], before["cuDNN"]) == (own, (own, own))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_importing_and_training_leave_the_random_module_alone(engine: str, tmp_path: Path) -> None:
+def test_importing_and_training_leave_the_random_module_alone(tmp_path: Path) -> None:
     """In a new process: a module that draws a number on import does so only once."""
     code = f"""
 import random
 before = random.getstate()
 import tenfold, tenfold.notebook
-out, engine = {str(tmp_path / "run")!r}, {engine!r}
-run = tenfold.train("digits", epochs=1, out=out, engine=engine, quiet=True, plot=True)
-tenfold.evaluate(run)
-run.model.predict(tenfold.data.load_splits("digits").splits.train)
-assert random.getstate() == before
+for engine in ("torch", "auto"):
+    out = {str(tmp_path)!r} + "/" + engine
+    run = tenfold.train("digits", epochs=1, out=out, engine=engine, quiet=True, plot=True)
+    tenfold.evaluate(run)
+    run.model.predict(tenfold.data.load_splits("digits").splits.train)
+    assert random.getstate() == before
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -325,15 +325,21 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_run_in_a_thread_outlives_the_main_thread(tmp_path: Path) -> None:
+    """Which ends during the run's first epoch."""
     code = f"""
 import threading
 import torch
 torch.set_num_threads(1)
 import tenfold
+from tenfold.training import Watcher
+class WaitsForTheEnd(Watcher):
+    def epoch_done(self, metrics, epochs):
+        threading.main_thread().join()
 tenfold.train("digits", epochs=1, out={str(tmp_path / "first")!r}, threads=1, engine="torch")
 def train():
     out = {str(tmp_path / "run")!r}
-    tenfold.train("digits", epochs=20, out=out, threads=1, engine="torch", quiet=True)
+    options = dict(epochs=2, threads=1, engine="torch", watcher=WaitsForTheEnd())
+    tenfold.train("digits", out=out, **options)
 threading.Thread(target=train).start()
 """
     answer = subprocess.run(

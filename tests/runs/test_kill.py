@@ -17,6 +17,7 @@ from engines import ENGINES
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
+from thoroughness import some
 
 HARNESS = Path(__file__).parent.parent / "soak" / "kill.py"
 
@@ -30,7 +31,7 @@ SEED = 52
 """With it, the first process loses the machine in the middle of an epoch, with either engine."""
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", some(reversed(ENGINES)))
 def test_kills_make_no_difference(engine: str) -> None:
     result = subprocess.run(
         [
@@ -74,7 +75,7 @@ FAR_ENOUGH = {"torch": "step-000000007", "native": "step-000000071"}
 """A checkpoint in the first epoch, and one near the end. The harness covers other moments."""
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", some(ENGINES))
 def test_the_command_line_killed_and_resumed(engine: str, tmp_path: Path) -> None:
     whole = train_run(
         load_recipe(EVERYTHING),

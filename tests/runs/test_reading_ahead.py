@@ -19,6 +19,7 @@ from small_bundles import weights_of
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
+from thoroughness import some
 
 LONG_READ = """
 import sys, time
@@ -33,6 +34,14 @@ def load_splits(*_, listener, **__):
 
 module.load_splits = load_splits
 """
+
+
+WRONG = [
+    (["--model", "lenett"], "there is no model 'lenett'; did you mean 'lenet'?"),
+    (["--model", "mlp", "--set", "model_args.hiden=[3]"], "hiden"),
+    (["--device", "cud"], "there is no device 'cud'; did you mean 'cuda'?"),
+]
+"""Arguments, and what is said of them."""
 
 
 @pytest.fixture
@@ -82,16 +91,14 @@ def test_a_run_is_the_same_either_way(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--model", "lenett"], "there is no model 'lenett'; did you mean 'lenet'?"),
-        (["--model", "mlp", "--set", "model_args.hiden=[3]"], "hiden"),
-        (["--device", "cud"], "there is no device 'cud'; did you mean 'cuda'?"),
-    ],
+    ("data", "arguments", "said"),
+    some(
+        [(data, *wrong) for data, wrong in zip(["nowhere", "set.npz"] * 3, WRONG * 2, strict=True)],
+        3,
+    ),
 )
-@pytest.mark.parametrize("data", ["nowhere", "set.npz"])
 def test_what_does_not_depend_on_the_data_is_checked_first(
-    arguments: list[str], said: str, data: str, folder: Path
+    data: str, arguments: list[str], said: str, folder: Path
 ) -> None:
     _, err = command(folder, data, *arguments, "--out", "run").communicate()
     assert said in err
@@ -145,8 +152,8 @@ def test_ctrl_c_wins_over_a_wrong_argument_and_kept_notes(folder: Path) -> None:
     assert process.communicate()[1] == ""
 
 
-@pytest.mark.parametrize("data", ["set.npz", "photos", "photos.tar"])
-def test_a_thread_can_train_after_the_main_thread_has_ended(data: str, folder: Path) -> None:
+def test_a_thread_can_train_after_the_main_thread_has_ended(folder: Path) -> None:
+    """With each way of reading, the first while PyTorch is being imported."""
     images = np.random.default_rng(0).integers(0, 256, (40, 300, 300), dtype=np.uint8)
     for i, image in enumerate(images):
         path = folder / "photos" / "ab"[i % 2] / f"{i}.png"
@@ -157,11 +164,13 @@ def test_a_thread_can_train_after_the_main_thread_has_ended(data: str, folder: P
     code = (
         "import sys, threading, tenfold\n"
         "train = tenfold.train\n"
+        "assert 'torch' not in sys.modules\n"
         "def work():\n"
         "    threading.main_thread().join()\n"
-        f"    train({data!r}, model='softmax', epochs=1, batch_size=8, quiet=True,"
+        "    for data in ('photos', 'photos.tar', 'set.npz'):\n"
+        "        train(data, model='softmax', epochs=1, batch_size=8, quiet=True,"
         " image_size=(8, 8), channels=1)\n"
-        "    print('trained')\n"
+        "        print('trained on', data)\n"
         "threading.Thread(target=work).start()\n"
     )
     answer = subprocess.run(
@@ -171,7 +180,8 @@ def test_a_thread_can_train_after_the_main_thread_has_ended(data: str, folder: P
         capture_output=True,
         text=True,
     )
-    assert answer.stdout == "trained\n", answer.stderr
+    trained = ["trained on photos", "trained on photos.tar", "trained on set.npz"]
+    assert answer.stdout.splitlines() == trained, answer.stderr
 
 
 def test_it_takes_an_object_too(folder: Path) -> None:
