@@ -193,13 +193,19 @@ class Answering:
         """
         return await self._decoders.call(work, patience)
 
-    def converted(self, pixels: PixelArray, changes: Changes) -> PixelArray:
+    async def changed(self, pixels: PixelArray, changes: Changes, patience: Patience) -> PixelArray:
         """Raw pixels with these changes.
 
         Raises:
+            RefusedError: too many wait for what changes them, or this waited for too long.
             UsageError: see `Classifier.pixels`.
+            ClientGoneError: nobody waits for them any more.
         """
-        return self._classifier.pixels(pixels, **changes._asdict())
+
+        def work() -> PixelArray:
+            return self._classifier.pixels(pixels, **changes._asdict())
+
+        return await self.in_background(work, patience) if changes.center else work()
 
     async def pixels(
         self, pictures: Sequence[Picture], changes: Changes, patience: Patience
@@ -212,7 +218,7 @@ class Answering:
             ClientGoneError: nobody waits for them any more.
             DataError: one cannot be read; names it.
         """
-        if len(pictures) == 1 and is_quick(pictures[0].data):
+        if len(pictures) == 1 and not changes.center and is_quick(pictures[0].data):
             return self._decoded(pictures[0], changes)
         return await self.in_background(
             lambda: self._all_decoded(pictures, changes, patience), patience

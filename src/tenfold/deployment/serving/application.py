@@ -215,13 +215,9 @@ def _add_prediction(app: FastAPI, service: Service) -> _Endpoint:
     ) -> tuple[list[str], PixelArray]:
         """The names and pixels of images; of the body, nothing is kept while they wait."""
         if media_type(kind) == JSON:
-            pixels = await _read(
-                answering,
-                data,
-                lambda: answering.converted(pixels_in(data, shape, limits), wanted.changes),
-                patience,
-            )
-            wanted.require_explainable(len(pixels))
+            given = await _read(answering, data, lambda: pixels_in(data, shape, limits), patience)
+            wanted.require_explainable(len(given))
+            pixels = await answering.changed(given, wanted.changes, patience)
             return [f"image {n}" for n in range(len(pixels))], pixels
         pictures = await _read(answering, data, lambda: pictures_in(data, kind, limits), patience)
         wanted.require_explainable(len(pictures))
