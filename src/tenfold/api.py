@@ -75,8 +75,8 @@ def train(
         changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. How a folder of
             pictures is read: `image_size`, `resize`, `labels`, `label_from`, `group_by` and
             `skip_bad`; see `tenfold.data.FolderOptions`. What is corrected: `corrections`, a
-            table that `tenfold check` wrote and a person filled in. What the network starts from:
-            `start`, a run or a model file, or `weights`, a file of another program; with
+            table that `tenfold check` wrote and a person filled in. More training images: `add`, a
+            folder of class folders. What the network starts from: `start`, a run or a model file, or `weights`, a file of another program; with
             `freeze=True`, only its last layer is trained. All keys: see `tenfold.recipes.Recipe`.
 
     Raises:
