@@ -95,7 +95,7 @@ def train(
     skip_bad: SkipBad = False,
     corrections: CorrectionsFile = None,
     add: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FOLDER",
             help="Class folders with more training images, such as corrected answers.",
@@ -158,6 +158,8 @@ def train(
     from tenfold.runs import train_run
     from tenfold.runs.resources import Resources
 
+    if add == "":
+        raise UsageError("--add is empty", remedy="name a folder of class folders")
     changes: dict[str, Any] = dict(key_and_value(text) for text in change or [])
     given = {
         "model": model,
@@ -167,7 +169,7 @@ def train(
         "optimizer": optimizer,
         "val": val,
         "seed": seed,
-        "add": None if add is None else str(add),
+        "add": add,
         "start": None if start is None else str(start),
         "weights": None if weights is None else str(weights),
         "freeze": freeze or None,

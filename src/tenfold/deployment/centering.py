@@ -15,14 +15,23 @@ from PIL import Image
 from tenfold.deployment.background import Shade
 from tenfold.resizing import Size
 
-_LOOKED_AT = 512 * 512
-"""About how many pixels of a picture are looked at to find its subject."""
+_LOOKED_AT = 640 * 640
+"""About how many pixels of a picture are looked at to find the subject, at most."""
+
+_THIN = 32
+"""Pixels of the shorter side that are looked at if there are as many."""
 
 _STANDS_OUT = 32
 """Least difference from the background, in gray values, of a subject."""
 
-_STRONGEST = 0.999
-"""Quantile of these differences that is the subject's; specks of noise are above it."""
+_BEYOND_NOISE = 8
+"""The same in deviations of the background's noise."""
+
+_CELLS = 64
+"""Parts of a picture are told apart in a grid of as many cells a side, at most."""
+
+_LEAST_PART = 0.05
+"""Parts with a smaller share of the mass of the largest are dust."""
 
 
 class _Span(NamedTuple):
@@ -45,42 +54,34 @@ class _Subject(NamedTuple):
         columns: where it is from left to right.
         slopes: of the background's gray value: it is `slopes @ (1, x, y)` at a pixel, since light
             falls on paper from one side.
-        strength: how much of the subject differs most from that.
     """
 
     rows: _Span
     columns: _Span
     slopes: np.ndarray
-    strength: float
 
 
-def centered(
-    image: Image.Image, shade: Shade, extent: float, size: Size, most_side: int = 0
-) -> Image.Image:
+def centered(image: Image.Image, shade: Shade, extent: float, size: Size) -> Image.Image:
     """The picture's subject with as much background around it as the training images have.
 
-    The subject is what differs from the background by at least half as much as what differs most;
-    the background is what the picture's rim shows. The subject is scaled so that its longer side
-    takes `extent`, and its center of mass is in the middle, or as near to it as the picture's sides
-    allow. In gray, the background becomes black or white, and the contrast that of the whole range.
-    A picture in which nothing stands out is returned as it is.
+    The subject is what differs from the background by at least half as much as what differs most,
+    without dust; the background is what the picture's rim shows. The subject is scaled so that its
+    longer side takes `extent`, and its center of mass is in the middle, or as near to it as the
+    picture's sides allow. In gray, the background becomes black or white, and the contrast that of
+    the whole range. A picture in which nothing stands out is returned as it is.
 
     Args:
         image: of mode L or RGB.
         shade: what is behind its subject, dark or light.
         extent: the longer side of the subject as a share of the result's side, above 0, up to 1.
         size: height and width of the result.
-        most_side: if it is larger than both, the result is a multiple of that size up to this, but
-            no larger than what it is cut from.
     """
     subject = _subject_of(image, shade)
     if subject is None:
         return image
     height, width = size
     scale = max(subject.rows.length / height, subject.columns.length / width) / extent
-    factor = max(1, min(int(scale), most_side // max(size)))
-    # More than twice the wanted resolution is of no use.
-    shrink = max(1, int(scale / factor / 2))
+    shrink = max(1, int(scale / 2))  # more than twice the wanted resolution is of no use
     small = image.reduce(shrink) if shrink > 1 else image
     sides = scale * height / shrink, scale * width / shrink
     starts = [
@@ -90,23 +91,16 @@ def centered(
     (top, left), (tall, wide) = map(math.floor, starts), map(math.ceil, sides)
     canvas = Image.new(small.mode, (wide + 1, tall + 1), _paper(small))
     canvas.paste(small, (-left, -top))
-    if canvas.mode == "L":
-        canvas = _cleared(canvas, (left, top), small.size, shrink, subject, shade)
     y, x = starts[0] - top, starts[1] - left
     found = canvas.resize(
-        (width * factor, height * factor),
+        (width, height),
         Image.Resampling.BILINEAR,
         box=(x, y, min(x + sides[1], wide + 1), min(y + sides[0], tall + 1)),
     )
-    return _strengthened(found, shade) if found.mode == "L" else found
-
-
-def _strengthened(image: Image.Image, shade: Shade) -> Image.Image:
-    """A gray image on black or white with the contrast that thin lines lose when scaled down."""
-    values = np.asarray(image, np.float32)
-    difference = values if shade == "dark" else 255 - values
-    stretched = (difference * (255 / max(1.0, float(difference.max())))).round().astype(np.uint8)
-    return Image.fromarray(stretched if shade == "dark" else 255 - stretched)
+    if found.mode != "L":
+        return found
+    start = starts[1] * shrink, starts[0] * shrink
+    return _cleared(found, start, scale, image.size, subject, shade)
 
 
 def _start(span: _Span, side: float) -> float:
@@ -121,62 +115,121 @@ def _start(span: _Span, side: float) -> float:
 
 def _subject_of(image: Image.Image, shade: Shade) -> _Subject | None:
     """What stands out from a picture's background; None if nothing does."""
-    shrink = max(1, math.isqrt(image.width * image.height // _LOOKED_AT))
-    shrink = min(shrink, *image.size)
-    gray = np.asarray(image.reduce(shrink).convert("L"), np.float32)
-    places = _places((0, 0), gray.shape, shrink)
+    scales = _scales(image.size)
+    gray = np.asarray(image.reduce(scales).convert("L"), np.float32)
+    places = _places((0, 0), gray.shape, scales)
     slopes = _fitted(_rim(places), _rim(gray))
     difference = _difference(gray, places, slopes, shade)
-    strength = float(np.quantile(difference, _STRONGEST))
-    if strength < _STANDS_OUT:
+    noise = 1.4826 * float(np.median(np.abs(difference)))  # the deviation of a normal distribution
+    least = max(_STANDS_OUT, _BEYOND_NOISE * noise)
+    standing_out = difference[difference >= least]
+    if not len(standing_out):
         return None
-    mass = np.where(difference >= strength / 2, np.minimum(difference, strength), 0)
+    # The mean weighted by the difference itself: a faint shadow counts little, and so does a speck.
+    strength = float((standing_out**2).sum() / standing_out.sum())
+    mass = np.where(difference >= max(least, strength / 2), np.minimum(difference, strength), 0)
+    mass = _without_dust(mass)
     return _Subject(
-        _span(mass.sum(axis=1), shrink, image.height),
-        _span(mass.sum(axis=0), shrink, image.width),
+        _span(mass.sum(axis=1), scales[1], image.height),
+        _span(mass.sum(axis=0), scales[0], image.width),
         slopes,
-        strength,
     )
 
 
+def _scales(size: tuple[int, int]) -> tuple[int, int]:
+    """By what a picture is divided so that it has few pixels, however long and thin it is.
+
+    Args:
+        size: of the picture, width and height.
+    """
+    too_many = size[0] * size[1] / _LOOKED_AT
+    short = max(1, min(math.ceil(math.sqrt(too_many)), min(size) // _THIN))
+    long = math.ceil(too_many / short)
+    return (long, short) if size[0] >= size[1] else (short, long)
+
+
+def _without_dust(mass: np.ndarray) -> np.ndarray:
+    """The mass without parts that are small beside the largest."""
+    steps = [max(1, math.ceil(side / _CELLS)) for side in mass.shape]
+    padded = np.pad(mass, [(0, -side % step) for side, step in zip(mass.shape, steps, strict=True)])
+    rows, columns = padded.shape[0] // steps[0], padded.shape[1] // steps[1]
+    cells = padded.reshape(rows, steps[0], columns, steps[1]).sum(axis=(1, 3))
+    part_of = _parts(cells > 0)
+    of_part = np.bincount(part_of.ravel(), cells.ravel())
+    of_part[0] = 0  # what belongs to none
+    kept = of_part >= _LEAST_PART * of_part.max()
+    kept[0] = False
+    of_pixel = kept[part_of].repeat(steps[0], axis=0).repeat(steps[1], axis=1)
+    return np.where(of_pixel[: mass.shape[0], : mass.shape[1]], mass, 0)
+
+
+def _parts(filled: np.ndarray) -> np.ndarray:
+    """The number of the part that each filled cell belongs to, from 1; 0 for the others.
+
+    Cells that touch, even by a corner, belong to one part.
+    """
+    found = np.zeros(filled.shape, np.int64)
+    count = 0
+    for start in zip(*np.nonzero(filled), strict=True):
+        if found[start]:
+            continue
+        count += 1
+        found[start] = count
+        waiting = [start]
+        while waiting:
+            row, column = waiting.pop()
+            rows = slice(max(0, row - 1), row + 2)
+            columns = slice(max(0, column - 1), column + 2)
+            for y, x in zip(
+                *np.nonzero(filled[rows, columns] & (found[rows, columns] == 0)), strict=True
+            ):
+                place = rows.start + y, columns.start + x
+                found[place] = count
+                waiting.append(place)
+    return found
+
+
 def _cleared(
-    canvas: Image.Image,
-    start: tuple[int, int],
+    image: Image.Image,
+    start: tuple[float, float],
+    scale: float,
     size: tuple[int, int],
-    shrink: int,
     subject: _Subject,
     shade: Shade,
 ) -> Image.Image:
     """A gray part of a picture on black or white, in the contrast of the whole range.
 
+    So thin lines get back what they lost when they were scaled down.
+
     Args:
-        canvas: the part.
+        image: the part.
         start: its left and upper end in the picture, which may be outside.
+        scale: how many of the picture's pixels one of these is along a side.
         size: of the picture, width and height.
-        shrink: how many of the original picture's pixels one of these is along a side.
-        subject: of the original picture.
+        subject: of the picture.
         shade: of its background.
     """
-    (left, top), (width, height) = start, size
-    places = _places(start, (canvas.height, canvas.width), shrink)
-    difference = _difference(np.asarray(canvas, np.float32), places, subject.slopes, shade)
-    inside = np.zeros(difference.shape, bool)
-    inside[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)] = True
-    cleared = np.where(inside, np.minimum(difference * (255 / subject.strength), 255), 0)
-    values = cleared.round().astype(np.uint8)
+    places = _places(start, (image.height, image.width), (scale, scale))
+    difference = _difference(np.asarray(image, np.float32), places, subject.slopes, shade)
+    _, x, y = np.moveaxis(places, -1, 0)
+    inside = (x >= 0) & (x <= size[0]) & (y >= 0) & (y <= size[1])
+    difference = np.where(inside, difference, 0)
+    values = (difference * (255 / max(1.0, float(difference.max())))).round().astype(np.uint8)
     return Image.fromarray(values if shade == "dark" else 255 - values)
 
 
-def _places(start: tuple[int, int], shape: tuple[int, ...], scale: int) -> np.ndarray:
+def _places(
+    start: tuple[float, float], shape: tuple[int, ...], scales: tuple[float, float]
+) -> np.ndarray:
     """`(1, x, y)` of each pixel of a part of a picture, in the original picture's pixels.
 
     Args:
-        start: the part's left and upper end.
+        start: the part's left and upper end, in these pixels.
         shape: its height and width.
-        scale: how many of the original picture's pixels one of these is along a side.
+        scales: how many of the original picture's pixels one of these is wide and high.
     """
     y, x = np.indices(shape, np.float32) + 0.5
-    return np.stack([np.ones_like(x), (x + start[0]) * scale, (y + start[1]) * scale], axis=-1)
+    return np.stack([np.ones_like(x), x * scales[0] + start[0], y * scales[1] + start[1]], axis=-1)
 
 
 def _fitted(places: np.ndarray, values: np.ndarray) -> np.ndarray:

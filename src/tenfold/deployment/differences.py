@@ -44,10 +44,10 @@ class Differences:
     def add(self, name: str, look: Look) -> None:
         """Count an image."""
         self._count += 1
-        if look.is_inverted:
-            self._inverted.add(name)
-        if look.is_uncentered and not self._center:
+        if look.is_uncentered:
             self._uncentered.add(name)
+        if look.is_inverted and not (self._center and look.is_uncentered):
+            self._inverted.add(name)
 
     def notes(self, invert: str = "--invert", center: str = "--center") -> list[str]:
         """A sentence for each way in which images differ; none if none do.
@@ -64,13 +64,19 @@ class Differences:
             notes.append(
                 f"{self._those(self._inverted, 'is', 'are')} {found}, but the model was trained "
                 f"on {trained}, so the answers may be wrong; "
-                f"{'leave it out' if self._invert else f'{invert} classifies the negatives'}"
+                f"{f'leave out {invert}' if self._invert else f'{invert} classifies the negatives'}"
             )
-        if self._uncentered.count > _USUAL * self._count:
+        if self._uncentered.count > _USUAL * self._count and self._center:
+            notes.append(
+                f"{self._those(self._uncentered, 'has', 'have')} no subject like those of the "
+                f"training images even after {center}, so the answers may be wrong; look at the "
+                "picture with tenfold explain"
+            )
+        elif self._uncentered.count > _USUAL * self._count:
             notes.append(
                 f"{self._those(self._uncentered, 'has', 'have')} a smaller or fainter subject than "
-                "the training images, or one that is not in the middle or on a gray background, so "
-                f"the answers may be wrong; {center} crops to the subject"
+                "the training images, or one that is off-center or on a gray background, so the "
+                f"answers may be wrong; {center} crops to the subject"
             )
         return notes
 

@@ -85,7 +85,8 @@ class Conversion:
         pictures = planes[..., 0] if self.shape.channels == 1 else planes
         return np.stack([self.converted(Image.fromarray(each)) for each in pictures])
 
-    def crop(self, most_side: int = 0) -> Crop | None:
+    @property
+    def crop(self) -> Crop | None:
         """What cuts pictures, if any is to; see `centered`."""
         if self.center is None:
             return None
@@ -95,7 +96,6 @@ class Conversion:
             shade=opposite(shade) if self.invert else shade,
             extent=self.center.extent,
             size=(self.shape.height, self.shape.width),
-            most_side=most_side,
         )
 
     def _options(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Conversion:
             "size": (self.shape.height, self.shape.width),
             "resize": self.resize,
             "depth": self.depth,
-            "crop": self.crop(),
+            "crop": self.crop,
         }
 
     def _negative(self, pixels: np.ndarray) -> np.ndarray:
@@ -168,11 +168,10 @@ def raw_pixels(images: ImageInputs, conversion: Conversion, *, paths: bool = Tru
 
 
 def _checked(pixels: np.ndarray, shape: ImageShape) -> PixelArray:
-    whole = pixels
-    if shape.channels == 1 and pixels.ndim in (2, 3):
-        whole = pixels.reshape(-1, 1, *pixels.shape[-2:])
-    elif pixels.shape == shape:
-        whole = pixels[None]
+    single = shape[1:] if shape.channels == 1 else shape
+    whole = pixels[None] if pixels.shape == single else pixels
+    if shape.channels == 1 and whole.ndim == 3:
+        whole = whole[:, None]
     if whole.dtype != np.uint8 or whole.shape[1:] != shape or not len(whole):
         raise DataError(
             f"predict: found {pixels.dtype} of shape {list(pixels.shape)}, wanted raw pixels: "

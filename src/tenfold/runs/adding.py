@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from tenfold.data.dataset import ImageDataset, Splits
+from tenfold.data.folders.damage import BadFilesError
 from tenfold.data.load import read_data
 from tenfold.deployment.background import IN_WORDS, background_of, looks_of, opposite
 from tenfold.errors import DataError, counted, listing, quoted
@@ -44,14 +47,20 @@ def read_added(
             f"{place}: no such folder or file, wanted class folders with images to add",
             remedy="check the path" if recorded is None else "put it back",
         )
-    read = read_data(
-        place,
-        image_size=(shape.height, shape.width),
-        channels=shape.channels,
-        resize=recipe.resize,
-        depth=depth,
-        listener=listener,
-    )
+    try:
+        read = read_data(
+            place,
+            image_size=(shape.height, shape.width),
+            channels=shape.channels,
+            resize=recipe.resize,
+            depth=depth,
+            listener=_Prefixed(listener, f"images to add from {place}: "),
+        )
+    except BadFilesError as error:
+        raise DataError(error.message, remedy="mend these files, or remove them") from error
+    except DataError as error:
+        wanted = f"put the images to add into class folders: {place}/CLASS/IMAGE"
+        raise DataError(error.message, remedy=wanted) from error
     if read.parts.keys() != {"train"}:
         raise DataError(
             f"{place}: the images to add are divided into {listing(sorted(read.parts))}, wanted "
@@ -71,29 +80,54 @@ def read_added(
             are = "is" if n == 1 else "are"
             listener.note(
                 f"{n:,} of them {are} {IN_WORDS[opposite(background.shade)]}, "
-                f"but the other training images are {IN_WORDS[background.shade]}; unless the model "
-                "is to know both, add negatives instead"
-            )
-        if splits.test is not None and (n := _shared(added, splits.test)):
-            listener.note(
-                f"{n:,} of them {'is a test image' if n == 1 else 'are test images'}, so the test "
-                "figures will be too good"
+                f"but the other training images are {IN_WORDS[background.shade]}; add their "
+                "negatives instead, unless the model should handle both"
             )
     elif recorded.fingerprint != added.fingerprint:
         raise DataError(
-            f"{place}: the images that are added have changed since the run began, with "
-            f"{counted(recorded.n, 'image')}; there are {len(added):,} now",
-            remedy="restore them, or train a new run with those of now",
+            f"{place}: the images that are added have changed since the run began: there were "
+            f"{recorded.n:,}, and there are {len(added):,}, or others",
+            remedy="restore them, or train a new run with the current ones",
         )
     return added
 
 
-def _shared(added: ImageDataset, test: ImageDataset) -> int:
-    """How many images of one data set are also in another one."""
-    own = {image.tobytes() for image in test.image_array}
-    return sum(image.tobytes() in own for image in added.image_array)
+def with_added(splits: Splits, added: ImageDataset | None, listener: Listener) -> Splits:
+    """The splits with these images among the training images.
+
+    Those that are equal to a validation or test image are left out.
+
+    Args:
+        splits: of the data.
+        added: of the same classes and shape; None for none.
+        listener: gets a note on those that are left out.
+    """
+    if added is None:
+        return splits
+    others = [part for part in (splits.val, splits.test) if part is not None]
+    held_out = {image.tobytes() for part in others for image in part.image_array}
+    is_new = np.array([image.tobytes() not in held_out for image in added.image_array])
+    if n := int((~is_new).sum()):
+        listener.note(
+            f"{counted(n, 'image')} to add {'is' if n == 1 else 'are'} left out, as "
+            f"{'it is' if n == 1 else 'they are'} among those that are held out for validation or "
+            "testing"
+        )
+    return (
+        replace(splits, train=splits.train.joined(added.select(is_new)))
+        if n < len(added)
+        else splits
+    )
 
 
-def with_added(splits: Splits, added: ImageDataset | None) -> Splits:
-    """The splits with these images among the training images."""
-    return splits if added is None else replace(splits, train=splits.train.joined(added))
+class _Prefixed(Listener):
+    """Forwards progress, and notes with words before them."""
+
+    def __init__(self, listener: Listener, words: str) -> None:
+        self._listener, self._words = listener, words
+
+    def note(self, text: str) -> None:
+        self._listener.note(f"{self._words}{text}")
+
+    def reading(self, what: str, done: int, total: int | None) -> None:
+        self._listener.reading(what, done, total)

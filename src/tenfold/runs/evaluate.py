@@ -349,7 +349,7 @@ def _with_added(
     except DataError as error:
         listener.note(f"the training images are those of the data alone: {error}")
         return splits
-    return with_added(splits, added)
+    return with_added(splits, added, Listener())
 
 
 def _other_parts(

@@ -167,8 +167,7 @@ def each_fold(
         splits = Splits(train.select(rest), read.splits.val, train.select(held, split="test"))
         val = share_held_out(recipe, len(rest))
         splits = with_validation(splits, val, seed=recipe.seed, duplicates_together=together)
-        fingerprint = splits.fingerprint
-        splits = with_added(splits, read.added)
+        fingerprint, watching = splits.fingerprint, _OfFold(watcher, name, told)
+        splits = with_added(splits, read.added, watching)
         fold_data = replace(read, splits=splits, fingerprint=fingerprint, val=val)
-        watching = _OfFold(watcher, name, told)
         yield name, held, fit(recipe, fold_data, resources=resources, watcher=watching)

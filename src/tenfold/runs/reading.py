@@ -126,8 +126,8 @@ class WholeData:
                 "epoch's weights are kept, and probabilities are not fitted (--set val=0.1 holds "
                 "out a tenth)"
             )
-        divided = self.divided(splits, val, recorder.notes)
-        return replace(divided, splits=with_added(splits, self.added))
+        whole = with_added(splits, self.added, recorder)
+        return replace(self.divided(splits, val, recorder.notes), splits=whole)
 
     def divided(self, splits: Splits, val: float, notes: Sequence[str] = ()) -> RunData:
         """The data of one run, divided in this way.

@@ -369,11 +369,11 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     )
     said = f"the network starts from {start.facts.place}"
     lost = [name for name in start.classes or () if name not in classes]
-    if lost and fits:
+    if lost:
+        them = "it" if len(lost) == 1 else "them"
         said += (
-            f", of whose {len(start.classes or ()):,} classes this data has no "
-            f"{quoted(lost, 5)}: the new model will not know {'it' if len(lost) == 1 else 'them'}; "
-            f"to keep {'it' if len(lost) == 1 else 'them'}, train on "
+            f"; this data lacks {len(lost):,} of its {len(start.classes or ()):,} classes "
+            f"({quoted(lost, 5)}), so the new model will not know {them}: to keep {them}, train on "
             f"{start.source or 'the old data'} and give this data to --add"
         )
     if fits and start.classes is None:

@@ -139,7 +139,7 @@ def predict(net, images):
 
 
 def _looks_inverted(shade: Shade) -> str:
-    is_other = ">= 191" if shade == "dark" else "<= 64"
+    is_other = "> 127" if shade == "dark" else "< 128"
     return f'''\
 def looks_inverted(images):
     """Which of n raw images are {IN_WORDS[opposite(shade)]}, as the training images are not."""

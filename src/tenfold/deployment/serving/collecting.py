@@ -226,7 +226,7 @@ class Collection:
             channels=header.input_shape[0],
             size=None,
             depth=header.depth,
-            crop=conversion.crop(side),
+            crop=conversion.crop,
         )
         image = image_of(255 - pixels if changes.invert else pixels)
         image.thumbnail((side, side), Image.Resampling.BILINEAR)

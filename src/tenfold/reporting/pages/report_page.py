@@ -304,7 +304,7 @@ def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str,
             *([("left out, as unreadable", f"{len(data.skipped):,}")] if data.skipped else []),
             *([("corrected labels", f"{len(data.corrections):,}")] if data.corrections else []),
             *(
-                [("added", f"{data.added.n:,} of the training images, from {data.added.place}")]
+                [("added", f"{counted(data.added.n, 'training image')}, from {data.added.place}")]
                 if data.added
                 else []
             ),

@@ -45,9 +45,9 @@ export function sentence(entry) {
     const other = { second: second.class, secondShare: share(second) };
     answer = say("announceUnsure", { ...values, ...other });
   }
-  if (entry.changes.invert) answer = say("announceInverted", { answer });
-  if (entry.changes.center) answer = say("announceCropped", { answer });
-  return answer;
+  const { invert, center } = entry.changes;
+  const how = invert ? (center ? "Both" : "Inverted") : center && "Cropped";
+  return how ? say(`announce${how}`, { answer }) : answer;
 }
 
 // How the picture differs from the training images, where the model can tell, with switches for
@@ -58,7 +58,7 @@ function changesElement(entry, model, { change }) {
   const shade = model.background.shade === "dark" ? "Dark" : "Light";
   const notes = [
     looks.inverted && say(`${changes.invert ? "inverted" : "straight"}${shade}`),
-    looks.uncentered && say(changes.center ? "cropped" : "whole"),
+    looks.uncentered && say(changes.center ? cropped(entry) : "whole"),
   ].filter(Boolean);
   return element(
     "div",
@@ -68,6 +68,8 @@ function changesElement(entry, model, { change }) {
     checkbox("cropped", say("crop"), changes.center, (center) => change({ center })),
   );
 }
+
+const cropped = ({ answer }) => (answer.uncentered ? "notFound" : "cropped");
 
 function checkbox(id, text, isChecked, changed) {
   const box = element("input", { type: "checkbox", id, change: () => changed(box.checked) });

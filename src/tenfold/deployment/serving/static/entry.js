@@ -17,6 +17,8 @@ const keyOf = ({ invert, center }) => `${invert} ${center}`;
 
 export class Entry {
   #answers = new Map(); // by how the picture was changed
+  #isAnswered = false;
+  #wanted = UNCHANGED; // the newest of the changes that were asked for
   // How the picture differs from the training images, { inverted, uncentered }, once that is known.
   looks = { inverted: false, uncentered: false };
   changes = UNCHANGED; // the server's, to the picture that the answer is for
@@ -42,20 +44,28 @@ export class Entry {
   // Ask for the answer. The first time, a picture that looks inverted is inverted, and one whose
   // subject is not like the training images' is cropped to it; drawings are centered already.
   async answered(model, signal) {
-    if (!this.answer) {
+    if (!this.#isAnswered) {
       const { inverted, uncentered } = await this.#ask(model, UNCHANGED, signal);
       const looks = { inverted, uncentered: uncentered && !this.strokes };
       const changes = { invert: looks.inverted, center: looks.uncentered };
       await this.#ask(model, changes, signal);
       Object.assign(this, { looks, changes });
+      this.#wanted = changes;
+      this.#isAnswered = true;
     }
     return this;
   }
 
   // Change the picture in another way: `changes` has what is to be different.
   async change(model, changes, signal) {
-    const wanted = { ...this.changes, ...changes };
-    await this.#ask(model, wanted, signal);
+    const wanted = { ...this.#wanted, ...changes };
+    this.#wanted = wanted;
+    try {
+      await this.#ask(model, wanted, signal);
+    } catch (error) {
+      if (this.#wanted === wanted) this.#wanted = this.changes; // nothing newer was asked for
+      throw error;
+    }
     this.changes = wanted;
   }
 

@@ -35,6 +35,7 @@ export const WORDS = {
     announceUnsure: "Unsure: {name}, {share}, or {second}, {secondShare}",
     announceInverted: "{answer}, after inverting",
     announceCropped: "{answer}, after cropping",
+    announceBoth: "{answer}, after inverting and cropping",
 
     seen: "What the network sees",
     seenSize: "{width} × {height} pixels",
@@ -53,6 +54,8 @@ export const WORDS = {
       "This picture is light on dark; the model was trained on dark on light and may well be wrong.",
     cropped:
       "The training images have a larger or stronger subject, in the middle, so this picture was cropped to its own.",
+    notFound:
+      "No subject like those of the training images was found in this picture; the model may well be wrong.",
     whole:
       "The training images have a larger or stronger subject, in the middle; the model may well be wrong.",
     invert: "Inverted",
@@ -139,6 +142,7 @@ export const WORDS = {
     announceUnsure: "不确定：可能是 {name}，{share}；也可能是 {second}，{secondShare}",
     announceInverted: "反色后：{answer}",
     announceCropped: "裁剪后：{answer}",
+    announceBoth: "反色并裁剪后：{answer}",
 
     seen: "模型看到的图像",
     seenSize: "{width} × {height} 像素",
@@ -152,6 +156,7 @@ export const WORDS = {
     straightDark: "这张图片是浅底深字，而模型是用深底浅字的图片训练的，结果很可能不准。",
     straightLight: "这张图片是深底浅字，而模型是用浅底深字的图片训练的，结果很可能不准。",
     cropped: "训练图片中的主体更大、更清晰，而且位于中央，因此已自动裁剪到这张图片的主体。",
+    notFound: "没有在这张图片里找到像训练图片那样的主体，结果很可能不准。",
     whole: "训练图片中的主体更大、更清晰，而且位于中央；这张图片的结果很可能不准。",
     invert: "反色",
     crop: "裁剪到主体",
