@@ -23,6 +23,7 @@ from tenfold.data.load import load_splits
 from tenfold.deployment.classifier import Classifier
 from tenfold.models import build
 from tenfold.models.tracing import layer_list
+from thoroughness import some
 from visitor import Visitor, visiting
 
 NAMES = ("café", "猫", "собака", "سلام", "a rather long name of a class of pictures", "<b>&amp;")
@@ -132,13 +133,13 @@ def recognized(visitor: Visitor, digits: str, kind: str = "mouse") -> str:
 def test_digits_drawn_with_a_mouse_are_recognized_by_a_model_for_mnist(visitor, mnist_model):
     with visited(visitor, mnist_model) as served:
         visitor.open(served.address)
-        assert recognized(visitor, "13579") == "13579"
+        assert recognized(visitor, "159") == "159"
 
 
 @pytest.mark.parametrize(("kind", "width"), [("touch", 390), ("pen", 1280)])
 def test_digits_drawn_with_a_finger_or_pen_are_recognized(visitor, digits, kind, width):
     visitor.open(digits.address, width=width)
-    assert recognized(visitor, "0468", kind) == "0468"
+    assert recognized(visitor, "48", kind) == "48"
 
 
 @pytest.mark.parametrize(("model", "least"), [("digits_model", 55), ("mnist_model", 58)])
@@ -167,7 +168,7 @@ def seen(visitor: Visitor) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(float)
 
 
-@pytest.mark.parametrize("place", [0.2, 0.7])
+@pytest.mark.parametrize("place", some([0.7, 0.2]))
 def test_a_drawing_is_centered_by_its_mass_in_a_box_of_the_extent(visitor, mnist_model, place):
     with visited(visitor, mnist_model) as served:
         visitor.open(served.address)
@@ -617,10 +618,11 @@ SHADES = ("Dark", "Light")
 # For everybody
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"), some([(1280, "light"), (390, "dark"), (1280, "dark"), (390, "light")], 2)
+)
 def test_nothing_is_cut_off_and_axe_finds_no_serious_fault(
-    visitor, digits_model, pictures, tmp_path, width, scheme
+    visitor, digits_model, pictures, width, scheme
 ):
     with visited(visitor, digits_model, collects=True) as served:
         visitor.open(served.address, width=width, scheme=scheme)
@@ -637,7 +639,6 @@ def test_nothing_is_cut_off_and_axe_finds_no_serious_fault(
             closed.click()
         visitor.paste()
         visitor.wait_for(lambda: visitor.all("[role=alert] button"))
-        visitor.screenshot(tmp_path / f"{width}-{scheme}.png")
         assert visitor.faults() == []
     wide = visitor.run(
         "return [...document.querySelectorAll('body *')].filter((e) => {"
