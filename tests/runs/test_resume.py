@@ -204,8 +204,15 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 @pytest.mark.parametrize(
     ("number", "code", "engine"),
-    [(signal.SIGINT, 130, "torch"), (signal.SIGTERM, 143, "auto"), (signal.SIGHUP, 129, "auto")],
-    ids=["SIGINT", "SIGTERM", "SIGHUP"],
+    some(
+        [
+            (signal.SIGINT, 130, "torch"),
+            (signal.SIGHUP, 129, "auto"),
+            (signal.SIGTERM, 143, "auto"),
+        ],
+        2,
+    ),
+    ids=some(["SIGINT", "SIGHUP", "SIGTERM"], 2),
 )
 def test_signals_on_the_command_line(number: int, code: int, engine: str, tmp_path: Path) -> None:
     """The run finishes its step, saves, and shows the command that continues it."""
