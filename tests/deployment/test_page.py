@@ -87,16 +87,36 @@ def visited(visitor: Visitor, classifier: Classifier, **facts: object) -> Iterat
         visitor.leave()
 
 
+@pytest.fixture(scope="module")
+def server_of_digits(digits_model: Classifier) -> Iterator[Served]:
+    with serving(digits_model) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def server_of_photos(photos_model: Classifier) -> Iterator[Served]:
+    with serving(photos_model) as served:
+        yield served
+
+
 @pytest.fixture
-def digits(visitor: Visitor, digits_model: Classifier) -> Iterator[Served]:
+def digits(visitor: Visitor, server_of_digits: Served) -> Iterator[Served]:
+    """One server for all tests that change nothing of it."""
+    yield server_of_digits
+    visitor.leave()
+
+
+@pytest.fixture
+def own_digits(visitor: Visitor, digits_model: Classifier) -> Iterator[Served]:
+    """A server for one test alone."""
     with visited(visitor, digits_model) as served:
         yield served
 
 
 @pytest.fixture
-def photos(visitor: Visitor, photos_model: Classifier) -> Iterator[Served]:
-    with visited(visitor, photos_model) as served:
-        yield served
+def photos(visitor: Visitor, server_of_photos: Served) -> Iterator[Served]:
+    yield server_of_photos
+    visitor.leave()
 
 
 @pytest.fixture(scope="module")
@@ -212,15 +232,15 @@ def test_undo_and_clear_can_be_undone(visitor, digits):
     visitor.gets("0")
 
 
-def test_a_late_answer_does_not_replace_a_newer_one(visitor, digits):
-    digits.delays = [0, 0.5]
-    visitor.open(digits.address)
+def test_a_late_answer_does_not_replace_a_newer_one(visitor, own_digits):
+    own_digits.delays = [0, 0.5]
+    visitor.open(own_digits.address)
     visitor.draw(drawing("3"))
-    visitor.wait_for(lambda: not digits.delays[1:])  # the first request is under way
+    visitor.wait_for(lambda: not own_digits.delays[1:])  # the first request is under way
     visitor.click("#clear")
     visitor.draw(drawing("0"))
     visitor.gets("0")
-    visitor.wait_for(lambda: digits.answered >= 2)
+    visitor.wait_for(lambda: own_digits.answered >= 2)
     assert visitor.best() == "0"
     assert len(visitor.all("#entries li")) == 1
 
@@ -322,16 +342,16 @@ def test_several_pictures_become_a_list(visitor, digits, pictures):
 
 
 @pytest.mark.refused(503)
-def test_several_pictures_are_asked_for_once_more_and_not_twice(visitor, digits, pictures):
+def test_several_pictures_are_asked_for_once_more_and_not_twice(visitor, own_digits, pictures):
     """If a failed one is asked for again while others are still asked for."""
-    visitor.open(digits.address)
-    digits.failing, digits.delays = [503], [0.5] * 40
+    visitor.open(own_digits.address)
+    own_digits.failing, own_digits.delays = [503], [0.5] * 40
     visitor.drop(*(pictures / f"{digit}.png" for digit in range(8)))
     visitor.wait_for(lambda: visitor.all("#several .refused"))
     visitor.click("#several p button")
     visitor.wait_for(lambda: len(visitor.all("#several .entry")) == 8)
     under_way = 1 + 3  # the one that failed, and three at once
-    assert digits.asked["POST /predict"] <= under_way + 8
+    assert own_digits.asked["POST /predict"] <= under_way + 8
 
 
 # The answer
@@ -529,11 +549,11 @@ def test_a_token_is_asked_for_and_kept_for_the_session(visitor, digits_model, pi
 
 
 @pytest.mark.refused(503)
-def test_a_busy_server_can_be_asked_again(visitor, digits):
-    visitor.open(digits.address)
+def test_a_busy_server_can_be_asked_again(visitor, own_digits):
+    visitor.open(own_digits.address)
     visitor.draw(drawing("7"))  # the answer to the same strokes is known
     visitor.settles()
-    digits.failing = [503]
+    own_digits.failing = [503]
     visitor.click("#clear")
     visitor.draw(drawing("3"))
     visitor.sees("The server is busy.")
