@@ -46,10 +46,11 @@ from tenfold.training.optimizers import build_optimizer
 from tenfold.training.state import Best, TrainingState
 from tenfold.types import ImageShape
 from tensor_files import read_tensors, sha256_of_tensors, write_tensors
+from thoroughness import IS_THOROUGH
 
 any_input = settings(
     deadline=None,
-    max_examples=40,
+    max_examples=100 if IS_THOROUGH else 15,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines import ENGINES
+from engines import ENGINES, needs_kernels
 from tenfold.models import MODELS
 from tenfold.native.waiting import SPIN_COUNT, SPIN_COUNT_IN_A_CROWD, spin_count
 from thoroughness import IS_THOROUGH, some
@@ -72,12 +72,17 @@ def test_every_model_trains_without_the_compiler(engine: str, folder: Path) -> N
     assert len(list(folder.glob("*/model.safetensors"))) == len(models)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@needs_kernels
 @pytest.mark.parametrize("options", some(OPTIONS.values()), ids=some(OPTIONS))
-def test_training_and_resuming_do_without_it_too(options: str, engine: str, folder: Path) -> None:
-    line = f"train set.npz --model mlp --epochs 1 --batch-size 8 --engine {engine} --out run"
-    assert "imported" not in answer(folder, f"{line} {options}")
-    assert "imported" not in answer(folder, "resume run --epochs 2")
+def test_training_and_resuming_do_without_it_too(options: str, folder: Path) -> None:
+    line = f"train set.npz --model mlp --epochs 1 --batch-size 8 {options}"
+    lines = [
+        each
+        for engine in ("torch", "native")
+        for each in (f"{line} --engine {engine} --out {engine}", f"resume {engine} --epochs 2")
+    ]
+    assert "imported" not in answer(folder, *lines)
+    assert len(list(folder.glob("*/model.safetensors"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -34,10 +35,34 @@ def python(code: str) -> Answer:
     return Answer(answer.returncode, answer.stdout, answer.stderr)
 
 
+ONE_AFTER_THE_OTHER = """
+import contextlib, io, json
+from tenfold.cli import main
+answers = []
+for line in LINES:
+    sys.argv, code = ["tenfold", *line], 0
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "oe")
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    answers.append([code, *(each.buffer.getvalue().decode() for each in (out, err))])
+print(json.dumps(answers))
+"""
+
+
 def without(*arguments: str, first: str = "") -> Answer:
     """What a command line answers without PyTorch, in a process of its own."""
     line = ["tenfold", *arguments]
     return python(f"{first}sys.argv = {line!r}\nfrom tenfold.cli import main; main()")
+
+
+def without_each(*lines: str) -> list[Answer]:
+    """What command lines answer without PyTorch, one after the other in one process."""
+    answer = python(f"LINES = {[line.split() for line in lines]!r}{ONE_AFTER_THE_OTHER}")
+    assert (answer.code, answer.err) == (0, "")
+    return [Answer(*each) for each in json.loads(answer.out)]
 
 
 def class_folders(path: Path, images: int = 6) -> None:
@@ -80,32 +105,23 @@ def test_every_module_of_the_ground_floor_can_be_imported() -> None:
 
 
 @pytest.mark.parametrize(
-    "line",
+    "lines",
     [
-        "--help",
-        "data --help",
-        "train --help",
-        "recipes",
-        "recipes lenet-mnist",
-        "recipes --json",
-        "data",
-        "data --json",
-        "data digits",
-        "data digits --json",
-        "data idx",
-        "data set.npz",
-        "data set.npz --json",
+        ("--help", "data --help", "train --help"),
+        ("recipes", "recipes lenet-mnist", "recipes --json"),
+        ("data", "data --json", "data digits", "data digits --json"),
+        ("data idx", "data set.npz", "data set.npz --json"),
     ],
 )
 def test_a_command_that_needs_no_torch_prints_what_it_prints_with_it(
-    line: str, tenfold: Tenfold, tmp_path: Path
+    lines: Sequence[str], tenfold: Tenfold, tmp_path: Path
 ) -> None:
     idx_files(tmp_path / "idx")
     npz_file(tmp_path / "set.npz")
-    answer = without(*line.split())
-    assert (answer.code, answer.err) == (0, "")
-    assert answer.out
-    assert answer == tenfold(*line.split())
+    for line, answer in zip(lines, without_each(*lines), strict=True):
+        assert (answer.code, answer.err) == (0, ""), line
+        assert answer.out, line
+        assert answer == tenfold(*line.split()), line
 
 
 def test_class_folders_are_decoded_and_then_read_from_the_cache(
@@ -143,14 +159,13 @@ LINES = [
 
 
 @needs_kernels
-@pytest.mark.parametrize("line", LINES)
 def test_predictions_and_figures_are_the_same_with_and_without_it(
-    line: str, tenfold: Tenfold, trained: Path
+    tenfold: Tenfold, trained: Path
 ) -> None:
-    words = line.format(run=trained / "run", photos=trained / "photos").split()
-    answer = without(*words)
-    assert (answer.code, answer.out != "") == (0, True)
-    assert answer == tenfold(*words)
+    lines = [line.format(run=trained / "run", photos=trained / "photos") for line in LINES]
+    for line, answer in zip(lines, without_each(*lines), strict=True):
+        assert (answer.code, answer.out != "") == (0, True), line
+        assert answer == tenfold(*line.split()), line
 
 
 @needs_kernels
@@ -184,7 +199,7 @@ def test_a_tensor_is_told_apart_while_pytorch_is_being_imported(
 def test_bad_data_is_refused_in_the_same_words(tenfold: Tenfold, tmp_path: Path) -> None:
     class_folders(tmp_path / "photos")
     (tmp_path / "photos" / "pear" / "7.png").write_bytes(b"hello")
-    for line in (["data", "photos"], ["data", "mnits"], ["recipes", "lenet-mnst"]):
-        answer = without(*line)
-        assert answer.code in (2, 3)
-        assert answer == tenfold(*line)
+    lines = ("data photos", "data mnits", "recipes lenet-mnst")
+    for line, answer in zip(lines, without_each(*lines), strict=True):
+        assert answer.code in (2, 3), line
+        assert answer == tenfold(*line.split()), line

@@ -18,16 +18,7 @@ from typing import Any
 import pytest
 
 from bad_inputs.makers.bundles import bundle
-from hostile import archives, arrays, pictures, tensors, texts
 from hostile.rows import Row
-
-TABLES: list[dict[str, Row]] = [
-    archives.ROWS,
-    pictures.ROWS,
-    arrays.ROWS,
-    tensors.ROWS,
-    texts.ROWS,
-]
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork"),
@@ -109,9 +100,16 @@ class Measured:
         self.endings = {name: (ending, growth) for name, ending, growth in results}
 
 
+def tables() -> list[dict[str, Row]]:
+    """All rows; to import them takes long, and only one worker of several needs them."""
+    from hostile import archives, arrays, pictures, tensors, texts
+
+    return [archives.ROWS, pictures.ROWS, arrays.ROWS, tensors.ROWS, texts.ROWS]
+
+
 def test_every_row_ends_as_it_should(tmp_path: Path) -> None:
-    rows = {name: row for table in TABLES for name, row in table.items()}
-    assert len(rows) == sum(map(len, TABLES))
+    rows = {name: row for table in tables() for name, row in table.items()}
+    assert len(rows) == sum(map(len, tables()))
     measured = Measured(rows, tmp_path)
     wrong = []
     for name, place in measured.places.items():

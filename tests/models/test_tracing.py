@@ -22,6 +22,7 @@ from tenfold.models import MODELS, build
 from tenfold.models.calls import NotAListError
 from tenfold.models.layers import Linear, output_shapes
 from tenfold.models.tracing import layer_list, require_layer_list
+from thoroughness import some
 
 ARGUMENTS = [
     ("softmax", {}),
@@ -85,7 +86,7 @@ def test_every_model_of_the_table_is_tested():
 
 
 @pytest.mark.parametrize(("name", "arguments"), ARGUMENTS)
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 36)])
+@pytest.mark.parametrize("shape", some([(3, 28, 36), (1, 32, 32)]))
 def test_every_model_of_the_table_is_its_list(name, arguments, shape):
     torch.manual_seed(0)
     require_same(unsettled(build(name, shape, 4, **arguments), shape), shape)

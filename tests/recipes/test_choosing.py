@@ -33,6 +33,7 @@ from tenfold.recipes.choosing import (
 )
 from tenfold.recipes.recipe import CHOSEN_BY_DATA
 from tenfold.types import ImageShape
+from thoroughness import IS_THOROUGH
 
 PHOTOS = DataSummary(
     n=1000,
@@ -228,7 +229,7 @@ def test_more_images_get_a_narrower_network_within_the_same_budget() -> None:
     assert widths[0] > widths[-1]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=100 if IS_THOROUGH else 10)
 @given(
     counts=st.lists(st.integers(0, 20_000), min_size=2, max_size=5).filter(any),
     channels=st.sampled_from([1, 3]),

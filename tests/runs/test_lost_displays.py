@@ -14,8 +14,9 @@ from kill import EVERYTHING, state_of
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
+from thoroughness import some
 
-SOME_STREAMS = ["standard error is full", "both have a reader of one line"]
+SOME_STREAMS = some(["both have a reader of one line", "standard error is full"])
 SOME_TERMINALS = ["disappears", "20 columns"]
 
 

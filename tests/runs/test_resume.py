@@ -41,6 +41,7 @@ from tenfold.runs.resources import Resources
 from tenfold.training.checkpoint import Checkpointer, checkpoint_files
 from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher
+from thoroughness import some
 
 SINGLE = Resources(threads=1)
 
@@ -71,6 +72,10 @@ def made_up(recipe: Recipe) -> Splits:
         return ImageDataset(images, labels, ("a", "b", "c", "d"), split=name, source="made up")
 
     return Splits(part(90, "train"), part(32, "val") if recipe.val else None, part(32, "test"))
+
+
+some_resources = pytest.mark.parametrize("resources", some(ENGINES[::-1]), indirect=True)
+"""One engine where it makes no difference which, both if the tests are thorough."""
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -106,7 +111,8 @@ def test_what_was_made_of_the_weights_before_is_named(tmp_path: Path, tenfold: T
     assert tenfold(*["show", "run", "--only", "history"]).code == 0
     answer = tenfold(*["resume", "run", "--epochs", "3", "--no-report"])
     assert (
-        "note: run: made before this training, perhaps from earlier weights: model.pth, pictures\n"
+        "note: run: made before this training, perhaps from earlier weights: "
+        "model.pth, model.py, pictures; "
     ) in answer.err
     answer = tenfold(*["resume", "run", "--epochs", "3", "--no-report"])
     assert "nothing to do" in answer.err
@@ -139,6 +145,7 @@ def test_stopped_again_and_again(tmp_path: Path, whole: Path, resources: Resourc
     assert state_of(run) == state_of(whole)
 
 
+@some_resources
 def test_early_stopping_counters_continue(tmp_path: Path, resources: Resources) -> None:
     recipe = load_recipe(EVERYTHING, {"patience": 1, "lr": 3.0, "epochs": 9})
     whole = train_run(recipe, out=tmp_path / "whole", resources=resources)
@@ -197,8 +204,15 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 @pytest.mark.parametrize(
     ("number", "code", "engine"),
-    [(signal.SIGINT, 130, "torch"), (signal.SIGTERM, 143, "auto"), (signal.SIGHUP, 129, "auto")],
-    ids=["SIGINT", "SIGTERM", "SIGHUP"],
+    some(
+        [
+            (signal.SIGINT, 130, "torch"),
+            (signal.SIGHUP, 129, "auto"),
+            (signal.SIGTERM, 143, "auto"),
+        ],
+        2,
+    ),
+    ids=some(["SIGINT", "SIGHUP", "SIGTERM"], 2),
 )
 def test_signals_on_the_command_line(number: int, code: int, engine: str, tmp_path: Path) -> None:
     """The run finishes its step, saves, and shows the command that continues it."""
@@ -237,6 +251,7 @@ def _ignores(process: subprocess.Popen[str], number: int) -> bool:
     return ignored is None or bool(int(ignored[1], 16) >> (number - 1) & 1)
 
 
+@some_resources
 def test_the_suggested_command_ends_with_the_same_bits(
     tmp_path: Path, whole: Path, resources: Resources, tenfold: Tenfold
 ) -> None:
@@ -250,6 +265,7 @@ def test_the_suggested_command_ends_with_the_same_bits(
     assert state_of(run) == state_of(whole)
 
 
+@some_resources
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_signals_that_come_together_mean_the_same(
     first: int, tmp_path: Path, resources: Resources
@@ -287,6 +303,7 @@ def test_a_second_signal_stops_at_once(
     assert state_of(run) == state_of(whole)
 
 
+@some_resources
 def test_ctrl_c_while_the_test_images_are_evaluated_loses_nothing(
     tmp_path: Path, whole: Path, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +325,7 @@ def test_ctrl_c_while_the_test_images_are_evaluated_loses_nothing(
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@some_resources
 def test_a_signal_that_is_ignored_stays_ignored(
     tmp_path: Path, whole: Path, resources: Resources
 ) -> None:
@@ -323,6 +341,7 @@ def test_a_signal_that_is_ignored_stays_ignored(
     assert state_of(run) == state_of(whole)
 
 
+@some_resources
 def test_a_second_hang_up_changes_nothing(tmp_path: Path, resources: Resources) -> None:
     twice = StopsAt(10, [signal.SIGHUP, signal.SIGHUP])
     with pytest.raises(InterruptedRunError, match="stopped and saved") as raised:
