@@ -77,10 +77,20 @@ def test_what_differs_from_images_whose_subjects_are_alike(shade, start, extent,
     assert looks_of(image, background) == [wanted]
 
 
+def test_what_is_faint_behind_the_subject_does_not_move_its_center():
+    background = background_of(subjects(50, shade=0, ink=255))
+    images = subjects(1, shade=0, ink=255)
+    images[:, :, :, 24:] = 60
+    assert looks_of(images, background) == [Look()]
+
+
 def test_a_faint_subject_is_noticed():
     background = background_of(subjects(50, shade=0, ink=255))
-    assert looks_of(subjects(1, shade=0, ink=100), background) == [Look(is_uncentered=True)]
-    assert looks_of(subjects(1, shade=0, ink=0), background) == [Look(is_uncentered=True)]
+    blank = Look(is_uncentered=True, is_blank=True)
+    assert looks_of(subjects(1, shade=0, ink=100), background) == [blank]
+    assert looks_of(subjects(1, shade=0, ink=0), background) == [blank]
+    assert blank.cropped == blank
+    assert Look(is_inverted=True, is_uncentered=True).cropped == Look(is_inverted=True)
 
 
 def test_a_background_without_limits_says_nothing_of_size_and_place():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import tenfold
 from drawn_digits import on_paper, variants
 from live_server import small_classifier
 from tenfold.deployment.background import Shade
-from tenfold.deployment.centering import centered
+from tenfold.deployment.centering import _scales, centered
 from tenfold.deployment.classifier import Classifier
 from tenfold.errors import UsageError
 
@@ -94,12 +95,37 @@ def test_where_nothing_stands_out_nothing_is_done(value: int) -> None:
     assert centered(plain, "dark", EXTENT, (28, 28)) is plain
 
 
-@pytest.mark.parametrize(("side", "wanted"), [(0, 28), (28, 28), (60, 56), (1000, 196)])
-def test_a_larger_result_is_a_multiple_of_the_size_and_is_not_enlarged(
-    side: int, wanted: int
-) -> None:
-    found = centered(picture(10, 30, 140, 20), "light", EXTENT, (28, 28), side)
-    assert found.size == (wanted, wanted)  # 140 / EXTENT = 196
+@pytest.mark.parametrize("size", [(50_000_000, 1), (1, 20_000_000), (25_000_000, 2), (2, 3)])
+def test_of_a_long_and_thin_picture_few_pixels_are_looked_at(size: tuple[int, int]) -> None:
+    scales = _scales(size)
+    width, height = (math.ceil(side / scale) for side, scale in zip(size, scales, strict=True))
+    assert width * height <= 500_000
+    assert min(width, height) == min(size)
+
+
+def test_a_long_and_thin_picture_is_cropped() -> None:
+    pixels = np.full((2, 5_000_000), 255, np.uint8)
+    pixels[:, 1_000_000:1_500_000] = 0
+    assert centered(Image.fromarray(pixels), "light", 0.5, (8, 8)).size == (8, 8)
+
+
+@pytest.mark.parametrize(("side", "dust"), [(300, 1), (300, 3), (3000, 1)])
+def test_dust_does_not_belong_to_the_subject(dust: int, side: int) -> None:
+    clean = picture(side // 2, side // 2, 40, 30, side=side)
+    pixels = np.array(clean)
+    pixels[5 : 5 + dust, 5 : 5 + dust] = 0
+    wanted = np.asarray(centered(clean, "light", EXTENT, (28, 28)))
+    found = np.asarray(centered(Image.fromarray(pixels), "light", EXTENT, (28, 28)))
+    assert box(255 - found) == box(255 - wanted)
+
+
+@pytest.mark.parametrize("side", [100, 1000, 4000])
+def test_a_small_subject_on_a_large_sheet_is_found(side: int) -> None:
+    found = np.asarray(
+        centered(picture(side // 3, side // 2, 40, 20, side=side), "light", EXTENT, (28, 28))
+    )
+    _, tall, _, wide = box(255 - found)
+    assert (tall, wide) == (pytest.approx(20, abs=2), pytest.approx(10, abs=2))
 
 
 @given(
@@ -153,6 +179,13 @@ def test_photographs_of_digits_on_paper_are_recognized(digits: Classifier) -> No
         found = digits.predict(photographs, invert=True, center=True)
     assert sum(each == digit for each, (digit, _) in zip(plain, drawn, strict=True)) < 20
     assert sum(each == digit for each, (digit, _) in zip(found, drawn, strict=True)) >= 54
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_where_there_is_no_subject_that_is_said(digits: Classifier, value: int) -> None:
+    blank = Image.new("L", (300, 300), value)
+    with pytest.warns(UserWarning, match="the image has nothing that stands out"):
+        digits.predict(blank, invert=value == 255, center=True)
 
 
 def test_the_own_images_of_a_data_set_give_no_warning(digits: Classifier) -> None:

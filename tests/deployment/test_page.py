@@ -284,7 +284,7 @@ def test_a_photograph_of_a_digit_is_cropped_which_can_be_switched_off(visitor, d
     inverted, cropped = visitor.texts(".note p")
     assert "so it was inverted" in inverted
     assert "so this picture was cropped" in cropped
-    assert visitor.text("#announcement").endswith("after inverting, after cropping")
+    assert visitor.text("#announcement").endswith("after inverting and cropping")
     assert visitor.one("#cropped").is_selected()
     assert seen(visitor).max() == 255
     assert seen(visitor)[:, 0].max() < 64
@@ -295,6 +295,54 @@ def test_a_photograph_of_a_digit_is_cropped_which_can_be_switched_off(visitor, d
     visitor.click("#cropped")
     visitor.wait_for(lambda: "so this picture was cropped" in visitor.texts(".note p")[1])
     assert visitor.best() == "3"
+
+
+def test_an_empty_sheet_is_said_to_be_empty(visitor, digits, tmp_path):
+    Image.new("L", (300, 200), 250).save(tmp_path / "sheet.png")
+    visitor.open(digits.address)
+    visitor.choose(tmp_path / "sheet.png")
+    visitor.wait_for(lambda: visitor.all(".note p"))
+    assert "nothing to crop to, and the answer means nothing" in visitor.texts(".note p")[-1]
+
+
+FAILING_ONCE = """
+const original = window.fetch;
+window.fetch = (address, options) => {
+  if (String(address).includes("invert=true")) {
+    window.fetch = original;
+    return Promise.reject(new TypeError("gone"));
+  }
+  return original(address, options);
+};
+"""
+
+
+def test_after_a_request_that_failed_the_picture_is_inverted_all_the_same(
+    visitor, digits, pictures
+):
+    visitor.open(digits.address)
+    visitor.run(FAILING_ONCE)
+    visitor.choose(pictures / "3-inverted.png")
+    visitor.sees("The server cannot be reached.")
+    visitor.click("#files [role=alert] button")
+    visitor.gets("3")
+    assert "so it was inverted" in visitor.text(".note p")
+
+
+def test_two_switches_one_after_the_other_are_both_switched(visitor, digits, tmp_path):
+    """Even if the server has not answered the first."""
+    on_paper([[(x / 2 + 0.4, y / 2 + 0.1) for x, y in s] for s in drawing("3")], 0).save(
+        tmp_path / "photograph.png"
+    )
+    visitor.open(digits.address)
+    visitor.choose(tmp_path / "photograph.png")
+    visitor.gets("3")
+    visitor.run(
+        "document.querySelector('#inverted').click(); document.querySelector('#cropped').click()"
+    )
+    visitor.wait_for(lambda: not visitor.one("#cropped").is_selected())
+    visitor.settles()
+    assert not visitor.one("#inverted").is_selected()
 
 
 @pytest.mark.refused(400)

@@ -8,6 +8,7 @@ import shutil
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from PIL import Image
 from live_server import Live, encoded, served, small_classifier
 from tenfold.data import load_splits
 from tenfold.data.folders.layout import find_places
+from tenfold.deployment import Classifier
 from tenfold.deployment.background import Background
 from tenfold.deployment.bundle import BundleHeader
 from tenfold.deployment.serving import application, bodies, collecting
@@ -220,22 +222,27 @@ def test_a_picture_is_saved_as_the_model_got_it(
         assert found.tobytes() == wanted.tobytes()
 
 
-def test_how_a_picture_looks_is_said_and_it_keeps_its_resolution(tmp_path: Path) -> None:
+def test_what_is_cropped_is_saved_as_the_model_got_it_and_how_it_looks_is_said(
+    tmp_path: Path,
+) -> None:
+    """A thin line, too, which is faint when it is scaled down."""
     classifier = small_classifier((1, 8, 8))
     background = Background(shade="dark", extent=0.5, least_extent=0.4, most_offset=0.1)
     header = classifier.bundle.header.model_copy(update={"background": background})
-    pixels = np.full((1, 200, 200), 255, np.uint8)
-    pixels[:, 10:50, 150:170] = 40
-    form = {"label": (None, "cat"), "file": ("x", encoded(pixels))}
+    classifier = Classifier(replace(classifier.bundle, header=header), threads=1)
+    pixels = np.full((1, 900, 900), 255, np.uint8)
+    pixels[:, 100:500, 700:708] = 40
+    data = encoded(pixels)
+    form = {"label": (None, "cat"), "file": ("x", data)}
     with served(classifier, collection=Collection(tmp_path, header, Limits())) as live:
         plain = live.post("/collect", files=form).json()
         changed = live.post("/collect?invert=true&center=true", files=form).json()
     assert (plain["inverted"], plain["uncentered"]) == (True, True)
     assert (changed["inverted"], changed["uncentered"]) == (False, False)
+    wanted = classifier.pixels(data, invert=True, center=True)[0, 0]
     with Image.open(tmp_path / changed["saved"]) as found:
-        assert found.size == (80, 80)  # 40 pixels are half of that
-        rows, columns = np.nonzero(np.asarray(found) >= 128)
-    assert (np.ptp(rows), np.ptp(columns)) == (39, 19)
+        assert (np.asarray(found) == wanted).all()
+    assert wanted.max() == 255
 
 
 def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:

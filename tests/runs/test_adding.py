@@ -20,6 +20,7 @@ from tenfold.runs.evaluate import parts_of
 from tenfold.runs.folds import cross_validate
 from tenfold.runs.reading import read_for
 from tenfold.runs.resources import Resources
+from tenfold.training.watching import Watcher
 
 ONE_THREAD = Resources(device="cpu", threads=1)
 
@@ -72,7 +73,7 @@ def test_they_are_trained_on_and_nothing_else_changes(corrections: Path, tmp_pat
     assert note == f"added to the training images: 4 images of '3', '7', from {corrections}"
 
 
-def test_a_run_records_them_and_is_resumed_bit_for_bit(
+def test_a_run_records_them_and_is_resumed_with_them(
     corrections: Path, tmp_path: Path, tenfold: Tenfold
 ) -> None:
     whole = train(tmp_path / "whole", corrections)
@@ -97,8 +98,8 @@ def test_one_that_is_changed_or_gone_is_noticed(
     told = tenfold("resume", "run", "--epochs", "3")
     assert told.code == 3
     assert (
-        f"{corrections}: the images that are added have changed since the run began, with 4 "
-        "images; there are 3 now; restore them, or train a new run with those of now" in told.err
+        f"{corrections}: the images that are added have changed since the run began: there were "
+        "4, and there are 3, or others; restore them, or train a new run" in told.err
     )
     corrections.rename(tmp_path / "moved")
     told = tenfold("resume", "run", "--epochs", "3")
@@ -130,6 +131,21 @@ def test_folds_train_on_them_and_never_test_them(
     assert [train + test for train, test in sizes] == [1801, 1801]
 
 
+class Told(Watcher):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_an_empty_name_is_not_the_working_directory(tenfold: Tenfold) -> None:
+    told = tenfold("train", "digits", "--add", "")
+    assert (told.code, "--add is empty" in told.err) == (2, True)
+
+
 def test_the_seeds_of_a_group_have_them(corrections: Path, tmp_path: Path) -> None:
     group = tenfold.train_seeds(
         "digits", recipe="digits-quick", seeds=2, epochs=1, add=str(corrections),
@@ -145,6 +161,7 @@ def test_the_seeds_of_a_group_have_them(corrections: Path, tmp_path: Path) -> No
         ("other class", "some images are of 'three', but those of the data are '0', '1'"),
         ("splits", "the images to add are divided into test, train, wanted class folders alone"),
         ("empty", "no images in it"),
+        ("damaged", "mend these files, or remove them"),
     ],
 )
 def test_what_cannot_be_added_is_refused(
@@ -158,6 +175,8 @@ def test_what_cannot_be_added_is_refused(
         for split in ("train", "test"):
             shutil.copytree(corrections, tmp_path / "divided" / split)
         corrections = tmp_path / "divided"
+    elif change == "damaged":
+        (corrections / "3" / "100.png").write_bytes(b"no image")
     else:
         corrections = tmp_path / "empty"
         corrections.mkdir()
@@ -172,12 +191,12 @@ def test_inverted_ones_are_noticed(corrections: Path, tenfold: Tenfold) -> None:
         Image.fromarray(pixels).save(path)
     line = f"train digits --recipe digits-quick --epochs 1 --add {corrections} --out run"
     assert (
-        "4 of them are dark on light, but the other training images are light on dark; unless the "
-        "model is to know both, add negatives instead" in tenfold(*line.split()).err
+        "4 of them are dark on light, but the other training images are light on dark; add their "
+        "negatives instead, unless the model should handle both" in tenfold(*line.split()).err
     )
 
 
-def test_test_images_among_them_are_noticed(corrections: Path, tenfold: Tenfold) -> None:
+def test_test_images_among_them_are_left_out(corrections: Path, tenfold: Tenfold) -> None:
     test = load_splits("digits").splits.test
     assert test is not None
     label = test.classes[int(test.label_array[0])]
@@ -185,9 +204,23 @@ def test_test_images_among_them_are_noticed(corrections: Path, tenfold: Tenfold)
     Image.fromarray(test.image_array[0, 0]).save(corrections / label / "leaked.png")
     line = f"train digits --recipe digits-quick --epochs 1 --add {corrections} --out run"
     told = tenfold(*line.split()).err
-    assert "1 of them is a test image, so the test figures will be too good" in told
+    assert "1 image to add is left out, as it is among those that are held out" in told
     page = Path("run", "report.html").read_text()
-    assert f"5 of the training images, from {corrections}" in page
+    assert f"5 training images, from {corrections}" in page
+    assert open_run("run").facts.data.n["train"] == 1294 + 4
+
+
+def test_folds_do_not_train_on_images_that_they_test(tmp_path: Path) -> None:
+    data = load_splits("digits").splits.train
+    for place in range(300):
+        label = data.classes[int(data.label_array[place])]
+        (tmp_path / "same" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(data.image_array[place, 0]).save(tmp_path / f"same/{label}/{place}.png")
+    told = Told()
+    recipe = load_recipe("digits-quick", {"epochs": 1, "val": 0.0, "add": str(tmp_path / "same")})
+    cross_validate(recipe, folds=2, resources=ONE_THREAD, watcher=told)
+    left_out = [int(note.split()[4]) for note in told.notes if "left out" in note]
+    assert sum(left_out) == 300
 
 
 def test_a_start_that_knows_more_classes_is_said(corrections: Path, tenfold: Tenfold) -> None:
@@ -199,8 +232,9 @@ def test_a_start_that_knows_more_classes_is_said(corrections: Path, tenfold: Ten
     )
     told = tenfold(*f"train {corrections} --from old --epochs 1 --set test=0 --out new".split())
     assert (
-        "of whose 10 classes this data has no '0', '1', '2', '4', '5' and 3 more: the new model "
-        "will not know them; to keep them, train on digits and give this data to --add" in told.err
+        "this data lacks 8 of its 10 classes ('0', '1', '2', '4', '5' and 3 more), so the new "
+        "model will not know them: to keep them, train on digits and give this data to --add"
+        in told.err
     )
     told = tenfold(
         *f"train digits --from old --recipe digits-quick --epochs 1 --add {corrections}".split()

@@ -106,7 +106,7 @@ def explain(
         )
         differences = Differences(bundle.header.background, invert=invert, center=center)
         for look in looks_of(found.pixels, bundle.header.background):
-            differences.add(str(image), look)
+            differences.add(str(image), look.cropped if center else look)
         for note in differences.notes():
             watcher.note(note)
         if out is None:

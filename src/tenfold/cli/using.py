@@ -159,7 +159,8 @@ def predict(
             pixels = classifier.pixels(sample, invert=invert, center=center)
             tops = classified(classifier, pixels, top)
             labels = sample.label_array.tolist()
-            for name, (guesses, look), label in zip(names, tops, labels, strict=True):
+            for name, (guesses, seen), label in zip(names, tops, labels, strict=True):
+                look = seen.cropped if center else seen
                 differences.add(name, look)
                 writer.write(Answer(name, guesses, "", sample.classes[label], look))
         for note in differences.notes():

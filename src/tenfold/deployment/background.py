@@ -27,7 +27,7 @@ _USUAL = 0.999
 """Share of training images whose subject is as large, and as near to the middle, as is usual."""
 
 _SMALLER, _FARTHER = 0.9, 0.02
-"""A subject is unlike the usual ones if smaller by this factor, or farther by this distance."""
+"""A subject is unlike the usual ones if smaller by this factor and a pixel, or farther by this."""
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -56,6 +56,13 @@ class Look(NamedTuple):
     """Whether it is light where they are dark, or the other way round."""
     is_uncentered: bool = False
     """Whether its subject is smaller or fainter than theirs, elsewhere, or on a gray background."""
+    is_blank: bool = False
+    """Whether nothing in it stands out."""
+
+    @property
+    def cropped(self) -> Look:
+        """How it differs if it was cropped to its subject: only if there was none."""
+        return Look(self.is_inverted and not self.is_blank, self.is_blank, self.is_blank)
 
 
 SAME_LOOK = Look()
@@ -119,12 +126,14 @@ def _looks(images: PixelArray, background: Background) -> list[Look]:
         gray = np.where(inverted[:, None, None], 255 - gray, gray)
     if background.least_extent is None or background.most_offset is None:
         return [Look(each) for each in inverted.tolist()]
+    extents = _extents(gray)
     uncentered = (
         is_gray
-        | (_extents(gray) < _SMALLER * background.least_extent)
+        | (extents < _SMALLER * background.least_extent - 1 / max(gray.shape[1:]))
         | (_offsets(gray) > background.most_offset + _FARTHER)
     )
-    return list(map(Look, inverted.tolist(), uncentered.tolist()))
+    blank = extents == 0
+    return list(map(Look, inverted.tolist(), uncentered.tolist(), blank.tolist()))
 
 
 _SHADES: tuple[Shade, ...] = ("dark", "light")

@@ -34,6 +34,9 @@ _LEAST_PART = 0.05
 """Parts with a smaller share of the mass of the largest are dust."""
 
 
+_Pair = tuple[float | int, float | int]
+
+
 class _Span(NamedTuple):
     """Where the subject is along an axis, in pixels."""
 
@@ -54,11 +57,13 @@ class _Subject(NamedTuple):
         columns: where it is from left to right.
         slopes: of the background's gray value: it is `slopes @ (1, x, y)` at a pixel, since light
             falls on paper from one side.
+        strength: how much it differs from that, at least, where it differs much.
     """
 
     rows: _Span
     columns: _Span
     slopes: np.ndarray
+    strength: float
 
 
 def centered(image: Image.Image, shade: Shade, extent: float, size: Size) -> Image.Image:
@@ -91,16 +96,15 @@ def centered(image: Image.Image, shade: Shade, extent: float, size: Size) -> Ima
     (top, left), (tall, wide) = map(math.floor, starts), map(math.ceil, sides)
     canvas = Image.new(small.mode, (wide + 1, tall + 1), _paper(small))
     canvas.paste(small, (-left, -top))
+    if canvas.mode == "L":
+        canvas = _cleared(canvas, (left * shrink, top * shrink), shrink, image.size, subject, shade)
     y, x = starts[0] - top, starts[1] - left
     found = canvas.resize(
         (width, height),
         Image.Resampling.BILINEAR,
         box=(x, y, min(x + sides[1], wide + 1), min(y + sides[0], tall + 1)),
     )
-    if found.mode != "L":
-        return found
-    start = starts[1] * shrink, starts[0] * shrink
-    return _cleared(found, start, scale, image.size, subject, shade)
+    return _strengthened(found, shade) if found.mode == "L" else found
 
 
 def _start(span: _Span, side: float) -> float:
@@ -133,6 +137,7 @@ def _subject_of(image: Image.Image, shade: Shade) -> _Subject | None:
         _span(mass.sum(axis=1), scales[1], image.height),
         _span(mass.sum(axis=0), scales[0], image.width),
         slopes,
+        strength,
     )
 
 
@@ -191,15 +196,13 @@ def _parts(filled: np.ndarray) -> np.ndarray:
 
 def _cleared(
     image: Image.Image,
-    start: tuple[float, float],
-    scale: float,
+    start: _Pair,
+    scale: float | int,
     size: tuple[int, int],
     subject: _Subject,
     shade: Shade,
 ) -> Image.Image:
     """A gray part of a picture on black or white, in the contrast of the whole range.
-
-    So thin lines get back what they lost when they were scaled down.
 
     Args:
         image: the part.
@@ -213,14 +216,20 @@ def _cleared(
     difference = _difference(np.asarray(image, np.float32), places, subject.slopes, shade)
     _, x, y = np.moveaxis(places, -1, 0)
     inside = (x >= 0) & (x <= size[0]) & (y >= 0) & (y <= size[1])
-    difference = np.where(inside, difference, 0)
-    values = (difference * (255 / max(1.0, float(difference.max())))).round().astype(np.uint8)
+    cleared = np.where(inside, np.minimum(difference * (255 / subject.strength), 255), 0)
+    values = cleared.round().astype(np.uint8)
     return Image.fromarray(values if shade == "dark" else 255 - values)
 
 
-def _places(
-    start: tuple[float, float], shape: tuple[int, ...], scales: tuple[float, float]
-) -> np.ndarray:
+def _strengthened(image: Image.Image, shade: Shade) -> Image.Image:
+    """A gray image on black or white with the contrast that thin lines lose when scaled down."""
+    values = np.asarray(image, np.float32)
+    difference = values if shade == "dark" else 255 - values
+    stretched = (difference * (255 / max(1.0, float(difference.max())))).round().astype(np.uint8)
+    return Image.fromarray(stretched if shade == "dark" else 255 - stretched)
+
+
+def _places(start: _Pair, shape: tuple[int, ...], scales: _Pair) -> np.ndarray:
     """`(1, x, y)` of each pixel of a part of a picture, in the original picture's pixels.
 
     Args:

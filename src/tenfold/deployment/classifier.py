@@ -298,7 +298,7 @@ class Classifier:
         background = self.bundle.header.background
         differences = Differences(background, invert=invert, center=center)
         for place, look in enumerate(looks_of(pixels, background)):
-            differences.add(f"image {place}", look)
+            differences.add(f"image {place}", look.cropped if center else look)
         for note in differences.notes("invert=True", "center=True"):
             warnings.warn(note, stacklevel=3)
         return self.logits(pixels)

@@ -44,10 +44,10 @@ class Differences:
     def add(self, name: str, look: Look) -> None:
         """Count an image."""
         self._count += 1
+        if look.is_inverted:
+            self._inverted.add(name)
         if look.is_uncentered:
             self._uncentered.add(name)
-        if look.is_inverted and not (self._center and look.is_uncentered):
-            self._inverted.add(name)
 
     def notes(self, invert: str = "--invert", center: str = "--center") -> list[str]:
         """A sentence for each way in which images differ; none if none do.
@@ -66,11 +66,10 @@ class Differences:
                 f"on {trained}, so the answers may be wrong; "
                 f"{f'leave out {invert}' if self._invert else f'{invert} classifies the negatives'}"
             )
-        if self._uncentered.count > _USUAL * self._count and self._center:
+        if self._uncentered.count and self._center:
             notes.append(
-                f"{self._those(self._uncentered, 'has', 'have')} no subject like those of the "
-                f"training images even after {center}, so the answers may be wrong; look at the "
-                "picture with tenfold explain"
+                f"{self._those(self._uncentered, 'has', 'have')} nothing that stands out, so there "
+                "was nothing to crop to, and the answers mean nothing"
             )
         elif self._uncentered.count > _USUAL * self._count:
             notes.append(

@@ -123,7 +123,7 @@ def answers(
                     yield Answer(item.name, problem=each)
                 else:
                     guesses, look = next(answered)
-                    yield Answer(item.name, guesses, look=look)
+                    yield Answer(item.name, guesses, look=look.cropped if center else look)
 
 
 def classified(

@@ -293,7 +293,7 @@ class Answering:
             facts: dict[str, Any] = {
                 "image": name,
                 "top": [guess.to_dict() for guess in found.guesses],
-                **facts_of(found.look),
+                **facts_of(found.look.cropped if wanted.changes.center else found.look),
             }
             if wanted.seen:
                 facts["seen"] = data_address(png_of(image_of(image)))

@@ -130,6 +130,7 @@ class Collection:
         self._require_class(label)
         image = self._decoded(picture, changes)
         look = self._look(image)
+        look = look.cropped if changes.center else look
         png = png_of(image)
         if (
             len(self._saved) >= self._limits.collected

@@ -46,8 +46,9 @@ export function sentence(entry) {
     answer = say("announceUnsure", { ...values, ...other });
   }
   const { invert, center } = entry.changes;
-  const how = invert ? (center ? "Both" : "Inverted") : center && "Cropped";
-  return how ? say(`announce${how}`, { answer }) : answer;
+  if (invert && center) return say("announceBoth", { answer });
+  if (invert) return say("announceInverted", { answer });
+  return center ? say("announceCropped", { answer }) : answer;
 }
 
 // How the picture differs from the training images, where the model can tell, with switches for
