@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+from itertools import product
 from pkgutil import resolve_name
 
 import pytest
@@ -15,6 +16,8 @@ from tenfold.models import MODELS, build, model_arguments
 from tenfold.types import ImageShape
 from thoroughness import some
 
+ALL_SHAPES = [*product([1, 3], [(8, 8), (32, 32), (28, 36)], [1, 37])]
+FEW_SHAPES = [(1, (8, 8), 37), (3, (28, 36), 1)]
 TABLE = pytest.mark.parametrize("name", MODELS)
 SMALLEST = {"lenet": 28, "cifar-cnn": 10, "convpool": 4}
 """By hand: lenet 28, 28, 14, 10, 5, 1; cifar-cnn 10, 8, 4, 2, 1; convpool 4, 2, 1 pixels."""
@@ -35,10 +38,7 @@ def images(shape, n=4):
 @TABLE
 @pytest.mark.parametrize(
     ("channels", "size", "classes"),
-    [
-        *((1, (8, 8), 37), (3, (28, 36), 1)),
-        *some(((1, (28, 36), 37), (3, (32, 32), 37), (3, (8, 8), 1), (1, (32, 32), 1)), 0),
-    ],
+    [*FEW_SHAPES, *some([each for each in ALL_SHAPES if each not in FEW_SHAPES], 0)],
 )
 def test_it_gives_one_logit_for_every_image_and_class(name, channels, size, classes):
     shape = (channels, *size)

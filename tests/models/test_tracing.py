@@ -86,7 +86,7 @@ def test_every_model_of_the_table_is_tested():
 
 
 @pytest.mark.parametrize(("name", "arguments"), ARGUMENTS)
-@pytest.mark.parametrize("shape", some([(3, 28, 36), (1, 32, 32)]))
+@pytest.mark.parametrize("shape", some([(3, 32, 36), (1, 28, 28)]))
 def test_every_model_of_the_table_is_its_list(name, arguments, shape):
     torch.manual_seed(0)
     require_same(unsettled(build(name, shape, 4, **arguments), shape), shape)
