@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -88,6 +89,15 @@ def test_a_run_records_them_and_is_resumed_with_them(
     assert resumed.facts.data.added == added
     for run in (whole, resumed):
         assert len(parts_of(run.folder)["train"]) == whole.facts.data.n["train"]
+
+
+def test_a_comparison_names_them(corrections: Path, tmp_path: Path, tenfold: Tenfold) -> None:
+    for name, add in (("plain", []), ("more", ["--add", str(corrections)])):
+        line = f"train digits --recipe digits-quick --epochs 1 --no-report --out {name}"
+        assert tenfold(*line.split(), *add).code == 0
+    told = tenfold("compare", "plain", "more", "--json").out
+    values = json.loads(told)["recipes"]["add"]
+    assert list(values.values()) == [None, f"4 images from {corrections}"]
 
 
 def test_one_that_is_changed_or_gone_is_noticed(

@@ -356,6 +356,7 @@ def _key(run: Run) -> str:
         "source": facts.data.source,
         "classes": facts.data.classes,
         "images": _n_divided(facts),
+        "added": None if facts.data.added is None else facts.data.added.fingerprint,
         "test": [n.get("test"), facts.context.data.get("test")],
         "start": None if facts.start is None else facts.start.sha256,
         "engine": [facts.conditions.engine, facts.conditions.device_kind],
@@ -395,6 +396,8 @@ def _recipe_of(candidate: Candidate) -> dict[str, Any]:
     flat = dict(_flat(facts.context.recipe))
     flat["seed"] = seeds_text(candidate.seeds)
     flat["data"] = facts.data.source
+    if added := facts.data.added:
+        flat["add"] = f"{counted(added.n, 'image')} from {added.place}"
     return flat
 
 
