@@ -113,8 +113,8 @@ def test_a_file_named_explicitly_is_used_as_it_is(run: Path, originals: Path) ->
     """So another model, or the best so far, can be used."""
     swap("model.safetensors", run, originals)
     pixels = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
-    found = tenfold.load(run / "model.safetensors").predict_proba(pixels)
-    assert found.tolist() == tenfold.load(originals / "other").predict_proba(pixels).tolist()
+    found = tenfold.load(run / "model.safetensors").logits(pixels)
+    assert found.tolist() == tenfold.load(originals / "other").logits(pixels).tolist()
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "metrics.jsonl"])

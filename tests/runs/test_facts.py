@@ -12,7 +12,7 @@ import pytest
 from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import FileRefusedError, NewerFormatError
 from tenfold.recipes.recipe import AugmentRecipe
-from tenfold.runs.facts import FORMAT, PUT_BACK, RunFacts, StartFacts, parse_facts
+from tenfold.runs.facts import FORMAT, PUT_BACK, AddedFacts, RunFacts, StartFacts, parse_facts
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PLACE = Path("run.json")
@@ -29,7 +29,9 @@ def version_1(name: str = "finished") -> dict[str, Any]:
 def today() -> dict[str, Any]:
     """The same with today's names, and every key filled in."""
     facts = parse_facts(version_1(), PLACE)
+    added = AddedFacts(place="/corrections", n=3, fingerprint="3" * 64)
     facts = facts.updated(
+        data=facts.data.model_copy(update={"added": added}),
         replaced=facts.context,
         failure="the loss became nan",
         git_revision="0" * 40,
@@ -56,7 +58,8 @@ KEYED = {
 """These have a key for each split."""
 
 NULLABLE = {
-    ("git_revision",), ("start",), ("start", "preprocessing"), ("data", "root"), ("replaced",),
+    ("git_revision",), ("start",), ("start", "preprocessing"), ("data", "root"), ("data", "added"),
+    ("replaced",),
     ("figures",), ("test",), ("failure",), ("peak_memory",),
     *((("figures", key)) for key in (
         "best_epoch", "val_loss", "val_acc", "val_balanced_acc", "test_loss", "test_acc",
@@ -142,7 +145,7 @@ def test_the_table_of_wrong_types_has_every_key() -> None:
 def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Keys) -> None:
     facts = with_value(today(), place, ...)
     optional = {"why_not_native", "skipped", "corrections", "renamed", "val_balanced_acc", "start"}
-    optional |= {"preprocessing", "by_image", "chosen", "peak_memory"}
+    optional |= {"added", "preprocessing", "by_image", "chosen", "peak_memory"}
     may_lack = place[-1] in optional or (
         place[0] in ("replaced", "figures", "test", "failure", "digests")
         and (len(place) == 1 or str(place[1]).startswith("test_"))
