@@ -105,8 +105,8 @@ def explain(
             listener=watcher,
         )
         differences = Differences(bundle.header.background, invert=invert, center=center)
-        for look in looks_of(found.pixels, bundle.header.background):
-            differences.add(str(image), look.cropped if center else look)
+        for look in looks_of(found.pixels, bundle.header.background, cropped=center):
+            differences.add(str(image), look)
         for note in differences.notes():
             watcher.note(note)
         if out is None:

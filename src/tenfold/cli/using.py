@@ -157,10 +157,9 @@ def predict(
             resources = Resources(data_root, not offline)
             names, sample = sample_of_test_images(run, resources=resources, listener=watcher)
             pixels = classifier.pixels(sample, invert=invert, center=center)
-            tops = classified(classifier, pixels, top)
+            tops = classified(classifier, pixels, top, cropped=center)
             labels = sample.label_array.tolist()
-            for name, (guesses, seen), label in zip(names, tops, labels, strict=True):
-                look = seen.cropped if center else seen
+            for name, (guesses, look), label in zip(names, tops, labels, strict=True):
                 differences.add(name, look)
                 writer.write(Answer(name, guesses, "", sample.classes[label], look))
         for note in differences.notes():

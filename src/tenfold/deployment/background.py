@@ -98,19 +98,22 @@ def opposite(shade: Shade) -> Shade:
     return "light" if shade == "dark" else "dark"
 
 
-def looks_of(images: PixelArray, background: Background | None) -> list[Look]:
+def looks_of(
+    images: PixelArray, background: Background | None, *, cropped: bool = False
+) -> list[Look]:
     """How images differ from those of a data set.
 
     Args:
         images: n x channels x height x width.
         background: of the data set.
+        cropped: whether the images were cropped to their subjects.
     """
     if background is None:
         return [SAME_LOOK] * len(images)
     looks: list[Look] = []
     for start in range(0, len(images), _AT_ONCE):
         looks += _looks(images[start : start + _AT_ONCE], background)
-    return looks
+    return [look.cropped for look in looks] if cropped else looks
 
 
 def _looks(images: PixelArray, background: Background) -> list[Look]:

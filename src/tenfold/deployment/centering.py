@@ -24,9 +24,6 @@ _THIN = 32
 _STANDS_OUT = 32
 """Least difference from the background, in gray values, of a subject."""
 
-_BEYOND_NOISE = 8
-"""The same in deviations of the background's noise."""
-
 _CELLS = 64
 """Parts of a picture are told apart in a grid of as many cells a side, at most."""
 
@@ -124,14 +121,14 @@ def _subject_of(image: Image.Image, shade: Shade) -> _Subject | None:
     places = _places((0, 0), gray.shape, scales)
     slopes = _fitted(_rim(places), _rim(gray))
     difference = _difference(gray, places, slopes, shade)
-    noise = 1.4826 * float(np.median(np.abs(difference)))  # the deviation of a normal distribution
-    least = max(_STANDS_OUT, _BEYOND_NOISE * noise)
-    standing_out = difference[difference >= least]
+    standing_out = difference[difference >= _STANDS_OUT]
     if not len(standing_out):
         return None
     # The mean weighted by the difference itself: a faint shadow counts little, and so does a speck.
     strength = float((standing_out**2).sum() / standing_out.sum())
-    mass = np.where(difference >= max(least, strength / 2), np.minimum(difference, strength), 0)
+    mass = np.where(
+        difference >= max(_STANDS_OUT, strength / 2), np.minimum(difference, strength), 0
+    )
     mass = _without_dust(mass)
     return _Subject(
         _span(mass.sum(axis=1), scales[1], image.height),

@@ -297,8 +297,8 @@ class Classifier:
         pixels = self.pixels(images, paths=paths, invert=invert, center=center)
         background = self.bundle.header.background
         differences = Differences(background, invert=invert, center=center)
-        for place, look in enumerate(looks_of(pixels, background)):
-            differences.add(f"image {place}", look.cropped if center else look)
+        for place, look in enumerate(looks_of(pixels, background, cropped=center)):
+            differences.add(f"image {place}", look)
         for note in differences.notes("invert=True", "center=True"):
             warnings.warn(note, stacklevel=3)
         return self.logits(pixels)

@@ -117,17 +117,19 @@ def answers(
         for chunk in _chunks(_items(names, standard_input, skipped)):
             found = list(pool.map(decoded, chunk))
             readable = [each for each in found if not isinstance(each, str)]
-            answered = iter(classified(classifier, np.stack(readable), k) if readable else ())
+            answered = iter(
+                classified(classifier, np.stack(readable), k, cropped=center) if readable else ()
+            )
             for item, each in zip(chunk, found, strict=True):
                 if isinstance(each, str):
                     yield Answer(item.name, problem=each)
                 else:
                     guesses, look = next(answered)
-                    yield Answer(item.name, guesses, look=look.cropped if center else look)
+                    yield Answer(item.name, guesses, look=look)
 
 
 def classified(
-    classifier: Classifier, pixels: PixelArray, k: int
+    classifier: Classifier, pixels: PixelArray, k: int, *, cropped: bool
 ) -> Iterator[tuple[tuple[Guess, ...], Look]]:
     """For each image, the k most probable classes, and how it differs from the training images.
 
@@ -135,8 +137,9 @@ def classified(
         classifier: the classifier.
         pixels: images in its shape.
         k: number of guesses for each image.
+        cropped: whether the images were cropped to their subjects.
     """
-    looks = looks_of(pixels, classifier.bundle.header.background)
+    looks = looks_of(pixels, classifier.bundle.header.background, cropped=cropped)
     return zip(classifier.guesses(classifier.logits(pixels), k), looks, strict=True)
 
 

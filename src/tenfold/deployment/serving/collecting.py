@@ -129,8 +129,7 @@ class Collection:
         """
         self._require_class(label)
         image = self._decoded(picture, changes)
-        look = self._look(image)
-        look = look.cropped if changes.center else look
+        look = self._look(image, cropped=changes.center)
         png = png_of(image)
         if (
             len(self._saved) >= self._limits.collected
@@ -233,10 +232,10 @@ class Collection:
         image.thumbnail((side, side), Image.Resampling.BILINEAR)
         return image
 
-    def _look(self, image: Image.Image) -> Look:
+    def _look(self, image: Image.Image, *, cropped: bool) -> Look:
         """How a picture differs from the training images, once it has the model's size."""
         pixels = conversion_for(self._header).converted(image)
-        (look,) = looks_of(pixels[None], self._header.background)
+        (look,) = looks_of(pixels[None], self._header.background, cropped=cropped)
         return look
 
 
