@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -324,6 +325,53 @@ def test_names_of_any_kind_are_shown_safely(tmp_path):
         rows = list(csv.DictReader(file))
     assert not [row for row in rows if row["true"].startswith("=")]
     assert len(rows) == 60
+
+
+def digits_with_a_wrong_label_at_the_end() -> Splits:
+    """One image more than a number of steps of 64, so that it has a step of its own."""
+    digits = load_digits()
+    images = (digits.images * 15.9).astype(np.uint8)[:, None]
+    labels = digits.target.astype(np.int64)
+    labels[1280] = (labels[1280] + 1) % 10
+    names = tuple(map(str, range(10)))
+    train, test = (
+        ImageDataset(images[some], labels[some], names) for some in (slice(1281), slice(1281, None))
+    )
+    return Splits(train, None, test.renamed("test"))
+
+
+@pytest.mark.parametrize("remedy", [{}, {"schedule": "cosine"}, {"batch_size": 65}], ids=str)
+def test_weights_that_the_last_step_has_spoiled(remedy: dict[str, Any], tmp_path: Path) -> None:
+    watcher = StopsAt()
+    run = tenfold.train(
+        digits_with_a_wrong_label_at_the_end(),
+        **{
+            "model": "softmax",
+            "epochs": 3,
+            "lr": 0.3,
+            "batch_size": 64,
+            "optimizer": "sgd",
+            "schedule": "constant",
+            "shuffle": False,
+            "val": 0.0,
+            **remedy,
+        },
+        out=tmp_path / "run",
+        watcher=watcher,
+    )
+    text = Page(run.folder / "report.html").text
+    spoiled = (
+        "with the weights at its end: its last steps went too far, the very last with only 1 "
+        "image; try --set schedule=cosine, which ends near 0, or --batch-size 65, which leaves no "
+        "step so small"
+    )
+    beaten = "choosing the class whose mean training image is nearest is right for"
+    assert [any(words in note for note in watcher.notes) for words in (spoiled, beaten)] == [
+        not remedy
+    ] * 2
+    assert (spoiled in text, beaten.capitalize() in text) == (not remedy,) * 2
+    assert (spoiled in run.facts.concern) == (not remedy)
+    assert "while the model learned, in epoch 3" in text
 
 
 def test_without_test_images_it_is_judged_on_validation(tmp_path):

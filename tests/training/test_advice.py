@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tenfold.training.advice import ENOUGH_STEPS, Advisor, constant_loss
+from tenfold.training.advice import (
+    ENOUGH_STEPS,
+    Advisor,
+    advice_on_the_last_steps,
+    constant_loss,
+)
 from tenfold.training.history import EpochMetrics
 
 LABELS = np.arange(100) % 10
@@ -261,3 +268,52 @@ def test_steps_before_a_resume_do_not_count() -> None:
     advisor = Advisor(LABELS, 10, schedule, network(), step=800)
     assert advice(advisor, epochs([2.3026]), steps=1000) == []
     assert advice(advisor, epochs([2.3026, 2.3026]), steps=800 + ENOUGH_STEPS)
+
+
+def last_steps(during: float, after: float, **changes: Any) -> str:
+    settings = {"n": 640, "batch_size": 64, "falls": False, **changes}
+    return advice_on_the_last_steps(3, during, after, **settings)
+
+
+@pytest.mark.parametrize(("during", "after"), [(0.9, 0.99), (0.9, 0.9), (0.9, 0.86), (0.0, 0.0)])
+def test_nothing_is_said_of_weights_that_are_as_good_as_the_training_was(
+    during: float, after: float
+) -> None:
+    assert not last_steps(during, after)
+
+
+def test_weights_that_are_worse_than_the_training_was() -> None:
+    found = last_steps(0.9, 0.5)
+    assert found == (
+        "90.0 % of the training images were answered right during epoch 3, but only 50.0 % with "
+        "the weights at its end: its last steps went too far; try --set schedule=cosine, which "
+        "ends near 0"
+    )
+    assert last_steps(0.9, 0.5, falls=True).endswith("too far; try a lower learning rate")
+    assert "batch normalization may not have caught up" in last_steps(
+        0.9, 0.5, averages="batch normalization"
+    )
+
+
+@pytest.mark.parametrize(("n", "images", "size"), [(641, "1 image", 65), (655, "15 images", 66)])
+def test_a_batch_size_is_named_that_leaves_no_small_step(n: int, images: str, size: int) -> None:
+    assert last_steps(0.9, 0.5, n=n).endswith(
+        f"too far, the very last with only {images}; try --set schedule=cosine, which ends near "
+        f"0, or --batch-size {size}, which leaves no step so small"
+    )
+
+
+@pytest.mark.parametrize("n", [656, 64, 3])
+def test_steps_that_are_large_enough_are_not_blamed(n: int) -> None:
+    assert "very last" not in last_steps(0.9, 0.5, n=n)
+
+
+def test_the_batch_size_that_is_named_leaves_at_least_half_a_step() -> None:
+    named = 0
+    for n in range(65, 2000):
+        if found := re.search(r"--batch-size (\d+)", last_steps(0.9, 0.5, n=n)):
+            named += 1
+            size = int(found[1])
+            assert n % size == 0 or n % size > size / 2
+            assert 64 < size < 128
+    assert named > 100

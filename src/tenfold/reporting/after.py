@@ -30,7 +30,7 @@ class Reporter:
         def write() -> None:
             from tenfold.reporting.pages.report import write_report  # not before it is needed
 
-            write_report(run, evidence)
+            write_report(run, evidence, self._listener)
 
         self._tried.add(run.folder)
         _try(write, run, self._listener)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.deployment.background import Background, background_of
@@ -58,6 +59,7 @@ from tenfold.runs.starting import (
 )
 from tenfold.tensors import Logits, part_of, to_stored
 from tenfold.training.acceleration import PLAIN, Acceleration
+from tenfold.training.advice import LOST, advice_on_the_last_steps
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.balancing import weights_of
@@ -162,6 +164,10 @@ class Prepared:
         return self.engine.predict(dataset.images, self.recipe.eval_batch_size)
 
 
+_LOOKED_AT_AGAIN = 2048
+"""Training images that are classified with the weights at the end, at most."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """The result of training.
@@ -175,6 +181,7 @@ class Fitted:
         report: on the test split, which is used only once; None if there is none.
         logits: of the validation and the test images, by split.
         temperature: fitted to the validation images; 1 if there are none.
+        concern: what to say if the weights are worse than the training was; or nothing.
     """
 
     prepared: Prepared
@@ -184,6 +191,7 @@ class Fitted:
     report: Report | None
     logits: Mapping[str, np.ndarray]
     temperature: float
+    concern: str
 
     @property
     def history(self) -> list[EpochMetrics]:
@@ -499,7 +507,43 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
         report = report_of(logits["test"], splits.test, prepared.class_weights)
         if report.note:
             listener.note(report.note)
-    return Fitted(prepared, outcome, epoch, weights, report, logits, temperature)
+    concern = _concern(prepared, epoch, report)
+    if concern:
+        listener.note(concern)
+    return Fitted(prepared, outcome, epoch, weights, report, logits, temperature, concern)
+
+
+def _concern(prepared: Prepared, epoch: int, report: Report | None) -> str:
+    """What to say if weights are much worse than the training of their epoch; or nothing.
+
+    Training images are only looked at if the test images, or else the validation images, have many
+    more wrong answers than those had.
+    """
+    recipe, train = prepared.recipe, prepared.splits.train
+    kept = prepared.state.history[epoch - 1]
+    held_out = kept.val_acc if report is None else report.interval[1]
+    if held_out is not None and held_out >= kept.train_acc - LOST:
+        return ""
+    some = np.linspace(0, len(train) - 1, min(len(train), _LOOKED_AT_AGAIN)).astype(np.int64)
+    sample = train.select(some)
+    right = as_array(prepared.logits(sample)).argmax(axis=1) == sample.label_array
+    return advice_on_the_last_steps(
+        epoch,
+        kept.train_acc,
+        float(right.mean()),
+        n=len(train),
+        batch_size=recipe.batch_size,
+        falls=recipe.schedule != "constant",
+        averages=_averages(prepared),
+    )
+
+
+def _averages(prepared: Prepared) -> str:
+    """What of a model is a moving average; empty for nothing."""
+    if prepared.recipe.average_decay:
+        return "the averaged weights"
+    modules = prepared.model.modules()
+    return "batch normalization" if any(isinstance(m, _BatchNorm) for m in modules) else ""
 
 
 def figures_of(prepared: Prepared, epoch: int) -> Figures:

@@ -113,6 +113,7 @@ def run_session(
             status=outcome,
             figures=fitted.figures,
             test=None if fitted.report is None else fitted.report.to_dict(),
+            concern=fitted.concern,
             peak_memory=peak_memory(),
         )
         facts = facts.updated(digests=folder.digests(facts, model=digest))
@@ -146,6 +147,7 @@ def _begin(
         figures=None,
         test=None,
         failure=None,
+        concern="",
         peak_memory=None,
         digests={},
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tenfold.errors import counted, percent
 from tenfold.training.history import EpochMetrics
 from tenfold.training.schedules import Schedule
 from tenfold.types import LabelArray
@@ -36,6 +37,13 @@ FAR_MOVED = 0.5
 OFTEN_RIGHT = 0.1
 """Answers are often right if as many more are right than in the largest class, as a share of the
 other classes' images."""
+
+LOST = 0.05
+"""Of the training images, the share of answers that are right during the last epoch but not after
+it, for a run to have lost what it learned."""
+
+SMALL_STEP = 0.25
+"""A step is small with a smaller share of the images of the others."""
 
 _SAMPLED = 4096
 
@@ -192,6 +200,53 @@ class Advisor:
 
     def _is_often_right(self, last: EpochMetrics) -> bool:
         return last.train_acc > self._largest + OFTEN_RIGHT * (1 - self._largest)
+
+
+def advice_on_the_last_steps(
+    epoch: int,
+    during: float,
+    after: float,
+    *,
+    n: int,
+    batch_size: int,
+    falls: bool,
+    averages: str = "",
+) -> str:
+    """What to say if weights are worse than the training that led to them; or nothing.
+
+    Args:
+        epoch: whose weights they are.
+        during: accuracy on the training images while the epoch went on, 0..1.
+        after: accuracy on training images with the weights at its end, 0..1.
+        n: number of training images.
+        batch_size: images per step.
+        falls: whether the learning rate falls with the schedule.
+        averages: what of the model is a moving average, which may be too slow; empty for nothing.
+    """
+    if after >= during - LOST:
+        return ""
+    found = (
+        f"{percent(during)} of the training images were answered right during epoch {epoch}, but "
+        f"only {percent(after)} with the weights at its end"
+    )
+    if averages:
+        return (
+            f"{found}: {averages} may not have caught up with what was learned, or its last "
+            "steps went too far; try more epochs"
+        )
+    found += ": its last steps went too far"
+    calmer = "a lower learning rate" if falls else "--set schedule=cosine, which ends near 0"
+    last = n % batch_size
+    if n < batch_size or not 0 < last < SMALL_STEP * batch_size:
+        return f"{found}; try {calmer}"
+    found = f"{found}, the very last with only {counted(last, 'image')}"
+    fuller = (
+        size for size in range(batch_size, 2 * batch_size) if not n % size or n % size > size / 2
+    )
+    size = next(fuller, None)
+    return f"{found}; try {calmer}" + (
+        f", or --batch-size {size}, which leaves no step so small" if size is not None else ""
+    )
 
 
 def constant_loss(

@@ -67,18 +67,24 @@ def make_report(
             if data is not None or exists(folder.report):
                 raise
             listener.note(f"{error}; the report is without pictures")
-            return _write(run, None, error.message.removeprefix(f"{folder}: "))
-        return write_report(run, evidence_of(path, parts, resources=resources, listener=listener))
+            return _write(run, None, error.message.removeprefix(f"{folder}: "), listener)
+        evidence = evidence_of(path, parts, resources=resources, listener=listener)
+        return write_report(run, evidence, listener)
 
 
-def write_report(run: Run, evidence: Evidence) -> Path:
+def write_report(run: Run, evidence: Evidence, listener: Listener) -> Path:
     """Write the report of a run that has ended; returns the page.
+
+    Args:
+        run: the run.
+        evidence: its images, and what its model says about them.
+        listener: gets a note if a simple baseline is better.
 
     Raises:
         StorageError: it cannot be written.
     """
     write_text(RunFolder(run.folder).predictions, answers_csv(answers_of(evidence).values()))
-    return _write(run, evidence, "")
+    return _write(run, evidence, "", listener)
 
 
 def has_own_report(run: Run) -> bool:
@@ -92,9 +98,11 @@ def has_own_report(run: Run) -> bool:
     return own and exists(folder.report)
 
 
-def _write(run: Run, evidence: Evidence | None, missing: str) -> Path:
+def _write(run: Run, evidence: Evidence | None, missing: str, listener: Listener) -> Path:
     folder = RunFolder(run.folder)
     facts = report_facts(run, evidence, missing)
+    if facts.judgement is not None and facts.judgement.concern:
+        listener.note(facts.judgement.concern)
     page = report_page(facts, evidence.parts if evidence else {})
     write_text(folder.report, page)
     # Last: it says of which results the report is.

@@ -14,7 +14,7 @@ import numpy as np
 import tenfold
 from tenfold.data.checks.findings import KINDS
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import FileRefusedError, shell_word
+from tenfold.errors import FileRefusedError, percent, shell_word
 from tenfold.evaluation.baselines import nearest_mean_accuracy
 from tenfold.evaluation.calibration import Calibration, calibration_of
 from tenfold.evaluation.report import Report, report_of
@@ -79,6 +79,22 @@ class Judgement:
     n_sure: int = 0
     probabilities: Probabilities | None = None
     is_weighted: bool = False
+
+    @property
+    def concern(self) -> str:
+        """What to say if a simple baseline is better; empty if none is."""
+        baselines = {
+            "always answering the largest class": self.report.largest_share,
+            "choosing the class whose mean training image is nearest": self.nearest_mean_acc or 0.0,
+        }
+        name, accuracy = max(baselines.items(), key=lambda item: item[1])
+        if accuracy <= self.report.interval[1]:
+            return ""
+        right = percent(self.report.accuracy)
+        return (
+            f"{name} is right for {percent(accuracy)} of the {self.report.split} images, and this "
+            f"model only for {right}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

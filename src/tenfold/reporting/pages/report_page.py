@@ -27,6 +27,7 @@ from tenfold.reporting.pages.report_facts import (
 )
 from tenfold.reporting.terminal import most_often_taken_for
 from tenfold.runs.facts import RunFacts
+from tenfold.runs.run import Run
 from tenfold.training.history import EpochMetrics
 
 MOST_IN_TABLE, MOST_WITH_SHARES = 30, 15
@@ -51,6 +52,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
     run, judgement = facts.run, facts.judgement
     shown: dict[str, Any] = {
         "verdict": None,
+        "learned": None,
         "pairs": [],
         "mistakes": [],
         "n_wrong": 0,
@@ -61,7 +63,9 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
     }
     sections = [("training", "Training"), ("data", "Data"), ("again", "Machine and commands")]
     if judgement is not None:
-        shown |= _judgement(judgement, parts.get(judgement.report.split))
+        part = parts.get(judgement.report.split)
+        shown |= _judgement(judgement, part, run.facts.concern)
+        shown["learned"] = _learned(run)
         sections = [
             ("result", "Result"),
             *([("mistakes", "Mistakes")] if judgement.pairs else []),
@@ -90,10 +94,10 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
 # ---- The result --------------------------------------------------------------------------------
 
 
-def _judgement(judgement: Judgement, part: ImageDataset | None) -> dict[str, Any]:
+def _judgement(judgement: Judgement, part: ImageDataset | None, concern: str) -> dict[str, Any]:
     report = judgement.report
     return {
-        "verdict": _verdict(judgement),
+        "verdict": _verdict(judgement, concern),
         "pairs": [
             {
                 "true": pair.true,
@@ -122,7 +126,7 @@ def _judgement(judgement: Judgement, part: ImageDataset | None) -> dict[str, Any
     }
 
 
-def _verdict(judgement: Judgement) -> dict[str, Any]:
+def _verdict(judgement: Judgement, concern: str) -> dict[str, Any]:
     report = judgement.report
     low, high = report.interval
     return {
@@ -135,7 +139,7 @@ def _verdict(judgement: Judgement) -> dict[str, Any]:
         "balanced": report.balanced_acc,
         "loss": report.loss,
         "weighted": judgement.is_weighted,
-        "note": report.note,
+        "notes": [_sentence(note) for note in (concern, report.note, judgement.concern) if note],
         "bars": [
             ("this model", report.accuracy, True),
             *(
@@ -145,6 +149,17 @@ def _verdict(judgement: Judgement) -> dict[str, Any]:
             ),
             ("always the largest class", report.largest_share, False),
         ],
+    }
+
+
+def _learned(run: Run) -> dict[str, Any] | None:
+    """How good the model was with the training images, to compare; None if that is not known."""
+    figures = run.facts.figures
+    if figures is None:
+        return None
+    return {
+        "accuracy": figures.train_acc,
+        "epoch": figures.best_epoch or figures.epochs,
     }
 
 
