@@ -104,6 +104,42 @@ def on_paper(drawn: Drawing, seed: int, *, side: int = 320) -> Image.Image:
     return Image.fromarray(seen.clip(0, 255).astype(np.uint8))
 
 
+SURROUNDINGS = ("shadow", "table", "dark table", "white table")
+"""What can be seen in a photograph besides paper that is evenly lit."""
+
+
+def on_a_table(photograph: Image.Image, seen: str, seed: int) -> Image.Image:
+    """A photograph of paper, with what else can be seen in it.
+
+    Args:
+        photograph: gray.
+        seen: one of `SURROUNDINGS`: a shadow with a sharp edge over a part of the paper, a table
+            beyond one edge of it, or beyond all four.
+        seed: of where it is.
+    """
+    random = np.random.default_rng([seed, SURROUNDINGS.index(seen)])
+    turn = random.uniform(0, 2 * np.pi) if seen == "shadow" else random.uniform(-0.08, 0.08)
+    margin = 0 if seen == "shadow" else 0.25
+    side = round(photograph.width * (1 + margin))
+    values = np.pad(np.asarray(photograph, np.float64), (side - photograph.width) // 2, mode="edge")
+    y, x = np.indices(values.shape) / len(values) - 0.5
+
+    def beyond(angle: float, distance: float) -> np.ndarray:
+        away = np.cos(angle) * x + np.sin(angle) * y - distance
+        return 1 / (1 + np.exp(np.clip(-400 * away, -50, 50)))
+
+    if seen == "shadow":
+        values *= 1 - random.uniform(0.25, 0.5) * beyond(turn, random.uniform(-0.2, 0.2))
+    else:
+        color = {"table": 80, "dark table": 40, "white table": 245}[seen]
+        values *= 0.8 if seen == "white table" else 1
+        for quarter in range(1 if seen == "table" else 4):
+            outside = beyond(turn + quarter * np.pi / 2, random.uniform(0.4, 0.44))
+            values = values * (1 - outside) + color * outside
+    noise = random.normal(0, 3, values.shape)
+    return Image.fromarray((values + noise).clip(0, 255).astype(np.uint8))
+
+
 def _varied(drawn: Drawing, random: np.random.Generator) -> Drawing:
     slant, turn = random.uniform(-0.25, 0.3), random.uniform(-0.12, 0.12)
     stretch, size = random.uniform(0.8, 1.2), random.uniform(0.35, 0.85)

@@ -329,7 +329,7 @@ def test_no_color_codes_without_a_terminal(tmp_path: Path) -> None:
         env={**os.environ, "NO_COLOR": "1"},
     )
     assert "\x1b" not in answer.stdout + answer.stderr
-    assert answer.stderr.count("\n") == 3  # a note and two epochs
+    assert answer.stderr.count("\n") == 4  # a note, two epochs, and a note that they are too few
 
 
 def test_only_the_same_seed_gives_the_same_bits(tenfold: Tenfold) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tenfold.data.load import load_splits
-from tenfold.deployment.background import Background, Look, background_of, looks_of
+from tenfold.deployment.background import Background, background_of
+from tenfold.deployment.looks import Look, looks_of
 
 
 def subjects(n: int, *, shade: int, ink: int, side: int = 28, extent: int = 20) -> np.ndarray:
@@ -60,10 +61,15 @@ def test_what_looks_inverted():
         (5, 19, 0, Look()),
         (1, 20, 0, Look(is_uncentered=True)),  # not in the middle
         (8, 12, 0, Look(is_uncentered=True)),  # smaller
-        (4, 20, 90, Look(is_uncentered=True)),  # on a gray background
+        (4, 20, 90, Look(is_uncentered=True, is_full=True)),  # on a gray background
         (4, 20, 230, Look(is_inverted=True)),
         (8, 12, 230, Look(is_inverted=True, is_uncentered=True)),
-        (4, 20, 160, Look(is_inverted=True, is_uncentered=True)),  # as a photograph of paper
+        (
+            4,
+            20,
+            160,
+            Look(is_inverted=True, is_uncentered=True, is_full=True),
+        ),  # as a photograph of paper
     ],
 )
 def test_what_differs_from_images_whose_subjects_are_alike(shade, start, extent, paper, wanted):

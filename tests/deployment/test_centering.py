@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import tenfold
-from drawn_digits import on_paper, variants
+from drawn_digits import SURROUNDINGS, on_a_table, on_paper, variants
 from live_server import small_classifier
-from tenfold.deployment.background import Shade
-from tenfold.deployment.centering import _scales, centered
+from tenfold.deployment.background import Background, Shade
+from tenfold.deployment.centering import centered
 from tenfold.deployment.classifier import Classifier
+from tenfold.deployment.looks import looks_of
+from tenfold.deployment.subjects import _scales
 from tenfold.errors import UsageError
 
 EXTENT = 20 / 28
@@ -31,6 +33,10 @@ def picture(
     pixels = np.full((side, side), paper, np.uint8)
     pixels[top : top + tall, left : left + wide] = ink
     return Image.fromarray(pixels)
+
+
+def on(shade: Shade, extent: float = EXTENT) -> Background:
+    return Background(shade=shade, extent=extent)
 
 
 def box(pixels: np.ndarray) -> tuple[int, int, int, int]:
@@ -46,7 +52,7 @@ def test_the_subject_gets_the_extent_and_the_middle_wherever_it_was(
 ) -> None:
     paper, ink = (0, 255) if shade == "dark" else (255, 0)
     given = picture(top, left, 50, 20, paper=paper, ink=ink)
-    found = np.asarray(centered(given, shade, EXTENT, (28, 28)))
+    found = np.asarray(centered(given, on(shade), (28, 28)))
     light = found if shade == "dark" else 255 - found
     row, tall, column, wide = box(light)
     assert (tall, wide) == (pytest.approx(20, abs=1), pytest.approx(8, abs=1))
@@ -58,16 +64,16 @@ def test_the_center_of_mass_is_in_the_middle_as_far_as_the_sides_allow() -> None
     pixels = np.zeros((200, 200), np.uint8)
     pixels[50:150, 50:90] = 255  # heavy on the left
     pixels[50:60, 90:120] = 255
-    found = np.asarray(centered(Image.fromarray(pixels), "dark", EXTENT, (28, 28))).astype(float)
+    found = np.asarray(centered(Image.fromarray(pixels), on("dark"), (28, 28))).astype(float)
     rows, columns = np.indices(found.shape) + 0.5
     assert (columns * found).sum() / found.sum() == pytest.approx(14, abs=0.3)
     assert (rows * found).sum() / found.sum() == pytest.approx(14, abs=0.3)
-    whole = np.asarray(centered(Image.fromarray(pixels), "dark", 1.0, (28, 28)))
+    whole = np.asarray(centered(Image.fromarray(pixels), on("dark", 1.0), (28, 28)))
     assert box(whole)[:2] == (0, 28)
 
 
 def test_images_that_are_not_square() -> None:
-    found = np.asarray(centered(picture(20, 200, 30, 60), "light", 0.5, (16, 40)))
+    found = np.asarray(centered(picture(20, 200, 30, 60), on("light", 0.5), (16, 40)))
     assert found.shape == (16, 40)
     row, tall, column, wide = box(255 - found)
     assert (tall, wide) == (8, 16)
@@ -76,7 +82,7 @@ def test_images_that_are_not_square() -> None:
 
 def test_paper_becomes_white_and_ink_black_in_gray() -> None:
     found = np.asarray(
-        centered(picture(20, 200, 60, 60, paper=170, ink=90), "light", 0.5, (20, 20))
+        centered(picture(20, 200, 60, 60, paper=170, ink=90), on("light", 0.5), (20, 20))
     )
     assert (found[0, 0], found[10, 10]) == (255, 0)
 
@@ -84,7 +90,7 @@ def test_paper_becomes_white_and_ink_black_in_gray() -> None:
 def test_colors_stay() -> None:
     pixels = np.full((100, 100, 3), (250, 240, 230), np.uint8)
     pixels[10:40, 60:90] = (200, 20, 30)
-    found = np.asarray(centered(Image.fromarray(pixels), "light", 0.5, (20, 20)))
+    found = np.asarray(centered(Image.fromarray(pixels), on("light", 0.5), (20, 20)))
     assert found[0, 0].tolist() == [250, 240, 230]
     assert found[10, 10].tolist() == [200, 20, 30]
 
@@ -92,7 +98,7 @@ def test_colors_stay() -> None:
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_where_nothing_stands_out_nothing_is_done(value: int) -> None:
     plain = Image.new("L", (40, 30), value)
-    assert centered(plain, "dark", EXTENT, (28, 28)) is plain
+    assert centered(plain, on("dark"), (28, 28)) is plain
 
 
 @pytest.mark.parametrize("size", [(50_000_000, 1), (1, 20_000_000), (25_000_000, 2), (2, 3)])
@@ -106,7 +112,7 @@ def test_of_a_long_and_thin_picture_few_pixels_are_looked_at(size: tuple[int, in
 def test_a_long_and_thin_picture_is_cropped() -> None:
     pixels = np.full((2, 5_000_000), 255, np.uint8)
     pixels[:, 1_000_000:1_500_000] = 0
-    assert centered(Image.fromarray(pixels), "light", 0.5, (8, 8)).size == (8, 8)
+    assert centered(Image.fromarray(pixels), on("light", 0.5), (8, 8)).size == (8, 8)
 
 
 @pytest.mark.parametrize(("side", "dust"), [(300, 1), (300, 3), (3000, 1)])
@@ -114,15 +120,15 @@ def test_dust_does_not_belong_to_the_subject(dust: int, side: int) -> None:
     clean = picture(side // 2, side // 2, 40, 30, side=side)
     pixels = np.array(clean)
     pixels[5 : 5 + dust, 5 : 5 + dust] = 0
-    wanted = np.asarray(centered(clean, "light", EXTENT, (28, 28)))
-    found = np.asarray(centered(Image.fromarray(pixels), "light", EXTENT, (28, 28)))
+    wanted = np.asarray(centered(clean, on("light"), (28, 28)))
+    found = np.asarray(centered(Image.fromarray(pixels), on("light"), (28, 28)))
     assert box(255 - found) == box(255 - wanted)
 
 
 @pytest.mark.parametrize("side", [100, 1000, 4000])
 def test_a_small_subject_on_a_large_sheet_is_found(side: int) -> None:
     found = np.asarray(
-        centered(picture(side // 3, side // 2, 40, 20, side=side), "light", EXTENT, (28, 28))
+        centered(picture(side // 3, side // 2, 40, 20, side=side), on("light"), (28, 28))
     )
     _, tall, _, wide = box(255 - found)
     assert (tall, wide) == (pytest.approx(20, abs=2), pytest.approx(10, abs=2))
@@ -150,7 +156,7 @@ def test_any_picture_becomes_one_of_the_size_or_stays(
     values = random.choice([0, 30, 128, 255], (height, width, len(mode)))
     pixels = values.astype(np.uint8)
     given = Image.fromarray(pixels[..., 0] if mode == "L" else pixels)
-    found = centered(given, shade, extent, size)
+    found = centered(given, on(shade, extent), size)
     assert found is given or (found.size == size[::-1] and found.mode == mode)
 
 
@@ -171,21 +177,37 @@ def test_photographs_of_digits_on_paper_are_recognized(digits: Classifier) -> No
     with pytest.warns(UserWarning, match="may be wrong") as told:
         plain = digits.predict(photographs)
     said = " ".join(str(each.message) for each in told)
-    assert "all 60 images are dark on light" in said
-    assert "invert=True classifies the negatives" in said
-    assert "center=True crops to the subject" in said
+    assert "all 60 images have a smaller, larger or fainter subject" in said
+    assert "center=True crops to the subject and makes it like theirs" in said
+    assert "invert" not in said
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = digits.predict(photographs, invert=True, center=True)
+        found = digits.predict(photographs, center=True)
     assert sum(each == digit for each, (digit, _) in zip(plain, drawn, strict=True)) < 20
     assert sum(each == digit for each, (digit, _) in zip(found, drawn, strict=True)) >= 54
+
+
+@pytest.mark.parametrize("seen", SURROUNDINGS)
+def test_shadows_and_tables_do_not_belong_to_the_subject(digits: Classifier, seen: str) -> None:
+    drawn = variants(40)
+    photographs = [
+        on_a_table(on_paper(strokes, number), seen, number)
+        for number, (_, strokes) in enumerate(drawn)
+    ]
+    background, right = digits.bundle.header.background, 0
+    for photograph, (digit, _) in zip(photographs, drawn, strict=True):
+        (look,) = looks_of(digits.pixels(photograph), background)
+        assert look.is_uncentered
+        pixels = digits.pixels(photograph, center=True)
+        right += digits.bundle.header.classes[int(digits.logits(pixels).argmax())] == digit
+    assert right >= 34
 
 
 @pytest.mark.parametrize("value", [0, 255])
 def test_where_there_is_no_subject_that_is_said(digits: Classifier, value: int) -> None:
     blank = Image.new("L", (300, 300), value)
     with pytest.warns(UserWarning, match="the image has nothing that stands out"):
-        digits.predict(blank, invert=value == 255, center=True)
+        digits.predict(blank, center=True)
 
 
 def test_the_own_images_of_a_data_set_give_no_warning(digits: Classifier) -> None:
@@ -203,7 +225,8 @@ def test_files_and_arrays_are_centered_alike(digits: Classifier, tmp_path: Path)
     for pixels, wanted in zip(small, found, strict=True):
         Image.fromarray(pixels[0]).save(tmp_path / "x.png")
         assert (digits.pixels(tmp_path / "x.png", center=True)[0] == wanted).all()
-    assert (digits.pixels(255 - small, invert=True, center=True) == found).all()
+    assert (digits.pixels(255 - small, center=True) == found).all()
+    assert (digits.pixels(small, invert=True, center=True) == 255 - found).all()
 
 
 def test_without_a_common_background_there_is_no_centering() -> None:

@@ -22,8 +22,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from live_server import CLASSES, Live, encoded, served, small_classifier
 from tenfold.data import load_splits
 from tenfold.deployment import Classifier, Guess
-from tenfold.deployment.background import Background, Look, looks_of
+from tenfold.deployment.background import Background
 from tenfold.deployment.explaining import occlusion_map
+from tenfold.deployment.looks import Look, looks_of
 from tenfold.deployment.serving.bodies import most_json, pixels_in
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.page import page_files
@@ -174,16 +175,13 @@ def test_a_small_subject_is_noticed_and_can_be_cropped_to(classifier: Classifier
         (found,) = predictions(live.predict(encoded(small), "?invert=true&seen=true"))
         assert (found["inverted"], found["uncentered"]) == (False, True)
         data = encoded(small)
-        (found,) = predictions(live.predict(data, "?invert=true&center=true&seen=true"))
+        (found,) = predictions(live.predict(data, "?center=true&seen=true"))
         assert (found["inverted"], found["uncentered"]) == (False, False)
-        wanted = knowing.pixels(data, invert=True, center=True)
+        wanted = knowing.pixels(data, center=True)
         assert found["top"] == facts_of(knowing.guesses(knowing.logits(wanted))[0])
         assert (np.asarray(picture_in(found["seen"])) == wanted[0, 0]).all()
         form = {"file": data}
-        assert (
-            predictions(live.post("/predict?invert=true&center=true", files=form))[0]["top"]
-            == found["top"]
-        )
+        assert predictions(live.post("/predict?center=true", files=form))[0]["top"] == found["top"]
         pixels = np.zeros((8, 8), int)
         pixels[1:3, 0] = 255
         answer = live.post("/predict?center=true&seen=true", json={"pixels": pixels.tolist()})
@@ -356,6 +354,9 @@ def test_the_model(live: Live) -> None:
             "extent": 0.7,
             "least_extent": None,
             "most_offset": None,
+            "fullest": None,
+            "thickest": None,
+            "has_strokes": False,
         },
         "temperature": 2.0,
         "data": {"source": "pictures", "fingerprint": "ab"},

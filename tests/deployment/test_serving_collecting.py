@@ -236,10 +236,10 @@ def test_what_is_cropped_is_saved_as_the_model_got_it_and_how_it_looks_is_said(
     form = {"label": (None, "cat"), "file": ("x", data)}
     with served(classifier, collection=Collection(tmp_path, header, Limits())) as live:
         plain = live.post("/collect", files=form).json()
-        changed = live.post("/collect?invert=true&center=true", files=form).json()
+        changed = live.post("/collect?center=true", files=form).json()
     assert (plain["inverted"], plain["uncentered"]) == (True, True)
     assert (changed["inverted"], changed["uncentered"]) == (False, False)
-    wanted = classifier.pixels(data, invert=True, center=True)[0, 0]
+    wanted = classifier.pixels(data, center=True)[0, 0]
     with Image.open(tmp_path / changed["saved"]) as found:
         assert (np.asarray(found) == wanted).all()
     assert wanted.max() == 255

@@ -68,8 +68,8 @@ def explain(
     A part of the image speaks for a class if the class becomes less probable when it is covered.
     """
     from tenfold.deployment import Classifier
-    from tenfold.deployment.background import looks_of
     from tenfold.deployment.differences import Differences
+    from tenfold.deployment.looks import looks_of
     from tenfold.reporting.explain import explain as explained
     from tenfold.reporting.explain import explanation_text
     from tenfold.reporting.style import picture_format, save_figure

@@ -71,8 +71,7 @@ Center = Annotated[
     typer.Option(
         "--center",
         metavar="",
-        help="Crop to what stands out from the rim, as large, central and strong as in the "
-        "training images.",
+        help="Crop to the subject, as large, central, light and strong as in the training images.",
     ),
 ]
 NoReport = Annotated[

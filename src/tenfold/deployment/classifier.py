@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.deployment.background import looks_of
 from tenfold.deployment.bundle import Bundle, PreprocessingHeader, read_bundle
 from tenfold.deployment.differences import Differences
 from tenfold.deployment.inputs import ImageInputs, conversion_for, raw_pixels
+from tenfold.deployment.looks import looks_of
 from tenfold.errors import (
     DataError,
     FileRefusedError,
@@ -190,9 +190,10 @@ class Classifier:
             images: see `Classifier`.
             paths: whether names of files are taken, and these files opened.
             invert: take the negatives, for images that are dark on light where the training images
-                are light on dark, or the other way round.
-            center: crop each image to what stands out from its rim, and make it as large, central
-                and strong as in the training images: for drawings, scans and photographs of paper.
+                are light on dark, or the other way round; with `center`, of what that gives.
+            center: crop each image to its subject, and make that as large, central and strong as
+                in the training images, and light on dark or dark on light as there: for drawings,
+                scans and photographs of paper.
 
         Raises:
             UsageError: the images are of another type, or are names although `paths` is False; or

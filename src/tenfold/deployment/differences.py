@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tenfold.deployment.background import IN_WORDS, Background, Look, opposite
+from tenfold.deployment.background import IN_WORDS, Background, opposite
+from tenfold.deployment.looks import Look
 
 _MOST_NAMED = 3
 
@@ -30,8 +31,8 @@ class Differences:
 
     Args:
         background: what the training images have around their subjects; None if it is not known.
-        invert: whether the images are the negatives of what was given.
-        center: whether they were cropped to their subjects.
+        invert: whether the images are negatives of what was given, or of what was cropped from it.
+        center: whether they were cropped to their subjects, which inverts them if need be.
     """
 
     def __init__(
@@ -40,14 +41,16 @@ class Differences:
         self._background, self._invert, self._center = background, invert, center
         self._count = 0
         self._inverted, self._uncentered = _Some(), _Some()
+        self._is_any_unlike = False  # in more than size and place, as an image of a data set may be
 
     def add(self, name: str, look: Look) -> None:
         """Count an image."""
         self._count += 1
-        if look.is_inverted:
-            self._inverted.add(name)
         if look.is_uncentered:
             self._uncentered.add(name)
+            self._is_any_unlike |= look.is_inverted
+        elif look.is_inverted:
+            self._inverted.add(name)
 
     def notes(self, invert: str = "--invert", center: str = "--center") -> list[str]:
         """A sentence for each way in which images differ; none if none do.
@@ -68,14 +71,15 @@ class Differences:
             )
         if self._uncentered.count and self._center:
             notes.append(
-                f"{self._those(self._uncentered, 'has', 'have')} nothing that stands out, so there "
-                "was nothing to crop to, and the answers mean nothing"
+                f"{self._those(self._uncentered, 'has', 'have')} nothing that stands out as the "
+                "subjects of the training images do, so the answers mean little"
             )
-        elif self._uncentered.count > _USUAL * self._count:
+        elif self._uncentered.count > _USUAL * self._count or self._is_any_unlike:
             notes.append(
-                f"{self._those(self._uncentered, 'has', 'have')} a smaller or fainter subject than "
-                "the training images, or one that is off-center or on a gray background, so the "
-                f"answers may be wrong; {center} crops to the subject"
+                f"{self._those(self._uncentered, 'has', 'have')} a smaller, larger or fainter "
+                "subject than the training images, or one that is off-center or on another "
+                f"background, so the answers may be wrong; {center} crops to the subject and makes "
+                "it like theirs"
             )
         return notes
 

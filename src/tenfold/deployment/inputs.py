@@ -15,7 +15,7 @@ from PIL import Image
 from tenfold.data.dataset import ImageDataset
 from tenfold.data.folders.images import Crop, decode_image, image_to_array
 from tenfold.data.folders.members import LARGEST_MEMBER, too_large
-from tenfold.deployment.background import Background, opposite
+from tenfold.deployment.background import Background
 from tenfold.deployment.bundle import BundleHeader
 from tenfold.deployment.centering import centered
 from tenfold.errors import DataError, TenfoldError, UsageError, listing, reason_of, shell_word
@@ -58,9 +58,9 @@ class Conversion:
         shape: of one image.
         resize: how pictures are brought to it.
         depth: of 16-bit gray, the number of bits that count, 8..16.
-        invert: whether the negatives are taken.
+        invert: whether the negatives are taken, of what was cropped if that is asked for.
         center: what the training images have around their subjects, if pictures are to be cropped
-            to that; None if they are not.
+            to theirs; None if they are not. See `centered`.
     """
 
     shape: ImageShape
@@ -90,13 +90,8 @@ class Conversion:
         """What cuts pictures, if any is to; see `centered`."""
         if self.center is None:
             return None
-        shade = self.center.shade
-        return partial(
-            centered,
-            shade=opposite(shade) if self.invert else shade,
-            extent=self.center.extent,
-            size=(self.shape.height, self.shape.width),
-        )
+        size = self.shape.height, self.shape.width
+        return partial(centered, background=self.center, size=size)
 
     def _options(self) -> dict[str, Any]:
         return {

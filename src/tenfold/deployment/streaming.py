@@ -21,9 +21,9 @@ from tenfold.data.folders.members import LARGEST_MEMBER, Kind, is_hidden, too_la
 from tenfold.data.folders.pillow import is_image, quiet_pillow
 from tenfold.data.folders.source import read_members
 from tenfold.data.folders.survey import IMAGE_EXTENSIONS
-from tenfold.deployment.background import SAME_LOOK, Look, looks_of
 from tenfold.deployment.classifier import Classifier, Guess
 from tenfold.deployment.inputs import conversion_for, read_image_file
+from tenfold.deployment.looks import SAME_LOOK, Look, looks_of
 from tenfold.errors import DataError, TenfoldError
 from tenfold.paths import is_file, is_folder
 from tenfold.types import PixelArray

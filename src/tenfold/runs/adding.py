@@ -9,7 +9,8 @@ import numpy as np
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.folders.damage import BadFilesError
 from tenfold.data.load import read_data
-from tenfold.deployment.background import IN_WORDS, background_of, looks_of, opposite
+from tenfold.deployment.background import IN_WORDS, background_of, opposite
+from tenfold.deployment.looks import looks_of
 from tenfold.errors import DataError, counted, listing, quoted
 from tenfold.listening import Listener
 from tenfold.paths import exists

@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from tenfold.data.folders.images import read_header
-from tenfold.deployment.background import Look, looks_of
 from tenfold.deployment.classifier import Classifier
 from tenfold.deployment.explaining import occlusion_map
+from tenfold.deployment.looks import Look, looks_of
 from tenfold.deployment.serving.batching import Batcher, Judged
 from tenfold.deployment.serving.bodies import Picture
 from tenfold.deployment.serving.limits import Limits

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tenfold.deployment.background import Look
 from tenfold.deployment.classifier import Guess
+from tenfold.deployment.looks import Look
 from tenfold.deployment.serving.limits import Limits
 from tenfold.deployment.serving.refusals import full
 from tenfold.types import PixelArray

@@ -14,9 +14,9 @@ from PIL import Image
 from tenfold.data.folders.images import decode_image
 from tenfold.data.folders.layout import same_name, split_of
 from tenfold.data.folders.members import is_hidden
-from tenfold.deployment.background import Look, looks_of
 from tenfold.deployment.bundle import BundleHeader
 from tenfold.deployment.inputs import conversion_for
+from tenfold.deployment.looks import Look, looks_of
 from tenfold.deployment.serving.answering import NO_CHANGES, Changes
 from tenfold.deployment.serving.bodies import Picture
 from tenfold.deployment.serving.limits import Limits

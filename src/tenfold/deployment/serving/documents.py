@@ -63,8 +63,9 @@ class _LookFacts(_Described):
     uncentered: Annotated[
         bool,
         Field(
-            description="Whether its subject is smaller or fainter than those of the training "
-            "images, or not in the middle, or on a gray background."
+            description="Whether its subject is smaller, larger or fainter than those of the "
+            "training images, or not in the middle, or on a gray background; after cropping, "
+            "whether nothing like them was found."
         ),
     ]
 
@@ -284,8 +285,8 @@ def _parameter(name: str, text: str, schema: dict[str, Any] | None = None) -> di
 
 
 _CHANGES = [
-    _parameter("invert", "Exchange dark and light first."),
-    _parameter("center", "Crop to what stands out from the rim first."),
+    _parameter("invert", "Exchange dark and light; with `center`, of what that gives."),
+    _parameter("center", "Crop to the subject, and make it like those of the training images."),
 ]
 
 

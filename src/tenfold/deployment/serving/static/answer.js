@@ -55,10 +55,11 @@ export function sentence(entry) {
 // what was changed to mend that.
 function changesElement(entry, model, { change }) {
   if (!model.background || entry.strokes) return null;
-  const { looks, changes } = entry;
+  const { answer, looks, changes } = entry;
   const shade = model.background.shade === "dark" ? "Dark" : "Light";
+  const isInverted = changes.center ? answer.inverted : looks.inverted;
   const notes = [
-    looks.inverted && say(`${changes.invert ? "inverted" : "straight"}${shade}`),
+    isInverted && say(`${changes.invert && !changes.center ? "inverted" : "straight"}${shade}`),
     looks.uncentered && say(changes.center ? cropped(entry) : "whole"),
   ].filter(Boolean);
   return element(
@@ -66,7 +67,10 @@ function changesElement(entry, model, { change }) {
     { class: notes.length ? "changes note" : "changes" },
     ...notes.map((note) => element("p", {}, note)),
     checkbox("inverted", say("invert"), changes.invert, (invert) => change({ invert })),
-    checkbox("cropped", say("crop"), changes.center, (center) => change({ center })),
+    // Cropping inverts a picture that looks inverted.
+    checkbox("cropped", say("crop"), changes.center, (center) =>
+      change(looks.inverted ? { center, invert: !center } : { center }),
+    ),
   );
 }
 

@@ -41,13 +41,15 @@ export class Entry {
     return this.answer.top;
   }
 
-  // Ask for the answer. The first time, a picture that looks inverted is inverted, and one whose
-  // subject is not like the training images' is cropped to it; drawings are centered already.
+  // Ask for the answer. The first time, a picture whose subject is not like the training images' is
+  // cropped to it, which also inverts it if need be, and another is inverted that looks inverted;
+  // drawings are centered already.
   async answered(model, signal) {
     if (!this.#isAnswered) {
       const { inverted, uncentered } = await this.#ask(model, UNCHANGED, signal);
       const looks = { inverted, uncentered: uncentered && !this.strokes };
-      const changes = { invert: looks.inverted, center: looks.uncentered };
+      const center = looks.uncentered;
+      const changes = { invert: looks.inverted && !center, center };
       await this.#ask(model, changes, signal);
       Object.assign(this, { looks, changes });
       this.#wanted = changes;

@@ -55,7 +55,7 @@ export const WORDS = {
     cropped:
       "The training images have a larger or stronger subject, in the middle, so this picture was cropped to its own.",
     notFound:
-      "Nothing stands out in this picture, so there was nothing to crop to, and the answer means nothing.",
+      "Nothing in this picture stands out as the subjects of the training images do, so the answer means little.",
     whole:
       "The training images have a larger or stronger subject, in the middle; the model may well be wrong.",
     invert: "Inverted",
@@ -156,7 +156,7 @@ export const WORDS = {
     straightDark: "这张图片是浅底深字，而模型是用深底浅字的图片训练的，结果很可能不准。",
     straightLight: "这张图片是深底浅字，而模型是用浅底深字的图片训练的，结果很可能不准。",
     cropped: "训练图片中的主体更大、更清晰，而且位于中央，因此已自动裁剪到这张图片的主体。",
-    notFound: "这张图片里没有任何突出的内容，无法裁剪，结果没有意义。",
+    notFound: "这张图片里没有像训练图片主体那样突出的内容，结果没有多大意义。",
     whole: "训练图片中的主体更大、更清晰，而且位于中央；这张图片的结果很可能不准。",
     invert: "反色",
     crop: "裁剪到主体",
