@@ -56,6 +56,30 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
+ANCHOR = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)")
+"""What follows a link's text, if it is a heading of this document or of another."""
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a document, as GitHub writes them in addresses."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_to_a_heading_leads_to_one(path: Path) -> None:
+    links = ANCHOR.findall(CODE.sub("", prose(path)))
+    assert [
+        (target, anchor)
+        for target, anchor in links
+        if anchor not in anchors(path.parent / target if target else path)
+    ] == []
+
+
+def test_there_are_links_to_headings() -> None:
+    assert sum(len(ANCHOR.findall(prose(path))) for path in DOCUMENTS) >= 2
+
+
 def commands_in(path: Path) -> list[list[str]]:
     """The words of tenfold's commands in a document, without comments."""
     lines = re.findall(r"^\$ tenfold (.*)", path.read_text("utf-8"), re.MULTILINE)
