@@ -483,6 +483,10 @@ def test_a_wrong_answer_is_collected_with_its_right_label_and_taken_back(
         visitor.gets("3")
         visitor.click("#wrong summary")
         visitor.one("#right").send_keys("8")
+        assert visitor.text("#saves") == "What is saved is the inverted picture."
+        for saved in ("the picture as it is", "the inverted picture"):
+            visitor.click("#inverted")
+            visitor.sees(f"What is saved is {saved}.")
         visitor.click("#wrong [type=submit]")
         visitor.sees("Saved as 8, to train with.")
         ((path, data),) = served.collected.items()

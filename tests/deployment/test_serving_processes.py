@@ -86,7 +86,8 @@ def test_facts_as_json_a_note_on_the_run_and_the_token_of_the_environment(
     run.mkdir()
     own = shutil.copy(model, run / "model.safetensors")
     (run / "run.json").write_text("nonsense")
-    line = (own, "--json", "--host", "0.0.0.0")
+    collected = tmp_path / "collected"
+    line = (own, "--json", "--host", "0.0.0.0", "--collect", collected)
     with serving(*line, TENFOLD_TOKEN="a-long-token") as (process, first):
         facts = json.loads(first)
         url = f"{facts['address']}model"
@@ -103,6 +104,7 @@ def test_facts_as_json_a_note_on_the_run_and_the_token_of_the_environment(
         "port": facts["port"],
         "run": str(own),
         "model": "mlp",
+        "collect": str(collected),
     }
     assert err.startswith(f"note: {run / 'run.json'}: ")
     assert err.endswith("; the model file is used as it is\nnote: stopped\n")

@@ -151,6 +151,19 @@ class Told(Watcher):
         self.notes.append(text)
 
 
+def test_how_many_were_learned_is_said(corrections: Path, tmp_path: Path) -> None:
+    """One of them is labeled wrong, so that it is not learned."""
+    (corrections / "4").mkdir()
+    (corrections / "3" / "100.png").rename(corrections / "4" / "wrong.png")
+    told = Told()
+    run = train(tmp_path / "run", corrections, watcher=told)
+    paths = sorted(corrections.rglob("*.png"))
+    labels = run.model.logits(paths).argmax(axis=1)
+    right = sum(str(label) == path.parent.name for label, path in zip(labels, paths, strict=True))
+    are = "is" if right == 1 else "are"
+    assert f"{right} of 4 added images {are} now answered as labeled" in told.notes
+
+
 def test_an_empty_name_is_not_the_working_directory(tenfold: Tenfold) -> None:
     told = tenfold("train", "digits", "--add", "")
     assert (told.code, "--add is empty" in told.err) == (2, True)

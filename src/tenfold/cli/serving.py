@@ -135,13 +135,15 @@ def serve(
                 "port": listening.port,
                 "run": str(absolute(run)),
                 "model": bundle.header.model,
+                "collect": None if collect is None else str(absolute(collect)),
             }
+            saving = "" if collect is None else f"corrections are saved in {printable(collect)}; "
             show(
                 facts,
                 as_json,
                 lambda: (
                     f"{listening.address} answers for {printable(run)} ({bundle.header.model}); "
-                    "stop it with Ctrl-C"
+                    f"{saving}stop it with Ctrl-C"
                 ),
             )
             server.run()

@@ -91,6 +91,7 @@ class LoadedData:
         root: see `ReadData`.
         depth: see `ReadData`.
         skipped: see `ReadData`.
+        has_own_test: whether the source has a test split.
     """
 
     splits: Splits
@@ -99,6 +100,7 @@ class LoadedData:
     root: Path | None = None
     depth: int | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
+    has_own_test: bool = False
 
 
 def load_splits(
@@ -167,7 +169,13 @@ def load_splits(
         for note in checked_before(list(read.parts.values())):
             recorder.note(note)
     return LoadedData(
-        splits, tuple(recorder.notes), read.source, read.root, read.depth, read.skipped
+        splits,
+        tuple(recorder.notes),
+        read.source,
+        read.root,
+        read.depth,
+        read.skipped,
+        has_own_test="test" in read.parts,
     )
 
 

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.deployment.background import Background, background_of
 from tenfold.deployment.bundle import Bundle, BundleHeader, PreprocessingHeader
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, counted
 from tenfold.evaluation.calibration import fit_temperature
 from tenfold.evaluation.report import Report, report_of
 from tenfold.listening import Listener
@@ -97,6 +97,8 @@ class Prepared:
         features: of a network of which only the last layer is trained; else None.
         background: of the training images.
         chosen: in words, what was chosen by the data; empty for nothing.
+        added: the images that the recipe adds to the training images, also those that are left out
+            because they are held out; None for none.
     """
 
     recipe: Recipe
@@ -112,6 +114,7 @@ class Prepared:
     features: FrozenFeatures | None = None
     background: Background | None = None
     chosen: str = ""
+    added: ImageDataset | None = None
 
     def compute_features(self, listener: Listener) -> None:
         """Compute the features that training needs, if only the last layer is trained.
@@ -441,6 +444,7 @@ def _assembled(
         start=None if start is None else start.facts,
         features=features,
         background=background_of(train.image_array),
+        added=data.added,
     )
 
 
@@ -507,6 +511,10 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
         report = report_of(logits["test"], splits.test, prepared.class_weights)
         if report.note:
             listener.note(report.note)
+    if prepared.added is not None:
+        learned, n = _number_right(prepared, prepared.added), len(prepared.added)
+        are = "is" if learned == 1 else "are"
+        listener.note(f"{learned:,} of {counted(n, 'added image')} {are} now answered as labeled")
     concern = _concern(prepared, epoch, report)
     if concern:
         listener.note(concern)
@@ -525,17 +533,21 @@ def _concern(prepared: Prepared, epoch: int, report: Report | None) -> str:
     if held_out is not None and held_out >= kept.train_acc - LOST:
         return ""
     some = np.linspace(0, len(train) - 1, min(len(train), _LOOKED_AT_AGAIN)).astype(np.int64)
-    sample = train.select(some)
-    right = as_array(prepared.logits(sample)).argmax(axis=1) == sample.label_array
     return advice_on_the_last_steps(
         epoch,
         kept.train_acc,
-        float(right.mean()),
+        _number_right(prepared, train.select(some)) / len(some),
         n=len(train),
         batch_size=recipe.batch_size,
         falls=recipe.schedule != "constant",
         averages=_averages(prepared),
     )
+
+
+def _number_right(prepared: Prepared, dataset: ImageDataset) -> int:
+    """How many images of a data set the current model answers right."""
+    answers = as_array(prepared.logits(dataset)).argmax(axis=1)
+    return int((answers == dataset.label_array).sum())
 
 
 def _averages(prepared: Prepared) -> str:

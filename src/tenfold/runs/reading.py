@@ -13,7 +13,7 @@ from tenfold._lazy import imported
 from tenfold.data.corrections import NO_CORRECTIONS, Corrections, read_corrections
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.folders.options import FolderOptions
-from tenfold.data.load import LoadedData, load_splits, note_absent_classes
+from tenfold.data.load import USUAL_TEST_FRACTION, LoadedData, load_splits, note_absent_classes
 from tenfold.data.splitting import with_validation
 from tenfold.errors import UsageError, counted
 from tenfold.listening import Listener, Recorder
@@ -232,6 +232,10 @@ def read_whole(
     )
     if loaded.splits.test is None and not recipe.test and holding_out:
         recorder.note("there are no test images")
+    if loaded.has_own_test and recipe.test != USUAL_TEST_FRACTION and holding_out:
+        recorder.note(
+            f"test is {recipe.test:g}, but the data has test images of its own, which are used"
+        )
     added = read_added(
         recipe,
         loaded.splits,

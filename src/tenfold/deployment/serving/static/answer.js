@@ -173,5 +173,17 @@ export function wrongElements(entry, model, actions) {
     choice,
     element("button", { type: "submit" }, say("save")),
   );
-  return element("details", { id: "wrong" }, element("summary", {}, say("wrong")), form);
+  return element(
+    "details",
+    { id: "wrong" },
+    element("summary", {}, say("wrong")),
+    form,
+    savesElement(entry),
+  );
+}
+
+// What of the picture is saved with its right answer.
+export function savesElement({ changes: { invert, center } }) {
+  const saves = center ? "savesSeen" : invert ? "savesInverted" : "savesWhole";
+  return element("p", { id: "saves", class: "soft" }, say(saves));
 }

@@ -1,6 +1,6 @@
 // The page of a served model: what is drawn or chosen, and what the model says of it.
 
-import { answerElements, seenElement, sentence, wrongElements } from "./answer.js";
+import { answerElements, savesElement, seenElement, sentence, wrongElements } from "./answer.js";
 import { byId, element } from "./dom.js";
 import { Entry, LEAST_LEAD, LEAST_PROBABILITY } from "./entry.js";
 import { takePictures } from "./files.js";
@@ -199,11 +199,13 @@ class Page {
   }
 
   #nowShown(entry, signal) {
+    const isShown = entry === this.#shown;
     this.#shown = entry;
     this.#drawing = entry.strokes ? entry : null;
     this.#pad.show(entry.strokes ?? []);
     this.#renderAnswer();
-    this.#renderWrong();
+    if (isShown) byId("saves")?.replaceWith(savesElement(entry));
+    else this.#renderWrong(); // which would forget a right answer that was chosen
     byId("announcement").textContent = sentence(entry);
     this.#explain(entry, signal);
   }
