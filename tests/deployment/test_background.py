@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,41 @@ def test_mnist_is_light_on_dark_in_a_box_of_20(real_data):
     found = background_of(splits.train.image_array)
     assert found is not None
     assert (found.shade, found.extent) == ("dark", pytest.approx(19 / 28, abs=1.1 / 28))
+
+
+def lines_of_text(shape: tuple[int, int], n: int = 40) -> np.ndarray:
+    """Thin strokes, light on dark, one image a row."""
+    height, width = shape
+    images = np.zeros((n, 1, height, width), np.uint8)
+    images[:, :, height // 4 : 3 * height // 4, width // 4 : 3 * width // 4 : 9] = 255
+    return images
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted"),
+    [
+        (lines_of_text((32, 32)), True),
+        (lines_of_text((24, 256)), True),
+        (lines_of_text((256, 24)), True),
+        (subjects(40, shade=0, ink=255, extent=20), False),  # bulky ones
+    ],
+    ids=["square", "wide", "tall", "bulky"],
+)
+def test_strokes_are_known(images, wanted):
+    background = background_of(images)
+    assert background is not None
+    assert background.has_strokes == wanted
+
+
+def test_of_large_images_few_are_looked_at():
+    """And those in small parts."""
+    images = np.zeros((1000, 1, 300, 300), np.uint8)
+    images[:, :, 100:200, 100:200] = 255
+    tracemalloc.start()
+    found = background_of(images)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found is not None
+    assert found.extent == pytest.approx(1 / 3)
+    assert found.thickest == pytest.approx(1 / 3, abs=0.03)
+    assert most < 100 * 2**20  # the images that are looked at have 72 MiB as floats

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 import tenfold
 from drawn_digits import SURROUNDINGS, on_a_table, on_paper, variants
@@ -87,12 +87,17 @@ def test_paper_becomes_white_and_ink_black_in_gray() -> None:
     assert (found[0, 0], found[10, 10]) == (255, 0)
 
 
-def test_colors_stay() -> None:
-    pixels = np.full((100, 100, 3), (250, 240, 230), np.uint8)
+@pytest.mark.parametrize("light", [1.0, 0.7, 0.4])
+def test_paper_becomes_white_around_colors_which_get_lighter_with_it(light: float) -> None:
+    pixels = np.full((100, 100, 3), (250, 240, 230), np.float32)
     pixels[10:40, 60:90] = (200, 20, 30)
-    found = np.asarray(centered(Image.fromarray(pixels), on("light", 0.5), (20, 20)))
-    assert found[0, 0].tolist() == [250, 240, 230]
-    assert found[10, 10].tolist() == [200, 20, 30]
+    paper = Image.fromarray((light * pixels).round().astype(np.uint8))
+    for shade, image in (("light", paper), ("dark", ImageOps.invert(paper))):
+        found = np.asarray(centered(image, on(shade, 0.5), (20, 20))).astype(int)
+        found = found if shade == "light" else 255 - found
+        assert found[0, 0].tolist() == [255, 255, 255]
+        wanted = [200 * 255 / 250, 20 * 255 / 240, 30 * 255 / 230]
+        assert found[10, 10] == pytest.approx(wanted, abs=4)
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])

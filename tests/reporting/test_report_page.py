@@ -288,7 +288,7 @@ def test_a_report_that_fails_does_not_fail_the_run(error, tmp_path, monkeypatch)
     watcher = StopsAt()
     run = train(tmp_path / "run", watcher=watcher)
     assert (run.status, tenfold.open_run(run.folder).status) == ("finished", "finished")
-    (note,) = [note for note in watcher.notes if "report" in note]
+    (note,) = [note for note in watcher.notes if note.startswith("the report")]
     assert note.startswith(f"the report could not be written: {error!r}; try again with: ")
     monkeypatch.undo()
     assert not (run.folder / "report.html").exists()

@@ -70,8 +70,8 @@ def test_they_are_trained_on_and_nothing_else_changes(corrections: Path, tmp_pat
         assert other is not None
         assert one.fingerprint == other.fingerprint
     assert more.fingerprint == plain.fingerprint
-    (note,) = [note for note in more.notes if "added to the training images" in note]
-    assert note == f"added to the training images: 4 images of '3', '7', from {corrections}"
+    (note,) = [note for note in more.notes if "add to the training images" in note]
+    assert note == f"to add to the training images: 4 images of '3', '7', from {corrections}"
 
 
 def test_a_run_records_them_and_is_resumed_with_them(
@@ -229,7 +229,7 @@ def test_test_images_among_them_are_left_out(corrections: Path, tenfold: Tenfold
     told = tenfold(*line.split()).err
     assert "1 image to add is left out, as it is among those that are held out" in told
     page = Path("run", "report.html").read_text()
-    assert f"5 training images, from {corrections}" in page
+    assert f"4 training images, from {corrections}" in page
     assert open_run("run").facts.data.n["train"] == 1294 + 4
 
 

@@ -145,7 +145,15 @@ def test_the_table_of_wrong_types_has_every_key() -> None:
 def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Keys) -> None:
     facts = with_value(today(), place, ...)
     optional = {"why_not_native", "skipped", "corrections", "renamed", "val_balanced_acc", "start"}
-    optional |= {"added", "preprocessing", "by_image", "chosen", "concern", "peak_memory"}
+    optional |= {
+        "added",
+        "left_out",
+        "preprocessing",
+        "by_image",
+        "chosen",
+        "concern",
+        "peak_memory",
+    }
     may_lack = place[-1] in optional or (
         place[0] in ("replaced", "figures", "test", "failure", "digests")
         and (len(place) == 1 or str(place[1]).startswith("test_"))

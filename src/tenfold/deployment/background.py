@@ -13,6 +13,7 @@ from tenfold.deployment.measures import (
     extents,
     gray_of,
     offsets,
+    reduced,
     rims,
     shares,
     strokes,
@@ -31,7 +32,13 @@ _SHADES: tuple[Shade, ...] = ("dark", "light")
 _ENOUGH = 0.95
 """Share of images with the same background, for it to be that of the data set; likewise strokes."""
 
-_MOST_LOOKED_AT, _AT_ONCE = 2000, 100
+_MOST_LOOKED_AT, _LEAST_LOOKED_AT, _PIXELS_LOOKED_AT = 2000, 200, 2**24
+"""Images that are looked at: as many as have so many values, but at most and at least so many."""
+
+_AT_ONCE = 20
+
+_SMALL = 48
+"""Pixels of the shorter side by which thickness and strokes are judged, about."""
 
 _USUAL = 0.999
 """Share of training images whose subject is as large, thin and near to the middle as is usual."""
@@ -68,14 +75,16 @@ def background_of(images: PixelArray) -> Background | None:
     """The background of a data set's images; None if they have no common one.
 
     Args:
-        images: at least one; of many, some are looked at.
+        images: at least one; of many, and of large ones, some are looked at.
     """
-    places = np.linspace(0, len(images) - 1, min(len(images), _MOST_LOOKED_AT)).astype(np.int64)
-    gray = gray_of(images[places])
-    around = rims(gray)
+    wanted = min(_MOST_LOOKED_AT, max(_LEAST_LOOKED_AT, _PIXELS_LOOKED_AT // images[0].size))
+    places = np.linspace(0, len(images) - 1, min(len(images), wanted)).astype(np.int64)
+    parts = [places[start : start + _AT_ONCE] for start in range(0, len(places), _AT_ONCE)]
+    around = np.concatenate([rims(gray_of(images[part])) for part in parts])
     for shade in _SHADES:
         if is_of(shade, around).mean() >= _ENOUGH:
-            return _measured(on_dark(gray, shade), shade)
+            found = [_measured(on_dark(gray_of(images[part]), shade)) for part in parts]
+            return _summed_up(shade, *map(np.concatenate, zip(*found, strict=True)))
     return None
 
 
@@ -95,23 +104,29 @@ def on_dark(gray: np.ndarray, shade: Shade) -> np.ndarray:
     return gray if shade == "dark" else 255 - gray
 
 
-def _measured(gray: np.ndarray, shade: Shade) -> Background:
-    """The background of images that are light on dark now.
+def _measured(gray: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The extents, offsets, shares and thickness of images' subjects, and if strokes are light.
 
     Args:
-        gray: the images.
-        shade: of the background as it is given.
+        gray: images that are light on dark now.
     """
-    measures = extents, offsets, shares, thickness_of, _has_light_strokes
-    extent, offset, share, thickness, light = (
-        np.concatenate(
-            [measure(gray[start : start + _AT_ONCE]) for start in range(0, len(gray), _AT_ONCE)]
-        )
-        for measure in measures
-    )
-    if not extent.any():
-        return Background(shade=shade, extent=1)
+    small = reduced(gray, _SMALL)
+    light, dark = strokes(small)
+    return extents(gray), offsets(gray), shares(gray), thickness_of(small), light > dark
+
+
+def _summed_up(
+    shade: Shade,
+    extent: np.ndarray,
+    offset: np.ndarray,
+    share: np.ndarray,
+    thickness: np.ndarray,
+    light: np.ndarray,
+) -> Background:
+    """The background by what `_measured` gives."""
     seen = extent > 0
+    if not seen.any():
+        return Background(shade=shade, extent=1)
     return Background(
         shade=shade,
         extent=float(np.median(extent[seen])),
@@ -121,9 +136,3 @@ def _measured(gray: np.ndarray, shade: Shade) -> Background:
         thickest=float(np.quantile(thickness[seen], _USUAL)),
         has_strokes=bool(light[seen].mean() >= _ENOUGH),
     )
-
-
-def _has_light_strokes(gray: np.ndarray) -> np.ndarray:
-    light, dark = strokes(gray)
-    found: np.ndarray = light > dark
-    return found

@@ -14,8 +14,11 @@ from PIL import Image, ImageOps
 
 from tenfold.deployment.background import Background, Shade, opposite
 from tenfold.deployment.looks import is_negative
-from tenfold.deployment.subjects import Span, Subject, difference, rim, subjects_of
+from tenfold.deployment.subjects import Span, Subject, difference, subjects_of
 from tenfold.resizing import Size
+
+_NEAR = 16
+"""Gray values from the background that are still background."""
 
 
 def centered(image: Image.Image, background: Background, size: Size) -> Image.Image:
@@ -23,8 +26,8 @@ def centered(image: Image.Image, background: Background, size: Size) -> Image.Im
 
     It is light on dark, or dark on light, as they are, and scaled so that its longer side takes as
     much of the result as theirs; its center of mass is in the middle, or as near to it as the
-    picture's sides allow. In gray, the background becomes black or white, and the contrast that of
-    the whole range. A picture in which nothing stands out is returned as it is.
+    picture's sides allow. The background becomes black or white, and in gray the contrast
+    that of the whole range. A picture in which nothing stands out is returned as it is.
 
     Args:
         image: of mode L or RGB.
@@ -92,13 +95,14 @@ def _cropped(
     inside = max(left, 0), max(top, 0)
     end = min(left + wide + 1, small.width), min(top + tall + 1, small.height)
     part = small.crop((*inside, *end))
-    paper: int | tuple[int, ...] = 0 if shade == "dark" else 255
-    if part.mode == "L":
-        part = _cleared(part, _ground(subject, (*inside, *end), small.size), subject, shade)
-    else:
-        paper = tuple(np.median(rim(np.asarray(small)), axis=0).round().astype(int).tolist())
-    canvas = Image.new(part.mode, (wide + 1, tall + 1), paper)
-    canvas.paste(part, (inside[0] - left, inside[1] - top))
+    ground = _ground(subject, (*inside, *end), small.size)
+    clear = (
+        _cleared(part, ground, subject, shade)
+        if part.mode == "L"
+        else _bleached(part, ground, shade)
+    )
+    canvas = Image.new(part.mode, (wide + 1, tall + 1), "black" if shade == "dark" else "white")
+    canvas.paste(clear, (inside[0] - left, inside[1] - top))
     y, x = starts[0] - top, starts[1] - left
     found = canvas.resize(
         (width, height),
@@ -147,6 +151,22 @@ def _cleared(image: Image.Image, ground: np.ndarray, subject: Subject, shade: Sh
     differences = difference(np.asarray(image, np.float32), ground, shade)
     values = np.minimum(differences * (255 / subject.strength), 255).round().astype(np.uint8)
     return Image.fromarray(values if shade == "dark" else 255 - values)
+
+
+def _bleached(image: Image.Image, ground: np.ndarray, shade: Shade) -> Image.Image:
+    """An image in color on white, with all colors as much lighter as its background; or on black.
+
+    The background's color is the median of those whose gray value is as that of the background.
+    """
+    colors = np.asarray(image, np.float32)
+    near = np.abs(np.asarray(image.convert("L"), np.float32) - ground) <= _NEAR
+    tint = np.median(colors[near] - ground[near][:, None], axis=0) if near.any() else 0
+    background = ground[..., None] + tint
+    if shade == "dark":
+        colors, background = 255 - colors, 255 - background
+    lighter = np.clip(colors * (255 / np.maximum(background, 1)), 0, 255)
+    values = lighter.round().astype(np.uint8)
+    return Image.fromarray(255 - values if shade == "dark" else values)
 
 
 def _strengthened(image: Image.Image, shade: Shade) -> Image.Image:

@@ -25,6 +25,17 @@ def gray_of(images: PixelArray) -> np.ndarray:
     return found
 
 
+def reduced(gray: np.ndarray, shorter: int) -> np.ndarray:
+    """Images whose shorter side has about so many pixels, or fewer, by the means of squares."""
+    step = round(min(gray.shape[1:]) / shorter)
+    if step <= 1:
+        return gray
+    height, width = (side // step for side in gray.shape[1:])
+    squares = gray[:, : height * step, : width * step].reshape(-1, height, step, width, step)
+    found: np.ndarray = squares.mean(axis=(2, 4))
+    return found
+
+
 def rims(gray: np.ndarray) -> np.ndarray:
     """The median of the outermost pixels of each image."""
     sides = [gray[:, 0], gray[:, -1], gray[:, 1:-1, 0], gray[:, 1:-1, -1]]
@@ -82,11 +93,12 @@ def strokes(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The mean square of what a morphological opening, or a closing, with squares of 3 x 3 pixels
     takes away.
     """
-    cut = max(1, max(gray.shape[1:]) // 14)
+    height, width = gray.shape[1:]
+    top, left = max(1, height // 14), max(1, width // 14)
     opened = of_windows(of_windows(gray, 1, np.minimum), 1, np.maximum)
     closed = of_windows(of_windows(gray, 1, np.maximum), 1, np.minimum)
     light, dark = (
-        ((gray - each)[:, cut:-cut, cut:-cut] ** 2).sum(axis=(1, 2)) / gray[0].size
+        ((gray - each)[:, top:-top, left:-left] ** 2).sum(axis=(1, 2)) / gray[0].size
         for each in (opened, closed)
     )
     return light, dark

@@ -23,6 +23,9 @@ from tenfold.evaluation.metrics import (
 from tenfold.markup import html_facts, html_table
 from tenfold.types import as_array
 
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+"""The names of splits in sentences."""
+
 
 class OtherSplitError(UsageError, AttributeError):
     """A figure of another split; also an AttributeError, so that `hasattr` works."""
@@ -87,7 +90,8 @@ class Report:
         if len(true) == 1 or len(predicted) > 1:
             return ""
         return (
-            f"all {self.n:,} {self.split} images were predicted as {self.classes[predicted[0]]!r}"
+            f"all {self.n:,} {SPLITS[self.split]} images were predicted as "
+            f"{self.classes[predicted[0]]!r}"
         )
 
     def __getattr__(self, name: str) -> float:

@@ -72,8 +72,8 @@ def read_added(
     if recorded is None:
         names = [name for name, n in zip(train.classes, added.class_counts(), strict=True) if n]
         listener.note(
-            f"added to the training images: {counted(len(added), 'image')} of {quoted(names, 5)}, "
-            f"from {place}"
+            f"to add to the training images: {counted(len(added), 'image')} of "
+            f"{quoted(names, 5)}, from {place}"
         )
         background = background_of(train.image_array)
         looks = looks_of(added.image_array, background)

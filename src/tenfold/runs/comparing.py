@@ -397,7 +397,7 @@ def _recipe_of(candidate: Candidate) -> dict[str, Any]:
     flat["seed"] = seeds_text(candidate.seeds)
     flat["data"] = facts.data.source
     if added := facts.data.added:
-        flat["add"] = f"{counted(added.n, 'image')} from {added.place}"
+        flat["add"] = f"{counted(facts.data.n_added, 'image')} from {added.place}"
     return flat
 
 

@@ -93,12 +93,14 @@ class AddedFacts(Facts):
 
     Attributes:
         place: a path.
-        n: how many.
-        fingerprint: of them.
+        n: how many images are there.
+        left_out: how many of them are held out as images of the data, and not trained on.
+        fingerprint: of all that are there.
     """
 
     place: str
     n: PositiveInt
+    left_out: NonNegativeInt = 0
     fingerprint: str
 
 
@@ -131,6 +133,11 @@ class DataFacts(Facts):
     skipped: dict[str, str] = Field(default_factory=dict)
     corrections: dict[str, str] = Field(default_factory=dict)
     added: AddedFacts | None = None
+
+    @property
+    def n_added(self) -> int:
+        """How many images were trained on besides those of the data."""
+        return 0 if self.added is None else self.added.n - self.added.left_out
 
 
 class StartFacts(Facts):

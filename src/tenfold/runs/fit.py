@@ -167,8 +167,8 @@ class Prepared:
         return self.engine.predict(dataset.images, self.recipe.eval_batch_size)
 
 
-_LOOKED_AT_AGAIN = 2048
-"""Training images that are classified with the weights at the end, at most."""
+_LOOKED_AT_AGAIN, _VALUES_LOOKED_AT = 2048, 2**25
+"""Training images that are classified with the weights at the end, at most; and their values."""
 
 
 @dataclass(frozen=True)
@@ -438,7 +438,10 @@ def _assembled(
             added=None
             if data.added is None
             else AddedFacts(
-                place=recipe.add, n=len(data.added), fingerprint=data.added.fingerprint
+                place=recipe.add,
+                n=len(data.added),
+                left_out=data.n_left_out,
+                fingerprint=data.added.fingerprint,
             ),
         ),
         start=None if start is None else start.facts,
@@ -498,26 +501,26 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
     size = prepared.recipe.eval_batch_size
     epoch, weights = state.final_weights()
     state.model.load_state_dict(weights)
+    temperature, report = 1.0, None
     with out_of_memory_explained(state, batch_size=None, eval_batch_size=size):
         logits = {
             part.split: as_array(prepared.logits(part))
             for part in (splits.val, splits.test)
             if part is not None
         }
-    temperature, report = 1.0, None
-    if splits.val is not None:
-        temperature = fit_temperature(logits["val"], splits.val.label_array)
-    if splits.test is not None:
-        report = report_of(logits["test"], splits.test, prepared.class_weights)
-        if report.note:
-            listener.note(report.note)
-    if prepared.added is not None:
-        learned, n = _number_right(prepared, prepared.added), len(prepared.added)
+        if splits.val is not None:
+            temperature = fit_temperature(logits["val"], splits.val.label_array)
+        if splits.test is not None:
+            report = report_of(logits["test"], splits.test, prepared.class_weights)
+        learned = None if prepared.added is None else _number_right(prepared, prepared.added)
+        concern = _concern(prepared, epoch, report)
+    if prepared.added is not None and learned is not None:
         are = "is" if learned == 1 else "are"
-        listener.note(f"{learned:,} of {counted(n, 'added image')} {are} now answered as labeled")
-    concern = _concern(prepared, epoch, report)
-    if concern:
-        listener.note(concern)
+        of_all = f"of {counted(len(prepared.added), 'added image')}"
+        listener.note(f"{learned:,} {of_all} {are} now answered as labeled")
+    for note in (concern, "" if report is None else report.note):
+        if note:
+            listener.note(note)
     return Fitted(prepared, outcome, epoch, weights, report, logits, temperature, concern)
 
 
@@ -532,11 +535,12 @@ def _concern(prepared: Prepared, epoch: int, report: Report | None) -> str:
     held_out = kept.val_acc if report is None else report.interval[1]
     if held_out is not None and held_out >= kept.train_acc - LOST:
         return ""
-    some = np.linspace(0, len(train) - 1, min(len(train), _LOOKED_AT_AGAIN)).astype(np.int64)
+    n = min(len(train), _LOOKED_AT_AGAIN, max(1, _VALUES_LOOKED_AT // train.image_array[0].size))
+    some = np.linspace(0, len(train) - 1, n).astype(np.int64)
     return advice_on_the_last_steps(
         epoch,
         kept.train_acc,
-        _number_right(prepared, train.select(some)) / len(some),
+        _number_right(prepared, train.select(some)) / n,
         n=len(train),
         batch_size=recipe.batch_size,
         falls=recipe.schedule != "constant",
@@ -551,9 +555,11 @@ def _number_right(prepared: Prepared, dataset: ImageDataset) -> int:
 
 
 def _averages(prepared: Prepared) -> str:
-    """What of a model is a moving average; empty for nothing."""
+    """What of a model is a moving average that training moves; empty for nothing."""
     if prepared.recipe.average_decay:
         return "the averaged weights"
+    if prepared.recipe.freeze:
+        return ""
     modules = prepared.model.modules()
     return "batch normalization" if any(isinstance(m, _BatchNorm) for m in modules) else ""
 

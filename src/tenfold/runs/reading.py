@@ -66,7 +66,8 @@ class RunData:
         skipped: why images were left out because they cannot be read, by name.
         corrections: what was changed; see `Corrections.new_labels`.
         val: the share of training images that is held out for validation.
-        added: to the training images; None for none.
+        added: what is there to add to the training images; None for nothing.
+        n_left_out: how many of these images are held out, and so not added.
     """
 
     splits: Splits
@@ -80,6 +81,7 @@ class RunData:
     corrections: Mapping[str, str] = field(default_factory=dict)
     val: float = 0.0
     added: ImageDataset | None = None
+    n_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,12 @@ class WholeData:
                 "out a tenth)"
             )
         whole = with_added(splits, self.added, recorder)
-        return replace(self.divided(splits, val, recorder.notes), splits=whole)
+        n_added = len(whole.train) - len(splits.train)
+        return replace(
+            self.divided(splits, val, recorder.notes),
+            splits=whole,
+            n_left_out=0 if self.added is None else len(self.added) - n_added,
+        )
 
     def divided(self, splits: Splits, val: float, notes: Sequence[str] = ()) -> RunData:
         """The data of one run, divided in this way.

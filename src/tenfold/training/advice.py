@@ -237,7 +237,7 @@ def advice_on_the_last_steps(
     found += ": its last steps went too far"
     calmer = "a lower learning rate" if falls else "--set schedule=cosine, which ends near 0"
     last = n % batch_size
-    if n < batch_size or not 0 < last < SMALL_STEP * batch_size:
+    if not 0 < last < SMALL_STEP * batch_size:
         return f"{found}; try {calmer}"
     found = f"{found}, the very last with only {counted(last, 'image')}"
     fuller = (

@@ -102,7 +102,7 @@ def _write(run: Run, evidence: Evidence | None, missing: str, listener: Listener
     folder = RunFolder(run.folder)
     facts = report_facts(run, evidence, missing)
     if facts.judgement is not None and facts.judgement.concern:
-        listener.note(facts.judgement.concern)
+        listener.note(f"{folder}: {facts.judgement.concern}")
     page = report_page(facts, evidence.parts if evidence else {})
     write_text(folder.report, page)
     # Last: it says of which results the report is.

@@ -17,7 +17,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import FileRefusedError, percent, shell_word
 from tenfold.evaluation.baselines import nearest_mean_accuracy
 from tenfold.evaluation.calibration import Calibration, calibration_of
-from tenfold.evaluation.report import Report, report_of
+from tenfold.evaluation.report import SPLITS, Report, report_of
 from tenfold.reporting.pages.answers import Answers, Mistake, Pair, pairs_of
 from tenfold.reporting.pages.words import recipe_in_words
 from tenfold.reporting.terminal import as_typed
@@ -84,16 +84,17 @@ class Judgement:
     def concern(self) -> str:
         """What to say if a simple baseline is better; empty if none is."""
         baselines = {
-            "always answering the largest class": self.report.largest_share,
-            "choosing the class whose mean training image is nearest": self.nearest_mean_acc or 0.0,
+            "choosing the class whose mean training image is nearest": self.nearest_mean_acc or 0.0
         }
+        if not self.is_weighted:  # or else rare classes count more than the accuracy
+            baselines["always answering the largest class"] = self.report.largest_share
         name, accuracy = max(baselines.items(), key=lambda item: item[1])
         if accuracy <= self.report.interval[1]:
             return ""
         right = percent(self.report.accuracy)
         return (
-            f"{name} is right for {percent(accuracy)} of the {self.report.split} images, and this "
-            f"model only for {right}"
+            f"{name} is right for {percent(accuracy)} of the {SPLITS[self.report.split]} "
+            f"images, and this model only for {right}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class Judgement:
             "split": self.report.split,
             **self._figures(),
             "nearest_mean_acc": self.nearest_mean_acc,
+            "concern": self.concern,
             "confused": [asdict(pair) for pair in self.pairs],
             "costliest_mistakes": [asdict(mistake) for mistake in self.mistakes],
             "sure_mistakes": self.n_sure,
@@ -155,6 +157,7 @@ class ReportFacts:
             "recipe": run.recipe.to_dict(),
             "recipe_in_words": list(self.sentences),
             "chosen_by_data": facts.chosen,
+            "concern": facts.concern,
             "judged_on": None if self.judgement is None else self.judgement.to_dict(),
             "findings": dict(self.findings),
             "peak_memory": facts.peak_memory,

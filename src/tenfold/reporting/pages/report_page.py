@@ -16,6 +16,7 @@ from tenfold.data.checks.findings import KINDS
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import counted, printable, shell_word
 from tenfold.evaluation.calibration import Calibration
+from tenfold.evaluation.report import SPLITS
 from tenfold.reporting.pages.charts import Line, line_chart, reliability_chart
 from tenfold.reporting.pages.pictures import picture_url, row_url
 from tenfold.reporting.pages.rendering import rendered
@@ -38,8 +39,6 @@ LARGEST_IN_SQUARES = 40
 
 MOST_WITH_SAMPLES, SAMPLES = 60, 6
 """Classes of a data set with examples, and how many of each."""
-
-_SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
@@ -80,6 +79,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
         folder=printable(run.folder),
         sections=sections,
         missing=_sentence(facts.missing),
+        concern="" if judgement is not None else _sentence(run.facts.concern),
         pixelated=max(run.facts.data.image_shape[1:]) <= LARGEST_IN_SQUARES,
         sentences=facts.sentences,
         chosen=_sentence(run.facts.chosen),
@@ -122,7 +122,7 @@ def _judgement(judgement: Judgement, part: ImageDataset | None, concern: str) ->
             for label, figures in enumerate(report.per_class)
         ],
         "confusion": _confusion(report.confusion, report.classes),
-        "calibration": _calibration(judgement.probabilities, _SPLITS[report.split]),
+        "calibration": _calibration(judgement.probabilities, SPLITS[report.split]),
     }
 
 
@@ -130,7 +130,7 @@ def _verdict(judgement: Judgement, concern: str) -> dict[str, Any]:
     report = judgement.report
     low, high = report.interval
     return {
-        "split": _SPLITS[report.split],
+        "split": SPLITS[report.split],
         "n": report.n,
         "accuracy": report.accuracy,
         "low": low,
@@ -240,7 +240,7 @@ def _about_temperature(found: Probabilities, split: str) -> str:
     return (
         f"{meaning} The logits are divided by a temperature of {found.temperature:.3f}, which was "
         f"fitted to {counted(found.n_fitted, 'validation image')}"
-        f"{f', {same}' if split == _SPLITS['val'] else ''}; it changes no answer, only the "
+        f"{f', {same}' if split == SPLITS['val'] else ''}; it changes no answer, only the "
         "probabilities that the model file gives. The loss in the figures of the run is that of "
         "the raw logits."
     )
@@ -298,7 +298,7 @@ def _points(history: Sequence[EpochMetrics], figure: str, factor: int) -> list[t
 def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str, Any]:
     data = facts.run.facts.data
     counts = facts.counts
-    splits = [split for split in _SPLITS if split in data.n]
+    splits = [split for split in SPLITS if split in data.n]
     samples = _samples(parts["train"]) if parts and len(data.classes) <= MOST_WITH_SAMPLES else []
     channels, height, width = data.image_shape
     return {
@@ -306,7 +306,7 @@ def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str,
             ("source", data.source),
             (
                 "images",
-                ", ".join(f"{_SPLITS[split]} {data.n[split]:,}" for split in splits),
+                ", ".join(f"{SPLITS[split]} {data.n[split]:,}" for split in splits),
             ),
             ("classes", f"{len(data.classes):,}"),
             (
@@ -319,13 +319,13 @@ def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str,
             *([("left out, as unreadable", f"{len(data.skipped):,}")] if data.skipped else []),
             *([("corrected labels", f"{len(data.corrections):,}")] if data.corrections else []),
             *(
-                [("added", f"{counted(data.added.n, 'training image')}, from {data.added.place}")]
+                [("added", f"{counted(data.n_added, 'training image')}, from {data.added.place}")]
                 if data.added
                 else []
             ),
         ],
         "notes": [_sentence(note) for note in data.notes],
-        "splits": [_SPLITS[split] for split in counts],
+        "splits": [SPLITS[split] for split in counts],
         "counts": [
             {
                 "name": name,
