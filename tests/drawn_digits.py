@@ -104,7 +104,7 @@ def on_paper(drawn: Drawing, seed: int, *, side: int = 320) -> Image.Image:
     return Image.fromarray(seen.clip(0, 255).astype(np.uint8))
 
 
-SURROUNDINGS = ("shadow", "table", "dark table", "white table")
+SURROUNDINGS = ("shadow", "finger", "table", "dark table", "white table")
 """What can be seen in a photograph besides paper that is evenly lit."""
 
 
@@ -113,13 +113,14 @@ def on_a_table(photograph: Image.Image, seen: str, seed: int) -> Image.Image:
 
     Args:
         photograph: gray.
-        seen: one of `SURROUNDINGS`: a shadow with a sharp edge over a part of the paper, a table
-            beyond one edge of it, or beyond all four.
+        seen: one of `SURROUNDINGS`: a shadow with a sharp edge over a part of the paper, or that of
+            a finger; a table beyond one edge of it, or beyond all four.
         seed: of where it is.
     """
     random = np.random.default_rng([seed, SURROUNDINGS.index(seen)])
-    turn = random.uniform(0, 2 * np.pi) if seen == "shadow" else random.uniform(-0.08, 0.08)
-    margin = 0 if seen == "shadow" else 0.25
+    is_shadow = seen in ("shadow", "finger")
+    turn = random.uniform(0, 2 * np.pi) if is_shadow else random.uniform(-0.08, 0.08)
+    margin = 0 if is_shadow else 0.25
     side = round(photograph.width * (1 + margin))
     values = np.pad(np.asarray(photograph, np.float64), (side - photograph.width) // 2, mode="edge")
     y, x = np.indices(values.shape) / len(values) - 0.5
@@ -130,6 +131,12 @@ def on_a_table(photograph: Image.Image, seen: str, seed: int) -> Image.Image:
 
     if seen == "shadow":
         values *= 1 - random.uniform(0.25, 0.5) * beyond(turn, random.uniform(-0.2, 0.2))
+    elif seen == "finger":
+        wide = random.uniform(0.06, 0.1)
+        across = turn + np.pi / 2
+        finger = beyond(turn, random.uniform(0, 0.2))
+        finger *= beyond(across, -wide) * beyond(across + np.pi, -wide)
+        values *= 1 - random.uniform(0.25, 0.5) * finger
     else:
         color = {"table": 80, "dark table": 40, "white table": 245}[seen]
         values *= 0.8 if seen == "white table" else 1

@@ -354,6 +354,7 @@ def test_the_model(live: Live) -> None:
             "extent": 0.7,
             "least_extent": None,
             "most_offset": None,
+            "strength": None,
             "fullest": None,
             "thickest": None,
             "has_strokes": False,

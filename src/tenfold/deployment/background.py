@@ -16,6 +16,7 @@ from tenfold.deployment.measures import (
     reduced,
     rims,
     shares,
+    strengths,
     strokes,
 )
 from tenfold.deployment.measures import thickness as thickness_of
@@ -55,6 +56,8 @@ class Background(Facts):
         least_extent: the smallest usual one; None if it is not known.
         most_offset: the largest usual distance of the subject's center of mass from the middle, as
             a share of the image's side, 0..1; None if it is not known.
+        strength: the mean of the strongest sixteenth of an image, as a difference from the
+            background in gray values, the median; None if it is not known.
         fullest: the largest usual share of an image that its subject takes, 0..1; None if it is not
             known.
         thickest: the longest usual side of a square that is all subject, as a share of the image's
@@ -66,6 +69,7 @@ class Background(Facts):
     extent: Annotated[float, Field(gt=0, le=1)]
     least_extent: _Share | None = None
     most_offset: _Share | None = None
+    strength: Annotated[float, Field(ge=0, le=255)] | None = None
     fullest: _Share | None = None
     thickest: _Share | None = None
     has_strokes: bool = False
@@ -105,20 +109,22 @@ def on_dark(gray: np.ndarray, shade: Shade) -> np.ndarray:
 
 
 def _measured(gray: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The extents, offsets, shares and thickness of images' subjects, and if strokes are light.
+    """The extents and so on of images' subjects, as `_summed_up` takes them.
 
     Args:
         gray: images that are light on dark now.
     """
     small = reduced(gray, _SMALL)
     light, dark = strokes(small)
-    return extents(gray), offsets(gray), shares(gray), thickness_of(small), light > dark
+    measures = (measure(gray) for measure in (extents, offsets, strengths, shares))
+    return *measures, thickness_of(small), light > dark
 
 
 def _summed_up(
     shade: Shade,
     extent: np.ndarray,
     offset: np.ndarray,
+    strength: np.ndarray,
     share: np.ndarray,
     thickness: np.ndarray,
     light: np.ndarray,
@@ -132,6 +138,7 @@ def _summed_up(
         extent=float(np.median(extent[seen])),
         least_extent=float(np.quantile(extent[seen], 1 - _USUAL)),
         most_offset=float(np.quantile(offset[seen], _USUAL)),
+        strength=float(np.median(strength[seen])),
         fullest=float(np.quantile(share[seen], _USUAL)),
         thickest=float(np.quantile(thickness[seen], _USUAL)),
         has_strokes=bool(light[seen].mean() >= _ENOUGH),

@@ -12,10 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from tenfold.deployment.background import Background, Shade, opposite
+from tenfold.deployment.background import Background, Shade, on_dark, opposite
 from tenfold.deployment.looks import is_negative
+from tenfold.deployment.measures import strengths
 from tenfold.deployment.subjects import Span, Subject, difference, subjects_of
 from tenfold.resizing import Size
+
+_MOST_GAIN = 4
+"""By how much more than to the whole range contrast is enhanced, at most."""
 
 _NEAR = 16
 """Gray values from the background that are still background."""
@@ -40,6 +44,8 @@ def centered(image: Image.Image, background: Background, size: Size) -> Image.Im
     if found is None:
         return image
     cropped = _cropped(image, found.subject, shade, found.scale, size)
+    if cropped.mode == "L":
+        cropped = _strengthened(cropped, shade, background.strength)
     return ImageOps.invert(cropped) if negative else cropped
 
 
@@ -104,12 +110,11 @@ def _cropped(
     canvas = Image.new(part.mode, (wide + 1, tall + 1), "black" if shade == "dark" else "white")
     canvas.paste(clear, (inside[0] - left, inside[1] - top))
     y, x = starts[0] - top, starts[1] - left
-    found = canvas.resize(
+    return canvas.resize(
         (width, height),
         Image.Resampling.BILINEAR,
         box=(x, y, min(x + sides[1], wide + 1), min(y + sides[0], tall + 1)),
     )
-    return _strengthened(found, shade) if found.mode == "L" else found
 
 
 def _start(span: Span, side: float) -> float:
@@ -169,9 +174,18 @@ def _bleached(image: Image.Image, ground: np.ndarray, shade: Shade) -> Image.Ima
     return Image.fromarray(255 - values if shade == "dark" else values)
 
 
-def _strengthened(image: Image.Image, shade: Shade) -> Image.Image:
-    """A gray image on black or white with the contrast that thin lines lose when scaled down."""
-    values = np.asarray(image, np.float32)
-    differences = values if shade == "dark" else 255 - values
-    stretched = (differences * (255 / max(1.0, float(differences.max())))).round().astype(np.uint8)
-    return Image.fromarray(stretched if shade == "dark" else 255 - stretched)
+def _strengthened(image: Image.Image, shade: Shade, wanted: float | None) -> Image.Image:
+    """A gray image on black or white with the contrast that thin lines lose when scaled down.
+
+    Args:
+        image: the image.
+        shade: of its background.
+        wanted: see `Background.strength`; at least the whole range is used.
+    """
+    differences = on_dark(np.asarray(image, np.float32), shade)
+    gain = 255 / max(1.0, float(differences.max()))
+    if wanted is not None:
+        by_strength = wanted / max(1.0, float(strengths(differences[None])[0]))
+        gain = max(gain, min(by_strength, _MOST_GAIN * gain))
+    values = np.minimum(differences * gain, 255).round()
+    return Image.fromarray(on_dark(values, shade).astype(np.uint8))

@@ -69,6 +69,13 @@ def extents(gray: np.ndarray) -> np.ndarray:
     return longest
 
 
+def strengths(gray: np.ndarray) -> np.ndarray:
+    """The mean of the lightest sixteenth of each image."""
+    values = np.sort(gray.reshape(len(gray), -1), axis=1)
+    found: np.ndarray = values[:, -max(1, values.shape[1] // 16) :].mean(axis=1)
+    return found
+
+
 def shares(gray: np.ndarray) -> np.ndarray:
     """The share of each image that is not clearly background."""
     found: np.ndarray = (gray > DARK).mean(axis=(1, 2))

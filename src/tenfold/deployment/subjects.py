@@ -39,6 +39,9 @@ _NEAR = 0.03
 _STROKE = 0.25
 """Strokes are narrower than this share of the picture's shorter side."""
 
+_MUCH_WIDER, _MOST = 3, 0.8
+"""Strokes are not so much wider than most of what stands out: than so much of it."""
+
 
 class Span(NamedTuple):
     """Where a subject is along an axis, in pixels."""
@@ -93,18 +96,17 @@ def subjects_of(image: Image.Image, shade: Shade, *, has_strokes: bool) -> Itera
     corners, sides = np.zeros(gray.shape, bool), np.ones(gray.shape, bool)
     corners[np.ix_([0, -1], [0, -1])] = True
     sides[1:-1, 1:-1] = False
-    candidates = [(_plane(gray), corners, _MOST_FAINT)]
+    found = [_standing_out(gray, _plane(gray), shade, corners, _MOST_FAINT)]
     if has_strokes:
-        candidates.append((_surroundings(gray, shade), sides, math.inf))
-    for ground, outside, most_faint in candidates:
-        part = _standing_out(gray, ground, shade, outside)
+        found += _strokes(gray, shade, sides)
+    for part in found:
         if part is not None:
             yield Subject(
                 _span(part.mass.sum(axis=1), scales[1], image.height),
                 _span(part.mass.sum(axis=0), scales[0], image.width),
                 float(_largest_square(part.mass > 0) * min(scales)),
-                part.is_apart and part.faint <= most_faint,
-                ground,
+                part.is_clear,
+                part.ground,
                 part.strength,
             )
 
@@ -146,13 +148,17 @@ def _plane(gray: np.ndarray) -> np.ndarray:
     return found
 
 
-def _surroundings(gray: np.ndarray, shade: Shade) -> np.ndarray:
+def _surroundings(gray: np.ndarray, shade: Shade, reach: int) -> np.ndarray:
     """The picture without strokes.
 
     A morphological closing, or an opening where the background is dark: J. Serra, "Image Analysis
     and Mathematical Morphology", 1982. The typical background differs from neither.
+
+    Args:
+        gray: the picture.
+        shade: of its background.
+        reach: half the width of the widest strokes.
     """
-    reach = max(1, math.ceil(_STROKE / 2 * min(gray.shape)))
     first, then = (np.minimum, np.maximum) if shade == "dark" else (np.maximum, np.minimum)
     found = of_windows(of_windows(gray, reach, first), reach, then)
     return found - np.float32(np.median(found - gray))
@@ -166,19 +172,47 @@ class _Part(NamedTuple):
 
     Attributes:
         mass: at each pixel.
-        is_apart: whether it is apart from what seems to be beside the paper.
-        faint: the pixels that differ at least faintly, by those of the mass.
+        is_clear: see `Subject`.
+        ground: the background.
         strength: see `Subject`.
     """
 
     mass: np.ndarray
-    is_apart: bool
-    faint: float
+    is_clear: bool
+    ground: np.ndarray
     strength: float
 
 
+def _strokes(gray: np.ndarray, shade: Shade, sides: np.ndarray) -> list[_Part | None]:
+    """What differs from its surroundings: what is not much wider than most of it is, then all.
+
+    So a finger, or what a corner of a shadow leaves, does not belong to it.
+    """
+    reach = max(1, math.ceil(_STROKE / 2 * min(gray.shape)))
+    every = _standing_out(gray, _surroundings(gray, shade, reach), shade, sides)
+    if every is None:
+        return []
+    likely = _MUCH_WIDER * _half_width(every.mass > 0, reach)
+    if likely >= reach:
+        return [every]
+    return [_standing_out(gray, _surroundings(gray, shade, likely), shade, sides), every]
+
+
+def _half_width(filled: np.ndarray, most: int) -> int:
+    """Half the width of what is filled, for most of it; in a granulometry by squares."""
+    for reach in range(1, most):
+        opened = of_windows(of_windows(filled, reach, np.logical_and), reach, np.logical_or)
+        if np.count_nonzero(opened) < _MOST * np.count_nonzero(filled):
+            return reach
+    return most
+
+
 def _standing_out(
-    gray: np.ndarray, ground: np.ndarray, shade: Shade, outside: np.ndarray
+    gray: np.ndarray,
+    ground: np.ndarray,
+    shade: Shade,
+    outside: np.ndarray,
+    most_faint: float = math.inf,
 ) -> _Part | None:
     """What stands out; None if nothing does.
 
@@ -187,6 +221,7 @@ def _standing_out(
         ground: its background.
         shade: of the background.
         outside: see `_without_rest`.
+        most_faint: how much larger than the subject what differs faintly may be.
     """
     differences = difference(gray, ground, shade)
     standing_out = differences[differences >= _STANDS_OUT]
@@ -198,7 +233,8 @@ def _standing_out(
     mass = np.where(differences >= least, np.minimum(differences, strength), 0)
     mass, is_apart = _without_rest(mass, outside, _edges(ground))
     faint = np.count_nonzero(differences >= _FAINT) / np.count_nonzero(mass)
-    return _Part(mass, is_apart and _is_inside_or_whole(mass), faint, strength)
+    is_clear = bool(is_apart and _is_inside_or_whole(mass) and faint <= most_faint)
+    return _Part(mass, is_clear, ground, strength)
 
 
 def _is_inside_or_whole(mass: np.ndarray) -> bool:
