@@ -151,6 +151,16 @@ class Told(Watcher):
         self.notes.append(text)
 
 
+def test_ones_that_are_unlike_the_others_are_noticed(corrections: Path, tmp_path: Path) -> None:
+    """The photograph of a sheet, and not its negative, should be cropped."""
+    Image.new("L", (300, 400), 200).save(corrections / "3" / "sheet.png")
+    told = Told()
+    train(tmp_path / "run", corrections, watcher=told)
+    (note,) = [note for note in told.notes if "serve --collect" in note]
+    assert "smaller, larger or fainter subject than the other training images" in note
+    assert not [note for note in told.notes if "negatives" in note]
+
+
 def test_how_many_were_learned_is_said(corrections: Path, tmp_path: Path) -> None:
     """One of them is labeled wrong, so that it is not learned."""
     (corrections / "4").mkdir()
@@ -208,10 +218,9 @@ def test_what_cannot_be_added_is_refused(
 
 
 def test_inverted_ones_are_noticed(corrections: Path, tenfold: Tenfold) -> None:
-    for path in corrections.rglob("*.png"):
-        with Image.open(path) as image:
-            pixels = 255 - np.asarray(image)
-        Image.fromarray(pixels).save(path)
+    digits = load_splits("digits").splits.train
+    for path, pixels in zip(corrections.rglob("*.png"), digits.image_array, strict=False):
+        Image.fromarray(255 - pixels[0]).save(path)
     line = f"train digits --recipe digits-quick --epochs 1 --add {corrections} --out run"
     assert (
         "4 of them are dark on light, but the other training images are light on dark; add their "

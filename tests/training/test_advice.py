@@ -14,6 +14,7 @@ from torch import nn
 from tenfold.training.advice import (
     ENOUGH_STEPS,
     Advisor,
+    advice_on_few_steps,
     advice_on_the_last_steps,
     constant_loss,
 )
@@ -317,3 +318,13 @@ def test_the_batch_size_that_is_named_leaves_at_least_half_a_step() -> None:
             assert n % size == 0 or n % size > size / 2
             assert 64 < size < 128
     assert named > 100
+
+
+def test_few_steps_that_taught_little() -> None:
+    assert advice_on_few_steps(4, 2.3, 2.303) == (
+        "only 4 steps were taken, and the training loss is 2.300, hardly less than the 2.303 of "
+        "one answer for every image; give it more epochs, or a smaller --batch-size"
+    )
+    assert advice_on_few_steps(1, 2.3, 2.303).startswith("only 1 step was taken")
+    assert not advice_on_few_steps(4, 1.5, 2.303)
+    assert not advice_on_few_steps(ENOUGH_STEPS, 2.3, 2.303)

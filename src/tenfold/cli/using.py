@@ -29,12 +29,16 @@ from tenfold.cli.output import SCHEMA, open_in_viewer, show, watching
 from tenfold.errors import (
     DataError,
     UsageError,
+    counted,
     listing,
     printable,
     shell_word,
 )
 from tenfold.paths import is_file, is_folder
 from tenfold.reporting.usage import image_in_place_of_run
+
+_UNSURE = 0.5
+"""An answer with less is unsure, as on the server's page."""
 
 
 @command(MODELS)
@@ -135,6 +139,7 @@ def predict(
     problems: list[tuple[str, str]] = []
     skipped: list[str] = []
     differences = Differences(bundle.header.background, invert=invert, center=center)
+    unsure = count = 0
     with watching() as watcher:
         if own is not None and (note := note_on_run(own, bundle)):
             watcher.note(note)
@@ -148,6 +153,8 @@ def predict(
                     problems.append((answer.name, answer.problem))
                 else:
                     differences.add(answer.name, answer.look)
+                    count += 1
+                    unsure += answer.guesses[0].probability < _UNSURE
             if skipped:
                 watcher.note(
                     f"skipped files without an image extension ({len(skipped):,}): "
@@ -164,6 +171,12 @@ def predict(
                 writer.write(Answer(name, guesses, "", sample.classes[label], look))
         for note in differences.notes():
             watcher.note(note)
+        if unsure and not min_confidence:
+            watcher.note(
+                f"{unsure:,} of {counted(count, 'answer')} {'has' if unsure == 1 else 'have'} a "
+                f"probability of less than 50 %; --min-confidence {_UNSURE} shows such as "
+                "unsure"
+            )
     writer.close()
     if problems:
         work = f"predict {run} {images}"

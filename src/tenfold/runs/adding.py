@@ -77,7 +77,16 @@ def read_added(
         )
         background = background_of(train.image_array)
         looks = looks_of(added.image_array, background)
-        if background is not None and (n := sum(look.is_inverted for look in looks)):
+        if n := sum(look.is_uncentered for look in looks):
+            have = "has" if n == 1 else "have"
+            listener.note(
+                f"{n:,} of them {have} a smaller, larger or fainter subject than the other "
+                "training images, or one that is off-center or on another background; unless the "
+                "model should learn that, add them as the page of tenfold serve --collect saves "
+                "them, cropped to the subject"
+            )
+        inverted = sum(look.is_inverted and not look.is_uncentered for look in looks)
+        if background is not None and (n := inverted):
             are = "is" if n == 1 else "are"
             listener.note(
                 f"{n:,} of them {are} {IN_WORDS[opposite(background.shade)]}, "

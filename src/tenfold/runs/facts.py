@@ -219,8 +219,7 @@ class RunFacts(Facts):
         figures: once the run has ended.
         test: the report on the test split, once there is one.
         failure: why it failed, if it did.
-        concern: why its weights are worse than its training was, and what to try; empty if they
-            are not.
+        concern: why little was learned, or lost again, and what to try; empty if neither was.
         chosen: in words, what was chosen by the data; empty for nothing, or in older files.
         peak_memory: the most memory that the process of the last session had, in bytes; None until
             it has ended, where the system does not say, or in older files.

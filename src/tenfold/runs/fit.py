@@ -59,7 +59,12 @@ from tenfold.runs.starting import (
 )
 from tenfold.tensors import Logits, part_of, to_stored
 from tenfold.training.acceleration import PLAIN, Acceleration
-from tenfold.training.advice import LOST, advice_on_the_last_steps
+from tenfold.training.advice import (
+    LOST,
+    advice_on_few_steps,
+    advice_on_the_last_steps,
+    constant_loss,
+)
 from tenfold.training.augment import Augmentation
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.balancing import weights_of
@@ -184,7 +189,7 @@ class Fitted:
         report: on the test split, which is used only once; None if there is none.
         logits: of the validation and the test images, by split.
         temperature: fitted to the validation images; 1 if there are none.
-        concern: what to say if the weights are worse than the training was; or nothing.
+        concern: what to say if little was learned, or lost again; or nothing.
     """
 
     prepared: Prepared
@@ -525,13 +530,21 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
 
 
 def _concern(prepared: Prepared, epoch: int, report: Report | None) -> str:
-    """What to say if weights are much worse than the training of their epoch; or nothing.
+    """What to say if little was learned, or lost again; or nothing.
 
     Training images are only looked at if the test images, or else the validation images, have many
     more wrong answers than those had.
     """
     recipe, train = prepared.recipe, prepared.splits.train
     kept = prepared.state.history[epoch - 1]
+    constant = constant_loss(
+        train.label_array,
+        len(train.classes),
+        label_smoothing=recipe.label_smoothing,
+        class_weights=prepared.class_weights,
+    )
+    if few := advice_on_few_steps(prepared.state.step, kept.train_loss, constant):
+        return few
     held_out = kept.val_acc if report is None else report.interval[1]
     if held_out is not None and held_out >= kept.train_acc - LOST:
         return ""

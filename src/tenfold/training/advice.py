@@ -38,6 +38,9 @@ OFTEN_RIGHT = 0.1
 """Answers are often right if as many more are right than in the largest class, as a share of the
 other classes' images."""
 
+LITTLE = 0.9
+"""A loss above this share of that of the best constant answer is little to have learned."""
+
 LOST = 0.05
 """Of the training images, the share of answers that are right during the last epoch but not after
 it, for a run to have lost what it learned."""
@@ -168,22 +171,22 @@ class Advisor:
             return (
                 f"{found}, although {last.train_acc:.0%} of this one's answers are right: it is "
                 f"too sure of the others; try a learning rate ten times lower (it went up to "
-                f"{peak:g}) or larger batches"
+                f"{peak:.3g}) or larger batches"
             )
         found += ", so this one has learned next to nothing yet"
         if moved is not None and moved < HARDLY_MOVED:
             return (
                 f"{found}: its weights have moved by {moved:.2%} only; try a learning rate ten "
-                f"times higher (it went up to {peak:g})"
+                f"times higher (it went up to {peak:.3g})"
             )
         if moved is not None and moved > FAR_MOVED:
             return (
                 f"{found}, although its weights have moved by {min(moved, 99):.0%}; try a learning "
-                f"rate ten times lower (it went up to {peak:g}) or larger batches"
+                f"rate ten times lower (it went up to {peak:.3g}) or larger batches"
             )
         return (
             f"{found}: give it more epochs, or try learning rates ten times lower and ten times "
-            f"higher (it went up to {peak:g})"
+            f"higher (it went up to {peak:.3g})"
         )
 
     def _overfits(self, history: Sequence[EpochMetrics]) -> bool:
@@ -246,6 +249,23 @@ def advice_on_the_last_steps(
     size = next(fuller, None)
     return f"{found}; try {calmer}" + (
         f", or --batch-size {size}, which leaves no step so small" if size is not None else ""
+    )
+
+
+def advice_on_few_steps(steps: int, loss: float, constant: float) -> str:
+    """What to say if there were too few steps to learn much; or nothing.
+
+    Args:
+        steps: number taken.
+        loss: on the training images, while the last epoch went on.
+        constant: that of a model which gives one answer for every image.
+    """
+    if steps >= ENOUGH_STEPS or loss < LITTLE * constant:
+        return ""
+    return (
+        f"only {counted(steps, 'step')} {'was' if steps == 1 else 'were'} taken, and the training "
+        f"loss is {loss:.3f}, hardly less than the {constant:.3f} of one answer for every image; "
+        "give it more epochs, or a smaller --batch-size"
     )
 
 

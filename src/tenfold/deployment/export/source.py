@@ -165,14 +165,15 @@ def _main(shade: Shade | None) -> str:
         inverting = f'''\
         image = 255 - image if invert else image
         if looks_inverted(image[None]):
-            remedy = "leave out --invert" if invert else "see --invert"
+            other = "see --invert, or for photographs tenfold predict --center"
+            remedy = "leave out --invert" if invert else other
             note = "{IN_WORDS[opposite(shade)]}, as the training images are not"
             print(f"{{name}}: {{note}}; {{remedy}}", file=sys.stderr)
 '''
     return f"""\
 if __name__ == "__main__":
     names = sys.argv[1:]
-{options}    if not names:
+{options}    if not names or "--help" in names:
         sys.exit("usage: python model.py {usage}")
     try:
         trained = load()

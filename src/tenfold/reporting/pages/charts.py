@@ -145,7 +145,8 @@ def spread_chart(rows: Sequence[Spread], *, title: str, x_label: str, name: str)
 def reliability_chart(calibration: Calibration, *, title: str, name: str) -> Markup:
     """An SVG element that shows how often answers of some probability are right.
 
-    On the dashed line, as often as they say. The darker a bar, the more answers it stands for.
+    On the dashed line, as often as they say. The stronger a bar's color, the more answers it stands
+    for.
 
     Args:
         calibration: what is shown.

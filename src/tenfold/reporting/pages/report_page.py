@@ -249,7 +249,7 @@ def _about_temperature(found: Probabilities, split: str) -> str:
 def _distance(calibration: Calibration) -> str:
     return (
         f"Probability and accuracy are {100 * calibration.ece:.1f} percentage points apart on "
-        "average. The darker a bar, the more answers it stands for."
+        "average. The stronger a bar's color, the more answers it stands for."
     )
 
 
