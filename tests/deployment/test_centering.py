@@ -22,6 +22,7 @@ from tenfold.deployment.classifier import Classifier
 from tenfold.deployment.looks import looks_of
 from tenfold.deployment.subjects import _scales
 from tenfold.errors import UsageError
+from thoroughness import IS_THOROUGH
 
 EXTENT = 20 / 28
 
@@ -194,7 +195,7 @@ def test_photographs_of_digits_on_paper_are_recognized(digits: Classifier) -> No
 
 @pytest.mark.parametrize("seen", SURROUNDINGS)
 def test_shadows_and_tables_do_not_belong_to_the_subject(digits: Classifier, seen: str) -> None:
-    drawn = variants(40)
+    drawn = variants(40 if IS_THOROUGH else 20)
     photographs = [
         on_a_table(on_paper(strokes, number), seen, number)
         for number, (_, strokes) in enumerate(drawn)
@@ -205,7 +206,7 @@ def test_shadows_and_tables_do_not_belong_to_the_subject(digits: Classifier, see
         assert look.is_uncentered
         pixels = digits.pixels(photograph, center=True)
         right += digits.bundle.header.classes[int(digits.logits(pixels).argmax())] == digit
-    assert right >= 34
+    assert right >= 0.85 * len(drawn)
 
 
 @pytest.mark.parametrize("value", [0, 255])

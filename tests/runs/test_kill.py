@@ -17,14 +17,14 @@ from engines import ENGINES
 from tenfold.recipes import load_recipe
 from tenfold.runs import train_run
 from tenfold.runs.resources import Resources
-from thoroughness import some
+from thoroughness import IS_THOROUGH, some
 
 HARNESS = Path(__file__).parent.parent / "soak" / "kill.py"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIGKILL here")
 
 
-KILLS = 12
+KILLS = 12 if IS_THOROUGH else 8
 """`make soak` runs a thousand, of more recipes."""
 
 SEED = 52

@@ -317,7 +317,7 @@ def test_a_model_that_knows_only_one_answer_is_noted(
     run = tenfold.train(black, model="softmax", batch_size=10, out=tmp_path / "run", **CHANGES)
     assert "note: all 12 test images were predicted as '" in capsys.readouterr().err
     tenfold.evaluate(run, black, split="train")
-    assert "note: all 43 train images were predicted as '" in capsys.readouterr().err
+    assert "note: all 43 training images were predicted as '" in capsys.readouterr().err
 
 
 def test_a_failed_run_does_not_suggest_finishing_it(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ from tenfold.runs.starting import (
 from tenfold.tensors import Logits, part_of, to_stored
 from tenfold.training.acceleration import PLAIN, Acceleration
 from tenfold.training.advice import (
+    LITTLE_MORE,
     LOST,
     advice_on_few_steps,
     advice_on_the_last_steps,
@@ -543,8 +544,12 @@ def _concern(prepared: Prepared, epoch: int, report: Report | None) -> str:
         label_smoothing=recipe.label_smoothing,
         class_weights=prepared.class_weights,
     )
-    if few := advice_on_few_steps(prepared.state.step, kept.train_loss, constant):
-        return few
+    right = kept.train_acc if report is None else report.accuracy
+    largest = float(train.class_counts().max()) / len(train)
+    if right < largest + LITTLE_MORE * (1 - largest):
+        few = advice_on_few_steps(prepared.state.step, kept.train_loss, constant)
+        if few:
+            return few
     held_out = kept.val_acc if report is None else report.interval[1]
     if held_out is not None and held_out >= kept.train_acc - LOST:
         return ""

@@ -41,6 +41,10 @@ other classes' images."""
 LITTLE = 0.9
 """A loss above this share of that of the best constant answer is little to have learned."""
 
+LITTLE_MORE = 0.25
+"""Little has been learned if fewer answers are right than in the largest class and this share of
+the other classes' images."""
+
 LOST = 0.05
 """Of the training images, the share of answers that are right during the last epoch but not after
 it, for a run to have lost what it learned."""
