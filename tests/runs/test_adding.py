@@ -71,7 +71,7 @@ def test_they_are_trained_on_and_nothing_else_changes(corrections: Path, tmp_pat
         assert one.fingerprint == other.fingerprint
     assert more.fingerprint == plain.fingerprint
     (note,) = [note for note in more.notes if "add to the training images" in note]
-    assert note == f"to add to the training images: 4 images of '3', '7', from {corrections}"
+    assert note == f"4 images to add to the training images, of '3', '7', from {corrections}"
 
 
 def test_a_run_records_them_and_is_resumed_with_them(
@@ -171,7 +171,7 @@ def test_how_many_were_learned_is_said(corrections: Path, tmp_path: Path) -> Non
     labels = run.model.logits(paths).argmax(axis=1)
     right = sum(str(label) == path.parent.name for label, path in zip(labels, paths, strict=True))
     are = "is" if right == 1 else "are"
-    assert f"{right} of 4 added images {are} now answered as labeled" in told.notes
+    assert f"{right} of 4 added images {are} now classified as labeled" in told.notes
 
 
 def test_an_empty_name_is_not_the_working_directory(tenfold: Tenfold) -> None:

@@ -322,9 +322,10 @@ def test_the_batch_size_that_is_named_leaves_at_least_half_a_step() -> None:
 
 def test_few_steps_that_taught_little() -> None:
     assert advice_on_few_steps(4, 2.3, 2.303) == (
-        "only 4 steps were taken, and the training loss is 2.300, hardly less than the 2.303 of "
-        "one answer for every image; give it more epochs, or a smaller --batch-size"
+        "only 4 steps were taken, and the training loss was 2.300, little less than the 2.303 "
+        "of one answer for every image; give it more epochs, or a smaller --batch-size"
     )
     assert advice_on_few_steps(1, 2.3, 2.303).startswith("only 1 step was taken")
     assert not advice_on_few_steps(4, 1.5, 2.303)
+    assert not advice_on_few_steps(4, 2.4, 2.303)  # the learning rate is too high
     assert not advice_on_few_steps(ENOUGH_STEPS, 2.3, 2.303)

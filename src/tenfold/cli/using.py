@@ -38,7 +38,7 @@ from tenfold.paths import is_file, is_folder
 from tenfold.reporting.usage import image_in_place_of_run
 
 _UNSURE = 0.5
-"""An answer with less is unsure, as on the server's page."""
+"""An answer with less is unsure."""
 
 
 @command(MODELS)
@@ -174,8 +174,8 @@ def predict(
         if unsure and not min_confidence:
             watcher.note(
                 f"{unsure:,} of {counted(count, 'answer')} {'has' if unsure == 1 else 'have'} a "
-                f"probability of less than 50 %; --min-confidence {_UNSURE} shows such as "
-                "unsure"
+                f"probability of less than 50 %; --min-confidence {_UNSURE} marks such "
+                "answers as unsure"
             )
     writer.close()
     if problems:

@@ -13,6 +13,7 @@ from tenfold.deployment.measures import (
     extents,
     gray_of,
     offsets,
+    pixel,
     reduced,
     rims,
     shares,
@@ -117,7 +118,8 @@ def _measured(gray: np.ndarray) -> tuple[np.ndarray, ...]:
     small = reduced(gray, _SMALL)
     light, dark = strokes(small)
     measures = (measure(gray) for measure in (extents, offsets, strengths, shares))
-    return *measures, thickness_of(small), light > dark
+    # Lines may vanish in the smaller images, but are not without thickness.
+    return *measures, np.maximum(thickness_of(small), pixel(small)), light > dark
 
 
 def _summed_up(

@@ -7,6 +7,7 @@ their center of mass (Y. LeCun, C. Cortes, C. Burges, "The MNIST database of han
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from tenfold.deployment.subjects import Span, Subject, difference, subjects_of
 from tenfold.resizing import Size
 
 _MOST_GAIN = 4
-"""By how much more than to the whole range contrast is enhanced, at most."""
+"""How much further contrast is raised than to the full range, at most."""
 
 _NEAR = 16
 """Gray values from the background that are still background."""
@@ -70,7 +71,9 @@ def _found(image: Image.Image, shade: Shade, background: Background, size: Size)
     for subject in subjects_of(image, shade, has_strokes=background.has_strokes):
         longer = max(subject.rows.length / height, subject.columns.length / width)
         found = _Found(subject, longer / background.extent)
-        thickest = (background.thickest or 1) * found.scale * max(size)
+        thickest = (
+            (1 if background.thickest is None else background.thickest) * found.scale * max(size)
+        )
         if subject.is_clear and subject.thickness <= thickest:
             return found
         likeliest = likeliest or found
@@ -102,10 +105,14 @@ def _cropped(
     end = min(left + wide + 1, small.width), min(top + tall + 1, small.height)
     part = small.crop((*inside, *end))
     ground = _ground(subject, (*inside, *end), small.size)
+    box = [
+        slice(max(0, int(span.first / shrink) - start), math.ceil(span.end / shrink) - start)
+        for span, start in ((subject.rows, inside[1]), (subject.columns, inside[0]))
+    ]
     clear = (
         _cleared(part, ground, subject, shade)
         if part.mode == "L"
-        else _bleached(part, ground, shade)
+        else _bleached(part, ground, shade, box)
     )
     canvas = Image.new(part.mode, (wide + 1, tall + 1), "black" if shade == "dark" else "white")
     canvas.paste(clear, (inside[0] - left, inside[1] - top))
@@ -158,13 +165,22 @@ def _cleared(image: Image.Image, ground: np.ndarray, subject: Subject, shade: Sh
     return Image.fromarray(values if shade == "dark" else 255 - values)
 
 
-def _bleached(image: Image.Image, ground: np.ndarray, shade: Shade) -> Image.Image:
-    """An image in color on white, with all colors as much lighter as its background; or on black.
+def _bleached(
+    image: Image.Image, ground: np.ndarray, shade: Shade, box: Sequence[slice]
+) -> Image.Image:
+    """An image in color on white: every color is lightened as much as the background. Or on black.
 
-    The background's color is the median of those whose gray value is as that of the background.
+    The background's color is the median of those beside the subject whose gray value is its own.
+
+    Args:
+        image: the image.
+        ground: the background's gray values.
+        shade: of the background.
+        box: the rows and the columns where the subject is.
     """
     colors = np.asarray(image, np.float32)
     near = np.abs(np.asarray(image.convert("L"), np.float32) - ground) <= _NEAR
+    near[tuple(box)] = False
     tint = np.median(colors[near] - ground[near][:, None], axis=0) if near.any() else 0
     background = ground[..., None] + tint
     if shade == "dark":

@@ -72,7 +72,7 @@ def extents(gray: np.ndarray) -> np.ndarray:
 def strengths(gray: np.ndarray) -> np.ndarray:
     """The mean of the lightest sixteenth of each image."""
     values = np.sort(gray.reshape(len(gray), -1), axis=1)
-    found: np.ndarray = values[:, -max(1, values.shape[1] // 16) :].mean(axis=1)
+    found: np.ndarray = values[:, -max(1, values.shape[1] // 16) :].mean(axis=1, dtype=np.float64)
     return found
 
 

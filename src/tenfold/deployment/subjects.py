@@ -40,7 +40,10 @@ _STROKE = 0.25
 """Strokes are narrower than this share of the picture's shorter side."""
 
 _MUCH_WIDER, _MOST = 3, 0.8
-"""Strokes are not so much wider than most of what stands out: than so much of it."""
+"""No stroke is more than 3 times as wide as the width that 80 % of the mass has at least."""
+
+_WIDER, _WIDE = 2, 0.1
+"""If a larger share is wider than strokes by this factor, some of what stands out is no stroke."""
 
 
 class Span(NamedTuple):
@@ -81,10 +84,11 @@ def subjects_of(image: Image.Image, shade: Shade, *, has_strokes: bool) -> Itera
     """What may be a picture's subject, the likelier first; nothing if nothing stands out.
 
     First what differs from a plane through the rim: paper that is lit from one side. Then strokes
-    that differ from what is around them: on paper that is partly in the shade, or with a table
-    around it. Of both, what differs by at least half as much as what differs most, without dust,
-    and without what is beside the paper: what covers a corner of the picture, or, of strokes,
-    touches a side of it or runs along an edge of the background.
+    that differ from what is around them, on paper that is partly in the shade, or with a table
+    around it: without what is much wider than most, if anything is, and with it. Of all, what
+    differs by at least half as much as what differs most, without dust, and without what is beside
+    the paper: what covers a corner of the picture, or, of strokes, touches a side of it or runs
+    along an edge of the background.
 
     Args:
         image: of mode L or RGB.
@@ -96,19 +100,22 @@ def subjects_of(image: Image.Image, shade: Shade, *, has_strokes: bool) -> Itera
     corners, sides = np.zeros(gray.shape, bool), np.ones(gray.shape, bool)
     corners[np.ix_([0, -1], [0, -1])] = True
     sides[1:-1, 1:-1] = False
-    found = [_standing_out(gray, _plane(gray), shade, corners, _MOST_FAINT)]
+
+    def subject(part: _Part) -> Subject:
+        return Subject(
+            _span(part.mass.sum(axis=1), scales[1], image.height),
+            _span(part.mass.sum(axis=0), scales[0], image.width),
+            float(_largest_square(part.mass > 0) * min(scales)),
+            part.is_clear,
+            part.ground,
+            part.strength,
+        )
+
+    before_plane = _standing_out(gray, _plane(gray), shade, corners, _MOST_FAINT)
+    if before_plane is not None:
+        yield subject(before_plane)
     if has_strokes:
-        found += _strokes(gray, shade, sides)
-    for part in found:
-        if part is not None:
-            yield Subject(
-                _span(part.mass.sum(axis=1), scales[1], image.height),
-                _span(part.mass.sum(axis=0), scales[0], image.width),
-                float(_largest_square(part.mass > 0) * min(scales)),
-                part.is_clear,
-                part.ground,
-                part.strength,
-            )
+        yield from map(subject, _strokes(gray, shade, sides))
 
 
 def difference(gray: np.ndarray, ground: np.ndarray, shade: Shade) -> np.ndarray:
@@ -183,28 +190,37 @@ class _Part(NamedTuple):
     strength: float
 
 
-def _strokes(gray: np.ndarray, shade: Shade, sides: np.ndarray) -> list[_Part | None]:
-    """What differs from its surroundings: what is not much wider than most of it is, then all.
+def _strokes(gray: np.ndarray, shade: Shade, sides: np.ndarray) -> Iterator[_Part]:
+    """What differs from its surroundings; without what is much wider than most, if anything is.
 
     So a finger, or what a corner of a shadow leaves, does not belong to it.
     """
     reach = max(1, math.ceil(_STROKE / 2 * min(gray.shape)))
     every = _standing_out(gray, _surroundings(gray, shade, reach), shade, sides)
     if every is None:
-        return []
-    likely = _MUCH_WIDER * _half_width(every.mass > 0, reach)
-    if likely >= reach:
-        return [every]
-    return [_standing_out(gray, _surroundings(gray, shade, likely), shade, sides), every]
+        return
+    filled = of_windows(of_windows(every.mass > 0, 1, np.logical_or), 1, np.logical_and)
+    half_width = _half_width(filled, reach)
+    likely = _MUCH_WIDER * half_width
+    wide = np.count_nonzero(_opened(filled, _WIDER * half_width)) if likely < reach else 0
+    if wide > _WIDE * np.count_nonzero(filled):
+        narrow = _standing_out(gray, _surroundings(gray, shade, likely), shade, sides)
+        if narrow is not None:
+            yield narrow
+    yield every
 
 
 def _half_width(filled: np.ndarray, most: int) -> int:
     """Half the width of what is filled, for most of it; in a granulometry by squares."""
     for reach in range(1, most):
-        opened = of_windows(of_windows(filled, reach, np.logical_and), reach, np.logical_or)
-        if np.count_nonzero(opened) < _MOST * np.count_nonzero(filled):
+        if np.count_nonzero(_opened(filled, reach)) < _MOST * np.count_nonzero(filled):
             return reach
     return most
+
+
+def _opened(filled: np.ndarray, reach: int) -> np.ndarray:
+    """What is filled and as wide as these squares."""
+    return of_windows(of_windows(filled, reach, np.logical_and), reach, np.logical_or)
 
 
 def _standing_out(

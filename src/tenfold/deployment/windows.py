@@ -13,7 +13,7 @@ def of_windows(images: np.ndarray, reach: int, extreme: np.ufunc) -> np.ndarray:
     Args:
         images: height x width, after any other axes.
         reach: pixels from the middle of a square to its sides.
-        extreme: `np.minimum` or `np.maximum`.
+        extreme: `np.minimum` or `np.maximum`; of truth, `np.logical_and` or `np.logical_or`.
     """
     for _ in ("rows", "columns"):
         padding = [(0, 0)] * (images.ndim - 1) + [(reach, reach)]

@@ -72,18 +72,19 @@ def read_added(
     if recorded is None:
         names = [name for name, n in zip(train.classes, added.class_counts(), strict=True) if n]
         listener.note(
-            f"to add to the training images: {counted(len(added), 'image')} of "
+            f"{counted(len(added), 'image')} to add to the training images, of "
             f"{quoted(names, 5)}, from {place}"
         )
         background = background_of(train.image_array)
         looks = looks_of(added.image_array, background)
-        if n := sum(look.is_uncentered for look in looks):
+        n = sum(look.is_uncentered for look in looks)
+        if n > 0.01 * len(added):  # a few images of a data set itself are
             have = "has" if n == 1 else "have"
             listener.note(
                 f"{n:,} of them {have} a smaller, larger or fainter subject than the other "
                 "training images, or one that is off-center or on another background; unless the "
-                "model should learn that, add them as the page of tenfold serve --collect saves "
-                "them, cropped to the subject"
+                "model should learn that, crop them to the subject first, as the page of tenfold "
+                "serve --collect does"
             )
         inverted = sum(look.is_inverted and not look.is_uncentered for look in looks)
         if background is not None and (n := inverted):

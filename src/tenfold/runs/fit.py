@@ -103,8 +103,6 @@ class Prepared:
         features: of a network of which only the last layer is trained; else None.
         background: of the training images.
         chosen: in words, what was chosen by the data; empty for nothing.
-        added: the images that the recipe adds to the training images, also those that are left out
-            because they are held out; None for none.
     """
 
     recipe: Recipe
@@ -120,7 +118,6 @@ class Prepared:
     features: FrozenFeatures | None = None
     background: Background | None = None
     chosen: str = ""
-    added: ImageDataset | None = None
 
     def compute_features(self, listener: Listener) -> None:
         """Compute the features that training needs, if only the last layer is trained.
@@ -453,7 +450,6 @@ def _assembled(
         start=None if start is None else start.facts,
         features=features,
         background=background_of(train.image_array),
-        added=data.added,
     )
 
 
@@ -518,12 +514,15 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
             temperature = fit_temperature(logits["val"], splits.val.label_array)
         if splits.test is not None:
             report = report_of(logits["test"], splits.test, prepared.class_weights)
-        learned = None if prepared.added is None else _number_right(prepared, prepared.added)
+        learned, n_added, train = 0, prepared.data.n_added, splits.train
+        if n_added:
+            last = np.arange(len(train) - n_added, len(train))
+            learned = _number_right(prepared, train.select(last))
         concern = _concern(prepared, epoch, report)
-    if prepared.added is not None and learned is not None:
+    if n_added:
         are = "is" if learned == 1 else "are"
-        of_all = f"of {counted(len(prepared.added), 'added image')}"
-        listener.note(f"{learned:,} {of_all} {are} now answered as labeled")
+        of_all = f"of {counted(n_added, 'added image')}"
+        listener.note(f"{learned:,} {of_all} {are} now classified as labeled")
     for note in (concern, "" if report is None else report.note):
         if note:
             listener.note(note)
@@ -537,7 +536,8 @@ def _concern(prepared: Prepared, epoch: int, report: Report | None) -> str:
     more wrong answers than those had.
     """
     recipe, train = prepared.recipe, prepared.splits.train
-    kept = prepared.state.history[epoch - 1]
+    history = prepared.state.history
+    kept = history[epoch - 1]
     constant = constant_loss(
         train.label_array,
         len(train.classes),
@@ -547,7 +547,7 @@ def _concern(prepared: Prepared, epoch: int, report: Report | None) -> str:
     right = kept.train_acc if report is None else report.accuracy
     largest = float(train.class_counts().max()) / len(train)
     if right < largest + LITTLE_MORE * (1 - largest):
-        few = advice_on_few_steps(prepared.state.step, kept.train_loss, constant)
+        few = advice_on_few_steps(prepared.state.step, history[-1].train_loss, constant)
         if few:
             return few
     held_out = kept.val_acc if report is None else report.interval[1]

@@ -168,6 +168,14 @@ def each_fold(
         val = share_held_out(recipe, len(rest))
         splits = with_validation(splits, val, seed=recipe.seed, duplicates_together=together)
         fingerprint, watching = splits.fingerprint, _OfFold(watcher, name, told)
+        before = len(splits.train)
         splits = with_added(splits, read.added, watching)
-        fold_data = replace(read, splits=splits, fingerprint=fingerprint, val=val)
+        n_added = len(splits.train) - before
+        fold_data = replace(
+            read,
+            splits=splits,
+            fingerprint=fingerprint,
+            val=val,
+            n_left_out=0 if read.added is None else len(read.added) - n_added,
+        )
         yield name, held, fit(recipe, fold_data, resources=resources, watcher=watching)

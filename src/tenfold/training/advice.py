@@ -261,14 +261,15 @@ def advice_on_few_steps(steps: int, loss: float, constant: float) -> str:
 
     Args:
         steps: number taken.
-        loss: on the training images, while the last epoch went on.
+        loss: the mean over the last epoch's steps; above that of a constant answer, there is
+            another reason.
         constant: that of a model which gives one answer for every image.
     """
-    if steps >= ENOUGH_STEPS or loss < LITTLE * constant:
+    if steps >= ENOUGH_STEPS or not LITTLE * constant <= loss <= constant:
         return ""
     return (
         f"only {counted(steps, 'step')} {'was' if steps == 1 else 'were'} taken, and the training "
-        f"loss is {loss:.3f}, hardly less than the {constant:.3f} of one answer for every image; "
+        f"loss was {loss:.3f}, little less than the {constant:.3f} of one answer for every image; "
         "give it more epochs, or a smaller --batch-size"
     )
 

@@ -173,8 +173,12 @@ def _main(shade: Shade | None) -> str:
     return f"""\
 if __name__ == "__main__":
     names = sys.argv[1:]
-{options}    if not names or "--help" in names:
-        sys.exit("usage: python model.py {usage}")
+{options}    usage = "usage: python model.py {usage}"
+    if not names:
+        sys.exit(usage)
+    if "-h" in names or "--help" in names:
+        print(usage)
+        sys.exit()
     try:
         trained = load()
     except OSError as error:

@@ -86,7 +86,7 @@ class Judgement:
         baselines = {
             "choosing the class whose mean training image is nearest": self.nearest_mean_acc or 0.0
         }
-        if not self.is_weighted:  # or else rare classes count more than the accuracy
+        if not self.is_weighted:  # class weights give up accuracy for rare classes
             baselines["always answering the largest class"] = self.report.largest_share
         name, accuracy = max(baselines.items(), key=lambda item: item[1])
         if accuracy <= self.report.interval[1]:

@@ -320,7 +320,7 @@ def _data(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> Mapping[str,
             *([("corrected labels", f"{len(data.corrections):,}")] if data.corrections else []),
             *(
                 [("added", f"{counted(data.n_added, 'training image')}, from {data.added.place}")]
-                if data.added
+                if data.added and data.n_added
                 else []
             ),
         ],
