@@ -274,13 +274,17 @@ def test_a_dark_digit_on_light_is_inverted_which_can_be_switched_off(visitor, di
     assert visitor.best() == "3"
 
 
-def test_a_photograph_of_a_digit_is_cropped_which_can_be_switched_off(visitor, digits, tmp_path):
-    on_paper([[(x / 2 + 0.4, y / 2 + 0.1) for x, y in s] for s in drawing("3")], 0).save(
-        tmp_path / "photograph.jpg"
-    )
+def choose_photograph_of_3(visitor: Visitor, digits: Served, folder: Path) -> None:
+    """Of a small one, off-center, on paper."""
+    strokes = [[(x / 2 + 0.4, y / 2 + 0.1) for x, y in stroke] for stroke in drawing("3")]
+    on_paper(strokes, 0).save(folder / "photograph.jpg")
     visitor.open(digits.address)
-    visitor.choose(tmp_path / "photograph.jpg")
+    visitor.choose(folder / "photograph.jpg")
     visitor.gets("3")
+
+
+def test_a_photograph_of_a_digit_is_cropped_which_can_be_switched_off(visitor, digits, tmp_path):
+    choose_photograph_of_3(visitor, digits, tmp_path)
     (cropped,) = visitor.texts(".note p")
     assert "so this picture was cropped" in cropped
     assert visitor.text("#announcement").endswith("after cropping")
@@ -336,12 +340,7 @@ def test_after_a_request_that_failed_the_picture_is_inverted_all_the_same(
 
 def test_two_switches_one_after_the_other_are_both_switched(visitor, digits, tmp_path):
     """Even if the server has not answered the first."""
-    on_paper([[(x / 2 + 0.4, y / 2 + 0.1) for x, y in s] for s in drawing("3")], 0).save(
-        tmp_path / "photograph.png"
-    )
-    visitor.open(digits.address)
-    visitor.choose(tmp_path / "photograph.png")
-    visitor.gets("3")
+    choose_photograph_of_3(visitor, digits, tmp_path)
     visitor.run(
         "document.querySelector('#inverted').click(); document.querySelector('#cropped').click()"
     )

@@ -9,7 +9,7 @@ from tenfold.deployment.looks import Look
 
 _MOST_NAMED = 3
 
-_USUAL = 0.01
+USUAL = 0.01
 """Share of images from a data set itself, at most, that differ in size or place."""
 
 
@@ -74,7 +74,7 @@ class Differences:
                 f"{self._those(self._uncentered, 'has', 'have')} nothing that stands out as the "
                 "subjects of the training images do, so the answers mean little"
             )
-        elif self._uncentered.count > _USUAL * self._count or self._is_any_unlike:
+        elif self._uncentered.count > USUAL * self._count or self._is_any_unlike:
             notes.append(
                 f"{self._those(self._uncentered, 'has', 'have')} a smaller, larger or fainter "
                 "subject than the training images, or one that is off-center or on another "

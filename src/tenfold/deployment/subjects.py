@@ -124,7 +124,7 @@ def difference(gray: np.ndarray, ground: np.ndarray, shade: Shade) -> np.ndarray
     return found
 
 
-def rim(pixels: np.ndarray) -> np.ndarray:
+def _rim(pixels: np.ndarray) -> np.ndarray:
     """The outermost pixels of an image, height x width or height x width x channels."""
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 
@@ -148,7 +148,7 @@ def _plane(gray: np.ndarray) -> np.ndarray:
     """A plane through most of the rim, though the subject may touch it."""
     y, x = np.indices(gray.shape, np.float32)
     places = np.stack([np.ones_like(x), x, y], axis=-1)
-    around, values = rim(places), rim(gray)
+    around, values = _rim(places), _rim(gray)
     near = np.abs(values - np.median(values)) <= _STANDS_OUT
     slopes = np.linalg.lstsq(around[near], values[near], rcond=None)[0]
     found: np.ndarray = places @ slopes.astype(np.float32)

@@ -10,6 +10,7 @@ from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.folders.damage import BadFilesError
 from tenfold.data.load import read_data
 from tenfold.deployment.background import IN_WORDS, background_of, opposite
+from tenfold.deployment.differences import USUAL
 from tenfold.deployment.looks import looks_of
 from tenfold.errors import DataError, counted, listing, quoted
 from tenfold.listening import Listener
@@ -78,7 +79,7 @@ def read_added(
         background = background_of(train.image_array)
         looks = looks_of(added.image_array, background)
         n = sum(look.is_uncentered for look in looks)
-        if n > 0.01 * len(added):  # a few images of a data set itself are
+        if n > USUAL * len(added):
             have = "has" if n == 1 else "have"
             listener.note(
                 f"{n:,} of them {have} a smaller, larger or fainter subject than the other "
