@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import DataError, UsageError
 from tenfold.evaluation.report import Report, report_of
-from tenfold.models.preprocessing import raw_pixels_explained
+from tenfold.models.mistakes.explaining import explained
+from tenfold.models.mistakes.labels import require_one_each
+from tenfold.models.mistakes.trial import device_of
 from tenfold.tensors import Images, Logits
 
 
@@ -32,7 +34,7 @@ def evaluate(model: nn.Module, dataset: ImageDataset, *, batch_size: int = 1024)
 def predict_logits(model: nn.Module, images: Images, *, batch_size: int = 1024) -> Logits:
     """Logits of all images, on the model's device, in evaluation mode and without gradients."""
     device = next((p.device for p in model.parameters()), images.device)
-    with evaluation_mode(model), torch.inference_mode(), raw_pixels_explained(images):
+    with evaluation_mode(model), torch.inference_mode(), explained(model, images):
         logits = torch.cat([model(batch.to(device)) for batch in torch.split(images, batch_size)])
     return logits.float() if logits.dtype == torch.bfloat16 else logits  # NumPy has no bfloat16
 
@@ -44,24 +46,32 @@ def evaluate_accuracy(
 
     Args:
         net: images to logits or probabilities, shape (n, classes); an `nn.Module` is temporarily
-            put into evaluation mode.
+            put into evaluation mode, and gets the batches on its device.
         data: batches of images and labels, such as a `DataLoader`.
 
     Raises:
         DataError: there are no batches.
-        UsageError: the images are raw pixels, and the network fails on them.
+        UsageError: the data is a data set, the labels are one-hot rows, or the network fails
+            because of a known mistake.
     """
     require_batches(data)
+    device = device_of(net) if isinstance(net, nn.Module) else None
     correct = seen = 0
     with evaluation_mode(net), torch.inference_mode():
         for images, labels in data:
-            with raw_pixels_explained(images):
-                logits = net(images)
-            correct += int((logits.argmax(1) == labels).sum())
+            with explained(net, images, labels):
+                require_one_each(labels)
+                inputs, wanted = moved(images, device), moved(labels, device)
+                correct += int((net(inputs).argmax(1) == wanted).sum())
             seen += len(labels)
     if not seen:
         raise DataError("evaluate_accuracy: the data has no batches, wanted at least one")
     return correct / seen
+
+
+def moved(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """The tensor on this device; None leaves it where it is."""
+    return tensor if device is None else tensor.to(device)
 
 
 def require_batches(data: object) -> None:

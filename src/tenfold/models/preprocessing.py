@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -118,30 +117,6 @@ class Preprocessing(nn.Module):
         if self.by_image:
             return "by_image=True"
         return f"mean={self._mean}, std={self._std}" if self._mean else ""
-
-
-@contextmanager
-def raw_pixels_explained(images: object) -> Iterator[None]:
-    """Explain the failure inside the block of a network that cannot compute with raw pixels.
-
-    Args:
-        images: its input.
-
-    Raises:
-        UsageError: the images are uint8, and that is what the network failed at.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        names_the_type = any(name in reason for name in ("Byte", "unsigned char"))
-        if not (names_the_type and isinstance(images, Tensor) and images.dtype == torch.uint8):
-            raise
-        raise UsageError(
-            f"the images are raw pixels 0..255 (torch.uint8), and the network failed: {reason}",
-            remedy="scale them to 0..1: start the network with tenfold.models.Preprocessing(), or "
-            "load with tenfold.data.DataLoader(..., scale=True)",
-        ) from error
 
 
 def _of_each_image(images: Images) -> tuple[Float[Tensor, "n 1 1 1"], Float[Tensor, "n 1 1 1"]]:

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import DataError, FileRefusedError, UsageError
-from tenfold.evaluation.passes import require_batches
+from tenfold.evaluation.passes import moved, require_batches
 from tenfold.evaluation.threads import use_threads
+from tenfold.models.mistakes.explaining import explained
+from tenfold.models.mistakes.labels import require_one_each
+from tenfold.models.mistakes.trial import device_of
 from tenfold.models.older import renamed_weights
-from tenfold.models.preprocessing import raw_pixels_explained
 from tenfold.models.table import MODELS
 from tenfold.storage import Facts, checked, read_tensors, write_tensors
 from tenfold.tensors import from_stored, part_of, to_stored
@@ -41,7 +43,7 @@ def train_epoch(
     """Train for one epoch on any batches; returns mean training loss and accuracy (0..1).
 
     Args:
-        model: images to logits; set to training mode.
+        model: images to logits; set to training mode. It gets the batches on its device.
         data: batches of images and labels, such as a `DataLoader`.
         optimizer: over the model's parameters.
         loss: from logits and labels to the batch's mean loss.
@@ -50,22 +52,25 @@ def train_epoch(
 
     Raises:
         DataError: there are no batches.
-        UsageError: the data is a data set, or the images are raw pixels and the network fails on
-            them.
+        UsageError: the data is a data set, the labels are one-hot rows, or a step fails because of
+            a known mistake.
     """
     use_threads(torch.get_num_threads())
     require_batches(data)
     model.train()
+    device = device_of(model)
     loss_sum, correct, seen = 0.0, 0, 0
     for number, (images, labels) in enumerate(data, start=1):
-        with raw_pixels_explained(images):
-            logits = model(images)
-        batch_loss = loss(logits, labels)
-        optimizer.zero_grad()
-        batch_loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        with explained(model, images, labels):
+            require_one_each(labels)
+            inputs, wanted = moved(images, device), moved(labels, device)
+            logits = model(inputs)
+            batch_loss = loss(logits, wanted)
+            optimizer.zero_grad()
+            batch_loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            correct += int((logits.argmax(1) == wanted).sum())
         loss_sum += batch_loss.item() * len(labels)
-        correct += int((logits.argmax(1) == labels).sum())
         seen += len(labels)
         if watch is not None:
             watch(number, batch_loss.item(), seen)

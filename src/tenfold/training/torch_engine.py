@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tenfold.data.dataset import ImageDataset
-from tenfold.models.preprocessing import raw_pixels_explained
+from tenfold.models.mistakes.explaining import explained
 from tenfold.tensors import Images, Labels, Logits
 from tenfold.training.acceleration import PLAIN, Acceleration
 from tenfold.training.engine import Engine, StepSettings, Stretch
@@ -49,17 +49,18 @@ def train_step(
         forward: computes the logits in the model's place, if it has been compiled.
         acceleration: precision and memory layout.
     """
-    with acceleration.context(images.device), raw_pixels_explained(images):
-        compute = model if forward is None else forward
-        logits = compute(acceleration.in_layout(images))
-        loss = nn.functional.cross_entropy(
-            logits, labels, weight=class_weights, label_smoothing=label_smoothing
-        )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    if clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimizer.step()
+    with explained(model, images, labels):
+        with acceleration.context(images.device):
+            compute = model if forward is None else forward
+            logits = compute(acceleration.in_layout(images))
+            loss = nn.functional.cross_entropy(
+                logits, labels, weight=class_weights, label_smoothing=label_smoothing
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if clip_norm:
+            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
     return loss.detach(), logits.detach()
 
 

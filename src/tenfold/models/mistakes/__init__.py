@@ -1,0 +1,1 @@
+"""Explanations of common mistakes in a learner's network and loop; start at `explaining`."""

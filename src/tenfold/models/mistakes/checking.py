@@ -1,0 +1,143 @@
+"""Check a learner's network before a run, so that a mistake in it shows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.errors import UsageError, listing, printable
+from tenfold.listening import Listener
+from tenfold.models.mistakes import declarations, outputs, values
+from tenfold.models.mistakes.explaining import explained
+from tenfold.models.mistakes.naming import called, lines_of_forward
+from tenfold.models.mistakes.trial import Call, device_of, recorded, undone
+
+_IMAGES = 2
+"""With one, a batch that is mixed up would not show, and batch normalization would fail."""
+
+
+def require_usable(
+    network: object, image_shape: Sequence[int], n_classes: int, *, listener: Listener
+) -> nn.Module:
+    """The network, if it can be trained; tried with two images of random pixels, 0..1.
+
+    It runs forward and backward in training mode, and forward in evaluation mode. Its weights,
+    buffers, gradients and modes, and all random states, are afterwards as they were.
+
+    Args:
+        network: anything; a module from n x channels x height x width, float32, to logits.
+        image_shape: channels, height and width of one image.
+        n_classes: number of logits per image.
+        listener: receives notes about what is unusual but not wrong.
+
+    Raises:
+        UsageError: where in the network, what was found, what was wanted, and the remedy.
+    """
+    module = declarations.require_module(network)
+    declarations.require_registered_layers(module)
+    values.require_trainable_attributes(module)
+    declarations.require_parameters(module)
+    values.require_single_precision(module)
+    values.require_one_device(module)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(_IMAGES, *image_shape, generator=generator).to(device_of(module))
+    printed = StringIO()
+    constants = values.plain_tensors(module)
+    with undone(module), redirect_stdout(printed):
+        notes = _try_training(module, images, n_classes)
+        _try_evaluation(module, images, n_classes)
+        # What forward replaces is only kept to be looked at.
+        values.require_no_plain_tensors(module, lambda tensor: id(tensor) in constants)
+    for note in [*notes, *_about_printing(module, printed.getvalue())]:
+        listener.note(note)
+    return module
+
+
+def _try_training(network: nn.Module, images: Tensor, n_classes: int) -> list[str]:
+    """Run forward and backward in training mode; returns notes."""
+    with explained(network, images):
+        network.train()
+    notes = _about_frozen(network)
+    training = [module for module in network.modules() if module.training]
+    with torch.enable_grad():
+        with recorded(network) as calls, explained(network, images):
+            logits = network(images)
+        _require_logits(network, logits, n_classes, calls)
+        _require_still_training(network, training)
+        labels = torch.zeros(len(images), dtype=torch.int64, device=logits.device)
+        weights = [each for each in network.parameters() if each.requires_grad]
+        with explained(network, images, labels):
+            loss = nn.functional.cross_entropy(logits, labels)
+            torch.autograd.grad(loss, weights, allow_unused=True)
+    return notes
+
+
+def _try_evaluation(network: nn.Module, images: Tensor, n_classes: int) -> None:
+    network.eval()
+    with torch.inference_mode(), recorded(network) as calls:
+        with explained(network, images):
+            logits = network(images)
+        _require_logits(network, logits, n_classes, calls)
+
+
+def _require_logits(
+    network: nn.Module, logits: object, n_classes: int, calls: Sequence[Call]
+) -> None:
+    problem = outputs.mixed_images(network, logits, _IMAGES, calls) or outputs.not_logits(
+        network, logits, _IMAGES
+    )
+    if problem is None and isinstance(logits, Tensor):
+        problem = outputs.wrong_count(network, logits, n_classes, calls)
+        if network.training:
+            problem = problem or outputs.softmax_at_the_end(network, logits, calls)
+    if problem is not None:
+        raise problem
+
+
+def _about_frozen(network: nn.Module) -> list[str]:
+    """A note about modules that a `train` of their own keeps in evaluation mode.
+
+    Raises:
+        UsageError: the whole network stays in it.
+    """
+    if not network.training:
+        raise UsageError(
+            f"{type(network).__name__}.train leaves the network in evaluation mode, wanted "
+            "training mode: dropout and batch normalization would not train",
+            remedy="call super().train(mode) in it, and return self",
+        )
+    frozen = [called(network, module) for module in network.modules() if not module.training]
+    if not frozen:
+        return []
+    stay = "stays" if len(frozen) == 1 else "stay"
+    because = "in evaluation mode while the network trains, because train() was redefined"
+    return [f"{listing(frozen)} {stay} {because}"]
+
+
+def _require_still_training(network: nn.Module, before: Sequence[nn.Module]) -> None:
+    """Refuse a `forward` that switches to evaluation mode.
+
+    Raises:
+        UsageError: a module that was in training mode no longer is.
+    """
+    switched = [called(network, module) for module in before if not module.training]
+    if switched:
+        lines = " and ".join(lines_of_forward(network, r"\.eval\(|\.train\("))
+        raise UsageError(
+            f"{type(network).__name__}.forward{f' ({lines})' if lines else ''} switches "
+            f"{listing(switched)} to evaluation mode, wanted training mode: dropout and batch "
+            "normalization would not train",
+            remedy="leave that out of forward: the training loop sets the mode",
+        )
+
+
+def _about_printing(network: nn.Module, printed: str) -> list[str]:
+    if not printed.strip():
+        return []
+    first = printable(printed.strip().partition("\n")[0], 100)
+    kind = type(network).__name__
+    return [f"{kind}.forward prints, such as {first!r}, which it would do for every batch"]

@@ -1,0 +1,206 @@
+"""Networks that are not declared as PyTorch needs it: `__init__`, `forward`, and attributes."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+
+from torch import nn
+
+from tenfold.errors import UsageError, nearest
+from tenfold.models.mistakes.failure import Failure
+from tenfold.models.mistakes.naming import called
+
+_NOT_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+def require_module(network: object) -> nn.Module:
+    """The network, if it is a module on which `nn.Module.__init__` was called, as on all inside it.
+
+    Raises:
+        UsageError: it is not.
+    """
+    kind = type(network).__name__
+    if isinstance(network, type):
+        raise UsageError(
+            f"{network.__name__} is a class, wanted a network made from it",
+            remedy=f"call it: {network.__name__}()",
+        )
+    if not isinstance(network, nn.Module):
+        raise UsageError(
+            f"the network is an object of type {kind}, wanted an nn.Module",
+            remedy=f"write class {kind}(nn.Module): and call super().__init__() first in __init__",
+        )
+    for module in _modules(network):
+        if not _has_begun(module):
+            raise UsageError(_without_init(module), remedy=_WITH_INIT)
+    return network
+
+
+def _modules(network: nn.Module) -> Iterator[nn.Module]:
+    """Like `network.modules()`, which fails at a module that never called `__init__`."""
+    yield network
+    for module in vars(network).get("_modules", {}).values():
+        if module is not None:
+            yield from _modules(module)
+
+
+def _has_begun(module: nn.Module) -> bool:
+    return "_modules" in vars(module)
+
+
+def _without_init(module: nn.Module) -> str:
+    return f"{type(module).__name__}.__init__ does not call nn.Module's, wanted it called first"
+
+
+_WITH_INIT = "make super().__init__() the first line of __init__"
+
+
+def init_not_called(failure: Failure, _match: re.Match[str]) -> UsageError | None:
+    """A module that is used or gets layers before `super().__init__()`."""
+    module = getattr(failure.error, "obj", None) or failure.place.variables.get("self")
+    if not isinstance(module, nn.Module) or _has_begun(module):
+        return None
+    return failure.explained_by(_without_init(module), remedy=_WITH_INIT)
+
+
+def unknown_attribute(failure: Failure, match: re.Match[str]) -> UsageError | None:
+    """A misspelt layer."""
+    module = getattr(failure.error, "obj", None)
+    if not isinstance(module, nn.Module) or not _has_begun(module):
+        return None
+    known = [name for name in dir(module) if not name.startswith("_")]
+    similar = nearest(match[1], known)
+    if not similar:
+        return None
+    return failure.explained_by(
+        f"{type(module).__name__} has no attribute {match[1]!r}",
+        remedy=f"did you mean {similar!r}?",
+    )
+
+
+def no_forward(failure: Failure, match: re.Match[str]) -> UsageError:
+    """A module without `forward`, or with a misspelt one."""
+    kind = match[1]
+    modules = () if failure.network is None else failure.network.modules()
+    module = next((each for each in modules if type(each).__name__ == kind), None)
+    if isinstance(module, _NOT_CALLED):
+        return failure.explained_by(
+            f"{called(failure.network, module)} is a {kind}, which cannot be called",
+            remedy="call its layers one after another, or make it an nn.Sequential",
+        )
+    own = [] if module is None else [name for name in vars(type(module)) if name[:2] != "__"]
+    similar = nearest("forward", own)
+    if similar:
+        return failure.explained_by(
+            f"{kind} has a method {similar!r}, wanted 'forward'",
+            remedy=f"rename {similar} to forward",
+        )
+    return failure.explained_by(
+        f"{kind} has no method forward, wanted one that takes the images",
+        remedy="define forward(self, x) in the class, indented as far as __init__",
+    )
+
+
+def wrong_signature(failure: Failure, match: re.Match[str]) -> UsageError | None:
+    """A `forward` that does not take `self` and the images."""
+    kind = match[1].rpartition(".")[2]
+    modules = () if failure.network is None else failure.network.modules()
+    found = next((type(each) for each in modules if type(each).__name__ == kind), None)
+    if found is None or kind in vars(nn):
+        return None
+    taken = [each.name for each in inspect.signature(found.forward).parameters.values()]
+    if len(taken) > 2:
+        return failure.explained_by(
+            f"{kind}.forward takes {', '.join(taken)}, but gets only the images",
+            remedy=f"write def forward(self, {taken[1]}), or give {taken[2]} a default",
+        )
+    if len(taken) == 2:
+        return None
+    return failure.explained_by(
+        f"{kind}.forward takes only {', '.join(taken) or 'nothing'}, wanted self and the images",
+        remedy="write def forward(self, x)",
+    )
+
+
+def require_registered_layers(network: nn.Module) -> None:
+    """Refuse layers and parameters in plain lists, tuples and dicts, where PyTorch is blind.
+
+    Raises:
+        UsageError: an attribute of a module holds some that are not found elsewhere.
+    """
+    found = {id(each) for each in (*network.modules(), *network.parameters())}
+    for module in network.modules():
+        for name, value in vars(module).items():
+            hidden = [
+                each for each in _inside(value, name) if id(each) not in found and _counts(each)
+            ]
+            if not hidden:
+                continue
+            kind, whole = type(value).__name__, all(isinstance(each, nn.Module) for each in hidden)
+            what, where = ("layers", "Module") if whole else ("parameters", "Parameter")
+            container = f"nn.{where}{'Dict' if isinstance(value, dict) else 'List'}"
+            made = f"self.{name} = {container}({'...' if isinstance(value, dict) else '[...]'})"
+            sequential = (
+                ", or nn.Sequential(...) if they follow one another"
+                if whole and not isinstance(value, dict)
+                else ""
+            )
+            raise UsageError(
+                f"{type(module).__name__}: self.{name} is a plain {kind} of {what}, where PyTorch "
+                "does not find their weights to train and save them",
+                remedy=f"write {made}{sequential}",
+            )
+
+
+def _inside(value: object, name: str) -> Iterator[nn.Module | nn.Parameter]:
+    """The layers and parameters in a plain container, which may hold others."""
+    if name in ("_modules", "_parameters") or not isinstance(value, list | tuple | dict):
+        return
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, nn.Module | nn.Parameter):
+            yield each
+        else:
+            yield from _inside(each, "")
+
+
+def _counts(each: nn.Module | nn.Parameter) -> bool:
+    """Whether it matters that PyTorch does not find it."""
+    if isinstance(each, nn.Parameter):
+        return True
+    return any(
+        any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
+        or isinstance(module, nn.modules.dropout._DropoutNd)
+        for module in each.modules()
+    )
+
+
+def require_parameters(network: nn.Module) -> None:
+    """Refuse a network without weights to train.
+
+    Raises:
+        UsageError: it has none, they have no sizes yet, or all are frozen.
+    """
+    kind, parameters = type(network).__name__, list(network.parameters())
+    if not parameters:
+        raise UsageError(
+            f"{kind} has no parameters, wanted some to train",
+            remedy="make its layers attributes of self in __init__, such as self.fc = "
+            "nn.Linear(784, 10)",
+        )
+    if any(isinstance(each, nn.UninitializedParameter) for each in parameters):
+        raise UsageError(
+            f"{kind} has lazy layers, whose weights have no sizes yet",
+            remedy="call it once before, with a batch of one image",
+        )
+    if not any(each.requires_grad for each in parameters):
+        raise UsageError(
+            f"{kind}: requires_grad is False for all parameters, wanted some to train",
+            remedy="call .requires_grad_() on the network, or on the layers to train",
+        )
+    if all(each.is_meta for each in parameters):
+        raise UsageError(
+            f"{kind} is on the meta device, where weights have no values",
+            remedy='leave out device="meta" where its layers are made',
+        )

@@ -1,0 +1,150 @@
+"""Run a network on a few images to see what it does, and undo all that it changes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from copy import copy
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from tenfold.models.image_model import ImageModel
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Call:
+    """One call of a layer that has no layers inside.
+
+    Attributes:
+        layer: the layer.
+        taken: the shape of its input; None if that is not a tensor.
+        given: the shape of its output; None if that is not a tensor, or the layer failed.
+    """
+
+    layer: nn.Module
+    taken: Shape | None
+    given: Shape | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a network did with a few images.
+
+    Attributes:
+        calls: of its layers, in order.
+        output: what it returned; None if it failed.
+        failed: whether it raised an exception.
+    """
+
+    calls: tuple[Call, ...]
+    output: object
+    failed: bool
+
+
+def learners_part(network: nn.Module) -> nn.Module:
+    """The network that a person wrote, without the preprocessing before it."""
+    return network.network if isinstance(network, ImageModel) else network
+
+
+def device_of(network: nn.Module) -> torch.device | None:
+    """The device of the network's first parameter; None if it has no parameters."""
+    return next((parameter.device for parameter in network.parameters()), None)
+
+
+def try_out(network: nn.Module, images: Tensor) -> Trial:
+    """Run the network once, in its current mode, and record the shapes in it.
+
+    All that this changes is undone, and what the network prints is dropped.
+
+    Args:
+        network: any module.
+        images: its input, on any device.
+    """
+    device = device_of(network)
+    with undone(network), recorded(network) as calls, torch.no_grad(), redirect_stdout(StringIO()):
+        try:
+            output, failed = network(images if device is None else images.to(device)), False
+        except Exception:  # noqa: BLE001 - a learner's code may raise anything, once more
+            output, failed = None, True
+    return Trial(tuple(calls), output, failed)
+
+
+@contextmanager
+def recorded(network: nn.Module) -> Iterator[list[Call]]:
+    """Record the calls of the network's layers inside the block.
+
+    Args:
+        network: any module.
+    """
+    calls: list[Call] = []
+    with ExitStack() as hooks:
+        for layer in network.modules():
+            if not any(True for _ in layer.children()):
+                for handle in _record(layer, calls):
+                    hooks.callback(handle.remove)
+        yield calls
+
+
+def _record(layer: nn.Module, calls: list[Call]) -> tuple[RemovableHandle, ...]:
+    """Append each call of the layer."""
+
+    def enter(_layer: nn.Module, inputs: tuple[object, ...]) -> None:
+        calls.append(Call(layer, _shape(inputs[0]) if inputs else None))
+
+    def leave(_layer: nn.Module, _inputs: object, output: object) -> None:
+        calls[-1].given = _shape(output)  # nothing else was called since: it has no layers inside
+
+    return layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)
+
+
+def _shape(value: object) -> Shape | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+@contextmanager
+def undone(network: nn.Module) -> Iterator[None]:
+    """Undo what the block changes: weights, buffers, attributes, modes, hooks, and random states.
+
+    Args:
+        network: any module.
+    """
+    attributes = [(vars(module), vars(module).copy()) for module in network.modules()]
+    containers = [
+        (value, copy(value))
+        for _, values in attributes
+        for value in values.values()
+        if isinstance(value, dict | list | set)
+    ]
+    tensors = [*network.parameters(), *network.buffers()]
+    contents = [tensor.detach().clone() for tensor in tensors]
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = {tensor.device.index for tensor in tensors if tensor.is_cuda}
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)  # noqa: NPY002 - users' code draws from it
+            with torch.no_grad():
+                for tensor, content in zip(tensors, contents, strict=True):
+                    tensor.copy_(content)
+            for now, before in [*attributes, *containers]:
+                _restore(now, before)
+
+
+def _restore(container: Any, before: Any) -> None:  # noqa: ANN401 - a dict, list or set
+    """Give a container its former contents; it stays the same object, since handles refer to it."""
+    container.clear()
+    if isinstance(container, list):
+        container.extend(before)
+    else:
+        container.update(before)
