@@ -62,7 +62,8 @@ from tenfold.models.layers import Conv2d, Linear, output_shapes
 from tenfold.native import waiting
 from tenfold.native.library import Kernels, find_kernels
 from tenfold.recipes import Recipe, load_recipe
-from tenfold.runs.fit import Prepared, prepare, train_prepared
+from tenfold.runs.prepared import Prepared, train_prepared
+from tenfold.runs.preparing import prepare
 from tenfold.runs.resources import Resources
 from tenfold.training import Standing, Watcher, epoch_order
 

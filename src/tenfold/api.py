@@ -14,6 +14,7 @@ from tenfold.deployment.export.formats import Exported
 from tenfold.doctor.check import Checked
 from tenfold.errors import UsageError
 from tenfold.evaluation.report import Report
+from tenfold.models.own import OwnModel, own_model
 from tenfold.recipes import Recipe, changed, load_recipe
 from tenfold.recipes.recipe import AUTO
 from tenfold.reporting.after import Reporter
@@ -72,7 +73,9 @@ def train(
             to `training.png` in the run's folder, or to a path that ends in `.png` or `.svg`.
         report: whether to write `report.html` into the run's folder at the end.
         watcher: called as training proceeds, instead of printing lines.
-        changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. How a folder of
+        changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. The model can also be
+            your own: an `nn.Module`, which ends with the trained weights; a class or function that
+            makes one from `model_args`; or `"net.py:Net"`, a file and a name in it. How a folder of
             pictures is read: `image_size`, `resize`, `labels`, `label_from`, `group_by` and
             `skip_bad`; see `tenfold.data.FolderOptions`. What is corrected: `corrections`, a
             table that `tenfold check` wrote and a person filled in. More training images: `add`, a
@@ -88,11 +91,12 @@ def train(
     if time:
         changes.setdefault("epochs", AUTO)
     watcher = _watcher(watcher, quiet, plot)
+    own = _own_model(changes)
     return train_run(
         _recipe(recipe, changes),
         data,
         out=None if out is None else Path(out),
-        resources=_resources(data_root, device, threads, download, engine),
+        resources=_resources(data_root, device, threads, download, engine, own),
         time=time,
         checkpoint_every=checkpoint_every,
         watcher=watcher,
@@ -151,12 +155,13 @@ def train_seeds(
     if time:
         changes.setdefault("epochs", AUTO)
     watcher = _watcher(watcher, quiet, plot)
+    own = _own_model(changes)
     return train_runs(
         _recipe(recipe, changes),
         data,
         seeds=seeds,
         out=None if out is None else Path(out),
-        resources=_resources(data_root, device, threads, download, engine),
+        resources=_resources(data_root, device, threads, download, engine, own),
         time=time,
         checkpoint_every=checkpoint_every,
         watcher=watcher,
@@ -168,6 +173,7 @@ def resume_seeds(
     group: str | Path | SeedRuns,
     *,
     data: object = None,
+    model: object = None,
     data_root: str | Path | None = None,
     device: str = "",
     threads: int | None = None,
@@ -184,6 +190,7 @@ def resume_seeds(
     Args:
         group: what `train_seeds` gives, or its folder.
         data: see `resume`.
+        model: see `resume`.
         data_root: see `train`.
         device: see `resume`.
         threads: see `resume`.
@@ -201,7 +208,7 @@ def resume_seeds(
     from tenfold.runs.seeds import resume_seeds as resume_runs
 
     watcher = _watcher(watcher, quiet, plot)
-    resources = _resources(data_root, device, threads, download, engine)
+    resources = _resources(data_root, device, threads, download, engine, _again(model, group))
     reporter = Reporter(watcher) if report else None
     resumed = resume_runs(
         group.folder if isinstance(group, SeedRuns) else _path(group),
@@ -223,6 +230,7 @@ def resume(
     epochs: int | None = None,
     accept: Collection[str] = (),
     data: object = None,
+    model: object = None,
     data_root: str | Path | None = None,
     device: str = "",
     threads: int | None = None,
@@ -241,6 +249,8 @@ def resume(
         epochs: a new total number of epochs.
         accept: which of `recipe`, `data` and `classes` may have changed.
         data: the data again, if it was passed in Python or has moved.
+        model: the network again, if it is your own and not a list of layers that tenfold knows: as
+            in `train`.
         data_root: see `train`.
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own.
         threads: None for the run's own number.
@@ -260,7 +270,7 @@ def resume(
     from tenfold.runs.resume import resume_run
 
     watcher = _watcher(watcher, quiet, plot)
-    resources = _resources(data_root, device, threads, download, engine)
+    resources = _resources(data_root, device, threads, download, engine, _again(model, run))
     reporter = Reporter(watcher) if report else None
     resumed = resume_run(
         _path(run),
@@ -281,6 +291,7 @@ def report(
     run: str | Path | Run,
     data: object = None,
     *,
+    model: object = None,
     data_root: str | Path | None = None,
     device: str = "",
     threads: int | None = None,
@@ -291,6 +302,7 @@ def report(
     Args:
         run: a run or its folder.
         data: the run's data again, if it was passed in Python or has moved.
+        model: see `resume`.
         data_root: see `evaluate`.
         device: see `evaluate`.
         threads: see `evaluate`.
@@ -304,7 +316,7 @@ def report(
     """
     from tenfold.reporting.pages.report import make_report
 
-    resources = _resources(data_root, device, threads, download)
+    resources = _resources(data_root, device, threads, download, own=_again(model, run))
     page = make_report(_path(run), data, resources=resources, listener=PlainWatcher())
     return open_run(page.parent).report()
 
@@ -317,6 +329,7 @@ def evaluate(
     labels: str = "",
     label_from: str = "",
     skip_bad: bool = False,
+    model: object = None,
     data_root: str | Path | None = None,
     device: str = "",
     threads: int | None = None,
@@ -332,6 +345,7 @@ def evaluate(
             `tenfold.data.FolderOptions`.
         label_from: a regular expression that finds labels in names.
         skip_bad: leave out images that cannot be read.
+        model: see `resume`.
         data_root: a folder of known data sets, searched before `TENFOLD_DATA`.
         device: `auto`, `cpu`, `cuda` or `mps`; empty for the run's own. For a bundle, empty is
             the CPU if the compiled kernels can compute the model, and otherwise `auto`.
@@ -351,7 +365,7 @@ def evaluate(
         data,
         split=split,
         options=FolderOptions(labels, label_from, skip_bad=skip_bad),
-        resources=_resources(data_root, device, threads, download),
+        resources=_resources(data_root, device, threads, download, own=_again(model, run)),
         listener=PlainWatcher(),
     )
 
@@ -446,17 +460,18 @@ def check(
     return checked
 
 
-def load(path: str | Path | Run, *, device: str = "cpu") -> Classifier:
+def load(path: str | Path | Run, *, model: object = None, device: str = "cpu") -> Classifier:
     """The classifier of a run or of a bundle.
 
     Args:
         path: a run, its folder, or a bundle such as its `model.safetensors`.
+        model: see `resume`.
         device: where to predict: `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
         FileRefusedError: there is no usable model.
     """
-    return load_classifier(_path(path), device=device)
+    return load_classifier(_path(path), device=device, code=_again(model, path))
 
 
 def export(
@@ -464,6 +479,7 @@ def export(
     to: str = "onnx",
     *,
     out: str | Path | None = None,
+    model: object = None,
     data_root: str | Path | None = None,
     download: bool = True,
 ) -> Exported:
@@ -473,6 +489,7 @@ def export(
         run: a run, its folder, or a bundle.
         to: `onnx`, `torch-export` or `state-dict`.
         out: a file, or a folder, also a new one; None for the run's folder, or the bundle's.
+        model: see `resume`.
         data_root: a folder of known data sets, searched before `TENFOLD_DATA`.
         download: see `train`.
 
@@ -484,20 +501,22 @@ def export(
         _path(run),
         to,
         None if out is None else Path(out),
-        resources=_resources(data_root, "", None, download),
+        resources=_resources(data_root, "", None, download, own=_again(model, run)),
         listener=PlainWatcher(),
     )
 
 
-def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
+def _own_model(changes: dict[str, Any]) -> OwnModel | None:
+    """What makes the network, if `model` is the user's own; the recipe then gets its name."""
     if changes.get("model", "") is None:
         del changes["model"]
-    if not isinstance(changes.get("model", ""), str):
-        raise UsageError(
-            f"model is of type {type(changes['model']).__name__}, wanted the name of a tenfold "
-            "model",
-            remedy="train your own network with tenfold.training.train",
-        )
+    own = own_model(changes.get("model", ""))
+    if own is not None:
+        changes["model"] = own.model
+    return own
+
+
+def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
     changes = {k: v.item() if isinstance(v, np.generic) else v for k, v in changes.items()}
     changes = {k: v.folder if isinstance(v, Run) else v for k, v in changes.items()}
     changes = {k: str(v) if isinstance(v, Path) else v for k, v in changes.items()}
@@ -530,9 +549,27 @@ def _resources(
     threads: int | None,
     download: bool,
     engine: str = "",
+    own: OwnModel | None = None,
 ) -> Resources:
     root = None if data_root is None else Path(data_root)
-    return Resources(root, download, device, threads, engine)
+    return Resources(root, download, device, threads, engine, own)
+
+
+def _again(model: object, run: object) -> OwnModel | None:
+    """What makes the network of a run of the user's own, if it is known or given again.
+
+    Raises:
+        UsageError: it is a name.
+    """
+    if model is None:
+        return run.code if isinstance(run, Run) else None
+    own = own_model(model)
+    if own is None:
+        raise UsageError(
+            f"model is {model!r}, wanted a network, what makes one, or FILE.py:NAME",
+            remedy="leave it out, unless the run's network is your own",
+        )
+    return own
 
 
 def _watcher(watcher: Watcher | None, quiet: bool, plot: bool | str | Path) -> Watcher:

@@ -122,8 +122,8 @@ MISTAKES = {
         "Net = lambda: nn.Sequential(nn.Conv2d(1, 2, 5), nn.Flatten(), nn.Linear(1152, 10))",
         {"1152": "1250"},
         (
-            "layer 2 (Linear) takes 1250 features per image, but gets 1152: layer 0 (Conv2d) gives ",
-            "2 x 24 x 24, which is 1152 numbers",
+            "layer 2 (Linear) takes 1250 features per image, but gets 1152: layer 0 (Conv2d) ",
+            "gives 2 x 24 x 24, which is 1152 numbers",
             "make layer 2 nn.Linear(1152, 10)",
         ),
     ),

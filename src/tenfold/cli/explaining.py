@@ -12,6 +12,7 @@ from tenfold.cli.app import DATA, MODELS, command
 from tenfold.cli.options import (
     DATA_HELP,
     Center,
+    Code,
     DataRoot,
     Device,
     GroupBy,
@@ -25,6 +26,7 @@ from tenfold.cli.options import (
     ResizeOption,
     RunArgument,
     SkipBad,
+    named_code,
     reading_keys,
 )
 from tenfold.cli.output import open_in_viewer, watching
@@ -59,6 +61,7 @@ def explain(
     ] = None,
     open_it: Open = False,
     device: Device = "cpu",
+    code: Code = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -75,16 +78,16 @@ def explain(
     from tenfold.reporting.style import picture_format, save_figure
     from tenfold.runs.evaluate import parts_of
     from tenfold.runs.resources import Resources, choose_device
-    from tenfold.runs.run import note_on_run, read_own_bundle
+    from tenfold.runs.run import notes_on, read_own_bundle
     from tenfold.storage import absolute, destination
 
     if out is not None:
         picture_format(out)
         destination(out)  # refuses it before the work
-    bundle, own = read_own_bundle(run)
+    bundle, own = read_own_bundle(run, named_code(code))
     classifier = Classifier(bundle, choose_device(device))
     with watching() as watcher:
-        if own is not None and (note := note_on_run(own, bundle)):
+        for note in notes_on(bundle, own):
             watcher.note(note)
         train = None
         if own is not None and neighbors:
@@ -161,6 +164,7 @@ def show(
     label_from: LabelFrom = None,
     group_by: GroupBy = None,
     skip_bad: SkipBad = False,
+    code: Code = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -186,7 +190,7 @@ def show(
                 Path(what),
                 out or Path(what) / "pictures",
                 only,
-                resources=Resources(data_root, not offline),
+                resources=Resources(data_root, not offline, own=named_code(code)),
                 listener=watcher,
             )
         else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tenfold.cli.app import MODELS, command
-from tenfold.cli.options import DataRoot, Json, Offline, RunArgument
+from tenfold.cli.options import Code, DataRoot, Json, Offline, RunArgument, named_code
 from tenfold.cli.output import show, watching
 
 
@@ -26,6 +26,7 @@ def export(
         Path | None,
         typer.Option(metavar="FILE|FOLDER", help="Where to; by default the run's folder."),
     ] = None,
+    code: Code = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -38,7 +39,7 @@ def export(
     from tenfold.runs.export import export_run
     from tenfold.runs.resources import Resources
 
-    resources = Resources(data_root, not offline)
+    resources = Resources(data_root, not offline, own=named_code(code))
     with watching() as watcher:
         exported = export_run(run, to, out, resources=resources, listener=watcher)
     show(exported.to_dict(), as_json, lambda: export_text(exported))

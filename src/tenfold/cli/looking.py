@@ -10,6 +10,7 @@ import typer
 from tenfold.cli.app import DATA, MORE, command
 from tenfold.cli.options import (
     DATA_HELP,
+    Code,
     CorrectionsFile,
     DataRoot,
     Device,
@@ -24,6 +25,7 @@ from tenfold.cli.options import (
     SkipBad,
     Threads,
     key_and_value,
+    named_code,
     reading_keys,
     shape_of,
 )
@@ -152,7 +154,12 @@ def check(
 
 @command(MORE)
 def summary(
-    model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model's name, or a run.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|FILE.py:NAME|RUN", help="A model's name, your own network, or a run."
+        ),
+    ],
     shape: Annotated[
         str | None,
         typer.Option(metavar="CxHxW", help="Image shape of a named model; by default 1x28x28."),
@@ -165,18 +172,32 @@ def summary(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a model argument; repeatable."),
     ] = None,
+    source: Annotated[
+        bool,
+        typer.Option(
+            "--source", metavar="", help="Print the code of a run's network, if it is your own."
+        ),
+    ] = False,
+    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Show a model layer by layer: output shapes, parameters, multiply-adds."""
     from tenfold.models import MODELS, build
+    from tenfold.models.own import is_code, own_model
     from tenfold.models.summary import summarize
-    from tenfold.runs.run import read_own_bundle
+    from tenfold.runs.run import read_own_bundle, source_of
     from tenfold.types import ImageShape
 
+    arguments = dict(key_and_value(text) for text in change or [])
+    image_shape, name = shape_of("1x28x28" if shape is None else shape), ""
+    if source:
+        text = source_of(Path(model))
+        show({"source": text}, as_json, lambda: text.rstrip("\n"))
+        return
     if model in MODELS:
-        arguments = dict(key_and_value(text) for text in change or [])
-        image_shape = shape_of("1x28x28" if shape is None else shape)
         network = build(model, image_shape, classes or 10, **arguments)
+    elif is_code(model) and (own := own_model(model)):
+        network = own.build(arguments)
     elif exists(model):
         given = {"--shape": shape, "--classes": classes, "--set": change}
         if unused := [option for option, value in given.items() if value is not None]:
@@ -184,8 +205,9 @@ def summary(
                 f"{model}: a run has its own image shape, classes and arguments",
                 remedy=f"leave out {' and '.join(unused)}, or name a model",
             )
-        bundle, _ = read_own_bundle(Path(model))
+        bundle, _ = read_own_bundle(Path(model), named_code(code))
         image_shape, network = ImageShape(*bundle.input_shape), bundle.network()
+        name = "" if bundle.header.own is None else bundle.header.own.name
     else:
         if len(Path(model).parts) > 1:
             raise UsageError(f"{model}: no such folder or file", remedy="name a run or a model")
@@ -193,7 +215,7 @@ def summary(
             f"{model!r} is neither a model nor a run",
             remedy=did_you_mean(model, MODELS),
         )
-    table = summarize(network, image_shape)
+    table = summarize(network, image_shape, name)
     show(table.to_dict(), as_json, lambda: str(table))
 
 

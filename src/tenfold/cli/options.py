@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tenfold.errors import UsageError
+
+if TYPE_CHECKING:
+    from tenfold.models.own import OwnModel
 
 DATA_HELP = (
     "A name listed by `tenfold data`, or a path: a folder or archive of class folders, or an "
@@ -86,6 +89,13 @@ CheckpointEvery = Annotated[
         "batches.",
     ),
 ]
+Code = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:NAME",
+        help="The code of the run's network, if that is your own; it is run.",
+    ),
+]
 Labels = Annotated[
     str | None,
     typer.Option(
@@ -135,6 +145,23 @@ Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Download n
 Open = Annotated[
     bool, typer.Option("--open", metavar="", help="Open what was written in a viewer.")
 ]
+
+
+def named_code(code: str | None) -> OwnModel | None:
+    """What makes the network, by code that `--code` names; None without it.
+
+    Raises:
+        UsageError: it cannot be run, or has no such network.
+    """
+    if code is None:
+        return None
+    from tenfold.models.own import is_code, own_model
+
+    if not is_code(code):
+        raise UsageError(
+            f"--code {code}: not a Python file", remedy="write, for example, --code net.py:Net"
+        )
+    return own_model(code)
 
 
 def reading_keys(

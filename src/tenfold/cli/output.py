@@ -52,9 +52,8 @@ def show_run(run: Run, as_json: bool) -> None:
     from tenfold.reporting.terminal import run_text
     from tenfold.runs.folder import RunFolder
 
-    engine = run.facts.conditions.engine
     try:
-        show(run.to_dict(), as_json, lambda: run_text(run.folder, run.figures, engine))
+        show(run.to_dict(), as_json, lambda: run_text(run))
     except StorageError as error:
         again = RunFolder(run.folder).command("resume")
         raise StorageError(

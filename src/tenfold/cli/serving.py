@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tenfold.cli.app import MODELS, command
-from tenfold.cli.options import Device, Json, RunArgument
+from tenfold.cli.options import Code, Device, Json, RunArgument, named_code
 from tenfold.cli.output import show
 from tenfold.errors import UsageError, printable
 from tenfold.native.threads import MOST_THREADS
@@ -82,6 +82,7 @@ def serve(
             "PyTorch.",
         ),
     ] = None,
+    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Serve a model over HTTP, with a page to draw on, until Ctrl-C or SIGTERM.
@@ -97,14 +98,14 @@ def serve(
     from tenfold.deployment.serving.running import Server, listen
     from tenfold.reporting.terminal import PlainWatcher
     from tenfold.runs.resources import choose_device
-    from tenfold.runs.run import note_on_run, read_own_bundle
+    from tenfold.runs.run import notes_on, read_own_bundle
     from tenfold.runs.signals import stop_on_signals
     from tenfold.storage import absolute
 
     watcher = PlainWatcher()  # there is no progress to show
     with stop_on_signals() as request:
         token = _chosen_token(token, no_token)
-        bundle, own = read_own_bundle(run)
+        bundle, own = read_own_bundle(run, named_code(code))
         limits = Limits(batch=max_batch, delay=max_delay / 1000, queue=max_queue)
         listening = listen(host, port)
         with listening.socket:
@@ -127,7 +128,7 @@ def serve(
                 tell=watcher.note,
             )
             server = Server(service, listening, request)
-            if own is not None and (note := note_on_run(own, bundle)):
+            for note in notes_on(bundle, own):
                 watcher.note(note)
             facts = {
                 "address": listening.address,

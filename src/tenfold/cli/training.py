@@ -13,6 +13,7 @@ from tenfold.cli.app import TRAINING, command
 from tenfold.cli.options import (
     DATA_HELP,
     CheckpointEvery,
+    Code,
     CorrectionsFile,
     DataRoot,
     Device,
@@ -34,6 +35,7 @@ from tenfold.cli.options import (
     SkipBad,
     Threads,
     key_and_value,
+    named_code,
     reading_keys,
 )
 from tenfold.cli.output import show, show_run, watching
@@ -54,7 +56,11 @@ def train(
     ] = "default",
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Another model; `tenfold summary NAME` shows one."),
+        typer.Option(
+            metavar="NAME|FILE.py:NAME",
+            help="Another model, which `tenfold summary NAME` shows; or your own network: the file "
+            "is run.",
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="Passes over the training images.")
@@ -152,6 +158,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a classifier: data in, a run folder with an evaluated model out."""
+    from tenfold.models.own import own_model
     from tenfold.recipes import load_recipe
     from tenfold.recipes.recipe import AUTO
     from tenfold.reporting.after import Reporter
@@ -176,10 +183,13 @@ def train(
     }
     changes |= {key: value for key, value in given.items() if value is not None}
     changes |= reading_keys(image_size, resize, labels, label_from, group_by, corrections, skip_bad)
+    own = own_model(changes.get("model", ""))
+    if own is not None:
+        changes["model"] = own.model
     if time:
         changes.setdefault("epochs", AUTO)
     chosen = load_recipe(recipe, changes)
-    resources = Resources(data_root, not offline, device, threads, engine)
+    resources = Resources(data_root, not offline, device, threads, engine, own)
     if folds is not None:
         from tenfold.runs.folds import cross_validate
 
@@ -259,6 +269,7 @@ def resume(
     device: OtherDevice = "",
     threads: OtherThreads = None,
     engine: OtherEngine = "",
+    code: Code = None,
     data_root: DataRoot = None,
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
@@ -274,7 +285,7 @@ def resume(
     from tenfold.runs.groups import GroupFolder
     from tenfold.runs.resources import Resources
 
-    resources = Resources(data_root, not offline, device, threads, engine)
+    resources = Resources(data_root, not offline, device, threads, engine, named_code(code))
     if GroupFolder(run).is_there:
         from tenfold.runs.seeds import resume_seeds
 

@@ -12,6 +12,7 @@ import typer
 from tenfold.cli.app import MODELS, command
 from tenfold.cli.options import (
     Center,
+    Code,
     DataRoot,
     Device,
     Invert,
@@ -24,6 +25,7 @@ from tenfold.cli.options import (
     OtherThreads,
     RunArgument,
     SkipBad,
+    named_code,
 )
 from tenfold.cli.output import SCHEMA, open_in_viewer, show, watching
 from tenfold.errors import (
@@ -53,6 +55,7 @@ def evaluate(
     skip_bad: SkipBad = False,
     device: OtherDevice = "",
     threads: OtherThreads = None,
+    code: Code = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -70,7 +73,7 @@ def evaluate(
             data,
             split=split,
             options=FolderOptions(labels or "", label_from or "", skip_bad=skip_bad),
-            resources=Resources(data_root, not offline, device, threads),
+            resources=Resources(data_root, not offline, device, threads, own=named_code(code)),
             listener=watcher,
         )
     show({"run": str(absolute(run)), **report.to_dict()}, as_json, lambda: report_text(report))
@@ -97,6 +100,7 @@ def predict(
     invert: Invert = False,
     center: Center = False,
     device: Device = "cpu",
+    code: Code = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_csv: Annotated[
@@ -120,7 +124,7 @@ def predict(
     from tenfold.reporting.predictions import writer_of
     from tenfold.runs.evaluate import sample_of_test_images
     from tenfold.runs.resources import Resources, choose_device
-    from tenfold.runs.run import note_on_run, read_own_bundle
+    from tenfold.runs.run import notes_on, read_own_bundle
     from tenfold.storage import absolute
 
     if as_csv + as_lines + as_json > 1:
@@ -132,7 +136,7 @@ def predict(
             f"{printable(run)}: a model file alone has no images to show",
             remedy=f"name image files: tenfold predict {shell_word(run)} IMAGE...",
         )
-    bundle, own = read_own_bundle(run)
+    bundle, own = read_own_bundle(run, named_code(code))
     classifier = Classifier(bundle, choose_device(device))
     kind = "csv" if as_csv else "jsonl" if as_lines else "json" if as_json else "text"
     writer = writer_of(kind, {"schema": SCHEMA, "run": str(absolute(run))}, min_confidence)
@@ -141,7 +145,7 @@ def predict(
     differences = Differences(bundle.header.background, invert=invert, center=center)
     unsure = count = 0
     with watching() as watcher:
-        if own is not None and (note := note_on_run(own, bundle)):
+        for note in notes_on(bundle, own):
             watcher.note(note)
         if images:
             found = answers(
@@ -193,6 +197,7 @@ def report(
     open_it: Open = False,
     device: OtherDevice = "",
     threads: OtherThreads = None,
+    code: Code = None,
     data_root: DataRoot = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -205,7 +210,7 @@ def report(
     from tenfold.reporting.terminal import as_typed
     from tenfold.runs.resources import Resources
 
-    resources = Resources(data_root, not offline, device, threads)
+    resources = Resources(data_root, not offline, device, threads, own=named_code(code))
     with watching() as watcher:
         page = make_report(run, data, resources=resources, listener=watcher)
     show({"run": str(page.parent), "report": str(page)}, as_json, lambda: str(as_typed(page)))

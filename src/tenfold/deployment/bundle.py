@@ -23,6 +23,8 @@ from tenfold.deployment.background import Background
 from tenfold.errors import FileRefusedError, UsageError, listing, quoted
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.older import renamed_weights, without_idle_dropout
+from tenfold.models.own import OwnFacts, OwnModel
+from tenfold.models.own_files import LARGEST_SOURCE
 from tenfold.resizing import Resize
 from tenfold.storage import Facts, StoredTensor, checked, read_tensors, write_tensors
 from tenfold.types import ImageShape
@@ -86,7 +88,7 @@ class BundleHeader(Facts):
     """The non-tensor part of a bundle.
 
     Attributes:
-        model: its name in `MODELS`.
+        model: its name in `MODELS`, or that of the user's own code.
         arguments: the model's own arguments, including defaults.
         input_shape: of one image: channels, height, width.
         classes: the class names, in the order of the logits.
@@ -94,6 +96,8 @@ class BundleHeader(Facts):
         depth: of 16-bit gray, the number of bits that count; older files have none and 16.
         resize: how pictures are brought to the input shape; older files have none and crop.
         preprocessing: from raw pixels to the network's input.
+        own: what is recorded of a network that is not of the table; None for one that is.
+        source: the code of such a network, if it is no list of layers: to be read, never run.
         layers: the network as a flat list; None if it is not one, or this was not determined. It
             must be what `layer_list` finds, so a change there needs a new version of the file.
         temperature: the logits are divided by it for probabilities; fitted to validation images,
@@ -113,6 +117,8 @@ class BundleHeader(Facts):
     resize: Resize = "crop"
     depth: Annotated[int, Field(ge=8, le=16)] = 16
     preprocessing: PreprocessingHeader
+    own: OwnFacts | None = None
+    source: Annotated[str, Field(max_length=LARGEST_SOURCE)] = ""
     layers: Network | None = None
     temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     background: Background | None = None
@@ -144,12 +150,14 @@ class Bundle:
         weights: the network's, by name.
         place: where it was read from, for messages.
         sha256: of the file's contents; empty if it was not read from a file.
+        code: what makes its network, if that is the user's own and the user has named it.
     """
 
     header: BundleHeader
     weights: Mapping[str, StoredTensor]
     place: str = "the model"
     sha256: str = ""
+    code: OwnModel | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -165,38 +173,93 @@ class Bundle:
         """A new network with these weights, on the CPU, in evaluation mode.
 
         Raises:
-            FileRefusedError: the architecture is unknown, or the weights or layers do not fit it.
+            FileRefusedError: the architecture is unknown, or needs code that was not named, or the
+                weights or layers do not fit it.
         """
-        from tenfold.models.table import build, model_arguments
         from tenfold.models.tracing import layer_list
         from tenfold.tensors import differences, from_stored
 
         header = self.header
-        with _refused_as_unusable(self.place):
-            network = build(
-                header.model,
-                header.input_shape,
-                len(header.classes),
-                device="meta",
-                **model_arguments(header.model, header.arguments),
+        if header.own is None:
+            with _refused_as_unusable(self.place):
+                network = self._of_table()
+        else:
+            network = self._own(header.own)
+        weights = from_stored(self.weights)
+        differing = differences(network.state_dict(), weights)
+        if differing:
+            raise self._not_its_architecture(
+                f"its weights do not fit {{}}: {listing(differing, 5)}"
             )
-            weights = from_stored(self.weights)
-            differing = differences(network.state_dict(), weights)
-            if differing:
-                raise FileRefusedError(
-                    f"its weights do not fit its architecture: {listing(differing, 5)}"
-                )
         # Copies: further training must not change the bundle or its other networks.
         copies = {name: tensor.clone() for name, tensor in weights.items()}
-        network.load_state_dict(copies, assign=True)
+        network.load_state_dict(copies, assign=any(p.is_meta for p in network.parameters()))
         found = None if header.layers is None else layer_list(network)
         if found is not None and found != header.layers:  # None if tracing was disturbed
-            raise FileRefusedError(
-                f"{self.place}: {_UNUSABLE}: its list of layers is not that of its architecture, "
-                f"{header.model}",
-                remedy=_NAME_ONE,
-            )
+            raise self._not_its_architecture("its list of layers is not that of {}")
         return network.eval()
+
+    def _of_table(self) -> nn.Module:
+        from tenfold.models.table import build, model_arguments
+
+        header = self.header
+        return build(
+            header.model,
+            header.input_shape,
+            len(header.classes),
+            device="meta",
+            **model_arguments(header.model, header.arguments),
+        )
+
+    def _own(self, facts: OwnFacts) -> nn.Module:
+        """The network by the user's code, if that was named; otherwise by the list of layers.
+
+        Raises:
+            FileRefusedError: neither is there.
+        """
+        import torch
+
+        from tenfold.models.listed import ListedNetwork
+
+        if self.code is not None:
+            with torch.random.fork_rng(devices=[]):
+                return self.code.build(self.header.arguments)
+        if self.header.layers is not None:
+            try:
+                with torch.device("meta"):
+                    return ListedNetwork(self.header.layers, facts.parameters)
+            except (KeyError, TypeError) as error:  # no network could have been traced to it
+                raise FileRefusedError(
+                    f"{self.place}: {_UNUSABLE}: its weights have names that no network can have",
+                    remedy=_NAME_ONE,
+                ) from error
+        raise FileRefusedError(
+            f"{self.place}: its network, {facts.model}, needs its code, which is run only if you "
+            "name it",
+            remedy=how_to_name(facts),
+        )
+
+    def _not_its_architecture(self, what: str) -> FileRefusedError:
+        """The error that something is not that of its architecture."""
+        if self.header.own is None or self.code is None:
+            return FileRefusedError(
+                f"{self.place}: {_UNUSABLE}: {what.format('its architecture')}", remedy=_NAME_ONE
+            )
+        return FileRefusedError(
+            f"{self.place}: {what.format(self.code.model)}",
+            remedy=f"name the code that it was trained with, {self.header.own.model}",
+        )
+
+    @property
+    def note_on_code(self) -> str:
+        """The note that the code that was named is not what it was trained with; else empty."""
+        own, code = self.header.own, self.code
+        if own is None or code is None or code.code is None or own.sha256 in ("", code.code.sha256):
+            return ""
+        return (
+            f"{self.place}: it was trained with other contents of {own.file}, so its answers may "
+            "differ"
+        )
 
     def module(self) -> ImageModel:
         """A new module: raw uint8 images to logits, on the CPU, in evaluation mode.
@@ -212,6 +275,13 @@ class Bundle:
         return ImageModel(preprocessing, self.network()).eval()
 
 
+def how_to_name(facts: OwnFacts) -> str:
+    """How a user names the code of a network."""
+    if facts.file:
+        return f"add --code {facts.model}, or in Python model={facts.name}()"
+    return f"use it in Python, with model={facts.name}()"
+
+
 def write_bundle(path: Path, bundle: Bundle) -> str:
     """Write a bundle atomically: if the process dies, the old file or the new one is there.
 
@@ -221,7 +291,8 @@ def write_bundle(path: Path, bundle: Bundle) -> str:
     Raises:
         StorageError: it could not be written.
     """
-    header = bundle.header.model_dump(mode="json")
+    of_own = set() if bundle.header.own is not None else {"own", "source"}
+    header = bundle.header.model_dump(mode="json", exclude=of_own)
     return write_tensors(path, bundle.weights, kind=KIND, version=VERSION, header=header)
 
 

@@ -44,7 +44,7 @@ class ModelSummary:
     Attributes:
         model: the model's class.
         input: the shape of one image, such as `1x28x28`.
-        layers: in the model's order.
+        layers: in the order of their first use; then those that are not used.
         parameters: total number; shared ones count once.
         trainable_parameters: number that receive gradients.
         parameter_bytes: memory of the parameters in bytes.
@@ -87,7 +87,7 @@ class ModelSummary:
         )
 
 
-def summarize(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
+def summarize(model: nn.Module, input_shape: Sequence[int], name: str = "") -> ModelSummary:
     """Count a model's parameters and work, and follow one image's shape through its layers.
 
     The image passes through a copy without weights, in evaluation mode: the model, its mode and
@@ -97,6 +97,7 @@ def summarize(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
     Args:
         model: accepts float images, n x channels x height x width.
         input_shape: channels, height and width of one image.
+        name: what the model is called; by default as its class.
     """
     shape = ImageShape(*input_shape)
     outline = without_weights(model).eval()
@@ -106,7 +107,7 @@ def summarize(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
         outline(torch.empty(1, *shape, device="meta"))
     parameters = list(model.parameters())
     return ModelSummary(
-        model=type(model).__name__,
+        model=name or type(model).__name__,
         input=str(shape),
         layers=tuple(_rows(layers, watch)),
         parameters=_count(parameters),
@@ -132,6 +133,7 @@ class _Watch:
         self.outputs = dict.fromkeys(layers, "")
         self.flops = dict.fromkeys(layers, 0)
         self._counter = counter
+        self.entered: list[str] = []
         self._counted = 0  # the part of the counter's total already in `flops`
         self._running: list[str] = []  # outermost first
         for name, layer in layers.items():
@@ -141,6 +143,7 @@ class _Watch:
     def _enter(self, name: str, _layer: nn.Module, _inputs: object) -> None:
         self._count_for_innermost()
         self._running.append(name)
+        self.entered.append(name)
 
     def _leave(self, name: str, _layer: nn.Module, _inputs: object, output: object) -> None:
         self._count_for_innermost()
@@ -156,7 +159,9 @@ class _Watch:
 
 def _rows(layers: dict[str, nn.Module], watch: _Watch) -> Iterator[LayerSummary]:
     counted: set[Tensor] = set()
-    for name, layer in layers.items():
+    used = list(dict.fromkeys(watch.entered))
+    for name in [*used, *(name for name in layers if name not in used)]:
+        layer = layers[name]
         own = set(layer.parameters(recurse=False)) - counted
         counted |= own
         yield LayerSummary(

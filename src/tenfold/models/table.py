@@ -108,6 +108,11 @@ def model_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _model_class(name: str) -> Callable[..., nn.Module]:
+    if name not in MODELS and name.partition(":")[0].endswith(".py"):
+        raise UsageError(
+            f"the model {name} is code, which is run only if you name it yourself",
+            remedy=f"add --model {name}, with the path of the file",
+        )
     if name not in MODELS:
         raise UsageError(f"there is no model {name!r}", remedy=did_you_mean(name, MODELS))
     model_class: Callable[..., nn.Module] = pkgutil.resolve_name(MODELS[name])

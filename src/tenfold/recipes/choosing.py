@@ -20,7 +20,7 @@ import numpy as np
 
 from tenfold.data.dataset import ImageDataset
 from tenfold.errors import counted
-from tenfold.models.layers import Linear, multiply_adds
+from tenfold.models.layers import Layer, Linear, multiply_adds
 from tenfold.recipes.recipe import Recipe
 from tenfold.types import ImageShape
 
@@ -79,7 +79,7 @@ _IMAGES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class DataSummary:
-    """Facts about the training images that choices depend on.
+    """Facts about the training images, and what is given of the network, that choices depend on.
 
     Attributes:
         n: number of images.
@@ -91,6 +91,8 @@ class DataSummary:
             images' deviations.
         explained: the share of the variance of the images' means that their classes explain, 0..1.
         is_flat: whether all pixels of a channel are equal in all images.
+        own_layers: those of a network of the user's own, empty if it is not a list of layers; None
+            for a network of the table.
     """
 
     n: int
@@ -100,6 +102,7 @@ class DataSummary:
     lighting: float
     explained: float
     is_flat: bool = False
+    own_layers: tuple[Layer, ...] | None = None
 
     @property
     def imbalance(self) -> float:
@@ -108,8 +111,13 @@ class DataSummary:
         return max(present) / min(present)
 
 
-def summarize(train: ImageDataset) -> DataSummary:
-    """The facts about training images."""
+def summarize(train: ImageDataset, own_layers: tuple[Layer, ...] | None = None) -> DataSummary:
+    """The facts about training images.
+
+    Args:
+        train: the images.
+        own_layers: see `DataSummary`.
+    """
     pixels = train.image_array.reshape(len(train), -1)
     means, deviations = np.empty(len(train)), np.empty(len(train))
     for start in range(0, len(train), _IMAGES_AT_ONCE):
@@ -129,6 +137,7 @@ def summarize(train: ImageDataset) -> DataSummary:
         lighting=float(np.sqrt(within) / contrast) if contrast else 0.0,
         explained=float(1 - within / variance) if variance else 0.0,
         is_flat=bool((low == high).any()),
+        own_layers=own_layers,
     )
 
 
@@ -281,10 +290,11 @@ def _work(values: Mapping[str, Any], data: DataSummary) -> _Work:
     from tenfold.models import build
     from tenfold.models.tracing import layer_list
 
-    shape, arguments = data.image_shape, values["model_args"]
-    network = build(values["model"], shape, len(data.classes), device="meta", **arguments)
-    layers = layer_list(network, shape)
+    shape, arguments, layers = data.image_shape, values["model_args"], data.own_layers
     if layers is None:
+        network = build(values["model"], shape, len(data.classes), device="meta", **arguments)
+        layers = layer_list(network, shape)
+    if not layers:
         return _Work(1.0, 0.0)
     total = float(multiply_adds(layers, shape))
     if not values["freeze"]:

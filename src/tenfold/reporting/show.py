@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class _Shown:
 
     @cached_property
     def classifier(self) -> Classifier:
-        return self.run.model
+        return replace(self.run, code=self.resources.own).model
 
 
 def _samples(shown: _Shown) -> Figure:

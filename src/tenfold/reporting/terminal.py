@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tenfold.errors import printable, shell_word
+from tenfold.errors import printable, shell_quoted, shell_word
 from tenfold.evaluation.report import Report
 from tenfold.paths import exists
 from tenfold.reporting.streams import display_on
 from tenfold.runs.folder import RunFolder
+from tenfold.runs.run import Run
 from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
@@ -98,9 +99,9 @@ def most_often_taken_for(report: Report, label: int) -> str:
     return f"{printable(report.classes[int(row.argmax())], 40)} ({count})"
 
 
-def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
+def run_text(run: Run) -> str:
     """A run's results, its engine, and where its files are."""
-    lines = []
+    lines, folder, figures = [], run.folder, run.figures
     if figures.get("test_acc") is not None:
         low, high = figures["test_interval"]
         loss = math.inf if figures["test_loss"] is None else figures["test_loss"]
@@ -120,20 +121,20 @@ def run_text(folder: Path, figures: Mapping[str, Any], engine: str) -> str:
             f"the weights are from epoch {figures['best_epoch']} of {figures['epochs']}, "
             "chosen on validation data only"
         )
-    place = _typed(folder)
+    place, code = _typed(folder), list(map(shell_quoted, run.facts.naming_code))
     plot, page = folder / PLOT_NAME, RunFolder(folder).report
     split = [] if figures.get("n_test") else ["--split", "val" if figures.get("n_val") else "train"]
     return "\n".join(
         [
             *lines,
-            f"engine {engine}",
+            f"engine {run.facts.conditions.engine}",
             f"run    {place}",
             f"model  {_typed(folder / 'model.safetensors')}",
             *([f"plot   {_typed(plot)}"] if exists(plot) else []),
             *([f"report {_typed(page)}"] if exists(page) else []),
-            f"next   {' '.join(['tenfold evaluate', place, *split])}",
-            f"       tenfold predict {place} IMAGE...",
-            f"       tenfold serve {place}",
+            f"next   {' '.join(['tenfold evaluate', place, *split, *code])}",
+            f"       {' '.join(['tenfold predict', place, 'IMAGE...', *code])}",
+            f"       {' '.join(['tenfold serve', place, *code])}",
         ]
     )
 

@@ -32,8 +32,8 @@ from tenfold.reproduction.published import (
 from tenfold.reproduction.text import reproduction_markdown
 from tenfold.runs.conditions import machine_conditions
 from tenfold.runs.evaluate import evaluate_run
-from tenfold.runs.fit import prepare
 from tenfold.runs.folder import new_folder
+from tenfold.runs.preparing import prepare
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run
 from tenfold.runs.train import train_run

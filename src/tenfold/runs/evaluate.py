@@ -34,7 +34,7 @@ from tenfold.runs.facts import Beginnings, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
 from tenfold.runs.reading import Recorded, folder_options
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
-from tenfold.runs.run import note_on_run, open_run, read_own_bundle, read_recipe
+from tenfold.runs.run import notes_on, open_run, read_own_bundle, read_recipe
 from tenfold.training.engine_table import AUTO
 
 _NAME_FILES = "name image files"
@@ -71,7 +71,7 @@ def evaluate_run(
     """
     if split not in ("train", "val", "test"):
         raise UsageError(f"there is no split {split!r}, wanted train, val or test")
-    bundle, own = read_own_bundle(path)
+    bundle, own = read_own_bundle(path, resources.own)
     if data is None and own is None:
         if is_folder(RunFolder(path).checkpoints):
             existing_run(path)  # says what it lacks
@@ -102,8 +102,8 @@ def evaluate_run(
             own = None
     if own is not None:
         resources, batch_size = resources.with_defaults_from(facts, data), recipe.eval_batch_size
-        if note := note_on_run(own, bundle):
-            listener.note(note)
+    for note in notes_on(bundle, own):
+        listener.note(note)
     with _classifier_of(bundle, resources) as classifier:
         if own is not None:
             adding = split == "train"
@@ -179,7 +179,7 @@ def evidence_of(
     """
     resources.require_valid()
     run = open_run(path)
-    bundle, _ = read_own_bundle(path)
+    bundle, _ = read_own_bundle(path, resources.own)
     if parts is None:
         parts = parts_of(path, resources=resources, listener=listener)
     resources = resources.with_defaults_from(run.facts, None)

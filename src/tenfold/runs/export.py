@@ -16,7 +16,7 @@ from tenfold.paths import is_folder
 from tenfold.runs.evaluate import sample_of_test_images
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import USUAL, Resources
-from tenfold.runs.run import note_on_run, read_own_bundle
+from tenfold.runs.run import notes_on, read_own_bundle
 from tenfold.types import PixelArray
 
 
@@ -47,8 +47,8 @@ def export_run(
     listener = listener or Listener()
     target = export_path(to, out, path / "model" if is_folder(path) else path.with_suffix(""))
     require_target(to, target)
-    bundle, own = read_own_bundle(path)
-    if own is not None and (note := note_on_run(own, bundle)):
+    bundle, own = read_own_bundle(path, resources.own)
+    for note in notes_on(bundle, own):
         listener.note(note)
     images = None if own is None else _test_images(own, bundle, resources, listener)
     return export_bundle(bundle, to, target, images)

@@ -12,6 +12,8 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import FileRefusedError
+from tenfold.models.layers import Network
+from tenfold.models.own import OwnFacts
 from tenfold.recipes.older import upgraded_recipe
 from tenfold.storage import Facts, checked, require_readable
 from tenfold.training.history import Share
@@ -210,6 +212,8 @@ class RunFacts(Facts):
         git_revision: of the folder that it was started in, if that is in a repository.
         data: what it was trained on.
         start: what its network started from; None for random weights.
+        own: what is recorded of a network of the user's own; None for one of the table.
+        layers: such a network as a flat list; None if it is not one, or is of the table.
         parameters: number of parameters in the network.
         sessions: one for the start, and one for each resume.
         conditions: of the newest session.
@@ -237,6 +241,8 @@ class RunFacts(Facts):
     git_revision: str | None
     data: DataFacts
     start: StartFacts | None = None
+    own: OwnFacts | None = None
+    layers: Network | None = None
     parameters: NonNegativeInt
     sessions: list[Session]
     conditions: Conditions
@@ -254,6 +260,12 @@ class RunFacts(Facts):
     def has_ended(self) -> bool:
         """Whether training is complete, unless more is asked for."""
         return self.status in ("finished", "stopped early")
+
+    @property
+    def naming_code(self) -> tuple[str, ...]:
+        """The words of a command that name the code of its network; none if it is not needed."""
+        is_needed = self.own is not None and self.own.file and self.layers is None
+        return ("--code", self.own.model) if self.own is not None and is_needed else ()
 
     @property
     def sha256_of_results(self) -> str:

@@ -43,6 +43,9 @@ from tenfold.training.history import EpochMetrics
 REPORT, FIGURES, PREDICTIONS = "report.html", "report.json", "predictions.csv"
 """The report of a run that has ended: its page, its figures, and the answers for each image."""
 
+NETWORK = "network.py"
+"""The code of a network of the user's own, to be read."""
+
 MADE_OF_MODEL = ("model.onnx", "model.pt2", "model.pth", "model.py", "pictures", "explained")
 """What `tenfold export`, `show` and `explain` write by default, of the weights at that time."""
 
@@ -85,6 +88,7 @@ class RunFolder:
         self.report = self.path / REPORT
         self.figures = self.path / FIGURES
         self.predictions = self.path / PREDICTIONS
+        self.network = self.path / NETWORK
 
     def __str__(self) -> str:
         return printable(self._name)
@@ -339,7 +343,8 @@ def new_run(out: Path | None, data: str, model: str) -> RunFolder:
     Raises:
         UsageError, StorageError: see `new_folder`.
     """
-    return RunFolder(new_folder(out, f"{plain_name(data)}-{model}"))
+    name = plain_name(model.rpartition(":")[2]).lower()
+    return RunFolder(new_folder(out, f"{plain_name(data)}-{name}"))
 
 
 def new_folder(out: Path | None, stem: str, parent: Path = Path("runs")) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import UsageError, did_you_mean
 from tenfold.evaluation.threads import computing_with, run_threads
+from tenfold.models.own import OwnModel
 from tenfold.native import waiting
 from tenfold.native.threads import MOST_THREADS, available_cores
 from tenfold.paths import is_folder
@@ -32,7 +33,7 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run may use: a data set folder, the network, a device, threads, an engine.
+    """What a run may use: a data set folder, the internet, a device, threads, an engine, code.
 
     Attributes:
         data_root: a folder of known data sets; None for the run's own, then `TENFOLD_DATA`.
@@ -42,6 +43,7 @@ class Resources:
             least two.
         engine: `auto`, `native` or `torch`; empty for the run's last one, or `auto` for a new
             run.
+        own: the user's own code that may be run, which makes the network; None for none.
     """
 
     data_root: Path | None = None
@@ -49,6 +51,7 @@ class Resources:
     device: str = ""
     threads: int | None = None
     engine: str = ""
+    own: OwnModel | None = None
 
     def with_defaults_from(self, facts: Beginnings, data: object) -> Resources:
         """A copy whose unset values are those that the run used.
@@ -69,6 +72,7 @@ class Resources:
             device=self.device or facts.conditions.device_kind,
             threads=facts.conditions.threads if self.threads is None else self.threads,
             engine=self.engine or _like(facts.conditions.engine),
+            own=self.own,
         )
 
     def require_valid(self) -> None:

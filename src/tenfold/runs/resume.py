@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from tenfold.runs.conditions import changed, changed_conditions
 from tenfold.runs.evaluate import of_own_images, reopened_data
 from tenfold.runs.evidence import AfterRun
 from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
-from tenfold.runs.fit import Prepared, prepare
 from tenfold.runs.folder import MADE_OF_MODEL, RunFolder, existing_run
 from tenfold.runs.older import upgraded
+from tenfold.runs.own_network import differences_in_code, with_own_network
+from tenfold.runs.prepared import Prepared
+from tenfold.runs.preparing import prepare
 from tenfold.runs.reading import Recorded
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run, read_recipe, require_own_model
@@ -104,8 +107,9 @@ def resume_run(
             recipe = validate({**recipe.model_dump(), "epochs": epochs}, str(folder))
         _require_same_recipe(folder, recipe, facts, accept, data, epochs)
         if _nothing_to_do(folder, facts, recipe, watcher):
-            return open_run(path)
+            return replace(open_run(path), code=resources.own)
         resources = resources.with_defaults_from(facts, data)
+        resources = with_own_network(folder, facts, resources)
         with resources.repeatable() as device:
             start = _start_again(folder, facts, recipe)
             try:
@@ -120,11 +124,15 @@ def resume_run(
                 )
             except BadFilesError as error:
                 raise of_own_images(error) from error
+            changes = differences_in_code(folder, facts, prepared)
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
+            if changes:
+                notes = [*beginning.notes, *changes]
+                beginning = replace(beginning, exact=False, notes=notes)
             for note in beginning.notes:
                 watcher.note(note)
             prepared.compute_features(watcher)
-            facts = facts.updated(data=prepared.data)
+            facts = facts.updated(data=prepared.data, own=prepared.own_facts)
             previous = facts.digests.get(folder.model.name)
             with stop_on_signals() as stop:
                 run = run_session(folder, prepared, facts, every, watcher, beginning, stop, after)

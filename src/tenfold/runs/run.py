@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tenfold.errors import (
     UsageError,
 )
 from tenfold.markup import html_facts
+from tenfold.models.own import OwnModel
 from tenfold.paths import found_at, is_file, is_folder
 from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.recipes.older import upgraded_recipe
@@ -40,11 +42,13 @@ class Run:
         folder: the absolute path.
         history: one entry per finished epoch.
         facts: the contents of `run.json`.
+        code: what makes its network, if that is the user's own and was named.
     """
 
     folder: Path
     history: tuple[EpochMetrics, ...]
     facts: RunFacts
+    code: OwnModel | None = field(default=None, repr=False, compare=False)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class Run:
     @cached_property
     def model(self) -> Classifier:
         """The classifier with the run's best weights."""
-        return load(self.folder)
+        return load(self.folder, code=self.code)
 
     def to_dict(self) -> dict[str, Any]:
         """The run and its results, ready for JSON."""
@@ -168,7 +172,7 @@ def read_recipe(folder: RunFolder, facts: RunFacts | None = None) -> Recipe:
         raise FileRefusedError(f"{place}: {found}", remedy=PUT_BACK) from error
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Classifier:
+def load(path: str | Path, *, device: str = "cpu", code: OwnModel | None = None) -> Classifier:
     """The classifier of a run or of a bundle.
 
     For an unfinished run, it has the best weights so far by validation; without a validation
@@ -177,11 +181,26 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     Args:
         path: a run's folder, or a bundle such as its `model.safetensors`.
         device: where to predict: `auto`, `cpu`, `cuda` or `mps`.
+        code: see `read_own_bundle`.
 
     Raises:
         FileRefusedError: there is no usable model.
     """
-    return Classifier(read_own_bundle(Path(path))[0], choose_device(device))
+    bundle, _ = read_own_bundle(Path(path), code)
+    if bundle.note_on_code:
+        warnings.warn(bundle.note_on_code, stacklevel=3)
+    return Classifier(bundle, choose_device(device))
+
+
+def notes_on(bundle: Bundle, folder: RunFolder | None) -> list[str]:
+    """The notes for using a model.
+
+    Args:
+        bundle: the model.
+        folder: of its run; None if it is in none.
+    """
+    of_run = "" if folder is None else note_on_run(folder, bundle)
+    return [note for note in (of_run, bundle.note_on_code) if note]
 
 
 def note_on_run(folder: RunFolder, bundle: Bundle) -> str:
@@ -228,12 +247,52 @@ def _note_on_files(folder: RunFolder, facts: RunFacts) -> str:
     return "; ".join([*unreadable, *problems])
 
 
-def read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
+def read_own_bundle(path: Path, code: OwnModel | None = None) -> tuple[Bundle, RunFolder | None]:
     """The bundle at a path, and the run that it belongs to, if it is in one.
+
+    Args:
+        path: of a run's folder or of a bundle.
+        code: what makes the network, if that is the user's own.
 
     Raises:
         FileRefusedError: there is no usable model, or it is not the one that the run ended with.
+        UsageError: there is code, but the network is one of tenfold's.
     """
+    bundle, folder = _read_own_bundle(path)
+    if code is not None and bundle.header.own is None:
+        raise UsageError(
+            f"{path}: its network is tenfold's {bundle.header.model}, which needs no other code",
+            remedy=f"leave out {code.model}",
+        )
+    if code is not None:
+        bundle = replace(bundle, code=code)
+        bundle.network()  # refuses code of another network, even if the kernels do not need it
+    return bundle, folder
+
+
+def source_of(path: Path) -> str:
+    """The code of the user's own network in a run or bundle, to be read.
+
+    Raises:
+        FileRefusedError: there is none, or no usable model.
+    """
+    bundle, folder = read_own_bundle(path)
+    if bundle.header.source:
+        return bundle.header.source
+    if folder is not None and is_file(folder.network):
+        return folder.read_text(folder.network)
+    own = bundle.header.own
+    why = (
+        f"its network is tenfold's {bundle.header.model}"
+        if own is None
+        else "it lists the layers of its network, and keeps no code"
+        if bundle.header.layers is not None
+        else f"the code of its network, {own.model}, was not in a file"
+    )
+    raise FileRefusedError(f"{path}: {why}", remedy=f"see the layers: tenfold summary {path}")
+
+
+def _read_own_bundle(path: Path) -> tuple[Bundle, RunFolder | None]:
     found = bundle_path(path)
     folder = RunFolder(path) if is_folder(path) else _run_around(path)
     if not is_file(folder.facts) or absolute(found) not in (folder.model, folder.best):

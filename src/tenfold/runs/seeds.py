@@ -23,6 +23,7 @@ from tenfold.errors import (
     counted,
 )
 from tenfold.listening import Listener, Recorder, WithoutNotes
+from tenfold.models.table import MODELS
 from tenfold.paths import is_file
 from tenfold.recipes import Recipe
 from tenfold.runs.evaluate import of_own_images, reopened_data
@@ -40,7 +41,7 @@ from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import Standing, Watcher
 
 if TYPE_CHECKING:
-    from tenfold.runs.fit import Prepared
+    from tenfold.runs.prepared import Prepared
 
 MOST_SEEDS = 1000
 
@@ -85,6 +86,12 @@ def train_seeds(
     numbers = _numbers(recipe.seed, seeds)
     every, seconds = parse_interval(checkpoint_every), time_for(recipe, time)
     resources.require_valid()
+    if resources.own is not None and resources.own.given is not None:
+        raise UsageError(
+            f"model is a network, {resources.own.name}, of which all seeds would begin with the "
+            "same weights",
+            remedy="give what makes one: model=Net, or model=lambda: Net(...)",
+        )
     if out is not None:
         require_new(RunFolder(out))  # before the data is read, which may take long
     start = read_start(recipe)
@@ -93,7 +100,7 @@ def train_seeds(
         whole = read_whole(recipe, data, resources, listener=watcher)
     else:
         whole = read_while_importing(recipe, data, resources, listener=watcher, read=read_whole)
-    from tenfold.runs.fit import prepare
+    from tenfold.runs.preparing import prepare
 
     noted = Recorder(watcher)
     with resources.repeatable() as device:
@@ -252,14 +259,25 @@ class _Training:
                 )
                 self._tell(seed, run)
         if missing:
+            self._require_code()
             whole, start = self._read(data), self._start()
             for seed in missing:
                 self.begin(seed, whole, start)
         return [*unfinished, *missing]
 
+    def _require_code(self) -> None:
+        """Refuse to begin runs of a network of the user's own without its code."""
+        model = self.facts.recipe.get("model")
+        if self.resources.own is None and model not in MODELS:
+            raise FileRefusedError(
+                f"{self.group}: some runs have not begun, and their network, {model}, needs its "
+                "code, which is run only if you name it",
+                remedy=f"add --code {model}",
+            )
+
     def begin(self, seed: int, whole: WholeData, start: Start | None) -> None:
         """Train a run that has not begun."""
-        from tenfold.runs.fit import prepare
+        from tenfold.runs.preparing import prepare
 
         recipe, watching = self.group.recipe_of(self.facts, seed), self._watching(seed)
         with self.resources.repeatable() as device:

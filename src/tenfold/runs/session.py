@@ -15,8 +15,9 @@ from tenfold.errors import InterruptedRunError, StorageError, TenfoldError
 from tenfold.paths import exists
 from tenfold.runs.evidence import AfterRun, Evidence
 from tenfold.runs.facts import Context, RunFacts, Session
-from tenfold.runs.fit import Prepared, bundle_of, figures_of, finish, train_prepared
+from tenfold.runs.fit import bundle_of, figures_of, finish
 from tenfold.runs.folder import RunFolder
+from tenfold.runs.prepared import Prepared, train_prepared
 from tenfold.runs.run import Run
 from tenfold.runs.signals import StopRequest
 from tenfold.storage import write_text
@@ -118,7 +119,9 @@ def run_session(
         )
         facts = facts.updated(digests=folder.digests(facts, model=digest))
         folder.write_facts(facts)
-    run = Run(folder.path, tuple(state.history), facts)
+    if prepared.own is not None:
+        prepared.own.give_back(prepared.model.network)
+    run = Run(folder.path, tuple(state.history), facts, prepared.own)
     if after is not None:
         parts = {part.split: part for part in prepared.splits}
         after(run, Evidence(parts, fitted.logits, bundle.header))
@@ -155,6 +158,8 @@ def _begin(
         with contextlib.suppress(OSError):  # they are of results that will change
             path.unlink()
     write_text(folder.recipe, prepared.recipe.to_toml())
+    if prepared.own is not None and prepared.own.code is not None:
+        write_text(folder.network, prepared.own.code.source)
     folder.write_facts(facts)
     return facts
 
@@ -209,6 +214,8 @@ def first_facts(prepared: Prepared) -> RunFacts:
         git_revision=_git_revision(),
         data=prepared.data,
         start=prepared.start,
+        own=prepared.own_facts,
+        layers=None if prepared.own is None else prepared.layers,
         chosen=prepared.chosen,
         parameters=sum(p.numel() for p in prepared.model.network.parameters()),
         sessions=[],

@@ -104,7 +104,8 @@ def read_start(recipe: Recipe) -> Start | None:
                 remedy="name a run's folder or its model.safetensors",
             )
         bundle, folder = read_own_bundle(path)
-        bundle.network()  # refuses weights that do not fit the model
+        if bundle.header.own is None:
+            bundle.network()  # refuses weights that do not fit the model
         header = bundle.header
         return Start(
             StartFacts(

@@ -61,7 +61,7 @@ def train_run(
     recipe = with_start(recipe, start, watcher)
     if "torch" not in sys.modules:
         data = read_while_importing(recipe, data, resources, listener=watcher, read=read_for)
-    from tenfold.runs.fit import prepare
+    from tenfold.runs.preparing import prepare
     from tenfold.runs.session import Beginning, first_facts, run_session
 
     with resources.repeatable() as device:

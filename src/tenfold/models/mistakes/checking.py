@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError, listing, printable
 from tenfold.listening import Listener
 from tenfold.models.mistakes import declarations, outputs, values
-from tenfold.models.mistakes.explaining import explained
+from tenfold.models.mistakes.explaining import explained, named
 from tenfold.models.mistakes.naming import called, lines_of_forward
 from tenfold.models.mistakes.trial import Call, device_of, recorded, undone
 
@@ -47,7 +47,7 @@ def require_usable(
     images = torch.rand(_IMAGES, *image_shape, generator=generator).to(device_of(module))
     printed = StringIO()
     constants = values.plain_tensors(module)
-    with undone(module), redirect_stdout(printed):
+    with undone(module), redirect_stdout(printed), named(type(module).__name__):
         notes = _try_training(module, images, n_classes)
         _try_evaluation(module, images, n_classes)
         # What forward replaces is only kept to be looked at.

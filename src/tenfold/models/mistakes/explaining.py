@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tenfold.errors import TenfoldError, UsageError
+from tenfold.errors import TenfoldError, UsageError, printable
 from tenfold.models.mistakes import declarations, labels, shapes, values
 from tenfold.models.mistakes.failure import Failure
 from tenfold.models.mistakes.outputs import wrong_outputs
+from tenfold.models.mistakes.tracebacks import Place
 
 _Case = Callable[[Failure, re.Match[str]], UsageError | None]
 
@@ -84,6 +85,28 @@ def explained(network: object, images: object, labels: object = None) -> Iterato
         if explanation is None:
             raise
         raise explanation from error
+
+
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """Name the line of a learner's code that raises an exception which nothing explains.
+
+    Args:
+        what: is done in the block, such as `making Net`.
+
+    Raises:
+        UsageError: with the line and what it raised.
+    """
+    try:
+        yield
+    except TenfoldError:
+        raise
+    except Exception as error:
+        line = Place(error).line
+        said = printable(str(error).partition("\n")[0], 300)
+        raise UsageError(
+            f"{line}{': ' if line else ''}{what} raises {type(error).__name__}: {said}"
+        ) from error
 
 
 def _explanations(failure: Failure) -> Iterator[UsageError | None]:

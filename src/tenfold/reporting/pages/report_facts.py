@@ -14,7 +14,7 @@ import numpy as np
 import tenfold
 from tenfold.data.checks.findings import KINDS
 from tenfold.data.dataset import ImageDataset
-from tenfold.errors import FileRefusedError, percent, shell_word
+from tenfold.errors import FileRefusedError, percent, shell_quoted, shell_word
 from tenfold.evaluation.baselines import nearest_mean_accuracy
 from tenfold.evaluation.calibration import Calibration, calibration_of
 from tenfold.evaluation.report import SPLITS, Report, report_of
@@ -174,9 +174,10 @@ class ReportFacts:
 
     def commands(self) -> dict[str, str]:
         """Commands that repeat the run and continue it, by what they do."""
-        folder = RunFolder(as_typed(self.run.folder))
-        found = {"classify pictures": folder.command("predict", "PICTURE...")}
-        if not self.run.facts.data.can_be_reopened:
+        folder, code = RunFolder(as_typed(self.run.folder)), self.run.facts.naming_code
+        found = {"classify pictures": folder.command("predict", "PICTURE...", *code)}
+        own = self.run.facts.own
+        if not self.run.facts.data.can_be_reopened or (own is not None and not own.file):
             return found
         recipe = shell_word(as_typed(folder.recipe))
         (first, *others) = self.run.facts.sessions
@@ -185,11 +186,12 @@ class ReportFacts:
         again = "train again, to the same bits" if exactly else "train again with the same recipe"
         epochs = 2 * self.run.recipe.epochs
         return {
-            again: f"tenfold train --recipe {recipe}",
-            "evaluate again": folder.command("evaluate"),
+            again: f"tenfold train --recipe {recipe}"
+            + (f" --model {shell_quoted(own.model)}" if own is not None else ""),
+            "evaluate again": folder.command("evaluate", *code),
             **found,
-            "train further": folder.command("resume", "--epochs", str(epochs)),
-            "make this report again": folder.command("report"),
+            "train further": folder.command("resume", "--epochs", str(epochs), *code),
+            "make this report again": folder.command("report", *code),
         }
 
 

@@ -1,0 +1,101 @@
+"""Files with a user's own code, which are run only if the user names them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import sys
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from tenfold.errors import UsageError, printable
+from tenfold.paths import found_at, is_file
+from tenfold.storage import read_text
+
+LARGEST_SOURCE = 2**20
+"""Bytes that a file with a network may have."""
+
+_NOT_THE_USERS = ("tenfold", "torch", "torchvision")
+"""Packages whose classes have no file of the user's."""
+
+
+@dataclass(frozen=True)
+class CodeFile:
+    """Code of the user's.
+
+    Attributes:
+        name: of the file, without its folder; empty for code from a notebook.
+        source: the text.
+    """
+
+    name: str
+    source: str = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """Of the text."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+
+def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
+    """Run a Python file as a module; what it prints goes to standard error.
+
+    Its folder is then searched for modules, after all other places.
+
+    Raises:
+        UsageError: there is no such file, or it raises an error, whose line the message names.
+    """
+    if not is_file(path):
+        raise UsageError(
+            f"{path}: {found_at(path)}", remedy="name the file with the network, such as net.py:Net"
+        )
+    code = CodeFile(path.name, read_text(path, LARGEST_SOURCE))
+    name = f"_tenfold_code_{path.stem}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and `inspect` look for it there
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            exec(compile(code.source, str(path), "exec"), vars(module))  # noqa: S102 - named to run
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{path}{_line_in(path, error)}: {_said(error)}") from error
+    return module, code
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{printable(error.msg)} (SyntaxError)"
+    return f"running it raises {type(error).__name__}: {printable(str(error), 300)}"
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """The last line of the file that an error came through, as in ` line 3`; or nothing."""
+    if isinstance(error, SyntaxError):
+        return f" line {error.lineno}" if error.lineno else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f" line {lines[-1]}" if lines else ""
+
+
+def code_of(found: object) -> CodeFile | None:
+    """The code of a class or function: its file, or in a notebook itself; None if neither is there.
+
+    Args:
+        found: a class or a function of the user's.
+    """
+    package = str(getattr(found, "__module__", "")).partition(".")[0]
+    if package in _NOT_THE_USERS:
+        return None
+    try:
+        file = inspect.getsourcefile(found)  # type: ignore[arg-type]
+        if file is not None and is_file(Path(file)):
+            return CodeFile(Path(file).name, read_text(Path(file), LARGEST_SOURCE))
+        return CodeFile("", inspect.getsource(found))  # type: ignore[arg-type]
+    except (TypeError, OSError, UsageError):  # it was typed in, and not kept
+        return None
