@@ -388,7 +388,7 @@ RESTRICTED_READER = "data/files/pickles.py"
 OWN_CODE = "deployment/export/state_dict.py"
 """Runs the code that it has just written, to compare it with the model."""
 
-WEIGHTS_READER = "models/weight_files.py"
+WEIGHTS_READER = "models/torch_files.py"
 """The only module that may use `torch.load`, for weights only."""
 
 RUNNERS = {"eval", "exec", "compile", "__import__"}

@@ -100,6 +100,7 @@ PUBLIC = {
         "build_schedule",
         "epoch_order",
         "load_checkpoint",
+        "load_weights",
         "save_checkpoint",
         "train",
         "train_epoch",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from small_bundles import bundle_with
 from tenfold.deployment.bundle import write_bundle
 from tenfold.errors import FileRefusedError
-from tenfold.models.weight_files import keeps_order, read_state_dict
+from tenfold.models.weight_files import read_state_dict, read_weights
 from tensor_files import write_tensors
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.0, -2.0])}
@@ -268,7 +268,9 @@ def test_pytorch_does_not_warn_about_a_file_of_another_protocol(tmp_path: Path) 
 
 
 def test_only_files_of_torch_save_keep_the_order(tmp_path: Path) -> None:
-    assert keeps_order(saved(tmp_path / "w.pth", WEIGHTS))
-    assert keeps_order(saved(tmp_path / "old.pth", WEIGHTS, _use_new_zipfile_serialization=False))
+    assert read_weights(saved(tmp_path / "w.pth", WEIGHTS)).keeps_order
+    assert read_weights(
+        saved(tmp_path / "old.pth", WEIGHTS, _use_new_zipfile_serialization=False)
+    ).keeps_order
     path = safetensors(tmp_path / "w.safetensors", WEIGHTS, dict.fromkeys(WEIGHTS, "F32"))
-    assert not keeps_order(path)
+    assert not read_weights(path).keeps_order

@@ -44,6 +44,7 @@ from tenfold.runs.starting import (
 from tenfold.tensors import to_stored
 
 SINGLE = Resources(threads=1)
+NAMES = ("conv1", "conv2", "fc1", "fc2", "fc3")
 SMALL = {"widths": [4, 8], "blocks": 1}
 
 
@@ -269,6 +270,41 @@ def test_exported_weights_start_a_run_whatever_their_names(
     assert start is not None
     assert set(start.renamed.values()) == old.keys()
     assert start.renamed[f"layer2.{conv}2.weight"] == "stages.1.0.residual.3.weight"
+
+
+def test_a_tutorials_checkpoint_starts_a_run(tenfold: Tenfold, tmp_path: Path) -> None:
+    """With an optimizer's state and figures beside the weights, whose names are others."""
+    network = build("cifar-cnn", (3, 32, 32), 4)
+    weights = shuffled(network, seed=2)
+    names = [f"{layer}.{kind}" for layer in NAMES for kind in ("weight", "bias")]
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.rand(2, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    checkpoint = {
+        "epoch": 3,
+        "model_state_dict": {
+            f"module.{name}": t for name, t in zip(names, weights.values(), strict=True)
+        },
+        "optimizer_state_dict": optimizer.state_dict(),
+        "loss": torch.tensor(0.5, requires_grad=True) * 2,
+        "history": [[1, torch.tensor(0.5)], [2, [0.25, "best"]]],
+    }
+    torch.save(checkpoint, tmp_path / "checkpoint.pth")
+    data = made_up("abcd", 40, 32)
+    np.savez(
+        tmp_path / "data.npz", train_images=data.image_array.transpose(0, 2, 3, 1),
+        train_labels=data.label_array,
+    )  # fmt: skip
+    answer = tenfold(
+        "train", str(tmp_path / "data.npz"), "--recipe", "cnn-cifar10", "--weights",
+        str(tmp_path / "checkpoint.pth"), "--epochs", "1", "--set", "lr=1e-9", "--out",
+        str(tmp_path / "run"), "--threads", "1",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert "shape: conv1 as features.0, conv2 as features.3, fc1 as classifier.1" in answer.err
+    trained = package.load(tmp_path / "run").bundle.weights
+    for name, tensor in weights.items():
+        assert np.allclose(trained[name].array(), tensor, rtol=0, atol=1e-6), name
 
 
 def test_names_that_cannot_be_matched() -> None:

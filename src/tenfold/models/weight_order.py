@@ -16,9 +16,34 @@ Shapes = Mapping[str, tuple[int, ...]]
 _KNOWN = ("weight", "bias", "running_mean", "running_var")
 """What PyTorch calls the tensors of its layers: one is never another."""
 
+COUNT = ".num_batches_tracked"
+"""Of batch normalization; older weights lack it, and nothing depends on it here."""
+
 
 class NotMatchedError(Exception):
     """Weights that cannot be matched, or in several ways; the message says why."""
+
+
+def other_names(
+    wanted: Shapes, found: Shapes, *, last: Collection[str], keeps_order: bool
+) -> dict[str, str]:
+    """The network's name of each tensor by its name in the file, if it has other names.
+
+    Empty if the file has the network's names, or some of them: then those that differ can be named.
+    For the arguments, see `matched`.
+
+    Raises:
+        NotMatchedError: all names are others, and they cannot be matched by order and shape.
+    """
+    needed = {name for name in wanted if name not in last and not name.endswith(COUNT)}
+    if needed <= found.keys() <= wanted.keys():
+        return {}
+    try:
+        return matched(wanted, found, last=last, keeps_order=keeps_order)
+    except NotMatchedError:
+        if found.keys() & needed:
+            return {}
+        raise
 
 
 def matched(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import FileRefusedError, UsageError, counted, listing, printable, quoted
 from tenfold.listening import Listener
-from tenfold.models.weight_order import NotMatchedError, matched
+from tenfold.models.weight_order import COUNT, NotMatchedError, other_names
 from tenfold.paths import exists
 from tenfold.recipes import AugmentRecipe, Recipe
 from tenfold.runs.facts import StartFacts
@@ -28,9 +28,6 @@ else:
 
 IMAGENET = PreprocessingHeader(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 """Mean and deviation of ImageNet's pixels, which the weights of torchvision expect."""
-
-_COUNT = ".num_batches_tracked"
-"""Of batch normalization; older weights lack it, and nothing depends on it here."""
 
 _AS_TRAINED = (
     "choose the model, its arguments, the image size and the channels that they were trained with"
@@ -123,15 +120,15 @@ def read_start(recipe: Recipe) -> Start | None:
             str(header.data.get("fingerprint", "")),
         )
     if recipe.weights:
-        from tenfold.models.weight_files import keeps_order, read_state_dict  # imports PyTorch
+        from tenfold.models.weight_files import read_weights  # imports PyTorch
         from tenfold.tensors import to_stored
 
         path = expanded(recipe.weights)
-        weights = to_stored(read_state_dict(path))
+        read = read_weights(path)
         with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         facts = StartFacts(place=str(absolute(path)), sha256=digest)
-        return Start(facts, weights, keeps_order=keeps_order(path))
+        return Start(facts, to_stored(read.bare), keeps_order=read.keeps_order)
     return None
 
 
@@ -235,7 +232,7 @@ def _recognized(start: Start) -> str:
             for each in {**wanted, **shapes}
             if shapes.get(each) != wanted.get(each)
             and not each.startswith("fc.")
-            and not each.endswith(_COUNT)
+            and not each.endswith(COUNT)
         ]
         if not differing_from[name]:
             return name
@@ -265,23 +262,22 @@ def with_own_names(network: nn.Module, start: Start) -> Start:
     Raises:
         FileRefusedError: they have other names, and cannot be matched.
     """
+    if start.model:
+        return start
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tensor.shape for name, tensor in start.weights.items()}
     head = head_of(network)
     last = [name for name in wanted if head is not None and name.startswith(f"{head}.")]
-    needed = {name for name in wanted if name not in last and not name.endswith(_COUNT)}
-    if start.model or (needed <= found.keys() <= wanted.keys()):
-        return start
     try:
-        names = matched(wanted, found, last=last, keeps_order=start.keeps_order)
+        names = other_names(wanted, found, last=last, keeps_order=start.keeps_order)
     except NotMatchedError as error:
-        if found.keys() & needed:
-            return start
         raise FileRefusedError(
             f"{start.facts.place}: its weights have other names than the network's, and cannot be "
             f"matched by order and shape: {error}",
             remedy=_AS_TRAINED,
         ) from error
+    if not names:
+        return start
     weights = {names[name]: tensor for name, tensor in start.weights.items()}
     facts = start.facts.model_copy(update={"renamed": names})
     return replace(start, facts=facts, weights=weights)
@@ -325,7 +321,7 @@ def put_into(network: nn.Module, start: Start, classes: Sequence[str]) -> str:
     found = from_stored(start.weights)
     of_head = [name for name in own if head is not None and name.startswith(f"{head}.")]
     body = [
-        name for name in own if name not in of_head and (name in found or not name.endswith(_COUNT))
+        name for name in own if name not in of_head and (name in found or not name.endswith(COUNT))
     ]
     differing = [
         f"{name} is {list(found[name].shape) if name in found else 'missing'}, wanted "

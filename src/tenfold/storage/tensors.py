@@ -362,17 +362,11 @@ def _foreign(path: Path, kind: str, start: bytes = b"") -> FileRefusedError:
             f"{path}: this is neither a safetensors file nor a state dict that torch.save wrote"
         )
     if start.startswith(_LEGACY_TORCH) or (start.startswith(b"PK") and b"data.pkl" in start):
-        if kind == "tenfold-parts":
-            return FileRefusedError(
-                f"{path}: torch.save wrote this file, wanted {_what(kind)}",
-                remedy="load it into a network with load_state_dict(torch.load(..., "
-                "weights_only=True)), and save that with tenfold.training.save_checkpoint",
-            )
         return FileRefusedError(
             f"{path}: torch.save wrote this file, so it lacks the network, classes and "
             "preprocessing of a tenfold model",
             remedy="start a training from its weights with --weights, or load them into your own "
-            "network with load_state_dict(torch.load(..., weights_only=True))",
+            "network with tenfold.training.load_weights",
         )
     return FileRefusedError(
         f"{path}: this is not a file that tenfold wrote",

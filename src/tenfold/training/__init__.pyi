@@ -5,9 +5,9 @@ from tenfold.training.loop import train as train
 from tenfold.training.native_engine import NativeEngine as NativeEngine
 from tenfold.training.optimizers import OPTIMIZERS as OPTIMIZERS
 from tenfold.training.optimizers import build_optimizer as build_optimizer
-from tenfold.training.parts import load_checkpoint as load_checkpoint
-from tenfold.training.parts import save_checkpoint as save_checkpoint
 from tenfold.training.parts import train_epoch as train_epoch
+from tenfold.training.parts_files import load_checkpoint as load_checkpoint
+from tenfold.training.parts_files import save_checkpoint as save_checkpoint
 from tenfold.training.schedules import SCHEDULES as SCHEDULES
 from tenfold.training.schedules import build_schedule as build_schedule
 from tenfold.training.state import TrainingState as TrainingState
@@ -15,3 +15,4 @@ from tenfold.training.torch_engine import TorchEngine as TorchEngine
 from tenfold.training.torch_engine import train_step as train_step
 from tenfold.training.watching import Standing as Standing
 from tenfold.training.watching import Watcher as Watcher
+from tenfold.training.weights import load_weights as load_weights

@@ -32,14 +32,22 @@ def optimizer_to_parts(
     optimizer: torch.optim.Optimizer,
 ) -> tuple[OptimizerHeader, dict[str, Tensor]]:
     """An optimizer's state as a header and tensors named `<index of the parameter>.<key>`."""
-    state = optimizer.state_dict()
+    return parts_of(type(optimizer).__name__, optimizer.state_dict())
+
+
+def parts_of(kind: str, state: Mapping[str, Any]) -> tuple[OptimizerHeader, dict[str, Tensor]]:
+    """The same of what an optimizer's `state_dict()` returned.
+
+    Args:
+        kind: the name of the optimizer's class.
+        state: with per-parameter values under `state`, and groups under `param_groups`.
+    """
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for index, values in state["state"].items():
         for key, value in values.items():
             where = tensors if isinstance(value, Tensor) else plain
             where[f"{index}.{key}"] = value
-    kind = type(optimizer).__name__
     return OptimizerHeader(kind=kind, groups=state["param_groups"], plain=plain), tensors
 
 
@@ -66,10 +74,12 @@ def load_optimizer(
     groups = [{**group, **_tuples(group)} for group in header.groups]
     if keep_settings:
         groups = optimizer.state_dict()["param_groups"]
+    before = optimizer.state, optimizer.param_groups
     try:
         # A copy: otherwise the optimizer would update the checkpoint's tensors.
         optimizer.load_state_dict({"state": deepcopy(remembered), "param_groups": groups})
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        optimizer.state, optimizer.param_groups = before
         raise FileRefusedError(f"the checkpoint's optimizer does not fit: {error}") from error
 
 
@@ -102,16 +112,18 @@ def _require_usable(
     if [group.get("params") for group in header.groups] != groups:
         raise FileRefusedError("the checkpoint's optimizer does not fit: its groups differ")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    has_maximum = any(group.get("amsgrad") for group in header.groups)
+    wanted_keys = entry.remembers | ({"max_exp_avg_sq"} if has_maximum else set())
     for index, values in remembered.items():
         if index >= len(parameters):
             raise FileRefusedError(
                 f"the checkpoint's optimizer has state for parameter {index}, "
                 f"but there are only {len(parameters)}"
             )
-        if values.keys() != entry.remembers:
+        if values.keys() != wanted_keys:
             raise FileRefusedError(
                 f"the checkpoint's {kind} has {listing(sorted(values))}, "
-                f"wanted {listing(sorted(entry.remembers))}"
+                f"wanted {listing(sorted(wanted_keys))}"
             )
         for key, value in values.items():
             wanted = torch.zeros(()) if key == "step" else parameters[index]
