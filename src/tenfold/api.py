@@ -45,6 +45,7 @@ def train(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    show_test: bool = False,
     report: bool = True,
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
@@ -70,6 +71,9 @@ def train(
         quiet: while training, print only notes, as in a notebook with a plot.
         plot: plot losses and accuracies while training: under the cell in a notebook, elsewhere
             to `training.png` in the run's folder, or to a path that ends in `.png` or `.svg`.
+        show_test: whether to show test accuracy after every epoch, too: in the lines, the plot, the
+            history and the report. It is not used to choose anything, and the run ends with the
+            same bits.
         report: whether to write `report.html` into the run's folder at the end.
         watcher: called as training proceeds, instead of printing lines.
         changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. How a folder of
@@ -95,6 +99,7 @@ def train(
         resources=_resources(data_root, device, threads, download, engine),
         time=time,
         checkpoint_every=checkpoint_every,
+        show_test=show_test,
         watcher=watcher,
         after=Reporter(watcher) if report else None,
     )
@@ -115,6 +120,7 @@ def train_seeds(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    show_test: bool = False,
     report: bool = True,
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
@@ -139,6 +145,7 @@ def train_seeds(
         download: see `train`.
         quiet: see `train`.
         plot: see `train`; to a path, the last run is plotted.
+        show_test: see `train`.
         report: see `train`.
         watcher: see `train`.
         changes: see `train`.
@@ -159,6 +166,7 @@ def train_seeds(
         resources=_resources(data_root, device, threads, download, engine),
         time=time,
         checkpoint_every=checkpoint_every,
+        show_test=show_test,
         watcher=watcher,
         after=Reporter(watcher) if report else None,
     )
@@ -176,6 +184,7 @@ def resume_seeds(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    show_test: bool = False,
     report: bool = True,
     watcher: Watcher | None = None,
 ) -> SeedRuns:
@@ -192,6 +201,7 @@ def resume_seeds(
         download: see `train`.
         quiet: see `train`.
         plot: see `train_seeds`.
+        show_test: see `resume`.
         report: see `train`.
         watcher: see `train`.
 
@@ -208,6 +218,7 @@ def resume_seeds(
         data=data,
         resources=resources,
         checkpoint_every=checkpoint_every,
+        show_test=show_test,
         watcher=watcher,
         after=reporter,
     )
@@ -231,6 +242,7 @@ def resume(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    show_test: bool = False,
     report: bool = True,
     watcher: Watcher | None = None,
 ) -> Run:
@@ -250,6 +262,7 @@ def resume(
         download: see `train`.
         quiet: see `train`.
         plot: see `train`.
+        show_test: see `train`; of the epochs that are trained now.
         report: see `train`.
         watcher: see `train`.
 
@@ -269,6 +282,7 @@ def resume(
         data=data,
         resources=resources,
         checkpoint_every=checkpoint_every,
+        show_test=show_test,
         watcher=watcher,
         after=reporter,
     )

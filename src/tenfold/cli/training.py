@@ -31,6 +31,7 @@ from tenfold.cli.options import (
     Plot,
     Quiet,
     ResizeOption,
+    ShowTest,
     SkipBad,
     Threads,
     key_and_value,
@@ -146,6 +147,7 @@ def train(
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
     plot: Plot = False,
+    show_test: ShowTest = False,
     no_report: NoReport = False,
     offline: Offline = False,
     as_json: Json = False,
@@ -192,6 +194,7 @@ def train(
         others = {
             "--out": out,
             "--plot": plot,
+            "--show-test": show_test,
             "--checkpoint-every": checkpoint_every,
         }
         if useless := [option for option, value in others.items() if value]:
@@ -219,6 +222,7 @@ def train(
                 resources=resources,
                 time=time,
                 checkpoint_every=checkpoint_every,
+                show_test=show_test,
                 watcher=watcher,
                 after=None if no_report else Reporter(watcher),
             )
@@ -232,6 +236,7 @@ def train(
             resources=resources,
             time=time,
             checkpoint_every=checkpoint_every,
+            show_test=show_test,
             watcher=watcher,
             after=None if no_report else Reporter(watcher),
         )
@@ -263,6 +268,7 @@ def resume(
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
     plot: Plot = False,
+    show_test: ShowTest = False,
     no_report: NoReport = False,
     offline: Offline = False,
     as_json: Json = False,
@@ -290,6 +296,7 @@ def resume(
                 data=data,
                 resources=resources,
                 checkpoint_every=checkpoint_every,
+                show_test=show_test,
                 watcher=watcher,
                 after=reporter,
             )
@@ -307,6 +314,7 @@ def resume(
             data=data,
             resources=resources,
             checkpoint_every=checkpoint_every,
+            show_test=show_test,
             watcher=watcher,
             after=reporter,
         )

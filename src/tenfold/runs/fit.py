@@ -103,6 +103,7 @@ class Prepared:
         features: of a network of which only the last layer is trained; else None.
         background: of the training images.
         chosen: in words, what was chosen by the data; empty for nothing.
+        shows_test: whether the test images are evaluated after every epoch, for a person to see.
     """
 
     recipe: Recipe
@@ -118,6 +119,7 @@ class Prepared:
     features: FrozenFeatures | None = None
     background: Background | None = None
     chosen: str = ""
+    shows_test: bool = False
 
     def compute_features(self, listener: Listener) -> None:
         """Compute the features that training needs, if only the last layer is trained.
@@ -129,8 +131,7 @@ class Prepared:
             with out_of_memory_explained(
                 self.state, batch_size=None, eval_batch_size=self.recipe.eval_batch_size
             ):
-                val = self.splits.val
-                others = [] if val is None else [val.images]
+                others = [part.images for part in (self.splits.val, self.shown) if part is not None]
                 try:
                     self.features.compute(self.splits.train.images, others, listener)
                 except KeyboardInterrupt:
@@ -146,6 +147,11 @@ class Prepared:
         model = self.state.model
         assert isinstance(model, ImageModel), "`prepare` made it"
         return model
+
+    @property
+    def shown(self) -> ImageDataset | None:
+        """The test images, if they are evaluated after every epoch."""
+        return self.splits.test if self.shows_test else None
 
     @property
     def context(self) -> Context:
@@ -170,6 +176,15 @@ class Prepared:
         return self.engine.predict(dataset.images, self.recipe.eval_batch_size)
 
 
+SHOWS_TEST = (
+    "test accuracy is shown after every epoch, and is not used to choose anything; deciding by it "
+    "yourself would make it too good"
+)
+NO_TEST_TO_SHOW = (
+    "test accuracy was to be shown after every epoch, but there are no test images, so there is "
+    "nothing to show"
+)
+
 _LOOKED_AT_AGAIN, _VALUES_LOOKED_AT = 2048, 2**25
 """Training images that are classified with the weights at the end, at most; and their values."""
 
@@ -184,7 +199,7 @@ class Fitted:
         epoch: the epoch whose weights were kept, counted from 1: the best by validation, or the
             last.
         weights: the whole model's weights after that epoch.
-        report: on the test split, which is used only once; None if there is none.
+        report: on the test split, with these weights; None if there is none.
         logits: of the validation and the test images, by split.
         temperature: fitted to the validation images; 1 if there are none.
         concern: what to say if little was learned, or lost again; or nothing.
@@ -263,6 +278,7 @@ def prepare(
     start: Start | None = None,
     recorded: Recorded | None = None,
     seconds: float | None = None,
+    show_test: bool = False,
 ) -> Prepared:
     """Read the data and build the model; call this inside `Resources.repeatable`.
 
@@ -277,6 +293,7 @@ def prepare(
         recorded: see `read_for`.
         seconds: how long training should take, with the features of a frozen network; None for
             what the data needs.
+        show_test: whether to evaluate the test images after every epoch.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -288,7 +305,9 @@ def prepare(
     recipe = recipe.model_copy(update={"val": data.val})
     recipe, chosen = _fitted_to(data, recipe, resources, device, listener, start, seconds)
     prepared = _assembled(recipe, data, resources, device, listener, start)
-    return replace(prepared, chosen=chosen)
+    if show_test:
+        listener.note(NO_TEST_TO_SHOW if prepared.splits.test is None else SHOWS_TEST)
+    return replace(prepared, chosen=chosen, shows_test=show_test)
 
 
 def _fitted_to(
@@ -473,6 +492,7 @@ def train_prepared(
             state,
             prepared.splits.train,
             prepared.splits.val,
+            test_data=prepared.shown,
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             schedule=prepared.schedule,
@@ -494,7 +514,7 @@ def train_prepared(
 
 
 def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitted:
-    """Keep the best weights, fit the temperature, and evaluate on the test split, once.
+    """Keep the best weights, fit the temperature, and evaluate them on the test split.
 
     Raises:
         TrainingError: memory ran out.

@@ -54,6 +54,7 @@ def train_seeds(
     resources: Resources = USUAL,
     time: str = "",
     checkpoint_every: str | int = "",
+    show_test: bool = False,
     watcher: Watcher | None = None,
     after: AfterRun | None = None,
 ) -> SeedRuns:
@@ -71,6 +72,7 @@ def train_seeds(
         resources: what each run may use.
         time: about how long each run should train; see `train_run`.
         checkpoint_every: see `train_run`.
+        show_test: see `train_run`.
         watcher: called as each run trains.
         after: called when all files of a run are written.
 
@@ -105,6 +107,7 @@ def train_seeds(
             listener=noted,
             start=start,
             seconds=seconds,
+            show_test=show_test,
         )
         prepared.compute_features(noted)
         folder = new_run(out, prepared.recipe.data, prepared.recipe.model)
@@ -121,7 +124,9 @@ def train_seeds(
             )
             group.write_facts(facts)
             told = set(noted.notes)
-            training = _Training(group, facts, resources, every, watcher, stop, told, after)
+            training = _Training(
+                group, facts, resources, every, show_test, watcher, stop, told, after
+            )
             with training.resumable():
                 training.run(numbers[0], prepared)
                 del prepared  # of which the weights and images need not stay in memory
@@ -136,6 +141,7 @@ def resume_seeds(
     data: object = None,
     resources: Resources = USUAL,
     checkpoint_every: str | int = "",
+    show_test: bool = False,
     watcher: Watcher | None = None,
     after: AfterRun | None = None,
 ) -> SeedRuns:
@@ -146,6 +152,7 @@ def resume_seeds(
         data: the data again, if it was passed in Python or has moved.
         resources: what each run may use.
         checkpoint_every: see `train_run`.
+        show_test: see `train_run`.
         watcher: called as each run trains.
         after: called when all files of a run are written.
 
@@ -163,7 +170,7 @@ def resume_seeds(
         facts = group.read_facts()
         own = resources.with_defaults_from(facts, data)
         told = set(facts.data.notes)
-        training = _Training(group, facts, own, every, watcher, stop, told, after)
+        training = _Training(group, facts, own, every, show_test, watcher, stop, told, after)
         with training.resumable():
             trained = training.resume(data, resources, checkpoint_every)
         found = training.result()
@@ -196,6 +203,7 @@ class _Training:
         facts: the contents of its `seeds.json`.
         resources: what each run may use.
         every: between checkpoints, in seconds and batches.
+        show_test: whether to evaluate the test images after every epoch.
         watcher: called as each run trains.
         stop: whether a signal has asked the group to stop.
         told: notes that need not be told again.
@@ -206,6 +214,7 @@ class _Training:
     facts: GroupFacts
     resources: Resources
     every: tuple[float, int]
+    show_test: bool
     watcher: Watcher
     stop: StopRequest
     told: set[str]
@@ -247,6 +256,7 @@ class _Training:
                     data=data,
                     resources=resources,
                     checkpoint_every=checkpoint_every,
+                    show_test=self.show_test,
                     watcher=self._watching(seed),
                     after=self.after,
                 )
@@ -271,6 +281,7 @@ class _Training:
                     device,
                     listener=watching,
                     start=start,
+                    show_test=self.show_test,
                 )
                 prepared.compute_features(watching)
             self.run(seed, prepared)
