@@ -80,9 +80,10 @@ def train(
             pictures is read: `image_size`, `resize`, `labels`, `label_from`, `group_by` and
             `skip_bad`; see `tenfold.data.FolderOptions`. What is corrected: `corrections`, a
             table that `tenfold check` wrote and a person filled in. More training images: `add`, a
-            folder of class folders. What the network starts from: `start`, a run or a model file,
-            or `weights`, a file of another program; with `freeze=True`, only its last layer is
-            trained. All keys: see `tenfold.recipes.Recipe`.
+            folder of class folders. Fewer: `limit=1000`, from each class its share, before
+            validation images are held out of them. What the network starts from: `start`, a run or
+            a model file, or `weights`, a file of another program; with `freeze=True`, only its last
+            layer is trained. All keys: see `tenfold.recipes.Recipe`.
 
     Raises:
         TenfoldError: one of its subclasses, each with a remedy.

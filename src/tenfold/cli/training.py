@@ -102,6 +102,14 @@ def train(
             help="Class folders with more training images, such as corrected answers.",
         ),
     ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Train on at most N of the training images, from each class its share; test "
+            "images stay whole.",
+        ),
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -172,6 +180,7 @@ def train(
         "val": val,
         "seed": seed,
         "add": add,
+        "limit": limit,
         "start": None if start is None else str(start),
         "weights": None if weights is None else str(weights),
         "freeze": freeze or None,

@@ -60,9 +60,10 @@ def train_seeds(
 ) -> SeedRuns:
     """Train several runs that differ in nothing but the seed, in one new folder.
 
-    The seeds count up from that of the recipe. Data is read once. What the recipe leaves to the
-    data is chosen for the first run, and the others get the same. A run that fails to train does
-    not stop the others.
+    The seeds count up from that of the recipe. Data is read once; each seed chooses its own
+    validation images, and if there is a limit, its own training images. What the recipe leaves to
+    the data is chosen for the first run, and the others get the same. A run that fails to train
+    does not stop the others.
 
     Args:
         recipe: what to do.
