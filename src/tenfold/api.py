@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from tenfold.runs.page import ReportPage
 from tenfold.runs.resources import Resources
 from tenfold.runs.run import Run, open_run
 from tenfold.runs.run import load as load_classifier
-from tenfold.training.watching import Watcher, Watchers
+from tenfold.training.history import EpochMetrics
+from tenfold.training.watching import OnEpoch, Watcher, Watchers
 
 DEFAULT_RECIPE = "default"
 
@@ -46,6 +47,7 @@ def train(
     quiet: bool = False,
     plot: bool | str | Path = False,
     show_test: bool = False,
+    on_epoch: Callable[[EpochMetrics], object] | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
@@ -74,6 +76,11 @@ def train(
         show_test: whether to show test accuracy after every epoch, too: in the lines, the plot, the
             history and the report. It is not used to choose anything, and the run ends with the
             same bits.
+        on_epoch: called with the `EpochMetrics` of every epoch as it ends, besides what else
+            watches, such as `on_epoch=lambda metrics: wandb.log(metrics.model_dump())`. It is
+            called before the epoch is saved, so after a crash it may be called with the same epoch
+            again. If it raises an exception, a note says so, it is not called again, and training
+            continues.
         report: whether to write `report.html` into the run's folder at the end.
         watcher: called as training proceeds, instead of printing lines.
         changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. How a folder of
@@ -92,7 +99,7 @@ def train(
 
     if time:
         changes.setdefault("epochs", AUTO)
-    watcher = _watcher(watcher, quiet, plot)
+    watcher = _watcher(watcher, quiet, plot, on_epoch)
     return train_run(
         _recipe(recipe, changes),
         data,
@@ -122,6 +129,7 @@ def train_seeds(
     quiet: bool = False,
     plot: bool | str | Path = False,
     show_test: bool = False,
+    on_epoch: Callable[[EpochMetrics], object] | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
@@ -147,6 +155,7 @@ def train_seeds(
         quiet: see `train`.
         plot: see `train`; to a path, the last run is plotted.
         show_test: see `train`.
+        on_epoch: see `train`; called for each run, one run after the other.
         report: see `train`.
         watcher: see `train`.
         changes: see `train`.
@@ -158,7 +167,7 @@ def train_seeds(
 
     if time:
         changes.setdefault("epochs", AUTO)
-    watcher = _watcher(watcher, quiet, plot)
+    watcher = _watcher(watcher, quiet, plot, on_epoch)
     return train_runs(
         _recipe(recipe, changes),
         data,
@@ -186,6 +195,7 @@ def resume_seeds(
     quiet: bool = False,
     plot: bool | str | Path = False,
     show_test: bool = False,
+    on_epoch: Callable[[EpochMetrics], object] | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
 ) -> SeedRuns:
@@ -203,6 +213,7 @@ def resume_seeds(
         quiet: see `train`.
         plot: see `train_seeds`.
         show_test: see `resume`.
+        on_epoch: see `train_seeds`; only for the epochs that are trained now.
         report: see `train`.
         watcher: see `train`.
 
@@ -211,7 +222,7 @@ def resume_seeds(
     """
     from tenfold.runs.seeds import resume_seeds as resume_runs
 
-    watcher = _watcher(watcher, quiet, plot)
+    watcher = _watcher(watcher, quiet, plot, on_epoch)
     resources = _resources(data_root, device, threads, download, engine)
     reporter = Reporter(watcher) if report else None
     resumed = resume_runs(
@@ -244,6 +255,7 @@ def resume(
     quiet: bool = False,
     plot: bool | str | Path = False,
     show_test: bool = False,
+    on_epoch: Callable[[EpochMetrics], object] | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
 ) -> Run:
@@ -264,6 +276,7 @@ def resume(
         quiet: see `train`.
         plot: see `train`.
         show_test: see `train`; of the epochs that are trained now.
+        on_epoch: see `train`; only for the epochs that are trained now.
         report: see `train`.
         watcher: see `train`.
 
@@ -273,7 +286,7 @@ def resume(
     """
     from tenfold.runs.resume import resume_run
 
-    watcher = _watcher(watcher, quiet, plot)
+    watcher = _watcher(watcher, quiet, plot, on_epoch)
     resources = _resources(data_root, device, threads, download, engine)
     reporter = Reporter(watcher) if report else None
     resumed = resume_run(
@@ -550,11 +563,21 @@ def _resources(
     return Resources(root, download, device, threads, engine)
 
 
-def _watcher(watcher: Watcher | None, quiet: bool, plot: bool | str | Path) -> Watcher:
+def _watcher(
+    watcher: Watcher | None,
+    quiet: bool,
+    plot: bool | str | Path,
+    on_epoch: Callable[[EpochMetrics], object] | None,
+) -> Watcher:
+    watchers: list[Watcher] = []
     if plot is False:
-        return watcher or PlainWatcher(quiet=quiet)
-    from tenfold.reporting.live import LivePlot, in_notebook
+        watcher = watcher or PlainWatcher(quiet=quiet)
+    else:
+        from tenfold.reporting.live import LivePlot, in_notebook
 
-    watcher = watcher or PlainWatcher(quiet=quiet or in_notebook())
-    path = None if plot is True else plot
-    return Watchers([watcher, LivePlot(path, tell=watcher.note)])
+        watcher = watcher or PlainWatcher(quiet=quiet or in_notebook())
+        path = None if plot is True else plot
+        watchers.append(LivePlot(path, tell=watcher.note))
+    if on_epoch is not None:
+        watchers.append(OnEpoch(on_epoch, tell=watcher.note))
+    return Watchers([watcher, *watchers]) if watchers else watcher
