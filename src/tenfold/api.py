@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from tenfold.runs.page import ReportPage
 from tenfold.runs.resources import Resources
 from tenfold.runs.run import Run, open_run
 from tenfold.runs.run import load as load_classifier
-from tenfold.training.watching import Watcher, Watchers
+from tenfold.training.history import EpochMetrics
+from tenfold.training.watching import OnEpoch, Watcher, Watchers
 
 DEFAULT_RECIPE = "default"
 
@@ -46,6 +47,8 @@ def train(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    show_test: bool = False,
+    on_epoch: Callable[[EpochMetrics], object] | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
@@ -71,6 +74,14 @@ def train(
         quiet: while training, print only notes, as in a notebook with a plot.
         plot: plot losses and accuracies while training: under the cell in a notebook, elsewhere
             to `training.png` in the run's folder, or to a path that ends in `.png` or `.svg`.
+        show_test: whether to show test accuracy after every epoch, too: in the lines, the plot, the
+            history and the report. It is not used to choose anything, and the run ends with the
+            same bits.
+        on_epoch: called with the `EpochMetrics` of every epoch as it ends, besides what else
+            watches, such as `on_epoch=lambda metrics: wandb.log(metrics.model_dump())`. It is
+            called before the epoch is saved, so after a crash it may be called with the same epoch
+            again. If it raises an exception, a note says so, it is not called again, and training
+            continues.
         report: whether to write `report.html` into the run's folder at the end.
         watcher: called as training proceeds, instead of printing lines.
         changes: recipe keys to change, such as `epochs=5` or `model="mlp"`. The model can also be
@@ -79,9 +90,10 @@ def train(
             pictures is read: `image_size`, `resize`, `labels`, `label_from`, `group_by` and
             `skip_bad`; see `tenfold.data.FolderOptions`. What is corrected: `corrections`, a
             table that `tenfold check` wrote and a person filled in. More training images: `add`, a
-            folder of class folders. What the network starts from: `start`, a run or a model file,
-            or `weights`, a file of another program; with `freeze=True`, only its last layer is
-            trained. All keys: see `tenfold.recipes.Recipe`.
+            folder of class folders. Fewer: `limit=1000`, from each class its share, before
+            validation images are held out of them. What the network starts from: `start`, a run or
+            a model file, or `weights`, a file of another program; with `freeze=True`, only its last
+            layer is trained. All keys: see `tenfold.recipes.Recipe`.
 
     Raises:
         TenfoldError: one of its subclasses, each with a remedy.
@@ -90,7 +102,7 @@ def train(
 
     if time:
         changes.setdefault("epochs", AUTO)
-    watcher = _watcher(watcher, quiet, plot)
+    watcher = _watcher(watcher, quiet, plot, on_epoch)
     own = _own_model(changes)
     return train_run(
         _recipe(recipe, changes),
@@ -99,6 +111,7 @@ def train(
         resources=_resources(data_root, device, threads, download, engine, own),
         time=time,
         checkpoint_every=checkpoint_every,
+        show_test=show_test,
         watcher=watcher,
         after=Reporter(watcher) if report else None,
     )
@@ -119,6 +132,8 @@ def train_seeds(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    show_test: bool = False,
+    on_epoch: Callable[[EpochMetrics], object] | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
     **changes: Any,  # noqa: ANN401 - any key of a recipe
@@ -143,6 +158,8 @@ def train_seeds(
         download: see `train`.
         quiet: see `train`.
         plot: see `train`; to a path, the last run is plotted.
+        show_test: see `train`.
+        on_epoch: see `train`; called for each run, one run after the other.
         report: see `train`.
         watcher: see `train`.
         changes: see `train`.
@@ -154,7 +171,7 @@ def train_seeds(
 
     if time:
         changes.setdefault("epochs", AUTO)
-    watcher = _watcher(watcher, quiet, plot)
+    watcher = _watcher(watcher, quiet, plot, on_epoch)
     own = _own_model(changes)
     return train_runs(
         _recipe(recipe, changes),
@@ -164,6 +181,7 @@ def train_seeds(
         resources=_resources(data_root, device, threads, download, engine, own),
         time=time,
         checkpoint_every=checkpoint_every,
+        show_test=show_test,
         watcher=watcher,
         after=Reporter(watcher) if report else None,
     )
@@ -182,6 +200,8 @@ def resume_seeds(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    show_test: bool = False,
+    on_epoch: Callable[[EpochMetrics], object] | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
 ) -> SeedRuns:
@@ -199,6 +219,8 @@ def resume_seeds(
         download: see `train`.
         quiet: see `train`.
         plot: see `train_seeds`.
+        show_test: see `resume`.
+        on_epoch: see `train_seeds`; only for the epochs that are trained now.
         report: see `train`.
         watcher: see `train`.
 
@@ -207,7 +229,7 @@ def resume_seeds(
     """
     from tenfold.runs.seeds import resume_seeds as resume_runs
 
-    watcher = _watcher(watcher, quiet, plot)
+    watcher = _watcher(watcher, quiet, plot, on_epoch)
     resources = _resources(data_root, device, threads, download, engine, _again(model, group))
     reporter = Reporter(watcher) if report else None
     resumed = resume_runs(
@@ -215,6 +237,7 @@ def resume_seeds(
         data=data,
         resources=resources,
         checkpoint_every=checkpoint_every,
+        show_test=show_test,
         watcher=watcher,
         after=reporter,
     )
@@ -239,6 +262,8 @@ def resume(
     download: bool = True,
     quiet: bool = False,
     plot: bool | str | Path = False,
+    show_test: bool = False,
+    on_epoch: Callable[[EpochMetrics], object] | None = None,
     report: bool = True,
     watcher: Watcher | None = None,
 ) -> Run:
@@ -260,6 +285,8 @@ def resume(
         download: see `train`.
         quiet: see `train`.
         plot: see `train`.
+        show_test: see `train`; of the epochs that are trained now.
+        on_epoch: see `train`; only for the epochs that are trained now.
         report: see `train`.
         watcher: see `train`.
 
@@ -269,7 +296,7 @@ def resume(
     """
     from tenfold.runs.resume import resume_run
 
-    watcher = _watcher(watcher, quiet, plot)
+    watcher = _watcher(watcher, quiet, plot, on_epoch)
     resources = _resources(data_root, device, threads, download, engine, _again(model, run))
     reporter = Reporter(watcher) if report else None
     resumed = resume_run(
@@ -279,6 +306,7 @@ def resume(
         data=data,
         resources=resources,
         checkpoint_every=checkpoint_every,
+        show_test=show_test,
         watcher=watcher,
         after=reporter,
     )
@@ -572,11 +600,21 @@ def _again(model: object, run: object) -> OwnModel | None:
     return own
 
 
-def _watcher(watcher: Watcher | None, quiet: bool, plot: bool | str | Path) -> Watcher:
+def _watcher(
+    watcher: Watcher | None,
+    quiet: bool,
+    plot: bool | str | Path,
+    on_epoch: Callable[[EpochMetrics], object] | None,
+) -> Watcher:
+    watchers: list[Watcher] = []
     if plot is False:
-        return watcher or PlainWatcher(quiet=quiet)
-    from tenfold.reporting.live import LivePlot, in_notebook
+        watcher = watcher or PlainWatcher(quiet=quiet)
+    else:
+        from tenfold.reporting.live import LivePlot, in_notebook
 
-    watcher = watcher or PlainWatcher(quiet=quiet or in_notebook())
-    path = None if plot is True else plot
-    return Watchers([watcher, LivePlot(path, tell=watcher.note)])
+        watcher = watcher or PlainWatcher(quiet=quiet or in_notebook())
+        path = None if plot is True else plot
+        watchers.append(LivePlot(path, tell=watcher.note))
+    if on_epoch is not None:
+        watchers.append(OnEpoch(on_epoch, tell=watcher.note))
+    return Watchers([watcher, *watchers]) if watchers else watcher

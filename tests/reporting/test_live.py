@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 import tenfold
@@ -277,7 +279,7 @@ class TestCost:
             clock[0] += 2
 
         monkeypatch.setattr(live, "save_figure", slowly)
-        monkeypatch.setattr(live, "curves_figure", lambda curves, epochs: None)
+        monkeypatch.setattr(live, "curves_figure", lambda *_, **__: None)
         monkeypatch.setattr(live.time, "perf_counter", lambda: clock[0])
         plot = LivePlot(tmp_path / "a.png")
         for epoch in range(1, 1001):
@@ -289,6 +291,29 @@ class TestCost:
     def test_after_a_batch_nothing_is_done(self) -> None:
         assert LivePlot.advanced is Watcher.advanced
         assert LivePlot.every_batches == 0  # it does not make stretches shorter
+
+
+def test_the_test_curves_of_a_run_are_marked(
+    tmp_path: Path, data: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that a person adds are not: nothing is known of what they are used for."""
+
+    def recorded(*arguments: Any, **named: Any) -> Figure:
+        labels.append(named["test_label"])
+        return curves_figure(*arguments, **named)
+
+    labels: list[str] = []
+    monkeypatch.setattr(live, "curves_figure", recorded)
+    run = train(data, tmp_path / "run", plot=True, show_test=True)
+    assert set(labels) == {"test (not used for choosing)"}
+    drawn = (run.folder / "training.png").read_bytes()
+    assert drawn == figure_bytes(
+        curves_figure(history_curves(run.history), test_label=labels[0]), "png"
+    )
+    assert {"test_loss", "test_acc"} <= history_curves(run.history).keys()
+    labels.clear()
+    LivePlot(tmp_path / "a.png").add(1, test_acc=0.5)
+    assert labels == ["test"]
 
 
 class TestFailures:

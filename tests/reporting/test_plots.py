@@ -138,6 +138,21 @@ class TestHistory:
         )
         assert_texts_are_legible(figure)
 
+    @pytest.mark.parametrize("epochs", [1, 3, 1000])
+    @pytest.mark.parametrize("is_best_known", [True, False])
+    def test_its_own_test_figures_are_marked(self, epochs: int, is_best_known: bool) -> None:
+        given = [
+            each.model_copy(update={"test_loss": each.val_loss, "test_acc": each.val_acc})
+            for each in history(epochs)
+        ]
+        figure = history_figure(given, best_epoch=epochs if is_best_known else None)
+        assert_texts_are_legible(figure)
+        for axes in panels(figure).values():
+            assert legend(axes)[:3] == ["train", "validation", "test (not used for choosing)"]
+        other = history_figure(given, test_acc={epochs: 0.25})
+        line = panels(other)["accuracy"].get_lines()[2]
+        assert list(line.get_ydata()) == [*(each.val_acc for each in given[:-1]), 0.25]
+
     @pytest.mark.parametrize("epochs", [1, 2, 10, 1000])
     def test_epochs_are_whole_numbers_and_all_points_are_inside(self, epochs: int) -> None:
         figure = history_figure(history(epochs))

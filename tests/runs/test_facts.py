@@ -243,6 +243,7 @@ class TestVersion1:
                 "weights": "",
                 "freeze": False,
                 "views": 0,
+                "limit": 0,
                 "resize": "crop",
                 "depth": 16,
                 **recipe,

@@ -181,7 +181,7 @@ def test_on_the_command_line(tenfold: Tenfold, tmp_path: Path) -> None:
     assert "running loss" not in answer.err
     answer = tenfold(*command, "--folds", "2", "--log-every", "3")
     assert re.search(r"^fold 2 of 2, epoch 1, batch 3/\d+: running loss", answer.err, re.MULTILINE)
-    for option in (["--out", "run"], ["--plot"]):
+    for option in (["--out", "run"], ["--plot"], ["--show-test"]):
         refused = tenfold(*command[:4], "--threads", "1", "--folds", "3", *option)
         assert refused.code == 2
         assert f"--folds writes no run, so {option[0]} does nothing" in refused.err

@@ -435,6 +435,26 @@ def test_a_validation_loss_that_is_not_finite_is_an_error(monkeypatch, tmp_path)
     assert read_newest(tmp_path).header.epoch == 1
 
 
+def test_test_data_decides_nothing():
+    """Neither weights nor random numbers nor the best epoch depend on it."""
+    states = {}
+    for test_data in (None, digits(first=250, n=100, split="test")):
+        torch.manual_seed(3)
+        state = states[test_data is None] = new_state(perceptron(0.5), decay=0.9)
+        run(state, val_data=digits(first=350, n=50, split="val"), test_data=test_data)
+        assert [each.test_acc is None for each in state.history] == [test_data is None] * 3
+        states[test_data is None, "random"] = torch.get_rng_state()
+    shown, plain = states[False], states[True]
+    assert_same_weights(weights(shown), weights(plain))
+    assert_same_weights(shown.averaged.tensors, plain.averaged.tensors)
+    assert_same_weights(shown.best.weights, plain.best.weights)
+    assert torch.equal(states[False, "random"], states[True, "random"])
+    last = shown.history[-1]
+    with shown.final_weights_in_place():
+        report = evaluate(shown.model, digits(first=250, n=100, split="test"))
+    assert (last.test_acc, last.test_loss) == (report.accuracy, report.loss)
+
+
 # --- Watching, stopping, saving --------------------------------------------------------------
 
 

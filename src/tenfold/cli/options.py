@@ -77,6 +77,14 @@ Center = Annotated[
         help="Crop to the subject, as large, central, light and strong as in the training images.",
     ),
 ]
+ShowTest = Annotated[
+    bool,
+    typer.Option(
+        "--show-test",
+        metavar="",
+        help="Also show test accuracy after every epoch; it is not used to choose anything.",
+    ),
+]
 NoReport = Annotated[
     bool,
     typer.Option("--no-report", metavar="", help="Write no report.html at the end."),

@@ -32,6 +32,7 @@ from tenfold.cli.options import (
     Plot,
     Quiet,
     ResizeOption,
+    ShowTest,
     SkipBad,
     Threads,
     key_and_value,
@@ -107,6 +108,14 @@ def train(
             help="Class folders with more training images, such as corrected answers.",
         ),
     ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Train on at most N of the training images, from each class its share; test "
+            "images stay whole.",
+        ),
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -152,6 +161,7 @@ def train(
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
     plot: Plot = False,
+    show_test: ShowTest = False,
     no_report: NoReport = False,
     offline: Offline = False,
     as_json: Json = False,
@@ -177,6 +187,7 @@ def train(
         "val": val,
         "seed": seed,
         "add": add,
+        "limit": limit,
         "start": None if start is None else str(start),
         "weights": None if weights is None else str(weights),
         "freeze": freeze or None,
@@ -202,6 +213,7 @@ def train(
         others = {
             "--out": out,
             "--plot": plot,
+            "--show-test": show_test,
             "--checkpoint-every": checkpoint_every,
         }
         if useless := [option for option, value in others.items() if value]:
@@ -229,6 +241,7 @@ def train(
                 resources=resources,
                 time=time,
                 checkpoint_every=checkpoint_every,
+                show_test=show_test,
                 watcher=watcher,
                 after=None if no_report else Reporter(watcher),
             )
@@ -242,6 +255,7 @@ def train(
             resources=resources,
             time=time,
             checkpoint_every=checkpoint_every,
+            show_test=show_test,
             watcher=watcher,
             after=None if no_report else Reporter(watcher),
         )
@@ -274,6 +288,7 @@ def resume(
     checkpoint_every: CheckpointEvery = "",
     log_every: LogEvery = 0,
     plot: Plot = False,
+    show_test: ShowTest = False,
     no_report: NoReport = False,
     offline: Offline = False,
     as_json: Json = False,
@@ -301,6 +316,7 @@ def resume(
                 data=data,
                 resources=resources,
                 checkpoint_every=checkpoint_every,
+                show_test=show_test,
                 watcher=watcher,
                 after=reporter,
             )
@@ -318,6 +334,7 @@ def resume(
             data=data,
             resources=resources,
             checkpoint_every=checkpoint_every,
+            show_test=show_test,
             watcher=watcher,
             after=reporter,
         )

@@ -102,6 +102,38 @@ def with_validation(
     return Splits(train, val, splits.test)
 
 
+def limited(dataset: ImageDataset, limit: int, *, seed: int) -> ImageDataset:
+    """A random part of a data set in which each class keeps its share of the images.
+
+    It keeps the order of the images in `dataset`. The choice depends only on the seed, the labels
+    and the limit; with a larger limit, nearly all of the same images are chosen again. The shares
+    are rounded by the largest remainder method, except that every class keeps an image. Equal
+    images, and those of a group, may be separated: what is left out is used for nothing.
+
+    Args:
+        dataset: the data set to choose from.
+        limit: the number of images to choose, at least 1; from fewer, all are.
+        seed: any integer.
+
+    Raises:
+        UsageError: there are more classes than that.
+    """
+    if limit >= len(dataset):
+        return dataset
+    counts = dataset.class_counts().tolist()
+    if limit < (present := sum(count > 0 for count in counts)):
+        raise UsageError(
+            f"{dataset.source}: limit is {limit:,}, but the training images are of {present:,} "
+            "classes, and each needs one",
+            remedy=f"choose {present:,} or more, or 0 for all images",
+        )
+    kept = np.zeros(len(dataset), dtype=bool)
+    for label, n in enumerate(_kept_counts(counts, limit)):
+        members = np.flatnonzero(dataset.label_array == label)
+        kept[members[keyed_permutation(len(members), seed, "limit", label)[:n]]] = True
+    return dataset.select(np.flatnonzero(kept))
+
+
 def folds_of(
     dataset: ImageDataset, folds: int, *, seed: int, duplicates_together: bool = True
 ) -> Int64[np.ndarray, " n"]:
@@ -181,6 +213,16 @@ def _held_counts(counts: Sequence[int], fraction: float) -> list[int]:
         min(max(held, int(n >= ENOUGH_TO_SHARE)), max(n - 1, 0))
         for n, held in zip(counts, wanted, strict=True)
     ]
+
+
+def _kept_counts(counts: Sequence[int], limit: int) -> list[int]:
+    """The number of images of each class among `limit` of them, at least one of each."""
+    kept = _largest_remainder([limit * n / sum(counts) for n in counts], limit)
+    for label, n in enumerate(counts):
+        if n and not kept[label]:
+            kept[int(np.argmax(kept))] -= 1
+            kept[label] = 1
+    return kept
 
 
 def _join_copies(

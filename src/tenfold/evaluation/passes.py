@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ def evaluate_accuracy(
     return correct / seen
 
 
-def moved(tensor: Tensor, device: torch.device | None) -> Tensor:
+def moved(tensor: Any, device: torch.device | None) -> Any:  # noqa: ANN401 - explained if it is none
     """The tensor on this device; None leaves it where it is."""
     return tensor if device is None else tensor.to(device)
 

@@ -13,8 +13,8 @@ def upgraded_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Runs write every key that has a value, so what is missing was not there yet: pictures were
     cropped, 16-bit gray kept its highest bits, no image was rotated, scaled, shifted or recolored,
-    `resnet-small` had no pooling, equal images could be held out apart, and all networks started
-    from random weights.
+    `resnet-small` had no pooling, equal images could be held out apart, all networks started from
+    random weights, and all training images were used.
 
     Args:
         values: as in its `recipe.toml`, or part of its `run.json` or of a checkpoint.
@@ -25,6 +25,7 @@ def upgraded_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
         "weights": "",
         "freeze": False,
         "views": 0,
+        "limit": 0,
         **values,
     }
     if "resize" not in values:

@@ -153,6 +153,9 @@ class Recipe(BaseModel):
         corrections: a table of images to leave out and labels to change; see
             `tenfold.data.corrections`.
         add: more training images: a folder of class folders, such as corrected answers.
+        limit: the number of training images to use, at most, from each class its share, before any
+            are held out for validation; 0 for all. Test images, a validation split of the data's
+            own, and what is added are not limited.
         test: share held out for testing if the data has no test split.
         val: share of the training images held out for validation.
         duplicates_together: whether equal images stay together when some are held out.
@@ -207,6 +210,7 @@ class Recipe(BaseModel):
     skip_bad: bool = False
     corrections: str = ""
     add: str = ""
+    limit: int = Field(0, ge=0)
     test: _Fraction = 0.2
     val: _Fraction = 0.0
     duplicates_together: bool = True

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tenfold.errors import StorageError, UsageError, printable
-from tenfold.reporting.plots import Curves, curves_figure, history_curves
+from tenfold.reporting.plots import SHOWN_TEST, Curves, curves_figure, history_curves
 from tenfold.reporting.style import PIXELS_PER_INCH, figure_bytes, picture_format, save_figure
-from tenfold.reporting.terminal import PLOT_NAME, PlainWatcher
+from tenfold.reporting.terminal import DECIDES_NOTHING, PLOT_NAME, PlainWatcher
 from tenfold.scratch import Epoch
 from tenfold.storage import absolute
 from tenfold.training.history import EpochMetrics
@@ -105,12 +105,13 @@ class LivePlot(Watcher):
     def started(self, folder: Path | None, history: Sequence[EpochMetrics]) -> None:
         """Start a new plot with the finished epochs."""
         self._begin(history)
+        self._is_of_run = True
         if not self._path_is_given and not in_notebook() and folder is not None:
             self.path = folder / PLOT_NAME
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
         """Add the epoch's figures."""
-        self.epochs = epochs
+        self.epochs, self._is_of_run = epochs, True
         self._take(metrics.epoch, history_curves([metrics]))
 
     def ended(self) -> None:
@@ -142,6 +143,7 @@ class LivePlot(Watcher):
         """Start over with these epochs, and leave the existing output under the cell unchanged."""
         if self._cancel_postponed is not None:
             self.draw()
+        self._is_of_run = False
         self.curves = history_curves(history)
         self._last_epoch: float | int = max((m.epoch for m in history), default=-math.inf)
         self._output = _Output()
@@ -172,7 +174,8 @@ class LivePlot(Watcher):
         self.draw()
 
     def _show(self) -> None:
-        figure = curves_figure(self.curves, epochs=self.epochs)
+        label = SHOWN_TEST if self._is_of_run else "test"
+        figure = curves_figure(self.curves, epochs=self.epochs, test_label=label)
         if in_notebook():
             self._output.show(figure, self._in_words())
         elif self.path is None:
@@ -183,7 +186,11 @@ class LivePlot(Watcher):
 
     def _in_words(self) -> str:
         """The newest figures as alternative text."""
-        newest = [f"{name} {points[max(points)]:.4f}" for name, points in self.curves.items()]
+        newest = [
+            f"{name} {points[max(points)]:.4f}"
+            f"{f' ({DECIDES_NOTHING})' if self._is_of_run and name.startswith('test_') else ''}"
+            for name, points in self.curves.items()
+        ]
         return f"Plot of the training up to epoch {self._last_epoch}: {', '.join(newest)}"
 
     def _complain(self, error: Exception) -> None:

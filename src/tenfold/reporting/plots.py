@@ -22,6 +22,7 @@ from tenfold.data.dataset import ImageDataset
 from tenfold.errors import UsageError, did_you_mean, printable
 from tenfold.evaluation.report import Report
 from tenfold.reporting.style import PIXELS_PER_INCH, house_style, legible
+from tenfold.reporting.terminal import DECIDES_NOTHING
 from tenfold.training.history import EpochMetrics
 
 Curve = Mapping[Any, float | int]
@@ -55,6 +56,12 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
 }
 """How the line of each split is drawn."""
 
+SHOWN_TEST = f"test ({DECIDES_NOTHING})"
+"""The label of a run's own test figures, which were measured after every epoch."""
+
+MOST_LETTERS_IN_ROW = 45
+"""With more, a legend has two rows; there is room for both over a plot."""
+
 
 # ---- The history -------------------------------------------------------------------------------
 
@@ -70,7 +77,8 @@ def history_figure(
 
     Args:
         history: at least one entry.
-        test_acc: test accuracies, 0..1, by the epoch whose weights they were measured with.
+        test_acc: test accuracies, 0..1, by the epoch whose weights they were measured with, besides
+            those in the history.
         best_epoch: the epoch whose weights were kept, to be marked.
         epochs: total number of epochs, for a plot of an unfinished run.
 
@@ -79,22 +87,31 @@ def history_figure(
     """
     if not history:
         raise UsageError("history: no epochs yet", remedy="train for at least one epoch")
-    curves: Curves = {**history_curves(history), "test_acc": test_acc or {}}
-    return curves_figure(curves, best_epoch=best_epoch, epochs=epochs)
+    curves: dict[str, Curve] = {**history_curves(history)}
+    label = SHOWN_TEST if "test_acc" in curves else "test"
+    curves["test_acc"] = {**curves.get("test_acc", {}), **(test_acc or {})}
+    return curves_figure(curves, best_epoch=best_epoch, epochs=epochs, test_label=label)
 
 
 def history_curves(history: Sequence[EpochMetrics]) -> dict[str, dict[float | int, float]]:
     """The curves in a history, by name and epoch."""
     curves: dict[str, dict[float | int, float]] = {
         name: {m.epoch: value for m in history if (value := getattr(m, name)) is not None}
-        for name in ("train_loss", "val_loss", "train_acc", "val_acc")
+        for name in (
+            *("train_loss", "val_loss", "test_loss"),
+            *("train_acc", "val_acc", "test_acc"),
+        )
     }
     return {name: points for name, points in curves.items() if points}
 
 
 @house_style()
 def curves_figure(
-    curves: Curves, *, best_epoch: int | None = None, epochs: float | int | None = None
+    curves: Curves,
+    *,
+    best_epoch: int | None = None,
+    epochs: float | int | None = None,
+    test_label: str = "test",
 ) -> Figure:
     """Losses, accuracies and whatever else there is over the epochs, each in a plot of its own.
 
@@ -104,7 +121,9 @@ def curves_figure(
         curves: see `Curves`.
         best_epoch: see `history_figure`.
         epochs: see `history_figure`.
+        test_label: what the legend calls the test images.
     """
+    looks = {**LOOKS, "test": {**LOOKS["test"], "label": test_label}}
     shown = _grouped(curves)
     columns = min(max(len(shown), 1), MOST_BESIDE)
     rows = max(1, math.ceil(len(shown) / columns))
@@ -124,7 +143,7 @@ def curves_figure(
         what = "accuracy" if metric == "acc" else metric
         axes = figure.add_subplot(rows, columns, place)
         for split, points in group.items():
-            _draw_curve(axes, points, LOOKS.get(split) or {**LOOKS["train"], "label": what})
+            _draw_curve(axes, points, looks.get(split) or {**LOOKS["train"], "label": what})
         if best_epoch is not None:
             axes.axvline(
                 best_epoch, color=GRAY, lw=1, ls=":", zorder=1, label=f"best: {best_epoch}"
@@ -138,7 +157,12 @@ def curves_figure(
         axes.locator_params(axis="x", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
         axes.grid(color=LIGHT, lw=0.6)
         axes.set_axisbelow(True)
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=len(axes.get_lines()))
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1.0),
+            ncols=_columns_of_legend(axes),
+            labelspacing=0.2,
+        )
     return figure
 
 
@@ -174,6 +198,12 @@ def _draw_curve(axes: Axes, points: Curve, look: Mapping[str, Any]) -> None:
         markevery=sorted({*range(0, last, every), last}),
         clip_on=False,
     )
+
+
+def _columns_of_legend(axes: Axes) -> int:
+    labels = [str(line.get_label()) for line in axes.get_lines()]
+    rows = 1 if sum(map(len, labels)) <= MOST_LETTERS_IN_ROW else 2
+    return math.ceil(len(labels) / rows)
 
 
 def _epoch_limits(curves: Curves, epochs: float | int | None) -> tuple[float, float]:

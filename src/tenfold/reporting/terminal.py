@@ -21,6 +21,9 @@ from tenfold.training.watching import Standing, Watcher
 PLOT_NAME = "training.png"
 """The file in a run's folder with the plot of its training, if it has one."""
 
+DECIDES_NOTHING = "not used for choosing"
+"""What is said of test figures that are shown while a run trains."""
+
 
 class PlainWatcher(Watcher):
     """Prints to standard error a line per epoch, and one every `log_every` batches.
@@ -65,6 +68,9 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
         parts += [f"val_loss {metrics.val_loss:.4f}", f"val_acc {metrics.val_acc:.4f}"]
         if metrics.val_balanced_acc is not None:
             parts.append(f"val_balanced_acc {metrics.val_balanced_acc:.4f}")
+    if metrics.test_acc is not None:
+        loss = [] if metrics.test_loss is None else [f"test_loss {metrics.test_loss:.4f}"]
+        parts += [*loss, f"test_acc {metrics.test_acc:.4f} ({DECIDES_NOTHING})"]
     parts += [f"lr {metrics.lr:.2g}", f"{metrics.seconds:.1f} s"]
     return f"epoch {metrics.epoch}/{epochs}: {', '.join(parts)}"
 

@@ -32,7 +32,7 @@ from tenfold.runs.adding import read_added, with_added
 from tenfold.runs.evidence import Evidence
 from tenfold.runs.facts import Beginnings, RunFacts
 from tenfold.runs.folder import RunFolder, existing_run
-from tenfold.runs.reading import Recorded, folder_options
+from tenfold.runs.reading import Recorded, folder_options, limited_splits
 from tenfold.runs.resources import CPU, USUAL, Resources, usual_threads
 from tenfold.runs.run import notes_on, open_run, read_own_bundle, read_recipe
 from tenfold.training.engine_table import AUTO
@@ -313,7 +313,7 @@ def _own_parts(
             listener=WithoutNotes(listener),
         )
         splits = with_validation(
-            loaded.splits,
+            limited_splits(loaded.splits, recipe, Listener()),
             recipe.val,
             seed=recipe.seed,
             duplicates_together=recipe.duplicates_together,

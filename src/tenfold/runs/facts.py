@@ -18,7 +18,7 @@ from tenfold.recipes.older import upgraded_recipe
 from tenfold.storage import Facts, checked, require_readable
 from tenfold.training.history import Share
 
-FORMAT = 5
+FORMAT = 6
 """Version of `run.json`; newer ones are refused, older ones upgraded on reading."""
 
 PUT_BACK = "restore the file as tenfold wrote it"
@@ -295,8 +295,8 @@ def parse_facts(value: object, path: Path) -> RunFacts:
     require_readable(version, FORMAT, path)
     if version == 1:
         value = _from_version_1(value)
-    if version <= 4:
-        value = _from_version_4(value)
+    if version <= 5:
+        value = _from_version_5(value)
     return checked(RunFacts, value, path, remedy=PUT_BACK)
 
 
@@ -312,7 +312,7 @@ def _from_version_1(facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "sessions": sessions, "conditions": upgraded(conditions)}
 
 
-def _from_version_4(facts: dict[str, Any]) -> dict[str, Any]:
+def _from_version_5(facts: dict[str, Any]) -> dict[str, Any]:
     """Recipes had fewer keys."""
 
     def upgraded(context: object) -> object:
@@ -324,7 +324,7 @@ def _from_version_4(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_context(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The context from version 4 of `run.json`, or version 5 of a checkpoint."""
+    """The context from version 5 of `run.json`, or version 6 of a checkpoint."""
     recipe = context.get("recipe")
     upgraded = upgraded_recipe(recipe) if isinstance(recipe, Mapping) else recipe
     return {**context, "recipe": upgraded}

@@ -42,7 +42,7 @@ class Fitted:
         epoch: the epoch whose weights were kept, counted from 1: the best by validation, or the
             last.
         weights: the whole model's weights after that epoch.
-        report: on the test split, which is used only once; None if there is none.
+        report: on the test split, with these weights; None if there is none.
         logits: of the validation and the test images, by split.
         temperature: fitted to the validation images; 1 if there are none.
         concern: what to say if little was learned, or lost again; or nothing.
@@ -112,7 +112,7 @@ def fit(
 
 
 def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitted:
-    """Keep the best weights, fit the temperature, and evaluate on the test split, once.
+    """Keep the best weights, fit the temperature, and evaluate them on the test split.
 
     Raises:
         TrainingError: memory ran out.

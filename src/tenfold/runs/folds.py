@@ -105,7 +105,9 @@ def cross_validate(
     """Train as many models as there are folds, and test each on the fold it was not trained on.
 
     Folds are stratified, and groups are kept together. Validation images are the data's own, or are
-    held out of those that a model is trained on. A test split that the data has is not touched.
+    held out of those that a model is trained on. A test split that the data has is not touched. If
+    the recipe has a limit, as many training images are chosen first, and these are divided into
+    folds.
 
     Args:
         recipe: how to train each model.

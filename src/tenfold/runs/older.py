@@ -17,7 +17,7 @@ def upgraded(checkpoint: Checkpoint) -> Checkpoint:
         checkpoint = _from_version_1(checkpoint)
     if checkpoint.version <= 2:
         checkpoint = _from_version_2(checkpoint)
-    if checkpoint.version <= 5:
+    if checkpoint.version <= 6:
         context = upgraded_context(checkpoint.header.context)
         checkpoint = _renamed(checkpoint, {}, context=context)
     return checkpoint

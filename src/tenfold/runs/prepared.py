@@ -48,6 +48,7 @@ class Prepared:
         features: of a network of which only the last layer is trained; else None.
         background: of the training images.
         chosen: in words, what was chosen by the data; empty for nothing.
+        shows_test: whether the test images are evaluated after every epoch, for a person to see.
     """
 
     recipe: Recipe
@@ -64,6 +65,7 @@ class Prepared:
     features: FrozenFeatures | None = None
     background: Background | None = None
     chosen: str = ""
+    shows_test: bool = False
 
     def compute_features(self, listener: Listener) -> None:
         """Compute the features that training needs, if only the last layer is trained.
@@ -75,8 +77,7 @@ class Prepared:
             with out_of_memory_explained(
                 self.state, batch_size=None, eval_batch_size=self.recipe.eval_batch_size
             ):
-                val = self.splits.val
-                others = [] if val is None else [val.images]
+                others = [part.images for part in (self.splits.val, self.shown) if part is not None]
                 try:
                     self.features.compute(self.splits.train.images, others, listener)
                 except KeyboardInterrupt:
@@ -92,6 +93,11 @@ class Prepared:
         model = self.state.model
         assert isinstance(model, ImageModel), "`prepare` made it"
         return model
+
+    @property
+    def shown(self) -> ImageDataset | None:
+        """The test images, if they are evaluated after every epoch."""
+        return self.splits.test if self.shows_test else None
 
     @property
     def own_facts(self) -> OwnFacts | None:
@@ -148,6 +154,7 @@ def train_prepared(
             state,
             prepared.splits.train,
             prepared.splits.val,
+            test_data=prepared.shown,
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             schedule=prepared.schedule,

@@ -63,6 +63,15 @@ from tenfold.training.frozen_engine import FrozenFeatures
 from tenfold.training.optimizers import build_optimizer
 from tenfold.training.state import TrainingState
 
+SHOWS_TEST = (
+    "test accuracy is shown after every epoch, and is not used to choose anything; deciding by it "
+    "yourself would make it too good"
+)
+NO_TEST_TO_SHOW = (
+    "test accuracy was to be shown after every epoch, but there are no test images, so there is "
+    "nothing to show"
+)
+
 
 def prepare(
     recipe: Recipe,
@@ -74,6 +83,7 @@ def prepare(
     start: Start | None = None,
     recorded: Recorded | None = None,
     seconds: float | None = None,
+    show_test: bool = False,
 ) -> Prepared:
     """Read the data and build the model; call this inside `Resources.repeatable`.
 
@@ -88,6 +98,7 @@ def prepare(
         recorded: see `read_for`.
         seconds: how long training should take, with the features of a frozen network; None for
             what the data needs.
+        show_test: whether to evaluate the test images after every epoch.
 
     Raises:
         DataError: the data cannot be read or trained on.
@@ -99,7 +110,9 @@ def prepare(
     recipe = recipe.model_copy(update={"val": data.val})
     recipe, chosen = _fitted_to(data, recipe, resources, device, listener, start, seconds)
     prepared = _assembled(recipe, data, resources, device, listener, start)
-    return replace(prepared, chosen=chosen)
+    if show_test:
+        listener.note(NO_TEST_TO_SHOW if prepared.splits.test is None else SHOWS_TEST)
+    return replace(prepared, chosen=chosen, shows_test=show_test)
 
 
 def _fitted_to(

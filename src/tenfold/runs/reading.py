@@ -14,7 +14,7 @@ from tenfold.data.corrections import NO_CORRECTIONS, Corrections, read_correctio
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.data.folders.options import FolderOptions
 from tenfold.data.load import USUAL_TEST_FRACTION, LoadedData, load_splits, note_absent_classes
-from tenfold.data.splitting import with_validation
+from tenfold.data.splitting import limited, with_validation
 from tenfold.errors import UsageError, counted
 from tenfold.listening import Listener, Recorder
 from tenfold.recipes import Recipe
@@ -112,7 +112,7 @@ class WholeData:
             listener: gets notes on the split.
         """
         recorder = Recorder(listener)
-        before = self.loaded.splits
+        before = limited_splits(self.loaded.splits, recipe, recorder)
         val = share_held_out(recipe, len(before.train))
         splits = with_validation(
             before, val, seed=recipe.seed, duplicates_together=recipe.duplicates_together
@@ -187,8 +187,9 @@ def read_for(
     )
     if holding_out:
         return whole.held_out(recipe, listener)
-    splits = whole.loaded.splits
-    return whole.divided(splits, share_held_out(recipe, len(splits.train)))
+    recorder = Recorder(listener)
+    splits = limited_splits(whole.loaded.splits, recipe, recorder)
+    return whole.divided(splits, share_held_out(recipe, len(splits.train)), recorder.notes)
 
 
 def read_whole(
@@ -258,6 +259,32 @@ def read_whole(
         corrections=corrections.new_labels,
         added=added,
     )
+
+
+def limited_splits(splits: Splits, recipe: Recipe, listener: Listener) -> Splits:
+    """The splits, with as many training images as the recipe allows.
+
+    Args:
+        splits: of the data.
+        recipe: its `limit` says how many; its seed chooses them.
+        listener: gets a note, if there is a limit.
+
+    Raises:
+        UsageError: there are more classes than that.
+    """
+    limit, n = recipe.limit, len(splits.train)
+    if not limit:
+        return splits
+    if limit >= n:
+        images = counted(n, "training image")
+        listener.note(f"limit is {limit:,}, and there are only {images}, so it changes nothing")
+        return splits
+    train = limited(splits.train, limit, seed=recipe.seed)
+    listener.note(
+        f"training on {limit:,} of the {n:,} training images, as many of each class as their share "
+        "(limit)"
+    )
+    return replace(splits, train=train)
 
 
 def corrections_for(recipe: Recipe) -> Corrections:

@@ -70,6 +70,7 @@ def resume_run(
     data: object = None,
     resources: Resources = USUAL,
     checkpoint_every: str | int = "",
+    show_test: bool = False,
     watcher: Watcher | None = None,
     after: AfterRun | None = None,
 ) -> Run:
@@ -85,6 +86,7 @@ def resume_run(
         data: the data again, if it was passed in Python or has moved.
         resources: what the run may use.
         checkpoint_every: see `train_run`.
+        show_test: see `train_run`; for the epochs that are trained now.
         watcher: called as training proceeds.
         after: called when all files of the run are written, if there was something to do.
 
@@ -121,6 +123,7 @@ def resume_run(
                     listener=watcher,
                     start=start,
                     recorded=Recorded.of(facts.data),
+                    show_test=show_test,
                 )
             except BadFilesError as error:
                 raise of_own_images(error) from error

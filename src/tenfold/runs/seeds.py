@@ -55,14 +55,16 @@ def train_seeds(
     resources: Resources = USUAL,
     time: str = "",
     checkpoint_every: str | int = "",
+    show_test: bool = False,
     watcher: Watcher | None = None,
     after: AfterRun | None = None,
 ) -> SeedRuns:
     """Train several runs that differ in nothing but the seed, in one new folder.
 
-    The seeds count up from that of the recipe. Data is read once. What the recipe leaves to the
-    data is chosen for the first run, and the others get the same. A run that fails to train does
-    not stop the others.
+    The seeds count up from that of the recipe. Data is read once; each seed chooses its own
+    validation images, and if there is a limit, its own training images. What the recipe leaves to
+    the data is chosen for the first run, and the others get the same. A run that fails to train
+    does not stop the others.
 
     Args:
         recipe: what to do.
@@ -72,6 +74,7 @@ def train_seeds(
         resources: what each run may use.
         time: about how long each run should train; see `train_run`.
         checkpoint_every: see `train_run`.
+        show_test: see `train_run`.
         watcher: called as each run trains.
         after: called when all files of a run are written.
 
@@ -112,6 +115,7 @@ def train_seeds(
             listener=noted,
             start=start,
             seconds=seconds,
+            show_test=show_test,
         )
         prepared.compute_features(noted)
         folder = new_run(out, prepared.recipe.data, prepared.recipe.model)
@@ -128,7 +132,9 @@ def train_seeds(
             )
             group.write_facts(facts)
             told = set(noted.notes)
-            training = _Training(group, facts, resources, every, watcher, stop, told, after)
+            training = _Training(
+                group, facts, resources, every, show_test, watcher, stop, told, after
+            )
             with training.resumable():
                 training.run(numbers[0], prepared)
                 del prepared  # of which the weights and images need not stay in memory
@@ -143,6 +149,7 @@ def resume_seeds(
     data: object = None,
     resources: Resources = USUAL,
     checkpoint_every: str | int = "",
+    show_test: bool = False,
     watcher: Watcher | None = None,
     after: AfterRun | None = None,
 ) -> SeedRuns:
@@ -153,6 +160,7 @@ def resume_seeds(
         data: the data again, if it was passed in Python or has moved.
         resources: what each run may use.
         checkpoint_every: see `train_run`.
+        show_test: see `train_run`.
         watcher: called as each run trains.
         after: called when all files of a run are written.
 
@@ -170,7 +178,7 @@ def resume_seeds(
         facts = group.read_facts()
         own = resources.with_defaults_from(facts, data)
         told = set(facts.data.notes)
-        training = _Training(group, facts, own, every, watcher, stop, told, after)
+        training = _Training(group, facts, own, every, show_test, watcher, stop, told, after)
         with training.resumable():
             trained = training.resume(data, resources, checkpoint_every)
         found = training.result()
@@ -203,6 +211,7 @@ class _Training:
         facts: the contents of its `seeds.json`.
         resources: what each run may use.
         every: between checkpoints, in seconds and batches.
+        show_test: whether to evaluate the test images after every epoch.
         watcher: called as each run trains.
         stop: whether a signal has asked the group to stop.
         told: notes that need not be told again.
@@ -213,6 +222,7 @@ class _Training:
     facts: GroupFacts
     resources: Resources
     every: tuple[float, int]
+    show_test: bool
     watcher: Watcher
     stop: StopRequest
     told: set[str]
@@ -254,6 +264,7 @@ class _Training:
                     data=data,
                     resources=resources,
                     checkpoint_every=checkpoint_every,
+                    show_test=self.show_test,
                     watcher=self._watching(seed),
                     after=self.after,
                 )
@@ -289,6 +300,7 @@ class _Training:
                     device,
                     listener=watching,
                     start=start,
+                    show_test=self.show_test,
                 )
                 prepared.compute_features(watching)
             self.run(seed, prepared)

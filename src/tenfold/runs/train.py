@@ -26,6 +26,7 @@ def train_run(
     resources: Resources = USUAL,
     time: str = "",
     checkpoint_every: str | int = "",
+    show_test: bool = False,
     watcher: Watcher | None = None,
     after: AfterRun | None = None,
 ) -> Run:
@@ -42,6 +43,8 @@ def train_run(
             must leave its epochs to the data. Empty for as long as the data needs.
         checkpoint_every: `"30s"` or `"5m"` for a time, `500` for batches; empty for once a minute,
             or less often if that is expensive.
+        show_test: whether to evaluate the test images after every epoch, for a person to see; it
+            decides nothing, and the run ends with the same bits.
         watcher: called as training proceeds.
         after: called when all files of the run are written.
 
@@ -66,7 +69,14 @@ def train_run(
 
     with resources.repeatable() as device:
         prepared = prepare(
-            recipe, data, resources, device, listener=watcher, start=start, seconds=seconds
+            recipe,
+            data,
+            resources,
+            device,
+            listener=watcher,
+            start=start,
+            seconds=seconds,
+            show_test=show_test,
         )
         prepared.compute_features(watcher)
         folder = new_run(out, prepared.recipe.data, prepared.recipe.model)

@@ -28,7 +28,7 @@ from tenfold.tensors import from_stored, to_stored
 from tenfold.training.state import StateHeader, TrainingState
 from tenfold.training.watching import next_multiple
 
-KIND, VERSION = "tenfold-checkpoint", 6
+KIND, VERSION = "tenfold-checkpoint", 7
 GENERATIONS = 2
 """Number of checkpoints a run keeps."""
 

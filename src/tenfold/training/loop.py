@@ -37,6 +37,7 @@ def train(
     train_data: ImageDataset,
     val_data: ImageDataset | None = None,
     *,
+    test_data: ImageDataset | None = None,
     epochs: int,
     batch_size: int,
     schedule: Schedule,
@@ -62,6 +63,7 @@ def train(
             its next batch.
         train_data: the training images.
         val_data: chooses the best epoch; without it the last epoch's weights are final.
+        test_data: evaluated after every epoch for the history; it decides nothing.
         epochs: total number, including those already done.
         batch_size: images per step; an epoch's last batch may be smaller.
         schedule: from the number of steps taken to the learning rate.
@@ -145,12 +147,17 @@ def train(
                     return "interrupted"
 
             _require_finite(state, schedule)
-            report = None
+            report = test_report = None
             if val_data is not None:
                 logits = engine.logits(val_data.images, eval_batch_size)
                 report = report_of(logits, val_data, settings.class_weights)
+            if test_data is not None:
+                logits = engine.logits(test_data.images, eval_batch_size)
+                test_report = report_of(logits, test_data, settings.class_weights)
             losses = state.losses
-            _finish_epoch(state, len(train_data), batch_size, report, rates[-1], started)
+            _finish_epoch(
+                state, len(train_data), batch_size, report, test_report, rates[-1], started
+            )
             if val_data is not None:
                 _note_best(state, choose_by)
             watcher.epoch_done(state.history[-1], epochs)
@@ -235,7 +242,13 @@ def _diverged(what: str, state: TrainingState, where: str = "") -> TrainingError
 
 
 def _finish_epoch(
-    state: TrainingState, n: int, batch_size: int, report: Report | None, lr: float, started: float
+    state: TrainingState,
+    n: int,
+    batch_size: int,
+    report: Report | None,
+    test_report: Report | None,
+    lr: float,
+    started: float,
 ) -> None:
     """Add the epoch's figures to the history, and set the counters to the next epoch's start."""
     if report is not None and not math.isfinite(report.loss):
@@ -251,11 +264,18 @@ def _finish_epoch(
             val_loss=None if report is None else report.loss,
             val_acc=None if report is None else report.accuracy,
             val_balanced_acc=None if report is None else report.balanced_acc,
+            test_loss=None if test_report is None else _finite_or_none(test_report.loss),
+            test_acc=None if test_report is None else test_report.accuracy,
             lr=lr,
             seconds=time.perf_counter() - started,
         )
     )
     state.restart_epoch()
+
+
+def _finite_or_none(loss: float) -> float | None:
+    """A loss as the history has it; what is shown only must not end a run."""
+    return loss if math.isfinite(loss) else None
 
 
 def _note_best(state: TrainingState, choose_by: ChooseBy) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenfold.errors import UsageError, printable
 from tenfold.listening import Listener
 from tenfold.training.history import EpochMetrics
 
@@ -98,6 +100,49 @@ class Watchers(Watcher):
     def next_look(self, batch: int) -> float:
         """The first such batch of any of them."""
         return min((watcher.next_look(batch) for watcher in self.watchers), default=math.inf)
+
+
+class OnEpoch(Watcher):
+    """Calls a function after every epoch; its failures never stop the training.
+
+    Args:
+        function: called with the epoch's metrics, before a checkpoint of the epoch is written.
+        tell: called with a sentence once, if the function raises an exception; it is not called
+            again then.
+
+    Raises:
+        UsageError: it is not a function.
+    """
+
+    def __init__(
+        self, function: Callable[[EpochMetrics], object], *, tell: Callable[[str], None]
+    ) -> None:
+        if not callable(function):
+            raise UsageError(
+                f"on_epoch is of type {type(function).__name__}, wanted a function that takes the "
+                "metrics of an epoch",
+                remedy="give one, such as on_epoch=print",
+            )
+        self._function, self._tell, self._has_failed = function, tell, False
+
+    def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
+        """Call the function, unless it has failed."""
+        del epochs
+        if self._has_failed:
+            return
+        try:
+            self._function(metrics)
+        except Exception as error:  # noqa: BLE001 - whoever looks on must not end hours of training
+            self._has_failed = True
+            reason = traceback.format_exception_only(error)[-1].strip()  # whatever its __str__ does
+            self._tell(
+                f"on_epoch: {_name_of(self._function)} failed after epoch {metrics.epoch} and is "
+                f"not called again, training continues without it: {printable(reason)}"
+            )
+
+
+def _name_of(function: object) -> str:
+    return getattr(function, "__qualname__", None) or type(function).__name__
 
 
 def next_multiple(count: int, every: int) -> float:

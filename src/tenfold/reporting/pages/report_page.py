@@ -26,7 +26,7 @@ from tenfold.reporting.pages.report_facts import (
     Probabilities,
     ReportFacts,
 )
-from tenfold.reporting.terminal import most_often_taken_for
+from tenfold.reporting.terminal import DECIDES_NOTHING, most_often_taken_for
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.run import Run
 from tenfold.training.history import EpochMetrics
@@ -268,20 +268,26 @@ def _curves(history: Sequence[EpochMetrics]) -> list[Markup]:
     for title, unit, figure, factor in _CURVES:
         lines = [
             Line(name, style, points)
-            for style, (split, name) in enumerate((("train", "training"), ("val", "validation")))
+            for style, (split, name) in enumerate(SPLITS.items())
             if (points := _points(history, f"{split}_{figure}", factor))
         ]
         if lines:
-            charts.append(_over_epochs(title, unit, lines, from_zero=figure == "loss"))
+            has_test = any(line.name == SPLITS["test"] for line in lines)
+            remark = f" (test: {DECIDES_NOTHING})" if has_test else ""
+            charts.append(
+                _over_epochs(title, unit, lines, from_zero=figure == "loss", remark=remark)
+            )
     rates = [Line("rate", 5, _points(history, "lr", 1))]
     charts.append(_over_epochs("Learning rate", "of each epoch's last step", rates, from_zero=True))
     return charts
 
 
-def _over_epochs(title: str, unit: str, lines: Sequence[Line], *, from_zero: bool) -> Markup:
+def _over_epochs(
+    title: str, unit: str, lines: Sequence[Line], *, from_zero: bool, remark: str = ""
+) -> Markup:
     return line_chart(
         lines,
-        title=title,
+        title=title + remark,
         x_label="epoch",
         y_label=unit,
         name=title.lower().replace(" ", "-"),
