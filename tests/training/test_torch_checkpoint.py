@@ -186,7 +186,7 @@ def test_groups_with_names_and_of_older_versions(is_old: bool, tmp_path: Path) -
     optimizer = with_named_groups(model, 0.02)
     train_epoch(model, batches(), optimizer)
     state = deepcopy(optimizer.state_dict())
-    if is_old:  # before PyTorch 2.8
+    if is_old:  # older versions of PyTorch do not save these
         for group in state["param_groups"]:
             del group["decoupled_weight_decay"], group["fused"]
     torch.save({"model": model.state_dict(), "optimizer": state}, path)

@@ -38,7 +38,7 @@ _NOT_ALWAYS_SAVED = frozenset(
 """Entries of a group that depend on PyTorch's version, or that schedules add."""
 
 _ADAMS = {"Adam", "AdamW"}
-"""With the same settings; since PyTorch 2.8, files say whether weight decay is decoupled."""
+"""With the same settings; newer versions of PyTorch save whether weight decay is decoupled."""
 
 
 class TorchCheckpoint(NamedTuple):
