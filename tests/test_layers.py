@@ -69,7 +69,12 @@ WITHOUT_TORCH = {
         "data/folders/*.py",
         "data/loading/__init__.py",
     ),
-    "models": ("models/__init__.py", "models/layers.py", "models/weight_order.py"),
+    "models": (
+        "models/__init__.py",
+        "models/layers.py",
+        "models/weight_names.py",
+        "models/weight_order.py",
+    ),
     "native": ("native/*.py",),
     "evaluation": (
         "evaluation/__init__.py",

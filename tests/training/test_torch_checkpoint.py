@@ -174,6 +174,29 @@ def test_prefixes_of_other_programs_do_not_matter(tmp_path: Path) -> None:
     load_checkpoint(path, within)
 
 
+def with_named_groups(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    weight, *others = model.parameters()
+    groups = [{"params": [weight], "name": "first"}, {"params": others, "lr": lr, "name": "rest"}]
+    return torch.optim.AdamW(groups, lr=0.01)
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_groups_with_names_and_of_older_versions(is_old: bool, tmp_path: Path) -> None:
+    path, model = tmp_path / "ckpt.pth", network()
+    optimizer = with_named_groups(model, 0.02)
+    train_epoch(model, batches(), optimizer)
+    state = deepcopy(optimizer.state_dict())
+    if is_old:  # older versions of PyTorch do not save these
+        for group in state["param_groups"]:
+            del group["decoupled_weight_decay"], group["fused"]
+    torch.save({"model": model.state_dict(), "optimizer": state}, path)
+    other = network()
+    its_optimizer = with_named_groups(other, 0.5)
+    load_checkpoint(path, other, its_optimizer)
+    assert [group["lr"] for group in its_optimizer.param_groups] == [0.01, 0.02]
+    assert same_after_an_epoch((model, optimizer), (other, its_optimizer))
+
+
 def test_weights_alone_are_enough_to_evaluate(tmp_path: Path) -> None:
     path, (model, _, _) = tmp_path / "w.pth", trained()
     torch.save(model.state_dict(), path)

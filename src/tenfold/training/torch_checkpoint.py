@@ -38,7 +38,7 @@ _NOT_ALWAYS_SAVED = frozenset(
 """Entries of a group that depend on PyTorch's version, or that schedules add."""
 
 _ADAMS = {"Adam", "AdamW"}
-"""With the same settings; since PyTorch 2.8, files say whether weight decay is decoupled."""
+"""With the same settings; newer versions of PyTorch save whether weight decay is decoupled."""
 
 
 class TorchCheckpoint(NamedTuple):
@@ -221,9 +221,10 @@ def _require_same_kind(
     saved, wanted = ([len(group["params"]) for group in each] for each in (groups, own))
     remedy = "build the optimizer as it was, or leave it out: load_checkpoint(path, model)"
     for group, other in zip(groups, own, strict=False):
-        kinds = _kinds_with(group)
-        if _settings(group) != _settings(other) or (kind in _ADAMS and kind not in kinds):
-            found = " or ".join(kinds) or f"one with {listing(sorted(_settings(group)))}"
+        is_other_adam = kind in _ADAMS and _decouples(group, other) != _decouples(other, other)
+        if _settings(group) != _settings(other) or is_other_adam:
+            kinds = " or ".join(_kinds_with(group))
+            found = kinds or f"one with {listing(sorted(_settings(group)))}"
             raise FileRefusedError(
                 f"{path}: the checkpoint's optimizer is {found}, this one is {kind}", remedy=remedy
             )
@@ -241,6 +242,12 @@ def _require_same_kind(
 
 def _settings(group: Mapping[str, object]) -> set[str]:
     return {*group} - _NOT_ALWAYS_SAVED
+
+
+def _decouples(group: Mapping[str, object], default: Mapping[str, object]) -> bool:
+    """Whether weight decay is decoupled from the gradient, which tells AdamW from Adam."""
+    key = "decoupled_weight_decay"
+    return group.get(key, default.get(key)) is True
 
 
 def _kinds_with(group: Mapping[str, object]) -> list[str]:
