@@ -395,20 +395,6 @@ def Net():
         {'"cpu"': '"meta"'},
         ("is on the meta device, where weights have no values", 'leave out device="meta"'),
     ),
-    "a plain tensor": Mistake(
-        """
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(0.5))
-        self.fc = nn.Linear(784, 10)
-
-    def forward(self, x):
-        return self.fc((x - self.mean).flatten(1))
-""",
-        {'self.register_buffer("mean", torch.tensor(0.5))': "self.mean = torch.tensor(0.5)"},
-        ("Net: self.mean is a plain tensor", 'self.register_buffer("mean", ...)'),
-    ),
     "a plain tensor on another device": Mistake(
         """
 class Net(nn.Module):
@@ -689,6 +675,29 @@ def test_a_mistake_is_explained_and_the_remedy_works(name: str, tmp_path: Path) 
         assert words in str(caught.value)
     mended = mistake.right if mistake.mended is None else changed(wrong, mistake.mended)
     assert use(mended, tmp_path) == []
+
+
+def test_a_plain_tensor_on_the_networks_device_is_noted(tmp_path: Path) -> None:
+    kept = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(0.5))
+        self.fc = nn.Linear(784, 10)
+
+    def forward(self, x):
+        return self.fc((x - self.mean).flatten(1))
+"""
+    assert use(kept, tmp_path) == []
+    (note,) = use(
+        changed(
+            kept,
+            {'self.register_buffer("mean", torch.tensor(0.5))': "self.mean = torch.tensor(0.5)"},
+        ),
+        tmp_path,
+    )
+    assert note.startswith("Net: self.mean is a plain tensor, which is not saved")
+    assert note.endswith('write self.register_buffer("mean", ...)')
 
 
 @pytest.mark.parametrize("name", MODELS)

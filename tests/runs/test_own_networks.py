@@ -16,6 +16,7 @@ from command_line import Tenfold
 from stopping import StopsAt
 from tenfold.deployment.bundle import read_bundle
 from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
+from tenfold.models import Preprocessing
 from tenfold.models.listed import ListedNetwork
 from tenfold.runs import Run
 
@@ -330,6 +331,13 @@ def test_files_that_make_no_network_are_refused(
     assert said in answer.err
     assert remedy in answer.err
     assert not Path("run").exists()
+
+
+def test_preprocessing_is_left_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="Sequential has a Preprocessing inside"):
+        train(nn.Sequential(Preprocessing(), TwoLayers()), "run")
+    assert train(nn.Sequential(TwoLayers()), "run", epochs=1).status == "finished"
 
 
 def test_what_a_file_prints_does_not_mix_with_results(net: Path, tenfold: Tenfold) -> None:

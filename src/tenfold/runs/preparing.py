@@ -302,6 +302,11 @@ def _network(
     if own is None:
         return build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
     network = own.build(recipe.model_args)
+    if any(isinstance(module, Preprocessing) for module in network.modules()):
+        raise UsageError(
+            f"{own.name} has a Preprocessing inside, and a run puts its own before the network",
+            remedy="leave it out",
+        )
     require_usable(network, train.image_shape, len(train.classes), listener=listener)
     return network
 

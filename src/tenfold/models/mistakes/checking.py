@@ -51,7 +51,8 @@ def require_usable(
         notes = _try_training(module, images, n_classes)
         _try_evaluation(module, images, n_classes)
         # What forward replaces is only kept to be looked at.
-        values.require_no_plain_tensors(module, lambda tensor: id(tensor) in constants)
+        kept = values.about_plain_tensors(module, lambda tensor: id(tensor) in constants)
+        notes += [str(each) for each in kept]
     for note in [*notes, *_about_printing(module, printed.getvalue())]:
         listener.note(note)
     return module

@@ -78,7 +78,8 @@ def wrong_device(failure: Failure, _match: re.Match[str]) -> UsageError | None:
         return None
     require_one_device(network)
     device = next((tensor.device for _, tensor in _tensors(network)), None)
-    require_no_plain_tensors(network, lambda tensor: tensor.device != device)
+    for problem in about_plain_tensors(network, lambda tensor: tensor.device != device):
+        return problem
     if isinstance(images, Tensor) and device is not None and images.device != device:
         return failure.explained_by(
             f"the images are on {images.device}, but the network is on {device}",
@@ -107,15 +108,18 @@ def require_one_device(network: nn.Module) -> None:
             )
 
 
-def require_no_plain_tensors(network: nn.Module, concerns: Callable[[Tensor], bool]) -> None:
-    """Refuse tensors that are attributes of a module, but neither parameters nor buffers.
+def about_plain_tensors(
+    network: nn.Module, concerns: Callable[[Tensor], bool]
+) -> Iterator[UsageError]:
+    """The errors, if they are any, of attributes that are neither parameters nor buffers.
 
-    Raises:
-        UsageError: there is one that `concerns` is true for.
+    Args:
+        network: any module.
+        concerns: which of them it is said of.
     """
     for module, name, tensor in _plain_tensors(network):
         if concerns(tensor):
-            raise UsageError(
+            yield UsageError(
                 f"{type(module).__name__}: self.{name} is a plain tensor, which is not saved with "
                 "the network and stays behind when it moves to another device, wanted a buffer",
                 remedy=f'write self.register_buffer("{name}", ...)',
