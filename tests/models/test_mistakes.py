@@ -118,6 +118,24 @@ MISTAKES = {
         ("fc1 gives 20", "self.fc2 = nn.Linear(20, 10, bias=False)"),
         {"nn.Linear(30, 10, bias=False)": "nn.Linear(20, 10, bias=False)"},
     ),
+    "features after pooling by a function": Mistake(
+        """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 5)
+        self.fc = nn.Linear(1152, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv(x)), 2)
+        return self.fc(x.flatten(1))
+""",
+        {"1152": "576"},
+        (
+            "fc takes 576 features per image, but gets 1152: max_pool2d gives 8 x 12 x 12, which ",
+            "write self.fc = nn.Linear(1152, 10)",
+        ),
+    ),
     "features in a Sequential": Mistake(
         "Net = lambda: nn.Sequential(nn.Conv2d(1, 2, 5), nn.Flatten(), nn.Linear(1152, 10))",
         {"1152": "1250"},

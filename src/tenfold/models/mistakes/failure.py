@@ -53,7 +53,7 @@ class Failure:
     def trial(self) -> Trial:
         """What the network does with two of the images."""
         if self._called is None or not isinstance(self.images, Tensor):
-            return Trial((), None, failed=True)
+            return Trial((), (), None, failed=True)
         return try_out(self._called, self.images[:_ENOUGH])
 
     def explained_by(self, found: str, *, remedy: str) -> UsageError:
@@ -62,18 +62,18 @@ class Failure:
         return UsageError(f"{where}{found}", remedy=remedy)
 
     def source_of(self, numbers: int) -> str:
-        """Which layer gave so many numbers per image to the running one; empty if none is known."""
+        """What gave so many numbers per image to the running layer; empty if that is not known."""
         candidates: list[tuple[str, Shape]] = []
         if isinstance(self.images, Tensor):
             candidates.append(("the images", tuple(self.images.shape)))
-        for call in self.trial.calls:
-            if call.layer is self.layer:
-                break
-            if call.given is not None:
-                candidates.append((called(self.network, call.layer), call.given))
+        for source, shape in self.trial.results:
+            name = source if isinstance(source, str) else called(self.network, source)
+            candidates.append((name, shape))
         for name, shape in reversed(candidates):
             if len(shape) > 2 and torch.Size(shape[1:]).numel() == numbers:
                 verb = "are" if name == "the images" else "gives"
                 return f"{name} {verb} {sizes(shape)}, which is {numbers} numbers"
-        name, shape = candidates[-1] if candidates else ("", ())
-        return f"{name} gives {numbers}" if tuple(shape[1:]) == (numbers,) else ""
+        before = next((call for call in reversed(self.trial.calls) if call.given), None)
+        if before is None or before.given is None or before.given[1:] != (numbers,):
+            return ""
+        return f"{called(self.network, before.layer)} gives {numbers}"

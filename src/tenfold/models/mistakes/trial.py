@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from copy import copy
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from tenfold.models.image_model import ImageModel
@@ -41,11 +42,14 @@ class Trial:
 
     Attributes:
         calls: of its layers, in order.
+        results: what layers, and functions called outside of them, gave in order: the layer or the
+            function's name, and the shape.
         output: what it returned; None if it failed.
         failed: whether it raised an exception.
     """
 
     calls: tuple[Call, ...]
+    results: tuple[tuple[nn.Module | str, Shape], ...]
     output: object
     failed: bool
 
@@ -70,12 +74,49 @@ def try_out(network: nn.Module, images: Tensor) -> Trial:
         images: its input, on any device.
     """
     device = device_of(network)
+    images = images if device is None else images.to(device)
     with undone(network), recorded(network) as calls, torch.no_grad(), redirect_stdout(StringIO()):
+        functions = _Functions(calls)
         try:
-            output, failed = network(images if device is None else images.to(device)), False
+            with functions:
+                output, failed = network(images), False
         except Exception:  # noqa: BLE001 - a learner's code may raise anything, once more
             output, failed = None, True
-    return Trial(tuple(calls), output, failed)
+    return Trial(tuple(calls), tuple(functions.results(calls)), output, failed)
+
+
+class _Functions(TorchFunctionMode):
+    """Records the shapes that functions give inside the block, and after which call of a layer.
+
+    Args:
+        calls: of layers, to which a recording of them adds.
+    """
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        super().__init__()
+        self._calls = calls
+        self._given: list[tuple[int, str, Shape]] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        del types
+        result = func(*args, **(kwargs or {}))
+        is_inside = bool(self._calls) and self._calls[-1].given is None
+        if isinstance(result, Tensor) and not is_inside:
+            self._given.append((len(self._calls), func.__name__, tuple(result.shape)))
+        return result
+
+    def results(self, calls: Sequence[Call]) -> Iterator[tuple[nn.Module | str, Shape]]:
+        """What layers and functions gave, in order."""
+        for number in range(len(calls) + 1):
+            if number and (shape := calls[number - 1].given) is not None:
+                yield calls[number - 1].layer, shape
+            yield from ((name, shape) for after, name, shape in self._given if after == number)
 
 
 @contextmanager
