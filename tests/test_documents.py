@@ -12,6 +12,7 @@ from PIL import Image
 
 from command_line import Tenfold
 from drawn_digits import drawing, on_paper
+from small_data import SMALL_DATA, TRAIN_IMAGES
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -174,3 +175,40 @@ def test_a_placeholder_is_found(text: str) -> None:
 
 def test_code_and_names_of_the_field_are_no_placeholders() -> None:
     assert placeholders("Set `TENFOLD_DATA`, then an MLP learns MNIST.\n```\nTODO\n```\n") == []
+
+
+OWN_NETWORKS = ROOT / "docs" / "own-networks.md"
+
+
+@SMALL_DATA
+def test_what_is_said_about_own_networks_works(
+    tenfold: Tenfold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRAIN_IMAGES, "mnist", 300)
+    text = OWN_NETWORKS.read_text("utf-8")
+    network, in_python = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    Path("net.py").write_text(network, "utf-8")
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            answer = tenfold(*shlex.split(line.removeprefix("$ tenfold "), comments=True))
+            assert answer.code == 0, (line, answer.err)
+    exec(network + in_python, {"__name__": "__main__"})
+    wrong = network.replace("8 * 12 * 12", "576")
+    Path("net.py").write_text(wrong, "utf-8")
+    (shown,) = re.findall(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    answer = tenfold("train", "mnist", "--model", "net.py", "--out", "wrong")
+    said = answer.err.partition("tenfold: ")[2].strip()
+    assert said == shown.replace("\n", " ").strip()
+
+
+def test_the_page_on_own_networks_says_the_same_in_chinese() -> None:
+    def blocks(path: Path) -> list[str]:
+        found = re.findall(r"^```\w+\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        return [re.sub(r" +#.*", "", block) for block in found]
+
+    chinese = OWN_NETWORKS.with_suffix(".zh.md")
+    assert blocks(chinese) == blocks(OWN_NETWORKS)
+    headings = [
+        re.findall(r"^#+", p.read_text("utf-8"), re.MULTILINE) for p in (chinese, OWN_NETWORKS)
+    ]
+    assert headings[0] == headings[1]
