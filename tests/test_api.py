@@ -81,6 +81,11 @@ WRONG = {
     "tenfold.evaluation.evaluate_accuracy(net, tenfold.data.load_splits('digits').splits.train)": (
         "wrap it in tenfold.data.DataLoader"
     ),
+    "tenfold.training.train(None, tenfold.data.load_splits('digits').splits.train, epochs=1, "
+    "batch_size=1, schedule=0.1)": "schedule is 0.1, wanted a function from the number of steps "
+    "taken to the learning rate; for a constant one, write schedule=lambda step: 0.1",
+    "tenfold.train('digits', out=3)": "out is of type int, wanted the path of a folder",
+    "tenfold.check('digits', out=3)": "out is of type int, wanted the path of a folder",
     "tenfold.train('digits', threads='2')": "threads is '2', wanted a whole number",
     "tenfold.train('digits', device=3)": "there is no device 3",
     "tenfold.train('digits', engine=3)": "there is no engine 3",

@@ -107,7 +107,7 @@ def train(
     return train_run(
         _recipe(recipe, changes),
         data,
-        out=None if out is None else Path(out),
+        out=_out(out),
         resources=_resources(data_root, device, threads, download, engine, own),
         time=time,
         checkpoint_every=checkpoint_every,
@@ -177,7 +177,7 @@ def train_seeds(
         _recipe(recipe, changes),
         data,
         seeds=seeds,
-        out=None if out is None else Path(out),
+        out=_out(out),
         resources=_resources(data_root, device, threads, download, engine, own),
         time=time,
         checkpoint_every=checkpoint_every,
@@ -471,8 +471,9 @@ def check(
     from tenfold.doctor.check import check_data
     from tenfold.runs.folder import RunFolder, new_folder, require_new
 
-    if out is not None:
-        require_new(RunFolder(Path(out)))  # before all the work
+    folder = _out(out)
+    if folder is not None:
+        require_new(RunFolder(folder))  # before all the work
     checked = check_data(
         data,
         _recipe(DEFAULT_RECIPE, changes),
@@ -481,10 +482,10 @@ def check(
         resources=_resources(data_root, device, threads, download),
         watcher=watcher or PlainWatcher(quiet=True),
     )
-    if out is not None:
+    if folder is not None:
         from tenfold.reporting.check_files import write_check
 
-        write_check(new_folder(Path(out), ""), checked)
+        write_check(new_folder(folder, ""), checked)
     return checked
 
 
@@ -528,10 +529,21 @@ def export(
     return export_run(
         _path(run),
         to,
-        None if out is None else Path(out),
+        _out(out),
         resources=_resources(data_root, "", None, download, own=_again(model, run)),
         listener=PlainWatcher(),
     )
+
+
+def _out(out: object) -> Path | None:
+    """The path to write to.
+
+    Raises:
+        UsageError: it is no path.
+    """
+    if out is not None and not isinstance(out, str | Path):
+        raise UsageError(f"out is of type {type(out).__name__}, wanted the path of a folder")
+    return None if out is None else Path(out)
 
 
 def _own_model(changes: dict[str, Any]) -> OwnModel | None:

@@ -374,6 +374,17 @@ def test_weights_that_the_last_step_has_spoiled(remedy: dict[str, Any], tmp_path
     assert "while the model learned, in epoch 3" in text
 
 
+def test_advice_on_the_training_stays_with_the_run(tmp_path: Path) -> None:
+    dead = {"model": "mlp", "optimizer": "sgd", "lr": 5.0, "seed": 0, "threads": 1}
+    run = tenfold.train("digits", epochs=3, out=tmp_path / "run", quiet=True, **dead)
+    (advice,) = run.facts.advice
+    assert advice.startswith("the gradient is zero in every layer")
+    assert advice[1:] in Page(run.folder / "report.html").text
+    assert json.loads((run.folder / "report.json").read_text())["advice"] == [advice]
+    further = tenfold.resume(run, epochs=4, quiet=True)
+    assert further.facts.advice[0] == advice
+
+
 def test_without_test_images_it_is_judged_on_validation(tmp_path):
     classes = ("dark", "light")
     splits = Splits(pictures(50, classes, 0), pictures(20, classes, 1))

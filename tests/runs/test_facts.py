@@ -11,6 +11,8 @@ import pytest
 
 from tenfold.deployment.bundle import PreprocessingHeader
 from tenfold.errors import FileRefusedError, NewerFormatError
+from tenfold.models.layers import ReLU
+from tenfold.models.own import OwnFacts
 from tenfold.recipes.recipe import AugmentRecipe
 from tenfold.runs.facts import FORMAT, PUT_BACK, AddedFacts, RunFacts, StartFacts, parse_facts
 
@@ -40,13 +42,16 @@ def today() -> dict[str, Any]:
             sha256="2" * 64,
             preprocessing=PreprocessingHeader(mean=[0.5], std=[0.25]),
         ),
+        own=OwnFacts(name="Net", file="net.py", sha256="4" * 64, parameters=["w"], frozen=["w"]),
+        layers=(ReLU(input=-1),),
+        advice=["the model is not learning"],
         digests={"model.safetensors": "1" * 64},
     )
     return facts.model_dump(mode="json")
 
 
-FREE = {("test",), ("context", "recipe"), ("replaced", "recipe")}
-"""The contents of these tables are checked by their readers: a report, a recipe."""
+FREE = {("test",), ("context", "recipe"), ("replaced", "recipe"), ("layers",)}
+"""The contents of these are checked by their readers: a report, a recipe, a list of layers."""
 
 KEYED = {
     ("data", "n"),
@@ -59,7 +64,7 @@ KEYED = {
 
 NULLABLE = {
     ("git_revision",), ("start",), ("start", "preprocessing"), ("data", "root"), ("data", "added"),
-    ("replaced",),
+    ("replaced",), ("own",), ("layers",),
     ("figures",), ("test",), ("failure",), ("peak_memory",),
     *((("figures", key)) for key in (
         "best_epoch", "val_loss", "val_acc", "val_balanced_acc", "test_loss", "test_acc",
@@ -152,11 +157,20 @@ def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Ke
         "by_image",
         "chosen",
         "concern",
+        "own",
+        "file",
+        "frozen",
+        "layers",
+        "advice",
         "peak_memory",
     }
-    may_lack = place[-1] in optional or (
-        place[0] in ("replaced", "figures", "test", "failure", "digests")
-        and (len(place) == 1 or str(place[1]).startswith("test_"))
+    may_lack = (
+        place[-1] in optional
+        or place == ("own", "sha256")
+        or (
+            place[0] in ("replaced", "figures", "test", "failure", "digests")
+            and (len(place) == 1 or str(place[1]).startswith("test_"))
+        )
     )
     if may_lack or place[0] == "digests":
         parse_facts(facts, PLACE)

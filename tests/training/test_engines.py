@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from contextlib import closing
+from typing import ClassVar
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from tenfold.training import NativeEngine, TorchEngine, TrainingState
 from tenfold.training.averaging import AveragedWeights
 from tenfold.training.engine import StepSettings
 from tenfold.training.engine_table import ENGINES
-from tenfold.training.engines import ChosenEngine, choose_engine
+from tenfold.training.engines import ChosenEngine, auto_engine, choose_engine
+from tenfold.training.loop import train
+from tenfold.training.watching import Watcher
 
 
 def data() -> ImageDataset:
@@ -123,3 +126,35 @@ def test_logits_are_those_of_the_averaged_weights(name: str) -> None:
         averaged = predict_logits(state.model, data().images)
     torch.testing.assert_close(found, averaged)
     assert not torch.allclose(found, as_trained, rtol=0.01)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("between", "notes"),
+    [
+        (nn.ReLU(), []),
+        (
+            nn.Tanh(),
+            ["training with PyTorch instead of compiled kernels: the network is not a list of "],
+        ),
+    ],
+)
+def test_the_automatic_engine_says_why_pytorch_trains(between: nn.Module, notes: list[str]) -> None:
+    class Notes(Watcher):
+        heard: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.heard.append(text[: len(notes[0]) if notes else None])
+
+    watcher = Notes()
+    watcher.heard.clear()
+    train(
+        new_state(between),
+        data(),
+        epochs=1,
+        batch_size=8,
+        schedule=lambda _: 1e-3,
+        make_engine=auto_engine,
+        watcher=watcher,
+    )
+    assert watcher.heard == notes

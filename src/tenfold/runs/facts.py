@@ -224,6 +224,7 @@ class RunFacts(Facts):
         test: the report on the test split, once there is one.
         failure: why it failed, if it did.
         concern: why little was learned, or lost again, and what to try; empty if neither was.
+        advice: what was said of the training while it ran, each once; empty in older files.
         chosen: in words, what was chosen by the data; empty for nothing, or in older files.
         peak_memory: the most memory that the process of the last session had, in bytes; None until
             it has ended, where the system does not say, or in older files.
@@ -252,6 +253,7 @@ class RunFacts(Facts):
     test: dict[str, Any] | None = None
     failure: str | None = None
     concern: str = ""
+    advice: list[str] = Field(default_factory=list)
     chosen: str = ""
     peak_memory: PositiveInt | None = None
     digests: dict[str, str] = Field(default_factory=dict)
@@ -260,6 +262,11 @@ class RunFacts(Facts):
     def has_ended(self) -> bool:
         """Whether training is complete, unless more is asked for."""
         return self.status in ("finished", "stopped early")
+
+    @property
+    def concerns(self) -> tuple[str, ...]:
+        """What to know about the training besides its figures."""
+        return tuple(filter(None, (self.concern, *self.advice)))
 
     @property
     def naming_code(self) -> tuple[str, ...]:

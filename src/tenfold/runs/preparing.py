@@ -58,7 +58,7 @@ from tenfold.training.averaging import AveragedWeights
 from tenfold.training.balancing import weights_of
 from tenfold.training.engine import StepSettings
 from tenfold.training.engine_table import AUTO, NATIVE
-from tenfold.training.engines import choose_engine, choose_frozen
+from tenfold.training.engines import because_of, choose_engine, choose_frozen
 from tenfold.training.frozen_engine import FrozenFeatures
 from tenfold.training.optimizers import build_optimizer
 from tenfold.training.state import TrainingState
@@ -239,7 +239,7 @@ def _assembled(
     else:
         engine = choose_engine(engine_name, state, train, settings, layers)
     if engine.why_not_native and device.type == "cpu":
-        listener.note(f"training with PyTorch instead of compiled kernels: {engine.why_not_native}")
+        listener.note(because_of(engine.why_not_native))
     if recipe.channels_last and engine.kind.name == NATIVE:
         listener.note("channels_last changes nothing: the compiled kernels have their own layout")
     return Prepared(

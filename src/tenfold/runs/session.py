@@ -90,6 +90,7 @@ def run_session(
             )
         finally:
             watcher.ended()
+        facts = facts.updated(advice=list(dict.fromkeys([*facts.advice, *saver.advice])))
         if outcome == "interrupted":
             folder.write_facts(facts.updated(status="interrupted"))
             raise InterruptedRunError(
@@ -182,6 +183,11 @@ class _Saver(Watcher):
 
     def __init__(self, folder: RunFolder, prepared: Prepared) -> None:
         self.folder, self.prepared, self.best_epoch = folder, prepared, 0
+        self.advice: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep what is said of the training."""
+        self.advice.append(text)
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
         """Add the epoch's figures to the history."""

@@ -89,6 +89,7 @@ class Engine(ABC):
     Attributes:
         name: in the table of engines.
         version: incremented when the same training would end with different bits.
+        note: on the choice of the engine, for whoever watches; empty for nothing.
 
     Raises:
         UsageError: the number of class weights differs from the number of classes.
@@ -96,6 +97,7 @@ class Engine(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]
+    note: str = ""
 
     def __init__(self, state: TrainingState, data: ImageDataset, settings: StepSettings) -> None:
         weights, classes = settings.class_weights, len(data.classes)

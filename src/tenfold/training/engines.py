@@ -88,13 +88,21 @@ def choose_engine(
 def auto_engine(state: TrainingState, data: ImageDataset, settings: StepSettings) -> Engine:
     """The native engine if it can train this, otherwise PyTorch; for `train`'s `make_engine`.
 
-    The native one is first compared with PyTorch on some of the images.
+    The native one is first compared with PyTorch on some of the images. If PyTorch trains, the
+    watcher gets a note that says why.
     """
     try:
         return _native(state, data, settings).make(state, data, settings)
-    except NotNativeError:
+    except NotNativeError as error:
         settings.acceleration.require_possible(state.model, data, settings.batch_size)
-        return TorchEngine(state, data, settings)
+        engine = TorchEngine(state, data, settings)
+        engine.note = because_of(error.message)
+        return engine
+
+
+def because_of(why_not_native: str) -> str:
+    """The note that PyTorch trains, and why."""
+    return f"training with PyTorch instead of compiled kernels: {why_not_native}"
 
 
 def choose_frozen(

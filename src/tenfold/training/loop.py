@@ -94,6 +94,12 @@ def train(
             remedy="take one from tenfold.data.load_splits, or train on batches of any kind with "
             "tenfold.training.train_epoch",
         )
+    if not callable(schedule):
+        raise UsageError(
+            f"schedule is {schedule!r}, wanted a function from the number of steps taken to the "
+            "learning rate",
+            remedy=f"for a constant one, write schedule=lambda step: {schedule!r}",
+        )
     watcher = watcher or Watcher()
     batches = math.ceil(len(train_data) / batch_size)
     settings = StepSettings(
@@ -109,6 +115,8 @@ def train(
     if checkpointer is not None and state.step == 0:
         checkpointer.save(state)
     with closing(make_engine(state, train_data, settings)) as engine:
+        if engine.note:
+            watcher.note(engine.note)
         advisor = Advisor(
             train_data.label_array,
             len(train_data.classes),

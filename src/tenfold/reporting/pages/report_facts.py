@@ -158,6 +158,7 @@ class ReportFacts:
             "recipe_in_words": list(self.sentences),
             "chosen_by_data": facts.chosen,
             "concern": facts.concern,
+            "advice": list(facts.advice),
             "judged_on": None if self.judgement is None else self.judgement.to_dict(),
             "findings": dict(self.findings),
             "peak_memory": facts.peak_memory,

@@ -63,7 +63,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
     sections = [("training", "Training"), ("data", "Data"), ("again", "Machine and commands")]
     if judgement is not None:
         part = parts.get(judgement.report.split)
-        shown |= _judgement(judgement, part, run.facts.concern)
+        shown |= _judgement(judgement, part, run.facts.concerns)
         shown["learned"] = _learned(run)
         sections = [
             ("result", "Result"),
@@ -79,7 +79,7 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
         folder=printable(run.folder),
         sections=sections,
         missing=_sentence(facts.missing),
-        concern="" if judgement is not None else _sentence(run.facts.concern),
+        concerns=[] if judgement is not None else list(map(_sentence, run.facts.concerns)),
         pixelated=max(run.facts.data.image_shape[1:]) <= LARGEST_IN_SQUARES,
         sentences=facts.sentences,
         chosen=_sentence(run.facts.chosen),
@@ -94,10 +94,12 @@ def report_page(facts: ReportFacts, parts: Mapping[str, ImageDataset]) -> str:
 # ---- The result --------------------------------------------------------------------------------
 
 
-def _judgement(judgement: Judgement, part: ImageDataset | None, concern: str) -> dict[str, Any]:
+def _judgement(
+    judgement: Judgement, part: ImageDataset | None, concerns: Sequence[str]
+) -> dict[str, Any]:
     report = judgement.report
     return {
-        "verdict": _verdict(judgement, concern),
+        "verdict": _verdict(judgement, concerns),
         "pairs": [
             {
                 "true": pair.true,
@@ -126,7 +128,7 @@ def _judgement(judgement: Judgement, part: ImageDataset | None, concern: str) ->
     }
 
 
-def _verdict(judgement: Judgement, concern: str) -> dict[str, Any]:
+def _verdict(judgement: Judgement, concerns: Sequence[str]) -> dict[str, Any]:
     report = judgement.report
     low, high = report.interval
     return {
@@ -139,7 +141,7 @@ def _verdict(judgement: Judgement, concern: str) -> dict[str, Any]:
         "balanced": report.balanced_acc,
         "loss": report.loss,
         "weighted": judgement.is_weighted,
-        "notes": [_sentence(note) for note in (concern, report.note, judgement.concern) if note],
+        "notes": [_sentence(note) for note in (*concerns, report.note, judgement.concern) if note],
         "bars": [
             ("this model", report.accuracy, True),
             *(
