@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -48,10 +49,18 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_compared(tmp_path_factory.mktemp("compared"))
 
 
+_NUMBERS = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's cache."""
-    monkeypatch.setenv("TENFOLD_CACHE", str(tmp_path_factory.mktemp("cache")))
+    """No test reads or fills the user's cache, or that of another test.
+
+    The folder is not created, since most tests have no use for it.
+    """
+    caches = tmp_path_factory.getbasetemp() / "caches"
+    caches.mkdir(exist_ok=True)
+    monkeypatch.setenv("TENFOLD_CACHE", str(caches / str(next(_NUMBERS))))
 
 
 @pytest.fixture(autouse=True)

@@ -385,8 +385,9 @@ SOURCES = sorted(Path(tenfold.__file__).parent.rglob("*.py"))
 RESTRICTED_READER = "data/files/pickles.py"
 """The only module that may use pickle, for a subclass of its reader without globals."""
 
-OWN_CODE = "deployment/export/state_dict.py"
-"""Runs the code that it has just written, to compare it with the model."""
+OWN_CODE = ("deployment/export/state_dict.py", "models/own_files.py")
+"""One runs the code that it has just written, to compare it with the model; the other a file that
+the user has named to be run."""
 
 WEIGHTS_READER = "models/torch_files.py"
 """The only module that may use `torch.load`, for weights only."""
