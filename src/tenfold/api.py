@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -551,9 +552,40 @@ def _own_model(changes: dict[str, Any]) -> OwnModel | None:
     if changes.get("model", "") is None:
         del changes["model"]
     own = own_model(changes.get("model", ""))
-    if own is not None:
-        changes["model"] = own.model
+    if own is None:
+        return None
+    changes["model"] = own.model
+    given = sorted(key for key in changes if key.partition(".")[0] == "model_args")
+    if own.given is not None and given:
+        raise UsageError(
+            f"model is a network, which has its arguments already, and {given[0]} is given, too",
+            remedy="leave it out, or give the class: model=Net",
+        )
+    for key in given:
+        changes[key] = _as_json(key, changes[key])
     return own
+
+
+def _as_json(key: str, value: object) -> object:
+    """A value as JSON has it, of which NumPy's numbers are plain ones.
+
+    Raises:
+        UsageError: JSON cannot have it.
+    """
+    try:
+        return json.loads(json.dumps(value, default=_plain_number))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{key} cannot be kept in a recipe: {error}, wanted numbers, text, and lists and "
+            "tables of these",
+            remedy="give a function that makes the network: model=lambda: Net(...)",
+        ) from error
+
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"found an object of type {type(value).__name__}")
 
 
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:

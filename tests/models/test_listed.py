@@ -18,6 +18,22 @@ SLOW = ("resnet50", "resnet18", "resnet34")
 SMALL = {"convpool": {"channels": (4, 8), "hidden": (16,), "dropout": 0.3}}
 
 
+class Raw(nn.Module):
+    """Parameters that are interleaved, with a bias before its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b1, self.w1 = nn.Parameter(torch.randn(5)), nn.Parameter(torch.randn(64, 5))
+        self.w2 = nn.Parameter(torch.randn(5, 3))
+        self.fc = nn.Linear(3, 3)
+        self.b2 = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        x = torch.relu(x.flatten(1) @ self.w1 + self.b1)
+        return self.fc(x @ self.w2 + self.b2)
+
+
 class Scattered(nn.Module):
     """Parameters in another order than the layers, some of them raw, and a residual sum."""
 
@@ -36,16 +52,19 @@ class Scattered(nn.Module):
         return x.mean((2, 3)) @ self.last.weight_of_all + self.bias_of_all
 
 
+OWN = {"scattered": Scattered, "raw": Raw}
+
+
 def network_of(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     """A new network and the shape of its images."""
     torch.manual_seed(0)
-    if name == "scattered":
-        return Scattered(), (1, 8, 8)
+    if name in OWN:
+        return OWN[name](), (1, 8, 8)
     shape = SHAPES.get(name, (1, 28, 28))
     return build(name, shape, 10, **SMALL.get(name, {})), shape
 
 
-@pytest.mark.parametrize("name", ["scattered", *some(sorted(MODELS.keys() - SLOW), 3), *some(SLOW)])
+@pytest.mark.parametrize("name", [*OWN, *some(sorted(MODELS.keys() - SLOW), 3), *some(SLOW)])
 def test_listed_networks_compute_the_same_bits_forward_and_backward(name: str) -> None:
     network, shape = network_of(name)
     layers = layer_list(network, shape)

@@ -158,6 +158,7 @@ def test_every_key_that_is_missing_is_named_unless_the_run_may_lack_it(place: Ke
         "chosen",
         "concern",
         "own",
+        "code",
         "file",
         "frozen",
         "layers",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,11 +18,12 @@ from torch import nn
 import tenfold
 from command_line import Tenfold
 from stopping import StopsAt
-from tenfold.deployment.bundle import read_bundle
+from tenfold.deployment.bundle import KIND, VERSION, read_bundle, write_bundle
 from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
 from tenfold.models import Preprocessing
 from tenfold.models.listed import ListedNetwork
 from tenfold.runs import Run
+from tenfold.storage import read_tensors
 from thoroughness import some
 
 NETWORKS = Path(__file__).parent.parent / "assets" / "networks" / "net.py"
@@ -232,6 +237,7 @@ def test_classes_and_functions_make_networks_by_the_seed(
     assert weights_of(first) == weights_of(again) == weights_of(function)
     assert weights_of(first) != weights_of(other)
     assert first.recipe.model == f"{Path(__file__).name}:TwoLayers"
+    assert function.recipe.model == "own:network"
     assert first.model.bundle.weights["first.weight"].shape == (6, 64)
 
 
@@ -313,12 +319,12 @@ def test_cross_validation_trains_the_network_anew_in_each_fold(tenfold: Tenfold,
 @pytest.mark.parametrize(
     ("source", "name", "said", "remedy"),
     [
-        ("import nothing_like_it\n", ":Net", "net.py line 1: running it raises Module", ""),
-        ("class Net(nn.Module\n", ":Net", "net.py line 1: '(' was never closed", ""),
-        ("x = 1\n\nprint(undefined)\n", ":Net", "net.py line 3: running it raises Name", ""),
+        ("import nothing_like_it\n", ":Net", "net.py line 1: running it raises", "nothing_like"),
+        ("class Net(nn.Module\n", ":Net", "net.py line 1: '(' was never closed", "SyntaxError"),
+        ("x = 1\n\nprint(undefined)\n", ":Net", "net.py line 3: running it raises Name", "unde"),
         (None, ":Nett", "net.py: it has no 'Nett'", "did you mean 'Net'?"),
         (None, "", "net.py: it defines 2 networks: Net, Curved", "name one: net.py:Curved"),
-        (None, ":F", "net.py: F is of type module, wanted an nn.Module, or what makes", ""),
+        (None, ":F", "net.py: F is of type module, wanted an nn.Module, or what", "choose one of"),
         ("class Net:\n    pass\n", ":Net", "Net makes an object of type Net", "(nn.Module):"),
         ("def Net(n): pass\n", ":Net", "Net: missing a required argument: 'n'", "model_args"),
     ],
@@ -360,3 +366,173 @@ def test_a_file_may_import_from_its_folder(
     answer = tenfold("summary", "code/net.py", "--shape", "1x8x8")
     assert answer.code == 0, answer.err
     assert "Net on images of 1x8x8" in answer.out
+
+
+# --- what was found by attacks
+
+
+class Activated(TwoLayers):
+    """What it computes depends on more than its code and its weights."""
+
+    def __init__(self, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        return self.second(self.activation(self.first(x.flatten(1))))
+
+
+def test_frozen_features_are_those_of_the_same_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(Activated(torch.tanh), "start", epochs=1)
+    losses = {
+        name: train(Activated(function), name, start="start", freeze=True, epochs=1)
+        .history[0]
+        .train_loss
+        for name, function in (("tanh", torch.tanh), ("cos", torch.cos))
+    }
+    assert losses["tanh"] != losses["cos"]
+
+
+def test_a_name_in_a_model_file_is_no_code(net: Path, tenfold: Tenfold) -> None:
+    train("net.py:Net", "run", epochs=1)
+    bundle = read_bundle(Path("run/model.safetensors"))
+    assert bundle.header.own is not None
+    harm = 'x"""; open("harm", "w"); """'
+    for own, model in (
+        (bundle.header.own.model_copy(update={"name": harm}), f"net.py:{harm}"),
+        (bundle.header.own.model_copy(update={"file": harm}), f"{harm}:Net"),
+        (bundle.header.own, harm),
+    ):
+        header = bundle.header.model_copy(update={"own": own, "model": model})
+        write_bundle(Path("bad.safetensors"), replace(bundle, header=header))
+        answer = tenfold("export", "bad.safetensors", "--to", "state-dict", "--out", "out.pth")
+        assert answer.code == 4 or own.file == harm, answer.err
+        assert not Path("harm").exists()
+    exec(Path("out.py").read_text("utf-8"), {"__name__": "out", "__file__": "out.py"})
+    assert not Path("harm").exists()
+
+
+def test_older_versions_of_tenfold_say_that_they_are_older(net: Path) -> None:
+    train("net.py:Net", "run", epochs=1)
+    train("softmax", "table", epochs=1)
+    versions = [
+        read_tensors(Path(run, "model.safetensors"), kind=KIND, version=VERSION).version
+        for run in ("run", "table")
+    ]
+    assert versions == [5, 4]
+
+
+def test_commands_are_said_as_they_work(net: Path, tenfold: Tenfold) -> None:
+    folder = net.parent / "my code"
+    folder.mkdir()
+    net.rename(folder / "my net.py")
+    answer = tenfold("train", "digits", "--model", "my code/my net.py:Curved", "--epochs", "1")
+    assert answer.code == 0, answer.err
+    (line,) = (line for line in answer.out.splitlines() if line.startswith("next"))
+    assert tenfold(*shlex.split(line.removeprefix("next"))[1:]).code == 0
+
+
+def test_annotations_are_as_in_the_users_file(net: Path, tenfold: Tenfold) -> None:
+    text = "def f(x: int): pass\nassert f.__annotations__ == {'x': int}\n"
+    net.write_text(NETWORKS.read_text("utf-8") + text, "utf-8")
+    assert tenfold("summary", "net.py:Net", "--shape", "1x8x8").code == 0
+
+
+def test_a_script_that_trains_is_not_run_for_its_network(net: Path, tenfold: Tenfold) -> None:
+    training = "\nimport tenfold\ntenfold.train('digits', model=Curved, epochs=1, out='again')\n"
+    net.write_text(NETWORKS.read_text("utf-8") + training, "utf-8")
+    answer = tenfold("summary", "net.py:Curved", "--shape", "1x8x8")
+    assert answer.code == 2
+    assert "net.py: it is run for the network in it, and trains or evaluates" in answer.err
+    assert not Path("again").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "if len(x) not in (2, 100): raise KeyError('the last batch')",
+            "Odd raises KeyError: 'the last",
+        ),
+        ("if len(x) != 2: return x.flatten(1)[:, :3]", "Odd raises IndexError: Target"),
+    ],
+)
+def test_what_a_network_raises_in_training_is_told(
+    net: Path, tenfold: Tenfold, code: str, said: str
+) -> None:
+    odd = f"""
+
+class Odd(Curved):
+    def forward(self, x):
+        {code}
+        return super().forward(x)
+"""
+    net.write_text(NETWORKS.read_text("utf-8") + odd, "utf-8")
+    line = "--model net.py:Odd --epochs 1 --batch-size 100 --out run --threads 1"
+    answer = tenfold("train", "digits", *line.split())
+    assert answer.code in (1, 2)
+    assert "Traceback" not in answer.err
+    assert said in answer.err
+    assert json.loads(Path("run/run.json").read_text("utf-8"))["status"] == "failed"
+
+
+def test_arguments_that_a_recipe_cannot_hold_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"model_args cannot be kept in a recipe: found an object"):
+        train(TwoLayers, "run", model_args={"hidden": print})
+    with pytest.raises(UsageError, match="model is a network, which has its arguments already"):
+        train(TwoLayers(), "run", model_args={"hidden": 3})
+
+
+def test_random_numbers_that_are_not_pytorchs_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Noisy(Tanh):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + float(np.random.rand())  # noqa: NPY002 - as users do
+
+    watcher = StopsAt()
+    train(Noisy, "run", epochs=1, watcher=watcher)
+    assert any("Noisy draws random numbers from NumPy" in n for n in watcher.notes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"own": {"parameters": ["other"]}},
+        {"own": {"frozen": ["other"]}},
+        {"layers": [{"op": "flatten", "input": -1}]},
+        {
+            "layers": [
+                {"op": "flatten", "input": -1},
+                {
+                    "op": "linear",
+                    "input": 0,
+                    "in_features": 64,
+                    "transposed": False,
+                    "out_features": 2**28,
+                    "weight": "a.weight",
+                    "bias": None,
+                },
+            ]
+        },
+    ],
+    ids=str,
+)
+def test_a_run_with_other_layers_is_refused(
+    net: Path, tenfold: Tenfold, change: dict[str, Any]
+) -> None:
+    train("net.py:Net", "run", epochs=1)
+    path = Path("run/run.json")
+    facts = json.loads(path.read_text("utf-8"))
+    for key, value in change.items():
+        facts[key] = {**facts[key], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(facts), "utf-8")
+    answer = tenfold("resume", "run", "--epochs", "2")
+    assert answer.code == 4
+    assert "run.json: " in answer.err

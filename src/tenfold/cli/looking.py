@@ -182,7 +182,10 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Show a model layer by layer: output shapes, parameters, multiply-adds."""
+    import torch
+
     from tenfold.models import MODELS, build
+    from tenfold.models.mistakes.explaining import explained, named
     from tenfold.models.own import is_code, own_model
     from tenfold.models.summary import summarize
     from tenfold.runs.run import read_own_bundle, source_of
@@ -197,7 +200,12 @@ def summary(
     if model in MODELS:
         network = build(model, image_shape, classes or 10, **arguments)
     elif is_code(model) and (own := own_model(model)):
-        network = own.build(arguments)
+        if classes is not None or code is not None:
+            raise UsageError(
+                f"{model}: your own network has its own outputs, and is named by this",
+                remedy=f"leave out {'--code' if classes is None else '--classes'}",
+            )
+        network, name = own.build(arguments), own.name
     elif exists(model):
         given = {"--shape": shape, "--classes": classes, "--set": change}
         if unused := [option for option, value in given.items() if value is not None]:
@@ -215,7 +223,8 @@ def summary(
             f"{model!r} is neither a model nor a run",
             remedy=did_you_mean(model, MODELS),
         )
-    table = summarize(network, image_shape, name)
+    with named(name or model), explained(network, torch.zeros(1, *image_shape)):
+        table = summarize(network, image_shape, name)
     show(table.to_dict(), as_json, lambda: str(table))
 
 

@@ -143,8 +143,8 @@ def serve(
                 facts,
                 as_json,
                 lambda: (
-                    f"{listening.address} answers for {printable(run)} ({bundle.header.model}); "
-                    f"{saving}stop it with Ctrl-C"
+                    f"{listening.address} answers for {printable(run)} "
+                    f"({printable(bundle.header.model)}); {saving}stop it with Ctrl-C"
                 ),
             )
             server.run()

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from tenfold.deployment.background import Background
-from tenfold.errors import FileRefusedError, UsageError, listing, quoted
+from tenfold.errors import FileRefusedError, UsageError, listing, quoted, shell_quoted
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.older import renamed_weights, without_idle_dropout
 from tenfold.models.own import OwnFacts, OwnModel
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 else:
     nn = ImageModel = Any
 
-KIND, VERSION = "tenfold-bundle", 4
+KIND, VERSION = "tenfold-bundle", 5
+
+VERSION_OF_TABLE = 4
+"""Written for models of the table, which older versions of tenfold read, too."""
 
 MAX_CLASSES = 65_536
 
@@ -138,6 +141,8 @@ class BundleHeader(Facts):
             )
         if self.preprocessing.by_image and means:
             raise ValueError("its preprocessing normalizes twice")
+        if self.own is not None and self.model != self.own.model:
+            raise ValueError(f"its model is {self.model!r}, its own {self.own.model!r}")
         return self
 
 
@@ -247,7 +252,8 @@ class Bundle:
             )
         return FileRefusedError(
             f"{self.place}: {what.format(self.code.model)}",
-            remedy=f"name the code that it was trained with, {self.header.own.model}",
+            remedy=f"name the code that it was trained with, {self.header.own.model}; if it was "
+            "made with arguments there, name a function that makes it with them",
         )
 
     @property
@@ -278,8 +284,8 @@ class Bundle:
 def how_to_name(facts: OwnFacts) -> str:
     """How a user names the code of a network."""
     if facts.file:
-        return f"add --code {facts.model}, or in Python model={facts.name}()"
-    return f"use it in Python, with model={facts.name}()"
+        return f"add --code {shell_quoted(facts.model)}, or in Python model={facts.name}"
+    return "in Python, pass it again as in the training, with model="
 
 
 def write_bundle(path: Path, bundle: Bundle) -> str:
@@ -291,9 +297,10 @@ def write_bundle(path: Path, bundle: Bundle) -> str:
     Raises:
         StorageError: it could not be written.
     """
-    of_own = set() if bundle.header.own is not None else {"own", "source"}
-    header = bundle.header.model_dump(mode="json", exclude=of_own)
-    return write_tensors(path, bundle.weights, kind=KIND, version=VERSION, header=header)
+    is_own = bundle.header.own is not None
+    header = bundle.header.model_dump(mode="json", exclude=set() if is_own else {"own", "source"})
+    version = VERSION if is_own else VERSION_OF_TABLE
+    return write_tensors(path, bundle.weights, kind=KIND, version=version, header=header)
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -37,7 +37,7 @@ _Padding = Annotated[int, Field(ge=0, le=2**14)]
 # Not strict, because JSON gives lists.
 _Size = Annotated[tuple[_Pixels, _Pixels], Field(strict=False)]
 _PaddingSize = Annotated[tuple[_Padding, _Padding], Field(strict=False)]
-_Name = Annotated[str, Field(min_length=1, max_length=500)]
+_Name = Annotated[str, Field(max_length=500, pattern=r"^[^.]+(\.[^.]+){0,31}$")]
 
 
 class _Layer(BaseModel):

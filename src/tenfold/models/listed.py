@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.models import layers
-from tenfold.models.layers import IMAGES, Layer, Shape
+from tenfold.models.layers import IMAGES, Layer
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class ListedNetwork(nn.Module):
 
     def __init__(self, listed: Sequence[Layer], parameters: Sequence[str] = ()) -> None:
         super().__init__()
-        rank = {name: place for place, name in enumerate(parameters)}
-        weighted = [layer for layer in listed if layer.tensors()]
-        for layer in sorted(weighted, key=lambda layer: rank.get(layer.tensors()[0][0], 0)):
-            _attach_weights(self, layer)
+        owners = {name: layer for layer in listed for name, _ in layer.tensors()}
+        for name in dict.fromkeys([*parameters, *owners]):
+            if name in owners:
+                _attach(self, name, owners[name])
         # The only attribute: any other name may be that of one of the network's modules.
         self._tenfold_plan = _Plan(
             tuple(listed),
@@ -99,14 +99,16 @@ def _is_transposed(layer: Layer) -> bool:
     return isinstance(layer, layers.Linear) and layer.transposed
 
 
-def _attach_weights(network: nn.Module, layer: Layer) -> None:
-    """Give a network the module of a layer, or only its parameters, under their names."""
+def _attach(network: nn.Module, name: str, layer: Layer) -> None:
+    """Give a network a parameter of a layer, or the layer's whole module if it does not have it."""
     if _is_transposed(layer):
-        for name, shape in layer.tensors():
-            _container(network, _parent(name)).register_parameter(_last(name), _parameter(shape))
-    else:
-        path = _parent(layer.tensors()[0][0])
-        _container(network, _parent(path)).add_module(_last(path), _with_weights(layer))
+        parameter = nn.Parameter(torch.zeros(dict(layer.tensors())[name]))
+        _container(network, _parent(name)).register_parameter(_last(name), parameter)
+        return
+    path = _parent(name)
+    inside = _container(network, _parent(path))
+    if _last(path) not in inside._modules:
+        inside.add_module(_last(path), _with_weights(layer))
 
 
 def _with_weights(layer: Layer) -> nn.Module:
@@ -152,10 +154,6 @@ def _container(network: nn.Module, path: str) -> nn.Module:
             found.add_module(name, nn.Module())
         found = found.get_submodule(name)
     return found
-
-
-def _parameter(shape: Shape) -> nn.Parameter:
-    return nn.Parameter(torch.zeros(shape))
 
 
 def _parent(name: str) -> str:

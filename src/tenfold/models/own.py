@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import re
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -33,6 +33,18 @@ else:
 _CODE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[^:/\\]*))?")
 
 
+LONGEST_NAME = 200
+
+LARGEST_NETWORK = 2**30
+"""Maximum number of weights of a network that a file describes: 4 GiB in single precision."""
+
+NAMELESS = "network"
+"""What a network is called of which the user's code has no name."""
+
+WITHOUT_FILE = "own:"
+"""What a recipe's model begins with if it is code that is in no file, or has no name there."""
+
+
 class OwnFacts(Facts):
     """What is recorded of a network of the user's own.
 
@@ -44,7 +56,7 @@ class OwnFacts(Facts):
         frozen: the names of those that are not trained.
     """
 
-    name: Annotated[str, Field(max_length=200)]
+    name: Annotated[str, Field(max_length=LONGEST_NAME, pattern=r"^[^\W\d]\w*$")]
     file: Annotated[str, Field(max_length=500)] = ""
     sha256: str = ""
     parameters: list[str]
@@ -76,10 +88,29 @@ class OwnModel:
 
     @classmethod
     def listed(cls, recorded: OwnFacts, layers: Sequence[Layer]) -> OwnModel:
-        """What makes the network of a run from its layers, without its code."""
+        """What makes the network of a run from its layers, without its code.
+
+        Raises:
+            UsageError: no network can have such layers.
+        """
+        import torch
+
         from tenfold.models.listed import ListedNetwork
 
-        def make(**_arguments: object) -> nn.Module:
+        weights = sum(math.prod(shape) for layer in layers for _, shape in layer.tensors())
+        if weights > LARGEST_NETWORK:
+            raise UsageError(
+                f"its layers have {weights:,} weights, wanted at most {LARGEST_NETWORK:,}"
+            )
+        try:
+            with torch.device("meta"):
+                names = dict(ListedNetwork(layers, recorded.parameters).named_parameters())
+        except (KeyError, TypeError) as error:
+            raise UsageError("the weights of its layers have names that none can have") from error
+        if list(names) != recorded.parameters or not names.keys() >= {*recorded.frozen}:
+            raise UsageError("its layers have other parameters than its network")
+
+        def make() -> nn.Module:
             network = ListedNetwork(layers, recorded.parameters)
             for name in recorded.frozen:
                 network.get_parameter(name).requires_grad = False
@@ -94,14 +125,8 @@ class OwnModel:
             return self.recorded.model
         return _model("" if self.code is None else self.code.name, self.name)
 
-    @property
-    def identity(self) -> str:
-        """Different for networks that may compute something different with the same weights."""
-        known = "" if self.code is None else self.code.sha256
-        return f"{self.model} {known or uuid.uuid4()}"
-
     def build(self, arguments: Mapping[str, Any]) -> nn.Module:
-        """A new network; a copy of the one that was given.
+        """A new network; a copy of the one that was given, whatever the arguments.
 
         Raises:
             UsageError: the arguments are not those that it takes, or making it fails, or what is
@@ -111,9 +136,10 @@ class OwnModel:
 
         from tenfold.models.mistakes.explaining import explained, named
 
-        self._require_taken(arguments)
+        taken = {} if self.given is not None or self.recorded is not None else arguments
+        self._require_taken(taken)
         with named(f"making {self.name}"), explained(None, None), redirect_stdout(sys.stderr):
-            network = self.maker(**arguments)
+            network = self.maker(**taken)
         if not isinstance(network, Module):
             raise UsageError(
                 f"{self.name} makes an object of type {type(network).__name__}, wanted an "
@@ -172,8 +198,7 @@ def own_model(value: object) -> OwnModel | None:
     if torch is not None and isinstance(value, torch.nn.Module):
         return _from_network(value)
     if callable(value):
-        name = getattr(value, "__name__", type(value).__name__)
-        return OwnModel("network" if name == "<lambda>" else name, value, code_of(value))
+        return OwnModel(_name_of(value), value, code_of(value))
     raise UsageError(
         f"model is of type {type(value).__name__}, wanted the name of a tenfold model, an "
         "nn.Module, or what makes one",
@@ -187,7 +212,12 @@ def is_code(model: str) -> bool:
 
 
 def _model(file: str, name: str) -> str:
-    return f"{file}:{name}" if file else name
+    return f"{file}:{name}" if file else f"{WITHOUT_FILE}{name}"
+
+
+def _name_of(maker: object) -> str:
+    name = str(getattr(maker, "__name__", NAMELESS))
+    return name if name.isidentifier() and len(name) <= LONGEST_NAME else NAMELESS
 
 
 def _from_file(path: Path, name: str) -> OwnModel:
@@ -205,7 +235,7 @@ def _from_file(path: Path, name: str) -> OwnModel:
             "makes one",
             remedy=did_you_mean(name, _networks(module)),
         )
-    return replace(own, name=name or own.name, code=code)
+    return replace(own, name=name or own.name, code=code, given=None)
 
 
 def _only_network(path: Path, module: ModuleType) -> object:
@@ -243,5 +273,5 @@ def _from_network(network: nn.Module) -> OwnModel:
             f"the network cannot be copied: {type(error).__name__}: {printable(str(error), 200)}",
             remedy="give what makes it: model=Net, or model=lambda: Net(...)",
         ) from error
-    name = type(network).__name__
-    return OwnModel(name, lambda: copy.deepcopy(kept), code_of(type(network)), network)
+    kind = type(network)
+    return OwnModel(_name_of(kind), lambda: copy.deepcopy(kept), code_of(kind), network)

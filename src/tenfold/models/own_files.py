@@ -7,16 +7,20 @@ import hashlib
 import inspect
 import sys
 import traceback
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from tenfold.errors import UsageError, printable
+from tenfold.errors import FileRefusedError, UsageError, printable
 from tenfold.paths import found_at, is_file
 from tenfold.storage import read_text
 
 LARGEST_SOURCE = 2**20
 """Bytes that a file with a network may have."""
+
+_BEING_RUN: ContextVar[Path | None] = ContextVar("file that is run", default=None)
 
 _NOT_THE_USERS = ("tenfold", "torch", "torchvision")
 """Packages whose classes have no file of the user's."""
@@ -29,10 +33,12 @@ class CodeFile:
     Attributes:
         name: of the file, without its folder; empty for code from a notebook.
         source: the text.
+        path: of the file; None without one.
     """
 
     name: str
     source: str = field(repr=False)
+    path: Path | None = None
 
     @property
     def sha256(self) -> str:
@@ -52,7 +58,7 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
         raise UsageError(
             f"{path}: {found_at(path)}", remedy="name the file with the network, such as net.py:Net"
         )
-    code = CodeFile(path.name, read_text(path, LARGEST_SOURCE))
+    code = CodeFile(path.name, read_text(path, LARGEST_SOURCE), path)
     name = f"_tenfold_code_{path.stem}"
     module = ModuleType(name)
     module.__file__ = str(path)
@@ -61,8 +67,9 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
     if folder not in sys.path:
         sys.path.append(folder)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            exec(compile(code.source, str(path), "exec"), vars(module))  # noqa: S102 - named to run
+        with contextlib.redirect_stdout(sys.stderr), _being_run(path):
+            compiled = compile(code.source, str(path), "exec", dont_inherit=True)
+            exec(compiled, vars(module))  # noqa: S102 - the user has named it to be run
     except (Exception, SystemExit) as error:
         raise UsageError(f"{path}{_line_in(path, error)}: {_said(error)}") from error
     return module, code
@@ -94,8 +101,38 @@ def code_of(found: object) -> CodeFile | None:
         return None
     try:
         file = inspect.getsourcefile(found)  # type: ignore[arg-type]
-        if file is not None and is_file(Path(file)):
-            return CodeFile(Path(file).name, read_text(Path(file), LARGEST_SOURCE))
+        if file is not None and is_file(Path(file)) and _has_a_name(found):
+            return CodeFile(Path(file).name, read_text(Path(file), LARGEST_SOURCE), Path(file))
         return CodeFile("", inspect.getsource(found))  # type: ignore[arg-type]
-    except (TypeError, OSError, UsageError):  # it was typed in, and not kept
+    except (TypeError, OSError, FileRefusedError):  # it was typed in, and not kept
         return None
+
+
+def _has_a_name(found: object) -> bool:
+    """Whether its module has it under its name, so that it can be named again."""
+    module = sys.modules.get(str(getattr(found, "__module__", "")))
+    return getattr(module, str(getattr(found, "__name__", "")), None) is found
+
+
+@contextlib.contextmanager
+def _being_run(path: Path) -> Iterator[None]:
+    """Know inside the block that a file is run for the network in it."""
+    token = _BEING_RUN.set(path)
+    try:
+        yield
+    finally:
+        _BEING_RUN.reset(token)
+
+
+def refuse_while_a_file_is_run() -> None:
+    """Refuse to train or evaluate by a file that is run only for the network in it.
+
+    Raises:
+        UsageError: with what to change in the file.
+    """
+    path = _BEING_RUN.get()
+    if path is not None:
+        raise UsageError(
+            f"{path}: it is run for the network in it, and trains or evaluates when it is run",
+            remedy='put that under if __name__ == "__main__":',
+        )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tenfold.errors import printable
 from tenfold.models.outline import without_weights
 from tenfold.types import ImageShape
 
@@ -66,8 +67,8 @@ class ModelSummary:
     def __str__(self) -> str:
         rows = [
             (
-                layer.name or "(model)",
-                layer.kind,
+                printable(layer.name or "(model)"),
+                printable(layer.kind),
                 layer.output or "(not used)",
                 f"{layer.parameters:,}",
                 f"{layer.multiply_adds:,}",
@@ -76,7 +77,7 @@ class ModelSummary:
         ]
         return "\n".join(
             (
-                f"{self.model} on images of {self.input}",
+                f"{printable(self.model)} on images of {self.input}",
                 "",
                 *_aligned([_HEADINGS, *rows]),
                 "",

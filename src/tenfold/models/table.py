@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from tenfold.errors import UsageError, did_you_mean, listing
+from tenfold.models.own import WITHOUT_FILE
 from tenfold.types import ImageShape
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ def model_arguments(name: str, given: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _model_class(name: str) -> Callable[..., nn.Module]:
+    if name.startswith(WITHOUT_FILE):
+        raise UsageError(
+            f"the model {name} is code that was in no file",
+            remedy="pass it again in Python, with model=",
+        )
     if name not in MODELS and name.partition(":")[0].endswith(".py"):
         raise UsageError(
             f"the model {name} is code, which is run only if you name it yourself",

@@ -15,7 +15,7 @@ from tenfold.errors import FileRefusedError
 from tenfold.models.layers import Network
 from tenfold.models.own import OwnFacts
 from tenfold.recipes.older import upgraded_recipe
-from tenfold.storage import Facts, checked, require_readable
+from tenfold.storage import Facts, absolute, checked, require_readable
 from tenfold.training.history import Share
 
 FORMAT = 6
@@ -214,6 +214,7 @@ class RunFacts(Facts):
         start: what its network started from; None for random weights.
         own: what is recorded of a network of the user's own; None for one of the table.
         layers: such a network as a flat list; None if it is not one, or is of the table.
+        code: the absolute path of the file with its code; empty without one.
         parameters: number of parameters in the network.
         sessions: one for the start, and one for each resume.
         conditions: of the newest session.
@@ -244,6 +245,7 @@ class RunFacts(Facts):
     start: StartFacts | None = None
     own: OwnFacts | None = None
     layers: Network | None = None
+    code: str = ""
     parameters: NonNegativeInt
     sessions: list[Session]
     conditions: Conditions
@@ -271,8 +273,16 @@ class RunFacts(Facts):
     @property
     def naming_code(self) -> tuple[str, ...]:
         """The words of a command that name the code of its network; none if it is not needed."""
-        is_needed = self.own is not None and self.own.file and self.layers is None
-        return ("--code", self.own.model) if self.own is not None and is_needed else ()
+        return () if not self.own_model or self.layers is not None else ("--code", self.own_model)
+
+    @property
+    def own_model(self) -> str:
+        """The file and name of the user's own network, as typed here; empty without a file."""
+        if self.own is None or not self.code:
+            return ""
+        path, here = Path(self.code), absolute(Path())
+        typed = path.relative_to(here) if path.is_relative_to(here) else path
+        return f"{typed}:{self.own.name}"
 
     @property
     def sha256_of_results(self) -> str:

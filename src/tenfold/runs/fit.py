@@ -122,7 +122,10 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
     epoch, weights = state.final_weights()
     state.model.load_state_dict(weights)
     temperature, report = 1.0, None
-    with out_of_memory_explained(state, batch_size=None, eval_batch_size=size):
+    with (
+        prepared.failures_named(),
+        out_of_memory_explained(state, batch_size=None, eval_batch_size=size),
+    ):
         logits = {
             part.split: as_array(prepared.logits(part))
             for part in (splits.val, splits.test)
@@ -176,7 +179,7 @@ def bundle_of(
     """A bundle with these weights, which are those of the whole model."""
     recipe, train, model = prepared.recipe, prepared.splits.train, prepared.model
     header = BundleHeader(
-        model=recipe.model,
+        model=recipe.model if prepared.own_facts is None else prepared.own_facts.model,
         arguments=recipe.model_args,
         input_shape=train.image_shape,
         classes=list(train.classes),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tenfold.deployment.bundle import how_to_name
-from tenfold.errors import FileRefusedError, UsageError
+from tenfold.errors import FileRefusedError, UsageError, shell_quoted
+from tenfold.models.layers import output_shapes
 from tenfold.models.own import OwnModel
 from tenfold.paths import exists
-from tenfold.runs.facts import RunFacts
+from tenfold.runs.facts import PUT_BACK, RunFacts
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.prepared import Prepared
 from tenfold.runs.resources import Resources
@@ -35,14 +36,19 @@ def with_own_network(folder: RunFolder, facts: RunFacts, resources: Resources) -
         return resources
     has_weights = bool(checkpoint_files(folder.checkpoints))
     if facts.layers is None or not has_weights:
-        copy = f"; a copy of it is {folder.network}" if exists(folder.network) else ""
+        name = f"{folder.network}:{facts.own.name}"
+        copy = f"; a copy of it is {shell_quoted(name)}" if exists(folder.network) else ""
         why = "" if has_weights else ", and the run has no checkpoint yet"
         raise FileRefusedError(
             f"{folder}: its network, {facts.own.model}, needs its code, which is run only if you "
             f"name it{why}",
             remedy=f"{how_to_name(facts.own)}{copy}",
         )
-    return replace(resources, own=OwnModel.listed(facts.own, facts.layers))
+    try:
+        output_shapes(facts.layers, facts.data.image_shape)
+        return replace(resources, own=OwnModel.listed(facts.own, facts.layers))
+    except UsageError as error:
+        raise FileRefusedError(f"{folder.facts}: {error.message}", remedy=PUT_BACK) from error
 
 
 def differences_in_code(folder: RunFolder, facts: RunFacts, prepared: Prepared) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from tenfold.data.dataset import ImageDataset, Splits
@@ -11,10 +12,12 @@ from tenfold.evaluation.report import Report, report_of
 from tenfold.listening import Listener
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer
+from tenfold.models.mistakes.explaining import named
 from tenfold.models.own import OwnFacts, OwnModel
 from tenfold.recipes import Recipe
 from tenfold.runs.conditions import conditions
 from tenfold.runs.facts import Conditions, Context, DataFacts, StartFacts
+from tenfold.storage import absolute
 from tenfold.tensors import Logits
 from tenfold.training.acceleration import Acceleration
 from tenfold.training.augment import Augmentation
@@ -94,6 +97,10 @@ class Prepared:
         assert isinstance(model, ImageModel), "`prepare` made it"
         return model
 
+    def failures_named(self) -> AbstractContextManager[None]:
+        """Inside the block, errors that a network of the user's own raises become ours."""
+        return nullcontext() if self.own is None else named(self.own.name)
+
     @property
     def shown(self) -> ImageDataset | None:
         """The test images, if they are evaluated after every epoch."""
@@ -103,6 +110,12 @@ class Prepared:
     def own_facts(self) -> OwnFacts | None:
         """What is recorded of a network of the user's own."""
         return None if self.own is None else self.own.facts_of(self.model.network)
+
+    @property
+    def code_path(self) -> str:
+        """The absolute path of the file with the network's code; empty without one."""
+        path = None if self.own is None or self.own.code is None else self.own.code.path
+        return "" if path is None else str(absolute(path))
 
     @property
     def source_to_keep(self) -> str:
@@ -147,8 +160,11 @@ def train_prepared(
         TrainingError: the loss became infinite or undefined, or memory ran out.
     """
     recipe, state = prepared.recipe, prepared.state
-    with out_of_memory_explained(
-        state, batch_size=recipe.batch_size, eval_batch_size=recipe.eval_batch_size
+    with (
+        prepared.failures_named(),
+        out_of_memory_explained(
+            state, batch_size=recipe.batch_size, eval_batch_size=recipe.eval_batch_size
+        ),
     ):
         return train_loop(
             state,

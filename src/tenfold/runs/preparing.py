@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -104,7 +105,7 @@ def prepare(
         DataError: the data cannot be read or trained on.
         UsageError: the recipe does not fit the data.
     """
-    _arguments(recipe, resources.own)  # fails before a long read
+    _require_arguments(recipe, resources.own)  # fails before a long read
     if not isinstance(data, RunData):
         data = read_for(recipe, data, resources, listener=listener, recorded=recorded)
     recipe = recipe.model_copy(update={"val": data.val})
@@ -185,12 +186,14 @@ def _assembled(
         depth=data.depth,
         labels=folder_options(recipe).labels_wherever(),
         paths=paths_for_good(recipe),
-        model_arguments=_arguments(recipe, resources.own),
+        model_arguments=recipe.model_args
+        if resources.own is not None
+        else model_arguments(recipe.model, recipe.model_args),
     )
     _require_fit(recipe, splits)
     preprocessing = _preprocessing(recipe, train, start)
     torch.manual_seed(derive_seed(recipe.seed, "model"))
-    network = _network(recipe, train, resources.own, listener)
+    network = _network(recipe, train, preprocessing, resources.own, listener)
     if start is not None and start.weights:
         start = with_own_names(network, start)
         if said := note_on_names(start.facts):
@@ -229,7 +232,7 @@ def _assembled(
     )
     engine_name, features = resources.engine or AUTO, None
     if recipe.freeze:
-        features = _features_of(recipe, model, device, augmentation, resources.own)
+        features = _features_of(recipe, model, device, augmentation, layers)
         if recipe.views and augmentation is None:
             listener.note(
                 f"views is {recipe.views}, but images are not augmented, so features are computed "
@@ -278,21 +281,25 @@ def _assembled(
     )
 
 
-def _arguments(recipe: Recipe, own: OwnModel | None) -> dict[str, Any]:
-    """All arguments of the model, defaults included if it is of the table.
+def _require_arguments(recipe: Recipe, own: OwnModel | None) -> None:
+    """Refuse arguments that the model does not take.
 
     Raises:
         UsageError: it does not take them, or the user's own network cannot be made.
     """
     if own is None:
-        return model_arguments(recipe.model, recipe.model_args)
+        model_arguments(recipe.model, recipe.model_args)
+        return
     with torch.random.fork_rng(devices=[]):
         own.build(recipe.model_args)
-    return recipe.model_args
 
 
 def _network(
-    recipe: Recipe, train: ImageDataset, own: OwnModel | None, listener: Listener
+    recipe: Recipe,
+    train: ImageDataset,
+    preprocessing: Preprocessing,
+    own: OwnModel | None,
+    listener: Listener,
 ) -> nn.Module:
     """A new network for these images.
 
@@ -307,7 +314,8 @@ def _network(
             f"{own.name} has a Preprocessing inside, and a run puts its own before the network",
             remedy="leave it out",
         )
-    require_usable(network, train.image_shape, len(train.classes), listener=listener)
+    images = preprocessing(train.images[:2])
+    require_usable(network, train.image_shape, len(train.classes), images=images, listener=listener)
     return network
 
 
@@ -349,7 +357,7 @@ def _features_of(
     model: ImageModel,
     device: torch.device,
     augmentation: Augmentation | None,
-    own: OwnModel | None,
+    layers: Sequence[Layer] | None,
 ) -> FrozenFeatures:
     head = head_of(model.network)
     assert head is not None, "`freeze` has found it"
@@ -359,8 +367,10 @@ def _features_of(
             remedy="leave out precision, channels_last and compile",
         )
     facts = [
-        recipe.model if own is None else own.identity,
-        recipe.model_args,
+        # Of code that is no list of layers, nothing says whether it computes the same again.
+        str(uuid.uuid4())
+        if layers is None
+        else [layer.model_dump(mode="json") for layer in layers],
         model.preprocessing.to_header(),
         machine_conditions(device),
         recipe.augment.model_dump() if recipe.views else {},

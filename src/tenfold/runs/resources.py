@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tenfold.errors import UsageError, did_you_mean
 from tenfold.evaluation.threads import computing_with, run_threads
 from tenfold.models.own import OwnModel
+from tenfold.models.own_files import refuse_while_a_file_is_run
 from tenfold.native import waiting
 from tenfold.native.threads import MOST_THREADS, available_cores
 from tenfold.paths import is_folder
@@ -76,11 +77,12 @@ class Resources:
         )
 
     def require_valid(self) -> None:
-        """Refuse an unknown engine, or an impossible number of threads.
+        """Refuse an unknown engine, an impossible number of threads, and a file that is run.
 
         Raises:
             UsageError: says which, and what was wanted.
         """
+        refuse_while_a_file_is_run()
         require_engine(self.engine or AUTO)
         if self.threads is not None and not (
             type(self.threads) is int and 1 <= self.threads <= MOST_THREADS

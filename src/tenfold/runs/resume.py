@@ -135,7 +135,11 @@ def resume_run(
             for note in beginning.notes:
                 watcher.note(note)
             prepared.compute_features(watcher)
-            facts = facts.updated(data=prepared.data, own=prepared.own_facts)
+            facts = facts.updated(
+                data=prepared.data,
+                own=prepared.own_facts,
+                code=prepared.code_path or facts.code,
+            )
             previous = facts.digests.get(folder.model.name)
             with stop_on_signals() as stop:
                 run = run_session(folder, prepared, facts, every, watcher, beginning, stop, after)

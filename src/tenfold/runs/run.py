@@ -277,10 +277,11 @@ def source_of(path: Path) -> str:
         FileRefusedError: there is none, or no usable model.
     """
     bundle, folder = read_own_bundle(path)
-    if bundle.header.source:
-        return bundle.header.source
-    if folder is not None and is_file(folder.network):
-        return folder.read_text(folder.network)
+    source = bundle.header.source
+    if not source and folder is not None and is_file(folder.network):
+        source = folder.read_text(folder.network)
+    if source:  # a terminal would obey escape sequences
+        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in source)
     own = bundle.header.own
     why = (
         f"its network is tenfold's {bundle.header.model}"

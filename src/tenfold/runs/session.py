@@ -222,6 +222,7 @@ def first_facts(prepared: Prepared) -> RunFacts:
         start=prepared.start,
         own=prepared.own_facts,
         layers=None if prepared.own is None else prepared.layers,
+        code=prepared.code_path,
         chosen=prepared.chosen,
         parameters=sum(p.numel() for p in prepared.model.network.parameters()),
         sessions=[],

@@ -18,7 +18,7 @@ def model_source(header: BundleHeader, weights: str, place: str) -> tuple[str, d
     """The source of a `model.py`, and the names of its network's tensors.
 
     Args:
-        header: the bundle's; its model is one of the table.
+        header: the bundle's.
         weights: the name of the file with the weights, which will be beside it.
         place: the bundle's, for messages.
 
@@ -36,7 +36,7 @@ def model_source(header: BundleHeader, weights: str, place: str) -> tuple[str, d
             remedy="export it with --to torch-export or --to onnx",
         )
     network = network_code(
-        header.layers, f"{header.model}: images, as `scaled` gives them, to logits."
+        header.layers, f"{_name(header)}: images, as `scaled` gives them, to logits."
     )
     shape = ImageShape(*header.input_shape)
     takes_files = shape.channels in (1, 3)
@@ -56,6 +56,11 @@ def model_source(header: BundleHeader, weights: str, place: str) -> tuple[str, d
     return "\n\n".join(parts), network.names
 
 
+def _name(header: BundleHeader) -> str:
+    """What the network is called in a docstring: an identifier, or a name of the table."""
+    return header.model if header.own is None else header.own.name
+
+
 def _top(header: BundleHeader, shape: ImageShape, *, has_functions: bool, takes_files: bool) -> str:
     size = " x ".join(map(str, shape))
     usage = "IMAGE..." if header.background is None else "[--invert] IMAGE..."
@@ -66,7 +71,7 @@ def _top(header: BundleHeader, shape: ImageShape, *, has_functions: bool, takes_
     imports += ["from pathlib import Path\n", "\nimport torch\n"]
     imports += ["import torch.nn.functional as F\n"] if has_functions else []
     return (
-        f"{MARK}{header.model} for images of {size}.\n\n"
+        f"{MARK}{_name(header)} for images of {size}.\n\n"
         f"{on_files}In Python, for raw pixels of shape n x {size}, 0..255 as uint8:\n\n"
         "    net = load()\n"
         "    probabilities = predict(net, images)\n"

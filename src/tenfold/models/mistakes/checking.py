@@ -14,16 +14,21 @@ from tenfold.listening import Listener
 from tenfold.models.mistakes import declarations, outputs, values
 from tenfold.models.mistakes.explaining import explained, named
 from tenfold.models.mistakes.naming import called, lines_of_forward
-from tenfold.models.mistakes.trial import Call, device_of, recorded, undone
+from tenfold.models.mistakes.trial import Call, device_of, numpys_random_state, recorded, undone
 
 _IMAGES = 2
 """With one, a batch that is mixed up would not show, and batch normalization would fail."""
 
 
 def require_usable(
-    network: object, image_shape: Sequence[int], n_classes: int, *, listener: Listener
+    network: object,
+    image_shape: Sequence[int],
+    n_classes: int,
+    *,
+    images: Tensor | None = None,
+    listener: Listener,
 ) -> nn.Module:
-    """The network, if it can be trained; tried with two images of random pixels, 0..1.
+    """The network, if it can be trained; tried with two images.
 
     It runs forward and backward in training mode, and forward in evaluation mode. Its weights,
     buffers, gradients and modes, and all random states, are afterwards as they were.
@@ -32,25 +37,42 @@ def require_usable(
         network: anything; a module from n x channels x height x width, float32, to logits.
         image_shape: channels, height and width of one image.
         n_classes: number of logits per image.
+        images: two images as the network gets them; with less, random pixels, 0..1.
         listener: receives notes about what is unusual but not wrong.
 
     Raises:
         UsageError: where in the network, what was found, what was wanted, and the remedy.
     """
     module = declarations.require_module(network)
-    declarations.require_registered_layers(module)
-    values.require_trainable_attributes(module)
-    declarations.require_parameters(module)
-    values.require_single_precision(module)
-    values.require_one_device(module)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(_IMAGES, *image_shape, generator=generator).to(device_of(module))
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UsageError(
+            "the network was compiled by torch.jit, wanted a module that can be trained",
+            remedy="pass the module as it was before torch.jit.script or trace",
+        )
+    with named(type(module).__name__):  # a module that contains itself, for example
+        declarations.require_registered_layers(module)
+        values.require_trainable_attributes(module)
+        declarations.require_parameters(module)
+        values.require_single_precision(module)
+        values.require_one_device(module)
+    values.require_storable_state(module)
+    if images is None or len(images) < _IMAGES:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(_IMAGES, *image_shape, generator=generator)
+    images = images.to(device_of(module))
     printed = StringIO()
     constants = values.plain_tensors(module)
+    of_numpy = numpys_random_state()
     with undone(module), redirect_stdout(printed), named(type(module).__name__):
         notes = _try_training(module, images, n_classes)
         _try_evaluation(module, images, n_classes)
         # What forward replaces is only kept to be looked at.
+        if numpys_random_state() != of_numpy:
+            notes.append(
+                f"{type(module).__name__} draws random numbers from NumPy, so the same run does "
+                "not end the same, and a resumed one not like one that never stopped; draw them "
+                "with torch.rand and the like"
+            )
         kept = values.about_plain_tensors(module, lambda tensor: id(tensor) in constants)
         notes += [str(each) for each in kept]
     for note in [*notes, *_about_printing(module, printed.getvalue())]:

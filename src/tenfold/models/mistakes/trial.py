@@ -151,6 +151,12 @@ def _shape(value: object) -> Shape | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
+def numpys_random_state() -> tuple[object, ...]:
+    """The state of NumPy's random numbers."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - users' code draws from it
+    return name, np.asarray(keys).tobytes(), *rest
+
+
 @contextmanager
 def undone(network: nn.Module) -> Iterator[None]:
     """Undo what the block changes: weights, buffers, attributes, modes, hooks, and random states.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tenfold.errors import UsageError
 from tenfold.models.mistakes.failure import Failure
 from tenfold.models.mistakes.naming import lines_of_forward
+from tenfold.models.torch_files import is_usual
 
 _IN_PLACE = r"[\w\])]\s*[-+*/]=\s|\.\w+_\(|inplace=True"
 """Code that changes a tensor in place."""
@@ -68,6 +69,39 @@ def require_single_precision(network: nn.Module) -> None:
             raise UsageError(
                 f"{type(network).__name__}: {name} is {tensor.dtype}, wanted torch.float32",
                 remedy="convert the network with .float()",
+            )
+
+
+def _is_storable(tensor: Tensor) -> bool:
+    """Whether a tensor is of a type that networks have, and has its own numbers in memory."""
+    return (
+        is_usual(tensor)
+        and tensor.layout == torch.strided
+        and not tensor.is_nested
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
+
+
+def require_storable_state(network: nn.Module) -> None:
+    """Refuse a state dict that a checkpoint and a model file cannot hold.
+
+    Raises:
+        UsageError: something in it is no plain tensor, or is not finite.
+    """
+    kind = type(network).__name__
+    for name, value in network.state_dict().items():
+        if not (isinstance(value, Tensor) and _is_storable(value)):
+            raise UsageError(
+                f"{kind}: {name} in its state dict is not a plain tensor, wanted one that can be "
+                "saved",
+                remedy="make it a plain tensor, or leave it out of the state dict: "
+                "self.register_buffer(..., persistent=False)",
+            )
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise UsageError(
+                f"{kind}: not all numbers of {name} are finite, wanted ones that can be saved",
+                remedy="leave it out of the state dict: self.register_buffer(..., "
+                "persistent=False), or make it in forward",
             )
 
 

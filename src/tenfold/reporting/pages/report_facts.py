@@ -178,7 +178,7 @@ class ReportFacts:
         folder, code = RunFolder(as_typed(self.run.folder)), self.run.facts.naming_code
         found = {"classify pictures": folder.command("predict", "PICTURE...", *code)}
         own = self.run.facts.own
-        if not self.run.facts.data.can_be_reopened or (own is not None and not own.file):
+        if not self.run.facts.data.can_be_reopened or (own is not None and not self.run.facts.code):
             return found
         recipe = shell_word(as_typed(folder.recipe))
         (first, *others) = self.run.facts.sessions
@@ -188,7 +188,7 @@ class ReportFacts:
         epochs = 2 * self.run.recipe.epochs
         return {
             again: f"tenfold train --recipe {recipe}"
-            + (f" --model {shell_quoted(own.model)}" if own is not None else ""),
+            + (f" --model {shell_quoted(self.run.facts.own_model)}" if own is not None else ""),
             "evaluate again": folder.command("evaluate", *code),
             **found,
             "train further": folder.command("resume", "--epochs", str(epochs), *code),
