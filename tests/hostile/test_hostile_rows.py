@@ -19,6 +19,7 @@ import pytest
 
 from bad_inputs.makers.bundles import bundle
 from hostile.rows import Row
+from thoroughness import IS_THOROUGH
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork"),
@@ -110,6 +111,8 @@ def tables() -> list[dict[str, Row]]:
 def test_every_row_ends_as_it_should(tmp_path: Path) -> None:
     rows = {name: row for table in tables() for name, row in table.items()}
     assert len(rows) == sum(map(len, tables()))
+    if not IS_THOROUGH:  # rows of a kind are beside each other
+        rows = dict(list(rows.items())[::2])
     measured = Measured(rows, tmp_path)
     wrong = []
     for name, place in measured.places.items():

@@ -119,6 +119,7 @@ def test_pictures_of_earlier_weights_are_removed(
     run: Run, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as mistakes, once there are none any more."""
+    monkeypatch.setattr(show, "WHATS", {name: WHATS[name] for name in ("samples", "mistakes")})
     assert tenfold("show", str(run.folder), "--out", "pictures").code == 0
     assert Path("pictures/mistakes.png").exists()
     monkeypatch.setattr(show, "MOST_MISTAKES", 0)

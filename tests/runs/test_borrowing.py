@@ -74,7 +74,7 @@ USES: dict[str, Callable[[str, Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", some(ENGINES[::-1]))
 @pytest.mark.parametrize("use", USES)
 def test_the_callers_settings_are_restored(use: str, engine: str, tmp_path: Path) -> None:
     USES[use](engine, tmp_path / "before")  # imports and one-time setup happen now
@@ -127,7 +127,7 @@ for engine in ("torch", "auto"):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("has_workers_before", [False, True])
+@pytest.mark.parametrize("has_workers_before", some([True, False]))
 def test_denormals_are_flushed_in_a_run_and_nowhere_else(
     has_workers_before: bool, tmp_path: Path
 ) -> None:
