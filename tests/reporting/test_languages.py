@@ -22,6 +22,7 @@ from PIL import Image
 from command_line import Tenfold
 from source_texts import SOURCE, all_texts, modules, templates, texts_in, tree_of
 from tenfold.cli.app import app
+from tenfold.recipes import load_recipe, recipe_names
 from tenfold.reporting.columns import columns_of, in_table, paragraph
 from tenfold.reporting.language import language, note_on_language
 from tenfold.reporting.translation import TO_THE_RIGHT, WHOLE, Translator, translator
@@ -37,6 +38,7 @@ OF_OTHERS = {
     "missing argument '{0}'",  # typer's
     "missing option '{0}'",
     *map(os.strerror, (1, 2, 13, 20, 21, 28, 32)),  # the system's
+    *(load_recipe(name).description for name in recipe_names()),
 }
 """English that is not in the sources as such."""
 
@@ -169,6 +171,7 @@ def test_no_entry_is_of_a_text_that_is_gone() -> None:
             noun[1] if noun else english,
         } & all_texts() != set() or english in OF_OTHERS
 
+    assert {load_recipe(name).description for name in recipe_names()} <= known()
     gone = [
         english
         for section, english, _ in entries()

@@ -26,8 +26,8 @@ TEXTS = "texts"
 WHOLE = ("notes", "errors", "remedies", "results", "status", "where", "problems")
 """Sections with whole texts; the others have parts of these."""
 
-NOTE = "note: "
-"""What notes begin with."""
+NOTE, WHERE = "note: ", "where"
+"""What notes begin with; the section of what may stand before a text, and a colon."""
 
 HELP, HEADINGS = "help", "headings"
 """Sections without places: the texts of `--help`, and the headings of tables of results."""
@@ -57,7 +57,8 @@ _LISTS = {";": ("; ", "；"), ",": (", ", "，"), "+": (", ", "、")}
 """By that sign, what stands between the parts, in English and in the translation."""
 
 _PROSE = re.compile(r"(?<![\w/.])[a-z]+ [a-z]+ [a-z]+(?![\w/.])")
-_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")")
+_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")|\btenfold [a-z]+( .*)?$")
+"""Names in quotes, and commands."""
 
 _CELL = re.compile(r"\S+(?: \S+)*")
 _FIGURE = re.compile(r"\w+_\w+|n|f1")
@@ -119,12 +120,14 @@ class _Filled(NamedTuple):
         is_translated: whether anything in its places was.
         has_prose: whether there is an English sentence in one of them.
         is_wrong: whether there is one where a section should have translated it.
+        has_clauses: whether one that is kept as it is has a colon or a semicolon.
     """
 
     text: str
     is_translated: bool
     has_prose: bool
     is_wrong: bool
+    has_clauses: bool
 
 
 def _has_prose(text: str) -> bool:
@@ -168,6 +171,9 @@ class Translator:
         """A note, a line of results, or another whole text; unchanged if there is none for it."""
         if english.startswith(NOTE):
             return self._table["notes"][NOTE] + self.text(english.removeprefix(NOTE))
+        where, colon, rest = english.partition(": ")
+        if colon and (before := self._in_section(where, WHERE, 1, iter(range(MOST_LOOKS)))):
+            return f"{before}：{self.text(rest)}"
         found = self._in_section(english, TEXTS, DEEPEST, iter(range(MOST_LOOKS)))
         return english if found is None else found
 
@@ -206,6 +212,7 @@ class Translator:
         """
         if next(looks, None) is None:
             return None
+        second_best = None
         for template in self._sections.get(section, ()):
             literals = template.literals
             if not (english.startswith(literals[0]) and english.endswith(literals[-1])):
@@ -214,22 +221,27 @@ class Translator:
                 filled = self._filled(template.translation, places, depth, looks)
                 is_sure = template.letters >= ENOUGH_LETTERS or not filled.has_prose
                 is_needed = template.letters or filled.is_translated
-                if is_sure and is_needed and not filled.is_wrong:
+                if not is_sure or not is_needed or filled.is_wrong:
+                    continue
+                if not filled.has_clauses:
                     return filled.text
-        return None
+                # Another template may be about all of it, and this only about what is at one end.
+                second_best = second_best or filled.text
+        return second_best
 
     def _filled(
         self, translation: str, places: Sequence[str], depth: int, looks: Iterator[int]
     ) -> _Filled:
         """A translation with its places."""
-        is_any_translated = has_prose = is_wrong = False
+        is_any_translated = has_prose = is_wrong = has_clauses = False
 
         def filled(place: re.Match[str]) -> str:
-            nonlocal is_any_translated, has_prose, is_wrong
+            nonlocal is_any_translated, has_prose, is_wrong, has_clauses
             english, mark, section = places[int(place[1])], place[2], place[3]
             if section == ANYTHING:
                 return english
             if section is None or not depth:
+                has_clauses |= ": " in english or "; " in english
                 has_prose |= _has_prose(english)
                 return english
             between, instead = _LISTS.get(mark, ("", ""))
@@ -246,7 +258,7 @@ class Translator:
             )
 
         text = _FILLED.sub(filled, translation)
-        return _Filled(text, is_any_translated, has_prose, is_wrong)
+        return _Filled(text, is_any_translated, has_prose, is_wrong, has_clauses)
 
     def _headings(self, line: str) -> str:
         """A line that has the headings of a table, with these in place; else empty."""
