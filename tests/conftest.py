@@ -64,6 +64,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(autouse=True)
+def _in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are English, whatever the locale of the tester."""
+    monkeypatch.setenv("TENFOLD_LANG", "en")
+
+
+@pytest.fixture(autouse=True)
 def _no_report_fails_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faults in a report fail the test; users only get a note, as for files that cannot be written.
 

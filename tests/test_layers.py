@@ -128,8 +128,11 @@ WITHOUT_TORCH = {
         "reporting/comparison/*.py",
         "reporting/describe.py",
         "reporting/exports.py",
+        "reporting/help.py",
+        "reporting/language.py",
         "reporting/listing.py",
         "reporting/terminal.py",
+        "reporting/translation.py",
     ),
     "front ends": ("__init__.py", "api.py", "cli/*.py"),
 }

@@ -24,6 +24,7 @@ from tenfold.cli.app import InterruptedByUserError, app
 from tenfold.cli.output import write_json
 from tenfold.errors import StorageError, TenfoldError
 from tenfold.native.waiting import let_threads_wait_briefly
+from tenfold.reporting.language import error_line, note_on_language, speaker
 from tenfold.reporting.streams import standard_streams
 from tenfold.reporting.usage import misunderstood
 
@@ -42,6 +43,8 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     with standard_streams():
+        if note := note_on_language():
+            sys.stderr.write(f"{speaker(sys.stderr)(f'note: {note}')}\n")
         try:
             code = _run_app()
             sys.stdout.flush()
@@ -54,12 +57,13 @@ def main() -> NoReturn:
             if debug:
                 traceback.print_exception(found)
             else:
-                sys.stderr.write(f"tenfold: {error}\n")
+                sys.stderr.write(f"tenfold: {error_line(error, sys.stderr)}\n")
         except SystemExit as second_signal:
             code = cast("int", second_signal.code)
             is_server = sys.argv[1:2] == ["serve"]
             lost = "requests were not answered" if is_server else "nothing more was saved"
-            sys.stderr.write(f"tenfold: stopped at once; {lost}\n")
+            said = speaker(sys.stderr)(f"stopped at once; {lost}")
+            sys.stderr.write(f"tenfold: {said}\n")
         sys.exit(code)
 
 

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import tenfold
 from tenfold.errors import InterruptedRunError, TenfoldError
+from tenfold.reporting.help import help_in_language
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +31,11 @@ _ORDER = (
 
 
 class _Command(TyperCommand):
-    """A command whose help shows no type for `--help`."""
+    """A command whose help shows no type for `--help`, and is in the language of its reader."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        with help_in_language(self, ctx):
+            super().format_help(ctx, formatter)
 
     def get_help_option(self, ctx: Any) -> TyperOption | None:  # noqa: ANN401
         return _without_type(super().get_help_option(ctx))
@@ -38,6 +43,10 @@ class _Command(TyperCommand):
 
 class _Group(TyperGroup):
     """The same for the group of all commands, which are listed in their order."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        with help_in_language(self, ctx):
+            super().format_help(ctx, formatter)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401
         return sorted(super().list_commands(ctx), key=_ORDER.index)

@@ -14,6 +14,7 @@ from tenfold.cli.options import DataRoot, Json, Offline, Open
 from tenfold.cli.output import open_in_viewer, show, watching
 from tenfold.errors import UsageError, shell_word
 from tenfold.paths import exists
+from tenfold.reporting.language import speaker
 
 RUNS = Path("runs")
 """Where runs are by default."""
@@ -43,7 +44,9 @@ def runs(
     show(
         listing.to_dict(),
         as_json,
-        lambda: listing_text(listing, width) if listing.runs else _none_in(folder),
+        lambda: (
+            listing_text(listing, width, speaker(sys.stdout)) if listing.runs else _none_in(folder)
+        ),
     )
 
 
@@ -90,7 +93,11 @@ def compare(
 
         write_page(html, comparison)
     page = "" if html is None else f"\n\npage  {shell_word(html)}"
-    show(comparison.to_dict(), as_json, lambda: comparison_text(comparison) + page)
+    show(
+        comparison.to_dict(),
+        as_json,
+        lambda: comparison_text(comparison, speaker(sys.stdout)) + page,
+    )
     if html is not None and open_it:
         open_in_viewer(html)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ from tenfold.errors import (
 )
 from tenfold.listening import WithoutNotes
 from tenfold.paths import exists
+from tenfold.reporting.language import speaker
 
 
 @command(DATA)
@@ -244,7 +246,8 @@ def recipes(
         return
     known = {each: load_recipe(each) for each in recipe_names()}
     tables = {each: recipe.to_dict() for each, recipe in known.items()}
-    descriptions = {each: recipe.description for each, recipe in known.items()}
+    say = speaker(sys.stdout)
+    descriptions = {each: say(recipe.description) for each, recipe in known.items()}
     show({"recipes": tables}, as_json, lambda: in_columns(descriptions))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tenfold.errors import StorageError, json_line, printable
+from tenfold.reporting.language import in_lines, speaker
 
 if TYPE_CHECKING:
     from tenfold.runs import Run
@@ -22,11 +23,11 @@ SCHEMA = 1
 
 
 def show(facts: Mapping[str, Any], as_json: bool, text: Callable[[], str]) -> None:
-    """Print facts as one JSON object or as text."""
+    """Print facts as one JSON object, or as text in the language of its reader."""
     if as_json:
         write_json(facts)
     else:
-        sys.stdout.write(f"{text()}\n")
+        sys.stdout.write(f"{in_lines(text(), sys.stdout)}\n")
     sys.stdout.flush()
 
 
@@ -38,7 +39,8 @@ def write_json(facts: Mapping[str, Any]) -> None:
 def open_in_viewer(path: Path) -> None:
     """Open a file in the program that the system has for it, or say that this failed."""
     if typer.launch(str(path)):
-        sys.stderr.write(f"note: {printable(path)}: no program here could open it\n")
+        said = f"{printable(path)}: no program here could open it"
+        sys.stderr.write(f"{speaker(sys.stderr)(f'note: {said}')}\n")
 
 
 def in_columns(table: Mapping[str, object]) -> str:

@@ -37,6 +37,7 @@ from tenfold.errors import (
     shell_word,
 )
 from tenfold.paths import is_file, is_folder
+from tenfold.reporting.language import error_line
 from tenfold.reporting.usage import image_in_place_of_run
 
 _UNSURE = 0.5
@@ -184,7 +185,8 @@ def predict(
     writer.close()
     if problems:
         work = f"predict {run} {images}"
-        sys.stderr.write(f"tenfold: {refuse_some(problems, writer.count, work)}\n")
+        error = refuse_some(problems, writer.count, work)
+        sys.stderr.write(f"tenfold: {error_line(error, sys.stderr)}\n")
         raise typer.Exit(DataError.exit_code)
 
 

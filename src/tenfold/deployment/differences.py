@@ -65,32 +65,31 @@ class Differences:
             trained, found = IN_WORDS[shade], IN_WORDS[opposite(shade)]
             found += f" after {invert}" if self._invert else ""
             notes.append(
-                f"{self._those(self._inverted, 'is', 'are')} {found}, but the model was trained "
-                f"on {trained}, so the answers may be wrong; "
+                f"{self._those(self._inverted)} {'is' if self._inverted.count == 1 else 'are'} "
+                f"{found}, but the model was trained on {trained}, so the answers may be wrong; "
                 f"{f'leave out {invert}' if self._invert else f'{invert} classifies the negatives'}"
             )
+        those, is_one = self._those(self._uncentered), self._uncentered.count == 1
         if self._uncentered.count and self._center:
             notes.append(
-                f"{self._those(self._uncentered, 'has', 'have')} nothing that stands out as the "
-                "subjects of the training images do, so the answers mean little"
+                f"{those} {'has' if is_one else 'have'} nothing that stands out as the subjects of "
+                "the training images do, so the answers mean little"
             )
         elif self._uncentered.count > USUAL * self._count or self._is_any_unlike:
             notes.append(
-                f"{self._those(self._uncentered, 'has', 'have')} a smaller, larger or fainter "
-                "subject than the training images, or one that is off-center or on another "
-                f"background, so the answers may be wrong; {center} crops to the subject and makes "
-                "it like theirs"
+                f"{those} {'has' if is_one else 'have'} a smaller, larger or fainter subject than "
+                "the training images, or one that is off-center or on another background, so the "
+                f"answers may be wrong; {center} crops to the subject and makes it like theirs"
             )
         return notes
 
-    def _those(self, some: _Some, is_one: str, are_many: str) -> str:
+    def _those(self, some: _Some) -> str:
         """Some of the images as the subject of a sentence."""
         if self._count == 1:
-            return f"the image {is_one}"
+            return "the image"
         if some.count == self._count:
-            return f"all {some.count:,} images {are_many}"
+            return f"all {some.count:,} images"
         names = ", ".join(some.names)
         if (left := some.count - len(some.names)) > 0:
             names = f"{names} and {left:,} more"
-        are = is_one if some.count == 1 else are_many
-        return f"{some.count:,} of {self._count:,} images ({names}) {are}"
+        return f"{some.count:,} of {self._count:,} images ({names})"

@@ -71,7 +71,9 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
             compiled = compile(code.source, str(path), "exec", dont_inherit=True)
             exec(compiled, vars(module))  # noqa: S102 - the user has named it to be run
     except (Exception, SystemExit) as error:
-        raise UsageError(f"{path}{_line_in(path, error)}: {_said(error)}") from error
+        line = _line_in(path, error)
+        where = f"{path} line {line}" if line else str(path)
+        raise UsageError(f"{where}: {_said(error)}") from error
     return module, code
 
 
@@ -81,13 +83,13 @@ def _said(error: BaseException) -> str:
     return f"running it raises {type(error).__name__}: {printable(str(error), 300)}"
 
 
-def _line_in(path: Path, error: BaseException) -> str:
-    """The last line of the file that an error came through, as in ` line 3`; or nothing."""
+def _line_in(path: Path, error: BaseException) -> int | None:
+    """The last line of the file that an error came through."""
     if isinstance(error, SyntaxError):
-        return f" line {error.lineno}" if error.lineno else ""
+        return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    return f" line {lines[-1]}" if lines else ""
+    return lines[-1] if lines else None
 
 
 def code_of(found: object) -> CodeFile | None:

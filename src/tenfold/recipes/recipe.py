@@ -415,8 +415,8 @@ def validate(
         if error.error_count() > _MAX_PROBLEMS:
             problems.append(f"and {error.error_count() - _MAX_PROBLEMS} more")
         is_recipe_to_blame = not all(_is_in(overrides, problem["loc"]) for problem in shown)
-        origin = f"recipe {place}: " if is_recipe_to_blame else ""
-        raise UsageError(f"{origin}{'; '.join(problems)}") from error
+        said = "; ".join(problems)
+        raise UsageError(f"recipe {place}: {said}" if is_recipe_to_blame else said) from error
 
 
 def _with_each_list_once(problems: Iterable[str]) -> Iterator[str]:

@@ -48,17 +48,21 @@ class BarWatcher(PlainWatcher):
 
     def reading(self, what: str, done: int, total: int | None) -> None:
         """Show the progress of a long read."""
-        self._show(printable(what, 48), done, total, "")
+        self._show(self.say(printable(what, 48)), done, total, "")
 
     def advanced(self, standing: Standing) -> None:
         """Update the bar, at most every `SECONDS_BETWEEN_REDRAWS`."""
         super().advanced(standing)
         if time.perf_counter() - self._drawn_at >= SECONDS_BETWEEN_REDRAWS:
             self._show(
-                ", ".join(filter(None, [standing.training, f"epoch {standing.epoch}"])),
+                ", ".join(
+                    self.say(each)
+                    for each in (standing.training, f"epoch {standing.epoch}")
+                    if each
+                ),
                 standing.batch,
                 standing.batches,
-                f"loss {standing.running_loss:.4f}",
+                self.say(f"loss {standing.running_loss:.4f}"),
             )
 
     def _show(self, what: str, done: int, total: int | None, loss: str) -> None:

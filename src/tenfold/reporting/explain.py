@@ -181,8 +181,6 @@ def explanation_text(explanation: Explanation, picture: Path) -> str:
     if explanation.is_training_image:
         lines.append("           the network was trained on this image")
     for number, each in enumerate(explanation.neighbors):
-        start = "most like  " if number == 0 else "           "
-        lines.append(
-            f"{start}{printable(each.image)}: {printable(each.label)} ({each.likeness:.3f})"
-        )
+        like = f"{printable(each.image)}: {printable(each.label)} ({each.likeness:.3f})"
+        lines.append(f"           {like}" if number else f"most like  {like}")
     return "\n".join([*lines, f"picture    {printable(as_typed(picture))}"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from tenfold.data.catalog.table import DATASETS
 from tenfold.errors import printable
 from tenfold.reporting.columns import in_table, width_of
+from tenfold.reporting.language import Say
 from tenfold.runs.listing import ListedRun, Listing
 
 COLUMNS: dict[str, Callable[[ListedRun], str]] = {
@@ -33,15 +34,19 @@ LEFT = ("run", "when", "data", "model", "status")
 _LONGEST = 20
 
 
-def listing_text(listing: Listing, width: int | None = None) -> str:
+def listing_text(listing: Listing, width: int | None = None, say: Say = str) -> str:
     """A line for each run, the newest last.
 
     Args:
         listing: the runs.
-        width: of the terminal, in characters; None for any.
+        width: of the terminal, in columns; None for any.
+        say: turns a status into the language of its reader.
     """
     chosen = list(COLUMNS)
-    rows = [[cell(run) for cell in COLUMNS.values()] for run in listing.runs]
+    rows = [
+        [say(cell(run)) if name == "status" else cell(run) for name, cell in COLUMNS.items()]
+        for run in listing.runs
+    ]
     for column in DISPENSABLE:
         if width is None or width_of(chosen, rows) <= width:
             break

@@ -9,6 +9,7 @@ from typing import Any
 
 from tenfold.deployment.streaming import Answer
 from tenfold.errors import json_line, printable
+from tenfold.reporting.language import speaker
 
 UNSURE = "unsure"
 """The answer if no class is probable enough."""
@@ -43,7 +44,9 @@ class Writer:
 
     def _write(self, answer: Answer) -> None:
         guesses = ", ".join(f"{printable(g.name)} {_chance(g.probability)}" for g in answer.guesses)
-        text = f"{UNSURE} ({guesses})" if self.is_unsure(answer) else guesses
+        text = guesses
+        if self.is_unsure(answer):
+            text = f"{speaker(sys.stdout)(UNSURE)} ({guesses})"
         known = f" ({printable(answer.true_class)})" if answer.true_class else ""
         sys.stdout.write(f"{printable(answer.name)}{known}: {text}\n")
 

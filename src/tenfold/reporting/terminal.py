@@ -11,6 +11,8 @@ from typing import Any
 from tenfold.errors import printable, shell_quoted, shell_word
 from tenfold.evaluation.report import Report
 from tenfold.paths import exists
+from tenfold.reporting.columns import columns_of, left_aligned
+from tenfold.reporting.language import speaker
 from tenfold.reporting.streams import display_on
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.run import Run
@@ -31,10 +33,14 @@ class PlainWatcher(Watcher):
     Args:
         log_every: batches between lines with the running loss; 0 for none.
         quiet: print only notes.
+
+    Attributes:
+        say: turns what is printed into the language of its reader.
     """
 
     def __init__(self, log_every: int = 0, *, quiet: bool = False) -> None:
         self.stream = display_on(sys.stderr)
+        self.say = speaker(self.stream)
         self.every_batches = 0 if quiet else log_every
         self.quiet = quiet
 
@@ -42,19 +48,20 @@ class PlainWatcher(Watcher):
         """Print the mean loss since the epoch's start, every `log_every` batches."""
         if self.every_batches and standing.batch % self.every_batches == 0:
             training = f"{standing.training}, " if standing.training else ""
-            self._write(
+            line = (
                 f"{training}epoch {standing.epoch}, batch {standing.batch}/{standing.batches}: "
                 f"running loss {standing.running_loss:.4f}"
             )
+            self._write(self.say(line))
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
         """Print the epoch's figures."""
         if not self.quiet:
-            self._write(epoch_line(metrics, epochs))
+            self._write(self.say(epoch_line(metrics, epochs)))
 
     def note(self, text: str) -> None:
         """Print the note."""
-        self._write(f"note: {printable(text, 2000)}")
+        self._write(self.say(f"note: {printable(text, 2000)}"))
 
     def _write(self, line: str) -> None:
         self.stream.write(f"{line}\n")
@@ -91,8 +98,8 @@ def report_text(report: Report) -> str:
 def class_column(names: Iterable[str]) -> list[str]:
     """The first column of a table of classes: heading and names, padded to one width."""
     column = ["class", *(printable(name, 40) for name in names)]
-    width = max(map(len, column))
-    return [cell.ljust(width) for cell in column]
+    width = max(map(columns_of, column))
+    return [left_aligned(cell, width) for cell in column]
 
 
 def most_often_taken_for(report: Report, label: int) -> str:

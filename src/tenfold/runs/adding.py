@@ -80,19 +80,17 @@ def read_added(
         looks = looks_of(added.image_array, background)
         n = sum(look.is_uncentered for look in looks)
         if n > USUAL * len(added):
-            have = "has" if n == 1 else "have"
             listener.note(
-                f"{n:,} of them {have} a smaller, larger or fainter subject than the other "
-                "training images, or one that is off-center or on another background; unless the "
-                "model should learn that, crop them to the subject first, as the page of tenfold "
-                "serve --collect does"
+                f"{n:,} of them {'has' if n == 1 else 'have'} a smaller, larger or fainter subject "
+                "than the other training images, or one that is off-center or on another "
+                "background; unless the model should learn that, crop them to the subject first, "
+                "as the page of tenfold serve --collect does"
             )
         inverted = sum(look.is_inverted and not look.is_uncentered for look in looks)
         if background is not None and (n := inverted):
-            are = "is" if n == 1 else "are"
             listener.note(
-                f"{n:,} of them {are} {IN_WORDS[opposite(background.shade)]}, "
-                f"but the other training images are {IN_WORDS[background.shade]}; add their "
+                f"{n:,} of them {'is' if n == 1 else 'are'} {IN_WORDS[opposite(background.shade)]}"
+                f", but the other training images are {IN_WORDS[background.shade]}; add their "
                 "negatives instead, unless the model should handle both"
             )
     elif recorded.fingerprint != added.fingerprint:

@@ -141,9 +141,10 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
             learned = number_right(prepared, train.select(last))
         concern = concern_about(prepared, epoch, report)
     if n_added:
-        are = "is" if learned == 1 else "are"
-        of_all = f"of {counted(n_added, 'added image')}"
-        listener.note(f"{learned:,} {of_all} {are} now classified as labeled")
+        listener.note(
+            f"{learned:,} of {counted(n_added, 'added image')} {'is' if learned == 1 else 'are'} "
+            "now classified as labeled"
+        )
     for note in (concern, "" if report is None else report.note):
         if note:
             listener.note(note)

@@ -119,5 +119,8 @@ def _on_blank_images(parts: Sequence[ImageDataset]) -> list[str]:
     ]
     if not names:
         return []
-    one = "image is" if len(names) == 1 else "images are"
-    return [f"{len(names):,} {one} of one color: {listing(names, _MOST_NAMED)}"]
+    note = (
+        f"{counted(len(names), 'image')} {'is' if len(names) == 1 else 'are'} of one color: "
+        f"{listing(names, _MOST_NAMED)}"
+    )
+    return [note]

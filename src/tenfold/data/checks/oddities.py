@@ -108,11 +108,14 @@ def _odd_light(
     of_contrast = _distances(np.log(contrast + 1))
     for place in np.flatnonzero(np.abs(of_light) > FAR).tolist():
         word = "bright" if of_light[place] > 0 else "dark"
-        text = f"it is unusually {word}: its mean is {light[place]:.0f}, the median of all is "
+        text = (
+            f"it is unusually {word}: its mean is {light[place]:.0f}, the median of all is "
+            f"{np.median(light):.0f}"
+        )
         part, index = images[place]
         yield Finding(
             "extreme",
-            f"{text}{np.median(light):.0f}",
+            text,
             (located(part, index),),
             (False,),
             -abs(float(of_light[place])),

@@ -69,7 +69,7 @@ def refuse(
         if skipping
         else ", or leave out what is bad: tenfold data, train and evaluate have --skip-bad"
     )
-    return _error(list(bad_files.items()), images, str(path), f"{path}: ", remedy)
+    return _error(list(bad_files.items()), images, str(path), str(path), remedy)
 
 
 def left_out_note(path: Path, bad_files: Mapping[str, str]) -> str:
@@ -102,10 +102,11 @@ def _error(
         with suppress(StorageError, OSError):
             listed = f"all are listed in {_listed(work, bad_files)}"
             remedy = f"{listed}; {remedy}" if remedy else listed
-    found = f"{len(bad_files):,} of {counted(images, 'image')} cannot be read"
-    return BadFilesError(
-        f"{place}{found}: {by_reason(bad_files)}", remedy=remedy, bad_files=dict(bad_files)
+    found = (
+        f"{len(bad_files):,} of {counted(images, 'image')} cannot be read: {by_reason(bad_files)}"
     )
+    message = f"{place}: {found}" if place else found
+    return BadFilesError(message, remedy=remedy, bad_files=dict(bad_files))
 
 
 def by_reason(bad_files: Iterable[tuple[str, str]]) -> str:

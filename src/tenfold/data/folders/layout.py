@@ -106,9 +106,9 @@ class Images:
         roots, notes = self._split_roots
         if others := ["/".join(root) for root, split in roots.items() if not split]:
             n = self.splits.count("")
-            was = "image was" if n == 1 else "images were"
             left_out = (
-                f"{n:,} {was} left out, because {quoted(others)} is for images without labels"
+                f"{counted(n, 'image')} {'was' if n == 1 else 'were'} left out, because "
+                f"{quoted(others)} is for images without labels"
             )
             return [*notes, f"{left_out}; `tenfold predict` classifies them"]
         return notes
@@ -182,11 +182,10 @@ def find_places(path: Path, images: Sequence[Parts], folders: Set[Parts]) -> Pla
         )
     if unlabeled:
         n, places = of_image.count(LEFT_OUT), sorted("/".join(root) for root in unlabeled)
-        was = "is not in a class folder, so it was"
-        if n > 1:
-            was = "are not in class folders, so they were"
         notes.append(
-            f"{counted(n, 'image')} in {quoted(places)} {was} left out; `tenfold predict` "
+            f"{counted(n, 'image')} in {quoted(places)} "
+            f"{'is' if n == 1 else 'are'} not in {'a class folder' if n == 1 else 'class folders'}"
+            f", so {'it was' if n == 1 else 'they were'} left out; `tenfold predict` "
             "classifies them"
         )
     names = {name for root in roots for name in tree.children(root)}

@@ -136,9 +136,11 @@ def _about_frozen(network: nn.Module) -> list[str]:
     frozen = [called(network, module) for module in network.modules() if not module.training]
     if not frozen:
         return []
-    stay = "stays" if len(frozen) == 1 else "stay"
-    because = "in evaluation mode while the network trains, because train() was redefined"
-    return [f"{listing(frozen)} {stay} {because}"]
+    note = (
+        f"{listing(frozen)} {'stays' if len(frozen) == 1 else 'stay'} in evaluation mode while the "
+        "network trains, because train() was redefined"
+    )
+    return [note]
 
 
 def _require_still_training(network: nn.Module, before: Sequence[nn.Module]) -> None:

@@ -142,15 +142,13 @@ def require_registered_layers(network: nn.Module) -> None:
             what, where = ("layers", "Module") if whole else ("parameters", "Parameter")
             container = f"nn.{where}{'Dict' if isinstance(value, dict) else 'List'}"
             made = f"self.{name} = {container}({'...' if isinstance(value, dict) else '[...]'})"
-            sequential = (
-                ", or nn.Sequential(...) if they follow one another"
-                if whole and not isinstance(value, dict)
-                else ""
-            )
+            remedy = f"write {made}"
+            if whole and not isinstance(value, dict):
+                remedy = f"write {made}, or nn.Sequential(...) if they follow one another"
             raise UsageError(
                 f"{type(module).__name__}: self.{name} is a plain {kind} of {what}, where PyTorch "
                 "does not find their weights to train and save them",
-                remedy=f"write {made}{sequential}",
+                remedy=remedy,
             )
 
 

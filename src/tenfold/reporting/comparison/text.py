@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tenfold.reporting.columns import in_table, width_of
+from tenfold.reporting.columns import columns_of, in_table, left_aligned, paragraph, width_of
 from tenfold.reporting.comparison.words import (
     contrast_explanations,
     contrast_sentences,
@@ -16,30 +15,38 @@ from tenfold.reporting.comparison.words import (
     explanations,
     figure_cells,
 )
+from tenfold.reporting.language import Say
 from tenfold.runs.comparing import Comparison
 
 WIDTH = 80
 """Lines are at most so wide, if names and values are short."""
 
 
-def comparison_text(comparison: Comparison) -> str:
-    """The candidates, their figures, what differs in them, and the tests."""
+def comparison_text(comparison: Comparison, say: Say = str) -> str:
+    """The candidates, their figures, what differs in them, and the tests.
+
+    Args:
+        comparison: what was compared.
+        say: turns a sentence into the language of its reader, before it is divided into lines.
+    """
     candidates = comparison.candidates
-    width = max(len(each.name) for each in candidates)
-    sections = [[f"{each.name:<{width}}  {described(each)}" for each in candidates]]
+    width = max(columns_of(each.name) for each in candidates)
+    sections = [
+        [f"{left_aligned(each.name, width)}  {say(described(each))}" for each in candidates]
+    ]
     headings, rows = figure_cells(comparison)
     sections.append(in_table(headings, rows, left=[""]))
-    sections.append(_wrapped(explanations(comparison)))
+    sections.append(_wrapped(explanations(comparison), say))
     for title, differing in (
         ("what differs in the recipes", comparison.recipes),
         ("what differs in the conditions", comparison.conditions),
     ):
         if differing:
             sections.append([title, *_differences(comparison, differing)])
-    sections.append(_wrapped(data_sentences(comparison)))
+    sections.append(_wrapped(data_sentences(comparison), say))
     sections += [
-        _wrapped(contrast_sentences(comparison)),
-        _wrapped(contrast_explanations(comparison)),
+        _wrapped(contrast_sentences(comparison), say),
+        _wrapped(contrast_explanations(comparison), say),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
@@ -60,11 +67,5 @@ def _by_value(names: Sequence[str], row: Sequence[str]) -> list[str]:
     return [row[0], *(f"  {', '.join(having)}: {value}" for value, having in by_value.items())]
 
 
-def _wrapped(sentences: Sequence[str]) -> list[str]:
-    return [
-        line
-        for sentence in sentences
-        for line in textwrap.wrap(
-            sentence, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    ]
+def _wrapped(sentences: Sequence[str], say: Say) -> list[str]:
+    return [line for sentence in sentences for line in paragraph(say(sentence), WIDTH)]

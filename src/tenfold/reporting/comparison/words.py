@@ -156,16 +156,11 @@ def _alike(names: Sequence[str], same: Sequence[Sequence[str]]) -> str:
     others = [each[0] for each in same if len(each) == 1]
     missing = [name for name in names if not any(name in each for each in same)]
     if others:
-        parts.append(
-            f"{together(others)} {_have(others)} {'others' if parts else 'different ones'}"
-        )
+        different = "others" if parts else "different ones"
+        parts.append(f"{together(others)} {'has' if len(others) == 1 else 'have'} {different}")
     if missing:
-        parts.append(f"{together(missing)} {_have(missing)} none")
+        parts.append(f"{together(missing)} {'has' if len(missing) == 1 else 'have'} none")
     return f"Of the {{}}, {', '.join(parts)}."
-
-
-def _have(names: Sequence[str]) -> str:
-    return "has" if len(names) == 1 else "have"
 
 
 def together(names: Sequence[str]) -> str:

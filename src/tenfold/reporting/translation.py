@@ -1,0 +1,291 @@
+"""Finished English texts in another language, by a table of templates.
+
+The code makes its notes, errors and results in English. Where one of them is displayed, the table
+is searched for the template that it was made from, such as `no image of {0} is left`. What stands
+in the places of the template is put into the template of the other language, whose places may be
+in another order. A place that names a section of the table, such as `{0:counted}`, gets what
+that section makes of it. Any other place is kept as it is, because it may be a name.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from itertools import product
+from typing import NamedTuple
+
+from tenfold.errors import TenfoldError
+from tenfold.reporting.columns import columns_of
+
+TEXTS = "texts"
+"""The name, in a place, of all sections of `WHOLE` together."""
+
+WHOLE = ("notes", "errors", "remedies", "results", "status", "where", "problems")
+"""Sections with whole texts; the others have parts of these."""
+
+NOTE, WHERE = "note: ", "where"
+"""What notes begin with; the section of what may stand before a text, and a colon."""
+
+HELP, HEADINGS = "help", "headings"
+"""Sections without places: the texts of `--help`, and the headings of tables of results."""
+
+TO_THE_RIGHT = "numbers"
+"""The section with those headings that are aligned on the right."""
+
+ANYTHING = "anything"
+"""In a place: what a library or the system says, in whatever words."""
+
+ENOUGH_LETTERS = 30
+"""A template with fewer does not fit a text if a sentence would be left in English."""
+
+DEEPEST, MOST_LOOKS = 12, 300
+"""Places within places, and lookups in a section; what takes more of them stays English."""
+
+_PLACE = re.compile(r"\{(\d+|[^{}|]*(?:\|[^{}|]*)+)\}")
+"""In an English template: a number, or words of which the text has one, such as `{is|are}`."""
+
+_FILLED = re.compile(r"\{(\d+)(?:([:;,+])(\w+))?\}")
+"""In a translation: the number of a place, and the section that translates what is there.
+
+After another sign than a colon, it translates each part of a list.
+"""
+
+_LISTS = {";": ("; ", "；"), ",": (", ", "，"), "+": (", ", "、")}
+"""By that sign, what stands between the parts, in English and in the translation."""
+
+_PROSE = re.compile(r"(?<![\w/.])[a-z]+ [a-z]+ [a-z]+(?![\w/.])")
+_QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")|\btenfold [a-z]+( .*)?$")
+"""Names in quotes, and commands."""
+
+_CELL = re.compile(r"\S+(?: \S+)*")
+_FIGURE = re.compile(r"\w+_\w+|n|f1")
+"""Headings that are the same in all languages."""
+
+
+class _Template(NamedTuple):
+    """An English template with one choice of its words.
+
+    Attributes:
+        literals: what stands before, between and after the places.
+        translation: the template of the other language.
+    """
+
+    literals: tuple[str, ...]
+    translation: str
+
+    @property
+    def letters(self) -> int:
+        """How many there are besides punctuation, which fits by chance."""
+        return sum(character.isalpha() for literal in self.literals for character in literal)
+
+    def places_in(self, text: str) -> Iterator[list[str]]:
+        """What may stand in the places if the text was made from this template; or nothing.
+
+        After a space, nothing begins with a space: that would be another column of a table.
+
+        Args:
+            text: it begins with the first literal and ends with the last.
+        """
+        if len(self.literals) == 1:
+            if text == self.literals[0]:
+                yield []
+            return
+        first, *middle, last = self.literals
+        position, end = len(first), len(text) - len(last)
+        if position > end:
+            return
+        found = []
+        for literal in middle:
+            place = text.find(literal, position, end)
+            if place < 0:
+                return
+            found.append(text[position:place])
+            position = place + len(literal)
+        found.append(text[position:end])
+        before = zip(self.literals, found, strict=False)
+        if not any(lit.endswith(" ") and each.startswith(" ") for lit, each in before):
+            yield found
+        if len(middle) == 1 and (place := text.rfind(middle[0], position, end)) > len(found[0]):
+            yield [text[len(first) : place], text[place + len(middle[0]) : end]]
+
+
+class _Filled(NamedTuple):
+    """A translation with its places.
+
+    Attributes:
+        text: all of it.
+        is_translated: whether anything in its places was.
+        has_prose: whether there is an English sentence in one of them.
+        is_wrong: whether there is one where a section should have translated it.
+        has_clauses: whether one that is kept as it is has a colon or a semicolon.
+    """
+
+    text: str
+    is_translated: bool
+    has_prose: bool
+    is_wrong: bool
+    has_clauses: bool
+
+
+def _has_prose(text: str) -> bool:
+    """Whether there are three English words in a row outside quotes, which names seldom have."""
+    return _PROSE.search(_QUOTED.sub("", text)) is not None
+
+
+def templates_of(english: str) -> Iterator[tuple[str, ...]]:
+    """For each choice of a template's words, what stands before, between and after its places."""
+    parts = _PLACE.split(english)
+    choices = [
+        [part] if number % 2 == 0 else [None] if part.isdecimal() else part.split("|")
+        for number, part in enumerate(parts)
+    ]
+    for chosen in product(*choices):
+        literals = [""]
+        for part in chosen:
+            if part is None:
+                literals.append("")
+            else:
+                literals[-1] += part
+        yield tuple(literals)
+
+
+class Translator:
+    """Translates finished texts.
+
+    Args:
+        table: by the name of a section, its English templates and their translations.
+    """
+
+    def __init__(self, table: Mapping[str, Mapping[str, str]]) -> None:
+        self._table = table
+        whole = {en: other for name in WHOLE for en, other in table.get(name, {}).items()}
+        self._sections = {
+            TEXTS: _sorted(whole),
+            **{name: _sorted(entries) for name, entries in table.items()},
+        }
+
+    def text(self, english: str) -> str:
+        """A note, a line of results, or another whole text; unchanged if there is none for it."""
+        if english.startswith(NOTE):
+            return self._table["notes"][NOTE] + self.text(english.removeprefix(NOTE))
+        where, colon, rest = english.partition(": ")
+        if colon and (before := self._in_section(where, WHERE, 1, iter(range(MOST_LOOKS)))):
+            return f"{before}：{self.text(rest)}"
+        found = self._in_section(english, TEXTS, DEEPEST, iter(range(MOST_LOOKS)))
+        return english if found is None else found
+
+    def error(self, error: TenfoldError) -> str:
+        """An error's message and remedy."""
+        message, remedy = self.text(error.message), self.text(error.remedy)
+        if not remedy:
+            return message
+        return f"{message}{'; ' if message == error.message else '；'}{remedy}"
+
+    def lines(self, english: str) -> str:
+        """Results, line by line; headings keep their columns, of which each must be wide enough."""
+        return "\n".join(
+            self._headings(line) or self.text(line) if line.strip() else line
+            for line in english.split("\n")
+        )
+
+    def help(self, english: str) -> str:
+        """A text of `--help`, paragraph by paragraph."""
+        entries = self._table.get(HELP, {})
+        if english in entries:
+            return entries[english]
+        paragraphs = [" ".join(each.split()) for each in english.split("\n\n")]
+        return "\n\n".join(entries.get(each, each) for each in paragraphs)
+
+    def _in_section(
+        self, english: str, section: str, depth: int, looks: Iterator[int]
+    ) -> str | None:
+        """What a section makes of a text; None if nothing.
+
+        Args:
+            english: a text or a part of one.
+            section: by name.
+            depth: of places within places that may still be translated.
+            looks: one for each lookup that may still be made.
+        """
+        if next(looks, None) is None:
+            return None
+        second_best = None
+        for template in self._sections.get(section, ()):
+            literals = template.literals
+            if not (english.startswith(literals[0]) and english.endswith(literals[-1])):
+                continue
+            for places in template.places_in(english):
+                filled = self._filled(template.translation, places, depth, looks)
+                is_sure = template.letters >= ENOUGH_LETTERS or not filled.has_prose
+                is_needed = template.letters or filled.is_translated
+                if not is_sure or not is_needed or filled.is_wrong:
+                    continue
+                if not filled.has_clauses:
+                    return filled.text
+                # Another template may be about all of it, and this only about what is at one end.
+                second_best = second_best or filled.text
+        return second_best
+
+    def _filled(
+        self, translation: str, places: Sequence[str], depth: int, looks: Iterator[int]
+    ) -> _Filled:
+        """A translation with its places."""
+        is_any_translated = has_prose = is_wrong = has_clauses = False
+
+        def filled(place: re.Match[str]) -> str:
+            nonlocal is_any_translated, has_prose, is_wrong, has_clauses
+            english, mark, section = places[int(place[1])], place[2], place[3]
+            if section == ANYTHING:
+                return english
+            if section is None or not depth:
+                has_clauses |= ": " in english or "; " in english
+                has_prose |= _has_prose(english)
+                return english
+            between, instead = _LISTS.get(mark, ("", ""))
+            parts = english.split(between) if between else [english]
+            found = [self._in_section(part, section, depth - 1, looks) for part in parts]
+            is_any_translated |= any(each is not None for each in found)
+            left = any(
+                each is None and _has_prose(part) for part, each in zip(parts, found, strict=True)
+            )
+            has_prose |= left
+            is_wrong |= left and section != TEXTS
+            return instead.join(
+                part if each is None else each for part, each in zip(parts, found, strict=True)
+            )
+
+        text = _FILLED.sub(filled, translation)
+        return _Filled(text, is_any_translated, has_prose, is_wrong, has_clauses)
+
+    def _headings(self, line: str) -> str:
+        """A line that has the headings of a table, with these in place; else empty."""
+        words, numbers = (self._table.get(name, {}) for name in (HEADINGS, TO_THE_RIGHT))
+        cells = list(_CELL.finditer(line))
+        known = [cell for cell in cells if cell[0] in words or cell[0] in numbers]
+        if len(known) < 2 or any(c not in known and not _FIGURE.fullmatch(c[0]) for c in cells):
+            return ""
+        translated, column = "", 0
+        for cell in cells:
+            text = words.get(cell[0]) or numbers.get(cell[0]) or cell[0]
+            start = cell.end() - columns_of(text) if cell[0] in numbers else cell.start()
+            translated += " " * max(start - column, 1 if column else 0) + text
+            column = columns_of(translated)
+        return translated
+
+
+def _sorted(entries: Mapping[str, str]) -> list[_Template]:
+    """The templates, those that say most first."""
+    found = [
+        _Template(each, entries[english]) for english in entries for each in templates_of(english)
+    ]
+    return sorted(found, key=lambda template: -sum(map(len, template.literals)))
+
+
+@cache
+def translator(language: str) -> Translator:
+    """What translates into a language, by the table in `languages/` that has its name."""
+    place = resources.files("tenfold.reporting") / "languages" / f"{language}.toml"
+    return Translator(tomllib.loads(place.read_text("utf-8")))
