@@ -122,7 +122,7 @@ def before_words(line: str) -> str:
 
 def test_these_pages_are_translated() -> None:
     assert {*TRANSLATED} == {
-        "check", "comparing", "export", "folders", "report", "serving", "starting",
+        "check", "comparing", "export", "folders", "own-networks", "report", "serving", "starting",
     }  # fmt: skip
 
 
@@ -199,16 +199,3 @@ def test_what_is_said_about_own_networks_works(
     answer = tenfold("train", "mnist", "--model", "net.py", "--out", "wrong")
     said = answer.err.partition("tenfold: ")[2].strip()
     assert said == shown.replace("\n", " ").strip()
-
-
-def test_the_page_on_own_networks_says_the_same_in_chinese() -> None:
-    def blocks(path: Path) -> list[str]:
-        found = re.findall(r"^```\w+\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-        return [re.sub(r" +#.*", "", block) for block in found]
-
-    chinese = OWN_NETWORKS.with_suffix(".zh.md")
-    assert blocks(chinese) == blocks(OWN_NETWORKS)
-    headings = [
-        re.findall(r"^#+", p.read_text("utf-8"), re.MULTILINE) for p in (chinese, OWN_NETWORKS)
-    ]
-    assert headings[0] == headings[1]

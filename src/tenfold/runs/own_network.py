@@ -36,13 +36,14 @@ def with_own_network(folder: RunFolder, facts: RunFacts, resources: Resources) -
         return resources
     has_weights = bool(checkpoint_files(folder.checkpoints))
     if facts.layers is None or not has_weights:
-        name = f"{folder.network}:{facts.own.name}"
-        copy = f"; a copy of it is {shell_quoted(name)}" if exists(folder.network) else ""
+        name, remedy = f"{folder.network}:{facts.own.name}", how_to_name(facts.own)
+        if exists(folder.network):
+            remedy = f"{remedy}; a copy of it is {shell_quoted(name)}"
         why = "" if has_weights else ", and the run has no checkpoint yet"
         raise FileRefusedError(
             f"{folder}: its network, {facts.own.model}, needs its code, which is run only if you "
             f"name it{why}",
-            remedy=f"{how_to_name(facts.own)}{copy}",
+            remedy=remedy,
         )
     try:
         output_shapes(facts.layers, facts.data.image_shape)
