@@ -279,7 +279,8 @@ SMALL_PAGE = """# A page
 ```python
 for n in range(9):
     print("number", n)
-open("dots.png", "w").close()
+from PIL import Image
+Image.effect_noise((9, 9), 50).save("dots.png")
 ```
 
 ```text

@@ -16,12 +16,13 @@ import io
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+
+from PIL import Image
 
 from pages import PAGES, PICTURES, Block, blocks, execute, lesson_pages, pictures
 
@@ -102,10 +103,11 @@ def differences(page: Path, text: str) -> list[str]:
 
 
 def copy_pictures(text: str, folder: Path) -> None:
-    """Copy what a page shows of the pictures in a folder."""
+    """Copy what a page shows of the pictures in a folder, with 256 colors, to keep files small."""
     PICTURES.mkdir(exist_ok=True)
     for shown, saved in pictures(text).items():
-        shutil.copyfile(folder / saved, PICTURES / shown)
+        with Image.open(folder / saved) as picture:
+            picture.convert("RGB").quantize(256).save(PICTURES / shown, optimize=True)
 
 
 def make(page: Path, *, only_check: bool) -> bool:
