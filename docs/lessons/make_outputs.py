@@ -63,10 +63,11 @@ def printed_by_command(line: str) -> str:
 
 
 def run(text: str, name: str) -> list[str]:
-    """What each block of a page prints, run in order in the current folder."""
+    """What each block of a page prints, run in order in the current folder, which is not named."""
     namespace: dict[str, object] = {"__name__": "__main__"}
+    folder = f"{Path.cwd()}{os.sep}"
     return [
-        printed_by(block, f"<{name}, block {number}>", namespace)
+        printed_by(block, f"<{name}, block {number}>", namespace).replace(folder, "")
         for number, block in enumerate(blocks(text), start=1)
     ]
 
