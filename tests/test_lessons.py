@@ -400,7 +400,8 @@ def test_a_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
         for output in cell.outputs
         if output.output_type == "display_data"
     ]
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     assert pictures[0] == "8 images of fashion-mnist (train)"
     assert pictures[1].startswith("Plot of the training up to epoch 10: train_loss ")
-    assert pictures[2] == "8 images of fashion-mnist (test)"
+    assert pictures[2] == "the weights of each class as an image"
+    assert pictures[3] == "16 images of fashion-mnist (test)"
