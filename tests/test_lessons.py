@@ -15,6 +15,7 @@ from nbclient import NotebookClient
 from small_data import SMALL_DATA, SMALL_MODEL
 from tenfold import cli
 from tenfold.data.catalog.table import DATASETS
+from tenfold.recipes import choosing
 from thoroughness import some
 
 LESSONS = Path(__file__).parent.parent / "docs" / "lessons"
@@ -39,6 +40,9 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     """The kind and text of every block that can be run."""
     return [(block.kind, block.code) for block in pages.blocks(text_of(page))]
 
+
+QUICK_CHOICES = {"LEAST_EPOCHS": 1, "MOST_EPOCHS": 2, "WIDTHS": (4,)}
+"""Bounds of what is chosen by the data, for trainings whose models need not be good."""
 
 CLASSES = sorted({name for entry in DATASETS.values() for name in entry.classes}, reverse=True)
 DEPENDS_ON_DATA = re.compile(
@@ -136,6 +140,8 @@ def test_every_block_runs_in_its_order(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name, value in QUICK_CHOICES.items():
+        monkeypatch.setattr(choosing, name, value)
     namespace: dict[str, object] = {"__name__": "__main__"}
     text = text_of(page)
     for number, block in enumerate(pages.blocks(text), start=1):
