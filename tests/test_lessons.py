@@ -45,17 +45,16 @@ QUICK_CHOICES = {"LEAST_EPOCHS": 1, "MOST_EPOCHS": 2, "WIDTHS": (4,)}
 """Bounds of what is chosen by the data, for trainings whose models need not be good."""
 
 CLASSES = sorted({name for entry in DATASETS.values() for name in entry.classes}, reverse=True)
-DEPENDS_ON_DATA = re.compile(
-    r"[+-]?\d+(?:[.,:]\d+)*\.?(?:e[+-]?\d+)?|\b(?:True|False|nan|inf)\b|"
+RESULT = re.compile(
+    r"\b(?:True|False|nan|inf)\b|"
     + "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in CLASSES if not name.isdigit())
 )
-"""Numbers, and words that stand for results: names of classes and truth values."""
+"""Words that stand for results: names of classes, truth values, numbers that are none."""
 
 
 def as_compared(line: str) -> str:
     """A line of output without spaces, and with `#` for what depends on the data or the machine."""
-    masked = DEPENDS_ON_DATA.sub("#", line)
-    return re.sub(r"\s", "", re.sub(r"(# (h|min) )+(?=# s)", "", masked))
+    return re.sub(r"\s", "", pages.without_numbers(RESULT.sub("#", line)))
 
 
 def console(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
