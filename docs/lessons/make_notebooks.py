@@ -1,7 +1,7 @@
 """Make the notebooks from the pages: `python docs/lessons/make_notebooks.py`.
 
-Blocks of Python become code cells, everything between them text. The same page gives the same
-bytes.
+Blocks of Python become code cells, everything between them text, and so do folded solutions with
+their code. The same page gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ import json
 import re
 from pathlib import Path
 
-PAGES = Path(__file__).parent
-NOTEBOOKS = PAGES / "notebooks"
+from pages import NOTEBOOKS, PAGES, blocks, lesson_pages
 
-CODE_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
-
-
-def lesson_pages() -> list[Path]:
-    """The lessons in every language, without the index."""
-    return sorted(PAGES.glob("[0-9]-*.md"))
+RELATIVE_LINK = re.compile(
+    r"^```.*?^```$|\]\((?!https?:|#)([^)]+)\)", re.DOTALL | re.MULTILINE
+)
+"""Or code, where such characters are no link."""
 
 
 def notebook_path(page: Path) -> Path:
@@ -29,10 +25,9 @@ def notebook_path(page: Path) -> Path:
 
 def notebook_text(page: Path) -> str:
     """The notebook of a page, as it stands in its file."""
-    parts = CODE_BLOCK.split(page.read_text("utf-8"))
     cells = [
         _cell("code" if place % 2 else "markdown", part.strip("\n"), f"cell-{place}")
-        for place, part in enumerate(parts)
+        for place, part in enumerate(_parts(page.read_text("utf-8")))
         if part.strip()
     ]
     notebook = {
@@ -45,6 +40,17 @@ def notebook_text(page: Path) -> str:
         "nbformat_minor": 5,
     }
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _parts(text: str) -> list[str]:
+    """A page's text and code in turn."""
+    parts, end = [], 0
+    for block in blocks(text):
+        if block.kind == "python" and not block.is_folded:
+            start, next_end = block.span
+            parts += [text[end:start], block.code]
+            end = next_end
+    return [*parts, text[end:]]
 
 
 def _cell(kind: str, source: str, name: str) -> dict[str, object]:
@@ -61,6 +67,8 @@ def _cell(kind: str, source: str, name: str) -> dict[str, object]:
 def _link_from_notebook(link: re.Match[str]) -> str:
     """A page's relative link, from the notebook's folder; another lesson's is its notebook."""
     target = link[1]
+    if target is None:
+        return link[0]
     if PAGES / target in lesson_pages():
         return f"]({notebook_path(PAGES / target).name})"
     return f"](../{target})"
