@@ -26,7 +26,16 @@ from pathlib import Path
 from PIL import Image
 
 import cifar10_copy
-from pages import PAGES, PICTURES, Block, blocks, execute, lesson_pages, pictures
+from pages import (
+    PAGES,
+    PICTURES,
+    Block,
+    blocks,
+    execute,
+    lesson_pages,
+    pictures,
+    without_numbers,
+)
 
 COMMAND = re.compile(r"^\$ tenfold (?P<arguments>.*?)(?: +# .*\bfails\b.*)?$")
 
@@ -65,11 +74,12 @@ def printed_by_command(line: str) -> str:
 
 
 def run(text: str, name: str) -> list[str]:
-    """What each block of a page prints, run in order in the current folder."""
+    """What each block of a page prints, run in order in the current folder, which is not named."""
     namespace: dict[str, object] = {"__name__": "__main__"}
+    folder = f"{Path.cwd()}{os.sep}"
     with cifar10_copy.copy_in_use():
         return [
-            printed_by(block, f"<{name}, block {number}>", namespace)
+            printed_by(block, f"<{name}, block {number}>", namespace).replace(folder, "")
             for number, block in enumerate(blocks(text), start=1)
         ]
 
@@ -94,15 +104,10 @@ def with_outputs(text: str, printed: list[str]) -> str:
     return text
 
 
-def without_numbers(text: str) -> list[str]:
-    """The lines of a page whose numbers do not matter."""
-    return re.sub(r"\d+([.,:]\d+)*", "#", text).splitlines()
-
-
 def differences(page: Path, text: str) -> list[str]:
     """Where a page differs from a text in more than numbers."""
-    lines = (without_numbers(page.read_text("utf-8")), without_numbers(text))
-    return [*difflib.unified_diff(*lines, "shown", "printed", lineterm="", n=0)]
+    shown, printed = (without_numbers(each).splitlines() for each in (page.read_text("utf-8"), text))
+    return [*difflib.unified_diff(shown, printed, "shown", "printed", lineterm="", n=0)]
 
 
 def copy_pictures(text: str, folder: Path) -> None:
@@ -123,7 +128,8 @@ def make(page: Path, *, only_check: bool) -> bool:
             page.write_text(made, "utf-8")
             return False
     found = differences(page, made)
-    print(*found, sep="\n")
+    for line in found:
+        print(line)
     return bool(found)
 
 

@@ -22,6 +22,7 @@ _BLOCK = re.compile(
 )
 _SOLUTION = re.compile(r"^<details>$.*?^</details>$", re.DOTALL | re.MULTILINE)
 _PICTURE = re.compile(r"\]\(pictures/((\d)-([\w-]+\.png))\)")
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,:]\d+)*\.?(?:e[+-]?\d+)?")
 
 
 class Block(NamedTuple):
@@ -72,6 +73,11 @@ def blocks(text: str) -> list[Block]:
 def pictures(text: str) -> dict[str, str]:
     """The pictures that a page shows: the name in `pictures/`, and that in the code."""
     return {shown: saved for shown, _lesson, saved in _PICTURE.findall(text)}
+
+
+def without_numbers(text: str) -> str:
+    """A text with `#` for every number, and for every time such as `2 min 5 s` only one."""
+    return re.sub(r"(# (h|min) )+(?=# s)", "", _NUMBER.sub("#", text))
 
 
 def execute(code: str, name: str, namespace: dict[str, object]) -> None:
