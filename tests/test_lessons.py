@@ -6,22 +6,26 @@ import os
 import re
 import shlex
 import sys
+import tarfile
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 from small_data import SMALL_DATA, SMALL_MODEL
 from tenfold import cli
+from tenfold.data import load_splits
 from tenfold.data.catalog.table import DATASETS
 from tenfold.recipes import choosing
 from thoroughness import IS_THOROUGH, some
 
 LESSONS = Path(__file__).parent.parent / "docs" / "lessons"
 sys.path.insert(0, str(LESSONS))
-make_notebooks, make_outputs, pages = map(
-    importlib.import_module, ("make_notebooks", "make_outputs", "pages")
+cifar10_copy, make_notebooks, make_outputs, pages = map(
+    importlib.import_module, ("cifar10_copy", "make_notebooks", "make_outputs", "pages")
 )
 
 READMES = [LESSONS.parents[1] / "README.md", LESSONS.parents[1] / "README.zh.md"]
@@ -348,6 +352,29 @@ def test_a_command_that_fails_unannounced_stops_the_page(small_page: Path) -> No
     small_page.write_text(SMALL_PAGE.replace("  # fails", ""), "utf-8")
     with pytest.raises(SystemExit, match="exit code 2"):
         make_outputs.make(small_page, only_check=False)
+
+
+def test_cifar_10_is_read_from_its_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = DATASETS["cifar10"].classes
+    with tarfile.open(tmp_path / cifar10_copy.ARCHIVE, "w:xz") as archive:
+        for split, n in (("train", 20), ("test", 10)):
+            for number in range(n):
+                red = 10 * number
+                name = tmp_path / "image.jpg"
+                Image.new("RGB", (32, 32), (red, 0, 0)).save(name, quality=100)
+                archive.add(name, f"copy/{split}/{classes[number % 10]}/{number}.jpg")
+    monkeypatch.setenv("TENFOLD_DATA", str(tmp_path))
+    with cifar10_copy.copy_in_use():
+        splits = load_splits("cifar10").splits
+        assert splits.train.source == "cifar10"
+    assert splits.test is not None
+    for part, n in ((splits.train, 20), (splits.test, 10)):
+        assert part.classes == classes
+        assert len(part) == n
+        numbers = np.rint(part.image_array[:, 0, 0, 0] / 10).astype(int)
+        assert sorted(numbers) == [*range(n)]
+        assert [*numbers] != [*range(n)]
+        assert part.label_array.tolist() == [*(numbers % 10)]
 
 
 # ---- Notebooks ---------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """Put what the lessons' code prints into the pages: `python docs/lessons/make_outputs.py 3-lenet`.
 
 Runs every block of a page in order, in a temporary folder and on the real data sets (see
-`TENFOLD_DATA`), and replaces each block of text that directly follows one with what that printed.
-Where the text has a line `...`, as many lines as it has before and after that are kept. Pictures
-that the code saves as NAME.png, and that the page shows as `pictures/3-NAME.png`, are copied there.
-A command must succeed, unless a comment behind it says that it fails. With `--check`, nothing is
-written: differences in words, numbers aside, are shown, and the exit code is 1 if there are any.
+`TENFOLD_DATA`; of CIFAR-10, the copy in `cifar10_copy.py` will do), and replaces each block of text
+that directly follows one with what that printed. Where the text has a line `...`, as many lines as
+it has before and after that are kept. Pictures that the code saves as NAME.png, and that the page
+shows as `pictures/3-NAME.png`, are copied there. A command must succeed, unless a comment behind it
+says that it fails. With `--check`, nothing is written: differences in words, numbers aside, are
+shown, and the exit code is 1 if there are any.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from PIL import Image
 
+import cifar10_copy
 from pages import (
     PAGES,
     PICTURES,
@@ -59,7 +61,7 @@ def printed_by_command(line: str) -> str:
         raise SystemExit(f"{line!r} does not start with '$ tenfold '")
     words = shlex.split(command["arguments"], comments=True)
     done = subprocess.run(
-        [sys.executable, "-m", "tenfold", *words],
+        [sys.executable, cifar10_copy.__file__, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -75,10 +77,11 @@ def run(text: str, name: str) -> list[str]:
     """What each block of a page prints, run in order in the current folder, which is not named."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     folder = f"{Path.cwd()}{os.sep}"
-    return [
-        printed_by(block, f"<{name}, block {number}>", namespace).replace(folder, "")
-        for number, block in enumerate(blocks(text), start=1)
-    ]
+    with cifar10_copy.copy_in_use():
+        return [
+            printed_by(block, f"<{name}, block {number}>", namespace).replace(folder, "")
+            for number, block in enumerate(blocks(text), start=1)
+        ]
 
 
 def shortened(printed: str, shown: str) -> str:
