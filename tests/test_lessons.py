@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -189,29 +188,31 @@ def test_the_chinese_page_shows_the_same_outputs(page: Path) -> None:
 
 
 def outputs_without_own_words(page: Path) -> list[list[str]]:
-    """A page's outputs without strings of the block or of functions defined before it."""
-    outputs, in_functions = [], set[str]()
+    """A page's outputs without the strings of their blocks and of functions that these call."""
+    outputs, of_functions = [], dict[str, set[str]]()
     for block in pages.blocks(text_of(page)):
         shown = re.sub(r"(\d+ (h|min) )*[\d.]+ s\b", "# s", block.output or "")
         if block.kind == "python":
             tree = ast.parse(block.code)
-            for words in sorted(texts_in([tree]) | in_functions, key=len, reverse=True):
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef):
+                    of_functions[node.name] = texts_in(node, of_functions)
+            for words in sorted(texts_in(tree, of_functions), key=len, reverse=True):
                 own = re.escape(words.strip()) or "\n"
                 shown = re.sub(f"{NOT_BETWEEN_LETTERS}{own}{NOT_BETWEEN_LETTERS}", "\n", shown)
-            in_functions |= texts_in(
-                [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-            )
         outputs.append(shown.split())
     return outputs
 
 
-def texts_in(trees: Sequence[ast.AST]) -> set[str]:
-    nodes = (node for tree in trees for node in ast.walk(tree))
-    return {
-        node.value
-        for node in nodes
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+def texts_in(tree: ast.AST, of_functions: dict[str, set[str]]) -> set[str]:
+    """The strings in code, and in the functions that it names."""
+    found = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+        elif isinstance(node, ast.Name):
+            found |= of_functions.get(node.id, set())
+    return found
 
 
 @pytest.mark.parametrize("page", [*ENGLISH, INDICES[0], READMES[0]], ids=by_name)
