@@ -162,7 +162,7 @@ def test_a_run_that_trains_again_has_none_until_it_ends(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("tenfold.runs.fit.train_loop", killed)
+        patched.setattr("tenfold.runs.prepared.train_loop", killed)
         with pytest.raises(KeyboardInterrupt):
             tenfold.resume(run, epochs=2, quiet=True)
     assert tenfold.open_run(run).facts.digests == {}

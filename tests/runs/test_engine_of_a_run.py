@@ -164,7 +164,7 @@ def unlike(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Recipe:
         raise NotAListError
 
     monkeypatch.setattr("tenfold.evaluation.compiled.require_layer_list", refuse)
-    monkeypatch.setattr("tenfold.runs.fit.layer_list", lambda network, image_shape: None)
+    monkeypatch.setattr("tenfold.runs.preparing.layer_list", lambda network, image_shape: None)
     return recipe
 
 

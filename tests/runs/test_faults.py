@@ -340,7 +340,7 @@ def test_weights_that_are_not_finite_are_never_saved(
 
 def spoil_step(monkeypatch: pytest.MonkeyPatch, *, at: int, weights: bool, value: float) -> None:
     """Make the loss or the weights of one step infinite or NaN."""
-    from tenfold.runs import fit as module
+    from tenfold.runs import prepared as module
     from tenfold.training.torch_engine import TorchEngine, train_step
 
     taken = 0

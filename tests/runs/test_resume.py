@@ -34,7 +34,7 @@ from tenfold.errors import (
     UsageError,
 )
 from tenfold.recipes import Recipe, load_recipe, recipe_names
-from tenfold.runs import evaluate_run, fit, open_run, resume_run, session, train_run
+from tenfold.runs import evaluate_run, open_run, prepared, resume_run, session, train_run
 from tenfold.runs.facts import RunFacts
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.resources import Resources
@@ -313,7 +313,7 @@ def test_ctrl_c_while_the_test_images_are_evaluated_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit.Prepared, "logits", interrupted)
+        patched.setattr(prepared.Prepared, "logits", interrupted)
         with pytest.raises(InterruptedRunError, match="all epochs are saved; evaluate") as raised:
             train_run(load_recipe(EVERYTHING), out=run, resources=resources)
     assert raised.value.exit_code == 130
@@ -479,7 +479,7 @@ def test_more_epochs_are_remembered_immediately(
 ) -> None:
     """Killed right after its start, a longer run continues without --epochs."""
     run = after_one_epoch(tmp_path)
-    with dies_before(monkeypatch, fit, "train_loop"):
+    with dies_before(monkeypatch, prepared, "train_loop"):
         resume_run(run, epochs=2)
     assert len(resume_run(run).history) == 2
 

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from tenfold.errors import FileRefusedError, UsageError, printable
 from tenfold.paths import found_at, is_file
-from tenfold.storage import read_text
+from tenfold.storage import absolute, read_text
 
 LARGEST_SOURCE = 2**20
 """Bytes that a file with a network may have."""
@@ -59,19 +59,20 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
             f"{path}: {found_at(path)}", remedy="name the file with the network, such as net.py:Net"
         )
     code = CodeFile(path.name, read_text(path, LARGEST_SOURCE), path)
+    place = str(absolute(path))  # of another folder, `net.py` is another file to Python's caches
     name = f"_tenfold_code_{path.stem}"
     module = ModuleType(name)
-    module.__file__ = str(path)
+    module.__file__ = place
     sys.modules[name] = module  # dataclasses and `inspect` look for it there
     folder = str(path.parent.resolve())
     if folder not in sys.path:
         sys.path.append(folder)
     try:
         with contextlib.redirect_stdout(sys.stderr), _being_run(path):
-            compiled = compile(code.source, str(path), "exec", dont_inherit=True)
+            compiled = compile(code.source, place, "exec", dont_inherit=True)
             exec(compiled, vars(module))  # noqa: S102 - the user has named it to be run
     except (Exception, SystemExit) as error:
-        line = _line_in(path, error)
+        line = _line_in(place, error)
         where = f"{path} line {line}" if line else str(path)
         raise UsageError(f"{where}: {_said(error)}") from error
     return module, code
@@ -83,12 +84,12 @@ def _said(error: BaseException) -> str:
     return f"running it raises {type(error).__name__}: {printable(str(error), 300)}"
 
 
-def _line_in(path: Path, error: BaseException) -> int | None:
+def _line_in(place: str, error: BaseException) -> int | None:
     """The last line of the file that an error came through."""
     if isinstance(error, SyntaxError):
         return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    lines = [frame.lineno for frame in frames if frame.filename == place]
     return lines[-1] if lines else None
 
 

@@ -66,6 +66,7 @@ def _is_a_learners(frame: FrameType) -> bool:
 def _as_text(frame: FrameType, number: int) -> tuple[str, str]:
     """The place of a line, with the line itself where it can be read; and the line alone."""
     name = frame.f_code.co_filename
+    linecache.checkcache(name)  # the file may have been edited since it was last run
     code = linecache.getline(name, number, frame.f_globals).strip()
     is_cell = "ipykernel" in name or name.startswith("<")
     where = f"line {number}" if is_cell else f"{Path(name).name} line {number}"
