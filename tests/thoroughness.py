@@ -6,10 +6,17 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+import pytest
+
 T = TypeVar("T")
 
 IS_THOROUGH = bool(os.environ.get("TENFOLD_SOAK"))
 """Whether all is tested, as by `make soak`."""
+
+
+only_if_thorough = pytest.mark.skipif(
+    not IS_THOROUGH, reason="it takes long: TENFOLD_SOAK=1, as in make soak"
+)
 
 
 def some(cases: Iterable[T], n: int = 1) -> Sequence[T]:

@@ -15,7 +15,7 @@ from workshop import Answer, Workshop, call, instruction_sets_here
 from needed_tools import cannot_be_tested
 from tenfold.native.built import processor
 from tenfold.native.compiling import BuildError
-from thoroughness import IS_THOROUGH
+from thoroughness import IS_THOROUGH, only_if_thorough, some
 
 SETS_HERE = instruction_sets_here()
 CANNOT_RUN_HERE = 3  # the driver's exit code
@@ -59,12 +59,13 @@ def passes(command: list[str], *arguments: str) -> Answer:
     return answer
 
 
+@only_if_thorough
 def test_the_reference_agrees_with_finite_differences(workshop: Workshop) -> None:
     driver = workshop.driver(SETS_HERE[-1])
     assert "gradients" in passes(driver, "--check-reference", "--cases", "6").out
 
 
-@each_set
+@pytest.mark.parametrize("instruction_set", some(sorted(SETS_HERE)))
 def test_the_small_pieces(workshop: Workshop, instruction_set: str) -> None:
     passes(workshop.driver(instruction_set), "--lists", "--cases", "1")  # may skip
     assert "ulp" in passes(workshop.pieces(instruction_set)).out

@@ -13,6 +13,7 @@ from needed_tools import cannot_be_tested, need
 from tenfold.native.built import INSTRUCTION_SETS, LIBRARIES, library_file, processor
 from tenfold.native.compiling import compile_library, find_compiler
 from tenfold.native.library import PACKAGE
+from thoroughness import only_if_thorough
 
 ASK = ROOT / "tests" / "native" / "ask.cpp"
 
@@ -96,6 +97,7 @@ def test_the_installed_library_can_be_opened_on_a_processor_that_cannot_run_it(
     assert answer(need("qemu-x86_64"), "-cpu", "Nehalem", ask, library)[0] == 0
 
 
+@only_if_thorough
 def test_an_arm_library_runs_on_every_64_bit_arm_processor(
     workshop: Workshop, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from needed_tools import cannot_be_tested, need
 from tenfold.native.built import INSTRUCTION_SETS, LIBRARIES, library_file, processor, source_files
 from tenfold.native.compiling import INSTRUCTION_FLAGS, Compiler, compile_library, find_compiler
 from tenfold.native.library import PACKAGE
-from thoroughness import some
+from thoroughness import only_if_thorough, some
 
 MINGW = "x86_64-w64-mingw32"
 
@@ -114,6 +114,7 @@ def test_clang_tidy_finds_nothing_in_other_vectors(instruction_set: str, tmp_pat
 QUICK = "--checks=-clang-analyzer-*,-bugprone-suspicious-include"
 
 
+@only_if_thorough
 def test_clang_tidy_finds_nothing_in_the_driver(tmp_path: Path) -> None:
     """All of it as one unit: the standard library takes most of the time, again in every unit."""
     units, whole = [TESTS / f"{name}.cpp" for name in DRIVER], tmp_path / "driver.cpp"

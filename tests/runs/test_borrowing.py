@@ -28,7 +28,7 @@ from tenfold.runs import Run
 from tenfold.runs.fit import Fitted, fit
 from tenfold.runs.resources import Resources
 from tenfold.training import Watcher
-from thoroughness import some
+from thoroughness import only_if_thorough, some
 
 RECIPE = load_recipe("digits-quick", {"epochs": 1, "model": "mlp", "model_args.hidden": [8]})
 
@@ -111,6 +111,7 @@ def test_settings_unlike_a_runs_are_restored(
     assert (before["flush denormals"], before["cuDNN"]) == (own, (own, own))
 
 
+@only_if_thorough
 def test_importing_and_training_leave_the_random_module_alone(tmp_path: Path) -> None:
     """In a new process: a module that draws a number on import does so only once."""
     code = f"""
@@ -213,6 +214,7 @@ def test_a_watcher_may_train_and_evaluate(engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@only_if_thorough
 def test_a_process_forked_during_training_can_train(tmp_path: Path) -> None:
     """Even though the thread that was training does not exist in it."""
     code = f"""
@@ -276,6 +278,7 @@ USES_OF_THREADS = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@only_if_thorough
 def test_a_model_loaded_before_a_fork_predicts_after_it(tmp_path: Path) -> None:
     """As in a server that loads the model once, and then forks its workers."""
     code = f"""

@@ -9,7 +9,7 @@ import pytest
 
 from command_line import Tenfold
 from tenfold.reproduction.published import SYSTEMS
-from thoroughness import IS_THOROUGH
+from thoroughness import only_if_thorough
 
 pytestmark = pytest.mark.real_data
 
@@ -49,7 +49,7 @@ def cifar(real_data: Path) -> str:
     return str(copy)
 
 
-@pytest.mark.skipif(not IS_THOROUGH, reason="all of CIFAR-10: TENFOLD_SOAK=1")
+@only_if_thorough
 def test_the_published_figures_from_the_command_line(
     cifar: str, real_data: Path, tenfold: Tenfold
 ) -> None:

@@ -13,7 +13,7 @@ from tenfold.data import DataLoader, load_splits
 from tenfold.evaluation import evaluate_accuracy
 from tenfold.reproduction.published import SYSTEMS
 from tenfold.training import load_weights, train_epoch
-from thoroughness import IS_THOROUGH
+from thoroughness import only_if_thorough
 
 pytestmark = pytest.mark.real_data
 
@@ -64,7 +64,7 @@ def test_the_loop_by_hand(real_data: Path, tmp_path: Path) -> None:
     assert evaluate_accuracy(ours, test) == accuracy
 
 
-@pytest.mark.skipif(not IS_THOROUGH, reason="eleven epochs: TENFOLD_SOAK=1")
+@only_if_thorough
 def test_the_published_figures_by_a_run_of_ones_own_module(real_data: Path, tmp_path: Path) -> None:
     """Those of ten epochs, of a model that had been trained for one before."""
     run = tenfold.train(
