@@ -51,8 +51,12 @@ class Served:
     def collected(self) -> dict[str, bytes]:
         """The pictures that were collected, by their place in the folder."""
         assert self.folder is not None
-        files = self.folder.glob("*/*.png")
-        return {str(each.relative_to(self.folder)): each.read_bytes() for each in files}
+        while True:
+            files = self.folder.glob("*/*.png")
+            try:
+                return {str(each.relative_to(self.folder)): each.read_bytes() for each in files}
+            except FileNotFoundError:  # one was taken back in the meantime
+                continue
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application, with failures and delays."""
