@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from tenfold.runs.page import ReportPage
 from tenfold.runs.resources import Resources
 from tenfold.runs.run import Run, open_run
 from tenfold.runs.run import load as load_classifier
+from tenfold.storage import as_json
 from tenfold.training.history import EpochMetrics
 from tenfold.training.watching import OnEpoch, Watcher, Watchers
 
@@ -562,30 +562,24 @@ def _own_model(changes: dict[str, Any]) -> OwnModel | None:
             remedy="leave it out, or give the class: model=Net",
         )
     for key in given:
-        changes[key] = _as_json(key, changes[key])
+        changes[key] = _storable(key, changes[key])
     return own
 
 
-def _as_json(key: str, value: object) -> object:
-    """A value as JSON has it, of which NumPy's numbers are plain ones.
+def _storable(key: str, value: object) -> object:
+    """A value as a recipe can keep it.
 
     Raises:
         UsageError: JSON cannot have it.
     """
     try:
-        return json.loads(json.dumps(value, default=_plain_number))
+        return as_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{key} cannot be kept in a recipe: {error}, wanted numbers, text, and lists and "
             "tables of these",
             remedy="give a function that makes the network: model=lambda: Net(...)",
         ) from error
-
-
-def _plain_number(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"found an object of type {type(value).__name__}")
 
 
 def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:

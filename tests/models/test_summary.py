@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tenfold.errors import UsageError
 from tenfold.models import MODELS, build, summarize
 
 
@@ -145,3 +146,16 @@ def test_the_dictionary_holds_the_same_as_json():
         "parameters": 7_850,
         "multiply_adds": 7_840,
     }
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((1, 28, 28), r"layer 0 \(Conv2d\) takes 3 channels, but gets 1"),
+        ((3, 9, 9), "takes 400 features per image, but gets 150: .* gives 6 x 5 x 5"),
+    ],
+)
+def test_a_model_that_fails_is_explained(shape: tuple[int, int, int], said: str) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 5), nn.Flatten(), nn.Linear(400, 10))
+    with pytest.raises(UsageError, match=said):
+        summarize(model, shape)

@@ -184,10 +184,7 @@ def summary(
     as_json: Json = False,
 ) -> None:
     """Show a model layer by layer: output shapes, parameters, multiply-adds."""
-    import torch
-
     from tenfold.models import MODELS, build
-    from tenfold.models.mistakes.explaining import explained, named
     from tenfold.models.own import is_code, own_model
     from tenfold.models.summary import summarize
     from tenfold.runs.run import read_own_bundle, source_of
@@ -225,8 +222,7 @@ def summary(
             f"{model!r} is neither a model nor a run",
             remedy=did_you_mean(model, MODELS),
         )
-    with named(name or model), explained(network, torch.zeros(1, *image_shape)):
-        table = summarize(network, image_shape, name)
+    table = summarize(network, image_shape, name)
     show(table.to_dict(), as_json, lambda: str(table))
 
 

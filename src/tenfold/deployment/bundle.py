@@ -224,20 +224,12 @@ class Bundle:
         """
         import torch
 
-        from tenfold.models.listed import ListedNetwork
-
         if self.code is not None:
             with torch.random.fork_rng(devices=[]):
                 return self.code.build(self.header.arguments)
         if self.header.layers is not None:
-            try:
-                with torch.device("meta"):
-                    return ListedNetwork(self.header.layers, facts.parameters)
-            except (KeyError, TypeError) as error:  # no network could have been traced to it
-                raise FileRefusedError(
-                    f"{self.place}: {_UNUSABLE}: its weights have names that no network can have",
-                    remedy=_NAME_ONE,
-                ) from error
+            with _refused_as_unusable(self.place), torch.device("meta"):
+                return OwnModel.listed(facts, self.header.layers).build({})
         raise FileRefusedError(
             f"{self.place}: its network, {facts.model}, needs its code, which is run only if you "
             "name it",

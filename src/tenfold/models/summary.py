@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tenfold.errors import printable
+from tenfold.models.mistakes.explaining import explained, named
 from tenfold.models.outline import without_weights
 from tenfold.types import ImageShape
 
@@ -99,16 +100,25 @@ def summarize(model: nn.Module, input_shape: Sequence[int], name: str = "") -> M
         model: accepts float images, n x channels x height x width.
         input_shape: channels, height and width of one image.
         name: what the model is called; by default as its class.
+
+    Raises:
+        UsageError: the model fails, and why.
     """
     shape = ImageShape(*input_shape)
     outline = without_weights(model).eval()
     layers = _layers_of(outline)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    images, title = torch.empty(1, *shape, device="meta"), name or type(model).__name__
+    with (
+        named(title),
+        explained(outline, images),
+        FlopCounterMode(display=False) as counter,
+        torch.no_grad(),
+    ):
         watch = _Watch(layers, counter)
-        outline(torch.empty(1, *shape, device="meta"))
+        outline(images)
     parameters = list(model.parameters())
     return ModelSummary(
-        model=name or type(model).__name__,
+        model=title,
         input=str(shape),
         layers=tuple(_rows(layers, watch)),
         parameters=_count(parameters),

@@ -77,8 +77,11 @@ class Prepared:
         that are done are in the cache.
         """
         if self.features is not None:
-            with out_of_memory_explained(
-                self.state, batch_size=None, eval_batch_size=self.recipe.eval_batch_size
+            with (
+                self.failures_named(),
+                out_of_memory_explained(
+                    self.state, batch_size=None, eval_batch_size=self.recipe.eval_batch_size
+                ),
             ):
                 others = [part.images for part in (self.splits.val, self.shown) if part is not None]
                 try:

@@ -20,6 +20,7 @@ from tenfold.storage.files import write_bytes as write_bytes
 from tenfold.storage.files import write_json as write_json
 from tenfold.storage.files import write_text as write_text
 from tenfold.storage.files import write_together as write_together
+from tenfold.storage.json_values import as_json as as_json
 from tenfold.storage.tensors import LARGEST_HEADER as LARGEST_HEADER
 from tenfold.storage.tensors import StoredTensor as StoredTensor
 from tenfold.storage.tensors import TensorFile as TensorFile

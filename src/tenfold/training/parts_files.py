@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +12,7 @@ from tenfold.errors import FileRefusedError, UsageError, did_you_mean
 from tenfold.models.torch_files import is_by_torch
 from tenfold.models.weight_names import with_own_prefixes
 from tenfold.models.weight_order import NotMatchedError
+from tenfold.storage import as_json
 from tenfold.training.optimizer_state import load_optimizer
 from tenfold.training.own_checkpoint import read_own_checkpoint, write_own_checkpoint
 from tenfold.training.state import require_same_weights
@@ -62,25 +60,13 @@ def save_checkpoint(
 def _plain(name: str, fact: object) -> object:
     """A fact as a JSON value."""
     try:
-        return json.loads(json.dumps(fact, default=_number))
+        return as_json(fact)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"save_checkpoint: {name} cannot be saved: {error}, wanted a JSON value: "
             "numbers, strings, and lists and dicts of these",
             remedy="convert it first, for example a tensor with .tolist()",
         ) from error
-
-
-def _number(value: object) -> object:
-    """The number in a tensor or an array of one element.
-
-    Raises:
-        TypeError: it is something else.
-    """
-    if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1:
-        return value.item()
-    shape = f" of shape {list(value.shape)}" if isinstance(value, Tensor | np.ndarray) else ""
-    raise TypeError(f"found an object of type {type(value).__name__}{shape}")
 
 
 def load_checkpoint(

@@ -37,7 +37,7 @@ def require_usable(
         network: anything; a module from n x channels x height x width, float32, to logits.
         image_shape: channels, height and width of one image.
         n_classes: number of logits per image.
-        images: two images as the network gets them; with less, random pixels, 0..1.
+        images: two images as the network gets them; with fewer, random pixels, 0..1.
         listener: receives notes about what is unusual but not wrong.
 
     Raises:

@@ -36,10 +36,11 @@ _CASES: tuple[tuple[str, _Case], ...] = (
     (_DEVICES, values.wrong_device),
     (_TYPES, values.wrong_type),
     # Shapes
-    (r"shapes cannot be multiplied", shapes.wrong_features),
+    (r"shapes cannot be multiplied|must have same reduction dim", shapes.wrong_features),
     (r"shape '\[([-\d, ]+)\]' is invalid for input of size (\d+)", shapes.wrong_view),
     (r"view size is not compatible with input tensor's size", shapes.view_of_strides),
     (r"expected input\[.*\] to have \d+ channels, but got \d+", shapes.wrong_channels),
+    (r"Invalid channel dimensions", shapes.wrong_channels),  # on the meta device
     (r"running_mean should contain \d+ elements not \d+", shapes.wrong_channels),
     (r"Calculated padded input size per channel: (\(.*?\))", shapes.too_small),
     (r"Given input size: (\(.*?\))\. Calculated output size", shapes.too_small),
