@@ -109,6 +109,10 @@ class TrainingError(TenfoldError):
     """Training that cannot continue: a loss that is not finite, or out of memory."""
 
 
+class StoppedAtOnce(SystemExit):
+    """A second signal, which asks not even to save."""
+
+
 class InterruptedRunError(TenfoldError):
     """A run stopped by a signal, after its state was saved.
 

@@ -200,6 +200,64 @@ class Net(nn.Module):
         {"x.flatten(1)": "x.flatten()[None]"},
         ("1 row for 2 images", "x.flatten(1)"),
     ),
+    "a view for one size of batch": Mistake(
+        MLP,
+        {"x.flatten(1)": "x.view(64, -1)"},
+        (
+            "line 14, x = x.view(64, -1): (64, -1) is only for a batch of 64 images, and ",
+            "this one has 2",
+            "x.flatten(1), which takes a batch of any size",
+        ),
+    ),
+    "a view for one size of batch, whose rows are shorter": Mistake(
+        MLP,
+        {"x.flatten(1)": "x.view(32, -1)"},
+        (
+            "32 rows for 2 images, wanted a row per image (in forward: x = x.view(32, -1))",
+            "flatten",
+        ),
+    ),
+    "a layer made of the images": Mistake(
+        MLP,
+        {"F.relu(self": "nn.ReLU(self"},
+        (
+            "line 16, return self.fc2(x): nn.ReLU(x) makes a layer and computes nothing",
+            "(in forward: x = nn.ReLU(self.fc1(x))), wanted a call of one",
+            "write nn.ReLU()(x)",
+        ),
+        {"nn.ReLU(self": "nn.ReLU()(self"},
+    ),
+    "a pooling made of the images": Mistake(
+        MLP.replace("784", "196").replace("x.flatten", "F.max_pool2d(x, 2).flatten"),
+        {"F.max_pool2d(x, 2)": "nn.MaxPool2d(x, 2)"},
+        ("nn.MaxPool2d(x) makes a layer", "write nn.MaxPool2d(...)(x)"),
+        {"nn.MaxPool2d(x, 2)": "nn.MaxPool2d(2)(x)"},
+    ),
+    "a function's layer made of the images": Mistake(
+        MLP,
+        {"F.relu(self.fc1(x))": "nn.Sigmoid(self.fc1(x))"},
+        ("nn.Sigmoid(x) makes a layer", "write nn.Sigmoid()(x)"),
+        {"nn.Sigmoid(": "nn.Sigmoid()("},
+    ),
+    "a layer returned": Mistake(
+        MLP,
+        {"return self.fc2(x)": "return nn.Softplus(self.fc2(x))"},
+        ("(in forward: return nn.Softplus(self.fc2(x)))", "write nn.Softplus()(x)"),
+        {"nn.Softplus(": "nn.Softplus()("},
+    ),
+    "a sum with a layer": Mistake(
+        MLP,
+        {"F.relu(self.fc1(x))": "self.fc1(x) + self.fc1"},
+        ("fc1 is a layer of type Linear, wanted what it computes", "call it: self.fc1(x)"),
+    ),
+    "a layer that is not called": Mistake(
+        MLP.replace("__init__()\n", "__init__()\n        self.relu = nn.ReLU()\n"),
+        {"F.relu(self.fc1(x))": "self.relu"},
+        ("return self.fc2(x): relu is a layer of type ReLU", "call it: self.relu(x)"),
+    ),
+    "a network that ends the process": Mistake(
+        MLP, {"x = x.flatten(1)": "raise SystemExit(3)"}, ("Net raises SystemExit: 3",)
+    ),
     "a view after permute": Mistake(
         MLP,
         {"x.flatten(1)": "x.permute(0, 2, 3, 1).transpose(1, 2).view(len(x), -1)"},

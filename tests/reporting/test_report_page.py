@@ -29,6 +29,7 @@ from tenfold.errors import InterruptedRunError, TrainingError, UsageError
 from tenfold.reporting import after
 from tenfold.reporting.pages import report as report_module
 from tenfold.runs.run import Run
+from tenfold.training.watching import Watcher
 
 VOID = {"meta", "img", "br", "input", "line", "rect", "circle", "path", "polyline"}
 
@@ -376,8 +377,16 @@ def test_weights_that_the_last_step_has_spoiled(remedy: dict[str, Any], tmp_path
 
 def test_advice_on_the_training_stays_with_the_run(tmp_path: Path) -> None:
     dead = {"model": "mlp", "optimizer": "sgd", "lr": 5.0, "seed": 0, "threads": 1}
-    run = tenfold.train("digits", epochs=3, out=tmp_path / "run", quiet=True, **dead)
+    at_once: list[list[str]] = []
+
+    class Reads(Watcher):
+        def note(self, text: str) -> None:
+            if "zero in every layer" in text:
+                at_once.append(json.loads((tmp_path / "run/run.json").read_text())["advice"])
+
+    run = tenfold.train("digits", epochs=3, out=tmp_path / "run", watcher=Reads(), **dead)
     (advice,) = run.facts.advice
+    assert at_once == [[advice]]  # so it is not lost if the process is killed
     assert advice.startswith("the gradient is zero in every layer")
     assert advice[1:] in Page(run.folder / "report.html").text
     assert json.loads((run.folder / "report.json").read_text())["advice"] == [advice]

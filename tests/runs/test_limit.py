@@ -143,7 +143,10 @@ def test_another_limit_is_another_recipe(tmp_path: Path, tenfold: Tenfold) -> No
     recipe.write_text(recipe.read_text().replace("limit = 300", "limit = 400"))
     answer = tenfold("resume", "run", "--epochs", "3")
     assert answer.code == 4
-    assert "recipe.limit was 300, is 400; undo the change, or accept it" in answer.err
+    assert (
+        "recipe.limit was 300, is 400; undo the change, or accept it: add --accept recipe "
+        "--accept data" in answer.err
+    )
     answer = tenfold("resume", "run", "--epochs", "3", "--accept", "recipe", "--accept", "data")
     assert answer.code == 0, answer.err
     n = open_run(tmp_path / "run").facts.data.n

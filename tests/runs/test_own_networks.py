@@ -25,6 +25,8 @@ from tenfold.models import Preprocessing
 from tenfold.models.listed import ListedNetwork
 from tenfold.runs import Run
 from tenfold.storage import read_tensors
+from tenfold.training.history import EpochMetrics
+from tenfold.training.watching import Watcher
 from thoroughness import some
 
 NETWORKS = Path(__file__).parent.parent / "assets" / "networks" / "net.py"
@@ -460,6 +462,7 @@ def test_a_script_that_trains_is_not_run_for_its_network(net: Path, tenfold: Ten
             "Odd raises KeyError: 'the last",
         ),
         ("if len(x) != 2: return x.flatten(1)[:, :3]", "Odd raises IndexError: Target"),
+        ("if len(x) not in (2, 100): raise SystemExit(3)", "training Odd raises SystemExit: 3"),
     ],
 )
 def test_what_a_network_raises_in_training_is_told(
@@ -479,6 +482,31 @@ class Odd(Curved):
     assert "Traceback" not in answer.err
     assert said in answer.err
     assert json.loads(Path("run/run.json").read_text("utf-8"))["status"] == "failed"
+
+
+def test_a_network_that_ends_the_process_when_it_is_made_is_told(
+    net: Path, tenfold: Tenfold
+) -> None:
+    ends = "\nclass Ends(nn.Module):\n    def __init__(self): raise SystemExit(3)\n"
+    net.write_text(NETWORKS.read_text("utf-8") + ends, "utf-8")
+    answer = tenfold("train", "digits", "--model", "net.py:Ends")
+    assert answer.code == 2
+    assert "making Ends raises SystemExit: 3" in answer.err
+
+
+def test_what_a_watcher_raises_is_not_blamed_on_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Fails(Watcher):
+        def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
+            raise KeyError("mine")
+
+    with pytest.raises(
+        UsageError, match=r"raise KeyError.*: training TwoLayers raises KeyError: 'mine'"
+    ):
+        train(TwoLayers, "run", watcher=Fails())
 
 
 def test_arguments_that_a_recipe_cannot_hold_are_refused() -> None:

@@ -22,7 +22,7 @@ from tenfold.cli import (  # noqa: F401 - they add the commands
 )
 from tenfold.cli.app import InterruptedByUserError, app
 from tenfold.cli.output import write_json
-from tenfold.errors import StorageError, TenfoldError
+from tenfold.errors import StoppedAtOnce, StorageError, TenfoldError
 from tenfold.native.waiting import let_threads_wait_briefly
 from tenfold.reporting.language import error_line, note_on_language, speaker
 from tenfold.reporting.streams import standard_streams
@@ -58,7 +58,7 @@ def main() -> NoReturn:
                 traceback.print_exception(found)
             else:
                 sys.stderr.write(f"tenfold: {error_line(error, sys.stderr)}\n")
-        except SystemExit as second_signal:
+        except StoppedAtOnce as second_signal:
             code = cast("int", second_signal.code)
             is_server = sys.argv[1:2] == ["serve"]
             lost = "requests were not answered" if is_server else "nothing more was saved"

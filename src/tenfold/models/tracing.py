@@ -22,7 +22,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import fx, nn
 
-from tenfold.errors import UsageError, printable
+from tenfold.errors import StoppedAtOnce, UsageError, printable
 from tenfold.models.calls import NotAListError, read_calls, require
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.outline import without_weights
@@ -82,9 +82,9 @@ def require_layer_list(
         require_weights(found, {name: tuple(t.shape) for name, t in network.state_dict().items()})
         if image_shape is not None:
             _require_accepted(found, image_shape)
-    except NotAListError:
+    except (NotAListError, StoppedAtOnce):
         raise
-    except Exception as error:  # user code runs here and may raise anything
+    except (Exception, SystemExit) as error:  # user code runs here and may raise anything
         said = printable(str(error).partition("\n")[0], 100)
         raise NotAListError(f"tracing its code raises {type(error).__name__}: {said}") from error
     return found

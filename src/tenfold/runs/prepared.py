@@ -101,8 +101,8 @@ class Prepared:
         return model
 
     def failures_named(self) -> AbstractContextManager[None]:
-        """Inside the block, errors that a network of the user's own raises become ours."""
-        return nullcontext() if self.own is None else named(self.own.name)
+        """Inside the block, errors of the user's own code become ours."""
+        return nullcontext() if self.own is None else named(f"training {self.own.name}")
 
     @property
     def shown(self) -> ImageDataset | None:

@@ -56,6 +56,10 @@ FIXED = (
 """Prefixes of the differences that cannot be accepted: the state of a run does not fit them."""
 
 
+_CHOOSE_IMAGES = ("recipe.limit ", "recipe.val ", "recipe.test ", "recipe.add ")
+"""Prefixes of the differences that lead to others in the data."""
+
+
 class _CheckpointContext(Context):
     """The context and conditions recorded in a checkpoint."""
 
@@ -264,7 +268,10 @@ def _remedy_for(differences: Sequence[str]) -> str:
     """Whether these differences can be accepted, and by which options of `tenfold resume`."""
     if any(each.startswith(FIXED) for each in differences):
         return "undo the change, or train a new run: a run keeps its model, start and optimizer"
-    options = " ".join(f"--accept {part}" for part in dict.fromkeys(map(_part, differences)))
+    parts = [*map(_part, differences)]
+    if any(each.startswith(_CHOOSE_IMAGES) for each in differences):
+        parts.append("data")
+    options = " ".join(f"--accept {part}" for part in dict.fromkeys(parts))
     return f"undo the change, or accept it: add {options}"
 
 

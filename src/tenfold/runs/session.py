@@ -65,7 +65,7 @@ def run_session(
     facts = _begin(folder, prepared, facts, beginning)
     with _failures_noted(folder, facts):
         state = prepared.state
-        saver = _Saver(folder, prepared)
+        saver = _Saver(folder, prepared, facts)
         checkpointer = Checkpointer(
             folder.checkpoints,
             {**prepared.context.model_dump(), "conditions": prepared.conditions.model_dump()},
@@ -90,7 +90,7 @@ def run_session(
             )
         finally:
             watcher.ended()
-        facts = facts.updated(advice=list(dict.fromkeys([*facts.advice, *saver.advice])))
+        facts = saver.facts
         if outcome == "interrupted":
             folder.write_facts(facts.updated(status="interrupted"))
             raise InterruptedRunError(
@@ -181,13 +181,15 @@ def _failures_noted(folder: RunFolder, facts: RunFacts) -> Iterator[None]:
 class _Saver(Watcher):
     """Keeps the files beside the checkpoints in step with the training."""
 
-    def __init__(self, folder: RunFolder, prepared: Prepared) -> None:
-        self.folder, self.prepared, self.best_epoch = folder, prepared, 0
-        self.advice: list[str] = []
+    def __init__(self, folder: RunFolder, prepared: Prepared, facts: RunFacts) -> None:
+        self.folder, self.prepared, self.facts, self.best_epoch = folder, prepared, facts, 0
 
     def note(self, text: str) -> None:
         """Keep what is said of the training."""
-        self.advice.append(text)
+        advice = list(dict.fromkeys([*self.facts.advice, text]))
+        self.facts = self.facts.updated(advice=advice)
+        with contextlib.suppress(StorageError):  # advice alone must not end the training
+            self.folder.write_facts(self.facts)
 
     def epoch_done(self, metrics: EpochMetrics, epochs: int) -> None:
         """Add the epoch's figures to the history."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from tenfold.errors import StoppedAtOnce
+
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _SECOND_EXITS = (signal.SIGINT, signal.SIGTERM)
 """After one of these, another one exits at once."""
@@ -108,4 +110,4 @@ def stop_on_signals() -> Iterator[StopRequest]:
 def _exit_at_once(number: int, frame: FrameType | None) -> None:
     del frame
     signal.signal(number, signal.SIG_DFL)
-    raise SystemExit(128 + number)
+    raise StoppedAtOnce(128 + number)

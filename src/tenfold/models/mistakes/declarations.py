@@ -6,11 +6,11 @@ import inspect
 import re
 from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
 
 from tenfold.errors import UsageError, nearest
 from tenfold.models.mistakes.failure import Failure
-from tenfold.models.mistakes.naming import called
+from tenfold.models.mistakes.naming import called, in_forward
 
 _NOT_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
@@ -100,6 +100,51 @@ def no_forward(failure: Failure, match: re.Match[str]) -> UsageError:
     return failure.explained_by(
         f"{kind} has no method forward, wanted one that takes the images",
         remedy="define forward(self, x) in the class, indented as far as __init__",
+    )
+
+
+def not_called(failure: Failure, match: re.Match[str]) -> UsageError | None:
+    """A layer in the place of what it computes, as after `x = nn.ReLU(x)` or `x = self.relu`."""
+    kind, attribute = match["kind"], match.groupdict().get("attribute")
+    if failure.network is None or (attribute and not hasattr(Tensor, attribute)):
+        return None
+    found = about_not_called(failure.network, kind, failure.place.code)
+    return None if found is None else failure.explained_by(found.message, remedy=found.remedy)
+
+
+def about_not_called(network: nn.Module, kind: str, failed: str = "") -> UsageError | None:
+    """The error for a layer that is used as if it were a tensor; None if no such layer is known.
+
+    Args:
+        network: in whose `forward` it is used.
+        kind: the name of the layer's class.
+        failed: the line that failed, if it is named already.
+    """
+    layer = getattr(nn, kind, None)
+    if not (isinstance(layer, type) and issubclass(layer, nn.Module)):
+        return None
+    makes = rf"\bnn\.{kind}\((?!\)\()"
+    if made := in_forward(network, makes):
+        where = "" if re.search(makes, failed) else made
+        arguments = "..." if _needs_arguments(layer) else ""
+        return UsageError(
+            f"nn.{kind}(x) makes a layer and computes nothing{where}, wanted a call of one",
+            remedy=f"write nn.{kind}({arguments})(x), or make the layer in __init__ and call it in "
+            "forward",
+        )
+    names = [name for name, each in network.named_modules() if type(each) is layer]
+    if not names:
+        return None
+    return UsageError(
+        f"{names[0]} is a layer of type {kind}, wanted what it computes",
+        remedy=f"call it: self.{names[0]}(x)",
+    )
+
+
+def _needs_arguments(layer: type[nn.Module]) -> bool:
+    parameters = inspect.signature(layer).parameters.values()
+    return any(
+        each.default is each.empty and each.kind < each.VAR_POSITIONAL for each in parameters
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tenfold.errors import TenfoldError, UsageError, printable
+from tenfold.errors import StoppedAtOnce, TenfoldError, UsageError, printable
 from tenfold.models.mistakes import declarations, labels, shapes, values
 from tenfold.models.mistakes.failure import Failure
 from tenfold.models.mistakes.outputs import wrong_outputs
@@ -29,6 +29,10 @@ _CASES: tuple[tuple[str, _Case], ...] = (
     # Declarations
     (r"before Module\.__init__\(\) call", declarations.init_not_called),
     (r"has no attribute '(\w+)'", declarations.init_not_called),
+    (r"'(?P<kind>\w+)' object has no attribute '(?P<attribute>\w+)'", declarations.not_called),
+    (r"must be Tensor, not (?P<kind>\w+)", declarations.not_called),
+    (r"(?P<kind>\w+)\.__init__\(\) takes \d+ positional", declarations.not_called),
+    (r"unsupported operand type.*: .*?'(?!Tensor')(?P<kind>\w+)'", declarations.not_called),
     (r"has no attribute '(\w+)'", declarations.unknown_attribute),
     (r"Module \[(\w+)\] is missing the required \"forward\"", declarations.no_forward),
     (r"(\S+)\.forward\(\) (?:takes|missing) ", declarations.wrong_signature),
@@ -100,14 +104,13 @@ def named(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except TenfoldError:
+    except (TenfoldError, StoppedAtOnce):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = Place(error).line
-        said = printable(str(error).partition("\n")[0], 300)
-        raise UsageError(
-            f"{line}{': ' if line else ''}{what} raises {type(error).__name__}: {said}"
-        ) from error
+        reason = printable(str(error).partition("\n")[0], 300)
+        said = f"{what} raises {type(error).__name__}: {reason}"
+        raise UsageError(f"{line}: {said}" if line else said) from error
 
 
 def _explanations(failure: Failure) -> Iterator[UsageError | None]:

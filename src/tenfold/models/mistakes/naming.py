@@ -72,6 +72,12 @@ def lines_of_forward(network: nn.Module, pattern: str) -> Iterator[str]:
         yield from (line.strip() for line in lines if re.search(pattern, line))
 
 
+def in_forward(network: nn.Module | None, pattern: str) -> str:
+    """The lines of `lines_of_forward` after a word in a sentence; empty if there are none."""
+    lines = [] if network is None else list(lines_of_forward(network, pattern))
+    return f" (in forward: {' and '.join(lines)})" if lines else ""
+
+
 def _is_of_torch(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == "torch"
 

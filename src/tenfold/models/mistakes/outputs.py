@@ -9,9 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.errors import UsageError
+from tenfold.models.mistakes.declarations import about_not_called
 from tenfold.models.mistakes.failure import Failure
-from tenfold.models.mistakes.naming import called, linear, lines_of_forward, sizes, written
+from tenfold.models.mistakes.naming import (
+    called,
+    in_forward,
+    linear,
+    lines_of_forward,
+    sizes,
+    written,
+)
 from tenfold.models.mistakes.trial import Call
+
+RESHAPES = r"view\(|reshape\(|flatten\("
+"""Code that can take numbers from one image to another."""
 
 _CLOSE = 1e-5
 """How far from 1 the sum of a softmax in single precision can be, with room to spare."""
@@ -44,6 +55,10 @@ def not_logits(network: nn.Module, outputs: object, rows: int) -> UsageError | N
             "wanted one tensor, the logits",
             remedy="return only the logits",
         )
+    if isinstance(outputs, nn.Module) and (
+        found := about_not_called(network, type(outputs).__name__)
+    ):
+        return found
     if not isinstance(outputs, Tensor):
         return UsageError(
             f"{kind}.forward returns an object of type {type(outputs).__name__}{returned}, "
@@ -78,7 +93,6 @@ def mixed_images(
     if not isinstance(outputs, Tensor) or outputs.ndim == 0 or len(outputs) == rows:
         return None
     kind, remedy = type(network).__name__, "flatten with x.flatten(1), which keeps images apart"
-    guilty = " and ".join(lines_of_forward(network, r"view\(|reshape\(|flatten\("))
     before = None
     for call in calls:
         if call.taken is not None and call.taken[0] != rows:
@@ -91,7 +105,7 @@ def mixed_images(
         before = call.given
     return UsageError(
         f"{kind} gives {len(outputs)} rows of outputs for {rows} images"
-        f"{f' (in forward: {guilty})' if guilty else ''}, wanted one row per image",
+        f"{in_forward(network, RESHAPES)}, wanted one row per image",
         remedy=remedy,
     )
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tenfold.errors import UsageError, counted, set_option
 from tenfold.models.mistakes.failure import Failure
-from tenfold.models.mistakes.naming import convolution, linear, sizes, written
+from tenfold.models.mistakes.naming import convolution, in_forward, linear, sizes, written
+from tenfold.models.mistakes.outputs import RESHAPES
 
 _LARGER = "load larger images (image_size)"
 
@@ -29,7 +30,7 @@ def wrong_features(failure: Failure, _match: re.Match[str]) -> UsageError | None
             f"{takes}, but gets {sizes(taken.shape)}, not flattened",
             remedy=f"flatten them first, with x.flatten(1) or nn.Flatten(){also}",
         )
-    mixed = _mixed_rows(failure, len(taken), f"{takes}, but gets")
+    mixed = _mixed_rows(failure, len(taken), takes)
     if mixed is not None:
         return mixed
     source = failure.source_of(numbers)
@@ -45,7 +46,8 @@ def _mixed_rows(failure: Failure, rows: int, takes: str) -> UsageError | None:
         return None
     n = len(failure.images)
     return failure.explained_by(
-        f"{takes} {counted(rows, 'row')} for {counted(n, 'image')}, wanted a row per image",
+        f"{takes}, but gets {counted(rows, 'row')} for {counted(n, 'image')}, wanted a row per "
+        f"image{in_forward(failure.network, RESHAPES)}",
         remedy="flatten with x.flatten(1), which keeps the images apart",
     )
 
@@ -55,7 +57,14 @@ def wrong_view(failure: Failure, match: re.Match[str]) -> UsageError | None:
     shape, size = [int(part) for part in match[1].split(",") if part.strip()], int(match[2])
     if not isinstance(failure.images, Tensor) or not len(failure.images):
         return None
-    numbers = size // len(failure.images)
+    n = len(failure.images)
+    if len(shape) > 1 and shape[0] not in (-1, n):
+        return failure.explained_by(
+            f"{tuple(shape)} is only for a batch of {counted(shape[0], 'image')}, and this one has "
+            f"{n:,}",
+            remedy="flatten with x.flatten(1), which takes a batch of any size",
+        )
+    numbers = size // n
     reshaped = _variable_of(failure, size)
     found = f"{reshaped}, which is {numbers} numbers" if reshaped else f"there are {numbers}"
     wanted = shape[-1]

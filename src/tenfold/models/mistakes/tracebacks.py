@@ -68,6 +68,7 @@ def _as_text(frame: FrameType, number: int) -> tuple[str, str]:
     name = frame.f_code.co_filename
     linecache.checkcache(name)  # the file may have been edited since it was last run
     code = linecache.getline(name, number, frame.f_globals).strip()
-    is_cell = "ipykernel" in name or name.startswith("<")
-    where = f"line {number}" if is_cell else f"{Path(name).name} line {number}"
-    return (f"{where}, {code}" if code else where), code
+    if "ipykernel" in name or name.startswith("<"):  # a cell, or typed at a prompt
+        return (f"line {number}, {code}" if code else f"line {number}"), code
+    file = Path(name).name
+    return (f"{file} line {number}, {code}" if code else f"{file} line {number}"), code

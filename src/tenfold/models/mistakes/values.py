@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tenfold.errors import UsageError
 from tenfold.models.mistakes.failure import Failure
-from tenfold.models.mistakes.naming import lines_of_forward
+from tenfold.models.mistakes.naming import in_forward, lines_of_forward
 from tenfold.models.torch_files import is_usual
 
 _IN_PLACE = r"[\w\])]\s*[-+*/]=\s|\.\w+_\(|inplace=True"
@@ -227,10 +227,9 @@ def _out_of_place(line: str) -> str:
 def no_gradients(failure: Failure, _match: re.Match[str]) -> UsageError:
     """A loss that does not depend on any weight by way of differentiable steps."""
     losing = r"no_grad|inference_mode|\.detach\(|argmax|\.item\(|\.numpy\(|\.data\b"
-    lines = [] if failure.network is None else list(lines_of_forward(failure.network, losing))
-    named = f" (in forward: {' and '.join(lines)})" if lines else ""
     return failure.explained_by(
-        f"the loss has no gradients{named}, wanted one computed from the network's outputs and "
+        f"the loss has no gradients{in_forward(failure.network, losing)}, "
+        "wanted one computed from the network's outputs and "
         "weights that are trained",
         remedy="leave out torch.no_grad(), .detach() and argmax on the way from the images to the "
         "loss",
