@@ -253,6 +253,14 @@ def test_empty_and_out_of_range_selections_are_refused():
         dataset.select(torch.tensor([2]))
 
 
+def test_what_is_no_list_of_places_is_refused():
+    dataset = numbered([0, 1], 2)
+    with pytest.raises(UsageError, match=r"have the shape \(\), wanted \(n,\); give a list"):
+        dataset.select(torch.tensor(1))
+    with pytest.raises(UsageError, match=r"one image at a time, found a slice; select several"):
+        dataset[:1]
+
+
 def test_another_name_for_the_same_images():
     dataset = numbered([0, 1], 2)
     other = dataset.renamed("test")

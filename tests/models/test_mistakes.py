@@ -264,6 +264,15 @@ class Net(nn.Module):
         ("permute or transpose", "reshape instead of view"),
         {"view(": "reshape("},
     ),
+    "all numbers of all images in a row": Mistake(
+        LENET,
+        {"x.flatten(1)": "x.flatten()"},
+        (
+            "line 21, x = F.relu(self.fc1(x)): fc1 takes 400 features per image, but gets 1 row ",
+            "for 2 images, wanted a row per image (in forward: x = x.flatten())",
+            "x.flatten(1)",
+        ),
+    ),
     "a softmax function": Mistake(
         MLP,
         {"return self.fc2(x)": "return F.softmax(self.fc2(x), dim=1)"},

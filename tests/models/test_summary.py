@@ -85,12 +85,37 @@ class UsedTwice(nn.Module):
 
 def test_what_is_shared_counts_once_as_parameters_and_each_time_as_work():
     summary = summarize(UsedTwice(), (1, 4, 4))
-    table = rows(summary)
-    assert (table["first"].parameters, table["first"].multiply_adds) == (256, 512)
-    assert (table["tied"].parameters, table["tied"].multiply_adds) == (0, 256)
-    assert (table["unused"].parameters, table["unused"].output) == (12, "")
-    assert (table[""].parameters, table[""].multiply_adds) == (16, 0)
+    assert [
+        (layer.name, layer.output, layer.parameters, layer.multiply_adds)
+        for layer in summary.layers
+    ] == [
+        ("", "16", 16, 0),
+        ("flatten", "16", 0, 0),
+        ("first", "16", 256, 256),
+        ("first", "16", 0, 256),
+        ("tied", "16", 0, 256),
+        ("unused", "", 12, 0),
+    ]
     assert (summary.parameters, summary.multiply_adds) == (256 + 12 + 16, 768)
+
+
+def test_a_layer_used_twice_has_a_row_with_the_size_after_each_use():
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+            self.pool = nn.MaxPool2d(2)
+
+        def forward(self, images):
+            return self.pool(self.conv2(self.pool(self.conv1(images)))).flatten(1)
+
+    layers = summarize(Pooled(), (1, 28, 28)).layers
+    assert [(layer.name, layer.output) for layer in layers] == [
+        ("conv1", "6x24x24"),
+        ("pool", "6x12x12"),
+        ("conv2", "16x8x8"),
+        ("pool", "16x4x4"),
+    ]
 
 
 class Scaled(nn.Module):

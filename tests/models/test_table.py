@@ -35,6 +35,11 @@ def images(shape, n=4):
     return torch.rand(n, *shape, generator=torch.Generator().manual_seed(1))
 
 
+def test_a_shape_with_the_channels_last_is_refused():
+    with pytest.raises(UsageError, match=r"is \(28, 28, 1\), wanted channels, .*: \(1, 28, 28\)"):
+        build("lenet", (28, 28, 1), 10)
+
+
 @TABLE
 @pytest.mark.parametrize(
     ("channels", "size", "classes"),

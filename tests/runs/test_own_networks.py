@@ -439,6 +439,15 @@ def test_commands_are_said_as_they_work(net: Path, tenfold: Tenfold) -> None:
     assert tenfold(*shlex.split(line.removeprefix("next"))[1:]).code == 0
 
 
+def test_a_missing_file_is_told_with_the_folder_that_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tenfold: Tenfold
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = tenfold("train", "digits", "--model", "net.py:Net")
+    assert answer.code == 2
+    assert f"net.py: no such file in {tmp_path}; name the file" in answer.err
+
+
 def test_annotations_are_as_in_the_users_file(net: Path, tenfold: Tenfold) -> None:
     text = "def f(x: int): pass\nassert f.__annotations__ == {'x': int}\n"
     net.write_text(NETWORKS.read_text("utf-8") + text, "utf-8")

@@ -13,7 +13,13 @@ import pytest
 from tenfold.errors import FileRefusedError, UsageError
 from tenfold.runs import folder as folder_module
 from tenfold.runs.facts import RunFacts
-from tenfold.runs.folder import MAX_TEXT_SIZE, RunFolder, new_folder
+from tenfold.runs.folder import (
+    MAX_TEXT_SIZE,
+    RunFolder,
+    existing_run,
+    new_folder,
+    plain_name,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -149,6 +155,31 @@ def test_a_number_that_another_process_takes_meanwhile_is_skipped(
 
     monkeypatch.setattr(folder_module, "make_folder", slower)
     assert new_folder(None, "a") == Path("runs/a-002")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("photos", "photos"),
+        ("/data/my photos (2).tar.gz", "my-photos-2"),
+        ("照片/手势 照片.zip", "手势-照片"),
+        ("fotos de jose\u0301", "fotos-de-jos\u00e9"),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u093f\u0928\u094d\u0926\u0940"),
+        ("照" * 100, "照" * 40),
+        ("..", "data"),
+        ("\udcff\n:*?", "data"),
+    ],
+)
+def test_a_folder_is_called_as_its_data(data: str, name: str) -> None:
+    assert plain_name(data) == name
+
+
+def test_a_run_of_a_similar_name_is_proposed(tmp_path: Path, folder: RunFolder) -> None:
+    with pytest.raises(FileRefusedError, match="no such folder; did you mean") as caught:
+        existing_run(folder.path.with_name(f"{folder.path.name}s"))
+    assert caught.value.remedy == f"did you mean {str(folder.path)!r}?"
+    with pytest.raises(FileRefusedError, match="name a folder that tenfold train has made"):
+        existing_run(tmp_path / "elsewhere" / "x")
 
 
 def test_only_a_run_suggests_continuing_it(folder: RunFolder, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from tenfold.data.files.reading import require_matching
-from tenfold.errors import DataError, counted, quoted
+from tenfold.errors import DataError, UsageError, counted, quoted
 from tenfold.types import (
     ImageShape,
     LabelArray,
@@ -130,7 +130,12 @@ class ImageDataset(MapDataset):
     def __len__(self) -> int:
         return len(self.image_array)
 
-    def __getitem__(self, index: SupportsIndex) -> tuple[Tensor, int]:
+    def __getitem__(self, index: SupportsIndex | slice) -> tuple[Tensor, int]:
+        if isinstance(index, slice):
+            raise UsageError(
+                "a data set gives one image at a time, found a slice",
+                remedy="select several with select(torch.arange(100))",
+            )
         place = operator.index(index)
         return self.images[place], int(self.label_array[place])
 
@@ -165,8 +170,16 @@ class ImageDataset(MapDataset):
         Args:
             indices: image indices, int64, shape (chosen,); or a boolean mask over all images.
             split: the new split name; None keeps the current one.
+
+        Raises:
+            UsageError: the indices are not a list of them.
         """
         chosen = np.arange(len(self))[as_array(indices)]
+        if chosen.ndim != 1:
+            raise UsageError(
+                f"the indices of images have the shape {tuple(chosen.shape)}, wanted (n,)",
+                remedy="give a list, such as torch.arange(100)",
+            )
         arrays = self.arrays.chosen(chosen)
         return ImageDataset.from_arrays(arrays, split=split or self.split, source=self.source)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from tenfold.errors import FileRefusedError, UsageError, printable
-from tenfold.paths import found_at, is_file
+from tenfold.errors import FileRefusedError, UsageError, printable, shell_quoted
+from tenfold.paths import exists, found_at, is_file
 from tenfold.storage import absolute, read_text
 
 LARGEST_SOURCE = 2**20
@@ -55,8 +55,11 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
         UsageError: there is no such file, or it raises an error, whose line the message names.
     """
     if not is_file(path):
+        found = found_at(path)
+        if not exists(path):
+            found += f" in {shell_quoted(str(absolute(path).parent))}"
         raise UsageError(
-            f"{path}: {found_at(path)}", remedy="name the file with the network, such as net.py:Net"
+            f"{path}: {found}", remedy="name the file with the network, such as net.py:Net"
         )
     code = CodeFile(path.name, read_text(path, LARGEST_SOURCE), path)
     place = str(absolute(path))  # of another folder, `net.py` is another file to Python's caches

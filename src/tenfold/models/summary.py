@@ -46,7 +46,7 @@ class ModelSummary:
     Attributes:
         model: the model's class.
         input: the shape of one image, such as `1x28x28`.
-        layers: in the order of their first use; then those that are not used.
+        layers: a row for each use, in their order; then those that are not used.
         parameters: total number; shared ones count once.
         trainable_parameters: number that receive gradients.
         parameter_bytes: memory of the parameters in bytes.
@@ -93,8 +93,7 @@ def summarize(model: nn.Module, input_shape: Sequence[int], name: str = "") -> M
     """Count a model's parameters and work, and follow one image's shape through its layers.
 
     The image passes through a copy without weights, in evaluation mode: the model, its mode and
-    the random state do not change. A layer that is used several times has one row, with the work
-    of all uses and the output of the last.
+    the random state do not change.
 
     Args:
         model: accepts float images, n x channels x height x width.
@@ -137,50 +136,62 @@ def _layers_of(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+@dataclass
+class _Use:
+    """One use of a layer.
+
+    Attributes:
+        name: the layer's.
+        output: the shape of its output for one image.
+        flops: its own, without those of layers inside it.
+    """
+
+    name: str
+    output: str = ""
+    flops: int = 0
+
+
 class _Watch:
-    """Records each layer's output shape and own work while a model runs."""
+    """Records each use of a layer while a model runs."""
 
     def __init__(self, layers: dict[str, nn.Module], counter: FlopCounterMode) -> None:
-        self.outputs = dict.fromkeys(layers, "")
-        self.flops = dict.fromkeys(layers, 0)
         self._counter = counter
-        self.entered: list[str] = []
-        self._counted = 0  # the part of the counter's total already in `flops`
-        self._running: list[str] = []  # outermost first
+        self.uses: list[_Use] = []
+        self._counted = 0  # the part of the counter's total already in the uses
+        self._running: list[_Use] = []  # outermost first
         for name, layer in layers.items():
             layer.register_forward_pre_hook(partial(self._enter, name))
-            layer.register_forward_hook(partial(self._leave, name))
+            layer.register_forward_hook(self._leave)
 
     def _enter(self, name: str, _layer: nn.Module, _inputs: object) -> None:
         self._count_for_innermost()
-        self._running.append(name)
-        self.entered.append(name)
+        self.uses.append(_Use(name))
+        self._running.append(self.uses[-1])
 
-    def _leave(self, name: str, _layer: nn.Module, _inputs: object, output: object) -> None:
+    def _leave(self, _layer: nn.Module, _inputs: object, output: object) -> None:
         self._count_for_innermost()
-        self._running.pop()
-        self.outputs[name] = _shape_text(output)
+        self._running.pop().output = _shape_text(output)
 
     def _count_for_innermost(self) -> None:
         total = self._counter.get_total_flops()
         if self._running:
-            self.flops[self._running[-1]] += total - self._counted
+            self._running[-1].flops += total - self._counted
         self._counted = total
 
 
 def _rows(layers: dict[str, nn.Module], watch: _Watch) -> Iterator[LayerSummary]:
     counted: set[Tensor] = set()
-    used = list(dict.fromkeys(watch.entered))
-    for name in [*used, *(name for name in layers if name not in used)]:
-        layer = layers[name]
+    used = {use.name for use in watch.uses}
+    for use in [*watch.uses, *(_Use(name) for name in layers if name not in used)]:
+        layer = layers[use.name]
         own = set(layer.parameters(recurse=False)) - counted
         counted |= own
         yield LayerSummary(
-            name=name,
+            name=use.name,
             kind=type(layer).__name__,
-            output=watch.outputs[name],
+            output=use.output,
             parameters=_count(own),
-            multiply_adds=watch.flops[name] // 2,
+            multiply_adds=use.flops // 2,
         )
 
 

@@ -132,6 +132,11 @@ def _image_shape(name: str, input_shape: Sequence[object]) -> ImageShape:
             f"{name}: the images' shape is {input_shape}, "
             "wanted channels, height and width as whole numbers"
         )
+    if sizes[2] in (1, 3) and sizes[0] > 4:
+        raise UsageError(
+            f"{name}: the images' shape is {tuple(input_shape)}, wanted channels, height and width",
+            remedy=f"give the channels first: {(sizes[2], *sizes[:2])}",
+        )
     return ImageShape(*sizes)
 
 

@@ -31,7 +31,7 @@ from tenfold.doctor.check import Checked
 from tenfold.errors import encodable, printable, shell_word
 from tenfold.reporting.pages.pictures import picture_url
 from tenfold.reporting.pages.rendering import rendered
-from tenfold.storage import make_folder, write_text
+from tenfold.storage import for_spreadsheets, make_folder, write_text
 
 PAGE, TABLE, JSON = "check.html", "findings.csv", "findings.json"
 """The names of the files."""
@@ -58,9 +58,7 @@ def write_check(folder: Path, checked: Checked) -> None:
     # The table last: by the others, the folder is known to be no data if the process dies here.
     write_text(folder / JSON, json.dumps(check_facts(checked), indent=1) + "\n")
     write_text(folder / PAGE, check_page(checked, folder / TABLE))
-    table = findings_csv(checked)
-    # Excel takes a file of other than plain characters for UTF-8 only if it begins so.
-    write_text(folder / TABLE, table if table.isascii() else f"\ufeff{table}")
+    write_text(folder / TABLE, for_spreadsheets(findings_csv(checked)))
 
 
 def check_facts(checked: Checked) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from tenfold.errors import (
     FileUnreadableError,
     StorageError,
     UsageError,
+    nearest,
     printable,
     reason_of,
     shell_quoted,
@@ -313,9 +315,16 @@ def existing_run(path: Path) -> RunFolder:
         if is_folder(folder.checkpoints):
             raise FileRefusedError(f"{folder.facts}: {found_at(folder.facts)}", remedy=PUT_BACK)
         refuse_group(path)
-        found = "not a run folder" if exists(path) else "no such folder"
+        found, others = "not a run folder", []
+        if not exists(path):
+            found = "no such folder"
+            others = [each.parent.name for each in path.parent.glob(f"*/{FACTS}")]
+        similar = nearest(path.name, sorted(others))
         raise FileRefusedError(
-            f"{folder}: {found}", remedy="name a folder that tenfold train has made"
+            f"{folder}: {found}",
+            remedy=f"did you mean {str(path.parent / similar)!r}?"
+            if similar
+            else "name a folder that tenfold train has made",
         )
     return folder
 
@@ -390,9 +399,20 @@ def _holds_something(folder: Path) -> bool:
     return any(name not in ours and not name.startswith(".") for name in names)
 
 
+_LONGEST = 120
+"""Bytes of a data set's name in that of a folder, which more is added to."""
+
+
 def plain_name(data: str) -> str:
     """The last part of a data set's name, made safe for a folder name."""
     name = Path(data).name
     for suffix in (".tar.gz", ".tar.xz", ".tar.bz2", ".tgz", ".tar", ".zip", ".npz"):
         name = name.removesuffix(suffix)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "data"
+    kept = "".join(each if _is_plain(each) else " " for each in unicodedata.normalize("NFC", name))
+    shortened = "-".join(kept.split()).encode()[:_LONGEST].decode(errors="ignore")
+    return shortened.strip("-.") or "data"
+
+
+def _is_plain(character: str) -> bool:
+    """Whether it is a letter, with its marks, or a digit of any script, or one of `._-`."""
+    return character in "._-" or unicodedata.category(character)[0] in "LMN"

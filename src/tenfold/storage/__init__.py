@@ -8,6 +8,7 @@ from tenfold.storage.files import append_text as append_text
 from tenfold.storage.files import destination as destination
 from tenfold.storage.files import expanded as expanded
 from tenfold.storage.files import flush as flush
+from tenfold.storage.files import for_spreadsheets as for_spreadsheets
 from tenfold.storage.files import make_folder as make_folder
 from tenfold.storage.files import open_regular as open_regular
 from tenfold.storage.files import read_regular_file as read_regular_file

@@ -212,6 +212,11 @@ def read_text(path: Path, limit: int) -> str:
         raise FileRefusedError(f"{path}: not UTF-8 text") from error
 
 
+def for_spreadsheets(table: str) -> str:
+    """A table as CSV, as Excel opens it: UTF-8 only if the file begins with a mark."""
+    return table if table.isascii() else f"\ufeff{table}"
+
+
 def absolute(path: Path) -> Path:
     """The absolute path; unchanged if the working directory no longer exists."""
     try:

@@ -18,8 +18,10 @@ _LARGER = "load larger images (image_size)"
 def wrong_features(failure: Failure, _match: re.Match[str]) -> UsageError | None:
     """A linear layer that gets another number of features than it takes."""
     layer, taken = failure.layer, failure.taken
-    if not isinstance(layer, nn.Linear) or taken is None or taken.ndim < 2:
+    if not isinstance(layer, nn.Linear) or taken is None:
         return None
+    if taken.ndim == 1:  # as after `x.flatten()`
+        taken = taken[None]
     name, wanted = failure.layer_name, layer.in_features
     takes = f"{name} takes {wanted} features per image"
     numbers = taken[0].numel()

@@ -16,7 +16,7 @@ from tenfold.runs.evidence import Evidence
 from tenfold.runs.folder import MAX_TEXT_SIZE, RunFolder, existing_run
 from tenfold.runs.resources import USUAL, Resources
 from tenfold.runs.run import Run, open_run
-from tenfold.storage import read_text, write_text
+from tenfold.storage import for_spreadsheets, read_text, write_text
 
 
 def make_report(
@@ -83,7 +83,8 @@ def write_report(run: Run, evidence: Evidence, listener: Listener) -> Path:
     Raises:
         StorageError: it cannot be written.
     """
-    write_text(RunFolder(run.folder).predictions, answers_csv(answers_of(evidence).values()))
+    table = for_spreadsheets(answers_csv(answers_of(evidence).values()))
+    write_text(RunFolder(run.folder).predictions, table)
     return _write(run, evidence, "", listener)
 
 
