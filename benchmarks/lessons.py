@@ -2,7 +2,7 @@
 
     python benchmarks/lessons.py                        # all lessons
     python benchmarks/lessons.py mlp-fashion --seeds 3  # one of them, three seeds
-    python benchmarks/lessons.py loading                # time of one pass through a loader
+    python benchmarks/lessons.py loading --pairs 15     # time of one pass through a loader
 
 Data sets are found as by `tenfold train`; `--cifar10` names another source for the lesson on
 CIFAR-10, such as an archive of class folders. `--images` limits the number of training images if a
@@ -104,15 +104,15 @@ class OneByOne(torch.utils.data.Dataset):
         return self.images[index].float() / 255, int(self.labels[index])
 
 
-def time_loading(repetitions: int = 5) -> dict[str, list[float]]:
-    """Seconds per pass over Fashion-MNIST's training images in batches of 64."""
+def time_loading(pairs: int) -> dict[str, list[float]]:
+    """Seconds per pass over Fashion-MNIST's training images in batches of 64, both ways in turn."""
     part = load_splits("fashion-mnist").splits.train
     datasets = {
         "one by one": OneByOne(part),
         "whole batches": TensorDataset(part.images.float() / 255, part.labels),
     }
     seconds: dict[str, list[float]] = {name: [] for name in datasets}
-    for _ in range(repetitions):
+    for _ in range(pairs):
         for name, dataset in datasets.items():
             start = time.perf_counter()
             for _batch in DataLoader(dataset, batch_size=64):
@@ -172,6 +172,7 @@ def main() -> None:
     )
     parser.add_argument("--only", help="run only this change")
     parser.add_argument("--seeds", type=int, default=1, help="by default 1")
+    parser.add_argument("--pairs", type=int, default=5, help="of passes of `loading`; by default 5")
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="by default PyTorch's number"
     )
@@ -180,7 +181,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.recipes == ["loading"]:
         torch.set_num_threads(options.threads)
-        print(json.dumps({"loading": time_loading(), "threads": options.threads}))
+        print(json.dumps({"loading": time_loading(options.pairs), "threads": options.threads}))
         return
     for recipe in options.recipes:
         data = chosen_data(recipe, options.cifar10, options.images)
