@@ -46,6 +46,11 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return [(block.kind, block.code) for block in pages.blocks(text_of(page))]
 
 
+def failing(page: Path) -> list[bool]:
+    """Of every block that can be run, whether its commands have to fail."""
+    return [block.fails for block in pages.blocks(text_of(page))]
+
+
 QUICK_CHOICES = {"LEAST_EPOCHS": 1, "MOST_EPOCHS": 2, "WIDTHS": (4,)}
 """Bounds of what is chosen by the data, for trainings whose models need not be good."""
 
@@ -62,13 +67,13 @@ def as_compared(line: str) -> str:
     return re.sub(r"\s", "", pages.without_numbers(RESULT.sub("#", line)))
 
 
-def console(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a command; it must fail if the comment behind it says so."""
-    words = shlex.split(line.removeprefix("$ "), comments=True)
+def console(line: str, monkeypatch: pytest.MonkeyPatch, *, fails: bool) -> None:
+    """Run a command, which has to succeed or to fail."""
+    words = shlex.split(line.removeprefix("$ "))
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as stop:
         cli.main()
-    assert bool(stop.value.code) == line.endswith("fails"), line
+    assert bool(stop.value.code) == fails, line
 
 
 def without_words(kind: str, text: str) -> str:
@@ -158,7 +163,7 @@ def test_every_block_runs_in_its_order(
             pages.execute(block.code, f"<{page.name}, block {number}>", namespace)
         else:
             for line in block.code.splitlines():
-                console(line, monkeypatch)
+                console(line, monkeypatch, fails=block.fails)
         printed = "".join(capfd.readouterr()).replace(f"{tmp_path}{os.sep}", "").splitlines()
         compared = {as_compared(line) for line in printed}
         shown = "" if block.is_measured else block.output or ""
@@ -184,6 +189,7 @@ def test_the_chinese_page_has_the_same_code(page: Path) -> None:
     assert [without_words(*block) for block in theirs] == [
         without_words(*block) for block in blocks(page)
     ]
+    assert failing(page.with_suffix(".zh.md")) == failing(page)
 
 
 NOT_BETWEEN_LETTERS = r"(?!(?<=[A-Za-z])(?=[A-Za-z]))"
@@ -327,8 +333,8 @@ old
 
 ![dots](pictures/1-dots.png)
 
-```console
-$ tenfold data nowhere  # fails
+```console fails
+$ tenfold data nowhere
 ```
 
 <details>
@@ -375,8 +381,14 @@ def test_a_check_shows_differences_in_words_and_writes_nothing(
 
 
 def test_a_command_that_fails_unannounced_stops_the_page(small_page: Path) -> None:
-    small_page.write_text(SMALL_PAGE.replace("  # fails", ""), "utf-8")
+    small_page.write_text(SMALL_PAGE.replace("console fails", "console"), "utf-8")
     with pytest.raises(SystemExit, match="exit code 2"):
+        make_outputs.make(small_page, only_check=False)
+
+
+def test_a_command_that_should_fail_and_does_not_stops_the_page(small_page: Path) -> None:
+    small_page.write_text(SMALL_PAGE.replace("data nowhere", "--version"), "utf-8")
+    with pytest.raises(SystemExit, match="exit code 0"):
         make_outputs.make(small_page, only_check=False)
 
 

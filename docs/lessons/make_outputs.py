@@ -4,9 +4,9 @@ Runs every block of a page in order, in a temporary folder and on the real data 
 `TENFOLD_DATA`; of CIFAR-10, the copy in `cifar10_copy.py` will do), and replaces each block of text
 that directly follows one with what that printed. Where the text has a line `...`, as many lines as
 it has before and after that are kept. Pictures that the code saves as NAME.png, and that the page
-shows as `pictures/3-NAME.png`, are copied there. A command must succeed, unless a comment behind it
-says that it fails. With `--check`, nothing is written: differences in words, numbers aside, are
-shown, and the exit code is 1 if there are any.
+shows as `pictures/3-NAME.png`, are copied there. A command must succeed, but must fail in a block
+that starts with ```console fails. With `--check`, nothing is written: differences in words, numbers
+aside, are shown, and the exit code is 1 if there are any.
 """
 
 from __future__ import annotations
@@ -37,21 +37,26 @@ from pages import (
     without_numbers,
 )
 
-COMMAND = re.compile(r"^\$ tenfold (?P<arguments>.*?)(?: +# .*\bfails\b.*)?$")
+COMMAND = re.compile(r"^\$ tenfold (?P<arguments>.*)$")
 
 
 def printed_by(block: Block, name: str, namespace: dict[str, object]) -> str:
     """What a block prints, standard output and errors as they come."""
     if block.kind == "console":
-        return "".join(map(printed_by_command, block.code.splitlines()))
+        lines = block.code.splitlines()
+        return "".join(printed_by_command(line, fails=block.fails) for line in lines)
     screen = io.StringIO()
     with redirect_stdout(screen), redirect_stderr(screen):
         execute(block.code, name, namespace)
     return screen.getvalue()
 
 
-def printed_by_command(line: str) -> str:
+def printed_by_command(line: str, *, fails: bool) -> str:
     """What a command such as `$ tenfold data mnist` prints.
+
+    Args:
+        line: the command, as a page shows it.
+        fails: whether it has to fail.
 
     Raises:
         SystemExit: it is no command of tenfold's, it fails, or it does not fail as announced.
@@ -59,7 +64,7 @@ def printed_by_command(line: str) -> str:
     command = COMMAND.match(line)
     if command is None:
         raise SystemExit(f"{line!r} does not start with '$ tenfold '")
-    words = shlex.split(command["arguments"], comments=True)
+    words = shlex.split(command["arguments"])
     done = subprocess.run(
         [sys.executable, cifar10_copy.__file__, *words],
         stdout=subprocess.PIPE,
@@ -68,7 +73,7 @@ def printed_by_command(line: str) -> str:
         text=True,
         check=False,
     )
-    if (done.returncode != 0) != line.rstrip().endswith("fails"):
+    if (done.returncode != 0) != fails:
         raise SystemExit(f"{line}\n{done.stdout}exit code {done.returncode}")
     return done.stdout
 
@@ -106,7 +111,9 @@ def with_outputs(text: str, printed: list[str]) -> str:
 
 def differences(page: Path, text: str) -> list[str]:
     """Where a page differs from a text in more than numbers."""
-    shown, printed = (without_numbers(each).splitlines() for each in (page.read_text("utf-8"), text))
+    shown, printed = (
+        without_numbers(each).splitlines() for each in (page.read_text("utf-8"), text)
+    )
     return [*difflib.unified_diff(shown, printed, "shown", "printed", lineterm="", n=0)]
 
 

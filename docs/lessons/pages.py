@@ -1,7 +1,8 @@
 """The lessons as data: which pages there are, and their blocks in order.
 
-A block of Python or of commands that a block of text follows directly shows its output there. Code
-in a folded solution is a block like others, which notebooks leave folded.
+A block of Python or of commands that a block of text follows directly shows its output there; the
+commands of a block that starts with ```console fails have to fail. Code in a folded solution is a
+block like others, which notebooks leave folded.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ PICTURES = PAGES / "pictures"
 NOTEBOOKS = PAGES / "notebooks"
 
 _BLOCK = re.compile(
-    r"(?P<fenced>^```(?P<kind>python|console)\n(?P<code>.*?)^```$)"
+    r"(?P<fenced>^```(?P<kind>python|console)(?P<fails> fails)?\n(?P<code>.*?)^```$)"
     r"(?:\n\n^```text(?P<measured> measured)?\n(?P<output>.*?)^```$)?",
     re.DOTALL | re.MULTILINE,
 )
@@ -30,6 +31,9 @@ class Block(NamedTuple):
 
     kind: str
     """`python` or `console`."""
+
+    fails: bool
+    """Whether its commands have to fail."""
 
     code: str
     output: str | None
@@ -59,6 +63,7 @@ def blocks(text: str) -> list[Block]:
     return [
         Block(
             match["kind"],
+            match["fails"] is not None,
             match["code"],
             match["output"],
             match["measured"] is not None,
